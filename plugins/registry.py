@@ -1,0 +1,57 @@
+"""Names to classes, loaded only when asked for.
+
+A registry maps a name to `"module:Attribute"`. Listing names imports nothing; `load` imports one
+module. Other packages add names through entry points of the registry's group, and an unknown name
+answers with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.errors import ConfigError, unknown_name
+
+
+class Registry:
+    """A lazy mapping from names to `"module:Attribute"` targets.
+
+    Args:
+        kind: What is registered, in the singular; used in messages ("reader").
+        group: Entry-point group through which other packages add names ("tutelage.readers").
+        targets: Our own names and where they live.
+    """
+
+    def __init__(self, kind: str, group: str, targets: Mapping[str, str]):
+        self.kind = kind
+        self.group = group
+        self._targets = dict(targets)
+
+    def targets(self) -> dict[str, str]:
+        """All names with their targets; our own win over entry points of the same name."""
+        found = {point.name: point.value for point in importlib.metadata.entry_points(group=self.group)}
+        return {**found, **self._targets}
+
+    def names(self) -> list[str]:
+        """All known names, sorted."""
+        return sorted(self.targets())
+
+    def load(self, name: str) -> Any:
+        """Import and return what `name` stands for.
+
+        Raises:
+            ConfigError: The name is unknown, or its module cannot be imported here.
+        """
+        target = self._targets.get(name) or self.targets().get(name)
+        if target is None:
+            raise ConfigError(unknown_name(self.kind, name, self.names()))
+        module_name, _, attribute = target.partition(":")
+        try:
+            return getattr(importlib.import_module(module_name), attribute)
+        except ImportError as error:
+            raise ConfigError(
+                f"{self.kind} {name!r} needs a package that is not installed: {error}. "
+                "Install the extra that carries it: pip install 'tutelage[all]'."
+            ) from error

@@ -1,0 +1,68 @@
+"""The tokenizer as both sides see it: the pipeline that makes rows and the trainer that reads them.
+
+Domain text may hold strings such as `<|endoftext|>`. They are tokenised as plain text here: a
+document must not be able to end itself. BOS and EOS are put around a text by token id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from schemas.errors import ConfigError
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
+    """Load a Hugging Face fast tokenizer that treats special-token strings in text as plain text.
+
+    Args:
+        name: Directory or hub name.
+        trust_remote_code: Whether code that comes with the tokenizer may run.
+
+    Raises:
+        ConfigError: It cannot be loaded, or is no fast tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except Exception as error:  # transformers raises whatever its many loaders raise
+        raise ConfigError(
+            f"tokenizer {name!r} cannot be loaded: {_first_line(error)} Give a directory that holds "
+            "tokenizer.json, or a hub name (`tutelage models fetch smollm2-135m` makes a small model)."
+        ) from error
+    if not tokenizer.is_fast:
+        raise ConfigError(f"tokenizer {name!r} has no fast (Rust) version; tokenizer.json is needed.")
+    tokenizer.backend_tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer's own convention puts BOS before a text."""
+    if tokenizer.bos_token_id is None:
+        return False
+    ids = tokenizer("a").input_ids
+    return bool(ids) and ids[0] == tokenizer.bos_token_id
+
+
+def pad_token_id(tokenizer: Any) -> int:
+    """What fills rows: the pad token, else EOS, else 0. It never carries loss."""
+    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token_id is not None:
+            return int(token_id)
+    return 0
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """Hash of what decides token ids: vocabulary, merges, normaliser, special ids (blake2b-128, hex)."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state.pop("truncation", None)
+    state.pop("padding", None)
+    state["ids"] = [tokenizer.bos_token_id, tokenizer.eos_token_id]
+    return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

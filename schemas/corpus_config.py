@@ -1,0 +1,192 @@
+"""What a corpus is built from: the YAML of `tutelage corpus build`."""
+
+from __future__ import annotations
+
+import string
+from typing import Any, Literal
+
+import pydantic
+
+from schemas.config import Section
+
+
+class SourceConfig(Section):
+    """Files of one kind.
+
+    Attributes:
+        reader: Name of a reader: jsonl, text, parquet.
+        uri: Path or fsspec URI, with globs. Relative paths are taken from the working directory.
+        text_field: Dotted path of the text in a row.
+        id_field: Dotted path of a stable id; without it the id is the file's name and the position.
+        format: Instead of `text_field`, a text made of several fields: "{question} {response}".
+            A field that is empty or missing leaves nothing behind.
+        metadata_fields: Further fields to carry along.
+    """
+
+    reader: str
+    uri: str
+    text_field: str = "text"
+    id_field: str | None = None
+    format: str | None = None
+    metadata_fields: tuple[str, ...] = ()
+
+    @pydantic.field_validator("format")
+    @classmethod
+    def _format_is_plain(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = list(string.Formatter().parse(value))
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no format: {error}; expected text with {{field}} in it") from None
+        names = [name for _, name, _, _ in parts if name is not None]
+        if not names or any(not name or spec or conv for _, name, spec, conv in parts if name is not None):
+            raise ValueError(f"{value!r} is no format: expected {{field}} names and nothing more inside braces")
+        return value
+
+
+class StreamConfig(Section):
+    """One stream of rows: its sources, and whether pairs are synthesized for them.
+
+    Attributes:
+        sources: Where its documents come from.
+        synthesize: Whether instruction-response pairs are written about its documents.
+    """
+
+    sources: tuple[SourceConfig, ...] = pydantic.Field(min_length=1)
+    synthesize: bool = False
+
+
+class CleanConfig(Section):
+    """Cleaning of raw text.
+
+    Attributes:
+        min_words: Shorter documents are rejected (words by white space).
+        max_characters: Longer documents are rejected.
+    """
+
+    min_words: int = pydantic.Field(default=5, ge=0)
+    max_characters: int = pydantic.Field(default=2_000_000, ge=1)
+
+
+class ChainConfig(Section):
+    """How documents are grouped.
+
+    Attributes:
+        max_documents: M, the texts of a chain: 2 from scratch, 3 for domain-adaptive training.
+        bucket_documents: Documents a hash bucket holds on average; bounds memory.
+    """
+
+    max_documents: int = pydantic.Field(default=3, ge=1)
+    bucket_documents: int = pydantic.Field(default=20_000, ge=1)
+
+
+class SynthesisConfig(Section):
+    """Who writes the pairs, and how it is asked.
+
+    Attributes:
+        backend: Name of a synthesizer: mined, transformers, sglang.
+        protocol: Name of a protocol: chat, instruction_synthesizer. Not used by mined.
+        model: Directory or hub name of the model; its tokenizer builds the prompts.
+        endpoints: URLs of running servers, for sglang.
+        max_new_tokens: Most tokens generated for one document.
+        context_tokens: Most tokens of prompt and generation together.
+        temperature: 0 is greedy.
+        max_in_flight: Chains under way at once in a worker process.
+        max_failure_share: Share of failed documents, 0 to 1, above which the run fails.
+        prompt_file: Your own prompt for the chat protocol.
+        trust_remote_code: Whether code that comes with the model may run.
+        options: What one backend understands beyond these.
+    """
+
+    backend: str = "mined"
+    protocol: str = "chat"
+    model: str | None = None
+    endpoints: tuple[str, ...] = ()
+    max_new_tokens: int = pydantic.Field(default=400, ge=1)
+    context_tokens: int = pydantic.Field(default=4096, ge=16)
+    temperature: float = pydantic.Field(default=0.0, ge=0.0)
+    max_in_flight: int = pydantic.Field(default=64, ge=1)
+    max_failure_share: float = pydantic.Field(default=0.05, ge=0.0, le=1.0)
+    prompt_file: str | None = None
+    trust_remote_code: bool = False
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+    @pydantic.model_validator(mode="after")
+    def _prompt_fits(self) -> SynthesisConfig:
+        if self.max_new_tokens >= self.context_tokens:
+            raise ValueError(
+                f"max_new_tokens {self.max_new_tokens} leaves no room for a prompt in "
+                f"context_tokens {self.context_tokens}; lower the first or raise the second"
+            )
+        return self
+
+
+class TokenizerConfig(Section):
+    """The tokenizer of the model to be trained.
+
+    Attributes:
+        name: Directory or hub name.
+        add_bos: Whether a text begins with BOS; null follows the tokenizer's own convention.
+        add_eos: Whether a text ends in EOS.
+    """
+
+    name: str
+    add_bos: bool | None = None
+    add_eos: bool = True
+
+
+class PackConfig(Section):
+    """How texts become rows.
+
+    Attributes:
+        method: `best_fit` keeps texts whole; `concat` chops at row ends.
+        seq_len: T, tokens a row.
+    """
+
+    method: Literal["best_fit", "concat"] = "best_fit"
+    seq_len: int = pydantic.Field(default=4096, ge=8)
+
+
+class ShardConfig(Section):
+    """How rows are written.
+
+    Attributes:
+        compression: As Streaming names it: `zstd:3`, or null for none.
+        size_limit_bytes: Most bytes of a shard file before compression.
+        group_tokens: Tokens that one worker packs and writes at a time; bounds its memory.
+    """
+
+    compression: str | None = "zstd:3"
+    size_limit_bytes: int = pydantic.Field(default=1 << 26, ge=1 << 12)
+    group_tokens: int = pydantic.Field(default=16_000_000, ge=1024)
+
+
+class CorpusConfig(Section):
+    """A corpus: `tutelage corpus build FILE.yaml`.
+
+    Attributes:
+        corpus: Directory of the corpus, at any fsspec URI.
+        seed: From which every random choice is derived.
+        streams: Streams by name; the trainer mixes them by these names.
+        templates: Name of the template family.
+    """
+
+    corpus: str
+    seed: int = 17
+    streams: dict[str, StreamConfig] = pydantic.Field(min_length=1)
+    clean: CleanConfig = CleanConfig()
+    chains: ChainConfig = ChainConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    templates: str = "reading_comprehension"
+    tokenizer: TokenizerConfig
+    pack: PackConfig = PackConfig()
+    shards: ShardConfig = ShardConfig()
+
+    @pydantic.field_validator("streams")
+    @classmethod
+    def _stream_names_are_folder_names(cls, value: dict[str, StreamConfig]) -> dict[str, StreamConfig]:
+        for name in value:
+            if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
+                raise ValueError(f"stream name {name!r} may hold letters, digits, - and _ only")
+        return value

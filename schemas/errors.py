@@ -1,0 +1,50 @@
+"""What can go wrong, as exceptions a person can act on.
+
+Every message says which key, file or record, what was found, what was expected and what to do.
+Each class takes its message alone, so an error raised on a Beam worker survives pickling.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TutelageError(Exception):
+    """A failure with a message meant for the person who ran the command (exit status 1)."""
+
+
+class ConfigError(TutelageError):
+    """Wrong use: a bad YAML key or value, an unknown name, a file that is not there (exit status 2)."""
+
+
+class InputError(TutelageError):
+    """A source that cannot be read at all, or that yields nothing to work on."""
+
+
+class RecordError(TutelageError):
+    """One record breaks a rule of the records it flows among."""
+
+
+class SynthesisError(TutelageError):
+    """A synthesizer cannot work, or too many of its requests failed."""
+
+
+class ServerError(SynthesisError):
+    """An inference server cannot be reached or refuses what it is sent."""
+
+
+class CorpusError(TutelageError):
+    """A corpus on disk is missing, damaged, or held by another run."""
+
+
+class TrainingError(TutelageError):
+    """Training cannot start or go on."""
+
+
+def unknown_name(kind: str, name: str, available: Iterable[str], *, shown: str = "") -> str:
+    """Say that `name` (written as `shown`) is no known `kind`, with the nearest known name and all of them."""
+    names = sorted(available)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{kind} {(shown or name)!r} is unknown.{hint} Available: {', '.join(names) or 'none'}."

@@ -1,0 +1,146 @@
+"""What a corpus is on disk.
+
+    manifest/000003.json     immutable, written last; the highest number is the corpus
+    increments/000003/       texts/  shards/<stream>/  rejects/  stats.json
+    ledger/000003.ledger     content hashes of what is in
+
+A manifest names every increment it is made of, so that one file answers what a reader needs.
+A reader pins a number; nothing that a manifest names is ever changed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pydantic
+
+from schemas import storage
+from schemas.config import Section, validate
+from schemas.errors import ConfigError, CorpusError
+
+FORMAT = 1
+
+
+class ShardSet(Section):
+    """The shards that one increment adds to one stream.
+
+    Attributes:
+        path: Directory relative to the corpus; holds `index.json` as Streaming reads it.
+        num_samples: Rows.
+        num_tokens: Tokens in them that are not padding.
+        num_texts: Texts packed into them.
+    """
+
+    path: str
+    num_samples: int
+    num_tokens: int
+    num_texts: int
+
+
+class Increment(Section):
+    """One published increment.
+
+    Attributes:
+        number: 1 for the first.
+        streams: Its shards by stream name; a stream it adds nothing to is absent.
+        num_documents: Documents taken in.
+        superseded_document_ids: Documents of earlier increments that it replaces.
+    """
+
+    number: int
+    streams: dict[str, ShardSet]
+    num_documents: int
+    superseded_document_ids: tuple[str, ...] = ()
+
+
+class Manifest(Section):
+    """One state of a corpus.
+
+    Attributes:
+        format: Version of this layout.
+        number: Number of this manifest.
+        created: UTC time of publication, ISO 8601.
+        seq_len: Tokens a row, the same in all streams and increments.
+        tokenizer: Fingerprint of the tokenizer that made the rows.
+        tokenizer_name: Its directory or hub name, for messages.
+        pad_token_id: What fills a row past its last text.
+        config_hash: Hash of the configuration that built the newest increment.
+        increments: Oldest first.
+    """
+
+    format: int = FORMAT
+    number: int = pydantic.Field(ge=1)
+    created: str
+    seq_len: int
+    tokenizer: str
+    tokenizer_name: str
+    pad_token_id: int
+    config_hash: str
+    increments: tuple[Increment, ...]
+
+    def stream_names(self) -> list[str]:
+        """Names of all streams with at least one row, sorted."""
+        return sorted({name for increment in self.increments for name in increment.streams})
+
+    def shard_sets(self, stream: str) -> list[ShardSet]:
+        """The shard directories of one stream, oldest first."""
+        return [increment.streams[stream] for increment in self.increments if stream in increment.streams]
+
+
+def manifest_uri(corpus: str, number: int) -> str:
+    """Where manifest `number` of a corpus lies."""
+    return storage.join(corpus, "manifest", f"{number:06d}.json")
+
+
+def newest_number(corpus: str) -> int:
+    """Number of the newest manifest, or 0 when nothing is published."""
+    fs, path = storage.filesystem(storage.join(corpus, "manifest"))
+    if not fs.exists(path):
+        return 0
+    names = [entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True)]
+    return max((int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()), default=0)
+
+
+def read_manifest(corpus: str, number: int | None = None) -> Manifest:
+    """Read a manifest; the newest when no number is given.
+
+    Raises:
+        CorpusError: There is no such manifest, or it cannot be understood.
+    """
+    newest = newest_number(corpus)
+    wanted = number or newest
+    if not newest:
+        raise CorpusError(
+            f"{corpus}: holds no published corpus (no manifest/*.json). Build one with `tutelage corpus build`."
+        )
+    uri = manifest_uri(corpus, wanted)
+    try:
+        values: Any = json.loads(storage.read_bytes(uri))
+    except FileNotFoundError:
+        raise CorpusError(f"{corpus}: has no manifest {wanted}; the newest is {newest}.") from None
+    except ValueError as error:
+        raise CorpusError(f"{uri}: is damaged: {error}. Restore it, or pin an older manifest.") from error
+    if isinstance(values, dict) and values.get("format") != FORMAT:
+        raise CorpusError(
+            f"{uri}: is of format {values.get('format')!r}; this version reads format {FORMAT}. "
+            "Use the version of Tutelage that wrote it, or build the corpus anew."
+        )
+    try:
+        return validate(Manifest, values, name=uri)
+    except ConfigError as error:
+        raise CorpusError(f"{error} The manifest is damaged: restore it, or pin an older one.") from error
+
+
+def publish_manifest(corpus: str, manifest: Manifest) -> None:
+    """Write a manifest that must not exist yet.
+
+    Raises:
+        CorpusError: Another run has published the same number; nothing was changed.
+    """
+    uri = manifest_uri(corpus, manifest.number)
+    data = manifest.model_dump_json(indent=2).encode() + b"\n"
+    if not storage.create_bytes(uri, data):
+        raise CorpusError(
+            f"{uri}: was published by another run meanwhile. Nothing was changed; run the build again."
+        )

@@ -1,0 +1,199 @@
+"""The records that flow from raw text to packed rows.
+
+    Document ─► Chain ─► SynthesizedDocument ─► AugmentedText ─► PackedSample
+        └──────────┴─────────── Reject (stage, reason) ◄──────────────┘
+
+All are frozen, slotted, keyword-only dataclasses of plain values, so that they cross process
+boundaries, compare by value and serialise to JSON (`to_json`, `from_json`) without ceremony.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+
+RecordT = TypeVar("RecordT")
+
+
+def digest(*parts: str, size_bytes: int = 16) -> str:
+    """Hash strings to hex with blake2b; parts are length-prefixed, so ("ab", "c") != ("a", "bc")."""
+    state = hashlib.blake2b(digest_size=size_bytes)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()
+
+
+def content_hash(text: str) -> str:
+    """blake2b-128 of the text with NFKC applied, case folded and whitespace runs made one space."""
+    return digest(" ".join(unicodedata.normalize("NFKC", text).casefold().split()))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One raw text.
+
+    Attributes:
+        document_id: Stable name given by its source; a changed text keeps it.
+        text: The text itself.
+        source: Where it was read, as `uri` or `uri:position`.
+        content_hash: `content_hash(text)`; what exact dedup and the ledger compare.
+        metadata: What the reader carried along, strings only.
+    """
+
+    document_id: str
+    text: str
+    source: str
+    content_hash: str
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, document_id: str, text: str, *, source: str, metadata: Mapping[str, str] | None = None
+    ) -> Document:
+        """Make a document and hash its text."""
+        return cls(
+            document_id=document_id,
+            text=text,
+            source=source,
+            content_hash=content_hash(text),
+            metadata=dict(metadata or {}),
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Up to M documents whose earlier pairs serve as examples for the later ones, in round order."""
+
+    chain_id: str
+    documents: tuple[Document, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """What a language model answered to one request; names and counts as SGLang gives them.
+
+    Attributes:
+        text: The generated text, without the prompt.
+        finish_reason: `stop`, `length` or `abort`.
+        prompt_tokens: Tokens of the prompt.
+        completion_tokens: Tokens generated.
+        cached_tokens: Prompt tokens answered from the server's prefix cache.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InstructionPair:
+    """One instruction about a document and its response.
+
+    Attributes:
+        instruction: The question or task, without its options.
+        response: The answer; for a pair with options, the text of the right one.
+        options: The choices in the order given, or none.
+        rationale: The reasoning that leads to the response, or "".
+    """
+
+    instruction: str
+    response: str
+    options: tuple[str, ...] = ()
+    rationale: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SynthesizedDocument:
+    """A document with the pairs written about it.
+
+    Attributes:
+        document: The document, text untouched.
+        pairs: Its pairs; empty means that it goes on as raw text.
+        follows_previous: Whether it was prompted with the chain's earlier documents, and so
+            belongs to the same training text as the one before it.
+        failure: Why no answer could be had, or "" when the model did answer.
+    """
+
+    document: Document
+    pairs: tuple[InstructionPair, ...] = ()
+    follows_previous: bool = False
+    failure: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentedText:
+    """One training text, rendered.
+
+    Attributes:
+        text_id: Name of the text, derived from its documents.
+        text: What the model is trained on.
+        document_ids: The documents in it, in order.
+        num_pairs: Instruction pairs in it; 0 for raw text.
+        template: `family/layout` that rendered it, or `raw`.
+        seed: Seed of every random choice made in rendering it.
+    """
+
+    text_id: str
+    text: str
+    document_ids: tuple[str, ...]
+    num_pairs: int
+    template: str
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PackedSample:
+    """One training row.
+
+    Attributes:
+        tokens: int32 of shape (T,). Positions past the last segment are padding.
+        segment_lengths: int32 of shape (num_segments,); tokens of each text in the row, in order.
+            They add up to at most T; what is left is padding and carries no loss.
+    """
+
+    tokens: np.ndarray
+    segment_lengths: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """A record that went no further.
+
+    Attributes:
+        stage: The step that refused it: read, clean, dedup, tokenize, ...
+        reason: A short fixed name, which is also its counter.
+        document_id: The document, or "" when it never got a name.
+        source: File and position.
+        detail: What was found, readable.
+    """
+
+    stage: str
+    reason: str
+    document_id: str
+    source: str
+    detail: str = ""
+
+
+def to_json(record: Any) -> str:
+    """Serialise a record of plain values to one line of JSON with sorted keys."""
+    return json.dumps(dataclasses.asdict(record), ensure_ascii=False, sort_keys=True)
+
+
+def from_json(kind: type[RecordT], line: str | bytes) -> RecordT:
+    """Read back what `to_json` wrote; lists become the tuples that the record declares."""
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = json.loads(line)
+    for name, value in values.items():
+        if isinstance(value, list) and str(hints.get(name, "")).startswith("tuple"):
+            values[name] = tuple(value)
+    return kind(**values)

@@ -1,0 +1,172 @@
+"""What a model is trained with, in llm-foundry's vocabulary: the YAML of `tutelage train`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pydantic
+
+from schemas.config import Section
+
+
+class NamedConfig(Section):
+    """A thing chosen by `name`, with its own arguments beside the name."""
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All keys beside `name`."""
+        return dict(self.model_extra or {})
+
+
+class ModelConfig(Section):
+    """The model.
+
+    Attributes:
+        name: Kind of model; hf_causal_lm is any causal LM of transformers.
+        pretrained_model_name_or_path: Directory or hub name.
+        pretrained: Whether its weights are loaded; false starts from random ones.
+        config_overrides: Keys of the model's own configuration to change.
+        attn_implementation: sdpa, eager, flash_attention_2 or flex_attention.
+        init_device: cpu, meta or mixed (rank 0 on CPU, others meta).
+        trust_remote_code: Whether code that comes with the model may run.
+    """
+
+    name: Literal["hf_causal_lm"] = "hf_causal_lm"
+    pretrained_model_name_or_path: str
+    pretrained: bool = True
+    config_overrides: dict[str, Any] = pydantic.Field(default_factory=dict)
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
+    init_device: Literal["cpu", "meta", "mixed"] = "cpu"
+    trust_remote_code: bool = False
+
+
+class TrainTokenizerConfig(Section):
+    """The tokenizer; `name` null takes the model's own."""
+
+    name: str | None = None
+
+
+class TrainStreamConfig(Section):
+    """One stream of a corpus, and its share of the mix.
+
+    Attributes:
+        corpus: URI of the corpus.
+        stream: Name of the stream in it; null takes the key under which this stands.
+        manifest: Number of the manifest to read; null takes the newest when the run starts.
+        proportion: Share of the rows, relative to the other streams'.
+        repeat: Times an epoch sees the stream.
+        choose: Rows of the stream in an epoch.
+    """
+
+    corpus: str
+    stream: str | None = None
+    manifest: int | None = pydantic.Field(default=None, ge=1)
+    proportion: float | None = pydantic.Field(default=None, gt=0)
+    repeat: float | None = pydantic.Field(default=None, gt=0)
+    choose: int | None = pydantic.Field(default=None, ge=1)
+
+
+class DatasetConfig(Section):
+    """Streams and how they are read.
+
+    Attributes:
+        streams: By name. Either all have a `proportion` or none.
+        shuffle: Whether rows are shuffled each epoch.
+        shuffle_seed: Seed of the shuffle.
+        epoch_size: Rows in an epoch; null follows from the streams.
+        attention_boundaries: Whether each packed text attends to itself alone.
+        cache_dir: Where shards are decompressed; null takes a folder in the system's temporary one.
+    """
+
+    streams: dict[str, TrainStreamConfig] = pydantic.Field(min_length=1)
+    shuffle: bool = True
+    shuffle_seed: int = 9176
+    epoch_size: int | None = pydantic.Field(default=None, ge=1)
+    attention_boundaries: bool = True
+    cache_dir: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_way_of_mixing(self) -> DatasetConfig:
+        by_proportion = [name for name, stream in self.streams.items() if stream.proportion is not None]
+        absolute = [
+            name for name, stream in self.streams.items() if (stream.repeat or stream.choose) is not None
+        ]
+        if by_proportion and (absolute or len(by_proportion) < len(self.streams)):
+            rest = sorted(set(self.streams) - set(by_proportion)) or absolute
+            raise ValueError(
+                f"proportion is given for {', '.join(by_proportion)} but not alone for {', '.join(rest)}; "
+                "give every stream a proportion, or none (then repeat and choose may be used)"
+            )
+        both = [name for name, stream in self.streams.items() if stream.repeat and stream.choose]
+        if both:
+            raise ValueError(f"stream {both[0]} has both repeat and choose; keep one")
+        return self
+
+
+class LoaderConfig(Section):
+    """The training data loader.
+
+    Attributes:
+        dataset: What is read.
+        num_workers: Reader processes a rank; 0 reads in the training process.
+        prefetch_factor: Batches that each reader process holds ready.
+    """
+
+    dataset: DatasetConfig
+    num_workers: int = pydantic.Field(default=0, ge=0)
+    prefetch_factor: int = pydantic.Field(default=2, ge=1)
+
+
+class TrainConfig(Section):
+    """A training run: `tutelage train FILE.yaml`.
+
+    Attributes:
+        run_name: Name of the run; autoresume finds its checkpoints by it.
+        seed: Seed of everything random but the data order.
+        max_duration: As Composer writes time: 4000ba, 1ep, 1000000000tok.
+        global_train_batch_size: Rows a step over all ranks.
+        device_train_microbatch_size: Rows a forward pass on one device, or auto.
+        precision: As Composer names it: fp32, amp_bf16, ...
+        optimizer: name (decoupled_adamw, adamw) and its arguments.
+        scheduler: name (cosine_with_warmup, linear_decay_with_warmup, constant_with_warmup) and its arguments.
+        algorithms: By name (gradient_clipping) with arguments.
+        callbacks: By name with arguments; domain_eval and hf_export are ours.
+        loggers: By name with arguments: file, tensorboard, wandb.
+        parallelism_config: `fsdp:` and `tp:` as Composer takes them; null is DDP.
+        save_folder: Where checkpoints go; `{run_name}` is filled in. Null saves none.
+        save_interval: Time between checkpoints.
+        save_num_checkpoints_to_keep: Newest k stay; -1 keeps all.
+        load_path: Checkpoint to start from.
+        load_weights_only: Whether only the model is taken from it.
+        autoresume: Whether an interrupted run of this name goes on from its newest checkpoint.
+        progress_bar: Whether progress is shown as a bar where there is a terminal.
+        python_log_level: info, debug, ...
+    """
+
+    run_name: str
+    seed: int = 17
+    model: ModelConfig
+    tokenizer: TrainTokenizerConfig = TrainTokenizerConfig()
+    train_loader: LoaderConfig
+    max_duration: str
+    global_train_batch_size: int = pydantic.Field(ge=1)
+    device_train_microbatch_size: int | Literal["auto"] = "auto"
+    precision: str = "amp_bf16"
+    optimizer: NamedConfig
+    scheduler: NamedConfig
+    algorithms: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
+    callbacks: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
+    loggers: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
+    parallelism_config: dict[str, Any] | None = None
+    save_folder: str | None = None
+    save_interval: str = "500ba"
+    save_num_checkpoints_to_keep: int = -1
+    load_path: str | None = None
+    load_weights_only: bool = False
+    autoresume: bool = False
+    progress_bar: bool = True
+    python_log_level: str = "info"
