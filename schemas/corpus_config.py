@@ -41,7 +41,9 @@ class SourceConfig(Section):
             raise ValueError(f"{value!r} is no format: {error}; expected text with {{field}} in it") from None
         names = [name for _, name, _, _ in parts if name is not None]
         if not names or any(not name or spec or conv for _, name, spec, conv in parts if name is not None):
-            raise ValueError(f"{value!r} is no format: expected {{field}} names and nothing more inside braces")
+            raise ValueError(
+                f"{value!r} is no format: expected {{field}} names and nothing more inside braces"
+            )
         return value
 
 

@@ -43,7 +43,7 @@ class TrainingError(TutelageError):
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str], *, shown: str = "") -> str:
-    """Say that `name` (written as `shown`) is no known `kind`, with the nearest known name and all of them."""
+    """Say that `name` (written as `shown`) is no known `kind`, with the nearest known name and them all."""
     names = sorted(available)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -99,7 +99,9 @@ def newest_number(corpus: str) -> int:
     if not fs.exists(path):
         return 0
     names = [entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True)]
-    return max((int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()), default=0)
+    return max(
+        (int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()), default=0
+    )
 
 
 def read_manifest(corpus: str, number: int | None = None) -> Manifest:
@@ -112,7 +114,8 @@ def read_manifest(corpus: str, number: int | None = None) -> Manifest:
     wanted = number or newest
     if not newest:
         raise CorpusError(
-            f"{corpus}: holds no published corpus (no manifest/*.json). Build one with `tutelage corpus build`."
+            f"{corpus}: holds no published corpus (no manifest/*.json). "
+            "Build one with `tutelage corpus build`."
         )
     uri = manifest_uri(corpus, wanted)
     try:

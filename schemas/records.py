@@ -161,8 +161,8 @@ class PackedSample:
             They add up to at most T; what is left is padding and carries no loss.
     """
 
-    tokens: np.ndarray
-    segment_lengths: np.ndarray
+    tokens: np.ndarray[Any, np.dtype[np.int32]]
+    segment_lengths: np.ndarray[Any, np.dtype[np.int32]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

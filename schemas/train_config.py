@@ -132,7 +132,8 @@ class TrainConfig(Section):
         device_train_microbatch_size: Rows a forward pass on one device, or auto.
         precision: As Composer names it: fp32, amp_bf16, ...
         optimizer: name (decoupled_adamw, adamw) and its arguments.
-        scheduler: name (cosine_with_warmup, linear_decay_with_warmup, constant_with_warmup) and its arguments.
+        scheduler: name (cosine_with_warmup, linear_decay_with_warmup, constant_with_warmup) and
+            its arguments.
         algorithms: By name (gradient_clipping) with arguments.
         callbacks: By name with arguments; domain_eval and hf_export are ours.
         loggers: By name with arguments: file, tensorboard, wandb.

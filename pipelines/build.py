@@ -1,0 +1,308 @@
+"""One increment: plan, claim, run, publish.
+
+    check everything that can be checked ─► claim increments/NNNNNN ─► run the pipeline
+        ─► too many failures, or nothing new: remove it, publish nothing
+        ─► index each stream ─► stats.json ─► manifest/NNNNNN.json, last
+
+Until the manifest is there the corpus is as it was; what a killed run leaves is removed by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import logging
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from pipelines.claim import claim, release
+from pipelines.corpus import Plan, add_increment, config_hash, increment_uri
+from pipelines.ledger import ledger_uri
+from pipelines.progress import ProgressView
+from pipelines.transforms.shards import GROUP_FILE
+from pipelines.transforms.tokenize import ends
+from plugins.readers import READERS
+from plugins.readers.files import expand
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.templates import TEMPLATES
+from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
+from schemas import manifest as manifests
+from schemas import storage
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import CorpusError, InputError, SynthesisError, TutelageError
+from schemas.manifest import Increment, Manifest, ShardSet
+from schemas.records import Reject, from_json
+
+_LOCAL_RUNNER = "FnApiRunner"
+_SHOWN_REJECTS = 3
+_PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
+
+
+def build_increment(
+    config: CorpusConfig, beam_options: Sequence[str] = (), *, quiet: bool = False
+) -> Manifest | None:
+    """Take in what is new in the sources.
+
+    Args:
+        config: The corpus.
+        beam_options: Options for Beam; without `--runner` it runs on this machine.
+        quiet: Show no progress.
+
+    Returns:
+        The new manifest, or None when there is nothing new.
+
+    Raises:
+        ConfigError: A name or value of the configuration is refused; nothing was touched.
+        InputError: The sources hold nothing that can be used.
+        SynthesisError: More documents failed than `synthesis.max_failure_share` allows.
+        CorpusError: The corpus is damaged, made with another tokenizer, or held by another run.
+    """
+    started = time.monotonic()
+    options = PipelineOptions(list(beam_options))
+    if options.view_as(StandardOptions).runner is None:
+        options.view_as(StandardOptions).runner = _LOCAL_RUNNER
+    local = options.view_as(StandardOptions).runner == _LOCAL_RUNNER
+    tokenizer = load_tokenizer(config.tokenizer.name)
+    _check_names(config)
+    ends(tokenizer, config.tokenizer)
+    before = _newest(config, fingerprint(tokenizer))
+    number = before.number + 1 if before else 1
+    with contextlib.ExitStack() as stack:
+        progress = (
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-")) if local else None
+        )
+        plan = Plan(
+            config=config,
+            number=number,
+            known=tuple(increment.number for increment in before.increments) if before else (),
+            files=_files(config),
+            pad_id=pad_token_id(tokenizer),
+            progress_dir=progress,
+        )
+        claim(plan.increment)
+        try:
+            if manifests.newest_number(config.corpus) >= number:
+                release(plan.increment)
+                raise CorpusError(
+                    f"{config.corpus}: another run published increment {number} meanwhile. Build again."
+                )
+            counts = _run(plan, options, quiet=quiet or progress is None)
+            increment = _seal(plan, counts)
+            if increment is None:
+                _discard(plan)
+                return None
+            manifest = Manifest(
+                number=number,
+                created=_now(),
+                seq_len=config.pack.seq_len,
+                tokenizer=fingerprint(tokenizer),
+                tokenizer_name=config.tokenizer.name,
+                pad_token_id=plan.pad_id,
+                config_hash=config_hash(config),
+                increments=(*(before.increments if before else ()), increment),
+            )
+            _write_stats(plan, manifest, counts, wall_sec=time.monotonic() - started)
+            manifests.publish_manifest(config.corpus, manifest)
+            release(plan.increment)
+            return manifest
+        except BaseException:
+            if manifests.newest_number(config.corpus) < number:
+                _discard(plan)
+            raise
+
+
+def _check_names(config: CorpusConfig) -> None:
+    """Refuse unknown names and bad options before anything starts."""
+    for stream in config.streams.values():
+        for source in stream.sources:
+            READERS.load(source.reader)
+    if any(stream.synthesize for stream in config.streams.values()):
+        TEMPLATES.load(config.templates)
+        SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+
+
+def _files(config: CorpusConfig) -> dict[str, list[tuple[int, str]]]:
+    return {
+        name: [(index, uri) for index, source in enumerate(stream.sources) for uri in expand(source.uri)]
+        for name, stream in config.streams.items()
+    }
+
+
+def _newest(config: CorpusConfig, tokenizer: str) -> Manifest | None:
+    if not manifests.newest_number(config.corpus):
+        return None
+    before = manifests.read_manifest(config.corpus)
+    if before.seq_len != config.pack.seq_len:
+        raise CorpusError(
+            f"{config.corpus}: has rows of {before.seq_len} tokens, pack.seq_len is {config.pack.seq_len}. "
+            "Keep the corpus's value, or build a new corpus."
+        )
+    if before.tokenizer != tokenizer:
+        raise CorpusError(
+            f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
+            f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
+        )
+    return before
+
+
+def _run(plan: Plan, options: PipelineOptions, *, quiet: bool) -> Counter[str]:
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    assert plan.progress_dir is not None or quiet
+    try:
+        with ProgressView(plan.progress_dir or "", quiet=quiet):
+            pipeline = beam.Pipeline(options=options)
+            add_increment(pipeline, plan)
+            result = pipeline.run()
+            result.wait_until_finish()
+    except TutelageError:
+        raise
+    except Exception as error:
+        if (ours := _our_error(error)) is not None:
+            raise ours from error
+        raise
+    counters = result.metrics().query()["counters"]
+    counts: Counter[str] = Counter()
+    for counter in counters:
+        counts[f"{counter.key.metric.namespace}/{counter.key.metric.name}"] += counter.result
+    return counts
+
+
+def _our_error(error: BaseException | None) -> TutelageError | None:
+    """The TutelageError behind whatever Beam wrapped around it."""
+    seen = 0
+    while error is not None and seen < 20:
+        if isinstance(error, TutelageError):
+            return error
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return None
+
+
+def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
+    """Check the outcome and write each stream's index; None when nothing new came through."""
+    asked, failed = counts["synthesize/documents"], counts["synthesize/failed_documents"]
+    allowed = plan.config.synthesis.max_failure_share
+    if asked and failed / asked > allowed:
+        raise SynthesisError(
+            f"{failed} of {asked} documents failed, more than synthesis.max_failure_share {allowed:g}; "
+            f"nothing was published. First failures: {_first_rejects(plan, 'synthesize')}"
+        )
+    num_documents = counts["ledger/new"]
+    if not num_documents:
+        if not counts["ledger/unchanged"] and not plan.known:
+            if not counts["read/documents"] and not any("/rejected_" in name for name in counts):
+                raise InputError("the sources hold no documents; nothing was published.")
+            raise InputError(
+                "no document of the sources can be used; nothing was published. First rejects: "
+                + _first_rejects(plan, "read", "clean", "dedup")
+            )
+        return None
+    streams = {}
+    for name in plan.config.streams:
+        shards = _index_stream(plan, name)
+        if shards is not None:
+            streams[name] = shards
+    superseded: list[str] = []
+    for name in plan.config.streams:
+        uri = storage.join(plan.increment, f"superseded-{name}.zst")
+        if storage.exists(uri):
+            superseded += storage.read_lines_zst(uri)
+    return Increment(
+        number=plan.number,
+        streams=streams,
+        num_documents=num_documents,
+        superseded_document_ids=tuple(sorted(superseded)),
+    )
+
+
+def _index_stream(plan: Plan, name: str) -> ShardSet | None:
+    """Merge the indexes of a stream's groups into one, in the order of the groups."""
+    uri = storage.join(plan.increment, "shards", name)
+    fs, path = storage.filesystem(uri)
+    if not fs.exists(path):
+        return None
+    shards: list[dict[str, Any]] = []
+    sizes: Counter[str] = Counter()
+    for group in sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False)):
+        sizes.update(json.loads(storage.read_bytes(storage.join(uri, group, GROUP_FILE))))
+        index = json.loads(storage.read_bytes(storage.join(uri, group, "index.json")))
+        for shard in index["shards"]:
+            for part in ("raw_data", "zip_data"):
+                if shard.get(part):
+                    shard[part]["basename"] = f"{group}/{shard[part]['basename']}"
+            shards.append(shard)
+    storage.write_bytes(
+        storage.join(uri, "index.json"),
+        json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
+    )
+    return ShardSet(
+        path=f"increments/{plan.number:06d}/shards/{name}",
+        num_samples=sizes["num_samples"],
+        num_tokens=sizes["num_tokens"],
+        num_texts=sizes["num_texts"],
+    )
+
+
+def _first_rejects(plan: Plan, *stages: str) -> str:
+    shown: list[str] = []
+    for stage in stages:
+        uri = storage.join(plan.increment, "rejects", f"{stage}.jsonl.zst")
+        if storage.exists(uri):
+            for line in storage.read_lines_zst(uri):
+                reject = from_json(Reject, line)
+                shown.append(f"{reject.source}: {reject.reason} ({reject.detail})")
+    more = f"; and {len(shown) - _SHOWN_REJECTS} more" if len(shown) > _SHOWN_REJECTS else ""
+    return "; ".join(shown[:_SHOWN_REJECTS]) + more + "."
+
+
+def _discard(plan: Plan) -> None:
+    """Remove all that an unpublished increment wrote."""
+    storage.remove_tree(plan.increment)
+    for name in plan.config.streams:
+        storage.remove_tree(ledger_uri(plan.config.corpus, name, plan.number))
+
+
+def _write_stats(plan: Plan, manifest: Manifest, counts: Counter[str], *, wall_sec: float) -> None:
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    stats = {
+        "number": plan.number,
+        "created": manifest.created,
+        "wall_sec": round(wall_sec, 3),
+        "counts": dict(sorted(counts.items())),
+        "streams": {name: shards.model_dump() for name, shards in manifest.increments[-1].streams.items()},
+        "config": plan.config.model_dump(mode="json"),
+        "config_hash": manifest.config_hash,
+        "versions": versions,
+    }
+    storage.write_bytes(
+        storage.join(plan.increment, "stats.json"), json.dumps(stats, indent=2, ensure_ascii=False).encode()
+    )
+
+
+def read_stats(corpus: str, number: int) -> dict[str, Any]:
+    """The statistics of a published increment.
+
+    Raises:
+        CorpusError: There are none.
+    """
+    uri = storage.join(increment_uri(corpus, number), "stats.json")
+    try:
+        stats: dict[str, Any] = json.loads(storage.read_bytes(uri))
+    except FileNotFoundError:
+        raise CorpusError(f"{uri}: is missing; the corpus is damaged or the number is wrong.") from None
+    return stats
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

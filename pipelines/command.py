@@ -1,0 +1,83 @@
+"""`tutelage corpus`: build an increment, show what is in a corpus."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from schemas.config import load_config
+from schemas.corpus_config import CorpusConfig
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `tutelage corpus …`; the exit status."""
+    ours, beam_options = _split_at_dashes(list(argv))
+    parser = argparse.ArgumentParser(prog="tutelage corpus", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser(
+        "build",
+        help="take in what is new in the sources, as one increment",
+        usage="tutelage corpus build FILE.yaml [key=value ...] [--json] [-- beam options]",
+    )
+    build.add_argument("file", help="a corpus YAML")
+    build.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over the file's")
+    build.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
+    show = commands.add_parser("show", help="what is in a corpus: counts, texts, packed rows")
+    show.add_argument("uri", help="directory of the corpus")
+    show.add_argument("--manifest", type=int, help="number of the manifest; default the newest")
+    show.add_argument("--stream", help="stream to show texts and rows of; default the first")
+    show.add_argument("--texts", type=int, default=1, help="texts to show (default 1)")
+    show.add_argument("--rows", type=int, default=0, help="packed rows to show, decoded (default 0)")
+    show.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    arguments = parser.parse_args(ours)
+    if arguments.command == "show":
+        from pipelines.show import show_corpus
+
+        return show_corpus(arguments)
+    return _build(arguments, beam_options)
+
+
+def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+    config = load_config(CorpusConfig, arguments.file, arguments.overrides)
+    from pipelines.build import build_increment, read_stats
+
+    manifest = build_increment(config, beam_options, quiet=arguments.json)
+    if arguments.json:
+        print(manifest.model_dump_json() if manifest else json.dumps(None))
+        return 0
+    if manifest is None:
+        print(f"{config.corpus}: nothing new; the corpus is as it was.")
+        return 0
+    increment = manifest.increments[-1]
+    stats = read_stats(config.corpus, manifest.number)
+    counts = stats["counts"]
+    print(
+        f"{config.corpus}: increment {manifest.number} published, {increment.num_documents:,} documents, "
+        f"{stats['wall_sec']:.0f} s."
+    )
+    for name, shards in increment.streams.items():
+        filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
+        print(
+            f"  {name}: {shards.num_texts:,} texts, {shards.num_tokens:,} tokens in "
+            f"{shards.num_samples:,} rows of {manifest.seq_len} ({filled:.1%} filled)"
+        )
+    if counts.get("synthesize/documents"):
+        print(
+            f"  synthesis: {counts['synthesize/pairs']:,} pairs for "
+            f"{counts['synthesize/documents_with_pairs']:,} of {counts['synthesize/documents']:,} documents"
+        )
+    rejected = {name: count for name, count in counts.items() if "/rejected_" in name}
+    if rejected:
+        reasons = ", ".join(
+            f"{count:,} {name.replace('/rejected_', ': ')}" for name, count in rejected.items()
+        )
+        print(f"  rejects: {reasons} (records in increments/{manifest.number:06d}/rejects)")
+    return 0
+
+
+def _split_at_dashes(argv: list[str]) -> tuple[list[str], list[str]]:
+    if "--" not in argv:
+        return argv, []
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]

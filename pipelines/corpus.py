@@ -1,0 +1,174 @@
+"""The pipeline, from files to the shards of one increment.
+
+    files ─► read ─► clean ─► dedup ─► only new ─┬─► chains ─► synthesize ─► render ─┐   synthesize: true
+                                                 └─► as it is ───────────────────────┤   synthesize: false
+                                                                                     ▼
+                                             shards ◄─ pack ◄─ shuffle ◄─ tokenize ◄─┘
+
+One such branch for each stream. Every reject of every step lands in `rejects/`, and every document taken
+in gets a row in the ledger. Nothing here publishes: `pipelines/build.py` does, once all of it is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import apache_beam as beam
+
+from pipelines.ledger import ledger_row, ledger_uri, write_ledger
+from pipelines.transforms.base import REJECTS
+from pipelines.transforms.chains import FormChains
+from pipelines.transforms.clean import CleanDocuments
+from pipelines.transforms.dedup import DropDuplicates
+from pipelines.transforms.only_new import SUPERSEDED, OnlyNew
+from pipelines.transforms.read import ReadFiles
+from pipelines.transforms.render import RenderTexts, raw_text
+from pipelines.transforms.shards import WriteShards
+from pipelines.transforms.synthesize import SynthesizeChains
+from pipelines.transforms.tokenize import TokenizeTexts
+from schemas import storage
+from schemas.corpus_config import CorpusConfig
+from schemas.records import Document, Reject, digest, to_json
+
+_TEXTS_PER_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one increment is made from.
+
+    Attributes:
+        config: The corpus.
+        number: Number of the increment.
+        known: Numbers of the increments already in.
+        files: For each stream, (index of the source, URI).
+        pad_id: Token that fills rows.
+        progress_dir: Local folder for progress files, or None.
+    """
+
+    config: CorpusConfig
+    number: int
+    known: tuple[int, ...]
+    files: Mapping[str, Sequence[tuple[int, str]]]
+    pad_id: int
+    progress_dir: str | None = None
+
+    @property
+    def increment(self) -> str:
+        """URI of the increment's directory."""
+        return increment_uri(self.config.corpus, self.number)
+
+
+def increment_uri(corpus: str, number: int) -> str:
+    """Where an increment lies."""
+    return storage.join(corpus, "increments", f"{number:06d}")
+
+
+def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
+    """Add all that makes one increment to a pipeline."""
+    rejects = [pcoll for name in plan.config.streams for pcoll in _add_stream(pipeline, plan, name)]
+    (
+        rejects
+        | "AllRejects" >> beam.Flatten()
+        | "KeyRejects" >> beam.Map(lambda reject: (reject.stage, reject))
+        | "GroupRejects" >> beam.GroupByKey()
+        | "WriteRejects" >> beam.Map(_write_rejects, plan.increment)
+    )
+
+
+def _add_stream(pipeline: beam.Pipeline, plan: Plan, name: str) -> list[beam.PCollection]:
+    """Add one stream; gives the rejects of its steps."""
+    config, progress = plan.config, plan.progress_dir
+    stream = config.streams[name]
+
+    read = (
+        pipeline
+        | f"{name}/Files" >> beam.Create(list(plan.files[name]))
+        | f"{name}/SpreadFiles" >> beam.Reshuffle()
+        | f"{name}/Read" >> beam.ParDo(ReadFiles(stream.sources, progress)).with_outputs(REJECTS, main="ok")
+    )
+    clean = read.ok | f"{name}/Clean" >> beam.ParDo(CleanDocuments(config.clean, progress)).with_outputs(
+        REJECTS, main="ok"
+    )
+    distinct, duplicates = clean.ok | f"{name}/Dedup" >> DropDuplicates(progress)
+    new = distinct | f"{name}/OnlyNew" >> beam.ParDo(
+        OnlyNew(config.corpus, name, plan.known, progress)
+    ).with_outputs(REJECTS, SUPERSEDED, main="ok")
+    rejects = [read[REJECTS], clean[REJECTS], duplicates, new[REJECTS]]
+
+    if stream.synthesize:
+        synthesized = (
+            new.ok
+            | f"{name}/Chains" >> FormChains(config.chains)
+            | f"{name}/SpreadChains" >> beam.Reshuffle()
+            | f"{name}/Synthesize"
+            >> beam.ParDo(
+                SynthesizeChains(config.synthesis, seed=config.seed, progress_dir=progress)
+            ).with_outputs(REJECTS, main="ok")
+        )
+        texts = (
+            synthesized.ok
+            | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
+            | f"{name}/Render"
+            >> beam.ParDo(RenderTexts(config.templates, seed=config.seed, progress_dir=progress))
+        )
+        rejects.append(synthesized[REJECTS])
+    else:
+        texts = new.ok | f"{name}/AsItIs" >> beam.Map(raw_text)
+
+    tokenized = (
+        texts
+        | f"{name}/Batch" >> beam.BatchElements(min_batch_size=8, max_batch_size=_TEXTS_PER_BATCH)
+        | f"{name}/Tokenize"
+        >> beam.ParDo(TokenizeTexts(config.tokenizer, progress)).with_outputs(REJECTS, main="ok")
+    )
+    rejects.append(tokenized[REJECTS])
+    tokenized.ok | f"{name}/Shards" >> WriteShards(
+        plan.increment,
+        name,
+        seed=config.seed,
+        pad_id=plan.pad_id,
+        pack=config.pack,
+        shards=config.shards,
+        progress_dir=progress,
+    )
+    _add_ledger(plan, name, new.ok, new[SUPERSEDED])
+    return rejects
+
+
+def _add_ledger(plan: Plan, name: str, documents: beam.PCollection, superseded: beam.PCollection) -> None:
+    (
+        documents
+        | f"{name}/LedgerRow" >> beam.Map(_ledger_row)
+        | f"{name}/GroupLedger" >> beam.GroupByKey()
+        | f"{name}/WriteLedger"
+        >> beam.Map(
+            lambda rows, uri: write_ledger(uri, rows[1]), ledger_uri(plan.config.corpus, name, plan.number)
+        )
+    )
+    (
+        superseded
+        | f"{name}/OneSuperseded" >> beam.Map(lambda document_id: (None, document_id))
+        | f"{name}/GroupSuperseded" >> beam.GroupByKey()
+        | f"{name}/WriteSuperseded"
+        >> beam.Map(
+            lambda ids, uri: storage.write_lines_zst(uri, sorted(ids[1])),
+            storage.join(plan.increment, f"superseded-{name}.zst"),
+        )
+    )
+
+
+def _ledger_row(document: Document) -> tuple[None, bytes]:
+    return None, ledger_row(document.document_id, document.content_hash)
+
+
+def _write_rejects(group: tuple[str, Iterable[Reject]], increment: str) -> None:
+    stage, rejects = group
+    lines = sorted(map(to_json, rejects))
+    storage.write_lines_zst(storage.join(increment, "rejects", f"{stage}.jsonl.zst"), lines)
+
+
+def config_hash(config: CorpusConfig) -> str:
+    """Hash of everything in a configuration."""
+    return digest(config.model_dump_json())

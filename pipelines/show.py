@@ -1,0 +1,99 @@
+"""What is in a corpus, readable."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.corpus import increment_uri
+from plugins.tokenizers import load_tokenizer
+from schemas import storage
+from schemas.errors import ConfigError, unknown_name
+from schemas.manifest import Manifest, read_manifest
+from schemas.records import AugmentedText, from_json
+
+
+def show_corpus(arguments: argparse.Namespace) -> int:
+    """Print a corpus: its streams, some texts with their lineage, some packed rows; the exit status."""
+    manifest = read_manifest(arguments.uri, arguments.manifest)
+    if arguments.json:
+        print(manifest.model_dump_json(indent=2))
+        return 0
+    console = Console(highlight=False)
+    console.print(_overview(arguments.uri, manifest))
+    names = manifest.stream_names()
+    stream = arguments.stream or names[0]
+    if stream not in names:
+        raise ConfigError(unknown_name("stream", stream, names))
+    for text in itertools.islice(texts_of(arguments.uri, manifest, stream), arguments.texts):
+        lineage = f"{text.num_pairs} pairs, {text.template}, from {', '.join(text.document_ids)}"
+        console.print(Panel(Text(text.text), title=f"text {text.text_id[:8]}", subtitle=Text(lineage)))
+    if arguments.rows:
+        _show_rows(console, arguments.uri, manifest, stream, arguments.rows)
+    return 0
+
+
+def texts_of(corpus: str, manifest: Manifest, stream: str) -> Iterator[AugmentedText]:
+    """The training texts of a stream, newest increment first, in the order of their shards."""
+    for increment in reversed(manifest.increments):
+        folder = storage.join(increment_uri(corpus, increment.number), "texts")
+        fs, path = storage.filesystem(folder)
+        if not fs.exists(path):
+            continue
+        for name in sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False)):
+            if name.rsplit("-", 1)[0] == stream:
+                for line in storage.read_lines_zst(storage.join(folder, name)):
+                    yield from_json(AugmentedText, line)
+
+
+def _overview(uri: str, manifest: Manifest) -> Table:
+    table = Table(title=f"{uri}, manifest {manifest.number}", title_justify="left")
+    for heading in ("increment", "stream", "documents", "texts", "rows", "tokens", "filled"):
+        table.add_column(heading, justify="left" if heading == "stream" else "right")
+    for increment in manifest.increments:
+        for name, shards in increment.streams.items():
+            filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
+            table.add_row(
+                str(increment.number),
+                name,
+                f"{increment.num_documents:,}",
+                f"{shards.num_texts:,}",
+                f"{shards.num_samples:,}",
+                f"{shards.num_tokens:,}",
+                f"{filled:.1%}",
+            )
+    return table
+
+
+def _show_rows(console: Console, uri: str, manifest: Manifest, stream: str, count: int) -> None:
+    from streaming import StreamingDataset
+
+    tokenizer = load_tokenizer(manifest.tokenizer_name)
+    shown = 0
+    for shards in manifest.shard_sets(stream):
+        with tempfile.TemporaryDirectory(prefix="tutelage-show-") as cache:  # the corpus stays untouched
+            remote = storage.join(uri, shards.path)
+            rows = StreamingDataset(remote=remote, local=cache, batch_size=1, shuffle=False)
+            for index in range(min(len(rows), count - shown)):
+                console.print(_row(rows[index], tokenizer, title=f"{stream} row {shown}"))
+                shown += 1
+
+
+def _row(sample: dict[str, Any], tokenizer: Any, *, title: str) -> Panel:
+    body = Text()
+    at = 0
+    for length in sample["segment_lengths"].tolist():
+        body.append(f"── {length} tokens ──\n", style="dim")
+        body.append(tokenizer.decode(sample["tokens"][at : at + length]) + "\n")
+        at += length
+    return Panel(
+        body, title=title, subtitle=f"{len(sample['tokens']) - at} of {len(sample['tokens'])} padding"
+    )

@@ -1,0 +1,50 @@
+"""What the corpus holds already goes no further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines.ledger import Ledger
+from pipelines.transforms.base import StepFn
+from schemas.records import Document
+
+SUPERSEDED = "superseded"
+
+
+class OnlyNew(StepFn):
+    """Keep documents that the ledger does not know.
+
+    An unchanged document is counted and dropped, without a reject: it is in the corpus. A changed one
+    goes on, and its document_id goes to the `superseded` output as well.
+    """
+
+    def __init__(self, corpus: str, stream: str, numbers: tuple[int, ...], progress_dir: str | None):
+        super().__init__("ledger", progress_dir)
+        self.corpus = corpus
+        self.stream = stream
+        self.numbers = numbers
+
+    def setup(self) -> None:
+        super().setup()
+        self._ledger = Ledger.open(self.corpus, self.stream, self.numbers)
+
+    def process(self, document: Document) -> Iterator[Any]:
+        known = self._ledger.content_of(document.document_id)
+        if known == document.content_hash:
+            self.counters.add("unchanged")
+        elif self._ledger.has_content(document.content_hash):
+            yield self.reject(
+                "already_ingested",
+                document_id=document.document_id,
+                source=document.source,
+                detail="the corpus holds the same text under another document_id",
+            )
+        else:
+            if known is not None:
+                self.counters.add("changed")
+                yield beam.pvalue.TaggedOutput(SUPERSEDED, document.document_id)
+            self.counters.add("new")
+            yield document

@@ -1,0 +1,69 @@
+"""Synthesized documents to training texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipelines.transforms.base import StepFn
+from plugins.templates import TEMPLATES
+from schemas.records import AugmentedText, Document, SynthesizedDocument, digest
+
+_SEED_BITS = 63
+
+
+def runs(documents: Sequence[SynthesizedDocument]) -> Iterator[tuple[SynthesizedDocument, ...]]:
+    """Cut a chain where a document does not follow the one before it; each run is one training text."""
+    run: list[SynthesizedDocument] = []
+    for document in documents:
+        if run and not document.follows_previous:
+            yield tuple(run)
+            run = []
+        run.append(document)
+    if run:
+        yield tuple(run)
+
+
+class RenderTexts(StepFn):
+    """Render the training texts of each chain with a template family."""
+
+    def __init__(self, templates: str, *, seed: int, progress_dir: str | None):
+        super().__init__("render", progress_dir)
+        self.templates = templates
+        self.seed = seed
+
+    def setup(self) -> None:
+        super().setup()
+        self._family = TEMPLATES.load(self.templates)()
+
+    def process(self, documents: Sequence[SynthesizedDocument]) -> Iterator[AugmentedText]:
+        for run in runs(documents):
+            text_id = digest(*(part for done in run for part in _names(done.document)))
+            seed = int(digest(str(self.seed), text_id), 16) >> (128 - _SEED_BITS)
+            rendered = self._family.render(run, seed=seed)
+            num_pairs = sum(len(done.pairs) for done in run)
+            self.counters.add("texts")
+            self.counters.add("augmented_texts", bool(num_pairs))
+            yield AugmentedText(
+                text_id=text_id,
+                text=rendered.text,
+                document_ids=tuple(done.document.document_id for done in run),
+                num_pairs=num_pairs,
+                template=rendered.template,
+                seed=seed,
+            )
+
+
+def raw_text(document: Document) -> AugmentedText:
+    """A document of a stream without synthesis, as it is."""
+    return AugmentedText(
+        text_id=digest(*_names(document)),
+        text=document.text,
+        document_ids=(document.document_id,),
+        num_pairs=0,
+        template="raw",
+        seed=0,
+    )
+
+
+def _names(document: Document) -> tuple[str, str]:
+    return document.document_id, document.content_hash

@@ -1,0 +1,146 @@
+"""Tokenized texts to MDS shards, deterministic and idempotent.
+
+    h = blake2b(seed, text_id) ─► group = h·N >> 64 ─► sort by (h, text_id) ─► pack ─► MDS shards
+
+which is a global shuffle at the memory of one group. The bytes depend on the texts and the seed alone,
+so a group written twice is the same group; files appear whole, the group's index.json last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+
+import apache_beam as beam
+import numpy as np
+
+from pipelines.transforms.base import StepFn
+from pipelines.transforms.pack import PACKERS
+from pipelines.transforms.tokenize import TokenizedText
+from schemas import storage
+from schemas.corpus_config import PackConfig, ShardConfig
+from schemas.records import to_json
+
+COLUMNS = {"tokens": "ndarray:int32", "segment_lengths": "ndarray:int32"}
+GROUP_FILE = "group.json"
+"""Rows, tokens and texts of a group, beside its index.json."""
+
+_HASHES = ["xxh64"]
+
+
+class WriteShards(beam.PTransform):  # type: ignore[misc]
+    """Write the texts and the shards of one stream of one increment; its groups are merged by whoever
+    publishes the increment.
+
+    Args:
+        increment: URI of the increment's directory.
+        stream: Name of the stream.
+        seed: Seed of the shuffle.
+        pad_id: Token that fills rows.
+    """
+
+    def __init__(
+        self,
+        increment: str,
+        stream: str,
+        *,
+        seed: int,
+        pad_id: int,
+        pack: PackConfig,
+        shards: ShardConfig,
+        progress_dir: str | None,
+    ):
+        super().__init__()
+        self.seed = seed
+        self.shards = shards
+        self.write = _WriteGroup(
+            increment, stream, seed=seed, pad_id=pad_id, pack=pack, shards=shards, progress_dir=progress_dir
+        )
+
+    def expand(self, texts: beam.PCollection) -> beam.PCollection:
+        num_tokens = texts | "CountTokens" >> beam.Map(_size) | "SumTokens" >> beam.CombineGlobally(sum)
+        return (
+            texts
+            | "KeyByGroup"
+            >> beam.Map(_with_group, beam.pvalue.AsSingleton(num_tokens), self.shards.group_tokens, self.seed)
+            | "GroupByGroup" >> beam.GroupByKey()
+            | "WriteGroup" >> beam.ParDo(self.write)
+        )
+
+
+def shuffle_key(seed: int, text_id: str) -> int:
+    """Where a text falls in the shuffle: uniform in [0, 2⁶⁴)."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{text_id}".encode(), digest_size=8).digest(), "big")
+
+
+def _size(text: TokenizedText) -> int:
+    return len(text.tokens)
+
+
+def _with_group(
+    text: TokenizedText, num_tokens: int, group_tokens: int, seed: int
+) -> tuple[int, TokenizedText]:
+    num_groups = max(1, math.ceil(num_tokens / group_tokens))
+    return shuffle_key(seed, text.text.text_id) * num_groups >> 64, text
+
+
+class _WriteGroup(StepFn):
+    def __init__(
+        self,
+        increment: str,
+        stream: str,
+        *,
+        seed: int,
+        pad_id: int,
+        pack: PackConfig,
+        shards: ShardConfig,
+        progress_dir: str | None,
+    ):
+        super().__init__("write", progress_dir)
+        self.increment = increment
+        self.stream = stream
+        self.seed = seed
+        self.pad_id = pad_id
+        self.pack = pack
+        self.shards = shards
+
+    def process(self, group: tuple[int, Iterable[TokenizedText]]) -> None:
+        from streaming import MDSWriter
+
+        number, members = group
+        texts = sorted(
+            members, key=lambda each: (shuffle_key(self.seed, each.text.text_id), each.text.text_id)
+        )
+        storage.write_lines_zst(
+            storage.join(self.increment, "texts", f"{self.stream}-{number:05d}.jsonl.zst"),
+            (to_json(each.text) for each in texts),
+        )
+        rows = PACKERS[self.pack.method](
+            [each.tokens for each in texts], seq_len=self.pack.seq_len, pad_id=self.pad_id
+        )
+        path = storage.join("shards", self.stream, f"{number:05d}")
+        num_samples = num_tokens = 0
+        with tempfile.TemporaryDirectory(prefix="tutelage-shards-") as folder:
+            with MDSWriter(
+                out=folder,
+                columns=COLUMNS,
+                compression=self.shards.compression,
+                hashes=_HASHES,
+                size_limit=self.shards.size_limit_bytes,
+            ) as writer:
+                for row in rows:
+                    writer.write({"tokens": row.tokens, "segment_lengths": row.segment_lengths})
+                    num_samples += 1
+                    num_tokens += int(np.sum(row.segment_lengths))
+            sizes = {"num_samples": num_samples, "num_tokens": num_tokens, "num_texts": len(texts)}
+            storage.write_bytes(
+                storage.join(self.increment, path, GROUP_FILE), json.dumps(sizes, sort_keys=True).encode()
+            )
+            for name in sorted(os.listdir(folder), key=lambda name: (name == "index.json", name)):
+                storage.upload(os.path.join(folder, name), storage.join(self.increment, path, name))
+        self.counters.add("groups")
+        self.counters.add("rows", num_samples)

@@ -1,0 +1,72 @@
+"""Training texts to token ids, in batches on the fast tokenizer.
+
+BOS and EOS are put around each text by id; special-token strings inside a text stay plain text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.transforms.base import StepFn
+from plugins.tokenizers import adds_bos, load_tokenizer
+from schemas.corpus_config import TokenizerConfig
+from schemas.errors import ConfigError
+from schemas.records import AugmentedText
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenizedText:
+    """A training text with its token ids, int32 of shape (num_tokens,), BOS and EOS included."""
+
+    text: AugmentedText
+    tokens: np.ndarray
+
+
+class TokenizeTexts(StepFn):
+    """Tokenize batches (lists) of AugmentedTexts."""
+
+    def __init__(self, config: TokenizerConfig, progress_dir: str | None):
+        super().__init__("tokenize", progress_dir)
+        self.config = config
+
+    def setup(self) -> None:
+        super().setup()
+        self._tokenizer = load_tokenizer(self.config.name)
+        self._before, self._after = ends(self._tokenizer, self.config)
+
+    def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
+        encoded = self._tokenizer([text.text for text in texts], add_special_tokens=False).input_ids
+        for text, ids in zip(texts, encoded, strict=True):
+            if not ids:
+                yield self.reject("no_tokens", document_id=",".join(text.document_ids), source=text.text_id)
+                continue
+            tokens = np.array([*self._before, *ids, *self._after], dtype=np.int32)
+            self.counters.add("tokens", len(tokens))
+            yield TokenizedText(text=text, tokens=tokens)
+
+
+def ends(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], list[int]]:
+    """Token ids that go before and after each text.
+
+    Raises:
+        ConfigError: BOS or EOS is wanted and the tokenizer has none.
+    """
+    wants_bos = adds_bos(tokenizer) if config.add_bos is None else config.add_bos
+    for wanted, token_id, key in (
+        (wants_bos, tokenizer.bos_token_id, "add_bos"),
+        (config.add_eos, tokenizer.eos_token_id, "add_eos"),
+    ):
+        if wanted and token_id is None:
+            name = key[-3:].upper()
+            raise ConfigError(
+                f"tokenizer.{key} is true, but tokenizer {config.name!r} has no {name} token; "
+                "set it to false or choose another tokenizer."
+            )
+    return (
+        [tokenizer.bos_token_id] if wants_bos else [],
+        [tokenizer.eos_token_id] if config.add_eos else [],
+    )

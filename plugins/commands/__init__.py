@@ -1,0 +1,16 @@
+"""The `tutelage` commands by name. Listing them imports none of what they do."""
+
+from plugins.registry import Registry
+
+COMMANDS = Registry(
+    "command",
+    "tutelage.commands",
+    {
+        "chat": "trainer.chat:main",
+        "corpus": "pipelines.command:main",
+        "demo": "plugins.commands.demo:main",
+        "eval": "trainer.evaluation.evaluate:main",
+        "models": "plugins.models.command:main",
+        "train": "trainer.train:main",
+    },
+)

@@ -1,0 +1,55 @@
+"""`tutelage COMMAND …`: finds the command and hands it the rest of the line.
+
+Exit status: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from plugins.commands import COMMANDS
+from schemas.errors import ConfigError, TutelageError
+
+_HELP = """\
+usage: tutelage COMMAND ...
+
+Turn raw domain text into a model that knows the domain.
+
+  demo      the whole way on the bundled corpus, on this machine's CPU
+  corpus    build FILE.yaml, show URI: increments of instruction-augmented text
+  train     FILE.yaml [key=value ...]: train with Composer on a corpus
+  eval      --model NAME --tasks DIR: score any causal LM on domain tasks
+  chat      --model NAME: ask a model
+  models    fetch smollm2-135m: the small model of demo and tests
+
+`tutelage COMMAND --help` says more.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; what it raises for people is printed without a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_HELP, end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        import importlib.metadata
+
+        print(importlib.metadata.version("tutelage"))
+        return 0
+    try:
+        return int(COMMANDS.load(arguments[0])(arguments[1:]))
+    except ConfigError as error:
+        print(f"ConfigError: {error}", file=sys.stderr)
+        return 2
+    except TutelageError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""What a protocol is: documents to prompt token ids, generated text to pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from schemas.corpus_config import SynthesisConfig
+from schemas.records import Document, InstructionPair
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """An earlier document of the chain with the pairs written about it."""
+
+    document: Document
+    pairs: tuple[InstructionPair, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What an answer held: its pairs, and how many pieces of it were none."""
+
+    pairs: tuple[InstructionPair, ...]
+    num_bad_pieces: int = 0
+
+
+class SynthesisProtocol(ABC):
+    """How a model is prompted and its answer parsed.
+
+    Prompts are token ids, never text: a server that adds BOS to text would add a second one, and
+    special-token strings inside a document must stay plain text.
+
+    Attributes:
+        stop: Strings at which generation may end.
+    """
+
+    stop: tuple[str, ...] = ()
+
+    def __init__(self, tokenizer: Any, config: SynthesisConfig):
+        self.tokenizer = tokenizer
+        self.config = config
+
+    @abstractmethod
+    def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
+        """Token ids that ask for pairs about `document`, after the examples."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Parsed:
+        """Read the pairs out of a generated text. A bad piece costs only itself."""
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Token ids of text whose special-token strings are plain text; no BOS, no EOS."""
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def distinct_questions(pairs: Iterable[InstructionPair]) -> tuple[InstructionPair, ...]:
+    """Drop pairs whose instruction came before, ignoring case and white space; the first one wins."""
+    kept: dict[str, InstructionPair] = {}
+    for pair in pairs:
+        kept.setdefault(question_key(pair), pair)
+    return tuple(kept.values())
+
+
+def question_key(pair: InstructionPair) -> str:
+    """What makes two instructions the same: their words, ignoring case."""
+    return " ".join(pair.instruction.casefold().split())

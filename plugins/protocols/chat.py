@@ -1,0 +1,196 @@
+"""Any instruct model, through its own chat template; pairs come back as JSON objects.
+
+The chain's earlier documents are earlier turns of the conversation:
+
+    system    the task
+    user      text of the worked example          assistant   its pairs, one JSON object a line
+    user      text of an earlier document         assistant   its pairs
+    user      text of the current document        assistant   {"question": "      ◄── generated on
+
+so every later round begins with the tokens of the one before it and a prefix cache answers them.
+The template is rendered with placeholders, and tokenised piece by piece: what the template says may
+hold special tokens, what a document says never does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from schemas.config import Section, load_config
+from schemas.corpus_config import SynthesisConfig
+from schemas.errors import ConfigError
+from schemas.records import Document, InstructionPair
+
+_BUILT_IN = Path(__file__).with_name("chat_prompt.yaml")
+_PLACEHOLDER = re.compile(r"xTUTELAGEx(\d+)x")
+_QUESTION_KEYS = ("question", "instruction", "prompt")
+_ANSWER_KEYS = ("answer", "response", "output")
+
+
+class PromptPair(Section):
+    """A pair of the worked example."""
+
+    question: str
+    answer: str
+
+
+class PromptExample(Section):
+    """The worked example."""
+
+    text: str
+    pairs: tuple[PromptPair, ...]
+
+
+class ChatPrompt(Section):
+    """A prompt file; see chat_prompt.yaml for what each key does."""
+
+    system: str | None = None
+    request: str
+    example: PromptExample | None = None
+    prefill: str = ""
+
+    @pydantic.field_validator("request")
+    @classmethod
+    def _request_holds_the_text(cls, value: str) -> str:
+        if value.count("{text}") != 1:
+            raise ValueError(f"request must hold {{text}} exactly once, found {value.count('{text}')} times")
+        return value
+
+
+class ChatProtocol(SynthesisProtocol):
+    """Prompts an instruct model by its chat template and reads JSON objects out of its answer."""
+
+    def __init__(self, tokenizer: Any, config: SynthesisConfig):
+        super().__init__(tokenizer, config)
+        if not tokenizer.chat_template:
+            raise ConfigError(
+                f"synthesis.model {config.model!r} has no chat template, which protocol 'chat' needs. "
+                "Choose an instruct model, or synthesis.protocol instruction_synthesizer for the tag format."
+            )
+        self._prompt = load_config(ChatPrompt, config.prompt_file or _BUILT_IN)
+        self._template_ids: dict[str, list[int]] = {}
+
+    def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
+        contents: list[str] = []
+
+        def hold(content: str) -> str:
+            contents.append(content)
+            return f"xTUTELAGEx{len(contents) - 1}x"
+
+        def turn(role: str, content: str) -> dict[str, str]:
+            return {"role": role, "content": hold(content)}
+
+        before, after = self._prompt.request.split("{text}")
+        messages = [turn("system", self._prompt.system)] if self._prompt.system else []
+        if self._prompt.example is not None:
+            shown = [
+                InstructionPair(instruction=pair.question, response=pair.answer)
+                for pair in self._prompt.example.pairs
+            ]
+            messages += [
+                turn("user", f"{before}{self._prompt.example.text}{after}"),
+                turn("assistant", write_pairs(shown)),
+            ]
+        for example in examples:
+            messages += [
+                turn("user", f"{before}{example.document.text}{after}"),
+                turn("assistant", write_pairs(example.pairs)),
+            ]
+        messages.append(turn("user", f"{before}{document.text}{after}"))
+        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        pieces = _PLACEHOLDER.split(rendered)  # template, index, template, index, ..., template
+        ids: list[int] = []
+        for position, piece in enumerate(pieces):
+            ids += self.plain_ids(contents[int(piece)]) if position % 2 else self._ids_of_template(piece)
+        return ids + self.plain_ids(self._prompt.prefill)
+
+    def parse(self, text: str) -> Parsed:
+        pairs: list[InstructionPair] = []
+        num_bad = 0
+        for value in _json_objects(self._prompt.prefill + text):
+            pair = _pair(value)
+            if pair is None:
+                num_bad += 1
+            else:
+                pairs.append(pair)
+        return Parsed(pairs=distinct_questions(pairs), num_bad_pieces=num_bad)
+
+    def _ids_of_template(self, piece: str) -> list[int]:
+        if piece not in self._template_ids:
+            backend = self.tokenizer.backend_tokenizer
+            backend.encode_special_tokens = False
+            try:
+                self._template_ids[piece] = self.plain_ids(piece)
+            finally:
+                backend.encode_special_tokens = True
+        return self._template_ids[piece]
+
+
+def write_pairs(pairs: Sequence[InstructionPair]) -> str:
+    """Pairs as the model is meant to write them: one JSON object a line."""
+    lines = []
+    for pair in pairs:
+        value: dict[str, Any] = {"question": pair.instruction}
+        if pair.options:
+            value["options"] = list(pair.options)
+        if pair.rationale:
+            value["reasoning"] = pair.rationale
+        value["answer"] = pair.response
+        lines.append(json.dumps(value, ensure_ascii=False))
+    return "\n".join(lines)
+
+
+def _json_objects(text: str) -> Iterator[Any]:
+    """Every JSON object in a text, whatever stands around them; None for one that does not parse.
+
+    A wrapper such as `{"pairs": [...]}` or a list yields the objects inside it.
+    """
+    decoder = json.JSONDecoder(strict=False)  # models write raw line breaks inside strings
+    at = text.find("{")
+    while at >= 0:
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except ValueError:
+            yield None
+            end = at + 1
+        else:
+            inner = [item for item in value.values() if isinstance(item, list)]
+            if _first(value, _QUESTION_KEYS) is None and inner:
+                yield from (item for items in inner for item in items)
+            else:
+                yield value
+        at = text.find("{", end)
+
+
+def _pair(value: Any) -> InstructionPair | None:
+    if not isinstance(value, dict):
+        return None
+    question, answer = _first(value, _QUESTION_KEYS), _first(value, _ANSWER_KEYS)
+    if question is None or answer is None:
+        return None
+    options = value.get("options")
+    choices = tuple(str(item).strip() for item in options) if isinstance(options, list) else ()
+    if choices and answer not in choices:
+        choices = ()  # an answer that is none of its options makes them noise
+    rationale = value.get("reasoning") or value.get("rationale")
+    return InstructionPair(
+        instruction=question,
+        response=answer,
+        options=choices,
+        rationale=rationale.strip() if isinstance(rationale, str) else "",
+    )
+
+
+def _first(value: dict[str, Any], keys: Sequence[str]) -> str | None:
+    for key in keys:
+        found = value.get(key)
+        if isinstance(found, str) and found.strip():
+            return found.strip()
+    return None

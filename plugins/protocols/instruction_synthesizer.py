@@ -1,0 +1,83 @@
+"""The tag format of the published instruction synthesizer.
+
+    <s> <CON> text </CON>⏎⏎<QUE> question <ANS> answer </END>⏎⏎<QUE> … </END></s><s> <CON> …
+
+The tags are plain text to its tokenizer; `<s>` and `</s>` are its BOS and EOS, put in by id.
+
+Source: Cheng et al. 2024, arXiv 2406.14491, section 2.1 and the model card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from schemas.corpus_config import SynthesisConfig
+from schemas.errors import ConfigError
+from schemas.records import Document, InstructionPair
+
+_THINK = "Let's think step by step."
+_THEREFORE = "Therefore, the answer is"
+
+
+class InstructionSynthesizerProtocol(SynthesisProtocol):
+    """Prompts instruction-pretrain/instruction-synthesizer, or a model tuned on the same format."""
+
+    def __init__(self, tokenizer: Any, config: SynthesisConfig):
+        super().__init__(tokenizer, config)
+        if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
+            raise ConfigError(
+                f"synthesis.model {config.model!r} has no BOS or no EOS token, which protocol "
+                "'instruction_synthesizer' needs around each document. Choose protocol 'chat' for others."
+            )
+
+    def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        ids: list[int] = []
+        for example in examples:
+            pairs = "\n\n".join(_write(pair) for pair in example.pairs)
+            ids += [bos, *self.plain_ids(f" <CON> {example.document.text} </CON>\n\n{pairs}"), eos]
+        return [*ids, bos, *self.plain_ids(f" <CON> {document.text} </CON>\n\n")]
+
+    def parse(self, text: str) -> Parsed:
+        *pieces, rest = text.strip().split("</END>")
+        pairs = [_read(piece) for piece in pieces]
+        good = [pair for pair in pairs if pair is not None]
+        return Parsed(
+            pairs=distinct_questions(good), num_bad_pieces=len(pairs) - len(good) + bool(rest.strip())
+        )
+
+
+def _write(pair: InstructionPair) -> str:
+    question = pair.instruction
+    if pair.options:
+        question += "\nOptions:\n" + "\n".join(f"- {option}" for option in pair.options)
+    answer = pair.response
+    if pair.rationale:
+        question += f"\n{_THINK}"
+        answer = f"{pair.rationale}\n{_THEREFORE} {answer}"
+    return f"<QUE> {question} <ANS> {answer} </END>"
+
+
+def _read(piece: str) -> InstructionPair | None:
+    piece = piece.strip()
+    if piece.count("<ANS>") != 1 or not piece.startswith("<QUE>"):
+        return None
+    question, answer = (part.strip() for part in piece.removeprefix("<QUE>").split("<ANS>"))
+    if not question or not answer:
+        return None
+    rationale = ""
+    if question.endswith(_THINK):
+        question = question.removesuffix(_THINK).strip()
+        if _THEREFORE in answer:
+            rationale, _, answer = (part.strip() for part in answer.rpartition(_THEREFORE))
+            answer = answer.removesuffix(".")
+    options: tuple[str, ...] = ()
+    head, _, tail = question.partition("\nOptions:\n")
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    if lines and all(line.startswith("- ") for line in lines):
+        question, options = head.strip(), tuple(line.removeprefix("- ").strip() for line in lines)
+    if not question or not answer or (options and answer not in options):
+        return None
+    return InstructionPair(instruction=question, response=answer, options=options, rationale=rationale)

@@ -1,0 +1,48 @@
+"""What an SGLang server answers, made into values. Written against 0.4.10, 0.5.1, 0.5.9 and 0.5.23."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from schemas.records import Generation
+
+_SHOWN_CHARACTERS = 300
+
+
+def error_message(body: str) -> str:
+    """The message in an error body: `{"error": {"message"}}`, `{"error"}`, `{"message"}` or plain text."""
+    try:
+        value: Any = json.loads(body)
+    except ValueError:
+        return body.strip()[:_SHOWN_CHARACTERS] or "no message"
+    if isinstance(value, dict):
+        inner = value.get("error", value)
+        message = inner.get("message") if isinstance(inner, dict) else inner
+        if isinstance(message, str) and message:
+            return message[:_SHOWN_CHARACTERS]
+    return str(value)[:_SHOWN_CHARACTERS]
+
+
+def generation(value: Any) -> Generation:
+    """Read the answer to one `/generate` request.
+
+    Raises:
+        ValueError: It is no such answer; the message says what is wrong with it.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        raise ValueError(f"expected an object with a text, found {str(value)[:_SHOWN_CHARACTERS]}")
+    meta = value.get("meta_info")
+    if not isinstance(meta, dict):
+        raise ValueError("the answer has no meta_info")
+    reason = meta.get("finish_reason")
+    kind = reason.get("type") if isinstance(reason, dict) else reason
+    if kind not in ("stop", "length", "abort"):
+        raise ValueError(f"finish_reason is {reason!r}, expected stop, length or abort")
+    return Generation(
+        text=value["text"],
+        finish_reason=kind,
+        prompt_tokens=int(meta.get("prompt_tokens", 0)),
+        completion_tokens=int(meta.get("completion_tokens", 0)),
+        cached_tokens=int(meta.get("cached_tokens") or 0),
+    )

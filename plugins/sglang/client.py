@@ -1,0 +1,199 @@
+"""A client that keeps SGLang servers busy and turns every failure into a value.
+
+    request ─► endpoint by rendezvous hash of its affinity, among those not resting
+                 │ 200                          ─► Generation
+                 │ 4xx: the prompt is at fault  ─► GenerationFailure, at once
+                 │ 408, 429, 5xx, abort, bad JSON, time-out, no connection
+                 ▼
+               wait (Retry-After, or capped exponential backoff with full jitter) and try again;
+               an endpoint without a healthy /health rests, and its requests move to the others
+
+Requests of one chain share an affinity, so they meet the same server's prefix cache. When the attempts
+or the patience are used up the request fails; the run decides how many failures are too many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+
+from plugins.sglang import answers
+from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
+from schemas.config import Section
+from schemas.errors import ConfigError
+from schemas.records import Generation, digest
+
+_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class ClientOptions(Section):
+    """How patient the client is.
+
+    Attributes:
+        max_in_flight: Requests under way at once.
+        request_timeout_sec: A request that takes longer is given up and tried again.
+        max_attempts: Attempts a request gets while its server is healthy.
+        patience_sec: How long a request waits for a server that cannot be reached, such as one starting.
+        backoff_sec: First wait between attempts; doubles each time.
+        max_backoff_sec: Longest wait between attempts.
+    """
+
+    max_in_flight: int = 64
+    request_timeout_sec: float = 600.0
+    max_attempts: int = 5
+    patience_sec: float = 300.0
+    backoff_sec: float = 0.5
+    max_backoff_sec: float = 30.0
+
+
+class _Retry(Exception):
+    """One attempt failed in a way that another may not."""
+
+    def __init__(self, reason: str, detail: str, *, after_sec: float | None = None, reached: bool = True):
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.after_sec = after_sec
+        self.reached = reached
+
+
+class SGLangClient:
+    """Sends prompts to one or several SGLang servers. Belongs to one event loop.
+
+    Args:
+        endpoints: Base URLs, such as `http://127.0.0.1:30000`.
+        options: Limits and patience.
+    """
+
+    def __init__(self, endpoints: Sequence[str], options: ClientOptions):
+        if not endpoints:
+            raise ConfigError(
+                "synthesis.endpoints is empty: backend 'sglang' needs the URL of at least one running "
+                "server, such as http://127.0.0.1:30000."
+            )
+        for endpoint in endpoints:
+            if not endpoint.startswith(("http://", "https://")):
+                raise ConfigError(
+                    f"synthesis.endpoints holds {endpoint!r}; expected a URL with http:// or https://."
+                )
+        self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
+        self._resting_until = dict.fromkeys(self._endpoints, 0.0)
+        self._options = options
+        self._slots = asyncio.Semaphore(options.max_in_flight)
+        self._session: aiohttp.ClientSession | None = None
+        self._jitter = random.Random(0)  # spreads retries; no result depends on it
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
+        """Answer one prompt, trying again as often as the options allow."""
+        started = time.monotonic()
+        attempts = 0
+        unreached = 0
+        while True:
+            endpoint = self._choose(request.affinity)
+            try:
+                async with self._slots:
+                    return await self._attempt(endpoint, request)
+            except _Retry as failed:
+                if failed.reached:
+                    attempts += 1
+                else:
+                    unreached += 1
+                    self._rest(endpoint, unreached)
+                waited = time.monotonic() - started
+                if attempts >= self._options.max_attempts:
+                    detail = f"{failed.detail} ({attempts} attempts at {endpoint})"
+                    return GenerationFailure(reason=failed.reason, detail=detail)
+                if not failed.reached and waited >= self._options.patience_sec:
+                    tried = f"{waited:.0f} s at {', '.join(self._endpoints)}"
+                    detail = f"{failed.detail} ({tried}); is the server running?"
+                    return GenerationFailure(reason="unreachable", detail=detail, ends_chain=True)
+                pause = (
+                    failed.after_sec if failed.after_sec is not None else self._backoff(attempts + unreached)
+                )
+            await asyncio.sleep(min(pause, self._options.max_backoff_sec))
+
+    async def _attempt(self, endpoint: str, request: GenerationRequest) -> Generation | GenerationFailure:
+        sampling: dict[str, Any] = {
+            "max_new_tokens": request.max_new_tokens,
+            "temperature": request.temperature,
+        }
+        if request.stop:
+            sampling["stop"] = list(request.stop)
+        body = {"input_ids": list(request.prompt_ids), "sampling_params": sampling}
+        try:
+            async with self._http().post(f"{endpoint}/generate", json=body) as response:
+                text = await response.text(errors="replace")
+                status, headers = response.status, response.headers
+        except (asyncio.TimeoutError, TimeoutError):
+            seconds = self._options.request_timeout_sec
+            raise _Retry(
+                "timeout", f"no answer within {seconds:g} s", reached=await self._healthy(endpoint)
+            ) from None
+        except aiohttp.ClientError as error:
+            detail = f"{type(error).__name__}: {error}"
+            raise _Retry("disconnected", detail, reached=await self._healthy(endpoint)) from None
+        if status in _RETRIED_STATUS:
+            raise _Retry(
+                f"http_{status}",
+                answers.error_message(text),
+                after_sec=_seconds(headers.get("Retry-After")),
+                # A server that drains answers 503 to everything, and will soon be gone.
+                reached=status != 503 or await self._healthy(endpoint),
+            )
+        if status != 200:
+            return GenerationFailure(reason="refused", detail=f"HTTP {status}: {answers.error_message(text)}")
+        try:
+            generation = answers.generation(json.loads(text))
+        except ValueError as error:
+            raise _Retry("bad_answer", str(error)) from None
+        if generation.finish_reason == "abort":
+            raise _Retry("aborted", f"the server aborted after {generation.completion_tokens} tokens")
+        return generation
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=self._options.request_timeout_sec, sock_connect=10),
+            )
+        return self._session
+
+    async def _healthy(self, endpoint: str) -> bool:
+        try:
+            timeout = aiohttp.ClientTimeout(total=5)
+            async with self._http().get(f"{endpoint}/health", timeout=timeout) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, asyncio.TimeoutError, TimeoutError):
+            return False
+
+    def _choose(self, affinity: str) -> str:
+        """The endpoint with the highest hash for this affinity, among those not resting."""
+        now = time.monotonic()
+        awake = [endpoint for endpoint in self._endpoints if self._resting_until[endpoint] <= now]
+        return max(awake or self._endpoints, key=lambda endpoint: digest(endpoint, affinity))
+
+    def _rest(self, endpoint: str, times: int) -> None:
+        self._resting_until[endpoint] = time.monotonic() + self._backoff(times)
+
+    def _backoff(self, times: int) -> float:
+        ceiling = min(self._options.max_backoff_sec, self._options.backoff_sec * 2 ** min(times - 1, 16))
+        return ceiling * self._jitter.uniform(0.5, 1.0)
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        return max(0.0, float(value)) if value is not None else None
+    except ValueError:
+        return None

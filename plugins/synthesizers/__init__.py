@@ -1,0 +1,19 @@
+"""Synthesizers by name: who writes instruction-response pairs about documents.
+
+    Chain ─► Synthesizer.synthesize ─► SynthesizedDocument, one for each document of the chain
+
+`mined` finds pairs by rules and needs no model. The others drive a language model through the rounds
+of a chain (`rounds.py`) with a protocol; they differ in the Generator that answers one prompt.
+"""
+
+from plugins.registry import Registry
+
+SYNTHESIZERS = Registry(
+    "synthesizer",
+    "tutelage.synthesizers",
+    {
+        "mined": "plugins.synthesizers.mined:MinedSynthesizer",
+        "sglang": "plugins.synthesizers.sglang:SGLangSynthesizer",
+        "transformers": "plugins.synthesizers.transformers:TransformersSynthesizer",
+    },
+)

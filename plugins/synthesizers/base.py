@@ -1,0 +1,39 @@
+"""What a synthesizer is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from schemas.corpus_config import SynthesisConfig
+from schemas.records import Chain, Generation, SynthesizedDocument
+
+
+class Synthesizer(ABC):
+    """Writes pairs about the documents of a chain.
+
+    One instance serves a worker process: constructed there, opened once, then called for many
+    chains at a time on one event loop. Construction is cheap and checks the configuration.
+
+    Attributes:
+        generations: Called with each Generation received, for whoever counts tokens; may be replaced.
+    """
+
+    def __init__(self, config: SynthesisConfig, *, seed: int):
+        self.config = config
+        self.seed = seed
+
+    def open(self) -> None:  # noqa: B027 - optional
+        """Load what is heavy or connect; called once, before the first chain."""
+
+    async def close(self) -> None:  # noqa: B027 - optional
+        """Let go of what `open` took; called on the event loop."""
+
+    def count(self, generation: Generation) -> None:  # noqa: B027 - optional
+        """Hear of each generation received; replaced by whoever counts."""
+
+    @abstractmethod
+    async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+        """Write pairs for each document of the chain, in order.
+
+        A failure is a value: the documents it touches come back with `failure` set and no pairs.
+        """

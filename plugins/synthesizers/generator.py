@@ -1,0 +1,56 @@
+"""What answers one prompt: the part in which language-model synthesizers differ."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+
+from schemas.records import Generation
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One prompt and how to answer it.
+
+    Attributes:
+        prompt_ids: Token ids of the prompt.
+        max_new_tokens: Most tokens to generate.
+        temperature: 0 is greedy.
+        stop: Strings at which to end.
+        affinity: Requests with the same value share a prefix, and are best sent to the same server.
+    """
+
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    affinity: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationFailure:
+    """Why a request got no answer, after all retries.
+
+    Attributes:
+        reason: A short fixed name: too_long, refused, aborted, unreachable, ...
+        detail: What was seen, readable.
+        ends_chain: Whether later requests of the chain would fail alike.
+    """
+
+    reason: str
+    detail: str
+    ends_chain: bool = False
+
+
+class Generator(ABC):
+    """Answers prompts, many at a time, on one event loop."""
+
+    def open(self) -> None:  # noqa: B027 - optional
+        """Load or connect."""
+
+    async def close(self) -> None:  # noqa: B027 - optional
+        """Let go."""
+
+    @abstractmethod
+    async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
+        """Answer one prompt. Never raises for what one prompt or a server does."""

@@ -1,0 +1,22 @@
+"""Pairs mined from the text itself by rules; no model, no request."""
+
+from __future__ import annotations
+
+from plugins.synthesizers.base import Synthesizer
+from plugins.synthesizers.mining_rules import mine_pairs
+from schemas.records import Chain, SynthesizedDocument
+
+
+class MinedSynthesizer(Synthesizer):
+    """AdaptLLM's rules, in our words; see mining_rules.py. Documents of a chain form one text.
+
+    Source: Cheng et al. 2023, arXiv 2309.09530, section 3.
+    """
+
+    async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+        mined: list[SynthesizedDocument] = []
+        for document in chain.documents:
+            pairs = mine_pairs(document, seed=self.seed)
+            follows = bool(pairs) and bool(mined) and bool(mined[-1].pairs)
+            mined.append(SynthesizedDocument(document=document, pairs=pairs, follows_previous=follows))
+        return tuple(mined)

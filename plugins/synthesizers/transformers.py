@@ -1,0 +1,165 @@
+"""A causal LM of transformers inside the worker process: for small models, and where no server runs.
+
+Requests of many chains meet in a queue; a thread takes up to `batch_size` of them, waiting a moment
+for a batch to fill, pads them on the left and generates. A batch lasts as long as its longest answer,
+which is what a server does better.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import Any
+
+from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
+from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from schemas.config import Section, validate
+from schemas.corpus_config import SynthesisConfig
+from schemas.errors import ConfigError
+from schemas.records import Generation
+
+
+class TransformersOptions(Section):
+    """`synthesis.options` of this backend.
+
+    Attributes:
+        batch_size: Prompts generated on together.
+        fill_sec: How long a batch waits for more prompts.
+        device: cpu, cuda, cuda:1, ...
+        dtype: auto, float32 or bfloat16.
+        repetition_penalty: As transformers defines it; 1.0 is none.
+    """
+
+    batch_size: int = 16
+    fill_sec: float = 0.2
+    device: str = "cpu"
+    dtype: str = "auto"
+    repetition_penalty: float = 1.0
+
+
+class TransformersSynthesizer(LanguageModelSynthesizer):
+    """Synthesizes with a model that is loaded in this process."""
+
+    def __init__(self, config: SynthesisConfig, *, seed: int):
+        options = validate(TransformersOptions, config.options, name="synthesis.options")
+        super().__init__(config, seed=seed, generator=TransformersGenerator(config, options))
+
+
+_Waiting = tuple[
+    GenerationRequest, "asyncio.Future[Generation | GenerationFailure]", asyncio.AbstractEventLoop
+]
+
+
+class TransformersGenerator(Generator):
+    """Generates in batches on a thread of its own."""
+
+    def __init__(self, config: SynthesisConfig, options: TransformersOptions):
+        self._config = config
+        self._options = options
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        name = self._config.model
+        try:
+            self._model: Any = AutoModelForCausalLM.from_pretrained(
+                name,
+                torch_dtype=self._options.dtype
+                if self._options.dtype == "auto"
+                else getattr(torch, self._options.dtype),
+                trust_remote_code=self._config.trust_remote_code,
+            )
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                name, trust_remote_code=self._config.trust_remote_code
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"synthesis.model {name!r} cannot be loaded: {error}") from error
+        self._model.to(self._options.device).eval()
+        eos = self._model.generation_config.eos_token_id
+        self._eos = {eos} if isinstance(eos, int) else set(eos or ())
+        if self._tokenizer.eos_token_id is not None:
+            self._eos.add(self._tokenizer.eos_token_id)
+        self._thread = threading.Thread(target=self._serve, name="tutelage-generate", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        if self._thread is not None:
+            self._waiting.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Generation | GenerationFailure] = loop.create_future()
+        self._waiting.put((request, answer, loop))
+        return await answer
+
+    def _serve(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            batch = [first]
+            ending = False
+            while len(batch) < self._options.batch_size:
+                try:
+                    another = self._waiting.get(timeout=self._options.fill_sec)
+                except queue.Empty:
+                    break
+                if another is None:
+                    ending = True
+                    break
+                batch.append(another)
+            self._answer(batch)
+            if ending:
+                return
+
+    def _answer(self, batch: list[_Waiting]) -> None:
+        answers: list[Generation] | list[GenerationFailure]
+        try:
+            answers = self._generate([request for request, _, _ in batch])
+        except Exception as error:  # whatever the model raises must reach those who wait for it
+            answers = [
+                GenerationFailure(reason="model_error", detail=f"{type(error).__name__}: {error}")
+            ] * len(batch)
+        for (_, future, loop), answer in zip(batch, answers, strict=True):
+            loop.call_soon_threadsafe(future.set_result, answer)
+
+    def _generate(self, requests: list[GenerationRequest]) -> list[Generation]:
+        import torch
+
+        longest = max(len(request.prompt_ids) for request in requests)
+        ids_BT = torch.zeros(len(requests), longest, dtype=torch.long)
+        mask_BT = torch.zeros_like(ids_BT)
+        for row, request in enumerate(requests):
+            ids_BT[row, longest - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
+            mask_BT[row, longest - len(request.prompt_ids) :] = 1
+        temperature = requests[0].temperature
+        sampling = (
+            {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+        )
+        with torch.inference_mode():
+            out_BT = self._model.generate(
+                input_ids=ids_BT.to(self._options.device),
+                attention_mask=mask_BT.to(self._options.device),
+                max_new_tokens=max(request.max_new_tokens for request in requests),
+                repetition_penalty=self._options.repetition_penalty,
+                eos_token_id=sorted(self._eos),
+                pad_token_id=min(self._eos, default=0),
+                **sampling,
+            )
+        return [
+            self._generation(request, row[longest:].tolist())
+            for request, row in zip(requests, out_BT, strict=True)
+        ]
+
+    def _generation(self, request: GenerationRequest, ids: list[int]) -> Generation:
+        ids = ids[: request.max_new_tokens]
+        end = next((at for at, token_id in enumerate(ids) if token_id in self._eos), None)
+        return Generation(
+            text=self._tokenizer.decode(ids[:end], skip_special_tokens=True),
+            finish_reason="length" if end is None else "stop",
+            prompt_tokens=len(request.prompt_ids),
+            completion_tokens=len(ids) if end is None else end + 1,
+        )
