@@ -1,0 +1,129 @@
+"""Pairs mined from an English text by rules, without a model.
+
+    document ─► Passage ─► one rule a kind ─► findings ─► round-robin over kinds ─► worded pairs
+
+The kinds are AdaptLLM's: summarisation, inference, cause and effect, paraphrase and contrast
+(`connectives.py`), word to text, completion. They take turns, so that a text full of "because"
+still gives varied pairs, and a finding waits while others rest on sentences not yet used. The
+rules know English connectives; a text in another language gives its title, continuations, or
+nothing. Cost: a few regular expressions a sentence.
+
+Source: Cheng et al. 2024, arXiv 2309.09530.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+
+from plugins.synthesizers.connectives import cause_and_effect, inference, paraphrase_and_contrast
+from plugins.synthesizers.mining_wordings import Finding, ask_for
+from plugins.synthesizers.sentences import WORD, Passage, word_stems
+from schemas.records import Document, InstructionPair, digest
+
+_EVERYDAY = re.compile(
+    r".*(?:ly|ing|ed|ments?|ness|able|ible|ful|tions?|ences?|ents?|ants?|ive|ional|thing|self|selves)|"
+    r"according|between|character|companies|countries|deliberate|difficult|directions|discovery|"
+    r"everybody|exchanges|increases|individuals?|intervals|investigators|laboratory|molecules|"
+    r"necessary|neighbours|nevertheless|otherwise|particular|practical|principles?|programmes?|"
+    r"relationship|researchers|sometimes|standards|structures?|techniques?|technology|therefore|"
+    r"throughout|understand|university|whatever|whichever|yesterday"
+)
+
+
+def summarisation(passage: Passage, rng: random.Random) -> list[Finding]:
+    """The title, and what opens the text under it; only when title and text share a word."""
+    whole = [sentence for sentence in passage.sentences if sentence.is_whole]
+    shared = any(word_stems(passage.title) & word_stems(sentence.text) for sentence in whole)
+    if len(whole) < 2 or not shared or len(passage.title.split()) > 20:
+        return []
+    found = [Finding("title", {}, passage.title)]
+    first = passage.sentences[0]
+    if first.stands_alone:
+        found.append(Finding("opening", {"title": passage.title}, first.text, frozenset((first.index,))))
+    return found
+
+
+def word_to_text(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Rare words of the text, and the one sentence that uses them together.
+
+    No word list from outside: rare are words in lower case of nine letters or more, ten on
+    average, that are neither everyday nor built with an everyday ending.
+    """
+    places: dict[str, set[int]] = defaultdict(set)
+    for sentence in passage.sentences:
+        for word in WORD.findall(sentence.text):
+            if len(word) >= 9 and word.islower() and not _EVERYDAY.fullmatch(word):
+                places[word].add(sentence.index)
+    found = []
+    for sentence in passage.sentences:
+        words = {found for found in WORD.findall(sentence.text) if found in places}
+        rare = sorted(words, key=lambda word: (-len(word), word))[:3]
+        if len(rare) < 2 or sum(map(len, rare)) < 10 * len(rare) or not sentence.stands_alone:
+            continue
+        if len(set.intersection(*(places[word] for word in rare))) == 1:
+            *others, last = sorted(rare, key=sentence.text.index)
+            fields = {"words": f"{', '.join(others)} and {last}"}
+            found.append(Finding("words", fields, sentence.text, frozenset((sentence.index,))))
+    return found
+
+
+def completion(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Two sentences in a row, and the one that follows them."""
+    return [
+        Finding(
+            "continuation",
+            {"start": f"{first.text} {second.text}"},
+            third.text,
+            frozenset((first.index, second.index, third.index)),
+        )
+        for (first, second), (again, third) in pairwise(passage.neighbours())
+        if again is second and first.stands_alone
+    ]
+
+
+Rule = Callable[[Passage, random.Random], list[Finding]]
+RULES: Mapping[str, Rule] = {
+    "summarisation": summarisation,
+    "inference": inference,
+    "cause_and_effect": cause_and_effect,
+    "paraphrase_and_contrast": paraphrase_and_contrast,
+    "word_to_text": word_to_text,
+    "completion": completion,
+}
+"""Every kind of pair, and the rule that finds it."""
+
+
+def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[InstructionPair, ...]:
+    """Mine instruction-response pairs from one English document.
+
+    Args:
+        document: The text; `metadata["title"]`, where there is one, serves summarisation.
+        seed: With the content hash, the source of every choice.
+        max_pairs: Most pairs to return.
+
+    Returns:
+        Pairs of varied kinds with no instruction twice, letter case aside; none where the text
+        holds nothing that the rules can use.
+    """
+    rng = random.Random(int(digest(document.content_hash, str(seed)), 16))
+    passage = Passage.of(document.text, document.metadata.get("title", ""))
+    queues = [rule(passage, rng) for rule in RULES.values()]
+    for queue in queues:
+        rng.shuffle(queue)
+    rng.shuffle(queues)
+
+    pairs: dict[str, InstructionPair] = {}
+    used: set[int] = set()
+    while any(queues) and len(pairs) < max_pairs:
+        for queue in queues:
+            if queue and len(pairs) < max_pairs:
+                finding = min(queue, key=lambda found: len(found.sentences & used))
+                queue.remove(finding)
+                used |= finding.sentences
+                pair = ask_for(finding, rng)
+                pairs.setdefault(pair.instruction.casefold(), pair)
+    return tuple(pairs.values())

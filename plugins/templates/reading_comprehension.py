@@ -1,0 +1,177 @@
+"""Reading comprehension: a text and what is asked about it, in many natural shapes.
+
+One `Style` is drawn per training text and holds for all its documents and pairs, so that a chain
+of documents reads as a series of few-shot examples:
+
+    pair ── form ──► question side, answer side ── layout and voice ──► frame ◄── text
+                                                                          │
+    document 1 ─── separator ─── document 2 ─── separator ─── …       ◄───┘
+
+Layouts and their shares are those of Instruction Pre-Training (Cheng et al. 2024, arXiv
+2406.14491): where every document has two pairs or more, classic 80% and each other 5%; else only
+classic 95% and dialogue 5%. In 5% the text comes after the questions.
+
+The order of draws is part of the contract: a golden test pins it, because a corpus is rebuilt
+byte by byte from its seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+from plugins.templates.base import RAW, Rendered, TemplateFamily
+from plugins.templates.frames import TEXT_FIRST, TEXT_LAST
+from plugins.templates.options import OptionStyle, lay_out_options
+from plugins.templates.patterns import Pattern, Slot
+from plugins.templates.phrases import (
+    BARE_VOICES,
+    BETWEEN_DOCUMENTS,
+    FORMS,
+    LABELLED_VOICES,
+    NUMBERINGS,
+    SPEAKERS,
+    Form,
+)
+from schemas.errors import RecordError
+from schemas.records import InstructionPair, SynthesizedDocument
+
+TEXT_LAST_SHARE = 0.05
+SHARES_ANY_PAIRS = {"classic": 0.95, "dialogue": 0.05}
+SHARES_TWO_PAIRS = {
+    "classic": 0.80,
+    "dialogue": 0.05,
+    "numbered": 0.05,
+    "inline_few_shot": 0.05,
+    "next_turn": 0.05,
+}
+BETWEEN_PAIRS = "\n\n"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Style:
+    """Every choice that the documents and pairs of one training text share."""
+
+    layout: str
+    frame: Pattern
+    voice: Pattern
+    forms: Mapping[tuple[bool, bool], Form]
+    options: OptionStyle
+    speakers: tuple[str, str]
+    numbering: tuple[str, str]
+    between_documents: str
+
+    @classmethod
+    def draw(cls, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> Style:
+        """Draw a style that suits all of these documents."""
+        shares = SHARES_TWO_PAIRS if all(len(item.pairs) >= 2 for item in documents) else SHARES_ANY_PAIRS
+        layout = rng.choices(list(shares), weights=list(shares.values()))[0]
+        frames = TEXT_LAST if rng.random() < TEXT_LAST_SHARE else TEXT_FIRST
+        any_options = any(pair.options for item in documents for pair in item.pairs)
+        return cls(
+            layout=layout,
+            frame=rng.choice(frames[layout]),
+            voice=rng.choice(LABELLED_VOICES if any_options else LABELLED_VOICES + BARE_VOICES),
+            forms={kind: rng.choice(forms) for kind, forms in FORMS.items()},
+            options=OptionStyle.draw(rng, allow_numbers=layout != "numbered"),
+            speakers=rng.choice(SPEAKERS),
+            numbering=rng.choice(NUMBERINGS),
+            between_documents=rng.choice(BETWEEN_DOCUMENTS),
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sides:
+    """One pair in its form: what is asked, with options, and what is answered, with reasoning."""
+
+    ask: str
+    reply: str
+
+
+def _sides(pair: InstructionPair, style: Style, rng: random.Random) -> Sides:
+    form = style.forms[bool(pair.options), bool(pair.rationale)]
+    values = {Slot.QUESTION: pair.instruction, Slot.ANSWER: pair.response, Slot.RATIONALE: pair.rationale}
+    if pair.options:
+        block = lay_out_options(pair, style.options, rng)
+        values[Slot.OPTIONS] = block.text
+        if form.names_item and block.answer_marker:
+            values[Slot.ANSWER] = f"{block.answer_marker} {pair.response}"
+    return Sides(form.ask.fill(values), form.reply.fill(values))
+
+
+def _voiced(pairs: Sequence[Sides], style: Style) -> str:
+    filled = (style.voice.fill({Slot.QUESTION: pair.ask, Slot.ANSWER: pair.reply}) for pair in pairs)
+    return BETWEEN_PAIRS.join(filled)
+
+
+def _turns(pairs: Sequence[Sides], style: Style) -> list[str]:
+    asks, replies = style.speakers
+    return [line for pair in pairs for line in (f"{asks}{pair.ask}", f"{replies}{pair.reply}")]
+
+
+def _numbered(sides: Sequence[str], style: Style) -> str:
+    before, after = style.numbering
+    return _stacked([f"{before}{number}{after}{side}" for number, side in enumerate(sides, start=1)])
+
+
+def _stacked(items: Sequence[str]) -> str:
+    """Join items by a newline, or by a blank line once an item holds one itself."""
+    return ("\n\n" if any("\n\n" in item for item in items) else "\n").join(items)
+
+
+def _classic(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
+    return {Slot.PAIRS: _voiced(pairs, style)}
+
+
+def _dialogue(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
+    return {Slot.PAIRS: _stacked(_turns(pairs, style))}
+
+
+def _numbered_lists(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
+    return {
+        Slot.QUESTIONS: _numbered([pair.ask for pair in pairs], style),
+        Slot.ANSWERS: _numbered([pair.reply for pair in pairs], style),
+    }
+
+
+def _inline_few_shot(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
+    return {Slot.EXAMPLES: _voiced(pairs[:-1], style), Slot.LAST_PAIR: _voiced(pairs[-1:], style)}
+
+
+def _next_turn(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
+    *turns, next_turn = _turns(pairs, style)
+    return {Slot.TURNS: _stacked(turns), Slot.NEXT_TURN: next_turn}
+
+
+LAYOUTS: Mapping[str, Callable[[Sequence[Sides], Style], dict[Slot, str]]] = {
+    "classic": _classic,
+    "dialogue": _dialogue,
+    "numbered": _numbered_lists,
+    "inline_few_shot": _inline_few_shot,
+    "next_turn": _next_turn,
+}
+
+
+class ReadingComprehension(TemplateFamily):
+    """Text with its questions and answers, after the reference's mix of layouts."""
+
+    name = "reading_comprehension"
+
+    def render(self, documents: Sequence[SynthesizedDocument], *, seed: int) -> Rendered:
+        """Render one run of a chain; see `TemplateFamily.render`."""
+        if not documents:
+            raise RecordError(f"{self.name}: a run of a chain holds at least one document, found none")
+        if not any(item.pairs for item in documents):
+            return Rendered("\n\n".join(item.document.text for item in documents), RAW)
+        rng = random.Random(seed)
+        style = Style.draw(rng, documents)
+        text = style.between_documents.join(_document(item, style, rng) for item in documents)
+        return Rendered(text, f"{self.name}/{style.layout}")
+
+
+def _document(item: SynthesizedDocument, style: Style, rng: random.Random) -> str:
+    if not item.pairs:
+        return item.document.text
+    values = LAYOUTS[style.layout]([_sides(pair, style, rng) for pair in item.pairs], style)
+    return style.frame.fill({**values, Slot.TEXT: item.document.text})
