@@ -56,7 +56,7 @@ def texts_of(corpus: str, manifest: Manifest, stream: str) -> Iterator[Augmented
 
 def _overview(uri: str, manifest: Manifest) -> Table:
     table = Table(title=f"{uri}, manifest {manifest.number}", title_justify="left")
-    for heading in ("increment", "stream", "documents", "texts", "rows", "tokens", "filled"):
+    for heading in ("increment", "stream", "texts", "rows", "tokens", "filled"):
         table.add_column(heading, justify="left" if heading == "stream" else "right")
     for increment in manifest.increments:
         for name, shards in increment.streams.items():
@@ -64,7 +64,6 @@ def _overview(uri: str, manifest: Manifest) -> Table:
             table.add_row(
                 str(increment.number),
                 name,
-                f"{increment.num_documents:,}",
                 f"{shards.num_texts:,}",
                 f"{shards.num_samples:,}",
                 f"{shards.num_tokens:,}",

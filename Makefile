@@ -1,0 +1,30 @@
+# What a person types. `make demo` and `make test` make the environment in .venv themselves.
+
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint setup lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo: setup ## the whole way on the bundled corpus, on this CPU; ARGS=--fast for a shorter one
+	@.venv/bin/tutelage demo $(ARGS)
+
+test: setup ## all tests; ARGS="-k name -x" goes to pytest
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: setup ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+setup: ## the environment in .venv, as the lock says; nothing when nothing changed
+	@.ci/setup
+
+lock: ## new locks in .ci/requirements/ from pyproject.toml
+	@.ci/lock $(ARGS)
+
+clean: ## caches and build outputs; keeps .venv, models/ and runs/
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find schemas plugins pipelines trainer tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,216 @@
+"""`tutelage demo`: the whole way on the bundled corpus, by the same commands that a person would type.
+
+    models fetch ─► corpus build demo.yaml ─► train smollm2-135m-cpu.yaml ─► a summary
+
+Each step is a process of its own, so what is shown here is what the commands do. A second demo in the
+same folder takes in nothing new and trains again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import random
+import shlex
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from schemas import storage
+from schemas.errors import ConfigError, TutelageError
+from schemas.manifest import read_manifest
+from schemas.records import AugmentedText, from_json
+
+_ROOT = Path(__file__).resolve().parents[2]
+_SHOWN_CHARACTERS = 1800
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much a demo does.
+
+    Attributes:
+        synthesis: Overrides of the corpus's synthesis section.
+        batches: Training steps.
+        rows: Rows a step.
+        max_eval_rows: Rows scored of each task, or None for all.
+        minutes: What to expect on two cores.
+    """
+
+    synthesis: tuple[str, ...]
+    batches: int
+    rows: int
+    max_eval_rows: int | None
+    minutes: int
+
+
+FULL = Size(synthesis=(), batches=40, rows=2, max_eval_rows=None, minutes=20)
+FAST = Size(
+    synthesis=("synthesis.backend=mined", "synthesis.options={}"), batches=10, rows=2, max_eval_rows=24, minutes=5
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the demo; the exit status."""
+    parser = argparse.ArgumentParser(prog="tutelage demo", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--fast", action="store_true", help="mine the pairs by rules instead of a model, and train briefly"
+    )
+    parser.add_argument("--output", type=Path, help="folder (default runs/demo, with --fast runs/demo-fast)")
+    parser.add_argument("--model", help="directory of a causal LM (default: models/smollm2-135m, fetched)")
+    arguments = parser.parse_args(argv)
+    size = FAST if arguments.fast else FULL
+    output = arguments.output or Path("runs/demo-fast" if arguments.fast else "runs/demo")
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output} is a file; give a folder.")
+    if arguments.model and not (Path(arguments.model) / "config.json").is_file():
+        raise ConfigError(f"--model {arguments.model}: holds no config.json; give a Hugging Face directory.")
+    examples = find_examples()
+    model = arguments.model or "models/smollm2-135m"
+    corpus, exported, scores = f"{output}/corpus", f"{output}/model", f"{output}/eval"
+
+    console = Console(highlight=False)
+    console.print(
+        f"[bold]Tutelage demo[/bold]: biomedical passages become instruction-augmented training text, "
+        f"and a 135M model is trained on it. Under {size.minutes} minutes on 2 cores."
+    )
+    started = time.monotonic()
+    if not arguments.model:
+        _step(console, 1, "The model", ["models", "fetch", "smollm2-135m", "--output", model])
+    _step(
+        console,
+        2,
+        "The corpus: read, clean, dedup, synthesize, render, pack",
+        [
+            "corpus",
+            "build",
+            str(_ROOT / "pipelines/yamls/demo.yaml"),
+            f"corpus={corpus}",
+            f"variables.examples={examples}",
+            f"variables.model={model}",
+            *size.synthesis,
+        ],
+    )
+    limit = [] if size.max_eval_rows is None else [f"callbacks.domain_eval.max_rows={size.max_eval_rows}"]
+    _step(
+        console,
+        3,
+        "Training: Composer, with the domain tasks scored before, during and after",
+        [
+            "train",
+            str(_ROOT / "trainer/yamls/smollm2-135m-cpu.yaml"),
+            f"run_name={output.name}",
+            f"variables.corpus={corpus}",
+            f"model.pretrained_model_name_or_path={model}",
+            f"max_duration={size.batches}ba",
+            f"global_train_batch_size={size.rows}",
+            f"variables.interval={size.batches // 2}ba",
+            f"callbacks.domain_eval.tasks=[{examples}/biomedicine/tasks]",
+            f"callbacks.domain_eval.output={scores}",
+            *limit,
+            f"callbacks.hf_export.folder={exported}",
+            "save_folder=null",
+            "autoresume=false",
+        ],
+    )
+    _summary(console, corpus=corpus, exported=exported, scores=scores, seconds=time.monotonic() - started)
+    return 0
+
+
+def find_examples() -> Path:
+    """The bundled examples: beside the packages in a checkout, under share/ in an installed wheel.
+
+    Raises:
+        ConfigError: They are in neither place.
+    """
+    checkout, installed = _ROOT / "examples", Path(sysconfig.get_path("data")) / "share/tutelage/examples"
+    for folder in (checkout, installed):
+        if (folder / "biomedicine").is_dir():
+            return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    raise ConfigError(f"the bundled examples are missing; looked in {checkout} and {installed}. Install anew.")
+
+
+def _step(console: Console, number: int, title: str, arguments: list[str]) -> None:
+    shown = [argument.removeprefix(f"{_ROOT}/") for argument in arguments]
+    console.print(f"\n[bold]{number}. {title}[/bold]")
+    console.print(Text(f"   $ tutelage {shlex.join(shown)}", style="dim"), soft_wrap=True)
+    console.file.flush()
+    done = subprocess.run([sys.executable, "-m", "plugins.commands.main", *arguments], check=False)
+    if done.returncode:
+        raise TutelageError(
+            f"step {number} ended with exit status {done.returncode}; its message stands above. "
+            "What was done before it is kept: the same command goes on from there."
+        )
+
+
+def _summary(console: Console, *, corpus: str, exported: str, scores: str, seconds: float) -> None:
+    manifest = read_manifest(corpus)
+    texts = list(_texts(corpus))
+    num_pairs = sum(text.num_pairs for text in texts)
+    made = Table.grid(padding=(0, 2))
+    for name in manifest.stream_names():
+        sets = manifest.shard_sets(name)
+        made.add_row(
+            name,
+            f"{sum(shards.num_texts for shards in sets):,} texts",
+            f"{sum(shards.num_tokens for shards in sets):,} tokens",
+            f"{sum(shards.num_samples for shards in sets):,} rows of {manifest.seq_len}",
+        )
+    console.print()
+    console.rule(f"[bold]Done in {seconds / 60:.1f} minutes")
+    console.print(f"[bold]What was made[/bold]: {num_pairs:,} instruction-response pairs in {len(texts):,} texts")
+    console.print(made)
+    _show_scores(console, Path(scores) / "scores.jsonl")
+    augmented = [text for text in texts if text.num_pairs]
+    if augmented:
+        text = random.Random(manifest.number).choice(augmented)
+        body = text.text if len(text.text) <= _SHOWN_CHARACTERS else text.text[:_SHOWN_CHARACTERS] + " […]"
+        console.print(
+            Panel(
+                Text(body),
+                title="One augmented text",
+                subtitle=Text(f"{text.num_pairs} pairs, from {', '.join(text.document_ids)}"),
+            )
+        )
+    console.print("[bold]Where it lies[/bold]")
+    console.print(Text(f"  corpus   {corpus}\n  model    {exported}\n  scores   {scores}"))
+    console.print("[bold]What to run next[/bold]")
+    for command in (
+        f"tutelage corpus show {corpus} --texts 3 --rows 1",
+        f"tutelage eval --model {exported} --tasks {find_examples()}/biomedicine/tasks",
+        f'tutelage chat --model {exported} --prompt "What does the femoral nerve supply?"',
+    ):
+        console.print(Text(f"  .venv/bin/{command}" if Path(".venv/bin/tutelage").exists() else f"  {command}"))
+
+
+def _texts(corpus: str) -> Iterator[AugmentedText]:
+    """The training texts of the stream whose documents have pairs."""
+    fs, _ = storage.filesystem(corpus)
+    for path in sorted(fs.glob(storage.join(corpus, "increments", "*", "texts", "domain-*.jsonl.zst"))):
+        for line in storage.read_lines_zst(path):
+            yield from_json(AugmentedText, line)
+
+
+def _show_scores(console: Console, path: Path) -> None:
+    evaluations: list[dict[str, Any]] = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    if not evaluations:
+        return
+    table = Table(title="Held-out scores", title_justify="left")
+    table.add_column("task/metric")
+    for number, evaluation in enumerate(evaluations):
+        name = "before" if not number else "after" if evaluation is evaluations[-1] else "during"
+        table.add_column(f"{name}\n({evaluation['tokens']:,} tokens)", justify="right")
+    for metric in evaluations[0]["scores"]:
+        values = [evaluation["scores"].get(metric) for evaluation in evaluations]
+        table.add_row(metric, *("-" if value is None else f"{value:.3f}" for value in values))
+    console.print(table)

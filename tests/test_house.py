@@ -1,0 +1,161 @@
+"""The rules that hold the house together: arrows between packages, names, locks, a light `--help`."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ARROWS = {
+    "schemas": {"schemas"},
+    "plugins": {"schemas", "plugins"},
+    "pipelines": {"schemas", "plugins", "pipelines"},
+    "trainer": {"schemas", "plugins", "trainer"},
+}
+"""Which of our packages each of our packages may import."""
+
+LOCKS = ("dev.txt", "pipelines.txt", "trainer.txt")
+
+HEAVY = ("torch", "apache_beam", "streaming", "composer", "transformers", "tokenizers", "pyarrow", "sklearn")
+"""What `tutelage --help` must not wait for."""
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported_names(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of every import in a file, those inside functions included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                above = path.relative_to(ROOT).parts[: -node.level]
+                yield node.lineno, ".".join([*above, node.module or ""]).strip(".")
+            else:
+                yield node.lineno, node.module or ""
+
+
+def requirements(lock: Path) -> Iterator[str]:
+    """Yield each requirement of a lock file as one line, continuation lines joined, comments left out."""
+    lines = [
+        line for line in lock.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")
+    ]
+    yield from (line for line in "\n".join(lines).replace("\\\n", " ").splitlines() if line.strip())
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_imports_follow_the_arrows(package: str) -> None:
+    forbidden = set(ARROWS) - ARROWS[package]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules(package)
+        for line, name in imported_names(path)
+        if name.split(".")[0] in forbidden
+    ]
+    assert wrong == []
+
+
+def test_the_trainer_never_imports_beam_and_the_pipelines_never_import_composer() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for package, rival in (("trainer", "apache_beam"), ("pipelines", "composer"))
+        for path in modules(package)
+        for line, name in imported_names(path)
+        if name.split(".")[0] == rival
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_every_module_can_be_imported_by_its_path(package: str) -> None:
+    """Folders without `__init__.py` would be left out of the wheel, and odd names of every import."""
+    assert modules(package), f"{package} holds no module"
+    for path in modules(package):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        assert all(part.isidentifier() for part in parts), path
+        for folder in path.relative_to(ROOT).parents[:-1]:
+            assert (ROOT / folder / "__init__.py").is_file(), f"{folder} needs an __init__.py"
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_our_top_level_names_are_ours_alone(package: str) -> None:
+    """A rival distribution with a package of the same name would shadow ours or be shadowed by it."""
+    assert set(importlib.metadata.packages_distributions()[package]) == {"tutelage"}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_pin_every_requirement_with_hashes(name: str) -> None:
+    found = list(requirements(ROOT / ".ci/requirements" / name))
+    assert len(found) > 50
+    wrong = [
+        line
+        for line in found
+        if not re.match(r"^[a-z0-9][a-z0-9._-]*(\[[a-z0-9,._-]+\])?==[^ *]+ ", line)
+        or not re.search(r" --hash=sha256:[0-9a-f]{64}(\s|$)", line)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_name_no_host_and_no_path(name: str) -> None:
+    """An index in a lock would bind everyone to the network of whoever locked."""
+    text = (ROOT / ".ci/requirements" / name).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert " @ " not in text
+    options = [line for line in text.splitlines() if line.startswith("-")]
+    assert options == []
+    paths = re.findall(r"(?m)(?<![\w.])/[a-z]+/\S*", text)
+    assert paths == []
+
+
+def test_locks_agree_on_every_version() -> None:
+    def pins(name: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for line in requirements(ROOT / ".ci/requirements" / name):
+            project, _, rest = line.partition("==")
+            found.setdefault(project.split("[")[0], set()).add(rest.split()[0])
+        return found
+
+    everything = pins("dev.txt")
+    for name in LOCKS[1:]:
+        other = {project: versions - everything[project] for project, versions in pins(name).items()}
+        assert {project: versions for project, versions in other.items() if versions} == {}
+
+
+def test_every_example_is_shipped() -> None:
+    """A pattern of data-files does not reach into folders, so each folder of examples needs its own."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    patterns = re.findall(r'(?m)^"share/tutelage/([^"]+)" = \["([^"]+)"\]$', project)
+    shipped = {
+        path for folder, pattern in patterns for path in ROOT.glob(pattern) if pattern.startswith(folder)
+    }
+    assert {path for path in (ROOT / "examples").rglob("*") if path.is_file()} - shipped == set()
+
+
+def test_help_answers_without_heavy_imports() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['tutelage', '--help']\n"
+        "from plugins.commands.main import main\n"
+        "try:\n"
+        "    status = main()\n"
+        "except SystemExit as end:\n"
+        "    status = end.code\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not heavy, heavy\n"
+        "sys.exit(status)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
