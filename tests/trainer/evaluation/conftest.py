@@ -1,0 +1,125 @@
+"""A random Llama of two layers with a tokenizer of its own, small enough to make for each session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WORDS = (
+    "the patient has a fever and the doctor gives aspirin because pain goes away when the drug works "
+    "question answer which nerve moves the wrist radial median ulnar axillary yes no maybe heart lung "
+    "liver kidney blood pressure rises falls after exercise in most adults who sleep well every night"
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """More threads only wait for each other on a model this small."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face directory: Llama, 2 layers, hidden size 64, context of 128 tokens, BPE."""
+    import torch
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    # A word takes the space after it, so that the last token of a prompt changes when an option follows.
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\w+ ?|\W"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([WORDS, WORDS.replace(" ", "\n"), WORDS.replace(" ", "  ")] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=2000,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
+            initializer_range=0.2,  # large enough for scores to differ clearly
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+        )
+    )
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_model_dir: Path) -> Any:
+    from plugins.tokenizers import load_tokenizer
+
+    return load_tokenizer(str(tiny_model_dir))
+
+
+@pytest.fixture
+def model(tiny_model_dir: Path) -> Iterator[Any]:
+    from transformers import AutoModelForCausalLM
+
+    yield AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+
+
+@pytest.fixture
+def write_rows() -> Callable[..., Path]:
+    """Write rows as JSON lines; a string is written as it is."""
+
+    def write(path: Path, *rows: dict[str, Any] | str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def task_dir(tmp_path: Path, write_rows: Callable[..., Path]) -> Path:
+    """A directory of two tasks: `mcq` of 7 questions and `qa` of 5."""
+    words = WORDS.split()
+    folder = tmp_path / "medicine"
+    write_rows(
+        folder / "mcq.jsonl",
+        *(
+            {
+                "input": f"question {' '.join(words[at : at + 6 + at])}\nanswer",
+                "options": words[at : at + 3],
+                "gold_index": at % 3,
+            }
+            for at in range(7)
+        ),
+    )
+    write_rows(
+        folder / "qa.jsonl",
+        *({"input": " ".join(words[at : at + 4]), "label": words[at]} for at in range(5)),
+    )
+    return folder

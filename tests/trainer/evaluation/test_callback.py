@@ -1,0 +1,165 @@
+"""DomainEval under a real Composer Trainer: when it fires, what it logs, and that training never notices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from composer import Trainer
+from composer.loggers import InMemoryLogger
+from composer.models import HuggingFaceModel
+from torch.utils.data import DataLoader
+from transformers import AutoModelForCausalLM
+
+from plugins.callbacks import CALLBACKS
+from schemas.errors import ConfigError
+from trainer.evaluation.callback import DomainEval
+from trainer.evaluation.task import Task
+
+
+def train(
+    model_dir: Path, tokenizer: Any, *callbacks: Any, batches: int = 4, **options: Any
+) -> dict[str, Any]:
+    """Train 4 batches with dropout on; returns losses, weights, logs and the trainer."""
+    torch.manual_seed(0)
+    rows_BT = torch.randint(2, 400, (batches * 2, 16))
+    samples = [{"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids} for ids in rows_BT]
+    plain = AutoModelForCausalLM.from_pretrained(model_dir, attention_dropout=0.2)
+    model = HuggingFaceModel(plain, tokenizer=tokenizer, use_logits=False)
+    memory = InMemoryLogger()
+    trainer = Trainer(
+        model=model,
+        train_dataloader=DataLoader(samples, batch_size=2),  # type: ignore[arg-type]
+        max_duration=f"{batches}ba",
+        optimizers=torch.optim.AdamW(model.parameters(), lr=1e-2),
+        callbacks=list(callbacks),
+        loggers=[memory],
+        progress_bar=False,
+        device="cpu",
+        seed=5,
+        **options,
+    )
+    trainer.fit()
+    losses = [value for _, value in memory.data["loss/train/total"]]
+    weights = {name: value.clone() for name, value in plain.state_dict().items()}
+    trainer.close()
+    return {"losses": losses, "weights": weights, "logs": memory.data, "random": torch.rand(3)}
+
+
+def test_training_is_bit_identical_with_and_without_it(
+    tiny_model_dir: Path, tokenizer: Any, task_dir: Path
+) -> None:
+    without = train(tiny_model_dir, tokenizer)
+    callback = DomainEval(str(task_dir), tokenizer=tokenizer, interval="1ba", max_new_tokens=5)
+    with_it = train(tiny_model_dir, tokenizer, callback)
+
+    assert without["losses"] == with_it["losses"] and len(without["losses"]) == 4
+    assert len(set(without["losses"])) == 4
+    assert all(torch.equal(value, with_it["weights"][name]) for name, value in without["weights"].items())
+    assert torch.equal(without["random"], with_it["random"])
+
+
+def test_it_evaluates_at_start_interval_and_end_once_each(
+    tiny_model_dir: Path, tokenizer: Any, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out-{run_name}"
+    callback = DomainEval(
+        [str(task_dir)], interval="0.5dur", max_rows=4, max_new_tokens=5, output=str(output)
+    )  # the tokenizer is the model's
+    logs = train(tiny_model_dir, tokenizer, callback, run_name="r1")["logs"]
+
+    names = [name for name in logs if name.startswith("metrics/domain_eval/")]
+    assert sorted(names) == [
+        "metrics/domain_eval/mcq/accuracy",
+        "metrics/domain_eval/medicine/average",
+        "metrics/domain_eval/qa/exact_match",
+        "metrics/domain_eval/qa/token_f1",
+    ]
+    for name in names:
+        assert [int(timestamp.batch) for timestamp, _ in logs[name]] == [0, 2, 4]
+    folder = tmp_path / "out-r1"
+    trend = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
+    assert [line["batch"] for line in trend] == [0, 2, 4]
+    assert trend[1]["scores"]["mcq/accuracy"] == logs["metrics/domain_eval/mcq/accuracy"][1][1]
+    for batch in (0, 2, 4):
+        assert len((folder / "eval" / str(batch) / "mcq.jsonl").read_text().splitlines()) == 4
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("domain_eval  ")]
+    assert [line.split("  ")[1] for line in lines] == ["batch 0", "batch 2", "batch 4"]
+    first = trend[0]["scores"]["mcq/accuracy"]
+    change = trend[2]["scores"]["mcq/accuracy"] - first
+    assert f"mcq accuracy {first:.3f} (+0.000)" in lines[0]
+    assert f"mcq accuracy {first + change:.3f} ({change:+.3f})" in lines[2]
+
+
+def fragile(name: str) -> Task:
+    def source() -> Any:
+        raise OSError("the disk is gone")
+
+    return Task(name=name, domain="medicine", kind="choice", metrics=("accuracy",), source=source)
+
+
+def test_a_failing_task_is_reported_and_training_goes_on(
+    tiny_model_dir: Path, tokenizer: Any, task_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    callback = DomainEval(str(task_dir / "mcq.jsonl"), tokenizer=tokenizer, interval="4ba")
+    callback._evaluator.tasks.append(fragile("gone"))  # type: ignore[union-attr]
+
+    logs = train(tiny_model_dir, tokenizer, callback)["logs"]
+
+    printed = capsys.readouterr().out
+    assert "gone failed  " in printed
+    assert "domain_eval: gone failed: OSError: the disk is gone" in printed
+    assert len(logs["metrics/domain_eval/mcq/accuracy"]) == 2
+    assert "metrics/domain_eval/medicine/average" not in logs
+
+
+def test_a_failing_task_ends_training_if_asked(tiny_model_dir: Path, tokenizer: Any, task_dir: Path) -> None:
+    callback = DomainEval(str(task_dir / "mcq.jsonl"), tokenizer=tokenizer, fail_training=True)
+    callback._evaluator.tasks.append(fragile("gone"))  # type: ignore[union-attr]
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        train(tiny_model_dir, tokenizer, callback)
+
+
+def test_a_resumed_run_repeats_no_evaluation_and_keeps_the_first_scores(
+    tiny_model_dir: Path, tokenizer: Any, task_dir: Path, tmp_path: Path
+) -> None:
+    def callback() -> DomainEval:
+        return DomainEval(str(task_dir / "mcq.jsonl"), tokenizer=tokenizer, interval="2ba")
+
+    saved = callback()
+    folder = str(tmp_path / "checkpoints")
+    train(tiny_model_dir, tokenizer, saved, save_folder=folder, save_interval="2ba")
+    resumed = callback()
+    logs = train(tiny_model_dir, tokenizer, resumed, load_path=f"{folder}/ep0-ba2-rank0.pt")["logs"]
+
+    timestamps = [int(timestamp.batch) for timestamp, _ in logs["metrics/domain_eval/mcq/accuracy"]]
+    assert timestamps == [4]
+    assert resumed._first_scores == saved._first_scores
+
+
+def test_it_comes_from_a_training_configuration(tokenizer: Any, task_dir: Path) -> None:
+    callback = CALLBACKS.load("domain_eval").from_config(
+        {"tasks": [str(task_dir)], "interval": "10ba", "max_rows": 2}, config=None, tokenizer=tokenizer
+    )
+
+    assert [task.name for task in callback.tasks] == ["mcq", "qa"]
+    for arguments, message in (
+        (
+            {"tasks": [], "intervall": "1ba"},
+            "key 'callbacks.domain_eval.intervall' is unknown. Did you mean 'interval'",
+        ),
+        ({"interval": "1ba"}, "key 'callbacks.domain_eval.tasks' is missing"),
+        (
+            {"tasks": str(task_dir), "interval": "often"},
+            "domain_eval.interval is 'often'; expected a time such as",
+        ),
+        ({"tasks": "/nowhere/at/all"}, "evaluation tasks '/nowhere/at/all': no such file or directory"),
+        ({"tasks": str(task_dir), "batch_tokens": 0}, "batch_tokens is 0, expected at least 1"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            DomainEval.from_config(arguments, config=None, tokenizer=tokenizer)
+        assert message in str(error.value)

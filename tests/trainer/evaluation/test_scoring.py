@@ -1,0 +1,216 @@
+"""Choice scoring against a plain implementation that takes one option at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from trainer.evaluation.model import as_causal_model, evaluating
+from trainer.evaluation.rows import Answer, ChoiceRow, RefusedRow
+from trainer.evaluation.scoring import plan_choices, run_choices
+
+
+def row(prompt: str, *options: str, gold: int = 0, position: str = "f:1") -> ChoiceRow:
+    return ChoiceRow(
+        row_id=position, position=position, inputs=(prompt,) * len(options), options=options, gold=(gold,)
+    )
+
+
+def score(
+    rows: list[ChoiceRow],
+    model: Any,
+    tokenizer: Any,
+    *,
+    add_bos: bool = False,
+    batch_tokens: int = 512,
+    **changes: Any,
+) -> list[Answer | RefusedRow]:
+    with evaluating(model):
+        causal = dataclasses.replace(as_causal_model(model), **changes)
+        plan = plan_choices(rows, causal, tokenizer, add_bos=add_bos, batch_tokens=batch_tokens)
+        return run_choices(plan, rows, causal, tokenizer, num_forwards=plan.num_forwards)
+
+
+def plain_scores(each: ChoiceRow, model: Any, tokenizer: Any, *, add_bos: bool) -> list[float]:
+    """METHOD's definition, word for word, with nothing batched, padded or cached."""
+    scores = []
+    bos = [tokenizer.bos_token_id] if add_bos else []
+    for prompt, option in zip(each.inputs, each.options, strict=True):
+        start = len(bos + tokenizer(prompt, add_special_tokens=False).input_ids)
+        ids = bos + tokenizer(prompt + " " + option, add_special_tokens=False).input_ids
+        with torch.no_grad():
+            logprobs_TV = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        taken = [logprobs_TV[at - 1, ids[at]].item() for at in range(start, len(ids))]
+        scores.append(sum(taken) / len(taken))
+    return scores
+
+
+def random_rows(tokenizer: Any, seed: int) -> list[ChoiceRow]:
+    """Rows of odd pieces: spaces and letters that merge across the prompt's end."""
+    generator = random.Random(seed)
+    pieces = [
+        "the",
+        "patient ",
+        "aspirin",
+        " ",
+        "  ",
+        "nerve",
+        "ulnar\n",
+        "x",
+        "yes",
+        "no ",
+        ".",
+        "é",
+        "maybe",
+    ]
+
+    def text(most: int) -> str:
+        return "".join(generator.choices(pieces, k=generator.randint(1, most)))
+
+    rows = []
+    while len(rows) < 12:
+        options = tuple(text(4) for _ in range(generator.randint(2, 5)))
+        one = row(text(generator.choice([2, 25])), *options)
+        if generator.random() < 0.2:  # an input of its own for each option
+            one = dataclasses.replace(one, inputs=tuple(text(12) for _ in options))
+        has_tokens = all(
+            len(tokenizer(f"{prompt} {option}").input_ids) > len(tokenizer(prompt).input_ids) > 0
+            for prompt, option in zip(one.inputs, one.options, strict=True)
+        )
+        if has_tokens:
+            rows.append(one)
+    return rows
+
+
+@pytest.mark.parametrize("shares_prompts", [True, False])
+@pytest.mark.parametrize("trims_logits", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_equal_the_plain_definition(
+    model: Any, tokenizer: Any, seed: int, trims_logits: bool, shares_prompts: bool
+) -> None:
+    rows = random_rows(tokenizer, seed)
+    add_bos = seed % 2 == 1
+
+    answers = score(
+        rows,
+        model,
+        tokenizer,
+        add_bos=add_bos,
+        batch_tokens=[64, 4096][seed // 2],
+        trims_logits=trims_logits,
+        shares_prompts=shares_prompts,
+    )
+
+    for each, answer in zip(rows, answers, strict=True):
+        expected = plain_scores(each, model, tokenizer, add_bos=add_bos)
+        assert isinstance(answer, Answer)
+        assert answer.option_scores == pytest.approx(expected, abs=2e-5)
+        assert answer.value == answer.option_scores.index(max(answer.option_scores))
+
+
+def test_random_rows_hold_tokens_that_merge_across_the_prompts_end(tokenizer: Any) -> None:
+    def merges(prompt: str, option: str) -> bool:
+        ids = tokenizer(prompt).input_ids
+        return bool(tokenizer(f"{prompt} {option}").input_ids[: len(ids)] != ids)
+
+    rows = [each for seed in range(4) for each in random_rows(tokenizer, seed)]
+
+    assert any(merges(p, o) for each in rows for p, o in zip(each.inputs, each.options, strict=True))
+
+
+def test_the_tiny_model_shares_prompts_and_long_ones_pass_once(model: Any, tokenizer: Any) -> None:
+    lengths: list[tuple[int, int]] = []
+    with evaluating(model):
+        causal = as_causal_model(model)
+
+        def forward(**batch: Any) -> Any:
+            lengths.append(tuple(batch["input_ids"].shape))
+            return model(**batch)
+
+        rows = [row("the patient has a fever and the doctor gives aspirin because", "yes", "no", "heart")]
+        counted = dataclasses.replace(causal, forward=forward)
+        plan = plan_choices(rows, counted, tokenizer, add_bos=False, batch_tokens=4096)
+        run_choices(plan, rows, counted, tokenizer, num_forwards=5)
+
+    prompt_tokens = len(tokenizer(rows[0].inputs[0]).input_ids)
+    assert causal.shares_prompts and plan.num_forwards == 2
+    # Each option is one token: it is predicted by the prompt's last one, and itself predicts nothing.
+    assert lengths == [(1, prompt_tokens - 1), (3, 1), (1, 1), (1, 1), (1, 1)]
+
+
+def test_equal_options_tie_to_the_first(model: Any, tokenizer: Any) -> None:
+    prompt = "the patient has a fever and the doctor gives aspirin because"
+    (answer,) = score([row(prompt, "nerve", "heart", "nerve", "heart")], model, tokenizer)
+
+    assert isinstance(answer, Answer)
+    assert answer.option_scores[:2] == answer.option_scores[2:]
+    assert answer.value in (0, 1)
+
+
+def test_a_row_that_is_too_long_loses_its_start_and_says_so(model: Any, tokenizer: Any) -> None:
+    long = row("fever " * 200 + "the doctor gives", "aspirin", "nothing at all")
+    ids = tokenizer([f"{long.inputs[0]} {option}" for option in long.options]).input_ids
+    cut = max(map(len, ids)) - 128
+
+    short, answer = score([row("fever", "yes", "no"), long], model, tokenizer)
+
+    assert isinstance(short, Answer) and not short.is_truncated
+    assert isinstance(answer, Answer) and answer.is_truncated
+    start = len(tokenizer(long.inputs[0]).input_ids) - cut
+    for whole, found in zip(ids, answer.option_scores, strict=True):
+        kept = torch.tensor([whole[cut:]])
+        with torch.no_grad():
+            logprobs = model(kept).logits[0].log_softmax(-1)
+        taken = [logprobs[at - 1, kept[0, at]].item() for at in range(start, kept.shape[1])]
+        assert found == pytest.approx(sum(taken) / len(taken), abs=2e-5)
+
+
+def test_bos_stays_in_front_of_a_row_that_lost_its_start(model: Any, tokenizer: Any) -> None:
+    from trainer.evaluation.encoding import EncodedRow, encode_row
+
+    long = row("fever " * 200, "yes", "no")
+
+    encoded = encode_row(0, long, tokenizer, add_bos=True, context_tokens=32)
+
+    assert isinstance(encoded, EncodedRow)
+    assert [sequence[0] for sequence in encoded.sequences] == [tokenizer.bos_token_id] * 2
+    assert max(map(len, encoded.sequences)) == 32
+
+
+def test_rows_that_cannot_be_scored_are_refused_with_the_reason(model: Any, tokenizer: Any) -> None:
+    class Blank:
+        """A tokenizer that knows no `?`."""
+
+        bos_token_id = 0
+        pad_token_id = eos_token_id = 1
+
+        def __call__(self, texts: list[str], **_: Any) -> Any:
+            return tokenizer([text.replace("?", "").rstrip() for text in texts])
+
+    rows = [
+        row("fever", "yes", "??", position="f:1"),
+        row("?", "yes", "no", position="f:2"),
+        row("fever", "yes", "no " * 200, position="f:3"),
+        row("fever", "yes", "no", position="f:4"),
+    ]
+
+    outcomes = score(rows, model, Blank())
+
+    assert [str(each) for each in outcomes[:3]] == [
+        "f:1: option 1 '??' tokenises to nothing of its own",
+        "f:2: input tokenises to nothing and no BOS opens it",
+        "f:3: an option of 200 tokens leaves no prompt in a context of 128 tokens",
+    ]
+    assert isinstance(outcomes[3], Answer)
+
+
+def test_a_model_that_diverged_scores_nothing(model: Any, tokenizer: Any) -> None:
+    model.lm_head.weight.data.fill_(float("nan"))
+
+    (outcome,) = score([row("fever", "yes", "no")], model, tokenizer)
+
+    assert str(outcome) == "f:1: the model gives it a score that is not a number"

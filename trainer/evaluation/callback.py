@@ -1,0 +1,228 @@
+"""Domain tasks while a model trains: at the start, at intervals, at the end.
+
+Training does not notice: modes, random states and gradients are as they were, so a run with this
+callback has the losses and weights, bit for bit, of one without. An evaluation is at BATCH_END,
+before the checkpoint of that batch is written; so a resumed run knows what was evaluated and does
+not repeat it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from composer import Callback, Event, Logger, State
+from composer.core import Time, get_precision_context
+from composer.utils import create_interval_scheduler
+
+from schemas import storage
+from schemas.errors import ConfigError, TutelageError, unknown_name
+from trainer.evaluation.evaluator import Evaluator, TaskResult
+from trainer.evaluation.ranks import Ranks
+from trainer.evaluation.task import load_tasks
+
+
+class DomainEval(Callback):
+    """Evaluates domain tasks while training, logs their scores and prints one line each time.
+
+    Logs `metrics/domain_eval/<task>/<metric>`, and `metrics/domain_eval/<domain>/average`, the mean
+    of the headline scores of a domain whose tasks were all scored.
+
+    Args:
+        tasks: Names of tasks, task files, or directories of them; one string is one name.
+        tokenizer: The model's; None takes that of Composer's model.
+        interval: Time between evaluations, as Composer writes it: 0.25dur, 500ba, 1ep.
+        max_rows: Rows of a task, chosen by `seed`; None takes all.
+        batch_tokens: Padded tokens of a forward pass.
+        seed: Of the choice of rows.
+        max_new_tokens: Longest generated answer, in tokens.
+        add_bos: Whether BOS opens each prompt; None follows the tokenizer's own convention.
+        output: Folder for `eval/<batch>/<task>.jsonl` (answers) and `scores.jsonl` (one line an
+            evaluation); `{run_name}` is filled in. None writes nothing.
+        fail_training: Whether a task that fails ends the run; else it is reported.
+
+    Raises:
+        ConfigError: A task, the interval or a figure is wrong.
+        InputError: A task file has no good row.
+    """
+
+    def __init__(
+        self,
+        tasks: str | Sequence[str],
+        *,
+        tokenizer: Any = None,
+        interval: str = "0.5dur",
+        max_rows: int | None = None,
+        batch_tokens: int = 8192,
+        seed: int = 17,
+        max_new_tokens: int = 100,
+        add_bos: bool | None = None,
+        output: str | None = None,
+        fail_training: bool = False,
+    ):
+        self.tasks = load_tasks([tasks] if isinstance(tasks, str) else tasks)
+        self.output = output
+        self.fail_training = fail_training
+        self._tokenizer = tokenizer
+        self._settings: dict[str, Any] = {
+            "add_bos": add_bos,
+            "batch_tokens": batch_tokens,
+            "max_new_tokens": max_new_tokens,
+            "max_rows": max_rows,
+            "seed": seed,
+        }
+        self._evaluator = (
+            Evaluator(self.tasks, tokenizer, **self._settings) if tokenizer is not None else None
+        )
+        self._is_due = _schedule(interval)
+        self._last_batch = -1
+        self._first_scores: dict[str, float] = {}
+
+    @classmethod
+    def from_config(cls, arguments: dict[str, Any], *, config: Any, tokenizer: Any) -> DomainEval:
+        """Make the callback of a training YAML's `callbacks.domain_eval` section.
+
+        Args:
+            arguments: The section's keys.
+            config: The whole TrainConfig; nothing of it is needed here.
+            tokenizer: The tokenizer of training.
+
+        Raises:
+            ConfigError: A key is unknown or missing.
+        """
+        known = [name for name in inspect.signature(cls).parameters if name != "tokenizer"]
+        for key in arguments:
+            if key not in known:
+                raise ConfigError(unknown_name("key", key, known, shown=f"callbacks.domain_eval.{key}"))
+        if "tasks" not in arguments:
+            raise ConfigError(
+                "key 'callbacks.domain_eval.tasks' is missing; "
+                "give tasks by name, or a directory of .jsonl files."
+            )
+        return cls(**arguments, tokenizer=tokenizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know, as one value whose key is always there."""
+        return {"evaluated": json.dumps({"last_batch": self._last_batch, "first_scores": self._first_scores})}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where the checkpoint's run was."""
+        evaluated = json.loads(state["evaluated"])
+        self._last_batch = evaluated["last_batch"]
+        self._first_scores = evaluated["first_scores"]
+
+    def run_event(self, event: Event, state: State, logger: Logger) -> None:
+        """Evaluate if it is time to, on every rank alike."""
+        batch = int(state.timestamp.batch)
+        is_due = event == Event.FIT_START or self._is_due(state, event)
+        if not is_due or batch == self._last_batch:
+            return
+        self._last_batch = batch
+        self._evaluate(state, logger)
+
+    def _evaluate(self, state: State, logger: Logger) -> None:
+        began = time.monotonic()
+        if self._evaluator is None:
+            self._evaluator = Evaluator(self.tasks, _tokenizer_of(state), **self._settings)
+        with get_precision_context(state.precision, state.precision_config):
+            results = self._evaluator.run(state.model, keep_going=not self.fail_training)
+        is_first = not self._first_scores
+        for result in results:
+            if result.scores:
+                self._first_scores.setdefault(result.task.name, result.headline)
+        metrics = log_names(results)
+        logger.log_metrics(metrics)
+        if Ranks.current().rank == 0:
+            batch = int(state.timestamp.batch)
+            print(readable_line(batch, results, self._first_scores, time.monotonic() - began), flush=True)
+            for result in results:
+                for note in _notes(result, with_rows=is_first):
+                    print(f"domain_eval: {note}", flush=True)
+            if self.output is not None:
+                self._write(self.output.replace("{run_name}", state.run_name), state, results, metrics)
+
+    def _write(
+        self, folder: str, state: State, results: Sequence[TaskResult], metrics: dict[str, float]
+    ) -> None:
+        batch = int(state.timestamp.batch)
+        try:
+            for result in results:
+                lines = [json.dumps(answer, ensure_ascii=False) for answer in result.predictions()]
+                data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
+                storage.write_bytes(
+                    storage.join(folder, "eval", str(batch), f"{result.task.name}.jsonl"), data
+                )
+            trend = storage.join(folder, "scores.jsonl")
+            earlier = storage.read_bytes(trend).decode().splitlines() if storage.exists(trend) else []
+            # A run that was resumed from before its last evaluation evaluates those batches again.
+            kept = [line for line in earlier if json.loads(line)["batch"] < batch]
+            scores = {name.removeprefix("metrics/domain_eval/"): value for name, value in metrics.items()}
+            new = {"batch": batch, "tokens": int(state.timestamp.token), "scores": scores}
+            storage.write_bytes(trend, "".join(f"{line}\n" for line in [*kept, json.dumps(new)]).encode())
+        except (OSError, ValueError, KeyError) as error:
+            message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
+            if self.fail_training:
+                raise TutelageError(message) from error
+            print(message, flush=True)
+
+
+def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
+    """Scores by the names they are logged under, and the average of each fully scored domain."""
+    metrics = {
+        f"metrics/domain_eval/{result.task.name}/{metric}": score
+        for result in results
+        for metric, score in result.scores.items()
+    }
+    for domain in dict.fromkeys(result.task.domain for result in results):
+        of_domain = [result for result in results if result.task.domain == domain]
+        if all(result.scores for result in of_domain):
+            average = sum(result.headline for result in of_domain) / len(of_domain)
+            metrics[f"metrics/domain_eval/{domain}/average"] = average
+    return metrics
+
+
+def readable_line(batch: int, results: Sequence[TaskResult], first: dict[str, float], seconds: float) -> str:
+    """One line a person reads while training: each task's headline and its change since the first time."""
+    parts = []
+    for result in results:
+        name, metric = result.task.name, result.task.metrics[0]
+        if not result.scores:
+            parts.append(f"{name} failed")
+        else:
+            parts.append(f"{name} {metric} {result.headline:.3f} ({result.headline - first[name]:+.3f})")
+    return f"domain_eval  batch {batch}  {'  '.join(parts)}  {seconds:.1f} s"
+
+
+def _notes(result: TaskResult, *, with_rows: bool) -> list[str]:
+    name = result.task.name
+    if result.error:
+        return [f"{name} failed: {result.error}"]
+    notes = []
+    if with_rows and result.refused:
+        notes.append(f"{name}: {len(result.refused)} rows are not scored; the first: {result.refused[0]}")
+    if with_rows and result.num_truncated:
+        notes.append(f"{name}: {result.num_truncated} prompts lost their start to fit the model's context")
+    return notes
+
+
+def _schedule(interval: str) -> Any:
+    try:
+        Time.from_input(interval)
+        return create_interval_scheduler(interval, checkpoint_events=False, final_events={Event.FIT_END})
+    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+        raise ConfigError(
+            f"domain_eval.interval is {interval!r}; expected a time such as 0.25dur, 500ba or 1ep: {error}"
+        ) from error
+
+
+def _tokenizer_of(state: State) -> Any:
+    model = getattr(state.model, "module", state.model)
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise ConfigError(
+            "domain_eval has no tokenizer: pass DomainEval(tokenizer=…), or give HuggingFaceModel one."
+        )
+    return tokenizer

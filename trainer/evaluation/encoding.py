@@ -1,0 +1,109 @@
+"""Rows in tokens, and tokens in batches.
+
+Shapes: B sequences in a batch, T tokens of a padded sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from trainer.evaluation.rows import ChoiceRow, RefusedRow
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedRow:
+    """A row in tokens.
+
+    Attributes:
+        index: Where its answer goes.
+        sequences: Token ids of prompt and option, one an option.
+        starts: Position of each option's first token.
+        num_shared: Leading tokens that all sequences have in common and none scores; 0 shares none.
+        is_truncated: Whether the prompt lost its start.
+    """
+
+    index: int
+    sequences: list[list[int]]
+    starts: list[int]
+    num_shared: int
+    is_truncated: bool
+
+
+def encode_row(
+    index: int, row: ChoiceRow, tokenizer: Any, *, add_bos: bool, context_tokens: int
+) -> EncodedRow | RefusedRow:
+    """Tokenise a row's options behind their inputs, or say why it cannot be scored."""
+    strings = [f"{text} {option}" for text, option in zip(row.inputs, row.options, strict=True)]
+    ids = tokenizer([*row.inputs, *strings], add_special_tokens=False, verbose=False).input_ids
+    bos = [tokenizer.bos_token_id] if add_bos else []
+    starts = [len(bos) + len(prompt) for prompt in ids[: len(strings)]]
+    sequences = [bos + sequence for sequence in ids[len(strings) :]]
+    for option, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
+        if start == 0:
+            return RefusedRow(position=row.position, reason="input tokenises to nothing and no BOS opens it")
+        if len(sequence) <= start:
+            reason = f"option {option} {row.options[option]!r} tokenises to nothing of its own"
+            return RefusedRow(position=row.position, reason=reason)
+    cut = max(0, max(map(len, sequences)) - context_tokens)
+    if cut:
+        if min(starts) - cut <= len(bos):
+            longest = max(len(sequence) - start for sequence, start in zip(sequences, starts, strict=True))
+            reason = f"an option of {longest} tokens leaves no prompt in a context of {context_tokens} tokens"
+            return RefusedRow(position=row.position, reason=reason)
+        sequences = [bos + sequence[len(bos) + cut :] for sequence in sequences]
+        starts = [start - cut for start in starts]
+    return EncodedRow(
+        index=index,
+        sequences=sequences,
+        starts=starts,
+        # The token before an option predicts its first one, so it must pass with the option.
+        num_shared=min(_common_prefix(sequences), *starts) - 1,
+        is_truncated=cut > 0,
+    )
+
+
+def batches(
+    items: Sequence[ItemT], length: Callable[[ItemT], int], count: Callable[[ItemT], int], batch_tokens: int
+) -> Iterator[list[ItemT]]:
+    """Divide items into batches under a budget of padded tokens, longest first.
+
+    Args:
+        items: What is batched.
+        length: Tokens of an item's longest sequence.
+        count: Number of an item's sequences.
+        batch_tokens: Longest length times number of sequences stays within this, but for a single item.
+    """
+    batch: list[ItemT] = []
+    num_sequences = 0
+    for item in sorted(items, key=length, reverse=True):
+        if batch and length(batch[0]) * (num_sequences + count(item)) > batch_tokens:
+            yield batch
+            batch, num_sequences = [], 0
+        batch.append(item)
+        num_sequences += count(item)
+    if batch:
+        yield batch
+
+
+def right_pad(
+    sequences: Sequence[Sequence[int]], pad: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad to the longest: token ids and attention mask, both int64 of shape (B, T)."""
+    length = max(map(len, sequences))
+    tokens_BT = torch.tensor([[*ids, *[pad] * (length - len(ids))] for ids in sequences], device=device)
+    mask_BT = torch.tensor([[1] * len(ids) + [0] * (length - len(ids)) for ids in sequences], device=device)
+    return tokens_BT, mask_BT
+
+
+def _common_prefix(sequences: Sequence[list[int]]) -> int:
+    """Number of leading tokens that all sequences have in common."""
+    low, high = min(sequences), max(sequences)  # in this order, all others lie between these two
+    return next(
+        (at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high))
+    )

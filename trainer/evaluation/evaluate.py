@@ -1,0 +1,229 @@
+"""`tutelage eval`: domain tasks on any causal LM, several models side by side."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from schemas import storage
+from schemas.errors import ConfigError, TutelageError
+from trainer.evaluation.task import Task, load_tasks
+
+if TYPE_CHECKING:
+    from trainer.evaluation.evaluator import TaskResult
+
+_SHOWN_REFUSALS = 5
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `tutelage eval …`."""
+    parser = argparse.ArgumentParser(prog="tutelage eval", description=__doc__)
+    parser.add_argument(
+        "--model", action="extend", nargs="+", required=True, metavar="DIR_OR_NAME", dest="models",
+        help="Hugging Face directories or hub names; several are shown side by side",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tasks", required=True, metavar="NAME,…|DIR",
+        help="tasks by name, task files, or directories of .jsonl, .json or .parquet; comma between several",
+    )  # fmt: skip
+    parser.add_argument(
+        "--add-bos-token", choices=["true", "false"],
+        help="whether BOS opens each prompt (default: as the tokenizer does by itself)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-rows", type=int, metavar="N", help="rows of a task, chosen by --seed (default: all)"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=100, metavar="N", help="longest answer, in tokens"
+    )
+    parser.add_argument(
+        "--batch-tokens", type=int, default=8192, metavar="N", help="padded tokens of a forward pass"
+    )
+    parser.add_argument("--seed", type=int, default=17, help="of the choice of rows and the intervals")
+    parser.add_argument(
+        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto",
+        help="of the weights; auto is bfloat16 on a GPU, float32 elsewhere",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="such as cpu or cuda:0 (default: a GPU if there is one)"
+    )
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="let code that comes with a model run"
+    )
+    parser.add_argument("--output", metavar="FILE.json", help="write scores and every answer there")
+    parser.add_argument("--json", action="store_true", help="print the scores as one JSON object")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Run `tutelage eval ARGV` and return its exit status."""
+    options = build_parser().parse_args(argv)
+    try:
+        _evaluate(options)
+        return 0
+    except TutelageError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    # All that can be wrong is looked at before torch is imported, which takes seconds.
+    if len(set(options.models)) < len(options.models):
+        raise ConfigError("--model names one model twice.")
+    for name in options.models:
+        check_model_name(name)
+    for flag in ("max_rows", "max_new_tokens", "batch_tokens"):
+        value = getattr(options, flag)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{flag.replace('_', '-')} is {value}, expected at least 1.")
+    tasks = load_tasks([name.strip() for name in options.tasks.split(",") if name.strip()])
+
+    results = {name: _evaluate_model(name, tasks, options) for name in options.models}
+
+    if options.json:
+        summaries = {name: [result.summary() for result in of_model] for name, of_model in results.items()}
+        print(json.dumps({"models": summaries}))
+    else:
+        print_table(results)
+    if options.output:
+        _write(options.output, results)
+
+
+def _write(uri: str, results: dict[str, list[TaskResult]]) -> None:
+    full = {
+        name: [result.summary() | {"answers": result.predictions()} for result in of_model]
+        for name, of_model in results.items()
+    }
+    text = json.dumps({"models": full}, ensure_ascii=False, indent=1) + "\n"
+    try:
+        storage.write_bytes(uri, text.encode("utf-8", "surrogatepass"))
+    except OSError as error:
+        raise TutelageError(f"--output {uri!r} cannot be written: {error}") from error
+
+
+def check_model_name(name: str) -> None:
+    """Refuse what can be neither a Hugging Face directory nor a hub name.
+
+    Raises:
+        ConfigError: Says what is missing.
+    """
+    if os.path.isdir(name):
+        if not os.path.isfile(os.path.join(name, "config.json")):
+            raise ConfigError(
+                f"--model {name!r} is a directory without config.json; give a Hugging Face directory."
+            )
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or os.path.exists(name):
+        raise ConfigError(
+            f"--model {name!r}: no such directory. Give a Hugging Face directory or a hub name; "
+            "`tutelage models fetch smollm2-135m` makes a small one."
+        )
+
+
+def _evaluate_model(name: str, tasks: Sequence[Task], options: argparse.Namespace) -> list[TaskResult]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from plugins.tokenizers import load_tokenizer
+    from trainer.evaluation.evaluator import Evaluator
+
+    device = _device(options.device)
+    is_bfloat16 = options.dtype == "bfloat16" or (options.dtype == "auto" and device.type == "cuda")
+    evaluator = Evaluator(
+        tasks,
+        load_tokenizer(name, trust_remote_code=options.trust_remote_code),
+        add_bos=None if options.add_bos_token is None else options.add_bos_token == "true",
+        batch_tokens=options.batch_tokens,
+        max_new_tokens=options.max_new_tokens,
+        max_rows=options.max_rows,
+        seed=options.seed,
+        intervals=True,
+    )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name,
+            torch_dtype=torch.bfloat16 if is_bfloat16 else torch.float32,
+            trust_remote_code=options.trust_remote_code,
+        ).to(device)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        lines = str(error).strip().splitlines()
+        raise ConfigError(
+            f"--model {name!r} cannot be loaded: {lines[0] if lines else type(error).__name__}"
+        ) from error
+    results = evaluator.run(model)
+    del model
+    gc.collect()  # the next model needs the room
+    return results
+
+
+def _device(name: str | None) -> Any:
+    import torch
+
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def print_table(results: dict[str, list[TaskResult]]) -> None:
+    """Print scores with their 95% intervals, a column a model, and below them what was not scored."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=400, no_color=True)
+    table = Table(box=SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+    for heading in ("task", "kind", "rows", "metric", *_short(list(results))):
+        table.add_column(
+            heading, justify="right" if heading == "rows" else "left", no_wrap=heading == "metric"
+        )
+    columns = list(results.values())
+    for of_task in zip(*columns, strict=True):
+        task = of_task[0].task
+        for metric in task.metrics:
+            rows = "/".join(dict.fromkeys(str(len(result.rows)) for result in of_task))
+            cells = [_cell(result, metric) for result in of_task]
+            table.add_row(task.name, task.kind, rows, metric, *(Text(cell) for cell in cells))
+    console.print(table)
+    for model, of_model in zip(_short(list(results)), columns, strict=True):
+        for result in of_model:
+            for line in _remarks(result):
+                console.print(Text(f"{model}: {line}" if len(columns) > 1 else line))
+
+
+def _cell(result: TaskResult, metric: str) -> str:
+    low, high = result.intervals[metric]
+    return f"{result.scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _remarks(result: TaskResult) -> list[str]:
+    lines = []
+    if result.num_truncated:
+        lines.append(
+            f"{result.task.name}: {result.num_truncated} prompts lost their start to fit the context"
+        )
+    if result.refused:
+        lines.append(f"{result.task.name}: {len(result.refused)} rows are not scored")
+        lines += [f"  {row}" for row in result.refused[:_SHOWN_REFUSALS]]
+        if len(result.refused) > _SHOWN_REFUSALS:
+            lines.append("  … --output FILE.json names them all")
+    return lines
+
+
+def _short(models: Sequence[str]) -> list[str]:
+    """The last part of each name where that tells them apart, else the whole."""
+    last = [name.rstrip("/").rpartition("/")[2] for name in models]
+    return last if len(set(last)) == len(last) else list(models)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,245 @@
+"""Tasks and a model in, results out, on one process or many.
+
+Rank r of W takes rows r::W, so that long and short rows spread evenly. All ranks make equally many
+forward passes, since under sharding each pass needs them all; then every rank has all answers.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+
+from plugins.tokenizers import adds_bos
+from schemas.errors import ConfigError, InputError
+from trainer.evaluation import METRICS
+from trainer.evaluation.generation import plan_generations, run_generations
+from trainer.evaluation.metrics import bootstrap_interval
+from trainer.evaluation.model import CausalModel, as_causal_model, evaluating
+from trainer.evaluation.ranks import Ranks, TaskFailed, describe
+from trainer.evaluation.rows import Answer, ChoiceRow, GenerateRow, RefusedRow, Row
+from trainer.evaluation.scoring import plan_choices, run_choices
+from trainer.evaluation.task import Task, read_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult:
+    """What came of one task.
+
+    Attributes:
+        task: The task.
+        scores: By metric, shares of 1; empty if the task failed.
+        intervals: By metric, 95% bootstrap intervals; empty unless asked for.
+        rows: The rows that were scored.
+        answers: The model's answers to them.
+        refused: Rows that were not scored, each with its reason.
+        seconds: Time taken, reading included.
+        error: Why the task failed; empty if it did not.
+    """
+
+    task: Task
+    scores: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list, repr=False)
+    answers: list[Answer] = field(default_factory=list, repr=False)
+    refused: list[RefusedRow] = field(default_factory=list, repr=False)
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def headline(self) -> float:
+        """The score of the task's first metric."""
+        return self.scores[self.task.metrics[0]]
+
+    @property
+    def num_truncated(self) -> int:
+        """Rows whose prompt lost its start."""
+        return sum(answer.is_truncated for answer in self.answers)
+
+    def summary(self) -> dict[str, Any]:
+        """The result as plain values, without the single answers."""
+        return {
+            "task": self.task.name,
+            "domain": self.task.domain,
+            "kind": self.task.kind,
+            "scores": self.scores,
+            "intervals": {metric: list(interval) for metric, interval in self.intervals.items()},
+            "rows": len(self.rows),
+            "truncated": self.num_truncated,
+            "refused": [{"position": row.position, "reason": row.reason} for row in self.refused],
+            "seconds": round(self.seconds, 3),
+            "error": self.error,
+        }
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Each scored row's answer beside what was right, as plain values."""
+        return [_prediction(row, answer) for row, answer in zip(self.rows, self.answers, strict=True)]
+
+
+class Evaluator:
+    """Evaluates models on tasks. Rows are read once, so that all evaluations see the same ones.
+
+    Args:
+        tasks: What is evaluated.
+        tokenizer: The model's; it should treat special-token strings as text (`load_tokenizer` does).
+        add_bos: Whether BOS opens each prompt; None follows the tokenizer's own convention.
+        batch_tokens: Padded tokens of a forward pass.
+        max_new_tokens: Longest generated answer, in tokens.
+        max_rows: Rows of a task, chosen by `seed`; None takes all.
+        seed: Of the choice of rows and of the bootstrap.
+        intervals: Whether 95% intervals are computed.
+        ranks: This process among its peers; None asks torch.distributed.
+
+    Raises:
+        ConfigError: `add_bos` is asked for and the tokenizer has no BOS, or a figure is below 1.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        tokenizer: Any,
+        *,
+        add_bos: bool | None = None,
+        batch_tokens: int = 8192,
+        max_new_tokens: int = 100,
+        max_rows: int | None = None,
+        seed: int = 17,
+        intervals: bool = False,
+        ranks: Ranks | None = None,
+    ):
+        for name, value in {
+            "batch_tokens": batch_tokens,
+            "max_new_tokens": max_new_tokens,
+            "max_rows": max_rows,
+        }.items():
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}, expected at least 1.")
+        if add_bos and tokenizer.bos_token_id is None:
+            raise ConfigError(
+                "add_bos is true, but the tokenizer has no BOS token; leave it out or set it false."
+            )
+        self.tasks = list(tasks)
+        self.tokenizer = tokenizer
+        self.add_bos = adds_bos(tokenizer) if add_bos is None else add_bos
+        self.batch_tokens = batch_tokens
+        self.max_new_tokens = max_new_tokens
+        self.max_rows = max_rows
+        self.seed = seed
+        self.intervals = intervals
+        self.ranks = ranks
+        self._rows: dict[str, tuple[list[Row], list[RefusedRow]]] = {}
+
+    def run(self, model: torch.nn.Module, *, keep_going: bool = False) -> list[TaskResult]:
+        """Evaluate a model on all tasks; it is left as it was found.
+
+        Args:
+            model: A Hugging Face causal LM, or Composer's wrapper of one, under DDP or FSDP or neither.
+            keep_going: Whether a failed task is a result with an `error`, rather than an exception.
+                A sharded model that fails in a forward pass raises all the same: its peers wait in it.
+
+        Returns:
+            One result a task, the same on every rank.
+        """
+        ranks = self.ranks or Ranks.current()
+        with evaluating(model):
+            causal_model = as_causal_model(model, world_size=ranks.world_size)
+            return [self._run_task(task, causal_model, ranks, keep_going) for task in self.tasks]
+
+    def _run_task(self, task: Task, model: CausalModel, ranks: Ranks, keep_going: bool) -> TaskResult:
+        began = time.monotonic()
+        try:
+            return self._result(task, model, ranks, began)
+        except Exception as error:  # a task's parser, metric or the model may raise anything
+            if not keep_going or not (ranks.world_size == 1 or isinstance(error, TaskFailed)):
+                raise
+            return TaskResult(task=task, seconds=time.monotonic() - began, error=describe(error))
+
+    def _result(self, task: Task, model: CausalModel, ranks: Ranks, began: float) -> TaskResult:
+        rows, refused = ranks.together(lambda: self._rows_of(task))
+        mine = rows[ranks.rank :: ranks.world_size]
+        answer = self._answer_choices if task.kind == "choice" else self._answer_prompts
+        outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
+        for rank, theirs in enumerate(ranks.gather(answer(mine, model, ranks))):
+            outcomes[rank :: ranks.world_size] = theirs
+        scored = [(row, out) for row, out in zip(rows, outcomes, strict=True) if isinstance(out, Answer)]
+        refused = [*refused, *(out for out in outcomes if isinstance(out, RefusedRow))]
+        scores, intervals = ranks.together(lambda: self._measure(task, scored, refused))
+        return TaskResult(
+            task=task,
+            scores=scores,
+            intervals=intervals,
+            rows=[row for row, _ in scored],
+            answers=[out for _, out in scored],
+            refused=refused,
+            seconds=time.monotonic() - began,
+        )
+
+    def _rows_of(self, task: Task) -> tuple[list[Row], list[RefusedRow]]:
+        if task.name not in self._rows:
+            rows, refused = read_rows(task)
+            if self.max_rows is not None and len(rows) > self.max_rows:
+                chosen = random.Random(f"{self.seed}:{task.name}").sample(range(len(rows)), self.max_rows)
+                rows = [rows[at] for at in sorted(chosen)]
+            self._rows[task.name] = rows, refused
+        return self._rows[task.name]
+
+    def _answer_choices(self, rows: list[Row], model: CausalModel, ranks: Ranks) -> list[Answer | RefusedRow]:
+        mine = cast(list[ChoiceRow], rows)
+        plan = ranks.together(
+            lambda: plan_choices(
+                mine, model, self.tokenizer, add_bos=self.add_bos, batch_tokens=self.batch_tokens
+            )
+        )
+        most = max(ranks.gather(plan.num_forwards))
+
+        def work() -> list[Answer | RefusedRow]:
+            return run_choices(plan, mine, model, self.tokenizer, num_forwards=most)
+
+        return work() if model.is_sharded else ranks.together(work)
+
+    def _answer_prompts(self, rows: list[Row], model: CausalModel, ranks: Ranks) -> list[Answer | RefusedRow]:
+        limit = self.max_new_tokens
+        plan = ranks.together(
+            lambda: plan_generations(
+                cast(list[GenerateRow], rows),
+                model,
+                self.tokenizer,
+                add_bos=self.add_bos,
+                batch_tokens=self.batch_tokens,
+                max_new_tokens=limit,
+            )
+        )
+        most = max(ranks.gather(plan.num_calls))
+
+        def work() -> list[Answer | RefusedRow]:
+            return run_generations(plan, model, self.tokenizer, max_new_tokens=limit, num_calls=most)
+
+        return work() if model.is_sharded else ranks.together(work)
+
+    def _measure(
+        self, task: Task, scored: Sequence[tuple[Row, Answer]], refused: Sequence[RefusedRow]
+    ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        if not scored:
+            raise InputError(f"evaluation task {task.name}: no row could be scored. The first: {refused[0]}.")
+        rows = [row for row, _ in scored]
+        values = [answer.value for _, answer in scored]
+        metrics = {name: METRICS.load(name) for name in task.metrics}
+        scores = {name: float(metric(rows, values)) for name, metric in metrics.items()}
+        if not self.intervals:
+            return scores, {}
+        return scores, {
+            name: bootstrap_interval(metric, rows, values, seed=self.seed) for name, metric in metrics.items()
+        }
+
+
+def _prediction(row: Row, answer: Answer) -> dict[str, Any]:
+    plain: dict[str, Any] = {"id": row.row_id, "position": row.position, "answer": answer.value}
+    if isinstance(row, ChoiceRow):
+        plain |= {"gold": list(row.gold), "option_scores": list(answer.option_scores)}
+    else:
+        plain |= {"gold": list(row.labels)}
+    return plain | ({"is_truncated": True} if answer.is_truncated else {})
