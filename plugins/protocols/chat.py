@@ -30,6 +30,7 @@ from schemas.records import Document, InstructionPair
 
 _BUILT_IN = Path(__file__).with_name("chat_prompt.yaml")
 _PLACEHOLDER = re.compile(r"xTUTELAGEx(\d+)x")
+_STRING_MEMBER = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*)"')
 _QUESTION_KEYS = ("question", "instruction", "prompt")
 _ANSWER_KEYS = ("answer", "response", "output")
 
@@ -124,12 +125,9 @@ class ChatProtocol(SynthesisProtocol):
 
     def _ids_of_template(self, piece: str) -> list[int]:
         if piece not in self._template_ids:
-            backend = self.tokenizer.backend_tokenizer
-            backend.encode_special_tokens = False
-            try:
-                self._template_ids[piece] = self.plain_ids(piece)
-            finally:
-                backend.encode_special_tokens = True
+            self._template_ids[piece] = list(
+                self.tokenizer(piece, add_special_tokens=False, split_special_tokens=False).input_ids
+            )
         return self._template_ids[piece]
 
 
@@ -148,25 +146,48 @@ def write_pairs(pairs: Sequence[InstructionPair]) -> str:
 
 
 def _json_objects(text: str) -> Iterator[Any]:
-    """Every JSON object in a text, whatever stands around them; None for one that does not parse.
+    """Every JSON object in a text, whatever stands around them; None for one that holds nothing of use.
 
-    A wrapper such as `{"pairs": [...]}` or a list yields the objects inside it.
+    A wrapper such as `{"pairs": [...]}` or a list yields the objects inside it. An object that repeats
+    its keys yields one object for each repetition, and one that never ends yields what it holds so far:
+    small models run on like that.
     """
-    decoder = json.JSONDecoder(strict=False)  # models write raw line breaks inside strings
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_unfold)  # strict refuses raw line breaks
     at = text.find("{")
     while at >= 0:
         try:
             value, end = decoder.raw_decode(text, at)
         except ValueError:
-            yield None
-            end = at + 1
-        else:
-            inner = [item for item in value.values() if isinstance(item, list)]
-            if _first(value, _QUESTION_KEYS) is None and inner:
-                yield from (item for items in inner for item in items)
-            else:
-                yield value
+            end = text.find("\n{", at + 1) if "\n{" in text[at + 1 :] else len(text)
+            strings = _STRING_MEMBER.findall(text[at:end])
+            value = _unfold([(key, json.loads(f'"{string}"', strict=False)) for key, string in strings])
+        yield from _flat(value)
         at = text.find("{", end)
+
+
+def _unfold(members: list[tuple[str, Any]]) -> Any:
+    """Members of a JSON object as a dict, or as a list of dicts where the first key comes again."""
+    dicts: list[dict[str, Any]] = [{}]
+    for key, value in members:
+        if key in dicts[-1]:
+            dicts.append({})
+        dicts[-1][key] = value
+    return dicts if len(dicts) > 1 else dicts[0]
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The objects in a value that may wrap them in lists and objects."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+    elif isinstance(value, dict) and _first(value, _QUESTION_KEYS) is None:
+        inner = [item for item in value.values() if isinstance(item, (list, dict))]
+        if not inner:
+            yield None
+        for item in inner:
+            yield from _flat(item)
+    else:
+        yield value
 
 
 def _pair(value: Any) -> InstructionPair | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from typing import Any
+from typing import Any, Literal
 
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
@@ -27,14 +27,15 @@ class TransformersOptions(Section):
         batch_size: Prompts generated on together.
         fill_sec: How long a batch waits for more prompts.
         device: cpu, cuda, cuda:1, ...
-        dtype: auto, float32 or bfloat16.
+        dtype: auto, float32 or bfloat16; auto is float32 on a CPU, where bfloat16 is many times slower,
+            and the model's own elsewhere.
         repetition_penalty: As transformers defines it; 1.0 is none.
     """
 
     batch_size: int = 16
     fill_sec: float = 0.2
     device: str = "cpu"
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     repetition_penalty: float = 1.0
 
 
@@ -61,16 +62,13 @@ class TransformersGenerator(Generator):
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         name = self._config.model
         try:
             self._model: Any = AutoModelForCausalLM.from_pretrained(
                 name,
-                torch_dtype=self._options.dtype
-                if self._options.dtype == "auto"
-                else getattr(torch, self._options.dtype),
+                torch_dtype=self._dtype(),
                 trust_remote_code=self._config.trust_remote_code,
             )
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
@@ -85,6 +83,13 @@ class TransformersGenerator(Generator):
             self._eos.add(self._tokenizer.eos_token_id)
         self._thread = threading.Thread(target=self._serve, name="tutelage-generate", daemon=True)
         self._thread.start()
+
+    def _dtype(self) -> Any:
+        import torch
+
+        if self._options.dtype != "auto":
+            return getattr(torch, self._options.dtype)
+        return torch.float32 if self._options.device == "cpu" else "auto"
 
     async def close(self) -> None:
         if self._thread is not None:
