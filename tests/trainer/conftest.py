@@ -1,0 +1,190 @@
+"""A tiny model, tiny corpora, and a temporary directory of its own for every test."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+SEQ_LEN = 32
+WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Streaming leaves lock files and a cache in the temporary directory."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield
+    tempfile.tempdir = None
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random two-layer Llama with a byte-level BPE tokenizer, saved to disk."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = str(tmp_path_factory.mktemp("tiny-model"))
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([WORDS] * 4, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=2048,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+Row = tuple[Sequence[int], Sequence[int]]
+
+
+def random_rows(num_rows: int, *, first: int, seed: int = 0) -> list[Row]:
+    """Rows of two texts and a little padding; the first token, `first + row`, names the row."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for i in range(num_rows):
+        lengths = [int(rng.integers(8, 16)), int(rng.integers(8, 15))]
+        tokens = [first + i, *rng.integers(2, 60, sum(lengths) - 1).tolist()]
+        rows.append((tokens + [1] * (SEQ_LEN - len(tokens)), lengths))
+    return rows
+
+
+@pytest.fixture
+def make_corpus(tmp_path: Path, tiny_model: str) -> Callable[..., str]:
+    """Write a corpus: `make_corpus({"domain": [rows of increment 1, rows of increment 2]})`."""
+
+    def make(
+        streams: dict[str, list[list[Row]]],
+        *,
+        name: str = "corpus",
+        fingerprint: str | None = None,
+        seq_len: int = SEQ_LEN,
+        compression: str | None = "zstd:3",
+        hashes: list[str] | None = None,
+    ) -> str:
+        from streaming import MDSWriter
+        from streaming.base.util import merge_index
+
+        from plugins.tokenizers import fingerprint as fingerprint_of
+        from plugins.tokenizers import load_tokenizer
+        from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest
+
+        corpus = tmp_path / name
+        increments: list[Increment] = []
+        for number in range(1, 1 + max(len(parts) for parts in streams.values())):
+            sets: dict[str, ShardSet] = {}
+            for stream, parts in streams.items():
+                if number > len(parts):
+                    continue
+                rows = parts[number - 1]
+                path = f"increments/{number:06d}/shards/{stream}"
+                with MDSWriter(
+                    out=str(corpus / path / "00000"),
+                    columns={"tokens": "ndarray:int32", "segment_lengths": "ndarray:int32"},
+                    compression=compression,
+                    hashes=hashes,
+                    size_limit=1 << 12,
+                ) as writer:
+                    for tokens, lengths in rows:
+                        writer.write(
+                            {
+                                "tokens": np.array(tokens, np.int32),
+                                "segment_lengths": np.array(lengths, np.int32),
+                            }
+                        )
+                merge_index([str(corpus / path / "00000" / "index.json")], str(corpus / path))
+                sets[stream] = ShardSet(
+                    path=path,
+                    num_samples=len(rows),
+                    num_tokens=sum(sum(lengths) for _, lengths in rows),
+                    num_texts=sum(len(lengths) for _, lengths in rows),
+                )
+            increments.append(Increment(number=number, streams=sets, num_documents=1))
+            publish_manifest(
+                str(corpus),
+                Manifest(
+                    number=number,
+                    created="2026-11-22T00:00:00Z",
+                    seq_len=seq_len,
+                    tokenizer=fingerprint or fingerprint_of(load_tokenizer(tiny_model)),
+                    tokenizer_name="tiny",
+                    pad_token_id=1,
+                    config_hash="0",
+                    increments=tuple(increments),
+                ),
+            )
+        return str(corpus)
+
+    return make
+
+
+@pytest.fixture
+def corpus(make_corpus: Callable[..., str]) -> str:
+    """Two streams: domain of 48 rows in two increments, general of 60 rows."""
+    return make_corpus(
+        {
+            "domain": [random_rows(30, first=100), random_rows(18, first=130, seed=1)],
+            "general": [random_rows(60, first=300, seed=2)],
+        }
+    )
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, tiny_model: str, corpus: str) -> Callable[..., str]:
+    """Write a training YAML of the tiny model; keyword arguments change top-level keys."""
+
+    def write(**changes: Any) -> str:
+        values: dict[str, Any] = {
+            "run_name": "tiny",
+            "model": {"pretrained_model_name_or_path": tiny_model},
+            "train_loader": {
+                "dataset": {
+                    "streams": {
+                        "domain": {"corpus": corpus, "proportion": 0.5},
+                        "general": {"corpus": corpus, "proportion": 0.5},
+                    }
+                }
+            },
+            "max_duration": "6ba",
+            "global_train_batch_size": 4,
+            "precision": "fp32",
+            "optimizer": {"name": "decoupled_adamw", "lr": "1e-3"},
+            "scheduler": {"name": "cosine_with_warmup", "t_warmup": "2ba"},
+            "algorithms": {"gradient_clipping": {"clipping_type": "norm", "clipping_threshold": 1.0}},
+        }
+        values.update(changes)
+        path = tmp_path / "train.yaml"
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+        return str(path)
+
+    return write

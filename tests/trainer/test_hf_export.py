@@ -1,0 +1,157 @@
+"""An export is whole, of the dtype asked for, and says where it comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from schemas.config import validate
+from schemas.errors import ConfigError
+from schemas.train_config import TrainConfig
+
+
+def config_of(model: str) -> TrainConfig:
+    return validate(
+        TrainConfig,
+        {
+            "run_name": "tiny",
+            "model": {"pretrained_model_name_or_path": model},
+            "train_loader": {
+                "dataset": {
+                    "streams": {
+                        "domain": {"corpus": "runs/corpus", "manifest": 3, "proportion": 0.5},
+                        "general": {"corpus": "runs/corpus", "manifest": 3, "proportion": 0.5},
+                    }
+                }
+            },
+            "max_duration": "10ba",
+            "global_train_batch_size": 4,
+            "optimizer": {"name": "adamw"},
+            "scheduler": {"name": "cosine_with_warmup"},
+        },
+        name="test",
+    )
+
+
+@pytest.fixture
+def state(tiny_model: str) -> Any:
+    """What a callback sees of a model that was trained for 10 batches."""
+    from composer.models import HuggingFaceModel
+    from transformers import AutoModelForCausalLM
+
+    from plugins.tokenizers import load_tokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model.config.use_cache = False
+    wrapped = HuggingFaceModel(model, tokenizer=load_tokenizer(tiny_model))
+    return SimpleNamespace(model=wrapped, fsdp_enabled=False, timestamp=SimpleNamespace(batch=10, token=1280))
+
+
+def export_of(tiny_model: str, folder: Path, **arguments: Any) -> Any:
+    from plugins.callbacks.hf_export import HuggingFaceExport
+    from plugins.tokenizers import load_tokenizer
+
+    return HuggingFaceExport.from_config(
+        {"folder": str(folder), **arguments},
+        config=config_of(tiny_model),
+        tokenizer=load_tokenizer(tiny_model),
+    )
+
+
+def test_the_export_is_bfloat16_and_uses_its_cache_again(tiny_model: str, state: Any, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    export_of(tiny_model, tmp_path / "export").export(state)
+    weights = load_file(tmp_path / "export" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    assert "lm_head.weight" not in weights  # tied to the embedding
+    written = json.loads((tmp_path / "export" / "config.json").read_text())
+    assert written["torch_dtype"] == "bfloat16"
+    assert written["use_cache"] is True
+    assert written["architectures"] == ["LlamaForCausalLM"]
+    assert next(state.model.parameters()).dtype == torch.float32
+    assert state.model.config.use_cache is False
+
+
+def test_a_second_export_replaces_the_first_and_leaves_nothing_beside_it(
+    tiny_model: str, state: Any, tmp_path: Path
+) -> None:
+    callback = export_of(tiny_model, tmp_path / "runs" / "{run_name}", dtype="float32")
+    callback.export(state)
+    first = sorted(os.listdir(tmp_path / "runs" / "tiny"))
+    callback.export(state)
+    assert os.listdir(tmp_path / "runs") == ["tiny"]
+    assert sorted(os.listdir(tmp_path / "runs" / "tiny")) == first
+    assert {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    } <= set(first)
+
+
+def test_a_failed_export_leaves_the_last_one(
+    tiny_model: str, state: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback = export_of(tiny_model, tmp_path / "export")
+    callback.export(state)
+    before = (tmp_path / "export" / "README.md").read_text()
+
+    def fail(state: Any) -> str:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(callback, "model_card", fail)
+    with pytest.raises(OSError, match="disk full"):
+        callback.export(state)
+    assert (tmp_path / "export" / "README.md").read_text() == before
+    assert [name for name in os.listdir(tmp_path) if "export" in name] == ["export"]
+
+
+def test_the_card_names_base_model_streams_and_tokens(tiny_model: str, state: Any, tmp_path: Path) -> None:
+    card = export_of(tiny_model, tmp_path / "export").model_card(state)
+    assert "# tiny\n" in card
+    assert f"| base model | {tiny_model} |" in card
+    assert "| stream domain | runs/corpus, stream domain, manifest 3, proportion 0.5 |" in card
+    assert "| steps | 10 |\n| tokens seen | 1,280 |" in card
+    assert "base_model:" not in card  # a path on this disk
+
+
+def test_a_base_model_of_the_hub_is_named_in_the_cards_header(
+    state: Any, tmp_path: Path, tiny_model: str
+) -> None:
+    callback = export_of(tiny_model, tmp_path / "export")
+    callback.card["base model"] = "meta-llama/Meta-Llama-3-8B"
+    assert "\nbase_model: meta-llama/Meta-Llama-3-8B\n" in callback.model_card(state)
+
+
+def test_a_folder_of_something_else_is_not_replaced(tiny_model: str, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("…")
+    with pytest.raises(ConfigError, match="holds files that are no export"):
+        export_of(tiny_model, tmp_path / "thesis")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dtype": "fp8"}, "dtype is 'fp8'; expected one of bfloat16, float16, float32"),
+        ({"interval": "often"}, "interval is 'often'; expected a time such as 500ba"),
+    ],
+)
+def test_wrong_arguments_are_refused(tiny_model: str, tmp_path: Path, arguments: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        export_of(tiny_model, tmp_path / "export", **arguments)
+
+
+def test_a_folder_on_a_store_is_refused(tiny_model: str) -> None:
+    from plugins.callbacks.hf_export import HuggingFaceExport
+
+    with pytest.raises(ConfigError, match="expected a local directory"):
+        HuggingFaceExport("s3://bucket/export")

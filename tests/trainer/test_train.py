@@ -1,0 +1,238 @@
+"""`tutelage train` from YAML to export, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trainer import train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_run_learns_and_its_export_answers_like_the_trained_model(
+    write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = str(tmp_path / "runs" / "{run_name}" / "export")
+    config = write_config(
+        callbacks={"hf_export": {"folder": folder, "dtype": "float32"}},
+        save_folder=str(tmp_path / "runs" / "{run_name}" / "checkpoints"),
+        save_interval="6ba",
+    )
+    assert train.main([config, "max_duration=12ba", "--json"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out.splitlines()[-1])
+    assert (result["steps"], result["tokens"], result["run_name"]) == (12, 12 * 4 * 32, "tiny")
+    assert result["manifests"] == {"domain": 2, "general": 2}
+    assert result["loss"] < 7.5  # it starts near ln 2048 = 7.62
+    assert "tiny: 12ba of 4 rows × 32 tokens; an epoch is 108 rows: domain 50.0%" in err
+    assert "step 1/12" in err
+    assert "done: 12 steps, 1,536 tokens" in err
+
+    export = AutoModelForCausalLM.from_pretrained(result["export"])
+    checkpoint = torch.load(
+        next(Path(result["checkpoints"]).glob("ep*-ba12-rank0.pt")), map_location="cpu", weights_only=False
+    )
+    weights = checkpoint["state"]["model"]
+    trained = AutoModelForCausalLM.from_config(export.config)
+    trained.load_state_dict({name.removeprefix("model."): w for name, w in weights.items()}, strict=False)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        assert torch.equal(export(ids).logits, trained.eval()(ids).logits)
+    assert AutoTokenizer.from_pretrained(result["export"])("the cell").input_ids
+
+
+def test_autoresume_goes_on_with_the_same_manifests(
+    write_config: Callable[..., str],
+    make_corpus: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = str(tmp_path / "checkpoints")
+    config = write_config(save_folder=folder, save_interval="2ba", autoresume=True)
+    unbroken = write_and_train(config, capsys, [f"save_folder={tmp_path / 'unbroken'}"])
+    # Schedules depend on the duration: hold it constant so that a stopped run is a prefix.
+    first = write_and_train(config, capsys, ["max_duration=4ba", "scheduler.t_max=6ba"])
+    Path(folder, "manifests.json").write_text(json.dumps({"domain": 1, "general": 1}))
+    second = write_and_train(config, capsys, [])
+    assert (first["steps"], second["steps"]) == (4, 6)
+    assert first["manifests"] == unbroken["manifests"] == {"domain": 2, "general": 2}
+    assert second["manifests"] == {"domain": 1, "general": 1}
+
+
+def test_a_resumed_run_ends_like_an_unbroken_one(
+    write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(
+        autoresume=True, save_interval="2ba", scheduler={"name": "constant_with_warmup", "t_warmup": "2ba"}
+    )
+    unbroken = write_and_train(config, capsys, [f"save_folder={tmp_path / 'unbroken'}"])
+    write_and_train(config, capsys, [f"save_folder={tmp_path / 'broken'}", "max_duration=4ba"])
+    resumed = write_and_train(config, capsys, [f"save_folder={tmp_path / 'broken'}"])
+    assert resumed["loss"] == pytest.approx(unbroken["loss"], abs=1e-6)
+
+
+def write_and_train(config: str, capsys: pytest.CaptureFixture[str], overrides: list[str]) -> dict[str, Any]:
+    status = train.main([config, *overrides, "--json"])
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    return dict(json.loads(out.splitlines()[-1]))
+
+
+def test_checkpoints_of_another_run_are_not_written_over(
+    write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(save_folder=str(tmp_path / "checkpoints"), max_duration="1ba")
+    assert train.main([config]) == 0
+    assert train.main([config]) == 1
+    assert "holds checkpoints of an earlier run. Set autoresume: true" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "message"),
+    [
+        (
+            {"optimizer": {"name": "adam"}},
+            2,
+            "optimizer.name: optimizer 'adam' is unknown. Did you mean 'adamw'? Available: "
+            "adamw, decoupled_adamw.",
+        ),
+        (
+            {"optimizer": {"name": "adamw", "learning_rate": 1}},
+            2,
+            "key 'optimizer.learning_rate' is unknown.",
+        ),
+        (
+            {"optimizer": {"name": "adamw", "lr": -1}},
+            2,
+            "optimizer: Invalid learning rate: -1",
+        ),
+        (
+            {"scheduler": {"name": "cosine_with_warmup"}},
+            2,
+            "key 'scheduler.t_warmup' is missing.",
+        ),
+        (
+            {"scheduler": {"name": "cosine_with_warmup", "t_warmup": "ten"}},
+            2,
+            "scheduler.t_warmup is 'ten'; expected a number and a unit, such as 100ba",
+        ),
+        (
+            {"algorithms": {"gradient_cliping": {}}},
+            2,
+            "algorithms: algorithm 'gradient_cliping' is unknown. Did you mean 'gradient_clipping'?",
+        ),
+        (
+            {"callbacks": {"hf_exports": {}}},
+            2,
+            "callbacks: callback 'hf_exports' is unknown. Did you mean 'hf_export'?",
+        ),
+        ({"callbacks": {"hf_export": {}}}, 2, "key 'callbacks.hf_export.folder' is missing."),
+        (
+            {"callbacks": {"hf_export": {"folder": "x", "dtype": "fp8"}}},
+            2,
+            "callbacks.hf_export.dtype is 'fp8'; expected one of bfloat16, float16, float32.",
+        ),
+        ({"loggers": {"tensorbord": {}}}, 2, "Did you mean 'tensorboard'?"),
+        ({"max_duration": "6 steps"}, 2, "max_duration is '6 steps'; expected a number and a unit"),
+        (
+            {"precision": "amp_bf16"},
+            2,
+            "precision is 'amp_bf16', but on a CPU Composer trains in fp32 only. Set precision: fp32.",
+        ),
+        ({"parallelism_config": {"fsdp2": {}}}, 2, "parallelism_config has the key 'fsdp2'"),
+        ({"global_train_batch_size": 500}, 2, "an epoch has 108 rows, too few"),
+        (
+            {"model": {"pretrained_model_name_or_path": "/nowhere"}},
+            2,
+            "tokenizer '/nowhere' cannot be loaded",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_its_cure(
+    write_config: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    status: int,
+    message: str,
+) -> None:
+    assert train.main([write_config(**changes)]) == status
+    assert message in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_did_not_make_the_corpus_is_refused(
+    write_config: Callable[..., str], make_corpus: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_corpus({"domain": [[([3] * 32, [32])] * 8]}, name="other", fingerprint="0" * 32)
+    config = write_config(train_loader={"dataset": {"streams": {"domain": {"corpus": other}}}})
+    assert train.main([config]) == 1
+    err = capsys.readouterr().err
+    assert "did not make the corpus" in err
+    assert f"that was 'tiny' (fingerprint {'0' * 32})" in err
+
+
+def test_a_model_with_fewer_embeddings_than_token_ids_is_refused(
+    write_config: Callable[..., str], tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {
+        "pretrained_model_name_or_path": tiny_model,
+        "pretrained": False,
+        "config_overrides": {"vocab_size": 64},
+    }
+    assert train.main([write_config(model=model)]) == 1
+    assert "has 64 rows. Use the model's own tokenizer" in capsys.readouterr().err
+
+
+def test_auto_microbatch_is_settled_on_a_cpu(
+    write_config: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([write_config(max_duration="1ba")]) == 0
+    assert (
+        "device_train_microbatch_size: auto is 4 row(s) of 32 tokens on this CPU." in capsys.readouterr().err
+    )
+
+
+def test_a_mistake_is_told_before_torch_is_imported(write_config: Callable[..., str], corpus: str) -> None:
+    shard = sorted(Path(corpus).rglob("*.mds.zstd"))[0]
+    shard.unlink()
+    script = (
+        "import sys; from trainer.train import main; status = main(sys.argv[1:]); "
+        "print('torch' in sys.modules, status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, write_config()], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.stdout.strip() == "False 1", done.stderr
+    assert f"{shard.name}: shard is missing. Restore it from a copy, or pin an older manifest." in done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "trainer" / "yamls").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_shipped_configurations_are_valid_and_name_known_things(path: Path) -> None:
+    from plugins.callbacks import CALLBACKS
+    from schemas.config import load_config
+    from schemas.train_config import TrainConfig
+    from trainer import build
+
+    config = load_config(TrainConfig, path)
+    build._named("scheduler", build.SCHEDULERS, config.scheduler)
+    build._each("algorithms", build.ALGORITHMS, config.algorithms)
+    build.check_arguments(
+        "optimizer",
+        build.OPTIMIZERS.load(config.optimizer.name),
+        config.optimizer.arguments,
+        num_positional=1,
+    )
+    assert set(config.callbacks) <= set(CALLBACKS.names())
+    assert yaml.safe_load(path.read_text())["optimizer"]["lr"] == config.optimizer.arguments["lr"]

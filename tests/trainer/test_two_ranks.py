@@ -1,0 +1,103 @@
+"""Two real ranks on gloo: `torchrun -m`, as it is done by hand on many GPUs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The command itself, with one more callback that notes the rows each rank trains on.
+RUN = """
+import json, os, sys
+from plugins.callbacks import CALLBACKS
+from trainer.train import main
+
+CALLBACKS._targets["recorder"] = "recorder:Recorder"
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
+
+RECORDER = """
+import json, os
+from composer.core import Callback
+
+class Recorder(Callback):
+    def __init__(self, folder):
+        self.folder, self.rows = folder, []
+    def after_dataloader(self, state, logger):
+        self.rows.append(state.batch["input_ids"][:, 0].tolist())
+    def fit_end(self, state, logger):
+        with open(os.path.join(self.folder, f"rank{os.environ['RANK']}.json"), "w") as file:
+            json.dump(self.rows, file)
+"""
+
+
+def run_two_ranks(config: str, tmp_path: Path, *overrides: str) -> dict[str, Any]:
+    (tmp_path / "run.py").write_text(RUN)
+    (tmp_path / "recorder.py").write_text(RECORDER)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *("-m", "run", config, *overrides, "--json"),
+        ],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(260)
+@pytest.mark.parametrize(
+    "parallelism", [None, {"fsdp": {"state_dict_type": "sharded"}}], ids=["ddp", "fsdp2"]
+)
+def test_two_ranks_train_on_disjoint_rows_and_export_one_model(
+    write_config: Callable[..., str], tmp_path: Path, tiny_model: str, corpus: str, parallelism: Any
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    export = tmp_path / "export"
+    streams = {"domain": {"corpus": corpus}, "general": {"corpus": corpus}}  # every row once an epoch
+    config = write_config(
+        train_loader={"dataset": {"streams": streams}},
+        callbacks={
+            "recorder": {"folder": str(tmp_path)},
+            "hf_export": {"folder": str(export), "dtype": "float32"},
+        },
+        max_duration="5ba",
+        parallelism_config=parallelism,
+        model={
+            "pretrained_model_name_or_path": tiny_model,
+            "init_device": "mixed" if parallelism else "cpu",
+        },
+    )
+    result = run_two_ranks(config, tmp_path)
+    assert result["steps"] == 5
+    assert result["tokens"] == 5 * 4 * 32
+    assert math.isfinite(result["loss"]) and result["loss"] < 8.0
+
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    seen = [{row for batch in rows for row in batch} for rows in (first, second)]
+    assert [len(batch) for batch in first + second] == [2] * 10
+    assert len(seen[0]) == len(seen[1]) == 10
+    assert not seen[0] & seen[1]
+
+    before, after = load_file(f"{tiny_model}/model.safetensors"), load_file(f"{export}/model.safetensors")
+    assert {name: w.shape for name, w in before.items()} == {name: w.shape for name, w in after.items()}
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert moved == list(before)
+    assert json.loads((export / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]

@@ -1,0 +1,334 @@
+"""From a configuration to a Composer Trainer.
+
+    TrainConfig ─► tokenizer ─► model ─► loader ─► optimizer, scheduler, algorithms
+                                                └► callbacks, loggers ─► Trainer
+
+What is chosen by name is looked up in a lazy registry and called with the arguments that stand
+beside the name; an unknown argument is refused with the known ones. Everything that Composer would
+find out only after minutes, or on a GPU only as a device-side assertion, is checked first.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from composer.core import DataSpec, Time
+from composer.utils import dist, get_device
+
+from plugins.callbacks import CALLBACKS
+from plugins.registry import Registry
+from plugins.tokenizers import fingerprint, load_tokenizer
+from schemas.errors import ConfigError, TrainingError, TutelageError, unknown_name
+from schemas.train_config import NamedConfig, TrainConfig
+from trainer.data import build_loader, count_tokens
+from trainer.model import build_model
+from trainer.progress import ConsoleProgress, announce
+from trainer.shards import ResolvedStream, rows_per_epoch
+
+if TYPE_CHECKING:
+    from composer import Trainer
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    "tutelage.optimizers",
+    {
+        # Multiplies weights by 1 - weight_decay·(lr/lr_max) a step: 1e-5 is usual, 0.1 is ruin.
+        "decoupled_adamw": "composer.optim:DecoupledAdamW",
+        # Multiplies weights by 1 - weight_decay·lr a step: what papers mean by a weight decay of 0.1.
+        "adamw": "torch.optim:AdamW",
+    },
+)
+
+SCHEDULERS = Registry(
+    "scheduler",
+    "tutelage.schedulers",
+    {
+        "constant_with_warmup": "composer.optim:ConstantWithWarmupScheduler",
+        "cosine_with_warmup": "composer.optim:CosineAnnealingWithWarmupScheduler",
+        "linear_decay_with_warmup": "composer.optim:LinearWithWarmupScheduler",
+    },
+)
+
+ALGORITHMS = Registry(
+    "algorithm", "tutelage.algorithms", {"gradient_clipping": "composer.algorithms:GradientClipping"}
+)
+
+LOGGERS = Registry(
+    "logger",
+    "tutelage.loggers",
+    {
+        "file": "composer.loggers:FileLogger",
+        "tensorboard": "composer.loggers:TensorboardLogger",
+        "wandb": "composer.loggers:WandBLogger",
+    },
+)
+
+_CPU_MICROBATCH_TOKENS = 1024
+"""Tokens of a forward pass on a CPU under `auto`; with a vocabulary of 49k their logits alone take 0.2 GB."""
+
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+
+def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tuple[Trainer, ConsoleProgress]:
+    """Make the Trainer of this rank.
+
+    Args:
+        config: The configuration, its manifests pinned alike on all ranks.
+        streams: What `resolve_streams` made of it; their shards verified.
+
+    Raises:
+        ConfigError: A name, argument or combination is refused.
+        TrainingError: Corpus, tokenizer and model do not fit together.
+    """
+    from composer import Trainer
+
+    batch_size = check_batch(config, streams)
+    check_hardware(config)
+    microbatch_size = resolve_microbatch(config, batch_size, streams[0].manifest.seq_len)
+    tokenizer_name = config.tokenizer.name or config.model.pretrained_model_name_or_path
+    tokenizer = load_tokenizer(tokenizer_name, trust_remote_code=config.model.trust_remote_code)
+    check_tokenizer(tokenizer, tokenizer_name, streams)
+    optimizer_class = _load("optimizer.name", OPTIMIZERS, config.optimizer.name)
+    scheduler = _named("scheduler", SCHEDULERS, config.scheduler)
+    algorithms = _each("algorithms", ALGORITHMS, config.algorithms)
+    loggers = _each("loggers", LOGGERS, config.loggers)
+    callbacks = build_callbacks(config, tokenizer)
+
+    model = build_model(
+        config.model, tokenizer, attention_boundaries=config.train_loader.dataset.attention_boundaries
+    )
+    optimizer = construct(
+        "optimizer",
+        optimizer_class,
+        config.optimizer.arguments,
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+    )
+    loader = build_loader(
+        config.train_loader, streams, batch_size=batch_size, vocab_size=model.config.vocab_size
+    )
+    progress = ConsoleProgress(bar=config.progress_bar)
+    try:
+        trainer = Trainer(
+            model=model,
+            train_dataloader=DataSpec(loader, get_num_tokens_in_batch=count_tokens),
+            optimizers=optimizer,
+            schedulers=scheduler,
+            algorithms=algorithms,
+            callbacks=[progress, *callbacks],
+            loggers=loggers,
+            max_duration=config.max_duration,
+            run_name=config.run_name,
+            seed=config.seed,
+            precision=config.precision,
+            device_train_microbatch_size=microbatch_size,
+            # The loss of a step is then its mean over tokens, not over rows of unlike padding.
+            accumulate_train_batch_on_tokens=True,
+            parallelism_config=config.parallelism_config,
+            save_folder=config.save_folder,
+            save_interval=config.save_interval,
+            save_num_checkpoints_to_keep=config.save_num_checkpoints_to_keep,
+            load_path=config.load_path,
+            load_weights_only=config.load_weights_only,
+            load_progress_bar=False,
+            autoresume=config.autoresume,
+            progress_bar=False,
+        )
+    except TutelageError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"Composer refuses this configuration: {error}") from error
+    return trainer, progress
+
+
+def check_batch(config: TrainConfig, streams: Sequence[ResolvedStream]) -> int:
+    """Rows a step on one rank, after checking that batches and epochs come out even.
+
+    Raises:
+        ConfigError: The batch cannot be divided over the ranks, or an epoch is smaller than a batch.
+    """
+    num_ranks: int = dist.get_world_size()
+    total = config.global_train_batch_size
+    if total % num_ranks:
+        raise ConfigError(
+            f"global_train_batch_size is {total}, which {num_ranks} ranks cannot share evenly. "
+            f"Give a multiple of {num_ranks}."
+        )
+    num_rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams)))
+    # The last, incomplete batch of a rank is dropped, and so is what a reader process has left over.
+    readers = num_ranks * max(1, config.train_loader.num_workers)
+    if -(-num_rows // readers) < total // num_ranks:
+        raise ConfigError(
+            f"an epoch has {num_rows} rows, too few for {readers} reader(s) of "
+            f"{total // num_ranks} rows a batch. "
+            "Lower global_train_batch_size or train_loader.num_workers, or raise "
+            "train_loader.dataset.epoch_size."
+        )
+    for key in ("max_duration", "save_interval"):
+        check_time(key, getattr(config, key))
+    return total // num_ranks
+
+
+def check_time(key: str, value: Any) -> None:
+    """See that Composer can read a time.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    try:
+        Time.from_timestring(str(value))
+    except ValueError as error:
+        raise ConfigError(
+            f"{key} is {value!r}; expected a number and a unit, such as 100ba (batches), 1ep (epochs), "
+            "1000000tok or 0.1dur (of the run)."
+        ) from error
+
+
+def check_hardware(config: TrainConfig) -> None:
+    """Refuse what cannot run on this device.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    device = get_device(None).name
+    fsdp = bool((config.parallelism_config or {}).get("fsdp"))
+    if device == "cpu" and config.precision != "fp32":
+        raise ConfigError(
+            f"precision is {config.precision!r}, but on a CPU Composer trains in fp32 only. Set "
+            "precision: fp32."
+        )
+    if device != "cpu" and config.device_train_microbatch_size == "auto" and config.parallelism_config:
+        raise ConfigError(
+            "device_train_microbatch_size is 'auto', which Composer cannot do together with FSDP2 or tensor "
+            "parallelism. Give a number of rows."
+        )
+    if config.model.init_device == "mixed" and not fsdp:
+        raise ConfigError(
+            "model.init_device is 'mixed', which leaves ranks other than 0 without weights unless FSDP hands "
+            "them out. Add `parallelism_config: {fsdp: {}}`, or set model.init_device: cpu."
+        )
+    if "fsdp2" in (config.parallelism_config or {}):
+        raise ConfigError(
+            "parallelism_config has the key 'fsdp2', which Composer ignores without a word. Write `fsdp:`; "
+            "it means FSDP2 here."
+        )
+
+
+def resolve_microbatch(config: TrainConfig, batch_size: int, seq_len: int) -> int | str:
+    """Rows of a forward pass; `auto` is resolved here on a CPU, by Composer on a GPU."""
+    wanted = config.device_train_microbatch_size
+    if wanted != "auto":
+        return min(wanted, batch_size)
+    if get_device(None).name != "cpu":
+        return wanted
+    limit = max(1, _CPU_MICROBATCH_TOKENS // seq_len)
+    rows = max(size for size in range(1, min(limit, batch_size) + 1) if batch_size % size == 0)
+    announce(f"device_train_microbatch_size: auto is {rows} row(s) of {seq_len} tokens on this CPU.")
+    return rows
+
+
+def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]) -> None:
+    """See that the rows were made with this tokenizer.
+
+    Raises:
+        TrainingError: They were not; says both names and fingerprints.
+    """
+    manifest = streams[0].manifest
+    found = fingerprint(tokenizer)
+    if found != manifest.tokenizer:
+        raise TrainingError(
+            f"tokenizer {name!r} (fingerprint {found}) did not make the corpus {streams[0].corpus}: that was "
+            f"{manifest.tokenizer_name!r} (fingerprint {manifest.tokenizer}). Token ids would "
+            "mean other words. "
+            "Train the model the corpus was made for, or rebuild the corpus with this tokenizer."
+        )
+
+
+def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:
+    """Callbacks by name; one that has `from_config` is given the whole configuration too."""
+    callbacks = []
+    for name, arguments in config.callbacks.items():
+        key = f"callbacks.{name}"
+        kind = _load("callbacks", CALLBACKS, name)
+        if hasattr(kind, "from_config"):
+            check_arguments(key, kind, arguments)
+            try:
+                callbacks.append(kind.from_config(dict(arguments), config=config, tokenizer=tokenizer))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{key}: {error}") from error
+        else:
+            callbacks.append(construct(key, kind, arguments))
+    return callbacks
+
+
+def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) -> Any:
+    """Call `kind` with arguments that a person wrote under `key`.
+
+    Numbers such as `1e-5`, which YAML 1.1 reads as text, are taken as numbers; durations (`t_…`) and
+    intervals are checked to be times.
+
+    Raises:
+        ConfigError: An argument is unknown, missing or refused.
+    """
+    values = {name: _number(value) for name, value in arguments.items()}
+    check_arguments(key, kind, values, num_positional=len(positional))
+    for name, value in values.items():
+        if name.startswith("t_") or name.endswith("interval"):
+            check_time(f"{key}.{name}", value)
+    try:
+        return kind(*positional, **values)
+    except TutelageError as error:
+        raise type(error)(f"{key}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def check_arguments(key: str, kind: Any, arguments: dict[str, Any], *, num_positional: int = 0) -> None:
+    """See that a callable knows all arguments and lacks none.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    parameters = list(inspect.signature(kind).parameters.values())[num_positional:]
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in arguments:
+            if name not in named:
+                raise ConfigError(unknown_name("key", name, named, shown=f"{key}.{name}"))
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise ConfigError(f"key '{key}.{name}' is missing.")
+
+
+def _load(key: str, registry: Registry, name: str) -> Any:
+    try:
+        return registry.load(name)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _named(key: str, registry: Registry, config: NamedConfig) -> Any:
+    return construct(key, _load(f"{key}.name", registry, config.name), config.arguments)
+
+
+def _each(key: str, registry: Registry, configs: dict[str, dict[str, Any]]) -> list[Any]:
+    return [
+        construct(f"{key}.{name}", _load(key, registry, name), arguments)
+        for name, arguments in configs.items()
+    ]
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+
+
+def broadcast(value: Any) -> Any:
+    """Rank 0's value on every rank."""
+    if dist.get_world_size() == 1:
+        return value
+    dist.initialize_dist(get_device(None), timeout=300.0)
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]

@@ -1,0 +1,157 @@
+"""Ask a model: `tutelage chat --model DIR_OR_NAME [--prompt TEXT]`.
+
+An instruction-tuned model is asked through its chat template; a base model, or any model with
+`--raw`, goes on with the text it is given. Answers are greedy and appear as they are generated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from plugins.tokenizers import load_tokenizer
+from schemas.errors import ConfigError, TutelageError
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="tutelage chat", description="Ask a model.")
+    parser.add_argument("--model", required=True, metavar="DIR_OR_NAME", help="directory or hub name")
+    parser.add_argument("--prompt", metavar="TEXT", help="ask once; without it, ask on the terminal")
+    parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="longest answer (256)")
+    parser.add_argument("--raw", action="store_true", help="continue the text, without the chat template")
+    args = parser.parse_args(argv)
+    try:
+        if args.max_new_tokens < 1:
+            raise ConfigError(f"--max-new-tokens is {args.max_new_tokens}; expected at least 1.")
+        if args.prompt is None and not sys.stdin.isatty():
+            raise ConfigError("--prompt is missing, and there is no terminal to ask on. Give --prompt TEXT.")
+        chat = Chat(args.model, max_new_tokens=args.max_new_tokens, raw=args.raw)
+        if args.prompt is not None:
+            chat.answer(args.prompt)
+        else:
+            chat.converse()
+    except ConfigError as error:
+        print(f"ConfigError: {error}", file=sys.stderr)
+        return 2
+    except TutelageError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print()
+    return 0
+
+
+class Chat:
+    """A model, its tokenizer, and what was said so far.
+
+    Args:
+        name: Directory or hub name.
+        max_new_tokens: Longest answer, in tokens.
+        raw: Whether the text is continued even where there is a chat template.
+
+    Raises:
+        ConfigError: The model cannot be loaded.
+    """
+
+    def __init__(self, name: str, *, max_new_tokens: int, raw: bool):
+        self.tokenizer = load_tokenizer(name)
+        self.templated = bool(self.tokenizer.chat_template) and not raw
+        if self.templated:
+            # The template writes its special tokens as strings.
+            self.tokenizer.backend_tokenizer.encode_special_tokens = False
+        self.model = load_model(name)
+        self.max_new_tokens = max_new_tokens
+        self.messages: list[dict[str, str]] = []
+
+    def answer(self, prompt: str) -> str:
+        """Print and return the answer to `prompt`; a templated chat remembers both."""
+        if self.templated:
+            self.messages.append({"role": "user", "content": prompt})
+            inputs = self.tokenizer.apply_chat_template(
+                self.messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            )
+        else:
+            inputs = self.tokenizer(prompt, return_tensors="pt")
+        if inputs["input_ids"].shape[1] == 0:
+            raise ConfigError("--prompt is empty, and this model has no template to fill. Give it some text.")
+        pieces = []
+        for piece in self._stream(inputs):
+            print(piece, end="", flush=True)
+            pieces.append(piece)
+        print()
+        text = "".join(pieces)
+        if self.templated:
+            self.messages.append({"role": "assistant", "content": text})
+        return text
+
+    def converse(self) -> None:
+        """Ask on the terminal until an empty line or the end of input."""
+        kind = "chat" if self.templated else "plain completion"
+        print(f"{kind}; an empty line or Ctrl-D ends it", file=sys.stderr)
+        while True:
+            try:
+                prompt = input("> ")
+            except EOFError:
+                return
+            if not prompt.strip():
+                return
+            self.answer(prompt)
+
+    def _stream(self, inputs: Any) -> Iterator[str]:
+        """Pieces of the answer as a thread generates them; its error is raised here."""
+        from transformers import TextIteratorStreamer
+
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        failures: list[Exception] = []
+
+        def generate() -> None:
+            try:
+                self.model.generate(
+                    **{name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")},
+                    streamer=streamer,
+                    max_new_tokens=self.max_new_tokens,
+                    do_sample=False,
+                    temperature=None,  # unset what a model's own generation config says for sampling
+                    top_p=None,
+                    top_k=None,
+                    pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
+                )
+            except Exception as error:  # whatever it is, the reader below must not wait for ever
+                failures.append(error)
+                streamer.end()
+
+        thread = threading.Thread(target=generate, daemon=True)
+        thread.start()
+        yield from streamer
+        thread.join()
+        if failures:
+            raise TutelageError(f"the model could not answer: {failures[0]}") from failures[0]
+
+
+def load_model(name: str) -> Any:
+    """Load a causal LM: bfloat16 on a GPU, fp32 on a CPU, where bfloat16 is slow.
+
+    Raises:
+        ConfigError: It cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=dtype)
+    except Exception as error:  # transformers raises whatever its many loaders raise
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        raise ConfigError(
+            f"--model {name!r} cannot be loaded: {type(error).__name__}: {first_line}"
+        ) from error
+    return model.to(device).eval()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,130 @@
+"""The model under training: a causal LM of transformers, made ready for packed rows and for FSDP2."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from composer.models import HuggingFaceModel
+from composer.utils import dist
+
+from schemas.errors import ConfigError, TrainingError
+from schemas.train_config import ModelConfig
+
+_CHECKED_ON_CPU = ("sdpa", "eager")
+
+
+def build_model(config: ModelConfig, tokenizer: Any, *, attention_boundaries: bool) -> HuggingFaceModel:
+    """Load or initialise the model, in fp32; Composer's precision decides what it computes in.
+
+    Args:
+        config: Which model, and how.
+        tokenizer: Its tokenizer, saved along in checkpoints.
+        attention_boundaries: Whether rows rely on position ids to keep their texts apart.
+
+    Raises:
+        ConfigError: It cannot be loaded, or not so.
+        TrainingError: It cannot keep packed texts apart, or has fewer embeddings than the tokenizer ids.
+    """
+    model = _load(config)
+    # With a cache transformers ignores the position ids that separate packed texts, and each text
+    # would attend to the ones before it; generation asks for its cache by itself.
+    model.config.use_cache = False
+    num_embeddings = int(model.config.vocab_size)
+    if len(tokenizer) > num_embeddings:
+        raise TrainingError(
+            f"tokenizer {tokenizer.name_or_path!r} has {len(tokenizer)} ids, but the embedding of "
+            f"{config.pretrained_model_name_or_path!r} has {num_embeddings} rows. Use the "
+            "model's own tokenizer, or "
+            "resize the embedding (model.resize_token_embeddings) and save the model first."
+        )
+    if attention_boundaries:
+        check_isolation(model, attn_implementation=config.attn_implementation)
+    shard_by_block(model)
+    return HuggingFaceModel(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
+
+
+def _load(config: ModelConfig) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    name = config.pretrained_model_name_or_path
+    if config.init_device == "meta":
+        raise ConfigError(
+            "model.init_device is 'meta', with which buffers that no checkpoint holds (rotary "
+            "frequencies) would "
+            "stay empty. Set it to mixed: rank 0 loads the weights and FSDP2 hands them out."
+        )
+    try:
+        hf_config = AutoConfig.from_pretrained(
+            name, trust_remote_code=config.trust_remote_code, attn_implementation=config.attn_implementation
+        )
+        for key, value in config.config_overrides.items():
+            if not hasattr(hf_config, key):
+                raise ConfigError(
+                    f"model.config_overrides.{key}: {type(hf_config).__name__} has no such key."
+                )
+            setattr(hf_config, key, value)
+        options = {"config": hf_config, "trust_remote_code": config.trust_remote_code}
+        if config.init_device == "mixed" and dist.get_global_rank() != 0:
+            with torch.device("meta"):
+                return AutoModelForCausalLM.from_config(**options)
+        if config.pretrained:
+            return AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch.float32, **options)
+        return AutoModelForCausalLM.from_config(**options).float()
+    except ConfigError:
+        raise
+    except Exception as error:  # transformers raises whatever its many loaders raise
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+        raise ConfigError(
+            f"model.pretrained_model_name_or_path {name!r} cannot be loaded: "
+            f"{type(error).__name__}: {first_line} "
+            "Give a directory with config.json and weights, or a hub name (`tutelage models fetch "
+            "smollm2-135m` makes a small model)."
+        ) from error
+
+
+def check_isolation(model: Any, *, attn_implementation: str) -> None:
+    """See that resetting position ids keeps the texts of a row apart in this model.
+
+    Two texts of three tokens are run twice, with another first text the second time; the second
+    text's logits must not move. Kernels that need a GPU, and ranks without weights, are not run.
+
+    Raises:
+        TrainingError: The second text sees the first, or the model takes no position ids.
+    """
+    cure = "Set train_loader.dataset.attention_boundaries: false to let packed texts see one another."
+    kind = type(model).__name__
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        raise TrainingError(
+            f"{kind} takes no position_ids, so texts packed in a row cannot be kept apart. {cure}"
+        )
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    if attn_implementation not in _CHECKED_ON_CPU or on_meta:
+        return
+    was_training = model.training
+    model.eval()
+    position_ids_BT = torch.tensor([[0, 1, 2, 0, 1, 2]]).expand(2, -1)
+    input_ids_BT = torch.tensor([[1, 2, 3, 4, 5, 6], [3, 1, 2, 4, 5, 6]])
+    with torch.no_grad():
+        logits_BTV = model(input_ids=input_ids_BT, position_ids=position_ids_BT).logits
+    model.train(was_training)
+    moved = float((logits_BTV[0, 3:] - logits_BTV[1, 3:]).abs().max())
+    if not moved < 1e-3:
+        raise TrainingError(
+            f"{kind} lets a text attend to the text packed before it (logits move by {moved:.3g}). {cure}"
+        )
+
+
+def shard_by_block(model: Any) -> None:
+    """Tell Composer to shard, and if asked to checkpoint activations, decoder block by decoder block.
+
+    What lies outside the blocks, tied embeddings among it, stays in the root's own shard group.
+    """
+    names = set(model._no_split_modules or ())
+
+    def is_block(module: torch.nn.Module) -> bool:
+        return type(module).__name__.removeprefix("FSDP") in names
+
+    model.fsdp_wrap_fn = is_block
+    model.activation_checkpointing_fn = is_block

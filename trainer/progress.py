@@ -1,0 +1,145 @@
+"""Training progress for a person: where the run stands, how fast it goes, when it will be done.
+
+    step 120/600  loss 2.413  1,050 tok/s  0:12:40 left
+
+A bar on a terminal; elsewhere (a log file, CI) the same line every few seconds. All of it goes to
+stderr from rank 0, so that stdout stays free for `--json`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from composer.core import Callback, State, TimeUnit
+from composer.loggers import Logger
+from composer.utils import dist
+
+
+def announce(text: str) -> None:
+    """Say something once, on rank 0, on stderr."""
+    if dist.get_global_rank() == 0:
+        print(text, file=sys.stderr, flush=True)
+
+
+class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
+    """One line of progress, kept up to date. Callbacks such as domain_eval print their own results.
+
+    Args:
+        bar: Whether a bar is drawn where there is a terminal.
+        interval_sec: Seconds between lines where there is none.
+        interval_batches: Print every so many batches instead.
+    """
+
+    def __init__(self, *, bar: bool = True, interval_sec: float = 5.0, interval_batches: int | None = None):
+        self.bar = bar
+        self.interval_sec = interval_sec
+        self.interval_batches = interval_batches
+        self.started = self.stopped = self._printed = time.monotonic()
+        self.first_step = self.first_token = 0
+        self.loss: float | None = None
+        self._live: Any = None
+        self._task: Any = None
+
+    @property
+    def seconds(self) -> float:
+        """How long training took, evaluation and checkpoints included."""
+        return self.stopped - self.started
+
+    def fit_start(self, state: State, logger: Logger) -> None:
+        """Start the clock; a resumed run counts its speed from here."""
+        self.started = self.stopped = self._printed = time.monotonic()
+        self.first_step = int(state.timestamp.batch)
+        self.first_token = int(state.timestamp.token)
+        if dist.get_global_rank() != 0:
+            return
+        if self.first_step:
+            self._say(f"going on after step {self.first_step:,}")
+        if self.bar and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+            columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
+            self._live = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._live.add_task("first step …", total=1.0)
+            self._live.start()
+
+    def batch_end(self, state: State, logger: Logger) -> None:
+        """Update the bar, or print a line when one is due."""
+        self.stopped = time.monotonic()
+        self.loss = state.total_loss_dict.get("loss/train/total", self.loss)
+        if dist.get_global_rank() != 0:
+            return
+        if self._live is not None:
+            self._live.update(self._task, description=self._line(state), completed=_share_done(state))
+            return
+        step = int(state.timestamp.batch)
+        due = (
+            step % self.interval_batches == 0
+            if self.interval_batches
+            else self.stopped - self._printed >= self.interval_sec
+        )
+        if due or step == self.first_step + 1:  # the first line says that all is well
+            self._printed = self.stopped
+            self._say(self._line(state))
+
+    def fit_end(self, state: State, logger: Logger) -> None:
+        """Stop the clock and take the bar away."""
+        self.stopped = time.monotonic()
+        self._close_bar()
+
+    def close(self, state: State, logger: Logger) -> None:
+        """Take the bar away after a failure too."""
+        self._close_bar()
+
+    def closing_line(self, state: State, places: Mapping[str, str]) -> str:
+        """One line on what was done, and where its results lie."""
+        tokens = int(state.timestamp.token)
+        loss = "none" if self.loss is None else f"{self.loss:.4f}"
+        parts = [
+            f"done: {int(state.timestamp.batch):,} steps",
+            f"{tokens:,} tokens",
+            f"{self.seconds:,.0f} s",
+            f"last loss {loss}",
+            *(f"{name} in {place}" for name, place in places.items()),
+        ]
+        return ", ".join(parts)
+
+    def _line(self, state: State) -> str:
+        step = int(state.timestamp.batch)
+        elapsed = max(1e-9, self.stopped - self.started)
+        speed = (int(state.timestamp.token) - self.first_token) / elapsed
+        total = _total_steps(state)
+        left = (total - step) * elapsed / max(1, step - self.first_step)
+        return (
+            f"step {step:,}/{total:,}  loss {self.loss if self.loss is not None else float('nan'):.4f}  "
+            f"{speed:,.0f} tok/s  {datetime.timedelta(seconds=round(left))} left"
+        )
+
+    def _say(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _close_bar(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def _share_done(state: State) -> float:
+    elapsed = state.get_elapsed_duration()
+    return 0.0 if elapsed is None else min(1.0, float(elapsed))
+
+
+def _total_steps(state: State) -> int:
+    """Steps of the whole run: known in batches, else reckoned from the share that is done."""
+    step = int(state.timestamp.batch)
+    if state.max_duration is not None and state.max_duration.unit == TimeUnit.BATCH:
+        return int(state.max_duration.value)
+    share = _share_done(state)
+    return max(step, round(step / share)) if share else step

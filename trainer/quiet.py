@@ -1,0 +1,46 @@
+"""What libraries say at start-up that a person training a model need not read.
+
+Each entry says why its message is harmless; everything else still shows.
+`python_log_level: debug` shows these too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+HARMLESS_WARNINGS = (
+    # Composer explains how it rounds a warm-up of 0; a run without warm-up is a choice.
+    r"(?s).*The warmup duration is 0.*",
+)
+
+QUIET_LOGGERS = (
+    # At INFO and below they log each internal step; their warnings still show.
+    "composer",
+    "streaming",
+)
+
+
+def quiet_libraries(level: str) -> None:
+    """Silence the messages above, before the libraries are imported.
+
+    Args:
+        level: `python_log_level`; at debug nothing is silenced and the libraries log all they do.
+    """
+    # The tokenizer's own threads and reader processes do not mix; it warns at every fork.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Composer reads this when it is given `fsdp:`; FSDP1 is broken in several ways, and on CPUs.
+    os.environ.setdefault("FSDP_VERSION", "2")
+    if level.lower() == "debug":
+        logging.basicConfig(level=logging.INFO)
+        logging.getLogger("composer").setLevel(logging.DEBUG)
+        return
+    # transformers gives advice on configurations at WARNING; what cannot work it raises.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Bars of downloads would run through our own.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for message in HARMLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(max(logging.WARNING, getattr(logging, level.upper(), 0)))

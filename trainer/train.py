@@ -1,0 +1,145 @@
+"""Train a model on the streams of a corpus: `tutelage train FILE.yaml [key=value …]`.
+
+    python -m trainer.train FILE.yaml max_duration=100ba
+    composer -n 8 -m trainer.train FILE.yaml                          # many GPUs of one machine
+    torchrun --nproc-per-node 8 -m trainer.train FILE.yaml
+
+The configuration is validated, the manifests are pinned and the shards verified before torch is
+imported, so a mistake is told in a second. Exit status: 0 done, 1 failed, 2 wrong use or config.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from schemas import storage
+from schemas.config import load_config
+from schemas.errors import ConfigError, TrainingError, TutelageError
+from schemas.train_config import TrainConfig
+from trainer.quiet import quiet_libraries
+from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
+
+PINS = "manifests.json"
+"""File in the save folder that says which manifests a run reads, so that it resumes on the same rows."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="tutelage train", description="Train a model on the streams of a corpus with Composer."
+    )
+    parser.add_argument("config", metavar="FILE.yaml", help="training configuration; see trainer/yamls")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="change a key: max_duration=100ba")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    args = parser.parse_args(argv)
+    try:
+        result = train(load_config(TrainConfig, args.config, args.overrides))
+    except ConfigError as error:
+        print(f"ConfigError: {error}", file=sys.stderr)
+        return 2
+    except TutelageError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(result.pop("line"), file=sys.stderr, flush=True)
+        if args.json:
+            print(json.dumps(result, sort_keys=True), flush=True)
+    return 0
+
+
+def train(config: TrainConfig) -> dict[str, Any] | None:
+    """Run a training to its end.
+
+    Returns:
+        On rank 0 what was done, with `line` for a person; None on other ranks.
+
+    Raises:
+        TutelageError: It cannot start or go on.
+    """
+    rank_zero = int(os.environ.get("RANK", "0")) == 0
+    save_folder = (config.save_folder or "").replace("{run_name}", config.run_name)
+    config = pin_manifests(config, _read_pins(save_folder) if config.autoresume else None)
+    streams = resolve_streams(config.train_loader.dataset)
+    rows_per_epoch(config.train_loader.dataset, streams)
+    if rank_zero:  # one rank reads the files; the launcher ends the others if it fails
+        for stream in streams:
+            for shard_set in stream.shard_sets:
+                verify_shards(stream.corpus, shard_set)
+
+    quiet_libraries(config.python_log_level)
+    from trainer import build
+
+    # A corpus may grow between the looks of two ranks: rank 0's manifests hold.
+    config = build.broadcast(config)
+    streams = resolve_streams(config.train_loader.dataset)
+    pins = {name: stream.manifest or 0 for name, stream in config.train_loader.dataset.streams.items()}
+    trainer, progress = build.build_trainer(config, streams)
+    try:
+        if rank_zero and save_folder and storage.is_local(save_folder):
+            storage.write_bytes(storage.join(save_folder, PINS), json.dumps(pins).encode())
+        _announce_start(config, streams)
+        try:
+            trainer.fit()
+        except FileExistsError as error:
+            raise TrainingError(
+                f"save_folder {save_folder!r} holds checkpoints of an earlier run. Set "
+                "autoresume: true to go "
+                "on with it, or give another run_name or save_folder."
+            ) from error
+        state = trainer.state
+        places = {"checkpoints": save_folder} if save_folder else {}
+        if "hf_export" in config.callbacks:
+            places["export"] = config.callbacks["hf_export"]["folder"].replace("{run_name}", config.run_name)
+        result = {
+            "run_name": config.run_name,
+            "steps": int(state.timestamp.batch),
+            "tokens": int(state.timestamp.token),
+            "seconds": round(progress.seconds, 3),
+            "loss": progress.loss,
+            "manifests": pins,
+            **places,
+            "line": progress.closing_line(state, places),
+        }
+    finally:
+        trainer.close()
+    return result if rank_zero else None
+
+
+def _announce_start(config: TrainConfig, streams: Any) -> None:
+    """Say what the mix is made of."""
+    from trainer.progress import announce
+
+    counts = [sum(rows) for rows in rows_per_epoch(config.train_loader.dataset, streams)]
+    mix = ", ".join(
+        f"{stream.name} {count / sum(counts):.1%} ({stream.num_samples:,} rows, manifest "
+        f"{stream.manifest.number})"
+        for stream, count in zip(streams, counts, strict=True)
+    )
+    announce(
+        f"{config.run_name}: {config.max_duration} of {config.global_train_batch_size} rows × "
+        f"{streams[0].manifest.seq_len} tokens; an epoch is {sum(counts):,} rows: {mix}"
+    )
+
+
+def _read_pins(save_folder: str) -> Mapping[str, int] | None:
+    """The manifests that an earlier part of this run settled on, if there was one."""
+    if not save_folder or not storage.is_local(save_folder):
+        return None
+    try:
+        pins = json.loads(storage.read_bytes(storage.join(save_folder, PINS)))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise TrainingError(
+            f"{save_folder}/{PINS}: is damaged: {error}. Delete it to read the newest manifests."
+        ) from error
+    return {str(name): int(number) for name, number in pins.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
