@@ -1,0 +1,210 @@
+"""Generations so far, so that none is paid for twice.
+
+    request ─► key ─► in the journal? ─► yes: the stored generation, no request
+                                    └─► no: ask, write it down, and only then use it
+
+    journal/<run>-<worker>-0001.jsonl      one line a generation: {"key": …, "generation": {…}}
+
+A key is the hash of who answers (model and backend), how (sampling), and the prompt's token ids; it does
+not depend on documents, chains or files, so a run that was killed, or one over reordered input, finds
+all that was answered. Many workers share a journal: each writes files of its own and reads them all when
+it opens. Locally a line is appended and synced; elsewhere the open file is written whole again, for
+object stores cannot append. Records that arrive while a write is under way go together in the next one.
+A file whose end was cut off loses only its last line.
+
+A journal in use costs about 150 bytes of memory a generation (key and place); texts stay on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import tempfile
+import uuid
+from typing import Any, BinaryIO
+
+from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
+from schemas import storage
+from schemas.records import Generation, digest, from_json
+
+_FILE_BYTES = 16 << 20
+
+
+def request_key(identity: str, request: GenerationRequest) -> str:
+    """What makes two requests the same: who answers, how, and the prompt's token ids."""
+    how = json.dumps([request.max_new_tokens, request.temperature, list(request.stop)])
+    return digest(identity, how, " ".join(map(str, request.prompt_ids)))
+
+
+class Journal:
+    """Generations at a URI, by key. Made in one worker; its methods may be called from one event loop.
+
+    Args:
+        uri: Directory of the journal.
+    """
+
+    def __init__(self, uri: str):
+        self._uri = uri
+        self._places: dict[bytes, tuple[str, int, int]] = {}
+        self._local_copies = tempfile.TemporaryDirectory(prefix="tutelage-journal-")
+        self._writer = _Writer(uri)
+        self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._read_all()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def find(self, key: str) -> Generation | None:
+        """The stored generation, or None."""
+        place = self._places.get(bytes.fromhex(key))
+        if place is None:
+            return None
+        path, start, size = place
+        with open(path, "rb") as file:
+            file.seek(start)
+            record = json.loads(file.read(size))
+        return from_json(Generation, json.dumps(record["generation"]))
+
+    async def add(self, key: str, generation: Generation) -> None:
+        """Write a generation down; returns when it is safe."""
+        record = {"generation": dataclasses.asdict(generation), "key": key}
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line = json.dumps(record, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass") + b"\n"
+        self._pending.append((line, written))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write_pending())
+        await written
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        if self._task is not None:
+            await self._task
+        await asyncio.to_thread(self._writer.close)
+        self._local_copies.cleanup()
+
+    async def _write_pending(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending, []
+            try:
+                await asyncio.to_thread(self._writer.write, b"".join(line for line, _ in batch))
+            except Exception as error:  # those who wait must hear of it, whatever the storage raised
+                for _, written in batch:
+                    written.set_exception(error)
+            else:
+                for _, written in batch:
+                    written.set_result(None)
+
+    def _read_all(self) -> None:
+        fs, path = storage.filesystem(self._uri)
+        if not fs.exists(path):
+            return
+        for found in sorted(fs.ls(path, detail=False, refresh=True)):
+            if not found.endswith(".jsonl"):
+                continue
+            local = found
+            if not storage.is_local(self._uri):
+                local = os.path.join(self._local_copies.name, os.path.basename(found))
+                fs.get_file(found, local)
+            self._read(local)
+
+    def _read(self, path: str) -> None:
+        at = 0
+        with open(path, "rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):  # else its end was cut off
+                    try:
+                        key = bytes.fromhex(json.loads(line)["key"])
+                    except (ValueError, KeyError, TypeError):
+                        pass  # a damaged line costs one request, not the run
+                    else:
+                        self._places[key] = (path, at, len(line))
+                at += len(line)
+
+
+class JournaledGenerator(Generator):
+    """Answers from the journal what it can; writes down what the inner generator answers.
+
+    Args:
+        inner: Who is asked.
+        uri: Directory of the journal.
+        identity: Who answers: changes when the same prompt would be answered by another model.
+
+    Attributes:
+        num_found: Requests answered from the journal so far.
+    """
+
+    def __init__(self, inner: Generator, *, uri: str, identity: str):
+        self._inner = inner
+        self._uri = uri
+        self._identity = identity
+        self.num_found = 0
+
+    def open(self) -> None:
+        self._inner.open()
+        self._journal = Journal(self._uri)
+
+    async def close(self) -> None:
+        await self._inner.close()
+        await self._journal.close()
+
+    async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
+        key = request_key(self._identity, request)
+        found = self._journal.find(key)
+        if found is not None:
+            self.num_found += 1
+            return found
+        answer = await self._inner.generate(request)
+        if isinstance(answer, Generation):
+            await self._journal.add(key, answer)
+        return answer
+
+
+def model_identity(backend: str, model: str) -> str:
+    """Name of a model, with the sizes of its files where it is a directory: new weights, new name."""
+    parts: list[Any] = [backend, model]
+    if os.path.isdir(model):
+        parts += sorted(
+            [entry.name, entry.stat().st_size]
+            for entry in os.scandir(model)
+            if entry.name.endswith((".safetensors", ".bin", ".json", ".gguf"))
+        )
+    return json.dumps(parts)
+
+
+class _Writer:
+    """Appends to files of this worker's own; a new one after 16 MB."""
+
+    def __init__(self, uri: str):
+        self._uri = uri
+        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._number = 0
+        self._size = 0
+        self._content = bytearray()  # of the open file, where it cannot be appended to
+        self._file: BinaryIO | None = None
+
+    def write(self, lines: bytes) -> None:
+        if not self._number or self._size >= _FILE_BYTES:
+            self.close()
+            self._number += 1
+            self._size = 0
+            self._content.clear()
+        uri = storage.join(self._uri, f"{self._name}-{self._number:04d}.jsonl")
+        self._size += len(lines)
+        if storage.is_local(uri):
+            if self._file is None:
+                _, path = storage.filesystem(uri)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - stays open
+            self._file.write(lines)
+            os.fsync(self._file.fileno())
+        else:
+            self._content += lines
+            storage.write_bytes(uri, bytes(self._content))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,151 @@
+"""The journal: nothing is paid for twice, whatever happened to the run before."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import uuid
+from pathlib import Path
+
+import pytest
+
+from pipelines.journal import Journal, JournaledGenerator, model_identity, request_key
+from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
+from schemas.records import Generation
+
+REQUEST = GenerationRequest(prompt_ids=(1, 2, 3), max_new_tokens=8)
+
+
+class Counting(Generator):
+    """Answers with the number of the request; fails for prompts that begin with 0."""
+
+    def __init__(self) -> None:
+        self.num_asked = 0
+
+    async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
+        self.num_asked += 1
+        await asyncio.sleep(0)
+        if request.prompt_ids[0] == 0:
+            return GenerationFailure(reason="refused", detail="zero")
+        return Generation(
+            text=f"answer {self.num_asked} é\ud800",
+            finish_reason="stop",
+            prompt_tokens=len(request.prompt_ids),
+            completion_tokens=3,
+        )
+
+
+def ask(uri: str, *requests: GenerationRequest, identity: str = "m") -> tuple[list[object], int, int]:
+    """Answers, requests that reached the inner generator, and those found in the journal."""
+    inner = Counting()
+
+    async def run() -> tuple[list[object], int]:
+        generator = JournaledGenerator(inner, uri=uri, identity=identity)
+        generator.open()
+        answers: list[object] = list(await asyncio.gather(*map(generator.generate, requests)))
+        await generator.close()
+        return answers, generator.num_found
+
+    answers, num_found = asyncio.run(run())
+    return answers, inner.num_asked, num_found
+
+
+@pytest.fixture(params=["local", "memory"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "journal") if request.param == "local" else f"memory://{uuid.uuid4().hex}/journal"
+
+
+def test_a_second_run_asks_nothing_and_gets_the_same(uri: str) -> None:
+    requests = [dataclasses.replace(REQUEST, prompt_ids=(1, number)) for number in range(50)]
+    first, num_asked, _ = ask(uri, *requests)
+    again, num_asked_again, num_found = ask(uri, *requests)
+    assert num_asked == 50
+    assert (num_asked_again, num_found) == (0, 50)
+    assert again == first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        dataclasses.replace(REQUEST, prompt_ids=(1, 2)),
+        dataclasses.replace(REQUEST, prompt_ids=(12, 3)),
+        dataclasses.replace(REQUEST, max_new_tokens=9),
+        dataclasses.replace(REQUEST, temperature=0.5),
+        dataclasses.replace(REQUEST, stop=("x",)),
+    ],
+)
+def test_another_prompt_or_sampling_is_another_request(other: GenerationRequest) -> None:
+    assert request_key("m", other) != request_key("m", REQUEST)
+
+
+def test_where_a_request_is_sent_does_not_matter() -> None:
+    assert request_key("m", dataclasses.replace(REQUEST, affinity="chain 7")) == request_key("m", REQUEST)
+
+
+def test_another_model_answers_anew(uri: str) -> None:
+    ask(uri, REQUEST)
+    assert ask(uri, REQUEST, identity="other")[1] == 1
+
+
+def test_a_failure_is_not_written_down(uri: str) -> None:
+    failing = dataclasses.replace(REQUEST, prompt_ids=(0,))
+    ask(uri, failing)
+    assert ask(uri, failing)[1] == 1
+
+
+def test_a_cut_off_tail_costs_one_request(tmp_path: Path) -> None:
+    uri = str(tmp_path)
+    requests = [dataclasses.replace(REQUEST, prompt_ids=(1, number)) for number in range(5)]
+    ask(uri, *requests)
+    (file,) = tmp_path.glob("*.jsonl")
+    file.write_bytes(file.read_bytes()[:-10])
+    _, num_asked, num_found = ask(uri, *requests)
+    assert (num_asked, num_found) == (1, 4)
+    assert ask(uri, *requests)[1] == 0
+
+
+def test_a_damaged_line_costs_one_request(tmp_path: Path) -> None:
+    uri = str(tmp_path)
+    requests = [dataclasses.replace(REQUEST, prompt_ids=(1, number)) for number in range(5)]
+    ask(uri, *requests)
+    (file,) = tmp_path.glob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[2] = b"\x00" * (len(lines[2]) - 1) + b"\n"
+    file.write_bytes(b"".join(lines))
+    assert ask(uri, *requests)[1:] == (1, 4)
+
+
+def test_workers_write_files_of_their_own_and_read_them_all(uri: str) -> None:
+    async def add(number: int) -> None:
+        journal = Journal(uri)
+        answer = Generation(text=str(number), finish_reason="stop", prompt_tokens=1, completion_tokens=1)
+        await journal.add(f"{number:032x}", answer)
+        await journal.close()
+
+    for number in range(3):
+        asyncio.run(add(number))
+    journal = Journal(uri)
+    assert len(journal) == 3
+    found = [journal.find(f"{number:032x}") for number in range(4)]
+    assert [generation and generation.text for generation in found] == ["0", "1", "2", None]
+
+
+def test_what_cannot_be_written_down_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_text("a file where the directory should be")
+
+    async def add() -> None:
+        journal = Journal(str(tmp_path / "journal" / "inner"))
+        await journal.add(
+            "00", Generation(text="", finish_reason="stop", prompt_tokens=0, completion_tokens=0)
+        )
+
+    with pytest.raises(OSError):
+        asyncio.run(add())
+
+
+def test_new_weights_in_a_directory_are_another_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"abc")
+    before = model_identity("transformers", str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"abcd")
+    assert model_identity("transformers", str(tmp_path)) != before
+    assert model_identity("sglang", "org/name") != model_identity("sglang", "org/other")
