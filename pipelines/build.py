@@ -13,22 +13,23 @@ import contextlib
 import datetime
 import importlib.metadata
 import json
-import logging
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.claim import claim, release
-from pipelines.corpus import Plan, add_increment, config_hash, increment_uri
-from pipelines.ledger import ledger_uri
+from pipelines.claim import claim, holds, release
+from pipelines.corpus import Plan, add_increment, config_hash
+from pipelines.ledger import count_documents
+from pipelines.places import increment_uri, remove_ledgers
 from pipelines.progress import ProgressView
+from pipelines.runner import make_pipeline, our_errors, parse_options, runs_here
 from pipelines.transforms.shards import GROUP_FILE
 from pipelines.transforms.tokenize import ends
+from plugins.protocols import PROTOCOLS
 from plugins.readers import READERS
 from plugins.readers.files import expand
 from plugins.synthesizers import SYNTHESIZERS
@@ -37,12 +38,12 @@ from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
 from schemas import manifest as manifests
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.errors import CorpusError, InputError, SynthesisError, TutelageError
+from schemas.errors import CorpusError, InputError, SynthesisError
 from schemas.manifest import Increment, Manifest, ShardSet
 from schemas.records import Reject, from_json
 
-_LOCAL_RUNNER = "FnApiRunner"
 _SHOWN_REJECTS = 3
+_BEFORE_SYNTHESIS = ("read", "clean", "dedup", "ledger")
 _PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
 
 
@@ -54,31 +55,28 @@ def build_increment(
     Args:
         config: The corpus.
         beam_options: Options for Beam; without `--runner` it runs on this machine.
-        quiet: Show no progress.
+        quiet: Show nothing on standard error.
 
     Returns:
         The new manifest, or None when there is nothing new.
 
     Raises:
-        ConfigError: A name or value of the configuration is refused; nothing was touched.
+        ConfigError: A name, value or option is refused; nothing was touched.
         InputError: The sources hold nothing that can be used.
         SynthesisError: More documents failed than `synthesis.max_failure_share` allows.
         CorpusError: The corpus is damaged, made with another tokenizer, or held by another run.
     """
     started = time.monotonic()
-    options = PipelineOptions(list(beam_options))
-    if options.view_as(StandardOptions).runner is None:
-        options.view_as(StandardOptions).runner = _LOCAL_RUNNER
-    local = options.view_as(StandardOptions).runner == _LOCAL_RUNNER
+    options = parse_options(beam_options)
     tokenizer = load_tokenizer(config.tokenizer.name)
     _check_names(config)
     ends(tokenizer, config.tokenizer)
     before = _newest(config, fingerprint(tokenizer))
     number = before.number + 1 if before else 1
     with contextlib.ExitStack() as stack:
-        progress = (
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-")) if local else None
-        )
+        progress = None
+        if runs_here(options):
+            progress = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-"))
         plan = Plan(
             config=config,
             number=number,
@@ -87,16 +85,17 @@ def build_increment(
             pad_id=pad_token_id(tokenizer),
             progress_dir=progress,
         )
-        claim(plan.increment)
+        view = ProgressView(progress, quiet=quiet)
+        claimed = claim(plan.increment, is_published=lambda: manifests.newest_number(config.corpus) >= number)
         try:
-            if manifests.newest_number(config.corpus) >= number:
-                release(plan.increment)
-                raise CorpusError(
-                    f"{config.corpus}: another run published increment {number} meanwhile. Build again."
-                )
-            counts = _run(plan, options, quiet=quiet or progress is None)
+            remove_ledgers(config.corpus, number)  # what a killed run left behind
+            view.say(_opening(plan))
+            with view:
+                counts = _run(plan, options)
             increment = _seal(plan, counts)
             if increment is None:
+                if any("/rejected_" in name for name in counts):
+                    view.say(f"Nothing new. First rejects: {_first_rejects(plan, *_BEFORE_SYNTHESIS)}")
                 _discard(plan)
                 return None
             manifest = Manifest(
@@ -110,11 +109,16 @@ def build_increment(
                 increments=(*(before.increments if before else ()), increment),
             )
             _write_stats(plan, manifest, counts, wall_sec=time.monotonic() - started)
+            if not holds(plan.increment, claimed):
+                raise CorpusError(
+                    f"{plan.increment}: another run took this increment over. Nothing was published; "
+                    "make sure that only one run builds this corpus, then build again."
+                )
             manifests.publish_manifest(config.corpus, manifest)
             release(plan.increment)
             return manifest
         except BaseException:
-            if manifests.newest_number(config.corpus) < number:
+            if holds(plan.increment, claimed) and manifests.newest_number(config.corpus) < number:
                 _discard(plan)
             raise
 
@@ -126,6 +130,7 @@ def _check_names(config: CorpusConfig) -> None:
             READERS.load(source.reader)
     if any(stream.synthesize for stream in config.streams.values()):
         TEMPLATES.load(config.templates)
+        PROTOCOLS.load(config.synthesis.protocol)
         SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
 
 
@@ -153,21 +158,24 @@ def _newest(config: CorpusConfig, tokenizer: str) -> Manifest | None:
     return before
 
 
-def _run(plan: Plan, options: PipelineOptions, *, quiet: bool) -> Counter[str]:
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
-    assert plan.progress_dir is not None or quiet
-    try:
-        with ProgressView(plan.progress_dir or "", quiet=quiet):
-            pipeline = beam.Pipeline(options=options)
-            add_increment(pipeline, plan)
-            result = pipeline.run()
-            result.wait_until_finish()
-    except TutelageError:
-        raise
-    except Exception as error:
-        if (ours := _our_error(error)) is not None:
-            raise ours from error
-        raise
+def _opening(plan: Plan) -> str:
+    config = plan.config
+    num_files = sum(map(len, plan.files.values()))
+    synthesized = any(stream.synthesize for stream in config.streams.values())
+    model = f" with {config.synthesis.model}" if config.synthesis.model else ""
+    return (
+        f"Building increment {plan.number} of {config.corpus} from {num_files:,} "
+        f"{'file' if num_files == 1 else 'files'} ({', '.join(config.streams)}); "
+        + (f"pairs by {config.synthesis.backend}{model}." if synthesized else "no synthesis.")
+    )
+
+
+def _run(plan: Plan, options: PipelineOptions) -> Counter[str]:
+    pipeline = make_pipeline(options)
+    add_increment(pipeline, plan)
+    with our_errors():
+        result = pipeline.run()
+        result.wait_until_finish()
     counters = result.metrics().query()["counters"]
     counts: Counter[str] = Counter()
     for counter in counters:
@@ -175,19 +183,10 @@ def _run(plan: Plan, options: PipelineOptions, *, quiet: bool) -> Counter[str]:
     return counts
 
 
-def _our_error(error: BaseException | None) -> TutelageError | None:
-    """The TutelageError behind whatever Beam wrapped around it."""
-    seen = 0
-    while error is not None and seen < 20:
-        if isinstance(error, TutelageError):
-            return error
-        error = error.__cause__ or error.__context__
-        seen += 1
-    return None
-
-
 def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
     """Check the outcome and write each stream's index; None when nothing new came through."""
+    fs, _ = storage.filesystem(plan.increment)
+    fs.invalidate_cache()  # workers elsewhere wrote what an object store's listing here may not know
     asked, failed = counts["synthesize/documents"], counts["synthesize/failed_documents"]
     allowed = plan.config.synthesis.max_failure_share
     if asked and failed / asked > allowed:
@@ -195,14 +194,17 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
             f"{failed} of {asked} documents failed, more than synthesis.max_failure_share {allowed:g}; "
             f"nothing was published. First failures: {_first_rejects(plan, 'synthesize')}"
         )
-    num_documents = counts["ledger/new"]
+    # Not a counter: bundles that were tried twice may have counted twice.
+    num_documents = sum(
+        count_documents(plan.config.corpus, name, plan.number) for name in plan.config.streams
+    )
     if not num_documents:
         if not counts["ledger/unchanged"] and not plan.known:
             if not counts["read/documents"] and not any("/rejected_" in name for name in counts):
                 raise InputError("the sources hold no documents; nothing was published.")
             raise InputError(
                 "no document of the sources can be used; nothing was published. First rejects: "
-                + _first_rejects(plan, "read", "clean", "dedup")
+                + _first_rejects(plan, *_BEFORE_SYNTHESIS)
             )
         return None
     streams = {}
@@ -265,9 +267,8 @@ def _first_rejects(plan: Plan, *stages: str) -> str:
 
 def _discard(plan: Plan) -> None:
     """Remove all that an unpublished increment wrote."""
+    remove_ledgers(plan.config.corpus, plan.number)
     storage.remove_tree(plan.increment)
-    for name in plan.config.streams:
-        storage.remove_tree(ledger_uri(plan.config.corpus, name, plan.number))
 
 
 def _write_stats(plan: Plan, manifest: Manifest, counts: Counter[str], *, wall_sec: float) -> None:

@@ -40,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     config = load_config(CorpusConfig, arguments.file, arguments.overrides)
+    from pipelines.quiet import quiet_libraries
+
+    quiet_libraries()
     from pipelines.build import build_increment, read_stats
 
     manifest = build_increment(config, beam_options, quiet=arguments.json)

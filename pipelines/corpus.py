@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import apache_beam as beam
 
-from pipelines.ledger import ledger_row, ledger_uri, write_ledger
+from pipelines.ledger import ledger_row, write_ledger
+from pipelines.places import increment_uri, ledger_uri
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.clean import CleanDocuments
@@ -29,9 +30,9 @@ from pipelines.transforms.synthesize import SynthesizeChains
 from pipelines.transforms.tokenize import TokenizeTexts
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.records import Document, Reject, digest, to_json
+from schemas.records import AugmentedText, Document, Reject, digest, to_json
 
-_TEXTS_PER_BATCH = 256
+_BATCH_CHARACTERS = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,11 +59,6 @@ class Plan:
     def increment(self) -> str:
         """URI of the increment's directory."""
         return increment_uri(self.config.corpus, self.number)
-
-
-def increment_uri(corpus: str, number: int) -> str:
-    """Where an increment lies."""
-    return storage.join(corpus, "increments", f"{number:06d}")
 
 
 def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -104,7 +100,12 @@ def _add_stream(pipeline: beam.Pipeline, plan: Plan, name: str) -> list[beam.PCo
             | f"{name}/SpreadChains" >> beam.Reshuffle()
             | f"{name}/Synthesize"
             >> beam.ParDo(
-                SynthesizeChains(config.synthesis, seed=config.seed, progress_dir=progress)
+                SynthesizeChains(
+                    config.synthesis,
+                    seed=config.seed,
+                    journal=storage.join(config.corpus, "journal"),
+                    progress_dir=progress,
+                )
             ).with_outputs(REJECTS, main="ok")
         )
         texts = (
@@ -119,7 +120,12 @@ def _add_stream(pipeline: beam.Pipeline, plan: Plan, name: str) -> list[beam.PCo
 
     tokenized = (
         texts
-        | f"{name}/Batch" >> beam.BatchElements(min_batch_size=8, max_batch_size=_TEXTS_PER_BATCH)
+        | f"{name}/Batch"
+        >> beam.BatchElements(
+            min_batch_size=_BATCH_CHARACTERS // 64,
+            max_batch_size=_BATCH_CHARACTERS,
+            element_size_fn=_num_characters,
+        )
         | f"{name}/Tokenize"
         >> beam.ParDo(TokenizeTexts(config.tokenizer, progress)).with_outputs(REJECTS, main="ok")
     )
@@ -157,6 +163,10 @@ def _add_ledger(plan: Plan, name: str, documents: beam.PCollection, superseded: 
             storage.join(plan.increment, f"superseded-{name}.zst"),
         )
     )
+
+
+def _num_characters(text: AugmentedText) -> int:
+    return len(text.text)
 
 
 def _ledger_row(document: Document) -> tuple[None, bytes]:

@@ -23,7 +23,8 @@ import json
 import os
 import tempfile
 import uuid
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import BinaryIO
 
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from schemas import storage
@@ -131,16 +132,16 @@ class JournaledGenerator(Generator):
         inner: Who is asked.
         uri: Directory of the journal.
         identity: Who answers: changes when the same prompt would be answered by another model.
-
-    Attributes:
-        num_found: Requests answered from the journal so far.
+        on_answer: Called with each generation, and whether it was paid for just now.
     """
 
-    def __init__(self, inner: Generator, *, uri: str, identity: str):
+    def __init__(
+        self, inner: Generator, *, uri: str, identity: str, on_answer: Callable[[Generation, bool], None]
+    ):
         self._inner = inner
         self._uri = uri
         self._identity = identity
-        self.num_found = 0
+        self._on_answer = on_answer
 
     def open(self) -> None:
         self._inner.open()
@@ -154,24 +155,13 @@ class JournaledGenerator(Generator):
         key = request_key(self._identity, request)
         found = self._journal.find(key)
         if found is not None:
-            self.num_found += 1
+            self._on_answer(found, False)
             return found
         answer = await self._inner.generate(request)
         if isinstance(answer, Generation):
             await self._journal.add(key, answer)
+            self._on_answer(answer, True)
         return answer
-
-
-def model_identity(backend: str, model: str) -> str:
-    """Name of a model, with the sizes of its files where it is a directory: new weights, new name."""
-    parts: list[Any] = [backend, model]
-    if os.path.isdir(model):
-        parts += sorted(
-            [entry.name, entry.stat().st_size]
-            for entry in os.scandir(model)
-            if entry.name.endswith((".safetensors", ".bin", ".json", ".gguf"))
-        )
-    return json.dumps(parts)
 
 
 class _Writer:

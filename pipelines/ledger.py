@@ -12,23 +12,27 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
+from pipelines.places import ledger_uri
 from schemas import storage
 
+_Table = np.ndarray[Any, np.dtype[np.void]]
 _ROW = np.dtype([("name", ">u8"), ("name_rest", ">u8"), ("content", ">u8"), ("content_rest", ">u8")])
-
-
-def ledger_uri(corpus: str, stream: str, number: int) -> str:
-    """Where the ledger of one increment and stream lies."""
-    return storage.join(corpus, "ledger", f"{number:06d}.{stream}.ledger")
 
 
 def ledger_row(document_id: str, content_hash: str) -> bytes:
     """One row, 32 bytes."""
     name = hashlib.blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     return name + bytes.fromhex(content_hash)
+
+
+def count_documents(corpus: str, stream: str, number: int) -> int:
+    """Documents that one increment took into a stream."""
+    fs, path = storage.filesystem(ledger_uri(corpus, stream, number))
+    return int(fs.size(path)) // _ROW.itemsize if fs.exists(path) else 0
 
 
 def write_ledger(uri: str, rows: Iterable[bytes]) -> None:
@@ -43,7 +47,7 @@ class Ledger:
         tables: Rows sorted by name, newest increment first.
     """
 
-    def __init__(self, tables: Sequence[np.ndarray]):
+    def __init__(self, tables: Sequence[_Table]):
         self._tables = tables
         # Rows of the same tables in order of content; 8 bytes a document in memory.
         self._by_content = [np.argsort(table["content"], kind="stable") for table in tables]
@@ -80,12 +84,12 @@ class Ledger:
             at = int(np.searchsorted(table["name"], key))
             while at < len(table) and int(table["name"][at]) == key:
                 if int(table["name_rest"][at]) == rest:
-                    return table[at].tobytes()[16:].hex()
+                    return bytes(table[at].tobytes()[16:]).hex()
                 at += 1
         return None
 
 
-def _map(uri: str) -> np.ndarray:
+def _map(uri: str) -> _Table:
     if storage.is_local(uri):
         _, path = storage.filesystem(uri)
         return np.memmap(path, dtype=_ROW, mode="r") if os.path.getsize(path) else np.empty(0, _ROW)

@@ -19,14 +19,14 @@ _LIVE_EVERY_SEC = 0.5
 
 
 class ProgressView:
-    """Shows the sum of all workers' progress files until the block ends.
+    """Shows the sum of all workers' progress files until the block ends, on standard error.
 
     Args:
-        progress_dir: Folder of the progress files.
+        progress_dir: Folder of the progress files; without one only what is said is shown.
         quiet: Show nothing.
     """
 
-    def __init__(self, progress_dir: str, *, quiet: bool = False):
+    def __init__(self, progress_dir: str | None, *, quiet: bool = False):
         self._folder = progress_dir
         self._quiet = quiet
         self._console = Console(file=sys.stderr, highlight=False)
@@ -35,9 +35,14 @@ class ProgressView:
         self._started = time.monotonic()
 
     def __enter__(self) -> ProgressView:
-        if not self._quiet:
+        if not self._quiet and self._folder is not None:
             self._thread.start()
         return self
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        if not self._quiet:
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -47,21 +52,22 @@ class ProgressView:
             self._thread.join()
 
     def _run(self) -> None:
+        assert self._folder is not None
         if self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=4, transient=True) as live:
                 while not self._stop.wait(_LIVE_EVERY_SEC):
-                    live.update(self._table())
+                    live.update(self._table(read_progress(self._folder)))
             return
         shown = ""
         while not self._stop.wait(_LINE_EVERY_SEC):
             line = ", ".join(f"{step} {text}" for step, text in describe(read_progress(self._folder)))
             if line != shown:
-                self._console.print(f"[{self._elapsed()}] {line}", markup=False, soft_wrap=True)
+                self.say(f"[{self._elapsed()}] {line}")
                 shown = line
 
-    def _table(self) -> Table:
+    def _table(self, counts: Counter[str]) -> Table:
         table = Table.grid(padding=(0, 2))
-        for step, text in describe(read_progress(self._folder)):
+        for step, text in describe(counts):
             table.add_row(f"  {step}", text)
         table.add_row("  elapsed", self._elapsed())
         return table
@@ -83,9 +89,18 @@ def describe(counts: Counter[str]) -> list[tuple[str, str]]:
         ("unchanged", of("ledger/unchanged"), f"{of('ledger/unchanged'):,}"),
         (
             "synthesized",
-            of("synthesize/documents"),
+            of("synthesize/documents") or of("synthesize/requests"),
             f"{of('synthesize/documents'):,} documents, {of('synthesize/pairs'):,} pairs"
-            + (f", {of('synthesize/completion_tokens'):,} tokens out" if of("synthesize/requests") else "")
+            + (
+                f", {of('synthesize/requests'):,} requests, {of('synthesize/completion_tokens'):,} tokens out"
+                if of("synthesize/requests")
+                else ""
+            )
+            + (
+                f", {of('synthesize/from_journal'):,} from the journal"
+                if of("synthesize/from_journal")
+                else ""
+            )
             + (
                 f", {of('synthesize/failed_documents'):,} failed" if of("synthesize/failed_documents") else ""
             ),

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.corpus import increment_uri
+from pipelines.places import increment_uri
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.errors import ConfigError, unknown_name
@@ -27,12 +27,14 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(manifest.model_dump_json(indent=2))
         return 0
+    names = manifest.stream_names()
+    if arguments.stream is not None and arguments.stream not in names:
+        raise ConfigError(unknown_name("stream", arguments.stream, names))
     console = Console(highlight=False)
     console.print(_overview(arguments.uri, manifest))
-    names = manifest.stream_names()
+    if not names:
+        return 0
     stream = arguments.stream or names[0]
-    if stream not in names:
-        raise ConfigError(unknown_name("stream", stream, names))
     for text in itertools.islice(texts_of(arguments.uri, manifest, stream), arguments.texts):
         lineage = f"{text.num_pairs} pairs, {text.template}, from {', '.join(text.document_ids)}"
         console.print(Panel(Text(text.text), title=f"text {text.text_id[:8]}", subtitle=Text(lineage)))
@@ -55,7 +57,7 @@ def texts_of(corpus: str, manifest: Manifest, stream: str) -> Iterator[Augmented
 
 
 def _overview(uri: str, manifest: Manifest) -> Table:
-    table = Table(title=f"{uri}, manifest {manifest.number}", title_justify="left")
+    table = Table(title=Text(f"{uri}, manifest {manifest.number}"), title_justify="left")
     for heading in ("increment", "stream", "texts", "rows", "tokens", "filled"):
         table.add_column(heading, justify="left" if heading == "stream" else "right")
     for increment in manifest.increments:
@@ -78,6 +80,8 @@ def _show_rows(console: Console, uri: str, manifest: Manifest, stream: str, coun
     tokenizer = load_tokenizer(manifest.tokenizer_name)
     shown = 0
     for shards in manifest.shard_sets(stream):
+        if shown == count:
+            return
         with tempfile.TemporaryDirectory(prefix="tutelage-show-") as cache:  # the corpus stays untouched
             remote = storage.join(uri, shards.path)
             rows = StreamingDataset(remote=remote, local=cache, batch_size=1, shuffle=False)

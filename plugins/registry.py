@@ -7,7 +7,6 @@ answers with the nearest known one.
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
@@ -42,16 +41,20 @@ class Registry:
         """Import and return what `name` stands for.
 
         Raises:
-            ConfigError: The name is unknown, or its module cannot be imported here.
+            ConfigError: The name is unknown, its module cannot be imported here, or holds no such thing.
         """
         target = self._targets.get(name) or self.targets().get(name)
         if target is None:
             raise ConfigError(unknown_name(self.kind, name, self.names()))
-        module_name, _, attribute = target.partition(":")
+        point = importlib.metadata.EntryPoint(name=name, value=target, group=self.group)
         try:
-            return getattr(importlib.import_module(module_name), attribute)
+            return point.load()
         except ImportError as error:
             raise ConfigError(
                 f"{self.kind} {name!r} needs a package that is not installed: {error}. "
                 "Install the extra that carries it: pip install 'tutelage[all]'."
+            ) from error
+        except AttributeError as error:
+            raise ConfigError(
+                f"{self.kind} {name!r} is registered as {target!r}, which cannot be loaded: {error}."
             ) from error

@@ -16,6 +16,9 @@ from schemas.errors import ConfigError
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     """Load a Hugging Face fast tokenizer that treats special-token strings in text as plain text.
 
+    A rendered chat template writes its special tokens as strings: tokenize one with
+    `split_special_tokens=False`.
+
     Args:
         name: Directory or hub name.
         trust_remote_code: Whether code that comes with the tokenizer may run.
@@ -34,6 +37,8 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
         ) from error
     if not tokenizer.is_fast:
         raise ConfigError(f"tokenizer {name!r} has no fast (Rust) version; tokenizer.json is needed.")
+    # A call of the tokenizer sets the backend's flag from this one; the backend may also be used alone.
+    tokenizer.split_special_tokens = True
     tokenizer.backend_tokenizer.encode_special_tokens = True
     return tokenizer
 

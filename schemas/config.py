@@ -1,15 +1,17 @@
 """YAML in, validated configuration out.
 
-A file is read safely with OmegaConf, so `${…}` interpolation and `key=value` overrides work, then
-validated by Pydantic models that refuse unknown keys. Every message names the file, the dotted key,
-what was found, and the nearest known key or the values that are allowed.
+A file is read safely with OmegaConf, so `${…}` interpolation and `key=value` overrides work, a key
+given twice is refused, `1e-5` is a number and a date stays text. Pydantic models that refuse unknown
+keys then validate it. Every message names the file, the dotted key, what was found, and the nearest
+known key or the values that are allowed.
 """
 
 from __future__ import annotations
 
+import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import pydantic
 import yaml
@@ -34,30 +36,40 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
     Args:
         kind: The configuration's model.
         path: The file.
-        overrides: `dotted.key=value` strings, values parsed as YAML; they win over the file.
+        overrides: `dotted.key=value` strings, values parsed as YAML; each takes the place of what
+            the file says under the key, `options={}` of a whole section. A number in the key is a
+            place in a list: `streams.domain.sources.0.uri=…`.
 
     Raises:
         ConfigError: The file is missing or not YAML, or a key or value is refused.
     """
     path = Path(path)
     try:
-        loaded = OmegaConf.create(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None and not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{path}: holds a list or a bare value; expected a mapping of keys.")
+        loaded = OmegaConf.create(text) if root is not None else OmegaConf.create({})
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file. Give the path of a YAML configuration.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}.") from error
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
-    if not OmegaConf.is_dict(loaded):
-        raise ConfigError(f"{path}: holds a list or a bare value; expected a mapping of keys.")
     for override in overrides:
-        if "=" not in override:
+        if not override.partition("=")[0] or "=" not in override:
             raise ConfigError(f"{override!r} is no override; expected key=value, such as seed=3.")
+        try:
+            key, _, value = override.partition("=")
+            given = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
+            assert isinstance(given, dict)
+            OmegaConf.update(loaded, key, given["value"], merge=False)
+        except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
+            raise ConfigError(f"{override!r} cannot override anything: {_first_line(error)}.") from error
     try:
-        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
-        plain = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        plain = OmegaConf.to_container(loaded, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {error.full_key}: {_first_line(error)}.") from error
     if isinstance(plain, dict):
         plain.pop("variables", None)  # a place for values that only `${variables.…}` refers to
     return validate(kind, plain, name=str(path))
@@ -88,7 +100,7 @@ def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
 
 
 def _explain(kind: type[pydantic.BaseModel], problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(_keys(kind, problem["loc"]))
     if problem["type"] == "extra_forbidden":
         section = _section_at(kind, problem["loc"][:-1])
         known = list(section.model_fields) if section else []
@@ -97,24 +109,48 @@ def _explain(kind: type[pydantic.BaseModel], problem: Any) -> str:
         return f"key {key!r} is missing."
     if problem["type"] == "value_error":
         return f"{key + ': ' if key else ''}{problem['ctx']['error']}"
-    found = problem["input"]
-    return f"{key} is {found!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
+    message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}."
+    return f"{key} is {problem['input']!r}: {message}" if key else f"is {problem['input']!r}: {message}"
+
+
+def _keys(kind: type[pydantic.BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """The keys of a location, without what pydantic adds to it: which of several types it tried."""
+    annotation: Any = kind
+    keys = []
+    for part in loc:
+        if get_origin(annotation) in (Union, types.UnionType) and _section_in(annotation) is None:
+            break
+        keys.append(str(part))
+        annotation = _inside(annotation, part)
+    return keys
 
 
 def _section_at(kind: type[pydantic.BaseModel], loc: Sequence[int | str]) -> type[pydantic.BaseModel] | None:
     """The section that a location inside a configuration points to, through dicts and lists."""
-    section: type[pydantic.BaseModel] | None = kind
+    annotation: Any = kind
     for part in loc:
-        if section is None:
-            return None
-        field = section.model_fields.get(str(part))
-        if field is not None:
-            section = _section_in(field.annotation)
-        # else: a dict's key or a list's index, whose values are of the section already found
-    return section
+        annotation = _inside(annotation, part)
+    return _section_in(annotation)
+
+
+def _inside(annotation: Any, part: int | str) -> Any:
+    """The type of what `part` names in a value of this type: a field, a dict's value, a list's item."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        field = annotation.model_fields.get(str(part))
+        return field.annotation if field else None
+    arguments = get_args(annotation)
+    if get_origin(annotation) in (Union, types.UnionType):  # of ours, `Section | None`
+        return _inside(_section_in(annotation), part)
+    if get_origin(annotation) is dict:
+        return arguments[1]
+    return arguments[0] if arguments else None
 
 
 def _section_in(annotation: Any) -> type[pydantic.BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
     return next(filter(None, map(_section_in, get_args(annotation))), None)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

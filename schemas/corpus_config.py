@@ -19,7 +19,7 @@ class SourceConfig(Section):
         text_field: Dotted path of the text in a row.
         id_field: Dotted path of a stable id; without it the id is the file's name and the position.
         format: Instead of `text_field`, a text made of several fields: "{question} {response}".
-            A field that is empty or missing leaves nothing behind.
+            A field that is empty or missing leaves nothing behind, nor the white space before it.
         metadata_fields: Further fields to carry along.
     """
 

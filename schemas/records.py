@@ -36,6 +36,18 @@ def content_hash(text: str) -> str:
     return digest(" ".join(unicodedata.normalize("NFKC", text).casefold().split()))
 
 
+def well_formed(text: str) -> str:
+    """The text with each lone surrogate made U+FFFD, since no tokenizer takes one.
+
+    JSON can hold half of an emoji as `\\ud83d`, and files and models do.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One raw text.
@@ -101,7 +113,7 @@ class InstructionPair:
 
     Attributes:
         instruction: The question or task, without its options.
-        response: The answer; for a pair with options, the text of the right one.
+        response: The answer; for a pair with options, as a rule the text of the right one.
         options: The choices in the order given, or none.
         rationale: The reasoning that leads to the response, or "".
     """

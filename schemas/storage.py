@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,10 @@ from typing import Any
 import fsspec
 import zstandard
 
+from schemas.errors import CorpusError
+
 _ZSTD_LEVEL = 3
+_CHUNK_BYTES = 1 << 20
 
 
 def join(uri: str, *parts: str) -> str:
@@ -50,17 +54,9 @@ def write_bytes(uri: str, data: bytes) -> None:
         fs.pipe_file(path, data)
         return
     fs.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with _temporary(path) as temporary:
+        _write_synced(temporary, data)
         os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
@@ -81,18 +77,13 @@ def create_bytes(uri: str, data: bytes) -> bool:
             fs.pipe_file(path, data)
         return True
     fs.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, path)
+    with _temporary(path) as temporary:
+        _write_synced(temporary, data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
         return True
-    except FileExistsError:
-        return False
-    finally:
-        os.unlink(temporary)
 
 
 def upload(local_path: str, uri: str) -> None:
@@ -102,9 +93,9 @@ def upload(local_path: str, uri: str) -> None:
         fs.put_file(local_path, path)
         return
     fs.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    fs.put_file(local_path, temporary)
-    os.replace(temporary, path)
+    with _temporary(path) as temporary:
+        fs.put_file(local_path, temporary)
+        os.replace(temporary, path)
 
 
 def remove_tree(uri: str) -> None:
@@ -121,10 +112,38 @@ def write_lines_zst(uri: str, lines: Iterable[str]) -> None:
 
 
 def read_lines_zst(uri: str) -> Iterator[str]:
-    """The lines of a zstd-compressed text file, without their line ends."""
-    with fsspec.open(uri, "rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
-        rest = b""
-        while chunk := reader.read(1 << 20):
-            *whole, rest = (rest + chunk).split(b"\n")
+    """The lines of a file that `write_lines_zst` wrote, without their line ends.
+
+    Raises:
+        CorpusError: The file is damaged or ends too early; lines before that have been given.
+    """
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    rest = b""
+    with fsspec.open(uri, "rb") as file:
+        while data := file.read(_CHUNK_BYTES):
+            try:
+                *whole, rest = (rest + frame.decompress(data)).split(b"\n")
+            except zstandard.ZstdError as error:
+                raise CorpusError(f"{uri}: is damaged: {error}. Restore it.") from error
             for line in whole:
                 yield line.decode("utf-8", "surrogatepass")
+    if not frame.eof:
+        raise CorpusError(f"{uri}: ends too early, in the middle of its zstd frame. Restore it.")
+
+
+@contextlib.contextmanager
+def _temporary(path: str) -> Iterator[str]:
+    """A name beside `path` for a file that is moved away, or else removed at the end."""
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        yield temporary
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _write_synced(path: str, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

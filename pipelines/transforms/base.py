@@ -12,7 +12,7 @@ from schemas.records import Reject
 REJECTS = "rejects"
 
 
-class StepFn(beam.DoFn):  # type: ignore[misc]
+class StepFn(beam.DoFn):
     """A DoFn that counts under the name of its step.
 
     Args:

@@ -15,7 +15,7 @@ from schemas.corpus_config import ChainConfig
 from schemas.records import Chain, Document, digest
 
 
-class FormChains(beam.PTransform):  # type: ignore[misc]
+class FormChains(beam.PTransform):
     """Group documents into chains of at most `max_documents`."""
 
     def __init__(self, config: ChainConfig):

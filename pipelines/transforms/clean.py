@@ -1,7 +1,7 @@
 """Text made regular, and documents too short or too long refused.
 
-Unicode is composed (NFC), line ends become `\\n`, control characters go, and more than one blank line
-becomes one. Nothing that a reader would miss is changed.
+Unicode is composed (NFC), line ends and page breaks become `\\n`, control characters go, and more than
+one blank line becomes one. Nothing that a reader would miss is changed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from pipelines.transforms.base import StepFn
 from schemas.corpus_config import CleanConfig
 from schemas.records import Document
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
-_LINE_END = re.compile(r"[ \t]*(?:\r\n|\r|\n|\u2028|\u2029)")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
+_LINE_END = re.compile(r"[ \t]*(?:\r\n|[\r\n\v\f\x85\u2028\u2029])")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def clean_text(text: str) -> str:
     """Make a text regular; cleaning twice changes nothing more."""
-    text = _LINE_END.sub("\n", text)
-    text = _CONTROL.sub("", unicodedata.normalize("NFC", text))
-    return _BLANK_LINES.sub("\n\n", text).strip()
+    text = unicodedata.normalize("NFC", _CONTROL.sub("", text))
+    return _BLANK_LINES.sub("\n\n", _LINE_END.sub("\n", text)).strip()
 
 
 class CleanDocuments(StepFn):
@@ -48,4 +47,4 @@ class CleanDocuments(StepFn):
             )
         else:
             self.counters.add("documents")
-            yield Document.of(document.document_id, text, source=document.source, metadata=document.metadata)
+            yield Document.of(text=text, metadata=document.metadata, **where)

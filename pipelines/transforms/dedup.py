@@ -14,7 +14,7 @@ from pipelines.transforms.base import REJECTS, StepFn
 from schemas.records import Document
 
 
-class DropDuplicates(beam.PTransform):  # type: ignore[misc]
+class DropDuplicates(beam.PTransform):
     """Exact dedup within a run: by content hash, then by document_id.
 
     Gives a tuple (documents, rejects).

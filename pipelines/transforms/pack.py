@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from schemas.records import PackedSample
 
+Tokens = np.ndarray[Any, np.dtype[np.int32]]
 
-def pack_best_fit(texts: Sequence[np.ndarray], *, seq_len: int, pad_id: int) -> Iterator[PackedSample]:
+
+def pack_best_fit(texts: Sequence[Tokens], *, seq_len: int, pad_id: int) -> Iterator[PackedSample]:
     """Pack whole texts into rows, cutting only texts longer than a row.
 
     Args:
@@ -59,9 +62,9 @@ def pack_best_fit(texts: Sequence[np.ndarray], *, seq_len: int, pad_id: int) -> 
         yield _row([pieces[at] for at in members], seq_len, pad_id)
 
 
-def pack_concat(texts: Sequence[np.ndarray], *, seq_len: int, pad_id: int) -> Iterator[PackedSample]:
+def pack_concat(texts: Sequence[Tokens], *, seq_len: int, pad_id: int) -> Iterator[PackedSample]:
     """Lay texts end to end and chop at row ends; the last row is padded."""
-    row: list[np.ndarray] = []
+    row: list[Tokens] = []
     space = seq_len
     for text in texts:
         while len(text):
@@ -78,7 +81,7 @@ def pack_concat(texts: Sequence[np.ndarray], *, seq_len: int, pad_id: int) -> It
 PACKERS: dict[str, Callable[..., Iterator[PackedSample]]] = {"best_fit": pack_best_fit, "concat": pack_concat}
 
 
-def _row(pieces: Sequence[np.ndarray], seq_len: int, pad_id: int) -> PackedSample:
+def _row(pieces: Sequence[Tokens], seq_len: int, pad_id: int) -> PackedSample:
     tokens = np.full(seq_len, pad_id, dtype=np.int32)
     lengths = np.array([len(piece) for piece in pieces], dtype=np.int32)
     tokens[: lengths.sum()] = np.concatenate(pieces)

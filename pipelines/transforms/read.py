@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.transforms.base import StepFn
 from plugins.readers import READERS
 from schemas.corpus_config import SourceConfig
+from schemas.errors import InputError
 from schemas.records import Reject
 
 
@@ -24,10 +25,13 @@ class ReadFiles(StepFn):
     def process(self, element: tuple[int, str]) -> Iterator[Any]:
         index, uri = element
         source = self.sources[index]
-        for record in READERS.load(source.reader)(source).read(uri):
-            if isinstance(record, Reject):
-                yield self.pass_on(record)
-            else:
-                self.counters.add("documents")
-                yield record
+        try:
+            for record in READERS.load(source.reader)(source).read(uri):
+                if isinstance(record, Reject):
+                    yield self.pass_on(record)
+                else:
+                    self.counters.add("documents")
+                    yield record
+        except OSError as error:
+            raise InputError(f"{uri}: cannot be read: {error}. Nothing was published.") from error
         self.counters.add("files")

@@ -32,7 +32,7 @@ GROUP_FILE = "group.json"
 _HASHES = ["xxh64"]
 
 
-class WriteShards(beam.PTransform):  # type: ignore[misc]
+class WriteShards(beam.PTransform):
     """Write the texts and the shards of one stream of one increment; its groups are merged by whoever
     publishes the increment.
 

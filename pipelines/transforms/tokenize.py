@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.transforms.base import StepFn
+from pipelines.transforms.pack import Tokens
 from plugins.tokenizers import adds_bos, load_tokenizer
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError
@@ -23,7 +24,7 @@ class TokenizedText:
     """A training text with its token ids, int32 of shape (num_tokens,), BOS and EOS included."""
 
     text: AugmentedText
-    tokens: np.ndarray
+    tokens: Tokens
 
 
 class TokenizeTexts(StepFn):
@@ -39,7 +40,10 @@ class TokenizeTexts(StepFn):
         self._before, self._after = ends(self._tokenizer, self.config)
 
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
-        encoded = self._tokenizer([text.text for text in texts], add_special_tokens=False).input_ids
+        # verbose: a text longer than the model's context is no news to a packer.
+        encoded = self._tokenizer(
+            [text.text for text in texts], add_special_tokens=False, verbose=False
+        ).input_ids
         for text, ids in zip(texts, encoded, strict=True):
             if not ids:
                 yield self.reject("no_tokens", document_id=",".join(text.document_ids), source=text.text_id)

@@ -57,7 +57,7 @@ class SynthesisProtocol(ABC):
 
 
 def distinct_questions(pairs: Iterable[InstructionPair]) -> tuple[InstructionPair, ...]:
-    """Drop pairs whose instruction came before, ignoring case and white space; the first one wins."""
+    """Drop pairs whose question came before, ignoring case and white space; the first one wins."""
     kept: dict[str, InstructionPair] = {}
     for pair in pairs:
         kept.setdefault(question_key(pair), pair)
@@ -65,5 +65,5 @@ def distinct_questions(pairs: Iterable[InstructionPair]) -> tuple[InstructionPai
 
 
 def question_key(pair: InstructionPair) -> str:
-    """What makes two instructions the same: their words, ignoring case."""
-    return " ".join(pair.instruction.casefold().split())
+    """What makes two questions the same: the words of instruction and options, ignoring case."""
+    return " ".join(" ".join([pair.instruction, *pair.options]).casefold().split())

@@ -7,7 +7,8 @@ The chain's earlier documents are earlier turns of the conversation:
     user      text of an earlier document         assistant   its pairs
     user      text of the current document        assistant   {"question": "      ◄── generated on
 
-so every later round begins with the tokens of the one before it and a prefix cache answers them.
+so every later round begins with the tokens of the one before it and a prefix cache answers them. A
+template without a system turn gets the task at the head of the first user turn.
 The template is rendered with placeholders, and tokenised piece by piece: what the template says may
 hold special tokens, what a document says never does.
 """
@@ -20,17 +21,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pydantic
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
 from schemas.config import Section, load_config
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
-from schemas.records import Document, InstructionPair
+from schemas.records import Document, InstructionPair, well_formed
 
 _BUILT_IN = Path(__file__).with_name("chat_prompt.yaml")
 _PLACEHOLDER = re.compile(r"xTUTELAGEx(\d+)x")
 _STRING_MEMBER = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*)"')
+_ANEW = re.compile(r"\s*(?:```|\[?\s*\{\s*\")")
+"""How an answer begins that does not go on from the prefill."""
 _QUESTION_KEYS = ("question", "instruction", "prompt")
 _ANSWER_KEYS = ("answer", "response", "output")
 
@@ -77,51 +81,59 @@ class ChatProtocol(SynthesisProtocol):
             )
         self._prompt = load_config(ChatPrompt, config.prompt_file or _BUILT_IN)
         self._template_ids: dict[str, list[int]] = {}
+        if not self._takes(["user", "assistant", "user"]):
+            raise ConfigError(
+                f"synthesis.model {config.model!r} has a chat template that refuses turns of user and "
+                "assistant, which protocol 'chat' needs. Choose another instruct model."
+            )
+        self._has_system_turn = self._takes(["system", "user"])
 
     def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
-        contents: list[str] = []
-
-        def hold(content: str) -> str:
-            contents.append(content)
-            return f"xTUTELAGEx{len(contents) - 1}x"
-
-        def turn(role: str, content: str) -> dict[str, str]:
-            return {"role": role, "content": hold(content)}
-
         before, after = self._prompt.request.split("{text}")
-        messages = [turn("system", self._prompt.system)] if self._prompt.system else []
+        shown = [(example.document.text, example.pairs) for example in examples]
         if self._prompt.example is not None:
-            shown = [
-                InstructionPair(instruction=pair.question, response=pair.answer)
-                for pair in self._prompt.example.pairs
-            ]
-            messages += [
-                turn("user", f"{before}{self._prompt.example.text}{after}"),
-                turn("assistant", write_pairs(shown)),
-            ]
-        for example in examples:
-            messages += [
-                turn("user", f"{before}{example.document.text}{after}"),
-                turn("assistant", write_pairs(example.pairs)),
-            ]
-        messages.append(turn("user", f"{before}{document.text}{after}"))
-        rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        pieces = _PLACEHOLDER.split(rendered)  # template, index, template, index, ..., template
+            worked = self._prompt.example.pairs
+            pairs = tuple(InstructionPair(instruction=pair.question, response=pair.answer) for pair in worked)
+            shown.insert(0, (self._prompt.example.text, pairs))
+        turns: list[tuple[str, str]] = []
+        for text, pairs in shown:
+            turns += [("user", f"{before}{text}{after}"), ("assistant", write_pairs(pairs))]
+        turns.append(("user", f"{before}{document.text}{after}"))
+        if self._prompt.system and self._has_system_turn:
+            turns.insert(0, ("system", self._prompt.system))
+        elif self._prompt.system:
+            turns[0] = ("user", f"{self._prompt.system}\n\n{turns[0][1]}")
+        # template, index of a turn, template, index, ..., template
+        pieces = _PLACEHOLDER.split(self._render([role for role, _ in turns]))
         ids: list[int] = []
         for position, piece in enumerate(pieces):
-            ids += self.plain_ids(contents[int(piece)]) if position % 2 else self._ids_of_template(piece)
+            ids += self.plain_ids(turns[int(piece)][1]) if position % 2 else self._ids_of_template(piece)
         return ids + self.plain_ids(self._prompt.prefill)
 
     def parse(self, text: str) -> Parsed:
         pairs: list[InstructionPair] = []
         num_bad = 0
-        for value in _json_objects(self._prompt.prefill + text):
+        begins_anew = _ANEW.match(text) is not None
+        for value in _json_objects(text if begins_anew else self._prompt.prefill + text):
             pair = _pair(value)
             if pair is None:
                 num_bad += 1
             else:
                 pairs.append(pair)
         return Parsed(pairs=distinct_questions(pairs), num_bad_pieces=num_bad)
+
+    def _render(self, roles: Sequence[str]) -> str:
+        """The chat template with a placeholder in each turn."""
+        turns = [{"role": role, "content": f"xTUTELAGEx{index}x"} for index, role in enumerate(roles)]
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def _takes(self, roles: Sequence[str]) -> bool:
+        """Whether the template has a place for the content of each of these turns."""
+        try:
+            found = _PLACEHOLDER.findall(self._render(roles))
+        except jinja2.TemplateError:
+            return False
+        return set(found) == {str(index) for index in range(len(roles))}
 
     def _ids_of_template(self, piece: str) -> list[int]:
         if piece not in self._template_ids:
@@ -157,7 +169,7 @@ def _json_objects(text: str) -> Iterator[Any]:
     while at >= 0:
         try:
             value, end = decoder.raw_decode(text, at)
-        except ValueError:
+        except (ValueError, RecursionError):
             end = text.find("\n{", at + 1) if "\n{" in text[at + 1 :] else len(text)
             strings = _STRING_MEMBER.findall(text[at:end])
             value = _unfold([(key, json.loads(f'"{string}"', strict=False)) for key, string in strings])
@@ -177,17 +189,18 @@ def _unfold(members: list[tuple[str, Any]]) -> Any:
 
 def _flat(value: Any) -> Iterator[Any]:
     """The objects in a value that may wrap them in lists and objects."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _flat(item)
-    elif isinstance(value, dict) and _first(value, _QUESTION_KEYS) is None:
-        inner = [item for item in value.values() if isinstance(item, (list, dict))]
-        if not inner:
-            yield None
-        for item in inner:
-            yield from _flat(item)
-    else:
-        yield value
+    waiting = [value]  # not by recursion: a model that runs on may nest deeper than Python's stack
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += reversed(value)
+        elif isinstance(value, dict) and _first(value, _QUESTION_KEYS) is None:
+            inner = [item for item in value.values() if isinstance(item, (list, dict))]
+            if not inner:
+                yield None
+            waiting += reversed(inner)
+        else:
+            yield value
 
 
 def _pair(value: Any) -> InstructionPair | None:
@@ -197,7 +210,7 @@ def _pair(value: Any) -> InstructionPair | None:
     if question is None or answer is None:
         return None
     options = value.get("options")
-    choices = tuple(str(item).strip() for item in options) if isinstance(options, list) else ()
+    choices = tuple(well_formed(str(item).strip()) for item in options) if isinstance(options, list) else ()
     if choices and answer not in choices:
         choices = ()  # an answer that is none of its options makes them noise
     rationale = value.get("reasoning") or value.get("rationale")
@@ -205,7 +218,7 @@ def _pair(value: Any) -> InstructionPair | None:
         instruction=question,
         response=answer,
         options=choices,
-        rationale=rationale.strip() if isinstance(rationale, str) else "",
+        rationale=well_formed(rationale.strip()) if isinstance(rationale, str) else "",
     )
 
 
@@ -213,5 +226,5 @@ def _first(value: dict[str, Any], keys: Sequence[str]) -> str | None:
     for key in keys:
         found = value.get(key)
         if isinstance(found, str) and found.strip():
-            return found.strip()
+            return well_formed(found.strip())
     return None

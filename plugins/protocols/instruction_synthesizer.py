@@ -72,12 +72,13 @@ def _read(piece: str) -> InstructionPair | None:
         question = question.removesuffix(_THINK).strip()
         if _THEREFORE in answer:
             rationale, _, answer = (part.strip() for part in answer.rpartition(_THEREFORE))
-            answer = answer.removesuffix(".")
     options: tuple[str, ...] = ()
     head, _, tail = question.partition("\nOptions:\n")
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
     if lines and all(line.startswith("- ") for line in lines):
         question, options = head.strip(), tuple(line.removeprefix("- ").strip() for line in lines)
-    if not question or not answer or (options and answer not in options):
+    if answer not in options and answer.removesuffix(".") in options:
+        answer = answer.removesuffix(".")
+    if not question or not answer:
         return None
     return InstructionPair(instruction=question, response=answer, options=options, rationale=rationale)

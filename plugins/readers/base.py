@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from schemas.corpus_config import SourceConfig
-from schemas.records import Document, Reject
+from schemas.records import Document, Reject, well_formed
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Reader(ABC):
         for name, value in found.items():
             if value is not None and not isinstance(value, str):
                 return reject("not_text", f"field {name!r} holds {type(value).__name__}, expected a string")
-        text = self._text(found)
+        text = well_formed(self._text(found))
         if not text.strip():
             return reject("empty", f"field {' and '.join(map(repr, names))} is empty")
         document_id = where
@@ -75,9 +75,9 @@ class Reader(ABC):
                 return reject(
                     "missing_id", f"no usable id in field {self.source.id_field!r}, found {value!r}"
                 )
-            document_id = str(value)
+            document_id = well_formed(str(value))
         metadata = {
-            name: str(value)
+            name: well_formed(str(value))
             for name in self.source.metadata_fields
             if (value := look_up(row.values, name)) is not None
         }
@@ -91,11 +91,12 @@ class Reader(ABC):
     def _text(self, values: Mapping[str, str | None]) -> str:
         if self.source.format is None:
             return values[self.source.text_field] or ""
-        parts = []
+        parts: list[str] = []
         for literal, name, _, _ in string.Formatter().parse(self.source.format):
-            parts.append(literal)
-            if name:
-                parts.append(values[name] or "")
+            value = values[name] or "" if name else ""
+            # White space that leads to an empty field goes with it; words stay.
+            if value or not name or literal.strip():
+                parts += [literal, value]
         return "".join(parts).strip()
 
 

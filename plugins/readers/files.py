@@ -2,7 +2,7 @@
 
 Compression goes by extension: `.zst`, `.gz`, `.bz2`. A `.zst` may hold several frames and large
 windows. A stream that ends in the middle of a frame raises EOFError, after all that could be read;
-the usual zstd stream readers end there in silence.
+the usual zstd stream readers end there in silence, and the usual gzip reader drops what it had read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import glob as globbing
 import gzip
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import fsspec
 import zstandard
@@ -20,10 +21,18 @@ import zstandard
 from schemas import storage
 from schemas.errors import InputError
 
-DAMAGED = (EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error)
+
+class CorruptBzip2(Exception):
+    """The bytes are no bzip2; the library says so with an OSError, as storage says what it cannot do."""
+
+
+DAMAGED = (EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptBzip2)
 """What reading a truncated or corrupt archive raises."""
 
 _CHUNK_BYTES = 1 << 20
+_FRAME_BYTES = 1 << 15
+"""Compressed bytes taken at a time: what lies before damage within them is lost."""
+
 _MAX_WINDOW_BYTES = 1 << 31
 
 
@@ -36,25 +45,23 @@ def expand(uri: str) -> list[str]:
         InputError: There is no such file.
     """
     fs, path = storage.filesystem(uri)
+    files: set[str] = set()
     if storage.is_local(uri):
         plain = uri.removeprefix("file://")
-        found = sorted(globbing.glob(plain, recursive=True)) if globbing.has_magic(plain) else [plain]
-        files = [name for name in found if os.path.isfile(name)]
+        found = globbing.glob(plain, recursive=True) if globbing.has_magic(plain) else [plain]
+        files.update(name for name in found if os.path.isfile(name))
         for folder in (name for name in found if os.path.isdir(name)):
-            files += sorted(
-                os.path.join(folder, name)
-                for name in os.listdir(folder)
-                if not name.startswith(".") and os.path.isfile(os.path.join(folder, name))
-            )
+            inside = (os.path.join(folder, name) for name in os.listdir(folder) if not name.startswith("."))
+            files.update(name for name in inside if os.path.isfile(name))
     else:
         protocol = uri.split("://", 1)[0]
-        pattern = path if globbing.has_magic(path) or not fs.isdir(path) else f"{path.rstrip('/')}/*"
-        files = [f"{protocol}://{name}" for name in sorted(fs.glob(pattern)) if fs.isfile(name)]
+        pattern = path if globbing.has_magic(path) or not fs.isdir(path) else f"{path.rstrip('/')}/[!.]*"
+        files.update(f"{protocol}://{name}" for name in fs.glob(pattern) if fs.isfile(name))
     if not files:
         raise InputError(
             f"source uri {uri!r} matches no file. Check the path; globs such as *.jsonl.zst work."
         )
-    return files
+    return sorted(files)
 
 
 def chunks(uri: str) -> Iterator[bytes]:
@@ -62,21 +69,21 @@ def chunks(uri: str) -> Iterator[bytes]:
 
     Raises:
         EOFError: A compressed file ends too early.
-        zstandard.ZstdError, gzip.BadGzipFile, zlib.error: Its bytes are damaged.
+        zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptBzip2: Its bytes are damaged.
     """
     with fsspec.open(uri, "rb") as file:
         if uri.endswith(".zst"):
-            yield from _zstd_chunks(file)
-            return
-        plain = (
-            gzip.GzipFile(fileobj=file)
-            if uri.endswith(".gz")
-            else bz2.BZ2File(file)
-            if uri.endswith(".bz2")
-            else file
-        )
-        while chunk := plain.read(_CHUNK_BYTES):
-            yield chunk
+            yield from _frames(file, _zstd_frame, "zstd")
+        elif uri.endswith(".bz2"):
+            yield from _frames(file, _Bzip2, "bzip2")
+        elif uri.endswith(".gz"):
+            # read1, since a whole read drops what it has when damage follows
+            with gzip.GzipFile(fileobj=file) as plain:
+                while chunk := plain.read1(_CHUNK_BYTES):
+                    yield chunk
+        else:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
 
 
 def lines(uri: str) -> Iterator[bytes]:
@@ -89,16 +96,43 @@ def lines(uri: str) -> Iterator[bytes]:
         yield rest
 
 
-def _zstd_chunks(file: fsspec.core.OpenFile) -> Iterator[bytes]:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
+def _frames(file: Any, new_frame: Callable[[], Any], kind: str) -> Iterator[bytes]:
+    """Decompress one frame after the other; `new_frame` makes a decompressor of one frame."""
     frame = None
-    while data := file.read(_CHUNK_BYTES):
-        while data:
-            frame = frame or decompressor.decompressobj()
-            if chunk := frame.decompress(data):
-                yield chunk
-            data = b""
-            if frame.eof:
-                data, frame = frame.unused_data, None
+    while read := file.read(_CHUNK_BYTES):
+        for start in range(0, len(read), _FRAME_BYTES):
+            data = read[start : start + _FRAME_BYTES]
+            while data:
+                frame = frame or new_frame()
+                if chunk := frame.decompress(data):
+                    yield chunk
+                data = b""
+                if frame.eof:
+                    data, frame = frame.unused_data, None
     if frame is not None:
-        raise EOFError("the file ends in the middle of a zstd frame")
+        raise EOFError(f"the file ends in the middle of a {kind} frame")
+
+
+def _zstd_frame() -> Any:
+    return zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+
+
+class _Bzip2:
+    """A bzip2 decompressor whose errors cannot be taken for those of the storage."""
+
+    def __init__(self) -> None:
+        self._inner = bz2.BZ2Decompressor()
+
+    def decompress(self, data: bytes) -> bytes:
+        try:
+            return self._inner.decompress(data)
+        except OSError as error:
+            raise CorruptBzip2(str(error)) from error
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data

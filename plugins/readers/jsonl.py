@@ -30,11 +30,11 @@ class JsonlReader(Reader):
 
 def _row(line: bytes, position: str) -> Row | BadRow:
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = json.loads(line.decode("utf-8-sig"))  # a byte order mark opens some files
     except UnicodeDecodeError as error:
-        detail = f"byte {line[error.start : error.start + 1]!r} at offset {error.start} of the line"
+        detail = f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start} of the line"
         return BadRow(position=position, reason="invalid_utf8", detail=detail)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         start = line[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
         return BadRow(position=position, reason="invalid_json", detail=f"{error}; the line begins {start!r}")
     if not isinstance(value, dict):

@@ -35,17 +35,34 @@ class ParquetReader(Reader):
                     )
                     return
                 for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                    for values in batch.to_pylist():
-                        yield Row(position=str(number), values=values)
+                    for row in _rows(batch, number):
+                        yield row
                         number += 1
-            except (pyarrow.ArrowInvalid, OSError) as error:
-                if isinstance(error, OSError) and not isinstance(error, pyarrow.ArrowException):
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError) as error:
+                # Arrow speaks of damage with an OSError too, one without an errno.
+                if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
                     raise
                 yield BadRow(
                     position=str(number),
                     reason="damaged_file",
                     detail=f"{error}; {number} rows were read before it",
                 )
+
+
+def _rows(batch: pyarrow.RecordBatch, first: int) -> Iterator[Row | BadRow]:
+    try:
+        values = batch.to_pylist()
+    except UnicodeDecodeError:  # parquet's writers need not check their strings; one bad row costs itself
+        values = [None] * len(batch)
+    for index, value in enumerate(values):
+        position = str(first + index)
+        try:
+            yield Row(position=position, values=value or batch.slice(index, 1).to_pylist()[0])
+        except UnicodeDecodeError as error:
+            detail = (
+                f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start} of a field"
+            )
+            yield BadRow(position=position, reason="invalid_utf8", detail=detail)
 
 
 def _covers(column: str, field: str) -> bool:

@@ -20,5 +20,5 @@ class TextReader(Reader):
         try:
             yield Row(position="", values={self.source.text_field: data.decode("utf-8-sig")})
         except UnicodeDecodeError as error:
-            detail = f"byte {data[error.start : error.start + 1]!r} at offset {error.start}"
+            detail = f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start}"
             yield BadRow(position="", reason="invalid_utf8", detail=detail)

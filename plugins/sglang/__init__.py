@@ -1,1 +1,1 @@
-"""Talking to SGLang servers over HTTP; they run in an environment of their own, so nothing imports `sglang`."""
+"""Talking to SGLang servers over HTTP. They run in an environment of their own: nothing imports `sglang`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from schemas.records import Generation
+from schemas.records import Generation, well_formed
 
 _SHOWN_CHARACTERS = 300
 
@@ -40,9 +40,17 @@ def generation(value: Any) -> Generation:
     if kind not in ("stop", "length", "abort"):
         raise ValueError(f"finish_reason is {reason!r}, expected stop, length or abort")
     return Generation(
-        text=value["text"],
+        text=well_formed(value["text"]),
         finish_reason=kind,
-        prompt_tokens=int(meta.get("prompt_tokens", 0)),
-        completion_tokens=int(meta.get("completion_tokens", 0)),
-        cached_tokens=int(meta.get("cached_tokens") or 0),
+        prompt_tokens=_count(meta, "prompt_tokens"),
+        completion_tokens=_count(meta, "completion_tokens"),
+        cached_tokens=_count(meta, "cached_tokens"),
     )
+
+
+def _count(meta: dict[str, Any], name: str) -> int:
+    """A number of tokens; versions that do not count leave it out or say null."""
+    value = meta.get(name) or 0
+    if not isinstance(value, int):
+        raise ValueError(f"{name} is {value!r}, expected a number")
+    return value

@@ -3,7 +3,7 @@
     request ─► endpoint by rendezvous hash of its affinity, among those not resting
                  │ 200                          ─► Generation
                  │ 4xx: the prompt is at fault  ─► GenerationFailure, at once
-                 │ 408, 429, 5xx, abort, bad JSON, time-out, no connection
+                 │ 408, 425, 429, 5xx, abort, bad JSON, time-out, no connection
                  ▼
                wait (Retry-After, or capped exponential backoff with full jitter) and try again;
                an endpoint without a healthy /health rests, and its requests move to the others
@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
+import pydantic
 
 from plugins.sglang import answers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
@@ -29,7 +30,7 @@ from schemas.config import Section
 from schemas.errors import ConfigError
 from schemas.records import Generation, digest
 
-_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 
 
 class ClientOptions(Section):
@@ -44,12 +45,12 @@ class ClientOptions(Section):
         max_backoff_sec: Longest wait between attempts.
     """
 
-    max_in_flight: int = 64
-    request_timeout_sec: float = 600.0
-    max_attempts: int = 5
-    patience_sec: float = 300.0
-    backoff_sec: float = 0.5
-    max_backoff_sec: float = 30.0
+    max_in_flight: int = pydantic.Field(default=64, ge=1)
+    request_timeout_sec: float = pydantic.Field(default=600.0, gt=0)
+    max_attempts: int = pydantic.Field(default=5, ge=1)
+    patience_sec: float = pydantic.Field(default=300.0, ge=0)
+    backoff_sec: float = pydantic.Field(default=0.5, ge=0)
+    max_backoff_sec: float = pydantic.Field(default=30.0, ge=0)
 
 
 class _Retry(Exception):
@@ -172,7 +173,7 @@ class SGLangClient:
 
     async def _healthy(self, endpoint: str) -> bool:
         try:
-            timeout = aiohttp.ClientTimeout(total=5)
+            timeout = aiohttp.ClientTimeout(total=min(5.0, self._options.request_timeout_sec))
             async with self._http().get(f"{endpoint}/health", timeout=timeout) as response:
                 return response.status == 200
         except (aiohttp.ClientError, asyncio.TimeoutError, TimeoutError):
@@ -188,7 +189,9 @@ class SGLangClient:
         self._resting_until[endpoint] = time.monotonic() + self._backoff(times)
 
     def _backoff(self, times: int) -> float:
-        ceiling = min(self._options.max_backoff_sec, self._options.backoff_sec * 2 ** min(times - 1, 16))
+        ceiling: float = min(
+            self._options.max_backoff_sec, self._options.backoff_sec * 2 ** min(times - 1, 16)
+        )
         return ceiling * self._jitter.uniform(0.5, 1.0)
 
 

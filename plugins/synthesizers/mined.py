@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.mining_rules import mine_pairs
+from schemas.config import Section, validate
+from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, SynthesizedDocument
 
 
@@ -12,6 +14,10 @@ class MinedSynthesizer(Synthesizer):
 
     Source: Cheng et al. 2023, arXiv 2309.09530, section 3.
     """
+
+    def __init__(self, config: SynthesisConfig, *, seed: int):
+        super().__init__(config, seed=seed)
+        validate(Section, config.options, name="synthesis.options")  # it has none
 
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         mined: list[SynthesizedDocument] = []

@@ -7,7 +7,8 @@
 Earlier examples reach back until the last break. The chain breaks before a document if the one before
 it got no pairs, or if examples and document do not fit into the context beside the generation. A
 document after a break is prompted alone and starts a new training text. A document that yields no
-pairs stays raw and joins nothing. One chain is driven through its rounds on its own, so that its
+pairs stays raw and joins nothing. A question that the chain has asked before is dropped: small models
+copy those of their examples. One chain is driven through its rounds on its own, so that its
 prefix stays warm in a server's cache and no round waits for another chain.
 
 Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.

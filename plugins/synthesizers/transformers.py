@@ -12,6 +12,8 @@ import queue
 import threading
 from typing import Any, Literal
 
+import pydantic
+
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.config import Section, validate
@@ -32,11 +34,11 @@ class TransformersOptions(Section):
         repetition_penalty: As transformers defines it; 1.0 is none.
     """
 
-    batch_size: int = 16
-    fill_sec: float = 0.2
+    batch_size: int = pydantic.Field(default=16, ge=1)
+    fill_sec: float = pydantic.Field(default=0.2, ge=0)
     device: str = "cpu"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    repetition_penalty: float = 1.0
+    repetition_penalty: float = pydantic.Field(default=1.0, gt=0)
 
 
 class TransformersSynthesizer(LanguageModelSynthesizer):
@@ -44,7 +46,12 @@ class TransformersSynthesizer(LanguageModelSynthesizer):
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
         options = validate(TransformersOptions, config.options, name="synthesis.options")
-        super().__init__(config, seed=seed, generator=TransformersGenerator(config, options))
+        super().__init__(
+            config,
+            seed=seed,
+            generator=TransformersGenerator(config, options),
+            shaping={"repetition_penalty": options.repetition_penalty},
+        )
 
 
 _Waiting = tuple[
@@ -76,7 +83,13 @@ class TransformersGenerator(Generator):
             )
         except (OSError, ValueError) as error:
             raise ConfigError(f"synthesis.model {name!r} cannot be loaded: {error}") from error
-        self._model.to(self._options.device).eval()
+        try:
+            self._model.to(self._options.device).eval()
+        except (RuntimeError, AssertionError) as error:  # the latter says that torch has no CUDA
+            raise ConfigError(
+                f"synthesis.options: device {self._options.device!r} cannot be used here: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
         eos = self._model.generation_config.eos_token_id
         self._eos = {eos} if isinstance(eos, int) else set(eos or ())
         if self._tokenizer.eos_token_id is not None:
@@ -125,11 +138,16 @@ class TransformersGenerator(Generator):
         try:
             answers = self._generate([request for request, _, _ in batch])
         except Exception as error:  # whatever the model raises must reach those who wait for it
-            answers = [
-                GenerationFailure(reason="model_error", detail=f"{type(error).__name__}: {error}")
-            ] * len(batch)
+            if len(batch) > 1:  # the fault may be one prompt's
+                for one in batch:
+                    self._answer([one])
+                return
+            answers = [GenerationFailure(reason="model_error", detail=f"{type(error).__name__}: {error}")]
         for (_, future, loop), answer in zip(batch, answers, strict=True):
-            loop.call_soon_threadsafe(future.set_result, answer)
+            try:
+                loop.call_soon_threadsafe(_settle, future, answer)
+            except RuntimeError:  # the loop has been closed: nobody waits any more
+                pass
 
     def _generate(self, requests: list[GenerationRequest]) -> list[Generation]:
         import torch
@@ -138,6 +156,7 @@ class TransformersGenerator(Generator):
         ids_BT = torch.zeros(len(requests), longest, dtype=torch.long)
         mask_BT = torch.zeros_like(ids_BT)
         for row, request in enumerate(requests):
+            ids_BT[row] = request.prompt_ids[0]  # a token of its own: padding is not to be penalised
             ids_BT[row, longest - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
             mask_BT[row, longest - len(request.prompt_ids) :] = 1
         temperature = requests[0].temperature
@@ -150,7 +169,7 @@ class TransformersGenerator(Generator):
                 attention_mask=mask_BT.to(self._options.device),
                 max_new_tokens=max(request.max_new_tokens for request in requests),
                 repetition_penalty=self._options.repetition_penalty,
-                eos_token_id=sorted(self._eos),
+                eos_token_id=sorted(self._eos) or None,
                 pad_token_id=min(self._eos, default=0),
                 **sampling,
             )
@@ -162,9 +181,16 @@ class TransformersGenerator(Generator):
     def _generation(self, request: GenerationRequest, ids: list[int]) -> Generation:
         ids = ids[: request.max_new_tokens]
         end = next((at for at, token_id in enumerate(ids) if token_id in self._eos), None)
+        text = self._tokenizer.decode(ids[:end], skip_special_tokens=True)
+        cut = min((at for stop in request.stop if (at := text.find(stop)) >= 0), default=None)
         return Generation(
-            text=self._tokenizer.decode(ids[:end], skip_special_tokens=True),
-            finish_reason="length" if end is None else "stop",
+            text=text[:cut],
+            finish_reason="length" if end is None and cut is None else "stop",
             prompt_tokens=len(request.prompt_ids),
             completion_tokens=len(ids) if end is None else end + 1,
         )
+
+
+def _settle(future: asyncio.Future[Any], answer: Any) -> None:
+    if not future.done():  # else its caller was cancelled
+        future.set_result(answer)

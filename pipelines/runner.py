@@ -1,0 +1,111 @@
+"""Which Beam runner runs a build, and what went wrong in it, said as one of our own errors.
+
+This machine's runner is FnApiRunner, named outright: Beam's DirectRunner would first try to download
+another one. With `--direct_running_mode=multi_processing` its workers are processes of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms import environments
+
+from schemas import errors
+from schemas.errors import ConfigError, TutelageError, unknown_name
+
+_THIS_MACHINE = {None, "FnApiRunner", "DirectRunner", "SwitchingDirectRunner"}
+_WHILE_RUNNING = re.compile(r" \[while running '[^']*'\]")
+_OURS_IN_A_TRACEBACK = re.compile(
+    r"^schemas\.errors\.(\w+): (.*?)(?= \[while running '|^\s*$|\Z)", re.MULTILINE | re.DOTALL
+)
+_MOST_CAUSES = 20
+
+
+def parse_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Read Beam's options.
+
+    Raises:
+        ConfigError: One of them is unknown to Beam, or has a value that Beam refuses.
+    """
+    known = PipelineOptions([]).get_all_options().keys()
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options = PipelineOptions(list(arguments))
+            unknown = options.get_all_options(retain_unknown_options=True).keys() - known
+    except SystemExit:
+        lines = said.getvalue().strip().splitlines() or ["Beam refuses them"]
+        raise ConfigError(
+            f"options for Beam after --: {lines[-1].partition('error: ')[2] or lines[-1]}"
+        ) from None
+    for name in sorted(unknown):
+        raise ConfigError(unknown_name("Beam option", name, known).partition(" Available:")[0])
+    return options
+
+
+def runs_here(options: PipelineOptions) -> bool:
+    """Whether the options mean this machine."""
+    return options.view_as(StandardOptions).runner in _THIS_MACHINE
+
+
+def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
+    """An empty pipeline for the runner that the options name.
+
+    Raises:
+        ConfigError: Beam refuses the options.
+    """
+    try:
+        if not runs_here(options):
+            return beam.Pipeline(options=options)
+        direct = options.view_as(DirectOptions)
+        if direct.direct_running_mode != "multi_processing":
+            return beam.Pipeline(runner=FnApiRunner(), options=options)
+        direct.direct_running_mode = "in_memory"  # else Beam takes its own worker command
+        workers = environments.SubprocessSDKEnvironment.from_command_string(
+            f"{shlex.quote(sys.executable)} -m pipelines.worker"
+        )
+        return beam.Pipeline(runner=FnApiRunner(default_environment=workers), options=options)
+    except ValueError as error:
+        raise ConfigError(f"options for Beam after --: {error}") from error
+
+
+@contextlib.contextmanager
+def our_errors() -> Iterator[None]:
+    """Raise as itself the TutelageError that Beam wraps, and keep Beam from logging its traceback."""
+    logger = logging.getLogger("apache_beam")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:
+        ours = find_our_error(error)
+        if ours is None:
+            raise
+        raise ours from error
+    finally:
+        logger.setLevel(level)
+
+
+def find_our_error(error: BaseException) -> TutelageError | None:
+    """The TutelageError behind what Beam raised, as an exception or, from a worker process, as text."""
+    cause: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if cause is None:
+            break
+        if isinstance(cause, TutelageError):
+            return type(cause)(_WHILE_RUNNING.sub("", str(cause)))
+        cause = cause.__cause__ or cause.__context__
+    *_, last = [None, *_OURS_IN_A_TRACEBACK.finditer(str(error))]
+    kind = getattr(errors, last[1], None) if last else None
+    if last is None or not (isinstance(kind, type) and issubclass(kind, TutelageError)):
+        return None
+    return kind(last[2].strip())

@@ -1,0 +1,209 @@
+"""A tiny tokenizer, tiny sources, and a build on this machine, for the tests of the pipelines."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.synthesizers import SYNTHESIZERS
+from schemas import storage
+from schemas.config import validate
+from schemas.corpus_config import CorpusConfig
+from schemas.records import AugmentedText, from_json
+
+WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Streaming leaves lock files in the temporary directory."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield
+    tempfile.tempdir = None
+
+
+@pytest.fixture(scope="session")
+def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A byte-level BPE tokenizer; `<|endoftext|>` is its EOS, `<s>` its BOS, which it does not add."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    folder = str(tmp_path_factory.mktemp("tokenizer"))
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([WORDS] * 4, trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def passage(number: int) -> str:
+    """A text of four sentences, in which the mined synthesizer finds pairs."""
+    return (
+        f"Study {number} tells of cells. Because protein {number} binds the gene, the trial ended early. "
+        f"However, patient {number} was well. The dose was {number} mg."
+    )
+
+
+@pytest.fixture(scope="session")
+def passages() -> Callable[[int], list[dict[str, str]]]:
+    """Rows for a JSON lines file: `id` and `text`."""
+    return lambda count: [{"id": f"doc-{number}", "text": passage(number)} for number in range(count)]
+
+
+@pytest.fixture(scope="session")
+def write_jsonl() -> Callable[[Path, Sequence[Mapping[str, Any]]], str]:
+    """Write rows as JSON lines; gives the path."""
+
+    def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def corpus_config(tokenizer_dir: str) -> Callable[..., CorpusConfig]:
+    """A corpus of one synthesized stream `domain`, read from JSON lines with ids; keywords replace keys."""
+
+    def make(corpus: str | Path, source: str | None = None, **changes: Any) -> CorpusConfig:
+        values: dict[str, Any] = {
+            "corpus": str(corpus),
+            "streams": {
+                "domain": {
+                    "synthesize": True,
+                    "sources": [{"reader": "jsonl", "uri": source, "id_field": "id"}],
+                }
+            },
+            "chains": {"max_documents": 2},
+            "tokenizer": {"name": tokenizer_dir},
+            "pack": {"seq_len": 4096},
+        }
+        return validate(CorpusConfig, {**values, **changes}, name="test")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def build() -> Callable[..., Any]:
+    """Build an increment without a word."""
+    from pipelines.build import build_increment
+
+    def run(config: CorpusConfig, *options: str) -> Any:
+        return build_increment(config, options, quiet=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def files_of() -> Callable[[str | Path], list[str]]:
+    """Paths of all files below a folder, relative and sorted."""
+
+    def list_files(folder: str | Path) -> list[str]:
+        return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+    return list_files
+
+
+@pytest.fixture(scope="session")
+def digests_of(files_of: Callable[[Path], list[str]]) -> Callable[[str | Path], dict[str, str]]:
+    """SHA-256 of everything in a corpus that must not depend on when and where it was built."""
+
+    def digest(corpus: str | Path) -> dict[str, str]:
+        return {
+            name: hashlib.sha256((Path(corpus) / name).read_bytes()).hexdigest()
+            for name in files_of(Path(corpus))
+            if "/texts/" in name or "/shards/" in name or name.startswith("ledger/")
+        }
+
+    return digest
+
+
+@pytest.fixture(scope="session")
+def texts_in() -> Callable[..., list[AugmentedText]]:
+    """The augmented texts of one stream of one increment, as stored."""
+
+    def read(corpus: str | Path, stream: str = "domain", number: int = 1) -> list[AugmentedText]:
+        fs, folder = storage.filesystem(storage.join(str(corpus), "increments", f"{number:06d}", "texts"))
+        scheme = "memory://" if str(corpus).startswith("memory://") else ""
+        return [
+            from_json(AugmentedText, line)
+            for name in sorted(fs.ls(folder, detail=False))
+            if f"/{stream}-" in name
+            for line in storage.read_lines_zst(scheme + name)
+        ]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def rejects_in() -> Callable[..., list[dict[str, str]]]:
+    """The reject records of one step, as stored."""
+
+    def read(corpus: str | Path, stage: str, number: int = 1) -> list[dict[str, str]]:
+        uri = storage.join(str(corpus), "increments", f"{number:06d}", "rejects", f"{stage}.jsonl.zst")
+        return [json.loads(line) for line in storage.read_lines_zst(uri)]
+
+    return read
+
+
+@pytest.fixture
+def synthesizer(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], str]:
+    """Register a synthesizer class for this process; gives the name of its backend."""
+
+    def register(kind: type) -> str:
+        module = types.ModuleType("synthesizer_of_a_test")
+        module.Synthesizer = kind  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        targets = {**SYNTHESIZERS.targets(), "of_a_test": f"{module.__name__}:Synthesizer"}
+        monkeypatch.setattr(SYNTHESIZERS, "_targets", targets)
+        return "of_a_test"
+
+    return register
+
+
+@dataclasses.dataclass
+class Command:
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def tutelage(capsys: pytest.CaptureFixture[str]) -> Callable[..., Command]:
+    """Run a `tutelage` command in this process."""
+    from plugins.commands.main import main
+
+    def run(*argv: str) -> Command:
+        capsys.readouterr()
+        status = main(list(argv))
+        said = capsys.readouterr()
+        return Command(status, said.out, said.err)
+
+    return run

@@ -1,0 +1,255 @@
+"""`tutelage corpus build` on what people really give it: exit status and exact words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import yaml
+import zstandard
+
+from plugins.tokenizers import load_tokenizer
+from schemas.manifest import read_manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG_ENOUGH = "This text is long enough to be kept."
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return tmp_path / "corpus"
+
+
+@pytest.fixture
+def corpus_yaml(tmp_path: Path, corpus: Path, tokenizer_dir: str) -> Callable[..., str]:
+    """Write a configuration that reads everything in `in/`; keywords replace keys."""
+
+    def write(*, reader: str = "jsonl", uri: str | None = None, source: Any = None, **changes: Any) -> str:
+        values = {
+            "corpus": str(corpus),
+            "streams": {
+                "domain": {
+                    "synthesize": True,
+                    "sources": [{"reader": reader, "uri": uri or f"{tmp_path}/in", **(source or {})}],
+                }
+            },
+            "tokenizer": {"name": tokenizer_dir},
+            "pack": {"seq_len": 64},
+            **changes,
+        }
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "corpus.yaml").write_text(yaml.safe_dump(values))
+        return str(tmp_path / "corpus.yaml")
+
+    return write
+
+
+def write_rows(path: Path, *texts: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+
+
+def test_a_missing_configuration_is_named(tutelage: Any, tmp_path: Path) -> None:
+    done = tutelage("corpus", "build", f"{tmp_path}/none.yaml")
+    assert (done.status, done.out) == (2, "")
+    assert (
+        done.err
+        == f"ConfigError: {tmp_path}/none.yaml: no such file. Give the path of a YAML configuration.\n"
+    )
+
+
+def test_an_unknown_key_is_refused_with_the_nearest(tutelage: Any, corpus_yaml: Any) -> None:
+    file = corpus_yaml(clean={"min_wrds": 3})
+    done = tutelage("corpus", "build", file)
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        f"ConfigError: {file}: key 'clean.min_wrds' is unknown. Did you mean 'min_words'? "
+        "Available: max_characters, min_words.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"synthesis": {"backend": "mind"}}, "synthesizer 'mind' is unknown. Did you mean 'mined'?"),
+        ({"reader": "jsnl"}, "reader 'jsnl' is unknown. Did you mean 'jsonl'?"),
+        (
+            {"templates": "reading_comprehensions"},
+            "template family 'reading_comprehensions' is unknown. Did you mean 'reading_comprehension'?",
+        ),
+        ({"synthesis": {"protocol": "chatt"}}, "protocol 'chatt' is unknown. Did you mean 'chat'?"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_before_anything_is_written(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH)
+    done = tutelage("corpus", "build", corpus_yaml(**changes))
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith(f"ConfigError: {message} Available: ")
+    assert not corpus.exists()
+
+
+def test_an_unknown_beam_option_is_refused_before_anything_is_written(
+    tutelage: Any, corpus_yaml: Any, corpus: Path
+) -> None:
+    done = tutelage("corpus", "build", corpus_yaml(), "--", "--direct_num_wokers=2")
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        "ConfigError: Beam option 'direct_num_wokers' is unknown. Did you mean 'direct_num_workers'?\n"
+    )
+    assert not corpus.exists()
+
+
+def test_a_source_that_matches_no_file_is_named(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path
+) -> None:
+    done = tutelage("corpus", "build", corpus_yaml(uri=f"{tmp_path}/in/*.jsonl.gz"))
+    assert (done.status, done.out) == (1, "")
+    assert done.err == (
+        f"InputError: source uri '{tmp_path}/in/*.jsonl.gz' matches no file. "
+        "Check the path; globs such as *.jsonl.zst work.\n"
+    )
+    assert not corpus.exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "the sources hold no documents; nothing was published."),
+        (
+            ["Too short.", "  "],
+            "no document of the sources can be used; nothing was published. First rejects: "
+            "{source}:2: empty (field 'text' is empty); "
+            "{source}:1: too_short (2 words, at least 5).",
+        ),
+    ],
+)
+def test_sources_without_a_usable_document_are_an_error_and_leave_no_file(
+    tutelage: Any,
+    corpus_yaml: Any,
+    corpus: Path,
+    tmp_path: Path,
+    files_of: Any,
+    rows: list[str],
+    message: str,
+) -> None:
+    write_rows(tmp_path / "in/a.jsonl", *rows)
+    done = tutelage("corpus", "build", corpus_yaml())
+    assert (done.status, done.out) == (1, "")
+    *_, last = done.err.splitlines()
+    assert last == "InputError: " + message.format(source=f"{tmp_path}/in/a.jsonl")
+    assert files_of(corpus) == []
+
+
+def test_what_is_damaged_costs_itself_and_is_on_record(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, rejects_in: Any, texts_in: Any
+) -> None:
+    """Lines that are not UTF-8 or JSON, and an archive that ends too early, beside good rows."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    good = [f"Good passage number {number} stands here." for number in range(4)]
+    lines = [json.dumps({"text": text}).encode() for text in good]
+    (folder / "a.jsonl").write_bytes(b"\n".join([lines[0], b'{"text": "caf\xe9"}', b'{"text": ', lines[1]]))
+    whole = zstandard.compress(b"\n".join(lines[2:]) + b"\n")
+    (folder / "b.jsonl.zst").write_bytes(whole + zstandard.compress(b"x" * 100_000)[:-4])
+    done = tutelage("corpus", "build", corpus_yaml())
+    assert done.status == 0
+    assert done.out.splitlines()[-1] == (
+        "  rejects: 1 read: damaged_file, 1 read: invalid_json, 1 read: invalid_utf8 "
+        "(records in increments/000001/rejects)"
+    )
+    found = {(each["source"], each["reason"]): each["detail"] for each in rejects_in(corpus, "read")}
+    assert sorted(found) == [
+        (f"{folder}/a.jsonl:2", "invalid_utf8"),
+        (f"{folder}/a.jsonl:3", "invalid_json"),
+        (f"{folder}/b.jsonl.zst:3", "damaged_file"),
+    ]
+    assert found[f"{folder}/a.jsonl:2", "invalid_utf8"] == "byte b'\\xe9' at offset 13 of the line"
+    assert found[f"{folder}/b.jsonl.zst:3", "damaged_file"].endswith("2 lines were read before it")
+    kept = "\n".join(text.text for text in texts_in(corpus))
+    assert all(text in kept for text in good)
+
+
+def test_a_parquet_file_without_the_text_column_is_refused_with_its_columns(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, files_of: Any
+) -> None:
+    (tmp_path / "in").mkdir()
+    pyarrow.parquet.write_table(pyarrow.table({"body": [LONG_ENOUGH], "n": [1]}), tmp_path / "in/a.parquet")
+    done = tutelage("corpus", "build", corpus_yaml(reader="parquet"))
+    assert done.status == 1
+    *_, last = done.err.splitlines()
+    assert last == (
+        "InputError: no document of the sources can be used; nothing was published. First rejects: "
+        f"{tmp_path}/in/a.parquet: missing_column (no column 'text'; the file has body, n. "
+        "Set text_field or format.)."
+    )
+    assert files_of(corpus) == []
+
+
+def test_special_strings_in_a_passage_come_through_verbatim_and_as_plain_tokens(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, tokenizer_dir: str, texts_in: Any
+) -> None:
+    from streaming import StreamingDataset
+
+    passage = "Before <|endoftext|> between </END> and <s> after, all of it stays as it was."
+    write_rows(tmp_path / "in/a.jsonl", passage)
+    assert tutelage("corpus", "build", corpus_yaml(pack={"seq_len": 256})).status == 0
+    (text,) = texts_in(corpus)
+    assert passage in text.text
+    path = read_manifest(str(corpus)).increments[0].streams["domain"].path
+    (row,) = StreamingDataset(
+        remote=f"{corpus}/{path}", local=str(tmp_path / "cache"), batch_size=1, shuffle=False
+    )
+    (length,) = row["segment_lengths"].tolist()
+    *inside, last = row["tokens"][:length].tolist()
+    assert last == 0  # <|endoftext|>
+    assert not {0, 1} & set(inside)
+    assert load_tokenizer(tokenizer_dir).decode(inside) == text.text
+
+
+def test_json_output_is_the_manifest_and_nothing_else(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH)
+    file = corpus_yaml()
+    first = tutelage("corpus", "build", file, "--json")
+    assert (first.status, first.err) == (0, "")
+    assert json.loads(first.out) == read_manifest(str(corpus)).model_dump(mode="json")
+    again = tutelage("corpus", "build", file, "--json")
+    assert (again.status, again.out, again.err) == (0, "null\n", "")
+
+
+def test_a_build_from_the_shell_says_what_it_did_and_no_more(
+    corpus_yaml: Any, corpus: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, where libraries greet whoever imports them."""
+    write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH, "Short.")
+    done = subprocess.run(
+        [sys.executable, "-m", "plugins.commands.main", "corpus", "build", corpus_yaml()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    said = [
+        line for line in done.stderr.splitlines() if not line.startswith("[")
+    ]  # progress, if it took long
+    assert said == [f"Building increment 1 of {corpus} from 1 file (domain); pairs by mined."]
+    assert done.returncode == 0
+    first, *others = done.stdout.splitlines()
+    assert first.startswith(f"{corpus}: increment 1 published, 1 documents, ")
+    shards = read_manifest(str(corpus)).increments[0].streams["domain"]
+    filled = shards.num_tokens / 64
+    assert others == [
+        f"  domain: 1 texts, {shards.num_tokens} tokens in 1 rows of 64 ({filled:.1%} filled)",
+        "  synthesis: 0 pairs for 0 of 1 documents",
+        "  rejects: 1 clean: too_short (records in increments/000001/rejects)",
+    ]

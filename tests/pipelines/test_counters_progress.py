@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import pipelines.progress
+from pipelines.counters import Counters, read_progress
+from pipelines.progress import ProgressView, describe
+
+
+def test_the_progress_files_of_all_workers_add_up(tmp_path: Path) -> None:
+    first, second = Counters("read", str(tmp_path)), Counters("read", str(tmp_path))
+    other = Counters("write", str(tmp_path))
+    first.add("documents", 3)
+    second.add("documents", 4)
+    second.add("files")
+    other.add("rows", 5)
+    for counters in (first, second, other):
+        counters.flush()
+        counters.flush()
+    assert read_progress(str(tmp_path)) == Counter({"read/documents": 7, "read/files": 1, "write/rows": 5})
+
+
+def test_counters_without_a_folder_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    counters = Counters("read", None)
+    counters.add("documents")
+    counters.flush()
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+
+
+def test_a_step_that_did_nothing_writes_nothing(tmp_path: Path) -> None:
+    Counters("read", str(tmp_path)).flush()
+    assert read_progress(str(tmp_path)) == Counter()
+
+
+def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> None:
+    counts = Counter(
+        {
+            "write/rows": 1200,
+            "read/documents": 4000,
+            "read/rejected_empty": 2,
+            "clean/rejected_too_short": 1,
+            "ledger/new": 3000,
+            "ledger/unchanged": 997,
+            "synthesize/documents": 3000,
+            "synthesize/pairs": 9000,
+            "synthesize/requests": 3000,
+            "synthesize/completion_tokens": 120000,
+            "synthesize/failed_documents": 7,
+            "tokenize/tokens": 1500000,
+        }
+    )
+    assert describe(counts) == [
+        ("read", "4,000 documents"),
+        ("new", "3,000"),
+        ("unchanged", "997"),
+        ("synthesized", "3,000 documents, 9,000 pairs, 3,000 requests, 120,000 tokens out, 7 failed"),
+        ("tokenized", "1,500,000 tokens"),
+        ("written", "1,200 rows"),
+        ("rejected", "3"),
+    ]
+
+
+def test_nothing_done_is_described_by_nothing() -> None:
+    assert describe(Counter()) == []
+
+
+def test_without_a_terminal_a_plain_line_is_printed_when_something_has_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines.progress, "_LINE_EVERY_SEC", 0.02)
+    counters = Counters("read", str(tmp_path))
+    counters.add("documents", 3)
+    counters.flush()
+    said = ""
+    with ProgressView(str(tmp_path)) as view:
+        view.say("Building [red]increment 1[/red].")
+        while "read" not in said:
+            time.sleep(0.01)
+            said += capsys.readouterr().err
+        time.sleep(0.2)  # ten more looks at the same counts
+    said += capsys.readouterr().err
+    said = re.sub(r"\[\d+ s\]", "[some s]", said)
+    assert said == "Building [red]increment 1[/red].\n[some s] read 3 documents\n"
+
+
+def test_on_a_terminal_a_table_is_kept_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(pipelines.progress, "_LIVE_EVERY_SEC", 0.02)
+    counters = Counters("read", str(tmp_path))
+    counters.add("documents", 3)
+    counters.flush()
+    with ProgressView(str(tmp_path)):
+        while "3 documents" not in terminal.getvalue():
+            time.sleep(0.01)
+    assert "elapsed" in terminal.getvalue()
+
+
+def test_a_quiet_view_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressView(str(tmp_path), quiet=True) as view:
+        view.say("a line")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_view_without_a_folder_says_what_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressView(None) as view:
+        view.say("a line")
+    assert capsys.readouterr() == ("", "a line\n")

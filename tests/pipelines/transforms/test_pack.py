@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pytest
+
+from pipelines.transforms.pack import PACKERS, Tokens
+from schemas.records import PackedSample
+
+T = 16
+PAD = -1
+
+
+def texts_of(lengths: Iterable[int]) -> list[Tokens]:
+    """Texts whose tokens are all different: the i-th text counts on from where the one before ended."""
+    texts, at = [], 0
+    for length in lengths:
+        texts.append(np.arange(at, at + length, dtype=np.int32))
+        at += length
+    return texts
+
+
+def pack(method: str, texts: Sequence[Tokens], seq_len: int = T) -> list[PackedSample]:
+    return list(PACKERS[method](texts, seq_len=seq_len, pad_id=PAD))
+
+
+def plain(rows: Iterable[PackedSample]) -> list[tuple[list[int], list[int]]]:
+    return [(row.tokens.tolist(), row.segment_lengths.tolist()) for row in rows]
+
+
+def segments(rows: Iterable[PackedSample]) -> list[list[int]]:
+    found = []
+    for row in rows:
+        at = 0
+        for length in row.segment_lengths.tolist():
+            found.append(row.tokens[at : at + length].tolist())
+            at += length
+    return found
+
+
+def random_lengths(seed: int, longest: int) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.randint(1, longest) for _ in range(rng.randint(1, 60))]
+
+
+def test_best_fit_puts_each_text_into_the_fullest_row_with_room_for_it() -> None:
+    # 5 opens a row, 4 another (1 free in the first is too little), 2 fits the second exactly, 1 the first.
+    assert plain(pack("best_fit", texts_of([2, 5, 1, 4]), seq_len=6)) == [
+        ([0, 1, 8, 9, 10, 11], [2, 4]),
+        ([2, 3, 4, 5, 6, 7], [5, 1]),
+    ]
+
+
+def test_best_fit_cuts_a_text_longer_than_a_row_into_full_rows_and_a_rest() -> None:
+    assert plain(pack("best_fit", texts_of([10, 1]), seq_len=4)) == [
+        ([0, 1, 2, 3], [4]),
+        ([4, 5, 6, 7], [4]),
+        ([8, 9, 10, PAD], [2, 1]),
+    ]
+
+
+def test_concat_lays_texts_end_to_end_and_pads_the_last_row_only() -> None:
+    assert plain(pack("concat", texts_of([3, 3, 5]), seq_len=4)) == [
+        ([0, 1, 2, 3], [3, 1]),
+        ([4, 5, 6, 7], [2, 2]),
+        ([8, 9, 10, PAD], [3]),
+    ]
+
+
+@pytest.mark.parametrize("method", PACKERS)
+def test_no_texts_give_no_rows(method: str) -> None:
+    assert pack(method, []) == []
+
+
+@pytest.mark.parametrize("method", PACKERS)
+@pytest.mark.parametrize("seed", range(25))
+def test_every_token_comes_through_once_and_in_order_within_its_text(method: str, seed: int) -> None:
+    texts = texts_of(random_lengths(seed, longest=3 * T))
+    pieces = segments(pack(method, texts))
+    assert sorted(token for piece in pieces for token in piece) == list(range(sum(map(len, texts))))
+    for piece in pieces:  # tokens count up, so a piece in order is a run without a gap
+        assert piece == list(range(piece[0], piece[0] + len(piece)))
+
+
+@pytest.mark.parametrize("method", PACKERS)
+@pytest.mark.parametrize("seed", range(25))
+def test_rows_have_the_row_length_and_are_padding_past_their_segments(method: str, seed: int) -> None:
+    for row in pack(method, texts_of(random_lengths(seed, longest=3 * T))):
+        filled = int(row.segment_lengths.sum())
+        assert row.tokens.dtype == row.segment_lengths.dtype == np.int32
+        assert row.tokens.shape == (T,)
+        assert 0 < filled <= T
+        assert (row.segment_lengths > 0).all()
+        assert (row.tokens[:filled] != PAD).all()
+        assert (row.tokens[filled:] == PAD).all()
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_best_fit_never_cuts_a_text_that_fits_a_row(seed: int) -> None:
+    texts = texts_of(random_lengths(seed, longest=T))
+    assert sorted(segments(pack("best_fit", texts))) == [text.tolist() for text in texts]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_best_fit_cuts_long_texts_at_multiples_of_the_row_length_only(seed: int) -> None:
+    texts = texts_of(random_lengths(seed, longest=4 * T))
+    expected = [text[at : at + T].tolist() for text in texts for at in range(0, len(text), T)]
+    assert sorted(segments(pack("best_fit", texts))) == expected
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_best_fit_leaves_no_two_rows_that_would_fit_into_one(seed: int) -> None:
+    filled = sorted(
+        int(row.segment_lengths.sum()) for row in pack("best_fit", texts_of(random_lengths(seed, T)))
+    )
+    assert len(filled) < 2 or filled[0] + filled[1] > T
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_concat_fills_every_row_but_the_last(seed: int) -> None:
+    *full, last = pack("concat", texts_of(random_lengths(seed, longest=3 * T)))
+    assert all(int(row.segment_lengths.sum()) == T for row in full)
+    assert 0 < int(last.segment_lengths.sum()) <= T
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [("best_fit", "a17120a1237a7d2b"), ("concat", "534c203eb21c3116")],
+)
+def test_golden_rows(method: str, expected: str) -> None:
+    """Corpora are rebuilt byte by byte: rows of the same texts may not change between versions."""
+    state = hashlib.sha256()
+    for row in pack(method, texts_of(random_lengths(7, longest=40)), seq_len=T):
+        state.update(row.segment_lengths.tobytes())
+        state.update(row.tokens.tobytes())
+    assert state.hexdigest()[:16] == expected

@@ -1,0 +1,300 @@
+"""Chains through a synthesizer in real Beam runs, with synthesizers made for the test."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import GlobalWindow
+
+from pipelines.transforms.base import REJECTS
+from pipelines.transforms.synthesize import SynthesizeChains
+from plugins.synthesizers.base import Synthesizer
+from schemas.corpus_config import SynthesisConfig
+from schemas.errors import ConfigError, RecordError
+from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
+
+GENERATION = Generation(
+    text="answer", finish_reason="stop", prompt_tokens=10, completion_tokens=4, cached_tokens=3
+)
+
+
+def chain_of(*names: str) -> Chain:
+    documents = tuple(Document.of(name, f"Text of {name}.", source=f"file:{name}") for name in names)
+    return Chain(chain_id="+".join(names), documents=documents)
+
+
+CHAINS = [chain_of(f"a{number}", f"b{number}") for number in range(20)]
+
+
+class Obliging(Synthesizer):
+    """One pair and one generation for each document."""
+
+    async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+        return tuple([await self.one(document) for document in chain.documents])
+
+    async def one(self, document: Document) -> SynthesizedDocument:
+        await asyncio.sleep(0)
+        self.count(GENERATION)
+        pair = InstructionPair(instruction=f"Ask {document.document_id}?", response="Yes.")
+        return SynthesizedDocument(document=document, pairs=(pair,))
+
+
+def step_of(config: SynthesisConfig) -> SynthesizeChains:
+    return SynthesizeChains(config, seed=1, journal="memory://no-journal-in-these-tests", progress_dir=None)
+
+
+def names_in(documents: tuple[SynthesizedDocument, ...]) -> str:
+    return "+".join(done.document.document_id for done in documents)
+
+
+def run(
+    backend: str,
+    chains: list[Chain],
+    *,
+    max_in_flight: int = 4,
+    expected: list[str] | None = None,
+    rejects: list[tuple[str, ...]] | None = None,
+) -> Counter[str]:
+    """Run the step as one bundle on this machine; gives its counters."""
+    config = SynthesisConfig(backend=backend, max_in_flight=max_in_flight)
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    done = (
+        pipeline
+        | beam.Create(chains, reshuffle=False)
+        | beam.ParDo(step_of(config)).with_outputs(REJECTS, main="ok")
+    )
+    if expected is not None:
+        assert_that(done.ok | beam.Map(names_in), equal_to(expected), label="documents")
+    if rejects is not None:
+        found = done[REJECTS] | beam.Map(
+            lambda each: (each.stage, each.reason, each.document_id, each.source, each.detail)
+        )
+        assert_that(found, equal_to(rejects), label="rejects")
+    result = pipeline.run()
+    return Counter(
+        {counter.key.metric.name: counter.result for counter in result.metrics().query()["counters"]}
+    )
+
+
+def test_every_chain_comes_through_and_generations_are_counted(synthesizer: Callable[[type], str]) -> None:
+    counts = run(synthesizer(Obliging), CHAINS, expected=[chain.chain_id for chain in CHAINS], rejects=[])
+    assert counts == {
+        "chains": 20,
+        "documents": 40,
+        "documents_with_pairs": 40,
+        "pairs": 40,
+        "requests": 40,
+        "prompt_tokens": 400,
+        "completion_tokens": 160,
+        "cached_tokens": 120,
+    }
+
+
+def test_generations_received_in_tasks_of_the_synthesizers_own_are_counted(
+    synthesizer: Callable[[type], str],
+) -> None:
+    class AllAtOnce(Obliging):
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            return tuple(await asyncio.gather(*map(self.one, chain.documents)))
+
+    assert run(synthesizer(AllAtOnce), CHAINS)["requests"] == 40
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 3])
+def test_at_most_so_many_chains_are_under_way_and_as_many_where_there_are_enough(
+    synthesizer: Callable[[type], str], max_in_flight: int
+) -> None:
+    under_way: list[int] = [0]
+
+    class Watched(Obliging):
+        now = 0
+
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            self.now += 1
+            under_way.append(self.now)
+            await asyncio.sleep(0.01)
+            self.now -= 1
+            return await super().synthesize(chain)
+
+    run(synthesizer(Watched), CHAINS, max_in_flight=max_in_flight)
+    assert max(under_way) == max_in_flight
+
+
+def test_two_threads_of_a_process_share_one_open_synthesizer_and_its_limit(
+    synthesizer: Callable[[type], str],
+) -> None:
+    events: list[str] = []
+    under_way: list[int] = []
+
+    class Watched(Obliging):
+        now = 0
+
+        def open(self) -> None:
+            events.append("open")
+
+        async def close(self) -> None:
+            events.append("close")
+
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            self.now += 1
+            under_way.append(self.now)
+            await asyncio.sleep(0.01)
+            self.now -= 1
+            return await super().synthesize(chain)
+
+    config = SynthesisConfig(backend=synthesizer(Watched), max_in_flight=3)
+    data = pickle.dumps(step_of(config))
+    first, second = pickle.loads(data), pickle.loads(data)
+    first.setup()
+    second.setup()
+
+    def work(step: SynthesizeChains) -> None:
+        step.start_bundle()
+        for chain in CHAINS:
+            list(step.process(chain, 0, GlobalWindow()))
+        list(step.finish_bundle())
+
+    threads = [threading.Thread(target=work, args=(step,)) for step in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first.teardown()
+    assert events == ["open"]
+    second.teardown()
+    assert events == ["open", "close"]
+    assert (len(under_way), max(under_way)) == (40, 3)
+
+
+def test_a_step_set_up_after_the_last_was_torn_down_opens_the_synthesizer_again(
+    synthesizer: Callable[[type], str],
+) -> None:
+    """Beam tears a step down when its bundle failed, and sets up another for the next try."""
+
+    class Connected(Obliging):
+        connected = False
+
+        def open(self) -> None:
+            self.connected = True
+
+        async def close(self) -> None:
+            self.connected = False
+
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            assert self.connected
+            return await super().synthesize(chain)
+
+    config = SynthesisConfig(backend=synthesizer(Connected))
+    data = pickle.dumps(step_of(config))
+    for _ in range(2):
+        step = pickle.loads(data)
+        step.setup()
+        step.start_bundle()
+        given = [*step.process(CHAINS[0], 0, GlobalWindow()), *step.finish_bundle()]
+        step.teardown()
+        assert [names_in(each.value) for each in given] == ["a0+b0"]
+
+
+def test_a_slow_chain_holds_up_no_other(synthesizer: Callable[[type], str]) -> None:
+    """With a barrier this would never end: the first chain waits until all others are done."""
+    others = len(CHAINS) - 1
+
+    class FirstIsLast(Obliging):
+        num_done = 0
+
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            while chain.chain_id == "a0+b0" and self.num_done < others:
+                await asyncio.sleep(0.001)
+            self.num_done += 1
+            return await super().synthesize(chain)
+
+    counts = run(
+        synthesizer(FirstIsLast),
+        CHAINS,
+        max_in_flight=2,
+        expected=[chain.chain_id for chain in CHAINS],
+    )
+    assert counts["chains"] == 20
+
+
+def test_failures_become_rejects_and_their_documents_stay(synthesizer: Callable[[type], str]) -> None:
+    class Refusing(Obliging):
+        async def one(self, document: Document) -> SynthesizedDocument:
+            if document.document_id in ("b3", "a5"):
+                return SynthesizedDocument(document=document, failure="refused: status 400: no: thanks")
+            return await super().one(document)
+
+    counts = run(
+        synthesizer(Refusing),
+        CHAINS,
+        expected=[chain.chain_id for chain in CHAINS],
+        rejects=[
+            ("synthesize", "refused", "b3", "file:b3", "kept as raw text: status 400: no: thanks"),
+            ("synthesize", "refused", "a5", "file:a5", "kept as raw text: status 400: no: thanks"),
+        ],
+    )
+    assert (counts["failed_documents"], counts["rejected_refused"], counts["documents"]) == (2, 2, 40)
+    assert counts["requests"] == 38
+
+
+def test_what_a_failed_bundle_left_under_way_is_cancelled(synthesizer: Callable[[type], str]) -> None:
+    ended: list[str] = []
+
+    class Endless(Obliging):
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            if chain.chain_id == "a2+b2":
+                raise RuntimeError("a bug")
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                ended.append(chain.chain_id)
+                raise
+            return ()
+
+    step = step_of(SynthesisConfig(backend=synthesizer(Endless), max_in_flight=3))
+    step.setup()
+    step.start_bundle()
+    with pytest.raises(RuntimeError, match="a bug"):
+        for chain in CHAINS:
+            list(step.process(chain, 0, GlobalWindow()))
+    step.teardown()
+    assert sorted(ended) == ["a0+b0", "a1+b1"]
+
+
+def test_a_synthesizer_that_loses_a_document_is_found_out(synthesizer: Callable[[type], str]) -> None:
+    class Losing(Obliging):
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            return (await super().synthesize(chain))[1:]
+
+    step = step_of(SynthesisConfig(backend=synthesizer(Losing)))
+    step.setup()
+    list(step.process(CHAINS[0], 0, GlobalWindow()))
+    with pytest.raises(RecordError) as caught:
+        list(step.finish_bundle())
+    step.teardown()
+    assert str(caught.value) == (
+        "synthesizer 'of_a_test' gave back other documents than those of chain a0+b0; "
+        "it must return each of them, in order."
+    )
+
+
+def test_a_synthesizer_that_cannot_open_can_still_be_torn_down(synthesizer: Callable[[type], str]) -> None:
+    class Closed(Obliging):
+        def open(self) -> None:
+            raise ConfigError("synthesis.model is not there.")
+
+    step: Any = step_of(SynthesisConfig(backend=synthesizer(Closed)))
+    before = threading.active_count()
+    with pytest.raises(ConfigError, match=r"^synthesis\.model is not there\.$"):
+        step.setup()
+    step.teardown()
+    assert threading.active_count() == before

@@ -1,0 +1,191 @@
+"""M-shot chains: where they break, and what a failure costs. METHOD section 3, sentence by sentence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
+from plugins.synthesizers.rounds import run_chain
+from schemas.corpus_config import SynthesisConfig
+from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
+
+
+class WordProtocol(SynthesisProtocol):
+    """A prompt is words, `text q=a text q=a … text`; a token is a word, its id the place in `words`."""
+
+    stop = ("<end>",)
+
+    def __init__(self) -> None:
+        super().__init__(None, SynthesisConfig())
+        self.words: list[str] = []
+
+    def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
+        words: list[str] = []
+        for example in examples:
+            words += example.document.text.split()
+            words += [f"{pair.instruction}={pair.response}" for pair in example.pairs]
+        words += document.text.split()
+        self.words += [word for word in words if word not in self.words]
+        return [self.words.index(word) for word in words]
+
+    def parse(self, text: str) -> Parsed:
+        """Pairs from words such as `question:answer`."""
+        pieces = [word.split(":") for word in text.split()]
+        return Parsed(pairs=distinct_questions(InstructionPair(instruction=q, response=a) for q, a in pieces))
+
+    def read(self, request: GenerationRequest) -> str:
+        return " ".join(self.words[token] for token in request.prompt_ids)
+
+
+class ScriptedGenerator(Generator):
+    """Gives the answers of a script in turn and remembers what it was asked."""
+
+    def __init__(self, *script: str | GenerationFailure):
+        self.script = list(script)
+        self.requests: list[GenerationRequest] = []
+
+    async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
+        self.requests.append(request)
+        answer = self.script.pop(0)
+        if isinstance(answer, GenerationFailure):
+            return answer
+        return Generation(text=answer, finish_reason="stop", prompt_tokens=1, completion_tokens=1)
+
+
+class Run:
+    """One chain driven through its rounds: what came out, and what was asked."""
+
+    def __init__(
+        self, texts: Sequence[str], *script: str | GenerationFailure, budget: int = 1_000, limit: int = 16
+    ):
+        protocol, generator = WordProtocol(), ScriptedGenerator(*script)
+        documents = tuple(Document.of(text.split()[0], text, source="t") for text in texts)
+        self.counted: list[Generation] = []
+        self.done = asyncio.run(
+            run_chain(
+                Chain(chain_id="chain-7", documents=documents),
+                protocol=protocol,
+                generator=generator,
+                config=SynthesisConfig(context_tokens=budget + limit, max_new_tokens=limit, temperature=0.5),
+                count=self.counted.append,
+            )
+        )
+        assert tuple(each.document for each in self.done) == documents
+        assert generator.script == []
+        self.requests = generator.requests
+        self.prompts = [protocol.read(request) for request in generator.requests]
+
+    @property
+    def follows(self) -> list[bool]:
+        return [each.follows_previous for each in self.done]
+
+    @property
+    def questions(self) -> list[str]:
+        return [" ".join(pair.instruction for pair in each.pairs) for each in self.done]
+
+
+def failures(done: Sequence[SynthesizedDocument]) -> list[str]:
+    return [each.failure for each in done]
+
+
+def test_each_round_is_prompted_with_all_earlier_texts_and_their_pairs() -> None:
+    run = Run(["A", "B", "C"], "q1:a1 q2:a2", "q3:a3", "q4:a4")
+    assert run.prompts == ["A", "A q1=a1 q2=a2 B", "A q1=a1 q2=a2 B q3=a3 C"]
+    assert run.follows == [False, True, True]
+    assert run.questions == ["q1 q2", "q3", "q4"]
+    assert failures(run.done) == ["", "", ""]
+    assert len(run.counted) == 3
+
+
+def test_a_request_carries_the_limits_and_the_chain() -> None:
+    (request,) = Run(["A B"], "q:a", limit=20).requests
+    assert request == GenerationRequest(
+        prompt_ids=(0, 1), max_new_tokens=20, temperature=0.5, stop=("<end>",), affinity="chain-7"
+    )
+
+
+def test_the_chain_breaks_when_the_previous_text_got_no_pairs() -> None:
+    run = Run(["A", "B", "C", "D"], "q1:a", "", "q3:a", "q4:a")
+    assert run.prompts == ["A", "A q1=a B", "C", "C q3=a D"]
+    assert run.follows == [False, False, False, True]
+
+
+def test_a_text_without_pairs_stays_raw_and_joins_nothing() -> None:
+    run = Run(["A", "B", "C"], "q1:a", "", "")
+    assert [each.pairs == () for each in run.done] == [False, True, True]
+    assert run.follows == [False, False, False]
+    assert failures(run.done) == ["", "", ""]
+    assert len(run.counted) == 3
+
+
+def test_the_first_text_without_pairs_breaks_too() -> None:
+    run = Run(["A", "B", "C"], "", "q2:a", "q3:a")
+    assert run.prompts == ["A", "B", "B q2=a C"]
+    assert run.follows == [False, False, True]
+
+
+def test_the_chain_breaks_when_examples_and_text_do_not_fit() -> None:
+    run = Run(["A a a", "B b b", "C c c", "D d d"], "q1:a", "q2:a", "q3:a", "q4:a", budget=8)
+    assert run.prompts == ["A a a", "A a a q1=a B b b", "C c c", "C c c q3=a D d d"]
+    assert run.follows == [False, True, False, True]
+
+
+def test_a_prompt_of_exactly_the_budget_fits() -> None:
+    texts = ["A a a", "B b b"]
+    assert Run(texts, "q1:a", "q2:a", budget=7).follows == [False, True]
+    assert Run(texts, "q1:a", "q2:a", budget=6).follows == [False, False]
+
+
+def test_examples_reach_back_to_the_last_break_and_no_further() -> None:
+    run = Run(["A", "B", "C", "D", "E"], "q1:a", "", "q3:a", "q4:a", "q5:a")
+    assert run.prompts[-1] == "C q3=a D q4=a E"
+    assert run.follows == [False, False, False, True, True]
+
+
+def test_a_text_too_long_by_itself_is_not_sent_and_breaks_the_chain() -> None:
+    run = Run(["A", "B b b b b", "C"], "q1:a", "q3:a", budget=4)
+    assert run.prompts == ["A", "C"]
+    assert failures(run.done) == [
+        "",
+        "too_long: the prompt has 5 tokens, at most 4 fit beside the generation",
+        "",
+    ]
+    assert run.follows == [False, False, False]
+    assert run.done[1].pairs == ()
+
+
+def test_a_failed_request_costs_its_own_text_and_breaks_the_chain() -> None:
+    run = Run(["A", "B", "C", "D"], "q1:a", GenerationFailure(reason="refused", detail="no"), "q3:a", "q4:a")
+    assert run.prompts == ["A", "A q1=a B", "C", "C q3=a D"]
+    assert failures(run.done) == ["", "refused: no", "", ""]
+    assert run.follows == [False, False, False, True]
+    assert len(run.counted) == 3
+
+
+def test_a_failure_that_ends_the_chain_keeps_what_is_finished_and_sends_no_more() -> None:
+    lost = GenerationFailure(reason="unreachable", detail="gone", ends_chain=True)
+    run = Run(["A", "B", "C", "D"], "q1:a", "q2:a", lost)
+    assert len(run.requests) == 3
+    assert failures(run.done) == ["", "", "unreachable: gone", "unreachable: gone"]
+    assert run.questions == ["q1", "q2", "", ""]
+    assert run.follows == [False, True, False, False]
+
+
+def test_a_question_asked_before_in_the_chain_is_dropped() -> None:
+    run = Run(["A", "B", "C"], "q1:a q2:a", "Q1:other q3:a", "q4:a Q2:a")
+    assert run.questions == ["q1 q2", "q3", "q4"]
+    assert run.prompts[2] == "A q1=a q2=a B q3=a C"
+    assert run.done[0].pairs[0].response == "a"
+
+
+def test_a_text_whose_questions_were_all_asked_before_stays_raw() -> None:
+    run = Run(["A", "B", "C"], "q1:a", "q1:b", "q3:a")
+    assert run.prompts == ["A", "A q1=a B", "C"]
+    assert run.follows == [False, False, False]
+    assert run.questions == ["q1", "", "q3"]
+
+
+def test_a_chain_without_texts_asks_nothing() -> None:
+    assert Run([]).done == ()

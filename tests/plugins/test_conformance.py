@@ -1,0 +1,327 @@
+"""Every registered name of every registry honours its contract; a new name is held to it unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from plugins.callbacks import CALLBACKS
+from plugins.commands import COMMANDS
+from plugins.models import MODELS
+from plugins.protocols import PROTOCOLS
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol
+from plugins.readers import READERS
+from plugins.readers.base import Reader
+from plugins.registry import Registry
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.base import Synthesizer
+from plugins.templates import TEMPLATES
+from plugins.templates.base import RAW, TemplateFamily
+from schemas.corpus_config import SourceConfig, SynthesisConfig
+from schemas.errors import ConfigError
+from schemas.records import Chain, Document, InstructionPair, Reject, SynthesizedDocument
+from trainer.evaluation import METRICS, TASKS
+from trainer.evaluation.task import Task
+
+REGISTRIES = (CALLBACKS, COMMANDS, METRICS, MODELS, PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES)
+EVERY_NAME = [
+    pytest.param(each, name, id=f"{each.kind}-{name}") for each in REGISTRIES for name in each.names()
+]
+
+TEXT = (
+    "The femoral nerve arises from the lumbar plexus. It supplies the quadriceps. "
+    "A lesion of it therefore weakens the knee. However, sensation over the thigh may be spared."
+)
+PAIR = InstructionPair(instruction="What does the nerve supply?", response="the quadriceps")
+CHOICE = InstructionPair(
+    instruction="Which plexus?",
+    response="lumbar",
+    options=("lumbar", "sacral"),
+    rationale="The text says so.",
+)
+NASTY = "a </s><s><|im_end|><|im_start|>system <|endoftext|> {text} {} %s </END> <ANS> ``` \u202e 🧬 b"
+
+
+def document(text: str = TEXT, name: str = "d") -> Document:
+    return Document.of(name, text, source="test:1")
+
+
+@pytest.mark.parametrize(("registry", "name"), EVERY_NAME)
+def test_every_name_loads(registry: Registry, name: str) -> None:
+    assert registry.load(name) is registry.load(name)
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_every_registry_refuses_an_unknown_name_with_the_known_ones(registry: Registry) -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry.load("no such name")
+    known = ", ".join(registry.names()) or "none"
+    assert str(caught.value) == f"{registry.kind} 'no such name' is unknown. Available: {known}."
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_every_registry_is_open_to_other_packages(registry: Registry) -> None:
+    assert registry.group.startswith("tutelage.")
+
+
+def test_no_two_registries_share_a_group_of_entry_points() -> None:
+    assert len({registry.group for registry in REGISTRIES}) == len(REGISTRIES)
+
+
+@pytest.mark.parametrize("name", READERS.names())
+class TestReaders:
+    @staticmethod
+    def read(name: str, path: Path) -> list[Document | Reject]:
+        return list(READERS.load(name)(SourceConfig(reader=name, uri=str(path))).read(str(path)))
+
+    @staticmethod
+    def write(name: str, path: Path) -> bytes:
+        """A file of one document, as the kind of reader takes it."""
+        if name == "parquet":
+            pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
+        else:
+            path.write_text(f'{{"text": "{TEXT}"}}\n' if name == "jsonl" else TEXT)
+        return path.read_bytes()
+
+    def test_is_a_reader(self, name: str) -> None:
+        assert issubclass(READERS.load(name), Reader)
+
+    def test_a_file_gives_its_document_with_its_place(self, name: str, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        self.write(name, path)
+        (found,) = self.read(name, path)
+        assert isinstance(found, Document)
+        assert found.text == TEXT
+        assert found.source.startswith(str(path)) and found.document_id == found.source
+
+    def test_reading_twice_gives_the_same(self, name: str, tmp_path: Path) -> None:
+        self.write(name, tmp_path / "a")
+        assert self.read(name, tmp_path / "a") == self.read(name, tmp_path / "a")
+
+    @pytest.mark.parametrize("suffix", ["", ".zst", ".gz", ".bz2"])
+    def test_garbage_is_a_reject_with_its_place_and_no_exception(
+        self, name: str, suffix: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(random.Random(4).randbytes(4_000).replace(b"\n", b"") + b"\xff")
+        (found,) = self.read(name, path)
+        assert isinstance(found, Reject)
+        assert (found.stage, found.document_id) == ("read", "")
+        assert found.source.startswith(str(path)) and found.reason and found.detail
+
+    def test_a_truncated_file_raises_nothing(self, name: str, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        data = self.write(name, path)
+        for keep in (1, len(data) // 2, len(data) - 3):
+            path.write_bytes(data[:keep])
+            (found,) = self.read(name, path)
+            # Half of a plain text is a text; of everything else it is a reject.
+            assert isinstance(found, Document if name == "text" else Reject)
+
+    def test_a_missing_file_is_an_error_of_the_storage(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            self.read(name, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", PROTOCOLS.names())
+class TestProtocols:
+    @pytest.fixture
+    def protocol(self, name: str, tokenizer: Any) -> SynthesisProtocol:
+        made = PROTOCOLS.load(name)(tokenizer, SynthesisConfig(protocol=name, model="m"))
+        assert isinstance(made, SynthesisProtocol)
+        return made
+
+    @pytest.fixture
+    def shown(self) -> list[Example]:
+        return [Example(document=document(f"First. {TEXT}"), pairs=(PAIR, CHOICE))]
+
+    def test_a_prompt_holds_the_document_and_all_examples(
+        self, protocol: SynthesisProtocol, tokenizer: Any, shown: list[Example]
+    ) -> None:
+        prompt = protocol.prompt(shown, document())
+        assert all(isinstance(token, int) for token in prompt)
+        text = tokenizer.decode(prompt)
+        assert text.count(TEXT) == 2 and text.rindex(TEXT) > text.index(PAIR.response)
+        for piece in (PAIR.instruction, CHOICE.instruction, CHOICE.rationale, *CHOICE.options):
+            assert piece in text
+
+    def test_special_token_strings_become_no_special_tokens(
+        self, protocol: SynthesisProtocol, tokenizer: Any, special_tokens: tuple[str, ...]
+    ) -> None:
+        def special(text: str) -> list[int]:
+            pair = InstructionPair(instruction=f"q {text}", response=f"a {text}", options=(f"a {text}",))
+            prompt = protocol.prompt([Example(document=document(text), pairs=(pair,))], document(text))
+            return [token for token in prompt if token < len(special_tokens)]
+
+        assert special(NASTY) == special("harmless") != []
+
+    def test_a_prompt_is_the_same_each_time(
+        self, protocol: SynthesisProtocol, tokenizer: Any, name: str, shown: list[Example]
+    ) -> None:
+        first = protocol.prompt(shown, document())
+        protocol.prompt([], document(NASTY))
+        assert protocol.prompt(shown, document()) == first
+
+    def test_nothing_gives_no_pairs(self, protocol: SynthesisProtocol) -> None:
+        assert protocol.parse("").pairs == ()
+
+    def test_what_an_example_shows_is_read_back_as_pairs(
+        self, protocol: SynthesisProtocol, tokenizer: Any, shown: list[Example]
+    ) -> None:
+        """The model is asked to write what it is shown, so that must parse."""
+        prompt = tokenizer.decode(protocol.prompt(shown, document("next")))
+        start = prompt.index(shown[0].document.text) + len(shown[0].document.text)
+        pairs = protocol.parse(prompt[start : prompt.rindex("next")]).pairs
+        assert {PAIR.response, CHOICE.response} & {pair.response for pair in pairs}
+
+    def test_garbage_never_raises(self, protocol: SynthesisProtocol) -> None:
+        pieces = (
+            *('{"', '"question"', '": "', '"answer"', "{", "}", "[", "]", ",", "\\", "\\u", "\\ud83d", '"'),
+            *("<QUE>", "<ANS>", "</END>", "<CON>", "\nOptions:\n- ", "Let's think step by step.", "```json"),
+            *("Therefore, the answer is", "\n", " ", "word", "NaN", "1e999", "\x00", "\ud83d", "é", "\u2028"),
+        )
+        rng = random.Random(5)
+        for _ in range(3_000):
+            parsed = protocol.parse("".join(rng.choices(pieces, k=rng.randrange(40))))
+            assert isinstance(parsed, Parsed) and parsed.num_bad_pieces >= 0
+            assert all(pair.instruction.strip() and pair.response.strip() for pair in parsed.pairs)
+        for piece in pieces:
+            protocol.parse(piece * 3_000)
+
+
+@pytest.mark.parametrize("name", TEMPLATES.names())
+class TestTemplates:
+    @pytest.mark.parametrize("seed", range(40))
+    def test_texts_and_pairs_stand_in_it_verbatim(self, name: str, seed: int) -> None:
+        family = TEMPLATES.load(name)()
+        assert isinstance(family, TemplateFamily) and family.name == name
+        odd = InstructionPair(instruction=f"q {NASTY}", response=f"r {NASTY}")
+        documents = [
+            SynthesizedDocument(document=document(f"One {NASTY}"), pairs=(PAIR, odd)),
+            SynthesizedDocument(
+                document=document(f"Two {NASTY}"), pairs=(CHOICE, PAIR), follows_previous=True
+            ),
+        ]
+        rendered = family.render(documents, seed=seed)
+        for piece in (
+            f"One {NASTY}",
+            f"Two {NASTY}",
+            PAIR.instruction,
+            odd.instruction,
+            odd.response,
+            "lumbar",
+        ):
+            assert piece in rendered.text
+        assert rendered.template.startswith(f"{name}/")
+        assert family.render(documents, seed=seed) == rendered
+
+    def test_a_document_without_pairs_is_its_bare_text(self, name: str) -> None:
+        rendered = TEMPLATES.load(name)().render([SynthesizedDocument(document=document(NASTY))], seed=1)
+        assert (rendered.text, rendered.template) == (NASTY, RAW)
+
+
+@pytest.mark.parametrize("name", SYNTHESIZERS.names())
+class TestSynthesizers:
+    @staticmethod
+    def config(name: str, **changes: Any) -> SynthesisConfig:
+        return SynthesisConfig(
+            backend=name, **{"model": "m", "endpoints": ("http://127.0.0.1:1",), **changes}
+        )
+
+    def test_is_constructed_without_loading_anything(self, name: str) -> None:
+        synthesizer = SYNTHESIZERS.load(name)(self.config(name), seed=1)
+        assert isinstance(synthesizer, Synthesizer)
+        assert synthesizer.config == self.config(name)
+        asyncio.run(synthesizer.close())  # without having been opened
+
+    def test_an_unknown_option_is_refused(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=r"^synthesis\.options: key 'no_such' is unknown\."):
+            SYNTHESIZERS.load(name)(self.config(name, options={"no_such": 1}), seed=1)
+
+    def test_what_a_language_model_needs_is_asked_for_at_once(self, name: str) -> None:
+        if name == "mined":
+            SYNTHESIZERS.load(name)(self.config(name, model=None, protocol="chatt"), seed=1)
+            return
+        with pytest.raises(ConfigError, match=r"^synthesis\.model is missing: "):
+            SYNTHESIZERS.load(name)(self.config(name, model=None), seed=1)
+        with pytest.raises(ConfigError, match=r"protocol 'chatt' is unknown\. Did you mean 'chat'\?"):
+            SYNTHESIZERS.load(name)(self.config(name, protocol="chatt"), seed=1)
+
+    def test_documents_come_back_in_order_and_untouched(self, name: str, tiny_model: str) -> None:
+        """Whatever becomes of the pairs; no server runs for those that need one."""
+        options: dict[str, dict[str, Any]] = {"sglang": {"patience_sec": 0, "backoff_sec": 0}}
+        config = self.config(
+            name,
+            model=tiny_model,
+            max_new_tokens=4,
+            context_tokens=512,
+            protocol="instruction_synthesizer",
+            options=options.get(name, {}),
+        )
+        synthesizer = SYNTHESIZERS.load(name)(config, seed=1)
+        documents = (document(TEXT, "a"), document("Short.", "b"), document(NASTY, "c"))
+
+        async def run() -> Any:
+            synthesizer.open()
+            try:
+                return await synthesizer.synthesize(Chain(chain_id="c", documents=documents))
+            finally:
+                await synthesizer.close()
+
+        done = asyncio.run(run())
+        assert tuple(each.document for each in done) == documents
+        assert not done[0].follows_previous
+        for before, each in itertools.pairwise(done):
+            assert not each.follows_previous or (before.pairs and each.pairs)
+        assert all(not each.pairs for each in done if each.failure)
+
+
+@pytest.mark.parametrize("name", CALLBACKS.names())
+def test_every_callback_is_one_of_composers(name: str) -> None:
+    from composer.core import Callback
+
+    assert issubclass(CALLBACKS.load(name), Callback)
+
+
+@pytest.mark.parametrize("name", COMMANDS.names())
+def test_every_command_takes_arguments_and_says_how_it_is_used(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main: Callable[[list[str]], int] = COMMANDS.load(name)
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: tutelage {name}")
+
+
+@pytest.mark.parametrize("name", COMMANDS.names())
+def test_every_command_ends_with_2_when_it_is_used_wrongly(name: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        COMMANDS.load(name)(["--no-such-option"])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("name", MODELS.names())
+def test_every_model_is_fetched_into_a_folder(name: str) -> None:
+    assert list(inspect.signature(MODELS.load(name)).parameters) == ["output", "say"]
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_every_task_is_one(name: str) -> None:
+    task = TASKS.load(name)
+    assert isinstance(task, Task)
+    assert task.name == name
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_every_metric_is_a_function(name: str) -> None:
+    assert callable(METRICS.load(name))

@@ -1,0 +1,105 @@
+"""Tokenizers: what a text says about special tokens stays text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.tokenizers import adds_bos, fingerprint, load_tokenizer, pad_token_id
+from schemas.errors import ConfigError
+
+SPEAKS_OF_TOKENS = "a <|im_start|>user <s> b</s> <|endoftext|>"
+
+
+def test_special_token_strings_are_plain_text(tokenizer: Any, special_tokens: tuple[str, ...]) -> None:
+    for text in (*special_tokens, SPEAKS_OF_TOKENS):
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert min(ids) >= len(special_tokens)
+        assert tokenizer.decode(ids) == text
+
+
+def test_special_token_strings_stay_plain_text_in_every_later_call(
+    tokenizer: Any, special_tokens: tuple[str, ...]
+) -> None:
+    expected = tokenizer("<|im_end|>", add_special_tokens=False).input_ids
+    tokenizer("<|im_end|>", add_special_tokens=False, split_special_tokens=False)
+    assert tokenizer(["<|im_end|>"] * 2, add_special_tokens=False).input_ids == [expected] * 2
+    assert tokenizer.backend_tokenizer.encode("<|im_end|>", add_special_tokens=False).ids == expected
+    assert tokenizer.encode("<|im_end|>", add_special_tokens=False) == expected
+    assert min(expected) >= len(special_tokens)
+
+
+def test_a_rendered_template_can_be_tokenized_with_its_special_tokens(tokenizer: Any) -> None:
+    ids = tokenizer("<|im_start|>user", add_special_tokens=False, split_special_tokens=False).input_ids
+    assert ids[0] == tokenizer.convert_tokens_to_ids("<|im_start|>") == 2
+
+
+def test_a_saved_tokenizer_is_as_it_was(tokenizer: Any, tokenizer_dir: str, tmp_path: Path) -> None:
+    """An exported model must not carry our way of reading text."""
+    from transformers import AutoTokenizer
+
+    tokenizer.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path)("<s>", add_special_tokens=False).input_ids == [0]
+    assert "split_special_tokens" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
+
+
+def test_bos_is_added_by_those_tokenizers_that_do(tokenizer: Any, make_tokenizer: Callable[..., str]) -> None:
+    assert adds_bos(tokenizer) is False
+    assert adds_bos(load_tokenizer(make_tokenizer(adds_bos=True))) is True
+    assert adds_bos(load_tokenizer(make_tokenizer(bos_token=None))) is False
+
+
+def test_rows_are_filled_with_pad_or_eos_or_zero(make_tokenizer: Callable[..., str]) -> None:
+    def pad(**tokens: str | None) -> int:
+        return pad_token_id(load_tokenizer(make_tokenizer(**tokens)))
+
+    assert pad(pad_token="<|endoftext|>") == 4
+    assert pad(pad_token=None) == 1
+    assert pad(pad_token=None, eos_token=None) == 0
+
+
+def test_equal_tokenizers_have_equal_fingerprints(make_tokenizer: Callable[..., str]) -> None:
+    one, other = load_tokenizer(make_tokenizer()), load_tokenizer(make_tokenizer(None))
+    assert fingerprint(one) == fingerprint(other)
+    assert len(fingerprint(one)) == 32
+
+
+def test_a_fingerprint_does_not_change_with_use(tokenizer: Any) -> None:
+    before = fingerprint(tokenizer)
+    tokenizer(["a", "the cell"], padding=True, truncation=True, max_length=4)
+    assert fingerprint(tokenizer) == before
+
+
+def test_a_fingerprint_tells_vocabularies_and_special_tokens_apart(
+    make_tokenizer: Callable[..., str],
+) -> None:
+    plain = load_tokenizer(make_tokenizer())
+    more = load_tokenizer(make_tokenizer())
+    more.add_tokens(["cytokine"])
+    others = [load_tokenizer(make_tokenizer(eos_token="<|im_end|>")), more]
+    others.append(load_tokenizer(make_tokenizer(adds_bos=True)))
+    assert len({fingerprint(each) for each in (plain, *others)}) == 4
+
+
+def test_a_directory_without_a_tokenizer_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_tokenizer(str(tmp_path))
+    said = str(caught.value)
+    assert said.startswith(f"tokenizer {str(tmp_path)!r} cannot be loaded: ")
+    assert said.endswith(
+        "Give a directory that holds tokenizer.json, or a hub name "
+        "(`tutelage models fetch smollm2-135m` makes a small model)."
+    )
+    assert "\n" not in said
+
+
+def test_a_damaged_tokenizer_is_told(tokenizer_dir: str, tmp_path: Path) -> None:
+    for path in Path(tokenizer_dir).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        load_tokenizer(str(tmp_path))
