@@ -62,7 +62,7 @@ class Chat:
         self.templated = bool(self.tokenizer.chat_template) and not raw
         if self.templated:
             # The template writes its special tokens as strings.
-            self.tokenizer.backend_tokenizer.encode_special_tokens = False
+            self.tokenizer.split_special_tokens = False
         self.model = load_model(name)
         self.max_new_tokens = max_new_tokens
         self.messages: list[dict[str, str]] = []

@@ -109,8 +109,11 @@ class SynthesizeChains(StepFn):
     def _count_answers(self) -> None:
         """Count what arrived meanwhile: a chain may take minutes, and its answers are worth seeing."""
         assert self._engine is not None
-        for name, count in self._engine.take_tally().items():
+        tally = self._engine.take_tally()
+        for name, count in tally.items():
             self.counters.add(name, count)
+        if tally:
+            self.counters.flush()
 
     def _report(self, chain: Chain, documents: tuple[SynthesizedDocument, ...]) -> Iterator[Any]:
         if tuple(done.document for done in documents) != chain.documents:

@@ -35,6 +35,7 @@ _PLACEHOLDER = re.compile(r"xTUTELAGEx(\d+)x")
 _STRING_MEMBER = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*)"')
 _ANEW = re.compile(r"\s*(?:```|\[?\s*\{\s*\")")
 """How an answer begins that does not go on from the prefill."""
+_DATE = "01 Jan 2026"
 _QUESTION_KEYS = ("question", "instruction", "prompt")
 _ANSWER_KEYS = ("answer", "response", "output")
 
@@ -123,9 +124,17 @@ class ChatProtocol(SynthesisProtocol):
         return Parsed(pairs=distinct_questions(pairs), num_bad_pieces=num_bad)
 
     def _render(self, roles: Sequence[str]) -> str:
-        """The chat template with a placeholder in each turn."""
+        """The chat template with a placeholder in each turn.
+
+        Some templates write today's date into the prompt. A fixed one keeps prompts the same from day to
+        day, so that the journal knows them again.
+        """
         turns = [{"role": role, "content": f"xTUTELAGEx{index}x"} for index, role in enumerate(roles)]
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return str(
+            self.tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, date_string=_DATE
+            )
+        )
 
     def _takes(self, roles: Sequence[str]) -> bool:
         """Whether the template has a place for the content of each of these turns."""
