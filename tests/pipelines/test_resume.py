@@ -1,0 +1,145 @@
+"""A build through an SGLang server that is killed half way: what was answered is never asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from schemas.corpus_config import CorpusConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+NUM_DOCUMENTS = 12
+BUILD = (
+    "import sys; from pipelines.build import build_increment; "
+    "from schemas.corpus_config import CorpusConfig; "
+    "build_increment(CorpusConfig.model_validate_json(sys.argv[1]))"
+)
+
+
+class StandIn:
+    """Answers `/generate` like SGLang, up to `limit` requests; then it hangs.
+
+    Attributes:
+        answered: How often each prompt was answered.
+        limit: Requests answered before it hangs, or None.
+    """
+
+    def __init__(self) -> None:
+        self.answered: collections.Counter[tuple[int, ...]] = collections.Counter()
+        self.limit: int | None = None
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(30)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._start())
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._runner.cleanup())
+
+    async def _start(self) -> None:
+        app = web.Application()
+        app.router.add_post("/generate", self._generate)
+        app.router.add_get("/health", self._health)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _generate(self, request: web.Request) -> web.Response:
+        prompt = tuple((await request.json())["input_ids"])
+        if self.limit is not None and sum(self.answered.values()) >= self.limit:
+            await asyncio.sleep(3600)
+        self.answered[prompt] += 1
+        text = f"<QUE> What is {sum(prompt)}? <ANS> A number. </END>"
+        meta = {
+            "finish_reason": {"type": "stop"},
+            "prompt_tokens": len(prompt),
+            "completion_tokens": 9,
+            "cached_tokens": 0,
+        }
+        return web.json_response({"text": text, "meta_info": meta})
+
+
+@pytest.fixture
+def server() -> Iterator[StandIn]:
+    stand_in = StandIn()
+    yield stand_in
+    stand_in.close()
+
+
+@pytest.fixture
+def config(
+    server: StandIn,
+    tmp_path: Path,
+    tokenizer_dir: str,
+    passages: Callable[[int], Any],
+    write_jsonl: Callable[..., str],
+    corpus_config: Callable[..., CorpusConfig],
+) -> CorpusConfig:
+    source = write_jsonl(tmp_path / "in.jsonl", passages(NUM_DOCUMENTS))
+    synthesis = {
+        "backend": "sglang",
+        "protocol": "instruction_synthesizer",
+        "model": tokenizer_dir,
+        "endpoints": [server.url],
+        "max_new_tokens": 32,
+        "max_in_flight": 2,
+    }
+    return corpus_config(tmp_path / "corpus", source, synthesis=synthesis)
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+def test_a_killed_run_starts_again_without_repeating_a_finished_request(
+    config: CorpusConfig, server: StandIn, limit: int, build: Any, digests_of: Any, tmp_path: Path
+) -> None:
+    server.limit = limit
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUILD, config.model_dump_json()], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    journal = Path(config.corpus) / "journal"
+    try:
+        deadline = time.monotonic() + 120
+        while sum(len(file.read_bytes().splitlines()) for file in journal.glob("*.jsonl")) < limit:
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline, "the journal does not grow"
+            time.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert sum(server.answered.values()) == limit
+
+    server.limit = None
+    assert build(config).increments[0].num_documents == NUM_DOCUMENTS
+    assert len(server.answered) == NUM_DOCUMENTS
+    assert set(server.answered.values()) == {1}
+
+    # The same journal gives the same bytes in an unbroken run, which asks for nothing.
+    unbroken = config.model_copy(update={"corpus": str(tmp_path / "unbroken")})
+    shutil.copytree(journal, Path(unbroken.corpus) / "journal")
+    build(unbroken)
+    assert digests_of(unbroken.corpus) == digests_of(config.corpus)
+    assert sum(server.answered.values()) == NUM_DOCUMENTS
