@@ -168,7 +168,7 @@ class TestPromptFile:
     def test_the_built_in_prompt_asks_for_json_lines(self, tokenizer: Any, document: MakeDocument) -> None:
         protocol = ChatProtocol(tokenizer, SynthesisConfig(model="m"))
         asked = tokenizer.decode(protocol.prompt([], document("The cell.")))
-        assert "Text:\nThe cell.\n\nWrite questions and answers about this text.<|im_end|>" in asked
+        assert "Text:\nThe cell.\n\nQuestions and short answers:<|im_end|>" in asked
         assert asked.count('{"question": "') == 4
         assert asked.endswith('<|im_start|>assistant\n{"question": "')
 
