@@ -7,6 +7,7 @@ Each class takes its message alone, so an error raised on a Beam worker survives
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -40,6 +41,12 @@ class CorpusError(TutelageError):
 
 class TrainingError(TutelageError):
     """Training cannot start or go on."""
+
+
+def report(error: TutelageError) -> int:
+    """Print an error for the person who ran the command; returns the exit status."""
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str], *, shown: str = "") -> str:

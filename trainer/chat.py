@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from plugins.tokenizers import load_tokenizer
-from schemas.errors import ConfigError, TutelageError
+from schemas.errors import ConfigError, TutelageError, report
 
 
 def main(argv: list[str]) -> int:
@@ -34,12 +34,8 @@ def main(argv: list[str]) -> int:
             chat.answer(args.prompt)
         else:
             chat.converse()
-    except ConfigError as error:
-        print(f"ConfigError: {error}", file=sys.stderr)
-        return 2
     except TutelageError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        return report(error)
     except KeyboardInterrupt:
         print()
     return 0

@@ -35,7 +35,7 @@ from streaming.base.compression import decompress
 
 from schemas import storage
 from schemas.config import Section
-from schemas.errors import CorpusError, TrainingError, TutelageError
+from schemas.errors import ConfigError, CorpusError, TrainingError, TutelageError
 from schemas.manifest import ShardSet
 from schemas.records import digest
 from schemas.train_config import LoaderConfig
@@ -48,6 +48,9 @@ _FAILED = 0
 """Shard state that Streaming never sets itself once a dataset is made; to it, the state is invalid."""
 
 _WATCH_SEC = 0.1
+
+_MAX_TEMPORARY_BYTES = 107 - len("/pymp-12345678/listener-12345678")
+"""A socket's path has at most 107 bytes, and multiprocessing adds two names of its own."""
 
 
 class RowRules(Section):
@@ -308,7 +311,12 @@ def build_loader(
         streams: What `resolve_streams` made of them.
         batch_size: Rows a step on this rank.
         vocab_size: Rows of the model's embedding.
+
+    Raises:
+        ConfigError: Reader processes could not work here.
     """
+    if config.num_workers:
+        _check_socket_paths()
     dataset = config.dataset
     cache_dir = dataset.cache_dir or default_cache_dir()
     parts = [
@@ -330,6 +338,19 @@ def build_loader(
     )
     workers = {"prefetch_factor": config.prefetch_factor} if config.num_workers else {}
     return RowLoader(rows, batch_size=batch_size, num_workers=config.num_workers, drop_last=True, **workers)
+
+
+def _check_socket_paths() -> None:
+    """Reader processes hand over tensors by a socket in the temporary directory.
+
+    Where its path is too long for a socket they cannot, and say so to nobody: the run waits for ever.
+    """
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > _MAX_TEMPORARY_BYTES:
+        raise ConfigError(
+            f"TMPDIR is {folder!r}, {len(os.fsencode(folder))} bytes long; the sockets of reader processes "
+            f"allow {_MAX_TEMPORARY_BYTES}. Set a shorter TMPDIR, or train_loader.num_workers: 0."
+        )
 
 
 def _write_whole(path: str, data: bytes) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from schemas import storage
 from schemas.config import load_config
-from schemas.errors import ConfigError, TrainingError, TutelageError
+from schemas.errors import TrainingError, TutelageError, report
 from schemas.train_config import TrainConfig
 from trainer.quiet import quiet_libraries
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
@@ -39,12 +39,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     try:
         result = train(load_config(TrainConfig, args.config, args.overrides))
-    except ConfigError as error:
-        print(f"ConfigError: {error}", file=sys.stderr)
-        return 2
     except TutelageError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        return report(error)
     if result is not None:
         print(result.pop("line"), file=sys.stderr, flush=True)
         if args.json:

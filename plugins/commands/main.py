@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from plugins.commands import COMMANDS
-from schemas.errors import ConfigError, TutelageError
+from schemas.errors import TutelageError, report
 
 _HELP = """\
 usage: tutelage COMMAND ...
@@ -40,12 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         return int(COMMANDS.load(arguments[0])(arguments[1:]))
-    except ConfigError as error:
-        print(f"ConfigError: {error}", file=sys.stderr)
-        return 2
     except TutelageError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        return report(error)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130

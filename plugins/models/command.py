@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from plugins.models import MODELS, default_output
-from schemas.errors import ConfigError, TutelageError
+from schemas.errors import TutelageError, report
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,8 +37,7 @@ def main(argv: list[str]) -> int:
     try:
         return _list(options) if options.action == "list" else _fetch(options)
     except TutelageError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return report(error)
 
 
 def _fetch(options: argparse.Namespace) -> int:

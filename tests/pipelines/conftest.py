@@ -6,9 +6,8 @@ import dataclasses
 import hashlib
 import json
 import sys
-import tempfile
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,6 @@ from schemas.corpus_config import CorpusConfig
 from schemas.records import AugmentedText, from_json
 
 WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
-
-
-@pytest.fixture(autouse=True)
-def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Streaming leaves lock files in the temporary directory."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    yield
-    tempfile.tempdir = None
 
 
 @pytest.fixture(scope="session")

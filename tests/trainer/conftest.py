@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,6 @@ import yaml
 
 SEQ_LEN = 32
 WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
-
-
-@pytest.fixture(autouse=True)
-def own_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Streaming leaves lock files and a cache in the temporary directory."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    yield
-    tempfile.tempdir = None
 
 
 @pytest.fixture(scope="session")

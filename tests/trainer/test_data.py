@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,17 @@ def test_an_epoch_mixes_by_proportion_to_the_row(corpus: str, tmp_path: Path, nu
     config = loader_config(corpus, tmp_path, num_workers=num_workers)
     seen = rows_seen(make_loader(config, batch_size=2))
     assert Counter("domain" if first < 200 else "general" for first in seen) == {"domain": 54, "general": 54}
+
+
+def test_a_temporary_directory_too_long_for_sockets_is_refused_where_it_would_hang(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 80)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(ConfigError, match=r"bytes long; the sockets of reader processes allow 75\. Set a"):
+        make_loader(loader_config(corpus, tmp_path, num_workers=2), batch_size=2)
+    assert rows_seen(make_loader(loader_config(corpus, tmp_path, num_workers=0), batch_size=2))
 
 
 def test_without_weights_every_row_is_seen_once(corpus: str, tmp_path: Path) -> None:

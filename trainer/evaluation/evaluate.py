@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from schemas import storage
-from schemas.errors import ConfigError, TutelageError
+from schemas.errors import ConfigError, TutelageError, report
 from trainer.evaluation.task import Task, load_tasks
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def main(argv: list[str]) -> int:
         _evaluate(options)
         return 0
     except TutelageError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return report(error)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
