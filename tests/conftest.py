@@ -12,11 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def own_temporary_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_temporary_directory(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Streaming leaves lock files and a cache in the temporary directory.
 
     Not under `tmp_path`: that is too long for the sockets by which reader processes hand over tensors.
     """
+    tmp_path_factory.getbasetemp()  # chosen now: pytest's own folder must outlast this test
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", None)
