@@ -31,7 +31,8 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     if arguments.stream is not None and arguments.stream not in names:
         raise ConfigError(unknown_name("stream", arguments.stream, names))
     console = Console(highlight=False)
-    console.print(_overview(arguments.uri, manifest))
+    console.print(Text(f"{arguments.uri}, manifest {manifest.number}"), soft_wrap=True)
+    console.print(_overview(manifest))
     if not names:
         return 0
     stream = arguments.stream or names[0]
@@ -56,8 +57,8 @@ def texts_of(corpus: str, manifest: Manifest, stream: str) -> Iterator[Augmented
                     yield from_json(AugmentedText, line)
 
 
-def _overview(uri: str, manifest: Manifest) -> Table:
-    table = Table(title=Text(f"{uri}, manifest {manifest.number}"), title_justify="left")
+def _overview(manifest: Manifest) -> Table:
+    table = Table()
     for heading in ("increment", "stream", "texts", "rows", "tokens", "filled"):
         table.add_column(heading, justify="left" if heading == "stream" else "right")
     for increment in manifest.increments:
