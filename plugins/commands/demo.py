@@ -55,7 +55,7 @@ class Size:
     minutes: int
 
 
-FULL = Size(synthesis=(), batches=24, rows=2, max_eval_rows=None, minutes=20)
+FULL = Size(synthesis=(), batches=12, rows=2, max_eval_rows=None, minutes=20)
 FAST = Size(
     synthesis=("synthesis.backend=mined", "synthesis.options={}"),
     batches=10,
