@@ -187,7 +187,7 @@ def _summary(console: Console, *, corpus: str, exported: str, scores: str, secon
             Panel(
                 Text(_shortened(text.text)),
                 title="One augmented text",
-                subtitle=Text(f"{text.num_pairs} pairs, from {', '.join(text.document_ids)}"),
+                subtitle=Text(f"pairs: {text.num_pairs}; from {', '.join(text.document_ids)}"),
             )
         )
     console.print("[bold]Where it lies[/bold]")
@@ -199,7 +199,8 @@ def _summary(console: Console, *, corpus: str, exported: str, scores: str, secon
         f'tutelage chat --model {exported} --prompt "What does the femoral nerve supply?"',
     ):
         console.print(
-            Text(f"  .venv/bin/{command}" if Path(".venv/bin/tutelage").exists() else f"  {command}")
+            Text(f"  .venv/bin/{command}" if Path(".venv/bin/tutelage").exists() else f"  {command}"),
+            soft_wrap=True,
         )
 
 
