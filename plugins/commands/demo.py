@@ -58,7 +58,7 @@ class Size:
 FULL = Size(synthesis=(), batches=12, rows=2, max_eval_rows=None, minutes=20)
 FAST = Size(
     synthesis=("synthesis.backend=mined", "synthesis.options={}"),
-    batches=10,
+    batches=6,
     rows=2,
     max_eval_rows=24,
     minutes=5,

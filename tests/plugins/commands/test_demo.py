@@ -70,7 +70,7 @@ def test_demo_goes_from_raw_text_to_a_model_that_loads(tiny_model: Path, tmp_pat
     assert manifest.increments[0].num_documents == 132 + 160
 
     evaluations = [json.loads(line) for line in (tmp_path / "out/eval/scores.jsonl").read_text().splitlines()]
-    assert [evaluation["batch"] for evaluation in evaluations] == [0, 5, 10]
+    assert [evaluation["batch"] for evaluation in evaluations] == [0, 3, 6]
     assert all("bio_choice/accuracy" in evaluation["scores"] for evaluation in evaluations)
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
