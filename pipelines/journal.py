@@ -35,7 +35,7 @@ _FILE_BYTES = 16 << 20
 
 def request_key(identity: str, request: GenerationRequest) -> str:
     """What makes two requests the same: who answers, how, and the prompt's token ids."""
-    how = json.dumps([request.max_new_tokens, request.temperature, list(request.stop)])
+    how = json.dumps([request.max_new_tokens, request.temperature, list(request.stop), request.json_schema])
     return digest(identity, how, " ".join(map(str, request.prompt_ids)))
 
 

@@ -83,6 +83,29 @@ class ChainConfig(Section):
     bucket_documents: int = pydantic.Field(default=20_000, ge=1)
 
 
+class ServerConfig(Section):
+    """SGLang servers that the workers start for themselves, one for each group of GPUs of their machine.
+
+    Attributes:
+        python: Interpreter of the environment that SGLang is installed in.
+        model: Directory or hub name that it serves; null is synthesis.model.
+        gpus_per_server: GPUs of a group (tensor parallelism); 0 starts one server that is given none.
+        startup_timeout_sec: How long a server may take until it is healthy.
+        max_restarts: How often a server that ends by itself is started again.
+        args: Arguments of `sglang.launch_server` by name, over those of plugins/sglang/server.yaml:
+            `mem-fraction-static: 0.8`; true gives the bare flag, null or false takes one away.
+        env: Further environment variables.
+    """
+
+    python: str
+    model: str | None = None
+    gpus_per_server: int = pydantic.Field(default=1, ge=0)
+    startup_timeout_sec: float = pydantic.Field(default=900.0, gt=0)
+    max_restarts: int = pydantic.Field(default=3, ge=0)
+    args: dict[str, str | int | float | bool | None] = pydantic.Field(default_factory=dict)
+    env: dict[str, str] = pydantic.Field(default_factory=dict)
+
+
 class SynthesisConfig(Section):
     """Who writes the pairs, and how it is asked.
 
@@ -91,6 +114,7 @@ class SynthesisConfig(Section):
         protocol: Name of a protocol: chat, instruction_synthesizer. Not used by mined.
         model: Directory or hub name of the model; its tokenizer builds the prompts.
         endpoints: URLs of running servers, for sglang.
+        server: Instead of endpoints, servers that the workers start for themselves, for sglang.
         max_new_tokens: Most tokens generated for one document.
         context_tokens: Most tokens of prompt and generation together.
         temperature: 0 is greedy.
@@ -105,6 +129,7 @@ class SynthesisConfig(Section):
     protocol: str = "chat"
     model: str | None = None
     endpoints: tuple[str, ...] = ()
+    server: ServerConfig | None = None
     max_new_tokens: int = pydantic.Field(default=400, ge=1)
     context_tokens: int = pydantic.Field(default=4096, ge=16)
     temperature: float = pydantic.Field(default=0.0, ge=0.0)

@@ -15,10 +15,11 @@ or the patience are used up the request fails; the run decides how many failures
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -40,7 +41,8 @@ class ClientOptions(Section):
         max_in_flight: Requests under way at once.
         request_timeout_sec: A request that takes longer is given up and tried again.
         max_attempts: Attempts a request gets while its server is healthy.
-        patience_sec: How long a request waits for a server that cannot be reached, such as one starting.
+        patience_sec: How long requests wait for servers of which none can be reached, such as one starting.
+            Counted from when the last one was lost, so that a dead server costs it once, not once a request.
         backoff_sec: First wait between attempts; doubles each time.
         max_backoff_sec: Longest wait between attempts.
     """
@@ -64,12 +66,48 @@ class _Retry(Exception):
         self.reached = reached
 
 
+@dataclasses.dataclass(slots=True)
+class EndpointTally:
+    """What one endpoint did so far.
+
+    Attributes:
+        in_flight: Requests under way now.
+        requests: Requests answered with a generation.
+        failed: Requests given up or refused.
+        retried: Attempts that are tried again.
+        prompt_tokens: Tokens of the prompts answered.
+        completion_tokens: Tokens generated.
+        cached_tokens: Prompt tokens answered from the prefix cache.
+    """
+
+    in_flight: int = 0
+    requests: int = 0
+    failed: int = 0
+    retried: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def add(self, answer: Generation | GenerationFailure) -> None:
+        """Count an answer."""
+        if isinstance(answer, GenerationFailure):
+            self.failed += 1
+            return
+        self.requests += 1
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
+        self.cached_tokens += answer.cached_tokens
+
+
 class SGLangClient:
     """Sends prompts to one or several SGLang servers. Belongs to one event loop.
 
     Args:
         endpoints: Base URLs, such as `http://127.0.0.1:30000`.
         options: Limits and patience.
+
+    Attributes:
+        tallies: What each endpoint did so far.
     """
 
     def __init__(self, endpoints: Sequence[str], options: ClientOptions):
@@ -89,6 +127,8 @@ class SGLangClient:
         self._slots = asyncio.Semaphore(options.max_in_flight)
         self._session: aiohttp.ClientSession | None = None
         self._jitter = random.Random(0)  # spreads retries; no result depends on it
+        self._unreached_since: float | None = None
+        self.tallies = {endpoint: EndpointTally() for endpoint in self._endpoints}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -98,41 +138,67 @@ class SGLangClient:
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
         """Answer one prompt, trying again as often as the options allow."""
-        started = time.monotonic()
-        attempts = 0
-        unreached = 0
-        while True:
-            endpoint = self._choose(request.affinity)
-            try:
-                async with self._slots:
-                    return await self._attempt(endpoint, request)
-            except _Retry as failed:
-                if failed.reached:
-                    attempts += 1
-                else:
-                    unreached += 1
-                    self._rest(endpoint, unreached)
-                waited = time.monotonic() - started
-                if attempts >= self._options.max_attempts:
-                    detail = f"{failed.detail} ({attempts} attempts at {endpoint})"
-                    return GenerationFailure(reason=failed.reason, detail=detail)
-                if not failed.reached and waited >= self._options.patience_sec:
-                    tried = f"{waited:.0f} s at {', '.join(self._endpoints)}"
-                    detail = f"{failed.detail} ({tried}); is the server running?"
-                    return GenerationFailure(reason="unreachable", detail=detail, ends_chain=True)
-                pause = (
-                    failed.after_sec if failed.after_sec is not None else self._backoff(attempts + unreached)
-                )
-            await asyncio.sleep(min(pause, self._options.max_backoff_sec))
-
-    async def _attempt(self, endpoint: str, request: GenerationRequest) -> Generation | GenerationFailure:
         sampling: dict[str, Any] = {
             "max_new_tokens": request.max_new_tokens,
             "temperature": request.temperature,
         }
         if request.stop:
             sampling["stop"] = list(request.stop)
+        if request.json_schema:
+            sampling["json_schema"] = request.json_schema
         body = {"input_ids": list(request.prompt_ids), "sampling_params": sampling}
+        return await self.send(body, affinity=request.affinity)
+
+    async def send(self, body: Mapping[str, Any], *, affinity: str = "") -> Generation | GenerationFailure:
+        """Answer one body of `/generate`, trying again as often as the options allow.
+
+        Args:
+            body: `text` or `input_ids`, and `sampling_params`, as SGLang defines them.
+            affinity: Requests with the same value go to the same endpoint while it is up.
+        """
+        attempts = 0
+        unreached = 0
+        while True:
+            endpoint = self._choose(affinity)
+            tally = self.tallies[endpoint]
+            try:
+                async with self._slots:
+                    tally.in_flight += 1
+                    try:
+                        answer = await self._attempt(endpoint, body)
+                    finally:
+                        tally.in_flight -= 1
+            except _Retry as failed:
+                now = time.monotonic()
+                if failed.reached:
+                    attempts += 1
+                    self._unreached_since = None
+                else:
+                    unreached += 1
+                    self._rest(endpoint, unreached)
+                    if self._unreached_since is None:
+                        self._unreached_since = now
+                if attempts >= self._options.max_attempts:
+                    tally.failed += 1
+                    detail = f"{failed.detail} ({attempts} attempts at {endpoint})"
+                    return GenerationFailure(reason=failed.reason, detail=detail)
+                waited = now - self._unreached_since if self._unreached_since is not None else 0.0
+                if not failed.reached and waited >= self._options.patience_sec:
+                    tally.failed += 1
+                    tried = f"nothing reached for {waited:.0f} s at {', '.join(self._endpoints)}"
+                    detail = f"{failed.detail} ({tried}); is the server running?"
+                    return GenerationFailure(reason="unreachable", detail=detail, ends_chain=True)
+                tally.retried += 1
+                pause = (
+                    failed.after_sec if failed.after_sec is not None else self._backoff(attempts + unreached)
+                )
+            else:
+                self._unreached_since = None
+                tally.add(answer)
+                return answer
+            await asyncio.sleep(min(pause, self._options.max_backoff_sec))
+
+    async def _attempt(self, endpoint: str, body: Mapping[str, Any]) -> Generation | GenerationFailure:
         try:
             async with self._http().post(f"{endpoint}/generate", json=body) as response:
                 text = await response.text(errors="replace")

@@ -17,6 +17,7 @@ class GenerationRequest:
         max_new_tokens: Most tokens to generate.
         temperature: 0 is greedy.
         stop: Strings at which to end.
+        json_schema: A JSON schema that the answer is held to, or "". Only for generators that can.
         affinity: Requests with the same value share a prefix, and are best sent to the same server.
     """
 
@@ -24,6 +25,7 @@ class GenerationRequest:
     max_new_tokens: int
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
+    json_schema: str = ""
     affinity: str = ""
 
 
