@@ -21,10 +21,17 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What an answer held: its pairs, and how many pieces of it were none."""
+    """What an answer held: its pairs, and how many pieces of it were none.
+
+    Attributes:
+        pairs: The pairs, no question twice.
+        num_bad_pieces: Pieces that were meant to be pairs and are none.
+        unreadable: Whether nothing of it could be read, not even that there are no pairs.
+    """
 
     pairs: tuple[InstructionPair, ...]
     num_bad_pieces: int = 0
+    unreadable: bool = False
 
 
 class SynthesisProtocol(ABC):
@@ -33,15 +40,23 @@ class SynthesisProtocol(ABC):
     Prompts are token ids, never text: a server that adds BOS to text would add a second one, and
     special-token strings inside a document must stay plain text.
 
+    Args:
+        tokenizer: The model's, as `load_tokenizer` gives it.
+        config: The synthesis section.
+        constrain_json: Whether answers are held to `json_schema`, if the protocol has one.
+
     Attributes:
         stop: Strings at which generation may end.
+        json_schema: Schema that answers are to be held to, or "".
     """
 
     stop: tuple[str, ...] = ()
+    json_schema: str = ""
 
-    def __init__(self, tokenizer: Any, config: SynthesisConfig):
+    def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         self.tokenizer = tokenizer
         self.config = config
+        self.constrain_json = constrain_json
 
     @abstractmethod
     def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
@@ -51,9 +66,14 @@ class SynthesisProtocol(ABC):
     def parse(self, text: str) -> Parsed:
         """Read the pairs out of a generated text. A bad piece costs only itself."""
 
+    def repair(self, examples: Sequence[Example], document: Document, answer: str) -> list[int] | None:
+        """Token ids that ask once more after an unreadable answer, or None where that is of no use."""
+        return None
+
     def plain_ids(self, text: str) -> list[int]:
         """Token ids of text whose special-token strings are plain text; no BOS, no EOS."""
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        # verbose: that a document is longer than the context is for the caller to see to.
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 
 def distinct_questions(pairs: Iterable[InstructionPair]) -> tuple[InstructionPair, ...]:

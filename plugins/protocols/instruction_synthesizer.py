@@ -24,8 +24,8 @@ _THEREFORE = "Therefore, the answer is"
 class InstructionSynthesizerProtocol(SynthesisProtocol):
     """Prompts instruction-pretrain/instruction-synthesizer, or a model tuned on the same format."""
 
-    def __init__(self, tokenizer: Any, config: SynthesisConfig):
-        super().__init__(tokenizer, config)
+    def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
+        super().__init__(tokenizer, config, constrain_json=constrain_json)
         if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
             raise ConfigError(
                 f"synthesis.model {config.model!r} has no BOS or no EOS token, which protocol "

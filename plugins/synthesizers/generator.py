@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from schemas.records import Generation
 
@@ -44,6 +45,39 @@ class GenerationFailure:
     ends_chain: bool = False
 
 
+@dataclasses.dataclass(slots=True)
+class EndpointTally:
+    """What one endpoint did so far.
+
+    Attributes:
+        in_flight: Requests under way now.
+        requests: Requests answered with a generation.
+        failed: Requests given up or refused.
+        retried: Attempts that are tried again.
+        prompt_tokens: Tokens of the prompts answered.
+        completion_tokens: Tokens generated.
+        cached_tokens: Prompt tokens answered from the prefix cache.
+    """
+
+    in_flight: int = 0
+    requests: int = 0
+    failed: int = 0
+    retried: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def add(self, answer: Generation | GenerationFailure) -> None:
+        """Count an answer."""
+        if isinstance(answer, GenerationFailure):
+            self.failed += 1
+            return
+        self.requests += 1
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
+        self.cached_tokens += answer.cached_tokens
+
+
 class Generator(ABC):
     """Answers prompts, many at a time, on one event loop."""
 
@@ -52,6 +86,10 @@ class Generator(ABC):
 
     async def close(self) -> None:  # noqa: B027 - optional
         """Let go."""
+
+    def tallies(self) -> Mapping[str, EndpointTally]:
+        """What each endpoint did so far, by name; none for a generator without endpoints."""
+        return {}
 
     @abstractmethod
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:

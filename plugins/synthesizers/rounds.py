@@ -8,7 +8,8 @@ Earlier examples reach back until the last break. The chain breaks before a docu
 it got no pairs, or if examples and document do not fit into the context beside the generation. A
 document after a break is prompted alone and starts a new training text. A document that yields no
 pairs stays raw and joins nothing. A question that the chain has asked before is dropped: small models
-copy those of their examples. One chain is driven through its rounds on its own, so that its
+copy those of their examples. An answer of which nothing can be read is asked for once more, where the
+protocol knows how. One chain is driven through its rounds on its own, so that its
 prefix stays warm in a server's cache and no round waits for another chain.
 
 Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.
@@ -16,12 +17,12 @@ Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from plugins.protocols.base import Example, SynthesisProtocol, question_key
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol, question_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from schemas.corpus_config import SynthesisConfig
-from schemas.records import Chain, Generation, SynthesizedDocument
+from schemas.records import Chain, Document, Generation, SynthesizedDocument
 
 
 async def run_chain(
@@ -46,48 +47,58 @@ async def run_chain(
         or whose request failed, has `failure` set and goes on raw.
     """
     budget = config.context_tokens - config.max_new_tokens
-    examples: list[Example] = []
-    asked: set[str] = set()
-    done: list[SynthesizedDocument] = []
-    lost: GenerationFailure | None = None
-    for document in chain.documents:
-        if lost is not None:
-            done.append(SynthesizedDocument(document=document, failure=f"{lost.reason}: {lost.detail}"))
-            continue
-        prompt = protocol.prompt(examples, document)
-        if examples and len(prompt) > budget:
-            examples = []
-            prompt = protocol.prompt(examples, document)
-        if len(prompt) > budget:
-            detail = f"the prompt has {len(prompt)} tokens, at most {budget} fit beside the generation"
-            done.append(SynthesizedDocument(document=document, failure=f"too_long: {detail}"))
-            examples = []
-            continue
+
+    async def generate(prompt: Sequence[int]) -> Generation | GenerationFailure:
         answer = await generator.generate(
             GenerationRequest(
                 prompt_ids=tuple(prompt),
                 max_new_tokens=config.max_new_tokens,
                 temperature=config.temperature,
                 stop=protocol.stop,
+                json_schema=protocol.json_schema,
                 affinity=chain.chain_id,
             )
         )
+        if isinstance(answer, Generation):
+            count(answer)
+        return answer
+
+    async def ask(prompt: Sequence[int], document: Document) -> Parsed | GenerationFailure:
+        """Ask about a document, and once more where nothing could be read."""
+        answer = await generate(prompt)
         if isinstance(answer, GenerationFailure):
-            done.append(SynthesizedDocument(document=document, failure=f"{answer.reason}: {answer.detail}"))
-            examples = []
-            lost = answer if answer.ends_chain else None
-            continue
-        count(answer)
+            return answer
         parsed = protocol.parse(answer.text)
-        pairs = tuple(pair for pair in parsed.pairs if question_key(pair) not in asked)
-        asked.update(map(question_key, pairs))
-        done.append(
-            SynthesizedDocument(
-                document=document, pairs=pairs, follows_previous=bool(pairs) and bool(examples)
-            )
-        )
-        if pairs:
-            examples.append(Example(document=document, pairs=pairs))
-        else:
+        again = protocol.repair(examples, document, answer.text) if parsed.unreadable else None
+        if again is None or len(again) > budget:
+            return parsed
+        answer = await generate(again)
+        return answer if isinstance(answer, GenerationFailure) else protocol.parse(answer.text)
+
+    examples: list[Example] = []
+    asked: set[str] = set()
+    done: list[SynthesizedDocument] = []
+    lost: GenerationFailure | None = None
+    for document in chain.documents:
+        prompt = protocol.prompt(examples, document) if lost is None else []
+        if examples and len(prompt) > budget:
             examples = []
+            prompt = protocol.prompt(examples, document)
+        if lost is not None:
+            found: Parsed | GenerationFailure = lost
+        elif len(prompt) > budget:
+            detail = f"the prompt has {len(prompt)} tokens, at most {budget} fit beside the generation"
+            found = GenerationFailure(reason="too_long", detail=detail)
+        else:
+            found = await ask(prompt, document)
+        if isinstance(found, GenerationFailure):
+            done.append(SynthesizedDocument(document=document, failure=f"{found.reason}: {found.detail}"))
+            examples = []
+            lost = found if found.ends_chain else None
+            continue
+        pairs = tuple(pair for pair in found.pairs if question_key(pair) not in asked)
+        asked.update(map(question_key, pairs))
+        follows = bool(pairs) and bool(examples)
+        done.append(SynthesizedDocument(document=document, pairs=pairs, follows_previous=follows))
+        examples = [*examples, Example(document=document, pairs=pairs)] if pairs else []
     return tuple(done)

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from plugins.protocols.base import Example
-from plugins.protocols.chat import ChatProtocol, write_pairs
+from plugins.protocols.chat import ChatProtocol
+from plugins.protocols.json_pairs import write_lines, write_object
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
@@ -39,10 +40,13 @@ def pair(instruction: str, response: str, **more: Any) -> InstructionPair:
 def make(tmp_path: Path, tokenizer: Any) -> Callable[..., ChatProtocol]:
     """A protocol with the prompt above; keyword arguments change its keys."""
 
-    def make_protocol(tokenizer: Any = tokenizer, **changes: Any) -> ChatProtocol:
+    def make_protocol(
+        tokenizer: Any = tokenizer, constrain_json: bool = False, **changes: Any
+    ) -> ChatProtocol:
         path = tmp_path / "prompt.yaml"
         path.write_text(yaml.safe_dump({**PROMPT, **changes}))
-        return ChatProtocol(tokenizer, SynthesisConfig(model="some/model", prompt_file=str(path)))
+        config = SynthesisConfig(model="some/model", prompt_file=str(path))
+        return ChatProtocol(tokenizer, config, constrain_json=constrain_json)
 
     return make_protocol
 
@@ -241,7 +245,13 @@ class TestParse:
             (f"[{ONE}, {TWO}]", (Q1, Q2), 0),
             (f'{{"pairs": [{ONE}, {TWO}]}}', (Q1, Q2), 0),
             (f'{{"n": 2, "pairs": [{ONE}, {TWO}], "more": []}}', (Q1, Q2), 0),
-            (f'{{"pairs": [{ONE}, {TWO}, {{"question": "cut', (Q1, Q2), 0),
+            (f'{{"pairs": [{ONE}, {TWO}, {{"question": "cut', (Q1, Q2), 1),
+            (f'{{"pairs": [{ONE}, {{"question": "q2", "answer": "a2"}}', (Q1, Q2), 0),
+            (
+                '{"pairs": [{"question": "q", "options": ["a", "b"], "answer": "b"}, {"question": "cu',
+                (pair("q", "b", options=("a", "b")),),
+                1,
+            ),
             (f"1. {ONE}\n2. {TWO}", (Q1, Q2), 0),
             ('{"instruction": "q1", "response": "a1"} {"prompt": "q2", "output": "a2"}', (Q1, Q2), 0),
             ('{"question": " q1\\n", "answer": "\\ta1 "}', (Q1,), 0),
@@ -294,7 +304,7 @@ class TestParse:
 
     def test_what_is_written_is_read_back(self, bare: ChatProtocol) -> None:
         pairs = (Q1, pair('say "x"\n{y}', "b", options=("a", "b"), rationale="since é"))
-        assert bare.parse(write_pairs(pairs)).pairs == pairs
+        assert bare.parse(write_lines(pairs)).pairs == pairs
 
     @pytest.mark.parametrize("text", ['{"a":' * 700, '{"a": ' + "[" * 700, "{" * 3_000, "[" * 90_000])
     def test_endless_nesting_is_no_error(self, bare: ChatProtocol, text: str) -> None:
@@ -303,3 +313,84 @@ class TestParse:
 
     def test_deep_nesting_is_searched(self, bare: ChatProtocol) -> None:
         assert bare.parse('{"a": ' + "[" * 200 + ONE + "]" * 200 + "}").pairs == (Q1,)
+
+
+class TestRepair:
+    def test_what_cannot_be_read_is_asked_for_again_in_the_same_conversation(
+        self, make: Callable[..., ChatProtocol], tokenizer: Any, document: MakeDocument
+    ) -> None:
+        protocol = make(repair="Again, as JSON.")
+        first = protocol.prompt([], document("The cell."))
+        again = protocol.repair([], document("The cell."), "I cannot.")
+        assert again is not None and again[: len(first)] == first
+        assert tokenizer.decode(again[len(first) :]) == (
+            "I cannot.<|im_end|>\n<|im_start|>user\nAgain, as JSON.<|im_end|>\n"
+            '<|im_start|>assistant\n{"question": "'
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "unreadable"),
+        [
+            ("I cannot.", True),
+            ('q1", "answer": ', True),
+            ('{"pairs": [{"question": "cut', True),
+            ('q1", "answer": "a1"}', False),
+            ("[]", False),
+            ('{"pairs": []}', False),
+            ("{}", False),
+            ("", False),
+        ],
+    )
+    def test_an_answer_without_pairs_is_unreadable_unless_it_says_that_there_are_none(
+        self, protocol: ChatProtocol, text: str, unreadable: bool
+    ) -> None:
+        assert protocol.parse(text).unreadable is unreadable
+
+    def test_a_prompt_file_without_the_words_for_it_asks_once_only(
+        self, protocol: ChatProtocol, document: MakeDocument
+    ) -> None:
+        assert protocol.repair([], document("The cell."), "I cannot.") is None
+
+
+class TestConstrainedToASchema:
+    @pytest.fixture
+    def constrained(self, make: Callable[..., ChatProtocol]) -> ChatProtocol:
+        return make(constrain_json=True, max_pairs=4, repair="Again.")
+
+    def test_the_schema_asks_for_question_options_reasoning_and_answer_in_this_order(
+        self, constrained: ChatProtocol
+    ) -> None:
+        pairs = json.loads(constrained.json_schema)["properties"]["pairs"]
+        assert (pairs["minItems"], pairs["maxItems"]) == (1, 4)
+        assert list(pairs["items"]["properties"]) == ["question", "options", "reasoning", "answer"]
+        assert pairs["items"]["required"] == ["question", "answer"]
+
+    def test_free_answers_have_no_schema(self, protocol: ChatProtocol) -> None:
+        assert protocol.json_schema == ""
+
+    def test_answers_are_not_opened_and_earlier_ones_are_shown_as_the_schema_has_them(
+        self, constrained: ChatProtocol, tokenizer: Any, document: MakeDocument
+    ) -> None:
+        example = Example(document=document("One."), pairs=(pair("q1", "a1"),))
+        text = tokenizer.decode(constrained.prompt([example], document("Two.")))
+        assert text.endswith(
+            '<|im_start|>assistant\n{"pairs": [{"question": "q1", "answer": "a1"}]}<|im_end|>\n'
+            "<|im_start|>user\nText: Two. Ask about it.<|im_end|>\n<|im_start|>assistant\n"
+        )
+
+    def test_what_is_shown_is_what_the_schema_allows_and_is_read_back(
+        self, constrained: ChatProtocol
+    ) -> None:
+        pairs = (pair("q1", "b", options=("a", "b"), rationale="since"), pair("q2", "a2"))
+        assert constrained.parse(write_object(pairs)).pairs == pairs
+
+    def test_nothing_is_asked_for_again(self, constrained: ChatProtocol, document: MakeDocument) -> None:
+        assert constrained.repair([], document("The cell."), '{"pairs": [') is None
+
+    def test_the_task_names_the_format_that_is_in_force(
+        self, make: Callable[..., ChatProtocol], tokenizer: Any, document: MakeDocument
+    ) -> None:
+        words = {"system": "Ask. {format}", "format": {"lines": "One a line.", "object": "One object."}}
+        for constrain, expected in ((False, "Ask. One a line."), (True, "Ask. One object.")):
+            protocol = make(constrain_json=constrain, **words)
+            assert expected in tokenizer.decode(protocol.prompt([], document("The cell.")))

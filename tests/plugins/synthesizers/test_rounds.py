@@ -31,9 +31,15 @@ class WordProtocol(SynthesisProtocol):
         return [self.words.index(word) for word in words]
 
     def parse(self, text: str) -> Parsed:
-        """Pairs from words such as `question:answer`."""
+        """Pairs from words such as `question:answer`; `?` is what cannot be read."""
+        if text == "?":
+            return Parsed(pairs=(), num_bad_pieces=1, unreadable=True)
         pieces = [word.split(":") for word in text.split()]
         return Parsed(pairs=distinct_questions(InstructionPair(instruction=q, response=a) for q, a in pieces))
+
+    def repair(self, examples: Sequence[Example], document: Document, answer: str) -> list[int] | None:
+        self.words += [word for word in (answer, "again") if word not in self.words]
+        return [*self.prompt(examples, document), self.words.index(answer), self.words.index("again")]
 
     def read(self, request: GenerationRequest) -> str:
         return " ".join(self.words[token] for token in request.prompt_ids)
@@ -189,3 +195,24 @@ def test_a_text_whose_questions_were_all_asked_before_stays_raw() -> None:
 
 def test_a_chain_without_texts_asks_nothing() -> None:
     assert Run([]).done == ()
+
+
+class TestAnAnswerThatCannotBeRead:
+    def test_it_is_asked_for_once_more_and_the_second_answer_counts(self) -> None:
+        run = Run(["A", "B"], "?", "q1:a1", "q2:a2")
+        assert run.prompts == ["A", "A ? again", "A q1=a1 B"]
+        assert run.questions == ["q1", "q2"]
+        assert len(run.counted) == 3
+
+    def test_it_is_asked_for_only_once_more(self) -> None:
+        run = Run(["A", "B"], "?", "?", "q2:a2")
+        assert run.prompts == ["A", "A ? again", "B"]
+        assert (run.questions, run.follows, failures(run.done)) == (["", "q2"], [False, False], ["", ""])
+
+    def test_it_is_left_where_asking_again_would_not_fit(self) -> None:
+        run = Run(["A", "B"], "?", "q2:a2", budget=2)
+        assert run.prompts == ["A", "B"]
+
+    def test_a_failure_of_the_second_request_marks_the_document(self) -> None:
+        run = Run(["A"], "?", GenerationFailure(reason="timeout", detail="no answer"))
+        assert failures(run.done) == ["timeout: no answer"]
