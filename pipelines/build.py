@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.metadata
 import json
 import tempfile
 import time
@@ -24,9 +23,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.claim import claim, holds, release
 from pipelines.corpus import Plan, add_increment, config_hash
 from pipelines.ledger import count_documents
-from pipelines.places import increment_uri, remove_ledgers
+from pipelines.places import remove_ledgers
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, our_errors, parse_options, runs_here
+from pipelines.statistics import Measured, measured, write_stats
 from pipelines.transforms.shards import GROUP_FILE
 from pipelines.transforms.tokenize import ends
 from plugins.protocols import PROTOCOLS
@@ -44,7 +44,6 @@ from schemas.records import Reject, from_json
 
 _SHOWN_REJECTS = 3
 _BEFORE_SYNTHESIS = ("read", "clean", "dedup", "ledger")
-_PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
 
 
 def build_increment(
@@ -91,10 +90,10 @@ def build_increment(
             remove_ledgers(config.corpus, number)  # what a killed run left behind
             view.say(_opening(plan))
             with view:
-                counts = _run(plan, options)
-            increment = _seal(plan, counts)
+                found = _run(plan, options)
+            increment = _seal(plan, found.counts)
             if increment is None:
-                if any("/rejected_" in name for name in counts):
+                if any("/rejected_" in name for name in found.counts):
                     view.say(f"Nothing new. First rejects: {_first_rejects(plan, *_BEFORE_SYNTHESIS)}")
                 _discard(plan)
                 return None
@@ -108,7 +107,7 @@ def build_increment(
                 config_hash=config_hash(config),
                 increments=(*(before.increments if before else ()), increment),
             )
-            _write_stats(plan, manifest, counts, wall_sec=time.monotonic() - started)
+            write_stats(plan.increment, config, manifest, found, wall_sec=time.monotonic() - started)
             if not holds(plan.increment, claimed):
                 raise CorpusError(
                     f"{plan.increment}: another run took this increment over. Nothing was published; "
@@ -170,17 +169,13 @@ def _opening(plan: Plan) -> str:
     )
 
 
-def _run(plan: Plan, options: PipelineOptions) -> Counter[str]:
+def _run(plan: Plan, options: PipelineOptions) -> Measured:
     pipeline = make_pipeline(options)
     add_increment(pipeline, plan)
     with our_errors():
         result = pipeline.run()
         result.wait_until_finish()
-    counters = result.metrics().query()["counters"]
-    counts: Counter[str] = Counter()
-    for counter in counters:
-        counts[f"{counter.key.metric.namespace}/{counter.key.metric.name}"] += counter.result
-    return counts
+    return measured(result.metrics())
 
 
 def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
@@ -269,40 +264,6 @@ def _discard(plan: Plan) -> None:
     """Remove all that an unpublished increment wrote."""
     remove_ledgers(plan.config.corpus, plan.number)
     storage.remove_tree(plan.increment)
-
-
-def _write_stats(plan: Plan, manifest: Manifest, counts: Counter[str], *, wall_sec: float) -> None:
-    versions = {}
-    for package in _PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    stats = {
-        "number": plan.number,
-        "created": manifest.created,
-        "wall_sec": round(wall_sec, 3),
-        "counts": dict(sorted(counts.items())),
-        "streams": {name: shards.model_dump() for name, shards in manifest.increments[-1].streams.items()},
-        "config": plan.config.model_dump(mode="json"),
-        "config_hash": manifest.config_hash,
-        "versions": versions,
-    }
-    storage.write_bytes(
-        storage.join(plan.increment, "stats.json"), json.dumps(stats, indent=2, ensure_ascii=False).encode()
-    )
-
-
-def read_stats(corpus: str, number: int) -> dict[str, Any]:
-    """The statistics of a published increment.
-
-    Raises:
-        CorpusError: There are none.
-    """
-    uri = storage.join(increment_uri(corpus, number), "stats.json")
-    try:
-        stats: dict[str, Any] = json.loads(storage.read_bytes(uri))
-    except FileNotFoundError:
-        raise CorpusError(f"{uri}: is missing; the corpus is damaged or the number is wrong.") from None
-    return stats
 
 
 def _now() -> str:

@@ -43,7 +43,8 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     from pipelines.quiet import quiet_libraries
 
     quiet_libraries()
-    from pipelines.build import build_increment, read_stats
+    from pipelines.build import build_increment
+    from pipelines.statistics import read_stats
 
     manifest = build_increment(config, beam_options, quiet=arguments.json)
     if arguments.json:

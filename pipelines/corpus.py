@@ -1,9 +1,9 @@
 """The pipeline, from files to the shards of one increment.
 
-    files ─► read ─► clean ─► dedup ─► only new ─┬─► chains ─► synthesize ─► render ─┐   synthesize: true
-                                                 └─► as it is ───────────────────────┤   synthesize: false
-                                                                                     ▼
-                                             shards ◄─ pack ◄─ shuffle ◄─ tokenize ◄─┘
+    files ─► read ─► clean ─► dedup ─► only new ─┬─► split ─► chains ─► synthesize ─► render ─┐   synthesize:
+                                                 └─► as it is ────────────────────────────────┤   false
+                                                                                              ▼
+                                                      shards ◄─ pack ◄─ shuffle ◄─ tokenize ◄─┘
 
 One such branch for each stream. Every reject of every step lands in `rejects/`, and every document taken
 in gets a row in the ledger. Nothing here publishes: `pipelines/build.py` does, once all of it is done.
@@ -26,6 +26,7 @@ from pipelines.transforms.only_new import SUPERSEDED, OnlyNew
 from pipelines.transforms.read import ReadFiles
 from pipelines.transforms.render import RenderTexts, raw_text
 from pipelines.transforms.shards import WriteShards
+from pipelines.transforms.split import SplitDocuments
 from pipelines.transforms.synthesize import SynthesizeChains
 from pipelines.transforms.tokenize import TokenizeTexts
 from schemas import storage
@@ -63,7 +64,27 @@ class Plan:
 
 def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
     """Add all that makes one increment to a pipeline."""
-    rejects = [pcoll for name in plan.config.streams for pcoll in _add_stream(pipeline, plan, name)]
+    config, progress = plan.config, plan.progress_dir
+    rejects: list[beam.PCollection] = []
+    new = {name: _take_in(pipeline, plan, name, rejects) for name in config.streams}
+    parts = {
+        name: documents
+        | f"{name}/Split"
+        >> beam.ParDo(SplitDocuments(config.synthesis, seed=config.seed, progress_dir=progress))
+        for name, documents in new.items()
+        if config.streams[name].synthesize
+    }
+    num_parts = (
+        tuple(parts.values())
+        | "AllToSynthesize" >> beam.Flatten(pipeline=pipeline)
+        | "CountToSynthesize" >> beam.combiners.Count.Globally()
+    )
+    for name, documents in new.items():
+        if name in parts:
+            texts = _synthesize(plan, name, parts[name], num_parts, rejects)
+        else:
+            texts = documents | f"{name}/AsItIs" >> beam.Map(raw_text)
+        _write(plan, name, texts, rejects)
     (
         rejects
         | "AllRejects" >> beam.Flatten()
@@ -73,16 +94,17 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
     )
 
 
-def _add_stream(pipeline: beam.Pipeline, plan: Plan, name: str) -> list[beam.PCollection]:
-    """Add one stream; gives the rejects of its steps."""
+def _take_in(
+    pipeline: beam.Pipeline, plan: Plan, name: str, rejects: list[beam.PCollection]
+) -> beam.PCollection:
+    """From the files of a stream to its new documents, which go into the ledger."""
     config, progress = plan.config, plan.progress_dir
-    stream = config.streams[name]
-
+    sources = config.streams[name].sources
     read = (
         pipeline
         | f"{name}/Files" >> beam.Create(list(plan.files[name]))
         | f"{name}/SpreadFiles" >> beam.Reshuffle()
-        | f"{name}/Read" >> beam.ParDo(ReadFiles(stream.sources, progress)).with_outputs(REJECTS, main="ok")
+        | f"{name}/Read" >> beam.ParDo(ReadFiles(sources, progress)).with_outputs(REJECTS, main="ok")
     )
     clean = read.ok | f"{name}/Clean" >> beam.ParDo(CleanDocuments(config.clean, progress)).with_outputs(
         REJECTS, main="ok"
@@ -91,33 +113,48 @@ def _add_stream(pipeline: beam.Pipeline, plan: Plan, name: str) -> list[beam.PCo
     new = distinct | f"{name}/OnlyNew" >> beam.ParDo(
         OnlyNew(config.corpus, name, plan.known, progress)
     ).with_outputs(REJECTS, SUPERSEDED, main="ok")
-    rejects = [read[REJECTS], clean[REJECTS], duplicates, new[REJECTS]]
+    rejects += [read[REJECTS], clean[REJECTS], duplicates, new[REJECTS]]
+    _add_ledger(plan, name, new.ok, new[SUPERSEDED])
+    return new.ok
 
-    if stream.synthesize:
-        synthesized = (
-            new.ok
-            | f"{name}/Chains" >> FormChains(config.chains)
-            | f"{name}/SpreadChains" >> beam.Reshuffle()
-            | f"{name}/Synthesize"
-            >> beam.ParDo(
-                SynthesizeChains(
-                    config.synthesis,
-                    seed=config.seed,
-                    journal=storage.join(config.corpus, "journal"),
-                    progress_dir=progress,
-                )
-            ).with_outputs(REJECTS, main="ok")
-        )
-        texts = (
-            synthesized.ok
-            | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
-            | f"{name}/Render"
-            >> beam.ParDo(RenderTexts(config.templates, seed=config.seed, progress_dir=progress))
-        )
-        rejects.append(synthesized[REJECTS])
-    else:
-        texts = new.ok | f"{name}/AsItIs" >> beam.Map(raw_text)
 
+def _synthesize(
+    plan: Plan,
+    name: str,
+    documents: beam.PCollection,
+    num_documents: beam.PCollection,
+    rejects: list[beam.PCollection],
+) -> beam.PCollection:
+    """From documents to training texts with pairs in them."""
+    config, progress = plan.config, plan.progress_dir
+    synthesized = (
+        documents
+        | f"{name}/Chains" >> FormChains(config.chains, progress)
+        | f"{name}/SpreadChains" >> beam.Reshuffle()
+        | f"{name}/Synthesize"
+        >> beam.ParDo(
+            SynthesizeChains(
+                config.synthesis,
+                seed=config.seed,
+                journal=storage.join(config.corpus, "journal"),
+                progress_dir=progress,
+            ),
+            beam.pvalue.AsSingleton(num_documents),
+        ).with_outputs(REJECTS, main="ok")
+    )
+    rejects.append(synthesized[REJECTS])
+    texts: beam.PCollection = (
+        synthesized.ok
+        | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
+        | f"{name}/Render"
+        >> beam.ParDo(RenderTexts(config.templates, seed=config.seed, progress_dir=progress))
+    )
+    return texts
+
+
+def _write(plan: Plan, name: str, texts: beam.PCollection, rejects: list[beam.PCollection]) -> None:
+    """From training texts to the shards of a stream."""
+    config, progress = plan.config, plan.progress_dir
     tokenized = (
         texts
         | f"{name}/Batch"
@@ -139,8 +176,6 @@ def _add_stream(pipeline: beam.Pipeline, plan: Plan, name: str) -> list[beam.PCo
         shards=config.shards,
         progress_dir=progress,
     )
-    _add_ledger(plan, name, new.ok, new[SUPERSEDED])
-    return rejects
 
 
 def _add_ledger(plan: Plan, name: str, documents: beam.PCollection, superseded: beam.PCollection) -> None:

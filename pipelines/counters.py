@@ -14,6 +14,7 @@ import uuid
 
 from apache_beam.metrics import Metrics
 
+AT_WORK = "at_work_ms"
 _WRITE_EVERY_SEC = 0.5
 
 
@@ -35,14 +36,22 @@ class Counters:
         """Raise a counter. Call it on the DoFn's own thread, where Beam can see it."""
         Metrics.counter(self._step, name).inc(count)
         self._counts[f"{self._step}/{name}"] += count
-        if self._path and time.monotonic() - self._written >= _WRITE_EVERY_SEC:
+        if self._path and self.are_due():
             self.flush()
+
+    def at_work(self) -> None:
+        """Say that this step is at work now: of all moments the first and the last are kept, in ms."""
+        Metrics.distribution(self._step, AT_WORK).update(time.time_ns() // 1_000_000)
+
+    def are_due(self) -> bool:
+        """Whether it is time to write the progress file again."""
+        return time.monotonic() - self._written >= _WRITE_EVERY_SEC
 
     def flush(self) -> None:
         """Write the progress file now."""
+        self._written = time.monotonic()
         if self._path is None or not self._counts:
             return
-        self._written = time.monotonic()
         temporary = f"{self._path}.tmp"
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(self._counts, file)

@@ -23,10 +23,10 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
-from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
+from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import storage
 from schemas.records import Generation, digest, from_json
 
@@ -150,6 +150,9 @@ class JournaledGenerator(Generator):
     async def close(self) -> None:
         await self._inner.close()
         await self._journal.close()
+
+    def tallies(self) -> Mapping[str, EndpointTally]:
+        return self._inner.tallies()
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
         key = request_key(self._identity, request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from types import TracebackType
 
 from rich.console import Console
@@ -13,9 +13,11 @@ from rich.live import Live
 from rich.table import Table
 
 from pipelines.counters import read_progress
+from pipelines.describe import describe
 
 _LINE_EVERY_SEC = 5.0
 _LIVE_EVERY_SEC = 0.5
+_RATES_OVER_SEC = 60.0
 
 
 class ProgressView:
@@ -33,6 +35,7 @@ class ProgressView:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tutelage-progress", daemon=True)
         self._started = time.monotonic()
+        self._history: deque[tuple[float, Counter[str]]] = deque()
 
     def __enter__(self) -> ProgressView:
         if not self._quiet and self._folder is not None:
@@ -52,61 +55,34 @@ class ProgressView:
             self._thread.join()
 
     def _run(self) -> None:
-        assert self._folder is not None
         if self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=4, transient=True) as live:
                 while not self._stop.wait(_LIVE_EVERY_SEC):
-                    live.update(self._table(read_progress(self._folder)))
+                    live.update(self._table())
             return
         shown = ""
         while not self._stop.wait(_LINE_EVERY_SEC):
-            line = ", ".join(f"{step} {text}" for step, text in describe(read_progress(self._folder)))
+            line = "; ".join(f"{step} {text}" for step, text in self._described())
             if line != shown:
                 self.say(f"[{self._elapsed()}] {line}")
                 shown = line
 
-    def _table(self, counts: Counter[str]) -> Table:
+    def _described(self) -> list[tuple[str, str]]:
+        assert self._folder is not None
+        now, counts = time.monotonic(), read_progress(self._folder)
+        self._history.append((now, counts))
+        while now - self._history[0][0] > _RATES_OVER_SEC:
+            self._history.popleft()
+        then, before = self._history[0]
+        rates = {name: (count - before[name]) / (now - then) for name, count in counts.items() if now > then}
+        return describe(counts, rates)
+
+    def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for step, text in describe(counts):
+        for step, text in self._described():
             table.add_row(f"  {step}", text)
         table.add_row("  elapsed", self._elapsed())
         return table
 
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self._started:.0f} s"
-
-
-def describe(counts: Counter[str]) -> list[tuple[str, str]]:
-    """One (step, what it did) for each step that has done something, in the pipeline's order."""
-
-    def of(name: str) -> int:
-        return counts.get(name, 0)
-
-    rejected = sum(count for name, count in counts.items() if "/rejected_" in name)
-    shown = [
-        ("read", of("read/documents"), f"{of('read/documents'):,} documents"),
-        ("new", of("ledger/new"), f"{of('ledger/new'):,}"),
-        ("unchanged", of("ledger/unchanged"), f"{of('ledger/unchanged'):,}"),
-        (
-            "synthesized",
-            of("synthesize/documents") or of("synthesize/requests"),
-            f"{of('synthesize/documents'):,} documents, {of('synthesize/pairs'):,} pairs"
-            + (
-                f", {of('synthesize/requests'):,} requests, {of('synthesize/completion_tokens'):,} tokens out"
-                if of("synthesize/requests")
-                else ""
-            )
-            + (
-                f", {of('synthesize/from_journal'):,} from the journal"
-                if of("synthesize/from_journal")
-                else ""
-            )
-            + (
-                f", {of('synthesize/failed_documents'):,} failed" if of("synthesize/failed_documents") else ""
-            ),
-        ),
-        ("tokenized", of("tokenize/tokens"), f"{of('tokenize/tokens'):,} tokens"),
-        ("written", of("write/rows"), f"{of('write/rows'):,} rows"),
-        ("rejected", rejected, f"{rejected:,}"),
-    ]
-    return [(step, text) for step, count, text in shown if count]

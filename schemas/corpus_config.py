@@ -117,6 +117,8 @@ class SynthesisConfig(Section):
         server: Instead of endpoints, servers that the workers start for themselves, for sglang.
         max_new_tokens: Most tokens generated for one document.
         context_tokens: Most tokens of prompt and generation together.
+        max_document_tokens: Documents longer than this are cut into parts, at paragraphs, then sentences;
+            null cuts only those whose prompt would not fit. A third of what fits leaves room for chains.
         temperature: 0 is greedy.
         max_in_flight: Chains under way at once in a worker process.
         max_failure_share: Share of failed documents, 0 to 1, above which the run fails.
@@ -132,6 +134,7 @@ class SynthesisConfig(Section):
     server: ServerConfig | None = None
     max_new_tokens: int = pydantic.Field(default=400, ge=1)
     context_tokens: int = pydantic.Field(default=4096, ge=16)
+    max_document_tokens: int | None = pydantic.Field(default=None, ge=16)
     temperature: float = pydantic.Field(default=0.0, ge=0.0)
     max_in_flight: int = pydantic.Field(default=64, ge=1)
     max_failure_share: float = pydantic.Field(default=0.05, ge=0.0, le=1.0)

@@ -58,6 +58,7 @@ class Document:
         source: Where it was read, as `uri` or `uri:position`.
         content_hash: `content_hash(text)`; what exact dedup and the ledger compare.
         metadata: What the reader carried along, strings only.
+        part: `k/n` for the k-th of n parts of a document that was too long to be prompted as a whole.
     """
 
     document_id: str
@@ -65,6 +66,7 @@ class Document:
     source: str
     content_hash: str
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    part: str = ""
 
     @classmethod
     def of(
@@ -150,6 +152,7 @@ class AugmentedText:
         text_id: Name of the text, derived from its documents.
         text: What the model is trained on.
         document_ids: The documents in it, in order.
+        parts: Which part of each document, `k/n`, or "" for a whole one; empty where all are whole.
         num_pairs: Instruction pairs in it; 0 for raw text.
         template: `family/layout` that rendered it, or `raw`.
         seed: Seed of every random choice made in rendering it.
@@ -161,6 +164,7 @@ class AugmentedText:
     num_pairs: int
     template: str
     seed: int
+    parts: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
+from pipelines.transforms.base import StepFn
 from schemas.corpus_config import ChainConfig
 from schemas.records import Chain, Document, digest
 
@@ -18,9 +19,10 @@ from schemas.records import Chain, Document, digest
 class FormChains(beam.PTransform):
     """Group documents into chains of at most `max_documents`."""
 
-    def __init__(self, config: ChainConfig):
+    def __init__(self, config: ChainConfig, progress_dir: str | None = None):
         super().__init__()
         self.config = config
+        self.progress_dir = progress_dir
 
     def expand(self, documents: beam.PCollection) -> beam.PCollection:
         num_documents = documents | "CountForBuckets" >> beam.combiners.Count.Globally()
@@ -29,7 +31,7 @@ class FormChains(beam.PTransform):
             | "KeyByBucket"
             >> beam.Map(_with_bucket, beam.pvalue.AsSingleton(num_documents), self.config.bucket_documents)
             | "GroupByBucket" >> beam.GroupByKey()
-            | "CutBuckets" >> beam.FlatMap(_cut, self.config.max_documents)
+            | "CutBuckets" >> beam.ParDo(_CutBuckets(self.config.max_documents, self.progress_dir))
         )
 
 
@@ -38,8 +40,15 @@ def _with_bucket(document: Document, num_documents: int, bucket_documents: int) 
     return int(document.content_hash[:16], 16) * num_buckets >> 64, document
 
 
-def _cut(bucket: tuple[int, Iterable[Document]], max_documents: int) -> Iterator[Chain]:
-    documents = sorted(bucket[1], key=lambda document: document.content_hash)
-    for start in range(0, len(documents), max_documents):
-        members = tuple(documents[start : start + max_documents])
-        yield Chain(chain_id=digest(*(document.content_hash for document in members)), documents=members)
+class _CutBuckets(StepFn):
+    def __init__(self, max_documents: int, progress_dir: str | None):
+        super().__init__("chains", progress_dir)
+        self.max_documents = max_documents
+
+    def process(self, bucket: tuple[int, Iterable[Document]]) -> Iterator[Chain]:
+        documents = sorted(bucket[1], key=lambda each: (each.content_hash, each.document_id, each.part))
+        self.counters.add("documents", len(documents))
+        for start in range(0, len(documents), self.max_documents):
+            members = tuple(documents[start : start + self.max_documents])
+            self.counters.add("chains")
+            yield Chain(chain_id=digest(*(each.content_hash for each in members)), documents=members)

@@ -39,6 +39,7 @@ class RenderTexts(StepFn):
         for run in runs(documents):
             text_id = digest(*(part for done in run for part in _names(done.document)))
             seed = int(digest(str(self.seed), text_id), 16) >> (128 - _SEED_BITS)
+            parts = tuple(done.document.part for done in run)
             rendered = self._family.render(run, seed=seed)
             num_pairs = sum(len(done.pairs) for done in run)
             self.counters.add("texts")
@@ -47,6 +48,7 @@ class RenderTexts(StepFn):
                 text_id=text_id,
                 text=rendered.text,
                 document_ids=tuple(done.document.document_id for done in run),
+                parts=parts if any(parts) else (),
                 num_pairs=num_pairs,
                 template=rendered.template,
                 seed=seed,
@@ -65,5 +67,6 @@ def raw_text(document: Document) -> AugmentedText:
     )
 
 
-def _names(document: Document) -> tuple[str, str]:
-    return document.document_id, document.content_hash
+def _names(document: Document) -> tuple[str, ...]:
+    part = (document.part,) if document.part else ()
+    return document.document_id, document.content_hash, *part

@@ -3,50 +3,53 @@
     process(chain)   submit to the event loop; at the limit, wait for whichever chain ends first
     finish_bundle    wait for the rest
 
-Each worker process has one event loop and one open synthesizer, and keeps at most `max_in_flight`
-chains under way, whatever number of threads Beam gives it. There is no barrier: a slow chain holds up
-nothing but the end of its bundle. What a failed bundle left under way is cancelled, since Beam tries
-the whole bundle again.
+Each worker process has one event loop and one open synthesizer (`engine.py`), and keeps at most
+`max_in_flight` chains under way, whatever number of threads Beam gives it. There is no barrier: a slow
+chain holds up nothing but the end of its bundle. What a failed bundle left under way is cancelled, since
+Beam tries the whole bundle again.
+
+A run that cannot succeed any more ends at once: when more documents have failed here than the whole run may
+lose, or when nothing but failures came for a long stretch. What was answered by then is in the journal.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections import Counter
+import queue
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.journal import JournaledGenerator
 from pipelines.transforms.base import StepFn
-from plugins.synthesizers import SYNTHESIZERS
-from plugins.synthesizers.base import Synthesizer
-from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from pipelines.transforms.engine import Engine
 from schemas.corpus_config import SynthesisConfig
-from schemas.errors import RecordError
-from schemas.records import Chain, Generation, SynthesizedDocument
+from schemas.errors import RecordError, SynthesisError
+from schemas.records import Chain, SynthesizedDocument
 
 _Result = tuple[SynthesizedDocument, ...]
 
 _REPORT_EVERY_SEC = 1.0
+_HOPELESS_IN_A_ROW = 100
+_SHOWN_FAILURES = 3
 
 
 class SynthesizeChains(StepFn):
     """Write pairs about the documents of each chain.
 
-    Takes Chains; gives one tuple of SynthesizedDocuments for each, and a Reject beside every document
-    that had to stay raw because its request failed.
+    Takes Chains, and the number of documents in all of them; gives one tuple of SynthesizedDocuments for
+    each, and a Reject beside every document that had to stay raw because its request failed.
 
     Args:
         config: Who writes the pairs, and how it is asked.
         seed: Of the synthesizer's random choices.
         journal: Directory of the generations so far.
         progress_dir: See Counters.
+
+    Raises:
+        SynthesisError: The run cannot succeed any more.
     """
 
     def __init__(self, config: SynthesisConfig, *, seed: int, journal: str, progress_dir: str | None):
@@ -55,23 +58,33 @@ class SynthesizeChains(StepFn):
         self.seed = seed
         self.journal = journal
         self._shared = Shared()
-        self._engine: _Engine | None = None
+        self._engine: Engine | None = None
         self._under_way: dict[Future[_Result], tuple[Chain, Any, Any]] = {}
+        self._failures = _Failures(config.max_failure_share)
 
     def setup(self) -> None:
         super().setup()
-        engine: _Engine = self._shared.acquire(lambda: _Engine(self.config, self.seed, self.journal))
+        engine: Engine = self._shared.acquire(lambda: Engine(self.config, self.seed, self.journal))
         engine.enter()
         self._engine = engine
 
     def start_bundle(self) -> None:
         self._abandon()
+        self._done: queue.SimpleQueue[Future[_Result]] = queue.SimpleQueue()
 
     def process(
-        self, chain: Chain, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+        self,
+        chain: Chain,
+        num_documents: int,
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
     ) -> Iterator[Any]:
         assert self._engine is not None, "setup() comes first"
-        self._under_way[self._engine.submit(chain)] = (chain, timestamp, window)
+        self.counters.at_work()
+        self._failures.num_documents = num_documents
+        future = self._engine.submit(chain)
+        self._under_way[future] = (chain, timestamp, window)
+        future.add_done_callback(self._done.put)
         while len(self._under_way) >= self.config.max_in_flight:
             yield from self._finished()
 
@@ -93,18 +106,20 @@ class SynthesizeChains(StepFn):
         self._under_way = {}
 
     def _finished(self) -> Iterator[Any]:
-        done, _ = wait(self._under_way, timeout=_REPORT_EVERY_SEC, return_when=FIRST_COMPLETED)
-        self._count_answers()
-        for future in done:
-            chain, timestamp, window = self._under_way.pop(future)
-            for value in self._report(chain, future.result()):
-                # What finish_bundle gives must say when and where it belongs.
-                if isinstance(value, beam.pvalue.TaggedOutput):
-                    yield beam.pvalue.TaggedOutput(
-                        value.tag, WindowedValue(value.value, timestamp, (window,))
-                    )
-                else:
-                    yield WindowedValue(value, timestamp, (window,))
+        try:
+            future = self._done.get(timeout=_REPORT_EVERY_SEC)
+        except queue.Empty:
+            self._count_answers()
+            return
+        if self.counters.are_due():
+            self._count_answers()
+        chain, timestamp, window = self._under_way.pop(future)
+        for value in self._report(chain, future.result()):
+            # What finish_bundle gives must say when and where it belongs.
+            if isinstance(value, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(value.tag, WindowedValue(value.value, timestamp, (window,)))
+            else:
+                yield WindowedValue(value, timestamp, (window,))
 
     def _count_answers(self) -> None:
         """Count what arrived meanwhile: a chain may take minutes, and its answers are worth seeing."""
@@ -113,6 +128,7 @@ class SynthesizeChains(StepFn):
         for name, count in tally.items():
             self.counters.add(name, count)
         if tally:
+            self.counters.at_work()
             self.counters.flush()
 
     def _report(self, chain: Chain, documents: tuple[SynthesizedDocument, ...]) -> Iterator[Any]:
@@ -128,6 +144,7 @@ class SynthesizeChains(StepFn):
         for done in documents:
             if done.failure:
                 self.counters.add("failed_documents")
+                self._failures.add(done)
                 reason, _, detail = done.failure.partition(": ")
                 yield self.reject(
                     reason,
@@ -135,100 +152,42 @@ class SynthesizeChains(StepFn):
                     source=done.document.source,
                     detail=f"kept as raw text: {detail}",
                 )
+            else:
+                self._failures.in_a_row = 0
         yield documents
 
 
-class _Engine:
-    """An event loop on a thread of its own, with an open synthesizer, for one worker process.
+class _Failures:
+    """Failed documents of one DoFn, and when they are too many for the run.
 
-    Opened by the first who enters and closed by the last who leaves; it may be entered again.
+    Attributes:
+        num_documents: Documents of the whole run.
+        in_a_row: Failures since a document last did not fail.
     """
 
-    def __init__(self, config: SynthesisConfig, seed: int, journal: str):
-        self._config = config
-        self._seed = seed
-        self._journal = journal
-        self._tally: Counter[str] = Counter()
-        self._tally_lock = threading.Lock()
-        self._lock = threading.Lock()
-        self._users = 0
+    def __init__(self, max_share: float):
+        self.num_documents = 0
+        self.in_a_row = 0
+        self._max_share = max_share
+        self._total = 0
+        self._first: list[str] = []
 
-    def enter(self) -> None:
-        with self._lock:
-            if not self._users:
-                self._open()
-            self._users += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if not self._users:
-                try:
-                    asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-                finally:
-                    self._stop()
-
-    def submit(self, chain: Chain) -> Future[_Result]:
-        return asyncio.run_coroutine_threadsafe(self._run(chain), self._loop)
-
-    def _open(self) -> None:
-        self._synthesizer: Synthesizer = SYNTHESIZERS.load(self._config.backend)(
-            self._config, seed=self._seed
-        )
-        if isinstance(self._synthesizer, LanguageModelSynthesizer):
-            self._synthesizer.generator = JournaledGenerator(
-                self._synthesizer.generator,
-                uri=self._journal,
-                identity=self._synthesizer.identity,
-                on_answer=self._count,
-            )
+    def add(self, document: SynthesizedDocument) -> None:
+        """Count a failed document; raises once the run is hopeless."""
+        self._total += 1
+        self.in_a_row += 1
+        if len(self._first) < _SHOWN_FAILURES:
+            self._first.append(f"{document.document.source}: {document.failure}")
+        if self._max_share >= 1:
+            return
+        if self._total > self._max_share * self.num_documents:
+            what = f"{self._total} of {self.num_documents} documents failed"
+        elif self.in_a_row >= _HOPELESS_IN_A_ROW:
+            what = f"{self.in_a_row} documents in a row failed"
         else:
-            self._synthesizer.count = self._count
-        self._running: set[Any] = set()
-        self._slots = asyncio.Semaphore(self._config.max_in_flight)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="tutelage-synthesize", daemon=True
+            return
+        raise SynthesisError(
+            f"{what}, synthesis.max_failure_share is {self._max_share:g}: the run was ended early and "
+            f"nothing was published. First failures: {'; '.join(self._first)}. What was answered is in the "
+            "journal: see to the cause and run again."
         )
-        self._thread.start()
-        try:
-            asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
-        except BaseException:
-            self._stop()
-            raise
-
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _begin(self) -> None:
-        self._synthesizer.open()
-
-    async def _end(self) -> None:
-        await asyncio.gather(*self._running, return_exceptions=True)  # cancelled, not yet gone
-        await self._synthesizer.close()
-
-    async def _run(self, chain: Chain) -> _Result:
-        task = asyncio.current_task()
-        self._running.add(task)
-        try:
-            async with self._slots:
-                return await self._synthesizer.synthesize(chain)
-        finally:
-            self._running.discard(task)
-
-    def take_tally(self) -> Counter[str]:
-        """Answers and their tokens since the last call, for whichever DoFn of this process asks first."""
-        with self._tally_lock:
-            tally, self._tally = self._tally, Counter()
-        return tally
-
-    def _count(self, generation: Generation, is_new: bool = True) -> None:
-        with self._tally_lock:
-            if not is_new:
-                self._tally["from_journal"] += 1
-                return
-            self._tally["requests"] += 1
-            for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
-                self._tally[name] += getattr(generation, name)

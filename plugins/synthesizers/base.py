@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from schemas.corpus_config import SynthesisConfig
-from schemas.records import Chain, Generation, SynthesizedDocument
+from schemas.records import Chain, Document, Generation, SynthesizedDocument
 
 
 class Synthesizer(ABC):
@@ -14,8 +14,6 @@ class Synthesizer(ABC):
     One instance serves a worker process: constructed there, opened once, then called for many
     chains at a time on one event loop. Construction is cheap and checks the configuration.
 
-    Attributes:
-        generations: Called with each Generation received, for whoever counts tokens; may be replaced.
     """
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
@@ -30,6 +28,13 @@ class Synthesizer(ABC):
 
     def count(self, generation: Generation) -> None:  # noqa: B027 - optional
         """Hear of each generation received; replaced by whoever counts."""
+
+    def split(self, document: Document) -> list[Document]:
+        """Cut a document that is too long to be asked about as a whole; most are their own only part.
+
+        Needs no `open`.
+        """
+        return [document]
 
     @abstractmethod
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:

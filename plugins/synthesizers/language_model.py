@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -12,10 +13,11 @@ from plugins.protocols.base import SynthesisProtocol
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.generator import Generator
 from plugins.synthesizers.rounds import run_chain
+from plugins.synthesizers.split import split_document
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError, unknown_name
-from schemas.records import Chain, SynthesizedDocument
+from schemas.records import Chain, Document, SynthesizedDocument
 
 
 class LanguageModelSynthesizer(Synthesizer):
@@ -26,6 +28,7 @@ class LanguageModelSynthesizer(Synthesizer):
         seed: Not used by greedy decoding.
         generator: Answers the prompts; may be replaced before `open`.
         shaping: Options of the backend that change what it answers.
+        constrain_json: Whether the backend holds answers to a protocol's JSON schema.
 
     Attributes:
         identity: Who answers. Two synthesizers of one identity may use each other's generations.
@@ -38,6 +41,7 @@ class LanguageModelSynthesizer(Synthesizer):
         seed: int,
         generator: Generator,
         shaping: Mapping[str, Any] | None = None,
+        constrain_json: bool = False,
     ):
         super().__init__(config, seed=seed)
         if not config.model:
@@ -51,22 +55,32 @@ class LanguageModelSynthesizer(Synthesizer):
             )
         self.generator = generator
         self.identity = _identity(config.backend, config.model, shaping or {})
-        self._protocol: SynthesisProtocol | None = None
+        self._constrain_json = constrain_json
 
     def open(self) -> None:
-        assert self.config.model is not None
-        tokenizer = load_tokenizer(self.config.model, trust_remote_code=self.config.trust_remote_code)
-        self._protocol = PROTOCOLS.load(self.config.protocol)(tokenizer, self.config)
+        self.protocol  # noqa: B018 - what is wrong with tokenizer or prompt file shows before a model loads
         self.generator.open()
 
     async def close(self) -> None:
         await self.generator.close()
 
+    @functools.cached_property
+    def protocol(self) -> SynthesisProtocol:
+        """How the model is prompted; loads the tokenizer, no model."""
+        assert self.config.model is not None
+        tokenizer = load_tokenizer(self.config.model, trust_remote_code=self.config.trust_remote_code)
+        protocol: SynthesisProtocol = PROTOCOLS.load(self.config.protocol)(
+            tokenizer, self.config, constrain_json=self._constrain_json
+        )
+        return protocol
+
+    def split(self, document: Document) -> list[Document]:
+        return split_document(document, protocol=self.protocol, config=self.config)
+
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
-        assert self._protocol is not None, "open() comes first"
         return await run_chain(
             chain,
-            protocol=self._protocol,
+            protocol=self.protocol,
             generator=self.generator,
             config=self.config,
             count=self.count,

@@ -1,33 +1,76 @@
-"""Synthesis through running SGLang servers."""
+"""Synthesis through SGLang servers: running ones, or those that the workers start for themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from plugins.sglang.client import ClientOptions, SGLangClient
-from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
+from plugins.sglang.server import ServerLease, lease_servers
+from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.config import validate
 from schemas.corpus_config import SynthesisConfig
+from schemas.errors import ConfigError
 from schemas.records import Generation
 
 
+class SGLangOptions(ClientOptions):
+    """`synthesis.options` of this backend.
+
+    Attributes:
+        json_schema: Whether answers are held to a protocol's JSON schema, where it has one. A server that
+            was started with `--grammar-backend none` refuses such requests.
+    """
+
+    json_schema: bool = True
+
+
 class SGLangSynthesizer(LanguageModelSynthesizer):
-    """Synthesizes with a model that SGLang serves; `synthesis.options` are ClientOptions."""
+    """Synthesizes with a model that SGLang serves."""
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
         values = {"max_in_flight": config.max_in_flight, **config.options}
-        options = validate(ClientOptions, values, name="synthesis.options")
-        generator = SGLangGenerator(SGLangClient(config.endpoints, options))
-        super().__init__(config, seed=seed, generator=generator)
+        options = validate(SGLangOptions, values, name="synthesis.options")
+        super().__init__(
+            config,
+            seed=seed,
+            generator=SGLangGenerator(config, options),
+            constrain_json=options.json_schema,
+        )
 
 
 class SGLangGenerator(Generator):
     """Answers prompts through the client."""
 
-    def __init__(self, client: SGLangClient):
-        self._client = client
+    def __init__(self, config: SynthesisConfig, options: ClientOptions):
+        if config.endpoints and config.server is not None:
+            raise ConfigError(
+                "synthesis.endpoints and synthesis.server are both set; keep the first for running servers, "
+                "or the second for servers that the workers start."
+            )
+        self._config = config
+        self._options = options
+        self._lease: ServerLease | None = None
+        self._client: SGLangClient | None = None
+        if config.server is None:
+            self._client = SGLangClient(config.endpoints, options)
+
+    def open(self) -> None:
+        server = self._config.server
+        if server is not None:
+            self._lease = lease_servers(server, model=server.model or self._config.model or "")
+            self._client = SGLangClient(self._lease.endpoints, self._options)
 
     async def close(self) -> None:
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = self._client = None
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
+        assert self._client is not None, "open() comes first"
         return await self._client.generate(request)
+
+    def tallies(self) -> Mapping[str, EndpointTally]:
+        return self._client.tallies if self._client is not None else {}

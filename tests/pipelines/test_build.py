@@ -24,9 +24,10 @@ import pytest
 import yaml
 import zstandard
 
-from pipelines.build import build_increment, read_stats
+from pipelines.build import build_increment
 from pipelines.ledger import ledger_row, write_ledger
 from pipelines.places import ledger_uri
+from pipelines.statistics import read_stats
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.mined import MinedSynthesizer
 from plugins.tokenizers import load_tokenizer
@@ -326,18 +327,33 @@ class Failing(Synthesizer):
         )
 
 
-def test_more_failures_than_allowed_end_the_run_and_publish_nothing(
+def test_more_failures_than_allowed_end_the_run_early_and_publish_nothing(
     one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
 ) -> None:
     synthesis = one_file.synthesis.model_copy(update={"backend": synthesizer(Failing)})
-    with pytest.raises(SynthesisError) as caught:
+    with pytest.raises(
+        SynthesisError, match=r"^1 of 12 documents failed, .*: unreachable: no answer\. What "
+    ):
         build(one_file.model_copy(update={"synthesis": synthesis}))
+    assert files_of(one_file.corpus) == []
+
+
+def test_failures_of_several_streams_that_are_too_many_together_publish_nothing(
+    one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
+) -> None:
+    """No worker has seen too many by itself."""
+    synthesis = one_file.synthesis.model_copy(
+        update={"backend": synthesizer(Failing), "max_failure_share": 0.2}
+    )
+    streams = {name: one_file.streams["domain"] for name in ("domain", "more")}
+    with pytest.raises(SynthesisError) as caught:
+        build(one_file.model_copy(update={"synthesis": synthesis, "streams": streams}))
     source = one_file.streams["domain"].sources[0].uri
     assert str(caught.value) == (
-        "3 of 12 documents failed, more than synthesis.max_failure_share 0.05; nothing was published. "
+        "6 of 24 documents failed, more than synthesis.max_failure_share 0.2; nothing was published. "
         f"First failures: {source}:1: unreachable (kept as raw text: no answer); "
-        f"{source}:5: unreachable (kept as raw text: no answer); "
-        f"{source}:9: unreachable (kept as raw text: no answer)."
+        f"{source}:1: unreachable (kept as raw text: no answer); "
+        f"{source}:5: unreachable (kept as raw text: no answer); and 3 more."
     )
     assert files_of(one_file.corpus) == []
 

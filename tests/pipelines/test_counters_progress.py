@@ -10,7 +10,8 @@ import pytest
 
 import pipelines.progress
 from pipelines.counters import Counters, read_progress
-from pipelines.progress import ProgressView, describe
+from pipelines.describe import describe, duration
+from pipelines.progress import ProgressView
 
 
 def test_the_progress_files_of_all_workers_add_up(tmp_path: Path) -> None:
@@ -48,23 +49,54 @@ def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> N
             "clean/rejected_too_short": 1,
             "ledger/new": 3000,
             "ledger/unchanged": 997,
+            "chains/documents": 4500,
             "synthesize/documents": 3000,
             "synthesize/pairs": 9000,
             "synthesize/requests": 3000,
+            "synthesize/in_flight": 64,
+            "synthesize/retried": 5,
+            "synthesize/from_journal": 12,
+            "synthesize/prompt_tokens": 900000,
+            "synthesize/cached_tokens": 450000,
             "synthesize/completion_tokens": 120000,
             "synthesize/failed_documents": 7,
+            "synthesize/requests@http://a:1": 3000,
+            "synthesize/in_flight@http://a:1": 64,
             "tokenize/tokens": 1500000,
         }
     )
-    assert describe(counts) == [
+    rates = {"synthesize/documents": 0.5, "synthesize/prompt_tokens": 1000.0}
+    assert describe(counts, rates) == [
         ("read", "4,000 documents"),
         ("new", "3,000"),
         ("unchanged", "997"),
-        ("synthesized", "3,000 documents, 9,000 pairs, 3,000 requests, 120,000 tokens out, 7 failed"),
+        ("synthesized", "3,000 of 4,500 documents, 9,000 pairs, 7 failed, 50 min left"),
+        (
+            "requests",
+            "3,000 done, 64 in flight, 5 retried, 12 from the journal, "
+            "900,000 tokens in at 1,000/s (50% cached), 120,000 out",
+        ),
+        ("http://a:1", "3,000 done, 64 in flight"),
         ("tokenized", "1,500,000 tokens"),
         ("written", "1,200 rows"),
         ("rejected", "3"),
     ]
+
+
+def test_a_synthesis_without_requests_shows_none() -> None:
+    counts = Counter({"chains/documents": 9, "synthesize/documents": 9, "synthesize/pairs": 30})
+    assert describe(counts) == [("synthesized", "9 documents, 30 pairs")]
+
+
+def test_requests_under_way_are_shown_before_the_first_answer() -> None:
+    assert describe(Counter({"synthesize/in_flight": 8})) == [("requests", "0 done, 8 in flight")]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h")]
+)
+def test_a_length_of_time_is_said_as_a_person_would(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
 
 
 def test_nothing_done_is_described_by_nothing() -> None:

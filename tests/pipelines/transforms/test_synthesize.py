@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -18,8 +19,10 @@ from apache_beam.transforms.window import GlobalWindow
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.synthesize import SynthesizeChains
 from plugins.synthesizers.base import Synthesizer
+from plugins.synthesizers.generator import EndpointTally, GenerationRequest, Generator
+from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.corpus_config import SynthesisConfig
-from schemas.errors import ConfigError, RecordError
+from schemas.errors import ConfigError, RecordError, SynthesisError
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
 
 GENERATION = Generation(
@@ -70,7 +73,9 @@ def run(
     done = (
         pipeline
         | beam.Create(chains, reshuffle=False)
-        | beam.ParDo(step_of(config)).with_outputs(REJECTS, main="ok")
+        | beam.ParDo(step_of(config), sum(len(chain.documents) for chain in chains)).with_outputs(
+            REJECTS, main="ok"
+        )
     )
     if expected is not None:
         assert_that(done.ok | beam.Map(names_in), equal_to(expected), label="documents")
@@ -160,7 +165,7 @@ def test_two_threads_of_a_process_share_one_open_synthesizer_and_its_limit(
     def work(step: SynthesizeChains) -> None:
         step.start_bundle()
         for chain in CHAINS:
-            list(step.process(chain, 0, GlobalWindow()))
+            list(step.process(chain, 40, 0, GlobalWindow()))
         list(step.finish_bundle())
 
     threads = [threading.Thread(target=work, args=(step,)) for step in (first, second)]
@@ -199,7 +204,7 @@ def test_a_step_set_up_after_the_last_was_torn_down_opens_the_synthesizer_again(
         step = pickle.loads(data)
         step.setup()
         step.start_bundle()
-        given = [*step.process(CHAINS[0], 0, GlobalWindow()), *step.finish_bundle()]
+        given = [*step.process(CHAINS[0], 40, 0, GlobalWindow()), *step.finish_bundle()]
         step.teardown()
         assert [names_in(each.value) for each in given] == ["a0+b0"]
 
@@ -265,7 +270,7 @@ def test_what_a_failed_bundle_left_under_way_is_cancelled(synthesizer: Callable[
     step.start_bundle()
     with pytest.raises(RuntimeError, match="a bug"):
         for chain in CHAINS:
-            list(step.process(chain, 0, GlobalWindow()))
+            list(step.process(chain, 40, 0, GlobalWindow()))
     step.teardown()
     assert sorted(ended) == ["a0+b0", "a1+b1"]
 
@@ -277,7 +282,8 @@ def test_a_synthesizer_that_loses_a_document_is_found_out(synthesizer: Callable[
 
     step = step_of(SynthesisConfig(backend=synthesizer(Losing)))
     step.setup()
-    list(step.process(CHAINS[0], 0, GlobalWindow()))
+    step.start_bundle()
+    list(step.process(CHAINS[0], 40, 0, GlobalWindow()))
     with pytest.raises(RecordError) as caught:
         list(step.finish_bundle())
     step.teardown()
@@ -298,3 +304,105 @@ def test_a_synthesizer_that_cannot_open_can_still_be_torn_down(synthesizer: Call
         step.setup()
     step.teardown()
     assert threading.active_count() == before
+
+
+def failing(*names: str) -> type[Obliging]:
+    class Failing(Obliging):
+        async def one(self, document: Document) -> SynthesizedDocument:
+            if not names or document.document_id in names:
+                return SynthesizedDocument(document=document, failure="refused: HTTP 400: no")
+            return await super().one(document)
+
+    return Failing
+
+
+class TestAHopelessRun:
+    def test_it_ends_as_soon_as_more_documents_failed_than_the_whole_run_may_lose(
+        self, synthesizer: Callable[[type], str]
+    ) -> None:
+        step = step_of(SynthesisConfig(backend=synthesizer(failing()), max_in_flight=1))
+        step.setup()
+        step.start_bundle()
+        with pytest.raises(SynthesisError) as caught:
+            for chain in CHAINS:
+                list(step.process(chain, 40, 0, GlobalWindow()))
+        step.teardown()
+        assert str(caught.value) == (
+            "3 of 40 documents failed, synthesis.max_failure_share is 0.05: the run was ended early and "
+            "nothing was published. First failures: file:a0: refused: HTTP 400: no; "
+            "file:b0: refused: HTTP 400: no; file:a1: refused: HTTP 400: no. What was answered is in the "
+            "journal: see to the cause and run again."
+        )
+
+    def test_in_a_large_run_it_ends_after_a_hundred_failures_in_a_row(
+        self, synthesizer: Callable[[type], str]
+    ) -> None:
+        step = step_of(SynthesisConfig(backend=synthesizer(failing()), max_in_flight=1))
+        step.setup()
+        step.start_bundle()
+        with pytest.raises(SynthesisError, match=r"^100 documents in a row failed, synthesis\.max_failure"):
+            for number in range(100):
+                list(step.process(chain_of(f"c{number}"), 1_000_000, 0, GlobalWindow()))
+        step.teardown()
+
+    def test_failures_with_successes_between_them_go_on(self, synthesizer: Callable[[type], str]) -> None:
+        backend = synthesizer(failing(*[f"b{number}" for number in range(120)]))
+        step = step_of(SynthesisConfig(backend=backend, max_in_flight=1))
+        step.setup()
+        step.start_bundle()
+        given = []
+        for number in range(120):
+            given += step.process(chain_of(f"a{number}", f"b{number}"), 1_000_000, 0, GlobalWindow())
+        given += step.finish_bundle()
+        step.teardown()
+        assert len(given) == 240
+
+    def test_a_share_of_one_never_ends_a_run(self, synthesizer: Callable[[type], str]) -> None:
+        step = step_of(SynthesisConfig(backend=synthesizer(failing()), max_failure_share=1))
+        step.setup()
+        step.start_bundle()
+        given = [value for chain in CHAINS for value in step.process(chain, 40, 0, GlobalWindow())]
+        given += step.finish_bundle()
+        step.teardown()
+        assert len(given) == 60
+
+
+def test_what_endpoints_do_is_counted_for_each_of_them_and_in_flight_ends_at_zero(
+    synthesizer: Callable[[type], str], tmp_path: Path, tokenizer_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.counters._WRITE_EVERY_SEC", 0.0)
+
+    class TwoEndpoints(Generator):
+        def __init__(self) -> None:
+            self.all = {"http://a:1": EndpointTally(), "http://b:1": EndpointTally(retried=2)}
+
+        def tallies(self) -> dict[str, EndpointTally]:
+            return self.all
+
+        async def generate(self, request: GenerationRequest) -> Generation:
+            tally = self.all["http://a:1"]
+            tally.in_flight += 1
+            await asyncio.sleep(sum(request.prompt_ids) % 7 / 200)  # not all at once
+            tally.in_flight -= 1
+            tally.add(GENERATION)
+            return GENERATION
+
+    class Asking(LanguageModelSynthesizer):
+        def __init__(self, config: SynthesisConfig, *, seed: int):
+            super().__init__(config, seed=seed, generator=TwoEndpoints())
+
+    config = SynthesisConfig(
+        backend=synthesizer(Asking),
+        protocol="instruction_synthesizer",
+        model=tokenizer_dir,
+        max_in_flight=4,
+    )
+    step = SynthesizeChains(config, seed=1, journal=str(tmp_path), progress_dir=None)
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    pipeline | beam.Create(CHAINS, reshuffle=False) | beam.ParDo(step, 40).with_outputs(REJECTS, main="ok")
+    counters = pipeline.run().metrics().query()["counters"]
+    counts = {each.key.metric.name: each.result for each in counters}
+    assert (counts["requests"], counts["requests@http://a:1"]) == (40, 40)
+    assert (counts["retried"], counts["retried@http://b:1"]) == (2, 2)
+    assert counts["cached_tokens@http://a:1"] == 120
+    assert counts["in_flight"] == counts["in_flight@http://a:1"] == 0

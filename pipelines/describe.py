@@ -1,0 +1,97 @@
+"""What a run has done so far, in words: a line for each step and each endpoint that did something."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+
+def describe(counts: Counter[str], rates: Mapping[str, float] | None = None) -> list[tuple[str, str]]:
+    """Describe counts, in the pipeline's order.
+
+    Args:
+        counts: Counters by `step/name`.
+        rates: Of the same names, how fast each grows, per second.
+    """
+    growing = rates or {}
+    documents = _number(counts, "read/documents")
+    rejected = sum(count for name, count in counts.items() if "/rejected_" in name)
+    shown = [
+        ("read", f"{documents} documents" if documents else ""),
+        ("new", _number(counts, "ledger/new")),
+        ("unchanged", _number(counts, "ledger/unchanged")),
+        ("synthesized", _synthesized(counts, growing)),
+        *_served(counts, growing, name="requests", where=""),
+        *[
+            line
+            for endpoint in sorted({name.partition("@")[2] for name in counts if "@" in name})
+            for line in _served(counts, growing, name=endpoint, where=f"@{endpoint}")
+        ],
+        ("tokenized", _with(_number(counts, "tokenize/tokens"), "tokens")),
+        ("written", _with(_number(counts, "write/rows"), "rows")),
+        ("rejected", f"{rejected:,}" if rejected else ""),
+    ]
+    return [(step, text) for step, text in shown if text]
+
+
+def duration(seconds: float) -> str:
+    """A length of time as a person says it: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _number(counts: Mapping[str, int], name: str) -> str:
+    return f"{counts[name]:,}" if counts.get(name) else ""
+
+
+def _with(number: str, unit: str) -> str:
+    return f"{number} {unit}" if number else ""
+
+
+def _synthesized(counts: Mapping[str, int], rates: Mapping[str, float]) -> str:
+    done, all_of_them = counts.get("synthesize/documents", 0), counts.get("chains/documents", 0)
+    if not done and not counts.get("synthesize/requests"):
+        return ""
+    of_all = f" of {all_of_them:,}" if all_of_them > done else ""
+    parts = [
+        f"{done:,}{of_all} documents",
+        f"{counts.get('synthesize/pairs', 0):,} pairs",
+        _with(_number(counts, "synthesize/failed_documents"), "failed"),
+    ]
+    speed = rates.get("synthesize/documents", 0.0)
+    if of_all and speed > 0:
+        parts.append(f"{duration((all_of_them - done) / speed)} left")
+    return ", ".join(part for part in parts if part)
+
+
+def _served(
+    counts: Mapping[str, int], rates: Mapping[str, float], *, name: str, where: str
+) -> list[tuple[str, str]]:
+    """Requests and tokens of all endpoints, or of the one that `where` names."""
+
+    def count(field: str) -> int:
+        return counts.get(f"synthesize/{field}{where}", 0)
+
+    def speed(field: str) -> str:
+        rate = rates.get(f"synthesize/{field}{where}", 0.0)
+        return f" at {rate:,.0f}/s" if rate >= 0.5 else ""
+
+    requests = [
+        f"{count('requests'):,} done",
+        *(
+            f"{count(field):,} {word}"
+            for field, word in (
+                ("in_flight", "in flight"),
+                ("failed", "failed"),
+                ("retried", "retried"),
+                ("from_journal", "from the journal"),
+            )
+            if count(field)
+        ),
+    ]
+    if count("prompt_tokens"):
+        cached = f" ({count('cached_tokens') / count('prompt_tokens'):.0%} cached)"
+        requests.append(f"{count('prompt_tokens'):,} tokens in{speed('prompt_tokens')}{cached}")
+        requests.append(f"{count('completion_tokens'):,} out{speed('completion_tokens')}")
+    return [(name, ", ".join(requests))] if len(requests) > 1 or count("requests") else []

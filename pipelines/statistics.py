@@ -1,0 +1,132 @@
+"""What an increment cost and gave: `stats.json`.
+
+counts       every counter of every step, by `step/name`
+synthesis    requests, tokens, rates and cache share, in all and for each endpoint
+streams, config, versions, wall time
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from apache_beam.metrics.metric import MetricResults
+
+from pipelines.counters import AT_WORK
+from pipelines.places import increment_uri
+from schemas import storage
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import CorpusError
+from schemas.manifest import Manifest
+
+_PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
+_OF_AN_ENDPOINT = ("requests", "failed", "retried", "prompt_tokens", "completion_tokens", "cached_tokens")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What Beam measured in a run.
+
+    Attributes:
+        counts: Counters by `step/name`.
+        synthesis_sec: From the first chain taken up to the last answer.
+    """
+
+    counts: Counter[str]
+    synthesis_sec: float
+
+
+def measured(metrics: MetricResults) -> Measured:
+    """Read the metrics of a finished run."""
+    found = metrics.query()
+    counts: Counter[str] = Counter()
+    for counter in found["counters"]:
+        counts[f"{counter.key.metric.namespace}/{counter.key.metric.name}"] += counter.result
+    moments = [
+        each.result for each in found["distributions"] if each.key.metric.name == AT_WORK and each.result
+    ]
+    at_work_ms = max((each.max for each in moments), default=0) - min(
+        (each.min for each in moments), default=0
+    )
+    return Measured(counts=counts, synthesis_sec=at_work_ms / 1000)
+
+
+def synthesis_stats(counts: Mapping[str, int], seconds: float) -> dict[str, Any]:
+    """Requests, tokens, rates and cache share of a synthesis; empty where nothing was asked.
+
+    Args:
+        counts: Counters by `step/name`.
+        seconds: How long it took.
+    """
+    endpoints = sorted(
+        {name.partition("@")[2] for name in counts if name.startswith("synthesize/") and "@" in name}
+    )
+    total = _served({name: counts.get(f"synthesize/{name}", 0) for name in _OF_AN_ENDPOINT}, seconds)
+    from_journal = counts.get("synthesize/from_journal", 0)
+    if not total["requests"] and not total["failed"] and not from_journal:
+        return {}
+    return {
+        "seconds": round(seconds, 3),
+        "from_journal": from_journal,
+        **total,
+        "endpoints": {
+            endpoint: _served(
+                {name: counts.get(f"synthesize/{name}@{endpoint}", 0) for name in _OF_AN_ENDPOINT}, seconds
+            )
+            for endpoint in endpoints
+        },
+    }
+
+
+def _served(counts: dict[str, int], seconds: float) -> dict[str, Any]:
+    """Counts with the rates that follow from them."""
+    share = counts["cached_tokens"] / counts["prompt_tokens"] if counts["prompt_tokens"] else 0.0
+    rates = {
+        f"{name}_per_sec": round(counts[name] / seconds, 3)
+        for name in ("requests", "prompt_tokens", "completion_tokens")
+        if seconds > 0
+    }
+    return {**counts, "cache_share": round(share, 4), **rates}
+
+
+def write_stats(
+    increment: str, config: CorpusConfig, manifest: Manifest, found: Measured, *, wall_sec: float
+) -> None:
+    """Write the statistics of an increment that is about to be published."""
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    stats = {
+        "number": manifest.number,
+        "created": manifest.created,
+        "wall_sec": round(wall_sec, 3),
+        "counts": {name: count for name, count in sorted(found.counts.items()) if "@" not in name},
+        "synthesis": synthesis_stats(found.counts, found.synthesis_sec),
+        "streams": {name: shards.model_dump() for name, shards in manifest.increments[-1].streams.items()},
+        "config": config.model_dump(mode="json"),
+        "config_hash": manifest.config_hash,
+        "versions": versions,
+    }
+    storage.write_bytes(
+        storage.join(increment, "stats.json"), json.dumps(stats, indent=2, ensure_ascii=False).encode()
+    )
+
+
+def read_stats(corpus: str, number: int) -> dict[str, Any]:
+    """The statistics of a published increment.
+
+    Raises:
+        CorpusError: There are none.
+    """
+    uri = storage.join(increment_uri(corpus, number), "stats.json")
+    try:
+        stats: dict[str, Any] = json.loads(storage.read_bytes(uri))
+    except FileNotFoundError:
+        raise CorpusError(f"{uri}: is missing; the corpus is damaged or the number is wrong.") from None
+    return stats

@@ -1,0 +1,148 @@
+"""An event loop with an open synthesizer on it, one for each worker process.
+
+The loop has a thread of its own; chains come in from Beam's threads and results go back as futures. What was
+answered meanwhile is tallied here, for whichever of Beam's threads asks first: counters belong to those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections import Counter
+from concurrent.futures import Future
+from typing import Any
+
+from pipelines.journal import JournaledGenerator
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.base import Synthesizer
+from plugins.synthesizers.generator import EndpointTally
+from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from schemas.corpus_config import SynthesisConfig
+from schemas.records import Chain, Generation, SynthesizedDocument
+
+_TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
+_ONLY_ENDPOINTS_KNOW = ("in_flight", "failed", "retried")
+
+
+class Engine:
+    """Opened by the first who enters and closed by the last who leaves; it may be entered again.
+
+    Args:
+        config: Who writes the pairs; at most `max_in_flight` chains are under way.
+        seed: Of the synthesizer's random choices.
+        journal: Directory of the generations so far.
+    """
+
+    def __init__(self, config: SynthesisConfig, seed: int, journal: str):
+        self._config = config
+        self._seed = seed
+        self._journal = journal
+        self._tally: Counter[str] = Counter()
+        self._tally_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._users = 0
+
+    def enter(self) -> None:
+        """Count one user more; opens the synthesizer for the first."""
+        with self._lock:
+            if not self._users:
+                self._open()
+            self._users += 1
+
+    def leave(self) -> None:
+        """Count one user less; closes the synthesizer after the last."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                try:
+                    asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+                finally:
+                    self._stop()
+
+    def submit(self, chain: Chain) -> Future[tuple[SynthesizedDocument, ...]]:
+        """Start on a chain, as soon as there is room."""
+        return asyncio.run_coroutine_threadsafe(self._run(chain), self._loop)
+
+    def _open(self) -> None:
+        self._synthesizer: Synthesizer = SYNTHESIZERS.load(self._config.backend)(
+            self._config, seed=self._seed
+        )
+        if isinstance(self._synthesizer, LanguageModelSynthesizer):
+            self._synthesizer.generator = JournaledGenerator(
+                self._synthesizer.generator,
+                uri=self._journal,
+                identity=self._synthesizer.identity,
+                on_answer=self._count,
+            )
+        else:
+            self._synthesizer.count = self._count
+        self._tallied: dict[str, EndpointTally] = {}
+        self._running: set[Any] = set()
+        self._slots = asyncio.Semaphore(self._config.max_in_flight)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="tutelage-synthesize", daemon=True
+        )
+        self._thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _begin(self) -> None:
+        self._synthesizer.open()
+
+    async def _end(self) -> None:
+        await asyncio.gather(*self._running, return_exceptions=True)  # cancelled, not yet gone
+        await self._synthesizer.close()
+
+    async def _run(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+        task = asyncio.current_task()
+        self._running.add(task)
+        try:
+            async with self._slots:
+                return await self._synthesizer.synthesize(chain)
+        finally:
+            self._running.discard(task)
+
+    def take_tally(self) -> Counter[str]:
+        """What was answered, failed or is in flight, as differences since the last call.
+
+        Names are those of EndpointTally, with `@endpoint` for those of one endpoint, and `from_journal`.
+        """
+        with self._tally_lock:
+            tally, self._tally = self._tally, Counter()
+            for endpoint, now in self._endpoint_tallies().items():
+                before = self._tallied.get(endpoint, EndpointTally())
+                for field in dataclasses.fields(EndpointTally):
+                    change = getattr(now, field.name) - getattr(before, field.name)
+                    if change:
+                        tally[f"{field.name}@{endpoint}"] += change
+                        if field.name in _ONLY_ENDPOINTS_KNOW:
+                            tally[field.name] += change
+                self._tallied[endpoint] = now
+        return tally
+
+    def _endpoint_tallies(self) -> dict[str, EndpointTally]:
+        if not isinstance(self._synthesizer, LanguageModelSynthesizer):
+            return {}
+        return {
+            endpoint: dataclasses.replace(tally)
+            for endpoint, tally in self._synthesizer.generator.tallies().items()
+        }
+
+    def _count(self, generation: Generation, is_new: bool = True) -> None:
+        with self._tally_lock:
+            if not is_new:
+                self._tally["from_journal"] += 1
+                return
+            self._tally["requests"] += 1
+            for name in _TOKENS:
+                self._tally[name] += getattr(generation, name)
