@@ -3,7 +3,7 @@
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup lock clean
+.PHONY: help demo test lint setup sglang lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -22,9 +22,12 @@ lint: setup ## ruff and mypy
 setup: ## the environment in .venv, as the lock says; nothing when nothing changed
 	@.ci/setup
 
+sglang: ## a real SGLang server's environment in .venv-sglang, for tests on a CPU
+	@.ci/setup-sglang
+
 lock: ## new locks in .ci/requirements/ from pyproject.toml
 	@.ci/lock $(ARGS)
 
-clean: ## caches and build outputs; keeps .venv, models/ and runs/
+clean: ## caches and build outputs; keeps .venv, .venv-sglang, models/ and runs/
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find schemas plugins pipelines trainer tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from schemas.corpus_config import ServerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,3 +36,44 @@ def smollm2() -> Path:
     from plugins.models import smollm2
 
     return smollm2.fetch(ROOT / "models" / smollm2.NAME, say=print).path
+
+
+@pytest.fixture(scope="session")
+def sglang_python() -> str:
+    """The Python of a real SGLang for CPUs, installed once into .venv-sglang of the checkout.
+
+    The first use may install for minutes and a server starts for one, which counts as time of the test
+    that asks for it: give such a test `@pytest.mark.timeout(1800)`.
+    """
+    done = subprocess.run(
+        ["bash", str(ROOT / ".ci/setup-sglang")], capture_output=True, text=True, timeout=20 * 60
+    )
+    if done.returncode == 2:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+CPU_SERVER_ENV = {
+    "SGLANG_USE_CPU_ENGINE": "1",
+    "OMP_NUM_THREADS": "1",  # more of them crawl under load
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONDONTWRITEBYTECODE": "",  # the same as unset: bytecode saves 10 s at the next start
+}
+CPU_SERVER_ARGS: dict[str, str | int | float | bool | None] = {
+    "device": "cpu",
+    "dtype": "float32",  # bfloat16 reads prompts 5 times slower on a CPU without bfloat16 instructions
+    "attention-backend": "torch_native",
+    "max-total-tokens": 16384,  # 4 GB of memory; without it 14
+    "sleep-on-idle": True,  # without it an idle server keeps a core busy
+    "enable-metrics": True,
+    "skip-server-warmup": True,
+}
+"""What makes a server on a CPU small and quick to start."""
+
+
+@pytest.fixture(scope="session")
+def cpu_server(sglang_python: str) -> ServerConfig:
+    """`synthesis.server` for a real server on this machine's CPU; it starts in about a minute."""
+    return ServerConfig(python=sglang_python, gpus_per_server=0, args=CPU_SERVER_ARGS, env=CPU_SERVER_ENV)

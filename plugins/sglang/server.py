@@ -1,0 +1,165 @@
+"""SGLang servers that workers start for themselves: one for each group of GPUs, however many workers ask.
+
+    lease_servers(config, model)
+        │
+        ▼
+    one launch for each group of GPUs ─► a folder named by all that shapes the server
+                                            │
+                 hold its lease, shared ◄───┤   until release(), or the end of this process
+                 is supervisor.lock free? ◄─┤   then start a supervisor, which inherits the lock
+                 poll state.json ◄──────────┘   ready: an endpoint; failed: ServerError with the last lines
+
+The folders are in the temporary directory: workers that share it, as those of a machine do, and their
+user, share servers. A worker that is killed lets go of its lease like one that releases it; but a process
+that it forked, without exec, shares the lease and holds it until it ends, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from plugins.sglang.launch import Launch, plan_launches
+from plugins.sglang.server_folder import ServerFolder, last_lines, try_lock
+from schemas.corpus_config import ServerConfig
+from schemas.errors import ConfigError, ServerError
+from schemas.records import digest
+
+_POLL_SEC = 0.1
+_ROOT = Path(__file__).resolve().parents[2]
+_RUN = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from plugins.sglang.supervisor import main; main(*sys.argv[2:])"
+)
+"""`-m` would look into the working directory first, and needs a PYTHONPATH that the server must not see."""
+
+
+class ServerLease:
+    """Keeps servers running until it is released or its process ends.
+
+    Attributes:
+        endpoints: Base URLs of the servers, in the order of their GPUs.
+    """
+
+    def __init__(self, endpoints: Sequence[str], holds: contextlib.ExitStack):
+        self.endpoints = tuple(endpoints)
+        self._holds = holds
+
+    def release(self) -> None:
+        """Let go of the servers; they end when nobody else holds them. May be called again."""
+        self._holds.close()
+
+    def __enter__(self) -> ServerLease:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def lease_servers(config: ServerConfig, *, model: str) -> ServerLease:
+    """Take part in this machine's servers, and start those that are not there; waits until all are healthy.
+
+    Args:
+        config: How they are started.
+        model: Directory or hub name of the model.
+
+    Raises:
+        ConfigError: The interpreter, the arguments or the number of GPUs will not do; nothing was started.
+        ServerError: A server exits, or is not healthy in time; shows its last lines.
+    """
+    with contextlib.ExitStack() as holds:
+        launches = plan_launches(config, model=model)
+        servers = [holds.enter_context(_Server(launch)) for launch in launches]
+        for server in servers:
+            server.hold()
+        endpoints = [server.endpoint() for server in servers]
+        while not all(endpoints):
+            time.sleep(_POLL_SEC)
+            endpoints = [server.endpoint() for server in servers]
+        return ServerLease([url for url in endpoints if url], holds.pop_all())
+
+
+class _Server:
+    """One server as a worker sees it."""
+
+    def __init__(self, launch: Launch):
+        shape = json.dumps(dataclasses.asdict(launch), sort_keys=True)
+        path = _private_folder() / digest(shape)[:16]
+        path.mkdir(mode=0o700, exist_ok=True)
+        self._launch = launch
+        self._folder = ServerFolder(path)
+        self._lease = self._folder.open_lease()
+        self._has_started_it = False
+
+    def __enter__(self) -> _Server:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lease.close()
+
+    def hold(self) -> None:
+        """Keep the server from ending; waits while one is ending."""
+        fcntl.flock(self._lease, fcntl.LOCK_SH)
+
+    def endpoint(self) -> str | None:
+        """Its URL once it is ready. Starts it if nobody has."""
+        with self._folder.open_supervisor_lock() as lock:
+            if try_lock(lock):
+                self._start(lock.fileno())
+                return None
+        state = self._folder.state()
+        if state is not None and state.state == "failed":
+            raise ServerError(
+                f"{state.message}. Check synthesis.server; whole log: {self._folder.server_log}. "
+                f"{_quoted(state.log)}"
+            )
+        return state.url if state is not None and state.state == "ready" else None
+
+    def _start(self, lock_fd: int) -> None:
+        log = self._folder.supervisor_log
+        if self._has_started_it:
+            raise ServerError(
+                "The process that watches an SGLang server ended unexpectedly. Was it killed? Run again; "
+                f"its log: {log}. {_quoted(last_lines(log))}"
+            )
+        self._has_started_it = True
+        self._folder.forget_state()
+        path, spec = self._folder.path, dataclasses.asdict(self._launch.spec)
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _RUN, str(_ROOT), str(path), str(lock_fd)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=self._launch.environment(),
+                pass_fds=[lock_fd],
+                start_new_session=True,
+            )
+            process.communicate(json.dumps(spec).encode())
+
+
+def _private_folder() -> Path:
+    """Where this user's servers are. Nobody else may write there: prompts go to the URLs in it."""
+    folder = Path(tempfile.gettempdir(), f"tutelage-sglang-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ConfigError(
+            f"{folder} is not a directory of yours alone (owner {found.st_uid}, mode "
+            f"{stat.S_IMODE(found.st_mode):o}); expected mode 700. Remove it, or set TMPDIR to another place."
+        )
+    return folder
+
+
+def _quoted(lines: Sequence[str]) -> str:
+    return "Its last lines:\n" + "\n".join(f"  | {line}" for line in lines)
