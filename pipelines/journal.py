@@ -17,26 +17,51 @@ A journal in use costs about 150 bytes of memory a generation (key and place); t
 
 from __future__ import annotations
 
+import array
 import asyncio
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import storage
 from schemas.records import Generation, digest, from_json
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(Generation))
 _FILE_BYTES = 16 << 20
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
     """What makes two requests the same: who answers, how, and the prompt's token ids."""
-    how = json.dumps([request.max_new_tokens, request.temperature, list(request.stop), request.json_schema])
-    return digest(identity, how, " ".join(map(str, request.prompt_ids)))
+    how = (request.max_new_tokens, request.temperature, *request.stop, request.json_schema)
+    prompt = array.array("q", request.prompt_ids)
+    if sys.byteorder == "big":
+        prompt.byteswap()
+    return digest(identity, repr(how), prompt.tobytes())
+
+
+def stored_generations(uri: str) -> Iterator[Generation]:
+    """Every generation that the journal at a URI holds, file by file; none where there is no journal.
+
+    Only reads, and may be used beside a run that writes: a line that is damaged or not yet whole is left out.
+    """
+    fs, path = storage.filesystem(uri)
+    if not fs.exists(path):
+        return
+    for found in sorted(fs.ls(path, detail=False, refresh=True)):
+        if not found.endswith(".jsonl"):
+            continue
+        with fs.open(found, "rb") as file:
+            for line in file:
+                try:
+                    yield Generation(**json.loads(line)["generation"])
+                except (ValueError, KeyError, TypeError):
+                    pass
 
 
 class Journal:
@@ -71,9 +96,9 @@ class Journal:
 
     async def add(self, key: str, generation: Generation) -> None:
         """Write a generation down; returns when it is safe."""
-        record = {"generation": dataclasses.asdict(generation), "key": key}
+        record = {"generation": {name: getattr(generation, name) for name in _FIELDS}, "key": key}
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line = json.dumps(record, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass") + b"\n"
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         self._pending.append((line, written))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write_pending())

@@ -40,7 +40,20 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     # A call of the tokenizer sets the backend's flag from this one; the backend may also be used alone.
     tokenizer.split_special_tokens = True
     tokenizer.backend_tokenizer.encode_special_tokens = True
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text whose special-token strings are plain text; no BOS, no EOS, nothing cut.
+
+    Asks the Rust backend, which takes a third of the time of a call of the tokenizer for a short text, and
+    lets other threads work meanwhile. Safe on several threads as long as none changes the tokenizer.
+    """
+    (encoded,) = tokenizer.backend_tokenizer.encode_batch_fast([text], add_special_tokens=False)
+    ids: list[int] = encoded.ids
+    return ids
 
 
 def adds_bos(tokenizer: Any) -> bool:

@@ -120,7 +120,7 @@ class SynthesisConfig(Section):
         max_document_tokens: Documents longer than this are cut into parts, at paragraphs, then sentences;
             null cuts only those whose prompt would not fit. A third of what fits leaves room for chains.
         temperature: 0 is greedy.
-        max_in_flight: Chains under way at once in a worker process.
+        max_in_flight: Requests in flight at once in a worker process.
         max_failure_share: Share of failed documents, 0 to 1, above which the run fails.
         prompt_file: Your own prompt for the chat protocol.
         trust_remote_code: Whether code that comes with the model may run.

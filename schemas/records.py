@@ -21,11 +21,11 @@ import numpy as np
 RecordT = TypeVar("RecordT")
 
 
-def digest(*parts: str, size_bytes: int = 16) -> str:
+def digest(*parts: str | bytes, size_bytes: int = 16) -> str:
     """Hash strings to hex with blake2b; parts are length-prefixed, so ("ab", "c") != ("a", "bc")."""
     state = hashlib.blake2b(digest_size=size_bytes)
     for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little"))
         state.update(data)
     return state.hexdigest()

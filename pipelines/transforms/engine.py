@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import threading
 from collections import Counter
 from concurrent.futures import Future
 from typing import Any
+
 
 from pipelines.journal import JournaledGenerator
 from plugins.synthesizers import SYNTHESIZERS
@@ -25,11 +27,16 @@ _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 _ONLY_ENDPOINTS_KNOW = ("in_flight", "failed", "retried")
 
 
+def max_under_way(config: SynthesisConfig) -> int:
+    """Most chains under way in a process: some more than requests, since each pauses between its rounds."""
+    return config.max_in_flight + config.max_in_flight // 4
+
+
 class Engine:
     """Opened by the first who enters and closed by the last who leaves; it may be entered again.
 
     Args:
-        config: Who writes the pairs; at most `max_in_flight` chains are under way.
+        config: Who writes the pairs.
         seed: Of the synthesizer's random choices.
         journal: Directory of the generations so far.
     """
@@ -62,6 +69,7 @@ class Engine:
 
     def submit(self, chain: Chain) -> Future[tuple[SynthesizedDocument, ...]]:
         """Start on a chain, as soon as there is room."""
+        self._synthesizer.prepare(chain)
         return asyncio.run_coroutine_threadsafe(self._run(chain), self._loop)
 
     def _open(self) -> None:
@@ -79,7 +87,7 @@ class Engine:
             self._synthesizer.count = self._count
         self._tallied: dict[str, EndpointTally] = {}
         self._running: set[Any] = set()
-        self._slots = asyncio.Semaphore(self._config.max_in_flight)
+        self._slots = asyncio.Semaphore(max_under_way(self._config))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="tutelage-synthesize", daemon=True
@@ -98,6 +106,8 @@ class Engine:
 
     async def _begin(self) -> None:
         self._synthesizer.open()
+        gc.collect()
+        gc.freeze()  # libraries are a million objects, which each full collection would look through
 
     async def _end(self) -> None:
         await asyncio.gather(*self._running, return_exceptions=True)  # cancelled, not yet gone

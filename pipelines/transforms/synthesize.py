@@ -4,7 +4,7 @@
     finish_bundle    wait for the rest
 
 Each worker process has one event loop and one open synthesizer (`engine.py`), and keeps at most
-`max_in_flight` chains under way, whatever number of threads Beam gives it. There is no barrier: a slow
+`max_in_flight` requests in flight, whatever number of threads Beam gives it. There is no barrier: a slow
 chain holds up nothing but the end of its bundle. What a failed bundle left under way is cancelled, since
 Beam tries the whole bundle again.
 
@@ -24,7 +24,7 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.transforms.base import StepFn
-from pipelines.transforms.engine import Engine
+from pipelines.transforms.engine import Engine, max_under_way
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import RecordError, SynthesisError
 from schemas.records import Chain, SynthesizedDocument
@@ -85,7 +85,7 @@ class SynthesizeChains(StepFn):
         future = self._engine.submit(chain)
         self._under_way[future] = (chain, timestamp, window)
         future.add_done_callback(self._done.put)
-        while len(self._under_way) >= self.config.max_in_flight:
+        while len(self._under_way) >= max_under_way(self.config):
             yield from self._finished()
 
     def finish_bundle(self) -> Iterator[Any]:

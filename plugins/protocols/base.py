@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from plugins.tokenizers import plain_ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
+
+_KEPT_TEXTS = 4096
+"""About 20 MB of documents of 1,000 tokens."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,9 @@ class SynthesisProtocol(ABC):
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         self.tokenizer = tokenizer
+        self._kept_ids = functools.lru_cache(maxsize=_KEPT_TEXTS)(
+            lambda text: array.array("i", plain_ids(tokenizer, text))
+        )
         self.config = config
         self.constrain_json = constrain_json
 
@@ -71,9 +80,12 @@ class SynthesisProtocol(ABC):
         return None
 
     def plain_ids(self, text: str) -> list[int]:
-        """Token ids of text whose special-token strings are plain text; no BOS, no EOS."""
-        # verbose: that a document is longer than the context is for the caller to see to.
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+        """Token ids of text whose special-token strings are plain text; no BOS, no EOS.
+
+        The last ones are kept: the earlier examples of a chain come again in every round, and a chain is
+        tokenised when it arrives, before it is asked about. May be called on several threads.
+        """
+        return self._kept_ids(text).tolist()
 
 
 def distinct_questions(pairs: Iterable[InstructionPair]) -> tuple[InstructionPair, ...]:

@@ -18,6 +18,7 @@ hold special tokens, what a document says never does.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,6 +100,8 @@ class ChatProtocol(SynthesisProtocol):
         wording = prompt.format.object if constrain_json else prompt.format.lines
         self._system = (prompt.system or "").replace("{format}", wording).strip()
         self._template_ids: dict[str, list[int]] = {}
+        self._template_backend = copy.deepcopy(tokenizer.backend_tokenizer)  # the other one may be in use
+        self._template_backend.encode_special_tokens = False
         if not self._takes(["user", "assistant", "user"]):
             raise ConfigError(
                 f"synthesis.model {config.model!r} has a chat template that refuses turns of user and "
@@ -173,7 +176,5 @@ class ChatProtocol(SynthesisProtocol):
 
     def _ids_of_template(self, piece: str) -> list[int]:
         if piece not in self._template_ids:
-            self._template_ids[piece] = list(
-                self.tokenizer(piece, add_special_tokens=False, split_special_tokens=False).input_ids
-            )
+            self._template_ids[piece] = self._template_backend.encode(piece, add_special_tokens=False).ids
         return self._template_ids[piece]

@@ -26,14 +26,15 @@ class InstructionSynthesizerProtocol(SynthesisProtocol):
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         super().__init__(tokenizer, config, constrain_json=constrain_json)
-        if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
+        self._bos, self._eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+        if self._bos is None or self._eos is None:
             raise ConfigError(
                 f"synthesis.model {config.model!r} has no BOS or no EOS token, which protocol "
                 "'instruction_synthesizer' needs around each document. Choose protocol 'chat' for others."
             )
 
     def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
-        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        bos, eos = self._bos, self._eos
         ids: list[int] = []
         for example in examples:
             pairs = "\n\n".join(_write(pair) for pair in example.pairs)

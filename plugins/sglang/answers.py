@@ -5,17 +5,31 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
+
 from schemas.records import Generation, well_formed
 
 _SHOWN_CHARACTERS = 300
 
 
-def error_message(body: str) -> str:
+def parse(body: bytes) -> Any:
+    """The JSON value of a body, half emojis included, which strict parsers refuse.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        return json.loads(body.decode("utf-8", "replace"))
+
+
+def error_message(body: bytes) -> str:
     """The message in an error body: `{"error": {"message"}}`, `{"error"}`, `{"message"}` or plain text."""
     try:
-        value: Any = json.loads(body)
+        value = parse(body)
     except ValueError:
-        return body.strip()[:_SHOWN_CHARACTERS] or "no message"
+        return body.decode("utf-8", "replace").strip()[:_SHOWN_CHARACTERS] or "no message"
     if isinstance(value, dict):
         inner = value.get("error", value)
         message = inner.get("message") if isinstance(inner, dict) else inner

@@ -15,22 +15,22 @@ or the patience are used up the request fails; the run decides how many failures
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
 import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
+import orjson
 import pydantic
 
 from plugins.sglang import answers
-from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
+from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
 from schemas.config import Section
 from schemas.errors import ConfigError
 from schemas.records import Generation, digest
 
+_JSON = {"Content-Type": "application/json"}
 _RETRIED_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 
 
@@ -64,39 +64,6 @@ class _Retry(Exception):
         self.detail = detail
         self.after_sec = after_sec
         self.reached = reached
-
-
-@dataclasses.dataclass(slots=True)
-class EndpointTally:
-    """What one endpoint did so far.
-
-    Attributes:
-        in_flight: Requests under way now.
-        requests: Requests answered with a generation.
-        failed: Requests given up or refused.
-        retried: Attempts that are tried again.
-        prompt_tokens: Tokens of the prompts answered.
-        completion_tokens: Tokens generated.
-        cached_tokens: Prompt tokens answered from the prefix cache.
-    """
-
-    in_flight: int = 0
-    requests: int = 0
-    failed: int = 0
-    retried: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-
-    def add(self, answer: Generation | GenerationFailure) -> None:
-        """Count an answer."""
-        if isinstance(answer, GenerationFailure):
-            self.failed += 1
-            return
-        self.requests += 1
-        self.prompt_tokens += answer.prompt_tokens
-        self.completion_tokens += answer.completion_tokens
-        self.cached_tokens += answer.cached_tokens
 
 
 class SGLangClient:
@@ -200,8 +167,9 @@ class SGLangClient:
 
     async def _attempt(self, endpoint: str, body: Mapping[str, Any]) -> Generation | GenerationFailure:
         try:
-            async with self._http().post(f"{endpoint}/generate", json=body) as response:
-                text = await response.text(errors="replace")
+            data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+            async with self._http().post(f"{endpoint}/generate", data=data, headers=_JSON) as response:
+                text = await response.read()
                 status, headers = response.status, response.headers
         except (asyncio.TimeoutError, TimeoutError):
             seconds = self._options.request_timeout_sec
@@ -222,7 +190,7 @@ class SGLangClient:
         if status != 200:
             return GenerationFailure(reason="refused", detail=f"HTTP {status}: {answers.error_message(text)}")
         try:
-            generation = answers.generation(json.loads(text))
+            generation = answers.generation(answers.parse(text))
         except ValueError as error:
             raise _Retry("bad_answer", str(error)) from None
         if generation.finish_reason == "abort":
@@ -247,6 +215,8 @@ class SGLangClient:
 
     def _choose(self, affinity: str) -> str:
         """The endpoint with the highest hash for this affinity, among those not resting."""
+        if len(self._endpoints) == 1:
+            return self._endpoints[0]
         now = time.monotonic()
         awake = [endpoint for endpoint in self._endpoints if self._resting_until[endpoint] <= now]
         return max(awake or self._endpoints, key=lambda endpoint: digest(endpoint, affinity))

@@ -36,6 +36,9 @@ class Synthesizer(ABC):
         """
         return [document]
 
+    def prepare(self, chain: Chain) -> None:  # noqa: B027 - optional
+        """Do ahead what needs no answer; called on another thread than `synthesize`, before it."""
+
     @abstractmethod
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         """Write pairs for each document of the chain, in order.

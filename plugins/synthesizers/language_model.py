@@ -77,6 +77,10 @@ class LanguageModelSynthesizer(Synthesizer):
     def split(self, document: Document) -> list[Document]:
         return split_document(document, protocol=self.protocol, config=self.config)
 
+    def prepare(self, chain: Chain) -> None:
+        for document in chain.documents:  # tokenised here, not on the event loop
+            self.protocol.prompt((), document)
+
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         return await run_chain(
             chain,

@@ -169,7 +169,7 @@ def test_a_refused_prompt_fails_at_once_and_keeps_the_message(body: Any, message
     (answer,), server = ask(status(400, body))
     assert answer == GenerationFailure(reason="refused", detail=f"HTTP 400: {message}")
     assert len(server.bodies) == 1
-    assert error_message(body if isinstance(body, str) else json.dumps(body)) == message
+    assert error_message((body if isinstance(body, str) else json.dumps(body)).encode()) == message
 
 
 @pytest.mark.parametrize("code", [401, 404, 413, 422])

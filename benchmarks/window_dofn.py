@@ -1,0 +1,183 @@
+"""Requests a second of our DoFn over a plain asyncio client's, at the same number in flight.
+
+    python -m benchmarks.window_dofn                      all cases; about 6 minutes
+    python -m benchmarks.window_dofn --in-flight 128 --latency lognormal --workers 1
+
+Both drive chains of three rounds against a stub server on this machine. The plain client is the limit of
+asyncio and aiohttp: `in-flight` tasks that post ready-made bodies and read the JSON of the answers. Ours is
+the whole step in a real Beam run: prompts are tokenised, answers parsed into pairs, and every generation is
+journaled on disk before its use. Rates count from the first chain taken up to the last answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import apache_beam as beam
+
+from benchmarks.inputs import NUM_ROUNDS, make_chains, tiny_tokenizer
+from benchmarks.stub_server import answer
+from pipelines.runner import make_pipeline, parse_options
+from pipelines.statistics import measured
+from pipelines.transforms.base import REJECTS
+from pipelines.transforms.synthesize import SynthesizeChains
+from plugins.protocols import PROTOCOLS
+from plugins.protocols.base import Example
+from plugins.tokenizers import load_tokenizer
+from schemas.corpus_config import SynthesisConfig
+from schemas.records import Chain
+
+MEAN_SEC = 0.2
+
+
+@contextlib.contextmanager
+def stub(latency: str) -> Iterator[str]:
+    """A stub server in a process of its own; gives its URL."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.stub_server",
+        "--latency",
+        latency,
+        "--mean-sec",
+        str(MEAN_SEC),
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(10)
+
+
+def make_bodies(chains: list[Chain], tokenizer_dir: str) -> list[list[dict[str, Any]]]:
+    """For each chain the bodies that its rounds send, given answers such as the stub's."""
+    config = SynthesisConfig(model=tokenizer_dir, protocol="instruction_synthesizer")
+    protocol = PROTOCOLS.load(config.protocol)(load_tokenizer(tokenizer_dir), config)
+    sampling = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature}
+    bodies = []
+    for chain in chains:
+        rounds, examples = [], []
+        for number, document in enumerate(chain.documents):
+            rounds.append({"input_ids": protocol.prompt(examples, document), "sampling_params": sampling})
+            examples.append(Example(document=document, pairs=protocol.parse(answer(number)).pairs))
+        bodies.append(rounds)
+    return bodies
+
+
+async def _plain(url: str, chains: list[Chain], in_flight: int, tokenizer_dir: str) -> float:
+    """Requests a second of `in_flight` tasks that do nothing but post and read."""
+    bodies = make_bodies(chains, tokenizer_dir)
+    waiting = iter(bodies)
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for rounds in waiting:
+            for body in rounds:
+                async with session.post(f"{url}/generate", json=body) as response:
+                    assert json.loads(await response.text())["text"]
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        started = time.monotonic()
+        await asyncio.gather(*(work(session) for _ in range(in_flight)))
+        return len(chains) * NUM_ROUNDS / (time.monotonic() - started)
+
+
+def _plain_in_a_process(*arguments: object) -> float:
+    return asyncio.run(_plain(*arguments))  # type: ignore[arg-type]
+
+
+def plain(url: str, chains: list[Chain], in_flight: int, workers: int, tokenizer_dir: str) -> float:
+    """Of as many such clients as there are workers, each with its share of the chains."""
+    shares = [(url, chains[start::workers], in_flight, tokenizer_dir) for start in range(workers)]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return sum(pool.starmap(_plain_in_a_process, shares))
+
+
+def ours(url: str, chains: list[Chain], in_flight: int, workers: int, tokenizer_dir: str) -> float:
+    """Requests a second of the step in a Beam run with so many worker processes."""
+    config = SynthesisConfig(
+        backend="sglang",
+        protocol="instruction_synthesizer",
+        model=tokenizer_dir,
+        endpoints=(url,),
+        max_in_flight=in_flight,
+    )
+    options = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
+    with tempfile.TemporaryDirectory() as journal:
+        step = SynthesizeChains(config, seed=1, journal=journal, progress_dir=None)
+        pipeline = make_pipeline(parse_options(options))
+        (
+            pipeline
+            | beam.Create(chains)
+            | beam.Reshuffle()
+            | beam.ParDo(step, len(chains) * NUM_ROUNDS).with_outputs(REJECTS, main="ok")
+        )
+        result = pipeline.run()
+        result.wait_until_finish()
+        found = measured(result.metrics())
+    requests = found.counts["synthesize/requests"]
+    assert requests == len(chains) * NUM_ROUNDS, found.counts
+    return requests / found.synthesis_sec
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One setting."""
+
+    latency: str
+    in_flight: int
+    workers: int
+
+    def run(self, seconds: float, tokenizer_dir: str) -> dict[str, object]:
+        """Measure the plain client, ours, and the plain client again."""
+        ceiling = self.in_flight * self.workers / MEAN_SEC
+        chains = make_chains(int(ceiling * seconds / NUM_ROUNDS))
+        with stub(self.latency) as url:
+            measure = (url, chains, self.in_flight, self.workers, tokenizer_dir)
+            before, mine, after = plain(*measure), ours(*measure), plain(*measure)
+        rival = (before + after) / 2
+        return {
+            **dataclasses.asdict(self),
+            "latency_limit": ceiling,
+            "plain_per_sec": [round(before), round(after)],
+            "ours_per_sec": round(mine),
+            "ratio": round(mine / rival, 3),
+        }
+
+
+def main() -> None:
+    """Run the cases that the command line leaves."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--latency", choices=["fixed", "lognormal"], action="append")
+    parser.add_argument("--in-flight", type=int, action="append")
+    parser.add_argument("--workers", type=int, action="append")
+    parser.add_argument("--seconds", type=float, default=15.0, help="about how long each measurement takes")
+    arguments = parser.parse_args()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer_dir = tiny_tokenizer(folder)
+        for workers in arguments.workers or [1, 2]:
+            for latency in arguments.latency or ["fixed", "lognormal"]:
+                for in_flight in arguments.in_flight or [128, 256]:
+                    case = Case(latency=latency, in_flight=in_flight, workers=workers)
+                    print(json.dumps(case.run(arguments.seconds, tokenizer_dir)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
