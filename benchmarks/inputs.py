@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+import zstandard
+
 from schemas.records import Chain, Document
 
 NUM_ROUNDS = 3
@@ -44,6 +48,28 @@ def make_chains(count: int, num_words: int = 60) -> list[Chain]:
         )
         chains.append(Chain(chain_id=f"chain-{number}", documents=documents))
     return chains
+
+
+def passages_as_chains(num_documents: int, *, documents_each: int, num_words: int = 70) -> list[Chain]:
+    """Chains of real text: the first words of the bundled passages, again from later words where they end."""
+    with open("examples/biomedicine/articles.jsonl.zst", "rb") as file:
+        lines = zstandard.ZstdDecompressor().stream_reader(file).read().decode().splitlines()
+    words = [json.loads(line)["text"].split() for line in lines]
+    texts = [
+        " ".join(passage[start : start + num_words])
+        for start in range(0, 2 * num_words + 1, num_words)
+        for passage in words
+        if len(passage) >= start + num_words
+    ]
+    if num_documents > len(texts):
+        raise SystemExit(f"{num_documents} documents wanted, the examples give {len(texts)}")
+    documents = [
+        Document.of(f"d{at}", text, source="examples") for at, text in enumerate(texts[:num_documents])
+    ]
+    return [
+        Chain(chain_id=f"chain-{at}", documents=tuple(documents[at : at + documents_each]))
+        for at in range(0, num_documents, documents_each)
+    ]
 
 
 def tiny_tokenizer(folder: str) -> str:

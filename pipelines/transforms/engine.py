@@ -14,7 +14,6 @@ from collections import Counter
 from concurrent.futures import Future
 from typing import Any
 
-
 from pipelines.journal import JournaledGenerator
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer

@@ -9,7 +9,7 @@ The prompts are the protocol's own, around the documents themselves. Each earlie
 chain breaks, as in `plugins/synthesizers/rounds.py`. A prefix cache that forgets nothing has the opening
 that all prompts share, and of a chain the prompt and the answer of the round before.
 
-Cost: every prompt is tokenised; about 2 s for 300 chains of 3 short documents.
+Cost: every prompt is made; about 5 s on one core for 300 chains of 3 documents of 400 tokens.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ def test_a_context_without_room_for_any_document_is_refused(protocol: SynthesisP
     with pytest.raises(ConfigError) as caught:
         parts_of("The cell.", protocol, config(around + 15))
     assert str(caught.value) == (
-        f"synthesis.context_tokens {around + 47} leaves 15 tokens for a document, after max_new_tokens 32 and "
-        f"the {around} tokens of the prompt around it; raise the first or lower the second."
+        f"synthesis.context_tokens {around + 47} leaves 15 tokens for a document, after max_new_tokens 32 "
+        f"and the {around} tokens of the prompt around it; raise the first or lower the second."
     )
 
 
