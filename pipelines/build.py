@@ -68,9 +68,9 @@ def build_increment(
     started = time.monotonic()
     options = parse_options(beam_options)
     tokenizer = load_tokenizer(config.tokenizer.name)
-    _check_names(config)
+    check_names(config)
     ends(tokenizer, config.tokenizer)
-    before = _newest(config, fingerprint(tokenizer))
+    before = newest_manifest(config, fingerprint(tokenizer))
     number = before.number + 1 if before else 1
     with contextlib.ExitStack() as stack:
         progress = None
@@ -80,7 +80,7 @@ def build_increment(
             config=config,
             number=number,
             known=tuple(increment.number for increment in before.increments) if before else (),
-            files=_files(config),
+            files=source_files(config),
             pad_id=pad_token_id(tokenizer),
             progress_dir=progress,
         )
@@ -122,7 +122,7 @@ def build_increment(
             raise
 
 
-def _check_names(config: CorpusConfig) -> None:
+def check_names(config: CorpusConfig) -> None:
     """Refuse unknown names and bad options before anything starts."""
     for stream in config.streams.values():
         for source in stream.sources:
@@ -133,14 +133,14 @@ def _check_names(config: CorpusConfig) -> None:
         SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
 
 
-def _files(config: CorpusConfig) -> dict[str, list[tuple[int, str]]]:
+def source_files(config: CorpusConfig) -> dict[str, list[tuple[int, str]]]:
     return {
         name: [(index, uri) for index, source in enumerate(stream.sources) for uri in expand(source.uri)]
         for name, stream in config.streams.items()
     }
 
 
-def _newest(config: CorpusConfig, tokenizer: str) -> Manifest | None:
+def newest_manifest(config: CorpusConfig, tokenizer: str) -> Manifest | None:
     if not manifests.newest_number(config.corpus):
         return None
     before = manifests.read_manifest(config.corpus)

@@ -1,4 +1,4 @@
-"""`tutelage corpus`: build an increment, show what is in a corpus."""
+"""`tutelage corpus`: build an increment, plan one, show what is in a corpus."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ def main(argv: Sequence[str]) -> int:
     build.add_argument("file", help="a corpus YAML")
     build.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over the file's")
     build.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
+    plan = commands.add_parser(
+        "plan",
+        help="what a build would do: documents, chains, requests, tokens, hours; sends and writes nothing",
+        usage="tutelage corpus plan FILE.yaml [key=value ...] [--json] "
+        "[--requests-per-sec X | --tokens-per-sec X] [-- beam options]",
+    )
+    plan.add_argument("file", help="a corpus YAML")
+    plan.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over the file's")
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON, and no progress")
+    plan.add_argument(
+        "--requests-per-sec", type=float, metavar="X", help="requests that all servers together answer"
+    )
+    plan.add_argument(
+        "--tokens-per-sec", type=float, metavar="X", help="tokens that all servers together generate"
+    )
     show = commands.add_parser("show", help="what is in a corpus: counts, texts, packed rows")
     show.add_argument("uri", help="directory of the corpus")
     show.add_argument("--manifest", type=int, help="number of the manifest; default the newest")
@@ -35,7 +50,31 @@ def main(argv: Sequence[str]) -> int:
         from pipelines.show import show_corpus
 
         return show_corpus(arguments)
+    if arguments.command == "plan":
+        return _plan(arguments, beam_options)
     return _build(arguments, beam_options)
+
+
+def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+    config = load_config(CorpusConfig, arguments.file, arguments.overrides)
+    from pipelines.quiet import quiet_libraries
+
+    quiet_libraries()
+    from pipelines.plan import plan_increment
+    from pipelines.plan_table import print_plan
+
+    plan = plan_increment(
+        config,
+        beam_options,
+        requests_per_sec=arguments.requests_per_sec,
+        tokens_per_sec=arguments.tokens_per_sec,
+        quiet=arguments.json,
+    )
+    if arguments.json:
+        print(json.dumps(plan.as_json(), ensure_ascii=False))
+    else:
+        print_plan(plan)
+    return 0
 
 
 def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:

@@ -7,12 +7,14 @@
 
 One such branch for each stream. Every reject of every step lands in `rejects/`, and every document taken
 in gets a row in the ledger. Nothing here publishes: `pipelines/build.py` does, once all of it is done.
+`pipelines/plan.py` takes in and splits by the same steps, and writes nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import apache_beam as beam
 
@@ -64,26 +66,23 @@ class Plan:
 
 def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
     """Add all that makes one increment to a pipeline."""
-    config, progress = plan.config, plan.progress_dir
-    rejects: list[beam.PCollection] = []
-    new = {name: _take_in(pipeline, plan, name, rejects) for name in config.streams}
+    config = plan.config
+    taken = {name: take_in(pipeline, plan, name) for name in config.streams}
+    rejects = [rejected for found in taken.values() for rejected in found.rejects]
     parts = {
-        name: documents
-        | f"{name}/Split"
-        >> beam.ParDo(SplitDocuments(config.synthesis, seed=config.seed, progress_dir=progress))
-        for name, documents in new.items()
-        if config.streams[name].synthesize
+        name: split(plan, name, found.new) for name, found in taken.items() if config.streams[name].synthesize
     }
     num_parts = (
         tuple(parts.values())
         | "AllToSynthesize" >> beam.Flatten(pipeline=pipeline)
         | "CountToSynthesize" >> beam.combiners.Count.Globally()
     )
-    for name, documents in new.items():
+    for name, found in taken.items():
+        _add_ledger(plan, name, found)
         if name in parts:
             texts = _synthesize(plan, name, parts[name], num_parts, rejects)
         else:
-            texts = documents | f"{name}/AsItIs" >> beam.Map(raw_text)
+            texts = found.new | f"{name}/AsItIs" >> beam.Map(raw_text)
         _write(plan, name, texts, rejects)
     (
         rejects
@@ -94,10 +93,24 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
     )
 
 
-def _take_in(
-    pipeline: beam.Pipeline, plan: Plan, name: str, rejects: list[beam.PCollection]
-) -> beam.PCollection:
-    """From the files of a stream to its new documents, which go into the ledger."""
+class TakenIn(NamedTuple):
+    """What the files of a stream hold.
+
+    Attributes:
+        read: All of its documents.
+        new: Those that the corpus does not hold yet, changed ones included.
+        superseded: For each changed one, its document_id.
+        rejects: Those of each step.
+    """
+
+    read: beam.PCollection
+    new: beam.PCollection
+    superseded: beam.PCollection
+    rejects: tuple[beam.PCollection, ...]
+
+
+def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
+    """From the files of a stream to its new documents; writes nothing."""
     config, progress = plan.config, plan.progress_dir
     sources = config.streams[name].sources
     read = (
@@ -113,9 +126,19 @@ def _take_in(
     new = distinct | f"{name}/OnlyNew" >> beam.ParDo(
         OnlyNew(config.corpus, name, plan.known, progress)
     ).with_outputs(REJECTS, SUPERSEDED, main="ok")
-    rejects += [read[REJECTS], clean[REJECTS], duplicates, new[REJECTS]]
-    _add_ledger(plan, name, new.ok, new[SUPERSEDED])
-    return new.ok
+    return TakenIn(
+        read=read.ok,
+        new=new.ok,
+        superseded=new[SUPERSEDED],
+        rejects=(read[REJECTS], clean[REJECTS], duplicates, new[REJECTS]),
+    )
+
+
+def split(plan: Plan, name: str, documents: beam.PCollection) -> beam.PCollection:
+    """Cut the documents of a stream as its synthesizer needs them."""
+    step = SplitDocuments(plan.config.synthesis, seed=plan.config.seed, progress_dir=plan.progress_dir)
+    parts: beam.PCollection = documents | f"{name}/Split" >> beam.ParDo(step)
+    return parts
 
 
 def _synthesize(
@@ -178,9 +201,9 @@ def _write(plan: Plan, name: str, texts: beam.PCollection, rejects: list[beam.PC
     )
 
 
-def _add_ledger(plan: Plan, name: str, documents: beam.PCollection, superseded: beam.PCollection) -> None:
+def _add_ledger(plan: Plan, name: str, found: TakenIn) -> None:
     (
-        documents
+        found.new
         | f"{name}/LedgerRow" >> beam.Map(_ledger_row)
         | f"{name}/GroupLedger" >> beam.GroupByKey()
         | f"{name}/WriteLedger"
@@ -189,7 +212,7 @@ def _add_ledger(plan: Plan, name: str, documents: beam.PCollection, superseded: 
         )
     )
     (
-        superseded
+        found.superseded
         | f"{name}/OneSuperseded" >> beam.Map(lambda document_id: (None, document_id))
         | f"{name}/GroupSuperseded" >> beam.GroupByKey()
         | f"{name}/WriteSuperseded"

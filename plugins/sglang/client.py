@@ -15,6 +15,7 @@ or the patience are used up the request fails; the run decides how many failures
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ class ClientOptions(Section):
             Counted from when the last one was lost, so that a dead server costs it once, not once a request.
         backoff_sec: First wait between attempts; doubles each time.
         max_backoff_sec: Longest wait between attempts.
+        api_key_env: Environment variable of the workers that holds a key, sent as a bearer token.
     """
 
     max_in_flight: int = pydantic.Field(default=64, ge=1)
@@ -53,6 +55,7 @@ class ClientOptions(Section):
     patience_sec: float = pydantic.Field(default=300.0, ge=0)
     backoff_sec: float = pydantic.Field(default=0.5, ge=0)
     max_backoff_sec: float = pydantic.Field(default=30.0, ge=0)
+    api_key_env: str | None = None
 
 
 class _Retry(Exception):
@@ -87,6 +90,11 @@ class SGLangClient:
             if not endpoint.startswith(("http://", "https://")):
                 raise ConfigError(
                     f"synthesis.endpoints holds {endpoint!r}; expected a URL with http:// or https://."
+                )
+            if "@" in endpoint.split("/")[2]:
+                raise ConfigError(
+                    "synthesis.endpoints holds a URL with a name or password in it, which would be logged; "
+                    "put the key into an environment variable and name that in synthesis.options.api_key_env."
                 )
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._resting_until = dict.fromkeys(self._endpoints, 0.0)
@@ -199,7 +207,17 @@ class SGLangClient:
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
+            headers = {}
+            if self._options.api_key_env is not None:
+                key = os.environ.get(self._options.api_key_env)
+                if not key:
+                    raise ConfigError(
+                        f"synthesis.options.api_key_env names {self._options.api_key_env!r}, which is not "
+                        "set or empty in the environment of this worker; set it there."
+                    )
+                headers["Authorization"] = f"Bearer {key}"
             self._session = aiohttp.ClientSession(
+                headers=headers,
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=self._options.request_timeout_sec, sock_connect=10),
             )

@@ -14,7 +14,7 @@ from aiohttp import web
 from plugins.sglang.answers import error_message, generation
 from plugins.sglang.client import ClientOptions, SGLangClient
 from plugins.synthesizers import SYNTHESIZERS
-from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
+from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Generation
@@ -47,6 +47,7 @@ class Server:
         self.script = list(script) or [good]
         self.health = health
         self.bodies: list[Any] = []
+        self.headers: list[Any] = []
         self.in_flight = 0
         self.most_in_flight = 0
         self.health_checks = 0
@@ -76,6 +77,7 @@ class Server:
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         self.bodies.append(await request.json())
+        self.headers.append(request.headers)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -138,6 +140,28 @@ def test_token_ids_are_sent_as_given_so_that_no_bos_is_doubled() -> None:
     assert server.bodies == [
         {"input_ids": [0, 5, 6], "sampling_params": {"max_new_tokens": 7, "temperature": 0.0}}
     ]
+
+
+def test_a_key_in_the_environment_is_sent_as_a_bearer_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_A_TEST", "k-1")
+    _, server = ask(options=quick(api_key_env="KEY_OF_A_TEST"))
+    assert server.headers[0]["Authorization"] == "Bearer k-1"
+    _, server = ask()
+    assert "Authorization" not in server.headers[0]
+
+
+def test_a_key_that_is_not_in_the_environment_is_missed() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^synthesis\.options\.api_key_env names 'NO_SUCH_KEY', which is not"
+    ):
+        ask(options=quick(api_key_env="NO_SUCH_KEY"))
+
+
+def test_a_json_schema_is_sent() -> None:
+    _, server = ask(
+        request=GenerationRequest(prompt_ids=(1,), max_new_tokens=2, json_schema='{"type": "null"}')
+    )
+    assert server.bodies[0]["sampling_params"]["json_schema"] == '{"type": "null"}'
 
 
 def test_temperature_and_stop_strings_are_sent() -> None:
@@ -282,6 +306,22 @@ def test_a_server_that_never_answers_ends_the_chain_once_patience_is_gone() -> N
     assert (answer.reason, answer.ends_chain) == ("unreachable", True)
     assert answer.detail.startswith("ClientConnectorError: Cannot connect to host 127.0.0.1:")
     assert answer.detail.endswith(f" s at {url}); is the server running?")
+
+
+def test_a_server_that_stays_lost_costs_the_patience_once_and_not_once_a_request() -> None:
+    async def run() -> tuple[list[Answer], float]:
+        client = SGLangClient([f"http://127.0.0.1:{free_port()}"], quick(patience_sec=0.5))
+        first = await client.generate(REQUEST)
+        started = asyncio.get_running_loop().time()
+        others = [await client.generate(REQUEST) for _ in range(20)]
+        await client.close()
+        return [first, *others], asyncio.get_running_loop().time() - started
+
+    answers, seconds = asyncio.run(run())
+    assert [answer.reason for answer in answers if isinstance(answer, GenerationFailure)] == [
+        "unreachable"
+    ] * 21
+    assert seconds < 20 * 0.5
 
 
 def test_a_server_that_is_still_starting_is_waited_for() -> None:
@@ -459,6 +499,24 @@ class TestSeveralServers:
         assert asyncio.run(run()) == ([ANSWER] * 20, 20)
 
 
+def test_each_endpoint_is_tallied() -> None:
+    async def run() -> tuple[Any, Any]:
+        async with Server(status(500, "x"), good) as one:
+            client = SGLangClient([one.url], QUICK)
+            await client.generate(REQUEST)
+            one.script = [status(400, "no")]
+            await client.generate(REQUEST)
+            await client.close()
+            return client.tallies, one.url
+
+    tallies, url = asyncio.run(run())
+    assert tallies == {
+        url: EndpointTally(
+            requests=1, failed=1, retried=1, prompt_tokens=3, completion_tokens=2, cached_tokens=1
+        )
+    }
+
+
 class TestConfiguration:
     def test_no_endpoint_is_refused(self) -> None:
         with pytest.raises(ConfigError, match=r"^synthesis\.endpoints is empty: backend 'sglang' needs"):
@@ -471,6 +529,11 @@ class TestConfiguration:
         assert str(caught.value) == (
             f"synthesis.endpoints holds {endpoint!r}; expected a URL with http:// or https://."
         )
+
+    def test_an_endpoint_with_a_password_is_refused_without_showing_it(self) -> None:
+        with pytest.raises(ConfigError, match=r"with a name or password in it") as caught:
+            SGLangClient(["http://me:secret@a:1"], QUICK)
+        assert "secret" not in str(caught.value)
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -1,0 +1,237 @@
+"""What a build would do: documents, chains, requests, tokens, hours. Sends nothing and writes nothing.
+
+    files ─► take in ─► split ─► chains ─┬─► count                                   exact
+             as a build does             └─► sample ─► prompts without answers       estimated
+
+Counted are documents, rejects, parts, chains and requests: one request for each document of a chain, at
+most, repairs not included. Estimated are tokens, from the `_SAMPLED_CHAINS` chains of a stream with the
+smallest hashes: the same sample for the same documents, wherever and in whatever order they are read.
+
+    prompt tokens       requests × mean of the sample's prompts (transforms/estimate.py)
+    completion tokens   requests × mean answer (assumptions.py)
+    text tokens         characters × the sample's tokens a character
+    pair tokens         completion tokens, in the corpus's tokenizer; not known for a synthesizer that is
+                        not asked over the wire, such as mined
+    training tokens     text and pair tokens, and BOS and EOS of each text
+    rows                training tokens / seq_len, as if every row were full
+    hours               of synthesis: completion tokens or requests / speed (assumptions.py)
+
+A sample that is the whole stream makes text tokens exact. What the journal would answer is not taken off.
+
+The counts come home as Beam metrics, which every runner has and which need no place to write to: as
+distributions, whose maximum is the same where a bundle was tried twice.
+
+Cost: a build without its synthesis, rendering and packing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import MetricResults, MetricsFilter
+
+from pipelines import build
+from pipelines.assumptions import expected_answers, expected_speed
+from pipelines.corpus import Plan, split, take_in
+from pipelines.planned import IncrementPlan, StreamPlan, plan_stream, synthesis_hours, total_of
+from pipelines.progress import ProgressView
+from pipelines.runner import make_pipeline, our_errors, parse_options, runs_here
+from pipelines.transforms.chains import FormChains
+from pipelines.transforms.estimate import EstimateTokens
+from pipelines.transforms.tokenize import ends
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import InputError
+from schemas.records import Chain, Document, Reject
+
+_SAMPLED_CHAINS = 300
+_METRICS = "plan"
+
+
+def plan_increment(
+    config: CorpusConfig,
+    beam_options: Sequence[str] = (),
+    *,
+    requests_per_sec: float | None = None,
+    tokens_per_sec: float | None = None,
+    quiet: bool = False,
+) -> IncrementPlan:
+    """Say what `build_increment` would do with the same configuration.
+
+    Args:
+        config: The corpus; it need not exist.
+        beam_options: Options for Beam; without `--runner` it runs on this machine.
+        requests_per_sec: Requests that all servers together answer in a second.
+        tokens_per_sec: The same in generated tokens; at most one of the two.
+        quiet: Show nothing on standard error.
+
+    Raises:
+        ConfigError: A name, value or option is refused.
+        InputError: The sources hold nothing that can be used.
+        CorpusError: The corpus is damaged, or made with another tokenizer.
+    """
+    options = parse_options(beam_options)
+    tokenizer = load_tokenizer(config.tokenizer.name)
+    build.check_names(config)
+    before, after = ends(tokenizer, config.tokenizer)
+    newest = build.newest_manifest(config, fingerprint(tokenizer))
+    known = tuple(increment.number for increment in newest.increments) if newest else ()
+    speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
+    answers = expected_answers(config, known) if _asks_a_model(config) else None
+    with contextlib.ExitStack() as stack:
+        progress = None
+        if runs_here(options):
+            progress = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-"))
+        plan = Plan(
+            config=config,
+            number=newest.number + 1 if newest else 1,
+            known=known,
+            files=build.source_files(config),
+            pad_id=pad_token_id(tokenizer),
+            progress_dir=progress,
+        )
+        view = ProgressView(progress, quiet=quiet)
+        view.say(f"Planning increment {plan.number} of {config.corpus}; nothing is sent or written.")
+        pipeline = make_pipeline(options)
+        _add_plan(pipeline, plan, answer_tokens=round(answers.mean_completion_tokens) if answers else None)
+        with view, our_errors():
+            result = pipeline.run()
+            result.wait_until_finish()
+    counts = _counts_of(result.metrics())
+    streams = {
+        name: plan_stream(
+            counts.get(name, {}),
+            num_files=len(plan.files[name]),
+            synthesize=stream.synthesize,
+            answers=answers if stream.synthesize else None,
+            num_ends=len(before) + len(after),
+            seq_len=config.pack.seq_len,
+        )
+        for name, stream in config.streams.items()
+    }
+    total = total_of(streams.values())
+    _check_usable(total, known)
+    return IncrementPlan(
+        corpus=config.corpus,
+        increment=plan.number,
+        seq_len=config.pack.seq_len,
+        streams=streams,
+        total=total,
+        answers=answers,
+        speed=speed,
+        synthesis_hours=synthesis_hours(total, speed),
+    )
+
+
+def _asks_a_model(config: CorpusConfig) -> bool:
+    """Whether the synthesizer sends requests; makes one, and opens nothing."""
+    if not any(stream.synthesize for stream in config.streams.values()):
+        return False
+    synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+    return isinstance(synthesizer, LanguageModelSynthesizer)
+
+
+def _add_plan(pipeline: beam.Pipeline, plan: Plan, *, answer_tokens: int | None) -> None:
+    """Add all that a plan counts to a pipeline; the sums become metrics."""
+    counted: list[beam.PCollection] = []
+    for name, stream in plan.config.streams.items():
+        found = take_in(pipeline, plan, name)
+        if stream.synthesize:
+            parts = split(plan, name, found.new)
+            chains = parts | f"{name}/Chains" >> FormChains(plan.config.chains, plan.progress_dir)
+            asked_tokens = answer_tokens
+        else:
+            parts = found.new
+            chains = parts | f"{name}/OneByOne" >> beam.Map(_alone)
+            asked_tokens = None
+        sample = (
+            chains
+            | f"{name}/Sample" >> beam.combiners.Top.Smallest(_SAMPLED_CHAINS, key=_chain_id)
+            | f"{name}/EachOfSample" >> beam.FlatMap(list)
+            | f"{name}/SpreadSample" >> beam.Reshuffle()
+            | f"{name}/Estimate" >> beam.ParDo(EstimateTokens(plan.config, answer_tokens=asked_tokens))
+        )
+        counted += [
+            found.read | f"{name}/CountRead" >> beam.Map(_one, f"{name}/read"),
+            found.new | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new"),
+            found.superseded | f"{name}/CountChanged" >> beam.Map(_one, f"{name}/changed"),
+            found.rejects
+            | f"{name}/Rejects" >> beam.Flatten()
+            | f"{name}/CountRejects" >> beam.Map(_rejected, name),
+            parts | f"{name}/CountParts" >> beam.FlatMap(_parts, name),
+            chains | f"{name}/CountChains" >> beam.FlatMap(_chain, name),
+            sample | f"{name}/CountSample" >> beam.Map(_sampled, name),
+        ]
+    (
+        counted
+        | "AllCounts" >> beam.Flatten()
+        | "AddUp" >> beam.CombinePerKey(sum)
+        | "BringHome" >> beam.Map(_bring_home)
+    )
+
+
+def _alone(document: Document) -> Chain:
+    return Chain(chain_id=document.content_hash, documents=(document,))
+
+
+def _chain_id(chain: Chain) -> str:
+    return chain.chain_id
+
+
+def _one(_: object, key: str) -> tuple[str, int]:
+    return key, 1
+
+
+def _rejected(reject: Reject, stream: str) -> tuple[str, int]:
+    return f"{stream}/{reject.stage}/{reject.reason}", 1
+
+
+def _parts(document: Document, stream: str) -> Iterator[tuple[str, int]]:
+    if document.part:
+        yield f"{stream}/parts", 1
+        yield f"{stream}/split", int(document.part.startswith("1/"))
+
+
+def _chain(chain: Chain, stream: str) -> Iterator[tuple[str, int]]:
+    yield f"{stream}/chains", 1
+    yield f"{stream}/documents", len(chain.documents)
+    yield f"{stream}/characters", sum(len(document.text) for document in chain.documents)
+
+
+def _sampled(count: tuple[str, int], stream: str) -> tuple[str, int]:
+    return f"{stream}/sampled_{count[0]}", count[1]
+
+
+def _bring_home(total: tuple[str, int]) -> None:
+    Metrics.distribution(_METRICS, total[0]).update(total[1])
+
+
+def _counts_of(metrics: MetricResults) -> dict[str, Counter[str]]:
+    """By stream, the counts by name, those of rejects by `stage/reason`."""
+    found = metrics.query(MetricsFilter().with_namespace(_METRICS))
+    counts: dict[str, Counter[str]] = {}
+    for each in found["distributions"]:
+        stream, _, what = each.key.metric.name.partition("/")
+        counts.setdefault(stream, Counter())[what] = each.result.max
+    return counts
+
+
+def _check_usable(total: StreamPlan, known: Iterable[int]) -> None:
+    """Refuse what a build would refuse: sources that hold nothing for a corpus that holds nothing."""
+    if total.num_new or total.num_unchanged or any(known):
+        return
+    if not total.num_rejected:
+        raise InputError("the sources hold no documents.")
+    reasons = ", ".join(
+        f"{count:,} {stage}: {reason}"
+        for stage, by_reason in total.rejects.items()
+        for reason, count in by_reason.items()
+    )
+    raise InputError(f"no document of the sources can be used. Rejects: {reasons}.")
