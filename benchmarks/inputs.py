@@ -31,23 +31,23 @@ _WORDS = tuple(
 )
 
 
-def make_chains(count: int, num_words: int = 60) -> list[Chain]:
-    """Chains of NUM_ROUNDS documents, all different."""
-    chains = []
-    for number in range(count):
-        documents = tuple(
-            Document.of(
-                f"{number}-{position}",
-                f"Case {number} {position}. "
-                + " ".join(
-                    _WORDS[(number * 7 + position * 5 + at * at) % len(_WORDS)] for at in range(num_words)
-                ),
-                source="benchmark",
-            )
-            for position in range(NUM_ROUNDS)
+def make_chains(
+    count: int, num_words: int = 60, *, first: int = 0, num_rounds: int = NUM_ROUNDS
+) -> list[Chain]:
+    """Chains of made-up documents, all different."""
+    return [
+        Chain(
+            chain_id=f"chain-{number}",
+            documents=tuple(_made_up(number, position, num_words) for position in range(num_rounds)),
         )
-        chains.append(Chain(chain_id=f"chain-{number}", documents=documents))
-    return chains
+        for number in range(first, first + count)
+    ]
+
+
+def _made_up(number: int, position: int, num_words: int) -> Document:
+    words = (_WORDS[(number * 7 + position * 5 + at * at) % len(_WORDS)] for at in range(num_words))
+    text = f"Case {number} {position}. {' '.join(words)}"
+    return Document.of(f"{number}-{position}", text, source="benchmark")
 
 
 def passages_as_chains(num_documents: int, *, documents_each: int, num_words: int = 70) -> list[Chain]:

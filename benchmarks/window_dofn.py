@@ -44,7 +44,7 @@ MEAN_SEC = 0.2
 
 
 @contextlib.contextmanager
-def stub(latency: str) -> Iterator[str]:
+def stub(latency: str, mean_sec: float = MEAN_SEC) -> Iterator[str]:
     """A stub server in a process of its own; gives its URL."""
     command = [
         sys.executable,
@@ -53,7 +53,7 @@ def stub(latency: str) -> Iterator[str]:
         "--latency",
         latency,
         "--mean-sec",
-        str(MEAN_SEC),
+        str(mean_sec),
     ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None

@@ -23,10 +23,6 @@ closes when it is garbage collected, at the latest when the worker process ends.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
-import operator
-import reprlib
 import threading
 import weakref
 from collections import Counter
@@ -37,33 +33,16 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from plugins.sglang.client import ClientOptions, SGLangClient
+from plugins.sglang.prompts import Request, SGLangPrompt, checked_params, request_of
 from plugins.synthesizers.generator import GenerationFailure
 from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
-from schemas.records import Generation, digest, well_formed
+from schemas.records import Generation
 
 _Answer = Generation | GenerationFailure
-_Request = tuple[dict[str, Any], str]
 
 _NAMESPACE = "tutelage-sglang"
 _CLOSE_SEC = 10.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SGLangPrompt:
-    """A prompt with what is its own.
-
-    Attributes:
-        prompt: Text, or token ids.
-        sampling_params: By SGLang's names: max_new_tokens, temperature, top_p, stop, json_schema (as text
-            or as a mapping), ... They win over those of the handler and of RunInference, key by key.
-        affinity: Prompts with the same value go to the same endpoint, where they share its prefix cache.
-            Without one, prompts spread over the endpoints.
-    """
-
-    prompt: str | Sequence[int]
-    sampling_params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    affinity: str = ""
 
 
 class SGLangModelHandler(ModelHandler[str | Sequence[int] | SGLangPrompt, PredictionResult, "SGLangModel"]):
@@ -123,7 +102,7 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int] | SGLangPrompt, Predic
                 f"min_batch_size is {self._min_batch_size} and max_batch_size {self._max_batch_size}; "
                 "expected 1 <= min_batch_size <= max_batch_size."
             )
-        self._sampling_params = _checked("sampling_params", sampling_params or {})
+        self._sampling_params = checked_params("sampling_params", sampling_params or {})
 
     def load_model(self) -> SGLangModel:
         """Make a client for this process; first start the servers if they are ours, which may take minutes.
@@ -149,7 +128,7 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int] | SGLangPrompt, Predic
     ) -> list[PredictionResult]:
         """Answer a batch, in order. Raises nothing for what a prompt or a server does."""
         defaults = {**self._sampling_params, **(inference_args or {})}
-        found = [_request(element, defaults) for element in batch]
+        found = [request_of(element, defaults) for element in batch]
         answered = iter(model.answer([one for one in found if not isinstance(one, GenerationFailure)]))
         answers = [one if isinstance(one, GenerationFailure) else next(answered) for one in found]
         _count(answers)
@@ -160,7 +139,7 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int] | SGLangPrompt, Predic
 
     def validate_inference_args(self, inference_args: Mapping[str, Any] | None) -> None:
         """Refuse sampling arguments that no prompt could be sent with, when the pipeline is built."""
-        _checked("inference_args", inference_args or {})
+        checked_params("inference_args", inference_args or {})
 
     def update_model_path(self, model_path: str | None = None) -> None:
         """Refuse Beam's automatic refresh, which would otherwise go on with the old model silently."""
@@ -205,7 +184,7 @@ class SGLangModel:
         thread.start()
         self._finalizer = weakref.finalize(self, _close, self._loop, thread, on_close)
 
-    def answer(self, requests: Sequence[_Request]) -> list[_Answer]:
+    def answer(self, requests: Sequence[Request]) -> list[_Answer]:
         """Send bodies with their affinities, as many at once as the options allow; answers in order."""
         return asyncio.run_coroutine_threadsafe(_send_all(self._client, requests), self._loop).result()
 
@@ -214,7 +193,7 @@ class SGLangModel:
         self._finalizer()
 
 
-async def _send_all(client: SGLangClient, requests: Sequence[_Request]) -> list[_Answer]:
+async def _send_all(client: SGLangClient, requests: Sequence[Request]) -> list[_Answer]:
     return list(await asyncio.gather(*(client.send(body, affinity=affinity) for body, affinity in requests)))
 
 
@@ -242,62 +221,6 @@ def _close(
     finally:
         if on_close is not None:
             on_close()
-
-
-def _request(element: Any, defaults: Mapping[str, Any]) -> _Request | GenerationFailure:
-    given = element if isinstance(element, SGLangPrompt) else SGLangPrompt(prompt=element)
-    try:
-        body = {**_prompt(given.prompt), "sampling_params": _sampling(defaults, given.sampling_params)}
-        if not isinstance(given.affinity, str):
-            raise ValueError(f"affinity is {reprlib.repr(given.affinity)}; expected a string")
-    except ValueError as error:
-        return GenerationFailure(reason="bad_prompt", detail=str(error))
-    return body, given.affinity or digest(str(given.prompt))
-
-
-def _prompt(prompt: Any) -> dict[str, Any]:
-    found = f"found {type(prompt).__name__} {reprlib.repr(prompt)}"
-    if not isinstance(prompt, (str, list, tuple)):
-        raise ValueError(f"{found}; expected text, a list or tuple of token ids, or an SGLangPrompt of them")
-    if not prompt:
-        raise ValueError(f"{found}; a prompt needs at least one token")
-    if isinstance(prompt, str):
-        return {"text": well_formed(prompt)}
-    try:
-        ids = [operator.index(token) for token in prompt]
-    except TypeError:
-        raise ValueError(
-            f"{found}; expected whole numbers, which are token ids (for pairs of a key and a prompt, use "
-            "KeyedModelHandler)"
-        ) from None
-    if min(ids) < 0:
-        raise ValueError(f"{found}; expected token ids of 0 or more")
-    return {"input_ids": ids}
-
-
-def _sampling(*layers: Any) -> dict[str, Any]:
-    """Merge parameters, later ones over earlier ones, and refuse what could only cost attempts."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        if not isinstance(layer, Mapping):
-            raise ValueError(f"sampling arguments are {reprlib.repr(layer)}; expected a mapping of names")
-        merged.update(layer)
-    try:
-        if isinstance(merged.get("json_schema"), Mapping):  # SGLang wants text
-            merged["json_schema"] = json.dumps(dict(merged["json_schema"]))
-        json.dumps(merged, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"sampling arguments {reprlib.repr(merged)} are no JSON: {error}") from None
-    if merged.get("n") not in (None, 1):
-        raise ValueError(f"n is {merged['n']!r}; a prompt gets one answer: for more, give it several times")
-    return merged
-
-
-def _checked(name: str, params: Any) -> dict[str, Any]:
-    try:
-        return _sampling(params)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}.") from None
 
 
 def _count(answers: Sequence[_Answer]) -> None:
