@@ -113,7 +113,7 @@ class SynthesisConfig(Section):
         backend: Name of a synthesizer: mined, transformers, sglang.
         protocol: Name of a protocol: chat, instruction_synthesizer. Not used by mined.
         model: Directory or hub name of the model; its tokenizer builds the prompts.
-        endpoints: URLs of running servers, for sglang.
+        endpoints: URLs of running servers, or one URL, for sglang.
         server: Instead of endpoints, servers that the workers start for themselves, for sglang.
         max_new_tokens: Most tokens generated for one document.
         context_tokens: Most tokens of prompt and generation together.
@@ -141,6 +141,11 @@ class SynthesisConfig(Section):
     prompt_file: str | None = None
     trust_remote_code: bool = False
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+    @pydantic.field_validator("endpoints", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @pydantic.model_validator(mode="after")
     def _prompt_fits(self) -> SynthesisConfig:

@@ -188,6 +188,6 @@ class _Failures:
             return
         raise SynthesisError(
             f"{what}, synthesis.max_failure_share is {self._max_share:g}: the run was ended early and "
-            f"nothing was published. First failures: {'; '.join(self._first)}. What was answered is in the "
-            "journal: see to the cause and run again."
+            "nothing was published. What was answered is in the journal: see to the cause and run again. "
+            f"First failures: {'; '.join(self._first)}"
         )

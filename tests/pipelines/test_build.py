@@ -331,9 +331,7 @@ def test_more_failures_than_allowed_end_the_run_early_and_publish_nothing(
     one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
 ) -> None:
     synthesis = one_file.synthesis.model_copy(update={"backend": synthesizer(Failing)})
-    with pytest.raises(
-        SynthesisError, match=r"^1 of 12 documents failed, .*: unreachable: no answer\. What "
-    ):
+    with pytest.raises(SynthesisError, match=r"^1 of 12 documents failed, .*: unreachable: no answer$"):
         build(one_file.model_copy(update={"synthesis": synthesis}))
     assert files_of(one_file.corpus) == []
 

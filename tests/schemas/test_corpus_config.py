@@ -42,6 +42,11 @@ def test_defaults_are_those_of_domain_adaptive_training() -> None:
     assert config.streams["domain"].synthesize is False
 
 
+def test_one_endpoint_is_a_list_of_one() -> None:
+    assert validate(SynthesisConfig, {"endpoints": "http://a:1"}, name="s").endpoints == ("http://a:1",)
+    assert validate(SynthesisConfig, {"endpoints": ["http://a:1"]}, name="s").endpoints == ("http://a:1",)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines" / "yamls").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_corpus_yaml_that_we_ship_is_valid(path: Path) -> None:
     assert load_config(CorpusConfig, path).streams

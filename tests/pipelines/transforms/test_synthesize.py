@@ -329,9 +329,9 @@ class TestAHopelessRun:
         step.teardown()
         assert str(caught.value) == (
             "3 of 40 documents failed, synthesis.max_failure_share is 0.05: the run was ended early and "
-            "nothing was published. First failures: file:a0: refused: HTTP 400: no; "
-            "file:b0: refused: HTTP 400: no; file:a1: refused: HTTP 400: no. What was answered is in the "
-            "journal: see to the cause and run again."
+            "nothing was published. What was answered is in the journal: see to the cause and run again. "
+            "First failures: file:a0: refused: HTTP 400: no; file:b0: refused: HTTP 400: no; "
+            "file:a1: refused: HTTP 400: no"
         )
 
     def test_in_a_large_run_it_ends_after_a_hundred_failures_in_a_row(
