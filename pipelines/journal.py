@@ -34,6 +34,7 @@ from schemas.records import Generation, digest, from_json
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Generation))
 _FILE_BYTES = 16 << 20
+_GATHER_SEC = 0.003
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
@@ -112,6 +113,7 @@ class Journal:
         self._local_copies.cleanup()
 
     async def _write_pending(self) -> None:
+        await asyncio.sleep(_GATHER_SEC)  # a write is a change of threads: better for several at a time
         while self._pending:
             batch, self._pending = self._pending, []
             try:

@@ -28,7 +28,7 @@ _ONLY_ENDPOINTS_KNOW = ("in_flight", "failed", "retried")
 
 def max_under_way(config: SynthesisConfig) -> int:
     """Most chains under way in a process: some more than requests, since each pauses between its rounds."""
-    return config.max_in_flight + config.max_in_flight // 4
+    return config.max_in_flight + config.max_in_flight // 2
 
 
 class Engine:

@@ -218,6 +218,7 @@ class SGLangClient:
                 headers["Authorization"] = f"Bearer {key}"
             self._session = aiohttp.ClientSession(
                 headers=headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=self._options.request_timeout_sec, sock_connect=10),
             )
