@@ -34,7 +34,7 @@ from schemas.records import Generation, digest, from_json
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Generation))
 _FILE_BYTES = 16 << 20
-_GATHER_SEC = 0.003
+_GATHER_SEC = 0.02
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
