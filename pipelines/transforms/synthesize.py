@@ -15,6 +15,7 @@ lose, or when nothing but failures came for a long stretch. What was answered by
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -32,6 +33,8 @@ from schemas.records import Chain, SynthesizedDocument
 _Result = tuple[SynthesizedDocument, ...]
 
 _REPORT_EVERY_SEC = 1.0
+_GATHER_SEC = 0.01
+_FEW = 16
 _HOPELESS_IN_A_ROW = 100
 _SHOWN_FAILURES = 3
 
@@ -107,19 +110,19 @@ class SynthesizeChains(StepFn):
 
     def _finished(self) -> Iterator[Any]:
         try:
-            future = self._done.get(timeout=_REPORT_EVERY_SEC)
+            finished = [self._done.get(timeout=_REPORT_EVERY_SEC)]
         except queue.Empty:
+            finished = []
+        if finished and len(self._under_way) > _FEW:
+            time.sleep(_GATHER_SEC)  # each waking takes the event loop's turn: better for several at a time
+        while not self._done.empty():
+            finished.append(self._done.get_nowait())
+        if not finished or self.counters.are_due():
             self._count_answers()
-            return
-        if self.counters.are_due():
-            self._count_answers()
-        chain, timestamp, window = self._under_way.pop(future)
-        for value in self._report(chain, future.result()):
-            # What finish_bundle gives must say when and where it belongs.
-            if isinstance(value, beam.pvalue.TaggedOutput):
-                yield beam.pvalue.TaggedOutput(value.tag, WindowedValue(value.value, timestamp, (window,)))
-            else:
-                yield WindowedValue(value, timestamp, (window,))
+        for future in finished:
+            chain, timestamp, window = self._under_way.pop(future)
+            for value in self._report(chain, future.result()):
+                yield _windowed(value, timestamp, window)
 
     def _count_answers(self) -> None:
         """Count what arrived meanwhile: a chain may take minutes, and its answers are worth seeing."""
@@ -155,6 +158,13 @@ class SynthesizeChains(StepFn):
             else:
                 self._failures.in_a_row = 0
         yield documents
+
+
+def _windowed(value: Any, timestamp: Any, window: Any) -> Any:
+    """What finish_bundle gives must say when and where it belongs."""
+    if isinstance(value, beam.pvalue.TaggedOutput):
+        return beam.pvalue.TaggedOutput(value.tag, WindowedValue(value.value, timestamp, (window,)))
+    return WindowedValue(value, timestamp, (window,))
 
 
 class _Failures:
