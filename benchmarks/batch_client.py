@@ -11,9 +11,9 @@ import sglang as sgl
 
 
 @sgl.function
-def answer(state, prompt, max_new_tokens):  # type: ignore[no-untyped-def]
-    state += prompt
-    state += sgl.gen("answer", max_tokens=max_new_tokens, temperature=0)
+def answer(s, prompt, max_new_tokens):  # SGLang wants this name
+    s += prompt
+    s += sgl.gen("answer", max_tokens=max_new_tokens, temperature=0)
 
 
 def main() -> None:
