@@ -16,6 +16,7 @@ def describe(counts: Counter[str], rates: Mapping[str, float] | None = None) -> 
     growing = rates or {}
     documents = _number(counts, "read/documents")
     rejected = sum(count for name, count in counts.items() if "/rejected_" in name)
+    endpoints = sorted({name.partition("@")[2] for name in counts if "@" in name})
     shown = [
         ("read", f"{documents} documents" if documents else ""),
         ("new", _number(counts, "ledger/new")),
@@ -24,7 +25,7 @@ def describe(counts: Counter[str], rates: Mapping[str, float] | None = None) -> 
         *_served(counts, growing, name="requests", where=""),
         *[
             line
-            for endpoint in sorted({name.partition("@")[2] for name in counts if "@" in name})
+            for endpoint in (endpoints if len(endpoints) > 1 else ())
             for line in _served(counts, growing, name=endpoint, where=f"@{endpoint}")
         ],
         ("tokenized", _with(_number(counts, "tokenize/tokens"), "tokens")),

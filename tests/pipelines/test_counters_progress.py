@@ -60,7 +60,8 @@ def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> N
             "synthesize/cached_tokens": 450000,
             "synthesize/completion_tokens": 120000,
             "synthesize/failed_documents": 7,
-            "synthesize/requests@http://a:1": 3000,
+            "synthesize/requests@http://a:1": 2000,
+            "synthesize/requests@http://b:1": 1000,
             "synthesize/in_flight@http://a:1": 64,
             "tokenize/tokens": 1500000,
         }
@@ -76,7 +77,8 @@ def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> N
             "3,000 done, 64 in flight, 5 retried, 12 from the journal, "
             "900,000 tokens in at 1,000/s (50% cached), 120,000 out",
         ),
-        ("http://a:1", "3,000 done, 64 in flight"),
+        ("http://a:1", "2,000 done, 64 in flight"),
+        ("http://b:1", "1,000 done"),
         ("tokenized", "1,500,000 tokens"),
         ("written", "1,200 rows"),
         ("rejected", "3"),
@@ -86,6 +88,11 @@ def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> N
 def test_a_synthesis_without_requests_shows_none() -> None:
     counts = Counter({"chains/documents": 9, "synthesize/documents": 9, "synthesize/pairs": 30})
     assert describe(counts) == [("synthesized", "9 documents, 30 pairs")]
+
+
+def test_a_single_endpoint_has_no_line_of_its_own() -> None:
+    counts = Counter({"synthesize/requests": 9, "synthesize/requests@http://a:1": 9})
+    assert [name for name, _ in describe(counts)] == ["synthesized", "requests"]
 
 
 def test_requests_under_way_are_shown_before_the_first_answer() -> None:
