@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.transforms.base import StepFn
-from plugins.readers import READERS
+from plugins.readers import open_reader
+from plugins.readers.base import Part
 from schemas.corpus_config import SourceConfig
 from schemas.errors import InputError
 from schemas.records import Reject
 
 
+class FilePart(NamedTuple):
+    """What one worker reads at a time: a file, or a byte range of a large one.
+
+    Attributes:
+        source: Index of the source in its stream.
+        uri: The file.
+        part: The range.
+    """
+
+    source: int
+    uri: str
+    part: Part
+
+
 class ReadFiles(StepFn):
     """Read the files of one stream.
 
-    Takes (index of the source, URI); gives Documents, and Rejects for what could not be read.
+    Takes FileParts; gives Documents, and Rejects for what could not be read.
     """
 
     def __init__(self, sources: tuple[SourceConfig, ...], progress_dir: str | None):
         super().__init__("read", progress_dir)
         self.sources = sources
 
-    def process(self, element: tuple[int, str]) -> Iterator[Any]:
-        index, uri = element
-        source = self.sources[index]
+    def process(self, element: FilePart) -> Iterator[Any]:
+        index, uri, part = element
         try:
-            for record in READERS.load(source.reader)(source).read(uri):
+            for record in open_reader(self.sources[index]).read(uri, part):
                 if isinstance(record, Reject):
                     yield self.pass_on(record)
                 else:
@@ -34,4 +48,5 @@ class ReadFiles(StepFn):
                     yield record
         except OSError as error:
             raise InputError(f"{uri}: cannot be read: {error}. Nothing was published.") from error
-        self.counters.add("files")
+        if part.start == 0:
+            self.counters.add("files")

@@ -1,13 +1,35 @@
-"""Readers by name: how files of one kind become documents."""
+"""Readers by name: how files of one kind become documents.
 
+    SourceConfig ─► its preset's fields ─► a Reader ─► rows of each file ─► documents and rejects
+                    presets.yaml           READERS     Reader.rows          Reader.read
+
+What a source may say stands in `schemas/corpus_config.py`; a reader is one file here and one line below.
+"""
+
+from plugins.readers.base import Reader
+from plugins.readers.presets import with_preset
 from plugins.registry import Registry
+from schemas.corpus_config import SourceConfig
 
 READERS = Registry(
     "reader",
     "tutelage.readers",
     {
+        "huggingface": "plugins.readers.huggingface:HuggingfaceReader",
         "jsonl": "plugins.readers.jsonl:JsonlReader",
+        "medline": "plugins.readers.medline:MedlineReader",
         "parquet": "plugins.readers.parquet:ParquetReader",
         "text": "plugins.readers.text:TextReader",
     },
 )
+
+
+def open_reader(source: SourceConfig) -> Reader:
+    """Make the reader of a source, the fields of its preset filled in.
+
+    Raises:
+        ConfigError: A name is unknown, or a field is of no use to the reader.
+    """
+    source = with_preset(source)
+    reader: Reader = READERS.load(source.reader or "")(source)
+    return reader

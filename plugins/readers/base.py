@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import string
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
 
+from plugins.readers import files, turns
 from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError
 from schemas.records import Document, Reject, well_formed
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row of a file: its values by field name, at a position such as a line number."""
+    """One row of a file: its values by field name, at a position: a number, or `@` and a byte offset."""
 
     position: str
     values: Mapping[str, Any]
@@ -29,11 +31,50 @@ class BadRow:
     detail: str
 
 
+class Part(NamedTuple):
+    """Where in a file to read.
+
+    Attributes:
+        start: Offset of the first byte.
+        end: Offset behind the last byte; None is the end of the file.
+    """
+
+    start: int
+    end: int | None
+
+
+WHOLE = Part(0, None)
+
+_NOT_FOR_ALL = ("delimiter", "config_name", "split")
+"""Fields of a SourceConfig that only some readers have a use for."""
+
+
 class Reader(ABC):
-    """Reads files of one kind. A subclass yields rows; fields become documents here."""
+    """Reads files of one kind. A subclass yields rows; fields become documents here.
+
+    Raises:
+        ConfigError: The source sets a field that this reader has no use for.
+    """
+
+    own_fields: ClassVar[frozenset[str]] = frozenset()
+    """Those fields of `_NOT_FOR_ALL` that this reader uses."""
 
     def __init__(self, source: SourceConfig):
+        for name in _NOT_FOR_ALL:
+            if getattr(source, name) is not None and name not in self.own_fields:
+                raise ConfigError(
+                    f"source {source.uri!r} sets {name}, which reader {source.reader!r} has no use for. "
+                    "Remove it, or choose another reader."
+                )
         self.source = source
+
+    def uris(self) -> list[str]:
+        """List what the source's `uri` means: files, by path, glob or directory.
+
+        Raises:
+            InputError: There is no such file.
+        """
+        return files.expand(self.source.uri)
 
     @abstractmethod
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
@@ -43,9 +84,21 @@ class Reader(ABC):
         (network, permission) is raised, since trying again may help.
         """
 
-    def read(self, uri: str) -> Iterator[Document | Reject]:
-        """Yield a file's documents, and a reject for each row that gives none."""
-        for row in self.rows(uri):
+    def parts(self, uri: str) -> list[Part]:
+        """Cut a file into byte ranges that workers may read side by side; most kinds cannot be cut.
+
+        Rows and their positions are the same however a file is cut.
+        """
+        return [WHOLE]
+
+    def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
+        """Yield the rows of one of a file's parts."""
+        assert part == WHOLE, f"{type(self).__name__} cuts no files"
+        return self.rows(uri)
+
+    def read(self, uri: str, part: Part = WHOLE) -> Iterator[Document | Reject]:
+        """Yield the documents of a file or a part of it, and a reject for each row that gives none."""
+        for row in self.rows_of(uri, part):
             where = f"{uri}:{row.position}" if row.position else uri
             if isinstance(row, BadRow):
                 yield Reject(stage="read", reason=row.reason, document_id="", source=where, detail=row.detail)
@@ -63,7 +116,12 @@ class Reader(ABC):
                 "missing_field", f"no field {' or '.join(map(repr, names))} in a row of {_names(row.values)}"
             )
         for name, value in found.items():
-            if value is not None and not isinstance(value, str):
+            if isinstance(value, list):
+                try:
+                    found[name] = turns.joined(value)
+                except ValueError as error:
+                    return reject("not_text", f"field {name!r} holds a list whose {error}")
+            elif value is not None and not isinstance(value, str):
                 return reject("not_text", f"field {name!r} holds {type(value).__name__}, expected a string")
         text = well_formed(self._text(found))
         if not text.strip():
@@ -82,6 +140,13 @@ class Reader(ABC):
             if (value := look_up(row.values, name)) is not None
         }
         return Document.of(document_id, text, source=where, metadata=metadata)
+
+    def columns(self, names: Iterable[str]) -> list[str]:
+        """Of a table's columns, those in which a field that the source asks for may lie."""
+        wanted = [*self._text_fields(), *self.source.metadata_fields]
+        if self.source.id_field is not None:
+            wanted.append(self.source.id_field)
+        return [name for name in names if any(covers(name, field) for field in wanted)]
 
     def _text_fields(self) -> list[str]:
         if self.source.format is None:
@@ -107,6 +172,11 @@ def look_up(values: Mapping[str, Any], path: str) -> Any:
     head, _, tail = path.partition(".")
     inner = values.get(head)
     return look_up(inner, tail) if tail and isinstance(inner, Mapping) else None
+
+
+def covers(column: str, field: str) -> bool:
+    """Whether a column is what a dotted path begins with."""
+    return field == column or field.startswith(f"{column}.")
 
 
 def _names(values: Mapping[str, Any]) -> str:

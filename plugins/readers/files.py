@@ -64,6 +64,17 @@ def expand(uri: str) -> list[str]:
     return sorted(files)
 
 
+def is_compressed(uri: str) -> bool:
+    """Whether the extension names a compression."""
+    return uri.endswith((".zst", ".bz2", ".gz"))
+
+
+def size_bytes(uri: str) -> int:
+    """Size of a file as it is stored."""
+    fs, path = storage.filesystem(uri)
+    return int(fs.size(path))
+
+
 def chunks(uri: str) -> Iterator[bytes]:
     """Yield a file's bytes, decompressed by its extension.
 
@@ -88,12 +99,48 @@ def chunks(uri: str) -> Iterator[bytes]:
 
 def lines(uri: str) -> Iterator[bytes]:
     """Yield a file's lines without their ends; what precedes damage is yielded before it raises."""
+    return pieces(uri, b"\n")
+
+
+def pieces(uri: str, delimiter: bytes) -> Iterator[bytes]:
+    """Yield what stands between delimiters; what precedes damage is yielded before it raises.
+
+    One piece is held at a time. After a last delimiter there is no empty piece.
+    """
     rest = b""
     for chunk in chunks(uri):
-        *whole, rest = (rest + chunk).split(b"\n")
+        *whole, rest = (rest + chunk).split(delimiter)
         yield from whole
     if rest:
         yield rest
+
+
+def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a plain file that begin in a byte range, each with the offset of its beginning.
+
+    Ranges that meet give every line once: one that begins in a range is read to its end, beyond it.
+
+    Args:
+        uri: A file without compression.
+        start: Offset of the range's first byte.
+        end: Offset behind its last byte; None is the end of the file.
+    """
+    with fsspec.open(uri, "rb") as file:
+        offset, rest = start, b""
+        if begun_before := start > 0:  # so is the line that the byte before the range belongs to
+            offset = start - 1
+            file.seek(offset)
+        while chunk := file.read(_CHUNK_BYTES):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                if end is not None and offset >= end:
+                    return
+                if not begun_before:
+                    yield offset, line
+                begun_before = False
+                offset += len(line) + 1
+        if rest and not begun_before and (end is None or offset < end):
+            yield offset, rest
 
 
 def _frames(file: Any, new_frame: Callable[[], Any], kind: str) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 
-from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.base import BadRow, Reader, Row, covers
 
 _BATCH_ROWS = 1024
 
@@ -17,16 +17,12 @@ class ParquetReader(Reader):
     """Reads parquet. Positions are row numbers from 0; a file without the wanted column is one BadRow."""
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        wanted = [*self._text_fields(), *self.source.metadata_fields]
-        if self.source.id_field is not None:
-            wanted.append(self.source.id_field)
         number = 0
         with fsspec.open(uri, "rb") as file:
             try:
                 table = pyarrow.parquet.ParquetFile(file)
                 names = table.schema_arrow.names
-                columns = [name for name in names if any(_covers(name, field) for field in wanted)]
-                if not any(_covers(name, field) for name in names for field in self._text_fields()):
+                if not any(covers(name, field) for name in names for field in self._text_fields()):
                     yield BadRow(
                         position="",
                         reason="missing_column",
@@ -34,13 +30,12 @@ class ParquetReader(Reader):
                         f"the file has {', '.join(names)}. Set text_field or format.",
                     )
                     return
-                for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+                for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=self.columns(names)):
                     for row in _rows(batch, number):
                         yield row
                         number += 1
             except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError) as error:
-                # Arrow speaks of damage with an OSError too, one without an errno.
-                if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                if isinstance(error, OSError) and not arrow_means_damage(error):
                     raise
                 yield BadRow(
                     position=str(number),
@@ -65,5 +60,6 @@ def _rows(batch: pyarrow.RecordBatch, first: int) -> Iterator[Row | BadRow]:
             yield BadRow(position=position, reason="invalid_utf8", detail=detail)
 
 
-def _covers(column: str, field: str) -> bool:
-    return field == column or field.startswith(f"{column}.")
+def arrow_means_damage(error: OSError) -> bool:
+    """Whether it is Arrow that speaks, of damaged data, and not the storage: its OSErrors have no errno."""
+    return type(error) is OSError and error.errno is None

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import random
+import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +18,10 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from plugins.readers import READERS, files
+from plugins.readers import READERS, files, open_reader
 from schemas import storage
 from schemas.corpus_config import SourceConfig
-from schemas.errors import InputError
+from schemas.errors import ConfigError, InputError
 from schemas.records import Document, Reject
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -140,7 +141,7 @@ class TestCompressed:
         uri = f"{memory}/a.jsonl{suffix}"
         storage.write_bytes(uri, COMPRESS[suffix](jsonl({"text": "one"})))
         (document,) = read("jsonl", uri)
-        assert (document.source, texts([document])) == (f"{uri}:1", ["one"])
+        assert (document.source, texts([document])) == (f"{uri}:{'1' if suffix else '@0'}", ["one"])
 
     def test_many_megabytes_come_whole(self, tmp_path: Path, suffix: str) -> None:
         rng = random.Random(1)
@@ -239,7 +240,7 @@ class TestJsonl:
             b"[" * 100_000,
             b'{"text": "last"}',
         ]
-        path = write(tmp_path / "a.jsonl", b"\n".join(lines))
+        path = write(tmp_path / "a.jsonl.gz", gzip.compress(b"\n".join(lines)))
         found = read("jsonl", path)
         assert [each.text for each in found if isinstance(each, Document)] == ["one", "last"]
         rejects = [each for each in found if isinstance(each, Reject)]
@@ -288,7 +289,7 @@ class TestJsonl:
             {"text": "e", "k": {"id": [1]}},
             {"text": "f", "k": {"id": 0}},
         )
-        path = write(tmp_path / "a.jsonl", rows)
+        path = write(tmp_path / "a.jsonl.gz", gzip.compress(rows))
         by_place = read("jsonl", path)
         assert [each.document_id for each in by_place] == [f"{path}:{number}" for number in range(1, 7)]
         by_field = read("jsonl", path, id_field="k.id")
@@ -363,6 +364,83 @@ class TestText:
         data = gzip.compress(random.Random(3).randbytes(5_000).hex().encode())
         reject = only_reject(read("text", write(tmp_path / "a.txt.gz", data[:-2_000])))
         assert (reject.reason, reject.source) == ("damaged_file", str(tmp_path / "a.txt.gz"))
+
+
+def places(path: Path, found: list[Document | Reject]) -> list[tuple[str, str]]:
+    """Where each record stands in the file, and what it is: a document's text, or a reject's reason."""
+    return [
+        (each.source.removeprefix(f"{path}:"), each.text if isinstance(each, Document) else each.reason)
+        for each in found
+    ]
+
+
+class TestTextWithDelimiter:
+    @pytest.mark.parametrize(
+        ("delimiter", "data", "expected"),
+        [
+            ("\n\n\n", "one\n\nstill one\n\n\ntwo", [("1", "one\n\nstill one"), ("2", "two")]),
+            ("\n<|endoftext|>\n", "one\n<|endoftext|>\ntwo\n", [("1", "one"), ("2", "two\n")]),
+            ("---", "one---two---", [("1", "one"), ("2", "two")]),
+            ("---", "------one--- \n ---two", [("3", "one"), ("5", "two")]),
+            ("\n\n\n", "one\n\n\n\ntwo", [("1", "one"), ("2", "\ntwo")]),
+            ("§", "eins§zwei", [("1", "eins"), ("2", "zwei")]),
+            ("---", "no delimiter in it", [("1", "no delimiter in it")]),
+            ("---", "", []),
+            ("---", " --- \n", []),
+        ],
+    )
+    def test_pieces_are_documents_named_by_their_number_and_blank_ones_only_count(
+        self, tmp_path: Path, delimiter: str, data: str, expected: list[tuple[str, str]]
+    ) -> None:
+        path = write(tmp_path / "a.txt", data.encode())
+        found = read("text", path, delimiter=delimiter)
+        assert places(path, found) == expected
+        assert all(each.document_id == each.source for each in found)
+
+    def test_a_bad_piece_costs_only_itself(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.txt", b"one\n\n\ncaf\xe9 au lait\n\n\n\xef\xbb\xbfthree")
+        found = read("text", path, delimiter="\n\n\n")
+        assert places(path, found) == [("1", "one"), ("2", "invalid_utf8"), ("3", "three")]
+        assert only_reject(found).detail == "byte b'\\xe9' at offset 3 of the piece"
+
+    @pytest.mark.parametrize("cut", [*range(1, 30), 64])
+    def test_a_delimiter_is_found_wherever_the_chunks_of_a_file_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+    ) -> None:
+        monkeypatch.setattr(files, "_CHUNK_BYTES", cut)
+        path = write(tmp_path / "a.txt", b"one<|endoftext|>two<|endof<|endoftext|><|endoftext|>three")
+        found = read("text", path, delimiter="<|endoftext|>")
+        assert places(path, found) == [("1", "one"), ("2", "two<|endof"), ("4", "three")]
+
+    @pytest.mark.parametrize("suffix", [".gz", ".zst", ".bz2"])
+    def test_pieces_before_the_end_of_a_truncated_file_are_kept(self, tmp_path: Path, suffix: str) -> None:
+        expected = [row["text"] for row in noise(60_000)]
+        data = COMPRESS[suffix]("---".join(expected).encode())
+        path = write(tmp_path / f"a.txt{suffix}", data[: len(data) // 2])
+        *documents, last = read("text", path, delimiter="---")
+        assert len(documents) > 10_000 and texts(documents) == expected[: len(documents)]
+        assert isinstance(last, Reject)
+        assert (last.reason, last.source) == ("damaged_file", f"{path}:{len(documents) + 1}")
+        assert last.detail.endswith(f"; {len(documents)} pieces were read before it")
+
+    def test_one_piece_is_held_at_a_time(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.txt", (b"x" * 99_997 + b"---") * 300)
+        reader = open_reader(SourceConfig(reader="text", uri=str(path), delimiter="---"))
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in reader.read(str(path))) == 300
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak_bytes < 8_000_000  # of 30 MB
+
+    def test_a_delimiter_is_refused_where_it_means_nothing(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            open_reader(SourceConfig(reader="jsonl", uri="a.jsonl", delimiter="---"))
+        assert str(caught.value) == (
+            "source 'a.jsonl' sets delimiter, which reader 'jsonl' has no use for. "
+            "Remove it, or choose another reader."
+        )
 
 
 def parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:

@@ -1,0 +1,90 @@
+"""A `datasets` dataset: a directory, or a name on the Hugging Face hub.
+
+    uri: my-data/saved                 what `save_to_disk` wrote, memory-mapped
+    uri: my-data/folder                a folder of parquet, jsonl, csv … files, streamed
+    uri: Open-Orca/OpenOrca            the hub, streamed: nothing is downloaded as a whole
+
+A dataset is one unit of work, named as it stands, without globs: one worker reads it from end to end.
+Where files can be named, `parquet` and `jsonl` read them side by side and straight from the hub
+(hf://datasets/OWNER/NAME/**/*.parquet), and say which file is damaged.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow
+
+from plugins.readers import files
+from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.parquet import arrow_means_damage
+from schemas import storage
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError, InputError, unknown_name
+
+_SPLIT = "train"
+_SAVED = ("dataset_dict.json", "state.json")
+"""What `save_to_disk` leaves in the directory of several splits, and of one."""
+
+
+class HuggingfaceReader(Reader):
+    """Reads a dataset's split. Positions are its name and the row number from 0: `train:17`.
+
+    Raises:
+        ConfigError: The package `datasets` is not installed.
+    """
+
+    own_fields = frozenset({"config_name", "split"})
+
+    def __init__(self, source: SourceConfig):
+        super().__init__(source)
+        if importlib.util.find_spec("datasets") is None:
+            raise ConfigError(
+                "reader 'huggingface' needs the package datasets: pip install 'tutelage[huggingface]'. "
+                "Readers parquet and jsonl read files of the hub without it: hf://datasets/OWNER/NAME/*.parquet."
+            )
+
+    def uris(self) -> list[str]:
+        return [self.source.uri]
+
+    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+        split, number = self.source.split or _SPLIT, 0
+        try:
+            for number, values in enumerate(self._dataset(uri, split)):
+                yield Row(position=f"{split}:{number}", values=values)
+                number += 1
+        except (*files.DAMAGED, pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+            if isinstance(error, OSError) and not arrow_means_damage(error):
+                raise
+            yield BadRow(
+                position=f"{split}:{number}",
+                reason="damaged_dataset",
+                detail=f"{type(error).__name__}: {error}; {number} rows were read before it",
+            )
+
+    def _dataset(self, uri: str, split: str) -> Iterable[Mapping[str, Any]]:
+        splits = self._splits(uri)
+        if split not in splits:
+            unknown = unknown_name("split", split, splits)
+            raise InputError(f"{uri}: {unknown} Name one in the source's `split`.")
+        dataset = splits[split]
+        columns = self.columns(dataset.column_names or ())
+        # Others, such as images, would be decoded in vain. A stream may not know its columns.
+        rows: Iterable[Mapping[str, Any]] = dataset.select_columns(columns) if columns else dataset
+        return rows
+
+    def _splits(self, uri: str) -> Mapping[str, Any]:
+        import datasets
+
+        if any(storage.exists(storage.join(uri, name)) for name in _SAVED):
+            loaded = datasets.load_from_disk(uri)
+            return dict(loaded) if isinstance(loaded, dict) else {str(loaded.split or _SPLIT): loaded}
+        try:
+            found = datasets.load_dataset(uri, name=self.source.config_name, streaming=True)
+        except ValueError as error:
+            if isinstance(error, pyarrow.ArrowException):
+                raise
+            raise InputError(f"{uri}: {error}. Name one in the source's `config_name`.") from error
+        return dict(found)

@@ -1,0 +1,57 @@
+"""Well-known sets by name: `preset: openorca` in a source stands for the fields in presets.yaml.
+
+What the source sets itself stays as it is. A source that names its own `text_field` or `format` gets
+neither from its preset, since one of them replaces the other.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from schemas.config import Section, validate
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError, unknown_name
+
+_FILE = Path(__file__).with_name("presets.yaml")
+_TEXT = frozenset({"text_field", "format"})
+
+
+class Preset(Section):
+    """One well-known set.
+
+    Attributes:
+        about: What it is.
+        uri: Where it lies, as an example of a source's `uri`.
+        fields: Fields of a SourceConfig.
+    """
+
+    about: str
+    uri: str
+    fields: dict[str, Any]
+
+
+@functools.cache
+def presets() -> dict[str, Preset]:
+    """All presets by name."""
+    loaded = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+    return {name: validate(Preset, values, name=f"{_FILE.name}: {name}") for name, values in loaded.items()}
+
+
+def with_preset(source: SourceConfig) -> SourceConfig:
+    """The source with the fields of its preset filled in; without a preset, the source itself.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    if source.preset is None:
+        return source
+    if source.preset not in presets():
+        raise ConfigError(unknown_name("preset", source.preset, presets()))
+    own = source.model_dump(exclude_unset=True, exclude={"preset"})
+    given = presets()[source.preset].fields
+    taken = {name: value for name, value in given.items() if not (name in _TEXT and _TEXT & own.keys())}
+    return SourceConfig.model_validate({**taken, **own})

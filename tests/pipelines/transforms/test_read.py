@@ -1,0 +1,81 @@
+"""Files to documents: large files in parts, shared among workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
+
+from pipelines.build import source_files
+from pipelines.transforms.base import REJECTS
+from pipelines.transforms.read import FilePart, ReadFiles
+from plugins.readers import jsonl, open_reader
+from plugins.readers.base import WHOLE, Part
+from schemas.corpus_config import CorpusConfig, SourceConfig
+from schemas.records import Document
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> SourceConfig:
+    rows = [json.dumps({"text": f"passage {number}"}) for number in range(100)]
+    (tmp_path / "a.jsonl").write_text("\n".join([*rows, "{broken"]))
+    (tmp_path / "b.jsonl").write_text(json.dumps({"text": "alone"}))
+    return SourceConfig(reader="jsonl", uri=f"{tmp_path}/*.jsonl")
+
+
+def files_of(source: SourceConfig) -> list[FilePart]:
+    config = CorpusConfig.model_validate(
+        {"corpus": "c", "streams": {"domain": {"sources": [source]}}, "tokenizer": {"name": "t"}}
+    )
+    return source_files(config)["domain"]
+
+
+def test_a_small_file_is_one_part_and_a_large_one_several(
+    source: SourceConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl"
+    assert files_of(source) == [FilePart(0, a, WHOLE), FilePart(0, b, WHOLE)]
+    monkeypatch.setattr(jsonl, "RANGE_BYTES", 1_000)
+    assert files_of(source) == [
+        FilePart(0, a, Part(0, 1_000)),
+        FilePart(0, a, Part(1_000, 2_000)),
+        FilePart(0, a, Part(2_000, None)),
+        FilePart(0, b, WHOLE),
+    ]
+
+
+@pytest.mark.parametrize("range_bytes", [7, 1_000, 1 << 26])
+def test_parts_give_the_documents_and_rejects_of_whole_files(
+    source: SourceConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, range_bytes: int
+) -> None:
+    found = [each for name in "ab" for each in open_reader(source).read(f"{tmp_path}/{name}.jsonl")]
+    documents = [each for each in found if isinstance(each, Document)]
+    rejects = [each for each in found if not isinstance(each, Document)]
+    assert (len(documents), [each.reason for each in rejects]) == (101, ["invalid_json"])
+    monkeypatch.setattr(jsonl, "RANGE_BYTES", range_bytes)
+    with TestPipeline(runner="FnApiRunner") as pipeline:
+        done = (
+            pipeline
+            | beam.Create(files_of(source))
+            | beam.Reshuffle()
+            | beam.ParDo(ReadFiles((source,), None)).with_outputs(REJECTS, main="ok")
+        )
+        assert_that(done.ok, equal_to(documents), label="documents")
+        assert_that(done[REJECTS], equal_to(rejects), label="rejects")
+
+
+def test_a_file_is_counted_once_however_many_parts_it_has(
+    source: SourceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "RANGE_BYTES", 1_000)
+    step = ReadFiles((source,), None)
+    step.setup()
+    added: list[str] = []
+    monkeypatch.setattr(step.counters, "add", lambda name, count=1: added.append(name))
+    for part in files_of(source):
+        list(step.process(part))
+    assert (added.count("files"), added.count("documents")) == (2, 101)
