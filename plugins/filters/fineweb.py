@@ -1,0 +1,56 @@
+"""FineWeb's own rules: is this prose, or a list, a menu, a page of headings?
+
+| share of | refuses | option |
+|---|---|---|
+| lines that end in punctuation | ≤ 0.12 | min_punctuated_lines |
+| characters in lines that came before | ≥ 0.1 | max_duplicate_line_characters |
+| lines shorter than 30 characters | ≥ 0.67 | max_short_lines, short_line_characters |
+
+Unlike Gopher's, these limits are refused themselves. Blank lines count for nothing. (datatrove's filter of
+this name refuses duplicated characters from 0.01 on; the paper says 0.1.)
+
+Source: Penedo et al. 2024, arXiv 2406.17557, section 3.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pydantic
+
+from plugins.filters.base import TextRules, Verdict
+from plugins.filters.duplicates import lines_of, repeated
+from plugins.filters.punctuation import TERMINAL_MARKS
+from schemas.config import Section
+
+
+class FineWebOptions(Section):
+    """Limits of the rules, as shares from 0 to 1; null takes one away.
+
+    Attributes:
+        min_punctuated_lines: Lines that end in punctuation; must be more than this.
+        max_duplicate_line_characters: Characters in lines that came before; must be less than this.
+        max_short_lines: Short lines; must be less than this.
+        short_line_characters: A line with fewer characters is short.
+    """
+
+    min_punctuated_lines: float | None = pydantic.Field(default=0.12, ge=0, le=1)
+    max_duplicate_line_characters: float | None = pydantic.Field(default=0.1, ge=0, le=1)
+    max_short_lines: float | None = pydantic.Field(default=0.67, ge=0, le=1)
+    short_line_characters: int = pydantic.Field(default=30, ge=1)
+
+
+class FineWebFilter(TextRules[FineWebOptions]):
+    """Refuse what is made of lists, headings or repeated lines."""
+
+    name = "fineweb"
+    Options = FineWebOptions
+
+    def verdicts(self, text: str) -> Iterator[Verdict | None]:
+        lines = lines_of(text)
+        num_lines = max(1, len(lines))
+        punctuated = sum(line.endswith(TERMINAL_MARKS) for line in lines)
+        yield self.more_than("min_punctuated_lines", punctuated / num_lines)
+        yield self.less_than("max_duplicate_line_characters", repeated(lines).characters)
+        short = sum(len(line) < self.options.short_line_characters for line in lines)
+        yield self.less_than("max_short_lines", short / num_lines)

@@ -1,0 +1,95 @@
+"""Gopher's quality rules: is this running text at all?
+
+| rule | keeps | option |
+|---|---|---|
+| words | 50 to 100,000 | min_words, max_words |
+| mean length of a word | 3 to 10 characters | min_mean_word_length, max_mean_word_length |
+| hash signs for each word | ≤ 0.1 | max_hashes_per_word |
+| ellipses for each word | ≤ 0.1 | max_ellipses_per_word |
+| lines that begin with a bullet | ≤ 90% | max_bullet_lines |
+| lines that end in an ellipsis | ≤ 30% | max_ellipsis_lines |
+| words with a letter | ≥ 80% | min_words_with_letter |
+| of "the be to of and that have with" | ≥ 2 different ones | min_stop_words |
+
+Words are split at white space; blank lines count for nothing. The rules are meant for English: the stop
+words are an option, the lengths fit languages that put spaces between words.
+
+Source: Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, "Quality Filtering".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pydantic
+
+from plugins.filters.base import TextRules, Verdict
+from plugins.filters.duplicates import lines_of
+from schemas.config import Section
+
+_LETTER = re.compile(r"[^\W\d_]")
+_WORD = re.compile(r"\w+")
+_BULLETS = ("•", "‣", "●", "▪", "◦", "-", "–", "*")
+_ELLIPSES = ("...", "…")
+
+
+class GopherQualityOptions(Section):
+    """Limits of the rules; null takes one away. Shares run from 0 to 1.
+
+    Attributes:
+        min_words: Words, at least.
+        max_words: Words, at most.
+        min_mean_word_length: Characters of a word on average, at least.
+        max_mean_word_length: Characters of a word on average, at most.
+        max_hashes_per_word: Hash signs for each word.
+        max_ellipses_per_word: Ellipses for each word.
+        max_bullet_lines: Share of lines that begin with a bullet.
+        max_ellipsis_lines: Share of lines that end in an ellipsis.
+        min_words_with_letter: Share of words that hold a letter.
+        min_stop_words: Different stop words that must occur.
+        stop_words: The stop words, in lower case.
+    """
+
+    min_words: int | None = 50
+    max_words: int | None = 100_000
+    min_mean_word_length: float | None = 3.0
+    max_mean_word_length: float | None = 10.0
+    max_hashes_per_word: float | None = 0.1
+    max_ellipses_per_word: float | None = 0.1
+    max_bullet_lines: float | None = pydantic.Field(default=0.9, ge=0, le=1)
+    max_ellipsis_lines: float | None = pydantic.Field(default=0.3, ge=0, le=1)
+    min_words_with_letter: float | None = pydantic.Field(default=0.8, ge=0, le=1)
+    min_stop_words: int | None = 2
+    stop_words: tuple[str, ...] = ("the", "be", "to", "of", "and", "that", "have", "with")
+
+
+class GopherQualityFilter(TextRules[GopherQualityOptions]):
+    """Refuse what does not look like running text."""
+
+    name = "gopher_quality"
+    Options = GopherQualityOptions
+
+    def verdicts(self, text: str) -> Iterator[Verdict | None]:
+        words = text.split()
+        yield self.at_least("min_words", len(words))
+        yield self.at_most("max_words", len(words))
+        num_words = max(1, len(words))
+        mean_length = sum(map(len, words)) / num_words
+        yield self.at_least("min_mean_word_length", mean_length)
+        yield self.at_most("max_mean_word_length", mean_length)
+        yield self.at_most("max_hashes_per_word", text.count("#") / num_words)
+        yield self.at_most("max_ellipses_per_word", sum(map(text.count, _ELLIPSES)) / num_words)
+        lines = lines_of(text)
+        num_lines = max(1, len(lines))
+        yield self.at_most("max_bullet_lines", sum(line.startswith(_BULLETS) for line in lines) / num_lines)
+        yield self.at_most("max_ellipsis_lines", sum(line.endswith(_ELLIPSES) for line in lines) / num_lines)
+        yield self.at_least("min_words_with_letter", sum(map(bool, map(_LETTER.search, words))) / num_words)
+        yield self.at_least("min_stop_words", self._num_stop_words(words))
+
+    def _num_stop_words(self, words: list[str]) -> int:
+        missing = set(self.options.stop_words)
+        found = missing & {word.lower() for word in words}
+        if len(found) < (self.options.min_stop_words or 0):  # "that," and "(with" count, but cost more
+            found = missing.intersection(_WORD.findall(" ".join(words).lower()))
+        return len(found)

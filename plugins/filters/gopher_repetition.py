@@ -1,0 +1,144 @@
+"""Gopher's repetition rules: does this text say the same again and again?
+
+| share of | keeps | option |
+|---|---|---|
+| lines that came before | ≤ 0.30 | max_duplicate_lines |
+| paragraphs that came before | ≤ 0.30 | max_duplicate_paragraphs |
+| characters in lines that came before | ≤ 0.20 | max_duplicate_line_characters |
+| characters in paragraphs that came before | ≤ 0.20 | max_duplicate_paragraph_characters |
+| characters in the most frequent 2-, 3-, 4-gram | ≤ 0.20, 0.18, 0.16 | max_top_2_gram, … |
+| characters in 5-, 6-, … 10-grams that came before | ≤ 0.15, 0.14, … 0.10 | max_duplicate_5_grams, … |
+
+An n-gram is n words split at white space, and its characters are those of its words. The paper leaves open
+whether the first of equal n-grams counts as a duplicate; here it does not, as in datatrove, whose reading
+FineWeb was made with. Overlapping duplicates count once. A top n-gram that occurs once is no repetition.
+
+Cost: words become integers, and an n-gram is looked at only where both (n-1)-grams in it are repeated,
+so that ordinary text is through after a few lengths.
+
+Source: Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, "Repetition Removal", table A1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pydantic
+
+from plugins.filters.base import TextRules, Verdict
+from plugins.filters.duplicates import lines_of, paragraphs_of, repeated
+from schemas.config import Section
+
+_TOP = (2, 3, 4)
+_DUPLICATE = (5, 6, 7, 8, 9, 10)
+
+
+def _share(default: float) -> Any:
+    return pydantic.Field(default=default, ge=0, le=1)
+
+
+class GopherRepetitionOptions(Section):
+    """Limits of the rules, as shares from 0 to 1; null takes one away.
+
+    Attributes:
+        max_duplicate_lines: Lines that came before, among all lines.
+        max_duplicate_paragraphs: Paragraphs that came before, among all paragraphs.
+        max_duplicate_line_characters: Characters in such lines.
+        max_duplicate_paragraph_characters: Characters in such paragraphs.
+        max_top_2_gram: Characters in the most frequent pair of words; the same for three and four.
+        max_duplicate_5_grams: Characters in runs of five words that came before; the same up to ten.
+    """
+
+    max_duplicate_lines: float | None = _share(0.30)
+    max_duplicate_paragraphs: float | None = _share(0.30)
+    max_duplicate_line_characters: float | None = _share(0.20)
+    max_duplicate_paragraph_characters: float | None = _share(0.20)
+    max_top_2_gram: float | None = _share(0.20)
+    max_top_3_gram: float | None = _share(0.18)
+    max_top_4_gram: float | None = _share(0.16)
+    max_duplicate_5_grams: float | None = _share(0.15)
+    max_duplicate_6_grams: float | None = _share(0.14)
+    max_duplicate_7_grams: float | None = _share(0.13)
+    max_duplicate_8_grams: float | None = _share(0.12)
+    max_duplicate_9_grams: float | None = _share(0.11)
+    max_duplicate_10_grams: float | None = _share(0.10)
+
+
+class GopherRepetitionFilter(TextRules[GopherRepetitionOptions]):
+    """Refuse what repeats itself."""
+
+    name = "gopher_repetition"
+    Options = GopherRepetitionOptions
+
+    def verdicts(self, text: str) -> Iterator[Verdict | None]:
+        lines, paragraphs = repeated(lines_of(text)), repeated(paragraphs_of(text))
+        yield self.at_most("max_duplicate_lines", lines.pieces)
+        yield self.at_most("max_duplicate_paragraphs", paragraphs.pieces)
+        yield self.at_most("max_duplicate_line_characters", lines.characters)
+        yield self.at_most("max_duplicate_paragraph_characters", paragraphs.characters)
+        words = text.split()
+        ends = np.cumsum([0, *map(len, words)])  # characters before each word
+        for ngrams in repeated_ngrams(words, longest=_DUPLICATE[-1]):
+            if ngrams.size in _TOP:
+                yield self.at_most(f"max_top_{ngrams.size}_gram", top_share(ngrams, ends))
+            elif ngrams.size in _DUPLICATE:
+                yield self.at_most(f"max_duplicate_{ngrams.size}_grams", duplicate_share(ngrams, ends))
+
+
+class Ngrams(NamedTuple):
+    """The n-grams of a text that occur more than once.
+
+    Attributes:
+        size: n.
+        starts: int64 of shape (num_ngrams,); where each begins, in words, ascending.
+        ids: int64 of shape (num_ngrams,); the same number for the same n-gram.
+    """
+
+    size: int
+    starts: np.ndarray[Any, np.dtype[np.int64]]
+    ids: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def repeated_ngrams(words: Sequence[str], *, longest: int) -> Iterator[Ngrams]:
+    """Yield the repeated n-grams of size 2, 3, … `longest`; ends early when none are left."""
+    numbers: dict[str, int] = {}
+    ids = np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int64, len(words))
+    starts = np.arange(len(words))
+    for size in range(2, longest + 1):
+        # The n-gram at p is the (n-1)-gram at p and the one at p + 1, and repeated only if both are.
+        firsts = np.flatnonzero(np.diff(starts) == 1)
+        # Ids are below the number of words, so the pair is exact in 64 bits.
+        pairs = ids[firsts] * len(words) + ids[firsts + 1]
+        _, ids, counts = np.unique(pairs, return_inverse=True, return_counts=True)
+        again = counts[ids] > 1
+        starts, ids = starts[firsts][again], ids[again]
+        if not len(starts):
+            return
+        yield Ngrams(size, starts, ids)
+
+
+def top_share(ngrams: Ngrams, ends: np.ndarray[Any, Any]) -> float:
+    """Share of characters in the most frequent n-gram; of several, in the one that comes first."""
+    counts = np.bincount(ngrams.ids)[ngrams.ids]
+    top = ngrams.starts[ngrams.ids == ngrams.ids[np.argmax(counts)]]
+    covered = np.zeros(len(ends) - 1, dtype=bool)
+    for offset in range(ngrams.size):
+        covered[top + offset] = True
+    return float(np.diff(ends)[covered].sum() / ends[-1])
+
+
+def duplicate_share(ngrams: Ngrams, ends: np.ndarray[Any, Any]) -> float:
+    """Share of characters in n-grams that came before, taken from left to right without overlap."""
+    lengths = (ends[ngrams.starts + ngrams.size] - ends[ngrams.starts]).tolist()
+    seen: set[int] = set()
+    characters = free_from = 0
+    for start, ngram, length in zip(ngrams.starts.tolist(), ngrams.ids.tolist(), lengths, strict=True):
+        if start < free_from:
+            continue
+        if ngram in seen:
+            characters += length
+            free_from = start + ngrams.size
+        seen.add(ngram)
+    return float(characters / ends[-1])
