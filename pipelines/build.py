@@ -27,11 +27,13 @@ from pipelines.places import remove_ledgers
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, our_errors, parse_options, runs_here
 from pipelines.statistics import Measured, measured, write_stats
+from pipelines.task_rows import read_tasks
+from pipelines.transforms.filter import make_filters
+from pipelines.transforms.read import FilePart
 from pipelines.transforms.shards import GROUP_FILE
 from pipelines.transforms.tokenize import ends
 from plugins.protocols import PROTOCOLS
-from plugins.readers import READERS
-from plugins.readers.files import expand
+from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.templates import TEMPLATES
 from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
@@ -43,7 +45,7 @@ from schemas.manifest import Increment, Manifest, ShardSet
 from schemas.records import Reject, from_json
 
 _SHOWN_REJECTS = 3
-_BEFORE_SYNTHESIS = ("read", "clean", "dedup", "ledger")
+_BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger")
 
 
 def build_increment(
@@ -123,19 +125,28 @@ def build_increment(
 
 
 def check_names(config: CorpusConfig) -> None:
-    """Refuse unknown names and bad options before anything starts."""
+    """Refuse unknown names, bad options and missing task files before anything starts."""
     for stream in config.streams.values():
         for source in stream.sources:
-            READERS.load(source.reader)
+            open_reader(source)
     if any(stream.synthesize for stream in config.streams.values()):
         TEMPLATES.load(config.templates)
         PROTOCOLS.load(config.synthesis.protocol)
         SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+    make_filters(config.filters)
+    read_tasks(config.decontaminate.tasks)
 
 
-def source_files(config: CorpusConfig) -> dict[str, list[tuple[int, str]]]:
+def source_files(config: CorpusConfig) -> dict[str, list[FilePart]]:
+    """List what each stream reads, large files in parts, by the place of the source and the file's name."""
     return {
-        name: [(index, uri) for index, source in enumerate(stream.sources) for uri in expand(source.uri)]
+        name: [
+            FilePart(index, uri, part)
+            for index, source in enumerate(stream.sources)
+            for reader in [open_reader(source)]
+            for uri in reader.uris()
+            for part in reader.parts(uri)
+        ]
         for name, stream in config.streams.items()
     }
 
@@ -159,7 +170,7 @@ def newest_manifest(config: CorpusConfig, tokenizer: str) -> Manifest | None:
 
 def _opening(plan: Plan) -> str:
     config = plan.config
-    num_files = sum(map(len, plan.files.values()))
+    num_files = sum(map(plan.num_files, plan.files))
     synthesized = any(stream.synthesize for stream in config.streams.values())
     model = f" with {config.synthesis.model}" if config.synthesis.model else ""
     return (

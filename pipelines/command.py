@@ -110,6 +110,15 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
             f"  synthesis: {counts['synthesize/pairs']:,} pairs for "
             f"{counts['synthesize/documents_with_pairs']:,} of {counts['synthesize/documents']:,} documents"
         )
+    found = {name: task for name, task in stats["decontamination"].items() if task["rows_found"]}
+    if found:
+        shares = ", ".join(
+            f"{task['rows_found']:,} of {task['rows']:,} of {name}" for name, task in found.items()
+        )
+        print(
+            f"  task rows found and kept out: {shares} "
+            f"(increments/{manifest.number:06d}/decontamination.json)"
+        )
     rejected = {name: count for name, count in counts.items() if "/rejected_" in name}
     if rejected:
         reasons = ", ".join(

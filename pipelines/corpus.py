@@ -1,9 +1,11 @@
 """The pipeline, from files to the shards of one increment.
 
-    files ─► read ─► clean ─► dedup ─► only new ─┬─► split ─► chains ─► synthesize ─► render ─┐   synthesize:
-                                                 └─► as it is ────────────────────────────────┤   false
-                                                                                              ▼
-                                                      shards ◄─ pack ◄─ shuffle ◄─ tokenize ◄─┘
+    files ─► read ─► clean ─► filter ─► dedup ─► decontaminate ─► only new ─┬──────────────────┐
+                                                           synthesize: true │                  │ false
+        ┌───────────────────────────────────────────────────────────────────┘                  ▼
+        └─► split ─► chains ─► synthesize ─► decontaminate ─► render ─────────┬─────────── as it is
+                                                                              ▼
+                                      shards ◄─ pack ◄─ shuffle ◄─ tokenize ◄─┘
 
 One such branch for each stream. Every reject of every step lands in `rejects/`, and every document taken
 in gets a row in the ledger. Nothing here publishes: `pipelines/build.py` does, once all of it is done.
@@ -13,6 +15,7 @@ in gets a row in the ledger. Nothing here publishes: `pipelines/build.py` does, 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -23,9 +26,17 @@ from pipelines.places import increment_uri, ledger_uri
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.clean import CleanDocuments
+from pipelines.transforms.decontaminate import (
+    CONTAMINATIONS,
+    DecontaminateDocuments,
+    DecontaminatePairs,
+    SharedTasks,
+    WriteReport,
+)
 from pipelines.transforms.dedup import DropDuplicates
+from pipelines.transforms.filter import FilterDocuments
 from pipelines.transforms.only_new import SUPERSEDED, OnlyNew
-from pipelines.transforms.read import ReadFiles
+from pipelines.transforms.read import FilePart, ReadFiles
 from pipelines.transforms.render import RenderTexts, raw_text
 from pipelines.transforms.shards import WriteShards
 from pipelines.transforms.split import SplitDocuments
@@ -46,7 +57,7 @@ class Plan:
         config: The corpus.
         number: Number of the increment.
         known: Numbers of the increments already in.
-        files: For each stream, (index of the source, URI).
+        files: For each stream, its files, large ones in parts.
         pad_id: Token that fills rows.
         progress_dir: Local folder for progress files, or None.
     """
@@ -54,14 +65,23 @@ class Plan:
     config: CorpusConfig
     number: int
     known: tuple[int, ...]
-    files: Mapping[str, Sequence[tuple[int, str]]]
+    files: Mapping[str, Sequence[FilePart]]
     pad_id: int
     progress_dir: str | None = None
+
+    def num_files(self, stream: str) -> int:
+        """Files of a stream, each counted once however many parts it has."""
+        return sum(1 for each in self.files[stream] if each.part.start == 0)
 
     @property
     def increment(self) -> str:
         """URI of the increment's directory."""
         return increment_uri(self.config.corpus, self.number)
+
+    @functools.cached_property
+    def tasks(self) -> SharedTasks | None:
+        """The evaluation tasks that training text must not overlap with, if any are named."""
+        return SharedTasks(self.config.decontaminate) if self.config.decontaminate.tasks else None
 
 
 def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
@@ -69,6 +89,7 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
     config = plan.config
     taken = {name: take_in(pipeline, plan, name) for name in config.streams}
     rejects = [rejected for found in taken.values() for rejected in found.rejects]
+    contaminations = [each for found in taken.values() for each in found.contaminations]
     parts = {
         name: split(plan, name, found.new) for name, found in taken.items() if config.streams[name].synthesize
     }
@@ -80,7 +101,7 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
     for name, found in taken.items():
         _add_ledger(plan, name, found)
         if name in parts:
-            texts = _synthesize(plan, name, parts[name], num_parts, rejects)
+            texts = _synthesize(plan, name, parts[name], num_parts, rejects, contaminations)
         else:
             texts = found.new | f"{name}/AsItIs" >> beam.Map(raw_text)
         _write(plan, name, texts, rejects)
@@ -91,6 +112,12 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
         | "GroupRejects" >> beam.GroupByKey()
         | "WriteRejects" >> beam.Map(_write_rejects, plan.increment)
     )
+    if plan.tasks is not None:
+        (
+            contaminations
+            | "AllContaminations" >> beam.Flatten()
+            | "Contaminations" >> WriteReport(plan.tasks, plan.increment)
+        )
 
 
 class TakenIn(NamedTuple):
@@ -101,12 +128,14 @@ class TakenIn(NamedTuple):
         new: Those that the corpus does not hold yet, changed ones included.
         superseded: For each changed one, its document_id.
         rejects: Those of each step.
+        contaminations: Documents that overlap with evaluation tasks, row by row; none without tasks.
     """
 
     read: beam.PCollection
     new: beam.PCollection
     superseded: beam.PCollection
     rejects: tuple[beam.PCollection, ...]
+    contaminations: tuple[beam.PCollection, ...]
 
 
 def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
@@ -122,7 +151,22 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
     clean = read.ok | f"{name}/Clean" >> beam.ParDo(CleanDocuments(config.clean, progress)).with_outputs(
         REJECTS, main="ok"
     )
-    distinct, duplicates = clean.ok | f"{name}/Dedup" >> DropDuplicates(progress)
+    good, rejects = clean.ok, [read[REJECTS], clean[REJECTS]]
+    if config.filters:
+        filtered = good | f"{name}/Filter" >> beam.ParDo(
+            FilterDocuments(config.filters, progress)
+        ).with_outputs(REJECTS, main="ok")
+        good = filtered.ok
+        rejects.append(filtered[REJECTS])
+    distinct, duplicates = good | f"{name}/Dedup" >> DropDuplicates(progress)
+    rejects.append(duplicates)
+    contaminations: tuple[beam.PCollection, ...] = ()
+    if plan.tasks is not None:
+        clear = distinct | f"{name}/Decontaminate" >> beam.ParDo(
+            DecontaminateDocuments(plan.tasks, name, progress)
+        ).with_outputs(REJECTS, CONTAMINATIONS, main="ok")
+        distinct, contaminations = clear.ok, (clear[CONTAMINATIONS],)
+        rejects.append(clear[REJECTS])
     new = distinct | f"{name}/OnlyNew" >> beam.ParDo(
         OnlyNew(config.corpus, name, plan.known, progress)
     ).with_outputs(REJECTS, SUPERSEDED, main="ok")
@@ -130,7 +174,8 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         read=read.ok,
         new=new.ok,
         superseded=new[SUPERSEDED],
-        rejects=(read[REJECTS], clean[REJECTS], duplicates, new[REJECTS]),
+        rejects=(*rejects, new[REJECTS]),
+        contaminations=contaminations,
     )
 
 
@@ -147,6 +192,7 @@ def _synthesize(
     documents: beam.PCollection,
     num_documents: beam.PCollection,
     rejects: list[beam.PCollection],
+    contaminations: list[beam.PCollection],
 ) -> beam.PCollection:
     """From documents to training texts with pairs in them."""
     config, progress = plan.config, plan.progress_dir
@@ -166,11 +212,16 @@ def _synthesize(
         ).with_outputs(REJECTS, main="ok")
     )
     rejects.append(synthesized[REJECTS])
-    texts: beam.PCollection = (
-        synthesized.ok
-        | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
-        | f"{name}/Render"
-        >> beam.ParDo(RenderTexts(config.templates, seed=config.seed, progress_dir=progress))
+    chains = synthesized.ok | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
+    if plan.tasks is not None:
+        clear = chains | f"{name}/DecontaminatePairs" >> beam.ParDo(
+            DecontaminatePairs(plan.tasks, name, progress)
+        ).with_outputs(REJECTS, CONTAMINATIONS, main="ok")
+        chains = clear.ok
+        rejects.append(clear[REJECTS])
+        contaminations.append(clear[CONTAMINATIONS])
+    texts: beam.PCollection = chains | f"{name}/Render" >> beam.ParDo(
+        RenderTexts(config.templates, seed=config.seed, progress_dir=progress)
     )
     return texts
 

@@ -108,7 +108,7 @@ def plan_increment(
     streams = {
         name: plan_stream(
             counts.get(name, {}),
-            num_files=len(plan.files[name]),
+            num_files=plan.num_files(name),
             synthesize=stream.synthesize,
             answers=answers if stream.synthesize else None,
             num_ends=len(before) + len(after),

@@ -2,6 +2,7 @@
 
 counts       every counter of every step, by `step/name`
 synthesis    requests, tokens, rates and cache share, in all and for each endpoint
+decontamination   how much of each evaluation task was found
 streams, config, versions, wall time
 """
 
@@ -19,6 +20,7 @@ from apache_beam.metrics.metric import MetricResults
 
 from pipelines.counters import AT_WORK
 from pipelines.places import increment_uri
+from pipelines.transforms.decontaminate import read_summary
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
@@ -108,6 +110,7 @@ def write_stats(
         "wall_sec": round(wall_sec, 3),
         "counts": {name: count for name, count in sorted(found.counts.items()) if "@" not in name},
         "synthesis": synthesis_stats(found.counts, found.synthesis_sec),
+        "decontamination": read_summary(increment),
         "streams": {name: shards.model_dump() for name, shards in manifest.increments[-1].streams.items()},
         "config": config.model_dump(mode="json"),
         "config_hash": manifest.config_hash,

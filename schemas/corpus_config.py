@@ -14,21 +14,41 @@ class SourceConfig(Section):
     """Files of one kind.
 
     Attributes:
-        reader: Name of a reader: jsonl, text, parquet.
-        uri: Path or fsspec URI, with globs. Relative paths are taken from the working directory.
-        text_field: Dotted path of the text in a row.
+        reader: Name of a reader: jsonl, text, parquet, medline, huggingface. A preset brings its own.
+        uri: Path or fsspec URI, with globs. Relative paths are taken from the working directory. For
+            huggingface, a dataset's directory or its name on the hub, without globs.
+        preset: Name of a well-known set in `plugins/readers/presets.yaml`: pile, openorca, lima,
+            wizardlm-evol, medicine-instruction-augmented, pubmed. It gives every field not set here.
+        text_field: Dotted path of the text in a row. A list there, such as `conversations`, becomes one
+            text: its turns in order, a blank line between them. A turn is a string, or an object whose
+            `value` or `content` is one.
         id_field: Dotted path of a stable id; without it the id is the file's name and the position.
         format: Instead of `text_field`, a text made of several fields: "{question} {response}".
-            A field that is empty or missing leaves nothing behind, nor the white space before it.
+            A field that is empty or missing leaves nothing behind, nor the white space before it. A list
+            becomes its turns here too.
         metadata_fields: Further fields to carry along.
+        delimiter: For reader text, what stands between the documents of a file, such as "\\n\\n\\n" or
+            "\\n<|endoftext|>\\n" (in double quotes); without it a file is one document.
+        config_name: For reader huggingface, which of a dataset's configurations; null is its default.
+        split: For reader huggingface, which of a dataset's splits; null is `train`.
     """
 
-    reader: str
+    reader: str | None = None
     uri: str
+    preset: str | None = None
     text_field: str = "text"
     id_field: str | None = None
     format: str | None = None
     metadata_fields: tuple[str, ...] = ()
+    delimiter: str | None = pydantic.Field(default=None, min_length=1)
+    config_name: str | None = None
+    split: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _reader_is_known_by_someone(self) -> SourceConfig:
+        if self.reader is None and self.preset is None:
+            raise ValueError("needs a reader, such as jsonl, or a preset that brings one, such as openorca")
+        return self
 
     @pydantic.field_validator("format")
     @classmethod
@@ -59,16 +79,83 @@ class StreamConfig(Section):
     synthesize: bool = False
 
 
+class BoilerplateConfig(Section):
+    """Lines to drop, wherever they come from.
+
+    Attributes:
+        javascript: Lines that ask for JavaScript to be enabled.
+        policy: Lines about cookies, privacy and terms of use.
+        lorem_ipsum: Lines of placeholder text.
+    """
+
+    javascript: bool = False
+    policy: bool = False
+    lorem_ipsum: bool = False
+
+
+class PersonalDataConfig(Section):
+    """Personal data to replace by `<EMAIL>`, `<IP>`, `<PHONE>`.
+
+    Attributes:
+        email: E-mail addresses.
+        ip: IP addresses, v4 and v6, unless they are local.
+        phone: Valid phone numbers in international form.
+        phone_region: Two letters of a country (US): its numbers are found as they are dialled there, too.
+    """
+
+    email: bool = False
+    ip: bool = False
+    phone: bool = False
+    phone_region: str | None = pydantic.Field(default=None, pattern="^[A-Z]{2}$")
+
+
 class CleanConfig(Section):
     """Cleaning of raw text.
 
     Attributes:
+        repair_unicode: Whether text that was decoded wrongly once ("cafÃ©") is repaired.
+        boilerplate: Lines to drop.
+        mask_personal_data: Personal data to replace.
         min_words: Shorter documents are rejected (words by white space).
         max_characters: Longer documents are rejected.
     """
 
+    repair_unicode: bool = True
+    boilerplate: BoilerplateConfig = BoilerplateConfig()
+    mask_personal_data: PersonalDataConfig = PersonalDataConfig()
     min_words: int = pydantic.Field(default=5, ge=0)
     max_characters: int = pydantic.Field(default=2_000_000, ge=1)
+
+
+class DecontaminationConfig(Section):
+    """Evaluation tasks that no training text may overlap with; see pipelines/decontamination.py.
+
+    Attributes:
+        tasks: Files of task rows, globs, or directories of them, at any fsspec URI that the workers reach:
+            .jsonl, .json, .parquet, plain or .gz, .zst, .bz2. None turns this off.
+        ngram: Words in a row that make a document or pair contaminated.
+        min_words: A row's text of fewer than `ngram` words is compared as a whole if it has this many.
+        max_rows: What more rows than this share is the wording of their prompt, and ignored.
+    """
+
+    tasks: tuple[str, ...] = ()
+    ngram: int = pydantic.Field(default=13, ge=1)
+    min_words: int = pydantic.Field(default=8, ge=1)
+    max_rows: int = pydantic.Field(default=10, ge=1)
+
+    @pydantic.field_validator("tasks", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @pydantic.model_validator(mode="after")
+    def _short_rows_are_shorter(self) -> DecontaminationConfig:
+        if self.min_words > self.ngram:
+            raise ValueError(
+                f"min_words {self.min_words} is more than ngram {self.ngram}; "
+                "lower the first or raise the second"
+            )
+        return self
 
 
 class ChainConfig(Section):
@@ -204,6 +291,8 @@ class CorpusConfig(Section):
         corpus: Directory of the corpus, at any fsspec URI.
         seed: From which every random choice is derived.
         streams: Streams by name; the trainer mixes them by these names.
+        filters: Quality filters by name, in the order in which they are applied, each with its options; {}
+            or null is as published.
         templates: Name of the template family.
     """
 
@@ -211,6 +300,8 @@ class CorpusConfig(Section):
     seed: int = 17
     streams: dict[str, StreamConfig] = pydantic.Field(min_length=1)
     clean: CleanConfig = CleanConfig()
+    filters: dict[str, dict[str, Any] | None] = pydantic.Field(default_factory=dict)
+    decontaminate: DecontaminationConfig = DecontaminationConfig()
     chains: ChainConfig = ChainConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     templates: str = "reading_comprehension"

@@ -71,7 +71,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(tutelage: Any, corpus_yaml: 
     assert (done.status, done.out) == (2, "")
     assert done.err == (
         f"ConfigError: {file}: key 'clean.min_wrds' is unknown. Did you mean 'min_words'? "
-        "Available: max_characters, min_words.\n"
+        "Available: boilerplate, mask_personal_data, max_characters, min_words, repair_unicode.\n"
     )
 
 
@@ -127,8 +127,8 @@ def test_a_source_that_matches_no_file_is_named(
         (
             ["Too short.", "  "],
             "no document of the sources can be used; nothing was published. First rejects: "
-            "{source}:2: empty (field 'text' is empty); "
-            "{source}:1: too_short (2 words, at least 5).",
+            "{source}:@23: empty (field 'text' is empty); "
+            "{source}:@0: too_short (2 words, at least 5).",
         ),
     ],
 )
@@ -168,11 +168,11 @@ def test_what_is_damaged_costs_itself_and_is_on_record(
     )
     found = {(each["source"], each["reason"]): each["detail"] for each in rejects_in(corpus, "read")}
     assert sorted(found) == [
-        (f"{folder}/a.jsonl:2", "invalid_utf8"),
-        (f"{folder}/a.jsonl:3", "invalid_json"),
+        (f"{folder}/a.jsonl:@47", "invalid_utf8"),
+        (f"{folder}/a.jsonl:@64", "invalid_json"),
         (f"{folder}/b.jsonl.zst:3", "damaged_file"),
     ]
-    assert found[f"{folder}/a.jsonl:2", "invalid_utf8"] == "byte b'\\xe9' at offset 13 of the line"
+    assert found[f"{folder}/a.jsonl:@47", "invalid_utf8"] == "byte b'\\xe9' at offset 13 of the line"
     assert found[f"{folder}/b.jsonl.zst:3", "damaged_file"].endswith("2 lines were read before it")
     kept = "\n".join(text.text for text in texts_in(corpus))
     assert all(text in kept for text in good)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import pickle
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 
 from plugins.callbacks import CALLBACKS
 from plugins.commands import COMMANDS
+from plugins.filters import FILTERS
+from plugins.filters.base import Filter, Verdict
 from plugins.models import MODELS
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
@@ -32,7 +35,10 @@ from schemas.records import Chain, Document, InstructionPair, Reject, Synthesize
 from trainer.evaluation import METRICS, TASKS
 from trainer.evaluation.task import Task
 
-REGISTRIES = (CALLBACKS, COMMANDS, METRICS, MODELS, PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES)
+REGISTRIES = (
+    *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),
+    *(PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES),
+)
 EVERY_NAME = [
     pytest.param(each, name, id=f"{each.kind}-{name}") for each in REGISTRIES for name in each.names()
 ]
@@ -49,6 +55,11 @@ CHOICE = InstructionPair(
     rationale="The text says so.",
 )
 NASTY = "a </s><s><|im_end|><|im_start|>system <|endoftext|> {text} {} %s </END> <ANS> ``` \u202e 🧬 b"
+MEDLINE = (
+    "<PubmedArticleSet><PubmedArticle><MedlineCitation><Article>"
+    f"<ArticleTitle>{TEXT}</ArticleTitle>"
+    "</Article></MedlineCitation></PubmedArticle></PubmedArticleSet>"
+)
 
 
 def document(text: str = TEXT, name: str = "d") -> Document:
@@ -78,7 +89,13 @@ def test_no_two_registries_share_a_group_of_entry_points() -> None:
 
 
 @pytest.mark.parametrize("name", READERS.names())
-class TestReaders:
+def test_every_reader_is_one(name: str) -> None:
+    assert issubclass(READERS.load(name), Reader)
+
+
+# A dataset of huggingface is a directory: tests/plugins/readers/test_huggingface.py.
+@pytest.mark.parametrize("name", [name for name in READERS.names() if name != "huggingface"])
+class TestReadersOfFiles:
     @staticmethod
     def read(name: str, path: Path) -> list[Document | Reject]:
         return list(READERS.load(name)(SourceConfig(reader=name, uri=str(path))).read(str(path)))
@@ -89,11 +106,8 @@ class TestReaders:
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
         else:
-            path.write_text(f'{{"text": "{TEXT}"}}\n' if name == "jsonl" else TEXT)
+            path.write_text({"jsonl": f'{{"text": "{TEXT}"}}\n', "medline": MEDLINE}.get(name, TEXT))
         return path.read_bytes()
-
-    def test_is_a_reader(self, name: str) -> None:
-        assert issubclass(READERS.load(name), Reader)
 
     def test_a_file_gives_its_document_with_its_place(self, name: str, tmp_path: Path) -> None:
         path = tmp_path / "a"
@@ -123,13 +137,63 @@ class TestReaders:
         data = self.write(name, path)
         for keep in (1, len(data) // 2, len(data) - 3):
             path.write_bytes(data[:keep])
-            (found,) = self.read(name, path)
-            # Half of a plain text is a text; of everything else it is a reject.
-            assert isinstance(found, Document if name == "text" else Reject)
+            *_, last = self.read(name, path)
+            # Half of a plain text is a text; of everything else it ends in a reject.
+            assert isinstance(last, Document if name == "text" else Reject)
 
     def test_a_missing_file_is_an_error_of_the_storage(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             self.read(name, tmp_path / "nowhere")
+
+
+ODD_TEXTS = {
+    "empty": "",
+    "blank": " \n\n\t\n",
+    "one character": "a",
+    "emoji": "👩‍👩‍👧🏽 🙂 🏳️‍🌈\n" * 30,
+    "right to left": "\u202eשלום עולם. مرحبا بالعالم؟\n" * 30,
+    "no spaces": "患者接受了五天的抗生素治疗。" * 200,
+    "one long word": "a" * 100_000,
+    "the same word": "again " * 20_000,
+    "marks only": "#…-•*.!?{}[1]<>\n" * 50,
+    "control characters": "\x00\x07\x9f\ufeff\uffff",
+    "special tokens": NASTY,
+    "prose": TEXT * 5,
+}
+
+
+@pytest.mark.parametrize("name", FILTERS.names())
+class TestFilters:
+    def test_is_a_filter_of_its_name(self, name: str) -> None:
+        kind = FILTERS.load(name)
+        assert issubclass(kind, Filter) and kind.name == name
+
+    @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
+    def test_an_odd_text_gets_an_answer_and_the_same_one_each_time(self, name: str, text: str) -> None:
+        outcome = FILTERS.load(name)()(document(text))
+        assert FILTERS.load(name)()(document(text)) == outcome
+        if isinstance(outcome, Verdict):
+            assert outcome.rule in FILTERS.load(name).Options.model_fields
+            assert str(outcome.value) and outcome.limit and outcome.detail.endswith(f", {outcome.limit}")
+        else:
+            assert (outcome.document_id, outcome.source) == ("d", "test:1")
+
+    def test_what_comes_before_changes_nothing(self, name: str) -> None:
+        used = FILTERS.load(name)()
+        for text in ODD_TEXTS.values():
+            used(document(text))
+        assert used(document()) == FILTERS.load(name)()(document())
+
+    def test_crosses_process_boundaries(self, name: str) -> None:
+        made = FILTERS.load(name)()
+        for text in ("", TEXT):
+            outcome = made(document(text))
+            assert pickle.loads(pickle.dumps(made))(document(text)) == outcome
+            assert pickle.loads(pickle.dumps(outcome)) == outcome
+
+    def test_an_unknown_option_is_refused(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=rf"^filters\.{name}: key 'no_such' is unknown\."):
+            FILTERS.load(name)({"no_such": 1})
 
 
 @pytest.mark.parametrize("name", PROTOCOLS.names())

@@ -110,6 +110,7 @@ def test_a_format_with_an_open_brace_is_refused(value: str) -> None:
         ("chains", "bucket_documents", 0),
         ("clean", "min_words", -1),
         ("clean", "max_characters", 0),
+        ("clean", "repair_unicode", "maybe"),
         ("pack", "seq_len", 7),
         ("pack", "method", "best-fit"),
         ("shards", "size_limit_bytes", 1),

@@ -1,0 +1,333 @@
+"""Which rows of the evaluation tasks a text overlaps with: an index of the tasks' word sequences.
+
+    task rows ─► texts ─► words ─► every 13 in a row ─► hashes, sorted ──┐
+                                   (a shorter text: all of its words)    ▼
+    training text ─► words ─► windows of words that tasks know ─► hashes ─► found? ─► same words? ─► overlap
+
+As GPT-3 did it: a text that shares 13 consecutive words with a row is contaminated, in lower case and without
+punctuation. A row of fewer words is compared as a whole, if it has at least 8: GPT-3 measured overlaps with
+as few as 8 words for tasks of short rows, and found spurious ones below. The defaults of `decontaminate:`
+are these numbers. Where we differ:
+
+- GPT-3 ignored 13-grams that more than 10 training documents share: boilerplate. Here a document's fate must
+  not depend on which others come with it, or increments would differ from one build of all. So it is the rows
+  that are counted: what more than 10 rows share is the prompt's wording and is ignored.
+- What all rows of a task begin with or end in ("Question: … Answer:") is taken off where a task has more than
+  10, so that a short row is found without it.
+- GPT-3 cut 200 characters around the overlap and kept the pieces. Here the whole document goes, since pairs
+  are written about whole documents; a book in one document is lost for one sentence of it. Cut it before.
+- Characters are NFKC, words are letters, digits and marks in a row. In scripts without spaces (Chinese,
+  Japanese, Thai, Lao, Khmer, Burmese) each character is a word: 13 of them are 6 to 8 Chinese words and
+  fewer Thai ones, so that ordinary phrases may overlap; use `ngram: 26` or more for corpora in them.
+
+Paraphrases and translations are not found. What a corpus took in before its tasks were named stays in it.
+
+Cost: 4 bytes a word, 20 a sequence and 150 a distinct word of the tasks in each worker process, some 4 MB for
+1,000 rows of 100 words. A text costs its cutting into words; windows with a word that no task knows are not
+looked up. Hashes are 64 bits and only find candidates: words are compared one by one before anything is
+called an overlap.
+
+Source: Brown et al. 2020, arXiv 2005.14165, appendix C.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.task_rows import Task, read_tasks
+from schemas.corpus_config import DecontaminationConfig
+
+_Int32s = np.ndarray[Any, np.dtype[np.int32]]
+_Int64s = np.ndarray[Any, np.dtype[np.int64]]
+_Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
+_SPACELESS = (
+    "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
+    "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Japanese, Chinese
+)
+_WORD = re.compile(r"[^\W_]+")
+_ASCII_PUNCTUATION = {point: " " for point in range(128) if not chr(point).isalnum()}
+_UNKNOWN = -1
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+
+
+def words_of(text: str) -> list[str]:
+    """Cut a text into words: NFKC, case folded, without punctuation; see the module for scripts."""
+    if text.isascii():
+        return text.lower().translate(_ASCII_PUNCTUATION).split()
+    text = unicodedata.normalize("NFKC", text).casefold()
+    special, word = _special_words()
+    return word.findall(text) if special.search(text) else _WORD.findall(text)
+
+
+@functools.cache
+def _special_words() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """A character of a script with marks or without spaces, and a word in any script.
+
+    Of the characters up to U+FFFF: with others in them such patterns are ten times slower.
+    """
+    characters = map(chr, range(0x300, 0x10000))
+    marks = "".join(each for each in characters if unicodedata.category(each).startswith("M"))
+    return (
+        re.compile(f"[{_SPACELESS}{marks}]"),
+        re.compile(
+            rf"[^\W_{_SPACELESS}]+(?:[{marks}]+[^\W_{_SPACELESS}]*)*|(?=[^\W_])[{_SPACELESS}][{marks}]*"
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedRow:
+    """A row that texts are compared with: name of its task, its number from 1, its id or ""."""
+
+    task: str
+    number: int
+    row_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """A row that a text overlaps with, and the first words they share, single-spaced."""
+
+    row: IndexedRow
+    words: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How much of a task is compared.
+
+    Attributes:
+        name: The task.
+        uri: Its file.
+        rows: Its rows, refused ones not counted.
+        rows_refused: What could not be read as a row.
+        rows_too_short: Rows with no text of `min_words` words.
+        rows_of_shared_wording: Rows that say nothing but what more than `max_rows` rows say.
+        first_refused: The first refused row's number and reason, or "".
+    """
+
+    name: str
+    uri: str
+    rows: int
+    rows_refused: int
+    rows_too_short: int
+    rows_of_shared_wording: int
+    first_refused: str
+
+
+class TaskIndex:
+    """The word sequences of all tasks.
+
+    Args:
+        tasks: The tasks, rows read.
+        ngram: Words of a sequence.
+        min_words: A text of fewer than `ngram` words is one sequence if it has this many, else none.
+        max_rows: Sequences that more rows have are ignored.
+    """
+
+    def __init__(self, tasks: Sequence[Task], *, ngram: int, min_words: int, max_rows: int):
+        self._rows = [
+            IndexedRow(task=task.name, number=row.number, row_id=row.row_id)
+            for task in tasks
+            for row in task.rows
+        ]
+        self._ids: dict[str, int] = {}
+        texts = [
+            (row, [self._ids.setdefault(word, len(self._ids)) for word in words])
+            for row, words in _numbered_texts(tasks, min_words=min_words, max_rows=max_rows)
+        ]
+        self._words = np.fromiter(itertools.chain.from_iterable(ids for _, ids in texts), np.int32)
+        self._mixed = _mixed(len(self._ids))
+        sequences: dict[int, list[tuple[_Int64s, int]]] = {}
+        start = 0
+        for row, ids in texts:
+            length = min(len(ids), ngram)
+            starts = np.arange(start, start + len(ids) - length + 1)
+            sequences.setdefault(length, []).append((starts, row))
+            start += len(ids)
+        self._tables = [
+            _Table.of(length, found, self._words, self._mixed, max_rows=max_rows)
+            for length, found in sorted(sequences.items())
+        ]
+        self.coverage = _coverage(
+            tasks,
+            with_text={row for row, _ in texts},
+            compared={row for each in self._tables for row in each.rows},
+        )
+
+    @classmethod
+    def read(cls, config: DecontaminationConfig) -> TaskIndex:
+        """Read the task files of a configuration.
+
+        Raises:
+            ConfigError: One is not there, cannot be read, or has no good row.
+        """
+        return cls(
+            read_tasks(config.tasks),
+            ngram=config.ngram,
+            min_words=config.min_words,
+            max_rows=config.max_rows,
+        )
+
+    def find(self, text: str) -> list[Overlap]:
+        """Name every row that the text overlaps with, in the order of the words they share."""
+        words = words_of(text)
+        ids = np.fromiter(map(self._ids.get, words, itertools.repeat(_UNKNOWN)), np.int32, len(words))
+        longest = self._tables[-1].length if self._tables else 0
+        unknown = np.ones(len(ids) + longest, bool)  # as are the words past the end
+        unknown[: len(ids)] = ids == _UNKNOWN
+        unknown_before = np.concatenate([[0], np.cumsum(unknown)])
+        first: dict[int, tuple[int, int]] = {}
+        windows, hashes = np.arange(len(ids)), np.zeros(len(ids), np.uint64)
+        hashed = 0
+        for table in self._tables:
+            length = table.length
+            known = unknown_before[windows + length] == unknown_before[windows]
+            windows = windows[known]
+            if not len(windows):
+                break  # nor is there a longer one
+            hashes = _hash(hashes[known], ids, windows, range(hashed, length), self._mixed)
+            hashed = length
+            for row, at in table.find(hashes, ids, windows, self._words).items():
+                first[row] = min(first.get(row, (at, length)), (at, length))
+        return [
+            Overlap(row=self._rows[row], words=" ".join(words[at : at + length]))
+            for (at, length), row in sorted((where, row) for row, where in first.items())
+        ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Table:
+    """Sequences of `length` words in the order of their hashes; one entry for each row that has it.
+
+    Attributes:
+        length: Words of a sequence.
+        hashes: uint64 of shape (num_entries,), sorted.
+        starts: int64 of shape (num_entries,), places in the index's words.
+        rows: int32 of shape (num_entries,), places in the index's rows.
+    """
+
+    length: int
+    hashes: _Hashes
+    starts: _Int64s
+    rows: _Int32s
+
+    @classmethod
+    def of(
+        cls,
+        length: int,
+        found: Sequence[tuple[_Int64s, int]],
+        words: _Int32s,
+        mixed: _Hashes,
+        *,
+        max_rows: int,
+    ) -> _Table:
+        """Make a table of the places where each row's sequences start."""
+        starts = np.concatenate([each for each, _ in found])
+        rows = np.repeat(
+            np.array([row for _, row in found], np.int32), np.array([len(each) for each, _ in found])
+        )
+        hashes = _hash(np.zeros(len(starts), np.uint64), words, starts, range(length), mixed)
+        order = np.lexsort((starts, rows, hashes))
+        starts, rows, hashes = starts[order], rows[order], hashes[order]
+        # Several inputs of one row have most of their sequences in common.
+        once = np.ones(len(rows), bool)
+        once[1:] = (hashes[1:] != hashes[:-1]) | (rows[1:] != rows[:-1])
+        starts, rows, hashes = starts[once], rows[once], hashes[once]
+        _, of_hash, num_rows = np.unique(hashes, return_inverse=True, return_counts=True)
+        kept = num_rows[of_hash] <= max_rows
+        return cls(length, hashes[kept], starts[kept], rows[kept])
+
+    def find(self, hashes: _Hashes, ids: _Int32s, windows: _Int64s, words: _Int32s) -> dict[int, int]:
+        """The rows that have one of a text's windows, each with where the first of these starts.
+
+        Args:
+            hashes: Of the windows' words.
+            ids: The text's words.
+            windows: Where in the text each window starts, in order.
+            words: The index's words.
+        """
+        begins = np.searchsorted(self.hashes, hashes, side="left")
+        ends = np.searchsorted(self.hashes, hashes, side="right")
+        found: dict[int, int] = {}
+        for which in np.flatnonzero(begins < ends):
+            at = int(windows[which])
+            for entry in range(begins[which], ends[which]):
+                start, row = self.starts[entry], int(self.rows[entry])
+                if row not in found and np.array_equal(
+                    words[start : start + self.length], ids[at : at + self.length]
+                ):
+                    found[row] = at
+        return found
+
+
+def _hash(hashes: _Hashes, ids: _Int32s, starts: _Int64s, offsets: range, mixed: _Hashes) -> _Hashes:
+    """Go on with polynomial hashes modulo 2**64 by the ids at these offsets from each start."""
+    for offset in offsets:
+        hashes = hashes * _BASE + mixed[ids[starts + offset]]
+    return hashes
+
+
+def _mixed(count: int) -> _Hashes:
+    """A 64-bit number for each id that looks random and is the same everywhere (splitmix64)."""
+    mixed = np.arange(1, count + 1, dtype=np.uint64) * _BASE
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: _Hashes = mixed ^ (mixed >> np.uint64(31))
+    return result
+
+
+def _numbered_texts(
+    tasks: Sequence[Task], *, min_words: int, max_rows: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each row over all tasks with the words of each of its texts that is long enough."""
+    first = 0
+    for task in tasks:
+        inputs = [(first + at, words_of(text)) for at, row in enumerate(task.rows) for text in row.inputs]
+        if len(task.rows) > max_rows:
+            inputs = _without_frame(inputs)
+        answers = [(first + at, words_of(text)) for at, row in enumerate(task.rows) for text in row.answers]
+        yield from ((row, words) for row, words in [*inputs, *answers] if len(words) >= min_words)
+        first += len(task.rows)
+
+
+def _without_frame(inputs: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Take off the words that all inputs begin with, and those that all end in."""
+    begin = _num_common([words for _, words in inputs])
+    end = _num_common([words[begin:][::-1] for _, words in inputs])
+    return [(row, words[begin : len(words) - end]) for row, words in inputs]
+
+
+def _num_common(texts: Sequence[list[str]]) -> int:
+    """How many words all texts begin with; the first and the last in order differ the soonest."""
+    same = zip(min(texts), max(texts), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], same))
+
+
+def _coverage(tasks: Sequence[Task], *, with_text: set[int], compared: set[int]) -> tuple[Coverage, ...]:
+    coverage = []
+    first = 0
+    for task in tasks:
+        rows = set(range(first, first + len(task.rows)))
+        coverage.append(
+            Coverage(
+                name=task.name,
+                uri=task.uri,
+                rows=len(rows),
+                rows_refused=len(task.refused),
+                rows_too_short=len(rows - with_text),
+                rows_of_shared_wording=len((rows & with_text) - compared),
+                first_refused=task.refused[0] if task.refused else "",
+            )
+        )
+        first += len(rows)
+    return tuple(coverage)
