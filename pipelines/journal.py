@@ -25,14 +25,14 @@ import os
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import BinaryIO
 
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import storage
 from schemas.records import Generation, digest, from_json
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Generation))
+_FIELDS = tuple(field.name for field in dataclasses.fields(Generation) if field.name != "key")
 _FILE_BYTES = 16 << 20
 _GATHER_SEC = 0.02
 
@@ -51,6 +51,15 @@ def stored_generations(uri: str) -> Iterator[Generation]:
 
     Only reads, and may be used beside a run that writes: a line that is damaged or not yet whole is left out.
     """
+    return (generation for _, generation in _stored(uri))
+
+
+def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
+    """The generations of some keys in the journal at a URI, as far as it holds them; reads all of it once."""
+    return {key: generation for key, generation in _stored(uri) if key in keys}
+
+
+def _stored(uri: str) -> Iterator[tuple[str, Generation]]:
     fs, path = storage.filesystem(uri)
     if not fs.exists(path):
         return
@@ -60,7 +69,8 @@ def stored_generations(uri: str) -> Iterator[Generation]:
         with fs.open(found, "rb") as file:
             for line in file:
                 try:
-                    yield Generation(**json.loads(line)["generation"])
+                    record = json.loads(line)
+                    yield str(record["key"]), Generation(**record["generation"])
                 except (ValueError, KeyError, TypeError):
                     pass
 
@@ -186,11 +196,12 @@ class JournaledGenerator(Generator):
         found = self._journal.find(key)
         if found is not None:
             self._on_answer(found, False)
-            return found
+            return dataclasses.replace(found, key=key)
         answer = await self._inner.generate(request)
         if isinstance(answer, Generation):
             await self._journal.add(key, answer)
             self._on_answer(answer, True)
+            return dataclasses.replace(answer, key=key)
         return answer
 
 

@@ -10,11 +10,12 @@ boundaries, compare by value and serialise to JSON (`to_json`, `from_json`) with
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class Document:
         content_hash: `content_hash(text)`; what exact dedup and the ledger compare.
         metadata: What the reader carried along, strings only.
         part: `k/n` for the k-th of n parts of a document that was too long to be prompted as a whole.
+        whole_hash: For a part, the content hash of the whole document.
     """
 
     document_id: str
@@ -67,6 +69,7 @@ class Document:
     content_hash: str
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     part: str = ""
+    whole_hash: str = ""
 
     @classmethod
     def of(
@@ -100,6 +103,7 @@ class Generation:
         prompt_tokens: Tokens of the prompt.
         completion_tokens: Tokens generated.
         cached_tokens: Prompt tokens answered from the server's prefix cache.
+        key: Its name in the journal, or "" where it was not journaled.
     """
 
     text: str
@@ -107,6 +111,7 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    key: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +141,40 @@ class SynthesizedDocument:
         follows_previous: Whether it was prompted with the chain's earlier documents, and so
             belongs to the same training text as the one before it.
         failure: Why no answer could be had, or "" when the model did answer.
+        generation: Name of the answer that the pairs were read from in the journal, or "".
     """
 
     document: Document
     pairs: tuple[InstructionPair, ...] = ()
     follows_previous: bool = False
+    failure: str = ""
+    generation: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """A document's share of a training text: its own text and the pairs about it.
+
+    Attributes:
+        document_id: The document.
+        content_hash: Of the whole document, also where this is a part of it.
+        source: Where it was read.
+        start: Offset of its first character in the training text.
+        end: Offset behind its last one. What lies between two passages separates them.
+        part: Which part of the document, `k/n`, or "" for a whole one.
+        num_pairs: Pairs about it.
+        generation: Name of the answer that they were read from in the journal, or "".
+        failure: Why no answer could be had, or "".
+    """
+
+    document_id: str
+    content_hash: str
+    source: str
+    start: int
+    end: int
+    part: str = ""
+    num_pairs: int = 0
+    generation: str = ""
     failure: str = ""
 
 
@@ -151,8 +185,7 @@ class AugmentedText:
     Attributes:
         text_id: Name of the text, derived from its documents.
         text: What the model is trained on.
-        document_ids: The documents in it, in order.
-        parts: Which part of each document, `k/n`, or "" for a whole one; empty where all are whole.
+        passages: What of it comes from which document, in order.
         num_pairs: Instruction pairs in it; 0 for raw text.
         template: `family/layout` that rendered it, or `raw`.
         seed: Seed of every random choice made in rendering it.
@@ -160,11 +193,15 @@ class AugmentedText:
 
     text_id: str
     text: str
-    document_ids: tuple[str, ...]
+    passages: tuple[Passage, ...]
     num_pairs: int
     template: str
     seed: int
-    parts: tuple[str, ...] = ()
+
+    @property
+    def document_ids(self) -> tuple[str, ...]:
+        """The documents in it, in order; one for each passage."""
+        return tuple(passage.document_id for passage in self.passages)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,9 +244,22 @@ def to_json(record: Any) -> str:
 
 def from_json(kind: type[RecordT], line: str | bytes) -> RecordT:
     """Read back what `to_json` wrote; lists become the tuples that the record declares."""
-    hints = get_type_hints(kind)
-    values: dict[str, Any] = json.loads(line)
-    for name, value in values.items():
-        if isinstance(value, list) and str(hints.get(name, "")).startswith("tuple"):
-            values[name] = tuple(value)
+    record: RecordT = _made(kind, json.loads(line))
+    return record
+
+
+def _made(kind: Any, values: dict[str, Any]) -> Any:
+    for name, item in _tuples_of(kind).items():
+        if isinstance(value := values.get(name), list):
+            values[name] = tuple(_made(item, each) for each in value) if item is not None else tuple(value)
     return kind(**values)
+
+
+@functools.cache
+def _tuples_of(kind: type[Any]) -> dict[str, type[Any] | None]:
+    """The fields of a record that are tuples: by name the record that they hold, or None for plain values."""
+    return {
+        name: next((item for item in get_args(hint) if hasattr(item, "__dataclass_fields__")), None)
+        for name, hint in get_type_hints(kind).items()
+        if get_origin(hint) is tuple
+    }

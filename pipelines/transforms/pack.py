@@ -5,7 +5,8 @@ fullest row that still has room, or opens a new one. Only texts longer than a ro
 full rows are rows of their own. `concat` lays texts end to end and chops at row ends; it fills every
 row but the last, and cuts a text in almost every one.
 
-Both take n texts in memory; best_fit needs O(n log T) time. Equal inputs give equal rows.
+Both take n texts in memory; best_fit needs O(n log T) time. Equal inputs give equal rows. Each row says which
+tokens of which texts it is made of.
 
 Source: Ding et al. 2024, arXiv 2404.10830, section 3.
 """
@@ -13,8 +14,9 @@ Source: Ding et al. 2024, arXiv 2404.10830, section 3.
 from __future__ import annotations
 
 import bisect
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +25,29 @@ from schemas.records import PackedSample
 Tokens = np.ndarray[Any, np.dtype[np.int32]]
 
 
-def pack_best_fit(texts: Sequence[Tokens], *, seq_len: int, pad_id: int) -> Iterator[PackedSample]:
+class Piece(NamedTuple):
+    """Tokens of a text in a row.
+
+    Attributes:
+        text: Which of the texts, counted from 0.
+        start: Its first token here.
+        num_tokens: How many of its tokens.
+    """
+
+    text: int
+    start: int
+    num_tokens: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PackedRow:
+    """A training row and what it is made of, a piece for each segment."""
+
+    sample: PackedSample
+    pieces: tuple[Piece, ...]
+
+
+def pack_best_fit(texts: Sequence[Tokens], *, seq_len: int, pad_id: int) -> Iterator[PackedRow]:
     """Pack whole texts into rows, cutting only texts longer than a row.
 
     Args:
@@ -34,13 +58,17 @@ def pack_best_fit(texts: Sequence[Tokens], *, seq_len: int, pad_id: int) -> Iter
     Yields:
         Rows with `tokens` int32 of shape (T,), in the order of the first text in each.
     """
-    pieces = [text[at : at + seq_len] for text in texts for at in range(0, len(text), seq_len)]
-    order = sorted(range(len(pieces)), key=lambda at: (-len(pieces[at]), at))
+    pieces = [
+        Piece(number, at, min(seq_len, len(text) - at))
+        for number, text in enumerate(texts)
+        for at in range(0, len(text), seq_len)
+    ]
+    order = sorted(range(len(pieces)), key=lambda at: (-pieces[at].num_tokens, at))
     rows: list[list[int]] = []
     rows_by_space: dict[int, list[int]] = {}
     spaces: list[int] = []  # sorted keys of rows_by_space
     for at in order:
-        size = len(pieces[at])
+        size = pieces[at].num_tokens
         found = bisect.bisect_left(spaces, size)
         if found == len(spaces):
             row, space = len(rows), seq_len
@@ -59,30 +87,34 @@ def pack_best_fit(texts: Sequence[Tokens], *, seq_len: int, pad_id: int) -> Iter
                 bisect.insort(spaces, left)
             rows_by_space[left].append(row)
     for members in sorted(sorted(row) for row in rows):
-        yield _row([pieces[at] for at in members], seq_len, pad_id)
+        yield _row(texts, [pieces[at] for at in members], seq_len, pad_id)
 
 
-def pack_concat(texts: Sequence[Tokens], *, seq_len: int, pad_id: int) -> Iterator[PackedSample]:
+def pack_concat(texts: Sequence[Tokens], *, seq_len: int, pad_id: int) -> Iterator[PackedRow]:
     """Lay texts end to end and chop at row ends; the last row is padded."""
-    row: list[Tokens] = []
+    row: list[Piece] = []
     space = seq_len
-    for text in texts:
-        while len(text):
-            piece, text = text[:space], text[space:]
+    for number, text in enumerate(texts):
+        at = 0
+        while at < len(text):
+            piece = Piece(number, at, min(space, len(text) - at))
             row.append(piece)
-            space -= len(piece)
+            at += piece.num_tokens
+            space -= piece.num_tokens
             if not space:
-                yield _row(row, seq_len, pad_id)
+                yield _row(texts, row, seq_len, pad_id)
                 row, space = [], seq_len
     if row:
-        yield _row(row, seq_len, pad_id)
+        yield _row(texts, row, seq_len, pad_id)
 
 
-PACKERS: dict[str, Callable[..., Iterator[PackedSample]]] = {"best_fit": pack_best_fit, "concat": pack_concat}
+PACKERS: dict[str, Callable[..., Iterator[PackedRow]]] = {"best_fit": pack_best_fit, "concat": pack_concat}
 
 
-def _row(pieces: Sequence[Tokens], seq_len: int, pad_id: int) -> PackedSample:
+def _row(texts: Sequence[Tokens], pieces: Sequence[Piece], seq_len: int, pad_id: int) -> PackedRow:
     tokens = np.full(seq_len, pad_id, dtype=np.int32)
-    lengths = np.array([len(piece) for piece in pieces], dtype=np.int32)
-    tokens[: lengths.sum()] = np.concatenate(pieces)
-    return PackedSample(tokens=tokens, segment_lengths=lengths)
+    lengths = np.array([piece.num_tokens for piece in pieces], dtype=np.int32)
+    tokens[: lengths.sum()] = np.concatenate(
+        [texts[piece.text][piece.start : piece.start + piece.num_tokens] for piece in pieces]
+    )
+    return PackedRow(sample=PackedSample(tokens=tokens, segment_lengths=lengths), pieces=tuple(pieces))

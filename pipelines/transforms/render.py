@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pipelines.transforms.base import StepFn
 from plugins.templates import TEMPLATES
-from schemas.records import AugmentedText, Document, SynthesizedDocument, digest
+from schemas.records import AugmentedText, Document, Passage, SynthesizedDocument, digest
 
 _SEED_BITS = 63
 
@@ -39,7 +40,6 @@ class RenderTexts(StepFn):
         for run in runs(documents):
             text_id = digest(*(part for done in run for part in _names(done.document)))
             seed = int(digest(str(self.seed), text_id), 16) >> (128 - _SEED_BITS)
-            parts = tuple(done.document.part for done in run)
             rendered = self._family.render(run, seed=seed)
             num_pairs = sum(len(done.pairs) for done in run)
             self.counters.add("texts")
@@ -47,8 +47,16 @@ class RenderTexts(StepFn):
             yield AugmentedText(
                 text_id=text_id,
                 text=rendered.text,
-                document_ids=tuple(done.document.document_id for done in run),
-                parts=parts if any(parts) else (),
+                passages=tuple(
+                    _passage(
+                        done.document,
+                        span,
+                        num_pairs=len(done.pairs),
+                        generation=done.generation,
+                        failure=done.failure,
+                    )
+                    for done, span in zip(run, rendered.spans, strict=True)
+                ),
                 num_pairs=num_pairs,
                 template=rendered.template,
                 seed=seed,
@@ -60,10 +68,23 @@ def raw_text(document: Document) -> AugmentedText:
     return AugmentedText(
         text_id=digest(*_names(document)),
         text=document.text,
-        document_ids=(document.document_id,),
+        passages=(_passage(document, (0, len(document.text))),),
         num_pairs=0,
         template="raw",
         seed=0,
+    )
+
+
+def _passage(document: Document, span: tuple[int, int], **made: Any) -> Passage:
+    start, end = span
+    return Passage(
+        document_id=document.document_id,
+        content_hash=document.whole_hash or document.content_hash,
+        source=document.source,
+        start=start,
+        end=end,
+        part=document.part,
+        **made,
     )
 
 

@@ -46,7 +46,8 @@ class TokenizeTexts(StepFn):
         ).input_ids
         for text, ids in zip(texts, encoded, strict=True):
             if not ids:
-                yield self.reject("no_tokens", document_id=",".join(text.document_ids), source=text.text_id)
+                for passage in text.passages:
+                    yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
                 continue
             tokens = np.array([*self._before, *ids, *self._after], dtype=np.int32)
             self.counters.add("tokens", len(tokens))

@@ -63,17 +63,19 @@ async def run_chain(
             count(answer)
         return answer
 
-    async def ask(prompt: Sequence[int], document: Document) -> Parsed | GenerationFailure:
-        """Ask about a document, and once more where nothing could be read."""
+    async def ask(prompt: Sequence[int], document: Document) -> tuple[Parsed, str] | GenerationFailure:
+        """Ask about a document, and once more where nothing could be read; gives the answer's key, too."""
         answer = await generate(prompt)
         if isinstance(answer, GenerationFailure):
             return answer
         parsed = protocol.parse(answer.text)
         again = protocol.repair(examples, document, answer.text) if parsed.unreadable else None
         if again is None or len(again) > budget:
-            return parsed
+            return parsed, answer.key
         answer = await generate(again)
-        return answer if isinstance(answer, GenerationFailure) else protocol.parse(answer.text)
+        if isinstance(answer, GenerationFailure):
+            return answer
+        return protocol.parse(answer.text), answer.key
 
     examples: list[Example] = []
     asked: set[str] = set()
@@ -85,7 +87,7 @@ async def run_chain(
             examples = []
             prompt = protocol.prompt(examples, document)
         if lost is not None:
-            found: Parsed | GenerationFailure = lost
+            found: tuple[Parsed, str] | GenerationFailure = lost
         elif len(prompt) > budget:
             detail = f"the prompt has {len(prompt)} tokens, at most {budget} fit beside the generation"
             found = GenerationFailure(reason="too_long", detail=detail)
@@ -96,9 +98,12 @@ async def run_chain(
             examples = []
             lost = found if found.ends_chain else None
             continue
-        pairs = tuple(pair for pair in found.pairs if question_key(pair) not in asked)
+        parsed, key = found
+        pairs = tuple(pair for pair in parsed.pairs if question_key(pair) not in asked)
         asked.update(map(question_key, pairs))
         follows = bool(pairs) and bool(examples)
-        done.append(SynthesizedDocument(document=document, pairs=pairs, follows_previous=follows))
+        done.append(
+            SynthesizedDocument(document=document, pairs=pairs, follows_previous=follows, generation=key)
+        )
         examples = [*examples, Example(document=document, pairs=pairs)] if pairs else []
     return tuple(done)

@@ -66,6 +66,7 @@ def split_document(
             content_hash=content_hash(text),
             source=f"{document.source} part {number}/{len(texts)}",
             part=f"{number}/{len(texts)}",
+            whole_hash=document.content_hash,
         )
         for number, text in enumerate(texts, 1)
     ]

@@ -5,12 +5,15 @@
    percent signs, special-token strings, newlines), they are copied, never scanned.
 3. A document without pairs is its bare text; a run without any pair is `RAW`.
 4. The same documents and seed give the same text, in any process on any machine.
+5. Each document has one span of the text, in their order: its own text and its pairs. What lies between two
+   spans only separates them, so that a span can be cut out with what follows it.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -27,10 +30,19 @@ class Rendered:
     Attributes:
         text: What the model is trained on.
         template: `family/layout` that rendered it, such as `reading_comprehension/classic`, or `raw`.
+        spans: For each document, offsets of its first character and behind its last one.
     """
 
     text: str
     template: str
+    spans: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def joined(cls, passages: Sequence[str], separator: str, *, template: str) -> Rendered:
+        """One passage for each document, with a separator between them."""
+        starts = itertools.accumulate((len(each) + len(separator) for each in passages), initial=0)
+        spans = tuple((start, start + len(each)) for start, each in zip(starts, passages, strict=False))
+        return cls(separator.join(passages), template, spans)
 
 
 class TemplateFamily(abc.ABC):

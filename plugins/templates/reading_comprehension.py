@@ -163,11 +163,11 @@ class ReadingComprehension(TemplateFamily):
         if not documents:
             raise RecordError(f"{self.name}: a run of a chain holds at least one document, found none")
         if not any(item.pairs for item in documents):
-            return Rendered("\n\n".join(item.document.text for item in documents), RAW)
+            return Rendered.joined([item.document.text for item in documents], "\n\n", template=RAW)
         rng = random.Random(seed)
         style = Style.draw(rng, documents)
-        text = style.between_documents.join(_document(item, style, rng) for item in documents)
-        return Rendered(text, f"{self.name}/{style.layout}")
+        passages = [_document(item, style, rng) for item in documents]
+        return Rendered.joined(passages, style.between_documents, template=f"{self.name}/{style.layout}")
 
 
 def _document(item: SynthesizedDocument, style: Style, rng: random.Random) -> str:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.journal import Journal, JournaledGenerator, request_key
+from pipelines.journal import (
+    Journal,
+    JournaledGenerator,
+    find_generations,
+    request_key,
+    stored_generations,
+)
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from schemas.records import Generation
 
@@ -91,6 +97,33 @@ def test_where_a_request_is_sent_does_not_matter() -> None:
 def test_another_model_answers_anew(uri: str) -> None:
     ask(uri, REQUEST)
     assert ask(uri, REQUEST, identity="other")[1] == 1
+
+
+def test_an_answer_is_named_by_its_key_whether_new_or_from_the_journal_and_found_by_it(uri: str) -> None:
+    key = request_key("m", REQUEST)
+    for _ in range(2):
+        ((answer,), _, _) = ask(uri, REQUEST)
+        assert isinstance(answer, Generation) and answer.key == key
+    found = find_generations(uri, {key, "00" * 16})
+    assert found == {key: dataclasses.replace(answer, key="")}
+    assert list(stored_generations(uri)) == [found[key]]
+
+
+def test_a_line_holds_its_key_once(tmp_path: Path) -> None:
+    ask(str(tmp_path), REQUEST)
+    (file,) = tmp_path.glob("*.jsonl")
+    line = file.read_text("utf-8", "surrogatepass")
+    assert line.count(request_key("m", REQUEST)) == line.count('"key"') == 1
+
+
+def test_a_damaged_line_is_not_found(tmp_path: Path) -> None:
+    keys = {request_key("m", request) for request in (REQUEST, dataclasses.replace(REQUEST, prompt_ids=(2,)))}
+    ask(str(tmp_path), REQUEST, dataclasses.replace(REQUEST, prompt_ids=(2,)))
+    (file,) = tmp_path.glob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([b'{"key": 7}\n', b"\xff\n", lines[0], lines[1][:-10]]))
+    found = find_generations(str(tmp_path), keys)
+    assert len(found) == 1 and set(found) < keys
 
 
 def test_a_failure_is_not_written_down(uri: str) -> None:

@@ -288,9 +288,35 @@ class TestTemplates:
         assert rendered.template.startswith(f"{name}/")
         assert family.render(documents, seed=seed) == rendered
 
+    @pytest.mark.parametrize("seed", range(40))
+    def test_each_document_has_a_span_that_holds_it_and_its_pairs_and_can_be_cut_out(
+        self, name: str, seed: int
+    ) -> None:
+        pairs = [
+            InstructionPair(instruction=f"q{number} {NASTY}", response=f"r{number} {NASTY}")
+            for number in range(3)
+        ]
+        documents = [
+            SynthesizedDocument(
+                document=document(f"t{number} {NASTY}"), pairs=(pair,), follows_previous=bool(number)
+            )
+            for number, pair in enumerate(pairs)
+        ]
+        rendered = TEMPLATES.load(name)().render(documents, seed=seed)
+        assert len(rendered.spans) == 3
+        assert rendered.spans[0][0] == 0 and rendered.spans[-1][1] == len(rendered.text)
+        for number, (start, end) in enumerate(rendered.spans):
+            share = rendered.text[start:end]
+            for piece in (f"t{number} {NASTY}", pairs[number].instruction, pairs[number].response):
+                assert piece in share
+                assert piece not in rendered.text[:start] + rendered.text[end:]
+        for (_, end), (start, _) in itertools.pairwise(rendered.spans):
+            assert end <= start and not rendered.text[end:start].strip("\n -=*_#~.")
+
     def test_a_document_without_pairs_is_its_bare_text(self, name: str) -> None:
         rendered = TEMPLATES.load(name)().render([SynthesizedDocument(document=document(NASTY))], seed=1)
         assert (rendered.text, rendered.template) == (NASTY, RAW)
+        assert rendered.spans == ((0, len(NASTY)),)
 
 
 @pytest.mark.parametrize("name", SYNTHESIZERS.names())

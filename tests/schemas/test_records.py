@@ -13,6 +13,7 @@ from schemas.records import (
     Document,
     Generation,
     InstructionPair,
+    Passage,
     Reject,
     content_hash,
     digest,
@@ -70,7 +71,18 @@ RECORDS = (
     InstructionPair(instruction="q", response="b", options=("a", "b"), rationale="r"),
     InstructionPair(instruction="q", response="b"),
     Generation(text="t", finish_reason="stop", prompt_tokens=3, completion_tokens=2, cached_tokens=1),
-    AugmentedText(text_id="t", text="x", document_ids=("a", "b"), num_pairs=2, template="f/l", seed=2**63),
+    AugmentedText(text_id="t", text="x", passages=(), num_pairs=0, template="f/l", seed=2**63),
+    AugmentedText(
+        text_id="t",
+        text="one\n\ntwo",
+        passages=(
+            Passage(document_id="a", content_hash="0a", source="a:1", start=0, end=3, generation="k"),
+            Passage(document_id="b", content_hash="0b", source="b", start=5, end=8, part="1/2", num_pairs=2),
+        ),
+        num_pairs=2,
+        template="f/l",
+        seed=1,
+    ),
     Reject(stage="read", reason="empty", document_id="", source="a:1"),
 )
 
@@ -81,6 +93,13 @@ def test_a_record_comes_back_from_json(record: object) -> None:
     assert "\n" not in line
     assert from_json(type(record), line) == record
     assert from_json(type(record), line.encode()) == record
+
+
+def test_a_text_read_back_holds_passages_and_names_their_documents() -> None:
+    text = next(record for record in RECORDS if isinstance(record, AugmentedText) and record.passages)
+    again = from_json(AugmentedText, to_json(text))
+    assert [type(passage) for passage in again.passages] == [Passage, Passage]
+    assert again.document_ids == ("a", "b")
 
 
 def test_json_has_sorted_keys_and_plain_letters() -> None:

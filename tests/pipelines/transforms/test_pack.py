@@ -3,9 +3,11 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies
 
 from pipelines.transforms.pack import PACKERS, Tokens
 from schemas.records import PackedSample
@@ -24,7 +26,7 @@ def texts_of(lengths: Iterable[int]) -> list[Tokens]:
 
 
 def pack(method: str, texts: Sequence[Tokens], seq_len: int = T) -> list[PackedSample]:
-    return list(PACKERS[method](texts, seq_len=seq_len, pad_id=PAD))
+    return [row.sample for row in PACKERS[method](texts, seq_len=seq_len, pad_id=PAD)]
 
 
 def plain(rows: Iterable[PackedSample]) -> list[tuple[list[int], list[int]]]:
@@ -96,6 +98,37 @@ def test_rows_have_the_row_length_and_are_padding_past_their_segments(method: st
         assert (row.segment_lengths > 0).all()
         assert (row.tokens[:filled] != PAD).all()
         assert (row.tokens[filled:] == PAD).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("best_fit", [[(0, 0, 4)], [(2, 0, 4)], [(0, 4, 1), (1, 0, 3)], [(2, 4, 2)]]),
+        ("concat", [[(0, 0, 4)], [(0, 4, 1), (1, 0, 3)], [(2, 0, 4)], [(2, 4, 2)]]),
+    ],
+)
+def test_a_row_says_which_tokens_of_which_texts_it_holds(method: str, expected: list[Any]) -> None:
+    rows = PACKERS[method](texts_of([5, 3, 6]), seq_len=4, pad_id=PAD)
+    assert sorted(row.pieces for row in rows) == sorted(map(tuple, expected))
+
+
+@pytest.mark.parametrize("method", PACKERS)
+@given(
+    texts=strategies.lists(
+        strategies.lists(strategies.integers(0, 9), min_size=1, max_size=3 * T), max_size=20
+    )
+)
+def test_what_a_row_says_of_its_pieces_gives_its_tokens_back(method: str, texts: list[list[int]]) -> None:
+    arrays = [np.array(text, dtype=np.int32) for text in texts]
+    held: list[list[int]] = [[] for _ in texts]
+    for row in PACKERS[method](arrays, seq_len=T, pad_id=PAD):
+        pieces = [texts[piece.text][piece.start : piece.start + piece.num_tokens] for piece in row.pieces]
+        assert [len(piece) for piece in pieces] == row.sample.segment_lengths.tolist()
+        tokens = [token for piece in pieces for token in piece]
+        assert row.sample.tokens.tolist() == tokens + [PAD] * (T - len(tokens))
+        for piece in row.pieces:
+            held[piece.text] += range(piece.start, piece.start + piece.num_tokens)
+    assert [sorted(each) for each in held] == [list(range(len(text))) for text in texts]
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import pytest
 
 from pipelines.transforms.render import RenderTexts, raw_text, runs
-from schemas.records import AugmentedText, Document, InstructionPair, SynthesizedDocument, digest
+from schemas.records import (
+    AugmentedText,
+    Document,
+    InstructionPair,
+    Passage,
+    SynthesizedDocument,
+    content_hash,
+    digest,
+)
 
 
 def done(name: str, *, pairs: int = 1, follows: bool = False) -> SynthesizedDocument:
@@ -58,6 +67,32 @@ def test_each_run_becomes_one_text_that_names_its_documents(render: RenderTexts)
     assert second.text == "Text of c."
 
 
+def test_a_passage_tells_where_its_document_and_pairs_come_from(render: RenderTexts) -> None:
+    whole = Document.of("long", "Text one. Text two.", source="file:7")
+    part = dataclasses.replace(
+        Document.of("long", "Text two.", source="file:7 part 2/2"), part="2/2", whole_hash=whole.content_hash
+    )
+    pairs = (InstructionPair(instruction="Ask?", response="Answer."),)
+    (text,) = render.process(
+        [
+            dataclasses.replace(done("a", pairs=2), generation="key of a"),
+            SynthesizedDocument(document=part, pairs=pairs, follows_previous=True, generation="key of part"),
+        ]
+    )
+    (raw,) = render.process([SynthesizedDocument(document=part, failure="timeout: none")])
+    first, second = text.passages
+    assert (first.document_id, first.part, first.num_pairs, first.generation) == ("a", "", 2, "key of a")
+    assert (second.document_id, second.part, second.num_pairs) == ("long", "2/2", 1)
+    assert (second.source, second.generation) == ("file:7 part 2/2", "key of part")
+    assert first.content_hash == content_hash("Text of a.")
+    assert second.content_hash == whole.content_hash
+    one, two = (text.text[each.start : each.end] for each in text.passages)
+    assert "Text of a." in one and "Ask a 1?" in one and "Ask?" not in one
+    assert "Text two." in two and "Ask?" in two and "Ask a" not in two
+    assert (first.start, second.end) == (0, len(text.text))
+    assert (raw.passages[0].failure, raw.passages[0].generation) == ("timeout: none", "")
+
+
 def test_the_same_run_gives_the_same_text_and_another_seed_another_choice() -> None:
     def texts(seed: int) -> list[AugmentedText]:
         step = RenderTexts("reading_comprehension", seed=seed, progress_dir=None)
@@ -74,7 +109,15 @@ def test_a_stream_without_synthesis_keeps_its_texts_as_they_are() -> None:
     assert raw_text(document) == AugmentedText(
         text_id=digest("a", document.content_hash),
         text="Text of a.",
-        document_ids=("a",),
+        passages=(
+            Passage(
+                document_id="a",
+                content_hash=document.content_hash,
+                source="file",
+                start=0,
+                end=len("Text of a."),
+            ),
+        ),
         num_pairs=0,
         template="raw",
         seed=0,

@@ -11,14 +11,18 @@ from pipelines.transforms.tokenize import TokenizedText, TokenizeTexts, ends
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError
-from schemas.records import AugmentedText, Reject
+from schemas.records import AugmentedText, Passage, Reject
 
 EOS, BOS = 0, 1
 
 
 def text(body: str) -> AugmentedText:
+    passages = tuple(
+        Passage(document_id=name, content_hash="0", source=f"file:{name}", start=0, end=len(body))
+        for name in ("a", "b")
+    )
     return AugmentedText(
-        text_id=f"id of {body}", text=body, document_ids=("a", "b"), num_pairs=0, template="raw", seed=0
+        text_id=f"id of {body}", text=body, passages=passages, num_pairs=0, template="raw", seed=0
     )
 
 
@@ -66,11 +70,12 @@ def test_a_batch_keeps_each_text_with_its_own_tokens(tokenizer_dir: str) -> None
     ]
 
 
-def test_a_text_without_tokens_is_rejected_and_costs_only_itself(tokenizer_dir: str) -> None:
-    empty, good = tokenize(TokenizerConfig(name=tokenizer_dir), "", "the cell")
-    assert empty.value == Reject(
-        stage="tokenize", reason="no_tokens", document_id="a,b", source="id of ", detail=""
-    )
+def test_a_text_without_tokens_is_rejected_by_its_documents_and_costs_only_itself(tokenizer_dir: str) -> None:
+    *empty, good = tokenize(TokenizerConfig(name=tokenizer_dir), "", "the cell")
+    assert [each.value for each in empty] == [
+        Reject(stage="tokenize", reason="no_tokens", document_id=name, source=f"file:{name}", detail="")
+        for name in ("a", "b")
+    ]
     assert isinstance(good, TokenizedText)
 
 

@@ -57,7 +57,13 @@ class ScriptedGenerator(Generator):
         answer = self.script.pop(0)
         if isinstance(answer, GenerationFailure):
             return answer
-        return Generation(text=answer, finish_reason="stop", prompt_tokens=1, completion_tokens=1)
+        return Generation(
+            text=answer,
+            finish_reason="stop",
+            prompt_tokens=1,
+            completion_tokens=1,
+            key=f"key {len(self.requests)}",
+        )
 
 
 class Run:
@@ -193,6 +199,12 @@ def test_a_text_whose_questions_were_all_asked_before_stays_raw() -> None:
     assert run.questions == ["q1", "", "q3"]
 
 
+def test_a_document_names_the_answer_that_its_pairs_were_read_from() -> None:
+    lost = GenerationFailure(reason="unreachable", detail="gone", ends_chain=True)
+    run = Run(["A", "B", "C", "D"], "q1:a", "q1:b", lost)
+    assert [document.generation for document in run.done] == ["key 1", "key 2", "", ""]
+
+
 def test_a_chain_without_texts_asks_nothing() -> None:
     assert Run([]).done == ()
 
@@ -203,6 +215,10 @@ class TestAnAnswerThatCannotBeRead:
         assert run.prompts == ["A", "A ? again", "A q1=a1 B"]
         assert run.questions == ["q1", "q2"]
         assert len(run.counted) == 3
+
+    def test_its_document_names_the_answer_that_was_read(self) -> None:
+        run = Run(["A", "B"], "?", "q1:a1", "q2:a2")
+        assert [document.generation for document in run.done] == ["key 2", "key 3"]
 
     def test_it_is_asked_for_only_once_more(self) -> None:
         run = Run(["A", "B"], "?", "?", "q2:a2")

@@ -25,7 +25,8 @@ def print_plan(plan: IncrementPlan) -> None:
     else:
         first = f"{plan.corpus}: nothing new; a build would ask for nothing and publish nothing."
     console.print(Text(first), soft_wrap=True)
-    console.print(plan_table(plan))
+    if plan.total.num_files:
+        console.print(plan_table(plan))
     for line in plan_lines(plan):
         console.print(Text(line), soft_wrap=True)
 

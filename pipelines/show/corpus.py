@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -13,17 +12,24 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.places import increment_uri
+from pipelines.lineage import texts_of
+from pipelines.show.duplicates import show_duplicates
+from pipelines.show.row import show_row
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest, read_manifest
-from schemas.records import AugmentedText, from_json
 
 
 def show_corpus(arguments: argparse.Namespace) -> int:
     """Print a corpus: its streams, some texts with their lineage, some packed rows; the exit status."""
     manifest = read_manifest(arguments.uri, arguments.manifest)
+    if arguments.duplicates is not None:
+        show_duplicates(arguments, manifest)
+        return 0
+    if arguments.row is not None:
+        show_row(arguments, manifest)
+        return 0
     if arguments.json:
         print(manifest.model_dump_json(indent=2))
         return 0
@@ -42,19 +48,6 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     if arguments.rows:
         _show_rows(console, arguments.uri, manifest, stream, arguments.rows)
     return 0
-
-
-def texts_of(corpus: str, manifest: Manifest, stream: str) -> Iterator[AugmentedText]:
-    """The training texts of a stream, newest increment first, in the order of their shards."""
-    for increment in reversed(manifest.increments):
-        folder = storage.join(increment_uri(corpus, increment.number), "texts")
-        fs, path = storage.filesystem(folder)
-        if not fs.exists(path):
-            continue
-        for name in sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False)):
-            if name.rsplit("-", 1)[0] == stream:
-                for line in storage.read_lines_zst(storage.join(folder, name)):
-                    yield from_json(AugmentedText, line)
 
 
 def _overview(manifest: Manifest) -> Table:

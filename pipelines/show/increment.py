@@ -1,0 +1,51 @@
+"""What a build, a withdrawal or a compaction made, in lines for a person."""
+
+from __future__ import annotations
+
+from pipelines.statistics import read_stats
+from schemas.corpus_config import CorpusConfig
+from schemas.manifest import Manifest
+
+
+def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
+    """Say what the newest increment of a manifest is."""
+    increment = manifest.increments[-1]
+    stats = read_stats(config.corpus, manifest.number)
+    counts = stats["counts"]
+    print(
+        f"{config.corpus}: increment {manifest.number} published, {increment.num_documents:,} documents, "
+        f"{stats['wall_sec']:.0f} s.",
+        flush=True,
+    )
+    if increment.replaces:
+        print(
+            f"  in the place of {', '.join(map(str, increment.replaces))}; "
+            f"{increment.num_withdrawn:,} documents withdrawn, "
+            f"{counts.get('current/passages_cut', 0):,} passages that were not current cut out"
+        )
+    for name, shards in increment.streams.items():
+        filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
+        print(
+            f"  {name}: {shards.num_texts:,} texts, {shards.num_tokens:,} tokens in "
+            f"{shards.num_samples:,} rows of {manifest.seq_len} ({filled:.1%} filled)"
+        )
+    if counts.get("synthesize/documents"):
+        print(
+            f"  synthesis: {counts['synthesize/pairs']:,} pairs for "
+            f"{counts['synthesize/documents_with_pairs']:,} of {counts['synthesize/documents']:,} documents"
+        )
+    found = {name: task for name, task in stats["decontamination"].items() if task["rows_found"]}
+    if found:
+        shares = ", ".join(
+            f"{task['rows_found']:,} of {task['rows']:,} of {name}" for name, task in found.items()
+        )
+        print(
+            f"  task rows found and kept out: {shares} "
+            f"(increments/{manifest.number:06d}/decontamination.json)"
+        )
+    rejected = {name: count for name, count in counts.items() if "/rejected_" in name}
+    if rejected:
+        reasons = ", ".join(
+            f"{count:,} {name.replace('/rejected_', ': ')}" for name, count in rejected.items()
+        )
+        print(f"  rejects: {reasons} (records in increments/{manifest.number:06d}/rejects)")

@@ -1,0 +1,101 @@
+"""One packed row, decoded, with all that it is made of."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from pipelines.lineage import Row, Segment, find_row, parse_row
+from plugins.tokenizers import load_tokenizer
+from schemas import storage
+from schemas.errors import ConfigError, CorpusError
+from schemas.manifest import Manifest
+from schemas.records import Passage
+
+
+def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
+    """Print a row segment by segment: its tokens as text, the training text they are of, and its documents.
+
+    Raises:
+        ConfigError: There is no such row.
+        CorpusError: A file of the corpus is missing or damaged.
+    """
+    if not manifest.stream_names():
+        raise ConfigError(f"--row {arguments.row}: {arguments.uri} has no rows.")
+    row = find_row(arguments.uri, manifest, *parse_row(arguments.row, manifest))
+    sample = _sample(arguments.uri, row)
+    lengths = [segment.end - segment.start for segment in row.segments]
+    stored = sample["segment_lengths"].tolist()
+    if stored != lengths:
+        raise CorpusError(
+            f"{arguments.uri}: row {row.stream}:{row.index} has segments of {stored} tokens, its "
+            f"lineage says {lengths}. One of the two is damaged: restore increment "
+            f"{row.segments[0].place.increment}."
+        )
+    tokenizer = load_tokenizer(manifest.tokenizer_name)
+    decoded, at = [], 0
+    for length in lengths:
+        decoded.append(tokenizer.decode(sample["tokens"][at : at + length]))
+        at += length
+    if arguments.json:
+        print(json.dumps(_as_json(row, decoded, manifest.seq_len - at), indent=2, ensure_ascii=False))
+        return
+    body = Text()
+    for segment, text in zip(row.segments, decoded, strict=True):
+        body.append(_heading(segment), style="dim")
+        body.append(f"{text}\n")
+    Console(highlight=False).print(
+        Panel(
+            body,
+            title=Text(f"{row.stream} row {row.index}"),
+            subtitle=f"{manifest.seq_len - at} of {manifest.seq_len} padding",
+        )
+    )
+
+
+def passage_line(passage: Passage) -> str:
+    """A document's share of a text in one line: name, part, source, pairs, generation."""
+    part = f" part {passage.part}" if passage.part else ""
+    made = [f"{passage.num_pairs} pairs"]
+    if passage.generation:
+        made.append(f"generation {passage.generation}")
+    if passage.failure:
+        made.append(f"no answer: {passage.failure}")
+    return f"{passage.document_id}{part} from {passage.source}, {', '.join(made)}"
+
+
+def _sample(corpus: str, row: Row) -> dict[str, Any]:
+    from streaming import StreamingDataset
+
+    with tempfile.TemporaryDirectory(prefix="tutelage-show-") as cache:  # the corpus stays untouched
+        rows = StreamingDataset(
+            remote=storage.join(corpus, row.shards), local=cache, batch_size=1, shuffle=False
+        )
+        sample: dict[str, Any] = rows[row.index_in_shards]
+        return sample
+
+
+def _heading(segment: Segment) -> str:
+    text, place = segment.text, segment.place
+    lines = [
+        f"── tokens {segment.start} to {segment.end} of {segment.num_tokens} of text {text.text_id} ──",
+        f"   {text.template}, {text.num_pairs} pairs; increment {place.increment}, "
+        f"group {place.group}, text {place.position}",
+        *(f"   {passage_line(passage)}" for passage in text.passages),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _as_json(row: Row, decoded: list[str], padding: int) -> dict[str, Any]:
+    segments = [
+        {**dataclasses.asdict(segment), "decoded": text}
+        for segment, text in zip(row.segments, decoded, strict=True)
+    ]
+    return {**dataclasses.asdict(row), "segments": segments, "padding": padding}
