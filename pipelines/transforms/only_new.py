@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import apache_beam as beam
-
-from pipelines.ledger import Ledger
+from pipelines.ledger import WITHDRAWN, Ledger
 from pipelines.transforms.base import StepFn
 from schemas.records import Document
-
-SUPERSEDED = "superseded"
 
 
 class OnlyNew(StepFn):
     """Keep documents that the ledger does not know.
 
     An unchanged document is counted and dropped, without a reject: it is in the corpus. A changed one
-    goes on, and its document_id goes to the `superseded` output as well.
+    goes on.
     """
 
     def __init__(self, corpus: str, stream: str, numbers: tuple[int, ...], progress_dir: str | None):
@@ -35,6 +31,13 @@ class OnlyNew(StepFn):
         known = self._ledger.content_of(document.document_id)
         if known == document.content_hash:
             self.counters.add("unchanged")
+        elif known == WITHDRAWN:
+            yield self.reject(
+                "withdrawn",
+                document_id=document.document_id,
+                source=document.source,
+                detail="the document was withdrawn from the corpus",
+            )
         elif self._ledger.has_content(document.content_hash):
             yield self.reject(
                 "already_ingested",
@@ -43,8 +46,4 @@ class OnlyNew(StepFn):
                 detail="the corpus holds the same text under another document_id",
             )
         else:
-            if known is not None:
-                self.counters.add("changed")
-                yield beam.pvalue.TaggedOutput(SUPERSEDED, document.document_id)
-            self.counters.add("new")
             yield document

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.ledger import Ledger, count_documents, ledger_row, write_ledger
-from pipelines.places import ledger_uri, remove_ledgers
+from pipelines.places import ledger_uri, remove_tables
 from schemas import storage
 from schemas.records import content_hash
 
@@ -91,9 +91,17 @@ def test_documents_are_counted_by_stream_and_increment(corpus: str, ledger: Call
     assert count_documents(corpus, "general", 1) == 0
 
 
+def test_a_content_is_found_by_the_beginning_of_its_hash_while_it_is_current(
+    ledger: Callable[..., Ledger],
+) -> None:
+    found = ledger({"a": ONE, "b": TWO}, {"a": THREE})
+    assert [found.has_content_beginning(content[:16]) for content in (ONE, TWO, THREE)] == [False, True, True]
+    assert not found.has_content_beginning(TWO[:15] + ("0" if TWO[15] != "0" else "1"))
+
+
 def test_only_the_ledgers_of_one_increment_are_removed(corpus: str, ledger: Callable[..., Ledger]) -> None:
     ledger({"a": ONE}, {"a": TWO})
     write_ledger(ledger_uri(corpus, "general", 2), [ledger_row("g", ONE)])
-    remove_ledgers(corpus, 2)
+    remove_tables(corpus, 2)
     assert [storage.exists(ledger_uri(corpus, "domain", number)) for number in (1, 2)] == [True, False]
     assert not storage.exists(ledger_uri(corpus, "general", 2))
