@@ -12,11 +12,13 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import apache_beam as beam
+from apache_beam.metrics.metric import MetricResults
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms import environments
 
 from schemas import errors
@@ -78,15 +80,53 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
         raise ConfigError(f"options for Beam after --: {error}") from error
 
 
+def run_to_end(pipeline: beam.Pipeline, say: Callable[[str], None]) -> MetricResults | None:
+    """Run a pipeline and wait for it; a job on other machines is named, and cancelled on an interrupt.
+
+    Returns:
+        What it measured; None when Dataflow's runner was told to build the job only (`--dry_run`).
+
+    Raises:
+        TutelageError: A worker raised it.
+    """
+    with our_errors():
+        result = pipeline.run()
+        try:
+            if hasattr(result, "job_id"):  # only Dataflow's
+                say(f"Dataflow runs it as job {result.job_id()}; Ctrl-C cancels it.")
+            result.wait_until_finish()
+        except KeyboardInterrupt:
+            with contextlib.suppress(NotImplementedError):
+                result.cancel()
+            raise
+    return None if type(result) is PipelineResult else result.metrics()
+
+
+def run_for_metrics(pipeline: beam.Pipeline, say: Callable[[str], None]) -> MetricResults:
+    """`run_to_end` where a job that is only built is of no use.
+
+    Raises:
+        ConfigError: The options say `--dry_run`.
+    """
+    metrics = run_to_end(pipeline, say)
+    if metrics is None:
+        raise ConfigError(
+            "--dry_run builds a job without running it, which is of use to `corpus build` only."
+        )
+    return metrics
+
+
 @contextlib.contextmanager
 def our_errors() -> Iterator[None]:
-    """Raise as itself the TutelageError that Beam wraps, and keep Beam from logging its traceback."""
+    """Raise as itself the TutelageError or interrupt that Beam wraps, and keep Beam from logging it."""
     logger = logging.getLogger("apache_beam")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield
     except Exception as error:
+        if str(error).startswith(KeyboardInterrupt.__name__):  # Beam makes a RuntimeError of it
+            raise KeyboardInterrupt from error
         ours = find_our_error(error)
         if ours is None:
             raise

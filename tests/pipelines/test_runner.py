@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
+import apache_beam as beam
 import pytest
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from pipelines.runner import find_our_error, make_pipeline, parse_options, runs_here
+from pipelines.runner import find_our_error, make_pipeline, parse_options, run_to_end, runs_here
 from schemas.errors import ConfigError, InputError, SynthesisError
 
 
@@ -108,3 +111,57 @@ def test_an_error_that_is_not_ours_is_not_taken_for_one(error: Exception) -> Non
 def test_our_errors_survive_pickling() -> None:
     error = pickle.loads(pickle.dumps(ConfigError("a message")))
     assert (type(error), str(error)) == (ConfigError, "a message")
+
+
+class JobOfDataflow(PipelineResult):
+    """What DataflowRunner gives back, as far as it is used; `ending` is raised while it is waited for."""
+
+    def __init__(self, ending: BaseException | None):
+        super().__init__(PipelineState.RUNNING)
+        self.ending = ending
+        self.cancelled = False
+
+    def job_id(self) -> str:
+        return "2026-11-22_01"
+
+    def wait_until_finish(self, duration: int | None = None) -> None:
+        if self.ending is not None:
+            raise self.ending
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def metrics(self) -> Any:
+        return "metrics"
+
+
+def pipeline_of(result: PipelineResult, monkeypatch: pytest.MonkeyPatch) -> beam.Pipeline:
+    pipeline = beam.Pipeline()
+    monkeypatch.setattr(pipeline, "run", lambda: result)
+    return pipeline
+
+
+def test_a_job_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    assert run_to_end(pipeline_of(JobOfDataflow(None), monkeypatch), said.append) == "metrics"
+    assert said == ["Dataflow runs it as job 2026-11-22_01; Ctrl-C cancels it."]
+
+
+def test_an_interrupt_cancels_a_job_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = JobOfDataflow(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(pipeline_of(job, monkeypatch), lambda line: None)
+    assert job.cancelled
+
+
+def test_a_failed_job_is_our_error_and_is_not_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = JobOfDataflow(RuntimeError("Workflow failed.\nschemas.errors.ConfigError: tokenizer 'x'.\n"))
+    with pytest.raises(ConfigError, match=r"^tokenizer 'x'\.$"):
+        run_to_end(pipeline_of(job, monkeypatch), lambda line: None)
+    assert not job.cancelled
+
+
+def test_a_dry_run_has_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = PipelineResult(PipelineState.DONE)
+    monkeypatch.setattr(result, "wait_until_finish", lambda: None, raising=False)
+    assert run_to_end(pipeline_of(result, monkeypatch), lambda line: None) is None

@@ -1,0 +1,1 @@
+"""Workers on other machines: what they can reach, and what they are given."""

@@ -1,0 +1,122 @@
+"""The wheel of an installed distribution, made again from its files.
+
+    ordinary install   the files that its RECORD names
+    editable install   the packages that it puts on the path, wherever they are, and its metadata
+
+No build tool and no network are needed, and equal files give equal bytes. Left out are files outside of
+packages (scripts, which an installer makes anew from the entry points, and `share/`) and bytecode.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import importlib.util
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from schemas.errors import ConfigError
+
+_OF_THE_INSTALLER = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"}
+_NO_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def is_from_index(distribution: Distribution) -> bool:
+    """Whether an installer can find it by name, as far as its metadata tells."""
+    return distribution.read_text("direct_url.json") is None
+
+
+def make_wheel(distribution: Distribution, folder: Path) -> Path:
+    """Make the wheel of an installed distribution again; gives its path.
+
+    Raises:
+        ConfigError: It was not installed from a wheel, so that its files are not known.
+    """
+    name = distribution.metadata["Name"]
+    files = dict(_files_of(distribution))
+    info = _info(distribution)
+    if not any(path.endswith(".py") or path.endswith(".so") for path in files):
+        raise ConfigError(
+            f"{name}: none of its modules was found here, so workers on other machines cannot be given it. "
+            "Install it with pip or uv."
+        )
+    record = io.StringIO()
+    rows = csv.writer(record, lineterminator="\n")
+    for path, data in sorted(files.items()):
+        checksum = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        rows.writerow([path, f"sha256={checksum}", len(data)])
+    rows.writerow([f"{info}.dist-info/RECORD", "", ""])
+    wheel = folder / f"{info}-{_tag(distribution)}.whl"
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, data in sorted(files.items()):
+            archive.writestr(_entry(path), data)
+        archive.writestr(_entry(f"{info}.dist-info/RECORD"), record.getvalue())
+    return wheel
+
+
+def _info(distribution: Distribution) -> str:
+    """How a wheel's name and its dist-info folder begin."""
+    return f"{canonicalize_name(distribution.metadata['Name']).replace('-', '_')}-{distribution.version}"
+
+
+def _entry(path: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(path, _NO_TIME)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+def _tag(distribution: Distribution) -> str:
+    """Which Pythons and platforms a wheel is for, as its file name says it."""
+    lines = (distribution.read_text("WHEEL") or "").splitlines()
+    tags = [line.partition(":")[2].strip().split("-") for line in lines if line.startswith("Tag:")]
+    return "-".join(".".join(dict.fromkeys(parts)) for parts in zip(*tags, strict=True)) or "py3-none-any"
+
+
+def _files_of(distribution: Distribution) -> Iterator[tuple[str, bytes]]:
+    """Files of a wheel by their paths in it."""
+    info = _info(distribution)
+    for file in distribution.files or ():
+        first, *rest = file.parts
+        if first == ".." or "__pycache__" in file.parts or first.startswith("__editable__"):
+            continue
+        if first.endswith(".dist-info"):
+            if file.name not in _OF_THE_INSTALLER:
+                yield "/".join([f"{info}.dist-info", *rest]), Path(str(file.locate())).read_bytes()
+        else:
+            yield file.as_posix(), Path(str(file.locate())).read_bytes()
+    if json.loads(distribution.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable"):
+        for module in _top_level(distribution):
+            yield from _files_in_place(module)
+
+
+def _top_level(distribution: Distribution) -> set[str]:
+    """Packages and modules of a distribution, as far as its metadata tells."""
+    listed = (distribution.read_text("top_level.txt") or "").split()
+    pointed_at = [point.value.partition(":")[0].partition(".")[0] for point in distribution.entry_points]
+    return {*listed, *pointed_at}
+
+
+def _files_in_place(module: str) -> Iterator[tuple[str, bytes]]:
+    """Files of a package, or a module's own, where an editable install leaves them."""
+    spec = importlib.util.find_spec(module)
+    if spec is None:
+        return
+    if spec.submodule_search_locations is None:
+        if spec.origin is not None:
+            yield Path(spec.origin).name, Path(spec.origin).read_bytes()
+        return
+    for root in map(Path, spec.submodule_search_locations):
+        for path in sorted(root.rglob("*")):
+            inside = path.relative_to(root.parent)
+            if path.is_file() and not any(
+                part == "__pycache__" or part.startswith(".") for part in inside.parts
+            ):
+                yield inside.as_posix(), path.read_bytes()
