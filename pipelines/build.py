@@ -1,47 +1,32 @@
-"""One increment: plan, claim, run, publish.
+"""One increment: check, claim, run, publish.
 
-    check everything that can be checked ─► claim increments/NNNNNN ─► run the pipeline
-        ─► too many failures, or nothing new: remove it, publish nothing
-        ─► index each stream ─► stats.json ─► manifest/NNNNNN.json, last
-
-Until the manifest is there the corpus is as it was; what a killed run leaves is removed by the next.
+list the sources ─► no file is new or changed: nothing to do
+    ─► check everything that can be checked ─► claim the increment ─► run the pipeline
+    ─► too many failures, or nothing new in the files: publish nothing
+    ─► index each stream ─► stats.json, README.md ─► manifest/NNNNNN.json, last
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import json
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from pipelines.claim import claim, holds, release
-from pipelines.corpus import Plan, add_increment, config_hash
+from pipelines.card import write_card
+from pipelines.corpus import Plan, add_increment
+from pipelines.draft import drafted
 from pipelines.ledger import count_documents
-from pipelines.places import remove_ledgers
+from pipelines.prepare import check_names, newest_manifest, prepared
 from pipelines.progress import ProgressView
-from pipelines.runner import make_pipeline, our_errors, parse_options, runs_here
-from pipelines.statistics import Measured, measured, write_stats
-from pipelines.task_rows import read_tasks
-from pipelines.transforms.filter import make_filters
-from pipelines.transforms.read import FilePart
-from pipelines.transforms.shards import GROUP_FILE
-from pipelines.transforms.tokenize import ends
-from plugins.protocols import PROTOCOLS
-from plugins.readers import open_reader
-from plugins.synthesizers import SYNTHESIZERS
-from plugins.templates import TEMPLATES
-from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
-from schemas import manifest as manifests
+from pipelines.runner import make_pipeline, parse_options, run_to_end
+from pipelines.sources import SourceFile, list_files, note_read, parts_of, unread
+from pipelines.statistics import measured, write_stats
+from pipelines.transforms.shards import merge_groups
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.errors import CorpusError, InputError, SynthesisError
-from schemas.manifest import Increment, Manifest, ShardSet
+from schemas.errors import InputError, SynthesisError
+from schemas.manifest import Increment, Manifest
 from schemas.records import Reject, from_json
 
 _SHOWN_REJECTS = 3
@@ -49,7 +34,12 @@ _BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledge
 
 
 def build_increment(
-    config: CorpusConfig, beam_options: Sequence[str] = (), *, quiet: bool = False
+    config: CorpusConfig,
+    beam_options: Sequence[str] = (),
+    *,
+    quiet: bool = False,
+    reread: bool = False,
+    wanted: Callable[[SourceFile], bool] = lambda file: True,
 ) -> Manifest | None:
     """Take in what is new in the sources.
 
@@ -57,6 +47,8 @@ def build_increment(
         config: The corpus.
         beam_options: Options for Beam; without `--runner` it runs on this machine.
         quiet: Show nothing on standard error.
+        reread: Read files again that are known to be unchanged.
+        wanted: Which of the new or changed files to take in now.
 
     Returns:
         The new manifest, or None when there is nothing new.
@@ -69,103 +61,46 @@ def build_increment(
     """
     started = time.monotonic()
     options = parse_options(beam_options)
-    tokenizer = load_tokenizer(config.tokenizer.name)
-    check_names(config)
-    ends(tokenizer, config.tokenizer)
-    before = newest_manifest(config, fingerprint(tokenizer))
-    number = before.number + 1 if before else 1
-    with contextlib.ExitStack() as stack:
-        progress = None
-        if runs_here(options):
-            progress = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-"))
-        plan = Plan(
-            config=config,
-            number=number,
-            known=tuple(increment.number for increment in before.increments) if before else (),
-            files=source_files(config),
-            pad_id=pad_token_id(tokenizer),
-            progress_dir=progress,
+    tasks = check_names(config)
+    before = newest_manifest(config)
+    all_files = list_files(config, tasks=tasks)
+    files = all_files if reread else unread(all_files, config.corpus, before)
+    left_for_later = {file for group in files.values() for file in group if not wanted(file)}
+    files = {name: [file for file in group if file not in left_for_later] for name, group in files.items()}
+    if before is not None and not any(files.values()):
+        ProgressView(None, quiet=quiet).say(
+            f"No file is new or changed since increment {before.number} of {config.corpus}."
         )
-        view = ProgressView(progress, quiet=quiet)
-        claimed = claim(plan.increment, is_published=lambda: manifests.newest_number(config.corpus) >= number)
-        try:
-            remove_ledgers(config.corpus, number)  # what a killed run left behind
-            view.say(_opening(plan))
-            with view:
-                found = _run(plan, options)
-            increment = _seal(plan, found.counts)
-            if increment is None:
-                if any("/rejected_" in name for name in found.counts):
-                    view.say(f"Nothing new. First rejects: {_first_rejects(plan, *_BEFORE_SYNTHESIS)}")
-                _discard(plan)
-                return None
-            manifest = Manifest(
-                number=number,
-                created=_now(),
-                seq_len=config.pack.seq_len,
-                tokenizer=fingerprint(tokenizer),
-                tokenizer_name=config.tokenizer.name,
-                pad_token_id=plan.pad_id,
-                config_hash=config_hash(config),
-                increments=(*(before.increments if before else ()), increment),
-            )
-            write_stats(plan.increment, config, manifest, found, wall_sec=time.monotonic() - started)
-            if not holds(plan.increment, claimed):
-                raise CorpusError(
-                    f"{plan.increment}: another run took this increment over. Nothing was published; "
-                    "make sure that only one run builds this corpus, then build again."
-                )
-            manifests.publish_manifest(config.corpus, manifest)
-            release(plan.increment)
-            return manifest
-        except BaseException:
-            if holds(plan.increment, claimed) and manifests.newest_number(config.corpus) < number:
-                _discard(plan)
-            raise
-
-
-def check_names(config: CorpusConfig) -> None:
-    """Refuse unknown names, bad options and missing task files before anything starts."""
-    for stream in config.streams.values():
-        for source in stream.sources:
-            open_reader(source)
-    if any(stream.synthesize for stream in config.streams.values()):
-        TEMPLATES.load(config.templates)
-        PROTOCOLS.load(config.synthesis.protocol)
-        SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
-    make_filters(config.filters)
-    read_tasks(config.decontaminate.tasks)
-
-
-def source_files(config: CorpusConfig) -> dict[str, list[FilePart]]:
-    """List what each stream reads, large files in parts, by the place of the source and the file's name."""
-    return {
-        name: [
-            FilePart(index, uri, part)
-            for index, source in enumerate(stream.sources)
-            for reader in [open_reader(source)]
-            for uri in reader.uris()
-            for part in reader.parts(uri)
-        ]
-        for name, stream in config.streams.items()
-    }
-
-
-def newest_manifest(config: CorpusConfig, tokenizer: str) -> Manifest | None:
-    if not manifests.newest_number(config.corpus):
         return None
-    before = manifests.read_manifest(config.corpus)
-    if before.seq_len != config.pack.seq_len:
-        raise CorpusError(
-            f"{config.corpus}: has rows of {before.seq_len} tokens, pack.seq_len is {config.pack.seq_len}. "
-            "Keep the corpus's value, or build a new corpus."
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(prepared(config, options, before=before, files=parts_of(config, files)))
+        plan = run.plan
+        view = ProgressView(plan.progress_dir, quiet=quiet)
+        draft = stack.enter_context(drafted(config.corpus, plan.number))
+        view.say(_opening(plan))
+        pipeline = make_pipeline(run.options)
+        add_increment(pipeline, plan)
+        with view:
+            metrics = run_to_end(pipeline, view.say)
+        if metrics is None:
+            view.say("Dry run: the job was built; nothing was sent, run or published.")
+            return None
+        found = measured(metrics)
+        increment = _seal(plan, found.counts)
+        manifest = None
+        if increment is not None:
+            manifest = run.manifest([*(before.increments if before else ()), increment])
+            stats = write_stats(plan.increment, config, manifest, found, wall_sec=time.monotonic() - started)
+            write_card(plan.increment, config, manifest, stats)
+            draft.publish(manifest)
+        elif any("/rejected_" in name for name in found.counts):
+            view.say(f"Nothing new. First rejects: {_first_rejects(plan, *_BEFORE_SYNTHESIS)}")
+        note_read(
+            config.corpus,
+            manifest or before,
+            (file for group in all_files.values() for file in group if file not in left_for_later),
         )
-    if before.tokenizer != tokenizer:
-        raise CorpusError(
-            f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
-            f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
-        )
-    return before
+        return manifest
 
 
 def _opening(plan: Plan) -> str:
@@ -178,15 +113,6 @@ def _opening(plan: Plan) -> str:
         f"{'file' if num_files == 1 else 'files'} ({', '.join(config.streams)}); "
         + (f"pairs by {config.synthesis.backend}{model}." if synthesized else "no synthesis.")
     )
-
-
-def _run(plan: Plan, options: PipelineOptions) -> Measured:
-    pipeline = make_pipeline(options)
-    add_increment(pipeline, plan)
-    with our_errors():
-        result = pipeline.run()
-        result.wait_until_finish()
-    return measured(result.metrics())
 
 
 def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
@@ -215,7 +141,7 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
         return None
     streams = {}
     for name in plan.config.streams:
-        shards = _index_stream(plan, name)
+        shards = merge_groups(plan.increment, plan.number, name)
         if shards is not None:
             streams[name] = shards
     superseded: list[str] = []
@@ -231,34 +157,6 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
     )
 
 
-def _index_stream(plan: Plan, name: str) -> ShardSet | None:
-    """Merge the indexes of a stream's groups into one, in the order of the groups."""
-    uri = storage.join(plan.increment, "shards", name)
-    fs, path = storage.filesystem(uri)
-    if not fs.exists(path):
-        return None
-    shards: list[dict[str, Any]] = []
-    sizes: Counter[str] = Counter()
-    for group in sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False)):
-        sizes.update(json.loads(storage.read_bytes(storage.join(uri, group, GROUP_FILE))))
-        index = json.loads(storage.read_bytes(storage.join(uri, group, "index.json")))
-        for shard in index["shards"]:
-            for part in ("raw_data", "zip_data"):
-                if shard.get(part):
-                    shard[part]["basename"] = f"{group}/{shard[part]['basename']}"
-            shards.append(shard)
-    storage.write_bytes(
-        storage.join(uri, "index.json"),
-        json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
-    )
-    return ShardSet(
-        path=f"increments/{plan.number:06d}/shards/{name}",
-        num_samples=sizes["num_samples"],
-        num_tokens=sizes["num_tokens"],
-        num_texts=sizes["num_texts"],
-    )
-
-
 def _first_rejects(plan: Plan, *stages: str) -> str:
     shown: list[str] = []
     for stage in stages:
@@ -269,13 +167,3 @@ def _first_rejects(plan: Plan, *stages: str) -> str:
                 shown.append(f"{reject.source}: {reject.reason} ({reject.detail})")
     more = f"; and {len(shown) - _SHOWN_REJECTS} more" if len(shown) > _SHOWN_REJECTS else ""
     return "; ".join(shown[:_SHOWN_REJECTS]) + more + "."
-
-
-def _discard(plan: Plan) -> None:
-    """Remove all that an unpublished increment wrote."""
-    remove_ledgers(plan.config.corpus, plan.number)
-    storage.remove_tree(plan.increment)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

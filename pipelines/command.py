@@ -1,4 +1,4 @@
-"""`tutelage corpus`: build an increment, plan one, show what is in a corpus."""
+"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace."""
 
 from __future__ import annotations
 
@@ -6,62 +6,52 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from pipelines.arguments import make_parser
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
+from schemas.errors import ConfigError
+from schemas.manifest import Manifest
 
 
 def main(argv: Sequence[str]) -> int:
     """Run `tutelage corpus …`; the exit status."""
     ours, beam_options = _split_at_dashes(list(argv))
-    parser = argparse.ArgumentParser(prog="tutelage corpus", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    build = commands.add_parser(
-        "build",
-        help="take in what is new in the sources, as one increment",
-        usage="tutelage corpus build FILE.yaml [key=value ...] [--json] [-- beam options]",
-    )
-    build.add_argument("file", help="a corpus YAML")
-    build.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over the file's")
-    build.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
-    plan = commands.add_parser(
-        "plan",
-        help="what a build would do: documents, chains, requests, tokens, hours; sends and writes nothing",
-        usage="tutelage corpus plan FILE.yaml [key=value ...] [--json] "
-        "[--requests-per-sec X | --tokens-per-sec X] [-- beam options]",
-    )
-    plan.add_argument("file", help="a corpus YAML")
-    plan.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over the file's")
-    plan.add_argument("--json", action="store_true", help="print the plan as JSON, and no progress")
-    plan.add_argument(
-        "--requests-per-sec", type=float, metavar="X", help="requests that all servers together answer"
-    )
-    plan.add_argument(
-        "--tokens-per-sec", type=float, metavar="X", help="tokens that all servers together generate"
-    )
-    show = commands.add_parser("show", help="what is in a corpus: counts, texts, packed rows")
-    show.add_argument("uri", help="directory of the corpus")
-    show.add_argument("--manifest", type=int, help="number of the manifest; default the newest")
-    show.add_argument("--stream", help="stream to show texts and rows of; default the first")
-    show.add_argument("--texts", type=int, default=1, help="texts to show (default 1)")
-    show.add_argument("--rows", type=int, default=0, help="packed rows to show, decoded (default 0)")
-    show.add_argument("--json", action="store_true", help="print the manifest as JSON")
-    arguments = parser.parse_args(ours)
+    arguments = make_parser(__doc__).parse_args(ours)
     if arguments.command == "show":
-        from pipelines.show import show_corpus
+        from pipelines.show.corpus import show_corpus
 
         return show_corpus(arguments)
-    if arguments.command == "plan":
-        return _plan(arguments, beam_options)
-    return _build(arguments, beam_options)
+    if arguments.command == "trace":
+        from pipelines.show.trace import show_trace
+
+        return show_trace(arguments)
+    run = {"build": _build, "plan": _plan, "watch": _watch, "withdraw": _withdraw, "compact": _compact}
+    return run[arguments.command](arguments, beam_options)
 
 
-def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+def _config(arguments: argparse.Namespace) -> CorpusConfig:
+    """The configuration that the command line names; what is imported after it says nothing of its own."""
     config = load_config(CorpusConfig, arguments.file, arguments.overrides)
     from pipelines.quiet import quiet_libraries
 
     quiet_libraries()
+    return config
+
+
+def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+    config = _config(arguments)
+    from pipelines.build import build_increment
+
+    manifest = build_increment(config, beam_options, quiet=arguments.json, reread=arguments.reread)
+    dry = any(option.startswith("--dry_run") for option in beam_options)
+    _tell(arguments, config, manifest, f"{'a dry run' if dry else 'nothing new'}; the corpus is as it was.")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+    config = _config(arguments)
     from pipelines.plan import plan_increment
-    from pipelines.plan_table import print_plan
+    from pipelines.show.plan import print_plan
 
     plan = plan_increment(
         config,
@@ -77,55 +67,78 @@ def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     return 0
 
 
-def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = load_config(CorpusConfig, arguments.file, arguments.overrides)
-    from pipelines.quiet import quiet_libraries
+def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+    for option, value, least in (
+        ("--interval", arguments.interval, 0.1),
+        ("--min-documents", arguments.min_documents, 1),
+        ("--settle", arguments.settle, 0),
+    ):
+        if value < least:
+            raise ConfigError(f"{option} is {value:g}; expected at least {least:g}.")
+    config = _config(arguments)
+    from pipelines.show.increment import print_increment
+    from pipelines.watch import stop_on_signals, watch
 
-    quiet_libraries()
-    from pipelines.build import build_increment
-    from pipelines.statistics import read_stats
+    with stop_on_signals() as stop:
+        watch(
+            config,
+            beam_options,
+            stop=stop,
+            interval_sec=arguments.interval,
+            min_documents=arguments.min_documents,
+            settle_sec=arguments.settle,
+            published=lambda manifest: print_increment(config, manifest),
+        )
+    return 0
 
-    manifest = build_increment(config, beam_options, quiet=arguments.json)
+
+def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+    config = _config(arguments)
+    from pipelines.withdraw import withdraw
+
+    names = [*arguments.id, *_lines_of(arguments.ids_from)]
+    if not names and not arguments.source:
+        raise ConfigError("corpus withdraw needs --id, --ids-from or --source: what is to go?")
+    manifest = withdraw(
+        config, beam_options, document_ids=names, sources=arguments.source, quiet=arguments.json
+    )
+    _tell(arguments, config, manifest, "")
+    return 0
+
+
+def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+    config = _config(arguments)
+    from pipelines.rewrite import compact
+
+    manifest = compact(config, beam_options, quiet=arguments.json)
+    _tell(arguments, config, manifest, "is one increment already; nothing was done.")
+    return 0
+
+
+def _tell(
+    arguments: argparse.Namespace, config: CorpusConfig, manifest: Manifest | None, nothing: str
+) -> None:
+    """Print the manifest that was published, or that nothing was."""
+    from pipelines.show.increment import print_increment
+
     if arguments.json:
         print(manifest.model_dump_json() if manifest else json.dumps(None))
-        return 0
-    if manifest is None:
-        print(f"{config.corpus}: nothing new; the corpus is as it was.")
-        return 0
-    increment = manifest.increments[-1]
-    stats = read_stats(config.corpus, manifest.number)
-    counts = stats["counts"]
-    print(
-        f"{config.corpus}: increment {manifest.number} published, {increment.num_documents:,} documents, "
-        f"{stats['wall_sec']:.0f} s."
-    )
-    for name, shards in increment.streams.items():
-        filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
-        print(
-            f"  {name}: {shards.num_texts:,} texts, {shards.num_tokens:,} tokens in "
-            f"{shards.num_samples:,} rows of {manifest.seq_len} ({filled:.1%} filled)"
-        )
-    if counts.get("synthesize/documents"):
-        print(
-            f"  synthesis: {counts['synthesize/pairs']:,} pairs for "
-            f"{counts['synthesize/documents_with_pairs']:,} of {counts['synthesize/documents']:,} documents"
-        )
-    found = {name: task for name, task in stats["decontamination"].items() if task["rows_found"]}
-    if found:
-        shares = ", ".join(
-            f"{task['rows_found']:,} of {task['rows']:,} of {name}" for name, task in found.items()
-        )
-        print(
-            f"  task rows found and kept out: {shares} "
-            f"(increments/{manifest.number:06d}/decontamination.json)"
-        )
-    rejected = {name: count for name, count in counts.items() if "/rejected_" in name}
-    if rejected:
-        reasons = ", ".join(
-            f"{count:,} {name.replace('/rejected_', ': ')}" for name, count in rejected.items()
-        )
-        print(f"  rejects: {reasons} (records in increments/{manifest.number:06d}/rejects)")
-    return 0
+    elif manifest is None:
+        print(f"{config.corpus}: {nothing}")
+    else:
+        print_increment(config, manifest)
+
+
+def _lines_of(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.rstrip("\n") for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--ids-from {path!r}: {error}. Give a UTF-8 file of one document_id a line."
+        ) from None
 
 
 def _split_at_dashes(argv: list[str]) -> tuple[list[str], list[str]]:

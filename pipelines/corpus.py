@@ -1,14 +1,16 @@
 """The pipeline, from files to the shards of one increment.
 
-    files ─► read ─► clean ─► filter ─► dedup ─► decontaminate ─► only new ─┬──────────────────┐
-                                                           synthesize: true │                  │ false
+    files ─► read ─► clean ─► filter ─► dedup ─► decontaminate ─► only new ─► near dedup
+                                                                                  │
+                                                           synthesize: true ┌─────┴────────────┐ false
         ┌───────────────────────────────────────────────────────────────────┘                  ▼
         └─► split ─► chains ─► synthesize ─► decontaminate ─► render ─────────┬─────────── as it is
                                                                               ▼
                                       shards ◄─ pack ◄─ shuffle ◄─ tokenize ◄─┘
 
 One such branch for each stream. Every reject of every step lands in `rejects/`, and every document taken
-in gets a row in the ledger. Nothing here publishes: `pipelines/build.py` does, once all of it is done.
+in gets a row in the ledger and, by its band keys, in the index of near copies. Nothing here publishes:
+`pipelines/build.py` does, once all of it is done.
 `pipelines/plan.py` takes in and splits by the same steps, and writes nothing.
 """
 
@@ -22,7 +24,8 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from pipelines.ledger import ledger_row, write_ledger
-from pipelines.places import increment_uri, ledger_uri
+from pipelines.near.duplicates import duplicates_uri
+from pipelines.places import increment_uri, ledger_uri, near_index_uri
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.clean import CleanDocuments
@@ -35,13 +38,16 @@ from pipelines.transforms.decontaminate import (
 )
 from pipelines.transforms.dedup import DropDuplicates
 from pipelines.transforms.filter import FilterDocuments
-from pipelines.transforms.only_new import SUPERSEDED, OnlyNew
+from pipelines.transforms.near_dedup import DropNearDuplicates
+from pipelines.transforms.only_new import OnlyNew
 from pipelines.transforms.read import FilePart, ReadFiles
 from pipelines.transforms.render import RenderTexts, raw_text
 from pipelines.transforms.shards import WriteShards
 from pipelines.transforms.split import SplitDocuments
+from pipelines.transforms.superseded import SUPERSEDED, MarkSuperseded
 from pipelines.transforms.synthesize import SynthesizeChains
 from pipelines.transforms.tokenize import TokenizeTexts
+from pipelines.transforms.write_near_index import WriteNearIndex
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.records import AugmentedText, Document, Reject, digest, to_json
@@ -100,18 +106,13 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
     )
     for name, found in taken.items():
         _add_ledger(plan, name, found)
+        _add_near_copies(plan, name, found)
         if name in parts:
             texts = _synthesize(plan, name, parts[name], num_parts, rejects, contaminations)
         else:
             texts = found.new | f"{name}/AsItIs" >> beam.Map(raw_text)
-        _write(plan, name, texts, rejects)
-    (
-        rejects
-        | "AllRejects" >> beam.Flatten()
-        | "KeyRejects" >> beam.Map(lambda reject: (reject.stage, reject))
-        | "GroupRejects" >> beam.GroupByKey()
-        | "WriteRejects" >> beam.Map(_write_rejects, plan.increment)
-    )
+        rejects.append(write_texts(plan, name, texts))
+    write_rejects(plan, rejects)
     if plan.tasks is not None:
         (
             contaminations
@@ -129,6 +130,8 @@ class TakenIn(NamedTuple):
         superseded: For each changed one, its document_id.
         rejects: Those of each step.
         contaminations: Documents that overlap with evaluation tasks, row by row; none without tasks.
+        duplicates: Documents that were dropped as copies, and for which.
+        fingerprints: What the index of near copies holds of the new ones; none with `dedup.near: null`.
     """
 
     read: beam.PCollection
@@ -136,6 +139,8 @@ class TakenIn(NamedTuple):
     superseded: beam.PCollection
     rejects: tuple[beam.PCollection, ...]
     contaminations: tuple[beam.PCollection, ...]
+    duplicates: tuple[beam.PCollection, ...]
+    fingerprints: tuple[beam.PCollection, ...]
 
 
 def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
@@ -158,8 +163,9 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         ).with_outputs(REJECTS, main="ok")
         good = filtered.ok
         rejects.append(filtered[REJECTS])
-    distinct, duplicates = good | f"{name}/Dedup" >> DropDuplicates(progress)
-    rejects.append(duplicates)
+    exact = good | f"{name}/Dedup" >> DropDuplicates(progress)
+    distinct, duplicates = exact.kept, [exact.duplicates]
+    rejects.append(exact.rejects)
     contaminations: tuple[beam.PCollection, ...] = ()
     if plan.tasks is not None:
         clear = distinct | f"{name}/Decontaminate" >> beam.ParDo(
@@ -167,15 +173,30 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         ).with_outputs(REJECTS, CONTAMINATIONS, main="ok")
         distinct, contaminations = clear.ok, (clear[CONTAMINATIONS],)
         rejects.append(clear[REJECTS])
-    new = distinct | f"{name}/OnlyNew" >> beam.ParDo(
+    unknown = distinct | f"{name}/OnlyNew" >> beam.ParDo(
         OnlyNew(config.corpus, name, plan.known, progress)
-    ).with_outputs(REJECTS, SUPERSEDED, main="ok")
+    ).with_outputs(REJECTS, main="ok")
+    new = unknown.ok
+    rejects.append(unknown[REJECTS])
+    fingerprints: tuple[beam.PCollection, ...] = ()
+    if config.dedup.near is not None:
+        near = new | f"{name}/NearDedup" >> DropNearDuplicates(
+            config.dedup.near, corpus=config.corpus, stream=name, numbers=plan.known, progress_dir=progress
+        )
+        new, fingerprints = near.kept, (near.fingerprints,)
+        rejects.append(near.rejects)
+        duplicates.append(near.duplicates)
+    taken = new | f"{name}/MarkSuperseded" >> beam.ParDo(
+        MarkSuperseded(config.corpus, name, plan.known, progress)
+    ).with_outputs(SUPERSEDED, main="ok")
     return TakenIn(
         read=read.ok,
-        new=new.ok,
-        superseded=new[SUPERSEDED],
-        rejects=(*rejects, new[REJECTS]),
+        new=taken.ok,
+        superseded=taken[SUPERSEDED],
+        rejects=tuple(rejects),
         contaminations=contaminations,
+        duplicates=tuple(duplicates),
+        fingerprints=fingerprints,
     )
 
 
@@ -196,20 +217,22 @@ def _synthesize(
 ) -> beam.PCollection:
     """From documents to training texts with pairs in them."""
     config, progress = plan.config, plan.progress_dir
+    synthesize = beam.ParDo(
+        SynthesizeChains(
+            config.synthesis,
+            seed=config.seed,
+            journal=storage.join(config.corpus, "journal"),
+            progress_dir=progress,
+        ),
+        beam.pvalue.AsSingleton(num_documents),
+    )
+    if config.synthesis.accelerator:
+        synthesize = synthesize.with_resource_hints(accelerator=config.synthesis.accelerator)
     synthesized = (
         documents
         | f"{name}/Chains" >> FormChains(config.chains, progress)
         | f"{name}/SpreadChains" >> beam.Reshuffle()
-        | f"{name}/Synthesize"
-        >> beam.ParDo(
-            SynthesizeChains(
-                config.synthesis,
-                seed=config.seed,
-                journal=storage.join(config.corpus, "journal"),
-                progress_dir=progress,
-            ),
-            beam.pvalue.AsSingleton(num_documents),
-        ).with_outputs(REJECTS, main="ok")
+        | f"{name}/Synthesize" >> synthesize.with_outputs(REJECTS, main="ok")
     )
     rejects.append(synthesized[REJECTS])
     chains = synthesized.ok | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
@@ -226,8 +249,8 @@ def _synthesize(
     return texts
 
 
-def _write(plan: Plan, name: str, texts: beam.PCollection, rejects: list[beam.PCollection]) -> None:
-    """From training texts to the shards of a stream."""
+def write_texts(plan: Plan, name: str, texts: beam.PCollection) -> beam.PCollection:
+    """From training texts to the shards of a stream; gives the rejects."""
     config, progress = plan.config, plan.progress_dir
     tokenized = (
         texts
@@ -240,7 +263,6 @@ def _write(plan: Plan, name: str, texts: beam.PCollection, rejects: list[beam.PC
         | f"{name}/Tokenize"
         >> beam.ParDo(TokenizeTexts(config.tokenizer, progress)).with_outputs(REJECTS, main="ok")
     )
-    rejects.append(tokenized[REJECTS])
     tokenized.ok | f"{name}/Shards" >> WriteShards(
         plan.increment,
         name,
@@ -249,6 +271,18 @@ def _write(plan: Plan, name: str, texts: beam.PCollection, rejects: list[beam.PC
         pack=config.pack,
         shards=config.shards,
         progress_dir=progress,
+    )
+    return tokenized[REJECTS]
+
+
+def write_rejects(plan: Plan, rejects: Sequence[beam.PCollection]) -> None:
+    """Write the rejects of all steps, a file for each."""
+    (
+        rejects
+        | "AllRejects" >> beam.Flatten()
+        | "KeyRejects" >> beam.Map(lambda reject: (reject.stage, reject))
+        | "GroupRejects" >> beam.GroupByKey()
+        | "WriteRejects" >> beam.Map(_write_rejects, plan.increment)
     )
 
 
@@ -272,6 +306,24 @@ def _add_ledger(plan: Plan, name: str, found: TakenIn) -> None:
             storage.join(plan.increment, f"superseded-{name}.zst"),
         )
     )
+
+
+def _add_near_copies(plan: Plan, name: str, found: TakenIn) -> None:
+    (
+        found.duplicates
+        | f"{name}/AllDuplicates" >> beam.Flatten()
+        | f"{name}/OneDuplicate" >> beam.Map(lambda duplicate: (None, to_json(duplicate)))
+        | f"{name}/GroupDuplicates" >> beam.GroupByKey()
+        | f"{name}/WriteDuplicates"
+        >> beam.Map(
+            lambda lines, uri: storage.write_lines_zst(uri, sorted(lines[1])),
+            duplicates_uri(plan.increment, name),
+        )
+    )
+    for fingerprints in found.fingerprints:
+        assert plan.config.dedup.near is not None, "that is where they come from"
+        uri = near_index_uri(plan.config.corpus, name, plan.number)
+        fingerprints | f"{name}/NearIndex" >> WriteNearIndex(uri, plan.config.dedup.near)
 
 
 def _num_characters(text: AugmentedText) -> int:

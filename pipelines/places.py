@@ -10,16 +10,42 @@ def increment_uri(corpus: str, number: int) -> str:
     return storage.join(corpus, "increments", f"{number:06d}")
 
 
+def text_uris(corpus: str, stream: str, number: int) -> list[str]:
+    """The files of texts that an increment holds of a stream, in the order of its shards."""
+    folder = storage.join(increment_uri(corpus, number), "texts")
+    fs, path = storage.filesystem(folder)
+    if not fs.exists(path):
+        return []
+    names = sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
+    return [storage.join(folder, name) for name in names if name.rsplit("-", 1)[0] == stream]
+
+
+def text_uri(increment: str, stream: str, group: str) -> str:
+    """File of the texts of one group of a stream's shards, in an increment's directory."""
+    return storage.join(increment, "texts", f"{stream}-{group}.jsonl.zst")
+
+
+def lineage_uri(increment: str, stream: str, group: str) -> str:
+    """File that says what each row of such a group is made of."""
+    return storage.join(increment, "lineage", f"{stream}-{group}.jsonl.zst")
+
+
 def ledger_uri(corpus: str, stream: str, number: int) -> str:
     """Ledger of one increment and stream."""
     return storage.join(corpus, "ledger", f"{number:06d}.{stream}.ledger")
 
 
-def remove_ledgers(corpus: str, number: int) -> None:
-    """Remove all ledgers of an increment that is not published."""
-    fs, path = storage.filesystem(storage.join(corpus, "ledger"))
-    if not fs.exists(path):
-        return
-    for entry in fs.ls(path, detail=False, refresh=True):
-        if entry.rsplit("/", 1)[-1].startswith(f"{number:06d}."):
-            fs.rm_file(entry)
+def near_index_uri(corpus: str, stream: str, number: int) -> str:
+    """Directory of the index that near copies are found by, of one increment and stream."""
+    return storage.join(corpus, "dedup", f"{number:06d}.{stream}")
+
+
+def remove_tables(corpus: str, number: int) -> None:
+    """Remove all ledgers and indexes of near copies of an increment that is not published."""
+    for folder in ("ledger", "dedup"):
+        fs, path = storage.filesystem(storage.join(corpus, folder))
+        if not fs.exists(path):
+            continue
+        for entry in fs.ls(path, detail=False, refresh=True):
+            if entry.rstrip("/").rsplit("/", 1)[-1].startswith(f"{number:06d}."):
+                fs.rm(entry, recursive=True)

@@ -26,27 +26,24 @@ Cost: a build without its synthesis, rendering and packing.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
-from pipelines import build
 from pipelines.assumptions import expected_answers, expected_speed
 from pipelines.corpus import Plan, split, take_in
 from pipelines.planned import IncrementPlan, StreamPlan, plan_stream, synthesis_hours, total_of
+from pipelines.prepare import check_names, newest_manifest, prepared
 from pipelines.progress import ProgressView
-from pipelines.runner import make_pipeline, our_errors, parse_options, runs_here
+from pipelines.runner import make_pipeline, parse_options, run_for_metrics
+from pipelines.sources import SourceFile, list_files, parts_of, unread
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.estimate import EstimateTokens
-from pipelines.transforms.tokenize import ends
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
 from schemas.records import Chain, Document, Reject
@@ -78,40 +75,27 @@ def plan_increment(
         CorpusError: The corpus is damaged, or made with another tokenizer.
     """
     options = parse_options(beam_options)
-    tokenizer = load_tokenizer(config.tokenizer.name)
-    build.check_names(config)
-    before, after = ends(tokenizer, config.tokenizer)
-    newest = build.newest_manifest(config, fingerprint(tokenizer))
-    known = tuple(increment.number for increment in newest.increments) if newest else ()
+    tasks = check_names(config)
+    before = newest_manifest(config)
+    known = before.numbers() if before else ()
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
     answers = expected_answers(config, known) if _asks_a_model(config) else None
-    with contextlib.ExitStack() as stack:
-        progress = None
-        if runs_here(options):
-            progress = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-"))
-        plan = Plan(
-            config=config,
-            number=newest.number + 1 if newest else 1,
-            known=known,
-            files=build.source_files(config),
-            pad_id=pad_token_id(tokenizer),
-            progress_dir=progress,
-        )
-        view = ProgressView(progress, quiet=quiet)
+    files = unread(list_files(config, tasks=tasks), config.corpus, before)
+    with prepared(config, options, before=before, files=parts_of(config, files)) as run:
+        plan = run.plan
+        view = ProgressView(plan.progress_dir, quiet=quiet)
         view.say(f"Planning increment {plan.number} of {config.corpus}; nothing is sent or written.")
-        pipeline = make_pipeline(options)
+        pipeline = make_pipeline(run.options)
         _add_plan(pipeline, plan, answer_tokens=round(answers.mean_completion_tokens) if answers else None)
-        with view, our_errors():
-            result = pipeline.run()
-            result.wait_until_finish()
-    counts = _counts_of(result.metrics())
+        with view:
+            counts = _counts_of(run_for_metrics(pipeline, view.say))
     streams = {
         name: plan_stream(
             counts.get(name, {}),
             num_files=plan.num_files(name),
             synthesize=stream.synthesize,
             answers=answers if stream.synthesize else None,
-            num_ends=len(before) + len(after),
+            num_ends=run.num_ends,
             seq_len=config.pack.seq_len,
         )
         for name, stream in config.streams.items()
@@ -128,6 +112,29 @@ def plan_increment(
         speed=speed,
         synthesis_hours=synthesis_hours(total, speed),
     )
+
+
+def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callable[[SourceFile], bool]) -> int:
+    """Count the documents that a build of some files would take in.
+
+    Args:
+        config: The corpus.
+        beam_options: Options for Beam.
+        wanted: Which of the new or changed files.
+    """
+    before = newest_manifest(config)
+    found = unread(list_files(config, tasks=check_names(config)), config.corpus, before)
+    files = {name: [file for file in group if wanted(file)] for name, group in found.items()}
+    with prepared(config, parse_options(beam_options), before=before, files=parts_of(config, files)) as run:
+        pipeline = make_pipeline(run.options)
+        _bring_home_sums(
+            [
+                take_in(pipeline, run.plan, name).new | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new")
+                for name in config.streams
+            ]
+        )
+        found_counts = _counts_of(run_for_metrics(pipeline, lambda line: None))
+    return sum(counts["new"] for counts in found_counts.values())
 
 
 def _asks_a_model(config: CorpusConfig) -> bool:
@@ -169,6 +176,11 @@ def _add_plan(pipeline: beam.Pipeline, plan: Plan, *, answer_tokens: int | None)
             chains | f"{name}/CountChains" >> beam.FlatMap(_chain, name),
             sample | f"{name}/CountSample" >> beam.Map(_sampled, name),
         ]
+    _bring_home_sums(counted)
+
+
+def _bring_home_sums(counted: list[beam.PCollection]) -> None:
+    """Add up counts by key, and make the sums metrics."""
     (
         counted
         | "AllCounts" >> beam.Flatten()

@@ -15,11 +15,11 @@ class StreamPlan:
     """What a build would do for one stream, or for all of them. None is what cannot be known.
 
     Attributes:
-        num_files: Files that the sources mean.
+        num_files: Files to read: new or changed ones.
         num_read: Documents in them.
         num_new: Documents that would be taken in, changed ones included.
         num_changed: Those of them that supersede an older text.
-        num_unchanged: Documents that the corpus holds already.
+        num_unchanged: Documents in those files that the corpus holds already.
         num_rejected: Records that go no further.
         rejects: The same by stage and reason.
         num_split: Documents that are cut into parts.

@@ -98,13 +98,13 @@ def _served(counts: dict[str, int], seconds: float) -> dict[str, Any]:
 
 def write_stats(
     increment: str, config: CorpusConfig, manifest: Manifest, found: Measured, *, wall_sec: float
-) -> None:
-    """Write the statistics of an increment that is about to be published."""
+) -> dict[str, Any]:
+    """Write the statistics of an increment that is about to be published; gives them, too."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    stats = {
+    stats: dict[str, Any] = {
         "number": manifest.number,
         "created": manifest.created,
         "wall_sec": round(wall_sec, 3),
@@ -119,6 +119,7 @@ def write_stats(
     storage.write_bytes(
         storage.join(increment, "stats.json"), json.dumps(stats, indent=2, ensure_ascii=False).encode()
     )
+    return stats
 
 
 def read_stats(corpus: str, number: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import pyarrow.parquet
 
 from plugins.readers import files
 from schemas.errors import ConfigError, InputError
+from schemas.records import digest
 
 _TASK_FILE = re.compile(r"(?P<stem>[^/]+?)\.(?P<format>jsonl|json|parquet)(\.(gz|zst|bz2))?$")
 _KEY = "decontaminate.tasks"
@@ -74,6 +75,12 @@ def read_tasks(given: Sequence[str]) -> tuple[Task, ...]:
     uris = list(dict.fromkeys(uri for each in given for uri in _task_files(each)))
     stems = Counter(map(_stem, uris))
     return tuple(_read(uri, _stem(uri) if stems[_stem(uri)] == 1 else uri) for uri in uris)
+
+
+def tasks_hash(given: Sequence[str]) -> str:
+    """Hash of all that `read_tasks` reads; "" where no task is named."""
+    tasks = read_tasks(given)
+    return digest(*map(repr, tasks)) if tasks else ""
 
 
 def _task_files(given: str) -> list[str]:

@@ -127,6 +127,31 @@ class CleanConfig(Section):
     max_characters: int = pydantic.Field(default=2_000_000, ge=1)
 
 
+class NearDedupConfig(Section):
+    """When two documents are near copies; see pipelines/near/minhash.py. The defaults are FineWeb's
+    (arXiv 2406.17557): of documents that have three quarters of their shingles in common, 77 % are found.
+
+    Attributes:
+        ngram: Words in a row that make a shingle.
+        bands: Bands of a signature; near copies agree in all hashes of at least one.
+        rows: MinHashes of a band.
+    """
+
+    ngram: int = pydantic.Field(default=5, ge=1)
+    bands: int = pydantic.Field(default=14, ge=1)
+    rows: int = pydantic.Field(default=8, ge=1)
+
+
+class DedupConfig(Section):
+    """Which copies of documents are dropped. Exact ones always are.
+
+    Attributes:
+        near: When documents are near copies; null keeps them. A corpus keeps to one set of values.
+    """
+
+    near: NearDedupConfig | None = NearDedupConfig()
+
+
 class DecontaminationConfig(Section):
     """Evaluation tasks that no training text may overlap with; see pipelines/decontamination.py.
 
@@ -202,6 +227,8 @@ class SynthesisConfig(Section):
         model: Directory or hub name of the model; its tokenizer builds the prompts.
         endpoints: URLs of running servers, or one URL, for sglang.
         server: Instead of endpoints, servers that the workers start for themselves, for sglang.
+        accelerator: What the machines of this step alone shall have, in Dataflow's words:
+            `type:nvidia-l4;count:1;install-nvidia-driver`. Other runners may ignore it.
         max_new_tokens: Most tokens generated for one document.
         context_tokens: Most tokens of prompt and generation together.
         max_document_tokens: Documents longer than this are cut into parts, at paragraphs, then sentences;
@@ -219,6 +246,9 @@ class SynthesisConfig(Section):
     model: str | None = None
     endpoints: tuple[str, ...] = ()
     server: ServerConfig | None = None
+    accelerator: str | None = pydantic.Field(
+        default=None, pattern=r"^type:[a-z0-9-]+;count:[1-9][0-9]*(;[a-z0-9:._-]+)*$"
+    )
     max_new_tokens: int = pydantic.Field(default=400, ge=1)
     context_tokens: int = pydantic.Field(default=4096, ge=16)
     max_document_tokens: int | None = pydantic.Field(default=None, ge=16)
@@ -301,6 +331,7 @@ class CorpusConfig(Section):
     streams: dict[str, StreamConfig] = pydantic.Field(min_length=1)
     clean: CleanConfig = CleanConfig()
     filters: dict[str, dict[str, Any] | None] = pydantic.Field(default_factory=dict)
+    dedup: DedupConfig = DedupConfig()
     decontaminate: DecontaminationConfig = DecontaminationConfig()
     chains: ChainConfig = ChainConfig()
     synthesis: SynthesisConfig = SynthesisConfig()

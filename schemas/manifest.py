@@ -1,8 +1,10 @@
 """What a corpus is on disk.
 
     manifest/000003.json     immutable, written last; the highest number is the corpus
-    increments/000003/       texts/  shards/<stream>/  rejects/  stats.json
+    increments/000003/       texts/  lineage/  shards/<stream>/  rejects/  duplicates/  stats.json  README.md
     ledger/000003.ledger     content hashes of what is in
+    dedup/000003.<stream>/   band keys of the same, by which near duplicates are found
+    sources.jsonl.zst        a note of which files were read, and may be removed
 
 A manifest names every increment it is made of, so that one file answers what a reader needs.
 A reader pins a number; nothing that a manifest names is ever changed.
@@ -30,12 +32,14 @@ class ShardSet(Section):
         num_samples: Rows.
         num_tokens: Tokens in them that are not padding.
         num_texts: Texts packed into them.
+        num_pairs: Instruction pairs in those texts.
     """
 
     path: str
     num_samples: int
     num_tokens: int
     num_texts: int
+    num_pairs: int = 0
 
 
 class Increment(Section):
@@ -46,12 +50,16 @@ class Increment(Section):
         streams: Its shards by stream name; a stream it adds nothing to is absent.
         num_documents: Documents taken in.
         superseded_document_ids: Documents of earlier increments that it replaces.
+        replaces: Numbers of the increments whose texts it holds instead of them, rewritten.
+        num_withdrawn: Documents that it withdrew from the corpus.
     """
 
     number: int
     streams: dict[str, ShardSet]
     num_documents: int
     superseded_document_ids: tuple[str, ...] = ()
+    replaces: tuple[int, ...] = ()
+    num_withdrawn: int = 0
 
 
 class Manifest(Section):
@@ -78,6 +86,10 @@ class Manifest(Section):
     pad_token_id: int
     config_hash: str
     increments: tuple[Increment, ...]
+
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the increments, oldest first."""
+        return tuple(increment.number for increment in self.increments)
 
     def stream_names(self) -> list[str]:
         """Names of all streams with at least one row, sorted."""

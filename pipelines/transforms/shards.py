@@ -4,6 +4,9 @@
 
 which is a global shuffle at the memory of one group. The bytes depend on the texts and the seed alone,
 so a group written twice is the same group; files appear whole, the group's index.json last.
+
+    texts/<stream>-00000.jsonl.zst      the texts of a group, in its order
+    lineage/<stream>-00000.jsonl.zst    a line for each of its rows: [[text, first token, tokens], …]
 """
 
 from __future__ import annotations
@@ -13,28 +16,32 @@ import json
 import math
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 
+from pipelines.places import lineage_uri, text_uri
 from pipelines.transforms.base import StepFn
 from pipelines.transforms.pack import PACKERS
 from pipelines.transforms.tokenize import TokenizedText
 from schemas import storage
 from schemas.corpus_config import PackConfig, ShardConfig
+from schemas.manifest import ShardSet
 from schemas.records import to_json
 
 COLUMNS = {"tokens": "ndarray:int32", "segment_lengths": "ndarray:int32"}
 GROUP_FILE = "group.json"
-"""Rows, tokens and texts of a group, beside its index.json."""
+"""Rows, tokens, texts and pairs of a group, beside its index.json."""
 
 _HASHES = ["xxh64"]
 
 
 class WriteShards(beam.PTransform):
     """Write the texts and the shards of one stream of one increment; its groups are merged by whoever
-    publishes the increment.
+    publishes the increment (`merge_groups`).
 
     Args:
         increment: URI of the increment's directory.
@@ -70,6 +77,41 @@ class WriteShards(beam.PTransform):
             | "GroupByGroup" >> beam.GroupByKey()
             | "WriteGroup" >> beam.ParDo(self.write)
         )
+
+
+def merge_groups(increment: str, number: int, stream: str) -> ShardSet | None:
+    """Merge the indexes of a stream's groups into one, in the order of the groups; None without groups.
+
+    Args:
+        increment: URI of the increment's directory.
+        number: Its number.
+        stream: Name of the stream.
+    """
+    uri = storage.join(increment, "shards", stream)
+    fs, path = storage.filesystem(uri)
+    if not fs.exists(path):
+        return None
+    shards: list[dict[str, Any]] = []
+    sizes: Counter[str] = Counter()
+    for group in sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False)):
+        sizes.update(json.loads(storage.read_bytes(storage.join(uri, group, GROUP_FILE))))
+        index = json.loads(storage.read_bytes(storage.join(uri, group, "index.json")))
+        for shard in index["shards"]:
+            for part in ("raw_data", "zip_data"):
+                if shard.get(part):
+                    shard[part]["basename"] = f"{group}/{shard[part]['basename']}"
+            shards.append(shard)
+    storage.write_bytes(
+        storage.join(uri, "index.json"),
+        json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
+    )
+    return ShardSet(
+        path=f"increments/{number:06d}/shards/{stream}",
+        num_samples=sizes["num_samples"],
+        num_tokens=sizes["num_tokens"],
+        num_texts=sizes["num_texts"],
+        num_pairs=sizes["num_pairs"],
+    )
 
 
 def shuffle_key(seed: int, text_id: str) -> int:
@@ -116,14 +158,15 @@ class _WriteGroup(StepFn):
             members, key=lambda each: (shuffle_key(self.seed, each.text.text_id), each.text.text_id)
         )
         storage.write_lines_zst(
-            storage.join(self.increment, "texts", f"{self.stream}-{number:05d}.jsonl.zst"),
+            text_uri(self.increment, self.stream, f"{number:05d}"),
             (to_json(each.text) for each in texts),
         )
         rows = PACKERS[self.pack.method](
             [each.tokens for each in texts], seq_len=self.pack.seq_len, pad_id=self.pad_id
         )
         path = storage.join("shards", self.stream, f"{number:05d}")
-        num_samples = num_tokens = 0
+        num_tokens = 0
+        lineage: list[str] = []
         with tempfile.TemporaryDirectory(prefix="tutelage-shards-") as folder:
             with MDSWriter(
                 out=folder,
@@ -133,14 +176,21 @@ class _WriteGroup(StepFn):
                 size_limit=self.shards.size_limit_bytes,
             ) as writer:
                 for row in rows:
-                    writer.write({"tokens": row.tokens, "segment_lengths": row.segment_lengths})
-                    num_samples += 1
-                    num_tokens += int(np.sum(row.segment_lengths))
-            sizes = {"num_samples": num_samples, "num_tokens": num_tokens, "num_texts": len(texts)}
+                    sample = row.sample
+                    writer.write({"tokens": sample.tokens, "segment_lengths": sample.segment_lengths})
+                    lineage.append(json.dumps(row.pieces, separators=(",", ":")))
+                    num_tokens += int(np.sum(sample.segment_lengths))
+            storage.write_lines_zst(lineage_uri(self.increment, self.stream, f"{number:05d}"), lineage)
+            sizes = {
+                "num_samples": len(lineage),
+                "num_tokens": num_tokens,
+                "num_texts": len(texts),
+                "num_pairs": sum(each.text.num_pairs for each in texts),
+            }
             storage.write_bytes(
                 storage.join(self.increment, path, GROUP_FILE), json.dumps(sizes, sort_keys=True).encode()
             )
             for name in sorted(os.listdir(folder), key=lambda name: (name == "index.json", name)):
                 storage.upload(os.path.join(folder, name), storage.join(self.increment, path, name))
         self.counters.add("groups")
-        self.counters.add("rows", num_samples)
+        self.counters.add("rows", len(lineage))

@@ -17,7 +17,7 @@ usage: tutelage COMMAND ...
 Turn raw domain text into a model that knows the domain.
 
   demo      the whole way on the bundled corpus, on this machine's CPU
-  corpus    build, plan FILE.yaml; show URI: increments of instruction-augmented text
+  corpus    build, plan, watch, withdraw, compact FILE.yaml; show, trace URI: instruction-augmented text
   train     FILE.yaml [key=value ...]: train with Composer on a corpus
   eval      --model NAME --tasks DIR: score any causal LM on domain tasks
   chat      --model NAME: ask a model

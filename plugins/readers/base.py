@@ -76,6 +76,10 @@ class Reader(ABC):
         """
         return files.expand(self.source.uri)
 
+    def state(self, uri: str) -> str | None:
+        """What storage says of a file's bytes without reading them; None where nothing can be relied on."""
+        return files.state(uri)
+
     @abstractmethod
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         """Yield a file's rows, and a BadRow for each thing in it that is none.

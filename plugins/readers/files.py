@@ -11,6 +11,7 @@ import bz2
 import glob as globbing
 import gzip
 import os
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,6 +35,12 @@ _FRAME_BYTES = 1 << 15
 """Compressed bytes taken at a time: what lies before damage within them is lost."""
 
 _MAX_WINDOW_BYTES = 1 << 31
+
+_TELLS_CONTENT = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
+"""How file systems name a hash of a file's bytes, or a number that each writing of it changes."""
+
+_CLOCK_STEP_NS = 2_000_000_000
+"""As coarse as the clock of any file system in use (FAT: 2 s)."""
 
 
 def expand(uri: str) -> list[str]:
@@ -73,6 +80,28 @@ def size_bytes(uri: str) -> int:
     """Size of a file as it is stored."""
     fs, path = storage.filesystem(uri)
     return int(fs.size(path))
+
+
+def state(uri: str) -> str | None:
+    """What storage says of a file's bytes without reading them: equal as long as they are the same.
+
+    None where it says nothing, or only a time of change so near to now that a later one might equal it.
+    """
+    fs, path = storage.filesystem(uri)
+    found = fs.info(path)
+    for name in _TELLS_CONTENT:
+        if found.get(name):
+            return f"{name} {found[name]}"
+    if storage.is_local(uri):
+        changed_ns = os.stat(path).st_mtime_ns
+    else:
+        try:
+            changed_ns = int(fs.modified(path).timestamp() * 1e9)
+        except (NotImplementedError, AttributeError, KeyError):
+            return None
+    if abs(time.time_ns() - changed_ns) < _CLOCK_STEP_NS:
+        return None
+    return f"size {found['size']}, changed {changed_ns}"
 
 
 def chunks(uri: str) -> Iterator[bytes]:

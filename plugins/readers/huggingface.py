@@ -49,6 +49,9 @@ class HuggingfaceReader(Reader):
     def uris(self) -> list[str]:
         return [self.source.uri]
 
+    def state(self, uri: str) -> str | None:
+        return None  # of many files, or a name on the hub
+
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         split, number = self.source.split or _SPLIT, 0
         try:

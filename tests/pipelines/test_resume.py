@@ -8,9 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,32 +38,13 @@ class StandIn:
     def __init__(self) -> None:
         self.answered: collections.Counter[tuple[int, ...]] = collections.Counter()
         self.limit: int | None = None
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(30)
+        self.url = ""
 
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-
-    async def _start(self) -> None:
+    def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/generate", self._generate)
         app.router.add_get("/health", self._health)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return app
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response()
@@ -85,10 +65,10 @@ class StandIn:
 
 
 @pytest.fixture
-def server() -> Iterator[StandIn]:
+def server(serve: Callable[[web.Application], str]) -> StandIn:
     stand_in = StandIn()
-    yield stand_in
-    stand_in.close()
+    stand_in.url = serve(stand_in.app())
+    return stand_in
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.build import source_files
+from pipelines.sources import list_files, parts_of
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.read import FilePart, ReadFiles
 from plugins.readers import jsonl, open_reader
@@ -31,7 +31,7 @@ def files_of(source: SourceConfig) -> list[FilePart]:
     config = CorpusConfig.model_validate(
         {"corpus": "c", "streams": {"domain": {"sources": [source]}}, "tokenizer": {"name": "t"}}
     )
-    return source_files(config)["domain"]
+    return parts_of(config, list_files(config))["domain"]
 
 
 def test_a_small_file_is_one_part_and_a_large_one_several(

@@ -1,0 +1,115 @@
+"""What can be said after `tutelage corpus`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of all sub-commands; Beam's options, behind `--`, are not its business."""
+    parser = argparse.ArgumentParser(prog="tutelage corpus", description=description)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    build = _of_a_yaml(
+        commands, "build", "[--reread]", "take in what is new in the sources, as one increment"
+    )
+    build.add_argument(
+        "--reread", action="store_true", help="read files again that have not changed since they were read"
+    )
+
+    plan = _of_a_yaml(
+        commands,
+        "plan",
+        "[--requests-per-sec X | --tokens-per-sec X]",
+        "what a build would do: documents, chains, requests, tokens, hours; sends and writes nothing",
+    )
+    speed: dict[str, Any] = {"type": float, "metavar": "X"}
+    plan.add_argument("--requests-per-sec", help="requests that all servers together answer", **speed)
+    plan.add_argument("--tokens-per-sec", help="tokens that all servers together generate", **speed)
+
+    watch = _of_a_yaml(
+        commands,
+        "watch",
+        "[--interval SEC] [--min-documents N] [--settle SEC]",
+        "take in files as they arrive, an increment at a time, until stopped",
+        json=False,
+    )
+    seconds: dict[str, Any] = {"type": float, "metavar": "SEC"}
+    watch.add_argument("--interval", default=60.0, help="from one look to the next (default 60)", **seconds)
+    watch.add_argument(
+        "--settle", default=10.0, help="how long a file must have been as it is (default 10)", **seconds
+    )
+    watch.add_argument(
+        "--min-documents", type=int, default=1, metavar="N", help="documents of an increment (default 1)"
+    )
+
+    withdraw = _of_a_yaml(
+        commands,
+        "withdraw",
+        "[--id ID ...] [--ids-from FILE] [--source URI ...]",
+        "take documents out of the corpus, for good",
+    )
+    again: dict[str, Any] = {"action": "append", "default": []}
+    withdraw.add_argument("--id", help="a document; may be given again", **again)
+    withdraw.add_argument("--ids-from", metavar="FILE", help="a file of one document_id a line")
+    withdraw.add_argument(
+        "--source", metavar="URI", help="a file, folder or glob; may be given again", **again
+    )
+
+    _of_a_yaml(commands, "compact", "", "write all increments as one, without what is superseded")
+
+    show = _of_a_corpus(commands, "show", "what is in a corpus: counts, texts, packed rows, copies")
+    show.add_argument("--stream", help="stream to show texts and rows of; default the first")
+    show.add_argument("--texts", type=int, default=1, help="texts to show (default 1)")
+    show.add_argument("--rows", type=int, default=0, help="packed rows to show, decoded (default 0)")
+    show.add_argument(
+        "--duplicates",
+        type=int,
+        metavar="N",
+        help="show up to N clusters of copies that the newest increment dropped, and nothing else",
+    )
+    show.add_argument(
+        "--row",
+        metavar="STREAM:INDEX",
+        help="show one packed row with the texts, documents and files that it is made of, and nothing else",
+    )
+
+    trace = _of_a_corpus(
+        commands, "trace", "what became of a document: increments, texts, rows, answers, rejects"
+    )
+    trace.add_argument(
+        "document_id", help="name of the document, or how the hash of its content begins (8 digits or more)"
+    )
+    return parser
+
+
+def _of_a_yaml(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    usage: str,
+    does: str,
+    *,
+    json: bool = True,
+) -> argparse.ArgumentParser:
+    options = " ".join(each for each in (usage, "[--json]" if json else "") if each)
+    parser = commands.add_parser(
+        name,
+        help=does,
+        usage=f"tutelage corpus {name} FILE.yaml [key=value ...] {options} [-- beam options]",
+    )
+    parser.add_argument("file", help="a corpus YAML")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over the file's")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
+    return parser
+
+
+def _of_a_corpus(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, does: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=does)
+    parser.add_argument("uri", help="directory of the corpus")
+    parser.add_argument("--manifest", type=int, help="number of the manifest; default the newest")
+    parser.add_argument("--json", action="store_true", help="print what was asked for as JSON")
+    return parser

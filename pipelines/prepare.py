@@ -1,0 +1,146 @@
+"""What is checked and looked up before a run touches anything."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.corpus import Plan, config_hash
+from pipelines.remote.elsewhere import prepare_workers
+from pipelines.runner import runs_here
+from pipelines.task_rows import tasks_hash
+from pipelines.transforms.filter import make_filters
+from pipelines.transforms.read import FilePart
+from pipelines.transforms.tokenize import ends
+from plugins.protocols import PROTOCOLS
+from plugins.readers import open_reader
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.templates import TEMPLATES
+from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
+from schemas import manifest as manifests
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import CorpusError
+from schemas.manifest import Increment, Manifest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that may begin.
+
+    Attributes:
+        plan: What is made from what.
+        options: How Beam runs it.
+        before: The newest manifest, if any.
+        tokenizer: Fingerprint of the tokenizer.
+        num_ends: Tokens put around each text.
+    """
+
+    plan: Plan
+    options: PipelineOptions
+    before: Manifest | None
+    tokenizer: str
+    num_ends: int
+
+    def manifest(self, increments: Sequence[Increment]) -> Manifest:
+        """The manifest that this run would publish, made of these increments."""
+        config = self.plan.config
+        return Manifest(
+            number=self.plan.number,
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            seq_len=config.pack.seq_len,
+            tokenizer=self.tokenizer,
+            tokenizer_name=config.tokenizer.name,
+            pad_token_id=self.plan.pad_id,
+            config_hash=config_hash(config),
+            increments=tuple(sorted(increments, key=lambda increment: increment.number)),
+        )
+
+
+@contextlib.contextmanager
+def prepared(
+    config: CorpusConfig,
+    options: PipelineOptions,
+    *,
+    before: Manifest | None,
+    files: Mapping[str, Sequence[FilePart]],
+) -> Iterator[Prepared]:
+    """Load what a run needs and check that it fits the corpus; lasts as long as the run's progress files.
+
+    Args:
+        config: The corpus; see `check_names`.
+        options: How Beam runs it; what workers elsewhere need is added.
+        before: The newest manifest, if any.
+        files: What is read for each stream.
+
+    Raises:
+        ConfigError: A value or option is refused.
+        CorpusError: The corpus has rows of another tokenizer.
+    """
+    tokenizer = load_tokenizer(config.tokenizer.name)
+    around = ends(tokenizer, config.tokenizer)
+    if before is not None and before.tokenizer != fingerprint(tokenizer):
+        raise CorpusError(
+            f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
+            f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
+        )
+    with contextlib.ExitStack() as stack:
+        progress = None
+        if runs_here(options):
+            progress = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-"))
+        else:
+            staging = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-staging-"))
+            prepare_workers(config, options, Path(staging))
+        yield Prepared(
+            plan=Plan(
+                config=config,
+                number=before.number + 1 if before else 1,
+                known=before.numbers() if before else (),
+                files=files,
+                pad_id=pad_token_id(tokenizer),
+                progress_dir=progress,
+            ),
+            options=options,
+            before=before,
+            tokenizer=fingerprint(tokenizer),
+            num_ends=sum(map(len, around)),
+        )
+
+
+def newest_manifest(config: CorpusConfig) -> Manifest | None:
+    """The newest manifest of a corpus, or None where nothing is published yet.
+
+    Raises:
+        CorpusError: It is damaged, or has rows of another length.
+    """
+    if not manifests.newest_number(config.corpus):
+        return None
+    found = manifests.read_manifest(config.corpus)
+    if found.seq_len != config.pack.seq_len:
+        raise CorpusError(
+            f"{config.corpus}: has rows of {found.seq_len} tokens, pack.seq_len is {config.pack.seq_len}. "
+            "Keep the corpus's value, or build a new corpus."
+        )
+    return found
+
+
+def check_names(config: CorpusConfig) -> str:
+    """Refuse unknown names, bad options and missing task files before anything starts.
+
+    Returns:
+        A hash of the evaluation tasks that documents are compared with, "" for none.
+    """
+    for stream in config.streams.values():
+        for source in stream.sources:
+            open_reader(source)
+    if any(stream.synthesize for stream in config.streams.values()):
+        TEMPLATES.load(config.templates)
+        PROTOCOLS.load(config.synthesis.protocol)
+        SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+    make_filters(config.filters)
+    return tasks_hash(config.decontaminate.tasks)

@@ -1,0 +1,165 @@
+"""Increments written anew as one, of what is current in them.
+
+    their texts ─► without passages that are not current ─► tokenize ─► shuffle ─► pack ─► shards
+    their ledgers ─► rows that no newer row replaces, those of withdrawn documents included ─► one ledger
+    their indexes of near duplicates ─► entries of documents that are current ─► one index
+
+No model is asked, and no source read. The next manifest names the new increment in place of the old ones,
+which stay where they are for whoever pins an older manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+
+import apache_beam as beam
+import numpy as np
+
+from pipelines.card import write_card
+from pipelines.corpus import write_rejects, write_texts
+from pipelines.draft import drafted
+from pipelines.ledger import current_rows, write_ledger
+from pipelines.near.index import merge_index
+from pipelines.places import ledger_uri, text_uris
+from pipelines.prepare import Prepared, check_names, newest_manifest, prepared
+from pipelines.progress import ProgressView
+from pipelines.runner import make_pipeline, parse_options, run_for_metrics
+from pipelines.sources import carry_over, forget_read
+from pipelines.statistics import measured, write_stats
+from pipelines.transforms.current import KeepCurrent, ReadTexts
+from pipelines.transforms.shards import merge_groups
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import CorpusError
+from schemas.manifest import Increment, Manifest
+
+Withdrawn = Mapping[str, Sequence[str]]
+"""By stream, the names of documents to withdraw."""
+
+
+def compact(
+    config: CorpusConfig, beam_options: Sequence[str] = (), *, quiet: bool = False
+) -> Manifest | None:
+    """Write all increments of a corpus as one, without what is superseded.
+
+    Returns:
+        The new manifest, or None where there is nothing to bring together.
+
+    Raises:
+        ConfigError: A value or option is refused.
+        CorpusError: There is no corpus, or it is damaged, of another tokenizer, or held by another run.
+    """
+    before = open_corpus(config)
+    if len(before.increments) < 2:
+        return None
+    return rewrite(config, beam_options, before=before, numbers=before.numbers(), withdrawn={}, quiet=quiet)
+
+
+def open_corpus(config: CorpusConfig) -> Manifest:
+    """The newest manifest of a corpus that there must be."""
+    check_names(config)
+    before = newest_manifest(config)
+    if before is None:
+        raise CorpusError(
+            f"{config.corpus}: holds no published corpus. Build one with `tutelage corpus build`."
+        )
+    if missing := sorted({*before.stream_names()} - {*config.streams}):
+        raise CorpusError(
+            f"{config.corpus}: has a stream {missing[0]!r} that `streams` does not name. "
+            "Name all of a corpus's streams, or its rows would be lost."
+        )
+    return before
+
+
+def rewrite(
+    config: CorpusConfig,
+    beam_options: Sequence[str],
+    *,
+    before: Manifest,
+    numbers: Sequence[int],
+    withdrawn: Withdrawn,
+    quiet: bool,
+) -> Manifest:
+    """Put one new increment in the place of some.
+
+    Args:
+        config: The corpus.
+        beam_options: Options for Beam.
+        before: The newest manifest.
+        numbers: Increments to be replaced.
+        withdrawn: Documents that are no longer served from now on, all of whose increments are among them.
+        quiet: Show nothing on standard error.
+    """
+    started = time.monotonic()
+    options = parse_options(beam_options)
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(prepared(config, options, before=before, files={}))
+        plan = run.plan
+        view = ProgressView(plan.progress_dir, quiet=quiet)
+        draft = stack.enter_context(drafted(config.corpus, plan.number))
+        view.say(
+            f"Rewriting {'increment' if len(numbers) == 1 else 'increments'} "
+            f"{', '.join(map(str, numbers))} of {config.corpus} as increment {plan.number}."
+        )
+        num_documents = sum(
+            _write_tables(run, name, numbers, withdrawn.get(name, ())) for name in config.streams
+        )
+        pipeline = make_pipeline(run.options)
+        _add_rewriting(pipeline, run, numbers)
+        with view:
+            metrics = run_for_metrics(pipeline, view.say)
+        found = {name: merge_groups(plan.increment, plan.number, name) for name in config.streams}
+        increment = Increment(
+            number=plan.number,
+            streams={name: shards for name, shards in found.items() if shards is not None},
+            num_documents=num_documents,
+            replaces=tuple(numbers),
+            num_withdrawn=sum(map(len, withdrawn.values())),
+        )
+        kept = [each for each in before.increments if each.number not in numbers]
+        manifest = run.manifest([*kept, increment])
+        stats = write_stats(
+            plan.increment,
+            config,
+            manifest,
+            measured(metrics),
+            wall_sec=time.monotonic() - started,
+        )
+        write_card(plan.increment, config, manifest, stats)
+        draft.publish(manifest)
+        if any(withdrawn.values()):
+            forget_read(
+                config.corpus
+            )  # copies that were refused for a withdrawn document have another chance
+        else:
+            carry_over(config.corpus, before, manifest)
+        return manifest
+
+
+def _write_tables(run: Prepared, stream: str, numbers: Sequence[int], withdrawn: Sequence[str]) -> int:
+    """Write the ledger and the index of near duplicates; gives the number of documents."""
+    corpus, into = run.plan.config.corpus, run.plan.number
+    rows, num_documents = current_rows(corpus, stream, run.plan.known, of=set(numbers), withdrawn=withdrawn)
+    if rows:
+        write_ledger(ledger_uri(corpus, stream, into), rows)
+    contents = np.sort(np.array([int.from_bytes(row[16:24], "big") for row in rows], dtype=np.uint64))
+    merge_index(corpus, stream, numbers, into, is_current=lambda found: np.isin(found, contents))
+    return num_documents
+
+
+def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, numbers: Sequence[int]) -> None:
+    plan = run.plan
+    corpus, known = plan.config.corpus, (*plan.known, plan.number)
+    rejects = []
+    for name in plan.config.streams:
+        uris = [uri for number in numbers for uri in text_uris(corpus, name, number)]
+        texts = (
+            pipeline
+            | f"{name}/TextFiles" >> beam.Create(uris)
+            | f"{name}/SpreadTextFiles" >> beam.Reshuffle()
+            | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts(plan.progress_dir))
+            | f"{name}/KeepCurrent" >> beam.ParDo(KeepCurrent(corpus, name, known, plan.progress_dir))
+        )
+        rejects.append(write_texts(plan, name, texts))
+    write_rejects(plan, rejects)

@@ -1,0 +1,160 @@
+"""Which files of the sources are new or changed, found out without reading them.
+
+    list every source's files ─► is its state the noted one? ─► yes: read before, and left alone
+                                                           └─► no, or not known: it is read
+
+    sources.jsonl.zst      first line: the manifest it belongs to; then a line a file: what it is, its state
+
+A file's state is what its storage tells of it: an ETag or checksum, else size and time of change. One that
+tells neither, or a time so near to now that a later change might bear it too, is read each time. Files are
+noted as what they are read as: stream, reader and fields, and all in the configuration that decides what
+comes of their documents, so that a change of a filter or of the tokenizer reads everything once more.
+
+The note holds for the one manifest that it names, and is written after it. It can be removed at any time, for
+the price of one reading: what is in a corpus is decided by the ledger, never by this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pipelines.transforms.read import FilePart
+from plugins.readers import open_reader
+from plugins.readers.base import Reader
+from schemas import storage
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import CorpusError, InputError
+from schemas.manifest import Manifest
+from schemas.records import digest
+
+_VERSION = 1
+"""Raised when the same file and configuration begin to give other documents."""
+
+_DECIDES = ("clean", "filters", "dedup", "decontaminate", "tokenizer")
+"""Sections of a configuration by which documents are taken in or refused."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """A file of a source.
+
+    Attributes:
+        source: Index of the source in its stream.
+        uri: The file.
+        read_as: Hash of all that decides what comes of it, its name included.
+        state: What storage says of its bytes; None where that cannot be relied on.
+    """
+
+    source: int
+    uri: str
+    read_as: str
+    state: str | None
+
+
+SourceFiles = Mapping[str, Sequence[SourceFile]]
+"""By stream, its files: by the place of their source, then by name."""
+
+
+def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = False) -> SourceFiles:
+    """List the files of every source and their states; reads none.
+
+    Args:
+        config: The corpus.
+        tasks: Hash of the evaluation tasks that documents are compared with.
+        may_be_none: Whether a source may name no file.
+
+    Raises:
+        InputError: A source names no file, and may not.
+    """
+    decides = json.dumps([_VERSION, tasks, config.model_dump(mode="json", include=set(_DECIDES))])
+    return {
+        name: tuple(
+            SourceFile(
+                source=index,
+                uri=uri,
+                read_as=digest(decides, name, source.model_dump_json(exclude={"uri"}), uri),
+                state=reader.state(uri),
+            )
+            for index, source in enumerate(stream.sources)
+            for reader in [open_reader(source)]
+            for uri in _uris(reader, may_be_none)
+        )
+        for name, stream in config.streams.items()
+    }
+
+
+def _uris(reader: Reader, may_be_none: bool) -> list[str]:
+    try:
+        return reader.uris()
+    except InputError:
+        if may_be_none:
+            return []
+        raise
+
+
+def unread(files: SourceFiles, corpus: str, manifest: Manifest | None) -> SourceFiles:
+    """Those of the files that are not known to be read, and unchanged since, as of a manifest."""
+    noted = _read_note(corpus, manifest)
+    return {
+        name: tuple(file for file in group if file.state is None or noted.get(file.read_as) != file.state)
+        for name, group in files.items()
+    }
+
+
+def parts_of(config: CorpusConfig, files: SourceFiles) -> dict[str, list[FilePart]]:
+    """What workers read at a time: files, large ones in parts."""
+    return {
+        name: [
+            FilePart(file.source, file.uri, part)
+            for file in group
+            for part in open_reader(config.streams[name].sources[file.source]).parts(file.uri)
+        ]
+        for name, group in files.items()
+    }
+
+
+def note_read(corpus: str, manifest: Manifest | None, files: Iterable[SourceFile]) -> None:
+    """Note that all documents of these files, in these states, are in or refused as of a manifest."""
+    if manifest is None:
+        return
+    states = sorted({(file.read_as, file.state) for file in files if file.state is not None})
+    lines = (json.dumps(line) for line in [_identity(manifest), *states])
+    storage.write_lines_zst(_note_uri(corpus), lines)
+
+
+def carry_over(corpus: str, before: Manifest, after: Manifest) -> None:
+    """Let the note of one manifest hold for another of the same documents."""
+    states = _read_note(corpus, before)
+    if states:
+        lines = [_identity(after), *sorted(states.items())]
+        storage.write_lines_zst(_note_uri(corpus), (json.dumps(line) for line in lines))
+
+
+def forget_read(corpus: str) -> None:
+    """Have the next build read everything once more."""
+    fs, path = storage.filesystem(_note_uri(corpus))
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
+def _note_uri(corpus: str) -> str:
+    return storage.join(corpus, "sources.jsonl.zst")
+
+
+def _identity(manifest: Manifest) -> list[Any]:
+    return [manifest.number, manifest.created, manifest.config_hash]
+
+
+def _read_note(corpus: str, manifest: Manifest | None) -> dict[str, str]:
+    """States by `read_as`; none where there is no note, or it is another manifest's, or damaged."""
+    if manifest is None:
+        return {}
+    try:
+        first, *states = map(json.loads, storage.read_lines_zst(_note_uri(corpus)))
+        return {read_as: state for read_as, state in states} if first == _identity(manifest) else {}
+    except (FileNotFoundError, CorpusError, ValueError):
+        return {}

@@ -1,0 +1,177 @@
+"""A corpus that takes in files as they arrive, one increment after the other, until it is stopped.
+
+    look ─► files new or changed, and settled? ─► enough documents in them? ─► build an increment
+      ▲                                                                             │
+      └──────────────────────────── wait for the interval ◄─────────────────────────┘
+
+A look lists the sources and compares what storage says of each file with the note of what was read; it reads
+none. A file counts as settled once it has not changed for a while, so that one that is still being written is
+left for a later look. With `min_documents` the new documents are counted first, by the steps of a build up to
+its synthesis; until there are enough, the same files are not counted twice.
+
+The first SIGTERM or SIGINT lets the increment in hand be finished; a second one drops it, and what its
+requests were answered is in the journal. A server or a run in the way is waited for; what needs a person ends
+the watch. Servers that workers start are held from the first look to the last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+from pipelines.build import build_increment
+from pipelines.plan import count_new
+from pipelines.prepare import check_names, newest_manifest
+from pipelines.runner import parse_options, runs_here
+from pipelines.sources import SourceFile, list_files, unread
+from plugins.sglang.server import lease_servers
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import ConfigError, CorpusError, InputError, SynthesisError
+from schemas.manifest import Manifest
+
+_MOST_FAILURES = 5
+
+
+class Stop:
+    """Says when to end: at the first signal after the increment in hand, at the second at once."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Be a signal handler."""
+        if self._asked.is_set():
+            raise KeyboardInterrupt
+        self._asked.set()
+        print(
+            f"{signal.Signals(number).name}: ending after the increment in hand. Once more to drop it; "
+            "what it was answered is in the journal.",
+            file=sys.stderr,
+        )
+
+    def is_asked(self) -> bool:
+        """Whether to end."""
+        return self._asked.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, unless asked to end."""
+        self._asked.wait(seconds)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Have SIGTERM and SIGINT ask to end while the block lasts."""
+    stop = Stop()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def watch(
+    config: CorpusConfig,
+    beam_options: Sequence[str] = (),
+    *,
+    stop: Stop,
+    interval_sec: float = 60.0,
+    min_documents: int = 1,
+    settle_sec: float = 10.0,
+    published: Callable[[Manifest], None] = lambda manifest: None,
+    quiet: bool = False,
+) -> None:
+    """Build increments as files arrive, until asked to stop.
+
+    Args:
+        config: The corpus.
+        beam_options: Options for Beam; the runner must be this machine's.
+        stop: Says when to end.
+        interval_sec: Seconds from one look to the next, or from the end of an increment.
+        min_documents: New documents that make an increment.
+        settle_sec: Seconds for which a file must have been as it is.
+        published: Called with each manifest.
+        quiet: Show nothing on standard error.
+
+    Raises:
+        ConfigError: A value or option is refused.
+        TutelageError: An increment could not be built for a reason that waiting does not mend, or for the
+            fifth time in a row.
+    """
+    if not runs_here(parse_options(beam_options)):
+        raise ConfigError(
+            "corpus watch runs on this machine only. For another runner, run `corpus build` on a schedule: "
+            "a run without new files ends within seconds and publishes nothing (docs/dataflow.md)."
+        )
+    tasks = check_names(config)
+    settled = _Settled(settle_sec)
+    too_few: frozenset[SourceFile] = frozenset()
+    failures = 0
+    with _held_servers(config):
+        while not stop.is_asked():
+            try:
+                ready = settled.among(_new_files(config, tasks))
+                if ready and ready != too_few:
+                    if (
+                        min_documents > 1
+                        and count_new(config, beam_options, ready.__contains__) < min_documents
+                    ):
+                        too_few = ready
+                    elif manifest := build_increment(
+                        config, beam_options, quiet=quiet, wanted=ready.__contains__
+                    ):
+                        published(manifest)
+                failures = 0
+            except (SynthesisError, CorpusError, InputError) as error:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    raise
+                print(
+                    f"{type(error).__name__}: {error} Trying again in {interval_sec:g} s "
+                    f"({failures} of {_MOST_FAILURES}).",
+                    file=sys.stderr,
+                )
+            stop.wait(min(interval_sec, settle_sec) if settled.is_waiting else interval_sec)
+
+
+def _new_files(config: CorpusConfig, tasks: str) -> list[SourceFile]:
+    """Files that are new or changed; those of a source that has none yet are not missed."""
+    found = unread(list_files(config, tasks=tasks, may_be_none=True), config.corpus, newest_manifest(config))
+    return [file for group in found.values() for file in group]
+
+
+class _Settled:
+    """Knows since when each file is as it is.
+
+    Attributes:
+        is_waiting: Whether a file changed too short a time ago.
+    """
+
+    def __init__(self, settle_sec: float):
+        self._settle_sec = settle_sec
+        self._since: dict[SourceFile, float] = {}
+        self.is_waiting = False
+
+    def among(self, files: Sequence[SourceFile]) -> frozenset[SourceFile]:
+        """Those of the files that were seen in the same state for long enough."""
+        now = time.monotonic()
+        self._since = {file: self._since.get(file, now) for file in files}
+        settled = frozenset(file for file, since in self._since.items() if now - since >= self._settle_sec)
+        self.is_waiting = len(settled) < len(files)
+        return settled
+
+
+@contextlib.contextmanager
+def _held_servers(config: CorpusConfig) -> Iterator[None]:
+    """Keep servers that the workers would start for themselves, from one increment to the next."""
+    server = config.synthesis.server
+    if server is None or not any(stream.synthesize for stream in config.streams.values()):
+        yield
+        return
+    with lease_servers(server, model=server.model or config.synthesis.model or ""):
+        yield
