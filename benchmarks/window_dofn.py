@@ -7,12 +7,16 @@ Both drive chains of three rounds against a stub server on this machine. The pla
 asyncio and aiohttp: `in-flight` tasks that post ready-made bodies and read the JSON of the answers. Ours is
 the whole step in a real Beam run: prompts are tokenised, answers parsed into pairs, and every generation is
 journaled on disk before its use. Rates count from the first chain taken up to the last answer.
+
+Stub server, runner and workers share one machine: `busy_cores` says how much of it was taken in the busiest
+seconds of each measurement. Where that is all cores, the machine is the limit and not the client.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import collections
 import contextlib
 import dataclasses
 import json
@@ -21,6 +25,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +46,7 @@ from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain
 
 MEAN_SEC = 0.2
+_WINDOW_SEC = 4
 
 
 @contextlib.contextmanager
@@ -62,6 +68,43 @@ def stub(latency: str, mean_sec: float = MEAN_SEC) -> Iterator[str]:
     finally:
         process.stdin.close()
         process.wait(10)
+
+
+class BusyCores:
+    """Cores of this machine that are at work, seen while the block lasts.
+
+    Attributes:
+        most: Mean over the busiest `_WINDOW_SEC` seconds.
+    """
+
+    def __init__(self) -> None:
+        self.most = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> BusyCores:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        seen = collections.deque([_ticks()])
+        while not self._stop.wait(0.5):
+            seen.append(_ticks())
+            if len(seen) > _WINDOW_SEC * 2:
+                then, now = seen.popleft(), seen[-1]
+                share = 1 - (now[0] - then[0]) / (now[1] - then[1])
+                self.most = max(self.most, share * (os.cpu_count() or 1))
+
+
+def _ticks() -> tuple[int, int]:
+    """Idle and all ticks of all cores since boot."""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = [int(each) for each in file.readline().split()[1:]]
+    return ticks[3] + ticks[4], sum(ticks[:8])
 
 
 def make_bodies(chains: list[Chain], tokenizer_dir: str) -> list[list[dict[str, Any]]]:
@@ -148,7 +191,11 @@ class Case:
         chains = make_chains(int(ceiling * seconds / NUM_ROUNDS))
         with stub(self.latency) as url:
             measure = (url, chains, self.in_flight, self.workers, tokenizer_dir)
-            before, mine, after = plain(*measure), ours(*measure), plain(*measure)
+            with BusyCores() as with_plain:
+                before = plain(*measure)
+            with BusyCores() as with_ours:
+                mine = ours(*measure)
+            after = plain(*measure)
         rival = (before + after) / 2
         return {
             **dataclasses.asdict(self),
@@ -156,6 +203,7 @@ class Case:
             "plain_per_sec": [round(before), round(after)],
             "ours_per_sec": round(mine),
             "ratio": round(mine / rival, 3),
+            "busy_cores": {"plain": round(with_plain.most, 2), "ours": round(with_ours.most, 2)},
         }
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,31 +51,13 @@ class StandIn:
         self.bodies: list[dict[str, Any]] = []
         self.delay_sec = 0.0
         self.in_flight = self.most_in_flight = 0
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(30)
+        self.url = ""
 
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _serve(self) -> None:
-        self._loop.run_until_complete(self._start())
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-        self._loop.close()
-
-    async def _start(self) -> None:
+    def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/generate", self._generate)
         app.router.add_get("/health", self._health)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return app
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.Response()
@@ -101,10 +83,10 @@ class StandIn:
 
 
 @pytest.fixture
-def server() -> Iterator[StandIn]:
+def server(serve: Callable[[web.Application], str]) -> StandIn:
     stand_in = StandIn()
-    yield stand_in
-    stand_in.close()
+    stand_in.url = serve(stand_in.app())
+    return stand_in
 
 
 @pytest.fixture
@@ -428,16 +410,16 @@ class TestInBeam:
         assert sizes(min_batch_size=3, max_batch_size=7) == (3, 7)
 
     def test_prompts_without_affinity_spread_over_the_endpoints_and_others_stay_together(
-        self, server: StandIn
+        self, server: StandIn, serve: Callable[[web.Application], str]
     ) -> None:
         other = StandIn()
+        other.url = serve(other.app())
         handler = SGLangModelHandler(endpoints=[server.url, other.url], options=QUICK)
         model = handler.load_model()
         handler.run_inference([f"prompt {n}" for n in range(40)], model)
         spread = len(server.bodies), len(other.bodies)
         handler.run_inference([SGLangPrompt(prompt=f"p {n}", affinity="x") for n in range(40)], model)
         model.close()
-        other.close()
         assert min(spread) > 5 and sum(spread) == 40
         assert sorted([len(server.bodies) - spread[0], len(other.bodies) - spread[1]]) == [0, 40]
 
