@@ -17,7 +17,7 @@ from pipelines.card import write_card
 from pipelines.corpus import Plan, add_increment
 from pipelines.draft import drafted
 from pipelines.ledger import count_documents
-from pipelines.prepare import check_names, newest_manifest, prepared
+from pipelines.prepare import asks_a_model, check_names, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, parse_options, run_to_end
 from pipelines.sources import SourceFile, list_files, note_read, parts_of, unread
@@ -106,12 +106,11 @@ def build_increment(
 def _opening(plan: Plan) -> str:
     config = plan.config
     num_files = sum(map(plan.num_files, plan.files))
-    synthesized = any(stream.synthesize for stream in config.streams.values())
-    model = f" with {config.synthesis.model}" if config.synthesis.model else ""
+    model = f" with {config.synthesis.model}" if asks_a_model(config) else ""
     return (
         f"Building increment {plan.number} of {config.corpus} from {num_files:,} "
         f"{'file' if num_files == 1 else 'files'} ({', '.join(config.streams)}); "
-        + (f"pairs by {config.synthesis.backend}{model}." if synthesized else "no synthesis.")
+        + (f"pairs by {config.synthesis.backend}{model}." if config.synthesizes else "no synthesis.")
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from pipelines.ledger import count_documents
+from pipelines.prepare import asks_a_model
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.manifest import Manifest
@@ -64,7 +65,7 @@ def _front_matter(config: CorpusConfig, manifest: Manifest) -> dict[str, Any]:
     if "language" in config.filters:
         language = {"language": list((config.filters["language"] or {}).get("keep", ("en",)))}
     num_rows = sum(shards.num_samples for each in manifest.increments for shards in each.streams.values())
-    synthetic = ["synthetic"] if _is_synthesized(config) else []
+    synthetic = ["synthetic"] if config.synthesizes else []
     return {
         "pretty_name": _name(config),
         **language,
@@ -106,11 +107,12 @@ def _making(config: CorpusConfig) -> str:
             else "none named",
         ),
     ]
-    if _is_synthesized(config):
-        model = f" with {_code(asked.model)}" if asked.model else ""
-        protocol = f", protocol {_plain(asked.protocol)}" if asked.model else ""
+    if config.synthesizes:
+        by = _plain(asked.backend)
+        if asks_a_model(config):
+            by += f" with {_code(asked.model or '')}, protocol {_plain(asked.protocol)}"
         rows += [
-            ("pairs written by", f"{_plain(asked.backend)}{model}{protocol}"),
+            ("pairs written by", by),
             ("documents of a chain", f"at most {config.chains.max_documents}"),
             ("templates", _plain(config.templates)),
         ]
@@ -235,10 +237,6 @@ def _versions(stats: Stats) -> str:
         + _table(("package", "version"), rows)
         + f"\n\nConfiguration {stats['config_hash']}, in `stats.json` beside this card."
     )
-
-
-def _is_synthesized(config: CorpusConfig) -> bool:
-    return any(stream.synthesize for stream in config.streams.values())
 
 
 def _name(config: CorpusConfig) -> str:

@@ -36,14 +36,12 @@ from apache_beam.metrics.metric import MetricResults, MetricsFilter
 from pipelines.assumptions import expected_answers, expected_speed
 from pipelines.corpus import Plan, split, take_in
 from pipelines.planned import IncrementPlan, StreamPlan, plan_stream, synthesis_hours, total_of
-from pipelines.prepare import check_names, newest_manifest, prepared
+from pipelines.prepare import asks_a_model, check_names, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, parse_options, run_for_metrics
 from pipelines.sources import SourceFile, list_files, parts_of, unread
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.estimate import EstimateTokens
-from plugins.synthesizers import SYNTHESIZERS
-from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
 from schemas.records import Chain, Document, Reject
@@ -79,7 +77,7 @@ def plan_increment(
     before = newest_manifest(config)
     known = before.numbers() if before else ()
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
-    answers = expected_answers(config, known) if _asks_a_model(config) else None
+    answers = expected_answers(config, known) if asks_a_model(config) else None
     files = unread(list_files(config, tasks=tasks), config.corpus, before)
     with prepared(config, options, before=before, files=parts_of(config, files)) as run:
         plan = run.plan
@@ -135,14 +133,6 @@ def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callabl
         )
         found_counts = _counts_of(run_for_metrics(pipeline, lambda line: None))
     return sum(counts["new"] for counts in found_counts.values())
-
-
-def _asks_a_model(config: CorpusConfig) -> bool:
-    """Whether the synthesizer sends requests; makes one, and opens nothing."""
-    if not any(stream.synthesize for stream in config.streams.values()):
-        return False
-    synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
-    return isinstance(synthesizer, LanguageModelSynthesizer)
 
 
 def _add_plan(pipeline: beam.Pipeline, plan: Plan, *, answer_tokens: int | None) -> None:

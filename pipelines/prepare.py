@@ -21,6 +21,7 @@ from pipelines.transforms.tokenize import ends
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.templates import TEMPLATES
 from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
 from schemas import manifest as manifests
@@ -138,9 +139,17 @@ def check_names(config: CorpusConfig) -> str:
     for stream in config.streams.values():
         for source in stream.sources:
             open_reader(source)
-    if any(stream.synthesize for stream in config.streams.values()):
+    if config.synthesizes:
         TEMPLATES.load(config.templates)
         PROTOCOLS.load(config.synthesis.protocol)
         SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
     make_filters(config.filters)
     return tasks_hash(config.decontaminate.tasks)
+
+
+def asks_a_model(config: CorpusConfig) -> bool:
+    """Whether the synthesizer sends requests; makes one, and opens nothing."""
+    if not config.synthesizes:
+        return False
+    synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+    return isinstance(synthesizer, LanguageModelSynthesizer)

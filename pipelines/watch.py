@@ -170,7 +170,7 @@ class _Settled:
 def _held_servers(config: CorpusConfig) -> Iterator[None]:
     """Keep servers that the workers would start for themselves, from one increment to the next."""
     server = config.synthesis.server
-    if server is None or not any(stream.synthesize for stream in config.streams.values()):
+    if server is None or not config.synthesizes:
         yield
         return
     with lease_servers(server, model=server.model or config.synthesis.model or ""):

@@ -340,6 +340,11 @@ class CorpusConfig(Section):
     pack: PackConfig = PackConfig()
     shards: ShardConfig = ShardConfig()
 
+    @property
+    def synthesizes(self) -> bool:
+        """Whether pairs are written about the documents of any stream."""
+        return any(stream.synthesize for stream in self.streams.values())
+
     @pydantic.field_validator("streams")
     @classmethod
     def _stream_names_are_folder_names(cls, value: dict[str, StreamConfig]) -> dict[str, StreamConfig]:

@@ -83,7 +83,7 @@ def check_reachable(config: CorpusConfig, *, image: bool) -> None:
     """
     for key, value, cure in _only_here(config, image=image):
         raise ConfigError(f"{key} {value!r} is on this machine, and Dataflow's workers are on others. {cure}")
-    if config.synthesis.server is not None and _synthesizes(config) and not image:
+    if config.synthesis.server is not None and config.synthesizes and not image:
         raise ConfigError(
             f"synthesis.server.python {config.synthesis.server.python!r} is on this machine, and the image "
             "that Dataflow gives its workers has no SGLang. Build pipelines/remote/Dockerfile and name it in "
@@ -108,7 +108,7 @@ def _only_here(config: CorpusConfig, *, image: bool) -> Iterator[tuple[str, str,
         if storage.is_local(uri):
             yield "decontaminate.tasks", uri, _COPY
     names = {"tokenizer.name": config.tokenizer.name}
-    if _synthesizes(config):
+    if config.synthesizes:
         names["synthesis.model"] = config.synthesis.model or ""
         names["synthesis.prompt_file"] = config.synthesis.prompt_file or ""
         for url in config.synthesis.endpoints:
@@ -117,10 +117,6 @@ def _only_here(config: CorpusConfig, *, image: bool) -> Iterator[tuple[str, str,
     for key, value in names.items():
         if _is_path(value):
             yield key, value, _BUILD_IN
-
-
-def _synthesizes(config: CorpusConfig) -> bool:
-    return any(stream.synthesize for stream in config.streams.values())
 
 
 def _is_path(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from pipelines.watch import Stop, watch
-from schemas.corpus_config import CorpusConfig
+from schemas.corpus_config import CorpusConfig, ServerConfig
 from schemas.errors import ConfigError, ServerError
 from schemas.manifest import Manifest, newest_number, read_manifest
 
@@ -156,6 +157,33 @@ def test_a_failure_is_tried_again_and_the_fifth_in_a_row_ends_the_watch(
         watched(config, stop)
     assert len(stop.waits) == 4
     assert newest_number(config.corpus) == 1
+
+
+def test_servers_that_workers_start_are_held_from_the_first_look_to_the_last(
+    config: CorpusConfig, arrive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    @contextlib.contextmanager
+    def lease(server: ServerConfig, *, model: str) -> Iterator[None]:
+        said.append(f"leased {server.python} for {model}")
+        yield
+        said.append("released")
+
+    monkeypatch.setattr("pipelines.watch.lease_servers", lease)
+    synthesis = config.synthesis.model_copy(
+        update={"server": ServerConfig(python="/opt/sglang/bin/python"), "model": "a/model"}
+    )
+    arrive("a.jsonl", 0, 2)
+    stop = After(3, lambda look: said.append(f"look {look}"))
+    watched(config.model_copy(update={"synthesis": synthesis}), stop)
+    assert said == [
+        "leased /opt/sglang/bin/python for a/model",
+        "look 1",
+        "look 2",
+        "look 3",
+        "released",
+    ]
 
 
 def test_a_wrong_configuration_ends_the_watch_at_once(config: CorpusConfig) -> None:
