@@ -103,3 +103,32 @@ def test_a_damaged_tokenizer_is_told(tokenizer_dir: str, tmp_path: Path) -> None
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
     with pytest.raises(ConfigError, match="cannot be loaded"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "PreTrainedTokenizerFast",
+        "LlamaTokenizer",
+        "GPT2Tokenizer",
+        "Qwen2TokenizerFast",
+        "NoSuchTokenizer",
+        None,
+    ],
+)
+def test_the_class_is_the_one_that_transformers_would_choose(
+    tokenizer: Any, tmp_path: Path, named: str | None
+) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    config = {**json.loads(path.read_text()), "tokenizer_class": named}
+    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    try:
+        expected = type(AutoTokenizer.from_pretrained(str(tmp_path)))
+    except Exception:
+        with pytest.raises(ConfigError, match="cannot be loaded"):
+            load_tokenizer(str(tmp_path))
+        return
+    assert type(load_tokenizer(str(tmp_path))) is expected
