@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import tempfile
 from typing import Any
 
 from rich.console import Console
@@ -13,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.lineage import texts_of
+from pipelines.rows import read_rows
 from pipelines.show.duplicates import show_duplicates
 from pipelines.show.row import show_row
 from plugins.tokenizers import load_tokenizer
-from schemas import storage
 from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest, read_manifest
 
@@ -69,19 +68,10 @@ def _overview(manifest: Manifest) -> Table:
 
 
 def _show_rows(console: Console, uri: str, manifest: Manifest, stream: str, count: int) -> None:
-    from streaming import StreamingDataset
-
     tokenizer = load_tokenizer(manifest.tokenizer_name)
-    shown = 0
-    for shards in manifest.shard_sets(stream):
-        if shown == count:
-            return
-        with tempfile.TemporaryDirectory(prefix="tutelage-show-") as cache:  # the corpus stays untouched
-            remote = storage.join(uri, shards.path)
-            rows = StreamingDataset(remote=remote, local=cache, batch_size=1, shuffle=False)
-            for index in range(min(len(rows), count - shown)):
-                console.print(_row(rows[index], tokenizer, title=f"{stream} row {shown}"))
-                shown += 1
+    rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(uri, shards.path))
+    for number, row in enumerate(itertools.islice(rows, count)):
+        console.print(_row(row, tokenizer, title=f"{stream} row {number}"))
 
 
 def _row(sample: dict[str, Any], tokenizer: Any, *, title: str) -> Panel:

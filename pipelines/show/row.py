@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import tempfile
 from typing import Any
 
 from rich.console import Console
@@ -13,8 +12,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from pipelines.lineage import Row, Segment, find_row, parse_row
+from pipelines.rows import read_rows
 from plugins.tokenizers import load_tokenizer
-from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
 from schemas.records import Passage
@@ -30,7 +29,7 @@ def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
     if not manifest.stream_names():
         raise ConfigError(f"--row {arguments.row}: {arguments.uri} has no rows.")
     row = find_row(arguments.uri, manifest, *parse_row(arguments.row, manifest))
-    sample = _sample(arguments.uri, row)
+    sample = next(read_rows(arguments.uri, row.shards, row.index_in_shards))
     lengths = [segment.end - segment.start for segment in row.segments]
     stored = sample["segment_lengths"].tolist()
     if stored != lengths:
@@ -69,17 +68,6 @@ def passage_line(passage: Passage) -> str:
     if passage.failure:
         made.append(f"no answer: {passage.failure}")
     return f"{passage.document_id}{part} from {passage.source}, {', '.join(made)}"
-
-
-def _sample(corpus: str, row: Row) -> dict[str, Any]:
-    from streaming import StreamingDataset
-
-    with tempfile.TemporaryDirectory(prefix="tutelage-show-") as cache:  # the corpus stays untouched
-        rows = StreamingDataset(
-            remote=storage.join(corpus, row.shards), local=cache, batch_size=1, shuffle=False
-        )
-        sample: dict[str, Any] = rows[row.index_in_shards]
-        return sample
 
 
 def _heading(segment: Segment) -> str:

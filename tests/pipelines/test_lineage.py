@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.lineage import Place, find_row, rows_of, text_lines, texts_of
+from pipelines.rows import read_rows
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
@@ -52,16 +53,11 @@ def corpus(
     return config
 
 
-def stored_rows(config: CorpusConfig, manifest: Manifest, stream: str, cache: Path) -> list[list[list[int]]]:
+def stored_rows(config: CorpusConfig, manifest: Manifest, stream: str) -> list[list[list[int]]]:
     """The rows of a stream in the trainer's order: the tokens of each segment."""
-    from streaming import StreamingDataset
-
     rows = []
-    for number, shards in enumerate(manifest.shard_sets(stream)):
-        remote = f"{config.corpus}/{shards.path}"
-        for sample in StreamingDataset(
-            remote=remote, local=str(cache / f"{stream}{number}"), batch_size=1, shuffle=False
-        ):
+    for shards in manifest.shard_sets(stream):
+        for sample in read_rows(config.corpus, shards.path):
             at, segments = 0, []
             for length in sample["segment_lengths"].tolist():
                 segments.append(sample["tokens"][at : at + length].tolist())
@@ -71,12 +67,10 @@ def stored_rows(config: CorpusConfig, manifest: Manifest, stream: str, cache: Pa
 
 
 @pytest.mark.parametrize("stream", ["domain", "general"])
-def test_each_row_is_made_of_the_tokens_of_its_texts(
-    corpus: CorpusConfig, stream: str, tmp_path: Path
-) -> None:
+def test_each_row_is_made_of_the_tokens_of_its_texts(corpus: CorpusConfig, stream: str) -> None:
     manifest = read_manifest(corpus.corpus)
     tokenizer = load_tokenizer(corpus.tokenizer.name)
-    expected = stored_rows(corpus, manifest, stream, tmp_path)
+    expected = stored_rows(corpus, manifest, stream)
     held: dict[Place, list[tuple[int, int]]] = {}
     for index, segments in enumerate(expected):
         row = find_row(corpus.corpus, manifest, stream, index)
@@ -160,12 +154,12 @@ def test_a_row_is_shown_with_its_texts_and_documents(
     assert files_of(corpus.corpus) == before
 
 
-def test_json_of_a_row_holds_all_of_it(tutelage: Any, corpus: CorpusConfig, tmp_path: Path) -> None:
+def test_json_of_a_row_holds_all_of_it(tutelage: Any, corpus: CorpusConfig) -> None:
     manifest = read_manifest(corpus.corpus)
     done = tutelage("corpus", "show", corpus.corpus, "--row", "general:1", "--json")
     shown = json.loads(done.out)
     row = find_row(corpus.corpus, manifest, "general", 1)
-    rows = stored_rows(corpus, manifest, "general", tmp_path)
+    rows = stored_rows(corpus, manifest, "general")
     tokenizer = load_tokenizer(corpus.tokenizer.name)
     assert (shown["stream"], shown["index"]) == ("general", 1)
     assert [each["decoded"] for each in shown["segments"]] == [tokenizer.decode(each) for each in rows[1]]
