@@ -16,6 +16,7 @@ import argparse
 import gzip
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -79,9 +80,19 @@ def made_up_texts(num_bytes: int, seed: int = 1) -> Iterator[str]:
         yield text
 
 
-def real_texts(folder: str, num_bytes: int) -> Iterator[str]:
-    """The files below a folder, unpacked, without tags, cut into documents at blank lines."""
+def real_texts(
+    folder: str, num_bytes: int, num_bytes_each: tuple[int, int] = (_DOCUMENT_BYTES, _DOCUMENT_BYTES)
+) -> Iterator[str]:
+    """The files below a folder, unpacked, without tags, cut into documents at blank lines.
+
+    Args:
+        folder: Of files of text, plain or .gz.
+        num_bytes: Of all documents.
+        num_bytes_each: A document ends with the first paragraph that makes it so long; drawn between these.
+    """
     left = num_bytes
+    rng = random.Random(0)
+    enough = rng.randint(*num_bytes_each)
     for path in sorted(Path(folder).rglob("*")):
         if not path.is_file() or path.is_symlink():
             continue
@@ -92,10 +103,11 @@ def real_texts(folder: str, num_bytes: int) -> Iterator[str]:
         rest = ""
         for paragraph in text.split("\n\n"):
             rest += paragraph + "\n\n"
-            if len(rest) >= _DOCUMENT_BYTES:
+            if len(rest) >= enough:
                 yield rest
                 left -= len(rest)
                 rest = ""
+                enough = rng.randint(*num_bytes_each)
         if left <= 0:
             return
 
@@ -178,14 +190,14 @@ def _resident_mib(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def build(path: Path) -> dict[str, Any]:
+def build(path: Path, num_workers: int = _WORKERS) -> dict[str, Any]:
     """Run `tutelage corpus build`; its seconds and its memory."""
     command = [
         sys.executable,
         "-m",
         "plugins.commands.main",
         *("corpus", "build", str(path), "--json", "--"),
-        *("--direct_running_mode=multi_processing", f"--direct_num_workers={_WORKERS}"),
+        *("--direct_running_mode=multi_processing", f"--direct_num_workers={num_workers}"),
     ]
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

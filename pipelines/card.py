@@ -117,7 +117,11 @@ def _making(config: CorpusConfig) -> str:
             ("templates", _plain(config.templates)),
         ]
     rows += [
-        ("packing", f"{_plain(config.pack.method)}, rows of {config.pack.seq_len:,} tokens"),
+        (
+            "packing",
+            f"{_plain(config.pack.method)}, rows of {config.pack.seq_len:,} tokens"
+            + (", topped up with texts of other rows" if config.pack.top_up else ""),
+        ),
         ("seed", str(config.seed)),
     ]
     return "## How it was made\n\n" + _table(("step", "how"), rows)

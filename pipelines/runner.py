@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics.metric import MetricResults
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms import environments
 
+from pipelines.local_runner import local_runner
 from schemas import errors
 from schemas.errors import ConfigError, TutelageError, unknown_name
 
@@ -70,12 +70,12 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
             return beam.Pipeline(options=options)
         direct = options.view_as(DirectOptions)
         if direct.direct_running_mode != "multi_processing":
-            return beam.Pipeline(runner=FnApiRunner(), options=options)
+            return beam.Pipeline(runner=local_runner(), options=options)
         direct.direct_running_mode = "in_memory"  # else Beam takes its own worker command
         workers = environments.SubprocessSDKEnvironment.from_command_string(
             f"{shlex.quote(sys.executable)} -m pipelines.worker"
         )
-        return beam.Pipeline(runner=FnApiRunner(default_environment=workers), options=options)
+        return beam.Pipeline(runner=local_runner(workers), options=options)
     except ValueError as error:
         raise ConfigError(f"options for Beam after --: {error}") from error
 

@@ -294,10 +294,13 @@ class PackConfig(Section):
     Attributes:
         method: `best_fit` keeps texts whole; `concat` chops at row ends.
         seq_len: T, tokens a row.
+        top_up: Whether rows that texts do not fill get texts of other rows once more, instead of padding;
+            about one row in those of `shards.group_tokens` does.
     """
 
     method: Literal["best_fit", "concat"] = "best_fit"
     seq_len: int = pydantic.Field(default=4096, ge=8)
+    top_up: bool = True
 
 
 class ShardConfig(Section):

@@ -31,6 +31,7 @@ class ShardSet(Section):
         path: Directory relative to the corpus; holds `index.json` as Streaming reads it.
         num_samples: Rows.
         num_tokens: Tokens in them that are not padding.
+        num_repeated_tokens: Those of texts that fill a row although they stand in another one.
         num_texts: Texts packed into them.
         num_pairs: Instruction pairs in those texts.
     """
@@ -40,6 +41,7 @@ class ShardSet(Section):
     num_tokens: int
     num_texts: int
     num_pairs: int = 0
+    num_repeated_tokens: int = 0
 
 
 class Increment(Section):

@@ -25,9 +25,10 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         )
     for name, shards in increment.streams.items():
         filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
+        repeated = f", {shards.num_repeated_tokens:,} repeated" if shards.num_repeated_tokens else ""
         print(
             f"  {name}: {shards.num_texts:,} texts, {shards.num_tokens:,} tokens in "
-            f"{shards.num_samples:,} rows of {manifest.seq_len} ({filled:.1%} filled)"
+            f"{shards.num_samples:,} rows of {manifest.seq_len} ({filled:.1%} filled{repeated})"
         )
     if counts.get("synthesize/documents"):
         print(

@@ -22,7 +22,6 @@ from schemas.corpus_config import BoilerplateConfig, CleanConfig
 from schemas.records import Document
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
-_LINE_END = re.compile(r"[ \t]*(?:\r\n|[\r\n\v\f\x85\u2028\u2029])")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _MOST_REPAIRS = 8
 _BOILERPLATE = {"javascript": asks_for_javascript, "policy": is_about_policy, "lorem_ipsum": is_placeholder}
@@ -48,7 +47,9 @@ def clean_text(text: str, *, repair: bool = True) -> str:
 
 def _regular(text: str) -> str:
     text = unicodedata.normalize("NFC", _CONTROL.sub("", text))
-    return _BLANK_LINES.sub("\n\n", _LINE_END.sub("\n", text)).strip()
+    # What splitlines splits at beyond line ends and page breaks are controls, and gone.
+    text = "\n".join(line.rstrip(" \t") for line in text.splitlines())
+    return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def drop_boilerplate(text: str, config: BoilerplateConfig) -> tuple[str, dict[str, int]]:

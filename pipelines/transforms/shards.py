@@ -64,7 +64,7 @@ class WriteShards(beam.PTransform):
         super().__init__()
         self.seed = seed
         self.shards = shards
-        self.write = _WriteGroup(
+        self.write = WriteGroup(
             increment, stream, seed=seed, pad_id=pad_id, pack=pack, shards=shards, progress_dir=progress_dir
         )
 
@@ -109,6 +109,7 @@ def merge_groups(increment: str, number: int, stream: str) -> ShardSet | None:
         path=f"increments/{number:06d}/shards/{stream}",
         num_samples=sizes["num_samples"],
         num_tokens=sizes["num_tokens"],
+        num_repeated_tokens=sizes["num_repeated_tokens"],
         num_texts=sizes["num_texts"],
         num_pairs=sizes["num_pairs"],
     )
@@ -130,7 +131,9 @@ def _with_group(
     return shuffle_key(seed, text.text.text_id) * num_groups >> 64, text
 
 
-class _WriteGroup(StepFn):
+class WriteGroup(StepFn):
+    """Write one group: a number, and its TokenizedTexts in any order."""
+
     def __init__(
         self,
         increment: str,
@@ -162,7 +165,10 @@ class _WriteGroup(StepFn):
             (to_json(each.text) for each in texts),
         )
         rows = PACKERS[self.pack.method](
-            [each.tokens for each in texts], seq_len=self.pack.seq_len, pad_id=self.pad_id
+            [each.tokens for each in texts],
+            seq_len=self.pack.seq_len,
+            pad_id=self.pad_id,
+            top_up=self.pack.top_up,
         )
         path = storage.join("shards", self.stream, f"{number:05d}")
         num_tokens = 0
@@ -184,6 +190,7 @@ class _WriteGroup(StepFn):
             sizes = {
                 "num_samples": len(lineage),
                 "num_tokens": num_tokens,
+                "num_repeated_tokens": num_tokens - sum(len(each.tokens) for each in texts),
                 "num_texts": len(texts),
                 "num_pairs": sum(each.text.num_pairs for each in texts),
             }

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.transforms.base import StepFn
 from pipelines.transforms.pack import Tokens
-from plugins.tokenizers import adds_bos, load_tokenizer
+from plugins.tokenizers import adds_bos, load_tokenizer, plain_ids_of
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError
 from schemas.records import AugmentedText
@@ -40,10 +40,7 @@ class TokenizeTexts(StepFn):
         self._before, self._after = ends(self._tokenizer, self.config)
 
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
-        # verbose: a text longer than the model's context is no news to a packer.
-        encoded = self._tokenizer(
-            [text.text for text in texts], add_special_tokens=False, verbose=False
-        ).input_ids
+        encoded = plain_ids_of(self._tokenizer, [text.text for text in texts])
         for text, ids in zip(texts, encoded, strict=True):
             if not ids:
                 for passage in text.passages:

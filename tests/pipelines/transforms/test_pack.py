@@ -159,6 +159,49 @@ def test_concat_fills_every_row_but_the_last(seed: int) -> None:
     assert 0 < int(last.segment_lengths.sum()) <= T
 
 
+def test_best_fit_packs_anew_what_it_left_loose() -> None:
+    # From the longest to the shortest: 6 alone, 5+4, 3+3: where 6+4 and 5+3 leave less.
+    rows = pack("best_fit", texts_of([6, 5, 4, 4, 3, 3, 3, 2]), seq_len=10)
+    assert [row.segment_lengths.sum() for row in rows] == [10, 10, 10]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_best_fit_needs_hardly_more_rows_than_there_is_text(seed: int) -> None:
+    rng = random.Random(seed)
+    lengths = [rng.randint(150, 2500) for _ in range(200)]
+    rows = pack("best_fit", texts_of(lengths), seq_len=4096)
+    assert len(rows) <= -(-sum(lengths) // 4096) + 1
+
+
+@pytest.mark.parametrize("method", PACKERS)
+@pytest.mark.parametrize("seed", range(25))
+def test_topping_up_fills_rows_with_texts_of_others_each_at_most_once_more(method: str, seed: int) -> None:
+    rng = random.Random(seed)
+    lengths = [rng.randint(100, 1500) for _ in range(rng.randint(20, 200))]
+    texts = texts_of(lengths)
+    bare = list(PACKERS[method](texts, seq_len=4096, pad_id=PAD))
+    full = list(PACKERS[method](texts, seq_len=4096, pad_id=PAD, top_up=True))
+    assert len(full) == len(bare)
+    assert sum(int(row.sample.segment_lengths.sum()) for row in full) >= 0.999 * 4096 * len(full)
+    times: list[list[int]] = [[0] * length for length in lengths]
+    for row in full:
+        assert row.sample.segment_lengths.sum() <= 4096
+        for piece in row.pieces:
+            if method == "best_fit":
+                assert piece == (piece.text, 0, lengths[piece.text])
+            for at in range(piece.start, piece.start + piece.num_tokens):
+                times[piece.text][at] += 1
+        if method == "best_fit":
+            assert len({piece.text for piece in row.pieces}) == len(row.pieces)
+    assert {count for each in times for count in each} <= {1, 2}
+
+
+@pytest.mark.parametrize("method", PACKERS)
+def test_a_single_row_is_not_topped_up_with_itself(method: str) -> None:
+    (row,) = PACKERS[method](texts_of([3, 2]), seq_len=T, pad_id=PAD, top_up=True)
+    assert row.sample.segment_lengths.tolist() == [3, 2]
+
+
 @pytest.mark.parametrize(
     ("method", "expected"),
     [("best_fit", "a17120a1237a7d2b"), ("concat", "534c203eb21c3116")],

@@ -1,0 +1,262 @@
+"""From texts to shards: what rows hold, what our step costs beside its rivals, two workers beside one.
+
+    python -m benchmarks.packing rows                                         best_fit and concat
+    python -m benchmarks.packing rates --datatrove PYTHON --foundry PYTHON    one core each
+    python -m benchmarks.packing workers                                      a build by one and by two
+
+rows: the share of tokens that are text, of texts that are cut though they would fit a row, and of tokens that
+fill a row as a repetition; at T = 4096, over the example corpus as `corpus build` takes it in with mined
+pairs, and over real text.
+
+rates: tokens a second of tokenizing, packing and writing together, over `encode_batch` of the bare
+`tokenizers` on the same texts in the same process, and over two rivals' own steps, each under the interpreter
+of an environment that holds it, held to the same core: datatrove's DocumentTokenizer, and llm-foundry's
+ConcatTokensDataset written with MDSWriter, as its converter does.
+
+workers: `corpus build` of texts alone, without cleaning and dedup, with one worker process and with two,
+start included; and one of a single text, which is all start.
+
+Real text is cut out of the files below --real, by default Debian's documentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from tokenizers import Tokenizer
+
+from benchmarks.ingestion import build, real_texts, write_files
+from pipelines.build import build_increment
+from pipelines.lineage import texts_of
+from pipelines.transforms.pack import PACKERS, Tokens
+from pipelines.transforms.render import raw_text
+from pipelines.transforms.shards import WriteGroup
+from pipelines.transforms.tokenize import TokenizedText, TokenizeTexts
+from plugins.tokenizers import load_tokenizer, plain_ids_of
+from schemas.config import load_config
+from schemas.corpus_config import CorpusConfig, PackConfig, ShardConfig, TokenizerConfig
+from schemas.records import Document
+
+SEQ_LEN = 4096
+_BATCH = 64
+_RIVALS = {"datatrove": "datatrove_tokenize.py", "foundry": "foundry_convert.py"}
+
+
+def tokens_of(texts: Iterator[str], tokenizer_dir: str) -> list[Tokens]:
+    """Each text's tokens with EOS."""
+    tokenizer = load_tokenizer(tokenizer_dir)
+    found: list[Tokens] = []
+    batch: list[str] = []
+
+    def flush() -> None:
+        for ids in plain_ids_of(tokenizer, batch):
+            found.append(np.array([*ids, tokenizer.eos_token_id], dtype=np.int32))
+        batch.clear()
+
+    for text in texts:
+        batch.append(text)
+        if len(batch) == _BATCH:
+            flush()
+    flush()
+    return found
+
+
+def report_rows(name: str, texts: Sequence[Tokens], group_tokens: int = ShardConfig().group_tokens) -> None:
+    """Pack texts in groups, as a build does, and print what the rows hold."""
+    groups: list[list[Tokens]] = [[]]
+    size = 0
+    for text in texts:
+        if size >= group_tokens:
+            groups.append([])
+            size = 0
+        groups[-1].append(text)
+        size += len(text)
+    for method in PACKERS:
+        for top_up in (False, True):
+            rows = useful = repeated = cut = short = 0
+            started = time.perf_counter()
+            for group in groups:
+                held = np.zeros(len(group), dtype=np.int64)
+                for row in PACKERS[method](group, seq_len=SEQ_LEN, pad_id=0, top_up=top_up):
+                    rows += 1
+                    useful += int(row.sample.segment_lengths.sum())
+                    for piece in row.pieces:
+                        held[piece.text] += piece.num_tokens < len(group[piece.text])
+                lengths = np.array([len(text) for text in group])
+                repeated -= int(lengths.sum())
+                short += int((lengths <= SEQ_LEN).sum())
+                cut += int(((held > 0) & (lengths <= SEQ_LEN)).sum())
+            report = {
+                "texts": name,
+                "method": method,
+                "top_up": top_up,
+                "rows": rows,
+                "useful_share": round(useful / (rows * SEQ_LEN), 5),
+                "repeated_share": round((repeated + useful) / useful, 5),
+                "cut_share_of_texts_that_fit": round(cut / short, 5),
+                "million_tokens_per_sec": round(useful / 1e6 / (time.perf_counter() - started), 1),
+            }
+            print(json.dumps(report), flush=True)
+
+
+def example_texts(corpus: str, tokenizer_dir: str) -> Iterator[tuple[str, Iterator[str]]]:
+    """The training texts of the example corpus, stream by stream, as a build with mined pairs makes them."""
+    config = load_config(
+        CorpusConfig,
+        "pipelines/yamls/demo.yaml",
+        [
+            f"corpus={corpus}",
+            f"tokenizer.name={tokenizer_dir}",
+            "synthesis.backend=mined",
+            "synthesis.options={}",
+        ],
+    )
+    manifest = build_increment(config, (), quiet=True)
+    assert manifest is not None
+    for stream in manifest.stream_names():
+        yield stream, (text.text for text in texts_of(corpus, manifest, stream))
+
+
+def rows(arguments: argparse.Namespace) -> None:
+    """What rows hold, of the examples and of real text."""
+    with tempfile.TemporaryDirectory() as folder:
+        for stream, texts in example_texts(os.path.join(folder, "corpus"), arguments.tokenizer):
+            report_rows(f"examples, stream {stream}", tokens_of(texts, arguments.tokenizer))
+    found = real_texts(arguments.real, arguments.megabytes * 1_000_000, num_bytes_each=(500, 20_000))
+    report_rows(f"{arguments.megabytes} MB of real text", tokens_of(found, arguments.tokenizer))
+
+
+def ours(texts: Sequence[str], tokenizer_dir: str, folder: str) -> float:
+    """Tokens a second of our steps: tokenize, pack, write."""
+    steps = (
+        TokenizeTexts(TokenizerConfig(name=tokenizer_dir), None),
+        WriteGroup(
+            os.path.join(folder, "increment"),
+            "raw",
+            seed=1,
+            pad_id=0,
+            pack=PackConfig(seq_len=SEQ_LEN),
+            shards=ShardConfig(),
+            progress_dir=None,
+        ),
+    )
+    for step in steps:
+        step.setup()
+    tokenize, write = steps
+    started = time.perf_counter()
+    tokenized: list[TokenizedText] = []
+    for batch in batches(texts):
+        made = [
+            raw_text(Document.of(f"doc-{len(tokenized) + at}", text, source="benchmark"))
+            for at, text in enumerate(batch)
+        ]
+        tokenized += tokenize.process(made)
+    write.process((0, tokenized))
+    return sum(len(each.tokens) for each in tokenized) / (time.perf_counter() - started)
+
+
+def bare(texts: Sequence[str], tokenizer_dir: str) -> float:
+    """Tokens a second of the `tokenizers` library alone, in the same batches."""
+    tokenizer = Tokenizer.from_file(os.path.join(tokenizer_dir, "tokenizer.json"))
+    started = time.perf_counter()
+    count = sum(
+        len(encoded.ids)
+        for batch in batches(texts)
+        for encoded in tokenizer.encode_batch(batch, add_special_tokens=False)
+    )
+    return count / (time.perf_counter() - started)
+
+
+def batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """In the batches that both are given."""
+    for at in range(0, len(texts), _BATCH):
+        yield list(texts[at : at + _BATCH])
+
+
+def rates(arguments: argparse.Namespace) -> None:
+    """Ours, the bare library before and after, and the rivals, all on one core."""
+    os.sched_setaffinity(0, {0})  # children inherit it
+    os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1", OMP_NUM_THREADS="1")
+    texts = list(real_texts(arguments.real, arguments.megabytes * 1_000_000))
+    tokenizer_dir = os.path.abspath(arguments.tokenizer)
+    with tempfile.TemporaryDirectory() as folder:
+        before = bare(texts, tokenizer_dir)
+        mine = ours(texts, tokenizer_dir, folder)
+        after = bare(texts, tokenizer_dir)
+        report: dict[str, Any] = {
+            "documents": len(texts),
+            "megabytes": round(sum(len(text.encode()) for text in texts) / 1e6),
+            "bare_tokens_per_sec": [round(before), round(after)],
+            "ours_tokens_per_sec": round(mine),
+            "ours_over_bare": round(mine / (before + after) * 2, 3),
+        }
+        source = os.path.join(folder, "texts.jsonl")
+        with open(source, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+        for rival, script in _RIVALS.items():
+            if python := getattr(arguments, rival):
+                target = os.path.join(folder, rival)
+                command = [python, str(Path(__file__).with_name(script)), source, tokenizer_dir, target]
+                done = subprocess.run([*command, str(SEQ_LEN)], check=True, capture_output=True, text=True)
+                rate = json.loads(done.stdout.splitlines()[-1])["tokens_per_sec"]
+                report[f"{rival}_tokens_per_sec"] = round(rate)
+                report[f"ours_over_{rival}"] = round(mine / rate, 2)
+    print(json.dumps(report), flush=True)
+
+
+def workers(arguments: argparse.Namespace) -> None:
+    """Whole builds of texts as they are, by one worker process and by two."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(folder / "little", iter(["A single text."]))
+        write_files(folder / "much", real_texts(arguments.real, arguments.megabytes * 1_000_000))
+        for what, num_workers in (("little", 1), ("much", 1), ("much", 2)):
+            values = {
+                "corpus": str(folder / f"corpus-{what}-{num_workers}"),
+                "streams": {"raw": {"sources": [{"reader": "jsonl", "uri": f"{folder}/{what}/*.jsonl"}]}},
+                "clean": {"repair_unicode": False},
+                "dedup": {"near": None},
+                "tokenizer": {"name": os.path.abspath(arguments.tokenizer)},
+                "pack": {"seq_len": SEQ_LEN},
+                "shards": {"group_tokens": 1_000_000},
+            }
+            path = folder / f"{what}-{num_workers}.yaml"
+            path.write_text(yaml.safe_dump(values))
+            found[f"{what}_{num_workers}"] = build(path, num_workers)["seconds"]
+    start = found["little_1"]
+    report = {
+        "seconds": found,
+        "one_over_two": round(found["much_1"] / found["much_2"], 2),
+        "one_over_two_without_start": round((found["much_1"] - start) / (found["much_2"] - start), 2),
+    }
+    print(json.dumps(report), flush=True)
+
+
+def main() -> None:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["rows", "rates", "workers"])
+    parser.add_argument("--real", metavar="FOLDER", default="/usr/share/doc", help="real text")
+    parser.add_argument("--megabytes", type=int, default=30)
+    parser.add_argument("--tokenizer", default="models/smollm2-135m")
+    parser.add_argument("--datatrove", metavar="PYTHON", help="an interpreter with datatrove")
+    parser.add_argument("--foundry", metavar="PYTHON", help="an interpreter with llm-foundry")
+    arguments = parser.parse_args()
+    {"rows": rows, "rates": rates, "workers": workers}[arguments.what](arguments)
+
+
+if __name__ == "__main__":
+    main()
