@@ -10,12 +10,34 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 from aiohttp import web
 
 from schemas.corpus_config import ServerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, a file's tests stay in one, and the longest begin.
+
+    All tests of the trainer are in one, for Streaming takes names in the machine's shared memory.
+    """
+    if hasattr(config, "workerinput"):
+        for item in items:
+            folder = item.path.relative_to(ROOT / "tests").parts[0]
+            item.add_marker(pytest.mark.xdist_group("trainer" if folder == "trainer" else str(item.path)))
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.get_closest_marker("xdist_group").args == ("trainer",):  # type: ignore[union-attr]
+        return 0
+    return 1 if item.path.name in _LONGEST else 2
+
+
+_LONGEST = {"test_real_server.py", "test_demo.py", "test_dataflow.py"}
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +89,9 @@ def smollm2() -> Path:
     """The small real model, fetched once into models/ of the checkout and kept there."""
     from plugins.models import smollm2
 
-    return smollm2.fetch(ROOT / "models" / smollm2.NAME, say=print).path
+    (ROOT / "models").mkdir(exist_ok=True)
+    with filelock.FileLock(ROOT / "models" / f".{smollm2.NAME}.lock"):  # another process may be at it
+        return smollm2.fetch(ROOT / "models" / smollm2.NAME, say=print).path
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,7 @@ def test_it_says_how_the_corpus_was_made(corpus: CorpusConfig) -> None:
     assert made["documents of a chain"] == "at most 2"
     assert made["templates"] == "reading_comprehension"
     assert made["filters"] == "language"
-    assert made["packing"] == "best_fit, rows of 256 tokens"
+    assert made["packing"] == "best_fit, rows of 256 tokens, topped up with texts of other rows"
     assert made["near copies"] == "dropped: MinHash, 14 bands of 8, shingles of 5 words"
     assert made["seed"] == "17"
 
