@@ -314,7 +314,7 @@ class ShardConfig(Section):
 
     compression: str | None = "zstd:3"
     size_limit_bytes: int = pydantic.Field(default=1 << 26, ge=1 << 12)
-    group_tokens: int = pydantic.Field(default=16_000_000, ge=1024)
+    group_tokens: int = pydantic.Field(default=8_000_000, ge=1024)
 
 
 class CorpusConfig(Section):

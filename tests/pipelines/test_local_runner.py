@@ -8,10 +8,12 @@ import apache_beam as beam
 import pytest
 from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
 from apache_beam.coders.coders import FastPrimitivesCoder, GlobalWindowCoder, TupleCoder, WindowedValueCoder
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuffer
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager
 from apache_beam.runners.worker.data_plane import SizeBasedBufferingClosableOutputStream
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms import core
 from apache_beam.transforms.core import Windowing
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
@@ -28,6 +30,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_runner, "_PIECE_BYTES", PIECE)
     monkeypatch.setattr(GroupingBuffer, "partition", GroupingBuffer.partition)
     monkeypatch.setattr(BundleManager, "_send_input_to_worker", BundleManager._send_input_to_worker)
+    monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
+    monkeypatch.setattr(core, "get_function_args_defaults", core.get_function_args_defaults)
     local_runner.local_runner()
 
 
@@ -85,6 +89,37 @@ def test_a_pipeline_shuffles_through_it(rows: list[tuple[str, str]]) -> None:
     with beam.Pipeline(runner=local_runner.local_runner()) as pipeline:
         groups = pipeline | beam.Create(rows) | beam.GroupByKey() | beam.MapTuple(_sorted)
         assert_that(groups, equal_to([(key, sorted(values)) for key, values in expected.items()]))
+
+
+class Step(beam.DoFn):
+    """Has parameters of all kinds that Beam looks for."""
+
+    def process(self, element: str, extra: int = 3, window: Any = beam.DoFn.WindowParam) -> Iterable[str]:
+        yield element * extra
+
+
+def test_signatures_are_those_that_beam_finds_and_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    ask = local_runner._ask_for_parameters
+    monkeypatch.setattr(local_runner, "_ask_for_parameters", lambda f: asked.append(f) or ask(f))
+    for _ in range(3):
+        names, defaults = core.get_function_arguments(Step(), "process")
+        assert names == ["element", "extra", "window"]
+        assert defaults == [3, beam.DoFn.WindowParam]
+        names.append("what a caller adds is its own")
+    assert len(asked) == 1
+    for function in (Step.process, _sorted, len):  # none of them bound to one of ours
+        assert core.get_function_args_defaults(function) == ask(function)
+
+
+def test_all_views_of_options_share_their_values() -> None:
+    options, others = PipelineOptions(["--streaming"]), PipelineOptions([])
+    assert options.view_as(StandardOptions) is options.view_as(StandardOptions)
+    assert options.view_as(StandardOptions).streaming
+    assert not others.view_as(StandardOptions).streaming
+    options.view_as(DirectOptions).direct_num_workers = 5
+    assert options.view_as(StandardOptions).view_as(DirectOptions).direct_num_workers == 5
+    assert others.view_as(DirectOptions).direct_num_workers == 1
 
 
 def _sorted(key: str, values: Iterable[str]) -> tuple[str, list[str]]:
