@@ -81,6 +81,10 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     trace.add_argument(
         "document_id", help="name of the document, or how the hash of its content begins (8 digits or more)"
     )
+
+    _of_a_corpus(
+        commands, "verify", "read every shard and row; name what is missing, damaged or not as announced"
+    )
     return parser
 
 

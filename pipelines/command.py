@@ -1,4 +1,4 @@
-"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace."""
+"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace, verify."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ def main(argv: Sequence[str]) -> int:
         from pipelines.show.trace import show_trace
 
         return show_trace(arguments)
+    if arguments.command == "verify":
+        from pipelines.show.verify import show_verification
+
+        return show_verification(arguments)
     run = {"build": _build, "plan": _plan, "watch": _watch, "withdraw": _withdraw, "compact": _compact}
     return run[arguments.command](arguments, beam_options)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any, Literal
 
 import pydantic
@@ -50,6 +52,34 @@ class TrainTokenizerConfig(Section):
     name: str | None = None
 
 
+class LaterManifest(Section):
+    """A manifest that a run takes after some of its epochs.
+
+    Attributes:
+        at: Epochs done before it is taken: `1ep`. Only a new epoch can read other rows without
+            repeating or leaving out any.
+        manifest: Its number.
+    """
+
+    at: str
+    manifest: int = pydantic.Field(ge=1)
+
+    @pydantic.field_validator("at")
+    @classmethod
+    def _whole_epochs(cls, at: str) -> str:
+        if not re.fullmatch(r"[1-9]\d*ep", at):
+            raise ValueError(
+                f"{at!r} is no number of epochs, such as 1ep: another manifest is taken between two epochs "
+                "only (epoch_size makes them shorter)"
+            )
+        return at
+
+    @property
+    def epoch(self) -> int:
+        """The first epoch that reads it, counted from 0."""
+        return int(self.at.removesuffix("ep"))
+
+
 class TrainStreamConfig(Section):
     """One stream of a corpus, and its share of the mix.
 
@@ -57,6 +87,8 @@ class TrainStreamConfig(Section):
         corpus: URI of the corpus.
         stream: Name of the stream in it; null takes the key under which this stands.
         manifest: Number of the manifest to read; null takes the newest when the run starts.
+        later: Manifests to read after some epochs instead, in order; may be added to while a run is
+            stopped, for epochs that it has not begun.
         proportion: Share of the rows, relative to the other streams'.
         repeat: Times an epoch sees the stream.
         choose: Rows of the stream in an epoch.
@@ -65,9 +97,19 @@ class TrainStreamConfig(Section):
     corpus: str
     stream: str | None = None
     manifest: int | None = pydantic.Field(default=None, ge=1)
+    later: tuple[LaterManifest, ...] = ()
     proportion: float | None = pydantic.Field(default=None, gt=0)
     repeat: float | None = pydantic.Field(default=None, gt=0)
     choose: int | None = pydantic.Field(default=None, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _later_is_later(self) -> TrainStreamConfig:
+        epochs = [0, *(each.epoch for each in self.later)]
+        numbers = [self.manifest or 0, *(each.manifest for each in self.later)]
+        for name, values in (("at", epochs), ("manifest", numbers)):
+            if any(second <= first for first, second in itertools.pairwise(values)):
+                raise ValueError(f"each {name} of later must be greater than the one before it, not {values}")
+        return self
 
 
 class DatasetConfig(Section):
@@ -130,20 +172,22 @@ class TrainConfig(Section):
         max_duration: As Composer writes time: 4000ba, 1ep, 1000000000tok.
         global_train_batch_size: Rows a step over all ranks.
         device_train_microbatch_size: Rows a forward pass on one device, or auto.
-        precision: As Composer names it: fp32, amp_bf16, ...
+        precision: As Composer names it: fp32, amp_bf16, amp_fp16.
         optimizer: name (decoupled_adamw, adamw) and its arguments.
         scheduler: name (cosine_with_warmup, linear_decay_with_warmup, constant_with_warmup) and
             its arguments.
         algorithms: By name (gradient_clipping) with arguments.
         callbacks: By name with arguments; domain_eval and hf_export are ours.
-        loggers: By name with arguments: file, tensorboard, wandb.
+        loggers: By name with arguments: file, jsonl, tensorboard, wandb. Metrics go to a JSONL file
+            beside the checkpoints in any case; `jsonl: {path: …}` says where instead.
         parallelism_config: `fsdp:` and `tp:` as Composer takes them; null is DDP.
         save_folder: Where checkpoints go; `{run_name}` is filled in. Null saves none.
         save_interval: Time between checkpoints.
-        save_num_checkpoints_to_keep: Newest k stay; -1 keeps all.
+        save_num_checkpoints_to_keep: Newest k stay, also across resumptions; -1 keeps all. With one
+            alone a damaged newest checkpoint cannot be survived.
         load_path: Checkpoint to start from.
         load_weights_only: Whether only the model is taken from it.
-        autoresume: Whether an interrupted run of this name goes on from its newest checkpoint.
+        autoresume: Whether an interrupted run of this name goes on from its newest sound checkpoint.
         progress_bar: Whether progress is shown as a bar where there is a terminal.
         python_log_level: info, debug, ...
     """

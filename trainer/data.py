@@ -2,14 +2,17 @@
 
     shard directory ─► ShardStream ─┐
     shard directory ─► ShardStream ─┼─► RowDataset ─► RowLoader ─► {input_ids, labels, position_ids}
-    shard directory ─► ShardStream ─┘   (row_to_example)
+    shard directory ─► ShardStream ─┘             (stack_rows, to_batch)
 
 A row packs several texts. With `attention_boundaries`, `position_ids` start anew at each text and no
 `attention_mask` is passed; transformers then lets every text attend to itself alone. (An all-ones
-mask would undo that, and so would a key-value cache: `build.py` turns it off and checks the result.)
+mask would undo that, and so would a key-value cache: `model.py` turns it off and checks the result;
+`attention.py` says what each implementation of attention makes of the position ids.)
 
-The corpus is only ever read. Shards are fetched through fsspec, checked and decompressed into a
-cache directory of their own, because Streaming would decompress a local corpus in place.
+Epochs that read the same manifests are a phase. The shard directories of all phases are parts of one
+dataset; an epoch draws no row from a part that its phase does not name, and neither its rows nor their
+order depend on such parts. So a run that was stopped may be given a later phase and goes on as if it
+had always had it.
 
 Streaming's readers swallow errors: a shard that cannot be had ends the epoch early, or blocks for
 ever the worker processes that wait for it. `RowDataset` marks such a shard in the memory that all
@@ -20,26 +23,24 @@ Shapes: T tokens a row, B rows a batch.
 
 from __future__ import annotations
 
-import getpass
+import dataclasses
+import functools
+import itertools
 import os
 import tempfile
 import threading
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from streaming import Stream, StreamingDataLoader, StreamingDataset
-from streaming.base.compression import decompress
+from streaming import StreamingDataLoader, StreamingDataset
 
-from schemas import storage
 from schemas.config import Section
-from schemas.errors import ConfigError, CorpusError, TrainingError, TutelageError
-from schemas.manifest import ShardSet
-from schemas.records import digest
+from schemas.errors import ConfigError, TrainingError, TutelageError
 from schemas.train_config import LoaderConfig
-from trainer.shards import ResolvedStream, check_hash, index_fingerprint, read_index, rows_per_epoch
+from trainer.shard_stream import ShardStream, default_cache_dir
+from trainer.shards import ResolvedStream, rows_per_epoch
 
 IGNORE_INDEX = -100
 """Label of a position without loss, as torch's cross entropy has it."""
@@ -67,45 +68,81 @@ class RowRules(Section):
     attention_boundaries: bool
 
 
-def row_to_example(tokens_T: Any, segment_lengths: Any, rules: RowRules) -> dict[str, torch.Tensor]:
-    """Turn a packed row into what a causal LM of transformers takes.
+def stack_rows(rows: Sequence[Mapping[str, Any]], *, seq_len: int) -> dict[str, Any]:
+    """Put rows as they are stored side by side; reader processes hand them over so, at 4 bytes a token.
+
+    Args:
+        rows: `tokens`, int32 of shape (T,), and `segment_lengths`, int32 of shape (num_segments,).
+        seq_len: T.
+
+    Returns:
+        `tokens`, int32 of shape (B, T), and `segment_lengths`, a list for each row.
+
+    Raises:
+        TrainingError: A row has another length, or its texts do not fit into it.
+    """
+    segment_lengths = [row["segment_lengths"].tolist() for row in rows]
+    for row, lengths in zip(rows, segment_lengths, strict=True):
+        if row["tokens"].shape != (seq_len,) or sum(lengths) > seq_len:
+            raise TrainingError(
+                f"a row has {len(row['tokens'])} tokens in segments of {sum(lengths)} together; its manifest "
+                f"says rows of {seq_len}. The shards do not belong to this manifest: rebuild the corpus."
+            )
+    tokens_BT = torch.from_numpy(np.stack([row["tokens"] for row in rows]))
+    return {"tokens": tokens_BT, "segment_lengths": segment_lengths}
+
+
+def to_batch(
+    tokens_BT: torch.Tensor, segment_lengths: Sequence[Sequence[int]], rules: RowRules
+) -> dict[str, torch.Tensor]:
+    """Turn packed rows into what a causal LM of transformers takes.
 
     Labels are the tokens themselves (transformers shifts them), but -100 on padding and, with
     boundaries, on the first token of every text, which nothing before it may predict.
 
+    All rows are worked on at once: an operation on an array of their size lets go of Python's lock, and
+    Streaming's threads, which wait for it, cost more than the operation.
+
     Args:
-        tokens_T: int32 of shape (T,).
-        segment_lengths: int32 of shape (num_segments,); what they leave of T is padding.
-        rules: What the row must look like.
+        tokens_BT: int32 of shape (B, T).
+        segment_lengths: Lengths of the texts of each row; what they leave of T is padding.
+        rules: What the rows must look like.
 
     Returns:
-        input_ids, labels and position_ids, each int64 of shape (T,).
+        input_ids, labels and position_ids, each int64 of shape (B, T).
 
     Raises:
-        TrainingError: The row breaks the rules.
+        TrainingError: A token has no row in the embedding.
     """
-    used = int(segment_lengths.sum())
-    if tokens_T.shape != (rules.seq_len,) or used > rules.seq_len:
+    num_rows, seq_len = tokens_BT.shape
+    tokens = tokens_BT.numpy().reshape(-1)  # rows laid end to end
+    largest = int(tokens.view(np.uint32).max())  # as unsigned, ids below 0 are the largest
+    if largest >= rules.vocab_size:
         raise TrainingError(
-            f"a row has {tokens_T.shape[0]} tokens in segments of {used} together; its manifest says rows of "
-            f"{rules.seq_len}. The shards do not belong to this manifest: rebuild the corpus."
+            f"a row holds token id {np.uint32(largest).astype(np.int32)}, but the model's embedding has "
+            f"{rules.vocab_size} rows. The corpus was made for another model: rebuild it with this model's "
+            "tokenizer."
         )
-    if int(tokens_T.max()) >= rules.vocab_size or int(tokens_T.min()) < 0:
-        raise TrainingError(
-            f"a row holds token id {int(tokens_T.max())}, but the model's embedding has "
-            f"{rules.vocab_size} rows. "
-            "The corpus was made for another model: rebuild it with this model's tokenizer."
-        )
-    input_ids_T = torch.from_numpy(tokens_T.astype(np.int64))
-    labels_T = input_ids_T.clone()
-    labels_T[used:] = IGNORE_INDEX
-    position_ids_T = torch.arange(rules.seq_len)
-    if rules.attention_boundaries:
-        ends = np.cumsum(segment_lengths)
-        for start in [int(end) for end in ends if end < rules.seq_len]:
-            position_ids_T[start:] = torch.arange(rules.seq_len - start)
-            labels_T[start] = IGNORE_INDEX
-    return {"input_ids": input_ids_T, "labels": labels_T, "position_ids": position_ids_T}
+    input_ids = tokens.astype(np.int64)
+    labels = input_ids.copy()
+    starts: list[int] = []  # of rows, texts and padding
+    unpredictable: list[int] = []
+    for row_start, lengths in zip(range(0, len(tokens), seq_len), segment_lengths, strict=True):
+        row_end = row_start + seq_len
+        ends = [row_start + end for end in itertools.accumulate(lengths)]
+        labels[ends[-1] : row_end] = IGNORE_INDEX
+        starts.append(row_start)
+        if rules.attention_boundaries:
+            inner = [end for end in ends if end < row_end]
+            unpredictable += inner
+            starts += inner
+    labels[unpredictable] = IGNORE_INDEX
+    position_ids = np.ones(len(tokens), np.int64)  # steps, which add up to positions
+    position_ids[0] = 0
+    position_ids[starts[1:]] = 1 - np.diff(starts)
+    np.cumsum(position_ids, out=position_ids)
+    made = {"input_ids": input_ids, "labels": labels, "position_ids": position_ids}
+    return {name: torch.from_numpy(values.reshape(num_rows, seq_len)) for name, values in made.items()}
 
 
 def count_tokens(batch: dict[str, torch.Tensor]) -> dict[str, int]:
@@ -121,85 +158,59 @@ def count_tokens(batch: dict[str, torch.Tensor]) -> dict[str, int]:
     }
 
 
-class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
-    """A shard directory of a corpus, fetched through fsspec into a cache directory.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """Epochs that read the same manifests.
 
-    Streaming sees a stream that is wholly local (no `remote`), whose missing files this class
-    supplies: from any file system, checked for size and hash, written whole under their final name,
-    so that two runs may share a cache.
-
-    Args:
-        corpus: URI of the corpus.
-        shard_set: The directory in it.
-        cache_dir: Under which shards are cached, in a folder named after the index's content.
-        num_rows: Rows an epoch takes.
+    Attributes:
+        first_epoch: The first of them, counted from 0.
+        num_rows: Rows that each of them takes from each part; 0 from a part that it does not read.
     """
 
-    def __init__(self, corpus: str, shard_set: ShardSet, *, cache_dir: str, num_rows: int):
-        self.uri = storage.join(corpus, shard_set.path)
-        index = read_index(corpus, shard_set)
-        local = os.path.join(cache_dir, digest(self.uri, size_bytes=8) + "-" + index_fingerprint(index)[:16])
-        super().__init__(local=local, choose=num_rows)
-        index_path = os.path.join(local, "index.json")
-        if not os.path.exists(index_path):
-            _write_whole(index_path, storage.read_bytes(storage.join(self.uri, "index.json")))
-
-    def apply_default(self, default: dict[str, Any]) -> None:
-        """Take the dataset's defaults; compressed files are never kept."""
-        super().apply_default(default)
-        self.safe_keep_zip = False
-
-    def set_up_local(self, shards: list[Any], cache_usage_per_shard: Any) -> None:
-        """Drop cached files of a wrong size, then let Streaming see what is there."""
-        for raw, _ in (pair for shard in shards for pair in shard.file_pairs):
-            path = os.path.join(self.local, raw.basename)
-            if os.path.exists(path) and os.path.getsize(path) != raw.bytes:
-                os.unlink(path)
-        super().set_up_local(shards, cache_usage_per_shard)
-
-    def _prepare_shard_part(self, raw_info: Any, zip_info: Any = None, compression: str | None = None) -> int:
-        """Fetch one shard file if the cache lacks it; returns the bytes by which the cache grew."""
-        path = os.path.join(self.local, raw_info.basename)
-        if os.path.exists(path):
-            return 0
-        info = zip_info or raw_info
-        name = f"{self.uri}/{info.basename}"
-        try:
-            data = storage.read_bytes(name)
-        except OSError as error:
-            raise CorpusError(f"{name}: shard cannot be read: {error}.") from error
-        if len(data) != info.bytes:
-            raise CorpusError(f"{name}: shard has {len(data)} bytes, its index says {info.bytes}.")
-        check_hash(name, [data], info.hashes or {})
-        if zip_info is not None:
-            try:
-                data = decompress(compression, data)
-            except Exception as error:  # each compression library raises its own
-                raise CorpusError(
-                    f"{name}: shard cannot be decompressed ({compression}): {error}."
-                ) from error
-        if len(data) != raw_info.bytes:
-            raise CorpusError(f"{name}: shard unpacks to {len(data)} bytes, its index says {raw_info.bytes}.")
-        _write_whole(path, data)
-        return len(data)
+    first_epoch: int
+    num_rows: tuple[int, ...]
 
 
 class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
-    """Rows of many shard directories, mixed, that never ends an epoch early without an error."""
+    """Rows of many shard directories, mixed, that never ends an epoch early without an error.
 
-    def __init__(self, streams: Sequence[ShardStream], rules: RowRules, **options: Any):
+    Args:
+        streams: The parts, each a shard directory.
+        phases: Which epochs take how many rows from each part, in order; the first begins at epoch 0.
+        **options: Of StreamingDataset.
+    """
+
+    def __init__(self, streams: Sequence[ShardStream], phases: Sequence[Phase], **options: Any):
         super().__init__(streams=streams, **options)
-        self.rules = rules
-        self.max_seq_len = rules.seq_len
+        self.phases = tuple(phases)
         self._announced = 0
+        # Composer asks once, before the first epoch, and cuts longer ones off there.
+        self.length = max(self.num_rows_of_rank(phase) for phase in self.phases)
 
-    def __getitem__(self, at: int) -> dict[str, torch.Tensor]:
-        """The example of one row."""
-        row = super().__getitem__(at)
-        return row_to_example(row["tokens"], row["segment_lengths"], self.rules)
+    def num_rows_of_rank(self, phase: Phase) -> int:
+        """Rows that one rank sees in an epoch of a phase."""
+        return -(-sum(phase.num_rows) // int(self._parallel_rank_world.num_ranks))
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """This process's rows of the next epoch.
+    def enter_phase(self, epoch: int) -> None:
+        """Draw from the parts as the phase of this epoch does."""
+        phase = [each for each in self.phases if each.first_epoch <= epoch][-1]
+        self.epoch_size = sum(phase.num_rows)
+        for stream, num_rows in zip(self.streams, phase.num_rows, strict=True):
+            stream.choose = num_rows
+
+    def state_dict(self, num_samples: int, from_beginning: bool) -> dict[str, Any]:
+        """Where reading stands; between two epochs that is the start of the next.
+
+        Streaming names the epoch that it began last. After its end Composer counts 0 samples of the
+        next one, and the run would begin the old one again.
+        """
+        state: dict[str, Any] = super().state_dict(num_samples, from_beginning)
+        if from_beginning and not num_samples:
+            state["epoch"] = max(state["epoch"], self.next_epoch)
+        return state
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """This process's rows of the next epoch, as they are stored.
 
         Raises:
             TrainingError: A shard could not be had, or rows are missing for another reason.
@@ -244,6 +255,7 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
         _note_exit(super()._ready_thread, it)
 
     def _get_work(self, epoch: int, sample_in_epoch: int) -> Any:
+        self.enter_phase(epoch)
         sample_ids = super()._get_work(epoch, sample_in_epoch)
         self._announced = int((sample_ids != -1).sum())  # -1 pads the last batch
         return sample_ids
@@ -271,12 +283,23 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
 
 
 class RowLoader(StreamingDataLoader):  # type: ignore[misc, unused-ignore]
-    """Streaming's loader, whose worker processes' errors keep their one-line message."""
+    """Streaming's loader of rows, whose worker processes' errors keep their one-line message.
 
-    def __iter__(self) -> Iterator[Any]:
+    Args:
+        rows: What is read.
+        rules: What rows must look like.
+        **options: Of torch's DataLoader.
+    """
+
+    def __init__(self, rows: RowDataset, rules: RowRules, **options: Any):
+        super().__init__(rows, collate_fn=functools.partial(stack_rows, seq_len=rules.seq_len), **options)
+        self.rules = rules
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of this rank."""
         try:
-            yield from super().__iter__()
+            for stacked in super().__iter__():
+                yield to_batch(stacked["tokens"], stacked["segment_lengths"], self.rules)
         except TutelageError as error:
             # torch wraps a worker's error into its traceback, which opens the message.
             kind = type(error)
@@ -290,11 +313,6 @@ def _note_exit(thread: Any, it: Any) -> None:
     except BaseException:
         it.on_exit()
         raise
-
-
-def default_cache_dir() -> str:
-    """A folder of this user in the system's temporary one; shards lie in it by corpus and content."""
-    return os.path.join(tempfile.gettempdir(), f"tutelage-{getpass.getuser()}", "shards")
 
 
 def build_loader(
@@ -319,25 +337,37 @@ def build_loader(
         _check_socket_paths()
     dataset = config.dataset
     cache_dir = dataset.cache_dir or default_cache_dir()
+    epochs = sorted({epoch for stream in streams for epoch, _ in stream.manifests})
+    counts = [list(itertools.chain(*rows_per_epoch(dataset, streams, epoch))) for epoch in epochs]
+    places = [(stream.corpus, shard_set) for stream in streams for shard_set in stream.shard_sets]
+    read = [at for at in range(len(places)) if any(num_rows[at] for num_rows in counts)]
     parts = [
-        ShardStream(stream.corpus, shard_set, cache_dir=cache_dir, num_rows=num_rows)
-        for stream, counts in zip(streams, rows_per_epoch(dataset, streams), strict=True)
-        for shard_set, num_rows in zip(stream.shard_sets, counts, strict=True)
-        if num_rows
+        ShardStream(*places[at], cache_dir=cache_dir, num_rows=max(num_rows[at] for num_rows in counts))
+        for at in read
     ]
-    rows = RowDataset(
-        parts,
-        RowRules(
-            seq_len=streams[0].manifest.seq_len,
-            vocab_size=vocab_size,
-            attention_boundaries=dataset.attention_boundaries,
-        ),
-        batch_size=batch_size,
-        shuffle=dataset.shuffle,
-        shuffle_seed=dataset.shuffle_seed,
+    phases = [
+        Phase(first_epoch=epoch, num_rows=tuple(num_rows[at] for at in read))
+        for epoch, num_rows in zip(epochs, counts, strict=True)
+    ]
+    rules = RowRules(
+        seq_len=streams[0].manifest.seq_len,
+        vocab_size=vocab_size,
+        attention_boundaries=dataset.attention_boundaries,
     )
+    rows = RowDataset(
+        parts, phases, batch_size=batch_size, shuffle=dataset.shuffle, shuffle_seed=dataset.shuffle_seed
+    )
+    for phase in phases:
+        if rows.num_rows_of_rank(phase) < batch_size:
+            raise ConfigError(
+                f"from epoch {phase.first_epoch} on an epoch has {sum(phase.num_rows)} rows, too few for a "
+                f"batch of {batch_size} rows on each rank. Lower global_train_batch_size, or raise "
+                "train_loader.dataset.epoch_size."
+            )
     workers = {"prefetch_factor": config.prefetch_factor} if config.num_workers else {}
-    return RowLoader(rows, batch_size=batch_size, num_workers=config.num_workers, drop_last=True, **workers)
+    return RowLoader(
+        rows, rules, batch_size=batch_size, num_workers=config.num_workers, drop_last=True, **workers
+    )
 
 
 def _check_socket_paths() -> None:
@@ -351,12 +381,3 @@ def _check_socket_paths() -> None:
             f"TMPDIR is {folder!r}, {len(os.fsencode(folder))} bytes long; the sockets of reader processes "
             f"allow {_MAX_TEMPORARY_BYTES}. Set a shorter TMPDIR, or train_loader.num_workers: 0."
         )
-
-
-def _write_whole(path: str, data: bytes) -> None:
-    """Write a file so that other processes see it whole or not at all."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(data)
-    os.replace(temporary, path)

@@ -11,6 +11,8 @@ from composer.utils import dist
 
 from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
+from trainer.architecture import cannot_load, is_block, load_hf_config
+from trainer.attention import LENGTHS_WANTED, hand_over_text_lengths
 
 _CHECKED_ON_CPU = ("sdpa", "eager")
 
@@ -41,47 +43,29 @@ def build_model(config: ModelConfig, tokenizer: Any, *, attention_boundaries: bo
         )
     if attention_boundaries:
         check_isolation(model, attn_implementation=config.attn_implementation)
+        if config.attn_implementation in LENGTHS_WANTED:
+            hand_over_text_lengths(model)
     shard_by_block(model)
     return HuggingFaceModel(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
 
 
 def _load(config: ModelConfig) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    name = config.pretrained_model_name_or_path
-    if config.init_device == "meta":
-        raise ConfigError(
-            "model.init_device is 'meta', with which buffers that no checkpoint holds (rotary "
-            "frequencies) would "
-            "stay empty. Set it to mixed: rank 0 loads the weights and FSDP2 hands them out."
-        )
     try:
-        hf_config = AutoConfig.from_pretrained(
-            name, trust_remote_code=config.trust_remote_code, attn_implementation=config.attn_implementation
-        )
-        for key, value in config.config_overrides.items():
-            if not hasattr(hf_config, key):
-                raise ConfigError(
-                    f"model.config_overrides.{key}: {type(hf_config).__name__} has no such key."
-                )
-            setattr(hf_config, key, value)
-        options = {"config": hf_config, "trust_remote_code": config.trust_remote_code}
+        options = {"config": load_hf_config(config), "trust_remote_code": config.trust_remote_code}
         if config.init_device == "mixed" and dist.get_global_rank() != 0:
             with torch.device("meta"):
                 return AutoModelForCausalLM.from_config(**options)
         if config.pretrained:
-            return AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch.float32, **options)
+            return AutoModelForCausalLM.from_pretrained(
+                config.pretrained_model_name_or_path, torch_dtype=torch.float32, **options
+            )
         return AutoModelForCausalLM.from_config(**options).float()
     except ConfigError:
         raise
     except Exception as error:  # transformers raises whatever its many loaders raise
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-        raise ConfigError(
-            f"model.pretrained_model_name_or_path {name!r} cannot be loaded: "
-            f"{type(error).__name__}: {first_line} "
-            "Give a directory with config.json and weights, or a hub name (`tutelage models fetch "
-            "smollm2-135m` makes a small model)."
-        ) from error
+        raise cannot_load(config, error) from error
 
 
 def check_isolation(model: Any, *, attn_implementation: str) -> None:
@@ -121,10 +105,4 @@ def shard_by_block(model: Any) -> None:
 
     What lies outside the blocks, tied embeddings among it, stays in the root's own shard group.
     """
-    names = set(model._no_split_modules or ())
-
-    def is_block(module: torch.nn.Module) -> bool:
-        return type(module).__name__.removeprefix("FSDP") in names
-
-    model.fsdp_wrap_fn = is_block
-    model.activation_checkpointing_fn = is_block
+    model.fsdp_wrap_fn = model.activation_checkpointing_fn = is_block(model)

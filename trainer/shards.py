@@ -6,39 +6,25 @@ Streaming ends an epoch early, without an error, when a shard is missing or cut 
 ever when it reads with worker processes. So every file is checked against its stream's index before
 anything heavy is imported: one listing a shard directory, and where the corpus is local also one
 read of each file whose index gives a hash (hundreds of MB/s). Files of a remote corpus are hashed
-as they are fetched instead, for hashing them here would download the corpus twice.
+as they are fetched instead, for hashing them here would download the corpus twice (`tutelage corpus
+verify` does so on purpose, and reads every row).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from schemas import storage
-from schemas.errors import ConfigError, CorpusError, TrainingError, unknown_name
+from schemas.errors import ConfigError, TrainingError, unknown_name
 from schemas.manifest import Manifest, ShardSet, read_manifest
 from schemas.records import digest
-from schemas.train_config import DatasetConfig, TrainConfig
+from schemas.shards import Damage, directory_damage, hash_mismatch, read_index, stored_files
+from schemas.train_config import DatasetConfig, TrainConfig, TrainStreamConfig
 
 _CHUNK_BYTES = 1 << 22
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ShardFile:
-    """One file of a shard directory as its index announces it.
-
-    Attributes:
-        basename: Name below the directory; may hold one sub-folder.
-        num_bytes: Its size.
-        hashes: Digests by algorithm; often empty.
-    """
-
-    basename: str
-    num_bytes: int
-    hashes: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +34,33 @@ class ResolvedStream:
     Attributes:
         name: Key under which the configuration lists it.
         corpus: URI of its corpus.
-        manifest: The pinned manifest.
-        shard_sets: Its shard directories, oldest first; none is empty of rows.
+        stream: Its name in it.
+        manifests: First epoch and manifest of each that is read, in order; the first epoch is 0.
+        shard_sets: Shard directories of all of them, in the order in which they come up: a manifest that
+            is added leaves the others where they are. None is empty of rows.
     """
 
     name: str
     corpus: str
-    manifest: Manifest
+    stream: str
+    manifests: tuple[tuple[int, Manifest], ...]
     shard_sets: tuple[ShardSet, ...]
 
     @property
+    def manifest(self) -> Manifest:
+        """The manifest that the first epoch reads."""
+        return self.manifests[0][1]
+
+    @property
     def num_samples(self) -> int:
-        """Rows of all increments together."""
-        return sum(shard_set.num_samples for shard_set in self.shard_sets)
+        """Rows that the first epoch may draw from."""
+        return sum(self.num_samples_at(0))
+
+    def num_samples_at(self, epoch: int) -> list[int]:
+        """Rows of each shard directory, 0 for those that the manifest of this epoch does not name."""
+        manifest = [each for first, each in self.manifests if first <= epoch][-1]
+        paths = {shard_set.path for shard_set in manifest.shard_sets(self.stream)}
+        return [each.num_samples if each.path in paths else 0 for each in self.shard_sets]
 
 
 def pin_manifests(config: TrainConfig, pinned: Mapping[str, int] | None = None) -> TrainConfig:
@@ -90,49 +90,66 @@ def pin_manifests(config: TrainConfig, pinned: Mapping[str, int] | None = None) 
 
 
 def resolve_streams(dataset: DatasetConfig) -> tuple[ResolvedStream, ...]:
-    """Look up every stream in its manifest and see that they fit together.
+    """Look up every stream in its manifests and see that they fit together.
 
     Raises:
         ConfigError: A corpus has no stream of the name asked for.
         CorpusError: A manifest is not there.
         TrainingError: Streams differ in row length or tokenizer.
     """
-    manifests: dict[tuple[str, int | None], Manifest] = {}
-    resolved: list[ResolvedStream] = []
-    for name, stream in dataset.streams.items():
-        key = (stream.corpus, stream.manifest)
-        if key not in manifests:
-            manifests[key] = read_manifest(*key)
-        manifest = manifests[key]
-        wanted = stream.stream or name
-        if wanted not in manifest.stream_names():
-            shown = f"train_loader.dataset.streams.{name}"
-            where = f"{stream.corpus}, manifest {manifest.number}"
-            raise ConfigError(f"{shown}: {where}: {unknown_name('stream', wanted, manifest.stream_names())}")
-        sets = tuple(shard_set for shard_set in manifest.shard_sets(wanted) if shard_set.num_samples)
-        if not sets:
-            raise ConfigError(
-                f"train_loader.dataset.streams.{name}: stream {wanted!r} of {stream.corpus} has no rows in "
-                f"manifest {manifest.number}. Build more of it, or leave it out of the mix."
-            )
-        resolved.append(ResolvedStream(name=name, corpus=stream.corpus, manifest=manifest, shard_sets=sets))
-    first = resolved[0]
-    for other in resolved[1:]:
-        if other.manifest.seq_len != first.manifest.seq_len:
+    known: dict[tuple[str, int | None], Manifest] = {}
+    resolved = [_resolve(name, stream, known) for name, stream in dataset.streams.items()]
+    found = [(stream.name, manifest) for stream in resolved for _, manifest in stream.manifests]
+    first_name, first = found[0]
+    for name, other in found[1:]:
+        if other.seq_len != first.seq_len:
             raise TrainingError(
-                f"streams {first.name} and {other.name} have rows of {first.manifest.seq_len} and "
-                f"{other.manifest.seq_len} tokens; one run trains on one length. Rebuild one corpus with the "
-                "other's pack.seq_len."
+                f"streams {first_name} and {name} have rows of {first.seq_len} and {other.seq_len} tokens; "
+                "one run trains on one length. Rebuild one corpus with the other's pack.seq_len."
             )
-        if other.manifest.tokenizer != first.manifest.tokenizer:
+        if other.tokenizer != first.tokenizer:
             raise TrainingError(
-                f"streams {first.name} and {other.name} were made with different tokenizers, "
-                f"{first.manifest.tokenizer_name!r} ({first.manifest.tokenizer}) and "
-                f"{other.manifest.tokenizer_name!r} ({other.manifest.tokenizer}). Rebuild one "
-                "corpus with the "
-                "other's tokenizer."
+                f"streams {first_name} and {name} were made with different tokenizers, "
+                f"{first.tokenizer_name!r} ({first.tokenizer}) and {other.tokenizer_name!r} "
+                f"({other.tokenizer}). Rebuild one corpus with the other's tokenizer."
             )
     return tuple(resolved)
+
+
+def _resolve(
+    name: str, config: TrainStreamConfig, known: dict[tuple[str, int | None], Manifest]
+) -> ResolvedStream:
+    """Look up one stream; `known` keeps the manifests that were read."""
+    key = f"train_loader.dataset.streams.{name}"
+    wanted = config.stream or name
+    manifests: list[tuple[int, Manifest]] = []
+    shard_sets: dict[str, ShardSet] = {}
+    for epoch, number in [(0, config.manifest), *((each.epoch, each.manifest) for each in config.later)]:
+        at = (config.corpus, number)
+        manifest = known[at] if at in known else known.setdefault(at, read_manifest(*at))
+        where = f"{config.corpus}, manifest {manifest.number}"
+        if manifests and manifest.number <= manifests[-1][1].number:
+            raise ConfigError(
+                f"{key}.later: manifest {manifest.number} at {epoch}ep is not later than "
+                f"{manifests[-1][1].number}, which the run reads before it. Name a later one."
+            )
+        if wanted not in manifest.stream_names():
+            raise ConfigError(f"{key}: {where}: {unknown_name('stream', wanted, manifest.stream_names())}")
+        sets = [shard_set for shard_set in manifest.shard_sets(wanted) if shard_set.num_samples]
+        if not sets:
+            raise ConfigError(
+                f"{key}: stream {wanted!r} of {config.corpus} has no rows in manifest {manifest.number}. "
+                "Build more of it, or leave it out of the mix."
+            )
+        manifests.append((epoch, manifest))
+        shard_sets |= {each.path: each for each in sets if each.path not in shard_sets}
+    return ResolvedStream(
+        name=name,
+        corpus=config.corpus,
+        stream=wanted,
+        manifests=tuple(manifests),
+        shard_sets=tuple(shard_sets.values()),
+    )
 
 
 def verify_shards(corpus: str, shard_set: ShardSet) -> None:
@@ -146,89 +163,29 @@ def verify_shards(corpus: str, shard_set: ShardSet) -> None:
         CorpusError: Names the first shard that is missing or damaged, or an index that disagrees
             with the manifest.
     """
-    uri = storage.join(corpus, shard_set.path)
     index = read_index(corpus, shard_set)
-    num_samples = sum(int(shard["samples"]) for shard in index["shards"])
-    if num_samples != shard_set.num_samples:
-        raise CorpusError(
-            f"{uri}/index.json: announces {num_samples} rows, the manifest {shard_set.num_samples}. "
-            "The directory was changed after it was published: restore it, or rebuild the corpus."
-        )
+    for damage in directory_damage(corpus, shard_set, index):
+        raise damage.error()
+    uri = storage.join(corpus, shard_set.path)
+    if not storage.is_local(uri):
+        return
     fs, root = storage.filesystem(uri)
-    fs.invalidate_cache()
-    found = {path[len(root) :].strip("/"): entry for path, entry in fs.find(root, detail=True).items()}
     for file in stored_files(index):
-        name = f"{uri}/{file.basename}"
-        cure = "Restore it from a copy, or pin an older manifest."
-        if file.basename not in found:
-            raise CorpusError(f"{name}: shard is missing. {cure}")
-        size = int(found[file.basename]["size"])
-        if size != file.num_bytes:
-            raise CorpusError(
-                f"{name}: shard has {size} bytes, its index says {file.num_bytes}. It is truncated or not "
-                f"the one that was published. {cure}"
-            )
-        if file.hashes and storage.is_local(uri):
+        if file.hashes:
             with fs.open(f"{root}/{file.basename}", "rb") as stream:
-                check_hash(name, iter(lambda stream=stream: stream.read(_CHUNK_BYTES), b""), file.hashes)  # type: ignore[misc, unused-ignore]
+                chunks = iter(lambda stream=stream: stream.read(_CHUNK_BYTES), b"")  # type: ignore[misc, unused-ignore]
+                check_hash(f"{uri}/{file.basename}", chunks, file.hashes)
 
 
-def read_index(corpus: str, shard_set: ShardSet) -> dict[str, Any]:
-    """The parsed `index.json` of a shard directory.
-
-    Raises:
-        CorpusError: It is missing or not an index.
-    """
-    uri = storage.join(corpus, shard_set.path, "index.json")
-    try:
-        index = json.loads(storage.read_bytes(uri))
-        index["shards"]
-    except FileNotFoundError:
-        raise CorpusError(
-            f"{uri}: is missing, so its shards cannot be read. Restore it from a copy."
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"{uri}: is no index of shards: {error!r}. Restore it from a copy.") from error
-    return dict(index)
-
-
-def stored_files(index: Mapping[str, Any]) -> list[ShardFile]:
-    """The files that lie in a shard directory: the compressed ones where there is compression."""
-    infos = [shard["zip_data"] or shard["raw_data"] for shard in index["shards"]]
-    return [
-        ShardFile(basename=info["basename"], num_bytes=int(info["bytes"]), hashes=info.get("hashes") or {})
-        for info in infos
-    ]
-
-
-def check_hash(name: str, chunks: Any, hashes: Mapping[str, str]) -> None:
-    """Compare bytes with the first of `hashes` whose algorithm is known here.
+def check_hash(file: str, chunks: Iterable[bytes], hashes: Mapping[str, str]) -> None:
+    """See that bytes have the hash that an index gives for them, if it gives any.
 
     Raises:
         CorpusError: The digests differ.
     """
-    for algorithm, expected in sorted(hashes.items()):
-        state = _hasher(algorithm)
-        if state is None:
-            continue
-        for chunk in chunks:
-            state.update(chunk)
-        if state.hexdigest() != expected:
-            raise CorpusError(
-                f"{name}: shard has {algorithm} {state.hexdigest()}, its index says {expected}. "
-                "It was damaged: "
-                "restore it from a copy, or pin an older manifest."
-            )
-        return
-
-
-def _hasher(algorithm: str) -> Any:
-    """A running hash of an algorithm by Streaming's name for it, or None."""
-    if algorithm in hashlib.algorithms_available:
-        return hashlib.new(algorithm)
-    import xxhash
-
-    return getattr(xxhash, algorithm)() if algorithm in xxhash.algorithms_available else None
+    finding = hash_mismatch(chunks, hashes)
+    if finding is not None:
+        raise Damage(file=file, finding=finding).error()
 
 
 def index_fingerprint(index: Mapping[str, Any]) -> str:
@@ -236,22 +193,31 @@ def index_fingerprint(index: Mapping[str, Any]) -> str:
     return digest(json.dumps(index, sort_keys=True))
 
 
-def rows_per_epoch(dataset: DatasetConfig, streams: Sequence[ResolvedStream]) -> list[list[int]]:
-    """How many rows an epoch takes from each increment of each stream.
+def rows_per_epoch(
+    dataset: DatasetConfig, streams: Sequence[ResolvedStream], epoch: int = 0
+) -> list[list[int]]:
+    """How many rows an epoch takes from each shard directory of each stream.
 
     Streaming's own `proportion` rounds every sub-stream down and hands the rest out at random. Here
     the rows are divided by largest remainder, first among the streams and then among a stream's
     increments by their size, so the mix is exact to the row whatever the number of increments.
     Rows have one length, so a share of rows is a share of tokens up to the padding at row ends.
 
+    Args:
+        dataset: How streams are mixed.
+        streams: What `resolve_streams` made of it.
+        epoch: Which epoch, counted from 0; later ones may read other manifests.
+
     Returns:
-        Rows by stream and increment, in the order of `streams` and their `shard_sets`.
+        Rows by stream and shard directory, in the order of `streams` and their `shard_sets`; 0 for a
+        directory that this epoch does not read.
 
     Raises:
         ConfigError: `epoch_size` meets `repeat` or `choose`, which already settle the epoch.
     """
     configs = [dataset.streams[stream.name] for stream in streams]
-    sizes = [stream.num_samples for stream in streams]
+    parts = [stream.num_samples_at(epoch) for stream in streams]
+    sizes = [sum(counts) for counts in parts]
     absolute = [config for config in configs if config.repeat or config.choose]
     if dataset.epoch_size and absolute:
         raise ConfigError(
@@ -269,10 +235,7 @@ def rows_per_epoch(dataset: DatasetConfig, streams: Sequence[ResolvedStream]) ->
             for config, size in zip(configs, sizes, strict=True)
         ]
         totals = _divide(dataset.epoch_size or sum(sizes), weights)
-    return [
-        _divide(total, [shard_set.num_samples for shard_set in stream.shard_sets])
-        for total, stream in zip(totals, streams, strict=True)
-    ]
+    return [_divide(total, counts) for total, counts in zip(totals, parts, strict=True)]
 
 
 def _divide(total: int, weights: Sequence[float]) -> list[int]:

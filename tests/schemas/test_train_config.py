@@ -93,7 +93,7 @@ def test_a_misspelt_key_of_a_stream_named_like_a_key_gets_its_suggestion() -> No
         validate(DatasetConfig, values, name="d")
     assert str(caught.value) == (
         "d: key 'streams.stream.propotion' is unknown. Did you mean 'proportion'? "
-        "Available: choose, corpus, manifest, proportion, repeat, stream."
+        "Available: choose, corpus, later, manifest, proportion, repeat, stream."
     )
 
 

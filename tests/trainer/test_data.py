@@ -1,11 +1,10 @@
-"""Rows become examples that keep texts apart, in the mix asked for, or training does not start."""
+"""Rows become examples, and shards that are missing or damaged stop training by name."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from schemas.errors import ConfigError, CorpusError, TrainingError
 from schemas.manifest import read_manifest
 from schemas.train_config import DatasetConfig, LoaderConfig, TrainStreamConfig
 from trainer import data
-from trainer.shards import resolve_streams, rows_per_epoch, verify_shards
+from trainer.shards import resolve_streams, verify_shards
 
 SEQ_LEN = 32
 
@@ -28,9 +27,19 @@ def rules(**changes: Any) -> data.RowRules:
     return data.RowRules(**{"seq_len": 8, "vocab_size": 64, "attention_boundaries": True, **changes})
 
 
+def batch_of(rows: list[tuple[list[int], list[int]]], **changes: Any) -> dict[str, torch.Tensor]:
+    stored = [
+        {"tokens": np.array(tokens, np.int32), "segment_lengths": np.array(lengths, np.int32)}
+        for tokens, lengths in rows
+    ]
+    what = rules(**changes)
+    stacked = data.stack_rows(stored, seq_len=what.seq_len)
+    return data.to_batch(stacked["tokens"], stacked["segment_lengths"], what)
+
+
 def example(tokens: list[int], lengths: list[int], **changes: Any) -> dict[str, list[int]]:
-    made = data.row_to_example(np.array(tokens, np.int32), np.array(lengths, np.int32), rules(**changes))
-    return {name: tensor.tolist() for name, tensor in made.items()}
+    made = batch_of([(tokens, lengths)], **changes)
+    return {name: tensor[0].tolist() for name, tensor in made.items()}
 
 
 def loader_config(corpus: str, tmp_path: Path, *, num_workers: int = 0, **streams: Any) -> LoaderConfig:
@@ -70,6 +79,15 @@ def test_a_full_row_of_one_text_has_loss_everywhere() -> None:
     assert example(list(range(8)), [8])["labels"] == list(range(8))
 
 
+def test_rows_of_a_batch_are_made_as_each_alone() -> None:
+    rows = [(list(range(8)), [8]), ([5, 6, 7, 8, 9, 10, 0, 0], [3, 3]), ([9] * 8, [1, 6])]
+    for boundaries in (True, False):
+        batch = batch_of(rows, attention_boundaries=boundaries)
+        for number, row in enumerate(rows):
+            alone = example(*row, attention_boundaries=boundaries)
+            assert {name: tensor[number].tolist() for name, tensor in batch.items()} == alone
+
+
 @pytest.mark.parametrize(
     ("tokens", "lengths", "message"),
     [
@@ -83,68 +101,8 @@ def test_a_row_that_does_not_fit_is_refused(tokens: list[int], lengths: list[int
         example(tokens, lengths)
 
 
-@pytest.fixture(scope="module", params=["sdpa", "eager"])
-def model(request: pytest.FixtureRequest, tiny_model: str) -> Any:
-    from plugins.tokenizers import load_tokenizer
-    from schemas.train_config import ModelConfig
-    from trainer.model import build_model
-
-    config = ModelConfig(pretrained_model_name_or_path=tiny_model, attn_implementation=request.param)
-    return build_model(config, load_tokenizer(tiny_model), attention_boundaries=True).model.eval()
-
-
-def batch_of(tokens: list[int], lengths: list[int]) -> dict[str, torch.Tensor]:
-    row = data.row_to_example(
-        np.array(tokens, np.int32), np.array(lengths, np.int32), rules(seq_len=len(tokens), vocab_size=2048)
-    )
-    return {name: tensor[None] for name, tensor in row.items()}
-
-
-def test_changing_one_text_moves_no_logit_of_another(model: Any) -> None:
-    lengths = [5, 4, 5]
-    tokens = list(range(20, 36))  # the last two are padding
-    with torch.no_grad():
-        before = model(**batch_of(tokens, lengths)).logits[0]
-        after = model(**batch_of([*tokens[:5], 90, 91, 92, 93, *tokens[9:]], lengths)).logits[0]
-    assert (before[5:9] - after[5:9]).abs().max() > 1e-3
-    assert torch.equal(before[:5], after[:5])
-    assert torch.equal(before[9:], after[9:])
-
-
-def test_packed_loss_is_the_mean_over_the_texts_own_losses(model: Any) -> None:
-    lengths = [5, 4, 5]
-    tokens = list(range(20, 36))
-    with torch.no_grad():
-        packed = model(**batch_of(tokens, lengths)).loss
-        total = 0.0
-        start = 0
-        for length in lengths:
-            ids = torch.tensor([tokens[start : start + length]])
-            total += float(model(input_ids=ids, labels=ids).loss) * (length - 1)
-            start += length
-    assert float(packed) == pytest.approx(total / sum(length - 1 for length in lengths), abs=1e-5)
-
-
-def test_a_model_with_its_cache_on_fails_the_isolation_check(tiny_model: str) -> None:
-    from transformers import AutoModelForCausalLM
-
-    from trainer.model import check_isolation
-
-    leaky = AutoModelForCausalLM.from_pretrained(tiny_model)
-    assert leaky.config.use_cache
-    with pytest.raises(TrainingError, match="lets a text attend to the text packed before it"):
-        check_isolation(leaky, attn_implementation="sdpa")
-
-
 def rows_seen(loader: data.RowLoader) -> list[int]:
     return [int(first) for batch in loader for first in batch["input_ids"][:, 0]]
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_an_epoch_mixes_by_proportion_to_the_row(corpus: str, tmp_path: Path, num_workers: int) -> None:
-    config = loader_config(corpus, tmp_path, num_workers=num_workers)
-    seen = rows_seen(make_loader(config, batch_size=2))
-    assert Counter("domain" if first < 200 else "general" for first in seen) == {"domain": 54, "general": 54}
 
 
 def test_a_temporary_directory_too_long_for_sockets_is_refused_where_it_would_hang(
@@ -156,34 +114,6 @@ def test_a_temporary_directory_too_long_for_sockets_is_refused_where_it_would_ha
     with pytest.raises(ConfigError, match=r"bytes long; the sockets of reader processes allow 75\. Set a"):
         make_loader(loader_config(corpus, tmp_path, num_workers=2), batch_size=2)
     assert rows_seen(make_loader(loader_config(corpus, tmp_path, num_workers=0), batch_size=2))
-
-
-def test_without_weights_every_row_is_seen_once(corpus: str, tmp_path: Path) -> None:
-    seen = rows_seen(make_loader(loader_config(corpus, tmp_path, domain={}, general={})))
-    assert sorted(seen) == [*range(100, 148), *range(300, 360)]
-
-
-@pytest.mark.parametrize(
-    ("streams", "epoch_size", "expected"),
-    [
-        ({"domain": {"proportion": 1}, "general": {"proportion": 1}}, 101, [[32, 19], [50]]),
-        ({"domain": {"proportion": 3}, "general": {"proportion": 1}}, None, [[51, 30], [27]]),
-        ({"domain": {"repeat": 2.0}, "general": {"choose": 7}}, None, [[60, 36], [7]]),
-        ({"domain": {}, "general": {}}, 54, [[15, 9], [30]]),
-    ],
-)
-def test_rows_are_divided_by_largest_remainder(
-    corpus: str, tmp_path: Path, streams: Any, epoch_size: int | None, expected: list[list[int]]
-) -> None:
-    dataset = loader_config(corpus, tmp_path, **streams).dataset.model_copy(update={"epoch_size": epoch_size})
-    assert rows_per_epoch(dataset, resolve_streams(dataset)) == expected
-
-
-def test_epoch_size_beside_repeat_is_refused(corpus: str, tmp_path: Path) -> None:
-    dataset = loader_config(corpus, tmp_path, domain={"repeat": 2.0}).dataset
-    dataset = dataset.model_copy(update={"epoch_size": 5})
-    with pytest.raises(ConfigError, match="repeat or choose of the streams already settle the epoch"):
-        rows_per_epoch(dataset, resolve_streams(dataset))
 
 
 def test_an_unknown_stream_answers_with_the_known_ones(corpus: str, tmp_path: Path) -> None:
@@ -262,7 +192,7 @@ def test_a_corpus_on_another_file_system_is_verified_and_read(corpus: str, tmp_p
 
 
 @pytest.mark.timeout(40)
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "garbled"])
 def test_a_shard_lost_while_training_fails_the_epoch_by_name(
     corpus: str, tmp_path: Path, num_workers: int, damage: str

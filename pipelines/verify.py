@@ -1,0 +1,180 @@
+"""Whether a corpus is as it was published: every shard file and every row that a manifest names.
+
+    manifest ─► shard directories ─► listing: is each file there, of its size
+                                  └► each file: hash ─► unpack ─► rows: as many, as long, texts that fit
+
+Streaming itself ends an epoch early, and says nothing, where a shard is missing or cut short, and knows
+nothing of the manifest. Every file is read once, whichever file system it lies on; at any time at most
+`NUM_READERS` shards are in memory, packed and unpacked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from pipelines.mds import ENCODING, decompress, num_rows_of, rows_of
+from schemas import storage
+from schemas.errors import CorpusError
+from schemas.manifest import Manifest, ShardSet
+from schemas.shards import Damage, ShardFile, directory_damage, hash_mismatch, read_index, stored_files
+
+NUM_READERS = 4
+"""Shards read at a time: hashing and unpacking leave Python's lock, and remote files take their time."""
+
+NAMED_ROWS = 3
+"""Wrong rows of a shard that are named one by one; the others are counted."""
+
+COLUMNS = ("tokens", "segment_lengths")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was read of a corpus, and what was wrong with it.
+
+    Attributes:
+        corpus: URI of the corpus.
+        manifest: Number of the manifest.
+        num_files: Shard files that it names.
+        num_bytes: Their size together, as announced.
+        num_rows: Rows that it announces.
+        damages: One for each thing that is wrong; empty for a sound corpus.
+    """
+
+    corpus: str
+    manifest: int
+    num_files: int
+    num_bytes: int
+    num_rows: int
+    damages: tuple[Damage, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What one shard file holds.
+
+    Attributes:
+        num_tokens: Tokens of its texts; None if it could not be read to its end.
+        findings: What is wrong with it.
+    """
+
+    num_tokens: int | None
+    findings: tuple[str, ...]
+
+
+def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
+    """Read every shard that a manifest names.
+
+    Args:
+        corpus: URI of the corpus, on any fsspec file system.
+        manifest: One of its manifests.
+    """
+    shard_sets = [shards for increment in manifest.increments for shards in increment.streams.values()]
+    damages: list[Damage] = []
+    num_files = num_bytes = 0
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        for shard_set in shard_sets:
+            try:
+                index = read_index(corpus, shard_set)
+            except (CorpusError, OSError) as error:
+                file = storage.join(corpus, shard_set.path, "index.json")
+                damages.append(Damage(file=file, finding=str(error).removeprefix(f"{file}: ").rstrip(".")))
+                continue
+            files = stored_files(index)
+            num_files += len(files)
+            num_bytes += sum(file.num_bytes for file in files)
+            listed = list(directory_damage(corpus, shard_set, index))
+            damages += _damages(corpus, shard_set, listed, files, manifest.seq_len, readers)
+    return Verification(
+        corpus=corpus,
+        manifest=manifest.number,
+        num_files=num_files,
+        num_bytes=num_bytes,
+        num_rows=sum(shard_set.num_samples for shard_set in shard_sets),
+        damages=tuple(damages),
+    )
+
+
+def _damages(
+    corpus: str,
+    shard_set: ShardSet,
+    listed: list[Damage],
+    files: list[ShardFile],
+    seq_len: int,
+    readers: ThreadPoolExecutor,
+) -> Iterator[Damage]:
+    """Damages of one shard directory: those of its listing, then those of the files that are there whole."""
+    yield from listed
+    uri = storage.join(corpus, shard_set.path)
+    known = {damage.file for damage in listed}
+    whole = [file for file in files if f"{uri}/{file.basename}" not in known]
+    num_tokens = 0
+    all_read = len(whole) == len(files)
+    for file, reading in zip(
+        whole, readers.map(lambda file: _read(f"{uri}/{file.basename}", file, seq_len), whole), strict=True
+    ):
+        yield from (Damage(file=f"{uri}/{file.basename}", finding=finding) for finding in reading.findings)
+        num_tokens += reading.num_tokens or 0
+        all_read = all_read and reading.num_tokens is not None
+    if all_read and num_tokens != shard_set.num_tokens:
+        yield Damage(
+            file=f"{uri}/index.json",
+            finding=f"its shards hold {num_tokens} tokens, the manifest says {shard_set.num_tokens}",
+        )
+
+
+def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
+    """Read one shard file to its last row, or to where it is damaged."""
+    if dict(file.columns) != dict.fromkeys(COLUMNS, ENCODING):
+        shown = ", ".join(f"{column} {encoding}" for column, encoding in file.columns.items())
+        return _unread(f"has the columns {shown}; expected {' and '.join(COLUMNS)}, both {ENCODING}")
+    try:
+        data = storage.read_bytes(name)
+    except OSError as error:
+        return _unread(f"shard cannot be read: {error}")
+    mismatch = hash_mismatch([data], file.hashes)
+    if mismatch is not None:
+        return _unread(mismatch)
+    try:
+        if file.compression is not None:
+            data = decompress(data, file.compression, limit=file.raw_bytes)
+        if len(data) != file.raw_bytes:
+            size = f"more than {file.raw_bytes}" if len(data) > file.raw_bytes else len(data)
+            return _unread(f"shard unpacks to {size} bytes, its index says {file.raw_bytes}")
+        if num_rows_of(data) != file.num_samples:
+            return _unread(f"shard holds {num_rows_of(data)} rows, its index says {file.num_samples}")
+        num_tokens = num_misfits = 0
+        findings: list[str] = []
+        for number, row in enumerate(rows_of(data, list(file.columns))):
+            finding = _misfit(row["tokens"], row["segment_lengths"], seq_len)
+            if finding is not None:
+                num_misfits += 1
+                findings += [f"row {number} {finding}"] if num_misfits <= NAMED_ROWS else []
+            num_tokens += int(row["segment_lengths"].sum(dtype=np.int64))
+        if num_misfits > NAMED_ROWS:
+            findings.append(f"{num_misfits - NAMED_ROWS} more rows are wrong")
+    except CorpusError as error:
+        return _unread(f"shard {error}")
+    return _Reading(num_tokens=num_tokens, findings=tuple(findings))
+
+
+def _misfit(tokens_T: Any, segment_lengths: Any, seq_len: int) -> str | None:
+    """In what a row breaks the rules of rows, if it does."""
+    if len(tokens_T) != seq_len:
+        return f"has {len(tokens_T)} tokens, the manifest says rows of {seq_len}"
+    if not len(segment_lengths) or int(segment_lengths.min()) < 1:
+        return f"has texts of {segment_lengths.tolist()} tokens, expected one or more of at least one token"
+    used = int(segment_lengths.sum(dtype=np.int64))
+    if used > seq_len:
+        return f"has texts of {used} tokens together, more than its {seq_len}"
+    if int(tokens_T.min()) < 0:
+        return f"holds token id {int(tokens_T.min())}"
+    return None
+
+
+def _unread(finding: str) -> _Reading:
+    return _Reading(num_tokens=None, findings=(finding,))
