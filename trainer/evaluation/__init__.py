@@ -1,8 +1,8 @@
 """Domain evaluation: is the model getting better at its field, while it trains and after?
 
 ```
- names, directories of .jsonl / .json / .parquet
-   │  task.load_tasks
+ names of tasks and domains, YAML tasks, directories of .jsonl / .json / .parquet
+   │  find.load_tasks
    ▼
  Task ── read_rows ──► ChoiceRow | GenerateRow          bad rows: RefusedRow(file:line, why)
                           │  evaluator: a seeded subset, rank r takes rows r::world_size
@@ -20,16 +20,20 @@
 
 | file | holds |
 |---|---|
-| task.py | what a task is, and finding tasks by name or path |
-| rows.py, sources.py | what rows are, AdaptLLM's format of them, and the files they lie in |
+| tasks/ | the papers' thirteen tasks, one declaration each |
+| find.py | finding tasks by name, domain or path; tasks declared in YAML |
+| task.py | what a task is |
+| rows.py | what rows are, and AdaptLLM's format of them |
+| sources.py, hub.py | the files and the Hub sets they lie in |
 | model.py | a causal LM as the evaluation sees it: plain, under Composer, sharded |
 | ranks.py | this process among its peers |
 | encoding.py | rows in tokens, tokens in batches |
-| scoring.py | choice tasks |
+| scoring.py, tree.py | choice tasks; all options of a row in one forward pass |
 | generation.py | generation tasks |
 | metrics.py | answers to figures, and how sure a figure is |
 | evaluator.py | tasks in, results out |
-| callback.py, evaluate.py | the two ways in |
+| callback.py, trend.py, best.py | while training: scores over time, the best checkpoint |
+| evaluate.py, saved.py, compare.py | `tutelage eval`: going on from its output, models side by side |
 
 A task is one declaration and one line in `TASKS`; a metric is one function and one line in `METRICS`.
 Rows have AdaptLLM's shape: `input`, `options`, `gold_index` for a choice; `input`, `label` for a
@@ -40,7 +44,32 @@ Sources: Cheng et al. 2024, arXiv 2309.09530 (prompts, scoring) and arXiv 2406.1
 
 from plugins.registry import Registry
 
-TASKS = Registry("evaluation task", "tutelage.tasks", {})
+DOMAINS = {
+    "biomedicine": ("MQP", "PubMedQA", "USMLE", "RCT", "ChemProt"),
+    "finance": ("FPB", "FiQA_SA", "Headline", "NER", "ConvFinQA"),
+    "law": ("SCOTUS", "CaseHOLD", "UNFAIR_ToS"),
+}
+"""The papers' domains and their tasks; a domain may be named wherever a task may."""
+
+TASKS = Registry(
+    "evaluation task",
+    "tutelage.tasks",
+    {
+        "CaseHOLD": "trainer.evaluation.tasks.law:CASEHOLD",
+        "ChemProt": "trainer.evaluation.tasks.biomedicine:CHEMPROT",
+        "ConvFinQA": "trainer.evaluation.tasks.finance:CONVFINQA",
+        "FPB": "trainer.evaluation.tasks.finance:FPB",
+        "FiQA_SA": "trainer.evaluation.tasks.finance:FIQA_SA",
+        "Headline": "trainer.evaluation.tasks.finance:HEADLINE",
+        "MQP": "trainer.evaluation.tasks.biomedicine:MQP",
+        "NER": "trainer.evaluation.tasks.finance:NER",
+        "PubMedQA": "trainer.evaluation.tasks.biomedicine:PUBMEDQA",
+        "RCT": "trainer.evaluation.tasks.biomedicine:RCT",
+        "SCOTUS": "trainer.evaluation.tasks.law:SCOTUS",
+        "UNFAIR_ToS": "trainer.evaluation.tasks.law:UNFAIR_TOS",
+        "USMLE": "trainer.evaluation.tasks.biomedicine:USMLE",
+    },
+)
 """Tasks by name; a target is a `task.Task`."""
 
 METRICS = Registry(
@@ -48,9 +77,12 @@ METRICS = Registry(
     "tutelage.metrics",
     {
         "accuracy": "trainer.evaluation.metrics:accuracy",
+        "entity_f1": "trainer.evaluation.metrics:entity_f1",
         "exact_match": "trainer.evaluation.metrics:exact_match",
+        "headline_f1": "trainer.evaluation.metrics:headline_f1",
         "macro_f1": "trainer.evaluation.metrics:macro_f1",
         "micro_f1": "trainer.evaluation.metrics:micro_f1",
+        "number_match": "trainer.evaluation.metrics:number_match",
         "token_f1": "trainer.evaluation.metrics:token_f1",
         "weighted_f1": "trainer.evaluation.metrics:weighted_f1",
     },

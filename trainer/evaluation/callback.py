@@ -20,9 +20,14 @@ from composer.utils import create_interval_scheduler
 
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError, unknown_name
+from trainer.evaluation.best import BestCheckpoint
 from trainer.evaluation.evaluator import Evaluator, TaskResult
+from trainer.evaluation.find import load_tasks
 from trainer.evaluation.ranks import Ranks
-from trainer.evaluation.task import load_tasks
+from trainer.evaluation.task import Task
+from trainer.evaluation.trend import add_to_trend, plot_trend
+
+_LOGGED_UNDER = "metrics/domain_eval/"
 
 
 class DomainEval(Callback):
@@ -32,7 +37,7 @@ class DomainEval(Callback):
     of the headline scores of a domain whose tasks were all scored.
 
     Args:
-        tasks: Names of tasks, task files, or directories of them; one string is one name.
+        tasks: Names of tasks or domains, task files, or directories of them; one string is one name.
         tokenizer: The model's; None takes that of Composer's model.
         interval: Time between evaluations, as Composer writes it: 0.25dur, 500ba, 1ep.
         max_rows: Rows of a task, chosen by `seed`; None takes all.
@@ -40,8 +45,13 @@ class DomainEval(Callback):
         seed: Of the choice of rows.
         max_new_tokens: Longest generated answer, in tokens.
         add_bos: Whether BOS opens each prompt; None follows the tokenizer's own convention.
-        output: Folder for `eval/<batch>/<task>.jsonl` (answers) and `scores.jsonl` (one line an
-            evaluation); `{run_name}` is filled in. None writes nothing.
+        output: Folder for `eval/<batch>/<task>.jsonl` (answers), `scores.jsonl` (one line an
+            evaluation) and `scores.png` (scores against tokens); `{run_name}` is filled in. None
+            writes nothing.
+        tasks_root: Directory that takes the place of the Hub for registered tasks: ROOT/<task>.jsonl
+            or the test files of ROOT/<task>/.
+        keep_best: A score, such as `MQP/accuracy` or `biomedicine/average`, whose best checkpoint is
+            kept in `best/` of `output`, which is then a local folder. None keeps none.
         fail_training: Whether a task that fails ends the run; else it is reported.
 
     Raises:
@@ -61,9 +71,11 @@ class DomainEval(Callback):
         max_new_tokens: int = 100,
         add_bos: bool | None = None,
         output: str | None = None,
+        tasks_root: str | None = None,
+        keep_best: str | None = None,
         fail_training: bool = False,
     ):
-        self.tasks = load_tasks([tasks] if isinstance(tasks, str) else tasks)
+        self.tasks = load_tasks([tasks] if isinstance(tasks, str) else tasks, tasks_root)
         self.output = output
         self.fail_training = fail_training
         self._tokenizer = tokenizer
@@ -80,6 +92,7 @@ class DomainEval(Callback):
         self._is_due = _schedule(interval)
         self._last_batch = -1
         self._first_scores: dict[str, float] = {}
+        self._best = _best_checkpoint(keep_best, self.tasks, output) if keep_best is not None else None
 
     @classmethod
     def from_config(cls, arguments: dict[str, Any], *, config: Any, tokenizer: Any) -> DomainEval:
@@ -106,22 +119,30 @@ class DomainEval(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know, as one value whose key is always there."""
-        return {"evaluated": json.dumps({"last_batch": self._last_batch, "first_scores": self._first_scores})}
+        evaluated = {
+            "last_batch": self._last_batch,
+            "first_scores": self._first_scores,
+            "best": None if self._best is None else self._best.state_dict(),
+        }
+        return {"evaluated": json.dumps(evaluated)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where the checkpoint's run was."""
         evaluated = json.loads(state["evaluated"])
         self._last_batch = evaluated["last_batch"]
         self._first_scores = evaluated["first_scores"]
+        if self._best is not None and evaluated.get("best"):
+            self._best.load_state_dict(evaluated["best"])
 
     def run_event(self, event: Event, state: State, logger: Logger) -> None:
         """Evaluate if it is time to, on every rank alike."""
         batch = int(state.timestamp.batch)
         is_due = event == Event.FIT_START or self._is_due(state, event)
-        if not is_due or batch == self._last_batch:
-            return
-        self._last_batch = batch
-        self._evaluate(state, logger)
+        if is_due and batch != self._last_batch:
+            self._last_batch = batch
+            self._evaluate(state, logger)
+        if self._best is not None:
+            self._best.run_event(event, state, logger)
 
     def _evaluate(self, state: State, logger: Logger) -> None:
         began = time.monotonic()
@@ -135,6 +156,9 @@ class DomainEval(Callback):
                 self._first_scores.setdefault(result.task.name, result.headline)
         metrics = log_names(results)
         logger.log_metrics(metrics)
+        scores = {name.removeprefix(_LOGGED_UNDER): value for name, value in metrics.items()}
+        if self._best is not None and int(state.timestamp.batch) > 0:
+            self._best.consider(scores)
         if Ranks.current().rank == 0:
             batch = int(state.timestamp.batch)
             print(readable_line(batch, results, self._first_scores, time.monotonic() - began), flush=True)
@@ -142,10 +166,10 @@ class DomainEval(Callback):
                 for note in _notes(result, with_rows=is_first):
                     print(f"domain_eval: {note}", flush=True)
             if self.output is not None:
-                self._write(self.output.replace("{run_name}", state.run_name), state, results, metrics)
+                self._write(self.output.replace("{run_name}", state.run_name), state, results, scores)
 
     def _write(
-        self, folder: str, state: State, results: Sequence[TaskResult], metrics: dict[str, float]
+        self, folder: str, state: State, results: Sequence[TaskResult], scores: dict[str, float]
     ) -> None:
         batch = int(state.timestamp.batch)
         try:
@@ -155,14 +179,9 @@ class DomainEval(Callback):
                 storage.write_bytes(
                     storage.join(folder, "eval", str(batch), f"{result.task.name}.jsonl"), data
                 )
-            trend = storage.join(folder, "scores.jsonl")
-            earlier = storage.read_bytes(trend).decode().splitlines() if storage.exists(trend) else []
-            # A run that was resumed from before its last evaluation evaluates those batches again.
-            kept = [line for line in earlier if json.loads(line)["batch"] < batch]
-            scores = {name.removeprefix("metrics/domain_eval/"): value for name, value in metrics.items()}
-            new = {"batch": batch, "tokens": int(state.timestamp.token), "scores": scores}
-            storage.write_bytes(trend, "".join(f"{line}\n" for line in [*kept, json.dumps(new)]).encode())
-        except (OSError, ValueError, KeyError) as error:
+            trend = add_to_trend(folder, batch=batch, tokens=int(state.timestamp.token), scores=scores)
+            plot_trend(folder, trend, _panels(self.tasks))
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # storage's, and a plot's
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
             if self.fail_training:
                 raise TutelageError(message) from error
@@ -172,7 +191,7 @@ class DomainEval(Callback):
 def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
     """Scores by the names they are logged under, and the average of each fully scored domain."""
     metrics = {
-        f"metrics/domain_eval/{result.task.name}/{metric}": score
+        f"{_LOGGED_UNDER}{result.task.name}/{metric}": score
         for result in results
         for metric, score in result.scores.items()
     }
@@ -180,7 +199,7 @@ def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
         of_domain = [result for result in results if result.task.domain == domain]
         if all(result.scores for result in of_domain):
             average = sum(result.headline for result in of_domain) / len(of_domain)
-            metrics[f"metrics/domain_eval/{domain}/average"] = average
+            metrics[f"{_LOGGED_UNDER}{domain}/average"] = average
     return metrics
 
 
@@ -203,9 +222,32 @@ def _notes(result: TaskResult, *, with_rows: bool) -> list[str]:
     notes = []
     if with_rows and result.refused:
         notes.append(f"{name}: {len(result.refused)} rows are not scored; the first: {result.refused[0]}")
-    if with_rows and result.num_truncated:
-        notes.append(f"{name}: {result.num_truncated} prompts lost their start to fit the model's context")
+    if with_rows and result.repeated:
+        notes.append(f"{name}: {len(result.repeated)} rows repeat others; the first: {result.repeated[0]}")
+    if with_rows and result.truncated:
+        notes.append(f"{name}: {len(result.truncated)} prompts lost their start to fit the model's context")
     return notes
+
+
+def _panels(tasks: Sequence[Task]) -> dict[str, list[str]]:
+    """The names of each domain's headline scores, and its average."""
+    panels: dict[str, list[str]] = {}
+    for task in tasks:
+        panels.setdefault(task.domain, []).append(f"{task.name}/{task.metrics[0]}")
+    return {domain: [*names, f"{domain}/average"] for domain, names in panels.items()}
+
+
+def _best_checkpoint(metric: str, tasks: Sequence[Task], output: str | None) -> BestCheckpoint:
+    known = [f"{task.name}/{each}" for task in tasks for each in task.metrics]
+    known += [f"{domain}/average" for domain in dict.fromkeys(task.domain for task in tasks)]
+    if metric not in known:
+        raise ConfigError(unknown_name("score", metric, known, shown=f"domain_eval.keep_best: {metric}"))
+    if output is None or not storage.is_local(output):
+        raise ConfigError(
+            f"domain_eval.keep_best is {metric!r}, but output is {output!r}; give a local folder, in which "
+            "the checkpoint is kept."
+        )
+    return BestCheckpoint(metric, storage.join(output, "best"))
 
 
 def _schedule(interval: str) -> Any:

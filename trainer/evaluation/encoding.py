@@ -24,7 +24,7 @@ class EncodedRow:
         index: Where its answer goes.
         sequences: Token ids of prompt and option, one an option.
         starts: Position of each option's first token.
-        num_shared: Leading tokens that all sequences have in common and none scores; 0 shares none.
+        num_shared: Leading tokens that all sequences have in common.
         is_truncated: Whether the prompt lost its start.
     """
 
@@ -34,16 +34,28 @@ class EncodedRow:
     num_shared: int
     is_truncated: bool
 
+    @property
+    def tree_tokens(self) -> int:
+        """Tokens of one pass over the shared ones and each sequence's own; last ones predict nothing."""
+        return self.num_shared + sum(max(0, len(ids) - 1 - self.num_shared) for ids in self.sequences)
+
+    @property
+    def plain_tokens(self) -> int:
+        """Tokens of one pass a sequence."""
+        return sum(len(ids) - 1 for ids in self.sequences)
+
 
 def encode_row(
     index: int, row: ChoiceRow, tokenizer: Any, *, add_bos: bool, context_tokens: int
 ) -> EncodedRow | RefusedRow:
     """Tokenise a row's options behind their inputs, or say why it cannot be scored."""
-    strings = [f"{text} {option}" for text, option in zip(row.inputs, row.options, strict=True)]
-    ids = tokenizer([*row.inputs, *strings], add_special_tokens=False, verbose=False).input_ids
+    strings = [row.separator.join(pair) for pair in zip(row.inputs, row.options, strict=True)]
+    prompts = list(dict.fromkeys(row.inputs))
+    ids = tokenizer([*prompts, *strings], add_special_tokens=False, verbose=False).input_ids
     bos = [tokenizer.bos_token_id] if add_bos else []
-    starts = [len(bos) + len(prompt) for prompt in ids[: len(strings)]]
-    sequences = [bos + sequence for sequence in ids[len(strings) :]]
+    prompt_tokens = {prompt: len(bos) + len(found) for prompt, found in zip(prompts, ids, strict=False)}
+    starts = [prompt_tokens[prompt] for prompt in row.inputs]
+    sequences = [bos + sequence for sequence in ids[len(prompts) :]]
     for option, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
         if start == 0:
             return RefusedRow(position=row.position, reason="input tokenises to nothing and no BOS opens it")
@@ -62,8 +74,7 @@ def encode_row(
         index=index,
         sequences=sequences,
         starts=starts,
-        # The token before an option predicts its first one, so it must pass with the option.
-        num_shared=min(_common_prefix(sequences), *starts) - 1,
+        num_shared=_common_prefix(sequences),
         is_truncated=cut > 0,
     )
 

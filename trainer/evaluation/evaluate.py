@@ -1,4 +1,9 @@
-"""`tutelage eval`: domain tasks on any causal LM, several models side by side."""
+"""`tutelage eval`: domain tasks on any causal LM, several models side by side.
+
+With several models, each later one is compared with the first, row by row. With `--output`, answers are
+written after each task, and the same command goes on where one was stopped: tasks that are done are not
+computed again, and a model of which all are done is not even loaded.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from schemas import storage
 from schemas.errors import ConfigError, TutelageError, report
-from trainer.evaluation.task import Task, load_tasks
+from trainer.evaluation.find import load_tasks
+from trainer.evaluation.saved import SavedRun
+from trainer.evaluation.task import Task
 
 if TYPE_CHECKING:
+    from trainer.evaluation.compare import Comparison
     from trainer.evaluation.evaluator import TaskResult
 
-_SHOWN_REFUSALS = 5
+_SHOWN_ROWS = 5
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,7 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--tasks", required=True, metavar="NAME,…|DIR",
-        help="tasks by name, task files, or directories of .jsonl, .json or .parquet; comma between several",
+        help="tasks or domains by name, task files, or directories of .jsonl, .json, .parquet or .yaml; "
+        "comma between several",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tasks-root", metavar="DIR",
+        help="where the rows of named tasks lie, as DIR/TASK.jsonl or DIR/TASK/test.json (default: the hub)",
     )  # fmt: skip
     parser.add_argument(
         "--add-bos-token", choices=["true", "false"],
@@ -55,7 +67,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="let code that comes with a model run"
     )
-    parser.add_argument("--output", metavar="FILE.json", help="write scores and every answer there")
+    parser.add_argument(
+        "--output", metavar="FILE.json",
+        help="write scores and every answer there, task by task; if it is there, go on from it",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object")
     return parser
 
@@ -80,29 +95,55 @@ def _evaluate(options: argparse.Namespace) -> None:
         value = getattr(options, flag)
         if value is not None and value < 1:
             raise ConfigError(f"--{flag.replace('_', '-')} is {value}, expected at least 1.")
-    tasks = load_tasks([name.strip() for name in options.tasks.split(",") if name.strip()])
+    tasks = load_tasks(
+        [name.strip() for name in options.tasks.split(",") if name.strip()], options.tasks_root
+    )
+    saved = SavedRun(
+        options.output,
+        {
+            "add_bos_token": options.add_bos_token,
+            "max_rows": options.max_rows,
+            "max_new_tokens": options.max_new_tokens,
+            "seed": options.seed,
+            "dtype": options.dtype,
+        },
+    )
 
-    results = {name: _evaluate_model(name, tasks, options) for name in options.models}
+    results = {name: _evaluate_model(name, tasks, options, saved) for name in options.models}
+    comparisons = _compare(results, options.seed)
 
     if options.json:
         summaries = {name: [result.summary() for result in of_model] for name, of_model in results.items()}
-        print(json.dumps({"models": summaries}))
+        print(json.dumps({"models": summaries, "comparisons": _plain(comparisons)}))
     else:
         print_table(results)
-    if options.output:
-        _write(options.output, results)
+        print_comparisons(comparisons)
+    saved.write(_plain(comparisons))
 
 
-def _write(uri: str, results: dict[str, list[TaskResult]]) -> None:
-    full = {
-        name: [result.summary() | {"answers": result.predictions()} for result in of_model]
-        for name, of_model in results.items()
+def _compare(results: dict[str, list[TaskResult]], seed: int) -> dict[tuple[str, str], list[Comparison]]:
+    """Each later model beside the first one, on each task that has rows in common."""
+    if len(results) < 2:
+        return {}
+    from trainer.evaluation.compare import compare
+
+    (first, of_first), *others = results.items()
+    return {
+        (first, other): [
+            comparison
+            for pair in zip(of_first, of_other, strict=True)
+            if (comparison := compare(*pair, seed=seed)) is not None
+        ]
+        for other, of_other in others
     }
-    text = json.dumps({"models": full}, ensure_ascii=False, indent=1) + "\n"
-    try:
-        storage.write_bytes(uri, text.encode("utf-8", "surrogatepass"))
-    except OSError as error:
-        raise TutelageError(f"--output {uri!r} cannot be written: {error}") from error
+
+
+def _plain(comparisons: dict[tuple[str, str], list[Comparison]]) -> list[dict[str, Any]]:
+    return [
+        {"models": list(models), **comparison.summary()}
+        for models, of_models in comparisons.items()
+        for comparison in of_models
+    ]
 
 
 def check_model_name(name: str) -> None:
@@ -123,7 +164,9 @@ def check_model_name(name: str) -> None:
         )
 
 
-def _evaluate_model(name: str, tasks: Sequence[Task], options: argparse.Namespace) -> list[TaskResult]:
+def _evaluate_model(
+    name: str, tasks: Sequence[Task], options: argparse.Namespace, saved: SavedRun
+) -> list[TaskResult]:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -142,6 +185,23 @@ def _evaluate_model(name: str, tasks: Sequence[Task], options: argparse.Namespac
         seed=options.seed,
         intervals=True,
     )
+    done: dict[str, TaskResult] = {}
+    for task in tasks:
+        known = saved.task(name, task.name)
+        result = evaluator.restored(task, known) if known is not None else None
+        if result is not None:
+            done[task.name] = result
+    left = [task for task in tasks if task.name not in done]
+    if done:
+        known_tasks = f"{len(done)} of {len(tasks)} tasks of {name} are known from {saved.uri}."
+        print(known_tasks, file=sys.stderr, flush=True)
+    if not left:
+        return [done[task.name] for task in tasks]
+
+    def keep(result: TaskResult) -> None:
+        done[result.task.name] = result
+        saved.add(name, result.summary() | {"answers": result.predictions()})
+
     try:
         model = AutoModelForCausalLM.from_pretrained(
             name,
@@ -153,10 +213,10 @@ def _evaluate_model(name: str, tasks: Sequence[Task], options: argparse.Namespac
         raise ConfigError(
             f"--model {name!r} cannot be loaded: {lines[0] if lines else type(error).__name__}"
         ) from error
-    results = evaluator.run(model)
+    evaluator.run(model, tasks=left, on_result=keep)
     del model
     gc.collect()  # the next model needs the room
-    return results
+    return [done[task.name] for task in tasks]
 
 
 def _device(name: str | None) -> Any:
@@ -199,22 +259,51 @@ def print_table(results: dict[str, list[TaskResult]]) -> None:
                 console.print(Text(f"{model}: {line}" if len(columns) > 1 else line))
 
 
+def print_comparisons(comparisons: dict[tuple[str, str], list[Comparison]]) -> None:
+    """Print each difference with its 95% interval, and the first rows that are answered differently."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=400, no_color=True)
+    for (first, second), of_models in comparisons.items():
+        one, other = _short([first, second])
+        console.print(Text(f"\n{other} against {one}:"))
+        for found in of_models:
+            low, high = found.interval
+            console.print(
+                Text(
+                    f"{found.task} {found.metric} {found.difference:+.3f} [{low:+.3f}, {high:+.3f}]  "
+                    f"better on {found.num_better} rows, worse on {found.num_worse}, "
+                    f"other answers on {len(found.rows)} of {found.num_rows}"
+                )
+            )
+            for row in found.rows[:_SHOWN_ROWS]:
+                answers = " → ".join(map(repr, row.answers))
+                console.print(Text(f"  {row.position}: {answers}, right is {row.gold!r}"))
+            if len(found.rows) > _SHOWN_ROWS:
+                console.print(Text("  … --output FILE.json names them all"))
+
+
 def _cell(result: TaskResult, metric: str) -> str:
     low, high = result.intervals[metric]
     return f"{result.scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _remarks(result: TaskResult) -> list[str]:
+    name = result.task.name
+    remarks = {
+        f"{name}: {len(result.truncated)} prompts lost their start to fit the context": result.truncated,
+        f"{name}: {len(result.repeated)} rows repeat others": result.repeated,
+        f"{name}: {len(result.refused)} rows are not scored": [str(row) for row in result.refused],
+    }
     lines = []
-    if result.num_truncated:
-        lines.append(
-            f"{result.task.name}: {result.num_truncated} prompts lost their start to fit the context"
-        )
-    if result.refused:
-        lines.append(f"{result.task.name}: {len(result.refused)} rows are not scored")
-        lines += [f"  {row}" for row in result.refused[:_SHOWN_REFUSALS]]
-        if len(result.refused) > _SHOWN_REFUSALS:
-            lines.append("  … --output FILE.json names them all")
+    for remark, rows in remarks.items():
+        if rows:
+            lines += [remark, *(f"  {row}" for row in rows[:_SHOWN_ROWS])]
+            if len(rows) > _SHOWN_ROWS:
+                lines.append("  … --output FILE.json names them all")
     return lines
 
 

@@ -7,9 +7,10 @@ forward passes, since under sharding each pass needs them all; then every rank h
 from __future__ import annotations
 
 import random
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -21,7 +22,7 @@ from trainer.evaluation.generation import plan_generations, run_generations
 from trainer.evaluation.metrics import bootstrap_interval
 from trainer.evaluation.model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.ranks import Ranks, TaskFailed, describe
-from trainer.evaluation.rows import Answer, ChoiceRow, GenerateRow, RefusedRow, Row
+from trainer.evaluation.rows import Answer, ChoiceRow, GenerateRow, RefusedRow, Row, repeats, rows_digest
 from trainer.evaluation.scoring import plan_choices, run_choices
 from trainer.evaluation.task import Task, read_rows
 
@@ -37,6 +38,8 @@ class TaskResult:
         rows: The rows that were scored.
         answers: The model's answers to them.
         refused: Rows that were not scored, each with its reason.
+        repeated: Rows that repeat an earlier one; they are scored as the others are.
+        rows_digest: Of the rows that were to be scored.
         seconds: Time taken, reading included.
         error: Why the task failed; empty if it did not.
     """
@@ -47,6 +50,8 @@ class TaskResult:
     rows: list[Row] = field(default_factory=list, repr=False)
     answers: list[Answer] = field(default_factory=list, repr=False)
     refused: list[RefusedRow] = field(default_factory=list, repr=False)
+    repeated: list[str] = field(default_factory=list, repr=False)
+    rows_digest: str = ""
     seconds: float = 0.0
     error: str = ""
 
@@ -56,9 +61,10 @@ class TaskResult:
         return self.scores[self.task.metrics[0]]
 
     @property
-    def num_truncated(self) -> int:
-        """Rows whose prompt lost its start."""
-        return sum(answer.is_truncated for answer in self.answers)
+    def truncated(self) -> list[str]:
+        """Where the rows stand whose prompt lost its start."""
+        pairs = zip(self.rows, self.answers, strict=True)
+        return [row.position for row, answer in pairs if answer.is_truncated]
 
     def summary(self) -> dict[str, Any]:
         """The result as plain values, without the single answers."""
@@ -69,8 +75,10 @@ class TaskResult:
             "scores": self.scores,
             "intervals": {metric: list(interval) for metric, interval in self.intervals.items()},
             "rows": len(self.rows),
-            "truncated": self.num_truncated,
+            "truncated": self.truncated,
+            "repeated": self.repeated,
             "refused": [{"position": row.position, "reason": row.reason} for row in self.refused],
+            "rows_digest": self.rows_digest,
             "seconds": round(self.seconds, 3),
             "error": self.error,
         }
@@ -131,15 +139,25 @@ class Evaluator:
         self.seed = seed
         self.intervals = intervals
         self.ranks = ranks
-        self._rows: dict[str, tuple[list[Row], list[RefusedRow]]] = {}
+        self._rows: dict[str, tuple[list[Row], list[RefusedRow], list[str]]] = {}
+        self._is_told = False
 
-    def run(self, model: torch.nn.Module, *, keep_going: bool = False) -> list[TaskResult]:
+    def run(
+        self,
+        model: torch.nn.Module,
+        *,
+        keep_going: bool = False,
+        tasks: Sequence[Task] | None = None,
+        on_result: Callable[[TaskResult], None] = lambda result: None,
+    ) -> list[TaskResult]:
         """Evaluate a model on all tasks; it is left as it was found.
 
         Args:
             model: A Hugging Face causal LM, or Composer's wrapper of one, under DDP or FSDP or neither.
             keep_going: Whether a failed task is a result with an `error`, rather than an exception.
                 A sharded model that fails in a forward pass raises all the same: its peers wait in it.
+            tasks: Those of the evaluator's tasks to run; None runs all.
+            on_result: Called with each task's result as it comes.
 
         Returns:
             One result a task, the same on every rank.
@@ -147,7 +165,49 @@ class Evaluator:
         ranks = self.ranks or Ranks.current()
         with evaluating(model):
             causal_model = as_causal_model(model, world_size=ranks.world_size)
-            return [self._run_task(task, causal_model, ranks, keep_going) for task in self.tasks]
+            self._tell(causal_model, ranks)
+            results = []
+            for task in self.tasks if tasks is None else tasks:
+                results.append(self._run_task(task, causal_model, ranks, keep_going))
+                on_result(results[-1])
+            return results
+
+    def restored(self, task: Task, saved: Mapping[str, Any]) -> TaskResult | None:
+        """A task's result from what was saved of it, if its rows are still the same.
+
+        Args:
+            task: One of the evaluator's tasks.
+            saved: Of `TaskResult.summary`, with its `predictions` as `answers`.
+        """
+        rows, _, repeated = self._rows_of(task)
+        if saved["error"] or saved["rows_digest"] != rows_digest(rows):
+            return None
+        answers = {answer["position"]: _answer(answer) for answer in saved["answers"]}
+        scored = [(row, answers[row.position]) for row in rows if row.position in answers]
+        refused = [RefusedRow(**row) for row in saved["refused"]]
+        scores, intervals = self._measure(task, scored, refused)
+        return TaskResult(
+            task=task,
+            scores=scores,
+            intervals=intervals,
+            rows=[row for row, _ in scored],
+            answers=[answer for _, answer in scored],
+            refused=refused,
+            repeated=repeated,
+            rows_digest=saved["rows_digest"],
+            seconds=saved["seconds"],
+        )
+
+    def _tell(self, model: CausalModel, ranks: Ranks) -> None:
+        """Say once that options pass one by one, and why."""
+        has_choices = any(task.kind == "choice" for task in self.tasks)
+        if model.no_trees and has_choices and ranks.rank == 0 and not self._is_told:
+            print(
+                f"evaluation: each option passes through the model by itself, since {model.no_trees}.",
+                file=sys.stderr,
+                flush=True,
+            )
+            self._is_told = True
 
     def _run_task(self, task: Task, model: CausalModel, ranks: Ranks, keep_going: bool) -> TaskResult:
         began = time.monotonic()
@@ -159,7 +219,9 @@ class Evaluator:
             return TaskResult(task=task, seconds=time.monotonic() - began, error=describe(error))
 
     def _result(self, task: Task, model: CausalModel, ranks: Ranks, began: float) -> TaskResult:
-        rows, refused = ranks.together(lambda: self._rows_of(task))
+        rows, refused, repeated = ranks.together(lambda: self._rows_of(task))
+        if task.context_tokens is not None:
+            model = replace(model, context_tokens=min(model.context_tokens, task.context_tokens))
         mine = rows[ranks.rank :: ranks.world_size]
         answer = self._answer_choices if task.kind == "choice" else self._answer_prompts
         outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
@@ -175,16 +237,19 @@ class Evaluator:
             rows=[row for row, _ in scored],
             answers=[out for _, out in scored],
             refused=refused,
+            repeated=repeated,
+            rows_digest=rows_digest(rows),
             seconds=time.monotonic() - began,
         )
 
-    def _rows_of(self, task: Task) -> tuple[list[Row], list[RefusedRow]]:
+    def _rows_of(self, task: Task) -> tuple[list[Row], list[RefusedRow], list[str]]:
         if task.name not in self._rows:
             rows, refused = read_rows(task)
+            repeated = repeats(rows)
             if self.max_rows is not None and len(rows) > self.max_rows:
                 chosen = random.Random(f"{self.seed}:{task.name}").sample(range(len(rows)), self.max_rows)
                 rows = [rows[at] for at in sorted(chosen)]
-            self._rows[task.name] = rows, refused
+            self._rows[task.name] = rows, refused, repeated
         return self._rows[task.name]
 
     def _answer_choices(self, rows: list[Row], model: CausalModel, ranks: Ranks) -> list[Answer | RefusedRow]:
@@ -243,3 +308,11 @@ def _prediction(row: Row, answer: Answer) -> dict[str, Any]:
     else:
         plain |= {"gold": list(row.labels)}
     return plain | ({"is_truncated": True} if answer.is_truncated else {})
+
+
+def _answer(saved: Mapping[str, Any]) -> Answer:
+    return Answer(
+        value=saved["answer"],
+        option_scores=tuple(saved.get("option_scores", ())),
+        is_truncated=saved.get("is_truncated", False),
+    )

@@ -7,6 +7,7 @@ plain Hugging Face model, Composer's `HuggingFaceModel`, and either of them unde
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import random
 from collections.abc import Callable, Iterator
@@ -17,7 +18,13 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from trainer.evaluation.encoding import EncodedRow
+from trainer.evaluation.tree import attention_mask, batch_trees, lay_out
+
 _FULL_ATTENTION_FAMILIES = frozenset({"gpt_neox", "llama", "mistral", "olmo2", "qwen2", "qwen3"})
+_MASKED_ATTENTION = {"sdpa": True, "eager": False}
+"""Attention implementations that take a mask of any shape, and whether it may be of booleans."""
+_PROBE_TOLERANCE = 1e-3
 _LENGTH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 _DEFAULT_CONTEXT_TOKENS = 2048
@@ -31,28 +38,33 @@ class CausalModel:
         forward: Takes Hugging Face's keyword arguments; returns an output with `logits`.
         generate: `transformers.GenerationMixin.generate`, or a wrapper's version of it.
         device: Where inputs go.
+        dtype: Of the weights.
         context_tokens: Longest input, in tokens.
         is_sharded: Whether each forward pass needs all ranks.
         trims_logits: Whether `logits_to_keep` spares the vocabulary projection of early positions.
         keeps_cache: Whether a forward pass gives back a key-value cache that it filled.
-        shares_prompts: Whether options may be scored against one cached prompt, with equal results.
+        no_trees: Why it cannot take a tree mask with equal results; empty where it can.
+        bool_masks: Whether its attention takes a mask of booleans; else one that is added.
     """
 
     forward: Callable[..., Any]
     generate: Callable[..., torch.Tensor]
     device: torch.device
+    dtype: torch.dtype
     context_tokens: int
     is_sharded: bool = False
     trims_logits: bool = False
     keeps_cache: bool = False
-    shares_prompts: bool = False
+    no_trees: str = "it was not asked"
+    bool_masks: bool = True
 
 
 def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalModel:
     """Look at a model in evaluation mode and learn how to call it.
 
-    Makes one forward pass of two tokens, on every rank: FSDP2 with mixed precision hands each layer
-    a copy of the cache, which then comes back empty, and only trying tells.
+    Makes up to four forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
+    layer a copy of the cache, which then comes back empty, and only trying tells; nor does a model say
+    whether it heeds a tree mask.
 
     Args:
         model: A Hugging Face causal LM or Composer's wrapper of one.
@@ -72,18 +84,20 @@ def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalMod
             return inner(batch)
 
         parameters = frozenset(inner.model_forward_args)
-    device = next(inner.parameters()).device
-    keeps_cache = "use_cache" in parameters and _fills_cache(forward, device)
-    return CausalModel(
+    weight = next(inner.parameters())
+    found = CausalModel(
         forward=forward,
         generate=inner.generate,
-        device=device,
+        device=weight.device,
+        dtype=weight.dtype,
         context_tokens=_context_tokens(inner.config),
         is_sharded=world_size > 1 and not is_replica,
         trims_logits="logits_to_keep" in parameters,
-        keeps_cache=keeps_cache,
-        shares_prompts=keeps_cache and "position_ids" in parameters and _attends_fully(inner.config),
+        keeps_cache="use_cache" in parameters and _fills_cache(forward, weight.device),
+        bool_masks=_MASKED_ATTENTION.get(_attention_of(inner.config), True),
     )
+    no_trees = _why_no_trees(inner.config, parameters) or _try_tree(found)
+    return dataclasses.replace(found, no_trees=no_trees)
 
 
 @contextlib.contextmanager
@@ -110,17 +124,70 @@ def _fills_cache(forward: Callable[..., Any], device: torch.device) -> bool:
     tokens_BT = torch.zeros(1, 2, dtype=torch.long, device=device)
     output = forward(input_ids=tokens_BT, attention_mask=torch.ones_like(tokens_BT), use_cache=True)
     cache: Any = getattr(output, "past_key_values", None)
-    return hasattr(cache, "batch_select_indices") and bool(cache.get_seq_length() == 2)
+    return hasattr(cache, "get_seq_length") and bool(cache.get_seq_length() == 2)
 
 
-def _attends_fully(config: Any) -> bool:
-    """Whether a padded, cached prompt gives what the whole string gives: known families only."""
+def _attention_of(config: Any) -> str:
+    return str(getattr(config, "_attn_implementation", None))
+
+
+def _why_no_trees(config: Any, parameters: frozenset[str]) -> str:
+    """Why a tree is not tried: known families only, whose positions are rotary and attention is full."""
     rope = getattr(config, "rope_scaling", None) or getattr(config, "rope_parameters", None) or {}
-    return (
-        config.model_type in _FULL_ATTENTION_FAMILIES
-        and getattr(config, "sliding_window", None) is None
-        and rope.get("rope_type", rope.get("type", "default")) not in _LENGTH_DEPENDENT_ROPE
+    rope_type = rope.get("rope_type", rope.get("type", "default"))
+    if "position_ids" not in parameters:
+        return "its forward takes no position_ids"
+    if config.model_type not in _FULL_ATTENTION_FAMILIES:
+        return f"{config.model_type} is none of the families known to give equal results"
+    if getattr(config, "sliding_window", None) is not None:
+        return "it attends through a sliding window"
+    if rope_type in _LENGTH_DEPENDENT_ROPE:
+        return f"its {rope_type} positions depend on the length of the input"
+    if _attention_of(config) not in _MASKED_ATTENTION:
+        return f"attention {_attention_of(config)} takes no mask of its own; sdpa does"
+    return ""
+
+
+def _try_tree(model: CausalModel) -> str:
+    """Compare a branch with the plain sequence it stands for; why it cannot be used, or nothing.
+
+    The measure is what a branch gives that sees its neighbour: rounding is far below that in any precision.
+    """
+    trunk, first, second = [5, 3, 8, 2, 7], [6, 9, 4], [9, 1, 6]
+    sequences = [trunk + first, trunk + second]
+    row = EncodedRow(
+        index=0,
+        sequences=[[*ids, 0] for ids in sequences],
+        starts=[len(trunk)] * 2,
+        num_shared=len(trunk),
+        is_truncated=False,
     )
+    # A shorter row beside it, so that there is padding.
+    short = dataclasses.replace(row, sequences=[[*trunk[:2], token, 0] for token in (1, 4)], num_shared=2)
+    short = dataclasses.replace(short, starts=[2, 2])
+    tokens_BT, positions_BT, sees = batch_trees([lay_out(short), lay_out(row)], 0, model.device)
+    mask = attention_mask(sees, dtype=model.dtype, as_bool=model.bool_masks)
+
+    def last(**inputs: Any) -> torch.Tensor:
+        if model.keeps_cache:
+            inputs["use_cache"] = False
+        logits_TV: torch.Tensor = model.forward(**inputs).logits[-1, -len(second) :].float()
+        return logits_TV
+
+    def plain(ids: list[int]) -> torch.Tensor:
+        tokens = torch.tensor([ids], device=model.device)
+        return last(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+
+    expected, wrong = plain(sequences[1]), plain(trunk + first + second)
+    try:
+        found = last(input_ids=tokens_BT, position_ids=positions_BT, attention_mask=mask)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what a mask of a wrong shape meets
+        lines = str(error).splitlines()
+        return f"its attention refuses a tree mask: {lines[0] if lines else type(error).__name__}"
+    deviation = float((found - expected).abs().max())
+    if not deviation <= max(_PROBE_TOLERANCE, float((wrong - expected).abs().max()) / 4):
+        return f"its attention does not heed a tree mask: logits are {deviation:.2g} off"
+    return ""
 
 
 def _context_tokens(config: Any) -> int:

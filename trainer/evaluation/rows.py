@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from schemas.records import digest
+
 _SHOWN_CHARACTERS = 60
 
 
@@ -19,6 +21,7 @@ class ChoiceRow:
         inputs: The prompt before each option; most tasks repeat one prompt.
         options: What may follow the prompt.
         gold: Indices of the right options; most rows have one.
+        separator: What stands between prompt and option.
         fields: The row as it was read, for a metric that looks at more.
     """
 
@@ -27,6 +30,7 @@ class ChoiceRow:
     inputs: tuple[str, ...]
     options: tuple[str, ...]
     gold: tuple[int, ...]
+    separator: str = " "
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -55,6 +59,31 @@ class RefusedRow:
         return f"{self.position}: {self.reason}"
 
 
+def rows_digest(rows: Sequence[Row]) -> str:
+    """Hash of what rows ask and where they stand, in their order: equal only for the same rows."""
+    parts = (
+        repr((row.position, row.inputs, row.options, row.gold, row.separator))
+        if isinstance(row, ChoiceRow)
+        else repr((row.position, row.input, row.labels))
+        for row in rows
+    )
+    return digest(*parts)
+
+
+def repeats(rows: Sequence[Row]) -> list[str]:
+    """Rows that ask what an earlier row asks and want the same answer, as `position repeats position`."""
+    first: dict[Any, Row] = {}
+    found = []
+    for row in rows:
+        if isinstance(row, ChoiceRow):
+            content: Any = (row.inputs, row.options, row.gold)
+        else:
+            content = (row.input, row.labels)
+        if (earlier := first.setdefault(content, row)) is not row:
+            found.append(f"{row.position} repeats {earlier.position}")
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What the model answered to one row.
@@ -78,21 +107,34 @@ def parse_choice(position: str, values: Mapping[str, Any]) -> ChoiceRow:
     """
     _expect_fields(values, ("input", "options", "gold_index"), kind="choice", other_kind="generate")
     prompt = _text("input", values["input"])
-    options = values["options"]
-    if not isinstance(options, list) or len(options) < 2:
-        raise ValueError(f"options is {shown(options)}, expected a list of at least 2 strings")
-    texts = tuple(_text(f"options[{index}]", option) for index, option in enumerate(options))
-    found = values["gold_index"]
-    gold = found if isinstance(found, list) and found else [found]
-    for index in gold:
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(texts):
-            raise ValueError(f"gold_index is {shown(found)}, expected 0 to {len(texts) - 1}")
+    options = _texts("options", values["options"])
     return ChoiceRow(
         row_id=_row_id(values, position),
         position=position,
-        inputs=(prompt,) * len(texts),
-        options=texts,
-        gold=tuple(gold),
+        inputs=(prompt,) * len(options),
+        options=options,
+        gold=_gold(values["gold_index"], len(options)),
+        fields=values,
+    )
+
+
+def parse_inputs(position: str, values: Mapping[str, Any]) -> ChoiceRow:
+    """Make a row of `input_options`, one `output` that follows each of them, and `gold_index`.
+
+    Nothing is put between input and output: they carry their own spaces.
+
+    Raises:
+        ValueError: Says which field is wrong, what it holds and what was expected.
+    """
+    _expect_fields(values, ("input_options", "output", "gold_index"), kind="choice", other_kind="generate")
+    inputs = _texts("input_options", values["input_options"])
+    return ChoiceRow(
+        row_id=_row_id(values, position),
+        position=position,
+        inputs=inputs,
+        options=(_text("output", values["output"]),) * len(inputs),
+        gold=_gold(values["gold_index"], len(inputs)),
+        separator="",
         fields=values,
     )
 
@@ -136,6 +178,20 @@ def _text(name: str, value: Any) -> str:
     if not value.strip():
         raise ValueError(f"{name} is empty")
     return value
+
+
+def _texts(name: str, found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or len(found) < 2:
+        raise ValueError(f"{name} is {shown(found)}, expected a list of at least 2 strings")
+    return tuple(_text(f"{name}[{index}]", text) for index, text in enumerate(found))
+
+
+def _gold(found: Any, num_options: int) -> tuple[int, ...]:
+    gold = found if isinstance(found, list) and found else [found]
+    for index in gold:
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < num_options:
+            raise ValueError(f"gold_index is {shown(found)}, expected 0 to {num_options - 1}")
+    return tuple(gold)
 
 
 def _row_id(values: Mapping[str, Any], position: str) -> str:

@@ -1,9 +1,6 @@
 """What an evaluation task is: one declaration, and rows that are good or refused with a reason.
 
-A task names its rows' source and shape and the metrics its answers go through. Tasks come from the
-registry by name, or from files that lie in a directory: each file is one task, named by its stem,
-whose kind follows from its rows. Only that first look and `read_rows` open a file; nothing here
-needs torch.
+Nothing here needs torch; only `read_rows` opens a file.
 """
 
 from __future__ import annotations
@@ -12,20 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from plugins.readers import files
-from schemas import storage
 from schemas.errors import ConfigError, InputError, unknown_name
-from trainer.evaluation import METRICS, TASKS
-from trainer.evaluation.rows import RefusedRow, Row, parse_choice, parse_generate
-from trainer.evaluation.sources import TASK_FILE, FileRows, RowSource
+from trainer.evaluation import METRICS
+from trainer.evaluation.rows import ChoiceRow, RefusedRow, Row, parse_choice, parse_generate, parse_inputs
+from trainer.evaluation.sources import RowSource
 
 Kind: TypeAlias = Literal["choice", "generate"]
-
-_FILE_METRICS: dict[Kind, tuple[str, ...]] = {
-    "choice": ("accuracy",),
-    "generate": ("exact_match", "token_f1"),
-}
-
 
 RowParser: TypeAlias = Callable[[str, Mapping[str, Any]], Row]
 """Makes a row of a position and fields; raises ValueError with the reason why it cannot."""
@@ -42,6 +31,8 @@ class Task:
         metrics: Names in `METRICS`; the first is the headline.
         source: Gives the raw rows, the same ones in the same order each time.
         parse: Makes a row of them; None takes AdaptLLM's format for the kind.
+        num_options: Options of each row; a row with another number is refused. None takes any.
+        context_tokens: Longest prompt and generated answer together; None takes what the model can.
     """
 
     name: str
@@ -50,6 +41,8 @@ class Task:
     metrics: tuple[str, ...]
     source: RowSource
     parse: RowParser | None = None
+    num_options: int | None = None
+    context_tokens: int | None = None
 
     def __post_init__(self) -> None:
         known = METRICS.names()
@@ -59,30 +52,24 @@ class Task:
         if not self.metrics:
             raise ConfigError(f"task {self.name} names no metric. Available: {', '.join(known)}.")
 
+    def row(self, position: str, values: Mapping[str, Any]) -> Row:
+        """Make a row of its fields.
 
-def load_tasks(names: Sequence[str]) -> list[Task]:
-    """Find tasks by name or path.
+        Raises:
+            ValueError: Says why it is none of this task's.
+        """
+        row = (self.parse or parser_of(self.kind, values))(position, values)
+        expected = self.num_options
+        if expected is not None and isinstance(row, ChoiceRow) and len(row.options) != expected:
+            raise ValueError(f"has {len(row.options)} options, expected {expected}")
+        return row
 
-    Args:
-        names: Each a name in `TASKS`, a task file, or a directory of task files.
 
-    Raises:
-        ConfigError: A name is neither a task nor a path, a directory holds no task file, or two
-            tasks have one name.
-        InputError: A file has no good row.
-    """
-    tasks: dict[str, Task] = {}
-    for name in names:
-        for task in _find(name):
-            if task.name in tasks:
-                raise ConfigError(
-                    f"two evaluation tasks are named {task.name!r} (the second comes with {name!r}); "
-                    "rename one file, or name the task once."
-                )
-            tasks[task.name] = task
-    if not tasks:
-        raise ConfigError("no evaluation task is named; give a task's name or a directory of .jsonl files.")
-    return list(tasks.values())
+def parser_of(kind: Kind, values: Mapping[str, Any]) -> RowParser:
+    """The parser of AdaptLLM's format that a row is in."""
+    if kind == "generate":
+        return parse_generate
+    return parse_inputs if "input_options" in values and "options" not in values else parse_choice
 
 
 def read_rows(task: Task) -> tuple[list[Row], list[RefusedRow]]:
@@ -91,7 +78,6 @@ def read_rows(task: Task) -> tuple[list[Row], list[RefusedRow]]:
     Raises:
         InputError: Not one row is good; names the first bad one.
     """
-    parse = task.parse or (parse_choice if task.kind == "choice" else parse_generate)
     good: list[Row] = []
     refused: list[RefusedRow] = []
     for raw in task.source():
@@ -100,69 +86,16 @@ def read_rows(task: Task) -> tuple[list[Row], list[RefusedRow]]:
             continue
         position, values = raw
         try:
-            good.append(parse(position, values))
+            good.append(task.row(position, values))
         except ValueError as error:
             refused.append(RefusedRow(position=position, reason=str(error)))
     if not good:
-        raise _no_good_row(task.name, refused)
+        raise no_good_row(task.name, refused)
     return good, refused
 
 
-def _find(name: str) -> list[Task]:
-    if name in TASKS.names():
-        task = TASKS.load(name)
-        if not isinstance(task, Task):
-            raise ConfigError(f"evaluation task {name!r} is registered as {task!r}, expected a Task.")
-        return [task]
-    if not name or not storage.exists(name):
-        if "/" in name or TASK_FILE.search(name):
-            raise ConfigError(f"evaluation tasks {name!r}: no such file or directory.")
-        raise ConfigError(
-            f"{unknown_name('evaluation task', name, TASKS.names())} Nor is it a file or directory here."
-        )
-    try:
-        uris = [uri for uri in files.expand(name) if TASK_FILE.search(uri)]
-    except InputError:  # a directory without a single file
-        uris = []
-    if not uris:
-        raise ConfigError(f"evaluation tasks {name!r}: found no .jsonl, .json or .parquet file there.")
-    return [_file_task(uri) for uri in uris]
-
-
-def _file_task(uri: str) -> Task:
-    folder, _, filename = uri.rpartition("/")
-    match = TASK_FILE.search(filename)
-    assert match is not None
-    kind = _kind_of(uri, match["stem"])
-    domain = folder.rstrip("/").rpartition("/")[2].strip(".")
-    return Task(
-        name=match["stem"],
-        domain=domain or "tasks",
-        kind=kind,
-        metrics=_FILE_METRICS[kind],
-        source=FileRows(uri),
-    )
-
-
-def _kind_of(uri: str, name: str) -> Kind:
-    """The kind of the file's first good row."""
-    refused = []
-    for raw in FileRows(uri)():
-        if isinstance(raw, RefusedRow):
-            refused.append(raw)
-            continue
-        position, values = raw
-        kind: Kind = "generate" if "label" in values and "options" not in values else "choice"
-        try:
-            (parse_generate if kind == "generate" else parse_choice)(position, values)
-        except ValueError as error:
-            refused.append(RefusedRow(position=position, reason=str(error)))
-            continue
-        return kind
-    raise _no_good_row(name, refused)
-
-
-def _no_good_row(name: str, refused: Sequence[RefusedRow]) -> InputError:
+def no_good_row(name: str, refused: Sequence[RefusedRow]) -> InputError:
+    """Say that a task cannot be evaluated for want of rows."""
     if not refused:
         return InputError(f"evaluation task {name}: has no rows.")
     return InputError(

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from plugins.callbacks import CALLBACKS
 from schemas.errors import ConfigError
 from trainer.evaluation.callback import DomainEval
+from trainer.evaluation.evaluator import Evaluator, TaskResult
 from trainer.evaluation.task import Task
 
 
@@ -82,6 +83,7 @@ def test_it_evaluates_at_start_interval_and_end_once_each(
         assert [int(timestamp.batch) for timestamp, _ in logs[name]] == [0, 2, 4]
     folder = tmp_path / "out-r1"
     trend = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
+    assert (folder / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert [line["batch"] for line in trend] == [0, 2, 4]
     assert trend[1]["scores"]["mcq/accuracy"] == logs["metrics/domain_eval/mcq/accuracy"][1][1]
     for batch in (0, 2, 4):
@@ -141,6 +143,80 @@ def test_a_resumed_run_repeats_no_evaluation_and_keeps_the_first_scores(
     assert resumed._first_scores == saved._first_scores
 
 
+def scripted(monkeypatch: pytest.MonkeyPatch, by_batch: list[float]) -> None:
+    """Let the evaluations of a run answer these accuracies, one after the other."""
+    scores = iter(by_batch)
+
+    def run(self: Any, model: Any, **_: Any) -> list[TaskResult]:
+        return [TaskResult(task=self.tasks[0], scores={"accuracy": next(scores)})]
+
+    monkeypatch.setattr(Evaluator, "run", run)
+
+
+def test_the_best_checkpoint_is_kept_and_can_be_loaded(
+    tiny_model_dir: Path, tokenizer: Any, task_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the untrained model scores, 0.9, sets no mark; batch 3 is the best, batch 4 only equals it.
+    scripted(monkeypatch, [0.9, 0.2, 0.1, 0.5, 0.5])
+    callback = DomainEval(
+        str(task_dir / "mcq.jsonl"),
+        tokenizer=tokenizer,
+        interval="1ba",
+        output=str(tmp_path / "{run_name}"),
+        keep_best="mcq/accuracy",
+    )
+
+    trained = train(tiny_model_dir, tokenizer, callback, run_name="r1")
+
+    folder = tmp_path / "r1" / "best"
+    assert sorted(path.name for path in folder.iterdir()) == ["ba3-rank0.pt", "best-rank0.pt"]
+    saved = torch.load(folder / "best-rank0.pt", weights_only=False)["state"]
+    assert saved["timestamp"]["Timestamp"]["batch"] == 3
+    assert not torch.equal(saved["model"]["model.lm_head.weight"], trained["weights"]["lm_head.weight"])
+
+
+def test_a_best_score_at_the_very_end_is_kept_too_and_a_resumed_run_knows_the_mark(
+    tiny_model_dir: Path, tokenizer: Any, task_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def callback() -> DomainEval:
+        return DomainEval(
+            str(task_dir / "mcq.jsonl"),
+            tokenizer=tokenizer,
+            interval="3ba",
+            output=str(tmp_path / "out"),
+            keep_best="medicine/average",
+        )
+
+    best, checkpoints = tmp_path / "out" / "best", str(tmp_path / "checkpoints")
+    scripted(monkeypatch, [0.1, 0.4, 0.7])  # batches 0, 3, and the end of training at 4
+    train(tiny_model_dir, tokenizer, callback(), save_folder=checkpoints, save_interval="3ba")
+    assert sorted(path.name for path in best.iterdir()) == ["ba4-rank0.pt", "best-rank0.pt"]
+
+    scripted(monkeypatch, [0.3])  # batch 4 again, no better than batch 3
+    resumed = callback()
+    train(tiny_model_dir, tokenizer, resumed, load_path=f"{checkpoints}/ep0-ba3-rank0.pt")
+    assert resumed._best is not None and resumed._best.score == 0.4
+
+
+def test_training_is_bit_identical_while_the_best_is_kept(
+    tiny_model_dir: Path, tokenizer: Any, task_dir: Path, tmp_path: Path
+) -> None:
+    without = train(tiny_model_dir, tokenizer)
+    callback = DomainEval(
+        str(task_dir / "mcq.jsonl"),
+        tokenizer=tokenizer,
+        interval="1ba",
+        output=str(tmp_path / "out"),
+        keep_best="mcq/accuracy",
+    )
+    with_it = train(tiny_model_dir, tokenizer, callback)
+
+    assert (tmp_path / "out" / "best" / "best-rank0.pt").exists()
+    assert without["losses"] == with_it["losses"]
+    assert all(torch.equal(value, with_it["weights"][name]) for name, value in without["weights"].items())
+    assert torch.equal(without["random"], with_it["random"])
+
+
 def test_it_comes_from_a_training_configuration(tokenizer: Any, task_dir: Path) -> None:
     callback = CALLBACKS.load("domain_eval").from_config(
         {"tasks": [str(task_dir)], "interval": "10ba", "max_rows": 2}, config=None, tokenizer=tokenizer
@@ -159,6 +235,12 @@ def test_it_comes_from_a_training_configuration(tokenizer: Any, task_dir: Path) 
         ),
         ({"tasks": "/nowhere/at/all"}, "evaluation tasks '/nowhere/at/all': no such file or directory"),
         ({"tasks": str(task_dir), "batch_tokens": 0}, "batch_tokens is 0, expected at least 1"),
+        (
+            {"tasks": str(task_dir), "output": "out", "keep_best": "mcq/acuracy"},
+            "score 'domain_eval.keep_best: mcq/acuracy' is unknown. Did you mean 'mcq/accuracy'",
+        ),
+        ({"tasks": str(task_dir), "keep_best": "mcq/accuracy"}, "output is None; give a local folder"),
+        ({"tasks": "law", "tasks_root": str(task_dir)}, "task SCOTUS: found neither SCOTUS.jsonl"),
     ):
         with pytest.raises(ConfigError) as error:
             DomainEval.from_config(arguments, config=None, tokenizer=tokenizer)

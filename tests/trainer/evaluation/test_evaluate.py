@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trainer.evaluation.evaluate import main
+from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.task import Task
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,7 +27,7 @@ def test_it_prints_a_plain_table(
 
     assert main([*arguments, "--output", str(output), "--add-bos-token", "true", "--device", "cpu"]) == 0
 
-    found = json.loads(output.read_text())["models"][str(tiny_model_dir)]
+    found = json.loads(output.read_text())["models"][str(tiny_model_dir)]["tasks"]
     mcq = found[0]
     low, high = mcq["intervals"]["accuracy"]
     lines = capsys.readouterr().out.splitlines()
@@ -61,8 +65,161 @@ def test_json_is_one_object(tiny_model_dir: Path, task_dir: Path, capsys: pytest
 
     assert main([*arguments, "--json"]) == 0
 
-    (results,) = json.loads(capsys.readouterr().out)["models"].values()
+    found = json.loads(capsys.readouterr().out)
+    (results,) = found["models"].values()
+    assert found["comparisons"] == []
     assert [(result["task"], result["rows"]) for result in results] == [("mcq", 3), ("qa", 3)]
+
+
+@pytest.fixture
+def other_model_dir(tiny_model_dir: Path, tmp_path: Path) -> Path:
+    """The tiny model with other weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_model_dir, folder)
+    torch.manual_seed(5)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_two_models_are_compared_row_by_row(
+    tiny_model_dir: Path,
+    other_model_dir: Path,
+    task_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "found.json"
+    models = [str(tiny_model_dir), str(other_model_dir)]
+
+    assert main(["--model", *models, "--tasks", str(task_dir / "mcq.jsonl"), "--output", str(output)]) == 0
+
+    whole = json.loads(output.read_text())
+    (first,), (second,) = (whole["models"][name]["tasks"] for name in models)
+    (found,) = whole["comparisons"]
+    pairs = list(zip(first["answers"], second["answers"], strict=True))
+    differing = [[a["position"], [a["answer"], b["answer"]]] for a, b in pairs if a["answer"] != b["answer"]]
+    assert differing and [[row["position"], row["answers"]] for row in found["differing"]] == differing
+    gains = [(b["answer"] in b["gold"]) - (a["answer"] in a["gold"]) for a, b in pairs]
+    assert (found["better"], found["worse"]) == (gains.count(1), gains.count(-1))
+    assert found["difference"] == pytest.approx(sum(gains) / 7)
+    low, high = found["interval"]
+    assert low <= found["difference"] <= high
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert f"other against {tiny_model_dir.name}:" in lines
+    assert any(
+        line.startswith(f"mcq accuracy {found['difference']:+.3f} [{low:+.3f}, {high:+.3f}]")
+        for line in lines
+    )
+    position, answers = differing[0]
+    assert any(line.startswith(f"  {position}: {answers[0]} → {answers[1]}, right is ") for line in lines)
+
+
+def test_a_run_goes_on_where_its_output_ends(
+    tiny_model_dir: Path,
+    task_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, unbroken = tmp_path / "found.json", tmp_path / "unbroken.json"
+    arguments = ["--model", str(tiny_model_dir), "--tasks", str(task_dir), "--max-new-tokens", "5"]
+    assert main([*arguments, "--output", str(unbroken)]) == 0
+    table = capsys.readouterr().out
+
+    run = Evaluator._run_task
+
+    def stopped(self: Evaluator, task: Task, *others: Any) -> Any:
+        if task.name == "qa":
+            raise KeyboardInterrupt
+        return run(self, task, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "_run_task", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            main([*arguments, "--output", str(output)])
+    ran: list[str] = []
+
+    def counted(self: Evaluator, task: Task, *others: Any) -> Any:
+        ran.append(task.name)
+        return run(self, task, *others)
+
+    monkeypatch.setattr(Evaluator, "_run_task", counted)
+    capsys.readouterr()
+
+    assert main([*arguments, "--output", str(output)]) == 0
+    assert ran == ["qa"]
+    captured = capsys.readouterr()
+    assert captured.out == table
+    assert f"1 of 2 tasks of {tiny_model_dir} are known from {output}." in captured.err
+    assert _timeless(output) == _timeless(unbroken)
+
+    # All is known: nothing runs. Other rows, or another model in the same place, and it does.
+    assert main([*arguments, "--output", str(output)]) == 0
+    assert ran == ["qa"]
+    rows = (task_dir / "qa.jsonl").read_text().splitlines()
+    (task_dir / "qa.jsonl").write_text("\n".join(rows[:-1]))
+    assert main([*arguments, "--output", str(output)]) == 0
+    assert ran == ["qa", "qa"]
+
+
+def _timeless(path: Path) -> Any:
+    found = json.loads(path.read_text())
+    for model in found["models"].values():
+        for task in model["tasks"]:
+            del task["seconds"]
+    return found
+
+
+def test_a_model_that_changed_is_evaluated_anew(
+    other_model_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(other_model_dir), "--tasks", str(task_dir / "mcq.jsonl")]
+    output = str(tmp_path / "found.json")
+    assert main([*arguments, "--output", output]) == 0
+    (other_model_dir / "config.json").touch()
+
+    assert main([*arguments, "--output", output]) == 0
+
+    assert "are known from" not in capsys.readouterr().err
+
+
+def test_an_output_of_other_settings_or_of_something_else_is_left_alone(
+    tiny_model_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "found.json"
+    arguments = ["--model", str(tiny_model_dir), "--tasks", str(task_dir / "mcq.jsonl")]
+    arguments += ["--output", str(output)]
+    assert main([*arguments, "--max-rows", "3"]) == 0
+    before = output.read_bytes()
+
+    assert main([*arguments, "--max-rows", "4"]) == 2
+    assert "holds results with max_rows 3, not 4. Name another file" in capsys.readouterr().err
+    assert output.read_bytes() == before
+    output.write_text("[1, 2]")
+    assert main(arguments) == 2
+    assert "holds no evaluation to go on with" in capsys.readouterr().err
+
+
+def test_named_tasks_come_from_a_directory(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], write_rows: Callable[..., Path]
+) -> None:
+    row = {"input": "which nerve moves the wrist", "options": ["radial", "ulnar"], "gold_index": 0}
+    write_rows(tmp_path / "MQP.jsonl", row, row)
+
+    assert main(["--model", str(tiny_model_dir), "--tasks", "MQP", "--tasks-root", str(tmp_path)]) == 0
+
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1].split()[:4] == ["MQP", "choice", "2", "accuracy"]
+    assert lines[2:] == [
+        "MQP: 1 rows repeat others",
+        f"  {tmp_path}/MQP.jsonl:2 repeats {tmp_path}/MQP.jsonl:1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +227,8 @@ def test_json_is_one_object(tiny_model_dir: Path, task_dir: Path, capsys: pytest
     [
         ({"--model": "./nowhere"}, 2, "ConfigError: --model './nowhere': no such directory."),
         ({"--tasks": "nowhere/"}, 2, "ConfigError: evaluation tasks 'nowhere/': no such file or directory."),
+        ({"--tasks": "biomedicin"}, 2, "ConfigError: evaluation task 'biomedicin' is unknown. Did you mean"),
+        ({"--tasks": "law", "--tasks-root": "."}, 2, "ConfigError: task SCOTUS: found neither SCOTUS.jsonl"),
         ({"--max-rows": "0"}, 2, "ConfigError: --max-rows is 0, expected at least 1."),
         ({"--device": "abacus"}, 2, "ConfigError: --device 'abacus' cannot be used: "),
         ({"--max-new-tokens": "500"}, 2, "ConfigError: max_new_tokens is 500, which leaves no prompt"),

@@ -17,9 +17,11 @@ import torch
 
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation.evaluator import Evaluator, TaskResult
+from trainer.evaluation.find import load_tasks
+from trainer.evaluation.model import as_causal_model, evaluating
 from trainer.evaluation.ranks import Ranks, TaskFailed
 from trainer.evaluation.rows import RefusedRow
-from trainer.evaluation.task import Task, load_tasks
+from trainer.evaluation.task import Task
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[3]
@@ -32,7 +34,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 from plugins.tokenizers import load_tokenizer
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.task import load_tasks
+from trainer.evaluation.find import load_tasks
 
 dist.init_process_group("gloo")
 model_dir, task_dir, output = sys.argv[1:]
@@ -163,6 +165,31 @@ def test_a_failing_task_is_raised_or_reported(task_dir: Path, model: Any, tokeni
     assert mcq.error == "" and mcq.scores
 
 
+def test_options_that_pass_one_by_one_are_told_once(
+    task_dir: Path, model: Any, tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = load_tasks([str(task_dir / "mcq.jsonl")])
+    trees = Evaluator(tasks, tokenizer).run(model)
+    assert capsys.readouterr().err == ""
+    model.config.sliding_window = 4096
+    evaluator = Evaluator(tasks, tokenizer)
+
+    _, plain = (evaluator.run(model) for _ in range(2))
+
+    assert comparable(plain) == comparable(trees)
+    assert capsys.readouterr().err == (
+        "evaluation: each option passes through the model by itself, since it attends through a sliding "
+        "window.\n"
+    )
+
+
+def test_composers_model_takes_trees_too(model: Any, tokenizer: Any) -> None:
+    from composer.models import HuggingFaceModel
+
+    with evaluating(model):
+        assert as_causal_model(HuggingFaceModel(model, tokenizer=tokenizer)).no_trees == ""
+
+
 def test_a_task_of_which_no_row_can_be_scored_fails(task_dir: Path, model: Any, tokenizer: Any) -> None:
     model.lm_head.weight.data.fill_(float("nan"))
 
@@ -243,6 +270,7 @@ def test_two_processes_answer_what_one_answers_whole_and_sharded(
     )
 
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "each option passes through the model by itself" not in done.stderr
     tasks = load_tasks([str(task_dir)])
     alone = comparable(Evaluator(tasks, tokenizer, batch_tokens=64, max_new_tokens=6).run(model))
     for rank in range(2):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 from typing import Any
 
 import pytest
 import torch
 
-from trainer.evaluation.model import as_causal_model, evaluating
+from trainer.evaluation.model import _why_no_trees, as_causal_model, evaluating
 from trainer.evaluation.rows import Answer, ChoiceRow, RefusedRow
 from trainer.evaluation.scoring import plan_choices, run_choices
 
@@ -41,7 +42,7 @@ def plain_scores(each: ChoiceRow, model: Any, tokenizer: Any, *, add_bos: bool) 
     bos = [tokenizer.bos_token_id] if add_bos else []
     for prompt, option in zip(each.inputs, each.options, strict=True):
         start = len(bos + tokenizer(prompt, add_special_tokens=False).input_ids)
-        ids = bos + tokenizer(prompt + " " + option, add_special_tokens=False).input_ids
+        ids = bos + tokenizer(prompt + each.separator + option, add_special_tokens=False).input_ids
         with torch.no_grad():
             logprobs_TV = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         taken = [logprobs_TV[at - 1, ids[at]].item() for at in range(start, len(ids))]
@@ -75,10 +76,14 @@ def random_rows(tokenizer: Any, seed: int) -> list[ChoiceRow]:
     while len(rows) < 12:
         options = tuple(text(4) for _ in range(generator.randint(2, 5)))
         one = row(text(generator.choice([2, 25])), *options)
-        if generator.random() < 0.2:  # an input of its own for each option
-            one = dataclasses.replace(one, inputs=tuple(text(12) for _ in options))
+        if generator.random() < 0.2:  # an input of its own for each option, and one completion
+            head = text(12)
+            inputs = tuple(head + text(6) for _ in options)
+            one = dataclasses.replace(one, inputs=inputs, options=options[:1] * len(options), separator="")
         has_tokens = all(
-            len(tokenizer(f"{prompt} {option}").input_ids) > len(tokenizer(prompt).input_ids) > 0
+            len(tokenizer(f"{prompt}{one.separator}{option}").input_ids)
+            > len(tokenizer(prompt).input_ids)
+            > 0
             for prompt, option in zip(one.inputs, one.options, strict=True)
         )
         if has_tokens:
@@ -86,13 +91,15 @@ def random_rows(tokenizer: Any, seed: int) -> list[ChoiceRow]:
     return rows
 
 
-@pytest.mark.parametrize("shares_prompts", [True, False])
+@pytest.mark.parametrize("no_trees", ["", "the test says so"])
 @pytest.mark.parametrize("trims_logits", [True, False])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_equal_the_plain_definition(
-    model: Any, tokenizer: Any, seed: int, trims_logits: bool, shares_prompts: bool
+    model: Any, tokenizer: Any, seed: int, attention: str, trims_logits: bool, no_trees: str
 ) -> None:
     rows = random_rows(tokenizer, seed)
+    model.config._attn_implementation = attention
     add_bos = seed % 2 == 1
 
     answers = score(
@@ -102,7 +109,7 @@ def test_scores_equal_the_plain_definition(
         add_bos=add_bos,
         batch_tokens=[64, 4096][seed // 2],
         trims_logits=trims_logits,
-        shares_prompts=shares_prompts,
+        no_trees=no_trees,
     )
 
     for each, answer in zip(rows, answers, strict=True):
@@ -122,24 +129,124 @@ def test_random_rows_hold_tokens_that_merge_across_the_prompts_end(tokenizer: An
     assert any(merges(p, o) for each in rows for p, o in zip(each.inputs, each.options, strict=True))
 
 
-def test_the_tiny_model_shares_prompts_and_long_ones_pass_once(model: Any, tokenizer: Any) -> None:
-    lengths: list[tuple[int, int]] = []
+def counted(model: Any) -> tuple[Any, list[tuple[int, ...]]]:
+    """The model as evaluation sees it, and the shapes of what will pass through it."""
+    shapes: list[tuple[int, ...]] = []
+
+    def forward(**batch: Any) -> Any:
+        shapes.append(tuple(batch["input_ids"].shape))
+        return model(**batch)
+
     with evaluating(model):
-        causal = as_causal_model(model)
+        return dataclasses.replace(as_causal_model(model), forward=forward), shapes
 
-        def forward(**batch: Any) -> Any:
-            lengths.append(tuple(batch["input_ids"].shape))
-            return model(**batch)
 
-        rows = [row("the patient has a fever and the doctor gives aspirin because", "yes", "no", "heart")]
-        counted = dataclasses.replace(causal, forward=forward)
-        plan = plan_choices(rows, counted, tokenizer, add_bos=False, batch_tokens=4096)
-        run_choices(plan, rows, counted, tokenizer, num_forwards=5)
+def test_a_row_passes_once_and_single_tokens_cost_nothing(model: Any, tokenizer: Any) -> None:
+    prompt = "the patient has a fever and the doctor gives aspirin because"
+    rows = [row(prompt, "yes", "no", "heart")]
+    causal, shapes = counted(model)
 
-    prompt_tokens = len(tokenizer(rows[0].inputs[0]).input_ids)
-    assert causal.shares_prompts and plan.num_forwards == 2
-    # Each option is one token: it is predicted by the prompt's last one, and itself predicts nothing.
-    assert lengths == [(1, prompt_tokens - 1), (3, 1), (1, 1), (1, 1), (1, 1)]
+    with evaluating(model):
+        plan = plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=4096)
+        run_choices(plan, rows, causal, tokenizer, num_forwards=4)
+
+    # Each option is one token: the prompt's last one predicts it, and it predicts nothing itself.
+    prompt_tokens = len(tokenizer(prompt).input_ids)
+    assert causal.no_trees == ""
+    assert (plan.num_forwards, plan.num_tokens) == (1, prompt_tokens)
+    assert shapes == [(1, prompt_tokens), (1, 1), (1, 1), (1, 1)]
+
+
+def test_options_pass_whole_where_they_share_little(model: Any, tokenizer: Any) -> None:
+    rows = [row("yes", "the patient has a fever and", "doctor gives aspirin because pain goes away")]
+    causal, shapes = counted(model)
+
+    with evaluating(model):
+        plan = plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=4096)
+        run_choices(plan, rows, causal, tokenizer, num_forwards=plan.num_forwards)
+
+    assert plan.trees == [] and len(shapes) == 1 and shapes[0][0] == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_trees_and_whole_sequences_agree_in_either_precision(
+    model: Any, tokenizer: Any, attention: str, dtype: torch.dtype
+) -> None:
+    model.config._attn_implementation = attention
+    model.to(dtype)
+    rows = [each for seed in range(10, 16) for each in random_rows(tokenizer, seed)]
+
+    trees, plain = (score(rows, model, tokenizer, no_trees=reason) for reason in ("", "the test says so"))
+
+    # bf16 keeps 8 bits, and the tiny model's logits reach 10.
+    tolerance = 2e-5 if dtype == torch.float32 else 0.1
+    for tree, whole in zip(trees, plain, strict=True):
+        assert isinstance(tree, Answer) and isinstance(whole, Answer)
+        assert tree.option_scores == pytest.approx(whole.option_scores, abs=tolerance)
+        if dtype == torch.float32:
+            assert tree.value == whole.value
+
+
+def test_a_long_tree_in_a_padded_batch_equals_whole_sequences(model: Any, tokenizer: Any) -> None:
+    """Blocks of attention kernels that a token sees nothing of, in its padding and its neighbours."""
+    generator = random.Random(3)
+    words = ["fever", "nerve", "aspirin", "heart", "pain", "yes", "the", "no"]
+
+    def text(num_words: int) -> str:
+        return " ".join(generator.choices(words, k=num_words))
+
+    rows = [row(text(700), *(text(200) for _ in range(4))), row(text(20), *(text(8) for _ in range(3)))]
+
+    trees, plain = (
+        score(rows, model, tokenizer, no_trees=reason, context_tokens=4096, batch_tokens=100_000)
+        for reason in ("", "the test says so")
+    )
+
+    for tree, whole in zip(trees, plain, strict=True):
+        assert isinstance(tree, Answer) and isinstance(whole, Answer)
+        assert tree.option_scores == pytest.approx(whole.option_scores, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"_attn_implementation": "flash_attention_2"}, "attention flash_attention_2 takes no mask"),
+        ({"model_type": "gpt2"}, "gpt2 is none of the families"),
+        ({"sliding_window": 16}, "it attends through a sliding window"),
+        ({"rope_scaling": {"rope_type": "dynamic"}}, "its dynamic positions depend on the length"),
+    ],
+)
+def test_a_model_that_cannot_take_a_tree_is_known_by_its_configuration(
+    model: Any, changes: dict[str, Any], reason: str
+) -> None:
+    for name, value in changes.items():
+        object.__setattr__(model.config, name, value)
+
+    assert reason in _why_no_trees(model.config, frozenset({"position_ids"}))
+
+
+def test_a_model_that_ignores_or_refuses_the_mask_is_found_out(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = type(model).forward
+
+    def deaf(self: Any, *args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+        return forward(self, *args, **kwargs)
+
+    def strict(self: Any, *args: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+        if attention_mask is not None and attention_mask.ndim != 2:
+            raise ValueError("attention_mask should be 2D")
+        return forward(self, *args, attention_mask=attention_mask, **kwargs)
+
+    for stand_in, reason in (
+        (deaf, "its attention does not heed a tree mask"),
+        (strict, "its attention refuses a tree mask: attention_mask should be 2D"),
+    ):
+        functools.update_wrapper(stand_in, forward)  # its signature is looked at
+        monkeypatch.setattr(type(model), "forward", stand_in)
+        with evaluating(model):
+            assert as_causal_model(model).no_trees.startswith(reason)
 
 
 def test_equal_options_tie_to_the_first(model: Any, tokenizer: Any) -> None:

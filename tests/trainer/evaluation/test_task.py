@@ -11,11 +11,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-import trainer.evaluation.task as task_module
+import trainer.evaluation.find as find_module
 from plugins.registry import Registry
 from schemas.errors import ConfigError, InputError
+from trainer.evaluation.find import load_tasks
 from trainer.evaluation.rows import ChoiceRow, GenerateRow
-from trainer.evaluation.task import Task, load_tasks, read_rows
+from trainer.evaluation.task import Task, read_rows
 
 Write = Callable[..., Path]
 GOOD_CHOICE = {"id": "q1", "input": "Is it?", "options": ["yes", "no"], "gold_index": 1}
@@ -145,15 +146,15 @@ def test_names_that_mean_no_task_are_wrong_use(
     tmp_path: Path, write_rows: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     targets = {"mqp": "tests_registered:TASK"}
-    monkeypatch.setattr(task_module, "TASKS", Registry("evaluation task", "tutelage.test-tasks", targets))
+    monkeypatch.setattr(find_module, "TASKS", Registry("evaluation task", "tutelage.test-tasks", targets))
     write_rows(tmp_path / "a" / "cases.jsonl", GOOD_CHOICE)
     write_rows(tmp_path / "b" / "cases.jsonl", GOOD_CHOICE)
     (tmp_path / "empty").mkdir()
 
     for names, message in {
         (f"{tmp_path}/nowhere",): "no such file or directory",
-        (f"{tmp_path}/empty",): "found no .jsonl, .json or .parquet file there",
-        ("mqpp",): "evaluation task 'mqpp' is unknown. Did you mean 'mqp'? Available: mqp.",
+        (f"{tmp_path}/empty",): "found no .jsonl, .json, .parquet or .yaml file there",
+        ("mqpp",): "'mqpp' is unknown. Did you mean 'mqp'? Available: biomedicine, finance, law, mqp.",
         (f"{tmp_path}/a", f"{tmp_path}/b"): "two evaluation tasks are named 'cases'",
         (): "no evaluation task is named",
     }.items():
@@ -165,7 +166,7 @@ def test_names_that_mean_no_task_are_wrong_use(
 def test_a_registered_name_gives_its_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry("evaluation task", "tutelage.test-tasks", {"mqp": "somewhere:MQP"})
     monkeypatch.setattr(registry, "load", lambda name: REGISTERED)
-    monkeypatch.setattr(task_module, "TASKS", registry)
+    monkeypatch.setattr(find_module, "TASKS", registry)
 
     assert load_tasks(["mqp"]) == [REGISTERED]
 

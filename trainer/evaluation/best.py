@@ -1,0 +1,62 @@
+"""The checkpoint with the best score so far, kept beside those that training saves by itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from composer import Event, Logger, State
+from composer.callbacks import CheckpointSaver
+
+
+class BestCheckpoint:
+    """Saves a whole checkpoint whenever a score is higher than all before, and drops the one before it.
+
+    `best-rank0.pt` in the folder is a link to it. What the model scored before its first step sets no mark.
+
+    Args:
+        metric: The score's name, such as `MQP/accuracy` or `biomedicine/average`; higher is better.
+        folder: A local folder; `{run_name}` is filled in.
+    """
+
+    def __init__(self, metric: str, folder: str):
+        self.metric = metric
+        self.score: float | None = None
+        self._is_due = False
+        self._saver = CheckpointSaver(
+            folder=folder,
+            filename="ba{batch}-rank{rank}.pt",
+            remote_file_name=None,
+            latest_filename="best-rank{rank}.pt",
+            latest_remote_file_name=None,
+            save_interval=lambda state, event: self._is_due,
+            overwrite=True,
+            num_checkpoints_to_keep=1,
+        )
+
+    def consider(self, scores: Mapping[str, float]) -> None:
+        """Take note of an evaluation; a better one is saved at the batch's checkpoint."""
+        score = scores.get(self.metric)
+        if score is not None and (self.score is None or score > self.score):
+            self.score = score
+            self._is_due = True
+
+    def run_event(self, event: Event, state: State, logger: Logger) -> None:
+        """Prepare the folder, and save at the event after an evaluation, on every rank alike."""
+        if event == Event.INIT:
+            self._saver.init(state, logger)
+        elif event == Event.FIT_START:
+            self._saver.fit_start(state, logger)
+        elif event in (Event.BATCH_CHECKPOINT, Event.FIT_END) and self._is_due:
+            self._saver.batch_checkpoint(state, logger)
+            self._is_due = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know to go on."""
+        return {"score": self.score, "saved": [str(path) for path in self._saver.saved_checkpoints]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where the checkpoint's run was."""
+        self.score = state["score"]
+        self._saver.saved_checkpoints = [path for path in state["saved"] if os.path.exists(path)]

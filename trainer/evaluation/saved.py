@@ -1,0 +1,90 @@
+"""The file of `tutelage eval --output`: written after each task, and read again by a run that goes on.
+
+    {"settings": {…}, "models": {NAME: {"state": …, "tasks": [{…, "answers": […]}]}}, "comparisons": […]}
+
+What it holds of a task is used again if the settings, the model's files and the task's rows are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas import storage
+from schemas.errors import ConfigError, TutelageError
+from schemas.records import digest
+
+
+class SavedRun:
+    """Results so far, and where they are written.
+
+    Args:
+        uri: The file; None keeps results only in memory.
+        settings: What answers depend on beside model and rows.
+
+    Raises:
+        ConfigError: The file is there and holds something else, or results of other settings.
+    """
+
+    def __init__(self, uri: str | None, settings: Mapping[str, Any]):
+        self.uri = uri
+        self.settings = dict(settings)
+        self._models: dict[str, dict[str, Any]] = {}
+        if uri is None or not storage.exists(uri):
+            return
+        try:
+            found = json.loads(storage.read_bytes(uri))
+            earlier, self._models = found["settings"], found["models"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"--output {uri!r} is there and holds no evaluation to go on with. Name another file."
+            ) from error
+        for name, value in self.settings.items():
+            if earlier.get(name) != value:
+                raise ConfigError(
+                    f"--output {uri!r} holds results with {name} {earlier.get(name)!r}, not {value!r}. "
+                    "Name another file, or remove that one."
+                )
+
+    def task(self, model: str, name: str) -> dict[str, Any] | None:
+        """What is known of a task, of the model as its files are now."""
+        known = self._models.get(model)
+        if known is None or known["state"] != model_state(model):
+            return None
+        return next((task for task in known["tasks"] if task["task"] == name), None)
+
+    def add(self, model: str, result: Mapping[str, Any]) -> None:
+        """Take in a task's result and write the file."""
+        state = model_state(model)
+        known = self._models.setdefault(model, {"state": state, "tasks": []})
+        if known["state"] != state:
+            known.update(state=state, tasks=[])
+        known["tasks"] = [task for task in known["tasks"] if task["task"] != result["task"]]
+        known["tasks"].append(dict(result))
+        self.write()
+
+    def write(self, comparisons: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write the file, if there is one to be written.
+
+        Raises:
+            TutelageError: It cannot be written.
+        """
+        if self.uri is None:
+            return
+        whole = {"settings": self.settings, "models": self._models, "comparisons": list(comparisons)}
+        text = json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+        try:
+            storage.write_bytes(self.uri, text.encode("utf-8", "surrogatepass"))
+        except OSError as error:
+            raise TutelageError(f"--output {self.uri!r} cannot be written: {error}") from error
+
+
+def model_state(name: str) -> str:
+    """What tells whether a model's directory changed: names, sizes and times. A hub name is itself."""
+    if not os.path.isdir(name):
+        return name
+    files = sorted(path for path in Path(name).iterdir() if path.is_file())
+    return digest(*(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files))

@@ -1,0 +1,73 @@
+"""The trend of a training run: scores against tokens trained on, as lines of JSON and as a plot."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schemas import storage
+
+LINES = "scores.jsonl"
+PLOT = "scores.png"
+_PANEL_INCHES = (7.0, 4.0)
+
+
+def add_to_trend(
+    folder: str, *, batch: int, tokens: int, scores: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Add an evaluation to a folder's `scores.jsonl`.
+
+    Later batches that are there already are dropped: a run that was resumed from before its last
+    evaluation evaluates those again.
+
+    Args:
+        folder: Where the file lies; any fsspec URI.
+        batch: Batches trained.
+        tokens: Tokens trained on.
+        scores: By `<task>/<metric>` and `<domain>/average`.
+
+    Returns:
+        All evaluations so far, each with `batch`, `tokens` and `scores`.
+    """
+    uri = storage.join(folder, LINES)
+    lines = storage.read_bytes(uri).decode().splitlines() if storage.exists(uri) else []
+    earlier = [evaluation for evaluation in map(json.loads, lines) if evaluation["batch"] < batch]
+    trend = [*earlier, {"batch": batch, "tokens": tokens, "scores": dict(scores)}]
+    storage.write_bytes(uri, "".join(f"{json.dumps(evaluation)}\n" for evaluation in trend).encode())
+    return trend
+
+
+def plot_trend(folder: str, trend: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]]) -> None:
+    """Draw `scores.png`: a panel a domain, a line a score, against tokens.
+
+    Args:
+        folder: Where the file goes; any fsspec URI.
+        trend: Evaluations of `add_to_trend`. Where they count no tokens, batches take their place.
+        panels: The names of each domain's scores, its average last; scores that are missing leave a gap.
+    """
+    from matplotlib.figure import Figure
+
+    unit = "tokens" if any(evaluation["tokens"] for evaluation in trend) else "batch"
+    width, height = _PANEL_INCHES
+    figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), squeeze=False)[:, 0]
+    for panel, (domain, names) in zip(axes, panels.items(), strict=True):
+        for name in names:
+            points = [(e[unit], e["scores"][name]) for e in trend if name in e["scores"]]
+            if points:
+                is_average = name == f"{domain}/average"
+                panel.plot(
+                    *zip(*points, strict=True),
+                    label=name,
+                    marker="o",
+                    linewidth=2.5 if is_average else 1.0,
+                    color="black" if is_average else None,
+                )
+        panel.set(title=domain, xlabel="tokens trained on" if unit == "tokens" else "batches", ylabel="score")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize="small")
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    storage.write_bytes(storage.join(folder, PLOT), image.getvalue())
