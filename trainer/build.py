@@ -15,56 +15,31 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from composer.core import DataSpec, Time
+import torch
+from composer.core import DataSpec
 from composer.utils import dist, get_device
 
 from plugins.callbacks import CALLBACKS
 from plugins.registry import Registry
 from plugins.tokenizers import fingerprint, load_tokenizer
+from schemas import storage
 from schemas.errors import ConfigError, TrainingError, TutelageError, unknown_name
 from schemas.train_config import NamedConfig, TrainConfig
+from trainer.architecture import describe
+from trainer.checkpoints import keep_counting
+from trainer.checks import check_batch
 from trainer.data import build_loader, count_tokens
+from trainer.duration import parse_duration
+from trainer.estimate.gpus import peak_flops_of
+from trainer.metrics import default_metrics_path
 from trainer.model import build_model
 from trainer.progress import ConsoleProgress, announce
-from trainer.shards import ResolvedStream, rows_per_epoch
+from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
+from trainer.shards import ResolvedStream
+from trainer.shared_memory import claim_segments, remove_stale_segments
 
 if TYPE_CHECKING:
     from composer import Trainer
-
-OPTIMIZERS = Registry(
-    "optimizer",
-    "tutelage.optimizers",
-    {
-        # Multiplies weights by 1 - weight_decay·(lr/lr_max) a step: 1e-5 is usual, 0.1 is ruin.
-        "decoupled_adamw": "composer.optim:DecoupledAdamW",
-        # Multiplies weights by 1 - weight_decay·lr a step: what papers mean by a weight decay of 0.1.
-        "adamw": "torch.optim:AdamW",
-    },
-)
-
-SCHEDULERS = Registry(
-    "scheduler",
-    "tutelage.schedulers",
-    {
-        "constant_with_warmup": "composer.optim:ConstantWithWarmupScheduler",
-        "cosine_with_warmup": "composer.optim:CosineAnnealingWithWarmupScheduler",
-        "linear_decay_with_warmup": "composer.optim:LinearWithWarmupScheduler",
-    },
-)
-
-ALGORITHMS = Registry(
-    "algorithm", "tutelage.algorithms", {"gradient_clipping": "composer.algorithms:GradientClipping"}
-)
-
-LOGGERS = Registry(
-    "logger",
-    "tutelage.loggers",
-    {
-        "file": "composer.loggers:FileLogger",
-        "tensorboard": "composer.loggers:TensorboardLogger",
-        "wandb": "composer.loggers:WandBLogger",
-    },
-)
 
 _CPU_MICROBATCH_TOKENS = 1024
 """Tokens of a forward pass on a CPU under `auto`; with a vocabulary of 49k their logits alone take 0.2 GB."""
@@ -85,7 +60,7 @@ def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tup
     """
     from composer import Trainer
 
-    batch_size = check_batch(config, streams)
+    batch_size = check_batch(config, streams, num_ranks=dist.get_world_size())
     check_hardware(config)
     microbatch_size = resolve_microbatch(config, batch_size, streams[0].manifest.seq_len)
     tokenizer_name = config.tokenizer.name or config.model.pretrained_model_name_or_path
@@ -94,7 +69,7 @@ def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tup
     optimizer_class = _load("optimizer.name", OPTIMIZERS, config.optimizer.name)
     scheduler = _named("scheduler", SCHEDULERS, config.scheduler)
     algorithms = _each("algorithms", ALGORITHMS, config.algorithms)
-    loggers = _each("loggers", LOGGERS, config.loggers)
+    loggers = _each("loggers", LOGGERS, {"jsonl": {"path": default_metrics_path(config)}, **config.loggers})
     callbacks = build_callbacks(config, tokenizer)
 
     model = build_model(
@@ -109,7 +84,14 @@ def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tup
     loader = build_loader(
         config.train_loader, streams, batch_size=batch_size, vocab_size=model.config.vocab_size
     )
-    progress = ConsoleProgress(bar=config.progress_bar)
+    if dist.get_local_rank() == 0:
+        remove_stale_segments()
+        claim_segments(loader.dataset._shm_prefix_int)
+    progress = ConsoleProgress(
+        bar=config.progress_bar,
+        flops_per_token=describe(model.model).flops_per_token(streams[0].manifest.seq_len),
+        peak_flops=_peak_flops(config.precision),
+    )
     try:
         trainer = Trainer(
             model=model,
@@ -140,50 +122,15 @@ def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tup
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
+    saver = trainer._checkpoint_saver
+    if saver is not None and dist.get_global_rank() == 0 and storage.is_local(config.save_folder or ""):
+        keep_counting(
+            saver,
+            (config.save_folder or "").replace("{run_name}", config.run_name),
+            up_to_batch=int(trainer.state.timestamp.batch),
+            sharded=trainer.state.fsdp_sharded_state_dict_enabled,
+        )
     return trainer, progress
-
-
-def check_batch(config: TrainConfig, streams: Sequence[ResolvedStream]) -> int:
-    """Rows a step on one rank, after checking that batches and epochs come out even.
-
-    Raises:
-        ConfigError: The batch cannot be divided over the ranks, or an epoch is smaller than a batch.
-    """
-    num_ranks: int = dist.get_world_size()
-    total = config.global_train_batch_size
-    if total % num_ranks:
-        raise ConfigError(
-            f"global_train_batch_size is {total}, which {num_ranks} ranks cannot share evenly. "
-            f"Give a multiple of {num_ranks}."
-        )
-    num_rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams)))
-    # The last, incomplete batch of a rank is dropped, and so is what a reader process has left over.
-    readers = num_ranks * max(1, config.train_loader.num_workers)
-    if -(-num_rows // readers) < total // num_ranks:
-        raise ConfigError(
-            f"an epoch has {num_rows} rows, too few for {readers} reader(s) of "
-            f"{total // num_ranks} rows a batch. "
-            "Lower global_train_batch_size or train_loader.num_workers, or raise "
-            "train_loader.dataset.epoch_size."
-        )
-    for key in ("max_duration", "save_interval"):
-        check_time(key, getattr(config, key))
-    return total // num_ranks
-
-
-def check_time(key: str, value: Any) -> None:
-    """See that Composer can read a time.
-
-    Raises:
-        ConfigError: It cannot.
-    """
-    try:
-        Time.from_timestring(str(value))
-    except ValueError as error:
-        raise ConfigError(
-            f"{key} is {value!r}; expected a number and a unit, such as 100ba (batches), 1ep (epochs), "
-            "1000000tok or 0.1dur (of the run)."
-        ) from error
 
 
 def check_hardware(config: TrainConfig) -> None:
@@ -193,26 +140,20 @@ def check_hardware(config: TrainConfig) -> None:
         ConfigError: Names the key.
     """
     device = get_device(None).name
-    fsdp = bool((config.parallelism_config or {}).get("fsdp"))
     if device == "cpu" and config.precision != "fp32":
         raise ConfigError(
             f"precision is {config.precision!r}, but on a CPU Composer trains in fp32 only. Set "
             "precision: fp32."
         )
+    if device == "cpu" and config.model.attn_implementation.startswith("flex"):
+        raise ConfigError(
+            "model.attn_implementation is 'flex_attention', whose compiled form torch has for GPUs only. Set "
+            "model.attn_implementation: sdpa."
+        )
     if device != "cpu" and config.device_train_microbatch_size == "auto" and config.parallelism_config:
         raise ConfigError(
             "device_train_microbatch_size is 'auto', which Composer cannot do together with FSDP2 or tensor "
             "parallelism. Give a number of rows."
-        )
-    if config.model.init_device == "mixed" and not fsdp:
-        raise ConfigError(
-            "model.init_device is 'mixed', which leaves ranks other than 0 without weights unless FSDP hands "
-            "them out. Add `parallelism_config: {fsdp: {}}`, or set model.init_device: cpu."
-        )
-    if "fsdp2" in (config.parallelism_config or {}):
-        raise ConfigError(
-            "parallelism_config has the key 'fsdp2', which Composer ignores without a word. Write `fsdp:`; "
-            "it means FSDP2 here."
         )
 
 
@@ -227,6 +168,13 @@ def resolve_microbatch(config: TrainConfig, batch_size: int, seq_len: int) -> in
     rows = max(size for size in range(1, min(limit, batch_size) + 1) if batch_size % size == 0)
     announce(f"device_train_microbatch_size: auto is {rows} row(s) of {seq_len} tokens on this CPU.")
     return rows
+
+
+def _peak_flops(precision: str) -> float | None:
+    """Of this rank's GPU in 16 bits, if it is a known one and computes in them."""
+    if precision == "fp32" or not torch.cuda.is_available():
+        return None
+    return peak_flops_of(torch.cuda.get_device_name())
 
 
 def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]) -> None:
@@ -276,7 +224,7 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
     check_arguments(key, kind, values, num_positional=len(positional))
     for name, value in values.items():
         if name.startswith("t_") or name.endswith("interval"):
-            check_time(f"{key}.{name}", value)
+            parse_duration(f"{key}.{name}", value)
     try:
         return kind(*positional, **values)
     except TutelageError as error:

@@ -1,6 +1,9 @@
 """Training progress for a person: where the run stands, how fast it goes, when it will be done.
 
-    step 120/600  loss 2.413  1,050 tok/s  0:12:40 left
+    step 120/600  loss 2.413  1,050 tok/s  MFU 41.2%  0:12:40 left
+
+MFU is the share of the GPUs' peak that the model's own operations reach; where the peak is not
+known, as on a CPU, none is shown. Speed and MFU are logged as metrics too, as means since the start.
 
 A bar on a terminal; elsewhere (a log file, CI) the same line every few seconds. All of it goes to
 stderr from rank 0, so that stdout stays free for `--json`.
@@ -32,10 +35,22 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         bar: Whether a bar is drawn where there is a terminal.
         interval_sec: Seconds between lines where there is none.
         interval_batches: Print every so many batches instead.
+        flops_per_token: Operations to train on a token.
+        peak_flops: Operations a second that one GPU can do; None gives no MFU.
     """
 
-    def __init__(self, *, bar: bool = True, interval_sec: float = 5.0, interval_batches: int | None = None):
+    def __init__(
+        self,
+        *,
+        bar: bool = True,
+        interval_sec: float = 5.0,
+        interval_batches: int | None = None,
+        flops_per_token: float = 0.0,
+        peak_flops: float | None = None,
+    ):
         self.bar = bar
+        self.flops_per_token = flops_per_token
+        self.peak_flops = peak_flops
         self.interval_sec = interval_sec
         self.interval_batches = interval_batches
         self.started = self.stopped = self._printed = time.monotonic()
@@ -73,6 +88,10 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         self.loss = state.total_loss_dict.get("loss/train/total", self.loss)
         if dist.get_global_rank() != 0:
             return
+        logger.log_metrics({"train/tokens_per_sec": self._speed(state)})
+        mfu = self._mfu(state)
+        if mfu is not None:
+            logger.log_metrics({"train/mfu": mfu})
         if self._live is not None:
             self._live.update(self._task, description=self._line(state), completed=_share_done(state))
             return
@@ -111,13 +130,25 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
     def _line(self, state: State) -> str:
         step = int(state.timestamp.batch)
         elapsed = max(1e-9, self.stopped - self.started)
-        speed = (int(state.timestamp.token) - self.first_token) / elapsed
+        mfu = self._mfu(state)
         total = _total_steps(state)
         left = (total - step) * elapsed / max(1, step - self.first_step)
         return (
             f"step {step:,}/{total:,}  loss {self.loss if self.loss is not None else float('nan'):.4f}  "
-            f"{speed:,.0f} tok/s  {datetime.timedelta(seconds=round(left))} left"
+            f"{self._speed(state):,.0f} tok/s  {'' if mfu is None else f'MFU {mfu:.1%}  '}"
+            f"{datetime.timedelta(seconds=round(left))} left"
         )
+
+    def _speed(self, state: State) -> float:
+        """Tokens a second over all ranks since the start of this part of the run."""
+        elapsed = max(1e-9, self.stopped - self.started)
+        return (int(state.timestamp.token) - self.first_token) / elapsed
+
+    def _mfu(self, state: State) -> float | None:
+        if not self.peak_flops:
+            return None
+        num_gpus: int = dist.get_world_size()
+        return self._speed(state) * self.flops_per_token / (self.peak_flops * num_gpus)
 
     def _say(self, text: str) -> None:
         if self._live is not None:

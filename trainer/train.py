@@ -3,9 +3,11 @@
     python -m trainer.train FILE.yaml max_duration=100ba
     composer -n 8 -m trainer.train FILE.yaml                          # many GPUs of one machine
     torchrun --nproc-per-node 8 -m trainer.train FILE.yaml
+    tutelage train FILE.yaml --dry-run --gpus 8 --gpu h100            # what it would take; starts nothing
 
-The configuration is validated, the manifests are pinned and the shards verified before torch is
-imported, so a mistake is told in a second. Exit status: 0 done, 1 failed, 2 wrong use or config.
+The configuration is validated, its contradictions are named, the manifests are pinned and the shards
+verified before torch is imported, so a mistake is told in a second. Exit status: 0 done, 1 failed, 2
+wrong use or config.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from schemas import storage
 from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
 from schemas.train_config import TrainConfig
+from trainer.checkpoints import check_checkpoint, load_only_data, settle_checkpoints
+from trainer.checks import check_batch, check_config
+from trainer.dry_run import add_dry_run_arguments, dry_run
 from trainer.quiet import quiet_libraries
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
 
@@ -36,9 +41,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("config", metavar="FILE.yaml", help="training configuration; see trainer/yamls")
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="change a key: max_duration=100ba")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    add_dry_run_arguments(parser)
     args = parser.parse_args(argv)
     try:
-        result = train(load_config(TrainConfig, args.config, args.overrides))
+        config = load_config(TrainConfig, args.config, args.overrides)
+        if args.dry_run:
+            return dry_run(config, args)
+        result = train(config)
     except TutelageError as error:
         return report(error)
     if result is not None:
@@ -58,17 +67,25 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
         TutelageError: It cannot start or go on.
     """
     rank_zero = int(os.environ.get("RANK", "0")) == 0
+    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    check_config(config, num_ranks=num_ranks)
     save_folder = (config.save_folder or "").replace("{run_name}", config.run_name)
     config = pin_manifests(config, _read_pins(save_folder) if config.autoresume else None)
     streams = resolve_streams(config.train_loader.dataset)
-    rows_per_epoch(config.train_loader.dataset, streams)
+    check_batch(config, streams, num_ranks=num_ranks)
     if rank_zero:  # one rank reads the files; the launcher ends the others if it fails
         for stream in streams:
             for shard_set in stream.shard_sets:
                 verify_shards(stream.corpus, shard_set)
+        if config.load_path and storage.is_local(config.load_path):
+            check_checkpoint(config.load_path.replace("{run_name}", config.run_name))
+        if config.autoresume and storage.is_local(save_folder):
+            settle_checkpoints(save_folder, say)
 
     quiet_libraries(config.python_log_level)
     from trainer import build
+
+    load_only_data()
 
     # A corpus may grow between the looks of two ranks: rank 0's manifests hold.
     config = build.broadcast(config)
@@ -104,6 +121,11 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     finally:
         trainer.close()
     return result if rank_zero else None
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, before there is anything else to do it."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _announce_start(config: TrainConfig, streams: Any) -> None:

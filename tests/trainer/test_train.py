@@ -150,6 +150,11 @@ def test_checkpoints_of_another_run_are_not_written_over(
             2,
             "precision is 'amp_bf16', but on a CPU Composer trains in fp32 only. Set precision: fp32.",
         ),
+        (
+            {"model": {"pretrained_model_name_or_path": "/nowhere", "attn_implementation": "flex_attention"}},
+            2,
+            "model.attn_implementation is 'flex_attention', whose compiled form torch has for GPUs only.",
+        ),
         ({"parallelism_config": {"fsdp2": {}}}, 2, "parallelism_config has the key 'fsdp2'"),
         ({"global_train_batch_size": 500}, 2, "an epoch has 108 rows, too few"),
         (

@@ -101,3 +101,36 @@ def test_two_ranks_train_on_disjoint_rows_and_export_one_model(
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     assert moved == list(before)
     assert json.loads((export / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_sharded_checkpoints_are_found_whole_and_resumed_as_data(
+    write_config: Callable[..., str], tmp_path: Path, tiny_model: str
+) -> None:
+    folder = tmp_path / "checkpoints"
+    config = write_config(
+        callbacks={"recorder": {"folder": str(tmp_path)}},
+        scheduler={"name": "constant_with_warmup", "t_warmup": "2ba"},
+        parallelism_config={"fsdp": {"state_dict_type": "sharded"}},
+        model={"pretrained_model_name_or_path": tiny_model, "init_device": "mixed"},
+        save_folder=str(folder),
+        save_interval="2ba",
+        save_num_checkpoints_to_keep=3,
+        autoresume=True,
+    )
+    unbroken = run_two_ranks(config, tmp_path)
+    rows = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert sorted(path.name for path in folder.glob("ep*")) == ["ep0-ba2", "ep0-ba4", "ep0-ba6"]
+    (folder / "ep0-ba6" / "__1_0.distcp").unlink()
+    data = bytearray((folder / "ep0-ba4" / "__0_0.distcp").read_bytes())
+    data[-len(data) // 2] ^= 1
+    (folder / "ep0-ba4" / "__0_0.distcp").write_bytes(data)
+
+    resumed = run_two_ranks(config, tmp_path)
+    assert (resumed["steps"], resumed["loss"]) == (6, unbroken["loss"])
+    after = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert after == [seen[2:] for seen in rows]
+    assert sorted(path.name for path in folder.glob("ep*")) == [
+        *("ep0-ba2", "ep0-ba4", "ep0-ba4.damaged", "ep0-ba6", "ep0-ba6.damaged"),
+    ]

@@ -1,0 +1,168 @@
+"""A model's shape, known before any of its weights exist.
+
+The model is built on torch's meta device, where tensors have shapes and no memory: 8B parameters
+take a second. Everything here works without Composer, a GPU, or the weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from schemas.errors import ConfigError
+from schemas.train_config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """What memory and work follow from.
+
+    Attributes:
+        kind: Class of the model.
+        parameter_shapes: Shape of each parameter, tied ones once.
+        block_shapes: The same of each decoder block, in order.
+        matmul_parameters: Weights that every token is multiplied by: those of linear layers and of
+            the output layer, tied or not; not the embedding, which is looked up.
+        num_layers: Decoder blocks.
+        num_heads: Query heads of a block.
+        head_dim: Width of a head.
+        vocab_size: Width of the logits.
+    """
+
+    kind: str
+    parameter_shapes: tuple[tuple[int, ...], ...]
+    block_shapes: tuple[tuple[tuple[int, ...], ...], ...]
+    matmul_parameters: int
+    num_layers: int
+    num_heads: int
+    head_dim: int
+    vocab_size: int
+
+    @property
+    def num_parameters(self) -> int:
+        """All parameters, tied ones once."""
+        return count(self.parameter_shapes)
+
+    @property
+    def block_parameters(self) -> int:
+        """Parameters of the largest block."""
+        return max(map(count, self.block_shapes), default=0)
+
+    @property
+    def root_parameters(self) -> int:
+        """Parameters outside the blocks: embeddings, last norm, output layer."""
+        return self.num_parameters - sum(map(count, self.block_shapes))
+
+    def flops_per_token(self, seq_len: int) -> float:
+        """Floating-point operations to train on one token: 6·N + 12·L·H·Q·T.
+
+        Two for each weight a token is multiplied by and 4·L·H·Q·T for its attention scores over T
+        positions, once forward and twice backward. Attention counts whole rows, also where a mask
+        leaves half of them out, and recomputed activations do not count, so that a utilisation reads
+        as in the literature.
+
+        Args:
+            seq_len: T, tokens a row.
+
+        Source: Chowdhery et al. 2022, arXiv 2204.02311, appendix B (MFU).
+        """
+        attention = 4 * self.num_layers * self.num_heads * self.head_dim * seq_len
+        return 3.0 * (2 * self.matmul_parameters + attention)
+
+
+def count(shapes: tuple[tuple[int, ...], ...]) -> int:
+    """Elements of tensors of these shapes."""
+    return sum(torch.Size(shape).numel() for shape in shapes)
+
+
+def load_hf_config(config: ModelConfig) -> Any:
+    """The model's own configuration, changed by `config_overrides`.
+
+    Raises:
+        ConfigError: It has no such key.
+    """
+    from transformers import AutoConfig
+
+    hf_config = AutoConfig.from_pretrained(
+        config.pretrained_model_name_or_path,
+        trust_remote_code=config.trust_remote_code,
+        attn_implementation=config.attn_implementation,
+    )
+    for key, value in config.config_overrides.items():
+        if not hasattr(hf_config, key):
+            raise ConfigError(f"model.config_overrides.{key}: {type(hf_config).__name__} has no such key.")
+        setattr(hf_config, key, value)
+    return hf_config
+
+
+def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
+    """Say that a model is not to be had, and how to get one."""
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+    return ConfigError(
+        f"model.pretrained_model_name_or_path {config.pretrained_model_name_or_path!r} cannot be loaded: "
+        f"{type(error).__name__}: {first_line} Give a directory with config.json and weights, or a hub name "
+        "(`tutelage models fetch smollm2-135m` makes a small model)."
+    )
+
+
+def build_on_meta(config: ModelConfig) -> Any:
+    """The model without weights.
+
+    Raises:
+        ConfigError: Its configuration cannot be had.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(
+                load_hf_config(config), trust_remote_code=config.trust_remote_code
+            )
+    except ConfigError:
+        raise
+    except Exception as error:  # transformers raises whatever its many loaders raise
+        raise cannot_load(config, error) from error
+
+
+def is_block(model: Any) -> Callable[[torch.nn.Module], bool]:
+    """Which modules are decoder blocks: what FSDP shards and activation checkpointing recomputes as one."""
+    names = set(model._no_split_modules or ())
+    return lambda module: type(module).__name__.removeprefix("FSDP") in names
+
+
+def describe(model: Any) -> Architecture:
+    """The architecture of a causal LM of transformers, on any device.
+
+    Raises:
+        ConfigError: Its configuration lacks what the estimate needs.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    hf_config = model.config.get_text_config()
+    try:
+        num_heads = int(hf_config.num_attention_heads)
+        head_dim = int(getattr(hf_config, "head_dim", None) or hf_config.hidden_size // num_heads)
+        num_layers = int(hf_config.num_hidden_layers)
+    except AttributeError as error:
+        raise ConfigError(
+            f"the size of {type(model).__name__} cannot be told: {error}. Train without --dry-run."
+        ) from error
+    blocks = [module for module in model.modules() if is_block(model)(module)]
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    return Architecture(
+        kind=type(model).__name__.removeprefix("FSDP"),
+        parameter_shapes=_shapes(model),
+        block_shapes=tuple(map(_shapes, blocks)),
+        matmul_parameters=sum(module.weight.numel() for module in linear),
+        num_layers=num_layers,
+        num_heads=num_heads,
+        head_dim=head_dim,
+        vocab_size=int(hf_config.vocab_size),
+    )
+
+
+def _shapes(module: torch.nn.Module) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(parameter.shape) for parameter in module.parameters())

@@ -1,0 +1,285 @@
+"""Checkpoints: loaded as data alone, found whole after a crash, the newest k kept across resumptions.
+
+Composer 0.32.1 writes `ep0-ba500-rank0.pt`, or under FSDP with sharded state a directory `ep0-ba500`,
+and then points `latest-rank0.pt` at it. It loads them with pickle, which runs whatever code a file
+names; does not look whether a file is whole; and after a resumption forgets which older ones it should
+delete. Here:
+
+    settle_checkpoints   before a resumption: newest first, every byte against its checksum; what is
+                         damaged is set aside under another name, `latest` points to the newest sound one
+    load_only_data       torch's restricted unpickler in place of pickle, for both kinds
+    keep_counting        tells the new process about the checkpoints of the old one
+
+Cost: the newest checkpoint is read once more, at the disk's speed.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime
+import io
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from schemas.errors import TrainingError
+
+LATEST = "latest-rank0.pt"
+DAMAGED = ".damaged"
+
+_NAME = re.compile(r"ep(?P<epoch>\d+)-ba(?P<batch>\d+)(?P<whole>-rank0\.pt)?")
+_METADATA = ".metadata"
+
+
+def list_checkpoints(folder: str) -> list[str]:
+    """Paths of checkpoints, oldest first; a directory is a sharded one."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    matches = [match for match in map(_NAME.fullmatch, names) if match]
+    matches.sort(key=lambda match: (int(match["batch"]), int(match["epoch"])))
+    paths = [(os.path.join(folder, match[0]), match["whole"]) for match in matches]
+    return [path for path, whole in paths if os.path.isdir(path) != bool(whole)]
+
+
+def settle_checkpoints(folder: str, say: Callable[[str], None]) -> str | None:
+    """Make `latest` point at the newest sound checkpoint, and set damaged newer ones aside.
+
+    Args:
+        folder: Local directory of one run's checkpoints; may be missing.
+        say: Told of every damaged checkpoint.
+
+    Returns:
+        The checkpoint to go on from; None if the run begins anew.
+
+    Raises:
+        TrainingError: There are several and none is sound.
+    """
+    checkpoints = list_checkpoints(folder)
+    damages: list[str] = []
+    for path in reversed(checkpoints):
+        damage = find_damage(path)
+        if damage is None:
+            break
+        damages.append(f"checkpoint {path} is damaged: {damage}")
+    sound = checkpoints[: len(checkpoints) - len(damages)]
+    if damages and not sound and len(damages) > 1:
+        raise TrainingError(
+            "\n".join(damages) + "\nNo sound checkpoint is left. Restore one, or give another save_folder."
+        )
+    for path, message in zip(reversed(checkpoints), damages, strict=False):
+        aside = _set_aside(path)
+        say(f"{message}. Set aside as {os.path.basename(aside)}; the run goes on from the one before it.")
+    _point_latest(folder, sound[-1] if sound else None)
+    return sound[-1] if sound else None
+
+
+def check_checkpoint(path: str) -> None:
+    """See that a checkpoint that was asked for by name is there and whole.
+
+    Raises:
+        TrainingError: It is not.
+    """
+    path = path.replace("{rank}", "0")
+    if not os.path.exists(path):
+        raise TrainingError(f"load_path {path!r}: no such checkpoint. Name one, or leave load_path out.")
+    damage = find_damage(path)
+    if damage:
+        raise TrainingError(f"load_path {path!r} is damaged: {damage}. Restore it, or name another one.")
+
+
+def find_damage(path: str) -> str | None:
+    """What is wrong with a checkpoint: files missing or cut short, bytes that do not match their checksum."""
+    try:
+        if not os.path.isdir(path):
+            return _zip_damage(path, os.path.basename(path))
+        metadata = _read_metadata(os.path.join(path, _METADATA))
+        for name, pieces in _pieces(metadata).items():
+            with open(os.path.join(path, name), "rb") as file:
+                for offset, length in pieces:
+                    file.seek(offset)
+                    damage = _zip_damage(io.BytesIO(file.read(length)), name)
+                    if damage:
+                        return damage
+    except FileNotFoundError as error:
+        return f"{os.path.basename(str(error.filename))} is missing"
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
+        return f"{_METADATA} cannot be read: {error}"
+    return None
+
+
+def _zip_damage(file: Any, name: str) -> str | None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
+        return f"{name} is cut short or no checkpoint ({error})"
+    return f"{name}: the checksum of {bad} does not match" if bad else None
+
+
+def _pieces(metadata: Any) -> dict[str, list[tuple[int, int]]]:
+    """Offset and length of what each file of a sharded checkpoint holds."""
+    pieces: dict[str, list[tuple[int, int]]] = collections.defaultdict(list)
+    for info in metadata.storage_data.values():
+        pieces[info.relative_path].append((info.offset, info.length))
+    return pieces
+
+
+def _set_aside(path: str) -> str:
+    aside = f"{path}{DAMAGED}"
+    number = 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = f"{path}{DAMAGED}-{number}"
+    os.rename(path, aside)
+    return aside
+
+
+def _point_latest(folder: str, path: str | None) -> None:
+    """Replace the link at once: Composer removes it before it makes a new one, and may die in between."""
+    link = os.path.join(folder, LATEST)
+    if path is None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(link)
+        return
+    target = os.path.basename(path)
+    if os.path.islink(link) and os.readlink(link) == target:
+        return
+    temporary = f"{link}.tmp"
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+
+
+def keep_counting(saver: Any, folder: str, *, up_to_batch: int, sharded: bool) -> None:
+    """Tell Composer's saver of the checkpoints that are there, so that it keeps k of all, not of its own.
+
+    Args:
+        saver: A CheckpointSaver that has saved nothing yet.
+        folder: Where it saves.
+        up_to_batch: Step that the run goes on from.
+        sharded: Whether it saves sharded checkpoints.
+    """
+    for path in list_checkpoints(folder):
+        match = _NAME.fullmatch(os.path.basename(path))
+        if match and os.path.isdir(path) == sharded and int(match["batch"]) <= up_to_batch:
+            # It deletes the folder around a sharded file and a whole checkpoint itself.
+            saver.saved_checkpoints.append(os.path.join(path, "__0_0.distcp") if sharded else path)
+
+
+def load_only_data() -> None:
+    """Have checkpoints loaded with `weights_only=True`, in this process from now on.
+
+    Three places unpickle: Composer's loader of whole checkpoints, torch's loader of what is no tensor
+    in sharded ones, and torch's reader of their `.metadata`. None takes an argument for it.
+    """
+    from composer.utils import checkpoint
+    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    places: list[tuple[Any, str, Callable[..., Any]]] = [
+        (checkpoint, "_torch_load_with_validation", _load_whole),
+        (DefaultLoadPlanner, "load_bytes", _load_bytes),
+        (FileSystemReader, "read_metadata", _read_metadata_of),
+    ]
+    for owner, name, ours in places:
+        setattr(owner, name, ours)
+
+
+def _load_whole(checkpoint_filepath: Any, map_location: str) -> Any:
+    import torch
+
+    try:
+        with _known_classes():
+            return torch.load(checkpoint_filepath, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _refusal(str(checkpoint_filepath), error) from error
+
+
+def _load_bytes(planner: Any, read_item: Any, value: io.BytesIO) -> None:
+    import torch
+    from torch.distributed.checkpoint._traverse import set_element
+
+    name = read_item.dest_index.fqn
+    try:
+        with _known_classes():
+            loaded = torch.load(value, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _refusal(name, error) from error
+    if planner.flatten_state_dict:
+        set_element(planner.original_state_dict, planner.mappings[name], loaded)
+    else:
+        planner.state_dict[name] = loaded
+
+
+def _read_metadata_of(reader: Any) -> Any:
+    path = os.path.join(str(reader.path), _METADATA)
+    try:
+        metadata = _read_metadata(path)
+    except pickle.UnpicklingError as error:
+        raise _refusal(path, error) from error
+    if getattr(metadata, "storage_meta", None) is None:
+        metadata.storage_meta = reader.storage_meta()
+    metadata.storage_meta.load_id = reader.load_id
+    return metadata
+
+
+def _read_metadata(path: str) -> Any:
+    with open(path, "rb") as file:
+        return _MetadataUnpickler(file).load()
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    """Reads `.metadata` of a sharded checkpoint: names, shapes and places, and nothing that acts."""
+
+    _MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
+    _NAMES = (
+        ("torch", "Size"),
+        ("torch.serialization", "_get_layout"),
+        ("collections", "OrderedDict"),
+        ("pathlib", "PosixPath"),
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        import torch
+
+        if module in self._MODULES or (module, name) in self._NAMES:
+            found = super().find_class(module, name)
+            if module not in self._MODULES or (isinstance(found, type) and found.__module__ == module):
+                return found
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype | torch.memory_format):
+            return getattr(torch, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of a checkpoint")
+
+
+@contextlib.contextmanager
+def _known_classes() -> Iterator[None]:
+    """What Composer's checkpoints hold beside tensors and plain values: random state, times, versions."""
+    import numpy as np
+    import torch
+
+    # Numpy's own name for it differs between versions 1 and 2; both are found by pickling an array.
+    reconstruct: Any = np.empty(0).__reduce__()[0]
+    known: list[Any] = [
+        *(reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))),
+        datetime.timedelta,
+        torch.torch_version.TorchVersion,
+    ]
+    with torch.serialization.safe_globals(known):
+        yield
+
+
+def _refusal(name: str, error: Exception) -> TrainingError:
+    named = re.search(r"(?:GLOBAL|names) ([\w.]+)", str(error))
+    reason = named[1].rstrip(".") if named else None
+    return TrainingError(
+        f"checkpoint {name} holds {reason or 'something'}, which is no data, and is not loaded: reading it "
+        "could run code. Load what this trainer wrote; if a callback of yours saved it, let its state_dict "
+        "return numbers, strings, lists and tensors only."
+    )

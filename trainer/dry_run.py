@@ -1,0 +1,83 @@
+"""`tutelage train FILE.yaml --dry-run`: what a run would take, and whether its GPUs can hold it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from schemas.errors import ConfigError, CorpusError
+from schemas.train_config import TrainConfig
+from trainer.checks import check_batch, check_config
+from trainer.estimate.gpus import GPUS, find_gpu
+from trainer.quiet import quiet_libraries
+from trainer.shards import ResolvedStream, pin_manifests, resolve_streams
+
+
+def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that only a dry run reads."""
+    group = parser.add_argument_group("dry run")
+    add = group.add_argument
+    add("--dry-run", action="store_true", help="say what the run would take and start nothing; needs no GPU")
+    add("--gpus", type=int, default=1, metavar="N", help="GPUs of the run (default 1)")
+    add("--gpu", metavar="NAME", help=f"their kind: {', '.join(GPUS)}")
+    add("--gpu-memory", type=float, metavar="GIB", help="memory of a GPU that is not listed")
+    add("--peak-tflops", type=float, metavar="X", help="its dense bf16 rate")
+    add(
+        "--mfu",
+        type=float,
+        default=0.4,
+        metavar="SHARE",
+        help="share of the peak that training reaches (0.4)",
+    )
+    add("--seq-len", type=int, metavar="T", help="tokens a row, where there is no corpus yet")
+
+
+def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
+    """Print the estimate, as JSON on the last line if asked to; returns the exit status.
+
+    Raises:
+        ConfigError: The run contradicts itself, or its GPUs cannot hold it.
+        TutelageError: A corpus cannot be read.
+    """
+    if args.gpus < 1 or not 0 < args.mfu <= 1:
+        raise ConfigError(
+            f"--gpus is {args.gpus} and --mfu {args.mfu}; expected at least 1 GPU, and a share over 0 and at "
+            "most 1."
+        )
+    gpu = find_gpu(args.gpu) if args.gpu else None
+    memory_bytes = gpu.memory_bytes if gpu else None
+    peak_flops = gpu.peak_flops if gpu else None
+    check_config(config, num_ranks=args.gpus)
+    streams = _streams(config, required=args.seq_len is None)
+    if streams:
+        check_batch(config, streams, num_ranks=args.gpus)
+    quiet_libraries(config.python_log_level)
+    from trainer.estimate.estimate import Machine, estimate
+
+    found = estimate(
+        config,
+        streams,
+        Machine(
+            num_gpus=args.gpus,
+            name=args.gpu,
+            memory_bytes=round(args.gpu_memory * 2**30) if args.gpu_memory else memory_bytes,
+            peak_flops=args.peak_tflops * 1e12 if args.peak_tflops else peak_flops,
+            mfu=args.mfu,
+        ),
+        seq_len=args.seq_len,
+    )
+    if args.json:
+        print(json.dumps(found.to_json(), sort_keys=True), flush=True)
+    else:
+        print("\n".join(found.lines()), flush=True)
+    found.check_fit()
+    return 0
+
+
+def _streams(config: TrainConfig, *, required: bool) -> tuple[ResolvedStream, ...]:
+    try:
+        return resolve_streams(pin_manifests(config).train_loader.dataset)
+    except CorpusError:
+        if required:
+            raise
+        return ()

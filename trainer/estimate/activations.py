@@ -1,0 +1,146 @@
+"""What a forward pass keeps for the backward pass, counted rather than derived.
+
+The model runs once on fake tensors, which have shapes, dtypes and autograd but no memory, and each
+tensor that autograd saves is counted by its storage, parameters left out. So the figure holds for any
+model of transformers; an 8B model takes two seconds.
+
+The kernels are those of a CPU. A GPU saves the same tensors, but that its attention keeps a mask as
+an additive bias of the queries' dtype, a copy a block, where the CPU's makes one anew (`memory.py`
+adds it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from trainer.architecture import is_block
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Activations:
+    """Bytes of one micro-batch, up to the logits, which are not among them.
+
+    Attributes:
+        outside_blocks: Saved outside of decoder blocks.
+        blocks: Saved in each decoder block.
+        block_inputs: Hidden states that enter each block.
+    """
+
+    outside_blocks: int
+    blocks: tuple[int, ...]
+    block_inputs: tuple[int, ...]
+
+    @property
+    def kept(self) -> int:
+        """Bytes held when the backward pass begins."""
+        return self.outside_blocks + sum(self.blocks)
+
+    @property
+    def checkpointed(self) -> int:
+        """The most held at once when every block keeps its input alone and is run again for its gradients."""
+        return self.outside_blocks + sum(self.block_inputs) + max(self.blocks, default=0)
+
+
+class SavedBytes:
+    """Counts bytes that autograd saves while it is open, each storage once.
+
+    Args:
+        model: Its parameters and buffers are not counted.
+    """
+
+    def __init__(self, model: torch.nn.Module):
+        self.total = 0
+        self._known = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+        self._held: list[torch.Tensor] = []  # a storage that was freed could lend its address to another
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[SavedBytes]:
+        """Count what is saved inside."""
+        with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor):
+            yield self
+
+    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._known:
+            self._known.add(storage._cdata)
+            self._held.append(tensor)
+            self.total += storage.nbytes()
+        return tensor
+
+
+def count_activations(
+    hf_config: Any,
+    *,
+    rows: int,
+    seq_len: int,
+    precision: str,
+    low_precision_weights: bool,
+    attention_boundaries: bool,
+) -> Activations:
+    """Count what a micro-batch keeps.
+
+    Args:
+        hf_config: Configuration of a causal LM of transformers.
+        rows: B, rows of the micro-batch.
+        seq_len: T, tokens a row.
+        precision: As Composer names it: fp32, amp_bf16, amp_fp16.
+        low_precision_weights: Whether weights come in the precision computed in, as FSDP2 hands them
+            out, or are cast by autocast, which keeps the copies.
+        attention_boundaries: Whether rows come with position ids that start anew at each text.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from transformers import AutoModelForCausalLM
+
+    low = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16}.get(precision)
+    if hf_config._attn_implementation not in ("sdpa", "eager"):
+        # Kernels for GPUs; what they save is what SDPA saves when it is given no mask.
+        hf_config._attn_implementation = "sdpa"
+        attention_boundaries = False
+    hf_config.use_cache = False
+    with FakeTensorMode():
+        weights = low if low is not None and low_precision_weights else torch.float32
+        model = AutoModelForCausalLM.from_config(hf_config, torch_dtype=weights).train()
+        counter = _BlockCounter(model)
+        batch = {"input_ids": torch.zeros(rows, seq_len, dtype=torch.int64)}
+        if attention_boundaries:
+            half = max(1, seq_len // 2)
+            batch["position_ids"] = torch.arange(seq_len).remainder(half).expand(rows, -1)
+        with counter.saved.counting(), torch.autocast("cpu", low, enabled=low is not None):
+            hidden_BTD = model.base_model(**batch)[0]
+            logits_BTV = model.get_output_embeddings()(hidden_BTD)
+        del logits_BTV
+    return counter.activations()
+
+
+class _BlockCounter:
+    """Tells what is saved inside each block from what is saved outside."""
+
+    def __init__(self, model: Any):
+        self.saved = SavedBytes(model)
+        self._starts: list[int] = []
+        self._blocks: list[int] = []
+        self._inputs: list[int] = []
+        for module in model.modules():
+            if is_block(model)(module):
+                module.register_forward_pre_hook(self._enter, with_kwargs=True)
+                module.register_forward_hook(self._leave)
+
+    def _enter(self, module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        hidden_BTD = positional[0] if positional else named["hidden_states"]
+        self._inputs.append(hidden_BTD.numel() * hidden_BTD.element_size())
+        self._starts.append(self.saved.total)
+
+    def _leave(self, module: Any, positional: Any, output: Any) -> None:
+        self._blocks.append(self.saved.total - self._starts[-1])
+
+    def activations(self) -> Activations:
+        return Activations(
+            outside_blocks=self.saved.total - sum(self._blocks),
+            blocks=tuple(self._blocks),
+            block_inputs=tuple(self._inputs),
+        )

@@ -1,0 +1,130 @@
+"""Memory of one GPU at its fullest, part by part.
+
+Weights, gradients and Adam's two moments are fp32, whatever is computed in. FSDP2 splits each
+parameter along its first dimension over the GPUs. On top of its share a GPU holds what is gathered:
+the decoder block at work and the next one, and from first to last what lies outside the blocks, in the
+precision computed in; and their gradients until they are reduced. Under DDP every GPU holds all, and
+gradients once more in the buckets they are exchanged in.
+
+The fullest moment is the start of the backward pass, with all activations and the logits at hand, or
+its end, when the gradients outside the blocks are reduced; whichever takes more counts. `runtime` is an
+allowance for CUDA's context, NCCL's buffers and the allocator, not a measurement.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainer.architecture import Architecture, count
+from trainer.estimate.activations import Activations
+
+_FP32 = 4
+_RUNTIME_BYTES = 2 << 30
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Sharding:
+    """How a run is spread over GPUs, as its configuration says.
+
+    Attributes:
+        num_gpus: GPUs of the run.
+        fsdp: Whether FSDP2 splits weights, gradients and optimizer; else each GPU holds them whole.
+        reshard: Whether blocks are let go after the forward pass.
+        compute_bytes: Bytes of a number computed with.
+        reduce_bytes: Bytes of a gradient as it is exchanged under FSDP2.
+        checkpointing: Whether blocks are run again in the backward pass.
+    """
+
+    num_gpus: int
+    fsdp: bool
+    reshard: bool
+    compute_bytes: int
+    reduce_bytes: int
+    checkpointing: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes on one GPU.
+
+    Attributes:
+        weights: fp32 parameters.
+        gradients: fp32 gradients.
+        optimizer: Both moments of Adam, and a step count for each parameter.
+        gathered: Copies that FSDP2 gathers and the gradients it has not reduced; DDP's buckets.
+        activations: What the backward pass needs, of one micro-batch.
+        logits: Logits of a micro-batch, their fp32 log-softmax and its gradient.
+        runtime: Allowance for CUDA, NCCL and the allocator.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    gathered: int
+    activations: int
+    logits: int
+    runtime: int = _RUNTIME_BYTES
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(dataclasses.astuple(self))
+
+
+def estimate_memory(
+    architecture: Architecture,
+    activations: Activations,
+    sharding: Sharding,
+    *,
+    micro_batch_tokens: int,
+    mask_bytes: int = 0,
+) -> Memory:
+    """Memory of a GPU at its fullest.
+
+    Args:
+        architecture: The model.
+        activations: Of one micro-batch.
+        sharding: How the run is spread.
+        micro_batch_tokens: Tokens of a micro-batch.
+        mask_bytes: Additive attention mask of one block.
+    """
+    shapes = architecture.parameter_shapes
+    held = sum(share(shape, sharding.num_gpus) for shape in shapes) if sharding.fsdp else count(shapes)
+    num_layers = len(activations.blocks)
+    masks = mask_bytes * (1 if sharding.checkpointing else num_layers)
+    kept = (activations.checkpointed if sharding.checkpointing else activations.kept) + masks
+    logits = (sharding.compute_bytes + 2 * _FP32) * micro_batch_tokens * architecture.vocab_size
+    gathered, at_end = _gathered(architecture, sharding)
+    return Memory(
+        weights=_FP32 * held,
+        gradients=_FP32 * held,
+        optimizer=2 * _FP32 * held + _FP32 * len(shapes),
+        # The end of the backward pass counts by what it needs beyond the activations, gone by then.
+        gathered=max(gathered, at_end - kept - logits),
+        activations=kept,
+        logits=logits,
+    )
+
+
+def checkpoint_bytes(architecture: Architecture) -> int:
+    """A checkpoint: weights and Adam's moments in fp32, step counts; a few MB of other state beside them."""
+    return 3 * _FP32 * architecture.num_parameters + _FP32 * len(architecture.parameter_shapes)
+
+
+def share(shape: tuple[int, ...], num_gpus: int) -> int:
+    """Elements of a parameter on the GPU that holds most of it."""
+    rows = shape[0] if shape else 1
+    return -(-rows // num_gpus) * (count((shape,)) // max(1, rows))
+
+
+def _gathered(architecture: Architecture, sharding: Sharding) -> tuple[int, int]:
+    """Bytes of copies at the start and at the end of the backward pass."""
+    if not sharding.fsdp:
+        buckets = _FP32 * architecture.num_parameters if sharding.num_gpus > 1 else 0
+        return buckets, 0
+    root, block = architecture.root_parameters, architecture.block_parameters
+    compute, reduced = sharding.compute_bytes, sharding.reduce_bytes
+    weights = root + 2 * block if sharding.reshard else architecture.num_parameters
+    start = compute * weights + compute * root + (compute + reduced) * block
+    end = (2 * compute + reduced) * root
+    return start, end

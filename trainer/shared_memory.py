@@ -1,0 +1,105 @@
+"""Shared memory that killed runs left behind.
+
+Streaming keeps its readers' state in segments `/dev/shm/000003_barrier`, the number being the first
+that is free, so runs side by side do not meet. A run that is killed leaves its segments; they do no
+harm but take memory until the machine restarts. Streaming's own `clean_stale_shared_memory` removes
+those of running jobs too.
+
+So a run says which number is its own, in a marker `/dev/shm/tutelage-000003.json` with its process id,
+the time that process started and its process namespace. The next run removes the segments of a marker
+whose process has ended, if no process has them mapped. Those of other programs, and of containers that
+share /dev/shm and whose processes cannot be seen from here, are left alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+from typing import Any
+
+from schemas import storage
+
+_FOLDER = "/dev/shm"
+_MARKER = re.compile(r"tutelage-(\d{6})\.json")
+
+
+def claim_segments(number: int, folder: str = _FOLDER) -> None:
+    """Mark the segments of a number as this process's, until it exits.
+
+    Args:
+        number: Streaming's for a dataset: the first part of its segments' names.
+        folder: Where shared memory appears as files; without it nothing is marked.
+    """
+    if not os.path.isdir(folder):
+        return
+    path = os.path.join(folder, f"tutelage-{number:06}.json")
+    storage.write_bytes(path, json.dumps(_identity(os.getpid())).encode())
+    atexit.register(_remove, path)
+
+
+def remove_stale_segments(folder: str = _FOLDER) -> list[str]:
+    """Remove what runs of ours that have ended left behind; returns the names of what was removed.
+
+    Args:
+        folder: Where shared memory appears as files.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    stale = [
+        match[1] for match in map(_MARKER.fullmatch, names) if match and _has_ended(f"{folder}/{match[0]}")
+    ]
+    mapped = _mapped_files(folder) if stale else set()
+    removed = []
+    for number in stale:
+        segments = [name for name in names if name.startswith(f"{number}_")]
+        if not mapped & set(segments):
+            for name in (*segments, f"tutelage-{number}.json"):
+                removed += [name] * _remove(os.path.join(folder, name))
+    return removed
+
+
+def _identity(pid: int) -> dict[str, Any]:
+    """What tells a process from a later one of the same id."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        started = file.read().rpartition(")")[2].split()[19]  # clock ticks since the machine started
+    return {"pid": pid, "started": started, "namespace": os.readlink("/proc/self/ns/pid")}
+
+
+def _has_ended(marker: str) -> bool:
+    """Whether a marker's process is known to be gone."""
+    try:
+        with open(marker, encoding="utf-8") as file:
+            said = json.load(file)
+        if said["namespace"] != os.readlink("/proc/self/ns/pid"):
+            return False
+        try:
+            return bool(_identity(int(said["pid"])) != said)
+        except FileNotFoundError:
+            return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # another user's, or being written
+
+
+def _mapped_files(folder: str) -> set[str]:
+    """Names in `folder` that processes seen from here have mapped."""
+    names: set[str] = set()
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{process}/maps", encoding="utf-8", errors="replace") as file:
+                paths = [line.split(maxsplit=5)[-1].strip() for line in file]
+        except OSError:
+            continue
+        names |= {os.path.basename(path) for path in paths if path.startswith(f"{folder}/")}
+    return names
+
+
+def _remove(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
