@@ -12,7 +12,7 @@ demo: setup ## the whole way on the bundled corpus, on this CPU; ARGS=--fast for
 	@.venv/bin/tutelage demo $(ARGS)
 
 test: setup ## all tests, in two processes; ARGS="-n 0 -k name -x" goes to pytest
-	@.venv/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .

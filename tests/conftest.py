@@ -27,24 +27,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, a file's tests stay in one, and the longest begin.
-
-    All tests of the trainer are in one, for Streaming takes names in the machine's shared memory.
-    """
+    """Where several processes share the files, the longest begin."""
     if hasattr(config, "workerinput"):
-        for item in items:
-            folder = item.path.relative_to(ROOT / "tests").parts[0]
-            item.add_marker(pytest.mark.xdist_group("trainer" if folder == "trainer" else str(item.path)))
-        items.sort(key=_place)
+        items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
-def _place(item: pytest.Item) -> int:
-    if item.get_closest_marker("xdist_group").args == ("trainer",):  # type: ignore[union-attr]
-        return 0
-    return 1 if item.path.name in _LONGEST else 2
-
-
-_LONGEST = {"test_real_server.py", "test_demo.py", "test_dataflow.py"}
+_LONGEST = {
+    "test_dataflow.py",
+    "test_demo.py",
+    "test_later_manifests.py",
+    "test_real_server.py",
+    "test_resume.py",
+    "test_train.py",
+    "test_two_ranks.py",
+}
 
 
 @pytest.fixture(autouse=True)
