@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,18 @@ import yaml
 
 SEQ_LEN = 32
 WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shared_memory_let_go() -> Iterator[None]:
+    """Each StreamingDataset attaches to the memory of all others, and lets go when the process ends."""
+    yield
+    memory = sys.modules.get("streaming.base.shared.memory")
+    if memory is not None:
+        for each in gc.get_objects():
+            if type(each) is memory.SharedMemory:
+                with contextlib.suppress(BufferError):  # a dataset that is still there
+                    each.cleanup()
 
 
 @pytest.fixture(scope="session")
