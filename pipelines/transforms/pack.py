@@ -127,7 +127,15 @@ def _topped_up(
     """The same with rows that lack much taken apart once more, and what of other rows fills each."""
     full, loose = _by_space(rows, sizes, seq_len)
     spare = [at for row in full for at in row if at in whole]
-    anew = _refilled(loose, sizes, seq_len, spare=spare, whole=whole) or [(row, []) for row in loose]
+    anew = _refilled(loose, sizes, seq_len, spare=spare, whole=whole)
+    if anew is None:
+        anew = [(row, []) for row in loose]
+        spare.sort(key=lambda at: (-sizes[at], at))
+        for row, again in anew:
+            room = seq_len - sum(sizes[at] for at in row)
+            more = _candidates(spare, sizes, room)
+            again += [more[index] for index in fullest_subset([sizes[at] for at in more], room)]
+            spare = [at for at in spare if at not in again]
     return full + [members for members, _ in anew], [[] for _ in full] + [more for _, more in anew]
 
 
