@@ -42,7 +42,8 @@ from pipelines.transforms.pack import PACKERS, Tokens
 from pipelines.transforms.render import raw_text
 from pipelines.transforms.shards import WriteGroup
 from pipelines.transforms.tokenize import TokenizedText, TokenizeTexts
-from plugins.tokenizers import load_tokenizer, plain_ids_of
+from plugins.plain_ids import plain_ids_of
+from plugins.tokenizers import load_tokenizer
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig, PackConfig, ShardConfig, TokenizerConfig
 from schemas.records import Document

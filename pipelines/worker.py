@@ -12,9 +12,14 @@ import sys
 
 from pipelines.quiet import quiet_libraries
 
+# There are as many workers as the user wants cores: libraries in Rust must not start a thread a core in each.
+_ONE_CORE = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
 
 def main() -> None:
     """Work for the runner until it hangs up."""
+    for name, value in _ONE_CORE.items():
+        os.environ.setdefault(name, value)
     quiet_libraries()
     from apache_beam.runners.worker import sdk_worker_main
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from schemas.errors import ConfigError
@@ -69,22 +68,6 @@ def _class_of(name: str) -> Any:
             if found is not None:
                 return found
     return transformers.AutoTokenizer
-
-
-def plain_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text whose special-token strings are plain text; no BOS, no EOS, nothing cut."""
-    return plain_ids_of(tokenizer, [text])[0]
-
-
-def plain_ids_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """`plain_ids` of several texts.
-
-    Asks the Rust backend, which takes a third of the time of a call of the tokenizer for a short text, makes
-    no offsets, and lets other threads work meanwhile. Safe on several threads as long as none changes the
-    tokenizer.
-    """
-    encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return [each.ids for each in encoded]
 
 
 def adds_bos(tokenizer: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Training texts to token ids, in batches on the fast tokenizer.
+"""Training texts to token ids, in batches.
 
 BOS and EOS are put around each text by id; special-token strings inside a text stay plain text.
 """
@@ -13,7 +13,8 @@ import numpy as np
 
 from pipelines.transforms.base import StepFn
 from pipelines.transforms.pack import Tokens
-from plugins.tokenizers import adds_bos, load_tokenizer, plain_ids_of
+from plugins.plain_ids import plain_ids_of
+from plugins.tokenizers import adds_bos, load_tokenizer
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError
 from schemas.records import AugmentedText
@@ -42,11 +43,11 @@ class TokenizeTexts(StepFn):
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
         encoded = plain_ids_of(self._tokenizer, [text.text for text in texts])
         for text, ids in zip(texts, encoded, strict=True):
-            if not ids:
+            if not len(ids):
                 for passage in text.passages:
                     yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
                 continue
-            tokens = np.array([*self._before, *ids, *self._after], dtype=np.int32)
+            tokens = np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
             self.counters.add("tokens", len(tokens))
             yield TokenizedText(text=text, tokens=tokens)
 

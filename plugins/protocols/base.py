@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import array
 import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from plugins.tokenizers import plain_ids
+from plugins.plain_ids import plain_ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
 
@@ -61,9 +60,7 @@ class SynthesisProtocol(ABC):
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         self.tokenizer = tokenizer
-        self._kept_ids = functools.lru_cache(maxsize=_KEPT_TEXTS)(
-            lambda text: array.array("i", plain_ids(tokenizer, text))
-        )
+        self._kept_ids = functools.lru_cache(maxsize=_KEPT_TEXTS)(functools.partial(plain_ids, tokenizer))
         self.config = config
         self.constrain_json = constrain_json
 
@@ -85,7 +82,8 @@ class SynthesisProtocol(ABC):
         The last ones are kept: the earlier examples of a chain come again in every round, and a chain is
         tokenised when it arrives, before it is asked about. May be called on several threads.
         """
-        return self._kept_ids(text).tolist()
+        ids: list[int] = self._kept_ids(text).tolist()
+        return ids
 
 
 def distinct_questions(pairs: Iterable[InstructionPair]) -> tuple[InstructionPair, ...]:
