@@ -294,8 +294,8 @@ class PackConfig(Section):
     Attributes:
         method: `best_fit` keeps texts whole; `concat` chops at row ends.
         seq_len: T, tokens a row.
-        top_up: Whether rows that texts do not fill get texts of other rows once more, instead of padding;
-            about one row in those of `shards.group_tokens` does.
+        top_up: Whether rows that texts do not fill get texts of other rows once more, whole ones and then the
+            beginning of one, instead of padding; about one row in those of `shards.group_tokens` does.
     """
 
     method: Literal["best_fit", "concat"] = "best_fit"

@@ -7,7 +7,8 @@ a row are cut, and their full rows are rows of their own. `concat` lays texts en
 ends; it fills every row but the last, and cuts a text in almost every one.
 
 With `top_up`, what is still empty is filled with texts that stand in other rows already, each at most once
-more, so that a step's tokens are tokens of text. Where that is not wanted it is padding.
+more, and where none is short enough with the beginning of one, so that a step's tokens are tokens of text.
+Where that is not wanted it is padding.
 
 Both take n texts in memory; best_fit needs O(n log T) time, and for each row that it packs anew a sum over
 256 texts at most. Equal inputs give equal rows. Each row says which tokens of which texts it is made of.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ _SLACK = 1000
 """A row that lacks no more than T over this counts as full."""
 
 _MOST_CANDIDATES = 256
-"""Texts of which those are chosen that fill a row best."""
+"""Texts, evenly spread over those that fit, of which those are chosen that fill a row best."""
 
 
 class Piece(NamedTuple):
@@ -79,12 +80,9 @@ def pack_best_fit(
     ]
     sizes = [piece.num_tokens for piece in pieces]
     rows = _repacked(_best_fit_decreasing(sizes, seq_len), sizes, seq_len)
-    again: list[list[int]] = [[] for _ in rows]
-    if top_up:
-        whole = frozenset(at for at, piece in enumerate(pieces) if piece.num_tokens == len(texts[piece.text]))
-        rows, again = _topped_up(rows, whole, sizes, seq_len)
-    for members, more in sorted(zip(map(sorted, rows), map(sorted, again), strict=True)):
-        yield _row(texts, [pieces[at] for at in members + more], seq_len, pad_id)
+    again = _again(rows, pieces, seq_len) if top_up else [[] for _ in rows]
+    for members, more in sorted(zip(map(sorted, rows), again, strict=True)):
+        yield _row(texts, [*(pieces[at] for at in members), *more], seq_len, pad_id)
 
 
 def _best_fit_decreasing(sizes: Sequence[int], seq_len: int) -> list[list[int]]:
@@ -115,99 +113,59 @@ def _best_fit_decreasing(sizes: Sequence[int], seq_len: int) -> list[list[int]]:
 
 
 def _repacked(rows: list[list[int]], sizes: Sequence[int], seq_len: int) -> list[list[int]]:
-    """The same with rows that lack much taken apart, if that takes no more rows."""
-    full, loose = _by_space(rows, sizes, seq_len)
-    anew = _refilled(loose, sizes, seq_len)
-    return full + (loose if anew is None else [members for members, _ in anew])
+    """The same with rows that lack much taken apart and packed anew, if that takes no more rows.
 
-
-def _topped_up(
-    rows: list[list[int]], whole: frozenset[int], sizes: Sequence[int], seq_len: int
-) -> tuple[list[list[int]], list[list[int]]]:
-    """The same with rows that lack much taken apart once more, and what of other rows fills each."""
-    full, loose = _by_space(rows, sizes, seq_len)
-    spare = [at for row in full for at in row if at in whole]
-    anew = _refilled(loose, sizes, seq_len, spare=spare, whole=whole)
-    if anew is None:
-        anew = [(row, []) for row in loose]
-        spare.sort(key=lambda at: (-sizes[at], at))
-        for row, again in anew:
-            room = seq_len - sum(sizes[at] for at in row)
-            more = _candidates(spare, sizes, room)
-            again += [more[index] for index in fullest_subset([sizes[at] for at in more], room)]
-            spare = [at for at in spare if at not in again]
-    return full + [members for members, _ in anew], [[] for _ in full] + [more for _, more in anew]
-
-
-def _by_space(
-    rows: Iterable[list[int]], sizes: Sequence[int], seq_len: int
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Rows that count as full, and the others."""
+    The longest piece opens each row, and what fills it best goes with it.
+    """
     full: list[list[int]] = []
     loose: list[list[int]] = []
     for row in rows:
-        lacks = seq_len - sum(sizes[at] for at in row)
-        (loose if lacks > seq_len // _SLACK else full).append(row)
-    return full, loose
-
-
-def _refilled(
-    rows: Sequence[Sequence[int]],
-    sizes: Sequence[int],
-    seq_len: int,
-    *,
-    spare: Iterable[int] = (),
-    whole: frozenset[int] = frozenset(),
-) -> list[tuple[list[int], list[int]]] | None:
-    """Pack what rows hold anew: the longest first, and with it what fills its row best.
-
-    Args:
-        rows: Of indices into sizes.
-        sizes: Tokens of each.
-        seq_len: T.
-        spare: What stands in other rows, and may fill these once more.
-        whole: What may do so as soon as it stands in one of these.
-
-    Returns:
-        Each row's own, and what it was given once more; None if they need more rows than before.
-    """
-
-    def order(at: int) -> tuple[int, int]:
-        return -sizes[at], at
-
-    left = sorted((at for row in rows for at in row), key=order)
-    spare = sorted(spare, key=order)
-    anew: list[tuple[list[int], list[int]]] = []
+        (loose if _lacks_much(seq_len - sum(sizes[at] for at in row), seq_len) else full).append(row)
+    left = sorted((at for row in loose for at in row), key=lambda at: (-sizes[at], at))
+    anew: list[list[int]] = []
     while left:
-        if len(anew) == len(rows):
-            return None
+        if len(anew) == len(loose):
+            return rows
         first = left.pop(0)
-        room = seq_len - sizes[first]
-        some = _candidates(left, sizes, room)
-        own = [some[index] for index in fullest_subset([sizes[at] for at in some], room)]
-        lacks = room - sum(sizes[at] for at in own)
-        more = _candidates(spare, sizes, lacks) if lacks > seq_len // _SLACK else []
-        again = [more[index] for index in fullest_subset([sizes[at] for at in more], lacks)]
-        if lacks - sum(sizes[at] for at in again) > seq_len // _SLACK and spare and len(own) < len(left):
-            more = _candidates(spare, sizes, room)  # other ones of its own may do better
-            chosen = fullest_subset([sizes[at] for at in (*some, *more)], room)
-            own = [some[index] for index in chosen if index < len(some)]
-            again = [more[index - len(some)] for index in chosen if index >= len(some)]
-        for pieces, gone in ((left, own), (spare, again)):
-            for at in gone:
-                del pieces[bisect.bisect_left(pieces, order(at), key=order)]
-        for at in whole.intersection((first, *own)):
-            bisect.insort(spare, at, key=order)
-        anew.append(([first, *own], again))
-    return anew
+        more = _fullest(left, sizes, seq_len - sizes[first])
+        left = [at for at in left if at not in more]
+        anew.append([first, *more])
+    return full + anew
 
 
-def _candidates(pieces: list[int], sizes: Sequence[int], room: int) -> list[int]:
-    """Of pieces from the longest to the shortest those that fit, or some of them evenly spread."""
+def _again(rows: Sequence[Sequence[int]], pieces: Sequence[Piece], seq_len: int) -> list[list[Piece]]:
+    """What each row that lacks much gets of other rows: whole texts, then the beginning of one."""
+    sizes = [piece.num_tokens for piece in pieces]
+    spare = sorted((at for at in range(len(pieces)) if not pieces[at].start), key=lambda at: (-sizes[at], at))
+    found: list[list[Piece]] = []
+    for row in rows:
+        more: list[Piece] = []
+        room = seq_len - sum(sizes[at] for at in row)
+        if _lacks_much(room, seq_len):
+            others = [at for at in spare if at not in row]
+            chosen = _fullest(others, sizes, room)
+            more += (pieces[at] for at in chosen)
+            room -= sum(sizes[at] for at in chosen)
+            longer = [at for at in others if sizes[at] > room and at not in chosen]
+            if _lacks_much(room, seq_len) and longer:
+                chosen.add(longer[-1])
+                more.append(pieces[longer[-1]]._replace(num_tokens=room))
+            spare = [at for at in spare if at not in chosen]
+        found.append(more)
+    return found
+
+
+def _lacks_much(room: int, seq_len: int) -> bool:
+    return room > seq_len // _SLACK
+
+
+def _fullest(pieces: list[int], sizes: Sequence[int], room: int) -> set[int]:
+    """Of pieces from the longest to the shortest those that fill the room best together."""
     first = bisect.bisect_left(pieces, -room, key=lambda at: -sizes[at])
     fitting = len(pieces) - first
     count = min(fitting, _MOST_CANDIDATES)
-    return [pieces[first + number * fitting // count] for number in range(count)]
+    some = [pieces[first + number * fitting // count] for number in range(count)]
+    return {some[index] for index in fullest_subset([sizes[at] for at in some], room)}
 
 
 def pack_concat(

@@ -187,13 +187,26 @@ def test_topping_up_fills_rows_with_texts_of_others_each_at_most_once_more(metho
     for row in full:
         assert row.sample.segment_lengths.sum() <= 4096
         for piece in row.pieces:
-            if method == "best_fit":
-                assert piece == (piece.text, 0, lengths[piece.text])
             for at in range(piece.start, piece.start + piece.num_tokens):
                 times[piece.text][at] += 1
         if method == "best_fit":
             assert len({piece.text for piece in row.pieces}) == len(row.pieces)
     assert {count for each in times for count in each} <= {1, 2}
+    if method == "best_fit":
+        pieces = [piece for row in full for piece in row.pieces]
+        assert {piece.start for piece in pieces} == {0}
+        whole = {piece.text for piece in pieces if piece.num_tokens == lengths[piece.text]}
+        assert whole == set(range(len(texts)))
+
+
+def test_what_no_text_is_short_enough_for_takes_the_beginning_of_one() -> None:
+    rows = PACKERS["best_fit"](texts_of([14, 12, 13, 15]), seq_len=T, pad_id=PAD, top_up=True)
+    assert [row.pieces for row in rows] == [
+        ((0, 0, 14), (2, 0, 2)),
+        ((1, 0, 12), (3, 0, 4)),
+        ((2, 0, 13), (0, 0, 3)),
+        ((3, 0, 15), (1, 0, 1)),
+    ]
 
 
 @pytest.mark.parametrize("method", PACKERS)
