@@ -4,7 +4,7 @@
     python -m benchmarks.packing rates --datatrove PYTHON --foundry PYTHON    one core each
     python -m benchmarks.packing workers                                      a build by one and by two
 
-rows: the share of tokens that are text, of texts that are cut though they would fit a row, and of tokens that
+rows: the share of tokens that are text, of texts that stand nowhere whole though they would fit a row, and of tokens that
 fill a row as a repetition; at T = 4096, over the example corpus as `corpus build` takes it in with mined
 pairs, and over real text.
 
@@ -87,16 +87,16 @@ def report_rows(name: str, texts: Sequence[Tokens], group_tokens: int = ShardCon
             rows = useful = repeated = cut = short = 0
             started = time.perf_counter()
             for group in groups:
-                held = np.zeros(len(group), dtype=np.int64)
+                whole = np.zeros(len(group), dtype=bool)
                 for row in PACKERS[method](group, seq_len=SEQ_LEN, pad_id=0, top_up=top_up):
                     rows += 1
                     useful += int(row.sample.segment_lengths.sum())
                     for piece in row.pieces:
-                        held[piece.text] += piece.num_tokens < len(group[piece.text])
+                        whole[piece.text] |= piece.num_tokens == len(group[piece.text])
                 lengths = np.array([len(text) for text in group])
                 repeated -= int(lengths.sum())
                 short += int((lengths <= SEQ_LEN).sum())
-                cut += int(((held > 0) & (lengths <= SEQ_LEN)).sum())
+                cut += int((~whole & (lengths <= SEQ_LEN)).sum())
             report = {
                 "texts": name,
                 "method": method,
@@ -220,7 +220,7 @@ def workers(arguments: argparse.Namespace) -> None:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_files(folder / "little", iter(["A single text."]))
+        write_files(folder / "little", iter(["A single text of a few words, which is all start."]))
         write_files(folder / "much", real_texts(arguments.real, arguments.megabytes * 1_000_000))
         for what, num_workers in (("little", 1), ("much", 1), ("much", 2)):
             values = {

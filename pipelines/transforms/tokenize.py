@@ -39,6 +39,7 @@ class TokenizeTexts(StepFn):
         super().setup()
         self._tokenizer = load_tokenizer(self.config.name)
         self._before, self._after = ends(self._tokenizer, self.config)
+        plain_ids_of(self._tokenizer, [])  # what the first call makes is made before the work begins
 
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
         encoded = plain_ids_of(self._tokenizer, [text.text for text in texts])
