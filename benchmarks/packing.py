@@ -4,9 +4,9 @@
     python -m benchmarks.packing rates --datatrove PYTHON --foundry PYTHON    one core each
     python -m benchmarks.packing workers                                      a build by one and by two
 
-rows: the share of tokens that are text, of texts that stand nowhere whole though they would fit a row, and of tokens that
-fill a row as a repetition; at T = 4096, over the example corpus as `corpus build` takes it in with mined
-pairs, and over real text.
+rows: the share of tokens that are text, of texts that stand nowhere whole though they would fit a row, and
+of tokens that fill a row as a repetition; at T = 4096, over the example corpus as `corpus build` takes it in
+with mined pairs, and over real text.
 
 rates: tokens a second of tokenizing, packing and writing together, over `encode_batch` of the bare
 `tokenizers` on the same texts in the same process, and over two rivals' own steps, each under the interpreter
