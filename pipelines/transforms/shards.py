@@ -23,6 +23,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
+from pipelines.mds_writer import mds_writer
 from pipelines.places import lineage_uri, text_uri
 from pipelines.transforms.base import StepFn
 from pipelines.transforms.pack import PACKERS
@@ -154,8 +155,6 @@ class WriteGroup(StepFn):
         self.shards = shards
 
     def process(self, group: tuple[int, Iterable[TokenizedText]]) -> None:
-        from streaming import MDSWriter
-
         number, members = group
         texts = sorted(
             members, key=lambda each: (shuffle_key(self.seed, each.text.text_id), each.text.text_id)
@@ -174,7 +173,7 @@ class WriteGroup(StepFn):
         num_tokens = 0
         lineage: list[str] = []
         with tempfile.TemporaryDirectory(prefix="tutelage-shards-") as folder:
-            with MDSWriter(
+            with mds_writer()(
                 out=folder,
                 columns=COLUMNS,
                 compression=self.shards.compression,
