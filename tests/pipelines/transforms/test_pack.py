@@ -209,6 +209,17 @@ def test_what_no_text_is_short_enough_for_takes_the_beginning_of_one() -> None:
     ]
 
 
+def test_rows_that_cannot_be_packed_anew_are_topped_up_as_they_are() -> None:
+    # Anew: 17+9+4, 14+12, 11+10 and 10, one row more than 17+12, 14+11+4 and 10+10+9.
+    texts = texts_of([11, 10, 17, 4, 9, 10, 14, 12])
+    rows = PACKERS["best_fit"](texts, seq_len=30, pad_id=PAD, top_up=True)
+    assert [row.pieces for row in rows] == [
+        ((0, 0, 11), (3, 0, 4), (6, 0, 14), (4, 0, 1)),
+        ((1, 0, 10), (4, 0, 9), (5, 0, 10), (0, 0, 1)),
+        ((2, 0, 17), (7, 0, 12), (3, 0, 1)),
+    ]
+
+
 @pytest.mark.parametrize("method", PACKERS)
 def test_a_single_row_is_not_topped_up_with_itself(method: str) -> None:
     (row,) = PACKERS[method](texts_of([3, 2]), seq_len=T, pad_id=PAD, top_up=True)
