@@ -1,0 +1,158 @@
+"""JSON lines: a document a line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.readers import READERS
+from schemas.corpus_config import SourceConfig
+from schemas.records import Document, Reject
+
+
+def read(reader: str, uri: Path | str, **options: Any) -> list[Document | Reject]:
+    source = SourceConfig(reader=reader, uri=str(uri), **options)
+    return list(READERS.load(reader)(source).read(str(uri)))
+
+
+def texts(found: list[Document | Reject]) -> list[str]:
+    assert all(isinstance(each, Document) for each in found), found
+    return [each.text for each in found if isinstance(each, Document)]
+
+
+def only_reject(found: list[Document | Reject]) -> Reject:
+    (reject,) = [each for each in found if isinstance(each, Reject)]
+    return reject
+
+
+def jsonl(*rows: Any) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+class TestJsonl:
+    def test_a_bad_line_costs_only_itself(self, tmp_path: Path) -> None:
+        lines = [
+            b'{"text": "one"}',
+            b'{"text": "tw',
+            b"",
+            b'["text"]',
+            b'{"text": "caf\xe9"}',
+            b'{"body": "x"}',
+            b'{"text": 7}',
+            b'{"text": " \\n "}',
+            b'{"text": null}',
+            b"[" * 100_000,
+            b'{"text": "last"}',
+        ]
+        path = write(tmp_path / "a.jsonl.gz", gzip.compress(b"\n".join(lines)))
+        found = read("jsonl", path)
+        assert [each.text for each in found if isinstance(each, Document)] == ["one", "last"]
+        rejects = [each for each in found if isinstance(each, Reject)]
+        assert [(each.source.removeprefix(f"{path}:"), each.reason) for each in rejects] == [
+            ("2", "invalid_json"),
+            ("4", "not_an_object"),
+            ("5", "invalid_utf8"),
+            ("6", "missing_field"),
+            ("7", "not_text"),
+            ("8", "empty"),
+            ("9", "missing_field"),
+            ("10", "invalid_json"),
+        ]
+        assert {each.stage for each in rejects} == {"read"}
+        assert rejects[0].detail == (
+            'Unterminated string starting at: line 1 column 10 (char 9); the line begins \'{"text": "tw\''
+        )
+        assert rejects[1].detail == "expected a JSON object, found list"
+        assert rejects[2].detail == "byte b'\\xe9' at offset 13 of the line"
+        assert rejects[3].detail == "no field 'text' in a row of body"
+        assert rejects[4].detail == "field 'text' holds int, expected a string"
+        assert rejects[5].detail == "field 'text' is empty"
+
+    def test_a_byte_order_mark_and_windows_line_ends_are_no_harm(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}\r\n')
+        assert texts(read("jsonl", path)) == ["one", "two"]
+
+    def test_half_an_emoji_becomes_a_replacement_character(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.jsonl", b'{"text": "cut \\ud83d", "id": "\\ud83d", "t": "\\udc00"}\n')
+        (found,) = read("jsonl", path, id_field="id", metadata_fields=["t"])
+        assert isinstance(found, Document)
+        assert (found.text, found.document_id, found.metadata) == ("cut \ufffd", "\ufffd", {"t": "\ufffd"})
+
+    def test_dotted_fields_reach_into_objects(self, tmp_path: Path) -> None:
+        rows = jsonl({"meta": {"body": {"text": "deep"}}}, {"meta.body.text": "flat"}, {"meta": "x"})
+        found = read("jsonl", write(tmp_path / "a.jsonl", rows), text_field="meta.body.text")
+        assert texts(found[:2]) == ["deep", "flat"]
+        assert only_reject(found).detail == "no field 'meta.body.text' in a row of meta"
+
+    def test_ids_are_the_place_unless_a_field_is_named(self, tmp_path: Path) -> None:
+        rows = jsonl(
+            {"text": "a", "k": {"id": "x1"}},
+            {"text": "b", "k": {"id": 7}},
+            {"text": "c"},
+            {"text": "d", "k": {"id": ""}},
+            {"text": "e", "k": {"id": [1]}},
+            {"text": "f", "k": {"id": 0}},
+        )
+        path = write(tmp_path / "a.jsonl.gz", gzip.compress(rows))
+        by_place = read("jsonl", path)
+        assert [each.document_id for each in by_place] == [f"{path}:{number}" for number in range(1, 7)]
+        by_field = read("jsonl", path, id_field="k.id")
+        assert [each.document_id for each in by_field if isinstance(each, Document)] == ["x1", "7", "0"]
+        assert [each.source for each in by_field] == [f"{path}:{number}" for number in range(1, 7)]
+        assert [(each.reason, each.detail) for each in by_field if isinstance(each, Reject)] == [
+            ("missing_id", "no usable id in field 'k.id', found None"),
+            ("missing_id", "no usable id in field 'k.id', found ''"),
+            ("missing_id", "no usable id in field 'k.id', found [1]"),
+        ]
+
+    def test_metadata_is_carried_along_as_strings(self, tmp_path: Path) -> None:
+        rows = jsonl({"text": "a", "title": "T", "year": 1999, "m": {"x": "deep"}}, {"text": "b"})
+        path = write(tmp_path / "a.jsonl", rows)
+        first, second = read("jsonl", path, metadata_fields=["title", "year", "m.x"])
+        assert isinstance(first, Document) and isinstance(second, Document)
+        assert first.metadata == {"title": "T", "year": "1999", "m.x": "deep"}
+        assert second.metadata == {}
+
+    @pytest.mark.parametrize(
+        ("format_", "row", "expected"),
+        [
+            ("{a}\n{b}", {"a": "one", "b": "two"}, "one\ntwo"),
+            ("{a}\n{b}", {"a": "", "b": "two"}, "two"),
+            ("{a}\n{b}", {"b": "two"}, "two"),
+            ("{a}\n{b}", {"a": "one", "b": None}, "one"),
+            ("{a}\n{b} {c}", {"a": "one", "c": "three"}, "one three"),
+            ("{a}\n{b} {c}", {"c": "three"}, "three"),
+            ("Q: {a}\nA: {b.c}", {"a": "why", "b": {"c": "so"}}, "Q: why\nA: so"),
+            ("{{{a}}} {a}", {"a": "{b}"}, "{{b}} {b}"),
+            ("{a}", {"a": "  kept inside \n too "}, "kept inside \n too"),
+        ],
+    )
+    def test_a_format_joins_fields_and_leaves_nothing_of_empty_ones(
+        self, tmp_path: Path, format_: str, row: dict[str, Any], expected: str
+    ) -> None:
+        assert texts(read("jsonl", write(tmp_path / "a.jsonl", jsonl(row)), format=format_)) == [expected]
+
+    @pytest.mark.parametrize(
+        ("row", "reason", "detail"),
+        [
+            ({"c": "x"}, "missing_field", "no field 'a' or 'b' in a row of c"),
+            ({"a": "", "b": " "}, "empty", "field 'a' and 'b' is empty"),
+            ({"a": "x", "b": 3}, "not_text", "field 'b' holds int, expected a string"),
+            ({}, "missing_field", "no field 'a' or 'b' in a row of no fields"),
+        ],
+    )
+    def test_a_format_without_any_field_gives_a_reject(
+        self, tmp_path: Path, row: dict[str, Any], reason: str, detail: str
+    ) -> None:
+        reject = only_reject(read("jsonl", write(tmp_path / "a.jsonl", jsonl(row)), format="{a}\n{b}"))
+        assert (reject.reason, reject.detail) == (reason, detail)

@@ -1,0 +1,159 @@
+"""Parquet: a document a row."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from plugins.readers import READERS
+from schemas import storage
+from schemas.corpus_config import SourceConfig
+from schemas.records import Document, Reject
+
+
+def read(reader: str, uri: Path | str, **options: Any) -> list[Document | Reject]:
+    source = SourceConfig(reader=reader, uri=str(uri), **options)
+    return list(READERS.load(reader)(source).read(str(uri)))
+
+
+def texts(found: list[Document | Reject]) -> list[str]:
+    assert all(isinstance(each, Document) for each in found), found
+    return [each.text for each in found if isinstance(each, Document)]
+
+
+def only_reject(found: list[Document | Reject]) -> Reject:
+    (reject,) = [each for each in found if isinstance(each, Reject)]
+    return reject
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def noise(num_rows: int) -> list[dict[str, str]]:
+    """Rows that compress badly, so that a cut takes some and leaves some."""
+    rng = random.Random(2)
+    return [{"text": f"{rng.getrandbits(240):060x}"} for _ in range(num_rows)]
+
+
+def parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, **options)
+    return path
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """A directory that is on no disk."""
+    uri = f"memory://{uuid.uuid4().hex}"
+    yield uri
+    storage.remove_tree(uri)
+
+
+class TestParquet:
+    def test_rows_are_documents_named_by_their_number(self, tmp_path: Path) -> None:
+        path = parquet(tmp_path / "a.parquet", {"text": ["one", "", None, "四"], "n": [1, 2, 3, 4]})
+        found = read("parquet", path)
+        assert [(each.source.removeprefix(f"{path}:"), type(each).__name__) for each in found] == [
+            ("0", "Document"),
+            ("1", "Reject"),
+            ("2", "Reject"),
+            ("3", "Document"),
+        ]
+        assert texts([found[0], found[3]]) == ["one", "四"]
+        assert [each.reason for each in found[1:3] if isinstance(each, Reject)] == ["empty", "missing_field"]
+
+    def test_fields_inside_a_column_ids_metadata_and_formats(self, tmp_path: Path) -> None:
+        columns = {
+            "meta": [{"text": "deep", "other": 1}],
+            "id": [7],
+            "title": ["T"],
+            "dotted.name": ["flat"],
+        }
+        path = parquet(tmp_path / "a.parquet", columns)
+        (found,) = read("parquet", path, text_field="meta.text", id_field="id", metadata_fields=["title"])
+        assert isinstance(found, Document)
+        assert (found.text, found.document_id, found.metadata) == ("deep", "7", {"title": "T"})
+        assert texts(read("parquet", path, text_field="dotted.name")) == ["flat"]
+        assert texts(read("parquet", path, format="{title}: {meta.text}")) == ["T: deep"]
+
+    def test_other_columns_are_not_read(self, tmp_path: Path) -> None:
+        path = parquet(tmp_path / "a.parquet", {"text": ["one"], "image": [b"\xff"], "id": ["x"]})
+        (row,) = READERS.load("parquet")(SourceConfig(reader="parquet", uri=str(path))).rows(str(path))
+        assert row.values == {"text": "one"}
+
+    def test_rows_of_many_groups_keep_their_numbers(self, tmp_path: Path) -> None:
+        path = parquet(tmp_path / "a.parquet", {"text": [f"t{n}" for n in range(3_000)]}, row_group_size=700)
+        found = read("parquet", path)
+        assert texts(found) == [f"t{n}" for n in range(3_000)]
+        assert found[-1].source == f"{path}:2999"
+
+    def test_a_file_without_the_column_is_one_reject(self, tmp_path: Path) -> None:
+        path = parquet(tmp_path / "a.parquet", {"body": ["x", "y"], "id": [1, 2]})
+        (reject,) = read("parquet", path)
+        assert reject == Reject(
+            stage="read",
+            reason="missing_column",
+            document_id="",
+            source=str(path),
+            detail="no column 'text'; the file has body, id. Set text_field or format.",
+        )
+
+    def test_a_file_without_rows_holds_no_documents(self, tmp_path: Path) -> None:
+        path = parquet(tmp_path / "a.parquet", {"text": pyarrow.array([], pyarrow.string())})
+        assert read("parquet", path) == []
+
+    def test_on_another_file_system(self, memory: str, tmp_path: Path) -> None:
+        data = parquet(tmp_path / "a.parquet", {"text": ["one"]}).read_bytes()
+        storage.write_bytes(f"{memory}/a.parquet", data)
+        assert texts(read("parquet", f"{memory}/a.parquet")) == ["one"]
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"PAR1", b"no parquet at all" * 10, b"PAR1" + b"\xff" * 90 + b"PAR1"]
+    )
+    def test_what_is_no_parquet_is_one_reject(self, tmp_path: Path, data: bytes) -> None:
+        path = write(tmp_path / "a.parquet", data)
+        (reject,) = read("parquet", path)
+        assert isinstance(reject, Reject)
+        assert (reject.reason, reject.source) == ("damaged_file", f"{path}:0")
+        assert reject.detail.endswith("; 0 rows were read before it")
+
+    @pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "gzip"])
+    def test_rows_before_a_damaged_group_are_kept(self, tmp_path: Path, compression: str) -> None:
+        rows = [row["text"] for row in noise(4_000)]
+        path = parquet(
+            tmp_path / "a.parquet",
+            {"text": rows},
+            row_group_size=1024,
+            compression=compression,
+            use_dictionary=False,
+        )
+        start = pyarrow.parquet.ParquetFile(path).metadata.row_group(2).column(0).data_page_offset
+        data = bytearray(path.read_bytes())
+        data[start : start + 3_000] = b"\xff" * 3_000
+        *documents, last = read("parquet", write(path, bytes(data)))
+        assert texts(documents) == rows[: len(documents)] and len(documents) >= 1024
+        assert isinstance(last, Reject)
+        assert (last.reason, last.source) == ("damaged_file", f"{path}:{len(documents)}")
+        assert last.detail.endswith(f"; {len(documents)} rows were read before it")
+
+    def test_a_string_that_is_no_text_costs_only_its_row(self, tmp_path: Path) -> None:
+        binary = pyarrow.array([b"one", b"caf\xe9", b"three"], pyarrow.binary())
+        strings = pyarrow.Array.from_buffers(pyarrow.string(), 3, binary.buffers())
+        first, second, third = read("parquet", parquet(tmp_path / "a.parquet", {"text": strings}))
+        assert texts([first, third]) == ["one", "three"]
+        assert isinstance(second, Reject)
+        assert (second.reason, second.source) == ("invalid_utf8", f"{tmp_path}/a.parquet:1")
+        assert second.detail == "byte b'\\xe9' at offset 3 of a field"
+
+    def test_bytes_are_not_taken_for_text(self, tmp_path: Path) -> None:
+        reject = only_reject(read("parquet", parquet(tmp_path / "a.parquet", {"text": [b"one"]})))
+        assert (reject.reason, reject.detail) == ("not_text", "field 'text' holds bytes, expected a string")

@@ -1,0 +1,152 @@
+"""Text files: a document a file, or several between delimiters."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import random
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from plugins.readers import READERS, files, open_reader
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError
+from schemas.records import Document, Reject
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda data: data,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
+
+
+def read(reader: str, uri: Path | str, **options: Any) -> list[Document | Reject]:
+    source = SourceConfig(reader=reader, uri=str(uri), **options)
+    return list(READERS.load(reader)(source).read(str(uri)))
+
+
+def texts(found: list[Document | Reject]) -> list[str]:
+    assert all(isinstance(each, Document) for each in found), found
+    return [each.text for each in found if isinstance(each, Document)]
+
+
+def only_reject(found: list[Document | Reject]) -> Reject:
+    (reject,) = [each for each in found if isinstance(each, Reject)]
+    return reject
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def noise(num_rows: int) -> list[dict[str, str]]:
+    """Rows that compress badly, so that a cut takes some and leaves some."""
+    rng = random.Random(2)
+    return [{"text": f"{rng.getrandbits(240):060x}"} for _ in range(num_rows)]
+
+
+def places(path: Path, found: list[Document | Reject]) -> list[tuple[str, str]]:
+    """Where each record stands in the file, and what it is: a document's text, or a reject's reason."""
+    return [
+        (each.source.removeprefix(f"{path}:"), each.text if isinstance(each, Document) else each.reason)
+        for each in found
+    ]
+
+
+class TestText:
+    def test_a_file_is_one_document_named_by_its_path(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "case.txt", b"\xef\xbb\xbfA case.\r\n")
+        (found,) = read("text", path)
+        assert isinstance(found, Document)
+        assert (found.text, found.document_id, found.source) == ("A case.\r\n", str(path), str(path))
+
+    def test_bytes_that_are_no_text_are_a_reject(self, tmp_path: Path) -> None:
+        for name, before in (("a.txt", b""), ("b.txt", b"\xef\xbb\xbf")):
+            reject = only_reject(read("text", write(tmp_path / name, before + b"caf\xe9 au lait")))
+            assert (reject.reason, reject.detail) == ("invalid_utf8", "byte b'\\xe9' at offset 3")
+            assert reject.source == str(tmp_path / name)
+
+    def test_an_empty_file_is_a_reject(self, tmp_path: Path) -> None:
+        assert only_reject(read("text", write(tmp_path / "a.txt", b" \n"))).reason == "empty"
+
+    def test_a_truncated_file_is_a_reject(self, tmp_path: Path) -> None:
+        data = gzip.compress(random.Random(3).randbytes(5_000).hex().encode())
+        reject = only_reject(read("text", write(tmp_path / "a.txt.gz", data[:-2_000])))
+        assert (reject.reason, reject.source) == ("damaged_file", str(tmp_path / "a.txt.gz"))
+
+
+class TestTextWithDelimiter:
+    @pytest.mark.parametrize(
+        ("delimiter", "data", "expected"),
+        [
+            ("\n\n\n", "one\n\nstill one\n\n\ntwo", [("1", "one\n\nstill one"), ("2", "two")]),
+            ("\n<|endoftext|>\n", "one\n<|endoftext|>\ntwo\n", [("1", "one"), ("2", "two\n")]),
+            ("---", "one---two---", [("1", "one"), ("2", "two")]),
+            ("---", "------one--- \n ---two", [("3", "one"), ("5", "two")]),
+            ("\n\n\n", "one\n\n\n\ntwo", [("1", "one"), ("2", "\ntwo")]),
+            ("§", "eins§zwei", [("1", "eins"), ("2", "zwei")]),
+            ("---", "no delimiter in it", [("1", "no delimiter in it")]),
+            ("---", "", []),
+            ("---", " --- \n", []),
+        ],
+    )
+    def test_pieces_are_documents_named_by_their_number_and_blank_ones_only_count(
+        self, tmp_path: Path, delimiter: str, data: str, expected: list[tuple[str, str]]
+    ) -> None:
+        path = write(tmp_path / "a.txt", data.encode())
+        found = read("text", path, delimiter=delimiter)
+        assert places(path, found) == expected
+        assert all(each.document_id == each.source for each in found)
+
+    def test_a_bad_piece_costs_only_itself(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.txt", b"one\n\n\ncaf\xe9 au lait\n\n\n\xef\xbb\xbfthree")
+        found = read("text", path, delimiter="\n\n\n")
+        assert places(path, found) == [("1", "one"), ("2", "invalid_utf8"), ("3", "three")]
+        assert only_reject(found).detail == "byte b'\\xe9' at offset 3 of the piece"
+
+    @pytest.mark.parametrize("cut", [*range(1, 30), 64])
+    def test_a_delimiter_is_found_wherever_the_chunks_of_a_file_end(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+    ) -> None:
+        monkeypatch.setattr(files, "_CHUNK_BYTES", cut)
+        path = write(tmp_path / "a.txt", b"one<|endoftext|>two<|endof<|endoftext|><|endoftext|>three")
+        found = read("text", path, delimiter="<|endoftext|>")
+        assert places(path, found) == [("1", "one"), ("2", "two<|endof"), ("4", "three")]
+
+    @pytest.mark.parametrize("suffix", [".gz", ".zst", ".bz2"])
+    def test_pieces_before_the_end_of_a_truncated_file_are_kept(self, tmp_path: Path, suffix: str) -> None:
+        expected = [row["text"] for row in noise(60_000)]
+        data = COMPRESS[suffix]("---".join(expected).encode())
+        path = write(tmp_path / f"a.txt{suffix}", data[: len(data) // 2])
+        *documents, last = read("text", path, delimiter="---")
+        assert len(documents) > 10_000 and texts(documents) == expected[: len(documents)]
+        assert isinstance(last, Reject)
+        assert (last.reason, last.source) == ("damaged_file", f"{path}:{len(documents) + 1}")
+        assert last.detail.endswith(f"; {len(documents)} pieces were read before it")
+
+    def test_one_piece_is_held_at_a_time(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.txt", (b"x" * 99_997 + b"---") * 300)
+        reader = open_reader(SourceConfig(reader="text", uri=str(path), delimiter="---"))
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in reader.read(str(path))) == 300
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak_bytes < 8_000_000  # of 30 MB
+
+    def test_a_delimiter_is_refused_where_it_means_nothing(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            open_reader(SourceConfig(reader="jsonl", uri="a.jsonl", delimiter="---"))
+        assert str(caught.value) == (
+            "source 'a.jsonl' sets delimiter, which reader 'jsonl' has no use for. "
+            "Remove it, or choose another reader."
+        )
