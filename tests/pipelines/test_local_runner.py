@@ -1,94 +1,61 @@
 from __future__ import annotations
 
-import types
 from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
 import pytest
-from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
-from apache_beam.coders.coders import FastPrimitivesCoder, GlobalWindowCoder, TupleCoder, WindowedValueCoder
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuffer
+from apache_beam.runners.portability.fn_api_runner import execution
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager
-from apache_beam.runners.worker.data_plane import SizeBasedBufferingClosableOutputStream
+from apache_beam.runners.worker.data_plane import _GrpcDataChannel
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import core
-from apache_beam.transforms.core import Windowing
-from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines import local_runner
+from pipelines import local_runner, shuffle
+from pipelines.runner import make_pipeline, parse_options
 
-PIECE = 1 << 14
+PROCESSES = ["--direct_running_mode=multi_processing"]
 ROWS = [(f"key-{number % 37}", f"{number}-{'x' * 997}") for number in range(400)]
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The replaced methods, and pieces that 400 rows fill several of."""
-    monkeypatch.setattr(local_runner, "_PIECE_BYTES", PIECE)
-    monkeypatch.setattr(GroupingBuffer, "partition", GroupingBuffer.partition)
+    """What is replaced, and pieces that 400 rows fill several of."""
+    monkeypatch.setattr(shuffle, "PIECE_BYTES", 1 << 14)
+    monkeypatch.setattr(execution, "GroupingBuffer", execution.GroupingBuffer)
+    monkeypatch.setattr(_GrpcDataChannel, "__init__", _GrpcDataChannel.__init__)
     monkeypatch.setattr(BundleManager, "_send_input_to_worker", BundleManager._send_input_to_worker)
     monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
     monkeypatch.setattr(core, "get_function_args_defaults", core.get_function_args_defaults)
     local_runner.local_runner()
 
 
-def shuffled(rows: Iterable[tuple[str, str]]) -> tuple[GroupingBuffer, Any]:
-    """A shuffle's buffer that holds rows, and the coder of what it gives."""
-    before = WindowedValueCoder(TupleCoder([FastPrimitivesCoder()] * 2), GlobalWindowCoder())
-    after = WindowedValueCoder(TupleCoder([FastPrimitivesCoder()] * 2), GlobalWindowCoder())
-    buffer = GroupingBuffer(before, after, Windowing(GlobalWindows()))
-    stream = create_OutputStream()
-    for row in rows:
-        before.get_impl().encode_to_stream(GlobalWindows.windowed_value(row), stream, True)
-    buffer.append(stream.get())
-    return buffer, after
-
-
-def decoded(pieces: Iterable[bytes], coder: Any) -> list[WindowedValue]:
-    stream = create_InputStream(b"".join(pieces))
-    found = []
-    while stream.size():
-        found.append(coder.get_impl().decode_from_stream(stream, True))
-    return found
-
-
-def test_a_share_comes_in_pieces_and_holds_what_it_would_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    buffer, coder = shuffled(ROWS)
-    shares = buffer.partition(2)
-    with monkeypatch.context() as context:
-        context.setattr(GroupingBuffer, "partition", local_runner._in_one_piece)
-        whole, _ = shuffled(ROWS)
-        expected = whole.partition(2)
-    assert [len(share) for share in expected] == [1, 1]
-    for share, one in zip(shares, expected, strict=True):
-        assert len(share) > 5
-        assert max(map(len, share)) < PIECE + 12_000  # a piece ends with the key that fills it
-        assert decoded(share, coder) == decoded(one, coder)
-    assert buffer.partition(2) is shares
-
-
-def test_pieces_are_sent_as_they_fill_a_message() -> None:
-    sent: list[bytes] = []
-    stream = SizeBasedBufferingClosableOutputStream(sent.append, sent.append, size_flush_threshold=PIECE)
-    connection = types.SimpleNamespace(output_stream=lambda *_: stream)
-    manager = types.SimpleNamespace(_worker_handler=types.SimpleNamespace(data_conn=connection))
-    pieces = [bytes([number]) * 6_000 for number in range(9)]
-    BundleManager._send_input_to_worker(manager, "bundle", "transform", pieces)
-    assert b"".join(sent) == b"".join(pieces)
-    assert [len(message) for message in sent] == [18_000, 18_000, 18_000, 0]
-
-
-@pytest.mark.parametrize("rows", [[], ROWS[:1], ROWS])
-def test_a_pipeline_shuffles_through_it(rows: list[tuple[str, str]]) -> None:
+@pytest.mark.parametrize(
+    ("rows", "more"),
+    [
+        pytest.param([], [], id="no rows"),
+        pytest.param(ROWS[:1], ["--direct_num_workers=2"], id="one row, two workers"),
+        pytest.param(ROWS, [], id="400 rows"),
+        pytest.param(ROWS, [*PROCESSES, "--direct_num_workers=2"], id="400 rows, two processes"),
+    ],
+)
+def test_a_pipeline_shuffles_through_files(
+    rows: list[tuple[str, str]], more: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected: dict[str, list[str]] = {}
     for key, value in rows:
         expected.setdefault(key, []).append(value)
-    with beam.Pipeline(runner=local_runner.local_runner()) as pipeline:
-        groups = pipeline | beam.Create(rows) | beam.GroupByKey() | beam.MapTuple(_sorted)
+    read = []
+    at = shuffle._ValueFile.at
+    monkeypatch.setattr(
+        shuffle._ValueFile, "at", lambda self, places: read.append(len(places) // 2) or at(self, places)
+    )
+    with make_pipeline(parse_options(more)) as pipeline:
+        groups = pipeline | beam.Create(rows, reshuffle=False) | beam.GroupByKey() | beam.MapTuple(_sorted)
         assert_that(groups, equal_to([(key, sorted(values)) for key, values in expected.items()]))
+    for size in map(len, expected.values()):
+        assert size in read  # else Beam's own buffer grouped them: it makes other coders now
 
 
 class Step(beam.DoFn):
