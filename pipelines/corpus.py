@@ -25,7 +25,7 @@ import apache_beam as beam
 
 from pipelines.ledger import ledger_row, write_ledger
 from pipelines.near.duplicates import duplicates_uri
-from pipelines.places import increment_uri, ledger_uri, near_index_uri
+from pipelines.places import ledger_uri, near_index_uri
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.clean import CleanDocuments
@@ -50,6 +50,7 @@ from pipelines.transforms.tokenize import TokenizeTexts
 from pipelines.transforms.write_near_index import WriteNearIndex
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
+from schemas.manifest import increment_uri
 from schemas.records import AugmentedText, Document, Reject, digest, to_json
 
 _BATCH_CHARACTERS = 1 << 22

@@ -12,11 +12,11 @@ import contextlib
 from collections.abc import Iterator
 
 from pipelines.claim import claim, holds, release
-from pipelines.places import increment_uri, remove_tables
+from pipelines.places import remove_tables
 from schemas import manifest as manifests
 from schemas import storage
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, increment_uri
 
 
 class Draft:

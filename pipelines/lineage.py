@@ -18,11 +18,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from pipelines.places import increment_uri, lineage_uri, text_uri, text_uris
+from pipelines.places import lineage_uri, text_uri
 from pipelines.transforms.pack import Piece
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError, unknown_name
-from schemas.manifest import Manifest, ShardSet
+from schemas.manifest import Manifest, ShardSet, increment_uri, text_uris
 from schemas.records import AugmentedText, from_json
 
 

@@ -5,21 +5,6 @@ from __future__ import annotations
 from schemas import storage
 
 
-def increment_uri(corpus: str, number: int) -> str:
-    """Directory of an increment: its texts, shards, rejects and statistics."""
-    return storage.join(corpus, "increments", f"{number:06d}")
-
-
-def text_uris(corpus: str, stream: str, number: int) -> list[str]:
-    """The files of texts that an increment holds of a stream, in the order of its shards."""
-    folder = storage.join(increment_uri(corpus, number), "texts")
-    fs, path = storage.filesystem(folder)
-    if not fs.exists(path):
-        return []
-    names = sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
-    return [storage.join(folder, name) for name in names if name.rsplit("-", 1)[0] == stream]
-
-
 def text_uri(increment: str, stream: str, group: str) -> str:
     """File of the texts of one group of a stream's shards, in an increment's directory."""
     return storage.join(increment, "texts", f"{stream}-{group}.jsonl.zst")

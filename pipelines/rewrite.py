@@ -22,7 +22,7 @@ from pipelines.corpus import write_rejects, write_texts
 from pipelines.draft import drafted
 from pipelines.ledger import current_rows, write_ledger
 from pipelines.near.index import merge_index
-from pipelines.places import ledger_uri, text_uris
+from pipelines.places import ledger_uri
 from pipelines.prepare import Prepared, check_names, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, parse_options, run_for_metrics
@@ -32,7 +32,7 @@ from pipelines.transforms.current import KeepCurrent, ReadTexts
 from pipelines.transforms.shards import merge_groups
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
-from schemas.manifest import Increment, Manifest
+from schemas.manifest import Increment, Manifest, text_uris
 
 Withdrawn = Mapping[str, Sequence[str]]
 """By stream, the names of documents to withdraw."""

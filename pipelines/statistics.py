@@ -19,12 +19,11 @@ from typing import Any
 from apache_beam.metrics.metric import MetricResults
 
 from pipelines.counters import AT_WORK
-from pipelines.places import increment_uri
 from pipelines.transforms.decontaminate import read_summary
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, increment_uri
 
 _PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
 _OF_AN_ENDPOINT = ("requests", "failed", "retried", "prompt_tokens", "completion_tokens", "cached_tokens")

@@ -13,7 +13,6 @@ What is no row is refused, counted and named in the report; the rest of the file
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections import Counter
@@ -24,46 +23,13 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 
+from plugins.decontamination import Task, TaskRow
 from plugins.readers import files
 from schemas.errors import ConfigError, InputError
 from schemas.records import digest
 
 _TASK_FILE = re.compile(r"(?P<stem>[^/]+?)\.(?P<format>jsonl|json|parquet)(\.(gz|zst|bz2))?$")
 _KEY = "decontaminate.tasks"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRow:
-    """What of a row must not be in training text.
-
-    Attributes:
-        number: Its place in the file, from 1.
-        row_id: Its `id`, or "".
-        inputs: What the model is given.
-        answers: What is right to say.
-    """
-
-    number: int
-    row_id: str
-    inputs: tuple[str, ...]
-    answers: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One file of rows.
-
-    Attributes:
-        name: The file's stem; its whole URI where two files have one stem.
-        uri: The file.
-        rows: Its good rows.
-        refused: What is no row: `number: reason`.
-    """
-
-    name: str
-    uri: str
-    rows: tuple[TaskRow, ...]
-    refused: tuple[str, ...]
 
 
 def read_tasks(given: Sequence[str]) -> tuple[Task, ...]:

@@ -24,10 +24,9 @@ from typing import Literal
 from pipelines.journal import find_generations
 from pipelines.ledger import WITHDRAWN, Ledger
 from pipelines.lineage import Place, rows_of, text_lines
-from pipelines.places import increment_uri
 from schemas import storage
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, increment_uri
 from schemas.records import AugmentedText, Generation, Passage, Reject, from_json
 
 _COMPARED_NAMES = 100_000

@@ -153,7 +153,7 @@ class DedupConfig(Section):
 
 
 class DecontaminationConfig(Section):
-    """Evaluation tasks that no training text may overlap with; see pipelines/decontamination.py.
+    """Evaluation tasks that no training text may overlap with; see plugins/decontamination.py.
 
     Attributes:
         tasks: Files of task rows, globs, or directories of them, at any fsspec URI that the workers reach:

@@ -107,6 +107,21 @@ def manifest_uri(corpus: str, number: int) -> str:
     return storage.join(corpus, "manifest", f"{number:06d}.json")
 
 
+def increment_uri(corpus: str, number: int) -> str:
+    """Directory of an increment: its texts, shards, rejects and statistics."""
+    return storage.join(corpus, "increments", f"{number:06d}")
+
+
+def text_uris(corpus: str, stream: str, number: int) -> list[str]:
+    """The files of texts that an increment holds of a stream, in the order of its shards."""
+    folder = storage.join(increment_uri(corpus, number), "texts")
+    fs, path = storage.filesystem(folder)
+    if not fs.exists(path):
+        return []
+    names = sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
+    return [storage.join(folder, name) for name in names if name.rsplit("-", 1)[0] == stream]
+
+
 def newest_number(corpus: str) -> int:
     """Number of the newest manifest, or 0 when nothing is published."""
     fs, path = storage.filesystem(storage.join(corpus, "manifest"))

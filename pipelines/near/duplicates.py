@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
-from pipelines.places import increment_uri
 from schemas import storage
+from schemas.manifest import increment_uri
 from schemas.records import from_json
 
 

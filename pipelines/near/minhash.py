@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.decontamination import words_of
+from plugins.decontamination import words_of
 from schemas.corpus_config import NearDedupConfig
 
 SCHEME = "minhash-1"

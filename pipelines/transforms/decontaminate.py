@@ -26,8 +26,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from pipelines.decontamination import IndexedRow, Overlap, TaskIndex
+from pipelines.task_rows import read_tasks
 from pipelines.transforms.base import StepFn
+from plugins.decontamination import IndexedRow, Overlap, TaskIndex
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
 from schemas.records import Document, InstructionPair, SynthesizedDocument
@@ -69,8 +70,13 @@ class SharedTasks:
 
     def index(self) -> TaskIndex:
         """The index; hold on to it."""
-        index: TaskIndex = self._shared.acquire(lambda: TaskIndex.read(self.config))
+        index: TaskIndex = self._shared.acquire(self._read)
         return index
+
+    def _read(self) -> TaskIndex:
+        config = self.config
+        tasks = read_tasks(config.tasks)
+        return TaskIndex(tasks, ngram=config.ngram, min_words=config.min_words, max_rows=config.max_rows)
 
 
 class _Decontaminate(StepFn):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines.near.duplicates import Duplicate, duplicates_uri, find_clusters
-from pipelines.places import increment_uri
 from schemas import storage
+from schemas.manifest import increment_uri
 from schemas.records import content_hash, to_json
 
 

@@ -42,9 +42,6 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.task_rows import Task, read_tasks
-from schemas.corpus_config import DecontaminationConfig
-
 _Int32s = np.ndarray[Any, np.dtype[np.int32]]
 _Int64s = np.ndarray[Any, np.dtype[np.int64]]
 _Hashes = np.ndarray[Any, np.dtype[np.uint64]]
@@ -82,6 +79,40 @@ def _special_words() -> tuple[re.Pattern[str], re.Pattern[str]]:
             rf"[^\W_{_SPACELESS}]+(?:[{marks}]+[^\W_{_SPACELESS}]*)*|(?=[^\W_])[{_SPACELESS}][{marks}]*"
         ),
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRow:
+    """What of a row must not be in training text.
+
+    Attributes:
+        number: Its place in the file, from 1.
+        row_id: Its `id`, or "".
+        inputs: What the model is given.
+        answers: What is right to say.
+    """
+
+    number: int
+    row_id: str
+    inputs: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One file of rows.
+
+    Attributes:
+        name: The file's stem; its whole URI where two files have one stem.
+        uri: The file.
+        rows: Its good rows.
+        refused: What is no row: `number: reason`.
+    """
+
+    name: str
+    uri: str
+    rows: tuple[TaskRow, ...]
+    refused: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,20 +193,6 @@ class TaskIndex:
             tasks,
             with_text={row for row, _ in texts},
             compared={row for each in self._tables for row in each.rows},
-        )
-
-    @classmethod
-    def read(cls, config: DecontaminationConfig) -> TaskIndex:
-        """Read the task files of a configuration.
-
-        Raises:
-            ConfigError: One is not there, cannot be read, or has no good row.
-        """
-        return cls(
-            read_tasks(config.tasks),
-            ngram=config.ngram,
-            min_words=config.min_words,
-            max_rows=config.max_rows,
         )
 
     def find(self, text: str) -> list[Overlap]:

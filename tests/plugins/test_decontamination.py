@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipelines import decontamination
-from pipelines.decontamination import Coverage, IndexedRow, Overlap, TaskIndex, words_of
-from pipelines.task_rows import Task, TaskRow
+from plugins import decontamination
+from plugins.decontamination import Coverage, IndexedRow, Overlap, Task, TaskIndex, TaskRow, words_of
 
 QUESTION = "Question: Which of these nerves leaves the spinal cord between the fifth and the sixth vertebra?"
 ANSWER = "The nerve that bends the elbow and is hurt when a child is pulled by the arm."
