@@ -32,6 +32,7 @@
 | generation.py | generation tasks |
 | metrics.py | answers to figures, and how sure a figure is |
 | evaluator.py | tasks in, results out |
+| contamination.py | rows that stand in the training text |
 | callback.py, trend.py, best.py | while training: scores over time, the best checkpoint |
 | evaluate.py, saved.py, compare.py | `tutelage eval`: going on from its output, models side by side |
 

@@ -21,6 +21,7 @@ from composer.utils import create_interval_scheduler
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError, unknown_name
 from trainer.evaluation.best import BestCheckpoint
+from trainer.evaluation.contamination import FoundRows, TrainingText, find_rows
 from trainer.evaluation.evaluator import Evaluator, TaskResult
 from trainer.evaluation.find import load_tasks
 from trainer.evaluation.ranks import Ranks
@@ -53,10 +54,14 @@ class DomainEval(Callback):
         keep_best: A score, such as `MQP/accuracy` or `biomedicine/average`, whose best checkpoint is
             kept in `best/` of `output`, which is then a local folder. None keeps none.
         fail_training: Whether a task that fails ends the run; else it is reported.
+        manifest: Corpora trained on, or manifests of theirs (CORPUS/manifest/000003.json), read once before
+            the first evaluation: scores are shown and logged besides on the rows that their text does not
+            hold, as `metrics/domain_eval/<task>/unseen/<metric>`. One string is one; None reads none.
 
     Raises:
         ConfigError: A task, the interval or a figure is wrong.
         InputError: A task file has no good row.
+        CorpusError: `manifest` is none.
     """
 
     def __init__(
@@ -74,10 +79,14 @@ class DomainEval(Callback):
         tasks_root: str | None = None,
         keep_best: str | None = None,
         fail_training: bool = False,
+        manifest: str | Sequence[str] | None = None,
     ):
         self.tasks = load_tasks([tasks] if isinstance(tasks, str) else tasks, tasks_root)
         self.output = output
         self.fail_training = fail_training
+        self._training_text = [
+            TrainingText.of(uri) for uri in ([manifest] if isinstance(manifest, str) else manifest or ())
+        ]
         self._tokenizer = tokenizer
         self._settings: dict[str, Any] = {
             "add_bos": add_bos,
@@ -148,6 +157,8 @@ class DomainEval(Callback):
         began = time.monotonic()
         if self._evaluator is None:
             self._evaluator = Evaluator(self.tasks, _tokenizer_of(state), **self._settings)
+        if self._training_text and self._evaluator.found is None:
+            self._evaluator.found = self._find_rows()
         with get_precision_context(state.precision, state.precision_config):
             results = self._evaluator.run(state.model, keep_going=not self.fail_training)
         is_first = not self._first_scores
@@ -167,6 +178,17 @@ class DomainEval(Callback):
                     print(f"domain_eval: {note}", flush=True)
             if self.output is not None:
                 self._write(self.output.replace("{run_name}", state.run_name), state, results, scores)
+
+    def _find_rows(self) -> FoundRows | None:
+        try:
+            return find_rows(self.tasks, self._training_text, Ranks.current())
+        except (TutelageError, OSError) as error:
+            if self.fail_training:
+                raise
+            if Ranks.current().rank == 0:
+                print(f"domain_eval: rows are not looked for in the training text: {error}", flush=True)
+            self._training_text = []
+            return None
 
     def _write(
         self, folder: str, state: State, results: Sequence[TaskResult], scores: dict[str, float]
@@ -195,6 +217,10 @@ def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
         for result in results
         for metric, score in result.scores.items()
     }
+    for result in results:
+        if result.found is not None:
+            for metric, score in result.unseen_scores.items():
+                metrics[f"{_LOGGED_UNDER}{result.task.name}/unseen/{metric}"] = score
     for domain in dict.fromkeys(result.task.domain for result in results):
         of_domain = [result for result in results if result.task.domain == domain]
         if all(result.scores for result in of_domain):
@@ -211,7 +237,10 @@ def readable_line(batch: int, results: Sequence[TaskResult], first: dict[str, fl
         if not result.scores:
             parts.append(f"{name} failed")
         else:
-            parts.append(f"{name} {metric} {result.headline:.3f} ({result.headline - first[name]:+.3f})")
+            part = f"{name} {metric} {result.headline:.3f} ({result.headline - first[name]:+.3f})"
+            if result.found and result.unseen_scores:
+                part += f", {result.unseen_scores[metric]:.3f} on {result.num_unseen} unseen rows"
+            parts.append(part)
     return f"domain_eval  batch {batch}  {'  '.join(parts)}  {seconds:.1f} s"
 
 
@@ -224,6 +253,12 @@ def _notes(result: TaskResult, *, with_rows: bool) -> list[str]:
         notes.append(f"{name}: {len(result.refused)} rows are not scored; the first: {result.refused[0]}")
     if with_rows and result.repeated:
         notes.append(f"{name}: {len(result.repeated)} rows repeat others; the first: {result.repeated[0]}")
+    if with_rows and result.found:
+        position, words = next(iter(result.found.items()))
+        notes.append(
+            f"{name}: {len(result.found)} of {len(result.rows)} rows stand in the training text; the first: "
+            f"{position}: {words!r}"
+        )
     if with_rows and result.truncated:
         notes.append(f"{name}: {len(result.truncated)} prompts lost their start to fit the model's context")
     return notes

@@ -22,6 +22,7 @@ from trainer.evaluation.task import Task
 
 if TYPE_CHECKING:
     from trainer.evaluation.compare import Comparison
+    from trainer.evaluation.contamination import FoundRows
     from trainer.evaluation.evaluator import TaskResult
 
 _SHOWN_ROWS = 5
@@ -71,6 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", metavar="FILE.json",
         help="write scores and every answer there, task by task; if it is there, go on from it",
     )  # fmt: skip
+    parser.add_argument(
+        "--manifest", nargs="+", default=[], metavar="URI", dest="manifests",
+        help="corpora trained on, or manifests of theirs (CORPUS/manifest/000003.json): each score is shown "
+        "besides on the rows that their text does not hold",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object")
     return parser
 
@@ -108,8 +114,9 @@ def _evaluate(options: argparse.Namespace) -> None:
             "dtype": options.dtype,
         },
     )
+    found = _find_rows(tasks, options.manifests, saved)
 
-    results = {name: _evaluate_model(name, tasks, options, saved) for name in options.models}
+    results = {name: _evaluate_model(name, tasks, options, saved, found) for name in options.models}
     comparisons = _compare(results, options.seed)
 
     if options.json:
@@ -119,6 +126,21 @@ def _evaluate(options: argparse.Namespace) -> None:
         print_table(results)
         print_comparisons(comparisons)
     saved.write(_plain(comparisons))
+
+
+def _find_rows(tasks: Sequence[Task], manifests: Sequence[str], saved: SavedRun) -> FoundRows | None:
+    """Rows that stand in the training text; from the saved run if nothing changed. None without manifests."""
+    if not manifests:
+        return None
+    from trainer.evaluation.contamination import TrainingText, find_rows, search_key
+
+    texts = [TrainingText.of(uri) for uri in manifests]
+    key = search_key(tasks, texts)
+    found = saved.found(key)
+    if found is None:
+        found = find_rows(tasks, texts)
+        saved.keep_found(key, found)
+    return found
 
 
 def _compare(results: dict[str, list[TaskResult]], seed: int) -> dict[tuple[str, str], list[Comparison]]:
@@ -165,7 +187,11 @@ def check_model_name(name: str) -> None:
 
 
 def _evaluate_model(
-    name: str, tasks: Sequence[Task], options: argparse.Namespace, saved: SavedRun
+    name: str,
+    tasks: Sequence[Task],
+    options: argparse.Namespace,
+    saved: SavedRun,
+    found: FoundRows | None,
 ) -> list[TaskResult]:
     import torch
     from transformers import AutoModelForCausalLM
@@ -184,6 +210,7 @@ def _evaluate_model(
         max_rows=options.max_rows,
         seed=options.seed,
         intervals=True,
+        found=found,
     )
     done: dict[str, TaskResult] = {}
     for task in tasks:
@@ -231,7 +258,10 @@ def _device(name: str | None) -> Any:
 
 
 def print_table(results: dict[str, list[TaskResult]]) -> None:
-    """Print scores with their 95% intervals, a column a model, and below them what was not scored."""
+    """Print scores with their 95% intervals, a column a model, and below them what was not scored.
+
+    Where training text was looked at, a line `unseen` has the score on the rows that it does not hold.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -252,6 +282,10 @@ def print_table(results: dict[str, list[TaskResult]]) -> None:
             rows = "/".join(dict.fromkeys(str(len(result.rows)) for result in of_task))
             cells = [_cell(result, metric) for result in of_task]
             table.add_row(task.name, task.kind, rows, metric, *(Text(cell) for cell in cells))
+            if of_task[0].found is not None:
+                unseen = "/".join(dict.fromkeys(str(result.num_unseen) for result in of_task))
+                cells = [_unseen_cell(result, metric) for result in of_task]
+                table.add_row(task.name, "unseen", unseen, metric, *(Text(cell) for cell in cells))
     console.print(table)
     for model, of_model in zip(_short(list(results)), columns, strict=True):
         for result in of_model:
@@ -291,12 +325,22 @@ def _cell(result: TaskResult, metric: str) -> str:
     return f"{result.scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def _unseen_cell(result: TaskResult, metric: str) -> str:
+    if not result.unseen_scores:
+        return "-"
+    low, high = result.unseen_intervals[metric]
+    return f"{result.unseen_scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def _remarks(result: TaskResult) -> list[str]:
-    name = result.task.name
+    name, found = result.task.name, result.found or {}
     remarks = {
         f"{name}: {len(result.truncated)} prompts lost their start to fit the context": result.truncated,
         f"{name}: {len(result.repeated)} rows repeat others": result.repeated,
         f"{name}: {len(result.refused)} rows are not scored": [str(row) for row in result.refused],
+        f"{name}: {len(found)} rows stand in the training text": [
+            f"{position}: {words!r}" for position, words in found.items()
+        ],
     }
     lines = []
     for remark, rows in remarks.items():

@@ -39,6 +39,10 @@ class TaskResult:
         answers: The model's answers to them.
         refused: Rows that were not scored, each with its reason.
         repeated: Rows that repeat an earlier one; they are scored as the others are.
+        found: The scored rows that stand in the training text, each with the words they share; None
+            where it was not looked at.
+        unseen_scores: By metric, on the rows that were not found; empty if all were, or `found` is None.
+        unseen_intervals: As `intervals`, on these rows.
         rows_digest: Of the rows that were to be scored.
         seconds: Time taken, reading included.
         error: Why the task failed; empty if it did not.
@@ -51,6 +55,9 @@ class TaskResult:
     answers: list[Answer] = field(default_factory=list, repr=False)
     refused: list[RefusedRow] = field(default_factory=list, repr=False)
     repeated: list[str] = field(default_factory=list, repr=False)
+    found: dict[str, str] | None = field(default=None, repr=False)
+    unseen_scores: dict[str, float] = field(default_factory=dict)
+    unseen_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     rows_digest: str = ""
     seconds: float = 0.0
     error: str = ""
@@ -61,6 +68,11 @@ class TaskResult:
         return self.scores[self.task.metrics[0]]
 
     @property
+    def num_unseen(self) -> int:
+        """Scored rows that were not found in the training text."""
+        return len(self.rows) - len(self.found or ())
+
+    @property
     def truncated(self) -> list[str]:
         """Where the rows stand whose prompt lost its start."""
         pairs = zip(self.rows, self.answers, strict=True)
@@ -68,6 +80,16 @@ class TaskResult:
 
     def summary(self) -> dict[str, Any]:
         """The result as plain values, without the single answers."""
+        unseen: dict[str, Any] = {}
+        if self.found is not None:
+            unseen = {
+                "found": [{"position": at, "words": words} for at, words in self.found.items()],
+                "unseen": {
+                    "rows": self.num_unseen,
+                    "scores": self.unseen_scores,
+                    "intervals": {name: list(ends) for name, ends in self.unseen_intervals.items()},
+                },
+            }
         return {
             "task": self.task.name,
             "domain": self.task.domain,
@@ -75,6 +97,7 @@ class TaskResult:
             "scores": self.scores,
             "intervals": {metric: list(interval) for metric, interval in self.intervals.items()},
             "rows": len(self.rows),
+            **unseen,
             "truncated": self.truncated,
             "repeated": self.repeated,
             "refused": [{"position": row.position, "reason": row.reason} for row in self.refused],
@@ -101,6 +124,7 @@ class Evaluator:
         seed: Of the choice of rows and of the bootstrap.
         intervals: Whether 95% intervals are computed.
         ranks: This process among its peers; None asks torch.distributed.
+        found: Of `contamination.find_rows`; None where training text was not looked at.
 
     Raises:
         ConfigError: `add_bos` is asked for and the tokenizer has no BOS, or a figure is below 1.
@@ -118,6 +142,7 @@ class Evaluator:
         seed: int = 17,
         intervals: bool = False,
         ranks: Ranks | None = None,
+        found: Mapping[str, Mapping[str, str]] | None = None,
     ):
         for name, value in {
             "batch_tokens": batch_tokens,
@@ -139,6 +164,7 @@ class Evaluator:
         self.seed = seed
         self.intervals = intervals
         self.ranks = ranks
+        self.found = found
         self._rows: dict[str, tuple[list[Row], list[RefusedRow], list[str]]] = {}
         self._is_told = False
 
@@ -185,18 +211,7 @@ class Evaluator:
         answers = {answer["position"]: _answer(answer) for answer in saved["answers"]}
         scored = [(row, answers[row.position]) for row in rows if row.position in answers]
         refused = [RefusedRow(**row) for row in saved["refused"]]
-        scores, intervals = self._measure(task, scored, refused)
-        return TaskResult(
-            task=task,
-            scores=scores,
-            intervals=intervals,
-            rows=[row for row, _ in scored],
-            answers=[answer for _, answer in scored],
-            refused=refused,
-            repeated=repeated,
-            rows_digest=saved["rows_digest"],
-            seconds=saved["seconds"],
-        )
+        return self._measured(task, scored, refused, repeated, saved["rows_digest"], saved["seconds"])
 
     def _tell(self, model: CausalModel, ranks: Ranks) -> None:
         """Say once that options pass one by one, and why."""
@@ -229,17 +244,10 @@ class Evaluator:
             outcomes[rank :: ranks.world_size] = theirs
         scored = [(row, out) for row, out in zip(rows, outcomes, strict=True) if isinstance(out, Answer)]
         refused = [*refused, *(out for out in outcomes if isinstance(out, RefusedRow))]
-        scores, intervals = ranks.together(lambda: self._measure(task, scored, refused))
-        return TaskResult(
-            task=task,
-            scores=scores,
-            intervals=intervals,
-            rows=[row for row, _ in scored],
-            answers=[out for _, out in scored],
-            refused=refused,
-            repeated=repeated,
-            rows_digest=rows_digest(rows),
-            seconds=time.monotonic() - began,
+        return ranks.together(
+            lambda: self._measured(
+                task, scored, refused, repeated, rows_digest(rows), time.monotonic() - began
+            )
         )
 
     def _rows_of(self, task: Task) -> tuple[list[Row], list[RefusedRow], list[str]]:
@@ -285,11 +293,42 @@ class Evaluator:
 
         return work() if model.is_sharded else ranks.together(work)
 
-    def _measure(
-        self, task: Task, scored: Sequence[tuple[Row, Answer]], refused: Sequence[RefusedRow]
-    ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    def _measured(
+        self,
+        task: Task,
+        scored: Sequence[tuple[Row, Answer]],
+        refused: list[RefusedRow],
+        repeated: list[str],
+        digest: str,
+        seconds: float,
+    ) -> TaskResult:
         if not scored:
             raise InputError(f"evaluation task {task.name}: no row could be scored. The first: {refused[0]}.")
+        scores, intervals = self._scores(task, scored)
+        result = TaskResult(
+            task=task,
+            scores=scores,
+            intervals=intervals,
+            rows=[row for row, _ in scored],
+            answers=[answer for _, answer in scored],
+            refused=refused,
+            repeated=repeated,
+            rows_digest=digest,
+            seconds=seconds,
+        )
+        if self.found is None:
+            return result
+        of_task = self.found.get(task.name, {})
+        found = {row.position: of_task[row.position] for row in result.rows if row.position in of_task}
+        if found:
+            scores, intervals = self._scores(task, [pair for pair in scored if pair[0].position not in found])
+        return replace(result, found=found, unseen_scores=scores, unseen_intervals=intervals)
+
+    def _scores(
+        self, task: Task, scored: Sequence[tuple[Row, Answer]]
+    ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        if not scored:
+            return {}, {}
         rows = [row for row, _ in scored]
         values = [answer.value for _, answer in scored]
         metrics = {name: METRICS.load(name) for name in task.metrics}

@@ -33,11 +33,13 @@ class SavedRun:
         self.uri = uri
         self.settings = dict(settings)
         self._models: dict[str, dict[str, Any]] = {}
+        self._found: dict[str, Any] = {}
         if uri is None or not storage.exists(uri):
             return
         try:
             found = json.loads(storage.read_bytes(uri))
             earlier, self._models = found["settings"], found["models"]
+            self._found = found.get("found_rows", {})
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"--output {uri!r} is there and holds no evaluation to go on with. Name another file."
@@ -66,6 +68,15 @@ class SavedRun:
         known["tasks"].append(dict(result))
         self.write()
 
+    def found(self, key: str) -> dict[str, dict[str, str]] | None:
+        """Rows that were found in training text, if they were looked for under the same key."""
+        return self._found["tasks"] if self._found.get("key") == key else None
+
+    def keep_found(self, key: str, found: Mapping[str, Mapping[str, str]]) -> None:
+        """Take in the rows that were found in training text, under the key of what that depends on."""
+        self._found = {"key": key, "tasks": found}
+        self.write()
+
     def write(self, comparisons: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write the file, if there is one to be written.
 
@@ -75,6 +86,8 @@ class SavedRun:
         if self.uri is None:
             return
         whole = {"settings": self.settings, "models": self._models, "comparisons": list(comparisons)}
+        if self._found:
+            whole["found_rows"] = self._found
         text = json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
         try:
             storage.write_bytes(self.uri, text.encode("utf-8", "surrogatepass"))

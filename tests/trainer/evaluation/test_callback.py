@@ -245,3 +245,26 @@ def test_it_comes_from_a_training_configuration(tokenizer: Any, task_dir: Path) 
         with pytest.raises(ConfigError) as error:
             DomainEval.from_config(arguments, config=None, tokenizer=tokenizer)
         assert message in str(error.value)
+
+
+def test_scores_on_rows_that_training_text_does_not_hold_stand_beside(
+    tiny_model_dir: Path,
+    tokenizer: Any,
+    task_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {"mcq": {f"{task_dir}/mcq.jsonl:{line}": "the words" for line in (2, 3)}}
+    monkeypatch.setattr("trainer.evaluation.callback.find_rows", lambda *_: found)
+    callback = DomainEval(str(task_dir / "mcq.jsonl"), tokenizer=tokenizer, interval="4ba")
+    callback._training_text = [object()]  # type: ignore[list-item]
+
+    logs = train(tiny_model_dir, tokenizer, callback)["logs"]
+
+    ((_, unseen), _) = logs["metrics/domain_eval/mcq/unseen/accuracy"]
+    printed = capsys.readouterr().out
+    assert f", {unseen:.3f} on 5 unseen rows" in printed
+    assert (
+        "domain_eval: mcq: 2 of 7 rows stand in the training text; the first: "
+        f"{task_dir}/mcq.jsonl:2: 'the words'" in printed
+    )
