@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -60,6 +61,28 @@ def generation(value: Any) -> Generation:
         completion_tokens=_count(meta, "completion_tokens"),
         cached_tokens=_count(meta, "cached_tokens"),
     )
+
+
+def input_logprobs(value: Any, token_ids: Sequence[int]) -> list[float]:
+    """The log-probabilities of a request's last tokens, of an answer to `return_logprob`.
+
+    Args:
+        value: The answer to one `/generate` request.
+        token_ids: The tokens asked about, the last ones of the request.
+
+    Raises:
+        ValueError: It tells of other tokens, or of none.
+    """
+    told = value["meta_info"].get("input_token_logprobs") or []
+    last = told[len(told) - len(token_ids) :] if len(told) >= len(token_ids) else []
+    if [each[1] for each in last] != list(token_ids):
+        raise ValueError(
+            f"expected the log-probabilities of {len(token_ids)} tokens, found those of {len(told)} or of "
+            "others; does the server compute them (return_logprob)?"
+        )
+    if not all(isinstance(each[0], float | int) for each in last):
+        raise ValueError(f"a log-probability is missing among {str(last)[:_SHOWN_CHARACTERS]}")
+    return [float(each[0]) for each in last]
 
 
 def _count(meta: dict[str, Any], name: str) -> int:

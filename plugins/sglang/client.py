@@ -131,6 +131,40 @@ class SGLangClient:
             body: `text` or `input_ids`, and `sampling_params`, as SGLang defines them.
             affinity: Requests with the same value go to the same endpoint while it is up.
         """
+        found = await self._send(body, affinity)
+        return found if isinstance(found, GenerationFailure) else found[0]
+
+    async def logprobs(
+        self, token_ids: Sequence[int], start: int, *, affinity: str = ""
+    ) -> list[float] | GenerationFailure:
+        """How likely the server's model finds tokens, each after those before it.
+
+        Args:
+            token_ids: Token ids of prompt and continuation.
+            start: Place of the first token asked about, at least 1.
+            affinity: As for `send`.
+
+        Returns:
+            Natural logarithms for `token_ids[start:]`.
+        """
+        body = {
+            "input_ids": list(token_ids),
+            "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
+            "return_logprob": True,
+            "logprob_start_len": start - 1,  # nothing precedes the first token that it tells of
+        }
+        found = await self._send(body, affinity)
+        if isinstance(found, GenerationFailure):
+            return found
+        try:
+            return answers.input_logprobs(found[1], token_ids[start:])
+        except ValueError as error:
+            return GenerationFailure(reason="bad_answer", detail=str(error))
+
+    async def _send(
+        self, body: Mapping[str, Any], affinity: str
+    ) -> tuple[Generation, Any] | GenerationFailure:
+        """The answer, read and as the server gave it."""
         attempts = 0
         unreached = 0
         while True:
@@ -169,11 +203,13 @@ class SGLangClient:
                 )
             else:
                 self._unreached_since = None
-                tally.add(answer)
+                tally.add(answer if isinstance(answer, GenerationFailure) else answer[0])
                 return answer
             await asyncio.sleep(min(pause, self._options.max_backoff_sec))
 
-    async def _attempt(self, endpoint: str, body: Mapping[str, Any]) -> Generation | GenerationFailure:
+    async def _attempt(
+        self, endpoint: str, body: Mapping[str, Any]
+    ) -> tuple[Generation, Any] | GenerationFailure:
         try:
             data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
             async with self._http().post(f"{endpoint}/generate", data=data, headers=_JSON) as response:
@@ -198,12 +234,13 @@ class SGLangClient:
         if status != 200:
             return GenerationFailure(reason="refused", detail=f"HTTP {status}: {answers.error_message(text)}")
         try:
-            generation = answers.generation(answers.parse(text))
+            value = answers.parse(text)
+            generation = answers.generation(value)
         except ValueError as error:
             raise _Retry("bad_answer", str(error)) from None
         if generation.finish_reason == "abort":
             raise _Retry("aborted", f"the server aborted after {generation.completion_tokens} tokens")
-        return generation
+        return generation, value
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -419,6 +419,46 @@ def test_half_an_emoji_in_an_answer_becomes_a_replacement_character() -> None:
     assert isinstance(answer, Generation) and answer.text == "cut \ufffd"
 
 
+def logprobs_of(*told: Any) -> tuple[list[float] | GenerationFailure, Any]:
+    """Ask about the last two of four tokens; gives the answer and what was sent."""
+
+    async def run() -> tuple[list[float] | GenerationFailure, Any]:
+        async with Server(lambda: good("", input_token_logprobs=list(told))) as server:
+            client = SGLangClient([server.url], QUICK)
+            try:
+                return await client.logprobs([5, 6, 7, 8], 2), server.bodies[0]
+            finally:
+                await client.close()
+
+    return asyncio.run(run())
+
+
+def test_log_probabilities_are_those_of_the_tokens_asked_about() -> None:
+    found, body = logprobs_of([None, 6, None], [-1.5, 7, None], [-0.25, 8, None])
+    assert found == [-1.5, -0.25]
+    assert body == {
+        "input_ids": [5, 6, 7, 8],
+        "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
+        "return_logprob": True,
+        "logprob_start_len": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ([], "expected the log-probabilities of 2 tokens, found those of 0"),
+        ([[-1.0, 7, None], [-1.0, 9, None]], "expected the log-probabilities of 2 tokens, found those of 2"),
+        ([[None, 7, None], [-1.0, 8, None]], "a log-probability is missing"),
+    ],
+    ids=["none", "others", "missing"],
+)
+def test_log_probabilities_of_other_tokens_are_a_failure(told: list[Any], said: str) -> None:
+    found, _ = logprobs_of(*told)
+    assert isinstance(found, GenerationFailure)
+    assert found.reason == "bad_answer" and found.detail.startswith(said)
+
+
 def test_no_more_requests_are_in_flight_than_allowed() -> None:
     async def slow(server: Server, request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.02)
