@@ -34,7 +34,9 @@
 | evaluator.py | tasks in, results out |
 | contamination.py | rows that stand in the training text |
 | callback.py, trend.py, best.py | while training: scores over time, the best checkpoint |
-| evaluate.py, saved.py, compare.py | `tutelage eval`: going on from its output, models side by side |
+| served.py | a model behind an SGLang server |
+| evaluate.py, saved.py, compare.py, tables.py | `tutelage eval`: going on, models side by side |
+| processes.py | rows divided among several processes of the command |
 
 A task is one declaration and one line in `TASKS`; a metric is one function and one line in `METRICS`.
 Rows have AdaptLLM's shape: `input`, `options`, `gold_index` for a choice; `input`, `label` for a

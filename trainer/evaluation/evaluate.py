@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError, TutelageError, report
+from trainer.evaluation import processes
 from trainer.evaluation.find import load_tasks
 from trainer.evaluation.saved import SavedRun
 from trainer.evaluation.task import Task
@@ -24,16 +25,22 @@ if TYPE_CHECKING:
     from trainer.evaluation.compare import Comparison
     from trainer.evaluation.contamination import FoundRows
     from trainer.evaluation.evaluator import TaskResult
+    from trainer.evaluation.served import ServedModel
 
-_SHOWN_ROWS = 5
+_BATCH_TOKENS = 8192
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `tutelage eval …`."""
     parser = argparse.ArgumentParser(prog="tutelage eval", description=__doc__)
     parser.add_argument(
-        "--model", action="extend", nargs="+", required=True, metavar="DIR_OR_NAME", dest="models",
+        "--model", action="extend", nargs="+", default=[], metavar="DIR_OR_NAME", dest="models",
         help="Hugging Face directories or hub names; several are shown side by side",
+    )  # fmt: skip
+    parser.add_argument(
+        "--server", metavar="URL",
+        help="score the model that an SGLang server serves; --model is then its tokenizer, if that lies "
+        "elsewhere than the server says",
     )  # fmt: skip
     parser.add_argument(
         "--tasks", required=True, metavar="NAME,…|DIR",
@@ -55,16 +62,25 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-new-tokens", type=int, default=100, metavar="N", help="longest answer, in tokens"
     )
     parser.add_argument(
-        "--batch-tokens", type=int, default=8192, metavar="N", help="padded tokens of a forward pass"
-    )
+        "--batch-tokens", type=int, metavar="N",
+        help=f"padded tokens of a forward pass (default: {_BATCH_TOKENS})",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=17, help="of the choice of rows and the intervals")
     parser.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto",
-        help="of the weights; auto is bfloat16 on a GPU, float32 elsewhere",
+        "--dtype", choices=["auto", "float32", "bfloat16"],
+        help="of the weights; auto, the default, is bfloat16 on a GPU, float32 elsewhere",
     )  # fmt: skip
     parser.add_argument(
         "--device", metavar="DEVICE", help="such as cpu or cuda:0 (default: a GPU if there is one)"
     )
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N",
+        help="divide rows among N processes, each with the whole model: one a GPU",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device-map", choices=["auto", "balanced", "sequential"],
+        help="spread one model's layers over all GPUs, as accelerate does",
+    )  # fmt: skip
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="let code that comes with a model run"
     )
@@ -85,25 +101,26 @@ def main(argv: list[str]) -> int:
     """Run `tutelage eval ARGV` and return its exit status."""
     options = build_parser().parse_args(argv)
     try:
-        _evaluate(options)
-        return 0
+        return _evaluate(options, argv)
     except TutelageError as error:
         return report(error)
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
     # All that can be wrong is looked at before torch is imported, which takes seconds.
-    if len(set(options.models)) < len(options.models):
-        raise ConfigError("--model names one model twice.")
-    for name in options.models:
-        check_model_name(name)
-    for flag in ("max_rows", "max_new_tokens", "batch_tokens"):
-        value = getattr(options, flag)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{flag.replace('_', '-')} is {value}, expected at least 1.")
+    _check(options)
     tasks = load_tasks(
         [name.strip() for name in options.tasks.split(",") if name.strip()], options.tasks_root
     )
+    if options.processes > 1 and not processes.is_one_of_several():
+        return processes.run_each(argv, options.processes)
+    served = None
+    if options.server is not None:
+        from trainer.evaluation.served import ServedModel
+
+        served = ServedModel.connect(options.server)
+        options.models = options.models or [served.tokenizer_name]
+    rank = processes.join()
     saved = SavedRun(
         options.output,
         {
@@ -111,21 +128,67 @@ def _evaluate(options: argparse.Namespace) -> None:
             "max_rows": options.max_rows,
             "max_new_tokens": options.max_new_tokens,
             "seed": options.seed,
-            "dtype": options.dtype,
+            "dtype": options.dtype or "auto",
+            "server": served and served.name,
         },
+        writes=rank == 0,
     )
     found = _find_rows(tasks, options.manifests, saved)
 
-    results = {name: _evaluate_model(name, tasks, options, saved, found) for name in options.models}
+    results = {name: _evaluate_model(name, tasks, options, saved, found, served) for name in options.models}
     comparisons = _compare(results, options.seed)
 
-    if options.json:
+    if rank == 0 and options.json:
         summaries = {name: [result.summary() for result in of_model] for name, of_model in results.items()}
         print(json.dumps({"models": summaries, "comparisons": _plain(comparisons)}))
-    else:
+    elif rank == 0:
+        from trainer.evaluation.tables import print_comparisons, print_table
+
         print_table(results)
         print_comparisons(comparisons)
     saved.write(_plain(comparisons))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that are wrong or do not go together."""
+    if not options.models and options.server is None:
+        raise ConfigError("--model is missing: give Hugging Face directories or hub names, or --server URL.")
+    if len(set(options.models)) < len(options.models):
+        raise ConfigError("--model names one model twice.")
+    for name in options.models:
+        check_model_name(name)
+    for flag in ("max_rows", "max_new_tokens", "batch_tokens", "processes"):
+        value = getattr(options, flag)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{flag.replace('_', '-')} is {value}, expected at least 1.")
+    if options.server is not None:
+        if len(options.models) > 1:
+            raise ConfigError(
+                f"--server serves one model, but --model names {len(options.models)}; name its own."
+            )
+        if not options.server.startswith(("http://", "https://")):
+            raise ConfigError(f"--server is {options.server!r}, expected a URL with http:// or https://.")
+        _refuse(options, ("batch_tokens", "dtype", "device", "device_map"), beside="--server")
+        if options.processes > 1:
+            raise ConfigError(
+                "--processes does not go with --server, which is asked for many rows at once anyway."
+            )
+    if options.processes > 1:
+        _refuse(options, ("device_map",), beside="--processes")
+        if options.device is not None and ":" in options.device:
+            raise ConfigError(
+                f"--device is {options.device!r}, but --processes {options.processes} take a GPU each; "
+                "leave it out, or choose GPUs by CUDA_VISIBLE_DEVICES."
+            )
+    if options.device_map is not None:
+        _refuse(options, ("device",), beside="--device-map")
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], *, beside: str) -> None:
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} does not apply with {beside}; leave it out.")
 
 
 def _find_rows(tasks: Sequence[Task], manifests: Sequence[str], saved: SavedRun) -> FoundRows | None:
@@ -133,12 +196,13 @@ def _find_rows(tasks: Sequence[Task], manifests: Sequence[str], saved: SavedRun)
     if not manifests:
         return None
     from trainer.evaluation.contamination import TrainingText, find_rows, search_key
+    from trainer.evaluation.ranks import Ranks
 
     texts = [TrainingText.of(uri) for uri in manifests]
     key = search_key(tasks, texts)
     found = saved.found(key)
     if found is None:
-        found = find_rows(tasks, texts)
+        found = find_rows(tasks, texts, Ranks.current())
         saved.keep_found(key, found)
     return found
 
@@ -192,20 +256,17 @@ def _evaluate_model(
     options: argparse.Namespace,
     saved: SavedRun,
     found: FoundRows | None,
+    served: ServedModel | None,
 ) -> list[TaskResult]:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     from plugins.tokenizers import load_tokenizer
     from trainer.evaluation.evaluator import Evaluator
+    from trainer.evaluation.ranks import Ranks
 
-    device = _device(options.device)
-    is_bfloat16 = options.dtype == "bfloat16" or (options.dtype == "auto" and device.type == "cuda")
     evaluator = Evaluator(
         tasks,
         load_tokenizer(name, trust_remote_code=options.trust_remote_code),
         add_bos=None if options.add_bos_token is None else options.add_bos_token == "true",
-        batch_tokens=options.batch_tokens,
+        batch_tokens=options.batch_tokens or _BATCH_TOKENS,
         max_new_tokens=options.max_new_tokens,
         max_rows=options.max_rows,
         seed=options.seed,
@@ -219,7 +280,7 @@ def _evaluate_model(
         if result is not None:
             done[task.name] = result
     left = [task for task in tasks if task.name not in done]
-    if done:
+    if done and saved.writes:
         known_tasks = f"{len(done)} of {len(tasks)} tasks of {name} are known from {saved.uri}."
         print(known_tasks, file=sys.stderr, flush=True)
     if not left:
@@ -229,132 +290,56 @@ def _evaluate_model(
         done[result.task.name] = result
         saved.add(name, result.summary() | {"answers": result.predictions()})
 
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name,
-            torch_dtype=torch.bfloat16 if is_bfloat16 else torch.float32,
-            trust_remote_code=options.trust_remote_code,
-        ).to(device)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        lines = str(error).strip().splitlines()
-        raise ConfigError(
-            f"--model {name!r} cannot be loaded: {lines[0] if lines else type(error).__name__}"
-        ) from error
-    evaluator.run(model, tasks=left, on_result=keep)
+    # Together: one that cannot load it must not leave the others waiting.
+    model = served or Ranks.current().together(lambda: _load(name, options))
+    evaluator.run(model, tasks=left, on_result=keep, is_whole=True)
     del model
     gc.collect()  # the next model needs the room
     return [done[task.name] for task in tasks]
 
 
+def _load(name: str, options: argparse.Namespace) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = _device(options.device)
+    is_bfloat16 = options.dtype == "bfloat16" or (options.dtype in (None, "auto") and device.type == "cuda")
+    spread = {} if options.device_map is None else {"device_map": options.device_map}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name,
+            torch_dtype=torch.bfloat16 if is_bfloat16 else torch.float32,
+            trust_remote_code=options.trust_remote_code,
+            **spread,
+        )
+        return model if spread else model.to(device)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        lines = str(error).strip().splitlines()
+        raise ConfigError(
+            f"--model {name!r} cannot be loaded: {lines[0] if lines else type(error).__name__}"
+        ) from error
+
+
 def _device(name: str | None) -> Any:
     import torch
 
+    from trainer.evaluation.ranks import Ranks
+
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    ranks = Ranks.current()
+    if name == "cuda" and ranks.world_size > 1:
+        if ranks.world_size > torch.cuda.device_count():
+            raise ConfigError(
+                f"--processes is {ranks.world_size}, but there are {torch.cuda.device_count()} GPUs; give at "
+                "most as many, or --device cpu."
+            )
+        name = f"cuda:{ranks.rank}"
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
     return device
-
-
-def print_table(results: dict[str, list[TaskResult]]) -> None:
-    """Print scores with their 95% intervals, a column a model, and below them what was not scored.
-
-    Where training text was looked at, a line `unseen` has the score on the rows that it does not hold.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=400, no_color=True)
-    table = Table(box=SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
-    for heading in ("task", "kind", "rows", "metric", *_short(list(results))):
-        table.add_column(
-            heading, justify="right" if heading == "rows" else "left", no_wrap=heading == "metric"
-        )
-    columns = list(results.values())
-    for of_task in zip(*columns, strict=True):
-        task = of_task[0].task
-        for metric in task.metrics:
-            rows = "/".join(dict.fromkeys(str(len(result.rows)) for result in of_task))
-            cells = [_cell(result, metric) for result in of_task]
-            table.add_row(task.name, task.kind, rows, metric, *(Text(cell) for cell in cells))
-            if of_task[0].found is not None:
-                unseen = "/".join(dict.fromkeys(str(result.num_unseen) for result in of_task))
-                cells = [_unseen_cell(result, metric) for result in of_task]
-                table.add_row(task.name, "unseen", unseen, metric, *(Text(cell) for cell in cells))
-    console.print(table)
-    for model, of_model in zip(_short(list(results)), columns, strict=True):
-        for result in of_model:
-            for line in _remarks(result):
-                console.print(Text(f"{model}: {line}" if len(columns) > 1 else line))
-
-
-def print_comparisons(comparisons: dict[tuple[str, str], list[Comparison]]) -> None:
-    """Print each difference with its 95% interval, and the first rows that are answered differently."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=400, no_color=True)
-    for (first, second), of_models in comparisons.items():
-        one, other = _short([first, second])
-        console.print(Text(f"\n{other} against {one}:"))
-        for found in of_models:
-            low, high = found.interval
-            console.print(
-                Text(
-                    f"{found.task} {found.metric} {found.difference:+.3f} [{low:+.3f}, {high:+.3f}]  "
-                    f"better on {found.num_better} rows, worse on {found.num_worse}, "
-                    f"other answers on {len(found.rows)} of {found.num_rows}"
-                )
-            )
-            for row in found.rows[:_SHOWN_ROWS]:
-                answers = " → ".join(map(repr, row.answers))
-                console.print(Text(f"  {row.position}: {answers}, right is {row.gold!r}"))
-            if len(found.rows) > _SHOWN_ROWS:
-                console.print(Text("  … --output FILE.json names them all"))
-
-
-def _cell(result: TaskResult, metric: str) -> str:
-    low, high = result.intervals[metric]
-    return f"{result.scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _unseen_cell(result: TaskResult, metric: str) -> str:
-    if not result.unseen_scores:
-        return "-"
-    low, high = result.unseen_intervals[metric]
-    return f"{result.unseen_scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _remarks(result: TaskResult) -> list[str]:
-    name, found = result.task.name, result.found or {}
-    remarks = {
-        f"{name}: {len(result.truncated)} prompts lost their start to fit the context": result.truncated,
-        f"{name}: {len(result.repeated)} rows repeat others": result.repeated,
-        f"{name}: {len(result.refused)} rows are not scored": [str(row) for row in result.refused],
-        f"{name}: {len(found)} rows stand in the training text": [
-            f"{position}: {words!r}" for position, words in found.items()
-        ],
-    }
-    lines = []
-    for remark, rows in remarks.items():
-        if rows:
-            lines += [remark, *(f"  {row}" for row in rows[:_SHOWN_ROWS])]
-            if len(rows) > _SHOWN_ROWS:
-                lines.append("  … --output FILE.json names them all")
-    return lines
-
-
-def _short(models: Sequence[str]) -> list[str]:
-    """The last part of each name where that tells them apart, else the whole."""
-    last = [name.rstrip("/").rpartition("/")[2] for name in models]
-    return last if len(set(last)) == len(last) else list(models)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Tasks and a model in, results out, on one process or many.
 
-Rank r of W takes rows r::W, so that long and short rows spread evenly. All ranks make equally many
-forward passes, since under sharding each pass needs them all; then every rank has all answers.
+Rank r of W takes rows r::W, so that long and short rows spread evenly. Where the model is sharded all ranks
+make equally many forward passes, since each pass needs them all. Then every rank has all answers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 import time
@@ -24,6 +25,7 @@ from trainer.evaluation.model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.ranks import Ranks, TaskFailed, describe
 from trainer.evaluation.rows import Answer, ChoiceRow, GenerateRow, RefusedRow, Row, repeats, rows_digest
 from trainer.evaluation.scoring import plan_choices, run_choices
+from trainer.evaluation.served import ServedModel
 from trainer.evaluation.task import Task, read_rows
 
 
@@ -170,31 +172,34 @@ class Evaluator:
 
     def run(
         self,
-        model: torch.nn.Module,
+        model: torch.nn.Module | ServedModel,
         *,
         keep_going: bool = False,
         tasks: Sequence[Task] | None = None,
         on_result: Callable[[TaskResult], None] = lambda result: None,
+        is_whole: bool = False,
     ) -> list[TaskResult]:
         """Evaluate a model on all tasks; it is left as it was found.
 
         Args:
-            model: A Hugging Face causal LM, or Composer's wrapper of one, under DDP or FSDP or neither.
+            model: A Hugging Face causal LM, or Composer's wrapper of one, under DDP or FSDP or neither;
+                or one behind a server.
             keep_going: Whether a failed task is a result with an `error`, rather than an exception.
                 A sharded model that fails in a forward pass raises all the same: its peers wait in it.
             tasks: Those of the evaluator's tasks to run; None runs all.
             on_result: Called with each task's result as it comes.
+            is_whole: Whether each rank has a whole model of its own; else one that is no DDP replica is
+                taken to be sharded where there are several ranks.
 
         Returns:
             One result a task, the same on every rank.
         """
         ranks = self.ranks or Ranks.current()
-        with evaluating(model):
-            causal_model = as_causal_model(model, world_size=ranks.world_size)
-            self._tell(causal_model, ranks)
+        with contextlib.nullcontext() if isinstance(model, ServedModel) else evaluating(model):
+            seen = model if isinstance(model, ServedModel) else self._look_at(model, ranks, is_whole)
             results = []
             for task in self.tasks if tasks is None else tasks:
-                results.append(self._run_task(task, causal_model, ranks, keep_going))
+                results.append(self._run_task(task, seen, ranks, keep_going))
                 on_result(results[-1])
             return results
 
@@ -213,18 +218,22 @@ class Evaluator:
         refused = [RefusedRow(**row) for row in saved["refused"]]
         return self._measured(task, scored, refused, repeated, saved["rows_digest"], saved["seconds"])
 
-    def _tell(self, model: CausalModel, ranks: Ranks) -> None:
-        """Say once that options pass one by one, and why."""
+    def _look_at(self, model: torch.nn.Module, ranks: Ranks, is_whole: bool) -> CausalModel:
+        """Learn how to call a model; says once that options pass one by one, and why."""
+        seen = as_causal_model(model, world_size=1 if is_whole else ranks.world_size)
         has_choices = any(task.kind == "choice" for task in self.tasks)
-        if model.no_trees and has_choices and ranks.rank == 0 and not self._is_told:
+        if seen.no_trees and has_choices and ranks.rank == 0 and not self._is_told:
             print(
-                f"evaluation: each option passes through the model by itself, since {model.no_trees}.",
+                f"evaluation: each option passes through the model by itself, since {seen.no_trees}.",
                 file=sys.stderr,
                 flush=True,
             )
             self._is_told = True
+        return seen
 
-    def _run_task(self, task: Task, model: CausalModel, ranks: Ranks, keep_going: bool) -> TaskResult:
+    def _run_task(
+        self, task: Task, model: CausalModel | ServedModel, ranks: Ranks, keep_going: bool
+    ) -> TaskResult:
         began = time.monotonic()
         try:
             return self._result(task, model, ranks, began)
@@ -233,7 +242,7 @@ class Evaluator:
                 raise
             return TaskResult(task=task, seconds=time.monotonic() - began, error=describe(error))
 
-    def _result(self, task: Task, model: CausalModel, ranks: Ranks, began: float) -> TaskResult:
+    def _result(self, task: Task, model: CausalModel | ServedModel, ranks: Ranks, began: float) -> TaskResult:
         rows, refused, repeated = ranks.together(lambda: self._rows_of(task))
         if task.context_tokens is not None:
             model = replace(model, context_tokens=min(model.context_tokens, task.context_tokens))
@@ -260,22 +269,36 @@ class Evaluator:
             self._rows[task.name] = rows, refused, repeated
         return self._rows[task.name]
 
-    def _answer_choices(self, rows: list[Row], model: CausalModel, ranks: Ranks) -> list[Answer | RefusedRow]:
+    def _answer_choices(
+        self, rows: list[Row], model: CausalModel | ServedModel, ranks: Ranks
+    ) -> list[Answer | RefusedRow]:
         mine = cast(list[ChoiceRow], rows)
+        if isinstance(model, ServedModel):
+            served = model
+            return ranks.together(lambda: served.answer_choices(mine, self.tokenizer, add_bos=self.add_bos))
         plan = ranks.together(
             lambda: plan_choices(
                 mine, model, self.tokenizer, add_bos=self.add_bos, batch_tokens=self.batch_tokens
             )
         )
-        most = max(ranks.gather(plan.num_forwards))
+        most = max(ranks.gather(plan.num_forwards)) if model.is_sharded else plan.num_forwards
 
         def work() -> list[Answer | RefusedRow]:
             return run_choices(plan, mine, model, self.tokenizer, num_forwards=most)
 
         return work() if model.is_sharded else ranks.together(work)
 
-    def _answer_prompts(self, rows: list[Row], model: CausalModel, ranks: Ranks) -> list[Answer | RefusedRow]:
+    def _answer_prompts(
+        self, rows: list[Row], model: CausalModel | ServedModel, ranks: Ranks
+    ) -> list[Answer | RefusedRow]:
         limit = self.max_new_tokens
+        if isinstance(model, ServedModel):
+            served = model
+            return ranks.together(
+                lambda: served.answer_prompts(
+                    cast(list[GenerateRow], rows), self.tokenizer, add_bos=self.add_bos, max_new_tokens=limit
+                )
+            )
         plan = ranks.together(
             lambda: plan_generations(
                 cast(list[GenerateRow], rows),
@@ -286,7 +309,7 @@ class Evaluator:
                 max_new_tokens=limit,
             )
         )
-        most = max(ranks.gather(plan.num_calls))
+        most = max(ranks.gather(plan.num_calls)) if model.is_sharded else plan.num_calls
 
         def work() -> list[Answer | RefusedRow]:
             return run_generations(plan, model, self.tokenizer, max_new_tokens=limit, num_calls=most)

@@ -35,6 +35,14 @@ _GREEDY: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A row in tokens, and whether it lost its start."""
+
+    token_ids: list[int]
+    is_truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratePlan:
     """Batches that are ready to run; `num_calls` is what ranks agree on before they start.
 
@@ -76,26 +84,23 @@ def plan_generations(
     Raises:
         ConfigError: The answers alone fill the context.
     """
-    room = model.context_tokens - max_new_tokens
-    bos = [tokenizer.bos_token_id] if add_bos else []
-    if room <= len(bos):
-        raise ConfigError(
-            f"max_new_tokens is {max_new_tokens}, which leaves no prompt in the model's context of "
-            f"{model.context_tokens} tokens; make it smaller."
-        )
     outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
     prompts: list[tuple[int, list[int]]] = []
     truncated = set()
-    for index, row in enumerate(rows):
-        ids = tokenizer(row.input, add_special_tokens=False, verbose=False).input_ids
-        if not bos and not ids:
-            reason = "input tokenises to nothing and no BOS opens it"
-            outcomes[index] = RefusedRow(position=row.position, reason=reason)
+    encoded = encode_prompts(
+        rows,
+        tokenizer,
+        add_bos=add_bos,
+        context_tokens=model.context_tokens,
+        max_new_tokens=max_new_tokens,
+    )
+    for index, prompt in enumerate(encoded):
+        if isinstance(prompt, RefusedRow):
+            outcomes[index] = prompt
             continue
-        if len(bos) + len(ids) > room:
+        prompts.append((index, prompt.token_ids))
+        if prompt.is_truncated:
             truncated.add(index)
-            ids = ids[len(bos) + len(ids) - room :]
-        prompts.append((index, bos + ids))
     return GeneratePlan(
         batches=list(
             batches(prompts, lambda prompt: len(prompt[1]) + max_new_tokens, lambda prompt: 1, batch_tokens)
@@ -103,6 +108,33 @@ def plan_generations(
         truncated=frozenset(truncated),
         outcomes=outcomes,
     )
+
+
+def encode_prompts(
+    rows: Sequence[GenerateRow], tokenizer: Any, *, add_bos: bool, context_tokens: int, max_new_tokens: int
+) -> list[Prompt | RefusedRow]:
+    """Tokenise prompts and cut their start where they leave no room for the answer; arguments as above.
+
+    Raises:
+        ConfigError: The answers alone fill the context.
+    """
+    room = context_tokens - max_new_tokens
+    bos = [tokenizer.bos_token_id] if add_bos else []
+    if room <= len(bos):
+        raise ConfigError(
+            f"max_new_tokens is {max_new_tokens}, which leaves no prompt in the model's context of "
+            f"{context_tokens} tokens; make it smaller."
+        )
+    encoded: list[Prompt | RefusedRow] = []
+    for row in rows:
+        ids = tokenizer(row.input, add_special_tokens=False, verbose=False).input_ids
+        if not bos and not ids:
+            reason = "input tokenises to nothing and no BOS opens it"
+            encoded.append(RefusedRow(position=row.position, reason=reason))
+            continue
+        cut = max(0, len(bos) + len(ids) - room)
+        encoded.append(Prompt(token_ids=bos + ids[cut:], is_truncated=cut > 0))
+    return encoded
 
 
 def run_generations(

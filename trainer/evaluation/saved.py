@@ -24,13 +24,15 @@ class SavedRun:
     Args:
         uri: The file; None keeps results only in memory.
         settings: What answers depend on beside model and rows.
+        writes: Whether this process writes; of several that evaluate together, one does.
 
     Raises:
         ConfigError: The file is there and holds something else, or results of other settings.
     """
 
-    def __init__(self, uri: str | None, settings: Mapping[str, Any]):
+    def __init__(self, uri: str | None, settings: Mapping[str, Any], *, writes: bool = True):
         self.uri = uri
+        self.writes = writes
         self.settings = dict(settings)
         self._models: dict[str, dict[str, Any]] = {}
         self._found: dict[str, Any] = {}
@@ -83,7 +85,7 @@ class SavedRun:
         Raises:
             TutelageError: It cannot be written.
         """
-        if self.uri is None:
+        if self.uri is None or not self.writes:
             return
         whole = {"settings": self.settings, "models": self._models, "comparisons": list(comparisons)}
         if self._found:

@@ -124,7 +124,7 @@ def run_choices(
         model.forward(input_ids=idle_B1, attention_mask=torch.ones_like(idle_B1))
     outcomes = list(plan.outcomes)
     for index, row in encoded.items():
-        outcomes[index] = _choose(
+        outcomes[index] = choose(
             row, rows[index], [scores[index, option] for option in range(len(row.sequences))]
         )
     assert all(outcome is not None for outcome in outcomes)
@@ -186,7 +186,8 @@ def _mean_logprobs(
     return [math.fsum(islice(logprobs, len(of_option))) / len(of_option) for _, of_option in predicted]
 
 
-def _choose(encoded: EncodedRow, row: ChoiceRow, scores: list[float]) -> Answer | RefusedRow:
+def choose(encoded: EncodedRow, row: ChoiceRow, scores: list[float]) -> Answer | RefusedRow:
+    """The answer of a row whose options have these scores; a refusal if one of them is no number."""
     if any(map(math.isnan, scores)):
         return RefusedRow(position=row.position, reason="the model gives it a score that is not a number")
     # Options of equal tokens take the first one's score: rounding must not break their tie.

@@ -12,6 +12,7 @@ import pytest
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest
+from schemas.records import AugmentedText, to_json
 from trainer.evaluation.contamination import TrainingText, find_rows, search_key
 from trainer.evaluation.evaluate import main
 from trainer.evaluation.find import load_tasks
@@ -51,8 +52,10 @@ def make_corpus(tmp_path: Path) -> Callable[..., str]:
         for number, texts in enumerate(increments, start=1):
             folder = f"{corpus}/increments/{number:06d}"
             for group, text in enumerate(texts):
-                lines = [json.dumps({"text_id": "t", "text": text})]
-                storage.write_lines_zst(f"{folder}/texts/domain-{group:05d}.jsonl.zst", lines)
+                written = AugmentedText(
+                    text_id="t", text=text, passages=(), num_pairs=0, template="raw", seed=0
+                )
+                storage.write_lines_zst(f"{folder}/texts/domain-{group:05d}.jsonl.zst", [to_json(written)])
             if settings is not None:
                 storage.write_bytes(f"{folder}/decontamination.json", json.dumps(settings).encode())
         manifest: dict[str, Any] = {

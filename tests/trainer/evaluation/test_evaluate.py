@@ -269,3 +269,79 @@ def test_wrong_use_is_told_before_torch_is_imported() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
     )
     assert done.stdout.split() == ["2", "False", "False"]
+
+
+def scores_of(path: Path) -> list[Any]:
+    (of_model,) = json.loads(path.read_text())["models"].values()
+    return [
+        (
+            task["task"],
+            task["scores"],
+            task["intervals"],
+            [(each["id"], each["answer"]) for each in task["answers"]],
+        )
+        for task in of_model["tasks"]
+    ]
+
+
+def test_a_model_spread_by_accelerate_answers_alike(
+    tiny_model_dir: Path, task_dir: Path, tmp_path: Path
+) -> None:
+    arguments = ["--model", str(tiny_model_dir), "--tasks", str(task_dir), "--max-new-tokens", "5"]
+    spread, plain = tmp_path / "spread.json", tmp_path / "plain.json"
+    assert main([*arguments, "--device-map", "auto", "--output", str(spread)]) == 0
+    assert main([*arguments, "--output", str(plain)]) == 0
+    assert scores_of(spread) == scores_of(plain)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--processes", "0"], "--processes is 0, expected at least 1."),
+        (["--processes", "2", "--device-map", "auto"], "--device-map does not apply with --processes"),
+        (
+            ["--processes", "2", "--device", "cuda:1"],
+            "--device is 'cuda:1', but --processes 2 take a GPU each",
+        ),
+        (["--device-map", "auto", "--device", "cpu"], "--device does not apply with --device-map"),
+    ],
+    ids=["none", "spread", "one-device", "device"],
+)
+def test_devices_that_do_not_go_together_are_refused(
+    options: list[str],
+    said: str,
+    tiny_model_dir: Path,
+    task_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--model", str(tiny_model_dir), "--tasks", str(task_dir), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_answer_what_one_answers_go_on_and_fail_together(
+    tiny_model_dir: Path, task_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(tiny_model_dir), "--tasks", str(task_dir), "--max-new-tokens", "5"]
+    arguments += ["--device", "cpu"]
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert main([*arguments, "--output", str(one)]) == 0
+    printed = capfd.readouterr().out
+    both = [*arguments, "--output", str(two), "--processes", "2"]
+
+    assert main(both) == 0
+    assert scores_of(two) == scores_of(one)
+    assert capfd.readouterr().out == printed
+
+    whole = json.loads(two.read_text())
+    whole["models"][str(tiny_model_dir)]["tasks"].pop()
+    two.write_text(json.dumps(whole))
+    assert main(both) == 0
+    assert "1 of 2 tasks" in capfd.readouterr().err
+    assert scores_of(two) == scores_of(one)
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model_dir, broken)
+    (broken / "model.safetensors").write_bytes(b"none")
+    assert main(["--model", str(broken), *arguments[2:], "--processes", "2"]) == 1
+    assert f"--model '{broken}' cannot be loaded" in capfd.readouterr().err
