@@ -1,0 +1,157 @@
+"""The instruction trial: what the two arms are made of, and how their answers become figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.instruction import (
+    ARMS,
+    KINDS,
+    SEQ_LEN,
+    Size,
+    as_markdown,
+    compare_arms,
+    corpus_config,
+    installed,
+    right_answers,
+    summarize,
+    train_config,
+    write_domain,
+)
+from benchmarks.pharmacopoeia import ATTRIBUTES
+from schemas import storage
+from schemas.config import validate
+from schemas.corpus_config import CorpusConfig
+from schemas.manifest import read_manifest
+from schemas.records import AugmentedText, from_json
+from schemas.train_config import TrainConfig
+
+SIZE = Size(seeds=(1, 2), drugs=6, steps=4, learning_rate=1e-4)
+
+
+@pytest.fixture
+def corpora(tmp_path: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[AugmentedText]]:
+    """The texts of both arms' corpora, built as the trial builds them."""
+    from pipelines.build import build_increment
+
+    monkeypatch.syspath_prepend(str(installed(tmp_path)))
+    write_domain(tmp_path, drugs=SIZE.drugs, seed=1)
+    texts = {}
+    for arm in ARMS:
+        config = corpus_config(arm, tmp_path, model=str(smollm2), seed=1)
+        build_increment(validate(CorpusConfig, config, name="corpus.yaml"), quiet=True)
+        fs, path = storage.filesystem(config["corpus"])
+        texts[arm] = [
+            from_json(AugmentedText, line)
+            for file in sorted(fs.glob(f"{path}/increments/*/texts/*.jsonl.zst"))
+            for line in storage.read_lines_zst(file)
+        ]
+    return texts
+
+
+def test_both_arms_hold_every_text_and_only_one_holds_the_pairs(
+    corpora: dict[str, list[AugmentedText]], tmp_path: Path
+) -> None:
+    raw = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+    for arm, texts in corpora.items():
+        whole = "\n".join(text.text for text in texts)
+        assert all(whole.count(row["text"]) == 1 for row in raw), arm
+        for about in ATTRIBUTES.values():
+            for held_out in about.held_out:
+                assert not any(held_out.format(drug=row["id"]) in whole for row in raw), arm
+    assert sum(text.num_pairs for text in corpora["vanilla"]) == 0
+    assert sum(text.num_pairs for text in corpora["instruction"]) == 3 * SIZE.drugs
+    manifests = [read_manifest(str(tmp_path / arm / "corpus")) for arm in ARMS]
+    assert [manifest.seq_len for manifest in manifests] == [SEQ_LEN, SEQ_LEN]
+
+
+def test_the_questions_are_divided_by_what_the_pairs_ask(tmp_path: Path) -> None:
+    write_domain(tmp_path, drugs=SIZE.drugs, seed=1)
+    rows = {
+        kind: [
+            json.loads(line)["id"]
+            for line in (tmp_path / "tasks" / f"{kind}.jsonl").read_text().split("\n")[:-1]
+        ]
+        for kind in KINDS
+    }
+    assert {kind: len(ids) for kind, ids in rows.items()} == {"asked": 18, "unasked": 18}
+    assert len({*rows["asked"], *rows["unasked"]}) == 36
+
+
+def test_the_arms_are_trained_alike(tmp_path: Path) -> None:
+    configs = [train_config(arm, tmp_path, model="models/m", seed=1, size=SIZE) for arm in ARMS]
+    for arm, config in zip(ARMS, configs, strict=True):
+        validate(TrainConfig, config, name="train.yaml")
+        config["run_name"] = ""
+        text = json.dumps(config)
+        assert f"/{arm}/corpus" in text
+        configs[ARMS.index(arm)] = json.loads(text.replace(f"/{arm}/", "/ARM/"))
+    assert configs[0] == configs[1]
+
+
+def scores(asked: dict[str, int], unasked: dict[str, int]) -> dict[str, Any]:
+    """A file of `tutelage eval` in which so many of each drug's three questions are right."""
+    tasks = [
+        {
+            "task": kind,
+            "answers": [
+                {"id": f"{drug}:{n}", "answer": 2 if n < right else 0, "gold": [2]}
+                for drug, right in of_drugs.items()
+                for n in range(3)
+            ],
+        }
+        for kind, of_drugs in (("asked", asked), ("unasked", unasked))
+    ]
+    return {"models": {"some/model": {"tasks": tasks}}}
+
+
+def test_answers_are_gathered_by_drug() -> None:
+    found = right_answers(scores({"Velomide": 2, "Zoraxan": 0}, {"Velomide": 3, "Zoraxan": 1}))
+    assert found["asked"] == {"Velomide": [1.0, 1.0, 0.0], "Zoraxan": [0.0, 0.0, 0.0]}
+    assert found["unasked"] == {"Velomide": [1.0, 1.0, 1.0], "Zoraxan": [1.0, 0.0, 0.0]}
+
+
+def test_the_difference_is_that_of_the_means_and_its_interval_that_of_drugs() -> None:
+    same = compare_arms([[1, 0], [0, 0]], [[1, 0], [0, 0]])
+    assert same == {"difference": 0.0, "interval": [0.0, 0.0]}
+    better = compare_arms([[0, 0], [0, 0], [1, 0], [1, 0]], [[1, 1], [0, 0], [1, 0], [1, 1]])
+    assert better["difference"] == pytest.approx(0.375)
+    low, high = better["interval"]  # type: ignore[misc]
+    assert 0.0 <= low < 0.375 < high <= 1.0
+
+
+def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> None:
+    training = {"tokens": 2048, "seconds": 20.0, "loss": 1.25, "padding": 0.004, "epochs": 2.5}
+    right = {"base": (0, 1), "vanilla": (1, 1), "instruction": (3, 1)}
+    for seed in SIZE.seeds:
+        folder = tmp_path / f"seed-{seed}"
+        for name, (asked, unasked) in right.items():
+            (folder / name).mkdir(parents=True)
+            (folder / name / "train.json").write_text(json.dumps(training))
+            drugs = [f"Velo{seed}", f"Zora{seed}"]
+            of_seed = scores(dict.fromkeys(drugs, min(3, asked + seed - 1)), dict.fromkeys(drugs, unasked))
+            (folder / f"{name}.json").write_text(json.dumps(of_seed))
+    report = summarize(tmp_path, SIZE)
+    assert report["accuracy"]["asked"] == {
+        "base": [0.0, pytest.approx(1 / 3)],
+        "vanilla": [pytest.approx(1 / 3), pytest.approx(2 / 3)],
+        "instruction": [1.0, 1.0],
+    }
+    assert report["instruction_less_vanilla"]["asked"]["difference"] == pytest.approx(0.5)
+    assert report["instruction_less_vanilla"]["unasked"]["difference"] == 0.0
+    assert as_markdown(report).splitlines() == [
+        "| facts | base | vanilla | instruction | instruction - vanilla, 95 % |",
+        "|---|---|---|---|---|",
+        "| all | 25.0 ± 11.8 | 41.7 ± 11.8 | 66.7 ± 0.0 | +25.0 [+16.7, +33.3] |",
+        "| asked | 16.7 ± 23.6 | 50.0 ± 23.6 | 100.0 ± 0.0 | +50.0 [+33.3, +66.7] |",
+        "| unasked | 33.3 ± 0.0 | 33.3 ± 0.0 | 33.3 ± 0.0 | +0.0 [+0.0, +0.0] |",
+        "",
+        "| arm | tokens | padding | epochs | last loss | tokens/s |",
+        "|---|---|---|---|---|---|",
+        "| vanilla | 2,048 | 0.4 % | 2.5 | 1.25 | 102 |",
+        "| instruction | 2,048 | 0.4 % | 2.5 | 1.25 | 102 |",
+    ]
