@@ -1,8 +1,8 @@
 """Does training on texts with instruction pairs beat training on the texts alone? One small trial.
 
     tutelage models fetch smollm2-135m
-    python -m benchmarks.instruction                 # about 70 minutes on two cores, 6 GB of memory
-    python -m benchmarks.instruction --short         # 15 minutes: one seed, fewer drugs and steps
+    python -m benchmarks.instruction                 # about 45 minutes on two cores, 6 GB of memory
+    python -m benchmarks.instruction --short         # 15 minutes: one seed, so no spread over seeds
 
 For each seed a pharmacopoeia is made up (`pharmacopoeia.py`). From its texts two corpora are built by
 `tutelage corpus build`, and on each the same model is trained by `tutelage train`:
@@ -11,14 +11,14 @@ For each seed a pharmacopoeia is made up (`pharmacopoeia.py`). From its texts tw
     instruction   the same texts, chained in twos and rendered with the pairs about them
 
 for as many steps of as many tokens; so the texts themselves are seen about half as often in the second.
-Base and trained models then answer, by `tutelage eval`, a question about each fact, worded as no text or
-pair is (decontamination is on). Facts that the pairs ask about and facts that stand in the texts only are
-told apart: the first show what the pairs teach, the second what they do for reading.
+Before, while and after, `domain_eval` asks about each fact, in words that no text or pair has
+(decontamination is on). Facts that the pairs ask about and facts that stand in the texts only are told
+apart: the first show what the pairs teach, the second what they do for reading.
 
 What differs with the seed is everything: drugs, facts, wordings, order. The difference between the two is
 given with its 95 % interval, bootstrapped over the drugs of all seeds, both arms drawn alike.
 
-The same command goes on where one was stopped. Weights are deleted once they are scored.
+The same command goes on where one was stopped. Checkpoints are deleted when a training is done.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import yaml
@@ -45,6 +45,8 @@ from trainer.evaluation.metrics import RowMean, bootstrap_difference
 ARMS = ("vanilla", "instruction")
 KINDS = ("asked", "unasked")
 SEQ_LEN = 512
+EVALUATIONS = 2
+"""Beside the one before the first step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +66,8 @@ class Size:
     learning_rate: float
 
 
-FULL = Size(seeds=(1, 2, 3), drugs=36, steps=96, learning_rate=5e-4)
-SHORT = Size(seeds=(1,), drugs=24, steps=48, learning_rate=5e-4)
+FULL = Size(seeds=(1, 2, 3), drugs=24, steps=40, learning_rate=5e-4)
+SHORT = replace(FULL, seeds=(1,))
 
 
 def write_domain(folder: Path, *, drugs: int, seed: int) -> None:
@@ -118,34 +120,34 @@ def train_config(arm: str, folder: Path, *, model: str, seed: int, size: Size) -
         "optimizer": {"name": "decoupled_adamw", "lr": size.learning_rate, "betas": [0.9, 0.95]},
         "scheduler": {"name": "cosine_with_warmup", "t_warmup": "0.1dur", "alpha_f": 0.1},
         "algorithms": {"gradient_clipping": {"clipping_type": "norm", "clipping_threshold": 1.0}},
-        "callbacks": {"hf_export": {"folder": str(folder / arm / "model"), "dtype": "float32"}},
+        "callbacks": {
+            "domain_eval": {
+                "tasks": [str(folder / "tasks")],
+                "interval": f"{max(1, size.steps // EVALUATIONS)}ba",
+                "output": str(folder / arm),
+                "batch_tokens": 2048,
+                "fail_training": True,
+            }
+        },
         "save_folder": str(folder / arm / "checkpoints"),
-        "save_interval": "32ba",
+        "save_interval": f"{max(1, size.steps // EVALUATIONS)}ba",
         "save_num_checkpoints_to_keep": 1,
         "autoresume": True,
     }
 
 
-def pieces(output: Path, size: Size, model: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is still to be done, in order, a few minutes each at most."""
+def trainings(output: Path, size: Size, model: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """What is still to be done, in order."""
     for seed in size.seeds:
-        folder = output / f"seed-{seed}"
-        if not (folder / "tasks" / "unasked.jsonl").exists():
-            write_domain(folder, drugs=size.drugs, seed=seed)
-        if not (folder / "base.json").exists():
-            yield f"seed {seed}: score the base model", partial(_score, folder, "base", model)
+        folder = _seed(output, seed)
         for arm in ARMS:
             if not (folder / arm / "train.json").exists():
-                yield f"seed {seed}: build and train {arm}", partial(_train, output, folder, arm, model, size)
-            if not (folder / f"{arm}.json").exists():
-                trained = folder / arm / "model"
-                yield f"seed {seed}: score {arm}", partial(_score, folder, arm, str(trained))
-            for weights in ("model", "checkpoints"):
-                shutil.rmtree(folder / arm / weights, ignore_errors=True)
+                write_domain(folder, drugs=size.drugs, seed=seed)
+                yield f"seed {seed}, {arm}", partial(_train, output, seed, arm, model, size)
 
 
-def _train(output: Path, folder: Path, arm: str, model: str, size: Size) -> None:
-    seed = int(folder.name.removeprefix("seed-"))
+def _train(output: Path, seed: int, arm: str, model: str, size: Size) -> None:
+    folder = _seed(output, seed)
     build, train = folder / arm / "corpus.yaml", folder / arm / "train.yaml"
     build.parent.mkdir(exist_ok=True)
     build.write_text(yaml.safe_dump(corpus_config(arm, folder, model=model, seed=seed)))
@@ -157,13 +159,8 @@ def _train(output: Path, folder: Path, arm: str, model: str, size: Size) -> None
     shards = read_manifest(str(folder / arm / "corpus")).shard_sets("domain")
     rows, tokens = sum(each.num_samples for each in shards), sum(each.num_tokens for each in shards)
     result |= {"rows": rows, "padding": 1 - tokens / (rows * SEQ_LEN), "epochs": size.steps / rows}
+    shutil.rmtree(folder / arm / "checkpoints")
     _write(folder / arm / "train.json", json.dumps(result, indent=1))
-
-
-def _score(folder: Path, name: str, model: str) -> None:
-    unfinished = folder / f"{name}.unfinished.json"
-    _tutelage("eval", "--model", model, "--tasks", str(folder / "tasks"), "--output", str(unfinished))
-    os.replace(unfinished, folder / f"{name}.json")
 
 
 def installed(output: Path) -> Path:
@@ -187,15 +184,16 @@ def _tutelage(*arguments: str, env: Mapping[str, str] | None = None) -> str:
     return done.stdout
 
 
-def right_answers(scores: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """From a file of `tutelage eval`: for each kind of fact and drug, 1 or 0 for each question."""
-    (model,) = scores["models"].values()
-    found: dict[str, dict[str, list[float]]] = {}
-    for task in model["tasks"]:
-        of_drugs = found.setdefault(task["task"], {})
-        for answer in task["answers"]:
+def right_answers(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """What `domain_eval` wrote at one time: by kind of fact and drug, 1 or 0 for each question."""
+    found: dict[str, dict[str, list[float]]] = {"all": {}}
+    for kind in KINDS:
+        found[kind] = {}
+        for line in (folder / f"{kind}.jsonl").read_text("utf-8").splitlines():
+            answer = json.loads(line)
             drug = answer["id"].partition(":")[0]
-            of_drugs.setdefault(drug, []).append(float(answer["answer"] in answer["gold"]))
+            for drugs in (found["all"], found[kind]):
+                drugs.setdefault(drug, []).append(float(answer["answer"] in answer["gold"]))
     return found
 
 
@@ -208,45 +206,42 @@ def compare_arms(
         vanilla: For each drug 1 or 0 a question.
         instruction: The same drugs in the same order.
     """
-    mean = RowMean(lambda drug, answers: statistics.fmean(answers))
+    mean = RowMean(lambda drug, answers: fmean(answers))
     drugs = range(len(vanilla))
     difference, interval = bootstrap_difference(mean, drugs, vanilla, instruction, seed=17, resamples=10_000)
     return {"difference": difference, "interval": list(interval)}
 
 
 def summarize(output: Path, size: Size) -> dict[str, Any]:
-    """Scores of each model by kind of fact and seed, and the arms compared."""
-    models = ("base", *ARMS)
-    answers: dict[str, list[dict[str, dict[str, list[float]]]]] = {
-        name: [right_answers(json.loads((_seed(output, s) / f"{name}.json").read_text())) for s in size.seeds]
-        for name in models
+    """Shares of right answers: of each model by kind of fact and seed, compared, and while training."""
+
+    def answers(arm: str, batch: int) -> list[dict[str, dict[str, list[float]]]]:
+        return [right_answers(_seed(output, seed) / arm / "eval" / str(batch)) for seed in size.seeds]
+
+    def shares(of_seeds: Sequence[Mapping[str, Mapping[str, list[float]]]], kind: str) -> list[float]:
+        return [fmean(right for drug in kinds[kind].values() for right in drug) for kinds in of_seeds]
+
+    last = {arm: answers(arm, size.steps) for arm in ARMS}
+    models = {"base": answers("vanilla", 0), **last}
+    by_drug = {
+        kind: [[kinds[kind][drug] for kinds in last[arm] for drug in sorted(kinds[kind])] for arm in ARMS]
+        for kind in ("all", *KINDS)
     }
-    for of_seeds in answers.values():
-        for kinds in of_seeds:
-            kinds["all"] = {drug: [*kinds["asked"][drug], *kinds["unasked"][drug]] for drug in kinds["asked"]}
-    report: dict[str, Any] = {"accuracy": {}, "instruction_less_vanilla": {}, "training": {}}
-    for kind in ("all", *KINDS):
-        report["accuracy"][kind] = {
-            name: [
-                statistics.fmean(right for drug in kinds[kind].values() for right in drug)
-                for kinds in answers[name]
-            ]
-            for name in models
-        }
-        by_drug = {
-            arm: [
-                kinds[kind][drug]
-                for kinds, first in zip(answers[arm], answers["vanilla"], strict=True)
-                for drug in first[kind]
-            ]
+    first = _seed(output, size.seeds[0]) / ARMS[0]
+    batches = sorted(int(folder.name) for folder in (first / "eval").iterdir())
+    return {
+        "accuracy": {
+            kind: {name: shares(of_seeds, kind) for name, of_seeds in models.items()} for kind in by_drug
+        },
+        "instruction_less_vanilla": {kind: compare_arms(*arms) for kind, arms in by_drug.items()},
+        "trend": {
+            batch * SEQ_LEN: {arm: shares(answers(arm, batch), "all") for arm in ARMS} for batch in batches
+        },
+        "training": {
+            arm: [json.loads((_seed(output, seed) / arm / "train.json").read_text()) for seed in size.seeds]
             for arm in ARMS
-        }
-        report["instruction_less_vanilla"][kind] = compare_arms(*by_drug.values())
-    for arm in ARMS:
-        report["training"][arm] = [
-            json.loads((_seed(output, seed) / arm / "train.json").read_text()) for seed in size.seeds
-        ]
-    return report
+        },
+    }
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
@@ -261,22 +256,25 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         cells = [_mean_and_spread(of_seeds) for of_seeds in of_models.values()]
         shown = f"{100 * found['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
         lines.append(f"| {' | '.join([kind, *cells, shown])} |")
+    lines += ["", "| all facts, after tokens | vanilla | instruction |", "|---|---|---|"]
+    for tokens, arms in report["trend"].items():
+        lines.append(f"| {' | '.join([f'{tokens:,}', *map(_mean_and_spread, arms.values())])} |")
     lines += ["", "| arm | tokens | padding | epochs | last loss | tokens/s |", "|---|---|---|---|---|---|"]
     for arm, of_seeds in report["training"].items():
         cells = [
             f"{of_seeds[0]['tokens']:,}",
             f"{100 * max(run['padding'] for run in of_seeds):.1f} %",
-            f"{statistics.fmean(run['epochs'] for run in of_seeds):.1f}",
-            f"{statistics.fmean(run['loss'] for run in of_seeds):.2f}",
-            f"{statistics.fmean(run['tokens'] / run['seconds'] for run in of_seeds):.0f}",
+            f"{fmean(run['epochs'] for run in of_seeds):.1f}",
+            f"{fmean(run['loss'] for run in of_seeds):.2f}",
+            f"{fmean(run['tokens'] / run['seconds'] for run in of_seeds):.0f}",
         ]
         lines.append(f"| {' | '.join([arm, *cells])} |")
     return "\n".join(lines)
 
 
 def _mean_and_spread(of_seeds: Sequence[float]) -> str:
-    spread = f" ± {100 * statistics.stdev(of_seeds):.1f}" if len(of_seeds) > 1 else ""
-    return f"{100 * statistics.fmean(of_seeds):.1f}{spread}"
+    spread = f" ± {100 * stdev(of_seeds):.1f}" if len(of_seeds) > 1 else ""
+    return f"{100 * fmean(of_seeds):.1f}{spread}"
 
 
 def _seed(output: Path, seed: int) -> Path:
@@ -295,14 +293,14 @@ def _write(path: Path, text: str) -> None:
 def main(argv: list[str]) -> int:
     """Run what is still to be done, then report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="one seed, fewer drugs and steps")
+    parser.add_argument("--short", action="store_true", help="one seed")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N")
     parser.add_argument("--drugs", type=int, metavar="N", help="of a pharmacopoeia")
     parser.add_argument("--steps", type=int, metavar="N", help="of a training, 512 tokens each")
     parser.add_argument("--learning-rate", type=float, metavar="X")
     parser.add_argument("--model", default="models/smollm2-135m")
     parser.add_argument("--output", type=Path, help="folder (default runs/instruction, or -short)")
-    parser.add_argument("--at-most", type=int, metavar="N", help="do N pieces of a few minutes, then stop")
+    parser.add_argument("--at-most", type=int, metavar="N", help="do N trainings of some minutes, then stop")
     args = parser.parse_args(argv)
     preset = SHORT if args.short else FULL
     size = Size(
@@ -312,9 +310,9 @@ def main(argv: list[str]) -> int:
         learning_rate=args.learning_rate or preset.learning_rate,
     )
     output = args.output or Path("runs/instruction-short" if args.short else "runs/instruction")
-    for number, (name, do) in enumerate(pieces(output, size, args.model)):
+    for number, (name, do) in enumerate(trainings(output, size, args.model)):
         if number == args.at_most:
-            print(f"stopped before: {name}", file=sys.stderr)
+            print(f"stopped before {name}; the same command goes on", file=sys.stderr)
             return 0
         print(f"-- {name}", file=sys.stderr, flush=True)
         do()

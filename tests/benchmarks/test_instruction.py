@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -93,26 +92,25 @@ def test_the_arms_are_trained_alike(tmp_path: Path) -> None:
     assert configs[0] == configs[1]
 
 
-def scores(asked: dict[str, int], unasked: dict[str, int]) -> dict[str, Any]:
-    """A file of `tutelage eval` in which so many of each drug's three questions are right."""
-    tasks = [
-        {
-            "task": kind,
-            "answers": [
-                {"id": f"{drug}:{n}", "answer": 2 if n < right else 0, "gold": [2]}
-                for drug, right in of_drugs.items()
-                for n in range(3)
-            ],
-        }
-        for kind, of_drugs in (("asked", asked), ("unasked", unasked))
-    ]
-    return {"models": {"some/model": {"tasks": tasks}}}
+def write_answers(folder: Path, *, asked: dict[str, int], unasked: dict[str, int]) -> None:
+    """What `domain_eval` writes when so many of each drug's three questions of a kind are right."""
+    folder.mkdir(parents=True)
+    for kind, of_drugs in (("asked", asked), ("unasked", unasked)):
+        lines = [
+            json.dumps({"id": f"{drug}:{n}", "answer": 2 if n < right else 0, "gold": [2]})
+            for drug, right in of_drugs.items()
+            for n in range(3)
+        ]
+        (folder / f"{kind}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def test_answers_are_gathered_by_drug() -> None:
-    found = right_answers(scores({"Velomide": 2, "Zoraxan": 0}, {"Velomide": 3, "Zoraxan": 1}))
-    assert found["asked"] == {"Velomide": [1.0, 1.0, 0.0], "Zoraxan": [0.0, 0.0, 0.0]}
-    assert found["unasked"] == {"Velomide": [1.0, 1.0, 1.0], "Zoraxan": [1.0, 0.0, 0.0]}
+def test_answers_are_gathered_by_drug(tmp_path: Path) -> None:
+    write_answers(tmp_path / "4", asked={"Velomide": 2, "Zoraxan": 0}, unasked={"Zoraxan": 1, "Velomide": 3})
+    assert right_answers(tmp_path / "4") == {
+        "all": {"Velomide": [1.0, 1.0, 0.0, 1.0, 1.0, 1.0], "Zoraxan": [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]},
+        "asked": {"Velomide": [1.0, 1.0, 0.0], "Zoraxan": [0.0, 0.0, 0.0]},
+        "unasked": {"Velomide": [1.0, 1.0, 1.0], "Zoraxan": [1.0, 0.0, 0.0]},
+    }
 
 
 def test_the_difference_is_that_of_the_means_and_its_interval_that_of_drugs() -> None:
@@ -126,15 +124,17 @@ def test_the_difference_is_that_of_the_means_and_its_interval_that_of_drugs() ->
 
 def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> None:
     training = {"tokens": 2048, "seconds": 20.0, "loss": 1.25, "padding": 0.004, "epochs": 2.5}
-    right = {"base": (0, 1), "vanilla": (1, 1), "instruction": (3, 1)}
+    asked_right = {"vanilla": {0: 0, 4: 1}, "instruction": {0: 0, 4: 3}}
     for seed in SIZE.seeds:
-        folder = tmp_path / f"seed-{seed}"
-        for name, (asked, unasked) in right.items():
-            (folder / name).mkdir(parents=True)
-            (folder / name / "train.json").write_text(json.dumps(training))
-            drugs = [f"Velo{seed}", f"Zora{seed}"]
-            of_seed = scores(dict.fromkeys(drugs, min(3, asked + seed - 1)), dict.fromkeys(drugs, unasked))
-            (folder / f"{name}.json").write_text(json.dumps(of_seed))
+        drugs = [f"Velo{seed}", f"Zora{seed}"]
+        for arm, of_batches in asked_right.items():
+            for batch, right in of_batches.items():
+                write_answers(
+                    tmp_path / f"seed-{seed}" / arm / "eval" / str(batch),
+                    asked=dict.fromkeys(drugs, min(3, right + seed - 1)),
+                    unasked=dict.fromkeys(drugs, 1),
+                )
+            (tmp_path / f"seed-{seed}" / arm / "train.json").write_text(json.dumps(training))
     report = summarize(tmp_path, SIZE)
     assert report["accuracy"]["asked"] == {
         "base": [0.0, pytest.approx(1 / 3)],
@@ -149,6 +149,11 @@ def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> 
         "| all | 25.0 ± 11.8 | 41.7 ± 11.8 | 66.7 ± 0.0 | +25.0 [+16.7, +33.3] |",
         "| asked | 16.7 ± 23.6 | 50.0 ± 23.6 | 100.0 ± 0.0 | +50.0 [+33.3, +66.7] |",
         "| unasked | 33.3 ± 0.0 | 33.3 ± 0.0 | 33.3 ± 0.0 | +0.0 [+0.0, +0.0] |",
+        "",
+        "| all facts, after tokens | vanilla | instruction |",
+        "|---|---|---|",
+        "| 0 | 25.0 ± 11.8 | 25.0 ± 11.8 |",
+        "| 2,048 | 41.7 ± 11.8 | 66.7 ± 0.0 |",
         "",
         "| arm | tokens | padding | epochs | last loss | tokens/s |",
         "|---|---|---|---|---|---|",
