@@ -1,8 +1,8 @@
 """Does training on texts with instruction pairs beat training on the texts alone? One small trial.
 
     tutelage models fetch smollm2-135m
-    python -m benchmarks.instruction                 # about 45 minutes on two cores, 6 GB of memory
-    python -m benchmarks.instruction --short         # 15 minutes: one seed, so no spread over seeds
+    python -m benchmarks.instruction                 # about 30 minutes on two cores, 6 GB of memory
+    python -m benchmarks.instruction --short         # 10 minutes: one seed, so no spread over seeds
 
 For each seed a pharmacopoeia is made up (`pharmacopoeia.py`). From its texts two corpora are built by
 `tutelage corpus build`, and on each the same model is trained by `tutelage train`:
@@ -44,7 +44,7 @@ from trainer.evaluation.metrics import RowMean, bootstrap_difference
 
 ARMS = ("vanilla", "instruction")
 KINDS = ("asked", "unasked")
-SEQ_LEN = 512
+SEQ_LEN = 384
 EVALUATIONS = 2
 """Beside the one before the first step."""
 
@@ -56,7 +56,7 @@ class Size:
     Attributes:
         seeds: Each a pharmacopoeia and a pair of trainings.
         drugs: Of a pharmacopoeia; each has six questions.
-        steps: Of a training, a row of 512 tokens each.
+        steps: Of a training, a row of `SEQ_LEN` tokens each.
         learning_rate: At its peak; the same for both arms.
     """
 
@@ -66,7 +66,7 @@ class Size:
     learning_rate: float
 
 
-FULL = Size(seeds=(1, 2, 3), drugs=24, steps=40, learning_rate=5e-4)
+FULL = Size(seeds=(1, 2, 3), drugs=16, steps=36, learning_rate=5e-4)
 SHORT = replace(FULL, seeds=(1,))
 
 
@@ -296,7 +296,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--short", action="store_true", help="one seed")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N")
     parser.add_argument("--drugs", type=int, metavar="N", help="of a pharmacopoeia")
-    parser.add_argument("--steps", type=int, metavar="N", help="of a training, 512 tokens each")
+    parser.add_argument("--steps", type=int, metavar="N", help="of a training, a row of tokens each")
     parser.add_argument("--learning-rate", type=float, metavar="X")
     parser.add_argument("--model", default="models/smollm2-135m")
     parser.add_argument("--output", type=Path, help="folder (default runs/instruction, or -short)")

@@ -153,7 +153,7 @@ def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> 
         "| all facts, after tokens | vanilla | instruction |",
         "|---|---|---|",
         "| 0 | 25.0 ± 11.8 | 25.0 ± 11.8 |",
-        "| 2,048 | 41.7 ± 11.8 | 66.7 ± 0.0 |",
+        "| 1,536 | 41.7 ± 11.8 | 66.7 ± 0.0 |",
         "",
         "| arm | tokens | padding | epochs | last loss | tokens/s |",
         "|---|---|---|---|---|---|",
