@@ -155,12 +155,8 @@ def _train(output: Path, seed: int, arm: str, model: str, size: Size) -> None:
     path = os.pathsep.join([str(installed(output)), os.environ.get("PYTHONPATH", "")])
     _tutelage("corpus", "build", str(build), env={"PYTHONPATH": path})
     lines = _tutelage("train", str(train), "--json").splitlines()
-    result = json.loads(lines[-1])
-    shards = read_manifest(str(folder / arm / "corpus")).shard_sets("domain")
-    rows, tokens = sum(each.num_samples for each in shards), sum(each.num_tokens for each in shards)
-    result |= {"rows": rows, "padding": 1 - tokens / (rows * SEQ_LEN), "epochs": size.steps / rows}
     shutil.rmtree(folder / arm / "checkpoints")
-    _write(folder / arm / "train.json", json.dumps(result, indent=1))
+    _write(folder / arm / "train.json", lines[-1])
 
 
 def installed(output: Path) -> Path:
@@ -182,6 +178,16 @@ def _tutelage(*arguments: str, env: Mapping[str, str] | None = None) -> str:
     if done.returncode:
         raise SystemExit(f"tutelage {arguments[0]} ended with status {done.returncode}.\n{done.stdout}")
     return done.stdout
+
+
+def exposure(corpus: str, *, steps: int) -> dict[str, float]:
+    """What a training of so many rows saw: tokens that carry loss, and how often it saw each text."""
+    (shards,) = read_manifest(corpus).shard_sets("domain")
+    tokens = steps * shards.num_tokens / shards.num_samples
+    return {
+        "text_tokens": round(tokens),
+        "times_seen": tokens / (shards.num_tokens - shards.num_repeated_tokens),
+    }
 
 
 def right_answers(folder: Path) -> dict[str, dict[str, list[float]]]:
@@ -238,7 +244,11 @@ def summarize(output: Path, size: Size) -> dict[str, Any]:
             batch * SEQ_LEN: {arm: shares(answers(arm, batch), "all") for arm in ARMS} for batch in batches
         },
         "training": {
-            arm: [json.loads((_seed(output, seed) / arm / "train.json").read_text()) for seed in size.seeds]
+            arm: [
+                json.loads((_seed(output, seed) / arm / "train.json").read_text())
+                | exposure(str(_seed(output, seed) / arm / "corpus"), steps=size.steps)
+                for seed in size.seeds
+            ]
             for arm in ARMS
         },
     }
@@ -259,12 +269,16 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     lines += ["", "| all facts, after tokens | vanilla | instruction |", "|---|---|---|"]
     for tokens, arms in report["trend"].items():
         lines.append(f"| {' | '.join([f'{tokens:,}', *map(_mean_and_spread, arms.values())])} |")
-    lines += ["", "| arm | tokens | padding | epochs | last loss | tokens/s |", "|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| arm | tokens | but padding | each text seen | last loss | tokens/s |",
+        "|---|---|---|---|---|---|",
+    ]
     for arm, of_seeds in report["training"].items():
         cells = [
             f"{of_seeds[0]['tokens']:,}",
-            f"{100 * max(run['padding'] for run in of_seeds):.1f} %",
-            f"{fmean(run['epochs'] for run in of_seeds):.1f}",
+            f"{fmean(run['text_tokens'] for run in of_seeds):,.0f}",
+            f"{fmean(run['times_seen'] for run in of_seeds):.1f} times",
             f"{fmean(run['loss'] for run in of_seeds):.2f}",
             f"{fmean(run['tokens'] / run['seconds'] for run in of_seeds):.0f}",
         ]

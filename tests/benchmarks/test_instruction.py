@@ -15,6 +15,7 @@ from benchmarks.instruction import (
     as_markdown,
     compare_arms,
     corpus_config,
+    exposure,
     installed,
     right_answers,
     summarize,
@@ -25,7 +26,7 @@ from benchmarks.pharmacopoeia import ATTRIBUTES
 from schemas import storage
 from schemas.config import validate
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import read_manifest
+from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest, read_manifest
 from schemas.records import AugmentedText, from_json
 from schemas.train_config import TrainConfig
 
@@ -81,15 +82,13 @@ def test_the_questions_are_divided_by_what_the_pairs_ask(tmp_path: Path) -> None
     assert len({*rows["asked"], *rows["unasked"]}) == 36
 
 
-def test_the_arms_are_trained_alike(tmp_path: Path) -> None:
-    configs = [train_config(arm, tmp_path, model="models/m", seed=1, size=SIZE) for arm in ARMS]
-    for arm, config in zip(ARMS, configs, strict=True):
-        validate(TrainConfig, config, name="train.yaml")
-        config["run_name"] = ""
-        text = json.dumps(config)
-        assert f"/{arm}/corpus" in text
-        configs[ARMS.index(arm)] = json.loads(text.replace(f"/{arm}/", "/ARM/"))
-    assert configs[0] == configs[1]
+def test_the_arms_are_trained_alike_but_for_their_folders(tmp_path: Path) -> None:
+    vanilla, instruction = (train_config(arm, tmp_path, model="m", seed=1, size=SIZE) for arm in ARMS)
+    validate(TrainConfig, instruction, name="train.yaml")
+    assert instruction["train_loader"]["dataset"]["streams"]["domain"]["corpus"].endswith(
+        "instruction/corpus"
+    )
+    assert json.loads(json.dumps(instruction).replace("instruction", "vanilla")) == vanilla
 
 
 def write_answers(folder: Path, *, asked: dict[str, int], unasked: dict[str, int]) -> None:
@@ -122,8 +121,30 @@ def test_the_difference_is_that_of_the_means_and_its_interval_that_of_drugs() ->
     assert 0.0 <= low < 0.375 < high <= 1.0
 
 
+def write_manifest(corpus: Path) -> None:
+    """A corpus of three rows, with 120 tokens that are there twice and 52 of padding."""
+    shards = ShardSet(path="shards", num_samples=3, num_tokens=1100, num_texts=12, num_repeated_tokens=120)
+    increment = Increment(number=1, streams={"domain": shards}, num_documents=12)
+    manifest = Manifest(
+        number=1,
+        created="2026-01-01T00:00:00Z",
+        seq_len=SEQ_LEN,
+        tokenizer="0",
+        tokenizer_name="tiny",
+        pad_token_id=0,
+        config_hash="0",
+        increments=(increment,),
+    )
+    publish_manifest(str(corpus), manifest)
+
+
+def test_what_is_repeated_to_fill_a_row_counts_as_seen_again(tmp_path: Path) -> None:
+    write_manifest(tmp_path)
+    assert exposure(str(tmp_path), steps=6) == {"text_tokens": 2200, "times_seen": pytest.approx(2200 / 980)}
+
+
 def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> None:
-    training = {"tokens": 2048, "seconds": 20.0, "loss": 1.25, "padding": 0.004, "epochs": 2.5}
+    training = {"tokens": 1536, "seconds": 20.0, "loss": 1.25}
     asked_right = {"vanilla": {0: 0, 4: 1}, "instruction": {0: 0, 4: 3}}
     for seed in SIZE.seeds:
         drugs = [f"Velo{seed}", f"Zora{seed}"]
@@ -134,6 +155,7 @@ def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> 
                     asked=dict.fromkeys(drugs, min(3, right + seed - 1)),
                     unasked=dict.fromkeys(drugs, 1),
                 )
+            write_manifest(tmp_path / f"seed-{seed}" / arm / "corpus")
             (tmp_path / f"seed-{seed}" / arm / "train.json").write_text(json.dumps(training))
     report = summarize(tmp_path, SIZE)
     assert report["accuracy"]["asked"] == {
@@ -155,8 +177,8 @@ def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> 
         "| 0 | 25.0 ± 11.8 | 25.0 ± 11.8 |",
         "| 1,536 | 41.7 ± 11.8 | 66.7 ± 0.0 |",
         "",
-        "| arm | tokens | padding | epochs | last loss | tokens/s |",
+        "| arm | tokens | but padding | each text seen | last loss | tokens/s |",
         "|---|---|---|---|---|---|",
-        "| vanilla | 2,048 | 0.4 % | 2.5 | 1.25 | 102 |",
-        "| instruction | 2,048 | 0.4 % | 2.5 | 1.25 | 102 |",
+        "| vanilla | 1,536 | 1,467 | 1.5 times | 1.25 | 77 |",
+        "| instruction | 1,536 | 1,467 | 1.5 times | 1.25 | 77 |",
     ]
