@@ -171,6 +171,21 @@ class Phase:
     num_rows: tuple[int, ...]
 
 
+def count_own_batches(num_batches: int, worker: int, num_workers: int) -> int:
+    """Batches of a reader process among the whole batches that are left of an epoch.
+
+    Streaming deals batches to a rank's readers in turn, and repeats rows until all ranks have equally
+    many. That may fill a last batch on two ranks that is incomplete on one: the epoch would end a step
+    later, and all batches after it would be others. So only rows of whole batches are read.
+
+    Args:
+        num_batches: Whole batches of all ranks together.
+        worker: Number of the reader process in its rank, from 0.
+        num_workers: Reader processes of a rank; 1 if the training process reads.
+    """
+    return len(range(worker, num_batches, num_workers))
+
+
 class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
     """Rows of many shard directories, mixed, that never ends an epoch early without an error.
 
@@ -188,8 +203,8 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
         self.length = max(self.num_rows_of_rank(phase) for phase in self.phases)
 
     def num_rows_of_rank(self, phase: Phase) -> int:
-        """Rows that one rank sees in an epoch of a phase."""
-        return -(-sum(phase.num_rows) // int(self._parallel_rank_world.num_ranks))
+        """Rows that one rank sees in an epoch of a phase: those of whole batches of all ranks."""
+        return sum(phase.num_rows) // self._global_batch_size() * int(self.batch_size)
 
     def enter_phase(self, epoch: int) -> None:
         """Draw from the parts as the phase of this epoch does."""
@@ -257,8 +272,15 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
     def _get_work(self, epoch: int, sample_in_epoch: int) -> Any:
         self.enter_phase(epoch)
         sample_ids = super()._get_work(epoch, sample_in_epoch)
-        self._announced = int((sample_ids != -1).sum())  # -1 pads the last batch
+        world = self._parallel_worker_world
+        num_batches = (int(self.epoch_size) - sample_in_epoch) // self._global_batch_size()
+        own_batches = count_own_batches(num_batches, world.worker_of_rank, world.workers_per_rank)
+        sample_ids = sample_ids[: own_batches * int(self.batch_size)]
+        self._announced = len(sample_ids)
         return sample_ids
+
+    def _global_batch_size(self) -> int:
+        return int(self.batch_size) * int(self._parallel_rank_world.num_ranks)
 
     def _wake_on_failure(self, finished: threading.Event) -> None:
         """Another process's failure is seen in the shared states only; waiting for it has no end."""

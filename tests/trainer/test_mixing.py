@@ -195,3 +195,28 @@ def test_epoch_size_beside_repeat_is_refused(corpus: str, tmp_path: Path) -> Non
     dataset = dataset_of(corpus, tmp_path, 5, domain={"repeat": 2.0})
     with pytest.raises(ConfigError, match="repeat or choose of the streams already settle the epoch"):
         rows_per_epoch(dataset, resolve_streams(dataset))
+
+
+@pytest.mark.parametrize("num_rows", [52, 53, 54, 55])  # of batches of 4
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_an_epoch_has_the_same_batches_on_any_number_of_ranks(num_rows: int, num_workers: int) -> None:
+    from streaming.base.partition import get_partitions
+
+    def batches(num_ranks: int, first: int) -> list[list[int]]:
+        size = 4 // num_ranks
+        dealt = get_partitions("relaxed", num_rows, 1, 1, num_ranks, num_workers, size, first * 4, 1)[0]
+        left = num_rows // 4 - first
+        read = [
+            [dealt[rank, i, : data.count_own_batches(left, i, num_workers)] for i in range(num_workers)]
+            for rank in range(num_ranks)
+        ]
+        assert [sum(map(len, workers)) for workers in read] == [left] * num_ranks
+        return [
+            sorted(np.concatenate([workers[i % num_workers][i // num_workers] for workers in read]).tolist())
+            for i in range(left)
+        ]
+
+    whole = [list(range(start, start + 4)) for start in range(0, 52, 4)]
+    for num_ranks in (1, 2, 4):
+        for first in range(13):
+            assert batches(num_ranks, first) == whole[first:]
