@@ -34,6 +34,7 @@
 | evaluator.py | tasks in, results out |
 | contamination.py | rows that stand in the training text |
 | callback.py, trend.py, best.py | while training: scores over time, the best checkpoint |
+| cost.py | what that takes of the run's time |
 | served.py | a model behind an SGLang server |
 | evaluate.py, saved.py, compare.py, tables.py | `tutelage eval`: going on, models side by side |
 | processes.py | rows divided among several processes of the command |

@@ -22,6 +22,7 @@ from schemas import storage
 from schemas.errors import ConfigError, TutelageError, unknown_name
 from trainer.evaluation.best import BestCheckpoint
 from trainer.evaluation.contamination import FoundRows, TrainingText, find_rows
+from trainer.evaluation.cost import EvaluationCost
 from trainer.evaluation.evaluator import Evaluator, TaskResult
 from trainer.evaluation.find import load_tasks
 from trainer.evaluation.ranks import Ranks
@@ -35,7 +36,9 @@ class DomainEval(Callback):
     """Evaluates domain tasks while training, logs their scores and prints one line each time.
 
     Logs `metrics/domain_eval/<task>/<metric>`, and `metrics/domain_eval/<domain>/average`, the mean
-    of the headline scores of a domain whose tasks were all scored.
+    of the headline scores of a domain whose tasks were all scored. Its own cost is `time/domain_eval/sec`,
+    seconds of this evaluation, and `time/domain_eval/share`, that of all evaluations so far of the time
+    since training began, stops between resumed runs not counted.
 
     Args:
         tasks: Names of tasks or domains, task files, or directories of them; one string is one name.
@@ -101,6 +104,7 @@ class DomainEval(Callback):
         self._is_due = _schedule(interval)
         self._last_batch = -1
         self._first_scores: dict[str, float] = {}
+        self.cost = EvaluationCost()
         self._best = _best_checkpoint(keep_best, self.tasks, output) if keep_best is not None else None
 
     @classmethod
@@ -131,6 +135,7 @@ class DomainEval(Callback):
         evaluated = {
             "last_batch": self._last_batch,
             "first_scores": self._first_scores,
+            "cost": self.cost.state_dict(),
             "best": None if self._best is None else self._best.state_dict(),
         }
         return {"evaluated": json.dumps(evaluated)}
@@ -140,11 +145,14 @@ class DomainEval(Callback):
         evaluated = json.loads(state["evaluated"])
         self._last_batch = evaluated["last_batch"]
         self._first_scores = evaluated["first_scores"]
+        self.cost.load_state_dict(evaluated.get("cost", {}))
         if self._best is not None and evaluated.get("best"):
             self._best.load_state_dict(evaluated["best"])
 
     def run_event(self, event: Event, state: State, logger: Logger) -> None:
         """Evaluate if it is time to, on every rank alike."""
+        if event == Event.FIT_START:
+            self.cost.start_run()
         batch = int(state.timestamp.batch)
         is_due = event == Event.FIT_START or self._is_due(state, event)
         if is_due and batch != self._last_batch:
@@ -165,14 +173,18 @@ class DomainEval(Callback):
         for result in results:
             if result.scores:
                 self._first_scores.setdefault(result.task.name, result.headline)
+        seconds = time.monotonic() - began
+        self.cost.add(seconds)
+        share = self.cost.share
         metrics = log_names(results)
-        logger.log_metrics(metrics)
+        logger.log_metrics(metrics | {"time/domain_eval/sec": seconds, "time/domain_eval/share": share})
         scores = {name.removeprefix(_LOGGED_UNDER): value for name, value in metrics.items()}
         if self._best is not None and int(state.timestamp.batch) > 0:
             self._best.consider(scores)
         if Ranks.current().rank == 0:
             batch = int(state.timestamp.batch)
-            print(readable_line(batch, results, self._first_scores, time.monotonic() - began), flush=True)
+            line = readable_line(batch, results, self._first_scores)
+            print(f"{line}  {seconds:.1f} s, {share:.1%} of the run's time", flush=True)
             for result in results:
                 for note in _notes(result, with_rows=is_first):
                     print(f"domain_eval: {note}", flush=True)
@@ -229,7 +241,7 @@ def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
     return metrics
 
 
-def readable_line(batch: int, results: Sequence[TaskResult], first: dict[str, float], seconds: float) -> str:
+def readable_line(batch: int, results: Sequence[TaskResult], first: dict[str, float]) -> str:
     """One line a person reads while training: each task's headline and its change since the first time."""
     parts = []
     for result in results:
@@ -241,7 +253,7 @@ def readable_line(batch: int, results: Sequence[TaskResult], first: dict[str, fl
             if result.found and result.unseen_scores:
                 part += f", {result.unseen_scores[metric]:.3f} on {result.num_unseen} unseen rows"
             parts.append(part)
-    return f"domain_eval  batch {batch}  {'  '.join(parts)}  {seconds:.1f} s"
+    return f"domain_eval  batch {batch}  {'  '.join(parts)}"
 
 
 def _notes(result: TaskResult, *, with_rows: bool) -> list[str]:

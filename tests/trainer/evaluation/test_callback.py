@@ -90,6 +90,10 @@ def test_it_evaluates_at_start_interval_and_end_once_each(
         assert len((folder / "eval" / str(batch) / "mcq.jsonl").read_text().splitlines()) == 4
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("domain_eval  ")]
     assert [line.split("  ")[1] for line in lines] == ["batch 0", "batch 2", "batch 4"]
+    seconds, shares = ([value for _, value in logs[f"time/domain_eval/{name}"]] for name in ("sec", "share"))
+    assert len(seconds) == 3 and all(0 < share <= 1 for share in shares)
+    for line, sec, share in zip(lines, seconds, shares, strict=True):
+        assert line.endswith(f"  {sec:.1f} s, {share:.1%} of the run's time")
     first = trend[0]["scores"]["mcq/accuracy"]
     change = trend[2]["scores"]["mcq/accuracy"] - first
     assert f"mcq accuracy {first:.3f} (+0.000)" in lines[0]
