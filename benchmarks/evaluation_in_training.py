@@ -3,9 +3,9 @@
     python -m benchmarks.evaluation_in_training   # about 5 minutes on one core, 0.3 GB of disk
 
 A random Llama (4 layers, hidden 256) is trained in fp32 by our trainer on rows of 512 tokens, and evaluated
-at the start, at intervals and at the end on made-up rows in the shapes of choice tasks
-(benchmarks.evaluation). The share depends on how many rows are scored how often, so the seconds of an
-evaluation and of a step stand beside it, and the interval that would hold the share at one percent.
+at the start, at intervals and at the end on made-up rows of 200 to 300 tokens with five options. The share
+depends on how many rows are scored how often, so the seconds of an evaluation and of a step stand beside
+it, and the interval that would hold the share at one percent.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 import time
@@ -20,32 +21,32 @@ from typing import Any
 
 import torch
 
-from benchmarks.evaluation import SHAPES, make_rows
-from benchmarks.training import BATCH_ROWS, SEQ_LEN, write_config, write_corpus, write_model
+from benchmarks.training import BATCH_ROWS, SEQ_LEN, WORDS, write_config, write_corpus, write_model
 from schemas.config import load_config
 from schemas.train_config import TrainConfig
 from trainer.quiet import quiet_libraries
 
-_TASKS = ("FPB", "FiQA_SA", "USMLE", "UNFAIR_ToS")  # whose prompts fit the model's 512 tokens
+_OPTIONS = ("the cell", "a dose", "acid to blood", "the trial of a drug", "effect")
+_SEED = 31
 
 
-def write_tasks(folder: str, num_rows: int) -> None:
-    """A file of rows for each task."""
-    os.makedirs(folder)
-    for name in _TASKS:
-        with open(os.path.join(folder, f"{name}-like.jsonl"), "w", encoding="utf-8") as file:
-            for row in make_rows(name, SHAPES[name], num_rows):
-                values = {"input": row.inputs[0], "options": list(row.options), "gold_index": row.gold[0]}
-                file.write(json.dumps(values) + "\n")
+def write_rows(path: str, num_rows: int) -> None:
+    """Rows of random words, each about a token."""
+    generator = random.Random(_SEED)
+    with open(path, "w", encoding="utf-8") as file:
+        for _ in range(num_rows):
+            words = generator.choices(WORDS.split(), k=generator.randint(200, 300))
+            values = {"input": " ".join(words), "options": list(_OPTIONS), "gold_index": 0}
+            file.write(json.dumps(values) + "\n")
 
 
-def measure(config_path: str, tasks: str, *, steps: int, interval: int) -> dict[str, Any]:
+def measure(config_path: str, rows: str, *, steps: int, interval: int) -> dict[str, Any]:
     """Train once and read what the callback counted."""
     from trainer import build
     from trainer.evaluation.callback import DomainEval
     from trainer.shards import pin_manifests, resolve_streams
 
-    override = f"callbacks={{domain_eval: {{tasks: ['{tasks}'], interval: {interval}ba}}}}"
+    override = f"callbacks={{domain_eval: {{tasks: ['{rows}'], interval: {interval}ba}}}}"
     config = pin_manifests(load_config(TrainConfig, config_path, [override]))
     trainer, _ = build.build_trainer(config, resolve_streams(config.train_loader.dataset))
     (callback,) = (each for each in trainer.state.callbacks if isinstance(each, DomainEval))
@@ -70,7 +71,7 @@ def measure(config_path: str, tasks: str, *, steps: int, interval: int) -> dict[
 def main(argv: list[str]) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=10, help="of each task")
+    parser.add_argument("--rows", type=int, default=20, help="of an evaluation")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--interval", type=int, default=20, help="steps between evaluations")
     arguments = parser.parse_args(argv)
@@ -78,18 +79,18 @@ def main(argv: list[str]) -> int:
         parser.error("--steps must be a multiple of --interval")
     quiet_libraries("info")
     with tempfile.TemporaryDirectory() as folder:
-        model, tasks = os.path.join(folder, "model"), os.path.join(folder, "tasks")
+        model, rows = os.path.join(folder, "model"), os.path.join(folder, "rows.jsonl")
         write_model(model)
-        write_tasks(tasks, arguments.rows)
+        write_rows(rows, arguments.rows)
         write_corpus(os.path.join(folder, "corpus"), model, num_rows=BATCH_ROWS * 2 * arguments.steps)
         config = write_config(folder, arguments.steps)
         report = {
             "threads": torch.get_num_threads(),
             "load": os.getloadavg()[0],
             "tokens_a_step": BATCH_ROWS * SEQ_LEN,
-            "rows_an_evaluation": len(_TASKS) * arguments.rows,
+            "rows_an_evaluation": arguments.rows,
         }
-        report |= measure(config, tasks, steps=arguments.steps, interval=arguments.interval)
+        report |= measure(config, rows, steps=arguments.steps, interval=arguments.interval)
     print(json.dumps(report, indent=2), flush=True)
     return 0
 

@@ -28,7 +28,7 @@
 | model.py | a causal LM as the evaluation sees it: plain, under Composer, sharded |
 | ranks.py | this process among its peers |
 | encoding.py | rows in tokens, tokens in batches |
-| scoring.py, tree.py | choice tasks; all options of a row in one forward pass |
+| scoring.py, tree.py, heads.py | choice tasks; all options of a row, and rows that begin alike, in one pass |
 | generation.py | generation tasks |
 | metrics.py | answers to figures, and how sure a figure is |
 | evaluator.py | tasks in, results out |

@@ -35,6 +35,11 @@ class EncodedRow:
     is_truncated: bool
 
     @property
+    def body_end(self) -> int:
+        """How many leading tokens all sequences have in common and predict no token of an option."""
+        return min(self.num_shared, min(self.starts) - 1)
+
+    @property
     def tree_tokens(self) -> int:
         """Tokens of one pass over the shared ones and each sequence's own; last ones predict nothing."""
         return self.num_shared + sum(max(0, len(ids) - 1 - self.num_shared) for ids in self.sequences)
@@ -74,7 +79,7 @@ def encode_row(
         index=index,
         sequences=sequences,
         starts=starts,
-        num_shared=_common_prefix(sequences),
+        num_shared=common_prefix(sequences),
         is_truncated=cut > 0,
     )
 
@@ -112,8 +117,8 @@ def right_pad(
     return tokens_BT, mask_BT
 
 
-def _common_prefix(sequences: Sequence[list[int]]) -> int:
-    """Number of leading tokens that all sequences have in common."""
+def common_prefix(sequences: Sequence[list[int]]) -> int:
+    """How many leading tokens all sequences have in common."""
     low, high = min(sequences), max(sequences)  # in this order, all others lie between these two
     return next(
         (at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high))

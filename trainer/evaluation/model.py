@@ -165,7 +165,7 @@ def _try_tree(model: CausalModel) -> str:
     # A shorter row beside it, so that there is padding.
     short = dataclasses.replace(row, sequences=[[*trunk[:2], token, 0] for token in (1, 4)], num_shared=2)
     short = dataclasses.replace(short, starts=[2, 2])
-    tokens_BT, positions_BT, sees = batch_trees([lay_out(short), lay_out(row)], 0, model.device)
+    tokens_BT, positions_BT, sees = batch_trees([lay_out([short]), lay_out([row])], 0, model.device)
     mask = attention_mask(sees, dtype=model.dtype, as_bool=model.bool_masks)
 
     def last(**inputs: Any) -> torch.Tensor:

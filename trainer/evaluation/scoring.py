@@ -6,9 +6,10 @@ among equals the first. A row that is longer than the model's context loses its 
 tokens for each option, so that all options are weighed against one prompt.
 
 The options of a row differ only at their end. Where the model allows it (`CausalModel.no_trees` is
-empty) a row passes as a tree, its common tokens once (tree.py); else, and where little is common, each
-option passes whole. Both give equal scores up to rounding. Logits are made only from the first
-position that is needed, and log-softmax in fp32 only where an option's token is predicted.
+empty) a row passes as a tree, its common tokens once (tree.py), and rows that begin alike as one tree
+(heads.py); else, and where little is common, each option passes whole. Both give equal scores up to
+rounding. Logits are made only from the first position that is needed, and log-softmax in fp32 only where
+an option's token is predicted.
 
 Shapes: B sequences in a batch, T tokens of a padded sequence, N predicted tokens of a batch, V vocabulary.
 
@@ -27,6 +28,7 @@ import torch
 
 from plugins.tokenizers import pad_token_id
 from trainer.evaluation.encoding import EncodedRow, batches, encode_row, right_pad
+from trainer.evaluation.heads import RowGroup, group_rows
 from trainer.evaluation.model import CausalModel
 from trainer.evaluation.rows import Answer, ChoiceRow, RefusedRow
 from trainer.evaluation.tree import attention_mask, batch_trees, lay_out
@@ -40,12 +42,12 @@ class ChoicePlan:
     """Batches that are ready to run; `num_forwards` is what ranks agree on before they start.
 
     Attributes:
-        trees: Rows that pass as trees.
+        trees: Groups of rows, each of which passes as one tree.
         plain: (row, option) pairs that pass whole.
         outcomes: One a row; refusals stand already, the rest is filled by `run_choices`.
     """
 
-    trees: list[list[EncodedRow]]
+    trees: list[list[RowGroup]]
     plain: list[list[tuple[EncodedRow, int]]]
     outcomes: list[Answer | RefusedRow | None]
 
@@ -57,7 +59,7 @@ class ChoicePlan:
     @property
     def num_tokens(self) -> int:
         """Tokens that pass through the model, padding not counted."""
-        trees = sum(row.tree_tokens for batch in self.trees for row in batch)
+        trees = sum(group.tree_tokens for batch in self.trees for group in batch)
         return trees + sum(len(row.sequences[option]) - 1 for batch in self.plain for row, option in batch)
 
 
@@ -85,8 +87,9 @@ def plan_choices(
             trees.append(encoded)
         else:
             plain += [(encoded, option) for option in range(len(encoded.sequences))]
+    groups = group_rows(trees, max_tokens=batch_tokens)
     return ChoicePlan(
-        trees=list(batches(trees, lambda row: row.tree_tokens, lambda row: 1, batch_tokens)),
+        trees=list(batches(groups, lambda group: group.tree_tokens, lambda group: 1, batch_tokens)),
         plain=list(
             batches(plain, lambda pair: len(pair[0].sequences[pair[1]]), lambda pair: 1, batch_tokens)
         ),
@@ -113,9 +116,10 @@ def run_choices(
     scores: dict[tuple[int, int], float] = {}
     encoded: dict[int, EncodedRow] = {}
     for batch in plan.trees:
-        pairs = [(row, option) for row in batch for option in range(len(row.sequences))]
+        rows_of_batch = [row for group in batch for row in group.rows]
+        pairs = [(row, option) for row in rows_of_batch for option in range(len(row.sequences))]
         scores.update(zip(_keys(pairs), _score_trees(batch, model, pad), strict=True))
-        encoded.update((row.index, row) for row in batch)
+        encoded.update((row.index, row) for row in rows_of_batch)
     for pairs in plan.plain:
         scores.update(zip(_keys(pairs), _score_plain(pairs, model, pad), strict=True))
         encoded.update((row.index, row) for row, _ in pairs)
@@ -144,9 +148,9 @@ def _score_plain(pairs: Sequence[tuple[EncodedRow, int]], model: CausalModel, pa
     )
 
 
-def _score_trees(rows: Sequence[EncodedRow], model: CausalModel, pad: int) -> list[float]:
-    """Mean log-probability of each option of each row, each row in one sequence."""
-    trees = [lay_out(row) for row in rows]
+def _score_trees(groups: Sequence[RowGroup], model: CausalModel, pad: int) -> list[float]:
+    """Mean log-probability of each option of each row, each group in one sequence."""
+    trees = [lay_out(group.rows, group.head_tokens) for group in groups]
     tokens_BT, positions_BT, sees = batch_trees(trees, pad, model.device)
     length = tokens_BT.shape[1]
     predicted = [

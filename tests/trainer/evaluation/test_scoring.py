@@ -321,3 +321,73 @@ def test_a_model_that_diverged_scores_nothing(model: Any, tokenizer: Any) -> Non
     (outcome,) = score([row("fever", "yes", "no")], model, tokenizer)
 
     assert str(outcome) == "f:1: the model gives it a score that is not a number"
+
+
+def few_shot_rows(num_rows: int, *, seed: int = 7) -> list[ChoiceRow]:
+    """Rows that begin with the same examples, and one that begins like no other."""
+    generator = random.Random(seed)
+    words = ["fever", "nerve", "aspirin", "heart", "pain", "yes", "the", "no"]
+
+    def text(num_words: int) -> str:
+        return " ".join(generator.choices(words, k=num_words))
+
+    examples = text(60)
+    rows = [row(f"{examples}\n{text(at % 4 + 1)}", text(1), text(2), text(3)) for at in range(num_rows)]
+    return [*rows, row(text(20), "yes", "no", "heart")]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("batch_tokens", [150, 4096])
+def test_rows_that_begin_alike_pass_their_beginning_once_with_the_same_scores(
+    model: Any, tokenizer: Any, attention: str, batch_tokens: int
+) -> None:
+    model.config._attn_implementation = attention
+    rows = few_shot_rows(9)
+    causal, _ = counted(model)
+    plan = plan_choices(rows, causal, tokenizer, add_bos=True, batch_tokens=batch_tokens)
+    alone = [
+        plan_choices([each], causal, tokenizer, add_bos=True, batch_tokens=batch_tokens) for each in rows
+    ]
+
+    answers = score(rows, model, tokenizer, add_bos=True, batch_tokens=batch_tokens)
+
+    assert max(len(group.rows) for batch in plan.trees for group in batch) > 2
+    assert plan.num_tokens < sum(each.num_tokens for each in alone) / 2
+    for each, answer in zip(rows, answers, strict=True):
+        assert isinstance(answer, Answer)
+        expected = plain_scores(each, model, tokenizer, add_bos=True)
+        assert answer.option_scores == pytest.approx(expected, abs=2e-5)
+
+
+def test_a_row_that_is_asked_twice_and_one_that_continues_another_share_a_tree(
+    model: Any, tokenizer: Any
+) -> None:
+    prompt = "the patient has a fever and the doctor gives aspirin because pain goes away"
+    rows = [row(prompt, "yes", "no no"), row(prompt, "yes", "no no"), row(f"{prompt} when", "yes", "heart")]
+    causal, _ = counted(model)
+    plan = plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=4096)
+
+    answers = score(rows, model, tokenizer)
+
+    assert [[len(group.rows) for group in batch] for batch in plan.trees] == [[3]]
+    for each, answer in zip(rows, answers, strict=True):
+        assert isinstance(answer, Answer)
+        assert answer.option_scores == pytest.approx(
+            plain_scores(each, model, tokenizer, add_bos=False), abs=2e-5
+        )
+
+
+def test_a_tree_of_several_rows_stays_within_its_limits(model: Any, tokenizer: Any) -> None:
+    rows = few_shot_rows(40)
+    causal, _ = counted(model)
+
+    plans = {
+        limit: plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=limit)
+        for limit in (100, 4096)
+    }
+
+    for limit, plan in plans.items():
+        groups = [group for batch in plan.trees for group in batch]
+        shared = [group for group in groups if len(group.rows) > 1]
+        assert shared and sum(len(group.rows) for group in groups) == 41
+        assert all(group.tree_tokens <= min(limit, 3 * group.head_tokens) for group in shared)
