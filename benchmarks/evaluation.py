@@ -2,6 +2,7 @@
 
     tutelage models fetch smollm2-135m
     python -m benchmarks.evaluation              # some 10 minutes of one core, 4 GB of memory
+    python -m benchmarks.evaluation --heads      # some 5: rows that begin with the same examples
 
 Rows are made up by a seed in the shapes of the papers' choice tasks: as many options, worded alike, behind
 prompts of as many tokens as theirs with their few-shot examples have. Both sides score the same rows with
@@ -15,6 +16,9 @@ Each is timed at every batch size on the list and its best one counts. Seconds o
 the time that passed: they vary less where other work runs. Shown as well are how many predictions are the
 same and the largest difference between two scores. Tokens are those that pass through the model, padding
 not counted.
+
+With `--heads` rows have ChemProt's options and begin alike, over so many of their tokens as it says. Both
+sides are ours: all rows together, in the groups that trainer.evaluation makes, and each row by itself.
 """
 
 from __future__ import annotations
@@ -89,16 +93,21 @@ SHAPES = {
 }
 
 
-def make_rows(name: str, shape: Shape, num_rows: int) -> list[ChoiceRow]:
-    """Rows of a shape; a word of the list is about a token."""
+HEADS = ((400, 150), (1200, 150), (150, 400))
+"""Tokens that rows have in common at their beginning, and tokens of their own."""
+
+
+def make_rows(name: str, shape: Shape, num_rows: int, head_tokens: int = 0) -> list[ChoiceRow]:
+    """Rows of a shape, behind a common head; a word of the list is about a token."""
     generator = random.Random(f"{_SEED}:{name}")
 
     def words(count: int) -> str:
         return " ".join(generator.choices(_WORDS, k=count))
 
     rows = []
+    head = f"{words(head_tokens)}\n" if head_tokens else ""
     for number in range(num_rows):
-        prompt = f"{words(round(shape.prompt_tokens * generator.uniform(0.8, 1.2)))}\nAnswer:"
+        prompt = f"{head}{words(round(shape.prompt_tokens * generator.uniform(0.8, 1.2)))}\nAnswer:"
         options = shape.options or tuple(words(shape.option_words) for _ in range(shape.num_options))
         inputs = (prompt,) * len(options)
         if shape.has_inputs:
@@ -194,12 +203,40 @@ def compare(rows: Sequence[ChoiceRow], model: Any, causal: CausalModel, tokenize
     }
 
 
+def compare_heads(rows: Sequence[ChoiceRow], causal: CausalModel, tokenizer: Any) -> dict[str, Any]:
+    """Rows that begin alike together, and each by itself."""
+
+    def apart(size: int) -> tuple[list[list[float]], int]:
+        found = [score_rows([row], causal, tokenizer, size) for row in rows]
+        return [scores for each, _ in found for scores in each], sum(tokens for _, tokens in found)
+
+    alone = best(apart, _OUR_BATCHES[-1:])
+    together = best(lambda size: score_rows(rows, causal, tokenizer, size), _OUR_BATCHES[-1:])
+    pairs = list(zip(alone["scores"], together["scores"], strict=True))
+    same = sum(a.index(max(a)) == b.index(max(b)) for a, b in pairs)
+    return {
+        "rows": len(rows),
+        "alone_sec": round(alone["sec"], 2),
+        "alone_cpu_sec": round(alone["cpu_sec"], 2),
+        "alone_tokens": alone["tokens"],
+        "together_sec": round(together["sec"], 2),
+        "together_cpu_sec": round(together["cpu_sec"], 2),
+        "together_tokens": together["tokens"],
+        "times_faster": round(alone["sec"] / together["sec"], 2),
+        "times_less_cpu": round(alone["cpu_sec"] / together["cpu_sec"], 2),
+        "times_fewer_tokens": round(alone["tokens"] / together["tokens"], 2),
+        "same_predictions": f"{same} of {len(pairs)}",
+        "largest_difference": max(abs(x - y) for a, b in pairs for x, y in zip(a, b, strict=True)),
+    }
+
+
 def main() -> None:
     """Print a line of JSON a task, and one of all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="models/smollm2-135m")
     parser.add_argument("--tasks", nargs="+", choices=[*SHAPES], default=[*SHAPES], metavar="TASK")
     parser.add_argument("--times-rows", type=int, default=1, help="this many times as many rows")
+    parser.add_argument("--heads", action="store_true", help="measure rows that begin alike instead")
     arguments = parser.parse_args()
     tokenizer = load_tokenizer(arguments.model)
     model: Any = AutoModelForCausalLM.from_pretrained(arguments.model, torch_dtype=torch.float32)
@@ -210,6 +247,13 @@ def main() -> None:
         warm_up = make_rows("warm-up", Shape(prompt_tokens=50, options=_SENTIMENT), 2)
         score_rows(warm_up, causal, tokenizer, 1024)
         score_by_option(warm_up, model, tokenizer, 2)
+        for head, own in HEADS if arguments.heads else ():
+            shape = Shape(prompt_tokens=own, options=_RELATIONS)
+            rows = make_rows("ChemProt", shape, 8 * arguments.times_rows, head_tokens=head)
+            measured = compare_heads(rows, causal, tokenizer)
+            print(json.dumps({"head_tokens": head, "own_tokens": own, **measured}), flush=True)
+        if arguments.heads:
+            return
         for name in arguments.tasks:
             shape = SHAPES[name]
             rows = make_rows(name, shape, shape.num_rows * arguments.times_rows)
