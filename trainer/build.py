@@ -218,7 +218,7 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
     intervals are checked to be times.
 
     Raises:
-        ConfigError: An argument is unknown, missing or refused.
+        ConfigError: An argument is unknown, missing or refused, or what it needs is not installed.
     """
     values = {name: _number(value) for name, value in arguments.items()}
     check_arguments(key, kind, values, num_positional=len(positional))
@@ -229,6 +229,11 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
         return kind(*positional, **values)
     except TutelageError as error:
         raise type(error)(f"{key}: {error}") from error
+    except ImportError as error:
+        raise ConfigError(
+            f"{key} needs a package that is not installed: {error.__cause__ or error}. Install it beside "
+            "this trainer, or leave the key out."
+        ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: {error}") from error
 

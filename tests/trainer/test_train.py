@@ -175,6 +175,20 @@ def test_a_wrong_configuration_is_refused_with_its_cure(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
+def test_a_logger_whose_package_is_not_installed_is_refused_by_its_key(
+    write_config: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    logger: str,
+) -> None:
+    for name in [each for each in sys.modules if each.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, logger, None)  # each is named as its package is
+    assert train.main([write_config(loggers={logger: {}})]) == 2
+    assert f"loggers.{logger} needs a package that is not installed" in capsys.readouterr().err
+
+
 def test_a_tokenizer_that_did_not_make_the_corpus_is_refused(
     write_config: Callable[..., str], make_corpus: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
