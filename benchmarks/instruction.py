@@ -1,8 +1,8 @@
 """Does training on texts with instruction pairs beat training on the texts alone? One small trial.
 
     tutelage models fetch smollm2-135m
-    python -m benchmarks.instruction                 # about 80 minutes on two cores, 6 GB of memory
-    python -m benchmarks.instruction --short         # 20 minutes: fewer drugs, fewer steps
+    python -m benchmarks.instruction                 # about 85 minutes on two cores, 4 GB of memory
+    python -m benchmarks.instruction --short         # 20 minutes: too short to learn the facts
 
 For each seed a pharmacopoeia is made up (`pharmacopoeia.py`). From its texts two corpora are built by
 `tutelage corpus build`, and on each the same model is trained by `tutelage train`:
@@ -10,7 +10,8 @@ For each seed a pharmacopoeia is made up (`pharmacopoeia.py`). From its texts tw
     vanilla       the texts as they are
     instruction   the same texts, chained in twos and rendered with the pairs about them
 
-for as many steps of as many tokens; so the texts themselves are seen about half as often in the second.
+until as many tokens were learned from (padding, which carries no loss, is not counted, so the steps differ
+a little); the texts themselves are seen about half as often in the second.
 Before, while and after, `domain_eval` asks about each fact, in words that no text or pair has
 (decontamination is on). Facts that the pairs ask about and facts that stand in the texts only are told
 apart: the first show what the pairs teach, the second what they do for reading.
@@ -56,18 +57,18 @@ class Size:
     Attributes:
         seeds: Each a pharmacopoeia and a pair of trainings.
         drugs: Of a pharmacopoeia; each has six questions.
-        steps: Of a training, a row of `SEQ_LEN` tokens each.
+        tokens: That a training learns from, padding not counted; a step is a row of `SEQ_LEN`.
         learning_rate: At its peak; the same for both arms.
     """
 
     seeds: tuple[int, ...]
     drugs: int
-    steps: int
+    tokens: int
     learning_rate: float
 
 
-FULL = Size(seeds=(1, 2, 3), drugs=36, steps=128, learning_rate=5e-4)
-SHORT = replace(FULL, drugs=12, steps=24)
+FULL = Size(seeds=(1, 2, 3), drugs=24, tokens=48_000, learning_rate=5e-4)
+SHORT = replace(FULL, drugs=12, tokens=8_000)
 
 
 def write_domain(folder: Path, *, drugs: int, seed: int) -> None:
@@ -102,8 +103,10 @@ def corpus_config(arm: str, folder: Path, *, model: str, seed: int) -> dict[str,
     }
 
 
-def train_config(arm: str, folder: Path, *, model: str, seed: int, size: Size) -> dict[str, Any]:
-    """The training of an arm, as `tutelage train` takes it; the arms differ in their corpus only."""
+def train_config(
+    arm: str, folder: Path, *, model: str, seed: int, steps: int, learning_rate: float
+) -> dict[str, Any]:
+    """The training of an arm, as `tutelage train` takes it."""
     return {
         "run_name": arm,
         "seed": seed,
@@ -114,23 +117,23 @@ def train_config(arm: str, folder: Path, *, model: str, seed: int, size: Size) -
                 "streams": {"domain": {"corpus": str(folder / arm / "corpus")}},
             }
         },
-        "max_duration": f"{size.steps}ba",
+        "max_duration": f"{steps}ba",
         "global_train_batch_size": 1,
         "precision": "fp32",
-        "optimizer": {"name": "decoupled_adamw", "lr": size.learning_rate, "betas": [0.9, 0.95]},
+        "optimizer": {"name": "decoupled_adamw", "lr": learning_rate, "betas": [0.9, 0.95]},
         "scheduler": {"name": "cosine_with_warmup", "t_warmup": "0.1dur", "alpha_f": 0.1},
         "algorithms": {"gradient_clipping": {"clipping_type": "norm", "clipping_threshold": 1.0}},
         "callbacks": {
             "domain_eval": {
                 "tasks": [str(folder / "tasks")],
-                "interval": f"{max(1, size.steps // EVALUATIONS)}ba",
+                "interval": f"{1 / EVALUATIONS}dur",
                 "output": str(folder / arm),
                 "batch_tokens": 2048,
                 "fail_training": True,
             }
         },
         "save_folder": str(folder / arm / "checkpoints"),
-        "save_interval": f"{max(1, size.steps // EVALUATIONS)}ba",
+        "save_interval": f"{1 / EVALUATIONS}dur",
         "save_num_checkpoints_to_keep": 1,
         "autoresume": True,
     }
@@ -151,9 +154,17 @@ def _train(output: Path, seed: int, arm: str, model: str, size: Size) -> None:
     build, train = folder / arm / "corpus.yaml", folder / arm / "train.yaml"
     build.parent.mkdir(exist_ok=True)
     build.write_text(yaml.safe_dump(corpus_config(arm, folder, model=model, seed=seed)))
-    train.write_text(yaml.safe_dump(train_config(arm, folder, model=model, seed=seed, size=size)))
     path = os.pathsep.join([str(installed(output)), os.environ.get("PYTHONPATH", "")])
     _tutelage("corpus", "build", str(build), env={"PYTHONPATH": path})
+    config = train_config(
+        arm,
+        folder,
+        model=model,
+        seed=seed,
+        steps=steps_for(size.tokens, str(folder / arm / "corpus")),
+        learning_rate=size.learning_rate,
+    )
+    train.write_text(yaml.safe_dump(config))
     lines = _tutelage("train", str(train), "--json").splitlines()
     shutil.rmtree(folder / arm / "checkpoints")
     _write(folder / arm / "train.json", lines[-1])
@@ -178,6 +189,12 @@ def _tutelage(*arguments: str, env: Mapping[str, str] | None = None) -> str:
     if done.returncode:
         raise SystemExit(f"tutelage {arguments[0]} ended with status {done.returncode}.\n{done.stdout}")
     return done.stdout
+
+
+def steps_for(tokens: int, corpus: str) -> int:
+    """Steps of a row after which so many tokens were learned from; a row may hold padding."""
+    (shards,) = read_manifest(corpus).shard_sets("domain")
+    return round(tokens * shards.num_samples / shards.num_tokens)
 
 
 def exposure(corpus: str, *, steps: int) -> dict[str, float]:
@@ -221,37 +238,39 @@ def compare_arms(
 def summarize(output: Path, size: Size) -> dict[str, Any]:
     """Shares of right answers: of each model by kind of fact and seed, compared, and while training."""
 
-    def answers(arm: str, batch: int) -> list[dict[str, dict[str, list[float]]]]:
-        return [right_answers(_seed(output, seed) / arm / "eval" / str(batch)) for seed in size.seeds]
+    def answers(arm: str, evaluation: int) -> list[dict[str, dict[str, list[float]]]]:
+        found = []
+        for seed in size.seeds:
+            folders = sorted((_seed(output, seed) / arm / "eval").iterdir(), key=lambda each: int(each.name))
+            found.append(right_answers(folders[evaluation]))
+        return found
 
     def shares(of_seeds: Sequence[Mapping[str, Mapping[str, list[float]]]], kind: str) -> list[float]:
         return [fmean(right for drug in kinds[kind].values() for right in drug) for kinds in of_seeds]
 
-    last = {arm: answers(arm, size.steps) for arm in ARMS}
+    last = {arm: answers(arm, EVALUATIONS) for arm in ARMS}
     models = {"base": answers("vanilla", 0), **last}
     by_drug = {
         kind: [[kinds[kind][drug] for kinds in last[arm] for drug in sorted(kinds[kind])] for arm in ARMS]
         for kind in ("all", *KINDS)
     }
-    first = _seed(output, size.seeds[0]) / ARMS[0]
-    batches = sorted(int(folder.name) for folder in (first / "eval").iterdir())
     return {
         "accuracy": {
             kind: {name: shares(of_seeds, kind) for name, of_seeds in models.items()} for kind in by_drug
         },
         "instruction_less_vanilla": {kind: compare_arms(*arms) for kind, arms in by_drug.items()},
         "trend": {
-            batch * SEQ_LEN: {arm: shares(answers(arm, batch), "all") for arm in ARMS} for batch in batches
+            f"{number / EVALUATIONS:.0%}": {arm: shares(answers(arm, number), "all") for arm in ARMS}
+            for number in range(EVALUATIONS + 1)
         },
-        "training": {
-            arm: [
-                json.loads((_seed(output, seed) / arm / "train.json").read_text())
-                | exposure(str(_seed(output, seed) / arm / "corpus"), steps=size.steps)
-                for seed in size.seeds
-            ]
-            for arm in ARMS
-        },
+        "training": {arm: [_training(output, seed, arm) for seed in size.seeds] for arm in ARMS},
     }
+
+
+def _training(output: Path, seed: int, arm: str) -> dict[str, Any]:
+    folder = _seed(output, seed) / arm
+    done: dict[str, Any] = json.loads((folder / "train.json").read_text("utf-8"))
+    return done | exposure(str(folder / "corpus"), steps=done["steps"])
 
 
 def as_markdown(report: Mapping[str, Any]) -> str:
@@ -266,18 +285,18 @@ def as_markdown(report: Mapping[str, Any]) -> str:
         cells = [_mean_and_spread(of_seeds) for of_seeds in of_models.values()]
         shown = f"{100 * found['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
         lines.append(f"| {' | '.join([kind, *cells, shown])} |")
-    lines += ["", "| all facts, after tokens | vanilla | instruction |", "|---|---|---|"]
-    for tokens, arms in report["trend"].items():
-        lines.append(f"| {' | '.join([f'{tokens:,}', *map(_mean_and_spread, arms.values())])} |")
+    lines += ["", "| all facts, after | vanilla | instruction |", "|---|---|---|"]
+    for share, arms in report["trend"].items():
+        lines.append(f"| {' | '.join([f'{share} of it', *map(_mean_and_spread, arms.values())])} |")
     lines += [
         "",
-        "| arm | tokens | but padding | each text seen | last loss | tokens/s |",
+        "| arm | tokens learned from | padding | each text seen | last loss | tokens/s |",
         "|---|---|---|---|---|---|",
     ]
     for arm, of_seeds in report["training"].items():
         cells = [
-            f"{of_seeds[0]['tokens']:,}",
             f"{fmean(run['text_tokens'] for run in of_seeds):,.0f}",
+            f"{fmean(1 - run['text_tokens'] / run['tokens'] for run in of_seeds):.0%}",
             f"{fmean(run['times_seen'] for run in of_seeds):.1f} times",
             f"{fmean(run['loss'] for run in of_seeds):.2f}",
             f"{fmean(run['tokens'] / run['seconds'] for run in of_seeds):.0f}",
@@ -307,10 +326,10 @@ def _write(path: Path, text: str) -> None:
 def main(argv: list[str]) -> int:
     """Run what is still to be done, then report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="fewer drugs, fewer steps")
+    parser.add_argument("--short", action="store_true", help="fewer drugs and tokens")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N")
     parser.add_argument("--drugs", type=int, metavar="N", help="of a pharmacopoeia")
-    parser.add_argument("--steps", type=int, metavar="N", help="of a training, a row of tokens each")
+    parser.add_argument("--tokens", type=int, metavar="N", help="that a training learns from")
     parser.add_argument("--learning-rate", type=float, metavar="X")
     parser.add_argument("--model", default="models/smollm2-135m")
     parser.add_argument("--output", type=Path, help="folder (default runs/instruction, or -short)")
@@ -320,7 +339,7 @@ def main(argv: list[str]) -> int:
     size = Size(
         seeds=tuple(args.seeds or preset.seeds),
         drugs=args.drugs or preset.drugs,
-        steps=args.steps or preset.steps,
+        tokens=args.tokens or preset.tokens,
         learning_rate=args.learning_rate or preset.learning_rate,
     )
     output = args.output or Path("runs/instruction-short" if args.short else "runs/instruction")

@@ -18,6 +18,7 @@ from benchmarks.instruction import (
     exposure,
     installed,
     right_answers,
+    steps_for,
     summarize,
     train_config,
     write_domain,
@@ -30,7 +31,7 @@ from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest, re
 from schemas.records import AugmentedText, from_json
 from schemas.train_config import TrainConfig
 
-SIZE = Size(seeds=(1, 2), drugs=6, steps=4, learning_rate=1e-4)
+SIZE = Size(seeds=(1, 2), drugs=6, tokens=1500, learning_rate=1e-4)
 
 
 @pytest.fixture
@@ -83,7 +84,9 @@ def test_the_questions_are_divided_by_what_the_pairs_ask(tmp_path: Path) -> None
 
 
 def test_the_arms_are_trained_alike_but_for_their_folders(tmp_path: Path) -> None:
-    vanilla, instruction = (train_config(arm, tmp_path, model="m", seed=1, size=SIZE) for arm in ARMS)
+    vanilla, instruction = (
+        train_config(arm, tmp_path, model="m", seed=1, steps=4, learning_rate=1e-4) for arm in ARMS
+    )
     validate(TrainConfig, instruction, name="train.yaml")
     assert instruction["train_loader"]["dataset"]["streams"]["domain"]["corpus"].endswith(
         "instruction/corpus"
@@ -138,14 +141,19 @@ def write_manifest(corpus: Path) -> None:
     publish_manifest(str(corpus), manifest)
 
 
+def test_a_training_takes_more_steps_where_rows_hold_padding(tmp_path: Path) -> None:
+    write_manifest(tmp_path)
+    assert steps_for(11_000, str(tmp_path)) == 30  # 29 rows without padding have as many tokens
+
+
 def test_what_is_repeated_to_fill_a_row_counts_as_seen_again(tmp_path: Path) -> None:
     write_manifest(tmp_path)
     assert exposure(str(tmp_path), steps=6) == {"text_tokens": 2200, "times_seen": pytest.approx(2200 / 980)}
 
 
 def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> None:
-    training = {"tokens": 1536, "seconds": 20.0, "loss": 1.25}
-    asked_right = {"vanilla": {0: 0, 4: 1}, "instruction": {0: 0, 4: 3}}
+    training = {"steps": 4, "tokens": 1536, "seconds": 20.0, "loss": 1.25}
+    asked_right = {"vanilla": {0: 0, 10: 0, 19: 1}, "instruction": {0: 0, 11: 2, 21: 3}}
     for seed in SIZE.seeds:
         drugs = [f"Velo{seed}", f"Zora{seed}"]
         for arm, of_batches in asked_right.items():
@@ -172,13 +180,14 @@ def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> 
         "| asked | 16.7 ± 23.6 | 50.0 ± 23.6 | 100.0 ± 0.0 | +50.0 [+33.3, +66.7] |",
         "| unasked | 33.3 ± 0.0 | 33.3 ± 0.0 | 33.3 ± 0.0 | +0.0 [+0.0, +0.0] |",
         "",
-        "| all facts, after tokens | vanilla | instruction |",
+        "| all facts, after | vanilla | instruction |",
         "|---|---|---|",
-        "| 0 | 25.0 ± 11.8 | 25.0 ± 11.8 |",
-        "| 1,536 | 41.7 ± 11.8 | 66.7 ± 0.0 |",
+        "| 0% of it | 25.0 ± 11.8 | 25.0 ± 11.8 |",
+        "| 50% of it | 25.0 ± 11.8 | 58.3 ± 11.8 |",
+        "| 100% of it | 41.7 ± 11.8 | 66.7 ± 0.0 |",
         "",
-        "| arm | tokens | but padding | each text seen | last loss | tokens/s |",
+        "| arm | tokens learned from | padding | each text seen | last loss | tokens/s |",
         "|---|---|---|---|---|---|",
-        "| vanilla | 1,536 | 1,467 | 1.5 times | 1.25 | 77 |",
-        "| instruction | 1,536 | 1,467 | 1.5 times | 1.25 | 77 |",
+        "| vanilla | 1,467 | 4% | 1.5 times | 1.25 | 77 |",
+        "| instruction | 1,467 | 4% | 1.5 times | 1.25 | 77 |",
     ]
