@@ -342,6 +342,8 @@ def main(argv: list[str]) -> int:
         tokens=args.tokens or preset.tokens,
         learning_rate=args.learning_rate or preset.learning_rate,
     )
+    if size.drugs % 12:  # else wrong options that no text names, or frequent right ones, give answers away
+        parser.error(f"--drugs is {size.drugs}, expected a multiple of 12, the values of an attribute")
     output = args.output or Path("runs/instruction-short" if args.short else "runs/instruction")
     for number, (name, do) in enumerate(trainings(output, size, args.model)):
         if number == args.at_most:
