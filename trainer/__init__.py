@@ -1,0 +1,3 @@
+from trainer import compat
+
+compat.arrange()  # before anything of this package imports Composer or Streaming
