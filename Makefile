@@ -3,16 +3,26 @@
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint setup sglang lock clean
+.PHONY: help demo test test-current lint setup sglang lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## the whole way on the bundled corpus, on this CPU; ARGS=--fast for a shorter one
 	@.venv/bin/tutelage demo $(ARGS)
 
 test: setup ## all tests, in two processes; ARGS="-n 0 -k name -x" goes to pytest
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-current: ## the trainer's tests with torch 2.13 and transformers 5, in .venv-current (docs/training.md)
+	@.ci/setup-current
+	@$(or $(TUTELAGE_CURRENT_VENV),.venv-current)/bin/python -m pytest -n 2 --dist loadfile \
+		--no-loadscope-reorder $(CURRENT_TESTS) $(ARGS)
+
+# What touches torch, transformers, Composer or Streaming; the rest is the same in both lanes.
+CURRENT_TESTS = $(addprefix tests/trainer/, test_boundaries.py test_checkpoints.py test_compat.py test_data.py \
+	test_hf_export.py test_resume.py test_train.py test_two_ranks.py evaluation/test_callback.py \
+	evaluation/test_evaluator.py)
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
@@ -28,6 +38,6 @@ sglang: ## a real SGLang server's environment in .venv-sglang, for tests on a CP
 lock: ## new locks in .ci/requirements/ from pyproject.toml
 	@.ci/lock $(ARGS)
 
-clean: ## caches and build outputs; keeps .venv, .venv-sglang, models/ and runs/
+clean: ## caches and build outputs; keeps .venv*, models/ and runs/
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find schemas plugins pipelines trainer tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -139,6 +139,8 @@ def flash_model(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[An
     """A model on transformers' own path for flash_attention_2, its two kernels computed on the CPU."""
     from transformers import modeling_flash_attention_utils as kernels
 
+    if not hasattr(kernels, "flash_attn_2_func"):
+        pytest.skip("transformers 5 finds its kernels another way; they were not stood in for there")
     monkeypatch.setattr(kernels, "flash_attn_2_func", flash)
     monkeypatch.setattr(kernels, "flash_attn_2_varlen_func", flash_varlen)
     model = loaded(tiny_model, "sdpa")
