@@ -154,7 +154,7 @@ class Memory:
 
     Attributes:
         worker_mib: Of the largest worker process.
-        runner_mib: Of the process that was started: Beam's local runner, which keeps shuffles in memory.
+        runner_mib: Of the process that was started: Beam's local runner, which has an index of shuffles.
     """
 
     def __init__(self, pid: int):

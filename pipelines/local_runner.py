@@ -1,8 +1,9 @@
 """Beam's runner for one machine, without some habits that cost much.
 
-FnApiRunner keeps what is shuffled in memory, and queues all that a worker will read before that starts. Here
-it stands in temporary files (`shuffle.py`) and is read and sent as the workers take it (`sending.py`), so
-that neither the runner's memory nor a worker's grows with the corpus, but for the runner's index of it.
+FnApiRunner keeps what goes from stage to stage in memory, and queues all that a worker will read before that
+starts. Here it stands in temporary files (`spill.py`, `shuffle.py`) and is read and sent as the workers take
+it (`sending.py`, `worker.py`), so that neither the runner's memory nor a worker's grows with the corpus, but
+for the runner's index of it.
 
 For each transform Beam makes a new parser of command lines, and asks Python for the signature of each
 method of its DoFn several times: 400 and 20,000 for a build, near half of the time that a small one takes.
@@ -19,7 +20,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import execution
+from apache_beam.runners.portability.fn_api_runner import execution, fn_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
 from apache_beam.runners.worker.data_plane import _GrpcDataChannel
 from apache_beam.transforms import core
@@ -27,6 +28,7 @@ from apache_beam.transforms.environments import Environment
 
 from pipelines.sending import PullQueue, messages
 from pipelines.shuffle import SpillingBuffer
+from pipelines.spill import SpillingListBuffer
 
 _make_channel = _GrpcDataChannel.__init__
 _make_view = PipelineOptions.view_as
@@ -42,6 +44,7 @@ def local_runner(default_environment: Environment | None = None) -> FnApiRunner:
         default_environment: Where its workers run; None is in this process.
     """
     execution.GroupingBuffer = SpillingBuffer
+    execution.ListBuffer = fn_runner.ListBuffer = SpillingListBuffer
     _GrpcDataChannel.__init__ = _channel_that_pulls
     BundleManager._send_input_to_worker = _send_input_to_worker
     PipelineOptions.view_as = _view_as

@@ -7,18 +7,15 @@ encoded form to a temporary file as it arrives; a share is made when it is sent,
     worker ─► append: values ─► file            memory: key ─► places (16 bytes a value)
     partition: keys dealt out to n shares ─► pieces of whole groups, 4 MiB or one group ─► worker
 
-The bytes are those that Beam sends, in its order. The file has no name, so that it goes with the process
-however that ends; it stands where Python's tempfile puts it (TMPDIR).
+The bytes are those that Beam sends, in its order.
 """
 
 from __future__ import annotations
 
 import array
-import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 from apache_beam.coders.coder_impl import create_InputStream
 from apache_beam.coders.coders import IterableCoder
@@ -26,10 +23,10 @@ from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuff
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
 
+from pipelines.spill import Places, SpillFile
+
 PIECE_BYTES = 4 << 20
 _NO_VALUES = (0).to_bytes(4, "big")
-
-_Places = array.array  # start, size, start, size … in bytes
 
 
 class SpillingBuffer(GroupingBuffer):
@@ -47,8 +44,8 @@ class SpillingBuffer(GroupingBuffer):
         )
         if self._spills:
             self._value_coder = value_coder.get_impl()
-            self._table: defaultdict[bytes, _Places[int]] = defaultdict(lambda: array.array("Q"))
-            self._file = _ValueFile()
+            self._table: defaultdict[bytes, Places[int]] = defaultdict(lambda: array.array("Q"))
+            self._file = SpillFile()
 
     def append(self, elements_data: bytes) -> None:
         """Take in encoded keys and values.
@@ -101,7 +98,7 @@ class Share:
     """What one worker gets of a shuffle; made as it is read."""
 
     def __init__(
-        self, key_coder: Any, group_coder: Any, file: _ValueFile, groups: list[tuple[bytes, _Places[int]]]
+        self, key_coder: Any, group_coder: Any, file: SpillFile, groups: list[tuple[bytes, Places[int]]]
     ):
         self._key_coder = key_coder
         self._group_coder = group_coder
@@ -131,35 +128,6 @@ class Share:
                 "values in 4 bytes, as in Beam 2.71. Change pipelines/shuffle.py for this version of Beam."
             )
         return encoded[: -len(_NO_VALUES)]
-
-
-class _ValueFile:
-    """Encoded values one after the other. The runner lets go of it with the buffer, once that is read."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="tutelage-shuffle-")  # noqa: SIM115
-        self._end = 0
-
-    def __del__(self) -> None:
-        self._file.close()
-
-    def add(self, value: bytes) -> tuple[int, int]:
-        """Append a value; gives its place: where it starts and its size, in bytes."""
-        start = self._end
-        self._file.write(value)
-        self._end += len(value)
-        return start, len(value)
-
-    def at(self, places: _Places[int]) -> Iterator[bytes]:
-        """Yield the values of those places; several threads may read."""
-        self._file.flush()
-        for start, size in zip(places[::2], places[1::2], strict=True):
-            value = os.pread(self._file.fileno(), size, start)
-            if len(value) != size:
-                raise OSError(
-                    f"a shuffle's temporary file gave {len(value)} bytes at {start}, expected {size}."
-                )
-            yield value
 
 
 _windowed = GlobalWindows.windowed_value(

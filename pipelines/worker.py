@@ -1,4 +1,4 @@
-"""A worker process of the local runner: Beam's own, without the noise of its start.
+"""A worker process of the local runner: Beam's own, without the noise of its start, and with short queues.
 
 Started as `python -m pipelines.worker` by `pipelines/runner.py`; Beam tells it what to do through its
 environment.
@@ -6,14 +6,23 @@ environment.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
+import queue
 import sys
+from typing import Any
 
 from pipelines.quiet import quiet_libraries
 
 # There are as many workers as the user wants cores: libraries in Rust must not start a thread a core in each.
 _ONE_CORE = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+# A message may be a whole group of shards, or 10 MiB of results. Beam reads five ahead, and queues results
+# without bound.
+_READ_AHEAD = 1
+_RESULTS_WAITING = 2
 
 
 def main() -> None:
@@ -23,9 +32,24 @@ def main() -> None:
     quiet_libraries()
     from apache_beam.runners.worker import sdk_worker_main
 
+    _shorten_queues()
     # The harness prints the traceback of each failure, and sends it to the runner, which raises it.
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
         sdk_worker_main.main(sys.argv)
+
+
+def _shorten_queues() -> None:
+    """Hold back the runner when this process is behind, and this process when the runner is."""
+    from apache_beam.runners.worker.data_plane import _GrpcDataChannel
+
+    make_channel = _GrpcDataChannel.__init__
+
+    def make_short(self: Any, *arguments: Any, **named: Any) -> None:
+        make_channel(self, *arguments, **named)
+        self._received = collections.defaultdict(lambda: queue.Queue(maxsize=_READ_AHEAD))
+        self._to_send = queue.Queue(maxsize=_RESULTS_WAITING)
+
+    _GrpcDataChannel.__init__ = make_short
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import execution
+from apache_beam.runners.portability.fn_api_runner import execution, fn_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager
 from apache_beam.runners.worker.data_plane import _GrpcDataChannel
 from apache_beam.testing.util import assert_that, equal_to
@@ -14,6 +14,7 @@ from apache_beam.transforms import core
 
 from pipelines import local_runner, shuffle
 from pipelines.runner import make_pipeline, parse_options
+from pipelines.spill import SpillFile
 
 PROCESSES = ["--direct_running_mode=multi_processing"]
 ROWS = [(f"key-{number % 37}", f"{number}-{'x' * 997}") for number in range(400)]
@@ -24,6 +25,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is replaced, and pieces that 400 rows fill several of."""
     monkeypatch.setattr(shuffle, "PIECE_BYTES", 1 << 14)
     monkeypatch.setattr(execution, "GroupingBuffer", execution.GroupingBuffer)
+    monkeypatch.setattr(execution, "ListBuffer", execution.ListBuffer)
+    monkeypatch.setattr(fn_runner, "ListBuffer", fn_runner.ListBuffer)
     monkeypatch.setattr(_GrpcDataChannel, "__init__", _GrpcDataChannel.__init__)
     monkeypatch.setattr(BundleManager, "_send_input_to_worker", BundleManager._send_input_to_worker)
     monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
@@ -47,9 +50,9 @@ def test_a_pipeline_shuffles_through_files(
     for key, value in rows:
         expected.setdefault(key, []).append(value)
     read = []
-    at = shuffle._ValueFile.at
+    at = SpillFile.at
     monkeypatch.setattr(
-        shuffle._ValueFile, "at", lambda self, places: read.append(len(places) // 2) or at(self, places)
+        SpillFile, "at", lambda self, places: read.append(len(places) // 2) or at(self, places)
     )
     with make_pipeline(parse_options(more)) as pipeline:
         groups = pipeline | beam.Create(rows, reshuffle=False) | beam.GroupByKey() | beam.MapTuple(_sorted)

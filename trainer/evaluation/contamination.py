@@ -17,12 +17,13 @@ unpacked and cut into words, some MB/s of text for each process.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from plugins import decontamination
-from plugins.decontamination import TaskIndex, TaskRow
+from plugins.decontamination import Coverage, TaskIndex, TaskRow
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
 from schemas.errors import ConfigError, CorpusError, TutelageError
@@ -101,6 +102,8 @@ class TrainingText:
 def find_rows(tasks: Sequence[Task], texts: Sequence[TrainingText], ranks: Ranks | None = None) -> FoundRows:
     """Look for the rows of all tasks in training text; a collective, the same on every rank.
 
+    How many rows say too little to be looked for is printed, by task.
+
     Args:
         tasks: What is evaluated. One whose rows cannot be read is left out here, and fails when it is run.
         texts: Where to look.
@@ -117,6 +120,8 @@ def find_rows(tasks: Sequence[Task], texts: Sequence[TrainingText], ranks: Ranks
         found: FoundRows = {name: {} for name in rows}
         for text in texts:
             index = _index(rows, text.settings())
+            if ranks.rank == 0:
+                _tell_not_compared(index.coverage)
             for uri in text.files()[ranks.rank :: ranks.world_size]:
                 _search(uri, index, rows, found)
         return found
@@ -167,6 +172,19 @@ def _task_row(number: int, row: Row) -> TaskRow:
     else:
         inputs, answers = (row.input,), row.labels
     return TaskRow(number=number, row_id=row.row_id, inputs=tuple(inputs), answers=tuple(answers))
+
+
+def _tell_not_compared(coverage: Iterable[Coverage]) -> None:
+    """A row that says too little to be looked for would pass for unseen without a word."""
+    for task in coverage:
+        if count := task.rows_too_short + task.rows_of_shared_wording:
+            print(
+                f"evaluation: {count} of {task.rows} rows of {task.name} say too little to be looked for in "
+                f"the training text and count as unseen: {task.rows_too_short} are too short, "
+                f"{task.rows_of_shared_wording} say only what many rows say.",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _search(uri: str, index: TaskIndex, rows: Mapping[str, Sequence[Row]], found: FoundRows) -> None:

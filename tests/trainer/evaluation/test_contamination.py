@@ -135,6 +135,18 @@ def test_ranks_divide_the_files_and_all_know_what_each_found(
     assert sorted(together["quiz"]) == [f"{tasks}/quiz.jsonl:{line}" for line in range(1, 6)]
 
 
+def test_rows_that_say_too_little_to_be_looked_for_are_counted(
+    tmp_path: Path, make_corpus: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [question(3), "What beats?", *["Which of the eight bones of the wrist is this one?"] * 11]
+    rows = [{"input": each, "options": ["yes", "no"], "gold_index": 0} for each in inputs]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    find_rows(load_tasks([str(tmp_path / "mixed.jsonl")]), [TrainingText.of(make_corpus(["nothing of it"]))])
+    told = capsys.readouterr().err
+    assert "12 of 13 rows of mixed say too little" in told
+    assert "1 are too short, 11 say only what many rows say." in told
+
+
 def test_texts_that_are_gone_are_named(tasks: Path, make_corpus: Callable[..., str]) -> None:
     corpus = make_corpus([question(3)])
     storage.remove_tree(f"{corpus}/increments/000001/texts")
