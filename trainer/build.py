@@ -197,7 +197,8 @@ def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]
 def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:
     """Callbacks by name; one that has `from_config` is given the whole configuration too."""
     callbacks = []
-    for name, arguments in config.callbacks.items():
+    # An export's card has the scores of its step, so it comes after what takes them.
+    for name, arguments in sorted(config.callbacks.items(), key=lambda each: each[0] == "hf_export"):
         key = f"callbacks.{name}"
         kind = _load("callbacks", CALLBACKS, name)
         if hasattr(kind, "from_config"):

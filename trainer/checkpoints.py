@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import datetime
 import io
 import os
@@ -33,6 +34,8 @@ DAMAGED = ".damaged"
 
 _NAME = re.compile(r"ep(?P<epoch>\d+)-ba(?P<batch>\d+)(?P<whole>-rank0\.pt)?")
 _METADATA = ".metadata"
+_SHARDED_MODEL = "state.model."
+_SHARDED_TIME = "state.timestamp.Timestamp."
 
 
 def list_checkpoints(folder: str) -> list[str]:
@@ -79,18 +82,22 @@ def settle_checkpoints(folder: str, say: Callable[[str], None]) -> str | None:
     return sound[-1] if sound else None
 
 
-def check_checkpoint(path: str) -> None:
+def check_checkpoint(path: str, *, key: str = "load_path") -> None:
     """See that a checkpoint that was asked for by name is there and whole.
+
+    Args:
+        path: The checkpoint; `{rank}` stands for 0.
+        key: What named it, for the message.
 
     Raises:
         TrainingError: It is not.
     """
     path = path.replace("{rank}", "0")
     if not os.path.exists(path):
-        raise TrainingError(f"load_path {path!r}: no such checkpoint. Name one, or leave load_path out.")
+        raise TrainingError(f"{key} {path!r}: no such checkpoint. Name one, or leave {key} out.")
     damage = find_damage(path)
     if damage:
-        raise TrainingError(f"load_path {path!r} is damaged: {damage}. Restore it, or name another one.")
+        raise TrainingError(f"{key} {path!r} is damaged: {damage}. Restore it, or name another one.")
 
 
 def find_damage(path: str) -> str | None:
@@ -171,6 +178,54 @@ def keep_counting(saver: Any, folder: str, *, up_to_batch: int, sharded: bool) -
         if match and os.path.isdir(path) == sharded and int(match["batch"]) <= up_to_batch:
             # It deletes the folder around a sharded file and a whole checkpoint itself.
             saver.saved_checkpoints.append(os.path.join(path, "__0_0.distcp") if sharded else path)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SavedModel:
+    """The part of a checkpoint that a model is.
+
+    Attributes:
+        weights: On the CPU, by the names they have in Composer's model.
+        steps: Batches trained.
+        tokens: Tokens trained on.
+    """
+
+    weights: dict[str, Any]
+    steps: int
+    tokens: int
+
+
+def read_checkpoint(path: str) -> SavedModel:
+    """Read the weights of a checkpoint, whole or sharded, as data, in one process.
+
+    Raises:
+        TrainingError: It holds what is no data.
+    """
+    if not os.path.isdir(path):
+        state = _load_whole(path, "cpu")["state"]
+        at = state["timestamp"]["Timestamp"]
+        return SavedModel(weights=state["model"], steps=int(at["batch"]), tokens=int(at["token"]))
+    import torch
+    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+    load_only_data()
+    wanted: dict[str, Any] = {}
+    for name, info in _read_metadata(os.path.join(path, _METADATA)).state_dict_metadata.items():
+        if name.startswith(_SHARDED_MODEL) and isinstance(info, TensorStorageMetadata):
+            wanted[name] = torch.empty(info.size, dtype=info.properties.dtype)
+        elif name in (f"{_SHARDED_TIME}batch", f"{_SHARDED_TIME}token"):
+            wanted[name] = None
+    checkpoint.state_dict_loader.load(wanted, checkpoint_id=path, no_dist=True)
+    return SavedModel(
+        weights={
+            name.removeprefix(_SHARDED_MODEL): tensor
+            for name, tensor in wanted.items()
+            if name.startswith(_SHARDED_MODEL)
+        },
+        steps=int(wanted[f"{_SHARDED_TIME}batch"]),
+        tokens=int(wanted[f"{_SHARDED_TIME}token"]),
+    )
 
 
 def load_only_data() -> None:

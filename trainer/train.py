@@ -70,7 +70,7 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     check_config(config, num_ranks=num_ranks)
     save_folder = (config.save_folder or "").replace("{run_name}", config.run_name)
-    config = pin_manifests(config, _read_pins(save_folder) if config.autoresume else None)
+    config = pin_manifests(config, read_pins(save_folder) if config.autoresume else None)
     streams = resolve_streams(config.train_loader.dataset)
     check_batch(config, streams, num_ranks=num_ranks)
     if rank_zero:  # one rank reads the files; the launcher ends the others if it fails
@@ -144,7 +144,7 @@ def _announce_start(config: TrainConfig, streams: Any) -> None:
     )
 
 
-def _read_pins(save_folder: str) -> Mapping[str, int] | None:
+def read_pins(save_folder: str) -> Mapping[str, int] | None:
     """The manifests that an earlier part of this run settled on, if there was one."""
     if not save_folder or not storage.is_local(save_folder):
         return None

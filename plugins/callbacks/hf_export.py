@@ -1,19 +1,11 @@
-"""A trained model as a Hugging Face directory, ready for transformers, SGLang or the Hub.
+"""A trained model as a Hugging Face directory, written while it trains (`plugins/model_folder.py`).
 
 Composer's checkpoints are for resuming; this is what the run is for. The weights are gathered on
-rank 0 (from FSDP2 shards too), cast, and written as safetensors with configuration, tokenizer and
-a model card into a temporary sibling, which is then renamed: the folder is whole or not there.
-
-Files are written with huggingface_hub rather than `save_pretrained`, which reads the live (possibly
-sharded, fp32) module for the dtype and class name, and in transformers 5 empties the given dict.
+rank 0, from FSDP2 shards too.
 """
 
 from __future__ import annotations
 
-import copy
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +14,11 @@ from composer.core import Callback, State
 from composer.loggers import Logger
 from composer.utils import create_interval_scheduler, dist
 
+from plugins.model_folder import check_folder, drop_tied, dtype_of, lineage, model_card, write_model_folder
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from schemas.train_config import TrainConfig
-
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
@@ -37,8 +28,8 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         folder: Local directory; `{run_name}` is filled in. It always holds the newest export.
         interval: Time between exports, such as 500ba; null exports at the end only.
         dtype: bfloat16, float16 or float32.
-        card: Lines of the model card's table, by name; `from_config` fills them in.
-        tokenizer: Saved along with the model.
+        made_from: Lines of the model card's table, by name; `from_config` fills them in.
+        tokenizer: Saved along with the model; None takes that of Composer's model.
 
     Raises:
         ConfigError: The folder is no place for an export, or the dtype is unknown.
@@ -50,21 +41,13 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         interval: str | None = None,
         dtype: str = "bfloat16",
         *,
-        card: Mapping[str, str] | None = None,
+        made_from: Mapping[str, str] | None = None,
         tokenizer: Any = None,
     ):
-        if dtype not in _DTYPES:
-            raise ConfigError(
-                f"callbacks.hf_export.dtype is {dtype!r}; expected one of {', '.join(_DTYPES)}."
-            )
-        if "://" in folder:
-            raise ConfigError(
-                f"callbacks.hf_export.folder is {folder!r}; expected a local directory. Copy it "
-                "to a store afterwards."
-            )
+        self.dtype = dtype_of("callbacks.hf_export.dtype", dtype)
+        check_folder("callbacks.hf_export.folder", folder)
         self.folder = folder
-        self.dtype = _DTYPES[dtype]
-        self.card = dict(card or {})
+        self.made_from = dict(made_from or {})
         self.tokenizer = tokenizer
         self._exported_step = -1
         self._due = None
@@ -82,27 +65,13 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
     ) -> HuggingFaceExport:
         """Make it from a training configuration, which knows the streams and the base model."""
         folder = str(arguments.pop("folder")).replace("{run_name}", config.run_name)
-        if (
-            os.path.isdir(folder)
-            and os.listdir(folder)
-            and not os.path.exists(os.path.join(folder, "config.json"))
-        ):
-            raise ConfigError(
-                f"callbacks.hf_export.folder {folder!r} holds files that are no export; it would "
-                "be replaced. "
-                "Give an empty or new directory."
-            )
-        card = {
-            "base model": config.model.pretrained_model_name_or_path,
-            "run": config.run_name,
-            "planned duration": f"{config.max_duration} of {config.global_train_batch_size} rows",
-        }
-        for name, stream in config.train_loader.dataset.streams.items():
-            share = f", proportion {stream.proportion:g}" if stream.proportion is not None else ""
-            card[f"stream {name}"] = (
-                f"{stream.corpus}, stream {stream.stream or name}, manifest {stream.manifest}{share}"
-            )
-        return cls(folder, card=card, tokenizer=tokenizer, **arguments)
+        return cls(folder, made_from=lineage(config), tokenizer=tokenizer, **arguments)
+
+    def fit_start(self, state: State, logger: Logger) -> None:
+        """Fill in what `from_config` would have: llm-foundry gives a callback its own keys alone."""
+        self.folder = self.folder.replace("{run_name}", str(state.run_name))
+        if self.tokenizer is None:
+            self.tokenizer = getattr(state.model, "tokenizer", None)
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
         """Export if the interval counts batches or tokens and has passed."""
@@ -122,7 +91,15 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         model = hugging_face_model(state.model)
         weights = gather_weights(model, sharded=state.fsdp_enabled)
         if dist.get_global_rank() == 0:
-            self._write(model, weights, state)
+            card = model_card(
+                self.made_from,
+                steps=int(state.timestamp.batch),
+                tokens=int(state.timestamp.token),
+                scores=scores_now(state),
+            )
+            write_model_folder(
+                self.folder, model, weights, dtype=self.dtype, tokenizer=self.tokenizer, card=card
+            )
         self._exported_step = int(state.timestamp.batch)
         dist.barrier()
 
@@ -131,66 +108,6 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
 
         if self._due is not None and self._due(state, Event[event]):
             self.export(state)
-
-    def _write(self, model: Any, weights: dict[str, torch.Tensor], state: State) -> None:
-        from huggingface_hub import save_torch_state_dict
-
-        parent = os.path.dirname(os.path.abspath(self.folder))
-        os.makedirs(parent, exist_ok=True)
-        temporary = os.path.join(
-            parent, f".{os.path.basename(self.folder.rstrip('/'))}.{uuid.uuid4().hex}.tmp"
-        )
-        os.makedirs(temporary)
-        try:
-            cast = {
-                name: tensor.to(self.dtype) if tensor.is_floating_point() else tensor
-                for name, tensor in weights.items()
-            }
-            save_torch_state_dict(cast, temporary)
-            config = copy.deepcopy(model.config)
-            # transformers 5 calls it dtype
-            setattr(config, "dtype" if "dtype" in vars(config) else "torch_dtype", self.dtype)
-            config.use_cache = True  # off in training only
-            config.architectures = [type(model).__name__.removeprefix("FSDP")]
-            config.save_pretrained(temporary)
-            if getattr(model, "generation_config", None) is not None:
-                model.generation_config.save_pretrained(temporary)
-            if self.tokenizer is not None:
-                self.tokenizer.save_pretrained(temporary)
-            with open(os.path.join(temporary, "README.md"), "w", encoding="utf-8") as file:
-                file.write(self.model_card(state))
-            _replace_directory(temporary, self.folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-    def model_card(self, state: State) -> str:
-        """The README of the export: what it was made from, and how far training had come."""
-        rows = {
-            **self.card,
-            "steps": f"{int(state.timestamp.batch):,}",
-            "tokens seen": f"{int(state.timestamp.token):,}",
-        }
-        base = self.card.get("base model", "")
-        # The Hub refuses a card whose base_model is a path on somebody's disk.
-        on_hub = base.count("/") <= 1 and not os.path.isdir(base) and bool(base)
-        return "\n".join(
-            [
-                "---",
-                "library_name: transformers",
-                *([f"base_model: {base}"] if on_hub else []),
-                "tags: [instruction-pre-training, tutelage]",
-                "---",
-                "",
-                f"# {self.card.get('run', 'Exported model')}",
-                "",
-                "Continually pre-trained with Tutelage on instruction-augmented text.",
-                "",
-                "| | |",
-                "|---|---|",
-                *(f"| {name} | {value} |" for name, value in rows.items()),
-                "",
-            ]
-        )
 
 
 def hugging_face_model(model: Any) -> Any:
@@ -211,18 +128,12 @@ def gather_weights(model: Any, *, sharded: bool) -> dict[str, torch.Tensor]:
     else:
         weights = model.state_dict()
     weights = {name.replace("_checkpoint_wrapped_module.", ""): tensor for name, tensor in weights.items()}
-    if getattr(model.config, "tie_word_embeddings", False):
-        for name in model._tied_weights_keys or ():  # a list; in transformers 5 a dict
-            weights.pop(name, None)
-    return weights
+    return drop_tied(model, weights)
 
 
-def _replace_directory(source: str, target: str) -> None:
-    """Rename a directory over another; a directory cannot be replaced in one step."""
-    old = None
-    if os.path.exists(target):
-        old = f"{source}.old"
-        os.rename(target, old)
-    os.rename(source, target)
-    if old is not None:
-        shutil.rmtree(old)
+def scores_now(state: State) -> dict[str, float]:
+    """Scores of an evaluation of the model as it is now; empty if the newest one is of an earlier step."""
+    for callback in state.callbacks:
+        if getattr(callback, "scored_batch", None) == int(state.timestamp.batch):
+            return dict(callback.scores)
+    return {}

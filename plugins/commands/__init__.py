@@ -10,6 +10,7 @@ COMMANDS = Registry(
         "corpus": "pipelines.command:main",
         "demo": "plugins.commands.demo:main",
         "eval": "trainer.evaluation.evaluate:main",
+        "export": "trainer.export:main",
         "models": "plugins.models.command:main",
         "train": "trainer.train:main",
     },

@@ -20,6 +20,7 @@ Turn raw domain text into a model that knows the domain.
   corpus    build, plan, watch, withdraw, compact FILE.yaml; show, trace URI: instruction-augmented text
   train     FILE.yaml [key=value ...]: train with Composer on a corpus
   eval      --model NAME --tasks DIR: score any causal LM on domain tasks
+  export    FILE.yaml --output DIR: a training run's checkpoint as a Hugging Face model
   chat      --model NAME: ask a model
   models    fetch smollm2-135m: the small model of demo and tests
 

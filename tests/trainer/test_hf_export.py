@@ -49,7 +49,8 @@ def state(tiny_model: str) -> Any:
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     model.config.use_cache = False
     wrapped = HuggingFaceModel(model, tokenizer=load_tokenizer(tiny_model))
-    return SimpleNamespace(model=wrapped, fsdp_enabled=False, timestamp=SimpleNamespace(batch=10, token=1280))
+    timestamp = SimpleNamespace(batch=10, token=1280)
+    return SimpleNamespace(model=wrapped, fsdp_enabled=False, timestamp=timestamp, callbacks=[])
 
 
 def export_of(tiny_model: str, folder: Path, **arguments: Any) -> Any:
@@ -79,6 +80,24 @@ def test_the_export_is_bfloat16_and_uses_its_cache_again(tiny_model: str, state:
     assert state.model.config.use_cache is False
 
 
+def test_the_exported_model_computes_what_the_trained_one_does(
+    tiny_model: str, state: Any, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with torch.no_grad():  # as if trained
+        for parameter in state.model.parameters():
+            parameter += 0.01 * torch.randn(parameter.shape)
+    export_of(tiny_model, tmp_path / "export", dtype="float32").export(state)
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "export")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "export")
+    batch = tokenizer("the cell protein binds a dose", return_tensors="pt")
+    state.model.eval()
+    with torch.no_grad():
+        assert torch.equal(exported(**batch).logits, state.model.model(**batch).logits)
+
+
 def test_a_second_export_replaces_the_first_and_leaves_nothing_beside_it(
     tiny_model: str, state: Any, tmp_path: Path
 ) -> None:
@@ -104,31 +123,39 @@ def test_a_failed_export_leaves_the_last_one(
     callback.export(state)
     before = (tmp_path / "export" / "README.md").read_text()
 
-    def fail(state: Any) -> str:
+    def fail(folder: str) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(callback, "model_card", fail)
+    monkeypatch.setattr(callback.tokenizer, "save_pretrained", fail)
     with pytest.raises(OSError, match="disk full"):
         callback.export(state)
     assert (tmp_path / "export" / "README.md").read_text() == before
     assert [name for name in os.listdir(tmp_path) if "export" in name] == ["export"]
 
 
-def test_the_card_names_base_model_streams_and_tokens(tiny_model: str, state: Any, tmp_path: Path) -> None:
-    card = export_of(tiny_model, tmp_path / "export").model_card(state)
-    assert "# tiny\n" in card
-    assert f"| base model | {tiny_model} |" in card
-    assert "| stream domain | runs/corpus, stream domain, manifest 3, proportion 0.5 |" in card
-    assert "| steps | 10 |\n| tokens seen | 1,280 |" in card
-    assert "base_model:" not in card  # a path on this disk
-
-
-def test_a_base_model_of_the_hub_is_named_in_the_cards_header(
-    state: Any, tmp_path: Path, tiny_model: str
+def test_the_card_names_base_model_streams_tokens_and_scores(
+    tiny_model: str, state: Any, tmp_path: Path
 ) -> None:
-    callback = export_of(tiny_model, tmp_path / "export")
-    callback.card["base model"] = "meta-llama/Meta-Llama-3-8B"
-    assert "\nbase_model: meta-llama/Meta-Llama-3-8B\n" in callback.model_card(state)
+    earlier = SimpleNamespace(scored_batch=5, scores={"quiz/accuracy": 0.1})
+    now = SimpleNamespace(scored_batch=10, scores={"quiz/accuracy": 0.25, "tasks/average": 1 / 3})
+    for callbacks, scores in (([object(), earlier], False), ([object(), earlier, now], True)):
+        state.callbacks = callbacks
+        export_of(tiny_model, tmp_path / "export").export(state)
+        card = (tmp_path / "export" / "README.md").read_text()
+        assert "# tiny\n" in card
+        assert f"| base model | {tiny_model} |" in card
+        assert "| stream domain | runs/corpus, stream domain, manifest 3, proportion 0.5 |" in card
+        assert "| steps | 10 |\n| tokens seen | 1,280 |\n" in card
+        assert ("\n| quiz/accuracy | 0.2500 |\n| tasks/average | 0.3333 |\n" in card) is scores
+        assert ("| domain evaluation | score |" in card) is scores
+        assert "base_model:" not in card  # a path on this disk
+
+
+def test_a_base_model_of_the_hub_is_named_in_the_cards_header() -> None:
+    from plugins.model_folder import model_card
+
+    card = model_card({"base model": "meta-llama/Meta-Llama-3-8B"}, steps=1, tokens=None, scores={})
+    assert "\nbase_model: meta-llama/Meta-Llama-3-8B\n" in card
 
 
 def test_a_folder_of_something_else_is_not_replaced(tiny_model: str, tmp_path: Path) -> None:
@@ -141,7 +168,7 @@ def test_a_folder_of_something_else_is_not_replaced(tiny_model: str, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dtype": "fp8"}, "dtype is 'fp8'; expected one of bfloat16, float16, float32"),
+        ({"dtype": "fp8"}, "dtype: fp8' is unknown.*Available: bfloat16, float16, float32"),
         ({"interval": "often"}, "interval is 'often'; expected a time such as 500ba"),
     ],
 )

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from trainer.export import main as export
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # The command itself, with one more callback that notes the rows each rank trains on.
@@ -110,7 +112,10 @@ def test_sharded_checkpoints_are_found_whole_and_resumed_as_data(
 ) -> None:
     folder = tmp_path / "checkpoints"
     config = write_config(
-        callbacks={"recorder": {"folder": str(tmp_path)}},
+        callbacks={
+            "recorder": {"folder": str(tmp_path)},
+            "hf_export": {"folder": str(tmp_path / "export"), "dtype": "float32"},
+        },
         scheduler={"name": "constant_with_warmup", "t_warmup": "2ba"},
         parallelism_config={"fsdp": {"state_dict_type": "sharded"}},
         model={"pretrained_model_name_or_path": tiny_model, "init_device": "mixed"},
@@ -122,6 +127,10 @@ def test_sharded_checkpoints_are_found_whole_and_resumed_as_data(
     unbroken = run_two_ranks(config, tmp_path)
     rows = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     assert sorted(path.name for path in folder.glob("ep*")) == ["ep0-ba2", "ep0-ba4", "ep0-ba6"]
+    assert export([config, "--output", str(tmp_path / "by-command"), "--dtype", "float32"]) == 0
+    exports = [tmp_path / name / "model.safetensors" for name in ("export", "by-command")]
+    assert exports[0].read_bytes() == exports[1].read_bytes()
+    assert "| tokens seen | 768 |" in (tmp_path / "by-command" / "README.md").read_text()
     (folder / "ep0-ba6" / "__1_0.distcp").unlink()
     data = bytearray((folder / "ep0-ba4" / "__0_0.distcp").read_bytes())
     data[-len(data) // 2] ^= 1

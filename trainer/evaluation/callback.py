@@ -104,6 +104,7 @@ class DomainEval(Callback):
         self._is_due = _schedule(interval)
         self._last_batch = -1
         self._first_scores: dict[str, float] = {}
+        self.scores: dict[str, float] = {}
         self.cost = EvaluationCost()
         self._best = _best_checkpoint(keep_best, self.tasks, output) if keep_best is not None else None
 
@@ -130,11 +131,17 @@ class DomainEval(Callback):
             )
         return cls(**arguments, tokenizer=tokenizer)
 
+    @property
+    def scored_batch(self) -> int:
+        """Batches trained when `scores` were taken, by `<task>/<metric>`; -1 before the first time."""
+        return self._last_batch
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know, as one value whose key is always there."""
         evaluated = {
             "last_batch": self._last_batch,
             "first_scores": self._first_scores,
+            "scores": self.scores,
             "cost": self.cost.state_dict(),
             "best": None if self._best is None else self._best.state_dict(),
         }
@@ -145,6 +152,7 @@ class DomainEval(Callback):
         evaluated = json.loads(state["evaluated"])
         self._last_batch = evaluated["last_batch"]
         self._first_scores = evaluated["first_scores"]
+        self.scores = evaluated.get("scores", {})
         self.cost.load_state_dict(evaluated.get("cost", {}))
         if self._best is not None and evaluated.get("best"):
             self._best.load_state_dict(evaluated["best"])
@@ -178,7 +186,7 @@ class DomainEval(Callback):
         share = self.cost.share
         metrics = log_names(results)
         logger.log_metrics(metrics | {"time/domain_eval/sec": seconds, "time/domain_eval/share": share})
-        scores = {name.removeprefix(_LOGGED_UNDER): value for name, value in metrics.items()}
+        self.scores = scores = {name.removeprefix(_LOGGED_UNDER): value for name, value in metrics.items()}
         if self._best is not None and int(state.timestamp.batch) > 0:
             self._best.consider(scores)
         if Ranks.current().rank == 0:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,11 +137,32 @@ def real_tasks(tmp_path: Path, write_rows: Write) -> Path:
 
 
 @pytest.fixture
-def real_server(cpu_server: ServerConfig, smollm2: Path) -> Iterator[str]:
+def exported(smollm2: Path, tmp_path: Path) -> Path:
+    """SmolLM2, changed as by training, as the callback `hf_export` writes it."""
+    import torch
+    from composer.models import HuggingFaceModel
+    from transformers import AutoModelForCausalLM
+
+    from plugins.callbacks.hf_export import HuggingFaceExport
+    from plugins.tokenizers import load_tokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(smollm2, torch_dtype=torch.float32)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        model.model.norm.weight += 0.02 * torch.randn(model.model.norm.weight.shape)
+    wrapped = HuggingFaceModel(model, tokenizer=load_tokenizer(str(smollm2)))
+    timestamp = SimpleNamespace(batch=10, token=1280)
+    callback = HuggingFaceExport(str(tmp_path / "export"), dtype="float32", tokenizer=wrapped.tokenizer)
+    callback.export(SimpleNamespace(model=wrapped, fsdp_enabled=False, timestamp=timestamp, callbacks=[]))
+    return tmp_path / "export"
+
+
+@pytest.fixture
+def real_server(cpu_server: ServerConfig, exported: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
         before, tempfile.tempdir = tempfile.tempdir, folder
         try:
-            lease = lease_servers(cpu_server, model=str(smollm2))
+            lease = lease_servers(cpu_server, model=str(exported))
         finally:
             tempfile.tempdir = before
         try:
@@ -151,9 +173,9 @@ def real_server(cpu_server: ServerConfig, smollm2: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_real_server_answers_as_the_same_model_does_in_transformers(
+def test_a_real_server_answers_with_an_exported_model_as_transformers_does(
     real_server: str,
-    smollm2: Path,
+    exported: Path,
     real_tasks: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -161,10 +183,10 @@ def test_a_real_server_answers_as_the_same_model_does_in_transformers(
     common = ["--tasks", str(real_tasks), "--max-new-tokens", "12"]
     served, local = tmp_path / "served.json", tmp_path / "local.json"
     assert main(["--server", real_server, *common, "--output", str(served)]) == 0
-    assert main(["--model", str(smollm2), *common, "--device", "cpu", "--output", str(local)]) == 0
+    assert main(["--model", str(exported), *common, "--device", "cpu", "--output", str(local)]) == 0
 
     found, expected = (
-        json.loads(path.read_text())["models"][str(smollm2)]["tasks"] for path in (served, local)
+        json.loads(path.read_text())["models"][str(exported)]["tasks"] for path in (served, local)
     )
     assert [task["task"] for task in found] == ["cases", "mcq", "qa"]
     for ours, theirs in zip(found, expected, strict=True):
@@ -173,5 +195,5 @@ def test_a_real_server_answers_as_the_same_model_does_in_transformers(
         for mine, other in zip(ours["answers"], theirs["answers"], strict=True):
             assert mine.get("option_scores") == pytest.approx(other.get("option_scores"), abs=1e-3)
     # What a server gave is not taken for what a model in this process gives.
-    assert main(["--model", str(smollm2), *common, "--output", str(served)]) == 2
+    assert main(["--model", str(exported), *common, "--output", str(served)]) == 2
     assert "holds results with server" in capsys.readouterr().err

@@ -1,0 +1,180 @@
+"""A model as a Hugging Face directory, ready for transformers, SGLang or the Hub.
+
+Weights as safetensors with configuration, tokenizer and a model card go into a temporary sibling, which is
+then renamed: the folder is whole or not there.
+
+Files are written with huggingface_hub rather than `save_pretrained`, which reads the live (possibly
+sharded, fp32) module for the dtype and class name, and in transformers 5 empties the given dict.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from schemas.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from schemas.train_config import TrainConfig
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def check_folder(key: str, folder: str) -> None:
+    """See that a folder is a place for an export.
+
+    Args:
+        key: What names it, for the message.
+        folder: A local directory, which may be missing.
+
+    Raises:
+        ConfigError: It is on a store, or holds files that are no export.
+    """
+    if "://" in folder:
+        raise ConfigError(f"{key} is {folder!r}; expected a local directory. Copy it to a store afterwards.")
+    if (
+        os.path.isdir(folder)
+        and os.listdir(folder)
+        and not os.path.exists(os.path.join(folder, "config.json"))
+    ):
+        raise ConfigError(
+            f"{key} {folder!r} holds files that are no export; it would be replaced. Give an empty or new "
+            "directory."
+        )
+
+
+def dtype_of(key: str, name: str) -> torch.dtype:
+    """The dtype of that name.
+
+    Raises:
+        ConfigError: There is none that models are exported in.
+    """
+    if name not in DTYPES:
+        raise ConfigError(unknown_name("dtype", name, list(DTYPES), shown=f"{key}: {name}"))
+    return DTYPES[name]
+
+
+def write_model_folder(
+    folder: str,
+    model: Any,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    dtype: torch.dtype,
+    tokenizer: Any,
+    card: str,
+) -> None:
+    """Write a model, in place of what was there.
+
+    Args:
+        folder: Local directory.
+        model: A transformers model; its class and configurations count, its weights do not.
+        weights: All of its weights by name, tied ones once.
+        dtype: Of the weights in the files.
+        tokenizer: Saved along; None leaves it out.
+        card: The README.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    parent = os.path.dirname(os.path.abspath(folder))
+    os.makedirs(parent, exist_ok=True)
+    temporary = os.path.join(parent, f".{os.path.basename(folder.rstrip('/'))}.{uuid.uuid4().hex}.tmp")
+    os.makedirs(temporary)
+    try:
+        cast = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in weights.items()
+        }
+        save_torch_state_dict(cast, temporary)
+        config = copy.deepcopy(model.config)
+        # transformers 5 calls it dtype
+        setattr(config, "dtype" if "dtype" in vars(config) else "torch_dtype", dtype)
+        config.use_cache = True  # off in training only
+        config.architectures = [type(model).__name__.removeprefix("FSDP")]
+        config.save_pretrained(temporary)
+        if getattr(model, "generation_config", None) is not None:
+            model.generation_config.save_pretrained(temporary)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(temporary)
+        with open(os.path.join(temporary, "README.md"), "w", encoding="utf-8") as file:
+            file.write(card)
+        _replace_directory(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def drop_tied(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights without the second names of tied ones."""
+    if getattr(model.config, "tie_word_embeddings", False):
+        tied = set(model._tied_weights_keys or ())  # a list; in transformers 5 a dict
+        return {name: tensor for name, tensor in weights.items() if name not in tied}
+    return weights
+
+
+def lineage(config: TrainConfig) -> dict[str, str]:
+    """What a model was made from, by name: the lines of a card that its training configuration knows."""
+    made_from = {
+        "base model": config.model.pretrained_model_name_or_path,
+        "run": config.run_name,
+        "planned duration": f"{config.max_duration} of {config.global_train_batch_size} rows",
+    }
+    for name, stream in config.train_loader.dataset.streams.items():
+        share = f", proportion {stream.proportion:g}" if stream.proportion is not None else ""
+        made_from[f"stream {name}"] = (
+            f"{stream.corpus}, stream {stream.stream or name}, manifest {stream.manifest}{share}"
+        )
+    return made_from
+
+
+def model_card(
+    made_from: Mapping[str, str], *, steps: int, tokens: int | None, scores: Mapping[str, float]
+) -> str:
+    """The README of an export: what it was made from, how far training had come, how it scores.
+
+    Args:
+        made_from: Of `lineage`.
+        steps: Batches trained.
+        tokens: Tokens trained on; None where that is not known.
+        scores: By `<task>/<metric>`, of the domain evaluation at that step.
+    """
+    rows = {**made_from, "steps": f"{steps:,}", **({} if tokens is None else {"tokens seen": f"{tokens:,}"})}
+    base = made_from.get("base model", "")
+    # The Hub refuses a card whose base_model is a path on somebody's disk.
+    on_hub = base.count("/") <= 1 and not os.path.isdir(base) and bool(base)
+    scored = ["", "| domain evaluation | score |", "|---|---|"] if scores else []
+    return "\n".join(
+        [
+            "---",
+            "library_name: transformers",
+            *([f"base_model: {base}"] if on_hub else []),
+            "tags: [instruction-pre-training, tutelage]",
+            "---",
+            "",
+            f"# {made_from.get('run', 'Exported model')}",
+            "",
+            "Continually pre-trained with Tutelage on instruction-augmented text.",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in rows.items()),
+            *scored,
+            *(f"| {name} | {score:.4f} |" for name, score in scores.items()),
+            "",
+        ]
+    )
+
+
+def _replace_directory(source: str, target: str) -> None:
+    """Rename a directory over another; a directory cannot be replaced in one step."""
+    old = None
+    if os.path.exists(target):
+        old = f"{source}.old"
+        os.rename(target, old)
+    os.rename(source, target)
+    if old is not None:
+        shutil.rmtree(old)

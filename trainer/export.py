@@ -1,0 +1,215 @@
+"""A checkpoint as a Hugging Face model: `tutelage export FILE.yaml --output DIR [key=value …]`.
+
+What the callback `hf_export` writes while a run trains, of a run that was stopped or had no such callback:
+the newest sound checkpoint of its save_folder, or any other, whole or sharded. It takes no GPU and no ranks;
+the weights are in memory once in the checkpoint's dtype and once in that of the export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import sys
+from typing import Any
+
+from schemas import storage
+from schemas.config import load_config
+from schemas.errors import ConfigError, TrainingError, TutelageError, report
+from schemas.train_config import TrainConfig
+from trainer.checkpoints import check_checkpoint, find_damage, list_checkpoints, read_checkpoint
+
+_WRAPPED = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: Where it lies.
+        checkpoint: What it was made of.
+        steps: Batches trained.
+        scores: In its card.
+    """
+
+    folder: str
+    checkpoint: str
+    steps: int
+    scores: dict[str, float]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="tutelage export", description="Write a checkpoint of a training run as a Hugging Face model."
+    )
+    parser.add_argument("config", metavar="FILE.yaml", help="the run's training configuration")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="as it was trained with")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the model goes; replaced whole")
+    parser.add_argument("--checkpoint", metavar="PATH", help="default: the newest sound one in save_folder")
+    parser.add_argument("--dtype", default="bfloat16", help="bfloat16 (default), float16 or float32")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    args = parser.parse_intermixed_args(argv)
+    try:
+        config = load_config(TrainConfig, args.config, args.overrides)
+        done = export(config, args.output, checkpoint=args.checkpoint, dtype=args.dtype)
+    except TutelageError as error:
+        return report(error)
+    scored = f", {len(done.scores)} scores in its card" if done.scores else ""
+    print(
+        f"{done.folder}: the model of {done.checkpoint} after {done.steps:,} steps{scored}", file=sys.stderr
+    )
+    if args.json:
+        print(json.dumps(dataclasses.asdict(done), sort_keys=True))
+    return 0
+
+
+def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: str) -> Exported:
+    """Write a checkpoint of a run as a Hugging Face model.
+
+    Args:
+        config: What the run was trained with.
+        folder: Local directory, replaced whole if it holds an export.
+        checkpoint: A file or, if sharded, a directory; None takes the newest sound one of save_folder.
+        dtype: bfloat16, float16 or float32.
+
+    Raises:
+        ConfigError: The folder is no place for it, or the dtype is unknown.
+        TrainingError: There is no such checkpoint, it is damaged, or of another model.
+    """
+    from plugins.model_folder import (
+        check_folder,
+        drop_tied,
+        dtype_of,
+        lineage,
+        model_card,
+        write_model_folder,
+    )
+    from plugins.tokenizers import load_tokenizer
+    from trainer.quiet import quiet_libraries
+
+    check_folder("--output", folder)
+    as_dtype = dtype_of("--dtype", dtype)
+    path = _find_checkpoint(config, checkpoint)
+    quiet_libraries(config.python_log_level)
+
+    saved = read_checkpoint(path)
+    model = _without_weights(config)
+    weights = drop_tied(model, {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()})
+    _check_weights(path, model, weights)
+    scores = _scores_at(config, saved.steps)
+    write_model_folder(
+        folder,
+        model,
+        weights,
+        dtype=as_dtype,
+        tokenizer=load_tokenizer(
+            config.tokenizer.name or config.model.pretrained_model_name_or_path,
+            trust_remote_code=config.model.trust_remote_code,
+        ),
+        card=model_card(
+            {**lineage(_with_pins(config)), "checkpoint": os.path.basename(path)},
+            steps=saved.steps,
+            tokens=saved.tokens,
+            scores=scores,
+        ),
+    )
+    return Exported(folder=folder, checkpoint=path, steps=saved.steps, scores=scores)
+
+
+def _find_checkpoint(config: TrainConfig, checkpoint: str | None) -> str:
+    if checkpoint is not None:
+        if not storage.is_local(checkpoint):
+            raise ConfigError(f"--checkpoint {checkpoint!r} is on a store. Copy it to this machine first.")
+        check_checkpoint(checkpoint, key="--checkpoint")
+        return checkpoint
+    folder = _save_folder(config)
+    if not folder or not storage.is_local(folder):
+        raise ConfigError(
+            f"save_folder is {folder or None!r}, no local directory to find a checkpoint in. Name one with "
+            "--checkpoint."
+        )
+    damages: list[str] = []
+    for path in reversed(list_checkpoints(folder)):
+        damage = find_damage(path)
+        if damage is None:
+            for line in damages:
+                print(line, file=sys.stderr, flush=True)
+            return path
+        damages.append(f"checkpoint {path} is damaged: {damage}. The one before it is taken.")
+    raise TrainingError(
+        "\n".join(
+            [*damages, f"save_folder {folder!r} holds no sound checkpoint. Name one with --checkpoint."]
+        )
+    )
+
+
+def _save_folder(config: TrainConfig) -> str:
+    return (config.save_folder or "").replace("{run_name}", config.run_name)
+
+
+def _without_weights(config: TrainConfig) -> Any:
+    """The model on the meta device, with the generation settings that came with its base model."""
+    from transformers import GenerationConfig
+
+    from trainer.architecture import build_on_meta
+
+    model = build_on_meta(config.model)
+    if config.model.pretrained:
+        try:
+            model.generation_config = GenerationConfig.from_pretrained(
+                config.model.pretrained_model_name_or_path
+            )
+        except OSError:  # it has none: those that its configuration implies stay
+            pass
+    return model
+
+
+def _check_weights(path: str, model: Any, weights: dict[str, Any]) -> None:
+    from plugins.model_folder import drop_tied
+
+    expected = drop_tied(model, dict(model.state_dict()))
+    for name in sorted(expected.keys() ^ weights.keys()):
+        where = "lacks" if name in expected else "has"
+        raise TrainingError(
+            f"checkpoint {path} {where} weights {name!r}, which {type(model).__name__} of "
+            f"model.pretrained_model_name_or_path {'has' if name in expected else 'lacks'}. Give the "
+            "configuration that the run was trained with."
+        )
+    for name, tensor in expected.items():
+        if tensor.shape != weights[name].shape:
+            raise TrainingError(
+                f"checkpoint {path}: weights {name!r} have shape {tuple(weights[name].shape)}, expected "
+                f"{tuple(tensor.shape)}. Give the configuration that the run was trained with."
+            )
+
+
+def _with_pins(config: TrainConfig) -> TrainConfig:
+    """With the manifests that the run read, where they are known."""
+    from trainer.shards import pin_manifests
+    from trainer.train import read_pins
+
+    try:
+        return pin_manifests(config, read_pins(_save_folder(config)))
+    except TutelageError:  # the corpus may be gone: the card names no number then
+        return config
+
+
+def _scores_at(config: TrainConfig, steps: int) -> dict[str, float]:
+    """Scores of the domain evaluation after so many steps, if the run wrote them down."""
+    from trainer.evaluation.trend import LINES
+
+    output = config.callbacks.get("domain_eval", {}).get("output")
+    if not output:
+        return {}
+    uri = storage.join(str(output).replace("{run_name}", config.run_name), LINES)
+    if not storage.exists(uri):
+        return {}
+    for line in storage.read_bytes(uri).decode().splitlines():
+        evaluation = json.loads(line)
+        if evaluation["batch"] == steps:
+            return dict(evaluation["scores"])
+    return {}
