@@ -14,11 +14,12 @@ class SourceConfig(Section):
     """Files of one kind.
 
     Attributes:
-        reader: Name of a reader: jsonl, text, parquet, medline, huggingface. A preset brings its own.
+        reader: Name of a reader: jsonl, text, parquet, medline, huggingface, squad. A preset brings its own.
         uri: Path or fsspec URI, with globs. Relative paths are taken from the working directory. For
             huggingface, a dataset's directory or its name on the hub, without globs.
         preset: Name of a well-known set in `plugins/readers/presets.yaml`: pile, openorca, lima,
-            wizardlm-evol, medicine-instruction-augmented, pubmed. It gives every field not set here.
+            wizardlm-evol, medicine-instruction-augmented, pubmed; for synthesizer tuning squad, squad-hub,
+            ft-instruction-synthesizer-collection. It gives every field not set here.
         text_field: Dotted path of the text in a row. A list there, such as `conversations`, becomes one
             text: its turns in order, a blank line between them. A turn is a string, or an object whose
             `value` or `content` is one.
@@ -27,6 +28,11 @@ class SourceConfig(Section):
             A field that is empty or missing leaves nothing behind, nor the white space before it. A list
             becomes its turns here too.
         metadata_fields: Further fields to carry along.
+        pairs_field: Dotted path of a list of question-answer pairs about the text, or "." where the row
+            itself is one. For streams with `tuning`, and needed there. A pair has `question` and `answers`
+            or `answer`, or `Q` and `A`; see plugins/readers/pairs.py.
+        dataset_field: Dotted path of the name of the question-answer set that a row is of; without it the
+            source is one set.
         delimiter: For reader text, what stands between the documents of a file, such as "\\n\\n\\n" or
             "\\n<|endoftext|>\\n" (in double quotes); without it a file is one document.
         config_name: For reader huggingface, which of a dataset's configurations; null is its default.
@@ -40,6 +46,8 @@ class SourceConfig(Section):
     id_field: str | None = None
     format: str | None = None
     metadata_fields: tuple[str, ...] = ()
+    pairs_field: str | None = pydantic.Field(default=None, min_length=1)
+    dataset_field: str | None = pydantic.Field(default=None, min_length=1)
     delimiter: str | None = pydantic.Field(default=None, min_length=1)
     config_name: str | None = None
     split: str | None = None
@@ -67,16 +75,38 @@ class SourceConfig(Section):
         return value
 
 
+class TuningConfig(Section):
+    """Data that an instruction synthesizer is tuned on, made of question-answer sets.
+
+    Attributes:
+        max_examples: Most examples (a context and all pairs about it) that an increment takes of one set;
+            those with most pairs are preferred.
+    """
+
+    max_examples: int = pydantic.Field(default=10_000, ge=1)
+
+
 class StreamConfig(Section):
     """One stream of rows: its sources, and whether pairs are synthesized for them.
 
     Attributes:
         sources: Where its documents come from.
         synthesize: Whether instruction-response pairs are written about its documents.
+        tuning: Whether, and how, its sources' own pairs become synthesizer tuning data; `{}` is as published.
     """
 
     sources: tuple[SourceConfig, ...] = pydantic.Field(min_length=1)
     synthesize: bool = False
+    tuning: TuningConfig | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _pairs_come_from_one_place(self) -> StreamConfig:
+        if self.synthesize and self.tuning is not None:
+            raise ValueError(
+                "has both synthesize and tuning; pairs are either written about its documents, or come with "
+                "them. Keep one, or make two streams"
+            )
+        return self
 
 
 class BoilerplateConfig(Section):
@@ -342,6 +372,16 @@ class CorpusConfig(Section):
     tokenizer: TokenizerConfig
     pack: PackConfig = PackConfig()
     shards: ShardConfig = ShardConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _examples_stay_whole(self) -> CorpusConfig:
+        tuning = [name for name, stream in self.streams.items() if stream.tuning is not None]
+        if tuning and self.pack.method != "best_fit":
+            raise ValueError(
+                f"pack.method is {self.pack.method!r}, which cuts texts at row ends; the examples of stream "
+                f"{tuning[0]!r} (tuning) must stay whole. Set pack.method: best_fit"
+            )
+        return self
 
     @property
     def synthesizes(self) -> bool:

@@ -57,8 +57,11 @@ class Document:
         document_id: Stable name given by its source; a changed text keeps it.
         text: The text itself.
         source: Where it was read, as `uri` or `uri:position`.
-        content_hash: `content_hash(text)`; what exact dedup and the ledger compare.
+        content_hash: `content_hash(text)`, or a hash of text and pairs; what exact dedup and the ledger
+            compare.
         metadata: What the reader carried along, strings only.
+        pairs: Question-answer pairs that came with the text; what a synthesizer is tuned on.
+        dataset: The question-answer set that they are of, or "".
         part: `k/n` for the k-th of n parts of a document that was too long to be prompted as a whole.
         whole_hash: For a part, the content hash of the whole document.
     """
@@ -68,20 +71,46 @@ class Document:
     source: str
     content_hash: str
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pairs: tuple[InstructionPair, ...] = ()
+    dataset: str = ""
     part: str = ""
     whole_hash: str = ""
 
     @classmethod
     def of(
-        cls, document_id: str, text: str, *, source: str, metadata: Mapping[str, str] | None = None
+        cls,
+        document_id: str,
+        text: str,
+        *,
+        source: str,
+        metadata: Mapping[str, str] | None = None,
+        pairs: tuple[InstructionPair, ...] = (),
+        dataset: str = "",
     ) -> Document:
-        """Make a document and hash its text."""
+        """Make a document and hash its text, and its pairs if it has any."""
+        hashed = content_hash(text)
+        if pairs:
+            said = (part for pair in pairs for part in (pair.instruction, *pair.options, pair.response))
+            hashed = digest(hashed, *map(content_hash, said))
         return cls(
             document_id=document_id,
             text=text,
             source=source,
-            content_hash=content_hash(text),
+            content_hash=hashed,
             metadata=dict(metadata or {}),
+            pairs=pairs,
+            dataset=dataset,
+        )
+
+    def changed(self, text: str, pairs: tuple[InstructionPair, ...] | None = None) -> Document:
+        """The same document with another text, and with other pairs if given."""
+        return Document.of(
+            self.document_id,
+            text,
+            source=self.source,
+            metadata=self.metadata,
+            pairs=self.pairs if pairs is None else pairs,
+            dataset=self.dataset,
         )
 
 
@@ -165,6 +194,8 @@ class Passage:
         num_pairs: Pairs about it.
         generation: Name of the answer that they were read from in the journal, or "".
         failure: Why no answer could be had, or "".
+        prompt_length: Characters at its beginning that are only read and carry no loss: the context in an
+            example that a synthesizer is tuned on. 0 in all other texts, whose tokens all carry loss.
     """
 
     document_id: str
@@ -176,6 +207,7 @@ class Passage:
     num_pairs: int = 0
     generation: str = ""
     failure: str = ""
+    prompt_length: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +235,11 @@ class AugmentedText:
         """The documents in it, in order; one for each passage."""
         return tuple(passage.document_id for passage in self.passages)
 
+    @property
+    def is_tuning(self) -> bool:
+        """Whether it is made of examples that a synthesizer is tuned on, with loss on their pairs only."""
+        return any(passage.prompt_length for passage in self.passages)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackedSample:
@@ -212,10 +249,13 @@ class PackedSample:
         tokens: int32 of shape (T,). Positions past the last segment are padding.
         segment_lengths: int32 of shape (num_segments,); tokens of each text in the row, in order.
             They add up to at most T; what is left is padding and carries no loss.
+        loss_spans: int32 of shape (2 * num_spans,): first token and end of each run of tokens that carry
+            loss, counted in the row, in order. None where all tokens of the texts do.
     """
 
     tokens: np.ndarray[Any, np.dtype[np.int32]]
     segment_lengths: np.ndarray[Any, np.dtype[np.int32]]
+    loss_spans: np.ndarray[Any, np.dtype[np.int32]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,8 +278,16 @@ class Reject:
 
 
 def to_json(record: Any) -> str:
-    """Serialise a record of plain values to one line of JSON with sorted keys."""
-    return json.dumps(dataclasses.asdict(record), ensure_ascii=False, sort_keys=True)
+    """Serialise a record of plain values to one line of JSON with sorted keys.
+
+    `prompt_length` is left out where it is 0: few texts have it, and the others' files stay as they were.
+    """
+    plain = dataclasses.asdict(record, dict_factory=_without_no_prompt)
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True)
+
+
+def _without_no_prompt(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if name != "prompt_length" or value}
 
 
 def from_json(kind: type[RecordT], line: str | bytes) -> RecordT:

@@ -9,6 +9,7 @@ stands in brackets is off unless the configuration asks for it.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pipelines.transforms.personal_data import mask_personal_data
 from pipelines.transforms.unicode_repair import repair_unicode
 from plugins.filters.boilerplate import asks_for_javascript, is_about_policy, is_placeholder
 from schemas.corpus_config import BoilerplateConfig, CleanConfig
-from schemas.records import Document
+from schemas.records import Document, InstructionPair
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -70,7 +71,7 @@ def drop_boilerplate(text: str, config: BoilerplateConfig) -> tuple[str, dict[st
 
 
 class CleanDocuments(StepFn):
-    """Clean each document; reject those outside the configured lengths.
+    """Clean each document, and the pairs that came with it; reject those outside the configured lengths.
 
     Counted are also lines dropped by each rule (`dropped_lines_policy`) and personal data masked of each
     kind (`masked_email`).
@@ -100,4 +101,21 @@ class CleanDocuments(StepFn):
             )
         else:
             self.counters.add("documents")
-            yield Document.of(text=text, metadata=document.metadata, **where)
+            yield document.changed(text, self._clean_pairs(document.pairs))
+
+    def _clean_pairs(self, pairs: tuple[InstructionPair, ...]) -> tuple[InstructionPair, ...]:
+        return tuple(
+            dataclasses.replace(
+                pair,
+                instruction=self._clean_piece(pair.instruction),
+                response=self._clean_piece(pair.response),
+            )
+            for pair in pairs
+        )
+
+    def _clean_piece(self, text: str) -> str:
+        text = clean_text(text, repair=self.config.repair_unicode)
+        text, masked = mask_personal_data(text, self.config.mask_personal_data)
+        for kind, count in masked.items():
+            self.counters.add(f"masked_{kind}", count)
+        return text

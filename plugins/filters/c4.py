@@ -85,12 +85,7 @@ class C4Filter(Filter[C4Options]):
             return Verdict(rule="min_sentences", value=num_sentences, limit=limit)
         if len(kept) == len(lines) and text == document.text:
             return document
-        return Document.of(
-            document.document_id,
-            re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip(),
-            source=document.source,
-            metadata=document.metadata,
-        )
+        return document.changed(re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip())
 
     def _keeps(self, line: str) -> bool:
         options, lower = self.options, line.lower()

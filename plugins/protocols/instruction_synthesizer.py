@@ -9,7 +9,7 @@ Source: Cheng et al. 2024, arXiv 2406.14491, section 2.1 and the model card.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
@@ -37,17 +37,36 @@ class InstructionSynthesizerProtocol(SynthesisProtocol):
         bos, eos = self._bos, self._eos
         ids: list[int] = []
         for example in examples:
-            pairs = "\n\n".join(_write(pair) for pair in example.pairs)
-            ids += [bos, *self.plain_ids(f" <CON> {example.document.text} </CON>\n\n{pairs}"), eos]
-        return [*ids, bos, *self.plain_ids(f" <CON> {document.text} </CON>\n\n")]
+            text = prompt_text(example.document.text) + answer_text(example.pairs)
+            ids += [bos, *self.plain_ids(text), eos]
+        return [*ids, bos, *self.plain_ids(prompt_text(document.text))]
 
     def parse(self, text: str) -> Parsed:
-        *pieces, rest = text.strip().split("</END>")
-        pairs = [_read(piece) for piece in pieces]
-        good = [pair for pair in pairs if pair is not None]
-        return Parsed(
-            pairs=distinct_questions(good), num_bad_pieces=len(pairs) - len(good) + bool(rest.strip())
-        )
+        return parse_answer(text)
+
+
+def prompt_text(context: str) -> str:
+    """What a document is asked about with, between BOS and the answer."""
+    return f" <CON> {context} </CON>\n\n"
+
+
+def answer_text(pairs: Iterable[InstructionPair]) -> str:
+    """What the synthesizer answers, between the prompt and EOS."""
+    return "\n\n".join(map(_write, pairs))
+
+
+def parse_answer(text: str) -> Parsed:
+    """Read the pairs out of an answer. A bad piece costs only itself."""
+    *pieces, rest = text.strip().split("</END>")
+    pairs = [_read(piece) for piece in pieces]
+    good = [pair for pair in pairs if pair is not None]
+    return Parsed(pairs=distinct_questions(good), num_bad_pieces=len(pairs) - len(good) + bool(rest.strip()))
+
+
+def is_writable(pair: InstructionPair) -> bool:
+    """Whether the pair can be read back once written: it is not empty, and holds no tag."""
+    parsed = parse_answer(_write(pair))
+    return len(parsed.pairs) == 1 and not parsed.num_bad_pieces and "<QUE>" not in pair.instruction
 
 
 def _write(pair: InstructionPair) -> str:

@@ -19,6 +19,7 @@ READERS = Registry(
         "jsonl": "plugins.readers.jsonl:JsonlReader",
         "medline": "plugins.readers.medline:MedlineReader",
         "parquet": "plugins.readers.parquet:ParquetReader",
+        "squad": "plugins.readers.squad:SquadReader",
         "text": "plugins.readers.text:TextReader",
     },
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from plugins.readers import files, turns
+from plugins.readers.pairs import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject, well_formed
@@ -44,6 +45,9 @@ class Part(NamedTuple):
 
 
 WHOLE = Part(0, None)
+
+ROW = "."
+"""As `pairs_field`: the row itself is a pair."""
 
 _NOT_FOR_ALL = ("delimiter", "config_name", "split")
 """Fields of a SourceConfig that only some readers have a use for."""
@@ -107,7 +111,48 @@ class Reader(ABC):
             if isinstance(row, BadRow):
                 yield Reject(stage="read", reason=row.reason, document_id="", source=where, detail=row.detail)
                 continue
-            yield self._document(row, where)
+            document = self._document(row, where)
+            if self.source.pairs_field is None or isinstance(document, Reject):
+                yield document
+            else:
+                yield from self._with_pairs(document, row)
+
+    def _with_pairs(self, document: Document, row: Row) -> Iterator[Document | Reject]:
+        """The document with its pairs, and a reject for each that is none; without a good one no document."""
+
+        def reject(reason: str, detail: str, where: str = "") -> Reject:
+            source = f"{document.source}{where}"
+            return Reject(
+                stage="read", reason=reason, document_id=document.document_id, source=source, detail=detail
+            )
+
+        name = self.source.pairs_field or ""
+        found = [row.values] if name == ROW else look_up(row.values, name)
+        if not isinstance(found, list):
+            shown = type(found).__name__ if found is not None else f"none in a row of {_names(row.values)}"
+            yield reject("missing_field", f"field {name!r} must hold a list of pairs; found {shown}")
+            return
+        pairs = []
+        for number, item in enumerate(found):
+            try:
+                pairs.append(read_pair(item))
+            except BadPair as error:
+                yield reject(error.reason, str(error), "" if name == ROW else f".{name}[{number}]")
+        if not found:
+            yield reject("no_pairs", f"field {name!r} is an empty list")
+        dataset = self._dataset_name(row)
+        if dataset is None:
+            yield reject("missing_field", f"no name of a dataset in field {self.source.dataset_field!r}")
+        elif pairs:
+            yield dataclasses.replace(document, dataset=dataset).changed(document.text, tuple(pairs))
+
+    def _dataset_name(self, row: Row) -> str | None:
+        """The question-answer set of a row; None where its field is not there."""
+        source = self.source
+        if source.dataset_field is None:
+            return ":".join(filter(None, (source.uri, source.config_name, source.split)))
+        value = look_up(row.values, source.dataset_field)
+        return well_formed(value) if isinstance(value, str) and value else None
 
     def _document(self, row: Row, where: str) -> Document | Reject:
         def reject(reason: str, detail: str) -> Reject:
@@ -148,8 +193,9 @@ class Reader(ABC):
     def columns(self, names: Iterable[str]) -> list[str]:
         """Of a table's columns, those in which a field that the source asks for may lie."""
         wanted = [*self._text_fields(), *self.source.metadata_fields]
-        if self.source.id_field is not None:
-            wanted.append(self.source.id_field)
+        if self.source.pairs_field == ROW:
+            wanted += FIELDS
+        wanted += filter(None, (self.source.id_field, self.source.pairs_field, self.source.dataset_field))
         return [name for name in names if any(covers(name, field) for field in wanted)]
 
     def _text_fields(self) -> list[str]:

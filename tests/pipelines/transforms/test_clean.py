@@ -10,7 +10,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.clean import CleanDocuments, clean_text, drop_boilerplate
 from schemas.corpus_config import BoilerplateConfig, CleanConfig, PersonalDataConfig
-from schemas.records import Document, Reject
+from schemas.records import Document, InstructionPair, Reject
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,18 @@ def test_lines_dropped_and_data_masked_are_counted_by_rule_and_kind() -> None:
     counters = pipeline.result.metrics().query()["counters"]
     found = {each.key.metric.name: each.committed for each in counters}
     assert found == {"documents": 1, "dropped_lines_policy": 1, "masked_email": 2}
+
+
+def test_pairs_that_came_with_a_document_are_cleaned_as_it_is() -> None:
+    pair = InstructionPair(instruction="Whom to\r\nask?", response="cafÃ© a@example.org")
+    document = Document.of("d", "Ask a@example.org\x00.", source="s", pairs=(pair,), dataset="squad")
+    config = CleanConfig(min_words=1, mask_personal_data=PersonalDataConfig(email=True))
+    step = CleanDocuments(config, None)
+    step.setup()
+    clean = InstructionPair(instruction="Whom to\nask?", response="café <EMAIL>")
+    assert list(step.process(document)) == [
+        Document.of("d", "Ask <EMAIL>.", source="s", pairs=(clean,), dataset="squad")
+    ]
 
 
 def test_documents_outside_the_lengths_are_rejected_with_what_was_found() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from plugins.filters.base import Verdict
 from plugins.filters.c4 import C4Filter
-from schemas.records import Document, content_hash
+from schemas.records import Document, InstructionPair, content_hash
 
 PROSE = "The nerve leaves the plexus. It supplies the thigh. A lesion weakens the knee."
 
@@ -45,6 +45,12 @@ def test_a_line_that_is_no_prose_goes_unless_its_rule_is_off(line: str, rule: st
 def test_a_line_of_five_words_that_ends_a_quotation_stays() -> None:
     text = f'{PROSE}\nShe said "it is so"\nHe said: „so ist es.”'
     assert judge(text) == text
+
+
+def test_a_document_keeps_the_pairs_that_came_with_it() -> None:
+    pairs = (InstructionPair(instruction="Why?", response="So."),)
+    document = Document.of("d", f"{PROSE}\nHome and products", source="s", pairs=pairs, dataset="squad")
+    assert C4Filter()(document) == Document.of("d", PROSE, source="s", pairs=pairs, dataset="squad")
 
 
 def test_citation_markers_go() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from plugins.protocols.base import Example
-from plugins.protocols.instruction_synthesizer import InstructionSynthesizerProtocol
+from plugins.protocols.instruction_synthesizer import InstructionSynthesizerProtocol, is_writable
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
@@ -198,3 +198,19 @@ class TestParse:
             f"<QUE> Which is true?\nOptions:\n- {one}\n- no <ANS> {one} </END>" for one in ("a", "b", "A")
         )
         assert [each.response for each in protocol.parse(pieces).pairs] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "writable"),
+    [
+        (A, True),
+        (pair("Which?\nOptions:\n- lung\n- heart", "heart"), True),
+        (pair("", "a1"), False),
+        (pair("q1", " "), False),
+        (pair("what is <ANS>?", "a tag"), False),
+        (pair("q1", "a </END> b"), False),
+        (pair("q1 <QUE> q2", "a1"), False),
+    ],
+)
+def test_a_pair_that_could_not_be_read_back_is_known(asked: InstructionPair, writable: bool) -> None:
+    assert is_writable(asked) is writable

@@ -78,6 +78,41 @@ class TestSets:
         found = only_document(read(path, preset="medicine-instruction-augmented"))
         assert found.text == "A passage. Question: Why? Answer: So."
 
+    def test_squad(self, tmp_path: Path) -> None:
+        pair = {"id": "q", "question": "Why?", "answers": [{"text": "So.", "answer_start": 0}]}
+        article = {"title": "Nerves", "paragraphs": [{"context": "A passage.", "qas": [pair]}]}
+        path = tmp_path / "train-v1.1.json"
+        path.write_text(json.dumps({"version": "1.1", "data": [article]}))
+        found = only_document(read(path, preset="squad"))
+        assert (found.text, found.metadata) == ("A passage.", {"title": "Nerves"})
+        assert [(pair.instruction, pair.response) for pair in found.pairs] == [("Why?", "So.")]
+
+    def test_squad_hub(self, tmp_path: Path) -> None:
+        row = {
+            "id": "q",
+            "title": "Nerves",
+            "context": "A passage.",
+            "question": "Why?",
+            "answers": {"text": ["So."], "answer_start": [0]},
+        }
+        found = only_document(read(parquet(tmp_path / "train-0.parquet", row), preset="squad-hub"))
+        assert (found.text, found.metadata) == ("A passage.", {"title": "Nerves"})
+        assert [(pair.instruction, pair.response) for pair in found.pairs] == [("Why?", "So.")]
+
+    def test_ft_instruction_synthesizer_collection(self, tmp_path: Path) -> None:
+        row = {
+            "context": "A passage.",
+            "QA_list": [{"Q": "Why?\nOptions:\n- So.\n- Thus.", "A": "So."}],
+            "QA_type": "qa",
+            "rc_name": "race",
+        }
+        path = jsonl(tmp_path / "00000.jsonl", row)
+        found = only_document(read(path, preset="ft-instruction-synthesizer-collection"))
+        assert (found.text, found.dataset) == ("A passage.", "race")
+        assert [(pair.instruction, pair.response) for pair in found.pairs] == [
+            ("Why?\nOptions:\n- So.\n- Thus.", "So.")
+        ]
+
     def test_pubmed(self, tmp_path: Path) -> None:
         path = tmp_path / "pubmed26n0001.xml.gz"
         path.write_bytes(
@@ -147,5 +182,6 @@ def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
         open_reader(SourceConfig(preset="openorka", uri="a"))
     assert str(caught.value) == (
         "preset 'openorka' is unknown. Did you mean 'openorca'? "
-        "Available: lima, medicine-instruction-augmented, openorca, pile, pubmed, wizardlm-evol."
+        "Available: ft-instruction-synthesizer-collection, lima, medicine-instruction-augmented, openorca, "
+        "pile, pubmed, squad, squad-hub, wizardlm-evol."
     )
