@@ -30,7 +30,7 @@ from schemas.manifest import Increment, Manifest
 from schemas.records import Reject, from_json
 
 _SHOWN_REJECTS = 3
-_BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger")
+_BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger", "tuning")
 
 
 def build_increment(

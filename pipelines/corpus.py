@@ -4,7 +4,8 @@
                                                                                   │
                                                            synthesize: true ┌─────┴────────────┐ false
         ┌───────────────────────────────────────────────────────────────────┘                  ▼
-        └─► split ─► chains ─► synthesize ─► decontaminate ─► render ─────────┬─────────── as it is
+        └─► split ─► chains ─► synthesize ─► decontaminate ─► render ─────────┬─── as it is, or its own
+                                                                              │    pairs: tuning.py
                                                                               ▼
                                       shards ◄─ pack ◄─ shuffle ◄─ tokenize ◄─┘
 
@@ -47,6 +48,7 @@ from pipelines.transforms.split import SplitDocuments
 from pipelines.transforms.superseded import SUPERSEDED, MarkSuperseded
 from pipelines.transforms.synthesize import SynthesizeChains
 from pipelines.transforms.tokenize import TokenizeTexts
+from pipelines.transforms.tuning import MakeTuningTexts, MergeContexts, as_answered, by_dataset
 from pipelines.transforms.write_near_index import WriteNearIndex
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
@@ -110,6 +112,8 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
         _add_near_copies(plan, name, found)
         if name in parts:
             texts = _synthesize(plan, name, parts[name], num_parts, rejects, contaminations)
+        elif config.streams[name].tuning is not None:
+            texts = _make_tuning_texts(plan, name, found.new, rejects, contaminations)
         else:
             texts = found.new | f"{name}/AsItIs" >> beam.Map(raw_text)
         rejects.append(write_texts(plan, name, texts))
@@ -154,7 +158,10 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         | f"{name}/SpreadFiles" >> beam.Reshuffle()
         | f"{name}/Read" >> beam.ParDo(ReadFiles(sources, progress)).with_outputs(REJECTS, main="ok")
     )
-    clean = read.ok | f"{name}/Clean" >> beam.ParDo(CleanDocuments(config.clean, progress)).with_outputs(
+    documents = read.ok
+    if config.streams[name].tuning is not None:
+        documents = documents | f"{name}/MergeContexts" >> MergeContexts()
+    clean = documents | f"{name}/Clean" >> beam.ParDo(CleanDocuments(config.clean, progress)).with_outputs(
         REJECTS, main="ok"
     )
     good, rejects = clean.ok, [read[REJECTS], clean[REJECTS]]
@@ -191,7 +198,7 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         MarkSuperseded(config.corpus, name, plan.known, progress)
     ).with_outputs(SUPERSEDED, main="ok")
     return TakenIn(
-        read=read.ok,
+        read=documents,
         new=taken.ok,
         superseded=taken[SUPERSEDED],
         rejects=tuple(rejects),
@@ -237,17 +244,57 @@ def _synthesize(
     )
     rejects.append(synthesized[REJECTS])
     chains = synthesized.ok | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
-    if plan.tasks is not None:
-        clear = chains | f"{name}/DecontaminatePairs" >> beam.ParDo(
-            DecontaminatePairs(plan.tasks, name, progress)
-        ).with_outputs(REJECTS, CONTAMINATIONS, main="ok")
-        chains = clear.ok
-        rejects.append(clear[REJECTS])
-        contaminations.append(clear[CONTAMINATIONS])
+    chains = _decontaminate_pairs(plan, name, chains, rejects, contaminations)
     texts: beam.PCollection = chains | f"{name}/Render" >> beam.ParDo(
         RenderTexts(config.templates, seed=config.seed, progress_dir=progress)
     )
     return texts
+
+
+def _make_tuning_texts(
+    plan: Plan,
+    name: str,
+    documents: beam.PCollection,
+    rejects: list[beam.PCollection],
+    contaminations: list[beam.PCollection],
+) -> beam.PCollection:
+    """From documents that came with pairs to texts that a synthesizer is tuned on."""
+    config = plan.config
+    tuning = config.streams[name].tuning
+    assert tuning is not None, "that is why it is called"
+    step = MakeTuningTexts(
+        tuning,
+        config.tokenizer,
+        seq_len=config.pack.seq_len,
+        seed=config.seed,
+        progress_dir=plan.progress_dir,
+    )
+    answered = documents | f"{name}/AsAnswered" >> beam.Map(as_answered)
+    made = (
+        _decontaminate_pairs(plan, name, answered, rejects, contaminations)
+        | f"{name}/KeyByDataset" >> beam.Map(by_dataset)
+        | f"{name}/GroupByDataset" >> beam.GroupByKey()
+        | f"{name}/MakeTuningTexts" >> beam.ParDo(step).with_outputs(REJECTS, main="ok")
+    )
+    rejects.append(made[REJECTS])
+    return made.ok
+
+
+def _decontaminate_pairs(
+    plan: Plan,
+    name: str,
+    chains: beam.PCollection,
+    rejects: list[beam.PCollection],
+    contaminations: list[beam.PCollection],
+) -> beam.PCollection:
+    if plan.tasks is None:
+        return chains
+    clear = chains | f"{name}/DecontaminatePairs" >> beam.ParDo(
+        DecontaminatePairs(plan.tasks, name, plan.progress_dir)
+    ).with_outputs(REJECTS, CONTAMINATIONS, main="ok")
+    rejects.append(clear[REJECTS])
+    contaminations.append(clear[CONTAMINATIONS])
+    return clear.ok
 
 
 def write_texts(plan: Plan, name: str, texts: beam.PCollection) -> beam.PCollection:

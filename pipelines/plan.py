@@ -16,7 +16,9 @@ smallest hashes: the same sample for the same documents, wherever and in whateve
     rows                training tokens / seq_len, as if every row were full
     hours               of synthesis: completion tokens or requests / speed (assumptions.py)
 
-A sample that is the whole stream makes text tokens exact. What the journal would answer is not taken off.
+A sample that is the whole stream makes text tokens exact. In a stream with `tuning` a text is an example,
+pairs included; all are counted, also those that a build would refuse for their number or length. What the
+journal would answer is not taken off.
 
 The counts come home as Beam metrics, which every runner has and which need no place to write to: as
 distributions, whose maximum is the same where a bundle was tried twice.
@@ -42,6 +44,7 @@ from pipelines.runner import make_pipeline, parse_options, run_for_metrics
 from pipelines.sources import SourceFile, list_files, parts_of, unread
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.estimate import EstimateTokens
+from pipelines.transforms.tuning import example_document
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
 from schemas.records import Chain, Document, Reject
@@ -146,6 +149,8 @@ def _add_plan(pipeline: beam.Pipeline, plan: Plan, *, answer_tokens: int | None)
             asked_tokens = answer_tokens
         else:
             parts = found.new
+            if stream.tuning is not None:
+                parts = parts | f"{name}/AsExamples" >> beam.Map(example_document)
             chains = parts | f"{name}/OneByOne" >> beam.Map(_alone)
             asked_tokens = None
         sample = (

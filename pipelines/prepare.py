@@ -15,6 +15,7 @@ from pipelines.corpus import Plan, config_hash
 from pipelines.remote.elsewhere import prepare_workers
 from pipelines.runner import runs_here
 from pipelines.task_rows import tasks_hash
+from pipelines.transforms.example_tokens import ends_of_examples
 from pipelines.transforms.filter import make_filters
 from pipelines.transforms.read import FilePart
 from pipelines.transforms.tokenize import ends
@@ -25,8 +26,8 @@ from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.templates import TEMPLATES
 from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
 from schemas import manifest as manifests
-from schemas.corpus_config import CorpusConfig
-from schemas.errors import CorpusError
+from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
+from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest
 
 
@@ -85,6 +86,8 @@ def prepared(
     """
     tokenizer = load_tokenizer(config.tokenizer.name)
     around = ends(tokenizer, config.tokenizer)
+    if any(stream.tuning is not None for stream in config.streams.values()):
+        ends_of_examples(tokenizer, config.tokenizer)
     if before is not None and before.tokenizer != fingerprint(tokenizer):
         raise CorpusError(
             f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
@@ -136,15 +139,29 @@ def check_names(config: CorpusConfig) -> str:
     Returns:
         A hash of the evaluation tasks that documents are compared with, "" for none.
     """
-    for stream in config.streams.values():
+    for name, stream in config.streams.items():
         for source in stream.sources:
-            open_reader(source)
+            _check_pairs(name, stream, open_reader(source).source)
     if config.synthesizes:
         TEMPLATES.load(config.templates)
         PROTOCOLS.load(config.synthesis.protocol)
         SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
     make_filters(config.filters)
     return tasks_hash(config.decontaminate.tasks)
+
+
+def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:
+    """Refuse sources with pairs where nothing is made of them, and the other way round."""
+    if stream.tuning is not None and source.pairs_field is None:
+        raise ConfigError(
+            f"streams.{name} has tuning, but its source {source.uri!r} does not say where pairs are. Set its "
+            "pairs_field, or use a preset such as squad."
+        )
+    if stream.tuning is None and source.pairs_field is not None:
+        raise ConfigError(
+            f"streams.{name}: source {source.uri!r} has pairs_field {source.pairs_field!r}, of which only a "
+            "stream with tuning makes something. Set `tuning: {}`, or pairs_field: null."
+        )
 
 
 def asks_a_model(config: CorpusConfig) -> bool:

@@ -21,15 +21,22 @@ from pipelines.mds import ENCODING, decompress, num_rows_of, rows_of
 from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, ShardSet
-from schemas.shards import Damage, ShardFile, directory_damage, hash_mismatch, read_index, stored_files
+from schemas.shards import (
+    COLUMNS,
+    LOSS_SPANS,
+    Damage,
+    ShardFile,
+    directory_damage,
+    hash_mismatch,
+    read_index,
+    stored_files,
+)
 
 NUM_READERS = 4
 """Shards read at a time: hashing and unpacking leave Python's lock, and remote files take their time."""
 
 NAMED_ROWS = 3
 """Wrong rows of a shard that are named one by one; the others are counted."""
-
-COLUMNS = ("tokens", "segment_lengths")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +136,12 @@ def _damages(
 
 def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
     """Read one shard file to its last row, or to where it is damaged."""
-    if dict(file.columns) != dict.fromkeys(COLUMNS, ENCODING):
+    if dict(file.columns) not in (COLUMNS, COLUMNS | {LOSS_SPANS: ENCODING}):
         shown = ", ".join(f"{column} {encoding}" for column, encoding in file.columns.items())
-        return _unread(f"has the columns {shown}; expected {' and '.join(COLUMNS)}, both {ENCODING}")
+        return _unread(
+            f"has the columns {shown}; expected {' and '.join(COLUMNS)}, and at most {LOSS_SPANS} beside "
+            f"them, all {ENCODING}"
+        )
     try:
         data = storage.read_bytes(name)
     except OSError as error:
@@ -150,7 +160,7 @@ def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
         num_tokens = num_misfits = 0
         findings: list[str] = []
         for number, row in enumerate(rows_of(data, list(file.columns))):
-            finding = _misfit(row["tokens"], row["segment_lengths"], seq_len)
+            finding = _misfit(row["tokens"], row["segment_lengths"], row.get(LOSS_SPANS), seq_len)
             if finding is not None:
                 num_misfits += 1
                 findings += [f"row {number} {finding}"] if num_misfits <= NAMED_ROWS else []
@@ -162,7 +172,7 @@ def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
     return _Reading(num_tokens=num_tokens, findings=tuple(findings))
 
 
-def _misfit(tokens_T: Any, segment_lengths: Any, seq_len: int) -> str | None:
+def _misfit(tokens_T: Any, segment_lengths: Any, loss_spans: Any, seq_len: int) -> str | None:
     """In what a row breaks the rules of rows, if it does."""
     if len(tokens_T) != seq_len:
         return f"has {len(tokens_T)} tokens, the manifest says rows of {seq_len}"
@@ -173,7 +183,24 @@ def _misfit(tokens_T: Any, segment_lengths: Any, seq_len: int) -> str | None:
         return f"has texts of {used} tokens together, more than its {seq_len}"
     if int(tokens_T.min()) < 0:
         return f"holds token id {int(tokens_T.min())}"
+    if loss_spans is not None and not _are_spans(loss_spans, used):
+        return (
+            f"has loss spans {loss_spans.tolist()}, expected a first token and an end for each of at least "
+            f"one, in order, within its {used} tokens of texts"
+        )
     return None
+
+
+def _are_spans(loss_spans: Any, num_tokens: int) -> bool:
+    if not len(loss_spans) or len(loss_spans) % 2:
+        return False
+    starts, ends = loss_spans[0::2], loss_spans[1::2]
+    return bool(
+        starts[0] >= 0
+        and (starts < ends).all()
+        and (ends[:-1] <= starts[1:]).all()
+        and ends[-1] <= num_tokens
+    )
 
 
 def _unread(finding: str) -> _Reading:

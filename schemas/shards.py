@@ -18,6 +18,12 @@ from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
 
+COLUMNS = {"tokens": "ndarray:int32", "segment_lengths": "ndarray:int32"}
+"""Columns that every row has, by name, and their encoding; see `schemas.records.PackedSample`."""
+
+LOSS_SPANS = "loss_spans"
+"""One more, of the same encoding, in streams of synthesizer tuning data."""
+
 CURE = "Restore it from a copy, or pin an older manifest."
 
 

@@ -79,13 +79,13 @@ def pack_best_fit(
         for at in range(0, len(text), seq_len)
     ]
     sizes = [piece.num_tokens for piece in pieces]
-    rows = _repacked(_best_fit_decreasing(sizes, seq_len), sizes, seq_len)
+    rows = _repacked(best_fit_decreasing(sizes, seq_len), sizes, seq_len)
     again = _again(rows, pieces, seq_len) if top_up else [[] for _ in rows]
     for members, more in sorted(zip(map(sorted, rows), again, strict=True)):
         yield _row(texts, [*(pieces[at] for at in members), *more], seq_len, pad_id)
 
 
-def _best_fit_decreasing(sizes: Sequence[int], seq_len: int) -> list[list[int]]:
+def best_fit_decreasing(sizes: Sequence[int], seq_len: int) -> list[list[int]]:
     """Rows of indices into sizes, filled from the longest to the shortest."""
     rows: list[list[int]] = []
     rows_by_space: dict[int, list[int]] = {}

@@ -38,7 +38,7 @@ class RenderTexts(StepFn):
 
     def process(self, documents: Sequence[SynthesizedDocument]) -> Iterator[AugmentedText]:
         for run in runs(documents):
-            text_id = digest(*(part for done in run for part in _names(done.document)))
+            text_id = digest(*(part for done in run for part in names_of(done.document)))
             seed = int(digest(str(self.seed), text_id), 16) >> (128 - _SEED_BITS)
             rendered = self._family.render(run, seed=seed)
             num_pairs = sum(len(done.pairs) for done in run)
@@ -48,7 +48,7 @@ class RenderTexts(StepFn):
                 text_id=text_id,
                 text=rendered.text,
                 passages=tuple(
-                    _passage(
+                    passage_of(
                         done.document,
                         span,
                         num_pairs=len(done.pairs),
@@ -66,16 +66,17 @@ class RenderTexts(StepFn):
 def raw_text(document: Document) -> AugmentedText:
     """A document of a stream without synthesis, as it is."""
     return AugmentedText(
-        text_id=digest(*_names(document)),
+        text_id=digest(*names_of(document)),
         text=document.text,
-        passages=(_passage(document, (0, len(document.text))),),
+        passages=(passage_of(document, (0, len(document.text))),),
         num_pairs=0,
         template="raw",
         seed=0,
     )
 
 
-def _passage(document: Document, span: tuple[int, int], **made: Any) -> Passage:
+def passage_of(document: Document, span: tuple[int, int], **made: Any) -> Passage:
+    """A document's share of a text, from the first offset of its span to the second."""
     start, end = span
     return Passage(
         document_id=document.document_id,
@@ -88,6 +89,7 @@ def _passage(document: Document, span: tuple[int, int], **made: Any) -> Passage:
     )
 
 
-def _names(document: Document) -> tuple[str, ...]:
+def names_of(document: Document) -> tuple[str, ...]:
+    """What the name of a text that the document is in is derived from."""
     part = (document.part,) if document.part else ()
     return document.document_id, document.content_hash, *part

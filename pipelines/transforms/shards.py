@@ -7,17 +7,20 @@ so a group written twice is the same group; files appear whole, the group's inde
 
     texts/<stream>-00000.jsonl.zst      the texts of a group, in its order
     lineage/<stream>-00000.jsonl.zst    a line for each of its rows: [[text, first token, tokens], …]
+
+Rows of a group have the column `loss_spans` if any text of it has tokens without loss.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -26,14 +29,15 @@ import numpy as np
 from pipelines.mds_writer import mds_writer
 from pipelines.places import lineage_uri, text_uri
 from pipelines.transforms.base import StepFn
-from pipelines.transforms.pack import PACKERS
+from pipelines.transforms.example_tokens import spans_within
+from pipelines.transforms.pack import PACKERS, PackedRow
 from pipelines.transforms.tokenize import TokenizedText
 from schemas import storage
 from schemas.corpus_config import PackConfig, ShardConfig
 from schemas.manifest import ShardSet
-from schemas.records import to_json
+from schemas.records import PackedSample, to_json
+from schemas.shards import COLUMNS, LOSS_SPANS
 
-COLUMNS = {"tokens": "ndarray:int32", "segment_lengths": "ndarray:int32"}
 GROUP_FILE = "group.json"
 """Rows, tokens, texts and pairs of a group, beside its index.json."""
 
@@ -121,6 +125,18 @@ def shuffle_key(seed: int, text_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}:{text_id}".encode(), digest_size=8).digest(), "big")
 
 
+def _with_loss_spans(row: PackedRow, texts: Sequence[TokenizedText]) -> PackedSample:
+    """A row that says which of its tokens carry loss; all do of a text that says nothing."""
+    found, at = [], 0
+    for number, start, num_tokens in row.pieces:
+        text = texts[number]
+        whole = np.array([0, len(text.tokens)], dtype=np.int32)
+        spans = whole if text.loss_spans is None else text.loss_spans
+        found.append(spans_within(spans, start, start + num_tokens) + at)
+        at += num_tokens
+    return dataclasses.replace(row.sample, loss_spans=np.concatenate(found, dtype=np.int32, casting="unsafe"))
+
+
 def _size(text: TokenizedText) -> int:
     return len(text.tokens)
 
@@ -172,17 +188,20 @@ class WriteGroup(StepFn):
         path = storage.join("shards", self.stream, f"{number:05d}")
         num_tokens = 0
         lineage: list[str] = []
+        columns = dict(COLUMNS)
+        if any(each.loss_spans is not None for each in texts):
+            columns[LOSS_SPANS] = columns["tokens"]
         with tempfile.TemporaryDirectory(prefix="tutelage-shards-") as folder:
             with mds_writer()(
                 out=folder,
-                columns=COLUMNS,
+                columns=columns,
                 compression=self.shards.compression,
                 hashes=_HASHES,
                 size_limit=self.shards.size_limit_bytes,
             ) as writer:
                 for row in rows:
-                    sample = row.sample
-                    writer.write({"tokens": sample.tokens, "segment_lengths": sample.segment_lengths})
+                    sample = row.sample if LOSS_SPANS not in columns else _with_loss_spans(row, texts)
+                    writer.write({name: getattr(sample, name) for name in columns})
                     lineage.append(json.dumps(row.pieces, separators=(",", ":")))
                     num_tokens += int(np.sum(sample.segment_lengths))
             storage.write_lines_zst(lineage_uri(self.increment, self.stream, f"{number:05d}"), lineage)

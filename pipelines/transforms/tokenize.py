@@ -1,6 +1,7 @@
 """Training texts to token ids, in batches.
 
-BOS and EOS are put around each text by id; special-token strings inside a text stay plain text.
+BOS and EOS are put around each text by id; special-token strings inside a text stay plain text. Examples that
+a synthesizer is tuned on are each a text of their own here (example_tokens.py), and say where loss is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.transforms.base import StepFn
+from pipelines.transforms.example_tokens import join_examples, tokenize_examples
 from pipelines.transforms.pack import Tokens
 from plugins.plain_ids import plain_ids_of
 from plugins.tokenizers import adds_bos, load_tokenizer
@@ -22,10 +24,18 @@ from schemas.records import AugmentedText
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TokenizedText:
-    """A training text with its token ids, int32 of shape (num_tokens,), BOS and EOS included."""
+    """A training text with its token ids, int32 of shape (num_tokens,), BOS and EOS included.
+
+    Attributes:
+        text: The text.
+        tokens: Its tokens.
+        loss_spans: int32 of shape (2 * num_spans,): first token and end of each run of tokens that carry
+            loss; None where all do.
+    """
 
     text: AugmentedText
     tokens: Tokens
+    loss_spans: Tokens | None = None
 
 
 class TokenizeTexts(StepFn):
@@ -42,8 +52,9 @@ class TokenizeTexts(StepFn):
         plain_ids_of(self._tokenizer, [])  # what the first call makes is made before the work begins
 
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
-        encoded = plain_ids_of(self._tokenizer, [text.text for text in texts])
-        for text, ids in zip(texts, encoded, strict=True):
+        plain = [text for text in texts if not text.is_tuning]
+        encoded = plain_ids_of(self._tokenizer, [text.text for text in plain])
+        for text, ids in zip(plain, encoded, strict=True):
             if not len(ids):
                 for passage in text.passages:
                     yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
@@ -51,6 +62,19 @@ class TokenizeTexts(StepFn):
             tokens = np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
             self.counters.add("tokens", len(tokens))
             yield TokenizedText(text=text, tokens=tokens)
+        yield from map(self._tuning_text, (text for text in texts if text.is_tuning))
+
+    def _tuning_text(self, text: AugmentedText) -> TokenizedText:
+        examples = [
+            (
+                text.text[each.start : each.start + each.prompt_length],
+                text.text[each.start + each.prompt_length : each.end],
+            )
+            for each in text.passages
+        ]
+        tokens, loss_spans = join_examples(tokenize_examples(self._tokenizer, examples))
+        self.counters.add("tokens", len(tokens))
+        return TokenizedText(text=text, tokens=tokens, loss_spans=loss_spans)
 
 
 def ends(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], list[int]]:
