@@ -121,6 +121,8 @@ class DatasetConfig(Section):
         shuffle_seed: Seed of the shuffle.
         epoch_size: Rows in an epoch; null follows from the streams.
         attention_boundaries: Whether each packed text attends to itself alone.
+        loss_on: `all` tokens, which is the method; or `pairs`, to tune a synthesizer: only question-answer
+            pairs carry loss, the contexts before them none. Needs streams that were built with `tuning`.
         cache_dir: Where shards are decompressed; null takes a folder in the system's temporary one.
     """
 
@@ -129,6 +131,7 @@ class DatasetConfig(Section):
     shuffle_seed: int = 9176
     epoch_size: int | None = pydantic.Field(default=None, ge=1)
     attention_boundaries: bool = True
+    loss_on: Literal["all", "pairs"] = "all"
     cache_dir: str | None = None
 
     @pydantic.model_validator(mode="after")

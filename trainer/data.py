@@ -30,7 +30,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from streaming import StreamingDataLoader, StreamingDataset
 
 from schemas.config import Section
 from schemas.errors import ConfigError, TrainingError, TutelageError
+from schemas.shards import LOSS_SPANS
 from schemas.train_config import LoaderConfig
 from trainer.shard_stream import ShardStream, default_cache_dir
 from trainer.shards import ResolvedStream, rows_per_epoch
@@ -61,22 +62,29 @@ class RowRules(Section):
         seq_len: T, tokens a row.
         vocab_size: Rows of the model's embedding.
         attention_boundaries: Whether each packed text attends to itself alone.
+        loss_on: Whether all tokens of texts carry loss, or only the pairs that rows name.
     """
 
     seq_len: int
     vocab_size: int
     attention_boundaries: bool
+    loss_on: Literal["all", "pairs"] = "all"
 
 
-def stack_rows(rows: Sequence[Mapping[str, Any]], *, seq_len: int) -> dict[str, Any]:
+def stack_rows(
+    rows: Sequence[Mapping[str, Any]], *, seq_len: int, loss_on: Literal["all", "pairs"] = "all"
+) -> dict[str, Any]:
     """Put rows as they are stored side by side; reader processes hand them over so, at 4 bytes a token.
 
     Args:
-        rows: `tokens`, int32 of shape (T,), and `segment_lengths`, int32 of shape (num_segments,).
+        rows: `tokens`, int32 of shape (T,), and `segment_lengths`, int32 of shape (num_segments,); with loss
+            on pairs also `loss_spans`, int32 of shape (2 * num_spans,).
         seq_len: T.
+        loss_on: As in RowRules.
 
     Returns:
-        `tokens`, int32 of shape (B, T), and `segment_lengths`, a list for each row.
+        `tokens`, int32 of shape (B, T), and `segment_lengths`, a list for each row; `loss_spans`, an array
+        for each row, or None where all tokens carry loss.
 
     Raises:
         TrainingError: A row has another length, or its texts do not fit into it.
@@ -89,16 +97,20 @@ def stack_rows(rows: Sequence[Mapping[str, Any]], *, seq_len: int) -> dict[str, 
                 f"says rows of {seq_len}. The shards do not belong to this manifest: rebuild the corpus."
             )
     tokens_BT = torch.from_numpy(np.stack([row["tokens"] for row in rows]))
-    return {"tokens": tokens_BT, "segment_lengths": segment_lengths}
+    loss_spans = [row[LOSS_SPANS] for row in rows] if loss_on == "pairs" else None
+    return {"tokens": tokens_BT, "segment_lengths": segment_lengths, LOSS_SPANS: loss_spans}
 
 
 def to_batch(
-    tokens_BT: torch.Tensor, segment_lengths: Sequence[Sequence[int]], rules: RowRules
+    tokens_BT: torch.Tensor,
+    segment_lengths: Sequence[Sequence[int]],
+    rules: RowRules,
+    loss_spans: Sequence[np.ndarray[Any, np.dtype[np.int32]]] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Turn packed rows into what a causal LM of transformers takes.
 
-    Labels are the tokens themselves (transformers shifts them), but -100 on padding and, with
-    boundaries, on the first token of every text, which nothing before it may predict.
+    Labels are the tokens themselves (transformers shifts them), but -100 on padding, outside of
+    `loss_spans` and, with boundaries, on the first token of every text, which nothing before it may predict.
 
     All rows are worked on at once: an operation on an array of their size lets go of Python's lock, and
     Streaming's threads, which wait for it, cost more than the operation.
@@ -107,6 +119,8 @@ def to_batch(
         tokens_BT: int32 of shape (B, T).
         segment_lengths: Lengths of the texts of each row; what they leave of T is padding.
         rules: What the rows must look like.
+        loss_spans: For each row, first token and end of each run of tokens that carry loss, in turn; None
+            where all tokens of texts do.
 
     Returns:
         input_ids, labels and position_ids, each int64 of shape (B, T).
@@ -137,12 +151,25 @@ def to_batch(
             unpredictable += inner
             starts += inner
     labels[unpredictable] = IGNORE_INDEX
+    if loss_spans is not None:
+        labels[~_within(loss_spans, num_rows, seq_len)] = IGNORE_INDEX
     position_ids = np.ones(len(tokens), np.int64)  # steps, which add up to positions
     position_ids[0] = 0
     position_ids[starts[1:]] = 1 - np.diff(starts)
     np.cumsum(position_ids, out=position_ids)
     made = {"input_ids": input_ids, "labels": labels, "position_ids": position_ids}
     return {name: torch.from_numpy(values.reshape(num_rows, seq_len)) for name, values in made.items()}
+
+
+def _within(
+    spans: Sequence[np.ndarray[Any, np.dtype[np.int32]]], num_rows: int, seq_len: int
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which tokens of rows laid end to end lie in a span of their row."""
+    steps = np.zeros(num_rows * seq_len + 1, np.int64)
+    for row_start, found in zip(range(0, num_rows * seq_len, seq_len), spans, strict=True):
+        steps[row_start + found[0::2]] += 1  # one span may begin where another ends: two statements
+        steps[row_start + found[1::2]] -= 1
+    return steps[:-1].cumsum() > 0
 
 
 def count_tokens(batch: dict[str, torch.Tensor]) -> dict[str, int]:
@@ -314,14 +341,16 @@ class RowLoader(StreamingDataLoader):  # type: ignore[misc, unused-ignore]
     """
 
     def __init__(self, rows: RowDataset, rules: RowRules, **options: Any):
-        super().__init__(rows, collate_fn=functools.partial(stack_rows, seq_len=rules.seq_len), **options)
+        stack = functools.partial(stack_rows, seq_len=rules.seq_len, loss_on=rules.loss_on)
+        super().__init__(rows, collate_fn=stack, **options)
         self.rules = rules
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         """Batches of this rank."""
         try:
             for stacked in super().__iter__():
-                yield to_batch(stacked["tokens"], stacked["segment_lengths"], self.rules)
+                lengths, spans = stacked["segment_lengths"], stacked[LOSS_SPANS]
+                yield to_batch(stacked["tokens"], lengths, self.rules, spans)
         except TutelageError as error:
             # torch wraps a worker's error into its traceback, which opens the message.
             kind = type(error)
@@ -375,6 +404,7 @@ def build_loader(
         seq_len=streams[0].manifest.seq_len,
         vocab_size=vocab_size,
         attention_boundaries=dataset.attention_boundaries,
+        loss_on=dataset.loss_on,
     )
     rows = RowDataset(
         parts, phases, batch_size=batch_size, shuffle=dataset.shuffle, shuffle_seed=dataset.shuffle_seed

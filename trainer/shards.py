@@ -21,7 +21,7 @@ from schemas import storage
 from schemas.errors import ConfigError, TrainingError, unknown_name
 from schemas.manifest import Manifest, ShardSet, read_manifest
 from schemas.records import digest
-from schemas.shards import Damage, directory_damage, hash_mismatch, read_index, stored_files
+from schemas.shards import LOSS_SPANS, Damage, directory_damage, hash_mismatch, read_index, stored_files
 from schemas.train_config import DatasetConfig, TrainConfig, TrainStreamConfig
 
 _CHUNK_BYTES = 1 << 22
@@ -93,12 +93,16 @@ def resolve_streams(dataset: DatasetConfig) -> tuple[ResolvedStream, ...]:
     """Look up every stream in its manifests and see that they fit together.
 
     Raises:
-        ConfigError: A corpus has no stream of the name asked for.
+        ConfigError: A corpus has no stream of the name asked for, or its rows do not name the pairs that
+            alone shall carry loss.
         CorpusError: A manifest is not there.
         TrainingError: Streams differ in row length or tokenizer.
     """
     known: dict[tuple[str, int | None], Manifest] = {}
     resolved = [_resolve(name, stream, known) for name, stream in dataset.streams.items()]
+    if dataset.loss_on == "pairs":
+        for stream in resolved:
+            _check_loss_spans(stream)
     found = [(stream.name, manifest) for stream in resolved for _, manifest in stream.manifests]
     first_name, first = found[0]
     for name, other in found[1:]:
@@ -114,6 +118,16 @@ def resolve_streams(dataset: DatasetConfig) -> tuple[ResolvedStream, ...]:
                 f"({other.tokenizer}). Rebuild one corpus with the other's tokenizer."
             )
     return tuple(resolved)
+
+
+def _check_loss_spans(stream: ResolvedStream) -> None:
+    for shard_set in stream.shard_sets:
+        if any(LOSS_SPANS not in file.columns for file in stored_files(read_index(stream.corpus, shard_set))):
+            raise ConfigError(
+                f"train_loader.dataset.loss_on is 'pairs', but rows of stream {stream.stream!r} in "
+                f"{stream.corpus}/{shard_set.path} do not say which of their tokens are pairs. Build the "
+                "stream with `tuning` in the corpus YAML, or set loss_on: all."
+            )
 
 
 def _resolve(
