@@ -60,6 +60,7 @@ MEDLINE = (
     f"<ArticleTitle>{TEXT}</ArticleTitle>"
     "</Article></MedlineCitation></PubmedArticle></PubmedArticleSet>"
 )
+SQUAD = f'{{"data": [{{"paragraphs": [{{"text": "{TEXT}"}}]}}]}}'
 
 
 def document(text: str = TEXT, name: str = "d") -> Document:
@@ -106,7 +107,8 @@ class TestReadersOfFiles:
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
         else:
-            path.write_text({"jsonl": f'{{"text": "{TEXT}"}}\n', "medline": MEDLINE}.get(name, TEXT))
+            kinds = {"jsonl": f'{{"text": "{TEXT}"}}\n', "medline": MEDLINE, "squad": SQUAD}
+            path.write_text(kinds.get(name, TEXT))
         return path.read_bytes()
 
     def test_a_file_gives_its_document_with_its_place(self, name: str, tmp_path: Path) -> None:
