@@ -11,6 +11,7 @@ find out only after minutes, or on a GPU only as a device-side assertion, is che
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -282,6 +283,8 @@ def broadcast(value: Any) -> Any:
     """Rank 0's value on every rank."""
     if dist.get_world_size() == 1:
         return value
+    # Composer asks for it to resume whole checkpoints; its own launcher sets it, torchrun says GROUP_RANK.
+    os.environ.setdefault("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     dist.initialize_dist(get_device(None), timeout=300.0)
     values = [value]
     dist.broadcast_object_list(values, src=0)
