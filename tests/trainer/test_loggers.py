@@ -1,0 +1,69 @@
+"""Loggers by name: what they write is read back, and is what `metrics.jsonl` has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer import train
+
+LOGGED = ("loss/train/total", "lr-DecoupledAdamW/group0")
+
+
+@pytest.fixture
+def run(write_config: Callable[..., str], tmp_path: Path) -> Callable[..., dict[str, list[float]]]:
+    """Train for three steps with a logger; gives what metrics.jsonl has of `LOGGED`."""
+
+    def start(**loggers: Any) -> dict[str, list[float]]:
+        config = write_config(
+            loggers={"jsonl": {"path": str(tmp_path / "metrics.jsonl")}, **loggers},
+            callbacks={"lr_monitor": {}},
+            max_duration="3ba",
+        )
+        assert train.main([config]) == 0
+        lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        found = {name: [line[name] for line in lines if name in line] for name in LOGGED}
+        assert all(len(values) >= 3 for values in found.values()), lines
+        return found
+
+    return start
+
+
+def test_tensorboard_has_the_metrics_of_every_step(
+    run: Callable[..., dict[str, list[float]]], tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    expected = run(tensorboard={"log_dir": str(tmp_path / "tb"), "flush_interval": 1})
+    events = EventAccumulator(str(tmp_path / "tb" / "tiny"))
+    events.Reload()
+    for name, values in expected.items():
+        assert [event.value for event in events.Scalars(name)] == pytest.approx(values, rel=1e-6)
+
+
+def test_weights_and_biases_writes_a_run_without_a_network(
+    run: Callable[..., dict[str, list[float]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb", reason="W&B wants an older protobuf than Beam's; install the trainer alone")
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    expected = run(wandb={"project": "tutelage"})
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    store, found = DataStore(), {name: [] for name in LOGGED}
+    store.open_for_scan(str(file))
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for item in record.history.item:
+            name = item.key or "/".join(item.nested_key)
+            if name in found:
+                found[name].append(json.loads(item.value_json))
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=1e-6)
