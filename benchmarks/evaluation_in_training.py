@@ -45,10 +45,13 @@ def measure(config_path: str, rows: str, *, steps: int, interval: int) -> dict[s
     from trainer import build
     from trainer.evaluation.callback import DomainEval
     from trainer.shards import pin_manifests, resolve_streams
+    from trainer.staging import RunCheckpoints
 
     override = f"callbacks={{domain_eval: {{tasks: ['{rows}'], interval: {interval}ba}}}}"
     config = pin_manifests(load_config(TrainConfig, config_path, [override]))
-    trainer, _ = build.build_trainer(config, resolve_streams(config.train_loader.dataset))
+    trainer, _ = build.build_trainer(
+        config, resolve_streams(config.train_loader.dataset), RunCheckpoints(config)
+    )
     (callback,) = (each for each in trainer.state.callbacks if isinstance(each, DomainEval))
     start = time.perf_counter()
     trainer.fit()

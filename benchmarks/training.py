@@ -184,11 +184,14 @@ def compare(config_path: str, model_folder: str, *, rounds: int, steps: int) -> 
     from plugins.callbacks import CALLBACKS
     from trainer import build
     from trainer.shards import pin_manifests, resolve_streams
+    from trainer.staging import RunCheckpoints
 
     CALLBACKS._targets["data_wait"] = f"{DataWait.__module__}:DataWait"
     config = load_config(TrainConfig, config_path, ["callbacks={data_wait: {}}"])
     config = pin_manifests(config)
-    trainer, _ = build.build_trainer(config, resolve_streams(config.train_loader.dataset))
+    trainer, _ = build.build_trainer(
+        config, resolve_streams(config.train_loader.dataset), RunCheckpoints(config)
+    )
     wait = next(each for each in trainer.state.callbacks if type(each).__name__ == "DataWait")
     loop = bare_loop(model_folder)
     seconds: dict[str, list[float]] = {"bare": [], "ours": []}

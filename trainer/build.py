@@ -23,7 +23,6 @@ from composer.utils import dist, get_device
 from plugins.callbacks import CALLBACKS
 from plugins.registry import Registry
 from plugins.tokenizers import fingerprint, load_tokenizer
-from schemas import storage
 from schemas.errors import ConfigError, TrainingError, TutelageError, unknown_name
 from schemas.train_config import NamedConfig, TrainConfig
 from trainer.architecture import describe
@@ -36,8 +35,10 @@ from trainer.metrics import default_metrics_path
 from trainer.model import build_model
 from trainer.progress import ConsoleProgress, announce
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
+from trainer.remote_checkpoints import CheckpointUploads
 from trainer.shards import ResolvedStream
 from trainer.shared_memory import claim_segments, remove_stale_segments
+from trainer.staging import RunCheckpoints
 
 if TYPE_CHECKING:
     from composer import Trainer
@@ -48,12 +49,15 @@ _CPU_MICROBATCH_TOKENS = 1024
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
-def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tuple[Trainer, ConsoleProgress]:
+def build_trainer(
+    config: TrainConfig, streams: Sequence[ResolvedStream], checkpoints: RunCheckpoints
+) -> tuple[Trainer, ConsoleProgress]:
     """Make the Trainer of this rank.
 
     Args:
         config: The configuration, its manifests pinned alike on all ranks.
         streams: What `resolve_streams` made of it; their shards verified.
+        checkpoints: The run's; the one it starts from is on this machine.
 
     Raises:
         ConfigError: A name, argument or combination is refused.
@@ -72,6 +76,9 @@ def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tup
     algorithms = _each("algorithms", ALGORITHMS, config.algorithms)
     loggers = _each("loggers", LOGGERS, {"jsonl": {"path": default_metrics_path(config)}, **config.loggers})
     callbacks = build_callbacks(config, tokenizer)
+    keep = config.save_num_checkpoints_to_keep
+    if checkpoints.are_uploaded:
+        loggers.append(CheckpointUploads(str(checkpoints.local_folder), checkpoints.save_folder, keep=keep))
 
     model = build_model(
         config.model, tokenizer, attention_boundaries=config.train_loader.dataset.attention_boundaries
@@ -110,10 +117,10 @@ def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tup
             # The loss of a step is then its mean over tokens, not over rows of unlike padding.
             accumulate_train_batch_on_tokens=True,
             parallelism_config=config.parallelism_config,
-            save_folder=config.save_folder,
+            save_folder=checkpoints.local_folder,
             save_interval=config.save_interval,
-            save_num_checkpoints_to_keep=config.save_num_checkpoints_to_keep,
-            load_path=config.load_path,
+            save_num_checkpoints_to_keep=-1 if checkpoints.are_uploaded else keep,
+            load_path=checkpoints.load_path,
             load_weights_only=config.load_weights_only,
             load_progress_bar=False,
             autoresume=config.autoresume,
@@ -124,14 +131,25 @@ def build_trainer(config: TrainConfig, streams: Sequence[ResolvedStream]) -> tup
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
     saver = trainer._checkpoint_saver
-    if saver is not None and dist.get_global_rank() == 0 and storage.is_local(config.save_folder or ""):
+    if saver is not None and dist.get_global_rank() == 0 and not checkpoints.are_uploaded:
         keep_counting(
             saver,
-            (config.save_folder or "").replace("{run_name}", config.run_name),
+            checkpoints.save_folder,
             up_to_batch=int(trainer.state.timestamp.batch),
             sharded=trainer.state.fsdp_sharded_state_dict_enabled,
         )
     return trainer, progress
+
+
+def complete_uploads(trainer: Trainer) -> None:
+    """Wait until what the run saved is where it belongs.
+
+    Raises:
+        TrainingError: An upload failed.
+    """
+    for destination in trainer.logger.destinations:
+        if isinstance(destination, CheckpointUploads):
+            destination.complete(sharded=trainer.state.fsdp_sharded_state_dict_enabled)
 
 
 def check_hardware(config: TrainConfig) -> None:
@@ -279,13 +297,18 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
-def broadcast(value: Any) -> Any:
-    """Rank 0's value on every rank."""
+def broadcast(value: Any, *, wait_sec: float) -> Any:
+    """Rank 0's value on every rank.
+
+    Args:
+        value: Rank 0's.
+        wait_sec: How long ranks wait for one another, now and while they train.
+    """
     if dist.get_world_size() == 1:
         return value
     # Composer asks for it to resume whole checkpoints; its own launcher sets it, torchrun says GROUP_RANK.
     os.environ.setdefault("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
-    dist.initialize_dist(get_device(None), timeout=300.0)
+    dist.initialize_dist(get_device(None), timeout=wait_sec)
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]

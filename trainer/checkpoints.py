@@ -1,5 +1,7 @@
 """Checkpoints: loaded as data alone, found whole after a crash, the newest k kept across resumptions.
 
+They lie in a local folder, or at any URI of fsspec: `remote_checkpoints.py` says how they get there.
+
 Composer 0.32.1 writes `ep0-ba500-rank0.pt`, or under FSDP with sharded state a directory `ep0-ba500`,
 and then points `latest-rank0.pt` at it. It loads them with pickle, which runs whatever code a file
 names; does not look whether a file is whole; and after a resumption forgets which older ones it should
@@ -22,11 +24,13 @@ import datetime
 import io
 import os
 import pickle
+import posixpath
 import re
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from schemas import storage
 from schemas.errors import TrainingError
 
 LATEST = "latest-rank0.pt"
@@ -36,39 +40,51 @@ _NAME = re.compile(r"ep(?P<epoch>\d+)-ba(?P<batch>\d+)(?P<whole>-rank0\.pt)?")
 _METADATA = ".metadata"
 _SHARDED_MODEL = "state.model."
 _SHARDED_TIME = "state.timestamp.Timestamp."
+_UNREADABLE = (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError)
 
 
 def list_checkpoints(folder: str) -> list[str]:
-    """Paths of checkpoints, oldest first; a directory is a sharded one."""
+    """Paths or URIs of the checkpoints in a folder, oldest first; a directory is a sharded one."""
+    fs, root = storage.filesystem(folder)
+    fs.invalidate_cache()
     try:
-        names = os.listdir(folder)
+        entries = fs.ls(root, detail=True)
     except FileNotFoundError:
         return []
-    matches = [match for match in map(_NAME.fullmatch, names) if match]
+    kinds = {posixpath.basename(entry["name"].rstrip("/")): entry["type"] for entry in entries}
+    matches = [match for match in map(_NAME.fullmatch, kinds) if match]
     matches.sort(key=lambda match: (int(match["batch"]), int(match["epoch"])))
-    paths = [(os.path.join(folder, match[0]), match["whole"]) for match in matches]
-    return [path for path, whole in paths if os.path.isdir(path) != bool(whole)]
+    return [
+        storage.join(folder, match[0])
+        for match in matches
+        if (kinds[match[0]] == "directory") != bool(match["whole"])
+    ]
 
 
-def settle_checkpoints(folder: str, say: Callable[[str], None]) -> str | None:
+def settle_checkpoints(folder: str, say: Callable[[str], None], copies: str | None = None) -> str | None:
     """Make `latest` point at the newest sound checkpoint, and set damaged newer ones aside.
 
     Args:
-        folder: Local directory of one run's checkpoints; may be missing.
+        folder: Directory or URI of one run's checkpoints; may be missing.
         say: Told of every damaged checkpoint.
+        copies: Local folder into which checkpoints are fetched to be read, if their own is not local;
+            `latest` is then there.
 
     Returns:
-        The checkpoint to go on from; None if the run begins anew.
+        The checkpoint to go on from, under the folder; None if the run begins anew.
 
     Raises:
-        TrainingError: There are several and none is sound.
+        TrainingError: There are several and none is sound, or one cannot be fetched.
     """
     checkpoints = list_checkpoints(folder)
     damages: list[str] = []
     for path in reversed(checkpoints):
-        damage = find_damage(path)
+        local = path if copies is None else fetch_checkpoint(path, copies)
+        damage = find_damage(local)
         if damage is None:
             break
+        if copies is not None:
+            storage.remove_tree(local)
         damages.append(f"checkpoint {path} is damaged: {damage}")
     sound = checkpoints[: len(checkpoints) - len(damages)]
     if damages and not sound and len(damages) > 1:
@@ -78,26 +94,48 @@ def settle_checkpoints(folder: str, say: Callable[[str], None]) -> str | None:
     for path, message in zip(reversed(checkpoints), damages, strict=False):
         aside = _set_aside(path)
         say(f"{message}. Set aside as {os.path.basename(aside)}; the run goes on from the one before it.")
-    _point_latest(folder, sound[-1] if sound else None)
+    point_latest(folder if copies is None else copies, sound[-1] if sound else None)
     return sound[-1] if sound else None
 
 
-def check_checkpoint(path: str, *, key: str = "load_path") -> None:
+def check_checkpoint(path: str, copies: str | None = None, *, key: str = "load_path") -> None:
     """See that a checkpoint that was asked for by name is there and whole.
 
     Args:
-        path: The checkpoint; `{rank}` stands for 0.
+        path: Its path or URI.
+        copies: Local folder into which it is fetched to be read, if it is not local.
         key: What named it, for the message.
 
     Raises:
-        TrainingError: It is not.
+        TrainingError: It is not, or cannot be fetched.
     """
-    path = path.replace("{rank}", "0")
-    if not os.path.exists(path):
+    if not storage.exists(path):
         raise TrainingError(f"{key} {path!r}: no such checkpoint. Name one, or leave {key} out.")
-    damage = find_damage(path)
+    damage = find_damage(path if copies is None else fetch_checkpoint(path, copies))
     if damage:
         raise TrainingError(f"{key} {path!r} is damaged: {damage}. Restore it, or name another one.")
+
+
+def fetch_checkpoint(uri: str, folder: str) -> str:
+    """Copy a checkpoint, a file or a directory, to this machine; returns its local path.
+
+    Raises:
+        TrainingError: It cannot be read.
+    """
+    fs, source = storage.filesystem(uri)
+    local = os.path.join(folder, posixpath.basename(source))
+    os.makedirs(folder, exist_ok=True)
+    try:
+        if fs.isdir(source):
+            fs.get(source, local, recursive=True)
+        else:
+            fs.get_file(source, local)
+    except Exception as error:  # each file system has errors of its own
+        raise TrainingError(
+            f"checkpoint {uri} cannot be fetched to {local}: {type(error).__name__}: {error}. See that this "
+            "machine may read it and has room for it, and start again."
+        ) from error
+    return local
 
 
 def find_damage(path: str) -> str | None:
@@ -115,9 +153,24 @@ def find_damage(path: str) -> str | None:
                         return damage
     except FileNotFoundError as error:
         return f"{os.path.basename(str(error.filename))} is missing"
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
+    except _UNREADABLE as error:
         return f"{_METADATA} cannot be read: {error}"
     return None
+
+
+def is_complete(path: str) -> bool:
+    """Whether all files of a checkpoint that is being uploaded are at its URI, judged by their sizes."""
+    if not path.endswith("-rank0.pt"):
+        fs, root = storage.filesystem(path)
+        try:
+            metadata = _MetadataUnpickler(io.BytesIO(fs.cat_file(f"{root}/{_METADATA}"))).load()
+        except (FileNotFoundError, *_UNREADABLE):
+            return False
+        sizes = {posixpath.basename(entry["name"]): entry["size"] for entry in fs.ls(root, detail=True)}
+        for name, pieces in _pieces(metadata).items():
+            if sizes.get(name, 0) < max(offset + length for offset, length in pieces):
+                return False
+    return True
 
 
 def _zip_damage(file: Any, name: str) -> str | None:
@@ -138,16 +191,17 @@ def _pieces(metadata: Any) -> dict[str, list[tuple[int, int]]]:
 
 
 def _set_aside(path: str) -> str:
+    fs, source = storage.filesystem(path)
     aside = f"{path}{DAMAGED}"
     number = 1
-    while os.path.lexists(aside):
+    while storage.exists(aside):
         number += 1
         aside = f"{path}{DAMAGED}-{number}"
-    os.rename(path, aside)
+    fs.mv(source, storage.filesystem(aside)[1], recursive=fs.isdir(source))
     return aside
 
 
-def _point_latest(folder: str, path: str | None) -> None:
+def point_latest(folder: str, path: str | None) -> None:
     """Replace the link at once: Composer removes it before it makes a new one, and may die in between."""
     link = os.path.join(folder, LATEST)
     if path is None:

@@ -40,8 +40,8 @@ from schemas.config import Section
 from schemas.errors import ConfigError, TrainingError, TutelageError
 from schemas.shards import LOSS_SPANS
 from schemas.train_config import LoaderConfig
-from trainer.shard_stream import ShardStream, default_cache_dir
-from trainer.shards import ResolvedStream, rows_per_epoch
+from trainer.shard_stream import ShardStream
+from trainer.shards import ResolvedStream, default_cache_dir, rows_per_epoch
 
 IGNORE_INDEX = -100
 """Label of a position without loss, as torch's cross entropy has it."""

@@ -11,15 +11,24 @@ import argparse
 import dataclasses
 import json
 import os
+import posixpath
 import re
 import sys
+import tempfile
 from typing import Any
 
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import ConfigError, TrainingError, TutelageError, report
 from schemas.train_config import TrainConfig
-from trainer.checkpoints import check_checkpoint, find_damage, list_checkpoints, read_checkpoint
+from trainer.checkpoints import (
+    check_checkpoint,
+    fetch_checkpoint,
+    find_damage,
+    list_checkpoints,
+    read_checkpoint,
+)
+from trainer.staging import fill_in_places
 
 _WRAPPED = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
 
@@ -49,7 +58,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("config", metavar="FILE.yaml", help="the run's training configuration")
     parser.add_argument("overrides", metavar="key=value", nargs="*", help="as it was trained with")
     parser.add_argument("--output", required=True, metavar="DIR", help="where the model goes; replaced whole")
-    parser.add_argument("--checkpoint", metavar="PATH", help="default: the newest sound one in save_folder")
+    parser.add_argument("--checkpoint", metavar="URI", help="default: the newest sound one in save_folder")
     parser.add_argument("--dtype", default="bfloat16", help="bfloat16 (default), float16 or float32")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     args = parser.parse_intermixed_args(argv)
@@ -73,7 +82,8 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
     Args:
         config: What the run was trained with.
         folder: Local directory, replaced whole if it holds an export.
-        checkpoint: A file or, if sharded, a directory; None takes the newest sound one of save_folder.
+        checkpoint: Path or URI of a file or, if sharded, a directory; None takes the newest sound one of
+            save_folder.
         dtype: bfloat16, float16 or float32.
 
     Raises:
@@ -93,10 +103,11 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
 
     check_folder("--output", folder)
     as_dtype = dtype_of("--dtype", dtype)
-    path = _find_checkpoint(config, checkpoint)
+    config = fill_in_places(config)
     quiet_libraries(config.python_log_level)
-
-    saved = read_checkpoint(path)
+    with tempfile.TemporaryDirectory(prefix="tutelage-export-") as copies:
+        path, local = _find_checkpoint(config, checkpoint, copies)
+        saved = read_checkpoint(local)
     model = _without_weights(config)
     weights = drop_tied(model, {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()})
     _check_weights(path, model, weights)
@@ -120,35 +131,30 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
     return Exported(folder=folder, checkpoint=path, steps=saved.steps, scores=scores)
 
 
-def _find_checkpoint(config: TrainConfig, checkpoint: str | None) -> str:
+def _find_checkpoint(config: TrainConfig, checkpoint: str | None, copies: str) -> tuple[str, str]:
+    """The checkpoint, and where it lies on this machine."""
     if checkpoint is not None:
-        if not storage.is_local(checkpoint):
-            raise ConfigError(f"--checkpoint {checkpoint!r} is on a store. Copy it to this machine first.")
-        check_checkpoint(checkpoint, key="--checkpoint")
-        return checkpoint
-    folder = _save_folder(config)
-    if not folder or not storage.is_local(folder):
-        raise ConfigError(
-            f"save_folder is {folder or None!r}, no local directory to find a checkpoint in. Name one with "
-            "--checkpoint."
-        )
+        is_local = storage.is_local(checkpoint)
+        check_checkpoint(checkpoint, None if is_local else copies, key="--checkpoint")
+        return checkpoint, checkpoint if is_local else _copy_of(checkpoint, copies)
+    folder = config.save_folder
+    if not folder:
+        raise ConfigError("save_folder is null, so there is nowhere to look. Name one with --checkpoint.")
     damages: list[str] = []
     for path in reversed(list_checkpoints(folder)):
-        damage = find_damage(path)
+        local = path if storage.is_local(path) else fetch_checkpoint(path, copies)
+        damage = find_damage(local)
         if damage is None:
             for line in damages:
                 print(line, file=sys.stderr, flush=True)
-            return path
+            return path, local
         damages.append(f"checkpoint {path} is damaged: {damage}. The one before it is taken.")
-    raise TrainingError(
-        "\n".join(
-            [*damages, f"save_folder {folder!r} holds no sound checkpoint. Name one with --checkpoint."]
-        )
-    )
+    none = f"save_folder {folder!r} holds no sound checkpoint. Name one with --checkpoint."
+    raise TrainingError("\n".join([*damages, none]))
 
 
-def _save_folder(config: TrainConfig) -> str:
-    return (config.save_folder or "").replace("{run_name}", config.run_name)
+def _copy_of(uri: str, copies: str) -> str:
+    return os.path.join(copies, posixpath.basename(uri.rstrip("/")))
 
 
 def _without_weights(config: TrainConfig) -> Any:
@@ -193,7 +199,7 @@ def _with_pins(config: TrainConfig) -> TrainConfig:
     from trainer.train import read_pins
 
     try:
-        return pin_manifests(config, read_pins(_save_folder(config)))
+        return pin_manifests(config, read_pins(config.save_folder or ""))
     except TutelageError:  # the corpus may be gone: the card names no number then
         return config
 

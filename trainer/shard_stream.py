@@ -6,9 +6,7 @@ cache directory of their own, because Streaming would decompress a local corpus 
 
 from __future__ import annotations
 
-import getpass
 import os
-import tempfile
 import uuid
 from typing import Any
 
@@ -84,11 +82,6 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
             raise CorpusError(f"{name}: shard unpacks to {len(data)} bytes, its index says {raw_info.bytes}.")
         write_whole(path, data)
         return len(data)
-
-
-def default_cache_dir() -> str:
-    """A folder of this user in the system's temporary one; shards lie in it by corpus and content."""
-    return os.path.join(tempfile.gettempdir(), f"tutelage-{getpass.getuser()}", "shards")
 
 
 def write_whole(path: str, data: bytes) -> None:

@@ -13,7 +13,10 @@ verify` does so on purpose, and reads every row).
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
+import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -164,6 +167,11 @@ def _resolve(
         manifests=tuple(manifests),
         shard_sets=tuple(shard_sets.values()),
     )
+
+
+def default_cache_dir() -> str:
+    """A folder of this user in the system's temporary one; shards lie in it by corpus and content."""
+    return os.path.join(tempfile.gettempdir(), f"tutelage-{getpass.getuser()}", "shards")
 
 
 def verify_shards(corpus: str, shard_set: ShardSet) -> None:

@@ -23,14 +23,21 @@ from schemas import storage
 from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
 from schemas.train_config import TrainConfig
-from trainer.checkpoints import check_checkpoint, load_only_data, settle_checkpoints
+from trainer.checkpoints import load_only_data
 from trainer.checks import check_batch, check_config
 from trainer.dry_run import add_dry_run_arguments, dry_run
 from trainer.quiet import quiet_libraries
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
+from trainer.staging import RunCheckpoints, fill_in_places
 
 PINS = "manifests.json"
 """File in the save folder that says which manifests a run reads, so that it resumes on the same rows."""
+
+_WAIT_SEC = 300.0
+"""For ranks whose machine reads slower than others'."""
+
+_FETCH_SEC = 3600.0
+"""The same where checkpoints are fetched first, which takes long if they are large."""
 
 
 def main(argv: list[str]) -> int:
@@ -67,45 +74,52 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
         TutelageError: It cannot start or go on.
     """
     rank_zero = int(os.environ.get("RANK", "0")) == 0
+    local_rank_zero = int(os.environ.get("LOCAL_RANK", "0")) == 0
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     check_config(config, num_ranks=num_ranks)
-    save_folder = (config.save_folder or "").replace("{run_name}", config.run_name)
-    config = pin_manifests(config, read_pins(save_folder) if config.autoresume else None)
+    config = fill_in_places(config)
+    checkpoints = RunCheckpoints(config)
+    config = pin_manifests(config, read_pins(checkpoints.save_folder) if config.autoresume else None)
     streams = resolve_streams(config.train_loader.dataset)
     check_batch(config, streams, num_ranks=num_ranks)
+    if local_rank_zero:
+        checkpoints.claim()
     if rank_zero:  # one rank reads the files; the launcher ends the others if it fails
         for stream in streams:
             for shard_set in stream.shard_sets:
                 verify_shards(stream.corpus, shard_set)
-        if config.load_path and storage.is_local(config.load_path):
-            check_checkpoint(config.load_path.replace("{run_name}", config.run_name))
-        if config.autoresume and storage.is_local(save_folder):
-            settle_checkpoints(save_folder, say)
+        checkpoints.settle(say)
 
     quiet_libraries(config.python_log_level)
+    from composer.utils import dist
+
     from trainer import build
 
     load_only_data()
 
     # A corpus may grow between the looks of two ranks: rank 0's manifests hold.
-    config = build.broadcast(config)
+    config, checkpoints.newest = build.broadcast(
+        (config, checkpoints.newest), wait_sec=_FETCH_SEC if checkpoints.are_fetched else _WAIT_SEC
+    )
     streams = resolve_streams(config.train_loader.dataset)
     pins = {name: stream.manifest or 0 for name, stream in config.train_loader.dataset.streams.items()}
-    trainer, progress = build.build_trainer(config, streams)
+    if local_rank_zero and not rank_zero:
+        checkpoints.fetch()
+    if checkpoints.are_fetched:
+        dist.barrier()
+    trainer, progress = build.build_trainer(config, streams, checkpoints)
+    state = trainer.state
     try:
-        if rank_zero and save_folder and storage.is_local(save_folder):
-            storage.write_bytes(storage.join(save_folder, PINS), json.dumps(pins).encode())
+        if rank_zero and checkpoints.save_folder:
+            storage.write_bytes(storage.join(checkpoints.save_folder, PINS), json.dumps(pins).encode())
         _announce_start(config, streams)
         try:
             trainer.fit()
         except FileExistsError as error:
-            raise TrainingError(
-                f"save_folder {save_folder!r} holds checkpoints of an earlier run. Set "
-                "autoresume: true to go "
-                "on with it, or give another run_name or save_folder."
-            ) from error
-        state = trainer.state
-        places = {"checkpoints": save_folder} if save_folder else {}
+            raise checkpoints.in_the_way() from error
+        build.complete_uploads(trainer)
+        checkpoints.release()
+        places = {"checkpoints": checkpoints.save_folder} if checkpoints.save_folder else {}
         if "hf_export" in config.callbacks:
             places["export"] = config.callbacks["hf_export"]["folder"].replace("{run_name}", config.run_name)
         result = {
@@ -146,7 +160,7 @@ def _announce_start(config: TrainConfig, streams: Any) -> None:
 
 def read_pins(save_folder: str) -> Mapping[str, int] | None:
     """The manifests that an earlier part of this run settled on, if there was one."""
-    if not save_folder or not storage.is_local(save_folder):
+    if not save_folder:
         return None
     try:
         pins = json.loads(storage.read_bytes(storage.join(save_folder, PINS)))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from plugins.commands.main import main
@@ -48,6 +49,13 @@ def test_a_checkpoint_gives_what_the_callback_wrote(
     assert f"| stream domain | {corpus}, stream domain, manifest 2" in "\n".join(lines[1])
     assert f"| quiz/accuracy | {done['scores']['quiz/accuracy']:.4f} |" in lines[1]
 
+    fsspec.filesystem("memory").put(done["checkpoint"], "/run/ep0-ba4-rank0.pt")
+    for where in ("--checkpoint=memory://run/ep0-ba4-rank0.pt", "save_folder=memory://run"):
+        assert main(["export", trained, "--output", str(output), "--dtype", "float32", where]) == 0
+        assert "memory://run/ep0-ba4-rank0.pt after 4 steps" in capsys.readouterr().err
+        weights = [(folder / "model.safetensors").read_bytes() for folder in (output, callback)]
+        assert weights[0] == weights[1]
+
 
 def test_a_named_checkpoint_is_exported_and_a_damaged_newest_one_passed_over(
     trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -75,7 +83,7 @@ def test_what_does_not_fit_is_named(trained: str, tmp_path: Path, capsys: pytest
         "model.config_overrides.intermediate_size=64": "have shape (128, 64), expected (64, 64)",
         "--dtype=fp8": "Available: bfloat16, float16, float32",
         "--checkpoint=nowhere.pt": "--checkpoint 'nowhere.pt': no such checkpoint",
-        "--checkpoint=s3://bucket/run/ep0-ba4-rank0.pt": "Copy it to this machine first",
+        "--checkpoint=memory://run/ep0-ba4-rank0.pt": "--checkpoint 'memory://run/ep0-ba4-rank0.pt': no such",
         "save_folder=null": "Name one with --checkpoint",
     }.items():
         assert main(["export", trained, "--output", str(tmp_path / "output"), more]) in (1, 2)
