@@ -184,11 +184,12 @@ class TrainConfig(Section):
         loggers: By name with arguments: file, jsonl, tensorboard, wandb. Metrics go to a JSONL file
             beside the checkpoints in any case; `jsonl: {path: …}` says where instead.
         parallelism_config: `fsdp:` and `tp:` as Composer takes them; null is DDP.
-        save_folder: Where checkpoints go; `{run_name}` is filled in. Null saves none.
+        save_folder: Where checkpoints go, a folder or any URI of fsspec; `{run_name}` is filled in. Null
+            saves none.
         save_interval: Time between checkpoints.
         save_num_checkpoints_to_keep: Newest k stay, also across resumptions; -1 keeps all. With one
             alone a damaged newest checkpoint cannot be survived.
-        load_path: Checkpoint to start from.
+        load_path: Checkpoint to start from, a path or any URI of fsspec.
         load_weights_only: Whether only the model is taken from it.
         autoresume: Whether an interrupted run of this name goes on from its newest sound checkpoint.
         progress_bar: Whether progress is shown as a bar where there is a terminal.

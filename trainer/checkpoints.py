@@ -109,6 +109,7 @@ def check_checkpoint(path: str, copies: str | None = None, *, key: str = "load_p
     Raises:
         TrainingError: It is not, or cannot be fetched.
     """
+    path = path.replace("{rank}", "0")
     if not storage.exists(path):
         raise TrainingError(f"{key} {path!r}: no such checkpoint. Name one, or leave {key} out.")
     damage = find_damage(path if copies is None else fetch_checkpoint(path, copies))

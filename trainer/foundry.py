@@ -8,10 +8,10 @@
           general: {corpus: s3://bucket/general, manifest: 1, proportion: 0.5}
       num_workers: 2
 
-`pip install tutelage` beside llm-foundry is all that it takes. Keys are those of this trainer's own
-`train_loader`; what llm-foundry hands over beside them, the tokenizer and a batch size, is put in their
-terms here. The callbacks `domain_eval` and `hf_export` need no such adapter: llm-foundry calls them with
-the keys of its YAML as Composer's own.
+That both are installed is all that it takes. Keys are those of this trainer's own `train_loader`; what
+llm-foundry hands over beside them, the tokenizer and a batch size, is put in their terms here. The
+callbacks `domain_eval` and `hf_export` need no such adapter: llm-foundry calls them with the keys of its
+YAML as Composer's own.
 
 llm-foundry keeps no record of the manifests that a run began with, so each stream must name its own.
 With `attention_boundaries` the position ids of each text begin anew and no mask is passed; whether the

@@ -141,7 +141,7 @@ class RunCheckpoints:
             raise self.in_the_way()
         if self._load_path and not self.newest:
             local = storage.is_local(self._load_path)
-            check_checkpoint(_of_rank_zero(self._load_path), None if local else self._loaded)
+            check_checkpoint(self._load_path, None if local else self._loaded)
 
     def fetch(self) -> None:
         """Have here what another machine settled on."""
