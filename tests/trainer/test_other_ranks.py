@@ -1,4 +1,7 @@
-"""A run that is killed and goes on with another number of ranks sees the batches of an unbroken one."""
+"""A run that is killed and goes on with another number of ranks sees the batches of an unbroken one.
+
+It takes a later manifest after its first epoch.
+"""
 
 from __future__ import annotations
 
@@ -84,19 +87,25 @@ def test_ranks_may_come_and_go_with_whole_checkpoints_and_with_shards(
 ) -> None:
     (tmp_path / "launch.py").write_text(LAUNCH)
 
+    later = [{"at": "1ep", "manifest": 2}]
+
     def config(part: str, folder: str, *, sharded: bool = False, **recorder: Any) -> str:
         written = write_config(
-            # 55 rows: two ranks' share of the last three is as long as a batch, one rank's is not.
+            # 37 rows, and 55 from the second epoch on: of the last three then, two ranks' share is as long
+            # as a batch, one rank's is not.
             train_loader={
                 "dataset": {
-                    "streams": {"domain": {"corpus": corpus}, "general": {"corpus": corpus, "choose": 7}}
+                    "streams": {
+                        "domain": {"corpus": corpus, "manifest": 1, "later": later},
+                        "general": {"corpus": corpus, "choose": 7},
+                    }
                 }
             },
             autoresume=True,
             save_folder=str(tmp_path / folder),
             save_interval="2ba",
             save_num_checkpoints_to_keep=2,
-            max_duration="28ba",  # epochs end after 13 and 26
+            max_duration="28ba",  # epochs end after 9 and 22
             scheduler={"name": "constant_with_warmup", "t_warmup": "2ba"},
             parallelism_config={"fsdp": {"state_dict_type": "sharded"}} if sharded else None,
             model={
@@ -131,7 +140,9 @@ def test_ranks_may_come_and_go_with_whole_checkpoints_and_with_shards(
 
     unbroken = global_batches(tmp_path, "unbroken")
     assert list(unbroken) == list(range(1, 29))
-    assert len({row for step in range(1, 14) for row in unbroken[step]}) == 52  # none twice
+    epochs = [{row for step in steps for row in unbroken[step]} for steps in (range(1, 10), range(10, 23))]
+    assert [len(rows) for rows in epochs] == [36, 52]  # none twice
+    assert epochs[1] & set(range(130, 148)) and not epochs[0] & set(range(130, 148))  # the later manifest's
     for kind in ("whole", "sharded"):
         first, second, third = (global_batches(tmp_path, f"{kind}-{part}") for part in (1, 2, 3))
         assert "going on after step 4" in logs[f"{kind}-2"], logs[f"{kind}-2"][-4000:]
