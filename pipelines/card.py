@@ -18,7 +18,7 @@ import yaml
 from pipelines.ledger import count_documents
 from pipelines.prepare import asks_a_model
 from schemas import storage
-from schemas.corpus_config import CorpusConfig, SourceConfig
+from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.manifest import Manifest
 
 _SIZES = (
@@ -160,11 +160,17 @@ def _sources(config: CorpusConfig) -> str:
         return _plain(source.preset or source.reader or "")
 
     rows = [
-        (_plain(name), "yes" if stream.synthesize else "no", reader(source), _uri(source.uri))
+        (_plain(name), _pairs(stream), reader(source), _uri(source.uri))
         for name, stream in config.streams.items()
         for source in stream.sources
     ]
     return "## Sources\n\n" + _table(("stream", "pairs", "reader", "source"), rows)
+
+
+def _pairs(stream: StreamConfig) -> str:
+    if stream.tuning is not None:
+        return "the source's own, for synthesizer tuning"
+    return "yes" if stream.synthesize else "no"
 
 
 def _rejects(stats: Stats) -> str:

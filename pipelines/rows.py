@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.transforms.example_tokens import spans_within
 from schemas import storage
 from schemas.errors import CorpusError
+from schemas.shards import LOSS_SPANS
 
 
 def read_rows(corpus: str, shards: str, start: int = 0) -> Iterator[dict[str, Any]]:
@@ -44,6 +46,14 @@ def read_rows(corpus: str, shards: str, start: int = 0) -> Iterator[dict[str, An
             reader = reader_from_json(folder, None, info)
             for number in range(max(start - first, 0), info["samples"]):
                 yield reader[number]
+
+
+def loss_note(row: dict[str, Any], start: int, end: int) -> str:
+    """How many of some of a row's tokens carry loss, in words; "" where all do."""
+    if LOSS_SPANS not in row:
+        return ""
+    spans = spans_within(row[LOSS_SPANS], start, end)
+    return f", loss on {int((spans[1::2] - spans[0::2]).sum())}"
 
 
 def _shard(uri: str, info: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.lineage import texts_of
-from pipelines.rows import read_rows
+from pipelines.rows import loss_note, read_rows
 from pipelines.show.duplicates import show_duplicates
 from pipelines.show.row import show_row
 from plugins.tokenizers import load_tokenizer
@@ -78,7 +78,7 @@ def _row(sample: dict[str, Any], tokenizer: Any, *, title: str) -> Panel:
     body = Text()
     at = 0
     for length in sample["segment_lengths"].tolist():
-        body.append(f"── {length} tokens ──\n", style="dim")
+        body.append(f"── {length} tokens{loss_note(sample, at, at + length)} ──\n", style="dim")
         body.append(tokenizer.decode(sample["tokens"][at : at + length]) + "\n")
         at += length
     return Panel(

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from pipelines.lineage import Row, Segment, find_row, parse_row
-from pipelines.rows import read_rows
+from pipelines.rows import loss_note, read_rows
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
@@ -39,16 +39,17 @@ def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
             f"{row.segments[0].place.increment}."
         )
     tokenizer = load_tokenizer(manifest.tokenizer_name)
-    decoded, at = [], 0
+    decoded, notes, at = [], [], 0
     for length in lengths:
+        notes.append(loss_note(sample, at, at + length))
         decoded.append(tokenizer.decode(sample["tokens"][at : at + length]))
         at += length
     if arguments.json:
         print(json.dumps(_as_json(row, decoded, manifest.seq_len - at), indent=2, ensure_ascii=False))
         return
     body = Text()
-    for segment, text in zip(row.segments, decoded, strict=True):
-        body.append(_heading(segment), style="dim")
+    for segment, note, text in zip(row.segments, notes, decoded, strict=True):
+        body.append(_heading(segment, note), style="dim")
         body.append(f"{text}\n")
     Console(highlight=False).print(
         Panel(
@@ -70,10 +71,10 @@ def passage_line(passage: Passage) -> str:
     return f"{passage.document_id}{part} from {passage.source}, {', '.join(made)}"
 
 
-def _heading(segment: Segment) -> str:
+def _heading(segment: Segment, note: str) -> str:
     text, place = segment.text, segment.place
     lines = [
-        f"── tokens {segment.start} to {segment.end} of {segment.num_tokens} of text {text.text_id} ──",
+        f"── tokens {segment.start} to {segment.end} of {segment.num_tokens} of text {text.text_id}{note} ──",
         f"   {text.template}, {text.num_pairs} pairs; increment {place.increment}, "
         f"group {place.group}, text {place.position}",
         *(f"   {passage_line(passage)}" for passage in text.passages),

@@ -219,6 +219,20 @@ def test_a_sound_corpus_passes_and_spans_that_cannot_be_are_named(
     assert "2 more rows are wrong" in done.out
 
 
+def test_rows_are_shown_with_how_much_of_them_carries_loss(
+    built: str, tutelage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    row = rows_of(built)[0]
+    length = int(row["segment_lengths"][0])
+    spans = [(start, end) for start, end in row["loss_spans"].reshape(-1, 2).tolist() if end <= length]
+    note = f", loss on {sum(end - start for start, end in spans)} ──"
+    assert f"── {length} tokens{note}" in tutelage("corpus", "show", built, "--texts", "0", "--rows", "1").out
+    assert note in tutelage("corpus", "show", built, "--row", "tuning:0").out
+    card = (Path(built) / "increments" / "000001" / "README.md").read_text(encoding="utf-8")
+    assert "| tuning | the source's own, for synthesizer tuning | squad |" in card
+
+
 def test_changed_contexts_supersede_and_compact_keeps_the_loss(
     tmp_path: Path, tokenizer_dir: str, write_jsonl: Any, build: Any, tutelage: Any
 ) -> None:
@@ -240,6 +254,33 @@ def test_changed_contexts_supersede_and_compact_keeps_the_loss(
     answered = "".join(without_and_with_loss(row, tokenizer)[1] for row in rows_of(config.corpus))
     assert answered.count("Of new interest.") == 1 and "<CON>" not in answered
     assert answered.count("<|endoftext|>") == 8
+
+
+def test_pairs_that_overlap_with_an_evaluation_task_go_and_their_contexts_stay(
+    tmp_path: Path, tokenizer_dir: str, write_jsonl: Any, build: Any, texts_in: Any, rejects_in: Any
+) -> None:
+    asked = "Which of the organs that were named in the lecture pumps blood through the whole body?"
+    rows = collection_rows("race", 3)
+    rows[0]["QA_list"].append({"Q": asked, "A": "The heart."})
+    rows[1]["QA_list"] = [{"Q": asked, "A": "The heart."}]
+    rows[2]["context"] = f"A context that holds it. {asked} It is the heart."
+    task = write_jsonl(
+        tmp_path / "task.jsonl", [{"input": asked, "options": ["heart", "lung"], "gold_index": 0}]
+    )
+    source = {
+        "preset": "ft-instruction-synthesizer-collection",
+        "uri": write_jsonl(tmp_path / "a.jsonl", rows),
+    }
+    config = config_of(tmp_path / "corpus", [source], tokenizer_dir, decontaminate={"tasks": task})
+    build(config)
+    (text,) = texts_in(config.corpus, "tuning")
+    assert (text.num_pairs, asked in text.text, rows[0]["context"] in text.text) == (1, False, True)
+    assert [each["reason"] for each in rejects_in(config.corpus, "decontaminate")] == [
+        "pair_task_overlap",
+        "pair_task_overlap",
+        "task_overlap",
+    ]
+    assert [each["reason"] for each in rejects_in(config.corpus, "tuning")] == ["no_pairs"]
 
 
 def test_other_streams_of_the_corpus_have_no_column_more(

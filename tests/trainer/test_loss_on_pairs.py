@@ -67,7 +67,6 @@ def test_with_loss_on_all_tokens_spans_are_left_alone() -> None:
 @pytest.fixture
 def tuning_corpus(tmp_path: Path, tiny_model: str) -> str:
     """Twelve contexts of one set with a question or two each, as SQuAD's JSON, in rows of 128 tokens."""
-    pytest.importorskip("apache_beam", reason="corpora are built in the first lane")
     from pipelines.build import build_increment
     from schemas.config import validate
     from schemas.corpus_config import CorpusConfig
