@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 _CPU_MICROBATCH_TOKENS = 1024
 """Tokens of a forward pass on a CPU under `auto`; with a vocabulary of 49k their logits alone take 0.2 GB."""
 
+_IN_BATCHES = ("flush_interval",)
+"""Intervals of Composer's that are plain numbers."""
+
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
@@ -243,7 +246,7 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
     values = {name: _number(value) for name, value in arguments.items()}
     check_arguments(key, kind, values, num_positional=len(positional))
     for name, value in values.items():
-        if name.startswith("t_") or name.endswith("interval"):
+        if name.startswith("t_") or (name.endswith("interval") and name not in _IN_BATCHES):
             parse_duration(f"{key}.{name}", value)
     try:
         return kind(*positional, **values)

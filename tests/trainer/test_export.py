@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_named(trained: str, tmp_path: Path, capsys: pytest
         "model.config_overrides.intermediate_size=64": "have shape (128, 64), expected (64, 64)",
         "--dtype=fp8": "Available: bfloat16, float16, float32",
         "--checkpoint=nowhere.pt": "--checkpoint 'nowhere.pt': no such checkpoint",
-        "--checkpoint=memory://run/ep0-ba4-rank0.pt": "--checkpoint 'memory://run/ep0-ba4-rank0.pt': no such",
+        "--checkpoint=memory://nowhere/ep0-ba4": "'memory://nowhere/ep0-ba4': no such checkpoint",
         "save_folder=null": "Name one with --checkpoint",
     }.items():
         assert main(["export", trained, "--output", str(tmp_path / "output"), more]) in (1, 2)
