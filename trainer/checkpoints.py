@@ -198,11 +198,7 @@ def _set_aside(path: str) -> str:
     while storage.exists(aside):
         number += 1
         aside = f"{path}{DAMAGED}-{number}"
-    target = storage.filesystem(aside)[1]
-    # Stores have no directories to move; some file systems of theirs would move one as if it were a file.
-    in_parts = not storage.is_local(path) and fs.isdir(source)
-    for name in fs.find(source) if in_parts else [source]:
-        fs.mv(name, target + name.removeprefix(source))
+    fs.mv(source, storage.filesystem(aside)[1], recursive=fs.isdir(source))
     return aside
 
 

@@ -227,10 +227,11 @@ class Bucket(http.server.BaseHTTPRequestHandler):
             self.objects[name] = content.removesuffix(b"\n--==0==--")
             self._answer(self._item(name))
         else:
-            source, target = path.split("/rewriteTo/")
-            name = self._name(f"/storage/v1/{target}") or ""
-            self.objects[name] = self.objects[self._name(source) or ""]
-            self._answer({"done": True})
+            source, target = map(self._name, path.replace("/rewriteTo/", "\n/storage/v1/").split("\n"))
+            found = self.objects.get(source or "")  # gcsfs tries to copy folders, which are no objects
+            if found is not None and target is not None:
+                self.objects[target] = found
+            self._answer({"done": True}, status=404 if found is None else 200)
 
     def do_DELETE(self) -> None:
         found = self.objects.pop(self._name(urllib.parse.urlsplit(self.path).path) or "", None)
