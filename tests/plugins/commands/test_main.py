@@ -23,7 +23,7 @@ def test_unknown_command_is_answered_with_the_nearest_one(capsys: pytest.Capture
     assert main(["corpsu", "build"]) == 2
     assert capsys.readouterr().err == (
         "ConfigError: command 'corpsu' is unknown. Did you mean 'corpus'? "
-        "Available: chat, corpus, demo, eval, models, train.\n"
+        f"Available: {', '.join(COMMANDS.names())}.\n"
     )
 
 
