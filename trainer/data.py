@@ -42,6 +42,7 @@ from schemas.shards import LOSS_SPANS
 from schemas.train_config import LoaderConfig
 from trainer.shard_stream import ShardStream
 from trainer.shards import ResolvedStream, default_cache_dir, rows_per_epoch
+from trainer.shared_numbers import agreed_numbers
 
 IGNORE_INDEX = -100
 """Label of a position without loss, as torch's cross entropy has it."""
@@ -223,7 +224,8 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
     """
 
     def __init__(self, streams: Sequence[ShardStream], phases: Sequence[Phase], **options: Any):
-        super().__init__(streams=streams, **options)
+        with agreed_numbers():
+            super().__init__(streams=streams, **options)
         self.phases = tuple(phases)
         self._announced = 0
         # Composer asks once, before the first epoch, and cuts longer ones off there.
