@@ -7,28 +7,11 @@ import json
 import zstandard
 
 from schemas.records import Chain, Document
+from tests.tiny import save_bpe
 
 NUM_ROUNDS = 3
-_WORDS = tuple(
-    [
-        "the",
-        "cell",
-        "protein",
-        "binds",
-        "dose",
-        "in",
-        "trial",
-        "of",
-        "a",
-        "patient",
-        "question",
-        "answer",
-        "text",
-        "which",
-        "what",
-        "after",
-    ]
-)
+_TEXT = "the cell protein binds dose in trial of a patient question answer text which what after"
+_WORDS = _TEXT.split()
 
 
 def make_chains(
@@ -74,20 +57,11 @@ def passages_as_chains(num_documents: int, *, documents_each: int, num_words: in
 
 def tiny_tokenizer(folder: str) -> str:
     """Save a byte-level BPE tokenizer with BOS and EOS; gives its directory."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
+    return save_bpe(
+        folder,
+        [_TEXT] * 4,
         vocab_size=600,
         special_tokens=["<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        bos_token="<s>",
+        eos_token="</s>",
     )
-    backend.train_from_iterator([" ".join(_WORDS)] * 4, trainer)
-    PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>").save_pretrained(
-        folder
-    )
-    return folder

@@ -32,6 +32,7 @@ from composer.loggers import Logger
 from schemas.config import load_config
 from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest
 from schemas.train_config import TrainConfig
+from tests.tiny import save_bpe, save_llama
 from trainer.quiet import quiet_libraries
 
 SEQ_LEN = 512
@@ -42,30 +43,25 @@ WORDS = "the cell protein binds a dose in the trial of a patient gene and acid t
 
 def write_model(folder: str) -> None:
     """A random model and a small tokenizer."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+    save_bpe(
+        folder,
+        [WORDS] * 4,
+        vocab_size=600,
+        special_tokens=["<s>", "</s>"],
+        bos_token="<s>",
+        eos_token="</s>",
     )
-    backend.train_from_iterator([WORDS] * 4, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(5)
-    config = LlamaConfig(
+    save_llama(
+        folder,
         vocab_size=VOCAB_SIZE,
+        seed=5,
         hidden_size=256,
         intermediate_size=688,
         num_hidden_layers=4,
-        num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=SEQ_LEN,
         tie_word_embeddings=True,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
 
 
 def write_corpus(folder: str, model: str, num_rows: int) -> None:

@@ -18,6 +18,7 @@ from schemas import storage
 from schemas.config import validate
 from schemas.corpus_config import CorpusConfig
 from schemas.records import AugmentedText, from_json
+from tests.tiny import save_bpe
 
 WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
 
@@ -25,27 +26,15 @@ WORDS = "the cell protein binds a dose in the trial of a patient gene and acid t
 @pytest.fixture(scope="session")
 def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A byte-level BPE tokenizer; `<|endoftext|>` is its EOS, `<s>` its BOS, which it does not add."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    folder = str(tmp_path_factory.mktemp("tokenizer"))
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
+    return save_bpe(
+        tmp_path_factory.mktemp("tokenizer"),
+        [WORDS] * 4,
         vocab_size=400,
         special_tokens=["<|endoftext|>", "<s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator([WORDS] * 4, trainer)
-    PreTrainedTokenizerFast(
-        tokenizer_object=backend,
         bos_token="<s>",
         eos_token="<|endoftext|>",
         clean_up_tokenization_spaces=False,
-    ).save_pretrained(folder)
-    return folder
+    )
 
 
 def passage(number: int) -> str:

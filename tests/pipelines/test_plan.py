@@ -25,6 +25,7 @@ from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.manifest import read_manifest
 from schemas.records import Chain, Document, Generation
+from tests.tiny import save_bytes
 
 Config = Callable[..., CorpusConfig]
 
@@ -78,19 +79,7 @@ def asked(
 @pytest.fixture(scope="session")
 def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tokenizer of one token a byte; `</s>` is its EOS, `<s>` its BOS, which it does not add."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    folder = str(tmp_path_factory.mktemp("bytes"))
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: index for index, token in enumerate(["</s>", "<s>", *alphabet])}
-    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>").save_pretrained(
-        folder
-    )
-    return folder
+    return save_bytes(tmp_path_factory.mktemp("bytes"), ["</s>", "<s>"], bos_token="<s>", eos_token="</s>")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.records import Document
+from tests.tiny import save_bpe, save_llama
 
 SPECIAL_TOKENS = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|endoftext|>")
 CHAT_TEMPLATE = (
@@ -30,33 +31,22 @@ def make_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., st
     def make(
         chat_template: str | None = CHAT_TEMPLATE, *, adds_bos: bool = False, **tokens: str | None
     ) -> str:
-        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-        from transformers import PreTrainedTokenizerFast
+        from tokenizers import processors
 
-        backend = Tokenizer(models.BPE())
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        backend.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
+        named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>", **tokens}
+        with_bos = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)]
+        )
+        return save_bpe(
+            tmp_path_factory.mktemp("tokenizer"),
+            [WORDS] * 4,
             vocab_size=300,
-            special_tokens=list(SPECIAL_TOKENS),
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        backend.train_from_iterator([WORDS] * 4, trainer)
-        if adds_bos:
-            backend.post_processor = processors.TemplateProcessing(
-                single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)]
-            )
-        tokens = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>", **tokens}
-        tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=backend,
+            special_tokens=SPECIAL_TOKENS,
+            post_processor=with_bos if adds_bos else None,
+            chat_template=chat_template,
             clean_up_tokenization_spaces=False,
-            **{name: token for name, token in tokens.items() if token is not None},
+            **{name: token for name, token in named.items() if token is not None},
         )
-        tokenizer.chat_template = chat_template
-        folder = str(tmp_path_factory.mktemp("tokenizer"))
-        tokenizer.save_pretrained(folder)
-        return folder
 
     return make
 
@@ -78,25 +68,13 @@ def tokenizer(tokenizer_dir: str) -> Any:
 @pytest.fixture(scope="session")
 def tiny_model(make_tokenizer: Callable[..., str]) -> str:
     """A random Llama of two layers beside the tiny tokenizer."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = make_tokenizer()
-    torch.manual_seed(7)
-    config = LlamaConfig(
+    return save_llama(
+        make_tokenizer(),
         vocab_size=300,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        seed=7,
         max_position_embeddings=512,
         initializer_range=0.3,  # wide enough that greedy answers differ from prompt to prompt
-        bos_token_id=0,
-        eos_token_id=1,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

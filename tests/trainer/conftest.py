@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.tiny import save_bpe, save_llama
+
 SEQ_LEN = 32
 WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
 
@@ -32,40 +34,17 @@ def shared_memory_let_go() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random two-layer Llama with a byte-level BPE tokenizer, saved to disk."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder = str(tmp_path_factory.mktemp("tiny-model"))
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
+    folder = tmp_path_factory.mktemp("tiny-model")
+    save_bpe(
+        folder,
+        [WORDS] * 4,
         vocab_size=600,
         special_tokens=["<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
     )
-    backend.train_from_iterator([WORDS] * 4, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>"
-    )
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(5)
-    config = LlamaConfig(
-        vocab_size=2048,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return save_llama(folder, vocab_size=2048, seed=5, max_position_embeddings=128, tie_word_embeddings=True)
 
 
 Row = tuple[Sequence[int], Sequence[int]]

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.tiny import save_bpe, save_llama
+
 WORDS = (
     "the patient has a fever and the doctor gives aspirin because pain goes away when the drug works "
     "question answer which nerve moves the wrist radial median ulnar axillary yes no maybe heart lung "
@@ -30,48 +32,33 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face directory: Llama, 2 layers, hidden size 64, context of 128 tokens, BPE."""
-    import torch
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from tokenizers import Regex, pre_tokenizers
 
-    backend = Tokenizer(models.BPE())
-    # A word takes the space after it, so that the last token of a prompt changes when an option follows.
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"\w+ ?|\W"), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    save_bpe(
+        folder,
+        [WORDS, WORDS.replace(" ", "\n"), WORDS.replace(" ", "  ")] * 3,
         vocab_size=2000,
         special_tokens=["<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        # A word takes the space after it, so that the last token of a prompt changes when an option follows.
+        pre_tokenizer=pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(r"\w+ ?|\W"), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        ),
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
     )
-    backend.train_from_iterator([WORDS, WORDS.replace(" ", "\n"), WORDS.replace(" ", "  ")] * 3, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    save_llama(
+        folder,
+        vocab_size=2000,
+        seed=0,
+        max_position_embeddings=128,
+        initializer_range=0.2,  # large enough for scores to differ clearly
+        pad_token_id=1,
     )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=2000,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=128,
-            initializer_range=0.2,  # large enough for scores to differ clearly
-            bos_token_id=0,
-            eos_token_id=1,
-            pad_token_id=1,
-        )
-    )
-    folder = tmp_path_factory.mktemp("tiny-llama")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     return folder
 
 

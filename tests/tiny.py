@@ -1,0 +1,86 @@
+"""Tokenizers and models small enough to be made for each run of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def save_bpe(
+    folder: str | Path,
+    texts: Sequence[str],
+    *,
+    vocab_size: int,
+    special_tokens: Sequence[str],
+    pre_tokenizer: Any = None,
+    post_processor: Any = None,
+    chat_template: str | None = None,
+    **tokens: Any,
+) -> str:
+    """Train a byte-level BPE tokenizer and save it as transformers does; gives the folder.
+
+    Args:
+        folder: Where it goes.
+        texts: What merges are learned from.
+        vocab_size: At most so many tokens; 256 of them bytes.
+        special_tokens: They get the ids 0, 1, 2, …
+        pre_tokenizer: Instead of GPT-2's words.
+        post_processor: What puts special tokens around a text; none by default.
+        chat_template: Jinja.
+        **tokens: `bos_token` and others of PreTrainedTokenizerFast.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizer or pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(special_tokens),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    if post_processor is not None:
+        backend.post_processor = post_processor
+    return _save(backend, folder, chat_template=chat_template, **tokens)
+
+
+def save_bytes(folder: str | Path, special_tokens: Sequence[str], **tokens: Any) -> str:
+    """Save a tokenizer of one token a byte, the special tokens first; gives the folder."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    names = [*special_tokens, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    backend = Tokenizer(models.BPE(vocab={name: index for index, name in enumerate(names)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return _save(backend, folder, **tokens)
+
+
+def save_llama(folder: str | Path, *, vocab_size: int, seed: int, **options: Any) -> str:
+    """Save a random Llama, of two layers and hidden size 64 unless told; gives the folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
+    torch.manual_seed(seed)
+    LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, **{**sizes, **options})).save_pretrained(folder)
+    return str(folder)
+
+
+def _save(backend: Any, folder: str | Path, *, chat_template: str | None = None, **tokens: Any) -> str:
+    from tokenizers import decoders
+    from transformers import PreTrainedTokenizerFast
+
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **tokens)
+    tokenizer.chat_template = chat_template
+    tokenizer.save_pretrained(folder)
+    return str(folder)
