@@ -48,28 +48,29 @@ def take_number(
     Raises:
         ValueError: Another job of the node has one of the directories; on all ranks.
     """
-    if not (dist.is_available() and dist.is_initialized()):  # ranks that cannot tell each other anything
+    if world.num_ranks > 1 and not (dist.is_available() and dist.is_initialized()):
         number, memory = prefix.get_shm_prefix(streams_local, streams_remote, world, retry)
-        return number, memory
+        return number, memory  # ranks that cannot tell one another anything each look, as Streaming has it
     taken: tuple[int, SharedMemory] | ValueError | None = None
     if world.is_local_leader:
         try:
             taken = _take(streams_local, streams_remote, retry)
         except ValueError as error:
             taken = error
-    said: dict[int, Any] = {}
-    if world.is_local_leader:
-        said[world.node] = taken[0] if isinstance(taken, tuple) else taken
-    gathered: list[dict[int, Any]] = [{}] * dist.get_world_size()
-    dist.all_gather_object(gathered, said)
-    for answer in gathered:
-        said |= answer
-    for answer in said.values():
+    of_nodes: dict[int, Any] = {}
+    if taken is not None:
+        of_nodes[world.node] = taken[0] if isinstance(taken, tuple) else taken
+    if world.num_ranks > 1:
+        gathered: list[dict[int, Any]] = [{}] * world.num_ranks
+        dist.all_gather_object(gathered, of_nodes)
+        for said in gathered:
+            of_nodes |= said
+    for answer in of_nodes.values():
         if isinstance(answer, ValueError):
             raise answer
     if isinstance(taken, tuple):
         return taken
-    number = said[world.node]
+    number = of_nodes[world.node]
     return number, SharedMemory(prefix._get_path(number, LOCALS), False)
 
 
