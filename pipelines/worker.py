@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from pipelines.quiet import quiet_libraries
+from schemas.process import end_without_collecting
 
 # There are as many workers as the user wants cores: libraries in Rust must not start a thread a core in each.
 _ONE_CORE = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -30,6 +31,7 @@ def main() -> None:
     for name, value in _ONE_CORE.items():
         os.environ.setdefault(name, value)
     quiet_libraries()
+    end_without_collecting()
     from apache_beam.runners.worker import sdk_worker_main
 
     _shorten_queues()

@@ -22,6 +22,7 @@ from typing import Any
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
+from schemas.process import end_without_collecting
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
 from trainer.checks import check_batch, check_config
@@ -50,6 +51,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     add_dry_run_arguments(parser)
     args = parser.parse_args(argv)
+    end_without_collecting()
     try:
         config = load_config(TrainConfig, args.config, args.overrides)
         if args.dry_run:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from plugins.commands import COMMANDS
 from schemas.errors import TutelageError, report
+from schemas.process import end_without_collecting
 
 _HELP = """\
 usage: tutelage COMMAND ...
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(importlib.metadata.version("tutelage"))
         return 0
+    end_without_collecting()
     try:
         return int(COMMANDS.load(arguments[0])(arguments[1:]))
     except TutelageError as error:
