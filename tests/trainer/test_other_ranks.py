@@ -5,77 +5,20 @@ It takes a later manifest after its first epoch.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-# Starts the ranks of one run after another, each a process, with what torchrun would tell them. They are
-# forked from a process that has imported everything, which takes longer than all that they do.
-LAUNCH = """
-import json, os, signal, socket, sys
-from composer.core import Callback
-from plugins.callbacks import CALLBACKS
-from trainer import build, train
-
-class Recorder(Callback):
-    def __init__(self, path, kill_at=None):
-        self.path, self.kill_at = f"{path}-rank{os.environ['RANK']}.jsonl", kill_at
-    def after_dataloader(self, state, logger):
-        self.rows = state.batch["input_ids"][:, 0].tolist()
-    def batch_end(self, state, logger):
-        step = int(state.timestamp.batch)
-        with open(self.path, "a") as file:
-            file.write(json.dumps([step, self.rows]) + "\\n")
-        if step == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-CALLBACKS._targets["recorder"] = "launch:Recorder"
-sys.modules["launch"] = sys.modules["__main__"]
-
-def start(rank, num_ranks, port, config, log):
-    pid = os.fork()
-    if pid == 0:
-        os.environ.update(
-            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_ranks), LOCAL_WORLD_SIZE=str(num_ranks),
-            GROUP_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-        )
-        for stream in (1, 2):
-            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-        sys.exit(train.main([config]))
-    return pid
-
-statuses = []
-for num_ranks, config, log in json.loads(sys.argv[1]):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    pids = {start(rank, num_ranks, port, config, log) for rank in range(num_ranks)}
-    status = 0
-    while pids:
-        pid, ended = os.wait()
-        pids.discard(pid)
-        if ended:
-            status = os.waitstatus_to_exitcode(ended)
-            for other in pids:
-                os.kill(other, signal.SIGKILL)
-    statuses.append(status)
-print(json.dumps(statuses))
-"""
+from tests.trainer.ranks import recorded, run_ranks, said
 
 
 def global_batches(folder: Path, part: str) -> dict[int, list[int]]:
     """Rows of each step of one part of a run, over all its ranks."""
     batches: dict[int, list[int]] = {}
-    for path in folder.glob(f"{part}-rank*.jsonl"):
-        for step, rows in map(json.loads, path.read_text().splitlines()):
+    for rank, _ in enumerate(folder.glob(f"{part}-rank*.jsonl")):
+        for step, rows, _ in recorded(folder / part, rank):
             batches[step] = sorted(batches.get(step, []) + rows)
     return batches
 
@@ -85,8 +28,6 @@ def global_batches(folder: Path, part: str) -> dict[int, list[int]]:
 def test_ranks_may_come_and_go_with_whole_checkpoints_and_with_shards(
     write_config: Callable[..., str], tmp_path: Path, tiny_model: str, corpus: str
 ) -> None:
-    (tmp_path / "launch.py").write_text(LAUNCH)
-
     later = [{"at": "1ep", "manifest": 2}]
 
     def config(part: str, folder: str, *, sharded: bool = False, **recorder: Any) -> str:
@@ -123,18 +64,8 @@ def test_ranks_may_come_and_go_with_whole_checkpoints_and_with_shards(
             (f"{kind}-2", 1, config(f"{kind}-2", kind, sharded=sharded, kill_at=11)),
             (f"{kind}-3", 2, config(f"{kind}-3", kind, sharded=sharded)),
         ]
-    plan = [(num_ranks, path, str(tmp_path / f"{part}.log")) for part, num_ranks, path in runs]
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "launch.py"), json.dumps(plan)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=560,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    logs = {part: (tmp_path / f"{part}.log").read_text() for part, *_ in runs}
-    statuses = dict(zip(logs, json.loads(done.stdout), strict=True))
+    statuses = run_ranks(tmp_path, runs)
+    logs = {part: said(tmp_path, part) for part in statuses}
     for part, status in statuses.items():
         assert (status == 0) == (part == "unbroken" or part.endswith("-3")), logs[part][-4000:]
 

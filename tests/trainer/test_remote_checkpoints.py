@@ -6,8 +6,6 @@ import http.server
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from schemas import storage
 from schemas.config import load_config
 from schemas.errors import TrainingError
 from schemas.train_config import TrainConfig
+from tests.trainer.ranks import recorded, run_torchrun
 from trainer import remote_checkpoints, train
 from trainer.checkpoints import is_complete, list_checkpoints, settle_checkpoints
 from trainer.remote_checkpoints import CheckpointUploads
@@ -271,31 +270,6 @@ def bucket() -> Iterator[tuple[str, dict[str, bytes]]]:
     server.server_close()
 
 
-RUN = """
-import json, os, signal, sys
-from composer.core import Callback
-from plugins.callbacks import CALLBACKS
-from trainer.train import main
-
-class Recorder(Callback):
-    def __init__(self, path, kill_at=None):
-        self.path, self.kill_at = f"{path}-rank{os.environ['RANK']}.jsonl", kill_at
-    def after_dataloader(self, state, logger):
-        self.rows = state.batch["input_ids"][:, 0].tolist()
-    def batch_end(self, state, logger):
-        step = int(state.timestamp.batch)
-        loss = float(state.total_loss_dict["loss/train/total"]).hex()
-        with open(self.path, "a") as file:
-            file.write(json.dumps([step, self.rows, loss]) + "\\n")
-        if step == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-CALLBACKS._targets["recorder"] = "run:Recorder"
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_shards_of_two_ranks_go_to_a_store_and_a_killed_run_goes_on_from_there(
@@ -305,7 +279,6 @@ def test_shards_of_two_ranks_go_to_a_store_and_a_killed_run_goes_on_from_there(
     tmp_path: Path,
 ) -> None:
     address, objects = bucket
-    (tmp_path / "run.py").write_text(RUN)
 
     def launch(part: str, **recorder: Any) -> str:
         config = write_remote(
@@ -315,28 +288,11 @@ def test_shards_of_two_ranks_go_to_a_store_and_a_killed_run_goes_on_from_there(
             model={"pretrained_model_name_or_path": tiny_model, "init_device": "mixed"},
             callbacks={"recorder": {"path": str(tmp_path / part), **recorder}},
         )
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-                *("-m", "run", config),
-            ],
-            env={
-                **os.environ,
-                "PYTHONPATH": f"{tmp_path}:{ROOT}",
-                "OMP_NUM_THREADS": "1",
-                "STORAGE_EMULATOR_HOST": address,
-                "FSSPEC_GS_TOKEN": "anon",
-            },
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=280,
+        done = run_torchrun(
+            tmp_path, config, env={"STORAGE_EMULATOR_HOST": address, "FSSPEC_GS_TOKEN": "anon"}
         )
         assert (done.returncode == 0) == (not recorder), done.stderr[-4000:]
         return done.stderr
-
-    def steps(part: str, rank: int) -> list[Any]:
-        return [json.loads(line) for line in (tmp_path / f"{part}-rank{rank}.jsonl").read_text().splitlines()]
 
     launch("killed", kill_at=7)
     saved = sorted({name.split("/")[1] for name in objects} - {"manifests.json"})
@@ -349,7 +305,7 @@ def test_shards_of_two_ranks_go_to_a_store_and_a_killed_run_goes_on_from_there(
     assert "going on after step 4" in err
     assert ("checkpoint gs://bucket/tiny/ep0-ba6 is damaged: " in err) == (saved[-1] == "ep0-ba6")
     for rank in (0, 1):
-        killed, resumed = steps("killed", rank), steps("resumed", rank)
+        killed, resumed = (recorded(tmp_path / part, rank) for part in ("killed", "resumed"))
         assert [step for step, *_ in resumed] == [5, 6, 7, 8]
         assert resumed[: len(killed) - 4] == killed[4:]
         assert len(killed) >= 6

@@ -4,70 +4,38 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.trainer.ranks import recorded, result, run_ranks, run_torchrun, said
 from trainer.export import main as export
 
-ROOT = Path(__file__).resolve().parents[2]
 
-# The command itself, with one more callback that notes the rows each rank trains on.
-RUN = """
-import json, os, sys
-from plugins.callbacks import CALLBACKS
-from trainer.train import main
-
-CALLBACKS._targets["recorder"] = "recorder:Recorder"
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-"""
-
-RECORDER = """
-import json, os
-from composer.core import Callback
-
-class Recorder(Callback):
-    def __init__(self, folder):
-        self.folder, self.rows = folder, []
-    def after_dataloader(self, state, logger):
-        self.rows.append(state.batch["input_ids"][:, 0].tolist())
-    def fit_end(self, state, logger):
-        with open(os.path.join(self.folder, f"rank{os.environ['RANK']}.json"), "w") as file:
-            json.dump(self.rows, file)
-"""
-
-
-def run_two_ranks(config: str, tmp_path: Path, *overrides: str) -> dict[str, Any]:
-    (tmp_path / "run.py").write_text(RUN)
-    (tmp_path / "recorder.py").write_text(RECORDER)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *("-m", "run", config, *overrides, "--json"),
-        ],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+def by_torchrun(config: str, folder: Path) -> dict[str, Any]:
+    done = run_torchrun(folder, config)
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def by_fork(config: str, folder: Path) -> dict[str, Any]:
+    assert run_ranks(folder, [("run", 2, config)]) == {"run": 0}, said(folder, "run")[-4000:]
+    return result(folder, "run")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(260)
 @pytest.mark.parametrize(
-    "parallelism", [None, {"fsdp": {"state_dict_type": "sharded"}}], ids=["ddp", "fsdp2"]
+    ("parallelism", "run"),
+    [
+        pytest.param(None, by_torchrun, id="ddp, torchrun"),
+        pytest.param({"fsdp": {"state_dict_type": "sharded"}}, by_fork, id="fsdp2"),
+    ],
 )
 def test_two_ranks_train_on_disjoint_rows_and_export_one_model(
-    write_config: Callable[..., str], tmp_path: Path, tiny_model: str, corpus: str, parallelism: Any
+    write_config: Callable[..., str], tmp_path: Path, tiny_model: str, corpus: str, parallelism: Any, run: Any
 ) -> None:
     import torch
     from safetensors.torch import load_file
@@ -77,7 +45,7 @@ def test_two_ranks_train_on_disjoint_rows_and_export_one_model(
     config = write_config(
         train_loader={"dataset": {"streams": streams}},
         callbacks={
-            "recorder": {"folder": str(tmp_path)},
+            "recorder": {"path": str(tmp_path / "seen")},
             "hf_export": {"folder": str(export), "dtype": "float32"},
         },
         max_duration="5ba",
@@ -87,12 +55,12 @@ def test_two_ranks_train_on_disjoint_rows_and_export_one_model(
             "init_device": "mixed" if parallelism else "cpu",
         },
     )
-    result = run_two_ranks(config, tmp_path)
-    assert result["steps"] == 5
-    assert result["tokens"] == 5 * 4 * 32
-    assert math.isfinite(result["loss"]) and result["loss"] < 8.0
+    ended = run(config, tmp_path)
+    assert ended["steps"] == 5
+    assert ended["tokens"] == 5 * 4 * 32
+    assert math.isfinite(ended["loss"]) and ended["loss"] < 8.0
 
-    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    first, second = ([rows for _, rows, _ in recorded(tmp_path / "seen", rank)] for rank in (0, 1))
     seen = [{row for batch in rows for row in batch} for rows in (first, second)]
     assert [len(batch) for batch in first + second] == [2] * 10
     assert len(seen[0]) == len(seen[1]) == 10
@@ -113,7 +81,7 @@ def test_sharded_checkpoints_are_found_whole_and_resumed_as_data(
     folder = tmp_path / "checkpoints"
     config = write_config(
         callbacks={
-            "recorder": {"folder": str(tmp_path)},
+            "recorder": {"path": str(tmp_path / "seen")},
             "hf_export": {"folder": str(tmp_path / "export"), "dtype": "float32"},
         },
         scheduler={"name": "constant_with_warmup", "t_warmup": "2ba"},
@@ -124,8 +92,8 @@ def test_sharded_checkpoints_are_found_whole_and_resumed_as_data(
         save_num_checkpoints_to_keep=3,
         autoresume=True,
     )
-    unbroken = run_two_ranks(config, tmp_path)
-    rows = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    unbroken = by_fork(config, tmp_path)
+    rows = [recorded(tmp_path / "seen", rank) for rank in (0, 1)]
     assert sorted(path.name for path in folder.glob("ep*")) == ["ep0-ba2", "ep0-ba4", "ep0-ba6"]
     assert export([config, "--output", str(tmp_path / "by-command"), "--dtype", "float32"]) == 0
     exports = [tmp_path / name / "model.safetensors" for name in ("export", "by-command")]
@@ -136,10 +104,10 @@ def test_sharded_checkpoints_are_found_whole_and_resumed_as_data(
     data[-len(data) // 2] ^= 1
     (folder / "ep0-ba4" / "__0_0.distcp").write_bytes(data)
 
-    resumed = run_two_ranks(config, tmp_path)
+    resumed = by_fork(config, tmp_path)
     assert (resumed["steps"], resumed["loss"]) == (6, unbroken["loss"])
-    after = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
-    assert after == [seen[2:] for seen in rows]
+    for rank in (0, 1):
+        assert recorded(tmp_path / "seen", rank) == [*rows[rank], *rows[rank][2:]]
     assert sorted(path.name for path in folder.glob("ep*")) == [
         *("ep0-ba2", "ep0-ba4", "ep0-ba4.damaged", "ep0-ba6", "ep0-ba6.damaged"),
     ]

@@ -1,0 +1,142 @@
+"""Runs with one or more ranks, by torchrun, or sooner by forks that are told what torchrun would tell them.
+
+    python -m tests.trainer.ranks '[["first", 2, ["first.yaml", "--json"]], …]'
+
+does one run after another of the second kind. Ranks are forked from a process that has imported everything,
+which takes longer than all that they do. What a rank says goes to `first-rank0.log`; what it trained on can
+be read where the configuration has a recorder (`recorder.py`). When one rank ends badly the others of its run
+are killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORDER = "tests.trainer.recorder:Recorder"
+
+
+# The command itself, with the recorder among its callbacks.
+_TRAIN = f"""
+import sys
+from plugins.callbacks import CALLBACKS
+from trainer.train import main
+
+CALLBACKS._targets["recorder"] = "{RECORDER}"
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run_torchrun(
+    folder: Path, config: str, *, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Train with two ranks by `torchrun -m`, as it is done by hand on many GPUs."""
+    (folder / "run.py").write_text(_TRAIN)
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *("-m", "run", config, "--json"),
+        ],
+        env={**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", "OMP_NUM_THREADS": "1", **(env or {})},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def run_ranks(
+    folder: Path, runs: Sequence[tuple[str, int, str]], *, env: Mapping[str, str] | None = None
+) -> dict[str, int]:
+    """Do runs in their order, each to its end.
+
+    Args:
+        folder: Where they run, and where their logs go.
+        runs: Name, number of ranks and configuration of each.
+        env: More variables.
+
+    Returns:
+        For each run 0, or the status of the rank that ended badly first.
+    """
+    plan = json.dumps([[name, num_ranks, [config, "--json"]] for name, num_ranks, config in runs])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.trainer.ranks", plan],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(env or {})},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    statuses: dict[str, int] = json.loads(done.stdout)
+    return statuses
+
+
+def said(folder: Path, name: str) -> str:
+    """What the first rank of a run said."""
+    return (folder / f"{name}-rank0.log").read_text()
+
+
+def result(folder: Path, name: str) -> dict[str, Any]:
+    """What `--json` gives of a run."""
+    return dict(json.loads(said(folder, name).splitlines()[-1]))
+
+
+def recorded(path: Path, rank: int = 0) -> list[Any]:
+    """What a recorder noted under that path: number, rows and loss of each step."""
+    return [json.loads(line) for line in Path(f"{path}-rank{rank}.jsonl").read_text().splitlines()]
+
+
+def _main(runs: Sequence[tuple[str, int, list[str]]]) -> dict[str, int]:
+    from plugins.callbacks import CALLBACKS
+    from tests.trainer.recorder import Recorder  # noqa: F401
+    from trainer import build, train  # noqa: F401
+
+    CALLBACKS._targets["recorder"] = RECORDER
+    return {name: _run(name, num_ranks, arguments) for name, num_ranks, arguments in runs}
+
+
+def _run(name: str, num_ranks: int, arguments: list[str]) -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = {_start(name, rank, num_ranks, port, arguments) for rank in range(num_ranks)}
+    status = 0
+    while running:
+        pid, ended = os.wait()
+        running.discard(pid)
+        if ended:
+            status = status or os.waitstatus_to_exitcode(ended)
+            for other in running:
+                os.kill(other, signal.SIGKILL)
+    return status
+
+
+def _start(name: str, rank: int, num_ranks: int, port: int, arguments: list[str]) -> int:
+    from trainer import train
+
+    pid = os.fork()
+    if pid:
+        return pid
+    os.environ |= {
+        **{"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"},
+        **{"WORLD_SIZE": str(num_ranks), "LOCAL_WORLD_SIZE": str(num_ranks)},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+    }
+    log = os.open(f"{name}-rank{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.exit(train.main(arguments))
+
+
+if __name__ == "__main__":
+    print(json.dumps(_main(json.loads(sys.argv[1]))))
