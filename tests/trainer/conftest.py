@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.tiny import save_bpe, save_llama
+from tests.trainer.bucket import serve_bucket
 
 SEQ_LEN = 32
 WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
@@ -29,6 +30,13 @@ def shared_memory_let_go() -> Iterator[None]:
             if type(each) is memory.SharedMemory:
                 with contextlib.suppress(BufferError):  # a dataset that is still there
                     each.cleanup()
+
+
+@pytest.fixture
+def bucket() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Address of a store that stands for Google's, and the objects in its bucket."""
+    with serve_bucket() as served:
+        yield served
 
 
 @pytest.fixture(scope="session")
