@@ -3,9 +3,9 @@
     python -m tests.trainer.ranks '[["first", 2, ["first.yaml", "--json"]], …]'
 
 does one run after another of the second kind. Ranks are forked from a process that has imported everything,
-which takes longer than all that they do. What a rank says goes to `first-rank0.log`; what it trained on can
-be read where the configuration has a recorder (`recorder.py`). When one rank ends badly the others of its run
-are killed.
+which takes longer than all that they do. What a rank says goes to `first-rank0.log`, what it answers to
+`first-rank0.json`; what it trained on can be read where the configuration has a recorder (`recorder.py`).
+When one rank ends badly the others of its run are killed.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def said(folder: Path, name: str) -> str:
 
 def result(folder: Path, name: str) -> dict[str, Any]:
     """What `--json` gives of a run."""
-    return dict(json.loads(said(folder, name).splitlines()[-1]))
+    return dict(json.loads((folder / f"{name}-rank0.json").read_text()))
 
 
 def recorded(path: Path, rank: int = 0) -> list[Any]:
@@ -98,10 +98,10 @@ def recorded(path: Path, rank: int = 0) -> list[Any]:
 
 def _main(runs: Sequence[tuple[str, int, list[str]]]) -> dict[str, int]:
     from plugins.callbacks import CALLBACKS
-    from tests.trainer.recorder import Recorder  # noqa: F401
     from trainer import build, train  # noqa: F401
 
     CALLBACKS._targets["recorder"] = RECORDER
+    CALLBACKS.load("recorder")  # after `trainer`, which makes Composer importable in the second lane
     return {name: _run(name, num_ranks, arguments) for name, num_ranks, arguments in runs}
 
 
@@ -132,9 +132,9 @@ def _start(name: str, rank: int, num_ranks: int, port: int, arguments: list[str]
         **{"WORLD_SIZE": str(num_ranks), "LOCAL_WORLD_SIZE": str(num_ranks)},
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
     }
-    log = os.open(f"{name}-rank{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(log, stream)
+    for stream, kind in ((1, "json"), (2, "log")):
+        file = os.open(f"{name}-rank{rank}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, stream)
     sys.exit(train.main(arguments))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,21 +51,38 @@ def test_weights_and_biases_writes_a_run_without_a_network(
     run: Callable[..., dict[str, list[float]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("wandb", reason="W&B wants an older protobuf than Beam's; install the trainer alone")
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
-
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     expected = run(wandb={"project": "tutelage"})
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    store, found = DataStore(), {name: [] for name in LOGGED}
+    found: dict[str, list[float]] = {}
+    for _ in range(60):  # a process of W&B's own writes the file, some time after the run
+        with contextlib.suppress(AssertionError):  # of W&B: it is not whole yet
+            found = wandb_history(file)
+            break
+        time.sleep(0.5)
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=1e-6)
+
+
+def wandb_history(file: Path) -> dict[str, list[float]]:
+    """Values of `LOGGED` in a run's file.
+
+    Raises:
+        AssertionError: The file ends within a record, or before the last one.
+    """
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    store, found, is_whole = DataStore(), {name: [] for name in LOGGED}, False
     store.open_for_scan(str(file))
     while (data := store.scan_data()) is not None:
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
+        is_whole = is_whole or record.HasField("exit")
         for item in record.history.item:
             name = item.key or "/".join(item.nested_key)
             if name in found:
                 found[name].append(json.loads(item.value_json))
-    for name, values in expected.items():
-        assert found[name] == pytest.approx(values, rel=1e-6)
+    assert is_whole
+    return found
