@@ -107,6 +107,7 @@ class Engine:
         self._synthesizer.open()
         gc.collect()
         gc.freeze()  # libraries are a million objects, which each full collection would look through
+        gc.disable()
 
     async def _end(self) -> None:
         await asyncio.gather(*self._running, return_exceptions=True)  # cancelled, not yet gone
