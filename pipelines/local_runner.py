@@ -29,6 +29,7 @@ from apache_beam.transforms.environments import Environment
 from pipelines.sending import PullQueue, messages
 from pipelines.shuffle import SpillingBuffer
 from pipelines.spill import SpillingListBuffer
+from schemas.process import allocate_from_one_heap
 
 _make_channel = _GrpcDataChannel.__init__
 _make_view = PipelineOptions.view_as
@@ -43,6 +44,7 @@ def local_runner(default_environment: Environment | None = None) -> FnApiRunner:
     Args:
         default_environment: Where its workers run; None is in this process.
     """
+    allocate_from_one_heap()
     execution.GroupingBuffer = SpillingBuffer
     execution.ListBuffer = fn_runner.ListBuffer = SpillingListBuffer
     _GrpcDataChannel.__init__ = _channel_that_pulls

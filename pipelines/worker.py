@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from pipelines.quiet import quiet_libraries
-from schemas.process import end_without_collecting
+from schemas.process import allocate_from_one_heap, end_without_collecting
 
 # There are as many workers as the user wants cores: libraries in Rust must not start a thread a core in each.
 _ONE_CORE = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -30,6 +30,7 @@ def main() -> None:
     """Work for the runner until it hangs up."""
     for name, value in _ONE_CORE.items():
         os.environ.setdefault(name, value)
+    allocate_from_one_heap()
     quiet_libraries()
     end_without_collecting()
     from apache_beam.runners.worker import sdk_worker_main

@@ -1,12 +1,15 @@
-"""What still runs when a process ends without a last collection."""
+"""How a process takes memory, and what still runs when it ends without a last collection."""
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = """
+import pytest
+
+ENDS = """
 import atexit, gc, sys, threading, time
 from schemas.process import end_without_collecting
 
@@ -26,12 +29,44 @@ del cycle
 """
 
 
-def test_threads_and_exit_functions_run_and_cycles_are_left() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+HEAPS = """
+import ctypes, sys, threading, time
+from schemas.process import allocate_from_one_heap
+
+if sys.argv[1] == "one":
+    allocate_from_one_heap()
+libc, kept = ctypes.CDLL(None), []
+libc.malloc.restype = libc.fdopen.restype = ctypes.c_void_p
+work = lambda: (kept.append(libc.malloc(1000)), time.sleep(0.2))
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+file = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, file)
+libc.fflush(file)
+"""
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def test_threads_and_exit_functions_run_and_cycles_are_left() -> None:
+    done = run(ENDS)
     assert (done.returncode, done.stdout, done.stderr) == (0, "thread\nexit function\n", "")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_info"), reason="glibc alone has arenas"
+)
+def test_threads_share_one_heap() -> None:
+    assert run(HEAPS, "one").stdout.count("<heap nr=") == 1
+    assert run(HEAPS, "each").stdout.count("<heap nr=") > 1
