@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import operator
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -20,6 +21,26 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 RecordT = TypeVar("RecordT")
+ClassT = TypeVar("ClassT", bound=type)
+
+
+def quick_to_pickle(cls: ClassT) -> ClassT:
+    """Let a frozen, slotted dataclass be pickled by its slots.
+
+    What Python 3.10 to 3.12 gives such a class itself goes through its fields anew at every record, which
+    takes half as long again; Beam pickles a record wherever it leaves a stage.
+    """
+    names = tuple(field.name for field in dataclasses.fields(cls))
+    values_of = operator.attrgetter(*names)
+    setters = tuple(getattr(cls, name).__set__ for name in names)
+
+    def set_values(self: Any, values: tuple[Any, ...]) -> None:
+        for set_value, value in zip(setters, values, strict=True):
+            set_value(self, value)
+
+    cls.__getstate__ = lambda self: values_of(self)  # type: ignore[attr-defined]
+    cls.__setstate__ = set_values  # type: ignore[attr-defined]
+    return cls
 
 
 def digest(*parts: str | bytes, size_bytes: int = 16) -> str:
@@ -49,6 +70,7 @@ def well_formed(text: str) -> str:
     return text
 
 
+@quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One raw text.
@@ -114,6 +136,7 @@ class Document:
         )
 
 
+@quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
     """Up to M documents whose earlier pairs serve as examples for the later ones, in round order."""
@@ -143,6 +166,7 @@ class Generation:
     key: str = ""
 
 
+@quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InstructionPair:
     """One instruction about a document and its response.
@@ -160,6 +184,7 @@ class InstructionPair:
     rationale: str = ""
 
 
+@quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SynthesizedDocument:
     """A document with the pairs written about it.
@@ -180,6 +205,7 @@ class SynthesizedDocument:
     generation: str = ""
 
 
+@quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """A document's share of a training text: its own text and the pairs about it.
@@ -210,6 +236,7 @@ class Passage:
     prompt_length: int = 0
 
 
+@quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentedText:
     """One training text, rendered.
@@ -258,6 +285,7 @@ class PackedSample:
     loss_spans: np.ndarray[Any, np.dtype[np.int32]] | None = None
 
 
+@quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
     """A record that went no further.
