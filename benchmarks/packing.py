@@ -14,7 +14,8 @@ of an environment that holds it, held to the same core: datatrove's DocumentToke
 ConcatTokensDataset written with MDSWriter, as its converter does.
 
 workers: `corpus build` of texts alone, without cleaning and dedup, with one worker process and with two,
-start included; and one of a single text, which is all start.
+start included; and one of a single text, which is all start. One worker once on any core, since its threads
+and the runner use a second, and once on one core, as a worker on a machine of its own size would.
 
 Real text is cut out of the files below --real, by default Debian's documentation.
 """
@@ -222,9 +223,16 @@ def workers(arguments: argparse.Namespace) -> None:
         folder = Path(name)
         write_files(folder / "little", iter(["A single text of a few words, which is all start."]))
         write_files(folder / "much", real_texts(arguments.real, arguments.megabytes * 1_000_000))
-        for what, num_workers in (("little", 1), ("much", 1), ("much", 2)):
+        for what, num_workers, num_cores in (
+            ("little", 1, 1),
+            ("little", 2, 2),
+            ("much", 1, 1),
+            ("much", 1, 2),
+            ("much", 2, 2),
+        ):
+            run = f"{what}, {num_workers} workers, {num_cores} cores"
             values = {
-                "corpus": str(folder / f"corpus-{what}-{num_workers}"),
+                "corpus": str(folder / run),
                 "streams": {"raw": {"sources": [{"reader": "jsonl", "uri": f"{folder}/{what}/*.jsonl"}]}},
                 "clean": {"repair_unicode": False},
                 "dedup": {"near": None},
@@ -232,14 +240,15 @@ def workers(arguments: argparse.Namespace) -> None:
                 "pack": {"seq_len": SEQ_LEN},
                 "shards": {"group_tokens": 1_000_000},
             }
-            path = folder / f"{what}-{num_workers}.yaml"
+            path = folder / f"{run}.yaml"
             path.write_text(yaml.safe_dump(values))
-            found[f"{what}_{num_workers}"] = build(path, num_workers)["seconds"]
-    start = found["little_1"]
+            found[run] = build(path, num_workers, num_cores)["seconds"]
+            print(json.dumps({run: found[run]}), flush=True)
+    little_1, little_2, much_1, much_1_free, much_2 = found.values()
     report = {
-        "seconds": found,
-        "one_over_two": round(found["much_1"] / found["much_2"], 2),
-        "one_over_two_without_start": round((found["much_1"] - start) / (found["much_2"] - start), 2),
+        "one_over_two": round(much_1 / much_2, 2),
+        "one_over_two_without_start": round((much_1 - little_1) / (much_2 - little_2), 2),
+        "one_on_two_cores_over_two": round(much_1_free / much_2, 2),
     }
     print(json.dumps(report), flush=True)
 
