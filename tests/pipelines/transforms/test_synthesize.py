@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -208,6 +209,25 @@ def test_a_step_set_up_after_the_last_was_torn_down_opens_the_synthesizer_again(
         given = [*step.process(CHAINS[0], 40, 0, GlobalWindow()), *step.finish_bundle()]
         step.teardown()
         assert [names_in(each.value) for each in given] == ["a0+b0"]
+
+
+def test_cycles_are_found_while_a_synthesizer_is_open(synthesizer: Callable[[type], str]) -> None:
+    """Python looks for them less often then, which is not never."""
+
+    class Node:
+        itself: Any = None
+
+    class Cyclic(Obliging):
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            node = Node()
+            node.itself = node
+            found = weakref.ref(node)
+            del node
+            kept: list[list[object]] = [[] for _ in range(60_000)]
+            assert found() is None, len(kept)
+            return await super().synthesize(chain)
+
+    run(synthesizer(Cyclic), CHAINS[:1], expected=["a0+b0"])
 
 
 def test_a_slow_chain_holds_up_no_other(synthesizer: Callable[[type], str]) -> None:
