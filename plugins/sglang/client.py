@@ -165,6 +165,7 @@ class SGLangClient:
         self, body: Mapping[str, Any], affinity: str
     ) -> tuple[Generation, Any] | GenerationFailure:
         """The answer, read and as the server gave it."""
+        data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
         attempts = 0
         unreached = 0
         while True:
@@ -174,9 +175,10 @@ class SGLangClient:
                 async with self._slots:
                     tally.in_flight += 1
                     try:
-                        answer = await self._attempt(endpoint, body)
+                        response = await self._post(endpoint, data)
                     finally:
                         tally.in_flight -= 1
+                answer = await self._read(endpoint, *response)
             except _Retry as failed:
                 now = time.monotonic()
                 if failed.reached:
@@ -207,14 +209,11 @@ class SGLangClient:
                 return answer
             await asyncio.sleep(min(pause, self._options.max_backoff_sec))
 
-    async def _attempt(
-        self, endpoint: str, body: Mapping[str, Any]
-    ) -> tuple[Generation, Any] | GenerationFailure:
+    async def _post(self, endpoint: str, data: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the server's answer."""
         try:
-            data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
             async with self._http().post(f"{endpoint}/generate", data=data, headers=_JSON) as response:
-                text = await response.read()
-                status, headers = response.status, response.headers
+                return response.status, response.headers, await response.read()
         except (asyncio.TimeoutError, TimeoutError):
             seconds = self._options.request_timeout_sec
             raise _Retry(
@@ -223,6 +222,10 @@ class SGLangClient:
         except aiohttp.ClientError as error:
             detail = f"{type(error).__name__}: {error}"
             raise _Retry("disconnected", detail, reached=await self._healthy(endpoint)) from None
+
+    async def _read(
+        self, endpoint: str, status: int, headers: Mapping[str, str], text: bytes
+    ) -> tuple[Generation, Any] | GenerationFailure:
         if status in _RETRIED_STATUS:
             raise _Retry(
                 f"http_{status}",
