@@ -62,13 +62,13 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory() as journal,
         tempfile.TemporaryDirectory() as progress,
-        stub("fixed", mean_sec=0.01) as url,
+        stub("fixed", mean_sec=0.01) as server,
     ):
         config = SynthesisConfig(
             backend="sglang",
             protocol="instruction_synthesizer",
             model=tiny_tokenizer(folder),
-            endpoints=(url,),
+            endpoints=(server.url,),
             max_in_flight=arguments.in_flight,
         )
         step = SynthesizeChains(config, seed=1, journal=journal, progress_dir=progress)

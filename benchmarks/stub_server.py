@@ -3,6 +3,10 @@
 It reads no JSON and answers with ready-made pairs, so that what is measured is the client.
 
     python -m benchmarks.stub_server --latency fixed --mean-sec 0.2     prints its URL
+
+Once its input ends, it prints a line of JSON about the time in which the middle eight tenths of its answers
+went out: answers a second (`per_sec`), and requests waiting for theirs in the mean (`in_flight`). Start and
+end, when a client has no work yet or none left, are not in it.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 import math
 import random
 import sys
+import time
 from typing import Any
 
 NUM_ANSWERS = 997
@@ -49,8 +54,9 @@ _HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 class Connection(asyncio.Protocol):
     """Just enough HTTP/1.1: one request at a time on a connection that stays open."""
 
-    def __init__(self, latency: Any):
+    def __init__(self, latency: Any, spans: list[tuple[float, float]]):
         self._latency = latency
+        self._spans = spans
         self._received = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,13 +72,29 @@ class Connection(asyncio.Protocol):
                 return
             del self._received[:size]
             if head.startswith(b"post /generate"):
-                asyncio.get_running_loop().call_later(self._latency(), self._answer)
+                asyncio.get_running_loop().call_later(self._latency(), self._answer, time.monotonic())
             else:
                 self._transport.write(_HEALTHY)
 
-    def _answer(self) -> None:
+    def _answer(self, asked: float) -> None:
         if not self._transport.is_closing():
             self._transport.write(next(_RESPONSES))
+            self._spans.append((asked, time.monotonic()))
+
+
+def seen(spans: list[tuple[float, float]]) -> dict[str, float]:
+    """Answers a second, and requests waiting, while the middle eight tenths of all answers went out.
+
+    Args:
+        spans: When each request came and when it was answered, seconds of one clock, by the latter.
+    """
+    num_left_out = len(spans) // 10
+    start, end = spans[num_left_out][1], spans[-num_left_out - 1][1]
+    waited = sum(max(0.0, min(answered, end) - max(asked, start)) for asked, answered in spans)
+    return {
+        "per_sec": (len(spans) - 2 * num_left_out - 1) / (end - start),
+        "in_flight": waited / (end - start),
+    }
 
 
 def latency_of(kind: str, mean_sec: float, seed: int = 7) -> Any:
@@ -86,12 +108,14 @@ def latency_of(kind: str, mean_sec: float, seed: int = 7) -> Any:
 
 async def _serve(kind: str, mean_sec: float) -> None:
     latency = latency_of(kind, mean_sec)
+    spans: list[tuple[float, float]] = []
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(latency), "127.0.0.1", 0, backlog=1024
+        lambda: Connection(latency, spans), "127.0.0.1", 0, backlog=1024
     )
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await asyncio.to_thread(sys.stdin.read)  # until whoever started it is gone
     server.close()
+    print(json.dumps(seen(spans) if len(spans) > 1 else {}), flush=True)
 
 
 if __name__ == "__main__":

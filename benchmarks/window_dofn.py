@@ -6,8 +6,11 @@
 Both drive chains of three rounds against a stub server on this machine. The plain client is the limit of
 asyncio and aiohttp: `in-flight` tasks that post ready-made bodies and read the JSON of the answers. Ours is
 the whole step in a real Beam run: prompts are tokenised, answers parsed into pairs, and every generation is
-journaled on disk before its use. Rates count from the first chain taken up to the last answer; the n-th
-request takes as long in each measurement, so that slow ones end them alike.
+journaled on disk before its use. The n-th request takes as long in each measurement.
+
+Rates are the server's: answers a second while the middle eight tenths of them went out, as in a long run.
+`with_start_and_end` counts from the first chain taken up to the last answer, in which a window that opens and
+runs empty weighs the more the shorter the measurement.
 
 Stub server, runner and workers share one machine: `busy_cores` says how much of it was taken, in half the
 seconds of each measurement or more. Where that is all cores, the machine is the limit and not the client; the
@@ -48,9 +51,17 @@ from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain
 
 
+@dataclasses.dataclass
+class Stub:
+    """A stub server in a process of its own, and what it has seen once it has ended."""
+
+    url: str
+    seen: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
 @contextlib.contextmanager
-def stub(latency: str, mean_sec: float = 0.2) -> Iterator[str]:
-    """A stub server in a process of its own; gives its URL."""
+def stub(latency: str, mean_sec: float = 0.2) -> Iterator[Stub]:
+    """Start a stub server; it ends with the block."""
     command = [
         sys.executable,
         "-m",
@@ -62,10 +73,12 @@ def stub(latency: str, mean_sec: float = 0.2) -> Iterator[str]:
     ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
+    server = Stub(url=process.stdout.readline().strip())
     try:
-        yield process.stdout.readline().strip()
+        yield server
     finally:
         process.stdin.close()
+        server.seen = json.loads(process.stdout.read() or "{}")
         process.wait(10)
 
 
@@ -191,20 +204,33 @@ class Case:
         """Measure the plain client, ours, and the plain client again."""
         ceiling = self.in_flight * self.workers / self.mean_sec
         chains = make_chains(int(ceiling * seconds / NUM_ROUNDS))
-        measured_by = (chains, self.in_flight, self.workers, tokenizer_dir)
+        work = (chains, self.in_flight, self.workers, tokenizer_dir)
 
-        def measure(client: Callable[..., float]) -> tuple[float, float]:
-            with stub(self.latency, self.mean_sec) as url, BusyCores() as busy:  # anew: the same latencies
-                return client(url, *measured_by), busy.median()
+        def measure(client: Callable[..., float]) -> tuple[Stub, float, float]:
+            with stub(self.latency, self.mean_sec) as server, BusyCores() as busy:  # anew: the same latencies
+                whole = client(server.url, *work)
+                busy_cores = busy.median()
+            return server, whole, busy_cores
 
-        (before, plain_cores), (mine, our_cores), (after, _) = measure(plain), measure(ours), measure(plain)
-        rival = (before + after) / 2
+        (before, whole_before, plain_cores), (mine, whole, our_cores), (after, whole_after, _) = (
+            measure(client) for client in (plain, ours, plain)
+        )
+        rivals = [each.seen["per_sec"] for each in (before, after)]
         return {
             **dataclasses.asdict(self),
             "latency_limit": ceiling,
-            "plain_per_sec": [round(before), round(after)],
-            "ours_per_sec": round(mine),
-            "ratio": round(mine / rival, 3),
+            "plain_per_sec": [round(each) for each in rivals],
+            "ours_per_sec": round(mine.seen["per_sec"]),
+            "ratio": round(mine.seen["per_sec"] / statistics.mean(rivals), 3),
+            "in_flight_seen": {
+                "plain": [round(each.seen["in_flight"]) for each in (before, after)],
+                "ours": round(mine.seen["in_flight"]),
+            },
+            "with_start_and_end": {
+                "plain_per_sec": [round(whole_before), round(whole_after)],
+                "ours_per_sec": round(whole),
+                "ratio": round(2 * whole / (whole_before + whole_after), 3),
+            },
             "busy_cores": {"plain": round(plain_cores, 2), "ours": round(our_cores, 2)},
         }
 
