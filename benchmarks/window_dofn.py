@@ -130,7 +130,8 @@ def make_bodies(chains: list[Chain], tokenizer_dir: str) -> list[list[dict[str, 
     for chain in chains:
         rounds, examples = [], []
         for number, document in enumerate(chain.documents):
-            rounds.append({"input_ids": protocol.prompt(examples, document), "sampling_params": sampling})
+            prompt = [int(token) for token in protocol.prompt(examples, document)]
+            rounds.append({"input_ids": prompt, "sampling_params": sampling})
             examples.append(Example(document=document, pairs=protocol.parse(answer(number)).pairs))
         bodies.append(rounds)
     return bodies

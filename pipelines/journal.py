@@ -17,16 +17,17 @@ A journal in use costs about 150 bytes of memory a generation (key and place); t
 
 from __future__ import annotations
 
-import array
 import asyncio
 import dataclasses
 import json
 import os
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import BinaryIO
+
+import numpy as np
+import orjson
 
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import storage
@@ -40,10 +41,7 @@ _GATHER_SEC = 0.02
 def request_key(identity: str, request: GenerationRequest) -> str:
     """What makes two requests the same: who answers, how, and the prompt's token ids."""
     how = (request.max_new_tokens, request.temperature, *request.stop, request.json_schema)
-    prompt = array.array("q", request.prompt_ids)
-    if sys.byteorder == "big":
-        prompt.byteswap()
-    return digest(identity, repr(how), prompt.tobytes())
+    return digest(identity, repr(how), np.asarray(request.prompt_ids, dtype="<i8").tobytes())
 
 
 def stored_generations(uri: str) -> Iterator[Generation]:
@@ -109,8 +107,7 @@ class Journal:
         """Write a generation down; returns when it is safe."""
         record = {"generation": {name: getattr(generation, name) for name in _FIELDS}, "key": key}
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-        self._pending.append((line, written))
+        self._pending.append((_line(record), written))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write_pending())
         await written
@@ -203,6 +200,13 @@ class JournaledGenerator(Generator):
             self._on_answer(answer, True)
             return dataclasses.replace(answer, key=key)
         return answer
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a text holds half an emoji
+        return json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
 class _Writer:

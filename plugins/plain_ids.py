@@ -15,11 +15,11 @@ from typing import Any
 
 import fastokens
 import numpy as np
-import numpy.typing as npt
+
+from plugins.token_ids import Ids
 
 _logger = logging.getLogger(__name__)
 
-Ids = npt.NDArray[np.int32]
 _Encode = Callable[[Sequence[str]], list[Ids]]
 _encoders: weakref.WeakKeyDictionary[Any, _Encode] = weakref.WeakKeyDictionary()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import sys
 import threading
 from collections import Counter
 from concurrent.futures import Future
@@ -108,6 +109,7 @@ class Engine:
         gc.collect()
         gc.freeze()  # libraries are a million objects, which each full collection would look through
         gc.set_threshold(50_000, 10, 10)  # of 700 new objects nearly all are requests under way
+        sys.setswitchinterval(0.001)  # after each system call the loop waits so long for Beam's threads
 
     async def _end(self) -> None:
         await asyncio.gather(*self._running, return_exceptions=True)  # cancelled, not yet gone

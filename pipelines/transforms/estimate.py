@@ -15,15 +15,16 @@ Cost: every prompt is made; about 5 s on one core for 300 chains of 3 documents 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
+import numpy as np
 
 from plugins.protocols.base import Example, SynthesisProtocol
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from plugins.token_ids import TokenIds
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.records import Chain
@@ -60,7 +61,7 @@ def estimate_rounds(
     budget = config.context_tokens - config.max_new_tokens
     opening = protocol.prompt((), dataclasses.replace(chain.documents[0], text=""))
     examples: list[Example] = []
-    before: Sequence[int] = ()
+    before: TokenIds = ()
     for document in chain.documents:
         prompt = protocol.prompt(examples, document)
         if examples and len(prompt) + len(examples) * answer_tokens > budget:
@@ -76,9 +77,11 @@ def estimate_rounds(
         examples = [*examples, Example(document=document, pairs=())]
 
 
-def _num_common(one: Sequence[int], other: Sequence[int]) -> int:
+def _num_common(one: TokenIds, other: TokenIds) -> int:
     """Length of the prefix that two prompts share, in tokens."""
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    length = min(len(one), len(other))
+    differ = np.not_equal(one[:length], other[:length])
+    return int(differ.argmax()) if differ.any() else length
 
 
 class EstimateTokens(beam.DoFn):

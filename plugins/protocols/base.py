@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from plugins.plain_ids import plain_ids
+from plugins.token_ids import Ids, TokenIds
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
 
@@ -60,29 +61,36 @@ class SynthesisProtocol(ABC):
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         self.tokenizer = tokenizer
-        self._kept_ids = functools.lru_cache(maxsize=_KEPT_TEXTS)(functools.partial(plain_ids, tokenizer))
+        self._kept_ids = functools.lru_cache(maxsize=_KEPT_TEXTS)(self._new_ids)
         self.config = config
         self.constrain_json = constrain_json
 
     @abstractmethod
-    def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
+    def prompt(self, examples: Sequence[Example], document: Document) -> TokenIds:
         """Token ids that ask for pairs about `document`, after the examples."""
 
     @abstractmethod
     def parse(self, text: str) -> Parsed:
         """Read the pairs out of a generated text. A bad piece costs only itself."""
 
-    def repair(self, examples: Sequence[Example], document: Document, answer: str) -> list[int] | None:
+    def repair(self, examples: Sequence[Example], document: Document, answer: str) -> TokenIds | None:
         """Token ids that ask once more after an unreadable answer, or None where that is of no use."""
         return None
 
-    def plain_ids(self, text: str) -> list[int]:
+    def plain_ids(self, text: str) -> Ids:
         """Token ids of text whose special-token strings are plain text; no BOS, no EOS.
 
         The last ones are kept: the earlier examples of a chain come again in every round, and a chain is
         tokenised when it arrives, before it is asked about. May be called on several threads.
+
+        Returns:
+            int32 of shape (num_tokens,), which cannot be written to.
         """
-        ids: list[int] = self._kept_ids(text).tolist()
+        return self._kept_ids(text)
+
+    def _new_ids(self, text: str) -> Ids:
+        ids = plain_ids(self.tokenizer, text)
+        ids.flags.writeable = False
         return ids
 
 

@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pydantic
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
 from plugins.protocols.json_pairs import pairs_schema, read_pairs, write_lines, write_object
+from plugins.token_ids import Ids
 from schemas.config import Section, load_config
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
@@ -99,7 +101,7 @@ class ChatProtocol(SynthesisProtocol):
         self.json_schema = pairs_schema(prompt.max_pairs) if constrain_json else ""
         wording = prompt.format.object if constrain_json else prompt.format.lines
         self._system = (prompt.system or "").replace("{format}", wording).strip()
-        self._template_ids: dict[str, list[int]] = {}
+        self._template_ids: dict[str, Ids] = {}
         self._template_backend = copy.deepcopy(tokenizer.backend_tokenizer)  # the other one may be in use
         self._template_backend.encode_special_tokens = False
         if not self._takes(["user", "assistant", "user"]):
@@ -109,10 +111,10 @@ class ChatProtocol(SynthesisProtocol):
             )
         self._has_system_turn = self._takes(["system", "user"])
 
-    def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
+    def prompt(self, examples: Sequence[Example], document: Document) -> Ids:
         return self._ids(self._turns(examples, document))
 
-    def repair(self, examples: Sequence[Example], document: Document, answer: str) -> list[int] | None:
+    def repair(self, examples: Sequence[Example], document: Document, answer: str) -> Ids | None:
         if self._prompt.repair is None or self.constrain_json:
             return None
         written = ("assistant", self._prefill + answer), ("user", self._prompt.repair)
@@ -135,13 +137,14 @@ class ChatProtocol(SynthesisProtocol):
             turns[0] = ("user", f"{self._system}\n\n{turns[0][1]}")
         return turns
 
-    def _ids(self, turns: Sequence[tuple[str, str]]) -> list[int]:
+    def _ids(self, turns: Sequence[tuple[str, str]]) -> Ids:
         # template, index of a turn, template, index, ..., template
         pieces = _PLACEHOLDER.split(self._render([role for role, _ in turns]))
-        ids: list[int] = []
-        for position, piece in enumerate(pieces):
-            ids += self.plain_ids(turns[int(piece)][1]) if position % 2 else self._ids_of_template(piece)
-        return ids + self.plain_ids(self._prefill)
+        ids = [
+            self.plain_ids(turns[int(piece)][1]) if position % 2 else self._ids_of_template(piece)
+            for position, piece in enumerate(pieces)
+        ]
+        return np.concatenate([*ids, self.plain_ids(self._prefill)])
 
     def parse(self, text: str) -> Parsed:
         begins_anew = _ANEW.match(text) is not None
@@ -174,7 +177,8 @@ class ChatProtocol(SynthesisProtocol):
             return False
         return set(found) == {str(index) for index in range(len(roles))}
 
-    def _ids_of_template(self, piece: str) -> list[int]:
+    def _ids_of_template(self, piece: str) -> Ids:
         if piece not in self._template_ids:
-            self._template_ids[piece] = self._template_backend.encode(piece, add_special_tokens=False).ids
+            ids = self._template_backend.encode(piece, add_special_tokens=False).ids
+            self._template_ids[piece] = np.array(ids, dtype=np.int32)
         return self._template_ids[piece]

@@ -12,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from plugins.token_ids import Ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, InstructionPair
@@ -26,20 +29,20 @@ class InstructionSynthesizerProtocol(SynthesisProtocol):
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         super().__init__(tokenizer, config, constrain_json=constrain_json)
-        self._bos, self._eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-        if self._bos is None or self._eos is None:
+        bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+        if bos is None or eos is None:
             raise ConfigError(
                 f"synthesis.model {config.model!r} has no BOS or no EOS token, which protocol "
                 "'instruction_synthesizer' needs around each document. Choose protocol 'chat' for others."
             )
+        self._bos, self._eos = np.array([[bos], [eos]], dtype=np.int32)
 
-    def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
-        bos, eos = self._bos, self._eos
-        ids: list[int] = []
+    def prompt(self, examples: Sequence[Example], document: Document) -> Ids:
+        pieces = []
         for example in examples:
             text = prompt_text(example.document.text) + answer_text(example.pairs)
-            ids += [bos, *self.plain_ids(text), eos]
-        return [*ids, bos, *self.plain_ids(prompt_text(document.text))]
+            pieces += [self._bos, self.plain_ids(text), self._eos]
+        return np.concatenate([*pieces, self._bos, self.plain_ids(prompt_text(document.text))])
 
     def parse(self, text: str) -> Parsed:
         return parse_answer(text)

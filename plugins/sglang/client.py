@@ -15,6 +15,7 @@ or the patience are used up the request fails; the run decides how many failures
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import time
@@ -22,10 +23,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
+import numpy as np
 import orjson
 import pydantic
 
 from plugins.sglang import answers
+from plugins.sglang.places import Places
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
 from schemas.config import Section
 from schemas.errors import ConfigError
@@ -99,7 +102,7 @@ class SGLangClient:
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._resting_until = dict.fromkeys(self._endpoints, 0.0)
         self._options = options
-        self._slots = asyncio.Semaphore(options.max_in_flight)
+        self._places = Places(options.max_in_flight)
         self._session: aiohttp.ClientSession | None = None
         self._jitter = random.Random(0)  # spreads retries; no result depends on it
         self._unreached_since: float | None = None
@@ -107,6 +110,7 @@ class SGLangClient:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._places.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -121,7 +125,7 @@ class SGLangClient:
             sampling["stop"] = list(request.stop)
         if request.json_schema:
             sampling["json_schema"] = request.json_schema
-        body = {"input_ids": list(request.prompt_ids), "sampling_params": sampling}
+        body = {"input_ids": np.asarray(request.prompt_ids, dtype=np.int32), "sampling_params": sampling}
         return await self.send(body, affinity=request.affinity)
 
     async def send(self, body: Mapping[str, Any], *, affinity: str = "") -> Generation | GenerationFailure:
@@ -165,19 +169,14 @@ class SGLangClient:
         self, body: Mapping[str, Any], affinity: str
     ) -> tuple[Generation, Any] | GenerationFailure:
         """The answer, read and as the server gave it."""
-        data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+        data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
         attempts = 0
         unreached = 0
         while True:
             endpoint = self._choose(affinity)
             tally = self.tallies[endpoint]
             try:
-                async with self._slots:
-                    tally.in_flight += 1
-                    try:
-                        response = await self._post(endpoint, data)
-                    finally:
-                        tally.in_flight -= 1
+                response = await self._places.run(functools.partial(self._post, endpoint, data))
                 answer = await self._read(endpoint, *response)
             except _Retry as failed:
                 now = time.monotonic()
@@ -211,6 +210,8 @@ class SGLangClient:
 
     async def _post(self, endpoint: str, data: bytes) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of the server's answer."""
+        tally = self.tallies[endpoint]
+        tally.in_flight += 1
         try:
             async with self._http().post(f"{endpoint}/generate", data=data, headers=_JSON) as response:
                 return response.status, response.headers, await response.read()
@@ -222,6 +223,8 @@ class SGLangClient:
         except aiohttp.ClientError as error:
             detail = f"{type(error).__name__}: {error}"
             raise _Retry("disconnected", detail, reached=await self._healthy(endpoint)) from None
+        finally:
+            tally.in_flight -= 1
 
     async def _read(
         self, endpoint: str, status: int, headers: Mapping[str, str], text: bytes

@@ -6,6 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+from plugins.token_ids import TokenIds
 from schemas.records import Generation
 
 
@@ -22,7 +23,7 @@ class GenerationRequest:
         affinity: Requests with the same value share a prefix, and are best sent to the same server.
     """
 
-    prompt_ids: tuple[int, ...]
+    prompt_ids: TokenIds
     max_new_tokens: int
     temperature: float = 0.0
     stop: tuple[str, ...] = ()

@@ -17,10 +17,11 @@ Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, question_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
+from plugins.token_ids import TokenIds
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, SynthesizedDocument
 
@@ -48,10 +49,10 @@ async def run_chain(
     """
     budget = config.context_tokens - config.max_new_tokens
 
-    async def generate(prompt: Sequence[int]) -> Generation | GenerationFailure:
+    async def generate(prompt: TokenIds) -> Generation | GenerationFailure:
         answer = await generator.generate(
             GenerationRequest(
-                prompt_ids=tuple(prompt),
+                prompt_ids=prompt,
                 max_new_tokens=config.max_new_tokens,
                 temperature=config.temperature,
                 stop=protocol.stop,
@@ -63,7 +64,7 @@ async def run_chain(
             count(answer)
         return answer
 
-    async def ask(prompt: Sequence[int], document: Document) -> tuple[Parsed, str] | GenerationFailure:
+    async def ask(prompt: TokenIds, document: Document) -> tuple[Parsed, str] | GenerationFailure:
         """Ask about a document, and once more where nothing could be read; gives the answer's key, too."""
         answer = await generate(prompt)
         if isinstance(answer, GenerationFailure):

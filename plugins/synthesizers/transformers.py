@@ -157,7 +157,7 @@ class TransformersGenerator(Generator):
         mask_BT = torch.zeros_like(ids_BT)
         for row, request in enumerate(requests):
             ids_BT[row] = request.prompt_ids[0]  # a token of its own: padding is not to be penalised
-            ids_BT[row, longest - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
+            ids_BT[row, longest - len(request.prompt_ids) :] = torch.as_tensor(request.prompt_ids)
             mask_BT[row, longest - len(request.prompt_ids) :] = 1
         temperature = requests[0].temperature
         sampling = (

@@ -79,9 +79,9 @@ class TestTokens:
         )
         earlier = Example(document=documents[0], pairs=documents[0].pairs)
         prompt = protocol.prompt([earlier], documents[1])
-        assert tokens[: spans[2]].tolist() == prompt
+        assert tokens[: spans[2]].tolist() == prompt.tolist()
         answered = [Example(document=each, pairs=each.pairs) for each in documents]
-        assert tokens.tolist() == protocol.prompt(answered, documents[0])[: len(tokens)]
+        assert tokens.tolist() == protocol.prompt(answered, documents[0])[: len(tokens)].tolist()
         assert protocol.parse(tokenizer.decode(tokens[spans[2] : spans[3] - 1])).pairs == documents[1].pairs
 
     def test_a_token_that_reaches_from_prompt_into_answer_carries_loss(self) -> None:

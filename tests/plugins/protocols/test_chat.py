@@ -90,7 +90,7 @@ class TestPrompt:
         prefill = len(protocol.plain_ids('{"question": "'))
         before: list[int] = []
         for name in ("One", "Two", "Three"):
-            ids = protocol.prompt(examples, document(f"{name} cell binds."))
+            ids = protocol.prompt(examples, document(f"{name} cell binds.")).tolist()
             assert ids[: len(before)] == before
             before = ids[:-prefill]
             examples.append(Example(document=document(f"{name} cell binds."), pairs=(pair(name, "a"),)))
@@ -121,7 +121,7 @@ class TestPrompt:
         )
         for adds_bos in (False, True):
             tokenizer = load_tokenizer(make_tokenizer(template, adds_bos=adds_bos))
-            ids = make(tokenizer).prompt([], document("<s> A cell."))
+            ids = make(tokenizer).prompt([], document("<s> A cell.")).tolist()
             assert ids.count(0) == 1 and ids[0] == 0
             assert tokenizer.decode(ids).startswith("<s>[system] Ask. [user] Text: Water")
 
@@ -300,7 +300,8 @@ class TestParse:
         values = '{"question": "q \\ud83d", "options": ["a \\udc00"], "reasoning": "r \\ud83d", '
         (found,) = bare.parse(values + '"answer": "a \\udc00"}').pairs
         assert found == pair("q \ufffd", "a \ufffd", options=("a \ufffd",), rationale="r \ufffd")
-        assert bare.prompt([Example(document=document("One."), pairs=(found,))], document("Two."))
+        prompt = bare.prompt([Example(document=document("One."), pairs=(found,))], document("Two."))
+        assert "\ufffd" in bare.tokenizer.decode(prompt)
 
     def test_what_is_written_is_read_back(self, bare: ChatProtocol) -> None:
         pairs = (Q1, pair('say "x"\n{y}', "b", options=("a", "b"), rationale="since é"))
@@ -322,7 +323,7 @@ class TestRepair:
         protocol = make(repair="Again, as JSON.")
         first = protocol.prompt([], document("The cell."))
         again = protocol.repair([], document("The cell."), "I cannot.")
-        assert again is not None and again[: len(first)] == first
+        assert again is not None and again[: len(first)].tolist() == first.tolist()
         assert tokenizer.decode(again[len(first) :]) == (
             "I cannot.<|im_end|>\n<|im_start|>user\nAgain, as JSON.<|im_end|>\n"
             '<|im_start|>assistant\n{"question": "'

@@ -42,7 +42,7 @@ class TestPrompt:
             Example(document=document("One."), pairs=(pair("q1", "a1"), pair("q2", "a2"))),
             Example(document=document("Two."), pairs=(pair("q3", "a3"),)),
         ]
-        ids = protocol.prompt(examples, document("Three."))
+        ids = protocol.prompt(examples, document("Three.")).tolist()
         assert tokenizer.decode(ids) == (
             "<s> <CON> One. </CON>\n\n<QUE> q1 <ANS> a1 </END>\n\n<QUE> q2 <ANS> a2 </END></s>"
             "<s> <CON> Two. </CON>\n\n<QUE> q3 <ANS> a3 </END></s>"
@@ -71,7 +71,7 @@ class TestPrompt:
     ) -> None:
         text = "a </s><s> b <|endoftext|> <|im_start|>"
         example = Example(document=document(text), pairs=(pair("what is </s>?", "<s>"),))
-        ids = protocol.prompt([example], document(text))
+        ids = protocol.prompt([example], document(text)).tolist()
         assert [token for token in ids if token < len(special_tokens)] == [BOS, EOS, BOS]
         plain = tokenizer(f" <CON> {text} </CON>\n\n", add_special_tokens=False).input_ids
         assert ids[-len(plain) - 1 :] == [BOS, *plain]
@@ -80,7 +80,8 @@ class TestPrompt:
         self, make_tokenizer: Callable[..., str], document: MakeDocument
     ) -> None:
         tokenizer = load_tokenizer(make_tokenizer(adds_bos=True))
-        ids = InstructionSynthesizerProtocol(tokenizer, SynthesisConfig()).prompt([], document("A cell."))
+        protocol = InstructionSynthesizerProtocol(tokenizer, SynthesisConfig())
+        ids = protocol.prompt([], document("A cell.")).tolist()
         assert ids.count(BOS) == 1 and ids[0] == BOS
 
     @pytest.mark.parametrize("missing", ["bos_token", "eos_token"])

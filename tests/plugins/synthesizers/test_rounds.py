@@ -114,7 +114,7 @@ def test_each_round_is_prompted_with_all_earlier_texts_and_their_pairs() -> None
 def test_a_request_carries_the_limits_and_the_chain() -> None:
     (request,) = Run(["A B"], "q:a", limit=20).requests
     assert request == GenerationRequest(
-        prompt_ids=(0, 1), max_new_tokens=20, temperature=0.5, stop=("<end>",), affinity="chain-7"
+        prompt_ids=[0, 1], max_new_tokens=20, temperature=0.5, stop=("<end>",), affinity="chain-7"
     )
 
 
