@@ -43,6 +43,7 @@ from plugins.protocols.base import Example
 from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.synthesizers.sglang import SGLangGenerator, SGLangSynthesizer
+from plugins.token_ids import TokenIds
 from schemas.corpus_config import ServerConfig, SynthesisConfig
 from schemas.records import Chain, Generation
 
@@ -188,7 +189,7 @@ class _Recording(SGLangGenerator):
         }
 
 
-def _shared(before: tuple[int, ...], now: tuple[int, ...]) -> int:
+def _shared(before: TokenIds, now: TokenIds) -> int:
     """How many tokens two prompts begin with alike."""
     return sum(
         1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, now, strict=False))
@@ -238,7 +239,7 @@ async def _drive_rounds(config: SynthesisConfig, chains: list[Chain]) -> dict[st
     async def ask(chain: Chain, number: int) -> None:
         document = chain.documents[number]
         request = GenerationRequest(
-            prompt_ids=tuple(protocol.prompt(examples[chain.chain_id], document)),
+            prompt_ids=protocol.prompt(examples[chain.chain_id], document),
             max_new_tokens=config.max_new_tokens,
             affinity=chain.chain_id,
         )

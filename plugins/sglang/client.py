@@ -215,6 +215,9 @@ class SGLangClient:
         try:
             async with self._http().post(f"{endpoint}/generate", data=data, headers=_JSON) as response:
                 return response.status, response.headers, await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            # It was not there: that it may be now, as when it has just started, makes this no attempt.
+            raise _Retry("disconnected", f"{type(error).__name__}: {error}", reached=False) from None
         except (asyncio.TimeoutError, TimeoutError):
             seconds = self._options.request_timeout_sec
             raise _Retry(

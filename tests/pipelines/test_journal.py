@@ -132,6 +132,22 @@ def test_a_failure_is_not_written_down(uri: str) -> None:
     assert ask(uri, failing)[1] == 1
 
 
+def test_one_that_no_longer_waits_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    generation = Generation(text="pairs", finish_reason="stop", prompt_tokens=3, completion_tokens=2)
+
+    async def run() -> int:
+        journal = Journal(str(tmp_path))
+        adding = [asyncio.create_task(journal.add(f"{number:032x}", generation)) for number in range(9)]
+        await asyncio.sleep(0)
+        adding[3].cancel()
+        ended = await asyncio.wait_for(asyncio.gather(*adding, return_exceptions=True), timeout=30)
+        await journal.close()
+        assert [type(end) for end in ended] == [type(None)] * 3 + [asyncio.CancelledError] + [type(None)] * 5
+        return len(Journal(str(tmp_path)))
+
+    assert asyncio.run(run()) == 9
+
+
 def test_a_cut_off_tail_costs_one_request(tmp_path: Path) -> None:
     uri = str(tmp_path)
     requests = [dataclasses.replace(REQUEST, prompt_ids=(1, number)) for number in range(5)]

@@ -342,6 +342,24 @@ def test_a_server_that_is_still_starting_is_waited_for() -> None:
     assert len(server.bodies) == 1
 
 
+def test_a_server_that_starts_between_a_refused_request_and_its_health_check_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def healthy(endpoint: str) -> bool:
+        return True
+
+    async def run() -> Answer:
+        client = SGLangClient([f"http://127.0.0.1:{free_port()}"], quick(patience_sec=0.1, max_attempts=1))
+        monkeypatch.setattr(client, "_healthy", healthy)
+        answer = await client.generate(REQUEST)
+        await client.close()
+        return answer
+
+    answer = asyncio.run(run())
+    assert isinstance(answer, GenerationFailure)
+    assert answer.reason == "unreachable"
+
+
 def test_a_draining_server_is_waited_for_and_uses_up_no_attempts() -> None:
     async def recovered(server: Server, request: web.Request) -> web.StreamResponse:
         server.health = 200
