@@ -36,7 +36,6 @@ from schemas.records import Generation, digest, from_json
 _FIELDS = tuple(field.name for field in dataclasses.fields(Generation) if field.name != "key")
 _FILE_BYTES = 16 << 20
 _GATHER_SEC = 0.02
-_WOKEN_AT_ONCE = 2  # each goes on to its next prompt, and servers are answered in between
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
@@ -129,15 +128,13 @@ class Journal:
                 await asyncio.to_thread(self._writer.write, b"".join(line for line, _ in batch))
             except Exception as error:  # those who wait must hear of it, whatever the storage raised
                 failed = error
-            for number, (_, written) in enumerate(batch, 1):
+            for _, written in batch:
                 if written.done():  # who waited was cancelled
                     continue
                 if failed is None:
                     written.set_result(None)
                 else:
                     written.set_exception(failed)
-                if number % _WOKEN_AT_ONCE == 0:
-                    await asyncio.sleep(0)
 
     def _read_all(self) -> None:
         fs, path = storage.filesystem(self._uri)
