@@ -15,27 +15,26 @@ or the patience are used up the request fails; the run decides how many failures
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import random
 import time
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import aiohttp
 import numpy as np
 import orjson
 import pydantic
 
 from plugins.sglang import answers
-from plugins.sglang.places import Places
+from plugins.sglang.connections import Answer, Connections, Disconnected, NotConnected
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
 from schemas.config import Section
 from schemas.errors import ConfigError
 from schemas.records import Generation, digest
 
-_JSON = {"Content-Type": "application/json"}
 _RETRIED_STATUS = frozenset({408, 425, 429, *range(500, 600)})
+_HEALTH_SEC = 5.0
 
 
 class ClientOptions(Section):
@@ -78,9 +77,6 @@ class SGLangClient:
     Args:
         endpoints: Base URLs, such as `http://127.0.0.1:30000`.
         options: Limits and patience.
-
-    Attributes:
-        tallies: What each endpoint did so far.
     """
 
     def __init__(self, endpoints: Sequence[str], options: ClientOptions):
@@ -90,7 +86,7 @@ class SGLangClient:
                 "server, such as http://127.0.0.1:30000."
             )
         for endpoint in endpoints:
-            if not endpoint.startswith(("http://", "https://")):
+            if not _is_url(endpoint):
                 raise ConfigError(
                     f"synthesis.endpoints holds {endpoint!r}; expected a URL with http:// or https://."
                 )
@@ -102,18 +98,22 @@ class SGLangClient:
         self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
         self._resting_until = dict.fromkeys(self._endpoints, 0.0)
         self._options = options
-        self._places = Places(options.max_in_flight)
-        self._session: aiohttp.ClientSession | None = None
+        self._connections: Connections | None = None
         self._jitter = random.Random(0)  # spreads retries; no result depends on it
         self._unreached_since: float | None = None
-        self.tallies = {endpoint: EndpointTally() for endpoint in self._endpoints}
+        self._tallies = {endpoint: EndpointTally() for endpoint in self._endpoints}
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._places.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._connections is not None:
+            await self._connections.close()
+            self._connections = None
+
+    def tallies(self) -> Mapping[str, EndpointTally]:
+        """What each endpoint did so far."""
+        for endpoint, tally in self._tallies.items():
+            tally.in_flight = self._connections.in_flight(endpoint) if self._connections is not None else 0
+        return self._tallies
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
         """Answer one prompt, trying again as often as the options allow."""
@@ -174,10 +174,9 @@ class SGLangClient:
         unreached = 0
         while True:
             endpoint = self._choose(affinity)
-            tally = self.tallies[endpoint]
+            tally = self._tallies[endpoint]
             try:
-                response = await self._places.run(functools.partial(self._post, endpoint, data))
-                answer = await self._read(endpoint, *response)
+                answer = await self._read(endpoint, await self._post(endpoint, data))
             except _Retry as failed:
                 now = time.monotonic()
                 if failed.reached:
@@ -208,42 +207,32 @@ class SGLangClient:
                 return answer
             await asyncio.sleep(min(pause, self._options.max_backoff_sec))
 
-    async def _post(self, endpoint: str, data: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of the server's answer."""
-        tally = self.tallies[endpoint]
-        tally.in_flight += 1
+    async def _post(self, endpoint: str, data: bytes) -> Answer:
         try:
-            async with self._http().post(f"{endpoint}/generate", data=data, headers=_JSON) as response:
-                return response.status, response.headers, await response.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return await self._http().post(endpoint, "/generate", data)
+        except NotConnected as error:
             # It was not there: that it may be now, as when it has just started, makes this no attempt.
-            raise _Retry("disconnected", f"{type(error).__name__}: {error}", reached=False) from None
-        except (asyncio.TimeoutError, TimeoutError):
-            seconds = self._options.request_timeout_sec
-            raise _Retry(
-                "timeout", f"no answer within {seconds:g} s", reached=await self._healthy(endpoint)
-            ) from None
-        except aiohttp.ClientError as error:
-            detail = f"{type(error).__name__}: {error}"
-            raise _Retry("disconnected", detail, reached=await self._healthy(endpoint)) from None
-        finally:
-            tally.in_flight -= 1
+            raise _Retry("disconnected", str(error), reached=False) from None
+        except (Disconnected, TimeoutError) as error:
+            reason = "timeout" if isinstance(error, TimeoutError) else "disconnected"
+            raise _Retry(reason, str(error), reached=await self._healthy(endpoint)) from None
 
-    async def _read(
-        self, endpoint: str, status: int, headers: Mapping[str, str], text: bytes
-    ) -> tuple[Generation, Any] | GenerationFailure:
-        if status in _RETRIED_STATUS:
+    async def _read(self, endpoint: str, answer: Answer) -> tuple[Generation, Any] | GenerationFailure:
+        if answer.status in _RETRIED_STATUS:
             raise _Retry(
-                f"http_{status}",
-                answers.error_message(text),
-                after_sec=_seconds(headers.get("Retry-After")),
+                f"http_{answer.status}",
+                answers.error_message(answer.body),
+                after_sec=_seconds(answer.headers.get("retry-after")),
                 # A server that drains answers 503 to everything, and will soon be gone.
-                reached=status != 503 or await self._healthy(endpoint),
+                reached=answer.status != 503 or await self._healthy(endpoint),
             )
-        if status != 200:
-            return GenerationFailure(reason="refused", detail=f"HTTP {status}: {answers.error_message(text)}")
+        if answer.status != 200:
+            detail = f"HTTP {answer.status}: {answers.error_message(answer.body)}"
+            if "location" in answer.headers:
+                detail += f" (it redirects to {answer.headers['location']}: name that endpoint instead)"
+            return GenerationFailure(reason="refused", detail=detail)
         try:
-            value = answers.parse(text)
+            value = answers.parse(answer.body)
             generation = answers.generation(value)
         except ValueError as error:
             raise _Retry("bad_answer", str(error)) from None
@@ -251,8 +240,8 @@ class SGLangClient:
             raise _Retry("aborted", f"the server aborted after {generation.completion_tokens} tokens")
         return generation, value
 
-    def _http(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _http(self) -> Connections:
+        if self._connections is None:
             headers = {}
             if self._options.api_key_env is not None:
                 key = os.environ.get(self._options.api_key_env)
@@ -262,21 +251,21 @@ class SGLangClient:
                         "set or empty in the environment of this worker; set it there."
                     )
                 headers["Authorization"] = f"Bearer {key}"
-            self._session = aiohttp.ClientSession(
+            self._connections = Connections(
+                self._endpoints,
+                limit=self._options.max_in_flight,
+                timeout_sec=self._options.request_timeout_sec,
                 headers=headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=self._options.request_timeout_sec, sock_connect=10),
             )
-        return self._session
+        return self._connections
 
     async def _healthy(self, endpoint: str) -> bool:
+        timeout_sec = min(_HEALTH_SEC, self._options.request_timeout_sec)
         try:
-            timeout = aiohttp.ClientTimeout(total=min(5.0, self._options.request_timeout_sec))
-            async with self._http().get(f"{endpoint}/health", timeout=timeout) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, asyncio.TimeoutError, TimeoutError):
+            answer = await self._http().get(endpoint, "/health", timeout_sec=timeout_sec)
+        except (NotConnected, Disconnected, TimeoutError):
             return False
+        return answer.status == 200
 
     def _choose(self, affinity: str) -> str:
         """The endpoint with the highest hash for this affinity, among those not resting."""
@@ -294,6 +283,14 @@ class SGLangClient:
             self._options.max_backoff_sec, self._options.backoff_sec * 2 ** min(times - 1, 16)
         )
         return ceiling * self._jitter.uniform(0.5, 1.0)
+
+
+def _is_url(endpoint: str) -> bool:
+    try:
+        url = urllib.parse.urlsplit(endpoint)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # no port number, or half an IPv6 address
+        return False
 
 
 def _seconds(value: str | None) -> float | None:

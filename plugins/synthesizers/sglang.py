@@ -73,4 +73,4 @@ class SGLangGenerator(Generator):
         return await self._client.generate(request)
 
     def tallies(self) -> Mapping[str, EndpointTally]:
-        return self._client.tallies if self._client is not None else {}
+        return self._client.tallies() if self._client is not None else {}
