@@ -15,7 +15,9 @@ ConcatTokensDataset written with MDSWriter, as its converter does.
 
 workers: `corpus build` of texts alone, without cleaning and dedup, with one worker process and with two,
 start included; and one of a single text, which is all start. One worker once on any core, since its threads
-and the runner use a second, and once on one core, as a worker on a machine of its own size would.
+and the runner use a second, and once on one core, as a worker on a machine of its own size would. What two
+cores of this machine can do at all is told beside: our steps without Beam, in one process on one core and in
+two processes on one each that know nothing of one another.
 
 Real text is cut out of the files below --real, by default Debian's documentation.
 """
@@ -24,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import tempfile
@@ -51,6 +54,7 @@ from schemas.records import Document
 
 SEQ_LEN = 4096
 _BATCH = 64
+_ALONE_BYTES = 60_000_000
 _RIVALS = {"datatrove": "datatrove_tokenize.py", "foundry": "foundry_convert.py"}
 
 
@@ -216,6 +220,33 @@ def rates(arguments: argparse.Namespace) -> None:
     print(json.dumps(report), flush=True)
 
 
+def _steps_alone(core: int, share: slice, arguments: argparse.Namespace, begin: Any, rates: Any) -> None:
+    os.sched_setaffinity(0, {core})
+    found = list(real_texts(arguments.real, _ALONE_BYTES))[share]
+    with tempfile.TemporaryDirectory() as folder:
+        begin.wait()
+        rates.put(ours(found, os.path.abspath(arguments.tokenizer), folder))
+
+
+def rate_alone(num_processes: int, arguments: argparse.Namespace) -> float:
+    """Tokens a second of our steps without Beam, of so many processes on a core each together."""
+    context = multiprocessing.get_context("spawn")
+    begin, rates = context.Barrier(num_processes), context.Queue()
+    processes = [
+        context.Process(
+            target=_steps_alone,
+            args=(core, slice(core, None, num_processes), arguments, begin, rates),
+        )
+        for core in range(num_processes)
+    ]
+    for process in processes:
+        process.start()
+    found = [rates.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return sum(found)
+
+
 def workers(arguments: argparse.Namespace) -> None:
     """Whole builds of texts as they are, by one worker process and by two."""
     found: dict[str, float] = {}
@@ -245,10 +276,13 @@ def workers(arguments: argparse.Namespace) -> None:
             found[run] = build(path, num_workers, num_cores)["seconds"]
             print(json.dumps({run: found[run]}), flush=True)
     little_1, little_2, much_1, much_1_free, much_2 = found.values()
+    alone = [rate_alone(num_processes, arguments) for num_processes in (1, 2, 1)]
     report = {
         "one_over_two": round(much_1 / much_2, 2),
         "one_over_two_without_start": round((much_1 - little_1) / (much_2 - little_2), 2),
         "one_on_two_cores_over_two": round(much_1_free / much_2, 2),
+        "alone_tokens_per_sec": [round(rate) for rate in alone],
+        "alone_two_over_one": round(2 * alone[1] / (alone[0] + alone[2]), 2),
     }
     print(json.dumps(report), flush=True)
 

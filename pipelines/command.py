@@ -6,11 +6,14 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from pipelines import fork_server
 from pipelines.arguments import make_parser
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 from schemas.manifest import Manifest
+
+_MULTI_PROCESSING = "--direct_running_mode=multi_processing"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,9 +36,11 @@ def main(argv: Sequence[str]) -> int:
     return run[arguments.command](arguments, beam_options)
 
 
-def _config(arguments: argparse.Namespace) -> CorpusConfig:
+def _config(arguments: argparse.Namespace, beam_options: Sequence[str]) -> CorpusConfig:
     """The configuration that the command line names; what is imported after it says nothing of its own."""
     config = load_config(CorpusConfig, arguments.file, arguments.overrides)
+    if _MULTI_PROCESSING in beam_options:
+        fork_server.begin_beside()  # it imports Beam while this process does
     from pipelines.quiet import quiet_libraries
 
     quiet_libraries()
@@ -43,7 +48,7 @@ def _config(arguments: argparse.Namespace) -> CorpusConfig:
 
 
 def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments)
+    config = _config(arguments, beam_options)
     from pipelines.build import build_increment
 
     manifest = build_increment(config, beam_options, quiet=arguments.json, reread=arguments.reread)
@@ -53,7 +58,7 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 
 def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments)
+    config = _config(arguments, beam_options)
     from pipelines.plan import plan_increment
     from pipelines.show.plan import print_plan
 
@@ -79,7 +84,7 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     ):
         if value < least:
             raise ConfigError(f"{option} is {value:g}; expected at least {least:g}.")
-    config = _config(arguments)
+    config = _config(arguments, beam_options)
     from pipelines.show.increment import print_increment
     from pipelines.watch import stop_on_signals, watch
 
@@ -97,7 +102,7 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 
 def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments)
+    config = _config(arguments, beam_options)
     from pipelines.withdraw import withdraw
 
     names = [*arguments.id, *_lines_of(arguments.ids_from)]
@@ -111,7 +116,7 @@ def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 
 def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments)
+    config = _config(arguments, beam_options)
     from pipelines.rewrite import compact
 
     manifest = compact(config, beam_options, quiet=arguments.json)

@@ -9,6 +9,8 @@ For each transform Beam makes a new parser of command lines, and asks Python for
 method of its DoFn several times: 400 and 20,000 for a build, near half of the time that a small one takes.
 Here each is made once.
 
+Worker processes are forked from one that has imported everything (`fork_server.py`).
+
 These are internals of Beam 2.71, replaced for this process.
 """
 
@@ -20,12 +22,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import execution, fn_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
 from apache_beam.runners.worker.data_plane import _GrpcDataChannel
 from apache_beam.transforms import core
 from apache_beam.transforms.environments import Environment
 
+from pipelines import fork_server
 from pipelines.sending import PullQueue, messages
 from pipelines.shuffle import SpillingBuffer
 from pipelines.spill import SpillingListBuffer
@@ -51,6 +55,7 @@ def local_runner(default_environment: Environment | None = None) -> FnApiRunner:
     BundleManager._send_input_to_worker = _send_input_to_worker
     PipelineOptions.view_as = _view_as
     core.get_function_args_defaults = _parameters_of
+    local_job_service.subprocess = types.SimpleNamespace(Popen=fork_server.popen)
     return FnApiRunner(default_environment=default_environment)
 
 

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.corpus import Plan, config_hash
 from pipelines.remote.elsewhere import prepare_workers
-from pipelines.runner import runs_here
+from pipelines.runner import expect_workers, runs_here
 from pipelines.task_rows import tasks_hash
 from pipelines.transforms.example_tokens import ends_of_examples
 from pipelines.transforms.filter import make_filters
@@ -84,6 +84,7 @@ def prepared(
         ConfigError: A value or option is refused.
         CorpusError: The corpus has rows of another tokenizer.
     """
+    expect_workers(options)
     tokenizer = load_tokenizer(config.tokenizer.name)
     around = ends(tokenizer, config.tokenizer)
     if any(stream.tuning is not None for stream in config.streams.values()):

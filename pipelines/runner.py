@@ -20,6 +20,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms import environments
 
+from pipelines import fork_server
 from pipelines.local_runner import local_runner
 from schemas import errors
 from schemas.errors import ConfigError, TutelageError, unknown_name
@@ -57,6 +58,12 @@ def parse_options(arguments: Sequence[str]) -> PipelineOptions:
 def runs_here(options: PipelineOptions) -> bool:
     """Whether the options mean this machine."""
     return options.view_as(StandardOptions).runner in _THIS_MACHINE
+
+
+def expect_workers(options: PipelineOptions) -> None:
+    """Let worker processes get ready, if the options want any on this machine."""
+    if runs_here(options) and options.view_as(DirectOptions).direct_running_mode == "multi_processing":
+        fork_server.begin()
 
 
 def make_pipeline(options: PipelineOptions) -> beam.Pipeline:

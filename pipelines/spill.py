@@ -19,6 +19,7 @@ from typing import IO, Any
 from apache_beam.runners.portability.fn_api_runner.execution import ListBuffer
 
 IN_MEMORY_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 20
 
 Places = array.array
 """Start, size, start, size … of values in a file, in bytes, as unsigned 64-bit integers."""
@@ -28,7 +29,7 @@ class SpillFile:
     """Values, strings of bytes, one after the other. The file goes with the last who knows it."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="tutelage-spill-")  # noqa: SIM115
+        self._file: IO[bytes] = tempfile.TemporaryFile("w+b", _BUFFER_BYTES, prefix="tutelage-spill-")  # noqa: SIM115
         self._end = 0
 
     def __del__(self) -> None:
