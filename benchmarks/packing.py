@@ -13,11 +13,10 @@ rates: tokens a second of tokenizing, packing and writing together, over `encode
 of an environment that holds it, held to the same core: datatrove's DocumentTokenizer, and llm-foundry's
 ConcatTokensDataset written with MDSWriter, as its converter does.
 
-workers: `corpus build` of texts alone, without cleaning and dedup, with one worker process and with two,
-start included; and one of a single text, which is all start. One worker once on any core, since its threads
-and the runner use a second, and once on one core, as a worker on a machine of its own size would. What two
-cores of this machine can do at all is told beside: our steps without Beam, in one process on one core and in
-two processes on one each that know nothing of one another.
+workers: `corpus build` of texts alone, without repair of Unicode and near duplicates, with one worker process on
+one core and with two on two, runner and start included, in turn; and of a single text, which is all start.
+What two cores of this machine can do is told beside: our steps without Beam, in one process on one core and
+in two processes on one each that know nothing of one another.
 
 Real text is cut out of the files below --real, by default Debian's documentation.
 """
@@ -28,6 +27,8 @@ import argparse
 import json
 import multiprocessing
 import os
+import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -248,43 +249,51 @@ def rate_alone(num_processes: int, arguments: argparse.Namespace) -> float:
 
 
 def workers(arguments: argparse.Namespace) -> None:
-    """Whole builds of texts as they are, by one worker process and by two."""
-    found: dict[str, float] = {}
+    """Whole builds of texts as they are, by one worker process and by two, in turn."""
+    seconds: dict[str, list[float]] = {"little, 1": [], "little, 2": [], "much, 1": [], "much, 2": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder / "little", iter(["A single text of a few words, which is all start."]))
         write_files(folder / "much", real_texts(arguments.real, arguments.megabytes * 1_000_000))
-        for what, num_workers, num_cores in (
-            ("little", 1, 1),
-            ("little", 2, 2),
-            ("much", 1, 1),
-            ("much", 1, 2),
-            ("much", 2, 2),
-        ):
-            run = f"{what}, {num_workers} workers, {num_cores} cores"
-            values = {
-                "corpus": str(folder / run),
-                "streams": {"raw": {"sources": [{"reader": "jsonl", "uri": f"{folder}/{what}/*.jsonl"}]}},
-                "clean": {"repair_unicode": False},
-                "dedup": {"near": None},
-                "tokenizer": {"name": os.path.abspath(arguments.tokenizer)},
-                "pack": {"seq_len": SEQ_LEN},
-                "shards": {"group_tokens": 1_000_000},
-            }
-            path = folder / f"{run}.yaml"
-            path.write_text(yaml.safe_dump(values))
-            found[run] = build(path, num_workers, num_cores)["seconds"]
-            print(json.dumps({run: found[run]}), flush=True)
-    little_1, little_2, much_1, much_1_free, much_2 = found.values()
+        for number in range(arguments.rounds):
+            for what, times in seconds.items():
+                text, num_workers = what.split(", ")
+                values = {
+                    "corpus": str(folder / f"{what}, {number}"),
+                    "streams": {"raw": {"sources": [{"reader": "jsonl", "uri": f"{folder}/{text}/*.jsonl"}]}},
+                    "clean": {"repair_unicode": False},
+                    "dedup": {"near": None},
+                    "tokenizer": {"name": os.path.abspath(arguments.tokenizer)},
+                    "pack": {"seq_len": SEQ_LEN},
+                    "shards": {"group_tokens": 1_000_000},
+                }
+                path = folder / f"{what}, {number}.yaml"
+                path.write_text(yaml.safe_dump(values))
+                before = _stolen_sec()
+                times.append(build(path, int(num_workers), int(num_workers))["seconds"])
+                shutil.rmtree(values["corpus"])
+                stolen = round(_stolen_sec() - before, 1)
+                print(json.dumps({what: times[-1], "core_seconds_stolen": stolen}), flush=True)
     alone = [rate_alone(num_processes, arguments) for num_processes in (1, 2, 1)]
+    start_1, start_2, one, two = map(statistics.median, seconds.values())
     report = {
-        "one_over_two": round(much_1 / much_2, 2),
-        "one_over_two_without_start": round((much_1 - little_1) / (much_2 - little_2), 2),
-        "one_on_two_cores_over_two": round(much_1_free / much_2, 2),
+        "megabytes": arguments.megabytes,
+        "medians": dict(zip(seconds, (start_1, start_2, one, two), strict=True)),
+        "one_over_two": round(one / two, 2),
+        "one_over_two_each": [
+            round(a / b, 2) for a, b in zip(seconds["much, 1"], seconds["much, 2"], strict=True)
+        ],
+        "one_over_two_without_start": round((one - start_1) / (two - start_2), 2),
         "alone_tokens_per_sec": [round(rate) for rate in alone],
         "alone_two_over_one": round(2 * alone[1] / (alone[0] + alone[2]), 2),
     }
     print(json.dumps(report), flush=True)
+
+
+def _stolen_sec() -> float:
+    """Core-seconds since boot that the machine below this one has given to others."""
+    with open("/proc/stat", encoding="ascii") as file:
+        return int(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -295,6 +304,7 @@ def main() -> None:
     parser.add_argument("what", choices=["rows", "rates", "workers"])
     parser.add_argument("--real", metavar="FOLDER", default="/usr/share/doc", help="real text")
     parser.add_argument("--megabytes", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3, help="times that each is built, for workers")
     parser.add_argument("--tokenizer", default="models/smollm2-135m")
     parser.add_argument("--datatrove", metavar="PYTHON", help="an interpreter with datatrove")
     parser.add_argument("--foundry", metavar="PYTHON", help="an interpreter with llm-foundry")
