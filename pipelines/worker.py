@@ -34,8 +34,7 @@ def main() -> None:
 
 def prepare() -> None:
     """Set what must be so before anything is imported."""
-    for name, value in _ONE_CORE.items():
-        os.environ.setdefault(name, value)
+    _use_one_core()
     allocate_from_one_heap()
     quiet_libraries()
     end_without_collecting()
@@ -56,10 +55,16 @@ def work() -> None:
     """Do what Beam's environment variables say."""
     from apache_beam.runners.worker import sdk_worker_main
 
+    _use_one_core()  # the environment of a forked worker is another
     _shorten_queues()
     # The harness prints the traceback of each failure, and sends it to the runner, which raises it.
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
         sdk_worker_main.main(sys.argv[:1])
+
+
+def _use_one_core() -> None:
+    for name, value in _ONE_CORE.items():
+        os.environ.setdefault(name, value)
 
 
 def _shorten_queues() -> None:

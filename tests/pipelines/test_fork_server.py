@@ -86,10 +86,11 @@ def waiting_worker() -> Iterator[ForkedWorker]:
 def note_process(number: int, folder: str) -> None:
     """Leave a file for this process, with its parent and what it has imported."""
     imported = [name for name in ("torch", "transformers", "streaming") if name in sys.modules]
-    Path(folder, str(os.getpid())).write_text(" ".join([str(os.getppid()), *imported]))
+    threads = os.environ.get("RAYON_NUM_THREADS", "no")
+    Path(folder, str(os.getpid())).write_text(f"{os.getppid()} {' '.join(imported)}; {threads} thread")
 
 
-def test_a_pipeline_s_workers_are_the_server_s_children_and_have_imported_everything(
+def test_a_pipeline_s_workers_are_forked_with_everything_imported_and_keep_to_one_core(
     server: int, tmp_path: Path
 ) -> None:
     options = parse_options(TWO_PROCESSES)
@@ -98,7 +99,7 @@ def test_a_pipeline_s_workers_are_the_server_s_children_and_have_imported_everyt
     pipeline | beam.Create(range(40)) | beam.Reshuffle() | beam.Map(note_process, str(tmp_path))
     pipeline.run().wait_until_finish()
     notes = [path.read_text() for path in tmp_path.iterdir()]
-    assert notes == [f"{server} torch transformers streaming"] * 2
+    assert notes == [f"{server} torch transformers streaming; 1 thread"] * 2
     assert not any(path.name == str(server) for path in tmp_path.iterdir())
 
 
