@@ -13,8 +13,8 @@ rates: tokens a second of tokenizing, packing and writing together, over `encode
 of an environment that holds it, held to the same core: datatrove's DocumentTokenizer, and llm-foundry's
 ConcatTokensDataset written with MDSWriter, as its converter does.
 
-workers: `corpus build` of texts alone, without repair of Unicode and near duplicates, by one worker process on
-one core and by two on two, runner and start included, in turn; and of a single text, which is all start.
+workers: `corpus build` of texts alone, without repair of Unicode and near duplicates, by one worker process
+on one core and by two on two, runner and start included, in turn; and of a single text, which is all start.
 What two cores of this machine can do is told beside: our steps without Beam, in one process on one core and
 in two processes on one each that know nothing of one another.
 

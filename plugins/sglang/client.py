@@ -244,11 +244,12 @@ class SGLangClient:
         if self._connections is None:
             headers = {}
             if self._options.api_key_env is not None:
-                key = os.environ.get(self._options.api_key_env)
-                if not key:
+                key = os.environ.get(self._options.api_key_env, "").strip()
+                if not key or not (key.isascii() and key.isprintable()):
+                    wrong = "holds characters that no header may have" if key else "is not set or empty"
                     raise ConfigError(
-                        f"synthesis.options.api_key_env names {self._options.api_key_env!r}, which is not "
-                        "set or empty in the environment of this worker; set it there."
+                        f"synthesis.options.api_key_env names {self._options.api_key_env!r}, which {wrong} in "
+                        "the environment of this worker; set it there."
                     )
                 headers["Authorization"] = f"Bearer {key}"
             self._connections = Connections(

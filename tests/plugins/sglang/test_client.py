@@ -143,18 +143,35 @@ def test_token_ids_are_sent_as_given_so_that_no_bos_is_doubled() -> None:
 
 
 def test_a_key_in_the_environment_is_sent_as_a_bearer_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY_OF_A_TEST", "k-1")
+    monkeypatch.setenv("KEY_OF_A_TEST", "k-1\n")  # as a key that was read from a file
     _, server = ask(options=quick(api_key_env="KEY_OF_A_TEST"))
     assert server.headers[0]["Authorization"] == "Bearer k-1"
     _, server = ask()
     assert "Authorization" not in server.headers[0]
 
 
-def test_a_key_that_is_not_in_the_environment_is_missed() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^synthesis\.options\.api_key_env names 'NO_SUCH_KEY', which is not"
-    ):
-        ask(options=quick(api_key_env="NO_SUCH_KEY"))
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        (None, "is not set or empty"),
+        ("", "is not set or empty"),
+        (" \n", "is not set or empty"),
+        ("k-1\r\nHost: elsewhere", "holds characters that no header may have"),
+        ("clé", "holds characters that no header may have"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_is_told_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, key: str | None, wrong: str
+) -> None:
+    monkeypatch.delenv("KEY_OF_A_TEST", raising=False)
+    if key is not None:
+        monkeypatch.setenv("KEY_OF_A_TEST", key)
+    with pytest.raises(ConfigError) as caught:
+        ask(options=quick(api_key_env="KEY_OF_A_TEST"))
+    assert str(caught.value) == (
+        f"synthesis.options.api_key_env names 'KEY_OF_A_TEST', which {wrong} in the environment of this "
+        "worker; set it there."
+    )
 
 
 def test_a_json_schema_is_sent() -> None:
@@ -200,6 +217,15 @@ def test_a_refused_prompt_fails_at_once_and_keeps_the_message(body: Any, message
 def test_other_faults_of_the_request_fail_at_once(code: int) -> None:
     (answer,), server = ask(status(code, {"error": "no"}))
     assert answer == GenerationFailure(reason="refused", detail=f"HTTP {code}: no")
+    assert len(server.bodies) == 1
+
+
+def test_a_redirect_is_told_with_where_to() -> None:
+    (answer,), server = ask(status(308, "moved", Location="https://elsewhere:8000/generate"))
+    assert answer == GenerationFailure(
+        reason="refused",
+        detail="HTTP 308: moved (it redirects to https://elsewhere:8000/generate: name that endpoint instead)",
+    )
     assert len(server.bodies) == 1
 
 
