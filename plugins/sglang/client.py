@@ -248,8 +248,8 @@ class SGLangClient:
                 if not key or not (key.isascii() and key.isprintable()):
                     wrong = "holds characters that no header may have" if key else "is not set or empty"
                     raise ConfigError(
-                        f"synthesis.options.api_key_env names {self._options.api_key_env!r}, which {wrong} in "
-                        "the environment of this worker; set it there."
+                        f"synthesis.options.api_key_env names {self._options.api_key_env!r}, which {wrong} "
+                        "in the environment of this worker; set it there."
                     )
                 headers["Authorization"] = f"Bearer {key}"
             self._connections = Connections(

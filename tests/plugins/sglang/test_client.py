@@ -221,10 +221,10 @@ def test_other_faults_of_the_request_fail_at_once(code: int) -> None:
 
 
 def test_a_redirect_is_told_with_where_to() -> None:
-    (answer,), server = ask(status(308, "moved", Location="https://elsewhere:8000/generate"))
+    (answer,), server = ask(status(308, "moved", Location="https://other/generate"))
     assert answer == GenerationFailure(
         reason="refused",
-        detail="HTTP 308: moved (it redirects to https://elsewhere:8000/generate: name that endpoint instead)",
+        detail="HTTP 308: moved (it redirects to https://other/generate: name that endpoint instead)",
     )
     assert len(server.bodies) == 1
 
