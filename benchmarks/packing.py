@@ -27,6 +27,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -251,6 +252,7 @@ def rate_alone(num_processes: int, arguments: argparse.Namespace) -> float:
 def workers(arguments: argparse.Namespace) -> None:
     """Whole builds of texts as they are, by one worker process and by two, in turn."""
     seconds: dict[str, list[float]] = {"little, 1": [], "little, 2": [], "much, 1": [], "much, 2": []}
+    cpu_seconds: dict[str, list[float]] = {what: [] for what in seconds}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder / "little", iter(["A single text of a few words, which is all start."]))
@@ -269,16 +271,26 @@ def workers(arguments: argparse.Namespace) -> None:
                 }
                 path = folder / f"{what}, {number}.yaml"
                 path.write_text(yaml.safe_dump(values))
-                before = _stolen_sec()
+                stolen, cpu = _stolen_sec(), _cpu_sec()
                 times.append(build(path, int(num_workers), int(num_workers))["seconds"])
                 shutil.rmtree(values["corpus"])
-                stolen = round(_stolen_sec() - before, 1)
-                print(json.dumps({what: times[-1], "core_seconds_stolen": stolen}), flush=True)
+                cpu_seconds[what].append(round(_cpu_sec() - cpu, 1))
+                print(
+                    json.dumps(
+                        {
+                            what: times[-1],
+                            "cpu_seconds": cpu_seconds[what][-1],
+                            "stolen": round(_stolen_sec() - stolen, 1),
+                        }
+                    ),
+                    flush=True,
+                )
     alone = [rate_alone(num_processes, arguments) for num_processes in (1, 2, 1)]
     start_1, start_2, one, two = map(statistics.median, seconds.values())
     report = {
         "megabytes": arguments.megabytes,
         "medians": dict(zip(seconds, (start_1, start_2, one, two), strict=True)),
+        "medians_of_cpu_seconds": {what: statistics.median(each) for what, each in cpu_seconds.items()},
         "one_over_two": round(one / two, 2),
         "one_over_two_each": [
             round(a / b, 2) for a, b in zip(seconds["much, 1"], seconds["much, 2"], strict=True)
@@ -288,6 +300,12 @@ def workers(arguments: argparse.Namespace) -> None:
         "alone_two_over_one": round(2 * alone[1] / (alone[0] + alone[2]), 2),
     }
     print(json.dumps(report), flush=True)
+
+
+def _cpu_sec() -> float:
+    """Core-seconds of all processes that were waited for, and of those that they had waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _stolen_sec() -> float:
