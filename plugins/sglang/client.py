@@ -6,10 +6,11 @@
                  │ 408, 425, 429, 5xx, abort, bad JSON, time-out, no connection
                  ▼
                wait (Retry-After, or capped exponential backoff with full jitter) and try again;
-               an endpoint without a healthy /health rests, and its requests move to the others
+               an endpoint that is busy, or without a healthy /health, rests: its requests move to the others
 
-Requests of one chain share an affinity, so they meet the same server's prefix cache. When the attempts
-or the patience are used up the request fails; the run decides how many failures are too many.
+Requests of one chain share an affinity, so they meet the same server's prefix cache. A server that is busy
+(429, or 503 with a healthy /health) costs a request no attempt. When the attempts or the patience are used up
+the request fails; the run decides how many failures are too many.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from schemas.errors import ConfigError
 from schemas.records import Generation, digest
 
 _RETRIED_STATUS = frozenset({408, 425, 429, *range(500, 600)})
+_BUSY_STATUS = frozenset({429, 503})
 _HEALTH_SEC = 5.0
 
 
@@ -46,6 +48,7 @@ class ClientOptions(Section):
         max_attempts: Attempts a request gets while its server is healthy.
         patience_sec: How long requests wait for servers of which none can be reached, such as one starting.
             Counted from when the last one was lost, so that a dead server costs it once, not once a request.
+            Also how long all servers may be busy without answering any request.
         backoff_sec: First wait between attempts; doubles each time.
         max_backoff_sec: Longest wait between attempts.
         api_key_env: Environment variable of the workers that holds a key, sent as a bearer token.
@@ -61,14 +64,29 @@ class ClientOptions(Section):
 
 
 class _Retry(Exception):
-    """One attempt failed in a way that another may not."""
+    """One attempt failed in a way that another may not.
 
-    def __init__(self, reason: str, detail: str, *, after_sec: float | None = None, reached: bool = True):
+    Attributes:
+        after_sec: The pause that the server asks for, if it asks for one.
+        reached: Whether a healthy server was there.
+        busy: Whether it said no more than that it has too much to do.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        after_sec: float | None = None,
+        reached: bool = True,
+        busy: bool = False,
+    ):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
         self.after_sec = after_sec
         self.reached = reached
+        self.busy = busy
 
 
 class SGLangClient:
@@ -101,6 +119,7 @@ class SGLangClient:
         self._connections: Connections | None = None
         self._jitter = random.Random(0)  # spreads retries; no result depends on it
         self._unreached_since: float | None = None
+        self._busy_since: float | None = None
         self._tallies = {endpoint: EndpointTally() for endpoint in self._endpoints}
 
     async def close(self) -> None:
@@ -171,41 +190,52 @@ class SGLangClient:
         """The answer, read and as the server gave it."""
         data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
         attempts = 0
-        unreached = 0
+        waits = 0
         while True:
             endpoint = self._choose(affinity)
             tally = self._tallies[endpoint]
             try:
                 answer = await self._read(endpoint, await self._post(endpoint, data))
             except _Retry as failed:
-                now = time.monotonic()
-                if failed.reached:
-                    attempts += 1
-                    self._unreached_since = None
-                else:
-                    unreached += 1
-                    self._rest(endpoint, unreached)
-                    if self._unreached_since is None:
-                        self._unreached_since = now
-                if attempts >= self._options.max_attempts:
+                waits += 1
+                attempts += failed.reached and not failed.busy
+                failure = self._given_up(endpoint, failed, attempts)
+                if failure is not None:
                     tally.failed += 1
-                    detail = f"{failed.detail} ({attempts} attempts at {endpoint})"
-                    return GenerationFailure(reason=failed.reason, detail=detail)
-                waited = now - self._unreached_since if self._unreached_since is not None else 0.0
-                if not failed.reached and waited >= self._options.patience_sec:
-                    tally.failed += 1
-                    tried = f"nothing reached for {waited:.0f} s at {', '.join(self._endpoints)}"
-                    detail = f"{failed.detail} ({tried}); is the server running?"
-                    return GenerationFailure(reason="unreachable", detail=detail, ends_chain=True)
+                    return failure
+                if failed.busy or not failed.reached:
+                    self._resting_until[endpoint] = time.monotonic() + self._backoff(waits)
                 tally.retried += 1
-                pause = (
-                    failed.after_sec if failed.after_sec is not None else self._backoff(attempts + unreached)
-                )
+                pause = failed.after_sec or self._backoff(waits)
             else:
-                self._unreached_since = None
+                self._unreached_since = self._busy_since = None
                 tally.add(answer if isinstance(answer, GenerationFailure) else answer[0])
                 return answer
             await asyncio.sleep(min(pause, self._options.max_backoff_sec))
+
+    def _given_up(self, endpoint: str, failed: _Retry, attempts: int) -> GenerationFailure | None:
+        """What becomes of a request after a failed attempt; None where it is tried again."""
+        now = time.monotonic()
+        if not failed.reached:
+            self._unreached_since = self._unreached_since or now
+            waited = now - self._unreached_since
+            if waited >= self._options.patience_sec:
+                tried = f"nothing reached for {waited:.0f} s at {', '.join(self._endpoints)}"
+                detail = f"{failed.detail} ({tried}); is the server running?"
+                return GenerationFailure(reason="unreachable", detail=detail, ends_chain=True)
+            return None
+        self._unreached_since = None
+        if failed.busy:
+            self._busy_since = self._busy_since or now
+            waited = now - self._busy_since
+            if waited >= self._options.patience_sec:
+                tried = f"busy for {waited:.0f} s without an answer at {', '.join(self._endpoints)}"
+                detail = f"{failed.detail} ({tried}); lower synthesis.options.max_in_flight"
+                return GenerationFailure(reason="busy", detail=detail, ends_chain=True)
+        elif attempts >= self._options.max_attempts:
+            detail = f"{failed.detail} ({attempts} attempts at {endpoint})"
+            return GenerationFailure(reason=failed.reason, detail=detail)
+        return None
 
     async def _post(self, endpoint: str, data: bytes) -> Answer:
         try:
@@ -219,12 +249,14 @@ class SGLangClient:
 
     async def _read(self, endpoint: str, answer: Answer) -> tuple[Generation, Any] | GenerationFailure:
         if answer.status in _RETRIED_STATUS:
+            # A server that drains answers 503 to everything, and will soon be gone.
+            reached = answer.status != 503 or await self._healthy(endpoint)
             raise _Retry(
                 f"http_{answer.status}",
                 answers.error_message(answer.body),
                 after_sec=_seconds(answer.headers.get("retry-after")),
-                # A server that drains answers 503 to everything, and will soon be gone.
-                reached=answer.status != 503 or await self._healthy(endpoint),
+                reached=reached,
+                busy=reached and answer.status in _BUSY_STATUS,
             )
         if answer.status != 200:
             detail = f"HTTP {answer.status}: {answers.error_message(answer.body)}"
@@ -275,9 +307,6 @@ class SGLangClient:
         now = time.monotonic()
         awake = [endpoint for endpoint in self._endpoints if self._resting_until[endpoint] <= now]
         return max(awake or self._endpoints, key=lambda endpoint: digest(endpoint, affinity))
-
-    def _rest(self, endpoint: str, times: int) -> None:
-        self._resting_until[endpoint] = time.monotonic() + self._backoff(times)
 
     def _backoff(self, times: int) -> float:
         ceiling: float = min(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -260,7 +261,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize(
     ("header", "longest", "expected"),
-    [("7", 30.0, 7.0), ("0.25", 30.0, 0.25), ("0", 30.0, 0.0), ("900", 30.0, 30.0), ("-3", 30.0, 0.0)],
+    [("7", 30.0, 7.0), ("0.25", 30.0, 0.25), ("900", 30.0, 30.0)],
 )
 def test_retry_after_is_honoured_up_to_the_longest_wait(
     pauses: list[float], header: str, longest: float, expected: float
@@ -271,8 +272,11 @@ def test_retry_after_is_honoured_up_to_the_longest_wait(
     assert pauses[:1] == [expected]
 
 
-def test_a_retry_after_that_is_a_date_leaves_the_backoff(pauses: list[float]) -> None:
-    limited = status(429, "slow", **{"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"})
+@pytest.mark.parametrize("header", ["Wed, 21 Oct 2026 07:28:00 GMT", "0", "-3"])
+def test_a_retry_after_that_names_no_seconds_to_wait_leaves_the_backoff(
+    pauses: list[float], header: str
+) -> None:
+    limited = status(429, "slow", **{"Retry-After": header})
     ask(limited, good, options=quick(backoff_sec=4.0, max_backoff_sec=30.0))
     assert 2.0 <= pauses[0] <= 4.0
 
@@ -398,10 +402,44 @@ def test_a_draining_server_is_waited_for_and_uses_up_no_attempts() -> None:
     assert (len(server.bodies), server.health_checks) == (6, 5)
 
 
-def test_a_busy_server_that_is_healthy_uses_up_attempts() -> None:
-    (answer,), server = ask(status(503, "busy"), options=quick(patience_sec=60))
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_busy_server_that_is_healthy_uses_up_no_attempts(code: int) -> None:
+    full = [status(code, "The request queue is full.")] * 20
+    (answer,), server = ask(*full, good, options=quick(patience_sec=60, max_attempts=1))
+    assert answer == ANSWER
+    assert len(server.bodies) == 21
+
+
+def test_a_server_that_is_busy_for_ever_ends_the_chain_once_patience_is_gone() -> None:
+    (answer,), server = ask(status(429, "queue full"), options=quick(max_attempts=1))
     assert isinstance(answer, GenerationFailure)
-    assert (answer.reason, len(server.bodies)) == ("http_503", 3)
+    assert (answer.reason, answer.ends_chain) == ("busy", True)
+    assert answer.detail.startswith("queue full (busy for 0 s without an answer at http://127.0.0.1:")
+    assert len(server.bodies) > 3
+
+
+def test_a_server_that_answers_others_meanwhile_may_be_busy_for_longer_than_the_patience() -> None:
+    """A request that meets a full queue goes on waiting as long as the queue moves."""
+
+    async def run() -> tuple[Answer, list[Answer]]:
+        async with Server() as server:
+            client = SGLangClient([server.url], quick(patience_sec=0.3))
+            server.script = [lambda: good() if server.bodies[-1]["input_ids"] == [1] else full()]
+            full = status(503, "queue full")
+            waiting = asyncio.create_task(client.generate(REQUEST))
+            others = []
+            for _ in range(20):
+                await asyncio.sleep(0.05)
+                others.append(await client.generate(GenerationRequest(prompt_ids=(1,), max_new_tokens=1)))
+            assert not waiting.done()
+            server.script = [good]
+            found = await waiting
+            await client.close()
+            return found, others
+
+    answer, others = asyncio.run(run())
+    assert answer == ANSWER
+    assert others == [ANSWER] * 20
 
 
 def test_an_aborted_answer_with_partial_text_is_tried_again() -> None:
@@ -545,7 +583,7 @@ class TestSeveralServers:
         client = SGLangClient(urls, quick(backoff_sec=1e6, max_backoff_sec=1e6))
         names = [f"chain-{number}" for number in range(50)]
         before = {name: client._choose(name) for name in names}
-        client._rest("http://b:1", 1)
+        client._resting_until["http://b:1"] = math.inf
         after = {name: client._choose(name) for name in names}
         assert "http://b:1" not in after.values()
         assert all(after[name] == url for name, url in before.items() if url != "http://b:1")
@@ -563,6 +601,19 @@ class TestSeveralServers:
                 found = await asyncio.gather(*map(client.generate, requests))
                 await client.close()
                 return list(found), len(alive.bodies)
+
+        assert asyncio.run(run()) == ([ANSWER] * 20, 20)
+
+    def test_a_busy_server_hands_its_requests_to_the_other(self) -> None:
+        async def run() -> tuple[list[Answer], int]:
+            async with Server() as free, Server(status(503, "queue full")) as busy:
+                client = SGLangClient([free.url, busy.url], quick(patience_sec=60))
+                requests = [
+                    GenerationRequest(prompt_ids=(1,), max_new_tokens=1, affinity=str(n)) for n in range(20)
+                ]
+                found = await asyncio.gather(*map(client.generate, requests))
+                await client.close()
+                return list(found), len(free.bodies)
 
         assert asyncio.run(run()) == ([ANSWER] * 20, 20)
 
