@@ -4,7 +4,7 @@ A worker that starts by itself imports Beam, torch, transformers and Streaming f
 one process does that for all of them, while the command checks its corpus and builds its pipeline. To fork it
 takes milliseconds, and what it has imported is in memory once.
 
-    the command                         python -m pipelines.fork_server         workers
+    the command                         pipelines.fork_server                   workers
     begin() ──────────────────────────► imports
     popen(environment) ── order ──────► forks ────────────────────────────────► pipelines.worker.work()
     wait(), poll() ◄── pid, status ──── reaps ◄──────────────────────────────── exits
@@ -19,6 +19,7 @@ survive a fork.
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
 import gc
 import json
@@ -30,11 +31,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any
+
+from schemas.process import python_command
 
 _OF_ONE_WORKER = frozenset(
     {"CONTROL_API_SERVICE_DESCRIPTOR", "LOGGING_API_SERVICE_DESCRIPTOR", "PIPELINE_OPTIONS", "WORKER_ID"}
 )
+
+_LAST_LINES = 20
+_LAST_WORDS_SEC = 1.0
 
 _server: _Server | None = None
 _lock = threading.Lock()
@@ -60,8 +65,8 @@ def begin_beside() -> None:
         begin()
 
 
-def popen(command: str, *, shell: bool, env: Mapping[str, str]) -> Any:
-    """A worker, as `subprocess.Popen` gives it: forked where a server is, or started by itself.
+def popen(command: str, *, shell: bool, env: Mapping[str, str]) -> ForkedWorker | StartedWorker:
+    """A worker, in the words of `subprocess.Popen`: forked where a server is, or started by itself.
 
     Args:
         command: What starts it by itself.
@@ -73,11 +78,32 @@ def popen(command: str, *, shell: bool, env: Mapping[str, str]) -> Any:
         worker = server.fork(env)
         if worker is not None:
             return worker
-    return subprocess.Popen(command, shell=shell, env=env)
+    return StartedWorker(command, shell=shell, env=env)
+
+
+class StartedWorker(subprocess.Popen[str]):
+    """A worker started by itself. Its standard error is passed on; the last lines are kept."""
+
+    def __init__(self, command: str, *, shell: bool, env: Mapping[str, str]):
+        super().__init__(command, shell=shell, env=env, stderr=subprocess.PIPE, text=True, errors="replace")
+        self._last_lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        self._reader = threading.Thread(target=self._pass_on, name="tutelage-worker-stderr", daemon=True)
+        self._reader.start()
+
+    def last_words(self) -> str:
+        """The last lines that it wrote to standard error, once it has ended."""
+        self._reader.join(_LAST_WORDS_SEC)  # a process that it left behind may hold the pipe open
+        return "".join(self._last_lines).strip()
+
+    def _pass_on(self) -> None:
+        assert self.stderr is not None
+        for line in self.stderr:
+            self._last_lines.append(line)
+            sys.stderr.write(line)
 
 
 class ForkedWorker:
-    """What is used of `subprocess.Popen`."""
+    """What is used of `StartedWorker`. It shares the command's standard error."""
 
     def __init__(self, pid: int):
         self.pid = pid
@@ -99,6 +125,10 @@ class ForkedWorker:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
+    def last_words(self) -> str:
+        """Nothing: they are on standard error."""
+        return ""
+
     def end(self, status: int) -> None:
         """Note that it has ended."""
         self.returncode = status
@@ -112,7 +142,7 @@ class _Server:
         self._surroundings = _surroundings(os.environ)
         reads_orders, orders = os.pipe()
         news, writes_news = os.pipe()
-        command = [sys.executable, "-m", "pipelines.fork_server", str(reads_orders), str(writes_news)]
+        command = python_command("pipelines.fork_server", str(reads_orders), str(writes_news))
         self._process = subprocess.Popen(command, pass_fds=(reads_orders, writes_news))
         os.close(reads_orders)
         os.close(writes_news)

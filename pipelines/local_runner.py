@@ -9,32 +9,46 @@ For each transform Beam makes a new parser of command lines, and asks Python for
 method of its DoFn several times: 400 and 20,000 for a build, near half of the time that a small one takes.
 Here each is made once.
 
-Worker processes are forked from one that has imported everything (`fork_server.py`).
+Worker processes are forked from one that has imported everything (`fork_server.py`). Beam waits for ever for
+one that has died, before it registered or later; here its end ends the run.
 
 These are internals of Beam 2.71, replaced for this process.
 """
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import types
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import execution, fn_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
+    BeamFnControlServicer,
+    ControlFuture,
+    SubprocessSdkWorkerHandler,
+)
 from apache_beam.runners.worker.data_plane import _GrpcDataChannel
 from apache_beam.transforms import core
 from apache_beam.transforms.environments import Environment
 
 from pipelines import fork_server
+from pipelines.fork_server import ForkedWorker, StartedWorker
 from pipelines.sending import PullQueue, messages
 from pipelines.shuffle import SpillingBuffer
 from pipelines.spill import SpillingListBuffer
+from schemas.errors import WorkerError
 from schemas.process import allocate_from_one_heap
 
+_SHELL_SIGNAL = 128
+_this_thread = threading.local()
 _make_channel = _GrpcDataChannel.__init__
 _make_view = PipelineOptions.view_as
 _views: weakref.WeakKeyDictionary[Any, dict[type, Any]] = weakref.WeakKeyDictionary()
@@ -55,8 +69,61 @@ def local_runner(default_environment: Environment | None = None) -> FnApiRunner:
     BundleManager._send_input_to_worker = _send_input_to_worker
     PipelineOptions.view_as = _view_as
     core.get_function_args_defaults = _parameters_of
-    local_job_service.subprocess = types.SimpleNamespace(Popen=fork_server.popen)
+    local_job_service.subprocess = types.SimpleNamespace(Popen=_popen)
+    SubprocessSdkWorkerHandler.start_worker = _start_worker
     return FnApiRunner(default_environment=default_environment)
+
+
+def _popen(command: str, *, shell: bool, env: Mapping[str, str]) -> Any:
+    _this_thread.worker = worker = fork_server.popen(command, shell=shell, env=env)
+    return worker
+
+
+def _start_worker(self: Any) -> None:
+    """Start a worker process that fails the runner's requests once it has ended."""
+    self.worker = local_job_service.SubprocessSdkWorker(
+        self._worker_command_line, self.control_address, self.provision_info, self.worker_id
+    )
+    self.worker_thread = threading.Thread(name="run_worker", target=_run_worker, args=(self,))
+    self.worker_thread.start()
+
+
+def _run_worker(handler: Any) -> None:
+    try:
+        with contextlib.suppress(RuntimeError):  # names an exit status, which `_end_of` says better
+            handler.worker.run()
+        said = _end_of(_this_thread.worker)
+    except OSError as error:
+        said = f"a worker process cannot be started: {error}."
+    _fail_requests(handler.control_conn, f"{WorkerError.__module__}.{WorkerError.__name__}: {said}")
+
+
+def _end_of(worker: ForkedWorker | StartedWorker) -> str:
+    status = worker.returncode or 0
+    if status > _SHELL_SIGNAL:  # a shell started it
+        status = _SHELL_SIGNAL - status
+    ended = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    cure = " Was there too little memory? Try fewer workers." if status == -signal.SIGKILL else ""
+    words = worker.last_words()
+    lines = "\n".join(line for line in words.splitlines() if line.strip())
+    return f"a worker process {ended} before its work was done.{cure}" + (
+        f" Its last words:\n{lines}" if lines else ""
+    )
+
+
+def _fail_requests(connection: Any, error: str) -> None:
+    """Answer what the runner asked of a worker, and what it still asks, with an error."""
+    push = connection.push
+
+    def refuse(request: Any) -> ControlFuture | None:
+        if request is BeamFnControlServicer._DONE_MARKER:
+            push(request)
+            return None
+        return ControlFuture(request.instruction_id, beam_fn_api_pb2.InstructionResponse(error=error))
+
+    connection.push = refuse
+    for future in list(connection._futures_by_id.values()):
+        future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=future.instruction_id, error=error))
 
 
 def _view_as(self: Any, cls: type) -> Any:

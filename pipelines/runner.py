@@ -11,7 +11,6 @@ import io
 import logging
 import re
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import apache_beam as beam
@@ -24,6 +23,7 @@ from pipelines import fork_server
 from pipelines.local_runner import local_runner
 from schemas import errors
 from schemas.errors import ConfigError, TutelageError, unknown_name
+from schemas.process import python_command
 
 _THIS_MACHINE = {None, "FnApiRunner", "DirectRunner", "SwitchingDirectRunner"}
 _WHILE_RUNNING = re.compile(r" \[while running '[^']*'\]")
@@ -80,7 +80,7 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
             return beam.Pipeline(runner=local_runner(), options=options)
         direct.direct_running_mode = "in_memory"  # else Beam takes its own worker command
         workers = environments.SubprocessSDKEnvironment.from_command_string(
-            f"{shlex.quote(sys.executable)} -m pipelines.worker"
+            shlex.join(python_command("pipelines.worker"))
         )
         return beam.Pipeline(runner=local_runner(workers), options=options)
     except ValueError as error:

@@ -31,7 +31,7 @@ from pipelines.runner import parse_options, runs_here
 from pipelines.sources import SourceFile, list_files, unread
 from plugins.sglang.server import lease_servers
 from schemas.corpus_config import CorpusConfig
-from schemas.errors import ConfigError, CorpusError, InputError, SynthesisError
+from schemas.errors import ConfigError, CorpusError, InputError, SynthesisError, WorkerError
 from schemas.manifest import Manifest
 
 _MOST_FAILURES = 5
@@ -127,7 +127,7 @@ def watch(
                     ):
                         published(manifest)
                 failures = 0
-            except (SynthesisError, CorpusError, InputError) as error:
+            except (SynthesisError, CorpusError, InputError, WorkerError) as error:
                 failures += 1
                 if failures == _MOST_FAILURES:
                     raise

@@ -1,7 +1,6 @@
 """A worker process of the local runner: Beam's own, without the noise of its start, and with short queues.
 
-Forked by `pipelines/fork_server.py`, or started as `python -m pipelines.worker`; Beam tells it what to do
-through its environment.
+Forked by `pipelines/fork_server.py`, or started by itself; Beam tells it what to do through its environment.
 """
 
 from __future__ import annotations

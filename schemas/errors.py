@@ -35,6 +35,10 @@ class ServerError(SynthesisError):
     """An inference server cannot be reached or refuses what it is sent."""
 
 
+class WorkerError(TutelageError):
+    """A worker process of this machine ended before its work was done."""
+
+
 class CorpusError(TutelageError):
     """A corpus on disk is missing, damaged, or held by another run."""
 

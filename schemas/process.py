@@ -1,4 +1,4 @@
-"""How a process takes memory, and how it ends."""
+"""How a process of ours is started, takes memory, and ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ import gc
 import sys
 
 _M_ARENA_MAX = -8  # of glibc's malloc.h
+
+_RUN_MODULE = (
+    "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; "
+    "import runpy; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our modules in a process of its own.
+
+    `python -m` would look into the working directory first, and run a package of a stranger there that has
+    the name of ours. (Python 3.10 has no `-P`.)
+    """
+    return [sys.executable, "-c", _RUN_MODULE, module, *arguments]
 
 
 def allocate_from_one_heap() -> None:

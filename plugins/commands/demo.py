@@ -14,7 +14,6 @@ import json
 import random
 import shlex
 import subprocess
-import sys
 import sysconfig
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from rich.text import Text
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError
 from schemas.manifest import read_manifest
+from schemas.process import python_command
 from schemas.records import AugmentedText, from_json
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -152,7 +152,7 @@ def _step(console: Console, number: int, title: str, arguments: list[str]) -> No
     console.print(f"\n[bold]{number}. {title}[/bold]")
     console.print(Text(f"   $ tutelage {shlex.join(shown)}", style="dim"), soft_wrap=True)
     console.file.flush()
-    done = subprocess.run([sys.executable, "-m", "plugins.commands.main", *arguments], check=False)
+    done = subprocess.run(python_command("plugins.commands.main", *arguments), check=False)
     if done.returncode:
         raise TutelageError(
             f"step {number} ended with exit status {done.returncode}; its message stands above. "

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 
 from schemas.errors import TutelageError
+from schemas.process import python_command
 
 _STORE, _RANK, _COUNT = "TUTELAGE_EVAL_STORE", "TUTELAGE_EVAL_RANK", "TUTELAGE_EVAL_PROCESSES"
 _POLL_SEC = 0.1
@@ -62,7 +62,7 @@ def run_each(argv: Sequence[str], count: int) -> int:
             environment = {_STORE: f"{folder}/store", _RANK: str(rank), _COUNT: str(count)}
             running.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "trainer.evaluation.evaluate", *argv],
+                    python_command("trainer.evaluation.evaluate", *argv),
                     env={"OMP_NUM_THREADS": threads, **os.environ, **environment},
                     stdout=None if rank == 0 else log,
                     stderr=None if rank == 0 else log,
