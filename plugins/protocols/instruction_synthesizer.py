@@ -4,17 +4,23 @@
 
 The tags are plain text to its tokenizer; `<s>` and `</s>` are its BOS and EOS, put in by id.
 
+    question, its options and reasoning        answer
+    Which?⏎Options:⏎- lung⏎- heart             heart
+    Why?⏎Let's think step by step.             It pumps.⏎Therefore, the answer is heart
+
 Source: Cheng et al. 2024, arXiv 2406.14491, section 2.1 and the model card.
 """
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.token_ids import Ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
@@ -22,6 +28,12 @@ from schemas.records import Document, InstructionPair
 
 _THINK = "Let's think step by step."
 _THEREFORE = "Therefore, the answer is"
+_CONCLUSION = re.compile(r"\btherefore,? the answer is(?![\w'’-])\s*:?", re.IGNORECASE)
+_TAG = re.compile(r"</?CON>|</?s>|<QUE>|<ANS>|</END>")
+_OPTIONS = re.compile(r"(.*)\n[^\S\n]*Options:[^\S\n]*\n(.*)", re.DOTALL)
+_ITEM = re.compile(r"- |[ \t]")
+_QUOTED = re.compile(r"([\"'“‘])(.+)([\"'”’])\.?", re.DOTALL)
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
 
 
 class InstructionSynthesizerProtocol(SynthesisProtocol):
@@ -59,23 +71,39 @@ def answer_text(pairs: Iterable[InstructionPair]) -> str:
 
 
 def parse_answer(text: str) -> Parsed:
-    """Read the pairs out of an answer. A bad piece costs only itself."""
+    """Read the pairs out of an answer. A bad piece costs only itself.
+
+    An answer ends where the model goes on to write another document: later pieces are not about this one.
+    Of equal questions the first wins; one that asks for reasoning is not equal to one that does not.
+    """
     *pieces, rest = text.strip().split("</END>")
-    pairs = [_read(piece) for piece in pieces]
-    good = [pair for pair in pairs if pair is not None]
-    return Parsed(pairs=distinct_questions(good), num_bad_pieces=len(pairs) - len(good) + bool(rest.strip()))
+    own = next((at for at, piece in enumerate(pieces) if "<CON>" in piece), len(pieces))
+    pairs: dict[str, InstructionPair] = {}
+    num_bad_pieces = len(pieces) - own + (rest.strip() not in ("", "</s>"))
+    for piece in pieces[:own]:
+        pair = _read(piece)
+        if pair is None:
+            num_bad_pieces += 1
+        else:
+            pairs.setdefault(" ".join(piece.partition("<ANS>")[0].casefold().split()), pair)
+    return Parsed(
+        pairs=tuple(pairs.values()),
+        num_bad_pieces=num_bad_pieces,
+        unreadable=not pairs and bool(num_bad_pieces),
+    )
 
 
 def is_writable(pair: InstructionPair) -> bool:
-    """Whether the pair can be read back once written: it is not empty, and holds no tag."""
+    """Whether the pair can be read back once written: it is not empty, holds no tag, answers by an option."""
     parsed = parse_answer(_write(pair))
-    return len(parsed.pairs) == 1 and not parsed.num_bad_pieces and "<QUE>" not in pair.instruction
+    return len(parsed.pairs) == 1 and not parsed.num_bad_pieces
 
 
 def _write(pair: InstructionPair) -> str:
     question = pair.instruction
     if pair.options:
-        question += "\nOptions:\n" + "\n".join(f"- {option}" for option in pair.options)
+        items = (option.replace("\n", "\n  ") for option in pair.options)
+        question += "\nOptions:\n" + "\n".join(f"- {item}" for item in items)
     answer = pair.response
     if pair.rationale:
         question += f"\n{_THINK}"
@@ -85,23 +113,50 @@ def _write(pair: InstructionPair) -> str:
 
 def _read(piece: str) -> InstructionPair | None:
     piece = piece.strip()
-    if piece.count("<ANS>") != 1 or not piece.startswith("<QUE>"):
+    if _TAG.findall(piece) != ["<QUE>", "<ANS>"] or not piece.startswith("<QUE>"):
         return None
     question, answer = (part.strip() for part in piece.removeprefix("<QUE>").split("<ANS>"))
-    if not question or not answer:
-        return None
     rationale = ""
     if question.endswith(_THINK):
         question = question.removesuffix(_THINK).strip()
-        if _THEREFORE in answer:
-            rationale, _, answer = (part.strip() for part in answer.rpartition(_THEREFORE))
-    options: tuple[str, ...] = ()
-    head, _, tail = question.partition("\nOptions:\n")
-    lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    if lines and all(line.startswith("- ") for line in lines):
-        question, options = head.strip(), tuple(line.removeprefix("- ").strip() for line in lines)
-    if answer not in options and answer.removesuffix(".") in options:
-        answer = answer.removesuffix(".")
+        if conclusions := [*_CONCLUSION.finditer(answer)]:
+            start, end = conclusions[-1].span()
+            rationale, answer = answer[:start].strip(), _unquoted(answer[end:])
+    question, options = _split_options(question)
+    if options:
+        answer = _option_meant(answer, options)
     if not question or not answer:
         return None
     return InstructionPair(instruction=question, response=answer, options=options, rationale=rationale)
+
+
+def _split_options(question: str) -> tuple[str, tuple[str, ...]]:
+    """A question and its options. What is indented below an option goes on with it."""
+    found = _OPTIONS.fullmatch(question)
+    lines = [line for line in textwrap.dedent(found[2]).split("\n") if line.strip()] if found else []
+    if not found or not lines[0].startswith("- ") or not all(map(_ITEM.match, lines)):
+        return question, ()
+    items = "\n".join(lines).removeprefix("- ").split("\n- ")
+    options = tuple("\n".join(map(str.strip, item.split("\n"))) for item in items)
+    return (found[1].strip(), options) if all(options) else (question, ())
+
+
+def _option_meant(answer: str, options: Sequence[str]) -> str:
+    """The one option that an answer is, but for quotes, a final stop and letter case; "" for none."""
+    if answer in options:
+        return answer
+    meant = [option for option in options if _bare(option) == _bare(answer)]
+    return meant[0] if len(meant) == 1 else ""
+
+
+def _bare(text: str) -> str:
+    return " ".join(_unquoted(text).removesuffix(".").casefold().split())
+
+
+def _unquoted(text: str) -> str:
+    """Text without the quotes that stand around the whole of it."""
+    text = text.strip()
+    found = _QUOTED.fullmatch(text)
+    if found and _QUOTES[found[1]] == found[3] and not {found[1], found[3]} & set(found[2]):
+        return found[2].strip()
+    return text

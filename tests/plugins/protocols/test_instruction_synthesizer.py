@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from plugins.protocols.base import Example
-from plugins.protocols.instruction_synthesizer import InstructionSynthesizerProtocol, is_writable
+from plugins.protocols.instruction_synthesizer import (
+    InstructionSynthesizerProtocol,
+    answer_text,
+    is_writable,
+)
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
@@ -124,6 +128,20 @@ class TestParse:
             ("<QUE> q1 <ANS>  </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
             ("<QUE> <ANS> a1 </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
             ("</END></END>", (), 2),
+            # No tag is left in an instruction or a response.
+            ("<QUE> a <QUE> b <ANS> c </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
+            ("<QUE> q1 <ANS> x <QUE> y </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
+            ("<QUE> q1 </CON> <ANS> a1 </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
+            ("<QUE> q1 <ANS> a1 </s> </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
+            ("<s> <QUE> q1 <ANS> a1 </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
+            ("<QUE> q1 <ANS> a1 </END></s>", (A,), 0),
+            # What follows the next <CON> is about another document.
+            (
+                "<QUE> q1 <ANS> a1 </END></s><s> <CON> x </CON> <QUE> q <ANS> a </END> <QUE> r <ANS> b </END>",
+                (A,),
+                2,
+            ),
+            ("<CON> x </CON> <QUE> q <ANS> a </END> <QUE> q2 <ANS> a2 </END> <QUE> q", (), 3),
             # Repeated questions are dropped, case aside; the first one wins.
             ("<QUE> q1 <ANS> a1 </END> <QUE> Q1 <ANS> other </END> <QUE> q2 <ANS> a2 </END>", (A, B), 0),
         ],
@@ -152,8 +170,26 @@ class TestParse:
                 pair("Which?", "heart", options=("lung", "heart")),
             ),
             ("Which?\nOptions:\n- A.\n- B.", "A.", pair("Which?", "A.", options=("A.", "B."))),
-            # No rule of the method drops an answer that is none of the options.
-            ("Which?\nOptions:\n- lung\n- heart", "(B)", pair("Which?", "(B)", options=("lung", "heart"))),
+            (
+                "Which?\nOptions:\n- Lung\n- heart",
+                '"lung".',
+                pair("Which?", "Lung", options=("Lung", "heart")),
+            ),
+            (
+                "Which?\n Options: \n  - lung\u2028left\x0cor\x85right\n  - the heart,\n    which beats\n"
+                "      - well",
+                "lung\u2028left\x0cor\x85right",
+                pair(
+                    "Which?",
+                    "lung\u2028left\x0cor\x85right",
+                    options=("lung\u2028left\x0cor\x85right", "the heart,\nwhich beats\n- well"),
+                ),
+            ),
+            (
+                "One of\nOptions:\n- x\nthese?\nOptions:\n- a\n\n- b",
+                "a",
+                pair("One of\nOptions:\n- x\nthese?", "a", options=("a", "b")),
+            ),
             ("Name Options:\n- free text", "x", pair("Name Options:\n- free text", "x")),
             ("Which?\nOptions:\nlung or heart", "lung", pair("Which?\nOptions:\nlung or heart", "lung")),
             (
@@ -162,6 +198,31 @@ class TestParse:
                 pair("Why?", "3 p.m.", rationale="First this.\nThen that."),
             ),
             ("Why?\nLet's think step by step.", "Because.", pair("Why?", "Because.")),
+            (
+                "Why?\nLet's think step by step.",
+                "It is so.\nTherefore, the answer is: a",
+                pair("Why?", "a", rationale="It is so."),
+            ),
+            (
+                "Why?\nLet's think step by step.",
+                'It is so.\nTherefore the answer is "a b".',
+                pair("Why?", "a b", rationale="It is so."),
+            ),
+            (
+                "Why?\nLet's think step by step.",
+                'Therefore, the answer is "a" or "b".',
+                pair("Why?", '"a" or "b".'),
+            ),
+            *(
+                ("Why?\nLet's think step by step.", answer, pair("Why?", answer))
+                for answer in (
+                    "Therefore, the answer isn't clear.",
+                    "Therefore, the answer isn’t clear.",
+                    "Therefore, the answer is-it-so.",
+                    "Therefore, the answer issued is 5.",
+                    "Nontherefore, the answer is 5.",
+                )
+            ),
             ("Why?", "Therefore, the answer is no.", pair("Why?", "Therefore, the answer is no.")),
             (
                 "Which?\nOptions:\n- yes\n- no\nLet's think step by step.",
@@ -192,6 +253,47 @@ class TestParse:
         parsed = protocol.parse(piece)
         assert (parsed.pairs, parsed.num_bad_pieces) == ((), 1)
 
+    @pytest.mark.parametrize(
+        ("question", "answer"),
+        [
+            ("Which?\nOptions:\n- lung\n- heart", "(B)"),
+            ("Which?\nOptions:\n- lung\n- heart", "the lung and the heart"),
+            ("Which?\nOptions:\n- Lung\n- lung", "LUNG"),  # either
+            (
+                "Which?\nOptions:\n- lung\n- heart\nLet's think step by step.",
+                "So.\nTherefore, the answer is liver.",
+            ),
+            ("Which?\nOptions:\n- lung\n- heart\nLet's think step by step.", "It pumps."),
+        ],
+    )
+    def test_an_answer_that_is_none_of_its_options_drops_its_pair(
+        self, protocol: InstructionSynthesizerProtocol, question: str, answer: str
+    ) -> None:
+        parsed = protocol.parse(f"<QUE> {question} <ANS> {answer} </END> <QUE> q1 <ANS> a1 </END>")
+        assert (parsed.pairs, parsed.num_bad_pieces) == ((A,), 1)
+
+    def test_a_question_with_and_without_reasoning_are_two(
+        self, protocol: InstructionSynthesizerProtocol
+    ) -> None:
+        parsed = protocol.parse(
+            "<QUE> Why? <ANS> Because. </END> <QUE> WHY? <ANS> Again. </END>"
+            "<QUE> Why?\nLet's think step by step. <ANS> It is so.\nTherefore, the answer is a </END>"
+        )
+        assert parsed.pairs == (pair("Why?", "Because."), pair("Why?", "a", rationale="It is so."))
+
+    @pytest.mark.parametrize(
+        ("text", "unreadable"),
+        [("", False), ("</s>", False), ("no tags", True), ("<QUE> q1 <ANS> a1 </END> <QUE> q", False)],
+    )
+    def test_an_answer_of_which_nothing_can_be_read_says_so(
+        self, protocol: InstructionSynthesizerProtocol, text: str, unreadable: bool
+    ) -> None:
+        assert protocol.parse(text).unreadable is unreadable
+
+    def test_options_of_several_lines_are_read_back(self, protocol: InstructionSynthesizerProtocol) -> None:
+        asked = pair("Which?", "a\nb", options=("a\nb", "c\u2028d"))
+        assert protocol.parse(answer_text([asked])).pairs == (asked,)
+
     def test_the_same_words_with_other_options_are_another_question(
         self, protocol: InstructionSynthesizerProtocol
     ) -> None:
@@ -211,6 +313,8 @@ class TestParse:
         (pair("what is <ANS>?", "a tag"), False),
         (pair("q1", "a </END> b"), False),
         (pair("q1 <QUE> q2", "a1"), False),
+        (pair("what is <s>?", "struck out"), False),
+        (pair("Which?\nOptions:\n- lung\n- heart", "(B)"), False),
     ],
 )
 def test_a_pair_that_could_not_be_read_back_is_known(asked: InstructionPair, writable: bool) -> None:
