@@ -17,7 +17,7 @@ from pipelines.card import write_card
 from pipelines.corpus import Plan, add_increment
 from pipelines.draft import drafted
 from pipelines.ledger import count_documents
-from pipelines.prepare import asks_a_model, check_names, newest_manifest, prepared
+from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, parse_options, run_to_end
 from pipelines.sources import SourceFile, list_files, note_read, parts_of, unread
@@ -72,6 +72,7 @@ def build_increment(
             f"No file is new or changed since increment {before.number} of {config.corpus}."
         )
         return None
+    check_protocol(config, options)
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(prepared(config, options, before=before, files=parts_of(config, files)))
         plan = run.plan

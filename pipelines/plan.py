@@ -38,7 +38,7 @@ from apache_beam.metrics.metric import MetricResults, MetricsFilter
 from pipelines.assumptions import expected_answers, expected_speed
 from pipelines.corpus import Plan, split, take_in
 from pipelines.planned import IncrementPlan, StreamPlan, plan_stream, synthesis_hours, total_of
-from pipelines.prepare import asks_a_model, check_names, newest_manifest, prepared
+from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, parse_options, run_for_metrics
 from pipelines.sources import SourceFile, list_files, parts_of, unread
@@ -82,6 +82,7 @@ def plan_increment(
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
     answers = expected_answers(config, known) if asks_a_model(config) else None
     files = unread(list_files(config, tasks=tasks), config.corpus, before)
+    check_protocol(config, options)
     with prepared(config, options, before=before, files=parts_of(config, files)) as run:
         plan = run.plan
         view = ProgressView(plan.progress_dir, quiet=quiet)

@@ -151,6 +151,20 @@ def check_names(config: CorpusConfig) -> str:
     return tasks_hash(config.decontaminate.tasks)
 
 
+def check_protocol(config: CorpusConfig, options: PipelineOptions) -> None:
+    """Load what the model is prompted with: its tokenizer, chat template and prompt file.
+
+    Workers elsewhere may have a model that this machine lacks; they find out themselves.
+
+    Raises:
+        ConfigError: One of them cannot be used.
+    """
+    if config.synthesizes and runs_here(options):
+        synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+        if isinstance(synthesizer, LanguageModelSynthesizer):
+            synthesizer.protocol  # noqa: B018
+
+
 def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:
     """Refuse sources with pairs where nothing is made of them, and the other way round."""
     if stream.tuning is not None and source.pairs_field is None:

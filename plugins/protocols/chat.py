@@ -24,25 +24,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pydantic
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
 from plugins.protocols.json_pairs import pairs_schema, read_pairs, write_lines, write_object
 from plugins.token_ids import Ids
 from schemas.config import Section, load_config
 from schemas.corpus_config import SynthesisConfig
-from schemas.errors import ConfigError
 from schemas.records import Document, InstructionPair
 
 _BUILT_IN = Path(__file__).with_name("chat_prompt.yaml")
-_PLACEHOLDER = re.compile(r"xTUTELAGEx(\d+)x")
 _ANEW = re.compile(r"\s*(?:```|\[?\s*\{\s*\")")
 """How an answer begins that does not go on from the prefill."""
 _NONE_TO_WRITE = re.compile(r"\s*(?:\[\s*\]|\{\s*\}|\{\s*\"\w+\"\s*:\s*\[\s*\]\s*\})?\s*")
 """An answer that says in JSON, or by silence, that there is nothing to ask."""
-_DATE = "01 Jan 2026"
 
 
 class PromptPair(Section):
@@ -90,11 +87,8 @@ class ChatProtocol(SynthesisProtocol):
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         super().__init__(tokenizer, config, constrain_json=constrain_json)
-        if not tokenizer.chat_template:
-            raise ConfigError(
-                f"synthesis.model {config.model!r} has no chat template, which protocol 'chat' needs. "
-                "Choose an instruct model, or synthesis.protocol instruction_synthesizer for the tag format."
-            )
+        self._template = ChatTemplate(tokenizer, config.model)
+        self._has_system_turn = self._template.takes(["system", "user", "assistant", "user"])
         self._prompt = prompt = load_config(ChatPrompt, config.prompt_file or _BUILT_IN)
         self._write = write_object if constrain_json else write_lines
         self._prefill = "" if constrain_json else prompt.prefill
@@ -104,12 +98,6 @@ class ChatProtocol(SynthesisProtocol):
         self._template_ids: dict[str, Ids] = {}
         self._template_backend = copy.deepcopy(tokenizer.backend_tokenizer)  # the other one may be in use
         self._template_backend.encode_special_tokens = False
-        if not self._takes(["user", "assistant", "user"]):
-            raise ConfigError(
-                f"synthesis.model {config.model!r} has a chat template that refuses turns of user and "
-                "assistant, which protocol 'chat' needs. Choose another instruct model."
-            )
-        self._has_system_turn = self._takes(["system", "user"])
 
     def prompt(self, examples: Sequence[Example], document: Document) -> Ids:
         return self._ids(self._turns(examples, document))
@@ -139,7 +127,7 @@ class ChatProtocol(SynthesisProtocol):
 
     def _ids(self, turns: Sequence[tuple[str, str]]) -> Ids:
         # template, index of a turn, template, index, ..., template
-        pieces = _PLACEHOLDER.split(self._render([role for role, _ in turns]))
+        pieces = PLACEHOLDER.split(self._template.render([role for role, _ in turns]))
         ids = [
             self.plain_ids(turns[int(piece)][1]) if position % 2 else self._ids_of_template(piece)
             for position, piece in enumerate(pieces)
@@ -155,27 +143,6 @@ class ChatProtocol(SynthesisProtocol):
             num_bad_pieces=found.count(None),
             unreadable=not pairs and _NONE_TO_WRITE.fullmatch(text) is None,
         )
-
-    def _render(self, roles: Sequence[str]) -> str:
-        """The chat template with a placeholder in each turn.
-
-        Some templates write today's date into the prompt. A fixed one keeps prompts the same from day to
-        day, so that the journal knows them again.
-        """
-        turns = [{"role": role, "content": f"xTUTELAGEx{index}x"} for index, role in enumerate(roles)]
-        return str(
-            self.tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, date_string=_DATE
-            )
-        )
-
-    def _takes(self, roles: Sequence[str]) -> bool:
-        """Whether the template has a place for the content of each of these turns."""
-        try:
-            found = _PLACEHOLDER.findall(self._render(roles))
-        except jinja2.TemplateError:
-            return False
-        return set(found) == {str(index) for index in range(len(roles))}
 
     def _ids_of_template(self, piece: str) -> Ids:
         if piece not in self._template_ids:

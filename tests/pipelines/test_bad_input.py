@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,6 +95,26 @@ def test_an_unknown_name_is_refused_with_the_nearest_before_anything_is_written(
     done = tutelage("corpus", "build", corpus_yaml(**changes))
     assert (done.status, done.out) == (2, "")
     assert done.err.startswith(f"ConfigError: {message} Available: ")
+    assert not corpus.exists()
+
+
+@pytest.mark.parametrize("command", ["build", "plan"])
+def test_a_model_without_a_usable_chat_template_is_refused_before_anything_is_written(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, tokenizer_dir: str, command: str
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tokenizer_dir, model)
+    config = model / "tokenizer_config.json"
+    templates = [{"name": name, "template": "{{ messages[0]['content'] }}"} for name in ("rag", "chat")]
+    config.write_text(json.dumps({**json.loads(config.read_text()), "chat_template": templates}))
+    synthesis = {"backend": "sglang", "model": str(model), "endpoints": ["http://127.0.0.1:9"]}
+    write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH)
+    done = tutelage("corpus", command, corpus_yaml(synthesis=synthesis))
+    assert (done.status, done.out) == (2, "")
+    assert done.err == (
+        f"ConfigError: synthesis.model {str(model)!r} has several chat templates and none is named "
+        "'default': chat, rag. Give one of them that name in the tokenizer's files.\n"
+    )
     assert not corpus.exists()
 
 

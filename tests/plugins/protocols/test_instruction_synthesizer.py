@@ -137,7 +137,7 @@ class TestParse:
             ("<QUE> q1 <ANS> a1 </END></s>", (A,), 0),
             # What follows the next <CON> is about another document.
             (
-                "<QUE> q1 <ANS> a1 </END></s><s> <CON> x </CON> <QUE> q <ANS> a </END> <QUE> r <ANS> b </END>",
+                "<QUE> q1 <ANS> a1 </END></s><s> <CON> x </CON><QUE> q <ANS> a </END> <QUE> r <ANS> b </END>",
                 (A,),
                 2,
             ),

@@ -1,0 +1,108 @@
+"""A model's chat template, rendered with placeholders where the turns' contents go.
+
+A template can read the clock (`strftime_now`, `date_string`). Here it always reads the first moment of 2026,
+in English and without a time zone: the same turns give the same prompt on every day and machine, so that the
+journal knows it again. Contents are text, or lists of parts where a template has no place for text.
+
+A template that opens a block of thoughts for the answer gets it closed at once: what a model thinks is no
+pair, and would take the tokens that the pairs need.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.errors import ConfigError
+
+PLACEHOLDER = re.compile(r"xTUTELAGEx(\d+)x")
+_NOW = datetime.datetime(2026, 1, 1)
+_ENGLISH = {
+    **{"%a": "Thu", "%A": "Thursday", "%b": "Jan", "%h": "Jan", "%B": "January", "%p": "AM", "%P": "am"},
+    **{"%c": "Thu Jan  1 00:00:00 2026", "%x": "01/01/26", "%X": "00:00:00", "%r": "12:00:00 AM"},
+    **{"%s": "1767225600", "%Z": "", "%z": ""},
+}
+"""What `strftime` takes from the machine's locale and time zone."""
+_LEAST = ("user", "assistant", "user")
+_OPEN_THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>\s*$")
+
+
+class ChatTemplate:
+    """Renders turns by role.
+
+    Args:
+        tokenizer: Whose template it is.
+        model: What messages call the model.
+
+    Raises:
+        ConfigError: There is no template, or none for turns of user and assistant.
+    """
+
+    def __init__(self, tokenizer: Any, model: str | None):
+        named = tokenizer.chat_template
+        if not named:
+            raise ConfigError(
+                f"synthesis.model {model!r} has no chat template, which protocol 'chat' needs. "
+                "Choose an instruct model, or synthesis.protocol instruction_synthesizer for the tag format."
+            )
+        if isinstance(named, dict) and "default" not in named:
+            raise ConfigError(
+                f"synthesis.model {model!r} has several chat templates and none is named 'default': "
+                f"{', '.join(sorted(named))}. Give one of them that name in the tokenizer's files."
+            )
+        self._tokenizer = tokenizer
+        self._model = model
+        self._in_parts = False
+        if not self.takes(_LEAST):
+            self._in_parts = True
+            self._in_parts = self.takes(_LEAST)
+        self.render(_LEAST)
+
+    def takes(self, roles: Sequence[str]) -> bool:
+        """Whether the template has a place for the content of each of these turns."""
+        try:
+            self.render(roles)
+        except ConfigError:
+            return False
+        return True
+
+    def render(self, roles: Sequence[str]) -> str:
+        """The text of turns of these roles up to the answer, with a placeholder where each content goes.
+
+        Raises:
+            ConfigError: The template refuses or leaves out one of the turns.
+        """
+        contents: list[Any] = [f"xTUTELAGEx{index}x" for index in range(len(roles))]
+        if self._in_parts:
+            contents = [[{"type": "text", "text": content}] for content in contents]
+        turns = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        try:
+            text = str(
+                self._tokenizer.apply_chat_template(
+                    turns,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    date_string=_strftime_now("%d %b %Y"),
+                    strftime_now=_strftime_now,
+                )
+            )
+        except Exception as error:  # a template's expressions raise whatever Python does
+            raise self._refusal(roles, f"{type(error).__name__}: {error}") from error
+        if len({*PLACEHOLDER.findall(text)}) < len(roles):
+            raise self._refusal(roles, "it leaves out what one of them says")
+        if opened := _OPEN_THOUGHT.search(text):
+            text += f"\n</{opened[1]}>\n\n"
+        return text
+
+    def _refusal(self, roles: Sequence[str], why: str) -> ConfigError:
+        return ConfigError(
+            f"synthesis.model {self._model!r} has a chat template that refuses turns of "
+            f"{' and '.join(dict.fromkeys(roles))}, which protocol 'chat' needs ({why}). "
+            "Choose another instruct model."
+        )
+
+
+def _strftime_now(form: str) -> str:
+    return _NOW.strftime(re.sub("%.", lambda found: _ENGLISH.get(found[0], found[0]), form))
