@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.transforms.base import StepFn
 from plugins.templates import TEMPLATES
+from plugins.templates.options import find_answer
 from schemas.records import AugmentedText, Document, Passage, SynthesizedDocument, digest
 
 _SEED_BITS = 63
@@ -25,7 +26,10 @@ def runs(documents: Sequence[SynthesizedDocument]) -> Iterator[tuple[Synthesized
 
 
 class RenderTexts(StepFn):
-    """Render the training texts of each chain with a template family."""
+    """Render the training texts of each chain with a template family.
+
+    Counted are also pairs whose response is none of their options: templates leave such options out.
+    """
 
     def __init__(self, templates: str, *, seed: int, progress_dir: str | None):
         super().__init__("render", progress_dir)
@@ -42,6 +46,11 @@ class RenderTexts(StepFn):
             seed = int(digest(str(self.seed), text_id), 16) >> (128 - _SEED_BITS)
             rendered = self._family.render(run, seed=seed)
             num_pairs = sum(len(done.pairs) for done in run)
+            without = sum(
+                bool(pair.options) and find_answer(pair) is None for done in run for pair in done.pairs
+            )
+            if without:
+                self.counters.add("pairs_without_their_options", without)
             self.counters.add("texts")
             self.counters.add("augmented_texts", bool(num_pairs))
             yield AugmentedText(

@@ -54,13 +54,19 @@ _FRONTED = re.compile(r"(?:When|If|While|Where|Although|After|Before|In|At|For|W
 _ADDITION = re.compile(r"(?:Moreover|Furthermore|For example|For instance|In addition|In fact|Indeed), ")
 
 
-def _sentence(text: str) -> str:
-    """Text cut from a sentence as one of its own: addition openers dropped, capital and stop added."""
+def _phrase(text: str) -> str:
+    """Text cut from a sentence, to stand by itself: addition openers dropped, capital added."""
     text = _ADDITION.sub("", text, count=1)
     first = text.split(maxsplit=1)[0]
     if first.isalpha() and first.islower():  # "pH" and "p53" stay as they are
         text = text[0].upper() + text[1:]
-    return text if text.endswith((".", "?", "!", '"', "”")) else f"{text}."
+    return text
+
+
+def _sentence(text: str) -> str:
+    """Text cut from a sentence as one of its own: a phrase with a stop, if it has none itself."""
+    text = _phrase(text)
+    return text if text.rstrip("\"'”’").endswith((".", "?", "!", "…")) else f"{text}."
 
 
 @functools.cache
@@ -147,7 +153,7 @@ def _causes_within(sentence: Sentence) -> Iterator[Finding]:
         given, answer = ("cause", "effect") if task == "effect" else ("effect", "cause")
         quoted = _sentence(match[given])
         if not doubt.search(quoted) and not POINTS_BACK.match(quoted):
-            stated = quoted if task == "why" else quoted.removesuffix(".")
+            stated = quoted if task == "why" else _phrase(match[given])
             yield Finding(task, {given: stated}, _sentence(match[answer]), frozenset((sentence.index,)))
         return
 

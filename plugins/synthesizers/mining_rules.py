@@ -4,9 +4,10 @@
 
 The kinds are AdaptLLM's: summarisation, inference, cause and effect, paraphrase and contrast
 (`connectives.py`), word to text, completion. They take turns, so that a text full of "because"
-still gives varied pairs, and a finding waits while others rest on sentences not yet used. The
-rules know English connectives; a text in another language gives its title, continuations, or
-nothing. Cost: a few regular expressions a sentence.
+still gives varied pairs, and a finding waits while others rest on sentences not yet used.
+Completion has one turn a document, in its first part, since nearly every text offers it many
+times. The rules know English connectives; a text in another language gives its title, a
+continuation, or nothing. Cost: a few regular expressions a sentence.
 
 Source: Cheng et al. 2024, arXiv 2309.09530.
 """
@@ -32,6 +33,9 @@ _EVERYDAY = re.compile(
     r"relationship|researchers|sometimes|standards|structures?|techniques?|technology|therefore|"
     r"throughout|understand|university|whatever|whichever|yesterday"
 )
+
+
+_ONCE = "continuation"
 
 
 def summarisation(passage: Passage, rng: random.Random) -> list[Finding]:
@@ -75,7 +79,7 @@ def completion(passage: Passage, rng: random.Random) -> list[Finding]:
     """Two sentences in a row, and the one that follows them."""
     return [
         Finding(
-            "continuation",
+            _ONCE,
             {"start": f"{first.text} {second.text}"},
             third.text,
             frozenset((first.index, second.index, third.index)),
@@ -114,6 +118,8 @@ def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[In
     queues = [rule(passage, rng) for rule in RULES.values()]
     for queue in queues:
         rng.shuffle(queue)
+    if document.part and not document.part.startswith("1/"):
+        queues = [[found for found in queue if found.task != _ONCE] for queue in queues]
     rng.shuffle(queues)
 
     pairs: dict[str, InstructionPair] = {}
@@ -123,6 +129,8 @@ def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[In
             if queue and len(pairs) < max_pairs:
                 finding = min(queue, key=lambda found: len(found.sentences & used))
                 queue.remove(finding)
+                if finding.task == _ONCE:
+                    queue.clear()
                 used |= finding.sentences
                 pair = ask_for(finding, rng)
                 pairs.setdefault(pair.instruction.casefold(), pair)

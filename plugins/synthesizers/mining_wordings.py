@@ -2,6 +2,7 @@
 
 A rule says what it found and leaves the words to the tables here. A wording is a constant with
 fields in braces, filled in one pass of `str.format`: what a field holds is never scanned again.
+A field that may end in a mark of its own ends a line, so that no second mark follows.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ _PLAIN: Mapping[str, tuple[str, ...]] = {
         "Sum up in a title what the passage is about.",
     ),
     "opening": (
-        'Write the sentence that opens a text called "{title}".',
-        'How does a passage with the title "{title}" begin?',
+        "Write the sentence that opens a text with this title.\n{title}",
+        "A passage has the title below. How does it begin?\n{title}",
         "Begin a text under this heading: {title}",
     ),
     "why": (
@@ -70,14 +71,14 @@ _PLAIN: Mapping[str, tuple[str, ...]] = {
         "Give the reason that the text states for this: {effect}",
     ),
     "cause": (
-        "To what does the passage put this down: {effect}?",
-        "What does the text name as the source of the following: {effect}?",
-        "According to the text, what lies behind this: {effect}?",
+        "To what does the passage put this down?\n{effect}",
+        "What does the text name as the source of the following?\n{effect}",
+        "According to the text, what lies behind this?\n{effect}",
     ),
     "effect": (
-        "According to the passage, what follows from this: {cause}?",
-        "What does the text say that this leads to: {cause}?",
-        "Name the result that the passage gives for the following: {cause}.",
+        "According to the passage, what follows from this?\n{cause}",
+        "What does the text say that this leads to?\n{cause}",
+        "Name the result that the passage gives for the following: {cause}",
     ),
     "consequence": (
         "What comes of this, according to the passage?\n{cause}",
@@ -127,7 +128,7 @@ WORDINGS: Mapping[str, tuple[Wording, ...]] = {
             _relations("Entailment", "Contradiction", "Neutral"),
         ),
         Wording(
-            'The text states: "{premise}"\nAnd also: "{hypothesis}"\nHow are the two related?',
+            "The text states: {premise}\nAnd also: {hypothesis}\nHow are the two related?",
             _relations("The second follows from the first", "The second contrasts with the first", "Neither"),
         ),
         Wording(

@@ -5,8 +5,10 @@ what stands between them. Within it every question has its options shuffled, so 
 moves and its name says nothing. Two things limit the shuffle:
 
 - "None of these", "All of the above" and their kin stay last, where alone they make sense.
-- When the pair speaks of positions ("option B", "both A and C") or when its response is none of
-  the options, the order given is kept and items are A, B, C, as such a pair most likely means.
+- When the pair speaks of positions ("option B", "both A and C"), the order given is kept and items are
+  A, B, C, as such a pair most likely means.
+
+Options of which none is the response are left out: the pair is rendered as an open question.
 """
 
 from __future__ import annotations
@@ -133,12 +135,14 @@ class OptionBlock:
     answer_marker: str
 
 
-def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Random) -> OptionBlock:
-    """Shuffle and lay out the options of a pair that has some."""
+def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Random) -> OptionBlock | None:
+    """Shuffle and lay out the options of a pair; None where none of them is the response."""
     options = list(pair.options)
-    answer = _find(pair.response, options)
+    answer = find_answer(pair)
+    if answer is None:
+        return None
     naming = style.naming
-    if answer is None or _speaks_of_positions(pair):
+    if _speaks_of_positions(pair):
         naming = PLAIN_LETTERS
         order = list(range(len(options)))
     else:
@@ -153,17 +157,15 @@ def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Rando
     items = [f"{naming.marker(place)} {options[index]}" for place, index in enumerate(order)]
     gap = "\n" if delimiter == "\n" else " "
     text = f"{style.introducer}{gap if style.introducer else ''}{delimiter.join(items)}"
-    if answer is None or naming.is_bullet:
-        return OptionBlock(text, answer_marker="")
-    return OptionBlock(text, answer_marker=naming.marker(order.index(answer)))
+    return OptionBlock(text, answer_marker="" if naming.is_bullet else naming.marker(order.index(answer)))
 
 
-def _find(response: str, options: Sequence[str]) -> int | None:
+def find_answer(pair: InstructionPair) -> int | None:
     """Index of the option that the response is, letter case and outer spaces aside."""
-    if response in options:
-        return options.index(response)
-    folded = [option.strip().casefold() for option in options]
-    wanted = response.strip().casefold()
+    if pair.response in pair.options:
+        return pair.options.index(pair.response)
+    folded = [option.strip().casefold() for option in pair.options]
+    wanted = pair.response.strip().casefold()
     return folded.index(wanted) if wanted in folded else None
 
 

@@ -8,7 +8,8 @@ Three levels, each filling the one above:
 
 A voice wraps any form, so the pairs of one text look alike whether or not they have options or
 reasoning. Patterns end in a slot or in markup that closes it: an answer may be a word or a page,
-and text after it would have to fit both. For the same reason no phrase counts the questions.
+and text after it would have to fit both. For the same reason no phrase counts the questions, and
+what follows a slot begins a line or is set off by a mark: a question need not end in one.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ LABELLED_VOICES = patterns(
     (QUESTION, "\n=> ", ANSWER),
     ("Problem: ", QUESTION, "\nResult: ", ANSWER),
 )
+OPTION_VOICES = (LABELLED_VOICES[0], LABELLED_VOICES[0], LABELLED_VOICES[0], *LABELLED_VOICES[3:])
+"""For texts with options: "A." marks an item there, so that it cannot mark an answer."""
 BARE_VOICES = patterns(
     _PAIR,
     (QUESTION, "\n", ANSWER),
-    (QUESTION, " ", ANSWER),
+    (QUESTION, " – ", ANSWER),
     ("> ", QUESTION, "\n\n", ANSWER),
 )
 """For texts without options: after a list of items, an answer needs something that announces it."""
@@ -73,7 +76,7 @@ _LISTED, _SPACED, _PICK, _ONE_HOLDS, _BY_TEXT, _SUPPORTED, _WHICH = patterns(
     (QUESTION, "\n", OPTIONS),
     (QUESTION, "\n\n", OPTIONS),
     (QUESTION, "\n", OPTIONS, "\nPick the one that fits."),
-    (QUESTION, " Only one of these is right.\n", OPTIONS),
+    (QUESTION, "\nOnly one of these is right.\n", OPTIONS),
     (QUESTION, "\n", OPTIONS, "\nDecide by the text."),
     (QUESTION, "\n\n", OPTIONS, "\n\nGive the one that the passage supports."),
     (QUESTION, "\n", OPTIONS, "\nWhich of them is it?"),

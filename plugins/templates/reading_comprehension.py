@@ -31,6 +31,7 @@ from plugins.templates.phrases import (
     FORMS,
     LABELLED_VOICES,
     NUMBERINGS,
+    OPTION_VOICES,
     SPEAKERS,
     Form,
 )
@@ -72,7 +73,7 @@ class Style:
         return cls(
             layout=layout,
             frame=rng.choice(frames[layout]),
-            voice=rng.choice(LABELLED_VOICES if any_options else LABELLED_VOICES + BARE_VOICES),
+            voice=rng.choice(OPTION_VOICES if any_options else LABELLED_VOICES + BARE_VOICES),
             forms={kind: rng.choice(forms) for kind, forms in FORMS.items()},
             options=OptionStyle.draw(rng, allow_numbers=layout != "numbered"),
             speakers=rng.choice(SPEAKERS),
@@ -90,10 +91,10 @@ class Sides:
 
 
 def _sides(pair: InstructionPair, style: Style, rng: random.Random) -> Sides:
-    form = style.forms[bool(pair.options), bool(pair.rationale)]
+    block = lay_out_options(pair, style.options, rng)
+    form = style.forms[block is not None, bool(pair.rationale)]
     values = {Slot.QUESTION: pair.instruction, Slot.ANSWER: pair.response, Slot.RATIONALE: pair.rationale}
-    if pair.options:
-        block = lay_out_options(pair, style.options, rng)
+    if block is not None:
         values[Slot.OPTIONS] = block.text
         if form.names_item and block.answer_marker:
             values[Slot.ANSWER] = f"{block.answer_marker} {pair.response}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -35,12 +37,12 @@ GOLDEN = (
         response="The reflex buffers sudden swings only.",
     ),
     InstructionPair(
-        instruction='Write the sentence that opens a text called "The arterial reflex".',
+        instruction="Write the sentence that opens a text with this title.\nThe arterial reflex",
         response="In most healthy people nothing is noticed, because a rapid reflex corrects the change.",
     ),
     InstructionPair(
-        instruction='The text states: "The heart beats faster and veins tighten."\nAnd also: "Receptors '
-        'reset within two days."\nHow are the two related?',
+        instruction="The text states: The heart beats faster and veins tighten.\nAnd also: Receptors "
+        "reset within two days.\nHow are the two related?",
         response="Neither",
         options=("The second follows from the first", "The second contrasts with the first", "Neither"),
     ),
@@ -154,6 +156,18 @@ def test_neutral_pairs_come_from_different_paragraphs_and_only_beside_a_linked_p
             "More sympathetic activity.",
         ),
         (
+            "Redness etc. is due to the drug in the U.S.",
+            "cause",
+            {"effect": "Redness etc."},
+            "The drug in the U.S.",
+        ),
+        (
+            'The cure, he said, is real, because we met the "Berlin patient".',
+            "why",
+            {"effect": "The cure, he said, is real."},
+            'Because we met the "Berlin patient".',
+        ),
+        (
             "The pH drop leads to pH sensing by cells.",
             "effect",
             {"cause": "The pH drop"},
@@ -248,6 +262,36 @@ def test_completion_stays_within_a_paragraph_and_skips_headings():
             "Salt is lost there.",
         )
     ]
+
+
+def test_no_mark_follows_one_that_is_the_texts_own():
+    for task, wordings in WORDINGS.items():
+        for wording in wordings:
+            # Words of the text are no sentences: they end in no mark.
+            assert task == "words" or not re.search(r"\}(?!\n|$)", wording.text), wording
+    text = "Asthma is a disease of the airways. It comes and goes over many years."
+    for title in ("Signs of asthma.", "What is asthma?", 'The word "asthma."'):
+        asked = {
+            pair.instruction
+            for seed in range(40)
+            for pair in mine_pairs(document(text, title), seed=seed)
+            if pair.instruction.count(title)
+        }
+        assert asked == {
+            f"Write the sentence that opens a text with this title.\n{title}",
+            f"A passage has the title below. How does it begin?\n{title}",
+            f"Begin a text under this heading: {title}",
+        }
+
+
+def test_a_document_is_continued_at_most_once():
+    text = " ".join(f"Vein number {number} holds much blood." for number in range(30))
+    for seed in range(20):
+        (pair,) = mine_pairs(document(text), seed=seed)
+        assert pair.response.startswith("Vein number")
+    first, second = (dataclasses.replace(document(text), part=f"{k}/12") for k in (1, 11))
+    assert len(mine_pairs(first, seed=0)) == 1
+    assert mine_pairs(second, seed=0) == ()
 
 
 @pytest.mark.parametrize(

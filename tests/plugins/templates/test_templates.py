@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +16,7 @@ import pytest
 
 from plugins.templates import TEMPLATES, frames, phrases
 from plugins.templates.base import TemplateFamily
-from plugins.templates.options import NAMINGS, OptionStyle, lay_out_options
+from plugins.templates.options import NAMINGS, Naming, OptionStyle, lay_out_options
 from plugins.templates.patterns import Pattern, Slot
 from plugins.templates.reading_comprehension import ReadingComprehension
 from schemas.errors import RecordError
@@ -43,6 +46,11 @@ def pair(number: int, *, options: Sequence[str] = (), rationale: str = "") -> In
 
 def document(text: str, *pairs: InstructionPair) -> SynthesizedDocument:
     return SynthesizedDocument(document=Document.of(text[:8], text, source="test"), pairs=pairs)
+
+
+def _core(mark: str) -> str:
+    """What is left of a marker without its punctuation; an item's bullet as it is."""
+    return re.sub(r"\W", "", mark).casefold() or mark.strip()
 
 
 TWO_EACH = (document("First text.", pair(1), pair(2)), document("Second text.", pair(3), pair(4)))
@@ -142,6 +150,31 @@ class TestPatterns:
         with pytest.raises(ValueError, match="pattern"):
             Pattern(parts, slots=slots)
 
+    @pytest.mark.parametrize("naming", NAMINGS)
+    def test_nothing_that_marks_an_answer_could_mark_an_option(self, naming: Naming):
+        marks = [part for voice in phrases.OPTION_VOICES for part in voice.parts if isinstance(part, str)]
+        marks += itertools.chain(*phrases.SPEAKERS)
+        if not naming.is_number:  # numbered questions have no numbered options
+            marks += [before + "1" + after for before, after in phrases.NUMBERINGS]
+        names = {_core(naming.marker(index)) for index in range(26)}
+        assert names.isdisjoint(map(_core, marks))
+
+    def test_letters_mark_questions_and_answers_where_no_pair_has_options(self):
+        texts = [FAMILY.render([document("Text.", pair(1))], seed=seed).text for seed in range(200)]
+        assert any("Q: Ask 1?\nA: Reply 1." in text for text in texts)
+        assert any("Q. Ask 1?\nA. Reply 1." in text for text in texts)
+
+    def test_a_question_without_end_punctuation_runs_into_nothing(self):
+        asked = [
+            dataclasses.replace(each, instruction="Asthma kills each year by")
+            for each in (pair(1), pair(2, options=("x", "y")), pair(3, rationale="r"))
+        ]
+        asked.append(dataclasses.replace(asked[1], rationale="r"))
+        for seed in range(2000):
+            (one,) = random.Random(seed).sample(asked, 1)
+            text = FAMILY.render([document("Text.", one, one)], seed=seed).text
+            assert not re.search(r"each year by(?!\n| – |$)", text)
+
     def test_there_are_as_many_patterns_as_the_family_promises(self):
         plain = {pattern.parts for pattern in phrases.LABELLED_VOICES + phrases.BARE_VOICES}
         assert len(plain) >= 14
@@ -211,18 +244,23 @@ class TestOptions:
         [
             pair(1, options=("x", "y"), rationale="Option B speaks of y, so it is not that."),
             pair(1, options=("x", "y", "Both A and B")),
-            InstructionPair(instruction="Which?", response="neither, in truth", options=("x", "y")),
         ],
-        ids=["rationale names an option", "an option names options", "response is no option"],
+        ids=["rationale names an option", "an option names options"],
     )
     def test_the_order_given_is_kept_where_positions_matter(self, asked: InstructionPair):
         for seed in range(20):
             text = lay_out_options(asked, self.STYLE, random.Random(seed)).text
             assert text.startswith("Options:\nA. x\nB. y")
 
-    def test_a_response_that_is_no_option_gets_no_marker(self):
-        asked = InstructionPair(instruction="Which?", response="neither", options=("x", "y"))
-        assert lay_out_options(asked, self.STYLE, random.Random(0)).answer_marker == ""
+    def test_options_of_which_none_is_the_response_are_left_out(self):
+        asked = InstructionPair(instruction="Which?", response="neither", options=("choice x", "choice y"))
+        assert lay_out_options(asked, self.STYLE, random.Random(0)) is None
+        opened = InstructionPair(instruction="Which?", response="neither")
+        for seed in range(200):
+            text = FAMILY.render([document("Text.", asked, pair(1))], seed=seed).text
+            assert "choice" not in text
+            assert "Which?" in text and "neither" in text
+        assert FAMILY.render([document("Text.", opened, pair(1))], seed=0).text.count("Which?") == 1
 
     def test_options_that_hold_the_delimiter_get_lines_of_their_own(self):
         style = OptionStyle(naming=NAMINGS[0], introducer="", delimiter="; ", none_of_these="None of these")
