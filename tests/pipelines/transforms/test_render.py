@@ -67,6 +67,17 @@ def test_each_run_becomes_one_text_that_names_its_documents(render: RenderTexts)
     assert second.text == "Text of c."
 
 
+def test_pairs_whose_response_is_none_of_their_options_are_counted(
+    render: RenderTexts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: dict[str, int] = {}
+    monkeypatch.setattr(render.counters, "add", lambda name, count=1: counted.update({name: count}))
+    asked = InstructionPair(instruction="Which?", response="z", options=("x x", "y y"))
+    (text,) = render.process([dataclasses.replace(done("a"), pairs=(asked, *done("a", pairs=2).pairs))])
+    assert counted["pairs_without_their_options"] == 1
+    assert "Which?" in text.text and "x x" not in text.text
+
+
 def test_a_passage_tells_where_its_document_and_pairs_come_from(render: RenderTexts) -> None:
     whole = Document.of("long", "Text one. Text two.", source="file:7")
     part = dataclasses.replace(
