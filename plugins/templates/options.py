@@ -87,6 +87,7 @@ NONE_OF_THESE = ("None of these", "None of the above", "None of the others", "No
 _THE_REST = r"of (?:the (?:above|others?|options|choices|answers)|these|those|them)\.?"
 _NONE = re.compile(rf"(?:none|neither) {_THE_REST}", re.IGNORECASE)
 _LAST = re.compile(rf"(?:all|any|both|none|neither) {_THE_REST}", re.IGNORECASE)
+_ITEM = re.compile(r"^[ \t]*[(\[]?(?:[A-Ha-h]|[ivx]+|\d{1,2})[.)\]:]\s", re.MULTILINE)
 _POSITIONAL = re.compile(
     r"\b(?i:options?|choices?|answers?|items?)\s+\(?(?:[A-Z]|[ivx]+|\d)\b"
     r"|\((?:[a-hA-H]|[ivx]{1,4}|\d)\)"
@@ -158,6 +159,11 @@ def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Rando
     gap = "\n" if delimiter == "\n" else " "
     text = f"{style.introducer}{gap if style.introducer else ''}{delimiter.join(items)}"
     return OptionBlock(text, answer_marker="" if naming.is_bullet else naming.marker(order.index(answer)))
+
+
+def lists_options(pair: InstructionPair) -> bool:
+    """Whether a reader sees options, those that stand in the instruction itself included."""
+    return bool(pair.options) or _ITEM.search(pair.instruction) is not None
 
 
 def find_answer(pair: InstructionPair) -> int | None:

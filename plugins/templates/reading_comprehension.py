@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from plugins.templates.base import RAW, Rendered, TemplateFamily
 from plugins.templates.frames import TEXT_FIRST, TEXT_LAST
-from plugins.templates.options import OptionStyle, lay_out_options
+from plugins.templates.options import OptionStyle, lay_out_options, lists_options
 from plugins.templates.patterns import Pattern, Slot
 from plugins.templates.phrases import (
     BARE_VOICES,
@@ -69,7 +69,7 @@ class Style:
         shares = SHARES_TWO_PAIRS if all(len(item.pairs) >= 2 for item in documents) else SHARES_ANY_PAIRS
         layout = rng.choices(list(shares), weights=list(shares.values()))[0]
         frames = TEXT_LAST if rng.random() < TEXT_LAST_SHARE else TEXT_FIRST
-        any_options = any(pair.options for item in documents for pair in item.pairs)
+        any_options = any(lists_options(pair) for item in documents for pair in item.pairs)
         return cls(
             layout=layout,
             frame=rng.choice(frames[layout]),

@@ -164,6 +164,12 @@ class TestPatterns:
         assert any("Q: Ask 1?\nA: Reply 1." in text for text in texts)
         assert any("Q. Ask 1?\nA. Reply 1." in text for text in texts)
 
+    def test_no_letter_marks_an_answer_below_items_in_an_instruction(self):
+        asked = InstructionPair(instruction="Which?\nA. Lung\nB. Heart", response="B. Heart")
+        for seed in range(300):
+            text = FAMILY.render([document("Text.", asked)], seed=seed).text
+            assert not re.search(r"^A[.:] (?!Lung)", text, re.MULTILINE)
+
     def test_a_question_without_end_punctuation_runs_into_nothing(self):
         asked = [
             dataclasses.replace(each, instruction="Asthma kills each year by")
