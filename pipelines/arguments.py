@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from plugins.commands.parser import Parser
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
+
+def make_parser(description: str | None) -> Parser:
     """A parser of all sub-commands; Beam's options, behind `--`, are not its business."""
-    parser = argparse.ArgumentParser(prog="tutelage corpus", description=description)
+    parser = Parser(prog="tutelage corpus", description=description)
     commands = parser.add_subparsers(dest="command", required=True)
 
     build = _of_a_yaml(
@@ -89,17 +91,18 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def _of_a_yaml(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[Parser],
     name: str,
     usage: str,
     does: str,
     *,
     json: bool = True,
-) -> argparse.ArgumentParser:
+) -> Parser:
     options = " ".join(each for each in (usage, "[--json]" if json else "") if each)
     parser = commands.add_parser(
         name,
         help=does,
+        hint="Beam's options come after `--`.",
         usage=f"tutelage corpus {name} FILE.yaml [key=value ...] {options} [-- beam options]",
     )
     parser.add_argument("file", help="a corpus YAML")
@@ -109,9 +112,7 @@ def _of_a_yaml(
     return parser
 
 
-def _of_a_corpus(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, does: str
-) -> argparse.ArgumentParser:
+def _of_a_corpus(commands: argparse._SubParsersAction[Parser], name: str, does: str) -> Parser:
     parser = commands.add_parser(name, help=does)
     parser.add_argument("uri", help="directory of the corpus")
     parser.add_argument("--manifest", type=int, help="number of the manifest; default the newest")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 
 from pipelines import fork_server
@@ -155,3 +156,9 @@ def _split_at_dashes(argv: list[str]) -> tuple[list[str], list[str]]:
         return argv, []
     at = argv.index("--")
     return argv[:at], argv[at + 1 :]
+
+
+if __name__ == "__main__":
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

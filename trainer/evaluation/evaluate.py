@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from plugins.commands.parser import Parser
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.evaluation import processes
 from trainer.evaluation.find import load_tasks
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 _BATCH_TOKENS = 8192
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of `tutelage eval …`."""
-    parser = argparse.ArgumentParser(prog="tutelage eval", description=__doc__)
+    parser = Parser(prog="tutelage eval", description=__doc__)
     parser.add_argument(
         "--model", action="extend", nargs="+", default=[], metavar="DIR_OR_NAME", dest="models",
         help="Hugging Face directories or hub names; several are shown side by side",
@@ -343,4 +344,6 @@ def _device(name: str | None) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from plugins.commands.main import run
+
+    sys.exit(run(main))
