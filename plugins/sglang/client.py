@@ -34,6 +34,7 @@ from schemas.errors import ConfigError
 from schemas.records import Generation, digest
 
 _RETRIED_STATUS = frozenset({408, 425, 429, *range(500, 600)})
+_NO_SUCH_PATH = (404, 405)
 _HEALTH_SEC = 5.0
 
 
@@ -227,7 +228,10 @@ class SGLangClient:
                 reached=answer.status != 503 or await self._healthy(endpoint),
             )
         if answer.status != 200:
-            detail = f"HTTP {answer.status}: {answers.error_message(answer.body)}"
+            detail = (
+                f"{endpoint}/generate answered HTTP {answer.status}: {answers.error_message(answer.body)}"
+                f"{answers.base_url_hint(endpoint) if answer.status in _NO_SUCH_PATH else ''}"
+            )
             if "location" in answer.headers:
                 detail += f" (it redirects to {answer.headers['location']}: name that endpoint instead)"
             return GenerationFailure(reason="refused", detail=detail)
