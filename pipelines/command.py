@@ -1,8 +1,9 @@
-"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace, verify."""
+"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace, verify, prune."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,10 @@ def main(argv: Sequence[str]) -> int:
     """Run `tutelage corpus …`; the exit status."""
     ours, beam_options = _split_at_dashes(list(argv))
     arguments = make_parser(__doc__).parse_args(ours)
+    if "uri" in arguments and arguments.uri.endswith((".yaml", ".yml")):
+        arguments.uri = load_config(CorpusConfig, arguments.uri).corpus
+    if arguments.command == "prune":
+        return _prune(arguments)
     if arguments.command == "show":
         from pipelines.show.corpus import show_corpus
 
@@ -122,6 +127,18 @@ def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
     manifest = compact(config, beam_options, quiet=arguments.json)
     _tell(arguments, config, manifest, "is one increment already; nothing was done.")
+    return 0
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    from pipelines.prune import prune
+    from pipelines.show.prune import print_pruned
+
+    pruned = prune(arguments.uri, keep=arguments.keep, journal=arguments.journal, dry_run=arguments.dry_run)
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(pruned)))
+    else:
+        print_pruned(pruned, dry_run=arguments.dry_run)
     return 0
 
 
