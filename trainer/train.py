@@ -24,7 +24,7 @@ from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
-from trainer.checks import check_batch, check_config
+from trainer.checks import check_batch, check_config, check_hardware, check_installed, known_device
 from trainer.dry_run import add_dry_run_arguments, dry_run
 from trainer.quiet import quiet_libraries
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
@@ -77,6 +77,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     local_rank_zero = int(os.environ.get("LOCAL_RANK", "0")) == 0
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     check_config(config, num_ranks=num_ranks)
+    check_hardware(config, device=known_device())
+    check_installed(config)
     config = fill_in_places(config)
     checkpoints = RunCheckpoints(config)
     config = pin_manifests(config, read_pins(checkpoints.save_folder) if config.autoresume else None)
