@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from plugins.commands.parser import Parser
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
+
+def make_parser(description: str | None) -> Parser:
     """A parser of all sub-commands; Beam's options, behind `--`, are not its business."""
-    parser = argparse.ArgumentParser(prog="tutelage corpus", description=description)
+    parser = Parser(prog="tutelage corpus", description=description)
     commands = parser.add_subparsers(dest="command", required=True)
 
     build = _of_a_yaml(
@@ -61,12 +63,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
     show = _of_a_corpus(commands, "show", "what is in a corpus: counts, texts, packed rows, copies")
     show.add_argument("--stream", help="stream to show texts and rows of; default the first")
-    show.add_argument("--texts", type=int, default=1, help="texts to show (default 1)")
-    show.add_argument("--rows", type=int, default=0, help="packed rows to show, decoded (default 0)")
+    count: dict[str, Any] = {"type": int, "metavar": "N"}
+    show.add_argument("--texts", default=1, help="texts to show (default 1)", **count)
+    show.add_argument("--rows", default=0, help="packed rows to show, decoded (default 0)", **count)
     show.add_argument(
         "--duplicates",
-        type=int,
-        metavar="N",
+        **count,
         help="show up to N clusters of copies that the newest increment dropped, and nothing else",
     )
     show.add_argument(
@@ -74,6 +76,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         metavar="STREAM:INDEX",
         help="show one packed row with the texts, documents and files that it is made of, and nothing else",
     )
+    _add_whole(show)
 
     trace = _of_a_corpus(
         commands, "trace", "what became of a document: increments, texts, rows, answers, rejects"
@@ -81,25 +84,51 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     trace.add_argument(
         "document_id", help="name of the document, or how the hash of its content begins (8 digits or more)"
     )
+    _add_whole(trace)
 
     _of_a_corpus(
         commands, "verify", "read every shard and row; name what is missing, damaged or not as announced"
     )
+
+    prune = commands.add_parser("prune", help="remove increments that no kept manifest needs")
+    _add_corpus(prune)
+    prune.add_argument(
+        "--keep",
+        type=int,
+        action="append",
+        default=[],
+        metavar="NUMBER",
+        help="a manifest to keep beside the newest, such as one that a run pins; may be given again",
+    )
+    prune.add_argument("--journal", action="store_true", help="remove the journal of generations, too")
+    prune.add_argument("--dry-run", action="store_true", help="say what would go and remove nothing")
+    prune.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 
+def _add_whole(parser: Parser) -> None:
+    parser.add_argument(
+        "--whole", action="store_true", help="show long texts to their end, not their beginning alone"
+    )
+
+
+def _add_corpus(parser: Parser) -> None:
+    parser.add_argument("uri", metavar="URI", help="directory of the corpus, or its YAML")
+
+
 def _of_a_yaml(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[Parser],
     name: str,
     usage: str,
     does: str,
     *,
     json: bool = True,
-) -> argparse.ArgumentParser:
+) -> Parser:
     options = " ".join(each for each in (usage, "[--json]" if json else "") if each)
     parser = commands.add_parser(
         name,
         help=does,
+        hint="Beam's options come after `--`.",
         usage=f"tutelage corpus {name} FILE.yaml [key=value ...] {options} [-- beam options]",
     )
     parser.add_argument("file", help="a corpus YAML")
@@ -109,11 +138,11 @@ def _of_a_yaml(
     return parser
 
 
-def _of_a_corpus(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, does: str
-) -> argparse.ArgumentParser:
+def _of_a_corpus(commands: argparse._SubParsersAction[Parser], name: str, does: str) -> Parser:
     parser = commands.add_parser(name, help=does)
-    parser.add_argument("uri", help="directory of the corpus")
-    parser.add_argument("--manifest", type=int, help="number of the manifest; default the newest")
+    _add_corpus(parser)
+    parser.add_argument(
+        "--manifest", type=int, metavar="NUMBER", help="number of the manifest; default the newest"
+    )
     parser.add_argument("--json", action="store_true", help="print what was asked for as JSON")
     return parser

@@ -71,6 +71,15 @@ def holds(increment: str, claimed: bytes) -> bool:
         return False
 
 
+def refuse_if_held(increment: str) -> None:
+    """See that no run is at work on an increment, without claiming it.
+
+    Raises:
+        CorpusError: One is.
+    """
+    _refuse_unless_dead(storage.join(increment, _NAME))
+
+
 def release(increment: str) -> None:
     """Give an increment back, its files kept."""
     fs, path = storage.filesystem(storage.join(increment, _NAME))

@@ -1,9 +1,11 @@
-"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace, verify."""
+"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace, verify, prune."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 
 from pipelines import fork_server
@@ -20,6 +22,10 @@ def main(argv: Sequence[str]) -> int:
     """Run `tutelage corpus …`; the exit status."""
     ours, beam_options = _split_at_dashes(list(argv))
     arguments = make_parser(__doc__).parse_args(ours)
+    if "uri" in arguments and arguments.uri.endswith((".yaml", ".yml")):
+        arguments.uri = load_config(CorpusConfig, arguments.uri).corpus
+    if arguments.command == "prune":
+        return _prune(arguments)
     if arguments.command == "show":
         from pipelines.show.corpus import show_corpus
 
@@ -124,6 +130,18 @@ def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     return 0
 
 
+def _prune(arguments: argparse.Namespace) -> int:
+    from pipelines.prune import prune
+    from pipelines.show.prune import print_pruned
+
+    pruned = prune(arguments.uri, keep=arguments.keep, journal=arguments.journal, dry_run=arguments.dry_run)
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(pruned)))
+    else:
+        print_pruned(pruned, dry_run=arguments.dry_run)
+    return 0
+
+
 def _tell(
     arguments: argparse.Namespace, config: CorpusConfig, manifest: Manifest | None, nothing: str
 ) -> None:
@@ -155,3 +173,9 @@ def _split_at_dashes(argv: list[str]) -> tuple[list[str], list[str]]:
         return argv, []
     at = argv.index("--")
     return argv[:at], argv[at + 1 :]
+
+
+if __name__ == "__main__":
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

@@ -26,7 +26,13 @@ from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.templates import TEMPLATES
 from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
 from schemas import manifest as manifests
-from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
+from schemas.corpus_config import (
+    CorpusConfig,
+    DecontaminationConfig,
+    SourceConfig,
+    StreamConfig,
+    SynthesisConfig,
+)
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest
 
@@ -100,7 +106,7 @@ def prepared(
             progress = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-"))
         else:
             staging = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-staging-"))
-            prepare_workers(config, options, Path(staging))
+            prepare_workers(config if files else for_rewriting(config), options, Path(staging))
         yield Prepared(
             plan=Plan(
                 config=config,
@@ -115,6 +121,16 @@ def prepared(
             tokenizer=fingerprint(tokenizer),
             num_ends=sum(map(len, around)),
         )
+
+
+def for_rewriting(config: CorpusConfig) -> CorpusConfig:
+    """What a run uses that reads no source and asks no model: no servers, sources, tasks or filters."""
+    streams = {
+        name: stream.model_copy(update={"sources": (), "synthesize": False})
+        for name, stream in config.streams.items()
+    }
+    unused = {"synthesis": SynthesisConfig(), "decontaminate": DecontaminationConfig(), "filters": {}}
+    return config.model_copy(update={"streams": streams, **unused})
 
 
 def newest_manifest(config: CorpusConfig) -> Manifest | None:
@@ -180,8 +196,8 @@ def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:
 
 
 def asks_a_model(config: CorpusConfig) -> bool:
-    """Whether the synthesizer sends requests; makes one, and opens nothing."""
-    if not config.synthesizes:
+    """Whether the synthesizer sends requests; told by its class, so that no setting of it is checked."""
+    if not config.synthesizes or config.synthesis.backend not in SYNTHESIZERS.names():
         return False
-    synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
-    return isinstance(synthesizer, LanguageModelSynthesizer)
+    kind = SYNTHESIZERS.load(config.synthesis.backend)
+    return isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer)

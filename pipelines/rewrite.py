@@ -23,7 +23,7 @@ from pipelines.draft import drafted
 from pipelines.ledger import current_rows, write_ledger
 from pipelines.near.index import merge_index
 from pipelines.places import ledger_uri
-from pipelines.prepare import Prepared, check_names, newest_manifest, prepared
+from pipelines.prepare import Prepared, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, parse_options, run_for_metrics
 from pipelines.sources import carry_over, forget_read
@@ -57,8 +57,10 @@ def compact(
 
 
 def open_corpus(config: CorpusConfig) -> Manifest:
-    """The newest manifest of a corpus that there must be."""
-    check_names(config)
+    """The newest manifest of a corpus that there must be.
+
+    Settings that only a build uses (servers, sources, filters, tasks) are not checked.
+    """
     before = newest_manifest(config)
     if before is None:
         raise CorpusError(

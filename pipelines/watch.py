@@ -112,20 +112,37 @@ def watch(
     settled = _Settled(settle_sec)
     too_few: frozenset[SourceFile] = frozenset()
     failures = 0
+    say = _Says(quiet)
+    say(
+        f"Watching the sources of {', '.join(config.streams)} for {config.corpus}, every {interval_sec:g} s; "
+        f"a file is taken once it has not changed for {settle_sec:g} s, an increment has at least "
+        f"{min_documents:,} new documents."
+    )
     with _held_servers(config):
         while not stop.is_asked():
             try:
-                ready = settled.among(_new_files(config, tasks))
-                if ready and ready != too_few:
-                    if (
-                        min_documents > 1
-                        and count_new(config, beam_options, ready.__contains__) < min_documents
-                    ):
+                files = list_files(config, tasks=tasks, may_be_none=True)
+                found = unread(files, config.corpus, newest_manifest(config))
+                new = [file for group in found.values() for file in group]
+                ready = settled.among(new)
+                if not new:
+                    say(f"{_files(sum(map(len, files.values())))} in the sources, none new or changed.")
+                elif not ready:
+                    say(f"{_files(len(new))} new or changed, none settled.")
+                elif ready != too_few:
+                    of_all = "" if len(ready) == len(new) else f" of {len(new):,} new or changed"
+                    say(f"{_files(len(ready))}{of_all} to be taken in.")
+                    count = count_new(config, beam_options, ready.__contains__) if min_documents > 1 else None
+                    if count is not None and count < min_documents:
                         too_few = ready
+                        wanted = f"of at least {min_documents:,}: waiting for more."
+                        say(f"{count:,} new documents in them, {wanted}")
                     elif manifest := build_increment(
                         config, beam_options, quiet=quiet, wanted=ready.__contains__
                     ):
                         published(manifest)
+                    else:
+                        say("No new document in them; nothing was published.")
                 failures = 0
             except (SynthesisError, CorpusError, InputError, WorkerError) as error:
                 failures += 1
@@ -139,10 +156,21 @@ def watch(
             stop.wait(min(interval_sec, settle_sec) if settled.is_waiting else interval_sec)
 
 
-def _new_files(config: CorpusConfig, tasks: str) -> list[SourceFile]:
-    """Files that are new or changed; those of a source that has none yet are not missed."""
-    found = unread(list_files(config, tasks=tasks, may_be_none=True), config.corpus, newest_manifest(config))
-    return [file for group in found.values() for file in group]
+class _Says:
+    """Prints what a look found, unless the look before it found the same."""
+
+    def __init__(self, quiet: bool):
+        self._quiet = quiet
+        self._last = ""
+
+    def __call__(self, line: str) -> None:
+        if line != self._last and not self._quiet:
+            print(line, file=sys.stderr, flush=True)
+        self._last = line
+
+
+def _files(count: int) -> str:
+    return f"{count:,} {'file' if count == 1 else 'files'}"
 
 
 class _Settled:

@@ -51,7 +51,8 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
             raise ConfigError(f"{path}: holds a list or a bare value; expected a mapping of keys.")
         loaded = OmegaConf.create(text) if root is not None else OmegaConf.create({})
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file. Give the path of a YAML configuration.") from None
+        order = ", before key=value" if "=" in str(path) else ""
+        raise ConfigError(f"{path}: no such file. Give the path of a YAML configuration{order}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}.") from error
     except (yaml.YAMLError, OmegaConfBaseException) as error:

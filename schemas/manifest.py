@@ -124,13 +124,16 @@ def text_uris(corpus: str, stream: str, number: int) -> list[str]:
 
 def newest_number(corpus: str) -> int:
     """Number of the newest manifest, or 0 when nothing is published."""
+    return max(manifest_numbers(corpus), default=0)
+
+
+def manifest_numbers(corpus: str) -> list[int]:
+    """Numbers of all manifests, in order."""
     fs, path = storage.filesystem(storage.join(corpus, "manifest"))
     if not fs.exists(path):
-        return 0
+        return []
     names = [entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True)]
-    return max(
-        (int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()), default=0
-    )
+    return sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdecimal())
 
 
 def read_manifest(corpus: str, number: int | None = None) -> Manifest:
@@ -140,7 +143,7 @@ def read_manifest(corpus: str, number: int | None = None) -> Manifest:
         CorpusError: There is no such manifest, or it cannot be understood.
     """
     newest = newest_number(corpus)
-    wanted = number or newest
+    wanted = newest if number is None else number
     if not newest:
         raise CorpusError(
             f"{corpus}: holds no published corpus (no manifest/*.json). "
@@ -150,7 +153,8 @@ def read_manifest(corpus: str, number: int | None = None) -> Manifest:
     try:
         values: Any = json.loads(storage.read_bytes(uri))
     except FileNotFoundError:
-        raise CorpusError(f"{corpus}: has no manifest {wanted}; the newest is {newest}.") from None
+        pruned = ", or no longer" if 0 < wanted < newest else ""
+        raise CorpusError(f"{corpus}: has no manifest {wanted}{pruned}; the newest is {newest}.") from None
     except ValueError as error:
         raise CorpusError(f"{uri}: is damaged: {error}. Restore it, or pin an older manifest.") from error
     if isinstance(values, dict) and values.get("format") != FORMAT:

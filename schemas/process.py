@@ -1,10 +1,13 @@
-"""How a process of ours is started, takes memory, and ends."""
+"""How a process of ours is started, takes memory, prints, and ends."""
 
 from __future__ import annotations
 
 import atexit
+import codecs
 import ctypes
 import gc
+import io
+import json
 import sys
 
 _M_ARENA_MAX = -8  # of glibc's malloc.h
@@ -44,3 +47,20 @@ def end_without_collecting() -> None:
     """
     atexit.unregister(gc.freeze)  # once is enough
     atexit.register(gc.freeze)
+
+
+def escape_unprintable() -> None:
+    """Have standard output escape, as JSON does, the characters that its encoding lacks.
+
+    A terminal in ASCII cannot show an accent, and UTF-8 has no bytes for the surrogates of a file name that
+    is not UTF-8. Escaped they are readable, and JSON stays JSON.
+    """
+    codecs.register_error("json_escape", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="json_escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end

@@ -10,7 +10,6 @@ find out only after minutes, or on a GPU only as a device-side assertion, is che
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Sequence
@@ -22,12 +21,12 @@ from composer.utils import dist, get_device
 
 from plugins.callbacks import CALLBACKS
 from plugins.registry import Registry
-from plugins.tokenizers import fingerprint, load_tokenizer
-from schemas.errors import ConfigError, TrainingError, TutelageError, unknown_name
+from plugins.tokenizers import load_tokenizer
+from schemas.errors import ConfigError, TutelageError
 from schemas.train_config import NamedConfig, TrainConfig
 from trainer.architecture import describe
 from trainer.checkpoints import keep_counting
-from trainer.checks import check_batch
+from trainer.checks import check_arguments, check_batch, check_hardware, check_tokenizer
 from trainer.data import build_loader, count_tokens
 from trainer.duration import parse_duration
 from trainer.estimate.gpus import peak_flops_of
@@ -69,7 +68,7 @@ def build_trainer(
     from composer import Trainer
 
     batch_size = check_batch(config, streams, num_ranks=dist.get_world_size())
-    check_hardware(config)
+    check_hardware(config, device="cpu" if get_device(None).name == "cpu" else "gpu")
     microbatch_size = resolve_microbatch(config, batch_size, streams[0].manifest.seq_len)
     tokenizer_name = config.tokenizer.name or config.model.pretrained_model_name_or_path
     tokenizer = load_tokenizer(tokenizer_name, trust_remote_code=config.model.trust_remote_code)
@@ -155,30 +154,6 @@ def complete_uploads(trainer: Trainer) -> None:
             destination.complete(sharded=trainer.state.fsdp_sharded_state_dict_enabled)
 
 
-def check_hardware(config: TrainConfig) -> None:
-    """Refuse what cannot run on this device.
-
-    Raises:
-        ConfigError: Names the key.
-    """
-    device = get_device(None).name
-    if device == "cpu" and config.precision != "fp32":
-        raise ConfigError(
-            f"precision is {config.precision!r}, but on a CPU Composer trains in fp32 only. Set "
-            "precision: fp32."
-        )
-    if device == "cpu" and config.model.attn_implementation.startswith("flex"):
-        raise ConfigError(
-            "model.attn_implementation is 'flex_attention', whose compiled form torch has for GPUs only. Set "
-            "model.attn_implementation: sdpa."
-        )
-    if device != "cpu" and config.device_train_microbatch_size == "auto" and config.parallelism_config:
-        raise ConfigError(
-            "device_train_microbatch_size is 'auto', which Composer cannot do together with FSDP2 or tensor "
-            "parallelism. Give a number of rows."
-        )
-
-
 def resolve_microbatch(config: TrainConfig, batch_size: int, seq_len: int) -> int | str:
     """Rows of a forward pass; `auto` is resolved here on a CPU, by Composer on a GPU."""
     wanted = config.device_train_microbatch_size
@@ -197,23 +172,6 @@ def _peak_flops(precision: str) -> float | None:
     if precision == "fp32" or not torch.cuda.is_available():
         return None
     return peak_flops_of(torch.cuda.get_device_name())
-
-
-def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]) -> None:
-    """See that the rows were made with this tokenizer.
-
-    Raises:
-        TrainingError: They were not; says both names and fingerprints.
-    """
-    manifest = streams[0].manifest
-    found = fingerprint(tokenizer)
-    if found != manifest.tokenizer:
-        raise TrainingError(
-            f"tokenizer {name!r} (fingerprint {found}) did not make the corpus {streams[0].corpus}: that was "
-            f"{manifest.tokenizer_name!r} (fingerprint {manifest.tokenizer}). Token ids would "
-            "mean other words. "
-            "Train the model the corpus was made for, or rebuild the corpus with this tokenizer."
-        )
 
 
 def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:
@@ -259,23 +217,6 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
         ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: {error}") from error
-
-
-def check_arguments(key: str, kind: Any, arguments: dict[str, Any], *, num_positional: int = 0) -> None:
-    """See that a callable knows all arguments and lacks none.
-
-    Raises:
-        ConfigError: Names the key.
-    """
-    parameters = list(inspect.signature(kind).parameters.values())[num_positional:]
-    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        for name in arguments:
-            if name not in named:
-                raise ConfigError(unknown_name("key", name, named, shown=f"{key}.{name}"))
-    for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in arguments:
-            raise ConfigError(f"key '{key}.{name}' is missing.")
 
 
 def _load(key: str, registry: Registry, name: str) -> Any:

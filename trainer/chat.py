@@ -6,19 +6,19 @@ An instruction-tuned model is asked through its chat template; a base model, or 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+from plugins.commands.parser import Parser
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, TutelageError, report
 
 
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="tutelage chat", description="Ask a model.")
+    parser = Parser(prog="tutelage chat", description="Ask a model.")
     parser.add_argument("--model", required=True, metavar="DIR_OR_NAME", help="directory or hub name")
     parser.add_argument("--prompt", metavar="TEXT", help="ask once; without it, ask on the terminal")
     parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="longest answer (256)")
@@ -150,4 +150,6 @@ def load_model(name: str) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

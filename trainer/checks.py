@@ -1,13 +1,23 @@
-"""What can be said of a configuration before anything heavy is imported: names, times, contradictions."""
+"""What can be said of a configuration before anything heavy is imported: names, times, contradictions.
+
+The last three checks are given what was imported: classes and their arguments, the tokenizer. A dry run makes
+them, too, so that it refuses what training would.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import inspect
+import os
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from plugins.callbacks import CALLBACKS
 from plugins.registry import Registry
-from schemas.errors import ConfigError, unknown_name
+from plugins.tokenizers import fingerprint
+from schemas.errors import ConfigError, TrainingError, unknown_name
 from schemas.train_config import TrainConfig
 from trainer.duration import Duration, parse_duration
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
@@ -15,6 +25,17 @@ from trainer.shards import ResolvedStream, rows_per_epoch
 
 PRECISIONS = ("amp_bf16", "amp_fp16", "fp32")
 """Composer's, but amp_fp8, which needs Transformer Engine's layers, not those of transformers."""
+
+FSDP_KEYS = (
+    "activation_checkpointing",
+    "activation_cpu_offload",
+    "load_monolith_rank0_only",
+    "mixed_precision",
+    "reshard_after_forward",
+    "state_dict_type",
+    "verbose",
+)
+"""Of Composer's FSDP2Config, but device_mesh, which YAML cannot write."""
 
 
 def check_config(config: TrainConfig, *, num_ranks: int) -> None:
@@ -125,6 +146,20 @@ def _check_model(config: TrainConfig) -> None:
             "parallelism_config has the key 'fsdp2', which Composer ignores without a word. Write `fsdp:`; "
             "it means FSDP2 here."
         )
+    for key, value in parallelism.items():
+        if key not in ("fsdp", "tp"):  # Composer ignores it
+            raise ConfigError(unknown_name("key", key, ("fsdp", "tp"), shown=f"parallelism_config.{key}"))
+        for name in value or () if key == "fsdp" else ():
+            if name not in FSDP_KEYS:  # of FSDP1, or misspelt: Composer warns and goes on without
+                raise ConfigError(
+                    unknown_name("key", name, FSDP_KEYS, shown=f"parallelism_config.fsdp.{name}")
+                )
+    if config.model.attn_implementation == "flash_attention_2" and config.precision == "fp32":
+        raise ConfigError(
+            "model.attn_implementation is 'flash_attention_2', which computes in 16 bits, but precision is "
+            "'fp32'. Set precision: amp_bf16, or model.attn_implementation: sdpa."
+        )
+    check_model_name("model.pretrained_model_name_or_path", config.model.pretrained_model_name_or_path)
     if config.model.init_device == "mixed" and "fsdp" not in parallelism:
         raise ConfigError(
             "model.init_device is 'mixed', which leaves ranks other than 0 without weights unless FSDP hands "
@@ -150,4 +185,146 @@ def _check_checkpoints(config: TrainConfig) -> None:
     if config.load_weights_only and not config.load_path:
         raise ConfigError(
             "load_weights_only is true, but load_path is null: nothing is loaded. Set load_path."
+        )
+
+
+def check_model_name(key: str, name: str) -> None:
+    """Refuse what can be neither a Hugging Face directory nor a hub name.
+
+    Raises:
+        ConfigError: Says what is missing.
+    """
+    if os.path.isdir(name):
+        if not os.path.isfile(os.path.join(name, "config.json")):
+            raise ConfigError(
+                f"{key} {name!r} is a directory without config.json; give a Hugging Face directory."
+            )
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or os.path.exists(name):
+        raise ConfigError(
+            f"{key} {name!r}: no such directory. Give a Hugging Face directory or a hub name; "
+            "`tutelage models fetch smollm2-135m` makes a small one."
+        )
+
+
+Device = Literal["cpu", "gpu"]
+
+
+def known_device() -> Device | None:
+    """ "cpu" where no GPU can be used for want of a driver; None where only torch can tell.
+
+    CUDA's driver library is looked for, not started, and the device file of AMD's.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return "cpu"
+    if sys.platform != "linux" or os.path.exists("/dev/kfd"):
+        return None
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "cpu"
+    return None
+
+
+def check_hardware(config: TrainConfig, *, device: Device | None) -> None:
+    """Refuse what cannot run on a device.
+
+    Args:
+        config: As written.
+        device: What the run would be on; None is not known and refuses nothing.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    attention = config.model.attn_implementation
+    if device == "cpu" and config.precision != "fp32":
+        raise ConfigError(
+            f"precision is {config.precision!r}, but on a CPU Composer trains in fp32 only. Set "
+            "precision: fp32."
+        )
+    if device == "cpu" and attention.startswith("flex"):
+        raise ConfigError(
+            "model.attn_implementation is 'flex_attention', whose compiled form torch has for GPUs only. Set "
+            "model.attn_implementation: sdpa."
+        )
+    if device == "cpu" and attention == "flash_attention_2":
+        raise ConfigError(
+            "model.attn_implementation is 'flash_attention_2', whose kernels are for GPUs only. Set "
+            "model.attn_implementation: sdpa."
+        )
+    if device == "gpu" and config.device_train_microbatch_size == "auto" and config.parallelism_config:
+        raise ConfigError(
+            "device_train_microbatch_size is 'auto', which Composer cannot do together with FSDP2 or tensor "
+            "parallelism. Give a number of rows."
+        )
+
+
+def check_installed(config: TrainConfig) -> None:
+    """Refuse what needs a package that is not installed here.
+
+    Raises:
+        ConfigError: Names the key and the package.
+    """
+    attention = config.model.attn_implementation
+    if attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+        raise ConfigError(
+            "model.attn_implementation is 'flash_attention_2', but the package flash-attn is not installed. "
+            "Install it, or set model.attn_implementation: sdpa."
+        )
+    for name in ("tensorboard", "wandb"):  # loggers are named as their packages are
+        if name in config.loggers and importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"loggers.{name} needs a package that is not installed: {name}. Install it beside this "
+                "trainer, or leave the key out."
+            )
+
+
+def check_named_arguments(config: TrainConfig) -> None:
+    """Refuse unknown and missing arguments of what is chosen by name; imports all of it.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    optimizer, scheduler = config.optimizer, config.scheduler
+    check_arguments("optimizer", OPTIMIZERS.load(optimizer.name), optimizer.arguments, num_positional=1)
+    check_arguments("scheduler", SCHEDULERS.load(scheduler.name), scheduler.arguments)
+    for key, registry, chosen in (
+        ("algorithms", ALGORITHMS, config.algorithms),
+        ("callbacks", CALLBACKS, config.callbacks),
+        ("loggers", LOGGERS, config.loggers),
+    ):
+        for name, given in chosen.items():
+            check_arguments(f"{key}.{name}", registry.load(name), given)
+
+
+def check_arguments(key: str, kind: Any, arguments: dict[str, Any], *, num_positional: int = 0) -> None:
+    """See that a callable knows all arguments and lacks none.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    parameters = list(inspect.signature(kind).parameters.values())[num_positional:]
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in arguments:
+            if name not in named:
+                raise ConfigError(unknown_name("key", name, named, shown=f"{key}.{name}"))
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise ConfigError(f"key '{key}.{name}' is missing.")
+
+
+def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]) -> None:
+    """See that the rows were made with this tokenizer.
+
+    Raises:
+        TrainingError: They were not; says both names and fingerprints.
+    """
+    manifest = streams[0].manifest
+    found = fingerprint(tokenizer)
+    if found != manifest.tokenizer:
+        raise TrainingError(
+            f"tokenizer {name!r} (fingerprint {found}) did not make the corpus {streams[0].corpus}: that was "
+            f"{manifest.tokenizer_name!r} (fingerprint {manifest.tokenizer}). Token ids would "
+            "mean other words. "
+            "Train the model the corpus was made for, or rebuild the corpus with this tokenizer."
         )

@@ -5,9 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 
+from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, CorpusError
 from schemas.train_config import TrainConfig
-from trainer.checks import check_batch, check_config
+from trainer.checks import (
+    check_batch,
+    check_config,
+    check_hardware,
+    check_installed,
+    check_named_arguments,
+    check_tokenizer,
+    known_device,
+)
 from trainer.estimate.gpus import GPUS, find_gpu
 from trainer.quiet import quiet_libraries
 from trainer.shards import ResolvedStream, pin_manifests, resolve_streams
@@ -18,7 +27,7 @@ def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("dry run")
     add = group.add_argument
     add("--dry-run", action="store_true", help="say what the run would take and start nothing; needs no GPU")
-    add("--gpus", type=int, default=1, metavar="N", help="GPUs of the run (default 1)")
+    add("--gpus", type=int, metavar="N", help="GPUs of the run (default 1)")
     add("--gpu", metavar="NAME", help=f"their kind: {', '.join(GPUS)}")
     add("--gpu-memory", type=float, metavar="GIB", help="memory of a GPU that is not listed")
     add("--peak-tflops", type=float, metavar="X", help="its dense bf16 rate")
@@ -39,26 +48,41 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
         ConfigError: The run contradicts itself, or its GPUs cannot hold it.
         TutelageError: A corpus cannot be read.
     """
-    if args.gpus < 1 or not 0 < args.mfu <= 1:
+    num_gpus = 1 if args.gpus is None else args.gpus
+    if num_gpus < 1 or not 0 < args.mfu <= 1:
         raise ConfigError(
-            f"--gpus is {args.gpus} and --mfu {args.mfu}; expected at least 1 GPU, and a share over 0 and at "
+            f"--gpus is {num_gpus} and --mfu {args.mfu}; expected at least 1 GPU, and a share over 0 and at "
             "most 1."
         )
+    for option, value in (
+        ("--gpu-memory", args.gpu_memory),
+        ("--peak-tflops", args.peak_tflops),
+        ("--seq-len", args.seq_len),
+    ):
+        if value is not None and value <= 0:
+            raise ConfigError(f"{option} is {value:g}; expected more than 0.")
     gpu = find_gpu(args.gpu) if args.gpu else None
     memory_bytes = gpu.memory_bytes if gpu else None
     peak_flops = gpu.peak_flops if gpu else None
-    check_config(config, num_ranks=args.gpus)
+    check_config(config, num_ranks=num_gpus)
+    _check_machine(config, args)
     streams = _streams(config, required=args.seq_len is None)
     if streams:
-        check_batch(config, streams, num_ranks=args.gpus)
+        check_batch(config, streams, num_ranks=num_gpus)
     quiet_libraries(config.python_log_level)
     from trainer.estimate.estimate import Machine, estimate
+
+    check_named_arguments(config)
+    if streams:
+        name = config.tokenizer.name or config.model.pretrained_model_name_or_path
+        tokenizer = load_tokenizer(name, trust_remote_code=config.model.trust_remote_code)
+        check_tokenizer(tokenizer, name, streams)
 
     found = estimate(
         config,
         streams,
         Machine(
-            num_gpus=args.gpus,
+            num_gpus=num_gpus,
             name=args.gpu,
             memory_bytes=round(args.gpu_memory * 2**30) if args.gpu_memory else memory_bytes,
             peak_flops=args.peak_tflops * 1e12 if args.peak_tflops else peak_flops,
@@ -72,6 +96,20 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
         print("\n".join(found.lines()), flush=True)
     found.check_fit()
     return 0
+
+
+def _check_machine(config: TrainConfig, args: argparse.Namespace) -> None:
+    """Refuse what this machine cannot run, unless the run is said to be on the GPUs of another."""
+    if not (args.gpus is args.gpu is args.gpu_memory is args.peak_tflops is None):
+        check_hardware(config, device="gpu")
+        return
+    try:
+        check_hardware(config, device=known_device() or "gpu")
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error} For a run on GPUs that this machine does not have, give --gpus or --gpu."
+        ) from error
+    check_installed(config)
 
 
 def _streams(config: TrainConfig, *, required: bool) -> tuple[ResolvedStream, ...]:

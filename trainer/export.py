@@ -7,7 +7,6 @@ the weights are in memory once in the checkpoint's dtype and once in that of the
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -17,6 +16,7 @@ import sys
 import tempfile
 from typing import Any
 
+from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import ConfigError, TrainingError, TutelageError, report
@@ -52,7 +52,7 @@ class Exported:
 
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tutelage export", description="Write a checkpoint of a training run as a Hugging Face model."
     )
     parser.add_argument("config", metavar="FILE.yaml", help="the run's training configuration")
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--checkpoint", metavar="URI", help="default: the newest sound one in save_folder")
     parser.add_argument("--dtype", default="bfloat16", help="bfloat16 (default), float16 or float32")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse_args(argv)
     try:
         config = load_config(TrainConfig, args.config, args.overrides)
         done = export(config, args.output, checkpoint=args.checkpoint, dtype=args.dtype)
@@ -219,3 +219,9 @@ def _scores_at(config: TrainConfig, steps: int) -> dict[str, float]:
         if evaluation["batch"] == steps:
             return dict(evaluation["scores"])
     return {}
+
+
+if __name__ == "__main__":
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

@@ -12,20 +12,19 @@ wrong use or config.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
-from schemas.process import end_without_collecting
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
-from trainer.checks import check_batch, check_config
+from trainer.checks import check_batch, check_config, check_hardware, check_installed, known_device
 from trainer.dry_run import add_dry_run_arguments, dry_run
 from trainer.quiet import quiet_libraries
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
@@ -43,7 +42,7 @@ _FETCH_SEC = 3600.0
 
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tutelage train", description="Train a model on the streams of a corpus with Composer."
     )
     parser.add_argument("config", metavar="FILE.yaml", help="training configuration; see trainer/yamls")
@@ -51,7 +50,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     add_dry_run_arguments(parser)
     args = parser.parse_args(argv)
-    end_without_collecting()
     try:
         config = load_config(TrainConfig, args.config, args.overrides)
         if args.dry_run:
@@ -79,6 +77,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     local_rank_zero = int(os.environ.get("LOCAL_RANK", "0")) == 0
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     check_config(config, num_ranks=num_ranks)
+    check_hardware(config, device=known_device())
+    check_installed(config)
     config = fill_in_places(config)
     checkpoints = RunCheckpoints(config)
     config = pin_manifests(config, read_pins(checkpoints.save_folder) if config.autoresume else None)
@@ -176,4 +176,6 @@ def read_pins(save_folder: str) -> Mapping[str, int] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

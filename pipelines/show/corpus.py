@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipelines.lineage import texts_of
 from pipelines.rows import loss_note, read_rows
+from pipelines.show.beginning import beginning_of
 from pipelines.show.duplicates import show_duplicates
 from pipelines.show.row import show_row
 from plugins.tokenizers import load_tokenizer
@@ -22,6 +23,9 @@ from schemas.manifest import Manifest, read_manifest
 
 def show_corpus(arguments: argparse.Namespace) -> int:
     """Print a corpus: its streams, some texts with their lineage, some packed rows; the exit status."""
+    for option in ("texts", "rows"):
+        if getattr(arguments, option) < 0:
+            raise ConfigError(f"--{option} is {getattr(arguments, option)}; expected at least 0.")
     manifest = read_manifest(arguments.uri, arguments.manifest)
     if arguments.duplicates is not None:
         show_duplicates(arguments, manifest)
@@ -43,9 +47,10 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     stream = arguments.stream or names[0]
     for text in itertools.islice(texts_of(arguments.uri, manifest, stream), arguments.texts):
         lineage = f"{text.num_pairs} pairs, {text.template}, from {', '.join(text.document_ids)}"
-        console.print(Panel(Text(text.text), title=f"text {text.text_id[:8]}", subtitle=Text(lineage)))
+        shown = Text(beginning_of(text.text, whole=arguments.whole))
+        console.print(Panel(shown, title=f"text {text.text_id[:8]}", subtitle=Text(lineage)))
     if arguments.rows:
-        _show_rows(console, arguments.uri, manifest, stream, arguments.rows)
+        _show_rows(console, arguments, manifest, stream)
     return 0
 
 
@@ -67,19 +72,20 @@ def _overview(manifest: Manifest) -> Table:
     return table
 
 
-def _show_rows(console: Console, uri: str, manifest: Manifest, stream: str, count: int) -> None:
+def _show_rows(console: Console, arguments: argparse.Namespace, manifest: Manifest, stream: str) -> None:
     tokenizer = load_tokenizer(manifest.tokenizer_name)
-    rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(uri, shards.path))
-    for number, row in enumerate(itertools.islice(rows, count)):
-        console.print(_row(row, tokenizer, title=f"{stream} row {number}"))
+    rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(arguments.uri, shards.path))
+    for number, row in enumerate(itertools.islice(rows, arguments.rows)):
+        console.print(_row(row, tokenizer, title=f"{stream} row {number}", whole=arguments.whole))
 
 
-def _row(sample: dict[str, Any], tokenizer: Any, *, title: str) -> Panel:
+def _row(sample: dict[str, Any], tokenizer: Any, *, title: str, whole: bool) -> Panel:
     body = Text()
     at = 0
     for length in sample["segment_lengths"].tolist():
         body.append(f"── {length} tokens{loss_note(sample, at, at + length)} ──\n", style="dim")
-        body.append(tokenizer.decode(sample["tokens"][at : at + length]) + "\n")
+        text = tokenizer.decode(sample["tokens"][at : at + length])
+        body.append(beginning_of(text, whole=whole) + "\n")
         at += length
     return Panel(
         body, title=title, subtitle=f"{len(sample['tokens']) - at} of {len(sample['tokens'])} padding"

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipelines.lineage import Row, Segment, find_row, parse_row
 from pipelines.rows import loss_note, read_rows
+from pipelines.show.beginning import beginning_of
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
@@ -50,7 +51,7 @@ def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
     body = Text()
     for segment, note, text in zip(row.segments, notes, decoded, strict=True):
         body.append(_heading(segment, note), style="dim")
-        body.append(f"{text}\n")
+        body.append(f"{beginning_of(text, whole=arguments.whole)}\n")
     Console(highlight=False).print(
         Panel(
             body,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from pipelines.show.beginning import beginning_of
 from pipelines.show.row import passage_line
 from pipelines.trace import DocumentTrace, Entry, Holding, Refusal, trace_document
 from schemas.manifest import read_manifest
@@ -24,11 +25,11 @@ def show_trace(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(dataclasses.asdict(trace), indent=2, ensure_ascii=False))
         return 0
-    _print(Console(highlight=False), trace)
+    _print(Console(highlight=False), trace, whole=arguments.whole)
     return 0
 
 
-def _print(console: Console, trace: DocumentTrace) -> None:
+def _print(console: Console, trace: DocumentTrace, *, whole: bool) -> None:
     console.print(Text(f"document {trace.document_id}"), soft_wrap=True)
     if not trace.entries:
         console.print(Text("  not in the corpus"))
@@ -37,9 +38,11 @@ def _print(console: Console, trace: DocumentTrace) -> None:
     for holding in trace.holdings:
         about = "".join(f"{line}\n" for line in _about(holding))
         title = f"{holding.stream}, increment {holding.place.increment}, text {holding.text_id}"
-        console.print(Panel(Text(about, style="dim") + Text(holding.text), title=Text(title)))
+        shown = Text(beginning_of(holding.text, whole=whole))
+        console.print(Panel(Text(about, style="dim") + shown, title=Text(title)))
         if holding.generation is not None:
-            console.print(Panel(Text(holding.generation.text), title="what the model answered"))
+            answer = Text(beginning_of(holding.generation.text, whole=whole))
+            console.print(Panel(answer, title="what the model answered"))
 
 
 def _entry(entry: Entry) -> str:

@@ -8,7 +8,6 @@ same folder takes in nothing new and trains again.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import random
@@ -25,6 +24,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError
 from schemas.manifest import read_manifest
@@ -67,7 +67,7 @@ FAST = Size(
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo; the exit status."""
-    parser = argparse.ArgumentParser(prog="tutelage demo", description=__doc__.splitlines()[0])
+    parser = Parser(prog="tutelage demo", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--fast", action="store_true", help="mine the pairs by rules instead of a model, and train briefly"
     )
@@ -241,3 +241,9 @@ def _show_scores(console: Console, path: Path) -> None:
             style="dim",
         )
     )
+
+
+if __name__ == "__main__":
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

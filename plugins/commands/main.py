@@ -6,11 +6,11 @@ Exit status: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from plugins.commands import COMMANDS
 from schemas.errors import TutelageError, report
-from schemas.process import end_without_collecting
+from schemas.process import end_without_collecting, escape_unprintable
 
 _HELP = """\
 usage: tutelage COMMAND ...
@@ -18,7 +18,7 @@ usage: tutelage COMMAND ...
 Turn raw domain text into a model that knows the domain.
 
   demo      the whole way on the bundled corpus, on this machine's CPU
-  corpus    build, plan, watch, withdraw, compact FILE.yaml; show, trace URI: instruction-augmented text
+  corpus    build, plan, watch, withdraw, compact FILE.yaml; show, trace, verify, prune URI: training text
   train     FILE.yaml [key=value ...]: train with Composer on a corpus
   eval      --model NAME --tasks DIR: score any causal LM on domain tasks
   export    FILE.yaml --output DIR: a training run's checkpoint as a Hugging Face model
@@ -40,9 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(importlib.metadata.version("tutelage"))
         return 0
+    return run(lambda rest: COMMANDS.load(arguments[0])(rest), arguments[1:])
+
+
+def run(command: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command as all of a process; what it raises for people is printed without a traceback.
+
+    Args:
+        command: Takes arguments and returns the exit status.
+        argv: Its arguments; those of the process by default, for `python -m`.
+    """
     end_without_collecting()
+    escape_unprintable()
     try:
-        return int(COMMANDS.load(arguments[0])(arguments[1:]))
+        status = command(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return status
     except TutelageError as error:
         return report(error)
     except KeyboardInterrupt:

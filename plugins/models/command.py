@@ -7,13 +7,14 @@ import json
 import sys
 from pathlib import Path
 
+from plugins.commands.parser import Parser
 from plugins.models import MODELS, default_output
 from schemas.errors import TutelageError, report
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of `tutelage models …`."""
-    parser = argparse.ArgumentParser(prog="tutelage models", description=__doc__)
+    parser = Parser(prog="tutelage models", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     fetch = actions.add_parser("fetch", help="download a model and make it a Hugging Face directory")
@@ -65,3 +66,9 @@ def _list(options: argparse.Namespace) -> int:
         for model in known:
             print(f"{model['name']}  {model['path'] if model['is_here'] else 'not fetched'}")
     return 0
+
+
+if __name__ == "__main__":
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

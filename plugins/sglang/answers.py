@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 from schemas.records import Generation, well_formed
 
 _SHOWN_CHARACTERS = 300
+_API_PATH = re.compile(r"(/v1)?(/generate|(/chat)?/completions|/models)?/*$")
 
 
 def parse(body: bytes) -> Any:
@@ -23,6 +25,12 @@ def parse(body: bytes) -> Any:
         return orjson.loads(body)
     except ValueError:
         return json.loads(body.decode("utf-8", "replace"))
+
+
+def base_url_hint(url: str) -> str:
+    """What to name instead, where a URL ends in a path that the client adds or that is of another API."""
+    base = _API_PATH.sub("", url)
+    return "" if base == url.rstrip("/") else f" (give the server's base URL: {base})"
 
 
 def error_message(body: bytes) -> str:

@@ -36,6 +36,7 @@ from schemas.records import Generation, digest
 
 _RETRIED_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 _BUSY_STATUS = frozenset({429, 503})
+_NO_SUCH_PATH = (404, 405)
 _HEALTH_SEC = 5.0
 
 
@@ -259,7 +260,10 @@ class SGLangClient:
                 busy=reached and answer.status in _BUSY_STATUS,
             )
         if answer.status != 200:
-            detail = f"HTTP {answer.status}: {answers.error_message(answer.body)}"
+            detail = (
+                f"{endpoint}/generate answered HTTP {answer.status}: {answers.error_message(answer.body)}"
+                f"{answers.base_url_hint(endpoint) if answer.status in _NO_SUCH_PATH else ''}"
+            )
             if "location" in answer.headers:
                 detail += f" (it redirects to {answer.headers['location']}: name that endpoint instead)"
             return GenerationFailure(reason="refused", detail=detail)

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from pipelines.prepare import for_rewriting
+from pipelines.remote.elsewhere import check_reachable
 from pipelines.rewrite import compact
 from pipelines.rows import read_rows
 from pipelines.withdraw import is_of, withdraw
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import CorpusConfig
+from schemas.corpus_config import CorpusConfig, DecontaminationConfig, SynthesisConfig
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest, read_manifest
 
@@ -334,3 +336,33 @@ def test_withdraw_is_refused_a_wrong_option(three: CorpusConfig) -> None:
     with pytest.raises(ConfigError, match="Beam option"):
         withdraw(three, ["--direct_num_werkers=2"], document_ids=["doc-1"], quiet=True)
     assert read_manifest(three.corpus).number == 3
+
+
+def test_settings_that_only_a_build_uses_are_not_checked(three: CorpusConfig) -> None:
+    of_a_build = {
+        "synthesis": SynthesisConfig(backend="sglang", endpoints=("not a URL",), protocol="no such protocol"),
+        "decontaminate": DecontaminationConfig(tasks=("/nowhere/tasks",)),
+        "filters": {"no_such_filter": None},
+        "templates": "no_such_family",
+    }
+    config = three.model_copy(update=of_a_build)
+    withdrawn = withdraw(config, document_ids=["doc-1"], quiet=True)
+    assert (withdrawn.number, withdrawn.increments[-1].num_withdrawn) == (4, 1)
+    other = config.model_copy(
+        update={"synthesis": config.synthesis.model_copy(update={"backend": "no such backend"})}
+    )
+    compacted = compact(other, quiet=True)
+    assert compacted is not None and compacted.numbers() == (5,)
+
+
+def test_workers_elsewhere_need_not_reach_what_a_rewriting_does_not_use(corpus_config: Config) -> None:
+    config = corpus_config(
+        "gs://bucket/corpus",
+        "/here/*.jsonl",
+        synthesis={"backend": "sglang", "model": "./here", "endpoints": ["http://127.0.0.1:1"]},
+        decontaminate={"tasks": ["/here/tasks"]},
+        tokenizer={"name": "some/model"},
+    )
+    with pytest.raises(ConfigError, match="is on this machine, and Dataflow's workers are on others"):
+        check_reachable(config, image=False)
+    check_reachable(for_rewriting(config), image=False)

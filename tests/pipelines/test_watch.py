@@ -321,3 +321,40 @@ def test_sigterm_lets_the_increment_in_hand_be_finished_and_a_second_drops_it(
         assert watcher.end() == 0
         assert read_manifest(config.corpus).increments[-1].num_documents == 4
         assert newest_number(config.corpus) == 1
+
+
+def test_a_watch_says_what_it_waits_for_and_what_each_look_found(
+    config: CorpusConfig, arrive: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("pipelines.watch.time.monotonic", lambda: now[0])
+
+    def then(look: int) -> None:
+        now[0] += 6
+        if look == 2:
+            arrive("a.jsonl", 0, 2)
+        elif look == 7:
+            arrive("b.jsonl", 2, 4)
+
+    published: list[Manifest] = []
+    watch(
+        *(config,),
+        stop=After(12, then),
+        interval_sec=60,
+        min_documents=3,
+        settle_sec=10,
+        published=published.append,
+    )
+    assert [manifest.increments[-1].num_documents for manifest in published] == [4]
+    of_the_build = ("Building increment 1 ", "  ", "read", "done")
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(of_the_build)]
+    assert [line for line in said if "file" in line or "document" in line] == [
+        f"Watching the sources of domain for {config.corpus}, every 60 s; a file is taken once it has not "
+        "changed for 10 s, an increment has at least 3 new documents.",
+        "0 files in the sources, none new or changed.",
+        "1 file new or changed, none settled.",
+        "1 file to be taken in.",
+        "2 new documents in them, of at least 3: waiting for more.",
+        "2 files to be taken in.",
+        "2 files in the sources, none new or changed.",
+    ]

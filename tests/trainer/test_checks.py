@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from schemas.config import load_config
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
-from trainer.checks import check_config
+from trainer.checks import check_config, check_hardware, known_device
 from trainer.duration import Duration, parse_duration
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,23 @@ ROOT = Path(__file__).resolve().parents[2]
             "model.init_device is 'meta', with which buffers that no checkpoint holds",
         ),
         ({"global_train_batch_size": 3}, "global_train_batch_size is 3, which 2 ranks cannot share evenly."),
+        (
+            {"parallelism_config": {"fspd": {}}},
+            "key 'parallelism_config.fspd' is unknown. Did you mean 'fsdp'? Available: fsdp, tp.",
+        ),
+        (
+            {"parallelism_config": {"fsdp": {"activation_checkpoint": True}}},
+            "key 'parallelism_config.fsdp.activation_checkpoint' is unknown. Did you mean "
+            "'activation_checkpointing'?",
+        ),
+        (
+            {"model": {"pretrained_model_name_or_path": "x", "attn_implementation": "flash_attention_2"}},
+            "'flash_attention_2', which computes in 16 bits, but precision is 'fp32'.",
+        ),
+        (
+            {"model": {"pretrained_model_name_or_path": "/nowhere/model"}},
+            "model.pretrained_model_name_or_path '/nowhere/model': no such directory.",
+        ),
     ],
 )
 def test_a_contradiction_is_named(
@@ -80,14 +98,93 @@ def test_times_are_read_as_composer_reads_them(text: str) -> None:
     assert parse_duration("key", text) == Duration(float(theirs.value), theirs.unit.value)
 
 
-def test_names_times_and_contradictions_are_told_without_torch(write_config: Callable[..., str]) -> None:
+@pytest.mark.parametrize(
+    ("changes", "device", "message"),
+    [
+        (
+            {"precision": "amp_bf16"},
+            "cpu",
+            "precision is 'amp_bf16', but on a CPU Composer trains in fp32 only.",
+        ),
+        (
+            {"model": {"pretrained_model_name_or_path": "x", "attn_implementation": "flex_attention"}},
+            "cpu",
+            "model.attn_implementation is 'flex_attention', whose compiled form torch has for GPUs only.",
+        ),
+        (
+            {
+                "model": {"pretrained_model_name_or_path": "x", "attn_implementation": "flash_attention_2"},
+                "precision": "fp32",
+            },
+            "cpu",
+            "model.attn_implementation is 'flash_attention_2', whose kernels are for GPUs only.",
+        ),
+        (
+            {"parallelism_config": {"fsdp": {}}},
+            "gpu",
+            "device_train_microbatch_size is 'auto', which Composer cannot do together with FSDP2",
+        ),
+    ],
+)
+def test_what_a_device_cannot_run_is_named(
+    write_config: Callable[..., str], changes: dict[str, Any], device: Any, message: str
+) -> None:
+    config = load_config(TrainConfig, write_config(**changes))
+    with pytest.raises(ConfigError) as raised:
+        check_hardware(config, device=device)
+    assert message in str(raised.value)
+    check_hardware(config, device=None)
+
+
+def test_a_cpu_may_take_auto_with_fsdp_and_a_gpu_sixteen_bits(write_config: Callable[..., str]) -> None:
+    check_hardware(load_config(TrainConfig, write_config(parallelism_config={"fsdp": {}})), device="cpu")
+    check_hardware(load_config(TrainConfig, write_config(precision="amp_bf16")), device="gpu")
+
+
+def test_a_machine_without_a_driver_or_with_gpus_hidden_has_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert known_device() == "cpu"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("trainer.checks.ctypes.CDLL", lambda name: None)
+    assert known_device() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"optimizer": {"name": "adam"}},
+            "optimizer.name: optimizer 'adam' is unknown. Did you mean 'adamw'?",
+        ),
+        ({"precision": "amp_bf16"}, "precision is 'amp_bf16', but on a CPU Composer trains in fp32 only."),
+        ({"loggers": {"wandb": {}}}, "loggers.wandb needs a package that is not installed: wandb."),
+        (
+            {
+                "precision": "amp_bf16",
+                "model": {"pretrained_model_name_or_path": "x", "attn_implementation": "flash_attention_2"},
+            },
+            "model.attn_implementation is 'flash_attention_2', but the package flash-attn is not installed.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_without_torch(
+    write_config: Callable[..., str], changes: dict[str, Any], message: str
+) -> None:
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if "flash" not in message else {}
     script = (
-        "import sys; from trainer.train import main; status = main(sys.argv[1:]); "
+        "import sys; sys.modules['wandb'] = sys.modules['flash_attn'] = None\n"
+        "import trainer.train\n"
+        "if 'flash-attn' in sys.argv.pop(): trainer.train.known_device = lambda: None\n"
+        "status = trainer.train.main(sys.argv[1:])\n"
         "print('torch' in sys.modules, 'composer' in sys.modules, status)"
     )
-    config = write_config(optimizer={"name": "adam"})
     done = subprocess.run(
-        [sys.executable, "-c", script, config], capture_output=True, text=True, cwd=ROOT, timeout=60
+        [sys.executable, "-c", script, write_config(**changes), message],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        env={**os.environ, **hidden},
     )
     assert done.stdout.strip() == "False False 2", done.stderr
-    assert "optimizer.name: optimizer 'adam' is unknown. Did you mean 'adamw'?" in done.stderr
+    assert message in done.stderr

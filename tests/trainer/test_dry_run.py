@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ def test_a_run_is_described_without_being_started(
         ([], ["--gpu", "h1000"], "--gpu: GPU 'h1000' is unknown. Did you mean 'h100'?"),
         ([], ["--gpus", "3"], "global_train_batch_size is 4, which 3 ranks cannot share evenly"),
         ([], ["--mfu", "40"], "--mfu 40.0; expected at least 1 GPU, and a share over 0 and at most 1."),
+        ([], ["--seq-len", "-1"], "--seq-len is -1; expected more than 0."),
+        (
+            ["precision=amp_bf16"],
+            [],
+            "Set precision: fp32. For a run on GPUs that this machine does not have,",
+        ),
+        (["precision=amp_bf16"], ["--gpus", "2"], None),
+        (["loggers.wandb={}"], [], "loggers.wandb needs a package that is not installed: wandb."),
+        (["loggers.wandb={}"], ["--gpu", "a100"], None),
+        (["parallelism_config={fsdp: {}}"], ["--gpus", "2"], "device_train_microbatch_size is 'auto'"),
+        (["optimizer.learning_rate=1"], ["--gpus", "1"], "key 'optimizer.learning_rate' is unknown."),
+        (["callbacks.hf_export={}"], ["--gpus", "1"], "key 'callbacks.hf_export.folder' is missing."),
         (["train_loader.dataset.streams.domain.corpus=/nowhere"], ["--seq-len", "32"], None),
         (
             ["train_loader.dataset.streams.domain.corpus=/nowhere", "max_duration=1ep"],
@@ -61,8 +74,11 @@ def test_what_cannot_be_is_refused(
     overrides: list[str],
     options: list[str],
     message: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert train.main([write_config(), *overrides, "--dry-run", *options]) == (2 if message else 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert train.main([write_config(), "--dry-run", *options, *overrides]) == (2 if message else 0)
     err = capsys.readouterr().err
     assert message is None or message in err
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from plugins.commands.parser import Parser
 from schemas.errors import ConfigError, TutelageError, report
+from trainer.checks import check_model_name
 from trainer.evaluation import processes
 from trainer.evaluation.find import load_tasks
 from trainer.evaluation.saved import SavedRun
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 _BATCH_TOKENS = 8192
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of `tutelage eval …`."""
-    parser = argparse.ArgumentParser(prog="tutelage eval", description=__doc__)
+    parser = Parser(prog="tutelage eval", description=__doc__)
     parser.add_argument(
         "--model", action="extend", nargs="+", default=[], metavar="DIR_OR_NAME", dest="models",
         help="Hugging Face directories or hub names; several are shown side by side",
@@ -157,7 +158,7 @@ def _check(options: argparse.Namespace) -> None:
     if len(set(options.models)) < len(options.models):
         raise ConfigError("--model names one model twice.")
     for name in options.models:
-        check_model_name(name)
+        check_model_name("--model", name)
     for flag in ("max_rows", "max_new_tokens", "batch_tokens", "processes"):
         value = getattr(options, flag)
         if value is not None and value < 1:
@@ -230,24 +231,6 @@ def _plain(comparisons: dict[tuple[str, str], list[Comparison]]) -> list[dict[st
         for models, of_models in comparisons.items()
         for comparison in of_models
     ]
-
-
-def check_model_name(name: str) -> None:
-    """Refuse what can be neither a Hugging Face directory nor a hub name.
-
-    Raises:
-        ConfigError: Says what is missing.
-    """
-    if os.path.isdir(name):
-        if not os.path.isfile(os.path.join(name, "config.json")):
-            raise ConfigError(
-                f"--model {name!r} is a directory without config.json; give a Hugging Face directory."
-            )
-    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or os.path.exists(name):
-        raise ConfigError(
-            f"--model {name!r}: no such directory. Give a Hugging Face directory or a hub name; "
-            "`tutelage models fetch smollm2-135m` makes a small one."
-        )
 
 
 def _evaluate_model(
@@ -343,4 +326,6 @@ def _device(name: str | None) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

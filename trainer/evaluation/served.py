@@ -177,7 +177,9 @@ def _get(url: str, *paths: str) -> Any:
                 return json.loads(response.read())
         except (OSError, ValueError) as error:  # URLError is an OSError
             problem = error
+    from plugins.sglang.answers import base_url_hint
+
     raise ConfigError(
         f"--server {url!r} cannot be asked what it serves: {problem}. Give the URL of a running SGLang "
-        "server, such as http://127.0.0.1:30000."
+        f"server, such as http://127.0.0.1:30000{base_url_hint(url)}."
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.show.beginning import beginning_of
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
 
@@ -120,3 +121,54 @@ def test_a_folder_without_a_corpus_is_refused_with_what_to_do(tutelage: Any, tmp
         f"CorpusError: {tmp_path}: holds no published corpus (no manifest/*.json). "
         "Build one with `tutelage corpus build`.\n"
     )
+
+
+def test_of_a_long_text_the_beginning_is_shown_unless_the_whole_is_asked_for(
+    tutelage: Any, tmp_path: Path, write_jsonl: Any, corpus_config: Any, build: Any
+) -> None:
+    text = " ".join(f"sentence{number:06d}" for number in range(1000))
+    write_jsonl(tmp_path / "long.jsonl", [{"id": "long", "text": text}])
+    corpus = str(tmp_path / "corpus")
+    sources = [{"reader": "jsonl", "uri": f"{tmp_path}/long.jsonl", "id_field": "id"}]
+    build(corpus_config(corpus, streams={"general": {"sources": sources}}, pack={"seq_len": 32768}))
+    asked = (("show", corpus), ("show", corpus, "--row", "0"), ("trace", corpus, "long"))
+    for command in (*asked, ("show", corpus, "--texts", "0", "--rows", "1")):
+        cut, whole = (tutelage("corpus", *command, *options) for options in ((), ("--whole",)))
+        assert (cut.status, whole.status) == (0, 0), cut.err
+        assert "sentence000100" in cut.out
+        assert "sentence000200" not in cut.out
+        assert "characters more; --whole shows them]" in cut.out
+        assert "sentence000999" in whole.out
+        assert "characters more" not in whole.out
+    assert len(text) == 14_999
+    assert beginning_of(text, whole=False).endswith(" …\n[12,999 characters more; --whole shows them]")
+    assert beginning_of(text[:2000], whole=False) == text[:2000]
+
+
+@pytest.mark.parametrize("option", ["--texts", "--rows"])
+def test_a_negative_number_is_refused(tutelage: Any, corpus: str, option: str) -> None:
+    done = tutelage("corpus", "show", corpus, option, "-1")
+    assert (done.status, done.err) == (2, f"ConfigError: {option} is -1; expected at least 0.\n")
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_manifest_of_no_number_is_not_the_newest(tutelage: Any, corpus: str, number: str) -> None:
+    done = tutelage("corpus", "show", corpus, "--manifest", number)
+    assert (done.status, done.err) == (
+        1,
+        f"CorpusError: {corpus}: has no manifest {number}; the newest is 2.\n",
+    )
+
+
+def test_a_corpus_is_named_by_its_yaml_too(tutelage: Any, corpus: str, tmp_path: Path) -> None:
+    (tmp_path / "corpus.yaml").write_text(
+        json.dumps(
+            {
+                "corpus": corpus,
+                "tokenizer": {"name": "t"},
+                "streams": {"domain": {"sources": [{"reader": "jsonl", "uri": "x"}]}},
+            }
+        )
+    )
+    done = tutelage("corpus", "show", str(tmp_path / "corpus.yaml"))
+    assert (done.status, done.out) == (0, tutelage("corpus", "show", corpus).out)

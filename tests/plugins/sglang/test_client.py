@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from plugins.sglang.answers import error_message, generation
+from plugins.sglang.answers import base_url_hint, error_message, generation
 from plugins.sglang.client import ClientOptions, SGLangClient
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
@@ -209,7 +209,9 @@ def test_temperature_and_stop_strings_are_sent() -> None:
 )
 def test_a_refused_prompt_fails_at_once_and_keeps_the_message(body: Any, message: str) -> None:
     (answer,), server = ask(status(400, body))
-    assert answer == GenerationFailure(reason="refused", detail=f"HTTP 400: {message}")
+    assert answer == GenerationFailure(
+        reason="refused", detail=f"{server.url}/generate answered HTTP 400: {message}"
+    )
     assert len(server.bodies) == 1
     assert error_message((body if isinstance(body, str) else json.dumps(body)).encode()) == message
 
@@ -217,7 +219,9 @@ def test_a_refused_prompt_fails_at_once_and_keeps_the_message(body: Any, message
 @pytest.mark.parametrize("code", [401, 404, 413, 422])
 def test_other_faults_of_the_request_fail_at_once(code: int) -> None:
     (answer,), server = ask(status(code, {"error": "no"}))
-    assert answer == GenerationFailure(reason="refused", detail=f"HTTP {code}: no")
+    assert answer == GenerationFailure(
+        reason="refused", detail=f"{server.url}/generate answered HTTP {code}: no"
+    )
     assert len(server.bodies) == 1
 
 
@@ -225,9 +229,33 @@ def test_a_redirect_is_told_with_where_to() -> None:
     (answer,), server = ask(status(308, "moved", Location="https://other/generate"))
     assert answer == GenerationFailure(
         reason="refused",
-        detail="HTTP 308: moved (it redirects to https://other/generate: name that endpoint instead)",
+        detail=f"{server.url}/generate answered HTTP 308: moved (it redirects to https://other/generate: "
+        "name that endpoint instead)",
     )
     assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/generate", "/v1/chat/completions", "/v1/completions/"])
+def test_a_url_with_the_path_of_an_api_is_told_with_the_one_to_give(path: str) -> None:
+    async def run() -> tuple[Answer, str]:
+        async with Server() as server:
+            client = SGLangClient([f"{server.url}{path}"], QUICK)
+            try:
+                return await client.generate(REQUEST), server.url
+            finally:
+                await client.close()
+
+    answer, url = asyncio.run(run())
+    assert answer == GenerationFailure(
+        reason="refused",
+        detail=f"{url}{path.rstrip('/')}/generate answered HTTP 404: 404: Not Found (give the server's base "
+        f"URL: {url})",
+    )
+
+
+@pytest.mark.parametrize("url", ["http://a:1", "http://a:1/", "https://a/behind/a/gateway"])
+def test_a_base_url_needs_no_hint(url: str) -> None:
+    assert base_url_hint(url) == ""
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504, 507, 520])

@@ -165,7 +165,9 @@ class TestFailures:
         results = run(["a", "bad one", "b"], handler)
         assert inferences(results) == {
             "a": answer("a"),
-            "bad one": GenerationFailure(reason="refused", detail="HTTP 400: no such luck"),
+            "bad one": GenerationFailure(
+                reason="refused", detail=f"{server.url}/generate answered HTTP 400: no such luck"
+            ),
             "b": answer("b"),
         }
         assert len(server.bodies) == 3

@@ -61,7 +61,9 @@ def test_a_row_that_the_server_refuses_is_named_and_others_are_scored(
     assert model.context_tokens == 122
     (result,) = Evaluator([task], tokenizer).run(model)
     assert result.rows and result.refused and len(result.rows) + len(result.refused) == 7
-    assert {row.reason for row in result.refused} == {"the server refuses it: HTTP 400: it is too long"}
+    (reason,) = {row.reason for row in result.refused}
+    assert reason.startswith("the server refuses it: http://127.0.0.1:")
+    assert reason.endswith("/generate answered HTTP 400: it is too long")
     for answer in result.answers:
         assert answer.value == answer.option_scores.index(max(answer.option_scores))
 
@@ -85,6 +87,9 @@ def test_what_is_no_server_is_refused_by_name(
         ServedModel.connect(url)
     assert main(["--server", url, "--tasks", str(task_dir)]) == 2
     assert "cannot be asked what it serves" in capsys.readouterr().err
+    with pytest.raises(ConfigError) as raised:
+        ServedModel.connect(f"{url}/v1/")
+    assert str(raised.value).endswith(f"(give the server's base URL: {url}).")
 
 
 @pytest.mark.parametrize(

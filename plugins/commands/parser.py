@@ -1,0 +1,60 @@
+"""Argument parser of all commands: options and `key=value` in any order, misspelt words with a suggestion."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from schemas.errors import unknown_name
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that intermixes options with positional arguments, in sub-commands too.
+
+    `parse_intermixed_args` refuses a parser that has sub-commands, and its sub-commands do not intermix. Here
+    each parser without sub-commands does, whoever calls it.
+
+    Args:
+        hint: Added to the message about an unknown option.
+    """
+
+    def __init__(self, *args: Any, hint: str = "", **named: Any):
+        super().__init__(*args, **named)
+        self._hint = hint
+        self._is_intermixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse all arguments; an unknown one ends the process with exit status 2, so none is left over."""
+        if self._is_intermixing or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        for word in words:  # before anything that is missing because of it
+            if word.startswith("--") and " " not in word and not self._knows(word):
+                self._refuse_option(word)
+        self._is_intermixing = True  # it calls this method for the options, then for the rest
+        try:
+            found, unknown = self.parse_known_intermixed_args(words, namespace)
+        finally:
+            self._is_intermixing = False
+        for word in unknown:
+            if word.startswith("-"):
+                self._refuse_option(word)
+            self.error(f"unexpected argument {word!r}.")
+        return found, []
+
+    def _knows(self, word: str) -> bool:
+        """Whether it is an option or, as argparse has it, the beginning of one."""
+        return any(name.startswith(word.partition("=")[0]) for name in self._option_string_actions)
+
+    def _refuse_option(self, word: str) -> None:
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        message = unknown_name("option", word.partition("=")[0], known)
+        self.error(f"{message} {self._hint}".rstrip())
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        if action.option_strings:
+            raise argparse.ArgumentError(action, unknown_name("value", str(value), action.choices))
+        raise argparse.ArgumentError(None, unknown_name(action.dest, str(value), action.choices))
