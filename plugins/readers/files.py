@@ -166,7 +166,7 @@ def _seek_line(file: Any, start: int, end: int | None) -> int | None:
     offset = start - 1  # a line that begins at `start` follows the end of another
     file.seek(offset)
     while chunk := file.read(_CHUNK_BYTES if end is None else min(_CHUNK_BYTES, end - 1 - offset)):
-        if (found := chunk.find(b"\n")) >= 0:
+        if (found := int(chunk.find(b"\n"))) >= 0:
             offset += found + 1
             file.seek(offset)
             return offset
