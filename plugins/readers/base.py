@@ -61,6 +61,10 @@ _OF_THE_CONTENT = (
 """What libraries raise of bytes that they cannot take. Other exceptions may be the network's."""
 
 
+_EXACT = 2**53
+"""Whole numbers below it are distinct as floats."""
+
+
 class Reader(ABC):
     """Reads files of one kind. A subclass yields rows; fields become documents here.
 
@@ -252,10 +256,10 @@ def _reject(reason: str, where: str, detail: str) -> Reject:
 
 
 def _id(value: Any) -> str:
-    """An id as text, or "" where it names nothing; 3.0 is 3, since tables with gaps hold whole numbers so."""
+    """An id as text, or "" where it names nothing. 3.0 is 3: tables with gaps hold whole numbers so."""
     if isinstance(value, bytes):
         value = value.decode()
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         value = int(value)
     usable = isinstance(value, (str, int, decimal.Decimal, uuid.UUID)) and not isinstance(value, bool)
     return well_formed(str(value)) if usable else ""
