@@ -19,6 +19,7 @@ from pipelines.draft import drafted
 from pipelines.ledger import count_documents
 from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_manifest, prepared
 from pipelines.progress import ProgressView
+from pipelines.rejects import first_rejects, refuse_unexpected
 from pipelines.runner import make_pipeline, parse_options, run_to_end
 from pipelines.sources import SourceFile, list_files, note_read, parts_of, unread
 from pipelines.statistics import measured, write_stats
@@ -27,9 +28,7 @@ from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError, SynthesisError
 from schemas.manifest import Increment, Manifest
-from schemas.records import Reject, from_json
 
-_SHOWN_REJECTS = 3
 _BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger", "tuning")
 
 
@@ -55,7 +54,7 @@ def build_increment(
 
     Raises:
         ConfigError: A name, value or option is refused; nothing was touched.
-        InputError: The sources hold nothing that can be used.
+        InputError: The sources hold nothing that can be used, or too much of them led to unexpected errors.
         SynthesisError: More documents failed than `synthesis.max_failure_share` allows.
         CorpusError: The corpus is damaged, made with another tokenizer, or held by another run.
     """
@@ -95,7 +94,7 @@ def build_increment(
             write_card(plan.increment, config, manifest, stats)
             draft.publish(manifest)
         elif any("/rejected_" in name for name in found.counts):
-            view.say(f"Nothing new. First rejects: {_first_rejects(plan, *_BEFORE_SYNTHESIS)}")
+            view.say(f"Nothing new. First rejects: {first_rejects(plan.increment, _BEFORE_SYNTHESIS)}")
         note_read(
             config.corpus,
             manifest or before,
@@ -124,8 +123,9 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
     if asked and failed / asked > allowed:
         raise SynthesisError(
             f"{failed} of {asked} documents failed, more than synthesis.max_failure_share {allowed:g}; "
-            f"nothing was published. First failures: {_first_rejects(plan, 'synthesize')}"
+            f"nothing was published. First failures: {first_rejects(plan.increment, ['synthesize'])}"
         )
+    refuse_unexpected(plan.increment, counts)
     # Not a counter: bundles that were tried twice may have counted twice.
     num_documents = sum(
         count_documents(plan.config.corpus, name, plan.number) for name in plan.config.streams
@@ -136,7 +136,7 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
                 raise InputError("the sources hold no documents; nothing was published.")
             raise InputError(
                 "no document of the sources can be used; nothing was published. First rejects: "
-                + _first_rejects(plan, *_BEFORE_SYNTHESIS)
+                + first_rejects(plan.increment, _BEFORE_SYNTHESIS)
             )
         return None
     streams = {}
@@ -155,15 +155,3 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),
     )
-
-
-def _first_rejects(plan: Plan, *stages: str) -> str:
-    shown: list[str] = []
-    for stage in stages:
-        uri = storage.join(plan.increment, "rejects", f"{stage}.jsonl.zst")
-        if storage.exists(uri):
-            for line in storage.read_lines_zst(uri):
-                reject = from_json(Reject, line)
-                shown.append(f"{reject.source}: {reject.reason} ({reject.detail})")
-    more = f"; and {len(shown) - _SHOWN_REJECTS} more" if len(shown) > _SHOWN_REJECTS else ""
-    return "; ".join(shown[:_SHOWN_REJECTS]) + more + "."

@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 
@@ -99,9 +99,12 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
     taken = {name: take_in(pipeline, plan, name) for name in config.streams}
     rejects = [rejected for found in taken.values() for rejected in found.rejects]
     contaminations = [each for found in taken.values() for each in found.contaminations]
-    parts = {
-        name: split(plan, name, found.new) for name, found in taken.items() if config.streams[name].synthesize
-    }
+    parts: dict[str, beam.PCollection] = {}
+    for name, found in taken.items():
+        if config.streams[name].synthesize:
+            cut = split(plan, name, found.new)
+            parts[name] = cut.ok
+            rejects.append(cut[REJECTS])
     num_parts = (
         tuple(parts.values())
         | "AllToSynthesize" >> beam.Flatten(pipeline=pipeline)
@@ -208,11 +211,10 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
     )
 
 
-def split(plan: Plan, name: str, documents: beam.PCollection) -> beam.PCollection:
-    """Cut the documents of a stream as its synthesizer needs them."""
+def split(plan: Plan, name: str, documents: beam.PCollection) -> Any:
+    """Cut the documents of a stream as its synthesizer needs them: outputs `ok` and `rejects`."""
     step = SplitDocuments(plan.config.synthesis, seed=plan.config.seed, progress_dir=plan.progress_dir)
-    parts: beam.PCollection = documents | f"{name}/Split" >> beam.ParDo(step)
-    return parts
+    return documents | f"{name}/Split" >> beam.ParDo(step).with_outputs(REJECTS, main="ok")
 
 
 def _synthesize(
@@ -245,10 +247,11 @@ def _synthesize(
     rejects.append(synthesized[REJECTS])
     chains = synthesized.ok | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
     chains = _decontaminate_pairs(plan, name, chains, rejects, contaminations)
-    texts: beam.PCollection = chains | f"{name}/Render" >> beam.ParDo(
+    rendered = chains | f"{name}/Render" >> beam.ParDo(
         RenderTexts(config.templates, seed=config.seed, progress_dir=progress)
-    )
-    return texts
+    ).with_outputs(REJECTS, main="ok")
+    rejects.append(rendered[REJECTS])
+    return rendered.ok
 
 
 def _make_tuning_texts(

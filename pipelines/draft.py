@@ -69,10 +69,16 @@ def drafted(corpus: str, number: int) -> Iterator[Draft]:
     """Claim the increment of a number for a while.
 
     Raises:
-        CorpusError: Another run is at work on it, or has published it.
+        CorpusError: Another run is at work on it, or has published it, or it cannot be written.
     """
     uri = increment_uri(corpus, number)
-    claimed = claim(uri, is_published=lambda: manifests.newest_number(corpus) >= number)
+    try:
+        claimed = claim(uri, is_published=lambda: manifests.newest_number(corpus) >= number)
+    except OSError as error:
+        raise CorpusError(
+            f"{uri}: cannot be written: {error}. Check `corpus`, its permissions and the space on its disk. "
+            "Nothing was read or changed."
+        ) from error
     draft = Draft(corpus, number, claimed)
     try:
         remove_tables(corpus, number)  # what a killed run left behind

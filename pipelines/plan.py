@@ -42,6 +42,7 @@ from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, parse_options, run_for_metrics
 from pipelines.sources import SourceFile, list_files, parts_of, unread
+from pipelines.transforms.base import REJECTS
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.estimate import EstimateTokens
 from pipelines.transforms.tuning import example_document
@@ -145,11 +146,12 @@ def _add_plan(pipeline: beam.Pipeline, plan: Plan, *, answer_tokens: int | None)
     for name, stream in plan.config.streams.items():
         found = take_in(pipeline, plan, name)
         if stream.synthesize:
-            parts = split(plan, name, found.new)
+            cut = split(plan, name, found.new)
+            parts, rejects = cut.ok, (*found.rejects, cut[REJECTS])
             chains = parts | f"{name}/Chains" >> FormChains(plan.config.chains, plan.progress_dir)
             asked_tokens = answer_tokens
         else:
-            parts = found.new
+            parts, rejects = found.new, found.rejects
             if stream.tuning is not None:
                 parts = parts | f"{name}/AsExamples" >> beam.Map(example_document)
             chains = parts | f"{name}/OneByOne" >> beam.Map(_alone)
@@ -165,7 +167,7 @@ def _add_plan(pipeline: beam.Pipeline, plan: Plan, *, answer_tokens: int | None)
             found.read | f"{name}/CountRead" >> beam.Map(_one, f"{name}/read"),
             found.new | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new"),
             found.superseded | f"{name}/CountChanged" >> beam.Map(_one, f"{name}/changed"),
-            found.rejects
+            rejects
             | f"{name}/Rejects" >> beam.Flatten()
             | f"{name}/CountRejects" >> beam.Map(_rejected, name),
             parts | f"{name}/CountParts" >> beam.FlatMap(_parts, name),

@@ -137,11 +137,16 @@ def newest_manifest(config: CorpusConfig) -> Manifest | None:
     """The newest manifest of a corpus, or None where nothing is published yet.
 
     Raises:
-        CorpusError: It is damaged, or has rows of another length.
+        CorpusError: It is damaged, cannot be read, or has rows of another length.
     """
-    if not manifests.newest_number(config.corpus):
-        return None
-    found = manifests.read_manifest(config.corpus)
+    try:
+        if not manifests.newest_number(config.corpus):
+            return None
+        found = manifests.read_manifest(config.corpus)
+    except OSError as error:
+        raise CorpusError(
+            f"{config.corpus}: cannot be read: {error}. Check `corpus` and its permissions."
+        ) from error
     if found.seq_len != config.pack.seq_len:
         raise CorpusError(
             f"{config.corpus}: has rows of {found.seq_len} tokens, pack.seq_len is {config.pack.seq_len}. "

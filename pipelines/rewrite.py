@@ -25,6 +25,7 @@ from pipelines.near.index import merge_index
 from pipelines.places import ledger_uri
 from pipelines.prepare import Prepared, newest_manifest, prepared
 from pipelines.progress import ProgressView
+from pipelines.rejects import refuse_unexpected
 from pipelines.runner import make_pipeline, parse_options, run_for_metrics
 from pipelines.sources import carry_over, forget_read
 from pipelines.statistics import measured, write_stats
@@ -110,7 +111,8 @@ def rewrite(
         pipeline = make_pipeline(run.options)
         _add_rewriting(pipeline, run, numbers)
         with view:
-            metrics = run_for_metrics(pipeline, view.say)
+            measures = measured(run_for_metrics(pipeline, view.say))
+        refuse_unexpected(plan.increment, measures.counts, few=0)  # each would be a text lost
         found = {name: merge_groups(plan.increment, plan.number, name) for name in config.streams}
         increment = Increment(
             number=plan.number,
@@ -125,7 +127,7 @@ def rewrite(
             plan.increment,
             config,
             manifest,
-            measured(metrics),
+            measures,
             wall_sec=time.monotonic() - started,
         )
         write_card(plan.increment, config, manifest, stats)

@@ -17,12 +17,12 @@ class SourceConfig(Section):
         reader: Name of a reader: jsonl, text, parquet, medline, huggingface, squad. A preset brings its own.
         uri: Path or fsspec URI, with globs. Relative paths are taken from the working directory. For
             huggingface, a dataset's directory or its name on the hub, without globs.
-        preset: Name of a well-known set in `plugins/readers/presets.yaml`: pile, openorca, lima,
-            wizardlm-evol, medicine-instruction-augmented, pubmed; for synthesizer tuning squad, squad-hub,
-            ft-instruction-synthesizer-collection. It gives every field not set here.
+        preset: Name of a well-known set in `plugins/readers/presets.yaml`: pile, openorca,
+            openorca-system, lima, wizardlm-evol, medicine-instruction-augmented, pubmed; for synthesizer
+            tuning squad, squad-hub, ft-instruction-synthesizer-collection. It gives every field not set here.
         text_field: Dotted path of the text in a row. A list there, such as `conversations`, becomes one
             text: its turns in order, a blank line between them. A turn is a string, or an object whose
-            `value` or `content` is one.
+            `value` or `content` is one, or null, or a list of parts with `text`. Bytes are text if UTF-8.
         id_field: Dotted path of a stable id; without it the id is the file's name and the position.
         format: Instead of `text_field`, a text made of several fields: "{question} {response}".
             A field that is empty or missing leaves nothing behind, nor the white space before it. A list

@@ -305,6 +305,10 @@ class Reject:
     detail: str = ""
 
 
+UNEXPECTED = "unexpected_error"
+"""Reason of a reject that nobody foresaw: an exception that one record, document or file led to."""
+
+
 def to_json(record: Any) -> str:
     """Serialise a record of plain values to one line of JSON with sorted keys.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import fsspec
@@ -117,16 +117,45 @@ def read_lines_zst(uri: str) -> Iterator[str]:
     Raises:
         CorpusError: The file is damaged or ends too early; lines before that have been given.
     """
+    for line in split(_decompressed(uri), lambda data: data.split(b"\n"), 1):
+        yield line.decode("utf-8", "surrogatepass")
+
+
+def split(chunks: Iterable[bytes], cut: Callable[[bytes], list[bytes]], longest: int) -> Iterator[bytes]:
+    """Cut a stream of bytes into pieces, in time linear in its length however long a piece is.
+
+    Args:
+        chunks: The stream.
+        cut: Cuts bytes at every delimiter, as `bytes.split` and the `split` of a pattern do.
+        longest: Most bytes of a delimiter; that many less one are cut again with the next chunk.
+
+    Yields:
+        One piece at a time, each held whole. There is no empty piece after the last delimiter.
+    """
+    held: list[bytes] = []
+    tail = b""
+    for chunk in chunks:
+        first, *others = cut(tail + chunk)
+        if others:
+            yield b"".join((*held, first))
+            held.clear()
+            *whole, first = others
+            yield from whole
+        end = max(len(first) - longest + 1, 0)
+        held.append(first[:end])
+        tail = first[end:]
+    if rest := b"".join((*held, tail)):
+        yield rest
+
+
+def _decompressed(uri: str) -> Iterator[bytes]:
     frame = zstandard.ZstdDecompressor().decompressobj()
-    rest = b""
     with fsspec.open(uri, "rb") as file:
         while data := file.read(_CHUNK_BYTES):
             try:
-                *whole, rest = (rest + frame.decompress(data)).split(b"\n")
+                yield frame.decompress(data)
             except zstandard.ZstdError as error:
                 raise CorpusError(f"{uri}: is damaged: {error}. Restore it.") from error
-            for line in whole:
-                yield line.decode("utf-8", "surrogatepass")
     if not frame.eof:
         raise CorpusError(f"{uri}: ends too early, in the middle of its zstd frame. Restore it.")
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
 
 from pipelines.counters import Counters
-from schemas.records import Reject
+from schemas.errors import TutelageError
+from schemas.records import UNEXPECTED, AugmentedText, Document, Passage, Reject, SynthesizedDocument
 
 REJECTS = "rejects"
+
+NOT_OF_A_RECORD = (TutelageError, OSError, MemoryError)
+"""What says something of the run, its storage or its machine, and ends it."""
 
 
 class StepFn(beam.DoFn):
@@ -44,3 +50,42 @@ class StepFn(beam.DoFn):
         """Count a reject made elsewhere and tag it."""
         self.counters.add(f"rejected_{reject.reason}")
         return beam.pvalue.TaggedOutput(REJECTS, reject)
+
+    def unexpected(self, error: Exception, document: Document | Passage) -> beam.pvalue.TaggedOutput:
+        """Count and tag a document for which nobody foresaw what happened."""
+        return self.reject(
+            UNEXPECTED,
+            document_id=document.document_id,
+            source=document.source,
+            detail=f"{type(error).__name__}: {error}",
+        )
+
+
+def guarded(process: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:
+    """Have a step's `process` reject the documents of an element that leads to an unexpected exception.
+
+    Of such an element nothing else is given. How many there may be in a run: `pipelines/build.py`.
+    """
+
+    @functools.wraps(process)
+    def process_or_reject(self: StepFn, element: Any) -> Iterator[Any]:
+        try:
+            made = list(process(self, element))
+        except NOT_OF_A_RECORD:
+            raise
+        except Exception as error:
+            made = [self.unexpected(error, document) for document in _documents_of(element)]
+        yield from made
+
+    return process_or_reject
+
+
+def _documents_of(element: Any) -> Iterator[Document | Passage]:
+    """What has a document_id and a source: a document, those of a chain, or the passages of texts."""
+    if isinstance(element, (list, tuple)):
+        for each in element:
+            yield from _documents_of(each)
+    elif isinstance(element, AugmentedText):
+        yield from element.passages
+    else:
+        yield element.document if isinstance(element, SynthesizedDocument) else element

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.transforms.base import StepFn
+from pipelines.transforms.base import StepFn, guarded
 from pipelines.transforms.personal_data import mask_personal_data
 from pipelines.transforms.unicode_repair import repair_unicode
 from plugins.filters.boilerplate import asks_for_javascript, is_about_policy, is_placeholder
@@ -81,6 +81,7 @@ class CleanDocuments(StepFn):
         super().__init__("clean", progress_dir)
         self.config = config
 
+    @guarded
     def process(self, document: Document) -> Iterator[Any]:
         text = clean_text(document.text, repair=self.config.repair_unicode)
         text, dropped = drop_boilerplate(text, self.config.boilerplate)

@@ -27,7 +27,7 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from pipelines.task_rows import read_tasks
-from pipelines.transforms.base import StepFn
+from pipelines.transforms.base import StepFn, guarded
 from plugins.decontamination import IndexedRow, Overlap, TaskIndex
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
@@ -127,6 +127,7 @@ class DecontaminateDocuments(_Decontaminate):
         ConfigError: A task file is not there, cannot be read, or has no good row.
     """
 
+    @guarded
     def process(self, document: Document) -> Iterator[Any]:
         self.counters.add("documents")
         overlaps = self._index.find(document.text)
@@ -142,6 +143,7 @@ class DecontaminatePairs(_Decontaminate):
     Arguments, outputs and errors as in DecontaminateDocuments.
     """
 
+    @guarded
     def process(self, chain: Sequence[SynthesizedDocument]) -> Iterator[Any]:
         cleaned: list[SynthesizedDocument] = []
         previous_lost_all = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipelines.transforms.base import StepFn
+from pipelines.transforms.base import StepFn, guarded
 from plugins.filters import FILTERS
 from plugins.filters.base import Filter, Verdict
 from schemas.records import Document
@@ -39,6 +39,7 @@ class FilterDocuments(StepFn):
         super().setup()
         self._made = make_filters(self.filters)
 
+    @guarded
     def process(self, document: Document) -> Iterator[Any]:
         for name, accept in self._made.items():
             outcome = accept(document)

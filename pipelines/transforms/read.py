@@ -10,7 +10,7 @@ from plugins.readers import open_reader
 from plugins.readers.base import Part
 from schemas.corpus_config import SourceConfig
 from schemas.errors import InputError
-from schemas.records import Reject
+from schemas.records import UNEXPECTED, Reject
 
 
 class FilePart(NamedTuple):
@@ -42,6 +42,8 @@ class ReadFiles(StepFn):
         try:
             for record in open_reader(self.sources[index]).read(uri, part):
                 if isinstance(record, Reject):
+                    if record.reason == UNEXPECTED and record.source == uri:
+                        self.counters.add("files_cut_short")
                     yield self.pass_on(record)
                 else:
                     self.counters.add("documents")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.transforms.base import StepFn
+from pipelines.transforms.base import StepFn, guarded
 from plugins.templates import TEMPLATES
 from plugins.templates.options import find_answer
 from schemas.records import AugmentedText, Document, Passage, SynthesizedDocument, digest
@@ -40,6 +40,7 @@ class RenderTexts(StepFn):
         super().setup()
         self._family = TEMPLATES.load(self.templates)()
 
+    @guarded
     def process(self, documents: Sequence[SynthesizedDocument]) -> Iterator[AugmentedText]:
         for run in runs(documents):
             text_id = digest(*(part for done in run for part in names_of(done.document)))

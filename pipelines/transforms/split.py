@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipelines.transforms.base import StepFn
+from pipelines.transforms.base import StepFn, guarded
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from schemas.corpus_config import SynthesisConfig
@@ -23,6 +23,7 @@ class SplitDocuments(StepFn):
         super().setup()
         self._synthesizer: Synthesizer = SYNTHESIZERS.load(self.config.backend)(self.config, seed=self.seed)
 
+    @guarded
     def process(self, document: Document) -> Iterator[Document]:
         parts = self._synthesizer.split(document)
         if len(parts) > 1:

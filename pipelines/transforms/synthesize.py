@@ -24,11 +24,11 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.transforms.base import StepFn
+from pipelines.transforms.base import NOT_OF_A_RECORD, StepFn
 from pipelines.transforms.engine import Engine, max_under_way
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import RecordError, SynthesisError
-from schemas.records import Chain, SynthesizedDocument
+from schemas.records import UNEXPECTED, Chain, SynthesizedDocument
 
 _Result = tuple[SynthesizedDocument, ...]
 
@@ -121,7 +121,16 @@ class SynthesizeChains(StepFn):
             self._count_answers()
         for future in finished:
             chain, timestamp, window = self._under_way.pop(future)
-            for value in self._report(chain, future.result()):
+            try:
+                documents = future.result()
+            except NOT_OF_A_RECORD:
+                raise
+            except Exception as error:
+                failure = f"{UNEXPECTED}: {type(error).__name__}: {error}"
+                documents = tuple(
+                    SynthesizedDocument(document=each, failure=failure) for each in chain.documents
+                )
+            for value in self._report(chain, documents):
                 yield _windowed(value, timestamp, window)
 
     def _count_answers(self) -> None:

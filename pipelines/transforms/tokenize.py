@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.transforms.base import StepFn
+from pipelines.transforms.base import NOT_OF_A_RECORD, StepFn, guarded
 from pipelines.transforms.example_tokens import join_examples, tokenize_examples
 from pipelines.transforms.pack import Tokens
 from plugins.plain_ids import plain_ids_of
@@ -52,6 +52,19 @@ class TokenizeTexts(StepFn):
         plain_ids_of(self._tokenizer, [])  # what the first call makes is made before the work begins
 
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
+        try:
+            yield from list(self._tokenized(texts))
+        except NOT_OF_A_RECORD:
+            raise
+        except Exception:
+            for text in texts:  # one by one, to know which it was
+                yield from self._alone([text])
+
+    @guarded
+    def _alone(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
+        return self._tokenized(texts)
+
+    def _tokenized(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
         plain = [text for text in texts if not text.is_tuning]
         encoded = plain_ids_of(self._tokenizer, [text.text for text in plain])
         for text, ids in zip(plain, encoded, strict=True):

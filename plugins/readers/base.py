@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import string
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -11,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 from plugins.readers import files, turns
 from plugins.readers.pairs import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
-from schemas.errors import ConfigError
-from schemas.records import Document, Reject, well_formed
+from schemas.errors import ConfigError, TutelageError
+from schemas.records import UNEXPECTED, Document, Reject, well_formed
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,16 @@ ROW = "."
 
 _NOT_FOR_ALL = ("delimiter", "config_name", "split")
 """Fields of a SourceConfig that only some readers have a use for."""
+
+_OF_THE_CONTENT = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
+    *(RecursionError, NotImplementedError),
+)
+"""What libraries raise of bytes that they cannot take. Other exceptions may be the network's."""
+
+
+_EXACT = 2**53
+"""Whole numbers below it are distinct as floats."""
 
 
 class Reader(ABC):
@@ -105,17 +117,39 @@ class Reader(ABC):
         return self.rows(uri)
 
     def read(self, uri: str, part: Part = WHOLE) -> Iterator[Document | Reject]:
-        """Yield the documents of a file or a part of it, and a reject for each row that gives none."""
-        for row in self.rows_of(uri, part):
-            where = f"{uri}:{row.position}" if row.position else uri
-            if isinstance(row, BadRow):
-                yield Reject(stage="read", reason=row.reason, document_id="", source=where, detail=row.detail)
-                continue
+        """Yield the documents of a file or a part of it, and a reject for each row that gives none.
+
+        A row that leads to an unexpected exception costs itself. If reading on leads to one, the last reject
+        has the file as its source, and says how far reading got.
+        """
+        number = 0
+        try:
+            for row in self.rows_of(uri, part):
+                number += 1
+                where = f"{uri}:{row.position}" if row.position else uri
+                if isinstance(row, Row):
+                    yield from self._records(row, where)
+                else:
+                    yield _reject(row.reason, where, row.detail)
+        except OSError:
+            raise
+        except _OF_THE_CONTENT as error:
+            detail = f"{type(error).__name__}: {error}; {number} rows were read before it, and none after it"
+            yield _reject(UNEXPECTED, uri, detail)
+
+    def _records(self, row: Row, where: str) -> list[Document | Reject]:
+        try:
             document = self._document(row, where)
             if self.source.pairs_field is None or isinstance(document, Reject):
-                yield document
-            else:
-                yield from self._with_pairs(document, row)
+                return [document]
+            return list(self._with_pairs(document, row))
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start : error.start + 1]
+            return [_reject("invalid_utf8", where, f"byte {byte!r} at offset {error.start} of a field")]
+        except (TutelageError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            return [_reject(UNEXPECTED, where, f"{type(error).__name__}: {error}")]
 
     def _with_pairs(self, document: Document, row: Row) -> Iterator[Document | Reject]:
         """The document with its pairs, and a reject for each that is none; without a good one no document."""
@@ -156,7 +190,7 @@ class Reader(ABC):
 
     def _document(self, row: Row, where: str) -> Document | Reject:
         def reject(reason: str, detail: str) -> Reject:
-            return Reject(stage="read", reason=reason, document_id="", source=where, detail=detail)
+            return _reject(reason, where, detail)
 
         names = self._text_fields()
         found = {name: look_up(row.values, name) for name in names}
@@ -165,7 +199,9 @@ class Reader(ABC):
                 "missing_field", f"no field {' or '.join(map(repr, names))} in a row of {_names(row.values)}"
             )
         for name, value in found.items():
-            if isinstance(value, list):
+            if isinstance(value, bytes):
+                found[name] = value.decode("utf-8-sig")
+            elif isinstance(value, list):
                 try:
                     found[name] = turns.joined(value)
                 except ValueError as error:
@@ -178,13 +214,13 @@ class Reader(ABC):
         document_id = where
         if self.source.id_field is not None:
             value = look_up(row.values, self.source.id_field)
-            if not isinstance(value, (str, int)) or value == "":
+            document_id = _id(value)
+            if not document_id:
                 return reject(
                     "missing_id", f"no usable id in field {self.source.id_field!r}, found {value!r}"
                 )
-            document_id = well_formed(str(value))
         metadata = {
-            name: well_formed(str(value))
+            name: well_formed(value.decode() if isinstance(value, bytes) else str(value))
             for name in self.source.metadata_fields
             if (value := look_up(row.values, name)) is not None
         }
@@ -213,6 +249,20 @@ class Reader(ABC):
             if value or not name or literal.strip():
                 parts += [literal, value]
         return "".join(parts).strip()
+
+
+def _reject(reason: str, where: str, detail: str) -> Reject:
+    return Reject(stage="read", reason=reason, document_id="", source=where, detail=detail)
+
+
+def _id(value: Any) -> str:
+    """An id as text, or "" where it names nothing. 3.0 is 3: tables with gaps hold whole numbers so."""
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        value = int(value)
+    usable = isinstance(value, (str, int, decimal.Decimal, uuid.UUID)) and not isinstance(value, bool)
+    return well_formed(str(value)) if usable else ""
 
 
 def look_up(values: Mapping[str, Any], path: str) -> Any:

@@ -134,14 +134,9 @@ def lines(uri: str) -> Iterator[bytes]:
 def pieces(uri: str, delimiter: bytes) -> Iterator[bytes]:
     """Yield what stands between delimiters; what precedes damage is yielded before it raises.
 
-    One piece is held at a time. After a last delimiter there is no empty piece.
+    One piece is held at a time. There is no empty piece after the last delimiter.
     """
-    rest = b""
-    for chunk in chunks(uri):
-        *whole, rest = (rest + chunk).split(delimiter)
-        yield from whole
-    if rest:
-        yield rest
+    return storage.split(chunks(uri), lambda data: data.split(delimiter), len(delimiter))
 
 
 def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:
@@ -155,21 +150,28 @@ def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, 
         end: Offset behind its last byte; None is the end of the file.
     """
     with fsspec.open(uri, "rb") as file:
-        offset, rest = start, b""
-        if begun_before := start > 0:  # so is the line that the byte before the range belongs to
-            offset = start - 1
+        offset = _seek_line(file, start, end) if start else 0
+        if offset is None:
+            return
+        read = iter(lambda: file.read(_CHUNK_BYTES), b"")
+        for line in storage.split(read, lambda data: data.split(b"\n"), 1):
+            yield offset, line
+            offset += len(line) + 1
+            if end is not None and offset >= end:
+                return
+
+
+def _seek_line(file: Any, start: int, end: int | None) -> int | None:
+    """Seek the first line that begins in a byte range; its offset, or None where no line begins there."""
+    offset = start - 1  # a line that begins at `start` follows the end of another
+    file.seek(offset)
+    while chunk := file.read(_CHUNK_BYTES if end is None else min(_CHUNK_BYTES, end - 1 - offset)):
+        if (found := int(chunk.find(b"\n"))) >= 0:
+            offset += found + 1
             file.seek(offset)
-        while chunk := file.read(_CHUNK_BYTES):
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                if end is not None and offset >= end:
-                    return
-                if not begun_before:
-                    yield offset, line
-                begun_before = False
-                offset += len(line) + 1
-        if rest and not begun_before and (end is None or offset < end):
-            yield offset, rest
+            return offset
+        offset += len(chunk)
+    return None
 
 
 def _frames(file: Any, new_frame: Callable[[], Any], kind: str) -> Iterator[bytes]:

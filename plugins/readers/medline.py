@@ -1,8 +1,10 @@
-"""PubMed's MEDLINE XML: one document an article, made of its title and abstract.
+"""PubMed's MEDLINE XML: one document an article or book chapter, made of its title and abstract.
 
     <PubmedArticleSet>
-      <PubmedArticle> … </PubmedArticle>      each cut out of the bytes, then parsed by itself
-      <DeleteCitation> … </DeleteCitation>    not read: taking documents out is asked for, not read in
+      <PubmedArticle> … </PubmedArticle>            each cut out of the bytes, then parsed by itself
+      <PubmedBookArticle> … </PubmedBookArticle>    likewise
+      <DeleteCitation> <PMID> … </DeleteCitation>   a reject for each PMID; `corpus withdraw` takes it out
+      anything else                                 a reject
     </PubmedArticleSet>
 
 Cutting first means that one record is held at a time, that a broken one costs only itself, and that no
@@ -11,82 +13,130 @@ document type reaches the parser: an element can declare no entity, so none can 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from plugins.readers import files
 from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.markup import text_of
+from schemas import storage
 
-_ROOT = b"<PubmedArticleSet"
-_ROOT_END = b"</PubmedArticleSet>"
-_START = b"<PubmedArticle>"
-_END = b"</PubmedArticle>"
+_ROOT = re.compile(rb"<Pubmed(?:Book)?ArticleSet\b")
+_ROOT_END = re.compile(rb"</Pubmed(?:Book)?ArticleSet\s*>")
+_KINDS = rb"PubmedArticle|PubmedBookArticle|DeleteCitation|DeleteDocument"
+_TAG = re.compile(rb"(</?(?:" + _KINDS + rb")\s*>)")
+_LONGEST_TAG = 64
+"""Most bytes of a tag with white space in it."""
+
+_OPENED = re.compile(rb"<(?!Pubmed(?:Book)?ArticleSet\b)([A-Za-z][\w.:-]*)")
+_YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 
 
 class MedlineReader(Reader):
-    """Reads MEDLINE XML. Positions are numbers of records from 1.
+    """Reads MEDLINE XML. Positions are numbers of records from 1, of whatever kind.
 
     Fields of a row: `text` (title, a blank line, abstract), `title`, `abstract` (a line for each section,
-    opened by its label), `pmid`, `journal`, `year`. What an article lacks is left out.
+    opened by its label), `pmid`, `journal` (of a chapter, the book), `year`. What an article lacks is left
+    out. Titles and abstracts in other languages are not read.
     """
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         number, opened, closed = 0, False, False
+        start = b""  # tag of the record that is being read
+        body = b""
         try:
-            for number, piece in enumerate(files.pieces(uri, _START)):
-                if number == 0:
-                    opened, closed = _ROOT in piece, _ROOT_END in piece
+            # Text and tags by turns: text, tag, text, …
+            for index, piece in enumerate(storage.split(files.chunks(uri), _TAG.split, _LONGEST_TAG)):
+                if index % 2 == 0:
+                    body = piece
+                    opened = opened or bool(not start and _ROOT.search(body))
+                    closed = bool(_ROOT_END.search(body))
+                    if not start and opened and (found := _OPENED.search(body)):
+                        detail = f"found <{found[1].decode()}> after record {number}, which is not read"
+                        yield BadRow(position="", reason="unknown_record", detail=detail)
                     continue
-                record, end, after = piece.partition(_END)
-                closed = _ROOT_END in (after or record)
-                if end:
-                    yield _row(_START + record + _END, str(number))
-                else:
-                    closed = True  # said once
-                    detail = f"the record has no {_END.decode()}; {len(record):,} bytes follow its beginning"
-                    yield BadRow(position=str(number), reason="truncated_record", detail=detail)
+                if start and piece == start.replace(b"<", b"</"):
+                    yield from _rows(start + body + piece, str(number))
+                    start = b""
+                    continue
+                if start:
+                    yield _truncated(start, body, str(number))
+                start = b"" if piece.startswith(b"</") else piece
+                number += bool(start)
         except files.DAMAGED as error:
+            number -= bool(start)
             detail = f"{type(error).__name__}: {error}; {number} records were read before it"
             yield BadRow(position=str(number + 1), reason="damaged_file", detail=detail)
             return
+        if start:
+            yield _truncated(start, body, str(number))
         if not opened:
-            detail = f"expected {_ROOT.decode()}> before the first record; is this MEDLINE XML?"
+            detail = "expected <PubmedArticleSet> before the first record; is this MEDLINE XML?"
             yield BadRow(position="", reason="not_medline", detail=detail)
-        elif not closed:
-            detail = f"the file ends without {_ROOT_END.decode()}; {number} records were read"
+        elif not closed and not start:
+            detail = f"the file ends without </PubmedArticleSet>; {number} records were read"
             yield BadRow(position=str(number + 1), reason="truncated_file", detail=detail)
 
 
-def _row(record: bytes, position: str) -> Row | BadRow:
+def _truncated(start: bytes, body: bytes, position: str) -> BadRow:
+    end = start.replace(b"<", b"</").decode()
+    detail = f"the record has no {end}; {len(body):,} bytes follow its beginning"
+    return BadRow(position=position, reason="truncated_record", detail=detail)
+
+
+def _rows(record: bytes, position: str) -> Iterator[Row | BadRow]:
     try:
-        article = ElementTree.fromstring(record)
-    except ElementTree.ParseError as error:
-        return BadRow(position=position, reason="invalid_xml", detail=f"{error} of the record")
-    title = _text(article.find("MedlineCitation/Article/ArticleTitle"))
-    sections = article.iterfind("MedlineCitation/Article/Abstract/AbstractText")
-    abstract = "\n".join(filter(None, map(_section, sections)))
-    values = {
-        "text": "\n\n".join(filter(None, [title, abstract])),
-        "title": title,
-        "abstract": abstract,
-        "pmid": _text(article.find("MedlineCitation/PMID")),
-        "journal": _text(article.find("MedlineCitation/Article/Journal/Title")),
-        "year": _year(article),
+        element = ElementTree.fromstring(record)
+        if element.tag.startswith("Delete"):
+            for pmid in map(text_of, element):
+                detail = (
+                    f"PubMed deletes PMID {pmid}; no document is taken out by reading. "
+                    f"`tutelage corpus withdraw FILE.yaml --id {pmid}` does it where ids are PMIDs"
+                )
+                yield BadRow(position=position, reason="deleted_citation", detail=detail)
+        else:
+            values = _article(element) if element.tag == "PubmedArticle" else _chapter(element)
+            values["text"] = "\n\n".join(filter(None, [values["title"], values["abstract"]]))
+            yield Row(position=position, values={name: value for name, value in values.items() if value})
+    except (ElementTree.ParseError, RecursionError) as error:
+        yield BadRow(position=position, reason="invalid_xml", detail=f"{error} of the record")
+
+
+def _article(record: ElementTree.Element) -> dict[str, str]:
+    article = "MedlineCitation/Article"
+    return {
+        "title": text_of(record.find(f"{article}/ArticleTitle")),
+        "abstract": _abstract(record, f"{article}/Abstract/AbstractText"),
+        "pmid": text_of(record.find("MedlineCitation/PMID")),
+        "journal": text_of(record.find(f"{article}/Journal/Title")),
+        "year": _year(record, f"{article}/Journal/JournalIssue/PubDate"),
     }
-    return Row(position=position, values={name: value for name, value in values.items() if value})
+
+
+def _chapter(record: ElementTree.Element) -> dict[str, str]:
+    """A chapter, or a book as a whole, whose title is the book's."""
+    book = text_of(record.find("BookDocument/Book/BookTitle"))
+    return {
+        "title": text_of(record.find("BookDocument/ArticleTitle")) or book,
+        "abstract": _abstract(record, "BookDocument/Abstract/AbstractText"),
+        "pmid": text_of(record.find("BookDocument/PMID")),
+        "journal": book,
+        "year": _year(record, "BookDocument/Book/PubDate"),
+    }
+
+
+def _abstract(record: ElementTree.Element, path: str) -> str:
+    return "\n".join(filter(None, map(_section, record.iterfind(path))))
 
 
 def _section(section: ElementTree.Element) -> str:
-    text, label = _text(section), section.get("Label", "")
+    text, label = text_of(section), section.get("Label", "")
     return f"{label}: {text}" if text and label else text
 
 
-def _year(article: ElementTree.Element) -> str:
-    date = "MedlineCitation/Article/Journal/JournalIssue/PubDate"
-    # Some issues have no year of their own but a span in words: "1998 Dec-1999 Jan".
-    return _text(article.find(f"{date}/Year")) or _text(article.find(f"{date}/MedlineDate"))[:4]
-
-
-def _text(element: ElementTree.Element | None) -> str:
-    """All text of an element, that of <i>, <sup> and their like included, on one line."""
-    return "" if element is None else " ".join("".join(element.itertext()).split())
+def _year(record: ElementTree.Element, date: str) -> str:
+    # Some issues have no year of their own but a date in words: "Winter 1998", "1998 Dec-1999 Jan".
+    text = text_of(record.find(f"{date}/Year")) or text_of(record.find(f"{date}/MedlineDate"))
+    found = _YEAR.search(text)
+    return found[0] if found else ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,10 @@ import pytest
 import yaml
 import zstandard
 
+from pipelines.transforms import clean
 from plugins.tokenizers import load_tokenizer
+from schemas import manifest as manifests
+from schemas import storage
 from schemas.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -274,3 +279,91 @@ def test_a_build_from_the_shell_says_what_it_did_and_no_more(
         "  synthesis: 0 pairs for 0 of 1 documents",
         "  rejects: 1 clean: too_short (records in increments/000001/rejects)",
     ]
+
+
+@pytest.mark.parametrize("in_the_way", ["corpus", "corpus/increments", "corpus/increments/000001"])
+def test_a_corpus_that_cannot_be_written_is_named_before_anything_is_read(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, in_the_way: str
+) -> None:
+    """A file where a folder must be: what root, who may write everywhere, is refused too."""
+    write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH)
+    place = tmp_path / in_the_way
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("a file")
+    done = tutelage("corpus", "build", corpus_yaml())
+    assert (done.status, done.out) == (1, "")
+    (said,) = done.err.splitlines()
+    assert said.startswith(f"CorpusError: {corpus}/increments/000001: cannot be written: ")
+    assert said.endswith(
+        "Check `corpus`, its permissions and the space on its disk. Nothing was read or changed."
+    )
+    assert place.read_text() == "a file"
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_disk_that_takes_no_file_is_an_error_before_anything_is_read(
+    tutelage: Any, corpus_yaml: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(path: str, data: bytes) -> None:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(storage, "_write_synced", refuse)
+    write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH)
+    done = tutelage("corpus", "build", corpus_yaml())
+    assert (done.status, done.out) == (1, "")
+    assert (
+        f"cannot be written: [Errno {code}] {os.strerror(code)}" in done.err
+        and len(done.err.splitlines()) == 1
+    )
+
+
+def test_a_corpus_that_cannot_be_listed_is_an_error(
+    tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(uri: str) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", uri)
+
+    monkeypatch.setattr(manifests, "newest_number", refuse)
+    write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH)
+    done = tutelage("corpus", "build", corpus_yaml())
+    assert (done.status, done.err) == (
+        1,
+        f"CorpusError: {corpus}: cannot be read: [Errno 13] Permission denied: '{corpus}'. "
+        "Check `corpus` and its permissions.\n",
+    )
+
+
+@pytest.mark.parametrize("bad", ["one", "all"])
+def test_one_document_that_fails_unexpectedly_is_a_reject_and_all_of_them_an_error(
+    tutelage: Any,
+    corpus_yaml: Any,
+    corpus: Path,
+    tmp_path: Path,
+    rejects_in: Any,
+    files_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: str,
+) -> None:
+    def picky(text: str, **_: Any) -> str:
+        if bad == "all" or "number 1" in text:
+            raise TypeError("odd")
+        return text
+
+    monkeypatch.setattr(clean, "clean_text", picky)
+    write_rows(
+        tmp_path / "in/a.jsonl", *(f"Good passage number {number} stands here." for number in range(4))
+    )
+    done = tutelage("corpus", "build", corpus_yaml())
+    source = f"{tmp_path}/in/a.jsonl"
+    if bad == "one":
+        assert done.status == 0
+        (found,) = rejects_in(corpus, "clean")
+        assert (found["reason"], found["detail"]) == ("unexpected_error", "TypeError: odd")
+        assert found["source"].startswith(source) and found["document_id"].startswith(source)
+        return
+    assert (done.status, done.out) == (1, "")
+    assert done.err.splitlines()[-1].startswith(
+        "InputError: 4 of 4 documents led to unexpected errors; at most 10 may, and not all. "
+        f"Nothing was published. First: {source}:@0: unexpected_error (TypeError: odd); "
+    )
+    assert files_of(corpus) == []

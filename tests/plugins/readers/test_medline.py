@@ -16,7 +16,7 @@ HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE PubmedArticleSet SYSTEM "http://dtd.nlm.nih.gov/ncbi/pubmed/out/pubmed_250101.dtd">
 <PubmedArticleSet>
 """
-TAIL = b"<DeleteCitation><PMID Version='1'>9</PMID></DeleteCitation>\n</PubmedArticleSet>\n"
+TAIL = b"</PubmedArticleSet>\n"
 
 FULL = """<PubmedArticle>
   <MedlineCitation Status="MEDLINE" Owner="NLM">
@@ -73,7 +73,7 @@ def test_an_article_is_its_title_and_its_labelled_sections(tmp_path: Path) -> No
     (found,) = read(tmp_path / "a.xml", HEAD + FULL + TAIL)
     assert isinstance(found, Document)
     abstract = "BACKGROUND: Knees < 40° bend.\nThey weaken."
-    assert found.text == f"The femoral nerve & Ca2+ in knees.\n\n{abstract}"
+    assert found.text == f"The femoral nerve & Ca^2+ in knees.\n\n{abstract}"
     assert (found.document_id, found.source) == ("30000001", f"{tmp_path}/a.xml:1")
     assert found.metadata == {"journal": "Journal of nerves", "year": "2018", "abstract": abstract}
 
@@ -86,7 +86,13 @@ def test_an_article_without_an_abstract_is_its_title(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("date", "year"),
-    [("<MedlineDate>1998 Dec-1999 Jan</MedlineDate>", {"year": "1998"}), ("<Season>Fall</Season>", {})],
+    [
+        ("<MedlineDate>1998 Dec-1999 Jan</MedlineDate>", {"year": "1998"}),
+        ("<MedlineDate>Winter 1998</MedlineDate>", {"year": "1998"}),
+        ("<MedlineDate>2000 Spring</MedlineDate>", {"year": "2000"}),
+        ("<MedlineDate>Winter</MedlineDate>", {}),
+        ("<Season>Fall</Season>", {}),
+    ],
 )
 def test_the_year_may_stand_in_words_or_not_at_all(tmp_path: Path, date: str, year: dict[str, str]) -> None:
     (found,) = read(tmp_path / "a.xml", HEAD + article(1, date=date) + TAIL)
@@ -162,3 +168,61 @@ def test_declared_entities_are_neither_expanded_nor_fetched(tmp_path: Path) -> N
     assert found_in(path, data) == [(":1", "invalid_xml"), (":2", "invalid_xml"), (":3", "3")]
     inside = article(4, "&s;").replace(b"<Article>", doctype.encode() + b"<Article>", 1)
     assert found_in(path, HEAD + inside + TAIL) == [(":1", "invalid_xml")]
+
+
+CHAPTER = b"""<PubmedBookArticle><BookDocument><PMID Version="1">900102</PMID>
+<Book><BookTitle book="b">A book.</BookTitle><PubDate><Year>2011</Year></PubDate></Book>
+<ArticleTitle book="b" part="p">A chapter.</ArticleTitle>
+<Abstract><AbstractText Label="USE">Of 10<sup>6</sup> users.</AbstractText></Abstract>
+</BookDocument><PubmedBookData/></PubmedBookArticle>
+"""
+
+
+def test_a_chapter_of_a_book_is_read_as_an_article_is(tmp_path: Path) -> None:
+    article_found, found = read(tmp_path / "a.xml", HEAD + article(1) + CHAPTER + TAIL)
+    assert isinstance(article_found, Document) and isinstance(found, Document)
+    assert (found.document_id, found.text) == ("900102", "A chapter.\n\nUSE: Of 10^6 users.")
+    assert found.metadata == {"journal": "A book.", "year": "2011", "abstract": "USE: Of 10^6 users."}
+    assert found.source == f"{tmp_path}/a.xml:2"
+
+
+def test_a_whole_book_has_the_title_of_the_book(tmp_path: Path) -> None:
+    whole = CHAPTER.replace(b'<ArticleTitle book="b" part="p">A chapter.</ArticleTitle>', b"")
+    (found,) = read(tmp_path / "a.xml", b"<PubmedBookArticleSet>" + whole + b"</PubmedBookArticleSet>")
+    assert isinstance(found, Document) and found.text == "A book.\n\nUSE: Of 10^6 users."
+
+
+def test_each_deleted_citation_and_each_unknown_record_is_a_reject(tmp_path: Path) -> None:
+    deleted = b"<DeleteCitation><PMID Version='1'>8</PMID>\n<PMID Version='1'>9</PMID></DeleteCitation>\n"
+    data = HEAD + article(1) + b"<Retraction><PMID>7</PMID></Retraction>" + article(2) + deleted + TAIL
+    assert found_in(tmp_path / "a.xml", data) == [
+        (":1", "1"),
+        ("", "unknown_record"),
+        (":2", "2"),
+        (":3", "deleted_citation"),
+        (":3", "deleted_citation"),
+    ]
+    unknown, first, _ = [each for each in read(tmp_path / "a.xml", data) if isinstance(each, Reject)]
+    assert unknown.detail == "found <Retraction> after record 1, which is not read"
+    assert first.detail == (
+        "PubMed deletes PMID 8; no document is taken out by reading. "
+        "`tutelage corpus withdraw FILE.yaml --id 8` does it where ids are PMIDs"
+    )
+
+
+def test_a_record_nested_too_deeply_costs_only_itself(tmp_path: Path) -> None:
+    deep = "<i>" * 5_000 + "x" + "</i>" * 5_000
+    records = article(1, title=deep) + article(2)
+    assert found_in(tmp_path / "a.xml", HEAD + records + TAIL) == [(":1", "invalid_xml"), (":2", "2")]
+
+
+def test_numbers_and_formulas_keep_their_meaning(tmp_path: Path) -> None:
+    formula = (
+        '<DispFormula><mml:math xmlns:mml="http://www.w3.org/1998/Math/MathML"><mml:mfrac><mml:mn>140</mml:mn>'
+        "<mml:mn>72</mml:mn></mml:mfrac><mml:mo>×</mml:mo><mml:msup><mml:mi>x</mml:mi><mml:mn>2</mml:mn>"
+        "</mml:msup></mml:math></DispFormula>"
+    )
+    title = f"At 10<sup>6</sup> per cm<sup>2</sup> of H<sub>2</sub>O, or 2 × 10<sup>-3</sup>:{formula}."
+    (found,) = read(tmp_path / "a.xml", HEAD + article(1, title=title) + TAIL)
+    assert isinstance(found, Document)
+    assert found.text == "At 10^6 per cm^2 of H2O, or 2 × 10^-3: 140/72 × x^2 ."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import random
 import uuid
 from collections.abc import Iterator
@@ -154,6 +155,76 @@ class TestParquet:
         assert (second.reason, second.source) == ("invalid_utf8", f"{tmp_path}/a.parquet:1")
         assert second.detail == "byte b'\\xe9' at offset 3 of a field"
 
-    def test_bytes_are_not_taken_for_text(self, tmp_path: Path) -> None:
-        reject = only_reject(read("parquet", parquet(tmp_path / "a.parquet", {"text": [b"one"]})))
-        assert (reject.reason, reject.detail) == ("not_text", "field 'text' holds bytes, expected a string")
+    def test_bytes_are_text_if_they_are_utf_8(self, tmp_path: Path) -> None:
+        columns = {"text": ["é".encode(), b"caf\xe9", b"three"], "id": [b"a", b"b", b"c"], "key": [b"k"] * 3}
+        path = parquet(tmp_path / "a.parquet", columns)
+        first, second, third = read("parquet", path, id_field="id", metadata_fields=["key"])
+        assert texts([first, third]) == ["é", "three"]
+        assert isinstance(first, Document) and (first.document_id, first.metadata) == ("a", {"key": "k"})
+        assert isinstance(second, Reject)
+        assert (second.reason, second.detail) == (
+            "invalid_utf8",
+            "byte b'\\xe9' at offset 3 of a field",
+        )
+
+    @pytest.mark.parametrize(
+        ("values", "found"),
+        [
+            (
+                pyarrow.array([1_700_000_000_123_456_789], pyarrow.timestamp("ns")),
+                "2023-11-14 22:13:20.123456789",
+            ),
+            (pyarrow.array([1_700_000_000_123_456], pyarrow.timestamp("us")), "2023-11-14 22:13:20.123456"),
+            (pyarrow.array([253_402_300_800_000], pyarrow.timestamp("ms")), "10000-01-01 00:00:00.000"),
+            (
+                pyarrow.array([253_402_300_800_000], pyarrow.timestamp("ms", "UTC")),
+                "10000-01-01 00:00:00.000Z",
+            ),
+            (pyarrow.array([2**61], pyarrow.timestamp("us")), f"<value out of range: {2**61}>"),
+            (pyarrow.array([3_000_000], pyarrow.date32()), "10183-09-21"),
+            (pyarrow.array([86_399_999_999_999], pyarrow.time64("ns")), "23:59:59.999999999"),
+            (pyarrow.array([123_456_789_123], pyarrow.duration("ns")), "123456789123"),
+            (pyarrow.array([decimal.Decimal("1.10")]), "1.10"),
+            (pyarrow.array(["a"]).dictionary_encode(), "a"),
+            (pyarrow.array(["a"], pyarrow.large_string()), "a"),
+            (pyarrow.array([[("a", "b")]], pyarrow.map_(pyarrow.string(), pyarrow.string())), "[('a', 'b')]"),
+            (
+                pyarrow.array([{"n": [123]}], pyarrow.struct({"n": pyarrow.list_(pyarrow.time64("ns"))})),
+                "{'n': ['00:00:00.000000123']}",
+            ),
+        ],
+    )
+    def test_a_value_of_any_type_is_metadata_as_text(
+        self, tmp_path: Path, values: pyarrow.Array, found: str
+    ) -> None:
+        path = parquet(tmp_path / "a.parquet", {"text": ["one"], "seen": values})
+        (document,) = read("parquet", path, metadata_fields=["seen"])
+        assert isinstance(document, Document) and document.metadata == {"seen": found}
+
+    def test_a_value_that_cannot_be_read_costs_only_its_row(self, tmp_path: Path) -> None:
+        times = pyarrow.array([None, 1], pyarrow.timestamp("ns", "Nowhere/Land"))
+        path = parquet(tmp_path / "a.parquet", {"text": ["one", "two"], "seen": times})
+        first, second = read("parquet", path, metadata_fields=["seen"])
+        assert texts([first]) == ["one"]
+        assert isinstance(second, Reject)
+        assert (second.reason, second.source) == ("unreadable_value", f"{path}:1")
+        assert second.detail.startswith("ArrowInvalid: Cannot locate timezone 'Nowhere/Land'")
+
+    def test_an_id_that_is_a_whole_number_is_one_however_it_is_stored(self, tmp_path: Path) -> None:
+        ids = pyarrow.array([1.0, float("nan"), None, 1.5, 1e300])
+        path = parquet(tmp_path / "a.parquet", {"text": list("abcde"), "id": ids})
+        first, *others = read("parquet", path, id_field="id")
+        assert isinstance(first, Document) and first.document_id == "1"
+        assert [(each.reason, each.detail) for each in others if isinstance(each, Reject)] == [
+            ("missing_id", f"no usable id in field 'id', found {value}")
+            for value in ("nan", "None", "1.5", "1e+300")
+        ]
+
+    def test_a_column_that_occurs_twice_is_not_guessed(self, tmp_path: Path) -> None:
+        table = pyarrow.table([["one"], ["two"], ["x"]], names=["text", "text", "id"])
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+        reject = only_reject(read("parquet", tmp_path / "a.parquet"))
+        assert (reject.reason, reject.detail) == (
+            "repeated_column",
+            "the file has 2 columns 'text'; which is meant?",
+        )

@@ -50,11 +50,16 @@ class TestSets:
         assert found.metadata == {"meta.pile_set_name": "PubMed Abstracts"}
 
     def test_openorca(self, tmp_path: Path) -> None:
+        row = {"id": "cot.2", "system_prompt": "Be brief.", "question": "How?", "response": "Thus."}
+        found = only_document(read(parquet(tmp_path / "1M.parquet", row), preset="openorca"))
+        assert (found.text, found.document_id) == ("How? Thus.", "cot.2")
+
+    def test_openorca_system(self, tmp_path: Path) -> None:
         rows = [
             {"id": "niv.1", "system_prompt": "", "question": "Why?", "response": "So."},
             {"id": "cot.2", "system_prompt": "Be brief.", "question": "How?", "response": "Thus."},
         ]
-        first, second = read(parquet(tmp_path / "1M.parquet", *rows), preset="openorca")
+        first, second = read(parquet(tmp_path / "1M.parquet", *rows), preset="openorca-system")
         assert isinstance(first, Document) and isinstance(second, Document)
         assert (first.text, first.document_id) == ("Why? So.", "niv.1")
         assert (second.text, second.document_id) == ("Be brief.\nHow? Thus.", "cot.2")
@@ -183,5 +188,6 @@ def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
     assert str(caught.value) == (
         "preset 'openorka' is unknown. Did you mean 'openorca'? "
         "Available: ft-instruction-synthesizer-collection, lima, medicine-instruction-augmented, openorca, "
+        "openorca-system, "
         "pile, pubmed, squad, squad-hub, wizardlm-evol."
     )

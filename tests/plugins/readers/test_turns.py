@@ -19,6 +19,27 @@ from plugins.readers.turns import joined
         ([" Why?\n", "\n\nSo.\nIndeed.\n"], "Why?\n\nSo.\nIndeed."),
         (["Why?", "", " \n"], "Why?"),
         ([], ""),
+        (
+            [
+                {"role": "user", "content": "Why?"},
+                {"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}]},
+                {"role": "tool", "content": "known"},
+                {"role": "assistant", "content": "So."},
+            ],
+            "Why?\n\nknown\n\nSo.",
+        ),
+        (
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "image", "url": "u"}, {"type": "text", "text": "Why? "}],
+                },
+                {"role": "assistant", "content": [{"type": "text", "text": "So."}, "Indeed."]},
+            ],
+            "Why?\n\nSo.\nIndeed.",
+        ),
+        ([{"value": None, "content": "So."}, {"content": [{"type": "image"}]}, {"content": []}], "So."),
+        ([{"role": "assistant", "content": None}], ""),
     ],
 )
 def test_turns_stand_in_order_with_a_blank_line_between_them(turns: list[Any], expected: str) -> None:
@@ -32,7 +53,7 @@ def test_turns_stand_in_order_with_a_blank_line_between_them(turns: list[Any], e
         ([None], "turn 1 is NoneType"),
         ([["Why?"]], "turn 1 is list"),
         ([{"from": "human", "text": "Why?"}], "turn 1 is an object of from, text"),
-        ([{"value": None}], "turn 1 is an object of value"),
+        ([{"content": {"text": "Why?"}}], "turn 1 is an object of content"),
         ([{}], "turn 1 is an object of no fields"),
     ],
 )

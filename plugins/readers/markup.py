@@ -1,0 +1,121 @@
+"""The text of marked-up XML, on one line, in which no number changes because its markup goes.
+
+    10<sup>-6</sup>         10^-6           x<sub>1</sub>2                      x_(1)2
+    10<sup>n+1</sup>        10^(n+1)        H<sub>2</sub>O                      H2O
+    <sup>18</sup>F          18F             <mfrac> of 140 and 72, then x       (140/72) x
+    CD4<sup>+</sup>         CD4+            <td>140</td><td>72</td>             140 72
+
+An element is set apart from its neighbours, as a cell, a list item or a break is, unless it only changes how
+letters look. Namespaces make no difference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
+
+from plugins.readers.mathml import formula
+
+_RAISED = {"sup", "superscript"}
+_LOWERED = {"sub", "subscript", "inf"}
+_LOOKS = {
+    *("a", "abbr", "acronym", "b", "big", "bold", "em", "emph", "ext-link", "font", "i", "ital", "italic"),
+    *("monospace", "roman", "s", "sans-serif", "sc", "small", "smallcaps", "span", "strike", "strong"),
+    *("styled-content", "tt", "u", "underline"),
+}
+"""Elements that letters on both sides run through: HTML's, JATS's and NLM's own."""
+
+_PLAIN_RAISED = re.compile(r"[+\-−±]?(?:\d+(?:\.\d+)?|[^\W\d_]+)[+\-−]?|\([^()]*\)|[^\w\s]")
+_PLAIN_LOWERED = re.compile(r"\w+(?:[./]\w+)*")
+_ORDINAL = re.compile(r"(?:st|nd|rd|th)", re.IGNORECASE)
+_AFTER_NUMBER = re.compile(r"(?:^|[^\w.])\d[\d.,]*\s*[-–—−/]?\s*$")
+_AFTER_DIGIT = re.compile(r"\d[.,]?$")
+_BEFORE_DIGIT = re.compile(r"[.,]?\d")
+_BEFORE_WORD = re.compile(r"[^\W_]|[.,]\d")
+_OPEN = frozenset(" \t\n([{<-–—/'\"“‘")
+_LOOKED_BACK = 40
+
+
+class _Script(NamedTuple):
+    """A superscript (sign `^`), a subscript (`_`) or a formula (""), and its text."""
+
+    sign: str
+    text: str
+
+
+def text_of(element: Element | None) -> str:
+    """All text of an element on one line; "" for none."""
+    return "" if element is None else " ".join(_joined(list(_pieces(element))).split())
+
+
+def _pieces(element: Element) -> Iterator[str | _Script]:
+    yield element.text or ""
+    for child in element:
+        name = str(child.tag).rpartition("}")[2].lower()
+        if name in _RAISED | _LOWERED:
+            yield _Script("^" if name in _RAISED else "_", text_of(child))
+        elif name == "math":
+            yield _Script("", formula(child))
+        elif name in _LOOKS:
+            yield from _pieces(child)
+        else:
+            yield " "
+            yield from _pieces(child)
+            yield " "
+        yield child.tail or ""
+
+
+def _joined(pieces: list[str | _Script]) -> str:
+    merged: list[str | _Script] = []
+    for piece in pieces:
+        last = merged[-1] if merged else ""
+        if isinstance(piece, _Script) and isinstance(last, _Script) and piece.sign == last.sign != "":
+            merged[-1] = _Script(piece.sign, last.text + piece.text)  # 10<sup>-</sup><sup>6</sup>
+        elif piece:
+            merged.append(piece)
+    parts: list[str] = []
+    before = ""
+    for piece, following in zip(merged, [*merged[1:], ""], strict=False):
+        if isinstance(piece, _Script):
+            piece = _WRITERS[piece.sign](piece.text, before, following if isinstance(following, str) else "")
+        parts.append(piece)
+        before = (before + piece)[-_LOOKED_BACK:]
+    return "".join(parts)
+
+
+def _raised(text: str, before: str, after: str) -> str:
+    """A superscript as it is written between the text directly before and after it."""
+    if not text:
+        return " "
+    touches = _BEFORE_WORD.match(after)
+    if not _AFTER_NUMBER.search(before):
+        is_prefix = touches and before[-1:] in {"", *_OPEN}  # <sup>18</sup>F
+        if (is_prefix or not any(map(str.isalnum, text))) and not _joins_digits(text, after):
+            return text
+    elif _ORDINAL.fullmatch(text) or not (any(map(str.isalnum, text)) or set(text) & set("+-−±")):
+        return text
+    return f"^{text}" if _PLAIN_RAISED.fullmatch(text) and not touches else f"^({text})"
+
+
+def _lowered(text: str, before: str, after: str) -> str:
+    """A subscript likewise."""
+    if not text:
+        return " "
+    if not _PLAIN_LOWERED.fullmatch(text) or _joins_digits(text, after):
+        return f"_({text})"
+    return f"_{text}" if _AFTER_DIGIT.search(before) and text[0].isdigit() else text
+
+
+def _formula(text: str, before: str, after: str) -> str:
+    """A formula likewise."""
+    apart_before = before[-1:].isalnum() or _AFTER_DIGIT.search(before)
+    return f"{' ' if apart_before else ''}{text}{' ' if _BEFORE_WORD.match(after) else ''}"
+
+
+_WRITERS = {"^": _raised, "_": _lowered, "": _formula}
+
+
+def _joins_digits(text: str, after: str) -> bool:
+    return bool(_BEFORE_DIGIT.match(after)) and not text[-1].isalpha()

@@ -1,0 +1,77 @@
+"""Exceptions that nobody foresaw, in a row and in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from plugins.readers.base import BadRow, Reader, Row
+from schemas.corpus_config import SourceConfig
+from schemas.errors import InputError
+from schemas.records import Document, Reject
+
+
+class Odd:
+    """A value that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise TypeError("no text")
+
+
+class Given(Reader):
+    """Yields given rows; an exception among them is raised."""
+
+    def __init__(self, *items: str | Odd | BaseException):
+        super().__init__(SourceConfig(reader="given", uri="a", metadata_fields=("odd",)))
+        self.items = items
+
+    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+        for number, item in enumerate(self.items):
+            if isinstance(item, BaseException):
+                raise item
+            yield Row(position=str(number), values={"text": "text", "odd": item})
+
+
+def found_by(reader: Reader) -> list[tuple[str, str, str]]:
+    return [
+        (each.source, each.reason, each.detail) if isinstance(each, Reject) else (each.source, "", "")
+        for each in reader.read("a")
+    ]
+
+
+def test_an_unexpected_exception_of_a_row_costs_only_the_row() -> None:
+    assert found_by(Given("x", Odd(), "y")) == [
+        ("a:0", "", ""),
+        ("a:1", "unexpected_error", "TypeError: no text"),
+        ("a:2", "", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("odd"), OverflowError("odd"), KeyError("odd"), RecursionError("odd")]
+)
+def test_an_unexpected_exception_of_a_file_says_how_far_reading_got(error: Exception) -> None:
+    assert found_by(Given("x", "y", error)) == [
+        ("a:0", "", ""),
+        ("a:1", "", ""),
+        (
+            "a",
+            "unexpected_error",
+            f"{type(error).__name__}: {error}; 2 rows were read before it, and none after it",
+        ),
+    ]
+
+
+class OfTheNetwork(Exception):
+    """As the clients of object stores raise."""
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("gone"), OfTheNetwork("gone"), MemoryError(), KeyboardInterrupt(), InputError("ours")]
+)
+def test_what_may_be_the_storage_or_the_machine_is_raised(error: BaseException) -> None:
+    rows = Given("x", error).read("a")
+    assert isinstance(next(rows), Document)
+    with pytest.raises(type(error)):
+        next(rows)
