@@ -141,7 +141,8 @@ def watch(
 
 def _new_files(config: CorpusConfig, tasks: str) -> list[SourceFile]:
     """Files that are new or changed; those of a source that has none yet are not missed."""
-    found = unread(list_files(config, tasks=tasks, may_be_none=True), config.corpus, newest_manifest(config))
+    listed = list_files(config, tasks=tasks, may_be_none=True)
+    found = unread(listed.files, config.corpus, newest_manifest(config))
     return [file for group in found.values() for file in group]
 
 

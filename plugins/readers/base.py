@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import string
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from plugins.readers import files, turns
+from plugins.readers.listing import Listing, list_uri, shown_name
 from plugins.readers.pairs import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
@@ -72,13 +75,13 @@ class Reader(ABC):
                 )
         self.source = source
 
-    def uris(self) -> list[str]:
+    def listing(self) -> Listing:
         """List what the source's `uri` means: files, by path, glob or directory.
 
         Raises:
-            InputError: There is no such file.
+            InputError: The storage refuses to list it.
         """
-        return files.expand(self.source.uri)
+        return list_uri(self.source.uri)
 
     def state(self, uri: str) -> str | None:
         """What storage says of a file's bytes without reading them; None where nothing can be relied on."""
@@ -107,15 +110,20 @@ class Reader(ABC):
     def read(self, uri: str, part: Part = WHOLE) -> Iterator[Document | Reject]:
         """Yield the documents of a file or a part of it, and a reject for each row that gives none."""
         for row in self.rows_of(uri, part):
-            where = f"{uri}:{row.position}" if row.position else uri
-            if isinstance(row, BadRow):
-                yield Reject(stage="read", reason=row.reason, document_id="", source=where, detail=row.detail)
-                continue
-            document = self._document(row, where)
-            if self.source.pairs_field is None or isinstance(document, Reject):
-                yield document
-            else:
-                yield from self._with_pairs(document, row)
+            yield from self.records(uri, row)
+
+    def records(self, uri: str, row: Row | BadRow) -> Iterator[Document | Reject]:
+        """Yield the document of a row of a file, and a reject for what of it gives none."""
+        name = shown_name(uri)
+        where = f"{name}:{row.position}" if row.position else name
+        if isinstance(row, BadRow):
+            yield Reject(stage="read", reason=row.reason, document_id="", source=where, detail=row.detail)
+            return
+        document = self._document(row, where)
+        if self.source.pairs_field is None or isinstance(document, Reject):
+            yield document
+        else:
+            yield from self._with_pairs(document, row)
 
     def _with_pairs(self, document: Document, row: Row) -> Iterator[Document | Reject]:
         """The document with its pairs, and a reject for each that is none; without a good one no document."""
@@ -216,12 +224,29 @@ class Reader(ABC):
 
 
 def look_up(values: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path in nested mappings, or None; a key with dots in it wins."""
+    """The value at a dotted path, or None; a key with dots in it wins.
+
+    A path leads through mappings, through strings that hold one as JSON, and through lists, where it means
+    the list of what it leads to in the items.
+    """
     if path in values:
         return values[path]
     head, _, tail = path.partition(".")
     inner = values.get(head)
-    return look_up(inner, tail) if tail and isinstance(inner, Mapping) else None
+    if not tail:
+        return None
+    if isinstance(inner, list):
+        items = (look_up(item, tail) for item in map(_mapping, inner) if item is not None)
+        return [value for value in items if value is not None] or None
+    inner = _mapping(inner)
+    return None if inner is None else look_up(inner, tail)
+
+
+def _mapping(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    return value if isinstance(value, Mapping) else None
 
 
 def covers(column: str, field: str) -> bool:
