@@ -14,6 +14,7 @@ import dataclasses
 import glob as globbing
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 
 from schemas import storage
@@ -76,8 +77,11 @@ def shown_name(path: str) -> str:
 
 
 def _local(path: str) -> Listing:
-    if os.path.lexists(path) or not globbing.has_magic(path):
-        found, unreadable = [path] if os.path.lexists(path) else [], {}
+    unreadable: dict[str, str] = {}
+    if _is_there(path):
+        found = [path]
+    elif not globbing.has_magic(path):
+        found = []
     else:
         found = globbing.glob(path, recursive=True)
         unreadable = dict(_unreadable(_searched(path)))  # glob passes over them without a word
@@ -104,13 +108,29 @@ def _local(path: str) -> Listing:
     return Listing(sorted(files), unreadable, hidden)
 
 
+def _is_there(path: str) -> bool:
+    """Whether there is a path, a link to nothing included; one that may not be looked at is an error."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _sort_in(name: str, files: set[str], unreadable: dict[str, str]) -> None:
-    if os.path.isfile(name):
-        files.add(name)
-    elif os.path.exists(name):
-        unreadable[name] = "is a device, pipe or socket"
-    else:
+    try:
+        is_file = stat.S_ISREG(os.stat(name).st_mode)
+    except FileNotFoundError:
         unreadable[name] = "is a link to nothing"
+    except OSError as error:
+        unreadable[name] = _refused(error)
+    else:
+        if is_file:
+            files.add(name)
+        else:
+            unreadable[name] = "is a device, pipe or socket"
 
 
 def _searched(pattern: str) -> Iterator[str]:
@@ -144,12 +164,12 @@ def _refused(error: OSError) -> str:
 def _remote(uri: str) -> Listing:
     fs, path = storage.filesystem(uri)
     protocol = uri.split("://", 1)[0]
-    if globbing.has_magic(path) and not fs.exists(path):
-        found = fs.glob(path, detail=True)
-    else:
-        found = {path: fs.info(path)} if fs.exists(path) else {}
-    files = {name for name, info in found.items() if info["type"] == "file"}
+    try:  # not `exists`, which takes a refusal for a no
+        found = {path: fs.info(path)}
+    except FileNotFoundError:
+        found = fs.glob(path, detail=True) if globbing.has_magic(path) else {}
     folders = {name.rstrip("/") for name, info in found.items() if info["type"] == "directory"}
+    found = {name: info for name, info in found.items() if info["type"] != "directory"}
     unreadable: dict[str, str] = {}
     hidden = 0
     for folder in folders:
@@ -159,8 +179,11 @@ def _remote(uri: str) -> Listing:
                 continue
             if name.rpartition("/")[2].startswith("."):
                 hidden += 1
-            elif info["type"] == "file":
-                files.add(name)
+            elif info["type"] != "directory":
+                found[name] = info
             elif name not in folders:
                 unreadable[f"{protocol}://{name}"] = _not_entered(f"{protocol}://{folder}")
-    return Listing(sorted(f"{protocol}://{name}" for name in files), unreadable, hidden)
+    files = sorted(f"{protocol}://{name}" for name, info in found.items() if info["type"] == "file")
+    others = {f"{protocol}://{name}": info["type"] for name, info in found.items() if info["type"] != "file"}
+    unreadable |= {name: f"is no file but {kind}" for name, kind in others.items()}
+    return Listing(files, unreadable, hidden)

@@ -41,7 +41,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> str:
 
     def refusing(real: Any) -> Any:
         def call(path: Any = ".") -> Any:
-            if os.path.normpath(path) == "data/deep/er":
+            if not isinstance(path, int) and os.path.normpath(path) == "data/deep/er":
                 raise PermissionError(13, "Permission denied", path)
             return real(path)
 
@@ -113,6 +113,18 @@ def test_a_pipe_is_named_and_not_waited_for() -> None:
 )
 def test_a_folder_that_may_not_be_opened_is_named(uri: str, locked: str) -> None:
     assert {os.path.normpath(name): why for name, why in list_uri(uri).unreadable.items()} == {locked: REFUSED}
+
+
+def test_a_file_that_may_not_be_looked_at_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.stat
+
+    def refusing(path: Any, **options: Any) -> Any:
+        if path == "data/a.txt":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    assert list_uri("data/*.txt") == Listing(["data/b.txt"], {"data/a.txt": REFUSED})
 
 
 def test_a_folder_that_a_glob_has_no_look_at_does_not_matter(locked: str) -> None:
