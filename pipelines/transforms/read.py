@@ -66,7 +66,7 @@ class ReadFiles(StepFn):
         """Count a file of which no row could be read, or refuse it."""
         if not source.allow_unreadable:
             raise InputError(
-                f"{shown_name(uri)}: no row of it could be read: {bad.reason} ({bad.detail}). Mend the file, "
-                "or set allow_unreadable: true on its source to go on without. Nothing was published."
+                f"{shown_name(uri)}: no row of it could be read: {bad.reason} ({bad.detail}). Mend it, leave "
+                "it out of the uri, or set allow_unreadable: true on its source. Nothing was published."
             )
         self.counters.add("files_unreadable")

@@ -18,6 +18,7 @@ A pretty-printed file is read as one part. A line is held as a whole, an array o
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -35,7 +36,7 @@ _BOM = b"\xef\xbb\xbf"
 _AROUND = b"\x1e \t\r"
 """What may stand around a row on its line: RS and white space."""
 
-_BEGIN = re.compile(r"[\s\x1e]*(?:\[\s*)?")
+_BEGIN = re.compile(r"[\s\x1e,]*(?:\[\s*)?")
 _BETWEEN = re.compile(r"[\s\x1e,]*(?:\]\s*)?")
 _DECODER = json.JSONDecoder()
 
@@ -52,11 +53,14 @@ class JsonlReader(Reader):
     def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
         if part == WHOLE:
             return self.rows(uri)
-        head = _head(uri)
+        head = _bytes(uri, 0, _HEAD_BYTES)
         if utf8.foreign(head) or _is_pretty(head):
             return self.rows(uri) if part.start == 0 else iter(())
-        is_array = part.end is None and head.removeprefix(_BOM).lstrip()[:1] == b"["
-        return _rows(_lines_between(uri, part), is_array=is_array)
+        rows = _rows(_lines_between(uri, part))
+        is_last_of_array = part.end is None and head.removeprefix(_BOM).lstrip()[:1] == b"["
+        return (
+            itertools.chain(rows, _check_end(_bytes(uri, -_HEAD_BYTES, None))) if is_last_of_array else rows
+        )
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         if not files.is_compressed(uri):
@@ -83,9 +87,9 @@ def _lines_between(uri: str, part: Part) -> Iterator[tuple[str, bytes]]:
     return ((f"@{offset}", line) for offset, line in files.lines_between(uri, part.start, part.end))
 
 
-def _head(uri: str) -> bytes:
+def _bytes(uri: str, start: int, end: int | None) -> bytes:
     fs, path = storage.filesystem(uri)
-    return bytes(fs.cat_file(path, start=0, end=_HEAD_BYTES))
+    return bytes(fs.cat_file(path, start=start, end=end))
 
 
 def _is_pretty(head: bytes) -> bool:
@@ -94,18 +98,22 @@ def _is_pretty(head: bytes) -> bool:
     return first.rstrip(_AROUND) == b"{"
 
 
-def _rows(
-    lines: Iterable[tuple[str, bytes]], *, is_whole: bool = False, is_array: bool = False
-) -> Iterator[Row | BadRow]:
+def _check_end(data: bytes) -> Iterator[BadRow]:
+    """Refuse the end of a file that begins with a bracket and does not close it."""
+    if not data.rstrip(b"\n" + _AROUND).endswith(b"]"):
+        detail = "the file begins with [ and does not end with ]; rows may be missing"
+        yield BadRow(position="", reason="truncated_file", detail=detail)
+
+
+def _rows(lines: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iterator[Row | BadRow]:
     """Yield the rows of lines.
 
     Args:
         lines: Positions and lines without their ends.
         is_whole: Whether they are a whole file, so that the first tells what it is.
-        is_array: Whether they are the end of a file that begins with a bracket.
     """
     held: list[bytes] = []  # of a row that is not closed yet
-    begun, opening, last, position = "", b"", b"", ""
+    begun, opening, last, is_array = "", b"", b"", False
     for position, line in lines:
         bare = line.strip(_AROUND)
         if is_whole and not last:
@@ -127,13 +135,12 @@ def _rows(
         elif bare == b"{":
             held, begun = [line], position
             opening = line.removeprefix(_BOM).lstrip(b"\x1e").partition(b"{")[0] + b"{"
-        elif bare not in (b"", b"[", b"]"):
+        elif bare not in (b"", b"[", b"]", b"[]"):
             yield from _rows_on(bare, position)
     if held:
         yield from _rows_on(b"\n".join(held), begun)
-    if is_array and last and not last.endswith(b"]"):
-        detail = "the file begins with [ and does not end with ]; rows may be missing"
-        yield BadRow(position=position, reason="truncated_file", detail=detail)
+    if is_array:
+        yield from _check_end(last)
 
 
 def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:

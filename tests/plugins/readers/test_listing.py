@@ -112,7 +112,9 @@ def test_a_pipe_is_named_and_not_waited_for() -> None:
     "uri", ["data/deep/er", "data/deep/er/*.txt", "data/deep/**", "data/**/*.txt", "data/*/er/*", "**/e.txt"]
 )
 def test_a_folder_that_may_not_be_opened_is_named(uri: str, locked: str) -> None:
-    assert {os.path.normpath(name): why for name, why in list_uri(uri).unreadable.items()} == {locked: REFUSED}
+    assert {os.path.normpath(name): why for name, why in list_uri(uri).unreadable.items()} == {
+        locked: REFUSED
+    }
 
 
 def test_a_file_that_may_not_be_looked_at_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
