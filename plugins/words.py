@@ -20,7 +20,7 @@ _SPACELESS = (
 )
 _WORD = re.compile(r"[^\W_]+")
 _ASCII_PUNCTUATION = {point: " " for point in range(128) if not chr(point).isalnum()}
-_MEAN_CHARACTERS = 16
+_MEAN_CHARACTERS = 8
 """More than a word has on average, with what stands around it."""
 
 

@@ -43,7 +43,7 @@ def test_a_text_has_its_words_and_no_more(text: str, number: int) -> None:
 def test_only_the_beginning_of_a_long_text_is_looked_at() -> None:
     class Text(str):
         def __getitem__(self, key: object) -> str:
-            assert isinstance(key, slice) and key.stop == 80
+            assert isinstance(key, slice) and key.stop == 40
             return "one two three four five"
 
     assert has_words(Text("- " * 10), 5)
