@@ -60,14 +60,17 @@ def list_uri(uri: str) -> Listing:
 
 
 def expand(uri: str) -> list[str]:
-    """List the files that a path, glob or directory means, where nothing may be left out.
+    """List the files that a path, glob or directory means, where nothing may be left out and names are text.
 
     Raises:
-        InputError: Something there cannot be read.
+        InputError: Something there cannot be read, or has a name that is not UTF-8.
     """
     found = list_uri(uri)
     if found.unreadable:
         raise InputError(f"{uri!r}: {found.described()}")
+    for name in found.files:
+        if shown_name(name) != name:
+            raise InputError(f"{uri!r}: {shown_name(name)} is a name that is not UTF-8; rename the file")
     return found.files
 
 

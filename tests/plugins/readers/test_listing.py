@@ -183,3 +183,5 @@ def test_a_name_that_is_no_utf8_is_listed_and_shown() -> None:
     assert os.fsencode(name) == b"data/names/caf\xe9.jsonl"
     assert shown_name(name) == r"data/names/caf\xe9.jsonl"
     assert shown_name("data/naïve.jsonl") == "data/naïve.jsonl"
+    with pytest.raises(InputError, match=r"caf\\xe9.jsonl is a name that is not UTF-8; rename the file"):
+        expand("data/names")
