@@ -305,7 +305,7 @@ def steps(arguments: argparse.Namespace) -> None:
             ]
 
         documents: list[Document] = timed(
-            "read", lambda: [each for uri in reader.uris() for each in reader.read(uri)]
+            "read", lambda: [each for uri in reader.listing().files for each in reader.read(uri)]
         )
         cleaning = ready(CleanDocuments(config.clean, None))
         clean = timed("clean", lambda: run(cleaning, documents))

@@ -62,10 +62,13 @@ def build_increment(
     options = parse_options(beam_options)
     tasks = check_names(config)
     before = newest_manifest(config)
-    all_files = list_files(config, tasks=tasks)
+    listed = list_files(config, tasks=tasks)
+    all_files = listed.files
     files = all_files if reread else unread(all_files, config.corpus, before)
     left_for_later = {file for group in files.values() for file in group if not wanted(file)}
     files = {name: [file for file in group if file not in left_for_later] for name, group in files.items()}
+    for line in listed.left_out:
+        ProgressView(None, quiet=quiet).say(line)
     if before is not None and not any(files.values()):
         ProgressView(None, quiet=quiet).say(
             f"No file is new or changed since increment {before.number} of {config.corpus}."
@@ -86,6 +89,7 @@ def build_increment(
             view.say("Dry run: the job was built; nothing was sent, run or published.")
             return None
         found = measured(metrics)
+        found.counts.update(listed.counts)
         increment = _seal(plan, found.counts)
         manifest = None
         if increment is not None:

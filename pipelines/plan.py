@@ -82,11 +82,14 @@ def plan_increment(
     known = before.numbers() if before else ()
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
     answers = expected_answers(config, known) if asks_a_model(config) else None
-    files = unread(list_files(config, tasks=tasks), config.corpus, before)
+    listed = list_files(config, tasks=tasks)
+    files = unread(listed.files, config.corpus, before)
     check_protocol(config, options)
     with prepared(config, options, before=before, files=parts_of(config, files)) as run:
         plan = run.plan
         view = ProgressView(plan.progress_dir, quiet=quiet)
+        for line in listed.left_out:
+            view.say(line)
         view.say(f"Planning increment {plan.number} of {config.corpus}; nothing is sent or written.")
         pipeline = make_pipeline(run.options)
         _add_plan(pipeline, plan, answer_tokens=round(answers.mean_completion_tokens) if answers else None)
@@ -126,7 +129,7 @@ def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callabl
         wanted: Which of the new or changed files.
     """
     before = newest_manifest(config)
-    found = unread(list_files(config, tasks=check_names(config)), config.corpus, before)
+    found = unread(list_files(config, tasks=check_names(config)).files, config.corpus, before)
     files = {name: [file for file in group if wanted(file)] for name, group in found.items()}
     with prepared(config, parse_options(beam_options), before=before, files=parts_of(config, files)) as run:
         pipeline = make_pipeline(run.options)

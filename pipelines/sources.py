@@ -1,7 +1,8 @@
 """Which files of the sources are new or changed, found out without reading them.
 
     list every source's files ─► is its state the noted one? ─► yes: read before, and left alone
-                                                           └─► no, or not known: it is read
+       │                                                   └─► no, or not known: it is read
+       └─► what cannot be listed fails the run, or is named and counted (allow_unreadable)
 
     sources.jsonl.zst      first line: the manifest it belongs to; then a line a file: what it is, its state
 
@@ -19,19 +20,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pipelines.transforms.read import FilePart
 from plugins.readers import open_reader
-from plugins.readers.base import Reader
+from plugins.readers.listing import Listing, shown_name
 from schemas import storage
-from schemas.corpus_config import CorpusConfig
+from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.errors import CorpusError, InputError
 from schemas.manifest import Manifest
 from schemas.records import digest
 
-_VERSION = 1
+ResultT = TypeVar("ResultT")
+
+_VERSION = 2
 """Raised when the same file and configuration begin to give other documents."""
 
 _DECIDES = ("clean", "filters", "dedup", "decontaminate", "tokenizer")
@@ -58,8 +62,26 @@ class SourceFile:
 SourceFiles = Mapping[str, Sequence[SourceFile]]
 """By stream, its files: by the place of their source, then by name."""
 
+_NOT_READ_AS = {"uri", "allow_unreadable"}
+"""Fields of a source that decide which files are read, and not what comes of them."""
 
-def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = False) -> SourceFiles:
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What the sources hold.
+
+    Attributes:
+        files: The files.
+        left_out: What of the sources is none of them, in words, a line a source.
+        counts: The same as counters: `list/unreadable`, `list/hidden`.
+    """
+
+    files: SourceFiles
+    left_out: tuple[str, ...]
+    counts: Counter[str]
+
+
+def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = False) -> Listed:
     """List the files of every source and their states; reads none.
 
     Args:
@@ -68,32 +90,49 @@ def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = Fal
         may_be_none: Whether a source may name no file.
 
     Raises:
-        InputError: A source names no file, and may not.
+        InputError: A source names no file, and may not; or something in it cannot be listed.
     """
     decides = json.dumps([_VERSION, tasks, config.model_dump(mode="json", include=set(_DECIDES))])
-    return {
-        name: tuple(
-            SourceFile(
-                source=index,
-                uri=uri,
-                read_as=digest(decides, name, source.model_dump_json(exclude={"uri"}), uri),
-                state=reader.state(uri),
-            )
-            for index, source in enumerate(stream.sources)
-            for reader in [open_reader(source)]
-            for uri in _uris(reader, may_be_none)
+    files: dict[str, list[SourceFile]] = {}
+    left_out: list[str] = []
+    counts: Counter[str] = Counter()
+    for name, stream in config.streams.items():
+        files[name] = []
+        for index, source in enumerate(stream.sources):
+            reader = open_reader(source)
+            listing = reader.listing()
+            _check(listing, reader.source, may_be_none=may_be_none)
+            counts.update({"list/unreadable": len(listing.unreadable), "list/hidden": listing.hidden})
+            if listing.unreadable:
+                left_out.append(f"Left out of {source.uri!r}: {listing.described()}.")
+            if listing.hidden:
+                left_out.append(f"Left out of {source.uri!r}: {listing.hidden:,} hidden.")
+            for uri in listing.files:
+                read_as = digest(decides, name, source.model_dump_json(exclude=_NOT_READ_AS), uri)
+                state = _asked(uri, reader.state)
+                files[name].append(SourceFile(source=index, uri=uri, read_as=read_as, state=state))
+    return Listed(files=files, left_out=tuple(left_out), counts=+counts)
+
+
+def _check(listing: Listing, source: SourceConfig, *, may_be_none: bool) -> None:
+    """Refuse a source without files, or with something that cannot be read, unless it may be so."""
+    if listing.unreadable and not source.allow_unreadable:
+        raise InputError(
+            f"source uri {source.uri!r}: {listing.described()}. Mend that, name the files by a glob, or set "
+            "allow_unreadable: true on the source to go on without."
         )
-        for name, stream in config.streams.items()
-    }
+    if not listing.files and not may_be_none:
+        raise InputError(
+            f"source uri {source.uri!r} matches no file. Check the path; globs such as *.jsonl.zst work."
+        )
 
 
-def _uris(reader: Reader, may_be_none: bool) -> list[str]:
+def _asked(uri: str, what: Callable[[str], ResultT]) -> ResultT:
+    """What storage says of a file that was listed."""
     try:
-        return reader.uris()
-    except InputError:
-        if may_be_none:
-            return []
-        raise
+        return what(uri)
+    except OSError as error:
+        raise InputError(f"{shown_name(uri)}: cannot be read: {error}.") from error
 
 
 def unread(files: SourceFiles, corpus: str, manifest: Manifest | None) -> SourceFiles:
@@ -111,7 +150,7 @@ def parts_of(config: CorpusConfig, files: SourceFiles) -> dict[str, list[FilePar
         name: [
             FilePart(file.source, file.uri, part)
             for file in group
-            for part in open_reader(config.streams[name].sources[file.source]).parts(file.uri)
+            for part in _asked(file.uri, open_reader(config.streams[name].sources[file.source]).parts)
         ]
         for name, group in files.items()
     }

@@ -25,11 +25,13 @@ import pyarrow.parquet
 
 from plugins.decontamination import Task, TaskRow
 from plugins.readers import files
+from plugins.readers.listing import expand
 from schemas.errors import ConfigError, InputError
 from schemas.records import digest
 
 _TASK_FILE = re.compile(r"(?P<stem>[^/]+?)\.(?P<format>jsonl|json|parquet)(\.(gz|zst|bz2))?$")
 _KEY = "decontaminate.tasks"
+_EXPECTED = "Give files of task rows, globs, or directories of them."
 
 
 def read_tasks(given: Sequence[str]) -> tuple[Task, ...]:
@@ -51,12 +53,13 @@ def tasks_hash(given: Sequence[str]) -> str:
 
 def _task_files(given: str) -> list[str]:
     try:
-        found = files.expand(given)
-    except (InputError, OSError, ValueError, ImportError) as error:
-        why = "no such file" if isinstance(error, InputError) else str(error)
-        raise ConfigError(
-            f"{_KEY}: {given!r}: {why}. Give files of task rows, globs, or directories of them."
-        ) from None
+        found = expand(given)
+    except InputError as error:
+        raise ConfigError(f"{_KEY}: {error}. A row that is not read would not be kept out.") from None
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(f"{_KEY}: {given!r}: {error}. {_EXPECTED}") from None
+    if not found:
+        raise ConfigError(f"{_KEY}: {given!r}: no such file. {_EXPECTED}")
     uris = [uri for uri in found if _TASK_FILE.search(uri)]
     if not uris:
         raise ConfigError(

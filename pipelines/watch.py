@@ -121,7 +121,7 @@ def watch(
     with _held_servers(config):
         while not stop.is_asked():
             try:
-                files = list_files(config, tasks=tasks, may_be_none=True)
+                files = list_files(config, tasks=tasks, may_be_none=True).files
                 found = unread(files, config.corpus, newest_manifest(config))
                 new = [file for group in found.values() for file in group]
                 ready = settled.among(new)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from pipelines.ledger import WITHDRAWN, Ledger
 from pipelines.lineage import texts_of
 from pipelines.rewrite import open_corpus, rewrite
+from plugins.readers.listing import shown_name
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest
@@ -49,7 +50,7 @@ def withdraw(
     """
     before = open_corpus(config)
     corpus, numbers = config.corpus, before.numbers()
-    wanted, patterns = set(document_ids), list(dict.fromkeys(sources))
+    wanted, patterns = set(document_ids), list(dict.fromkeys(map(shown_name, sources)))
     in_sources, seen = _names_in_sources(config, before, patterns)
     if lost := [pattern for pattern in patterns if pattern not in seen]:
         raise CorpusError(f"{corpus}: holds no document of source {lost[0]!r}. Nothing was changed.")
@@ -84,22 +85,36 @@ def withdraw(
 def _names_in_sources(
     config: CorpusConfig, manifest: Manifest, patterns: Sequence[str]
 ) -> tuple[dict[str, set[str]], set[str]]:
-    """By stream, the documents that were read from one of the sources; and the sources that had any."""
-    names: dict[str, set[str]] = {}
-    seen: set[str] = set()
+    """By stream, the documents that were read from one of the sources; and the sources that had any.
+
+    What some documents' source is, letter by letter, is no glob.
+    """
+    found: dict[tuple[str, bool], dict[str, set[str]]] = {}
     for stream in config.streams if patterns else ():
         for text in texts_of(config.corpus, manifest, stream):
             for passage in text.passages:
                 for pattern in patterns:
-                    if is_of(passage.source, pattern):
-                        names.setdefault(stream, set()).add(passage.document_id)
-                        seen.add(pattern)
-    return names, seen
+                    for is_glob, matches in ((False, is_in), (True, is_of)):
+                        if matches(passage.source, pattern):
+                            ids = found.setdefault((pattern, is_glob), {}).setdefault(stream, set())
+                            ids.add(passage.document_id)
+                            break
+    names: dict[str, set[str]] = {}
+    for (pattern, is_glob), by_stream in found.items():
+        if not is_glob or (pattern, False) not in found:
+            for stream, ids in by_stream.items():
+                names.setdefault(stream, set()).update(ids)
+    return names, {pattern for pattern, _ in found}
+
+
+def is_in(source: str, name: str) -> bool:
+    """Whether a document's source, `uri` or `uri:position`, is a file, or in a folder."""
+    rest = source.removeprefix(name)
+    return source.startswith(name) and (not rest or rest[0] in ":/ " or name.endswith("/"))
 
 
 def is_of(source: str, pattern: str) -> bool:
-    """Whether a document's source, `uri` or `uri:position`, is a file, or in a folder, or matches a glob."""
-    if source.startswith(pattern):
-        rest = source[len(pattern) :]
-        return not rest or rest[0] in ":/ " or pattern.endswith("/")
-    return fnmatch.fnmatchcase(source, pattern) or fnmatch.fnmatchcase(source, f"{pattern}:*")
+    """Whether a document's source is a file, or in a folder, or matches a glob."""
+    return is_in(source, pattern) or any(
+        fnmatch.fnmatchcase(source, each) for each in (pattern, f"{pattern}:*")
+    )

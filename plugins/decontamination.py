@@ -16,9 +16,9 @@ are these numbers. Where we differ:
   10, so that a short row is found without it.
 - GPT-3 cut 200 characters around the overlap and kept the pieces. Here the whole document goes, since pairs
   are written about whole documents; a book in one document is lost for one sentence of it. Cut it before.
-- Characters are NFKC, words are letters, digits and marks in a row. In scripts without spaces (Chinese,
-  Japanese, Thai, Lao, Khmer, Burmese) each character is a word: 13 of them are 6 to 8 Chinese words and
-  fewer Thai ones, so that ordinary phrases may overlap; use `ngram: 26` or more for corpora in them.
+- Words are those of plugins/words.py. In scripts without spaces each character is a word: 13 of them are 6 to
+  8 Chinese words and fewer Thai ones, so that ordinary phrases may overlap; use `ngram: 26` or more for
+  corpora in them.
 
 Paraphrases and translations are not found. What a corpus took in before its tasks were named stays in it.
 
@@ -33,52 +33,20 @@ Source: Brown et al. 2020, arXiv 2005.14165, appendix C.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from plugins.words import words_of
+
 _Int32s = np.ndarray[Any, np.dtype[np.int32]]
 _Int64s = np.ndarray[Any, np.dtype[np.int64]]
 _Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
-_SPACELESS = (
-    "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
-    "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Japanese, Chinese
-)
-_WORD = re.compile(r"[^\W_]+")
-_ASCII_PUNCTUATION = {point: " " for point in range(128) if not chr(point).isalnum()}
 _UNKNOWN = -1
 _BASE = np.uint64(0x9E3779B97F4A7C15)
-
-
-def words_of(text: str) -> list[str]:
-    """Cut a text into words: NFKC, case folded, without punctuation; see the module for scripts."""
-    if text.isascii():
-        return text.lower().translate(_ASCII_PUNCTUATION).split()
-    text = unicodedata.normalize("NFKC", text).casefold()
-    special, word = _special_words()
-    return word.findall(text) if special.search(text) else _WORD.findall(text)
-
-
-@functools.cache
-def _special_words() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """A character of a script with marks or without spaces, and a word in any script.
-
-    Of the characters up to U+FFFF: with others in them such patterns are ten times slower.
-    """
-    characters = map(chr, range(0x300, 0x10000))
-    marks = "".join(each for each in characters if unicodedata.category(each).startswith("M"))
-    return (
-        re.compile(f"[{_SPACELESS}{marks}]"),
-        re.compile(
-            rf"[^\W_{_SPACELESS}]+(?:[{marks}]+[^\W_{_SPACELESS}]*)*|(?=[^\W_])[{_SPACELESS}][{marks}]*"
-        ),
-    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,12 @@ class SourceConfig(Section):
 
     Attributes:
         reader: Name of a reader: jsonl, text, parquet, medline, huggingface, squad. A preset brings its own.
-        uri: Path or fsspec URI, with globs. Relative paths are taken from the working directory. For
-            huggingface, a dataset's directory or its name on the hub, without globs.
+        uri: Path or fsspec URI, with globs; a directory means the files directly in it. A path that exists
+            is taken as it is, even with [ * ? in it. Relative paths are taken from the working directory.
+            For huggingface, a dataset's directory or its name on the hub, without globs.
+        allow_unreadable: Whether a build goes on without what cannot be listed or read: directories inside
+            the directory or without permission, links to nothing, files without a single readable row. It
+            is named and counted. Otherwise it fails the build.
         preset: Name of a well-known set in `plugins/readers/presets.yaml`: pile, openorca,
             openorca-system, lima, wizardlm-evol, medicine-instruction-augmented, pubmed; for synthesizer
             tuning squad, squad-hub, ft-instruction-synthesizer-collection. It gives every field not set here.
@@ -41,6 +45,7 @@ class SourceConfig(Section):
 
     reader: str | None = None
     uri: str
+    allow_unreadable: bool = False
     preset: str | None = None
     text_field: str = "text"
     id_field: str | None = None
@@ -146,7 +151,7 @@ class CleanConfig(Section):
         repair_unicode: Whether text that was decoded wrongly once ("cafÃ©") is repaired.
         boilerplate: Lines to drop.
         mask_personal_data: Personal data to replace.
-        min_words: Shorter documents are rejected (words by white space).
+        min_words: Documents of fewer words are rejected; see plugins/words.py for what a word is.
         max_characters: Longer documents are rejected.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plugins.readers import READERS, files
+from plugins.readers import READERS, listing
 from schemas.corpus_config import SourceConfig
 from schemas.records import Document
 
@@ -21,7 +21,7 @@ RUN_WORDS = 8
 
 def read(reader: str, uri: Path, **options: Any) -> list[Document]:
     source = SourceConfig(reader=reader, uri=str(uri), **options)
-    found = [each for name in files.expand(str(uri)) for each in READERS.load(reader)(source).read(name)]
+    found = [each for name in listing.expand(str(uri)) for each in READERS.load(reader)(source).read(name)]
     assert all(isinstance(each, Document) for each in found), found
     return [each for each in found if isinstance(each, Document)]
 

@@ -10,7 +10,7 @@ shingles that they have in common, and so in at least one key with 1 - (1 - s^8)
     s       0.5    0.6    0.7    0.75   0.8    0.85   0.9    0.95
     found    5 %   21 %   56 %   77 %   92 %   99 %  100 %  100 %
 
-Words are those of decontamination: NFKC, case folded, without punctuation, in scripts without spaces one
+Words are those of plugins/words.py: NFKC, case folded, without punctuation, in scripts without spaces one
 character each. Digits stay as they are: texts that differ in a dose do not say the same. A text of fewer than
 5 words is one shingle; one without words is compared as it is.
 
@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from plugins.decontamination import words_of
+from plugins.words import words_of
 from schemas.corpus_config import NearDedupConfig
 
 SCHEME = "minhash-1"

@@ -6,6 +6,12 @@ from pipelines.statistics import read_stats
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest
 
+_LEFT_OUT = {
+    "list/unreadable": "unreadable",
+    "list/hidden": "hidden",
+    "read/files_unreadable": "files without a readable row",
+}
+
 
 def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
     """Say what the newest increment of a manifest is."""
@@ -44,6 +50,9 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"  task rows found and kept out: {shares} "
             f"(increments/{manifest.number:06d}/decontamination.json)"
         )
+    left_out = [f"{counts[name]:,} {word}" for name, word in _LEFT_OUT.items() if counts.get(name)]
+    if left_out:
+        print(f"  left out of the sources: {', '.join(left_out)}")
     rejected = {name: count for name, count in counts.items() if "/rejected_" in name}
     if rejected:
         reasons = ", ".join(

@@ -19,6 +19,7 @@ from pipelines.transforms.base import StepFn, guarded
 from pipelines.transforms.personal_data import mask_personal_data
 from pipelines.transforms.unicode_repair import repair_unicode
 from plugins.filters.boilerplate import asks_for_javascript, is_about_policy, is_placeholder
+from plugins.words import has_words, words_of
 from schemas.corpus_config import BoilerplateConfig, CleanConfig
 from schemas.records import Document, InstructionPair
 
@@ -91,11 +92,9 @@ class CleanDocuments(StepFn):
         for kind, count in masked.items():
             self.counters.add(f"masked_{kind}", count)
         where = {"document_id": document.document_id, "source": document.source}
-        num_words = len(text.split())
-        if num_words < self.config.min_words:
-            yield self.reject(
-                "too_short", detail=f"{num_words} words, at least {self.config.min_words}", **where
-            )
+        if not has_words(text, self.config.min_words):
+            found = f"{len(words_of(text))} words, at least {self.config.min_words}"
+            yield self.reject("too_short", detail=found, **where)
         elif len(text) > self.config.max_characters:
             yield self.reject(
                 "too_long", detail=f"{len(text)} characters, at most {self.config.max_characters}", **where

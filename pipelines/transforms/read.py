@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from pipelines.transforms.base import StepFn
 from plugins.readers import open_reader
-from plugins.readers.base import Part
+from plugins.readers.base import BadRow, Part
+from plugins.readers.listing import shown_name
 from schemas.corpus_config import SourceConfig
 from schemas.errors import InputError
 from schemas.records import UNEXPECTED, Reject
@@ -39,16 +40,34 @@ class ReadFiles(StepFn):
 
     def process(self, element: FilePart) -> Iterator[Any]:
         index, uri, part = element
+        reader = open_reader(self.sources[index])
+        bad: BadRow | None = None
+        has_rows = False
         try:
-            for record in open_reader(self.sources[index]).read(uri, part):
-                if isinstance(record, Reject):
-                    if record.reason == UNEXPECTED and record.source == uri:
-                        self.counters.add("files_cut_short")
-                    yield self.pass_on(record)
+            for row in reader.rows_until_error(uri, part):
+                if isinstance(row, BadRow):
+                    bad = bad or row
+                    self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                 else:
-                    self.counters.add("documents")
-                    yield record
+                    has_rows = True
+                for record in reader.records(uri, row):
+                    if isinstance(record, Reject):
+                        yield self.pass_on(record)
+                    else:
+                        self.counters.add("documents")
+                        yield record
         except OSError as error:
-            raise InputError(f"{uri}: cannot be read: {error}. Nothing was published.") from error
+            raise InputError(f"{shown_name(uri)}: cannot be read: {error}. Nothing was published.") from error
         if part.start == 0:
             self.counters.add("files")
+            if bad is not None and not has_rows:
+                self._no_row(reader.source, uri, bad)
+
+    def _no_row(self, source: SourceConfig, uri: str, bad: BadRow) -> None:
+        """Count a file of which no row could be read, or refuse it."""
+        if not source.allow_unreadable:
+            raise InputError(
+                f"{shown_name(uri)}: no row of it could be read: {bad.reason} ({bad.detail}). Mend it, leave "
+                "it out of the uri, or set allow_unreadable: true on its source. Nothing was published."
+            )
+        self.counters.add("files_unreadable")

@@ -28,6 +28,7 @@ from plugins.filters.base import Filter, Verdict
 from plugins.filters.boilerplate import is_about_policy, is_placeholder, mentions_javascript
 from plugins.filters.punctuation import TERMINAL_MARKS
 from plugins.synthesizers.sentences import split_sentences
+from plugins.words import has_words
 from schemas.config import Section
 from schemas.records import Document
 
@@ -91,7 +92,7 @@ class C4Filter(Filter[C4Options]):
         options, lower = self.options, line.lower()
         return (
             (not options.terminal_punctuation or _ends_as_a_sentence(line))
-            and len(line.split(maxsplit=options.min_line_words)) >= options.min_line_words
+            and has_words(line, options.min_line_words)
             and not (options.javascript and mentions_javascript(lower))
             and not (options.policy and is_about_policy(lower))
         )

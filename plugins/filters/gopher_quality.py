@@ -11,8 +11,11 @@
 | words with a letter | ≥ 80% | min_words_with_letter |
 | of "the be to of and that have with" | ≥ 2 different ones | min_stop_words |
 
-Words are split at white space; blank lines count for nothing. The rules are meant for English: the stop
-words are an option, the lengths fit languages that put spaces between words.
+Words are counted as everywhere (plugins/words.py); blank lines count for nothing. The rules about what a word
+is made of, its length and its letters, look at pieces between white space: cut into words, a long address or
+a row of signs would pass. Signs are shares of words or of pieces, whichever are more. The rules are meant for
+English: the stop words are an option, the lengths fit languages that put spaces between words; null takes a
+rule away.
 
 Source: Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, "Quality Filtering".
 """
@@ -20,16 +23,17 @@ Source: Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, "Quality Filtering".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pydantic
 
 from plugins.filters.base import TextRules, Verdict
 from plugins.filters.duplicates import lines_of
+from plugins.words import words_of
 from schemas.config import Section
 
 _LETTER = re.compile(r"[^\W\d_]")
-_WORD = re.compile(r"\w+")
 _BULLETS = ("•", "‣", "●", "▪", "◦", "-", "–", "*")
 _ELLIPSES = ("...", "…")
 
@@ -70,12 +74,16 @@ class GopherQualityFilter(TextRules[GopherQualityOptions]):
     name = "gopher_quality"
     Options = GopherQualityOptions
 
+    def __init__(self, options: Mapping[str, Any] | None = None):
+        super().__init__(options)
+        self._stop_words = {f" {' '.join(words_of(stop))} " for stop in self.options.stop_words}
+
     def verdicts(self, text: str) -> Iterator[Verdict | None]:
-        words = text.split()
+        pieces, words = text.split(), words_of(text)
         yield self.at_least("min_words", len(words))
         yield self.at_most("max_words", len(words))
-        num_words = max(1, len(words))
-        mean_length = sum(map(len, words)) / num_words
+        num_pieces, num_words = max(1, len(pieces)), max(1, len(pieces), len(words))
+        mean_length = sum(map(len, pieces)) / num_pieces
         yield self.at_least("min_mean_word_length", mean_length)
         yield self.at_most("max_mean_word_length", mean_length)
         yield self.at_most("max_hashes_per_word", text.count("#") / num_words)
@@ -84,12 +92,9 @@ class GopherQualityFilter(TextRules[GopherQualityOptions]):
         num_lines = max(1, len(lines))
         yield self.at_most("max_bullet_lines", sum(line.startswith(_BULLETS) for line in lines) / num_lines)
         yield self.at_most("max_ellipsis_lines", sum(line.endswith(_ELLIPSES) for line in lines) / num_lines)
-        yield self.at_least("min_words_with_letter", sum(map(bool, map(_LETTER.search, words))) / num_words)
+        yield self.at_least("min_words_with_letter", sum(map(bool, map(_LETTER.search, pieces))) / num_pieces)
         yield self.at_least("min_stop_words", self._num_stop_words(words))
 
     def _num_stop_words(self, words: list[str]) -> int:
-        missing = set(self.options.stop_words)
-        found = missing & {word.lower() for word in words}
-        if len(found) < (self.options.min_stop_words or 0):  # "that," and "(with" count, but cost more
-            found = missing.intersection(_WORD.findall(" ".join(words).lower()))
-        return len(found)
+        said = f" {' '.join(words)} "
+        return sum(stop in said for stop in self._stop_words)

@@ -9,7 +9,9 @@
 | characters in the most frequent 2-, 3-, 4-gram | ≤ 0.20, 0.18, 0.16 | max_top_2_gram, … |
 | characters in 5-, 6-, … 10-grams that came before | ≤ 0.15, 0.14, … 0.10 | max_duplicate_5_grams, … |
 
-An n-gram is n words split at white space, and its characters are those of its words. The paper leaves open
+An n-gram is n pieces between white space, and its characters are those of the pieces. These are not the words
+of plugins/words.py: in scripts without spaces those are single characters, of which any term said often makes
+repeated n-grams. In such text the rules about lines and paragraphs work alone. The paper leaves open
 whether the first of equal n-grams counts as a duplicate; here it does not, as in datatrove, whose reading
 FineWeb was made with. Overlapping duplicates count once. A top n-gram that occurs once is no repetition.
 

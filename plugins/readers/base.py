@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import decimal
+import json
 import string
 import uuid
 from abc import ABC, abstractmethod
@@ -11,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from plugins.readers import files, turns
+from plugins.readers.listing import Listing, list_uri, shown_name
 from plugins.readers.pairs import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError, TutelageError
@@ -84,13 +87,13 @@ class Reader(ABC):
                 )
         self.source = source
 
-    def uris(self) -> list[str]:
+    def listing(self) -> Listing:
         """List what the source's `uri` means: files, by path, glob or directory.
 
         Raises:
-            InputError: There is no such file.
+            InputError: The storage refuses to list it.
         """
-        return files.expand(self.source.uri)
+        return list_uri(self.source.uri)
 
     def state(self, uri: str) -> str | None:
         """What storage says of a file's bytes without reading them; None where nothing can be relied on."""
@@ -117,27 +120,35 @@ class Reader(ABC):
         return self.rows(uri)
 
     def read(self, uri: str, part: Part = WHOLE) -> Iterator[Document | Reject]:
-        """Yield the documents of a file or a part of it, and a reject for each row that gives none.
+        """Yield the documents of a file or a part of it, and a reject for each row that gives none."""
+        for row in self.rows_until_error(uri, part):
+            yield from self.records(uri, row)
 
-        A row that leads to an unexpected exception costs itself. If reading on leads to one, the last reject
-        has the file as its source, and says how far reading got.
+    def rows_until_error(self, uri: str, part: Part = WHOLE) -> Iterator[Row | BadRow]:
+        """Yield the rows of a file or a part of it.
+
+        If reading on leads to an unexpected exception, the last one is a BadRow that says how far reading got.
         """
         number = 0
         try:
             for row in self.rows_of(uri, part):
                 number += 1
-                where = f"{uri}:{row.position}" if row.position else uri
-                if isinstance(row, Row):
-                    yield from self._records(row, where)
-                else:
-                    yield _reject(row.reason, where, row.detail)
+                yield row
         except OSError:
             raise
         except _OF_THE_CONTENT as error:
             detail = f"{type(error).__name__}: {error}; {number} rows were read before it, and none after it"
-            yield _reject(UNEXPECTED, uri, detail)
+            yield BadRow(position="", reason=UNEXPECTED, detail=detail)
 
-    def _records(self, row: Row, where: str) -> list[Document | Reject]:
+    def records(self, uri: str, row: Row | BadRow) -> list[Document | Reject]:
+        """The document of a row of a file, and a reject for what of it gives none.
+
+        A row that leads to an unexpected exception costs itself.
+        """
+        name = shown_name(uri)
+        where = f"{name}:{row.position}" if row.position else name
+        if isinstance(row, BadRow):
+            return [_reject(row.reason, where, row.detail)]
         try:
             document = self._document(row, where)
             if self.source.pairs_field is None or isinstance(document, Reject):
@@ -266,12 +277,29 @@ def _id(value: Any) -> str:
 
 
 def look_up(values: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path in nested mappings, or None; a key with dots in it wins."""
+    """The value at a dotted path, or None; a key with dots in it wins.
+
+    A path leads through mappings, through strings that hold one as JSON, and through lists, where it means
+    the list of what it leads to in the items.
+    """
     if path in values:
         return values[path]
     head, _, tail = path.partition(".")
     inner = values.get(head)
-    return look_up(inner, tail) if tail and isinstance(inner, Mapping) else None
+    if not tail:
+        return None
+    if isinstance(inner, list):
+        items = (look_up(item, tail) for item in map(_mapping, inner) if item is not None)
+        return [value for value in items if value is not None] or None
+    inner = _mapping(inner)
+    return None if inner is None else look_up(inner, tail)
+
+
+def _mapping(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    return value if isinstance(value, Mapping) else None
 
 
 def covers(column: str, field: str) -> bool:

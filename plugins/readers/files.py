@@ -1,4 +1,4 @@
-"""Which files a URI means, and their bytes with compression taken off.
+"""The bytes of files, with compression taken off.
 
 Compression goes by extension: `.zst`, `.gz`, `.bz2`. A `.zst` may hold several frames and large
 windows. A stream that ends in the middle of a frame raises EOFError, after all that could be read;
@@ -8,7 +8,6 @@ the usual zstd stream readers end there in silence, and the usual gzip reader dr
 from __future__ import annotations
 
 import bz2
-import glob as globbing
 import gzip
 import os
 import time
@@ -20,7 +19,6 @@ import fsspec
 import zstandard
 
 from schemas import storage
-from schemas.errors import InputError
 
 
 class CorruptBzip2(Exception):
@@ -41,34 +39,6 @@ _TELLS_CONTENT = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
 
 _CLOCK_STEP_NS = 2_000_000_000
 """As coarse as the clock of any file system in use (FAT: 2 s)."""
-
-
-def expand(uri: str) -> list[str]:
-    """List the files that a path, glob or directory means, in sorted order.
-
-    Relative paths stay relative, so that names derived from them do not depend on the machine.
-
-    Raises:
-        InputError: There is no such file.
-    """
-    fs, path = storage.filesystem(uri)
-    files: set[str] = set()
-    if storage.is_local(uri):
-        plain = uri.removeprefix("file://")
-        found = globbing.glob(plain, recursive=True) if globbing.has_magic(plain) else [plain]
-        files.update(name for name in found if os.path.isfile(name))
-        for folder in (name for name in found if os.path.isdir(name)):
-            inside = (os.path.join(folder, name) for name in os.listdir(folder) if not name.startswith("."))
-            files.update(name for name in inside if os.path.isfile(name))
-    else:
-        protocol = uri.split("://", 1)[0]
-        pattern = path if globbing.has_magic(path) or not fs.isdir(path) else f"{path.rstrip('/')}/[!.]*"
-        files.update(f"{protocol}://{name}" for name in fs.glob(pattern) if fs.isfile(name))
-    if not files:
-        raise InputError(
-            f"source uri {uri!r} matches no file. Check the path; globs such as *.jsonl.zst work."
-        )
-    return sorted(files)
 
 
 def is_compressed(uri: str) -> bool:

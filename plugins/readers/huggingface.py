@@ -19,6 +19,7 @@ import pyarrow
 
 from plugins.readers import files
 from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.listing import Listing
 from plugins.readers.parquet import arrow_means_damage
 from schemas import storage
 from schemas.corpus_config import SourceConfig
@@ -46,8 +47,8 @@ class HuggingfaceReader(Reader):
                 "Readers parquet and jsonl read files of the hub without it: hf://datasets/OWNER/NAME/*.parquet."
             )
 
-    def uris(self) -> list[str]:
-        return [self.source.uri]
+    def listing(self) -> Listing:
+        return Listing([self.source.uri])
 
     def state(self, uri: str) -> str | None:
         return None  # of many files, or a name on the hub

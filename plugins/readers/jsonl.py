@@ -1,23 +1,44 @@
-"""JSON lines: one object a line, plain or compressed.
+"""JSON lines: one object a line, plain or compressed; and JSON that was written otherwise.
+
+    {"text": …}                     the fast way: a line is a row
+    [{"text": …}, {"text": …}]      an array is its items: on one line, a row a line, or pretty-printed
+    {"text": …}{"text": …}          objects with nothing, white space or RS (RFC 7464, json-seq) between
+    {                               pretty-printed: from a line `{` up to the line that closes it, both
+      "text": …                     indented alike; so a broken row costs only itself
+    }
 
 A plain file is cut into byte ranges, so that workers share a large one. A line's number is not known
 without reading all before it, so positions in plain files are byte offsets, whatever their size and however
 they are cut: `a.jsonl:@4711`, shown by `tail -c +4712 a.jsonl | head -1`. A compressed file is read from its
-beginning, and its positions are line numbers: `a.jsonl.zst:17`.
+beginning, and its positions are line numbers: `a.jsonl.zst:17`. A row of several lines has the position of
+its first; of several rows on a line, those after the first add their number: `a.jsonl:@0[1]`.
+
+A pretty-printed file is read as one part. A line is held as a whole, an array on one line included.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
-from plugins.readers import files
+from plugins.readers import files, utf8
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
+from schemas import storage
 
 RANGE_BYTES = 1 << 26
 """Most bytes of a part of a plain file."""
 
 _SHOWN_CHARACTERS = 120
+_HEAD_BYTES = 4096
+_BOM = b"\xef\xbb\xbf"
+_AROUND = b"\x1e \t\r"
+"""What may stand around a row on its line: RS and white space."""
+
+_BEGIN = re.compile(r"[\s\x1e,]*(?:\[\s*)?")
+_BETWEEN = re.compile(r"[\s\x1e,]*(?:\]\s*)?")
+_DECODER = json.JSONDecoder()
 
 
 class JsonlReader(Reader):
@@ -30,17 +51,30 @@ class JsonlReader(Reader):
         return [Part(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
     def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
-        return self.rows(uri) if part == WHOLE else _rows_between(uri, part)
+        if part == WHOLE:
+            return self.rows(uri)
+        head = _bytes(uri, 0, _HEAD_BYTES)
+        if utf8.foreign(head) or _is_pretty(head):
+            return self.rows(uri) if part.start == 0 else iter(())
+        rows = _rows(_lines_between(uri, part))
+        is_last_of_array = part.end is None and head.removeprefix(_BOM).lstrip()[:1] == b"["
+        return (
+            itertools.chain(rows, _check_end(_bytes(uri, -_HEAD_BYTES, None))) if is_last_of_array else rows
+        )
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         if not files.is_compressed(uri):
-            yield from _rows_between(uri, WHOLE)
+            yield from _rows(_lines_between(uri, WHOLE), is_whole=True)
             return
         number = 0
-        try:
+
+        def numbered_lines() -> Iterator[tuple[str, bytes]]:
+            nonlocal number
             for number, line in enumerate(files.lines(uri), start=1):
-                if line.strip():
-                    yield _row(line, str(number))
+                yield str(number), line
+
+        try:
+            yield from _rows(numbered_lines(), is_whole=True)
         except files.DAMAGED as error:
             yield BadRow(
                 position=str(number + 1),
@@ -49,25 +83,96 @@ class JsonlReader(Reader):
             )
 
 
-def _rows_between(uri: str, part: Part) -> Iterator[Row | BadRow]:
-    for offset, line in files.lines_between(uri, part.start, part.end):
-        if line.strip():
-            yield _row(line, f"@{offset}")
+def _lines_between(uri: str, part: Part) -> Iterator[tuple[str, bytes]]:
+    return ((f"@{offset}", line) for offset, line in files.lines_between(uri, part.start, part.end))
 
 
-def _row(line: bytes, position: str) -> Row | BadRow:
+def _bytes(uri: str, start: int, end: int | None) -> bytes:
+    fs, path = storage.filesystem(uri)
+    return bytes(fs.cat_file(path, start=start, end=end))
+
+
+def _is_pretty(head: bytes) -> bool:
+    """Whether the first row of a file begins with a line that holds its brace alone."""
+    first, _, _ = head.removeprefix(_BOM).lstrip(b"[\n" + _AROUND).partition(b"\n")
+    return first.rstrip(_AROUND) == b"{"
+
+
+def _check_end(data: bytes) -> Iterator[BadRow]:
+    """Refuse the end of a file that begins with a bracket and does not close it."""
+    if not data.rstrip(b"\n" + _AROUND).endswith(b"]"):
+        detail = "the file begins with [ and does not end with ]; rows may be missing"
+        yield BadRow(position="", reason="truncated_file", detail=detail)
+
+
+def _rows(lines: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iterator[Row | BadRow]:
+    """Yield the rows of lines.
+
+    Args:
+        lines: Positions and lines without their ends.
+        is_whole: Whether they are a whole file, so that the first tells what it is.
+    """
+    held: list[bytes] = []  # of a row that is not closed yet
+    begun, opening, last, is_array = "", b"", b"", False
+    for position, line in lines:
+        bare = line.strip(_AROUND)
+        if is_whole and not last:
+            if foreign := utf8.foreign(line):
+                yield BadRow(position="", reason="not_utf8", detail=foreign)
+                return
+            bare = bare.removeprefix(_BOM).lstrip(_AROUND)
+            is_array = bare[:1] == b"["
+        last = bare or last
+        bare = bare.rstrip(b",")
+        if held and line.startswith(opening):  # nothing inside a row is indented as it is
+            yield from _rows_on(b"\n".join(held), begun)
+            held = []
+        if held:
+            held.append(line)
+            if line.startswith(opening[:-1] + b"}"):
+                yield from _rows_on(b"\n".join(held).rstrip(b"," + _AROUND), begun)
+                held = []
+        elif bare == b"{":
+            held, begun = [line], position
+            opening = line.removeprefix(_BOM).lstrip(b"\x1e").partition(b"{")[0] + b"{"
+        elif bare not in (b"", b"[", b"]", b"[]"):
+            yield from _rows_on(bare, position)
+    if held:
+        yield from _rows_on(b"\n".join(held), begun)
+    if is_array:
+        yield from _check_end(last)
+
+
+def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
+    """Yield the row on a line, or all of them; one that is bad hides those behind it, and says so."""
     try:
-        value = json.loads(line.decode("utf-8-sig"))  # a byte order mark opens some files
+        text = line.decode("utf-8-sig")  # a byte order mark opens some files
     except UnicodeDecodeError as error:
-        detail = f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start} of the line"
-        return BadRow(position=position, reason="invalid_utf8", detail=detail)
-    except (ValueError, RecursionError) as error:
-        start = line[:_SHOWN_CHARACTERS].decode("utf-8", "replace")
-        return BadRow(position=position, reason="invalid_json", detail=f"{error}; the line begins {start!r}")
-    if not isinstance(value, dict):
-        return BadRow(
-            position=position,
-            reason="not_an_object",
-            detail=f"expected a JSON object, found {type(value).__name__}",
-        )
-    return Row(position=position, values=value)
+        detail = utf8.undecodable(error, " of the line")
+        yield BadRow(position=position, reason="invalid_utf8", detail=detail)
+        return
+    at, number = _end(_BEGIN, text, 0), 0
+    while not number or at < len(text):
+        where = f"{position}[{number}]" if number else position
+        try:
+            value, at = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            more = f"; {number} rows of the line were read before it" if number else ""
+            detail = f"{error}; the line begins {text[at : at + _SHOWN_CHARACTERS]!r}{more}"
+            if text.startswith("["):
+                detail += ". If the file is an array, `jq -c '.[]'` makes JSON lines of it"
+            yield BadRow(position=where, reason="invalid_json", detail=detail)
+            return
+        if isinstance(value, dict):
+            yield Row(position=where, values=value)
+        else:
+            detail = f"expected a JSON object, found {type(value).__name__}"
+            yield BadRow(position=where, reason="not_an_object", detail=detail)
+        at = _end(_BETWEEN, text, at)
+        number += 1
+
+
+def _end(skipped: re.Pattern[str], text: str, at: int) -> int:
+    found = skipped.match(text, at)
+    assert found is not None
+    return found.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from plugins.readers import files
+from plugins.readers import files, utf8
 from plugins.readers.base import BadRow, Reader, Row
 
 
@@ -29,12 +29,18 @@ class TextReader(Reader):
         except files.DAMAGED as error:
             yield BadRow(position="", reason="damaged_file", detail=f"{type(error).__name__}: {error}")
             return
-        yield self._row(data, "")
+        if detail := utf8.foreign(data):
+            yield BadRow(position="", reason="not_utf8", detail=detail)
+        else:
+            yield self._row(data, "")
 
     def _pieces(self, uri: str, delimiter: bytes) -> Iterator[Row | BadRow]:
         number = 0
         try:
             for number, piece in enumerate(files.pieces(uri, delimiter), start=1):
+                if number == 1 and (detail := utf8.foreign(piece)):
+                    yield BadRow(position="", reason="not_utf8", detail=detail)
+                    return
                 if piece.strip():
                     yield self._row(piece, str(number))
         except files.DAMAGED as error:
@@ -48,10 +54,6 @@ class TextReader(Reader):
         try:
             text = data.decode("utf-8-sig")  # a byte order mark opens some files, and so parts of joined ones
         except UnicodeDecodeError as error:
-            detail = f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start}"
-            return BadRow(
-                position=position,
-                reason="invalid_utf8",
-                detail=f"{detail} of the piece" if position else detail,
-            )
+            detail = utf8.undecodable(error, " of the piece" if position else "")
+            return BadRow(position=position, reason="invalid_utf8", detail=detail)
         return Row(position=position, values={self.source.text_field: text})

@@ -118,3 +118,21 @@ def test_tasks_that_cannot_be_kept_out_are_refused_by_name(given: str, message: 
     expected = re.escape(message.format(folder=tmp_path))
     with pytest.raises(ConfigError, match=rf"^{expected}$"):
         read_tasks([given.format(folder=tmp_path)])
+
+
+def test_task_files_that_would_be_left_out_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "quiz.jsonl").write_bytes(lines_of(CHOICE))
+    (tmp_path / "more").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        read_tasks([str(tmp_path)])
+    assert str(caught.value) == (
+        f"decontaminate.tasks: '{tmp_path}': {tmp_path}/more is a folder inside a folder, {tmp_path}/** "
+        "means its files too. A row that is not read would not be kept out."
+    )
+
+
+def test_a_task_file_that_exists_is_taken_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "quiz[1].jsonl").write_bytes(lines_of(CHOICE))
+    (tmp_path / "quiz1.jsonl").write_bytes(lines_of(GENERATION))
+    (task,) = read_tasks([f"{tmp_path}/quiz[1].jsonl"])
+    assert (task.name, task.rows) == ("quiz[1]", ROWS[:1])

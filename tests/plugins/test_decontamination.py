@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from plugins import decontamination
-from plugins.decontamination import Coverage, IndexedRow, Overlap, Task, TaskIndex, TaskRow, words_of
+from plugins.decontamination import Coverage, IndexedRow, Overlap, Task, TaskIndex, TaskRow
 
 QUESTION = "Question: Which of these nerves leaves the spinal cord between the fifth and the sixth vertebra?"
 ANSWER = "The nerve that bends the elbow and is hurt when a child is pulled by the arm."
@@ -26,24 +26,6 @@ def index_of(*tasks: Task, ngram: int = 13, min_words: int = 8, max_rows: int = 
 
 def numbers(index: TaskIndex, text: str) -> list[int]:
     return [overlap.row.number for overlap in index.find(text)]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("The dose, 2.5 mg, was HALVED.", "the dose 2 5 mg was halved"),
-        ("don't fill_in the ___", "don t fill in the"),
-        ("Über-Straße: ﬁfty µg", "über strasse fifty μg"),
-        ("cafe\u0301 CAFÉ", "café café"),
-        ("हिन्दी भाषा", "हिन्दी भाषा"),
-        ("糖尿病の患者 ABC12", "糖 尿 病 の 患 者 abc12"),
-        ("ผู้ป่วย", "ผู้ ป่ ว ย"),
-        ("당뇨병 환자", "당뇨병 환자"),
-        ("…!? \n", ""),
-    ],
-)
-def test_words_are_folded_and_without_punctuation(text: str, words: str) -> None:
-    assert " ".join(words_of(text)) == words
 
 
 def test_thirteen_words_in_a_row_are_an_overlap_whatever_their_case_and_punctuation() -> None:

@@ -20,7 +20,7 @@ from typing import Annotated
 
 import pydantic
 
-from plugins.readers import files
+from plugins.readers.listing import expand
 from schemas import storage
 from schemas.config import Section, load_config
 from schemas.errors import ConfigError, InputError, unknown_name
@@ -91,9 +91,9 @@ def _find(name: str, root: str | None) -> list[Task]:
             f"{unknown_name('evaluation task', name, known)} Nor is it a file or directory here."
         )
     try:
-        uris = [uri for uri in files.expand(name) if TASK_FILE.search(uri) or uri.endswith(_YAML)]
-    except InputError:  # a directory without a single file
-        uris = []
+        uris = [uri for uri in expand(name) if TASK_FILE.search(uri) or uri.endswith(_YAML)]
+    except InputError as error:
+        raise ConfigError(f"evaluation tasks {error}.") from None
     if not uris:
         raise ConfigError(f"evaluation tasks {name!r}: found no .jsonl, .json, .parquet or .yaml file there.")
     declared = {uri: _declared_task(uri) for uri in uris if uri.endswith(_YAML)}

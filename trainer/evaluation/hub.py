@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from plugins.readers import files
+from plugins.readers.listing import list_uri
 from schemas import storage
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation.rows import RefusedRow
@@ -85,10 +85,7 @@ def rows_under(root: str, name: str) -> ManyFileRows:
 def _task_files(folder: str) -> list[str]:
     if not storage.exists(folder):
         return []
-    try:
-        return [uri for uri in files.expand(folder) if TASK_FILE.search(uri)]
-    except InputError:  # a directory without a single file
-        return []
+    return [uri for uri in list_uri(folder).files if TASK_FILE.search(uri)]  # folders are other tasks'
 
 
 def _stem(uri: str) -> str:

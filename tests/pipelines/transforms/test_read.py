@@ -31,7 +31,7 @@ def files_of(source: SourceConfig) -> list[FilePart]:
     config = CorpusConfig.model_validate(
         {"corpus": "c", "streams": {"domain": {"sources": [source]}}, "tokenizer": {"name": "t"}}
     )
-    return parts_of(config, list_files(config))["domain"]
+    return parts_of(config, list_files(config).files)["domain"]
 
 
 def test_a_small_file_is_one_part_and_a_large_one_several(

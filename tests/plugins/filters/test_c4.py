@@ -20,6 +20,11 @@ def judge(text: str, **options: Any) -> str | Verdict:
     return outcome.text
 
 
+def test_a_line_of_a_script_without_spaces_has_its_words() -> None:
+    text = "肾动脉起自腹主动脉。\n左肾动脉较短，右肾动脉较长。\n手术后患者需要休息两周。"
+    assert judge(text) == text
+
+
 def test_prose_stays_as_it_is() -> None:
     document = Document.of("d", f"{PROSE}\n\n{PROSE}", source="s")
     assert C4Filter()(document) is document

@@ -59,6 +59,13 @@ def test_stop_words_count_beside_punctuation() -> None:
     assert only("(the) cat\u2014that's it", "min_stop_words") is None
 
 
+def test_words_of_scripts_without_spaces_are_counted_and_signs_are_shares_of_them() -> None:
+    text = "# 肾动脉\n肾动脉起自腹主动脉，在第一和第二腰椎之间的高度分出。"
+    assert only(text * 2, "min_words") is None
+    assert only(text, "max_hashes_per_word") is None
+    assert judge(text, **{**OFF, "min_stop_words": 2, "stop_words": ["动脉", "第二", "静脉"]}) is None
+
+
 def test_stop_words_of_another_language_can_be_given() -> None:
     text = "Der Nerv und die Arterie"
     assert judge(text, **{**OFF, "min_stop_words": 2}) is not None

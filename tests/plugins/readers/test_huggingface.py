@@ -30,7 +30,7 @@ ROWS = [
 
 def read(uri: Path, **fields: Any) -> list[Document | Reject]:
     reader = open_reader(SourceConfig(reader="huggingface", uri=str(uri), **fields))
-    assert reader.uris() == [str(uri)]
+    assert reader.listing().files == [str(uri)]
     return list(reader.read(str(uri)))
 
 

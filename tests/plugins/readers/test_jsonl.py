@@ -72,8 +72,11 @@ class TestJsonl:
         assert rejects[0].detail == (
             'Unterminated string starting at: line 1 column 10 (char 9); the line begins \'{"text": "tw\''
         )
-        assert rejects[1].detail == "expected a JSON object, found list"
-        assert rejects[2].detail == "byte b'\\xe9' at offset 13 of the line"
+        assert rejects[1].detail == "expected a JSON object, found str"
+        assert rejects[2].detail == (
+            "byte b'\\xe9' at offset 13 of the line, expected UTF-8. If the file is in Windows-1252, "
+            "`iconv -f CP1252 -t UTF-8` converts it"
+        )
         assert rejects[3].detail == "no field 'text' in a row of body"
         assert rejects[4].detail == "field 'text' holds int, expected a string"
         assert rejects[5].detail == "field 'text' is empty"
@@ -93,6 +96,18 @@ class TestJsonl:
         found = read("jsonl", write(tmp_path / "a.jsonl", rows), text_field="meta.body.text")
         assert texts(found[:2]) == ["deep", "flat"]
         assert only_reject(found).detail == "no field 'meta.body.text' in a row of meta"
+
+    def test_dotted_fields_reach_into_lists_and_into_strings_that_hold_json(self, tmp_path: Path) -> None:
+        pages = {"pages": [{"page": 1, "text": "One."}, {"page": 2}, {"page": 3, "text": "Three."}]}
+        path = write(tmp_path / "a.jsonl", jsonl(pages, {"pages": [{"page": 1}, 7, None]}))
+        found = read("jsonl", path, text_field="pages.text")
+        assert texts(found[:1]) == ["One.\n\nThree."]
+        assert only_reject(found).detail == "no field 'pages.text' in a row of pages"
+        path = write(tmp_path / "b.jsonl", jsonl({"meta": '{"body": "deep", "n": 1}'}, {"meta": "{body"}))
+        found = read("jsonl", path, text_field="meta.body", metadata_fields=["meta.n"])
+        assert isinstance(found[0], Document)
+        assert (found[0].text, found[0].metadata) == ("deep", {"meta.n": "1"})
+        assert only_reject(found).detail == "no field 'meta.body' in a row of meta"
 
     def test_ids_are_the_place_unless_a_field_is_named(self, tmp_path: Path) -> None:
         rows = jsonl(

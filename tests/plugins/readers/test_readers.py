@@ -15,10 +15,9 @@ import fsspec
 import pytest
 import zstandard
 
-from plugins.readers import READERS, files
+from plugins.readers import READERS
 from schemas import storage
 from schemas.corpus_config import SourceConfig
-from schemas.errors import InputError
 from schemas.records import Document, Reject
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -55,57 +54,6 @@ def memory() -> Iterator[str]:
     uri = f"memory://{uuid.uuid4().hex}"
     yield uri
     storage.remove_tree(uri)
-
-
-class TestExpand:
-    @pytest.fixture(autouse=True)
-    def tree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("b.txt", "a.txt", "c.jsonl", ".hidden", "deep/d.txt", "deep/er/e.txt"):
-            write(tmp_path / "data" / name, b"x")
-        monkeypatch.chdir(tmp_path)
-
-    @pytest.mark.parametrize(
-        ("uri", "expected"),
-        [
-            ("data/b.txt", ["data/b.txt"]),
-            ("data/*.txt", ["data/a.txt", "data/b.txt"]),
-            ("data/[bc].*", ["data/b.txt", "data/c.jsonl"]),
-            ("data/deep", ["data/deep/d.txt"]),
-            ("data", ["data/a.txt", "data/b.txt", "data/c.jsonl"]),
-            ("data/**/*.txt", ["data/a.txt", "data/b.txt", "data/deep/d.txt", "data/deep/er/e.txt"]),
-        ],
-    )
-    def test_relative_paths_stay_relative_and_are_sorted(self, uri: str, expected: list[str]) -> None:
-        assert files.expand(uri) == expected
-
-    def test_a_file_that_is_matched_twice_is_listed_once(self) -> None:
-        assert files.expand("data/**") == [
-            "data/a.txt",
-            "data/b.txt",
-            "data/c.jsonl",
-            "data/deep/d.txt",
-            "data/deep/er/e.txt",
-        ]
-
-    def test_a_file_uri_is_a_path(self, tmp_path: Path) -> None:
-        assert files.expand(f"file://{tmp_path}/data/*.jsonl") == [f"{tmp_path}/data/c.jsonl"]
-
-    def test_other_file_systems_are_listed_alike(self, memory: str) -> None:
-        for name in ("b.txt", "a.txt", "c.jsonl", ".hidden", "deep/d.txt"):
-            storage.write_bytes(f"{memory}/{name}", b"x")
-        root = memory.replace("memory://", "memory:///")
-        assert files.expand(f"{memory}/*.txt") == [f"{root}/a.txt", f"{root}/b.txt"]
-        assert files.expand(memory) == [f"{root}/a.txt", f"{root}/b.txt", f"{root}/c.jsonl"]
-        assert files.expand(f"{memory}/c.jsonl") == [f"{root}/c.jsonl"]
-        assert files.expand(f"{memory}/**/d.txt") == [f"{root}/deep/d.txt"]
-
-    @pytest.mark.parametrize("uri", ["data/z.txt", "data/*.md", "nowhere", "memory://nowhere/at/all"])
-    def test_no_match_says_what_to_check(self, uri: str) -> None:
-        with pytest.raises(InputError) as caught:
-            files.expand(uri)
-        assert str(caught.value) == (
-            f"source uri {uri!r} matches no file. Check the path; globs such as *.jsonl.zst work."
-        )
 
 
 @pytest.mark.parametrize("suffix", COMPRESS)

@@ -25,6 +25,11 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
 }
 
+INVALID = (
+    "byte b'\\xe9' at offset 3{}, expected UTF-8. If the file is in Windows-1252, "
+    "`iconv -f CP1252 -t UTF-8` converts it"
+)
+
 
 def read(reader: str, uri: Path | str, **options: Any) -> list[Document | Reject]:
     source = SourceConfig(reader=reader, uri=str(uri), **options)
@@ -71,8 +76,33 @@ class TestText:
     def test_bytes_that_are_no_text_are_a_reject(self, tmp_path: Path) -> None:
         for name, before in (("a.txt", b""), ("b.txt", b"\xef\xbb\xbf")):
             reject = only_reject(read("text", write(tmp_path / name, before + b"caf\xe9 au lait")))
-            assert (reject.reason, reject.detail) == ("invalid_utf8", "byte b'\\xe9' at offset 3")
+            assert (reject.reason, reject.detail) == ("invalid_utf8", INVALID.format(""))
             assert reject.source == str(tmp_path / name)
+
+    @pytest.mark.parametrize("options", [{}, {"delimiter": "---"}])
+    @pytest.mark.parametrize(
+        ("data", "detail"),
+        [
+            (
+                "one---two".encode("utf-16"),
+                "the file begins with the byte order mark of UTF-16; `iconv -f UTF-16 -t UTF-8` converts it",
+            ),
+            (
+                "one---two".encode("utf-16-le"),
+                "the file begins with zero bytes. If it is text in UTF-16LE, `iconv -f UTF-16LE -t UTF-8` "
+                "converts it",
+            ),
+            (gzip.compress(b"one"), "the file is compressed. Let its name end in .gz"),
+            (b"%PDF-1.7\n", "the file is PDF, not text. Extract its text, or use another reader"),
+        ],
+    )
+    def test_a_file_that_is_no_utf8_at_all_is_one_reject_with_the_cure(
+        self, tmp_path: Path, data: bytes, detail: str, options: dict[str, str]
+    ) -> None:
+        path = write(tmp_path / "a.txt", data)
+        (reject,) = read("text", path, **options)
+        assert isinstance(reject, Reject)
+        assert (reject.reason, reject.detail, reject.source) == ("not_utf8", detail, str(path))
 
     def test_an_empty_file_is_a_reject(self, tmp_path: Path) -> None:
         assert only_reject(read("text", write(tmp_path / "a.txt", b" \n"))).reason == "empty"
@@ -110,7 +140,7 @@ class TestTextWithDelimiter:
         path = write(tmp_path / "a.txt", b"one\n\n\ncaf\xe9 au lait\n\n\n\xef\xbb\xbfthree")
         found = read("text", path, delimiter="\n\n\n")
         assert places(path, found) == [("1", "one"), ("2", "invalid_utf8"), ("3", "three")]
-        assert only_reject(found).detail == "byte b'\\xe9' at offset 3 of the piece"
+        assert only_reject(found).detail == INVALID.format(" of the piece")
 
     @pytest.mark.parametrize("cut", [*range(1, 30), 64])
     def test_a_delimiter_is_found_wherever_the_chunks_of_a_file_end(

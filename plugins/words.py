@@ -1,0 +1,54 @@
+"""What a word is, wherever words are counted or compared: NFKC, case folded, without punctuation.
+
+Words are letters, digits and marks in a row, so "don't" is two. In scripts without spaces (Chinese, Japanese,
+Thai, Lao, Khmer, Burmese) each character is a word, with its marks.
+
+Near duplicates keep hashes of words in the corpus, so this is part of `pipelines/near/minhash.py`'s SCHEME.
+What looks at pieces between white space, and why, says so itself: filters/gopher_quality.py,
+filters/gopher_repetition.py, and the mining rules, which know English only.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+
+_SPACELESS = (
+    "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
+    "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Japanese, Chinese
+)
+_WORD = re.compile(r"[^\W_]+")
+_ASCII_PUNCTUATION = {point: " " for point in range(128) if not chr(point).isalnum()}
+_MEAN_CHARACTERS = 8
+"""More than a word has on average, with what stands around it."""
+
+
+def words_of(text: str) -> list[str]:
+    """Cut a text into words."""
+    if text.isascii():
+        return text.lower().translate(_ASCII_PUNCTUATION).split()
+    text = unicodedata.normalize("NFKC", text).casefold()
+    special, word = _special_words()
+    return word.findall(text) if special.search(text) else _WORD.findall(text)
+
+
+def has_words(text: str, number: int) -> bool:
+    """Whether a text has so many words; as a rule its beginning tells."""
+    return len(words_of(text[: number * _MEAN_CHARACTERS])) >= number or len(words_of(text)) >= number
+
+
+@functools.cache
+def _special_words() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """A character of a script with marks or without spaces, and a word in any script.
+
+    Of the characters up to U+FFFF: with others in them such patterns are ten times slower.
+    """
+    characters = map(chr, range(0x300, 0x10000))
+    marks = "".join(each for each in characters if unicodedata.category(each).startswith("M"))
+    return (
+        re.compile(f"[{_SPACELESS}{marks}]"),
+        re.compile(
+            rf"[^\W_{_SPACELESS}]+(?:[{marks}]+[^\W_{_SPACELESS}]*)*|(?=[^\W_])[{_SPACELESS}][{marks}]*"
+        ),
+    )
