@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.transforms.read import FilePart
+from pipelines.versions import natural
 from plugins.readers import open_reader
 from plugins.readers.base import Reader
 from schemas import storage
@@ -31,7 +32,7 @@ from schemas.errors import CorpusError, InputError
 from schemas.manifest import Manifest
 from schemas.records import digest
 
-_VERSION = 1
+_VERSION = 2
 """Raised when the same file and configuration begin to give other documents."""
 
 _DECIDES = ("clean", "filters", "dedup", "decontaminate", "tokenizer")
@@ -106,11 +107,11 @@ def unread(files: SourceFiles, corpus: str, manifest: Manifest | None) -> Source
 
 
 def parts_of(config: CorpusConfig, files: SourceFiles) -> dict[str, list[FilePart]]:
-    """What workers read at a time: files, large ones in parts."""
+    """What workers read at a time: files, large ones in parts, numbered by the order of versions."""
     return {
         name: [
-            FilePart(file.source, file.uri, part)
-            for file in group
+            FilePart(file.source, file.uri, part, number)
+            for number, file in enumerate(sorted(group, key=lambda each: (each.source, natural(each.uri))))
             for part in open_reader(config.streams[name].sources[file.source]).parts(file.uri)
         ]
         for name, group in files.items()

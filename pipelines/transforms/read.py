@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipelines.transforms.base import StepFn
+from pipelines.versions import first_version
 from plugins.readers import open_reader
 from plugins.readers.base import Part
 from schemas.corpus_config import SourceConfig
@@ -20,11 +21,13 @@ class FilePart(NamedTuple):
         source: Index of the source in its stream.
         uri: The file.
         part: The range.
+        number: Place of the file among all of the stream that a build reads; see `pipelines/versions.py`.
     """
 
     source: int
     uri: str
     part: Part
+    number: int = 0
 
 
 class ReadFiles(StepFn):
@@ -38,9 +41,10 @@ class ReadFiles(StepFn):
         self.sources = sources
 
     def process(self, element: FilePart) -> Iterator[Any]:
-        index, uri, part = element
+        index, uri, part, number = element
+        reader = open_reader(self.sources[index])
         try:
-            for record in open_reader(self.sources[index]).read(uri, part):
+            for record in reader.read(uri, part, first_version=first_version(number)):
                 if isinstance(record, Reject):
                     yield self.pass_on(record)
                 else:

@@ -104,14 +104,18 @@ class Reader(ABC):
         assert part == WHOLE, f"{type(self).__name__} cuts no files"
         return self.rows(uri)
 
-    def read(self, uri: str, part: Part = WHOLE) -> Iterator[Document | Reject]:
-        """Yield the documents of a file or a part of it, and a reject for each row that gives none."""
-        for row in self.rows_of(uri, part):
+    def read(self, uri: str, part: Part = WHOLE, *, first_version: int = 0) -> Iterator[Document | Reject]:
+        """Yield the documents of a file or a part of it, and a reject for each row that gives none.
+
+        Versions grow from row to row, from `first_version` at the beginning of the file. A row takes at least
+        a byte, so that those of a later part are higher.
+        """
+        for version, row in enumerate(self.rows_of(uri, part), first_version + part.start):
             where = f"{uri}:{row.position}" if row.position else uri
             if isinstance(row, BadRow):
                 yield Reject(stage="read", reason=row.reason, document_id="", source=where, detail=row.detail)
                 continue
-            document = self._document(row, where)
+            document = self._document(row, where, version)
             if self.source.pairs_field is None or isinstance(document, Reject):
                 yield document
             else:
@@ -154,7 +158,7 @@ class Reader(ABC):
         value = look_up(row.values, source.dataset_field)
         return well_formed(value) if isinstance(value, str) and value else None
 
-    def _document(self, row: Row, where: str) -> Document | Reject:
+    def _document(self, row: Row, where: str, version: int) -> Document | Reject:
         def reject(reason: str, detail: str) -> Reject:
             return Reject(stage="read", reason=reason, document_id="", source=where, detail=detail)
 
@@ -188,7 +192,7 @@ class Reader(ABC):
             for name in self.source.metadata_fields
             if (value := look_up(row.values, name)) is not None
         }
-        return Document.of(document_id, text, source=where, metadata=metadata)
+        return Document.of(document_id, text, source=where, metadata=metadata, version=version)
 
     def columns(self, names: Iterable[str]) -> list[str]:
         """Of a table's columns, those in which a field that the source asks for may lie."""
