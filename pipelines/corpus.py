@@ -1,7 +1,7 @@
 """The pipeline, from files to the shards of one increment.
 
-    files ─► read ─► clean ─► filter ─► dedup ─► decontaminate ─► only new ─► near dedup
-                                                                                  │
+    files ─► read ─► newest versions ─► clean ─► filter ─► dedup ─► decontaminate ─► only new ─► near dedup
+                                                                                  ┌────────────────┘
                                                            synthesize: true ┌─────┴────────────┐ false
         ┌───────────────────────────────────────────────────────────────────┘                  ▼
         └─► split ─► chains ─► synthesize ─► decontaminate ─► render ─────────┬─── as it is, or its own
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
-from pipelines.ledger import ledger_row, write_ledger
+from pipelines.ledger import NO_ORIGIN, ledger_row, write_ledger
 from pipelines.near.duplicates import duplicates_uri
 from pipelines.places import ledger_uri, near_index_uri
 from pipelines.transforms.base import REJECTS
@@ -37,7 +37,7 @@ from pipelines.transforms.decontaminate import (
     SharedTasks,
     WriteReport,
 )
-from pipelines.transforms.dedup import DropDuplicates
+from pipelines.transforms.dedup import DropDuplicates, KeepNewestVersions
 from pipelines.transforms.filter import FilterDocuments
 from pipelines.transforms.near_dedup import DropNearDuplicates
 from pipelines.transforms.only_new import OnlyNew
@@ -50,6 +50,8 @@ from pipelines.transforms.synthesize import SynthesizeChains
 from pipelines.transforms.tokenize import TokenizeTexts
 from pipelines.transforms.tuning import MakeTuningTexts, MergeContexts, as_answered, by_dataset
 from pipelines.transforms.write_near_index import WriteNearIndex
+from pipelines.versions import Origin, VersionOrder, file_number
+from plugins.readers import open_reader
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import increment_uri
@@ -80,7 +82,22 @@ class Plan:
 
     def num_files(self, stream: str) -> int:
         """Files of a stream, each counted once however many parts it has."""
-        return sum(1 for each in self.files[stream] if each.part.start == 0)
+        return len(self.origins(stream))
+
+    def origins(self, stream: str) -> tuple[Origin, ...]:
+        """Files of a stream, by their numbers."""
+        sources = self.config.streams[stream].sources
+        return tuple(
+            Origin(each.source, sources[each.source].uri, each.uri)
+            for each in self.files[stream]
+            if each.part.start == 0
+        )
+
+    def version_order(self, stream: str) -> VersionOrder:
+        """What compares the documents of a stream with those that the corpus holds."""
+        return VersionOrder(
+            self.origins(stream), [source.uri for source in self.config.streams[stream].sources]
+        )
 
     @property
     def increment(self) -> str:
@@ -164,10 +181,18 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
     documents = read.ok
     if config.streams[name].tuning is not None:
         documents = documents | f"{name}/MergeContexts" >> MergeContexts()
-    clean = documents | f"{name}/Clean" >> beam.ParDo(CleanDocuments(config.clean, progress)).with_outputs(
+    rejects, duplicates = [read[REJECTS]], []
+    newest = documents
+    if _may_repeat_names(plan, name):
+        by_name = documents | f"{name}/NewestVersions" >> KeepNewestVersions(progress)
+        newest = by_name.kept
+        rejects.append(by_name.rejects)
+        duplicates.append(by_name.duplicates)
+    clean = newest | f"{name}/Clean" >> beam.ParDo(CleanDocuments(config.clean, progress)).with_outputs(
         REJECTS, main="ok"
     )
-    good, rejects = clean.ok, [read[REJECTS], clean[REJECTS]]
+    good = clean.ok
+    rejects.append(clean[REJECTS])
     if config.filters:
         filtered = good | f"{name}/Filter" >> beam.ParDo(
             FilterDocuments(config.filters, progress)
@@ -175,8 +200,9 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         good = filtered.ok
         rejects.append(filtered[REJECTS])
     exact = good | f"{name}/Dedup" >> DropDuplicates(progress)
-    distinct, duplicates = exact.kept, [exact.duplicates]
+    distinct = exact.kept
     rejects.append(exact.rejects)
+    duplicates.append(exact.duplicates)
     contaminations: tuple[beam.PCollection, ...] = ()
     if plan.tasks is not None:
         clear = distinct | f"{name}/Decontaminate" >> beam.ParDo(
@@ -185,7 +211,7 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         distinct, contaminations = clear.ok, (clear[CONTAMINATIONS],)
         rejects.append(clear[REJECTS])
     unknown = distinct | f"{name}/OnlyNew" >> beam.ParDo(
-        OnlyNew(config.corpus, name, plan.known, progress)
+        OnlyNew(config.corpus, name, plan.known, plan.version_order(name), progress)
     ).with_outputs(REJECTS, main="ok")
     new = unknown.ok
     rejects.append(unknown[REJECTS])
@@ -209,6 +235,13 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         duplicates=tuple(duplicates),
         fingerprints=fingerprints,
     )
+
+
+def _may_repeat_names(plan: Plan, name: str) -> bool:
+    """Whether two documents may have one name. File and position name one, unless a file is read twice."""
+    uris = [origin.uri for origin in plan.origins(name)]
+    named = any(open_reader(source).source.id_field for source in plan.config.streams[name].sources)
+    return named or len(set(uris)) < len(uris)
 
 
 def split(plan: Plan, name: str, documents: beam.PCollection) -> Any:
@@ -344,7 +377,9 @@ def _add_ledger(plan: Plan, name: str, found: TakenIn) -> None:
         | f"{name}/GroupLedger" >> beam.GroupByKey()
         | f"{name}/WriteLedger"
         >> beam.Map(
-            lambda rows, uri: write_ledger(uri, rows[1]), ledger_uri(plan.config.corpus, name, plan.number)
+            lambda rows, uri, origins: write_ledger(uri, rows[1], origins),
+            ledger_uri(plan.config.corpus, name, plan.number),
+            plan.origins(name),
         )
     )
     (
@@ -382,7 +417,9 @@ def _num_characters(text: AugmentedText) -> int:
 
 
 def _ledger_row(document: Document) -> tuple[None, bytes]:
-    return None, ledger_row(document.document_id, document.content_hash)
+    is_named = document.document_id != document.source
+    number = file_number(document.version) if is_named else NO_ORIGIN
+    return None, ledger_row(document.document_id, document.content_hash, number)
 
 
 def _write_rejects(group: tuple[str, Iterable[Reject]], increment: str) -> None:

@@ -144,9 +144,11 @@ def rewrite(
 def _write_tables(run: Prepared, stream: str, numbers: Sequence[int], withdrawn: Sequence[str]) -> int:
     """Write the ledger and the index of near duplicates; gives the number of documents."""
     corpus, into = run.plan.config.corpus, run.plan.number
-    rows, num_documents = current_rows(corpus, stream, run.plan.known, of=set(numbers), withdrawn=withdrawn)
+    rows, origins, num_documents = current_rows(
+        corpus, stream, run.plan.known, of=set(numbers), withdrawn=withdrawn
+    )
     if rows:
-        write_ledger(ledger_uri(corpus, stream, into), rows)
+        write_ledger(ledger_uri(corpus, stream, into), rows, origins)
     contents = np.sort(np.array([int.from_bytes(row[16:24], "big") for row in rows], dtype=np.uint64))
     merge_index(corpus, stream, numbers, into, is_current=lambda found: np.isin(found, contents))
     return num_documents

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pipelines.transforms.read import FilePart
+from pipelines.versions import natural
 from plugins.readers import open_reader
 from plugins.readers.listing import Listing, shown_name
 from schemas import storage
@@ -145,11 +146,11 @@ def unread(files: SourceFiles, corpus: str, manifest: Manifest | None) -> Source
 
 
 def parts_of(config: CorpusConfig, files: SourceFiles) -> dict[str, list[FilePart]]:
-    """What workers read at a time: files, large ones in parts."""
+    """What workers read at a time: files, large ones in parts, numbered by the order of versions."""
     return {
         name: [
-            FilePart(file.source, file.uri, part)
-            for file in group
+            FilePart(file.source, file.uri, part, number)
+            for number, file in enumerate(sorted(group, key=lambda each: (each.source, natural(each.uri))))
             for part in _asked(file.uri, open_reader(config.streams[name].sources[file.source]).parts)
         ]
         for name, group in files.items()

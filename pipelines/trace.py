@@ -41,12 +41,14 @@ class Entry:
         stream: The stream.
         increment: Number of the increment.
         content_hash: Its content there; "" where it was withdrawn.
+        file: The file that this version came from; "" where the ledger does not say.
         state: `current`, `superseded` by a newer increment, or `withdrawn`.
     """
 
     stream: str
     increment: int
     content_hash: str
+    file: str
     state: Literal["current", "superseded", "withdrawn"]
 
 
@@ -162,18 +164,19 @@ def _stream_names(corpus: str, manifest: Manifest) -> list[str]:
 
 
 def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[Entry]:
-    found = [
-        (number, content)
-        for number in manifest.numbers()
-        if (content := Ledger.open(corpus, stream, [number]).content_of(name)) is not None
-    ]
+    found = []
+    for number in manifest.numbers():
+        ledger = Ledger.open(corpus, stream, [number])
+        if (content := ledger.content_of(name)) is not None:
+            origin = ledger.origin_of(name)
+            found.append((number, content, origin.uri if origin else ""))
     entries = []
-    for at, (number, content) in enumerate(found):
+    for at, (number, content, file) in enumerate(found):
         is_newest = at == len(found) - 1
         state: Literal["current", "superseded", "withdrawn"] = "current" if is_newest else "superseded"
         if content == WITHDRAWN:
             state, content = "withdrawn", ""
-        entries.append(Entry(stream=stream, increment=number, content_hash=content, state=state))
+        entries.append(Entry(stream=stream, increment=number, content_hash=content, file=file, state=state))
     return entries
 
 

@@ -1,7 +1,8 @@
 """Whether a corpus is as it was published: every shard file and every row that a manifest names.
 
-    manifest ─► shard directories ─► listing: is each file there, of its size
-                                  └► each file: hash ─► unpack ─► rows: as many, as long, texts that fit
+    manifest ─┬► shard directories ─► listing: is each file there, of its size
+              │                    └► each file: hash ─► unpack ─► rows: as many, as long, texts that fit
+              └► ledgers ─► one for each stream of an increment: hash
 
 Streaming itself ends an epoch early, and says nothing, where a shard is missing or cut short, and knows
 nothing of the manifest. Every file is read once, whichever file system it lies on; at any time at most
@@ -17,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.ledger import check_ledger
 from pipelines.mds import ENCODING, decompress, num_rows_of, rows_of
+from pipelines.places import ledger_uri
 from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, ShardSet
@@ -81,7 +84,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
         manifest: One of its manifests.
     """
     shard_sets = [shards for increment in manifest.increments for shards in increment.streams.values()]
-    damages: list[Damage] = []
+    damages = list(_damaged_ledgers(corpus, manifest))
     num_files = num_bytes = 0
     with ThreadPoolExecutor(NUM_READERS) as readers:
         for shard_set in shard_sets:
@@ -104,6 +107,19 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
         num_rows=sum(shard_set.num_samples for shard_set in shard_sets),
         damages=tuple(damages),
     )
+
+
+def _damaged_ledgers(corpus: str, manifest: Manifest) -> Iterator[Damage]:
+    """Ledgers that are missing or damaged; a build would take in again what they do not say is in."""
+    for increment in manifest.increments:
+        for stream in increment.streams:
+            uri = ledger_uri(corpus, stream, increment.number)
+            try:
+                check_ledger(uri)
+            except FileNotFoundError:
+                yield Damage(file=uri, finding="is missing")
+            except (CorpusError, OSError) as error:
+                yield Damage(file=uri, finding=str(error).removeprefix(f"{uri}: ").rstrip("."))
 
 
 def _damages(

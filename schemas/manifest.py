@@ -2,7 +2,7 @@
 
     manifest/000003.json     immutable, written last; the highest number is the corpus
     increments/000003/       texts/  lineage/  shards/<stream>/  rejects/  duplicates/  stats.json  README.md
-    ledger/000003.ledger     content hashes of what is in
+    ledger/000003.<stream>.ledger   content hashes of what is in, and the files it came from
     dedup/000003.<stream>/   band keys of the same, by which near duplicates are found
     sources.jsonl.zst        a note of which files were read, and may be removed
 

@@ -86,6 +86,8 @@ class Document:
         dataset: The question-answer set that they are of, or "".
         part: `k/n` for the k-th of n parts of a document that was too long to be prompted as a whole.
         whole_hash: For a part, the content hash of the whole document.
+        version: Orders documents of one name within a build: the one with the highest is the newest. It says
+            when a document was written, not what it is, and so does not count where documents are compared.
     """
 
     document_id: str
@@ -97,6 +99,7 @@ class Document:
     dataset: str = ""
     part: str = ""
     whole_hash: str = ""
+    version: int = dataclasses.field(default=0, compare=False)
 
     @classmethod
     def of(
@@ -108,6 +111,7 @@ class Document:
         metadata: Mapping[str, str] | None = None,
         pairs: tuple[InstructionPair, ...] = (),
         dataset: str = "",
+        version: int = 0,
     ) -> Document:
         """Make a document and hash its text, and its pairs if it has any."""
         hashed = content_hash(text)
@@ -122,6 +126,7 @@ class Document:
             metadata=dict(metadata or {}),
             pairs=pairs,
             dataset=dataset,
+            version=version,
         )
 
     def changed(self, text: str, pairs: tuple[InstructionPair, ...] | None = None) -> Document:
@@ -133,6 +138,7 @@ class Document:
             metadata=self.metadata,
             pairs=self.pairs if pairs is None else pairs,
             dataset=self.dataset,
+            version=self.version,
         )
 
 

@@ -47,7 +47,8 @@ def _print(console: Console, trace: DocumentTrace, *, whole: bool) -> None:
 
 def _entry(entry: Entry) -> str:
     content = f", content {entry.content_hash}" if entry.content_hash else ""
-    return f"increment {entry.increment}, {entry.stream}: {entry.state}{content}"
+    file = f", version of {entry.file}" if entry.file else ""
+    return f"increment {entry.increment}, {entry.stream}: {entry.state}{content}{file}"
 
 
 def _refusal(refusal: Refusal) -> str:

@@ -1,6 +1,9 @@
-"""One copy of each text, one text of each name.
+"""One text of each name, the newest; one copy of each text.
 
-Which copy stays is decided by order of names and hashes, never by arrival.
+Names come first, so that an older version keeps out no other document that has the same text. They are
+settled before a text is cleaned or refused: an older version does not take the place of a refused one.
+
+Which one stays is decided by versions, names and hashes, never by arrival.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ DUPLICATES = "duplicates"
 
 
 class Deduplicated(NamedTuple):
-    """What DropDuplicates gives.
+    """What is left of documents.
 
     Attributes:
-        kept: One document of each content and name.
+        kept: One document of each name, or of each content.
         rejects: The others.
-        duplicates: Those of them that are copies, with what each was dropped for.
+        duplicates: Those of them that have the content of the one that was kept, and which that is.
     """
 
     kept: beam.PCollection
@@ -31,60 +34,89 @@ class Deduplicated(NamedTuple):
     duplicates: beam.PCollection
 
 
-class DropDuplicates(beam.PTransform):
-    """Exact dedup within a run: by content hash, then by document_id."""
+class KeepNewestVersions(beam.PTransform):
+    """Keep of all documents with one document_id the one with the highest version."""
 
     def __init__(self, progress_dir: str | None):
         super().__init__()
         self.progress_dir = progress_dir
 
     def expand(self, documents: beam.PCollection) -> Deduplicated:
-        by_content = (
+        found = (
+            documents
+            | "KeyById" >> beam.Map(lambda document: (document.document_id, document))
+            | "GroupById" >> beam.GroupByKey()
+            | "KeepNewest"
+            >> beam.ParDo(_KeepNewest(self.progress_dir)).with_outputs(REJECTS, DUPLICATES, main="kept")
+        )
+        return Deduplicated(kept=found.kept, rejects=found[REJECTS], duplicates=found[DUPLICATES])
+
+
+class DropDuplicates(beam.PTransform):
+    """Keep of all documents with one content the one whose document_id comes first."""
+
+    def __init__(self, progress_dir: str | None):
+        super().__init__()
+        self.progress_dir = progress_dir
+
+    def expand(self, documents: beam.PCollection) -> Deduplicated:
+        found = (
             documents
             | "KeyByContent" >> beam.Map(lambda document: (document.content_hash, document))
             | "GroupByContent" >> beam.GroupByKey()
             | "KeepOneOfContent"
-            >> beam.ParDo(_KeepFirst("exact_duplicate", self.progress_dir)).with_outputs(
-                REJECTS, DUPLICATES, main="kept"
-            )
+            >> beam.ParDo(_KeepOneOfContent(self.progress_dir)).with_outputs(REJECTS, DUPLICATES, main="kept")
         )
-        by_id = (
-            by_content.kept
-            | "KeyById" >> beam.Map(lambda document: (document.document_id, document))
-            | "GroupById" >> beam.GroupByKey()
-            | "KeepOneOfId"
-            >> beam.ParDo(_KeepFirst("duplicate_id", self.progress_dir)).with_outputs(REJECTS, main="kept")
-        )
-        rejects = (by_content[REJECTS], by_id[REJECTS]) | "MergeDuplicates" >> beam.Flatten()
-        return Deduplicated(kept=by_id.kept, rejects=rejects, duplicates=by_content[DUPLICATES])
+        return Deduplicated(kept=found.kept, rejects=found[REJECTS], duplicates=found[DUPLICATES])
 
 
-class _KeepFirst(StepFn):
-    def __init__(self, reason: str, progress_dir: str | None):
+class _KeepOne(StepFn):
+    def __init__(self, progress_dir: str | None):
         super().__init__("dedup", progress_dir)
-        self.reason = reason
 
-    def process(self, group: tuple[str, Iterable[Document]]) -> Iterator[Any]:
-        first, *others = sorted(
-            group[1], key=lambda document: (document.document_id, document.content_hash, document.source)
+    def _drop_copy(self, copy: Document, kept: Document) -> Iterator[Any]:
+        yield self.reject(
+            "exact_duplicate",
+            document_id=copy.document_id,
+            source=copy.source,
+            detail=f"kept {kept.document_id!r} from {kept.source}",
         )
-        yield first
+        duplicate = Duplicate(
+            kind="exact",
+            document_id=copy.document_id,
+            source=copy.source,
+            content=shortened(copy.content_hash),
+            kept_content=shortened(kept.content_hash),
+            kept_id=kept.document_id,
+            kept_source=kept.source,
+            similarity=1.0,
+        )
+        yield beam.pvalue.TaggedOutput(DUPLICATES, duplicate)
+
+
+class _KeepNewest(_KeepOne):
+    def process(self, group: tuple[str, Iterable[Document]]) -> Iterator[Any]:
+        newest, *others = sorted(
+            group[1],
+            key=lambda document: (document.version, document.content_hash, document.source),
+            reverse=True,
+        )
+        yield newest
         for other in others:
-            yield self.reject(
-                self.reason,
-                document_id=other.document_id,
-                source=other.source,
-                detail=f"kept {first.document_id!r} from {first.source}",
-            )
-            if other.content_hash == first.content_hash:
-                duplicate = Duplicate(
-                    kind="exact",
+            if other.content_hash == newest.content_hash:
+                yield from self._drop_copy(other, newest)
+            else:
+                yield self.reject(
+                    "older_version",
                     document_id=other.document_id,
                     source=other.source,
-                    content=shortened(other.content_hash),
-                    kept_content=shortened(first.content_hash),
-                    kept_id=first.document_id,
-                    kept_source=first.source,
-                    similarity=1.0,
+                    detail=f"kept the version at {newest.source}",
                 )
-                yield beam.pvalue.TaggedOutput(DUPLICATES, duplicate)
+
+
+class _KeepOneOfContent(_KeepOne):
+    def process(self, group: tuple[str, Iterable[Document]]) -> Iterator[Any]:
+        first, *others = sorted(group[1], key=lambda document: (document.document_id, document.source))
+        yield first
+        for other in others:
+            yield from self._drop_copy(other, first)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.ledger import WITHDRAWN, Ledger
 from pipelines.transforms.base import StepFn
+from pipelines.versions import Origin, VersionOrder
 from schemas.records import Document
 
 
@@ -14,14 +15,29 @@ class OnlyNew(StepFn):
     """Keep documents that the ledger does not know.
 
     An unchanged document is counted and dropped, without a reject: it is in the corpus. A changed one
-    goes on.
+    goes on, unless the corpus holds a newer version of it.
+
+    Args:
+        corpus: The corpus.
+        stream: Stream of the documents.
+        numbers: The increments that they are compared with.
+        order: Which version is newer.
+        progress_dir: See Counters.
     """
 
-    def __init__(self, corpus: str, stream: str, numbers: tuple[int, ...], progress_dir: str | None):
+    def __init__(
+        self,
+        corpus: str,
+        stream: str,
+        numbers: tuple[int, ...],
+        order: VersionOrder,
+        progress_dir: str | None,
+    ):
         super().__init__("ledger", progress_dir)
         self.corpus = corpus
         self.stream = stream
         self.numbers = numbers
+        self.order = order
 
     def setup(self) -> None:
         super().setup()
@@ -38,6 +54,13 @@ class OnlyNew(StepFn):
                 source=document.source,
                 detail="the document was withdrawn from the corpus",
             )
+        elif known is not None and (origin := self._newer_origin(document)):
+            yield self.reject(
+                "older_version",
+                document_id=document.document_id,
+                source=document.source,
+                detail=f"the corpus holds the version of {origin.uri}",
+            )
         elif self._ledger.has_content(document.content_hash):
             yield self.reject(
                 "already_ingested",
@@ -47,3 +70,9 @@ class OnlyNew(StepFn):
             )
         else:
             yield document
+
+    def _newer_origin(self, document: Document) -> Origin | None:
+        """The file of the version that the corpus holds, if that is newer."""
+        origin = self._ledger.origin_of(document.document_id)
+        is_older = origin is not None and self.order.is_older(document.version, origin)
+        return origin if is_older else None

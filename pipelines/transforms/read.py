@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipelines.transforms.base import StepFn
+from pipelines.versions import first_version
 from plugins.readers import open_reader
 from plugins.readers.base import BadRow, Part
 from plugins.readers.listing import shown_name
@@ -21,11 +22,13 @@ class FilePart(NamedTuple):
         source: Index of the source in its stream.
         uri: The file.
         part: The range.
+        number: Place of the file among all of the stream that a build reads; see `pipelines/versions.py`.
     """
 
     source: int
     uri: str
     part: Part
+    number: int = 0
 
 
 class ReadFiles(StepFn):
@@ -39,18 +42,18 @@ class ReadFiles(StepFn):
         self.sources = sources
 
     def process(self, element: FilePart) -> Iterator[Any]:
-        index, uri, part = element
+        index, uri, part, number = element
         reader = open_reader(self.sources[index])
         bad: BadRow | None = None
         has_rows = False
         try:
-            for row in reader.rows_until_error(uri, part):
+            for version, row in reader.versions(uri, part, first_version(number)):
                 if isinstance(row, BadRow):
                     bad = bad or row
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                 else:
                     has_rows = True
-                for record in reader.records(uri, row):
+                for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
                         yield self.pass_on(record)
                     else:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ from pipelines.transforms.base import StepFn
 from pipelines.transforms.example_tokens import ends_of_examples, tokenize_examples
 from pipelines.transforms.pack import best_fit_decreasing
 from pipelines.transforms.render import names_of, passage_of
+from pipelines.versions import natural
 from plugins.protocols.base import question_key
 from plugins.protocols.instruction_synthesizer import answer_text, is_writable, prompt_text
 from plugins.tokenizers import load_tokenizer
@@ -68,15 +68,11 @@ def _context_key(document: Document) -> tuple[str, Document]:
 
 
 def _merged(_: str, documents: Iterable[Document]) -> Document:
-    first, *others = sorted(documents, key=lambda document: _natural(document.source))
+    first, *others = found = sorted(documents, key=lambda document: natural(document.source))
     if not others:
         return first
-    return first.changed(first.text, tuple(pair for each in (first, *others) for pair in each.pairs))
-
-
-def _natural(name: str) -> list[str | int]:
-    """Sort key by which `a:2` comes before `a:10`."""
-    return [int(part) if at % 2 else part for at, part in enumerate(re.split(r"(\d+)", name))]
+    merged = first.changed(first.text, tuple(pair for each in found for pair in each.pairs))
+    return dataclasses.replace(merged, version=max(each.version for each in found))
 
 
 def as_answered(document: Document) -> tuple[SynthesizedDocument]:

@@ -13,6 +13,7 @@ import json
 import random
 import shlex
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Iterator, Sequence

@@ -121,26 +121,28 @@ class Reader(ABC):
 
     def read(self, uri: str, part: Part = WHOLE) -> Iterator[Document | Reject]:
         """Yield the documents of a file or a part of it, and a reject for each row that gives none."""
-        for row in self.rows_until_error(uri, part):
-            yield from self.records(uri, row)
+        for version, row in self.versions(uri, part):
+            yield from self.records(uri, row, version)
 
-    def rows_until_error(self, uri: str, part: Part = WHOLE) -> Iterator[Row | BadRow]:
-        """Yield the rows of a file or a part of it.
+    def versions(self, uri: str, part: Part = WHOLE, first: int = 0) -> Iterator[tuple[int, Row | BadRow]]:
+        """Yield the rows of a file or a part of it, each with its version.
 
-        If reading on leads to an unexpected exception, the last one is a BadRow that says how far reading got.
+        Versions grow from row to row, from `first` at the beginning of the file. A row takes at least a byte,
+        so that those of a later part are higher. If reading on leads to an unexpected exception, the last row
+        is a BadRow that says how far reading got.
         """
         number = 0
         try:
             for row in self.rows_of(uri, part):
+                yield first + part.start + number, row
                 number += 1
-                yield row
         except OSError:
             raise
         except _OF_THE_CONTENT as error:
             detail = f"{type(error).__name__}: {error}; {number} rows were read before it, and none after it"
-            yield BadRow(position="", reason=UNEXPECTED, detail=detail)
+            yield first + part.start + number, BadRow(position="", reason=UNEXPECTED, detail=detail)
 
-    def records(self, uri: str, row: Row | BadRow) -> list[Document | Reject]:
+    def records(self, uri: str, row: Row | BadRow, version: int) -> list[Document | Reject]:
         """The document of a row of a file, and a reject for what of it gives none.
 
         A row that leads to an unexpected exception costs itself.
@@ -150,7 +152,7 @@ class Reader(ABC):
         if isinstance(row, BadRow):
             return [_reject(row.reason, where, row.detail)]
         try:
-            document = self._document(row, where)
+            document = self._document(row, where, version)
             if self.source.pairs_field is None or isinstance(document, Reject):
                 return [document]
             return list(self._with_pairs(document, row))
@@ -199,7 +201,7 @@ class Reader(ABC):
         value = look_up(row.values, source.dataset_field)
         return well_formed(value) if isinstance(value, str) and value else None
 
-    def _document(self, row: Row, where: str) -> Document | Reject:
+    def _document(self, row: Row, where: str, version: int) -> Document | Reject:
         def reject(reason: str, detail: str) -> Reject:
             return _reject(reason, where, detail)
 
@@ -235,7 +237,7 @@ class Reader(ABC):
             for name in self.source.metadata_fields
             if (value := look_up(row.values, name)) is not None
         }
-        return Document.of(document_id, text, source=where, metadata=metadata)
+        return Document.of(document_id, text, source=where, metadata=metadata, version=version)
 
     def columns(self, names: Iterable[str]) -> list[str]:
         """Of a table's columns, those in which a field that the source asks for may lie."""

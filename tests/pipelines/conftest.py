@@ -110,10 +110,14 @@ def files_of() -> Callable[[str | Path], list[str]]:
 def digests_of(files_of: Callable[[Path], list[str]]) -> Callable[[str | Path], dict[str, str]]:
     """SHA-256 of everything in a corpus that must not depend on when and where it was built.
 
-    Texts without the places where their documents were read, which are others in other files.
+    Texts and ledgers without the places where their documents were read, which are others in other files.
     """
 
     def content(path: Path) -> bytes:
+        if path.suffix == ".ledger":
+            data = path.read_bytes()
+            ends = range(64 + 36, 64 + 36 * int.from_bytes(data[24:32], "little") + 1, 36)
+            return b"".join(data[end - 36 : end - 4] for end in ends)
         if "texts" not in path.parts:
             return path.read_bytes()
         texts = [json.loads(line) for line in storage.read_lines_zst(str(path))]

@@ -164,7 +164,7 @@ def test_the_counts_are_those_of_the_build_that_follows(
     assert first.increment == 1
     assert first.total.rejects == {
         "clean": {"too_short": 1},
-        "dedup": {"duplicate_id": 1, "exact_duplicate": 1},
+        "dedup": {"exact_duplicate": 1, "older_version": 1},
         "read": {"invalid_json": 1},
     }
     assert first.streams["domain"].num_new == 10
@@ -180,7 +180,7 @@ def test_the_counts_are_those_of_the_build_that_follows(
     write_jsonl(tmp_path / "a/1.jsonl", [*rows, more, again])
     second, _ = plan_and_build()
     assert (second.increment, second.total.num_new, second.total.num_changed) == (2, 2, 1)
-    assert second.total.rejects["ledger"] == {"already_ingested": 2}
+    assert second.total.rejects["ledger"] == {"already_ingested": 2, "older_version": 1}
     assert second.total.num_files == 1  # the others have not changed since they were read
     assert second.total.num_unchanged == 7
 

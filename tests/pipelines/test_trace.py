@@ -122,12 +122,20 @@ def check_rows(config: CorpusConfig, holding: Holding) -> None:
     assert list(holding.rows) == holders != []
 
 
-def test_a_document_is_traced_to_its_text_rows_source_and_answer(config: CorpusConfig, passages: Any) -> None:
+def test_a_document_is_traced_to_its_text_rows_source_and_answer(
+    config: CorpusConfig, passages: Any, tmp_path: Path
+) -> None:
     trace = trace_document(config.corpus, newest(config), "doc-2")
     text = passages(8)[2]["text"]
     assert trace.document_id == "doc-2"
     assert trace.entries == (
-        Entry(stream="domain", increment=1, content_hash=content_hash(text), state="current"),
+        Entry(
+            stream="domain",
+            increment=1,
+            content_hash=content_hash(text),
+            file=f"{tmp_path}/in/a.jsonl",
+            state="current",
+        ),
     )
     assert trace.refusals == ()
     (holding,) = trace.holdings
@@ -234,15 +242,17 @@ def test_an_unknown_document_is_answered_with_the_nearest_name(config: CorpusCon
     assert tutelage("corpus", "trace", config.corpus, "?").err.endswith("a document '?'.\n")
 
 
-def test_a_trace_is_printed(config: CorpusConfig, tutelage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_is_printed(
+    config: CorpusConfig, tutelage: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     done = tutelage("corpus", "trace", config.corpus, "doc-3")
     assert (done.status, done.err) == (0, "")
     trace = trace_document(config.corpus, newest(config), "doc-3")
     assert "document doc-3\n" in done.out
     for entry in trace.entries:
-        line = f"  increment {entry.increment}, domain: {entry.state}, content {entry.content_hash}\n"
-        assert line in done.out
+        line = f"  increment {entry.increment}, domain: {entry.state}, content {entry.content_hash}"
+        assert f"{line}, version of {tmp_path}/in/a.jsonl\n" in done.out
     for holding in trace.holdings:
         assert f" domain, increment {holding.place.increment}, text {holding.text_id} " in done.out
         assert f"rows {', '.join(f'domain:{row}' for row in holding.rows)} " in done.out

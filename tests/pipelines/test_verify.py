@@ -75,6 +75,20 @@ def unpacked(path: Path) -> bytearray:
         return bytearray(stream.read())
 
 
+def test_a_ledger_that_is_missing_or_changed_is_named(tutelage: Any, corpus: str) -> None:
+    first, second = (Path(corpus) / f"ledger/{number:06d}.domain.ledger" for number in (1, 2))
+    first.unlink()
+    data = bytearray(second.read_bytes())
+    data[100] ^= 1
+    second.write_bytes(data)
+    done = tutelage("corpus", "verify", corpus, "--json")
+    assert done.status == 1
+    assert [(each["file"], each["finding"][:40]) for each in json.loads(done.out)["damages"]] == [
+        (str(first), "is missing"),
+        (str(second), "is damaged: its bytes are not those that"),
+    ]
+
+
 def test_a_sound_corpus_passes_with_what_was_read(tutelage: Any, corpus: str) -> None:
     done = tutelage("corpus", "verify", corpus, "--json")
     assert (done.status, done.err) == (0, "")

@@ -38,13 +38,13 @@ def test_a_small_file_is_one_part_and_a_large_one_several(
     source: SourceConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = f"{tmp_path}/a.jsonl", f"{tmp_path}/b.jsonl"
-    assert files_of(source) == [FilePart(0, a, WHOLE), FilePart(0, b, WHOLE)]
+    assert files_of(source) == [FilePart(0, a, WHOLE, 0), FilePart(0, b, WHOLE, 1)]
     monkeypatch.setattr(jsonl, "RANGE_BYTES", 1_000)
     assert files_of(source) == [
-        FilePart(0, a, Part(0, 1_000)),
-        FilePart(0, a, Part(1_000, 2_000)),
-        FilePart(0, a, Part(2_000, None)),
-        FilePart(0, b, WHOLE),
+        FilePart(0, a, Part(0, 1_000), 0),
+        FilePart(0, a, Part(1_000, 2_000), 0),
+        FilePart(0, a, Part(2_000, None), 0),
+        FilePart(0, b, WHOLE, 1),
     ]
 
 
@@ -66,6 +66,34 @@ def test_parts_give_the_documents_and_rejects_of_whole_files(
         )
         assert_that(done.ok, equal_to(documents), label="documents")
         assert_that(done[REJECTS], equal_to(rejects), label="rejects")
+
+
+def test_files_are_numbered_by_source_and_then_by_name_with_digits_as_numbers(tmp_path: Path) -> None:
+    for name in ("a/part-10", "a/part-9", "a/Part-11", "a/part-9b", "b/part-1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).with_suffix(".jsonl").write_text("")
+    sources = [SourceConfig(reader="jsonl", uri=f"{tmp_path}/{folder}/*.jsonl") for folder in "ba"]
+    config = CorpusConfig.model_validate(
+        {"corpus": "c", "streams": {"domain": {"sources": sources}}, "tokenizer": {"name": "t"}}
+    )
+    found = parts_of(config, list_files(config))["domain"]
+    names = [each.uri.removeprefix(f"{tmp_path}/").removesuffix(".jsonl") for each in found]
+    assert names == ["b/part-1", "a/Part-11", "a/part-9", "a/part-9b", "a/part-10"]
+    assert [each.number for each in found] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("range_bytes", [7, 1_000, 1 << 26])
+def test_versions_grow_from_row_to_row_and_from_file_to_file(
+    source: SourceConfig, monkeypatch: pytest.MonkeyPatch, range_bytes: int
+) -> None:
+    monkeypatch.setattr(jsonl, "RANGE_BYTES", range_bytes)
+    step = ReadFiles((source,), None)
+    step.setup()
+    records = [record for part in files_of(source) for record in step.process(part)]
+    versions = [record.version for record in records if isinstance(record, Document)]
+    assert len(versions) == 101
+    assert versions == sorted(set(versions))
+    assert (versions[0], versions[-1]) == (0, 1 << 48)
 
 
 def test_a_file_is_counted_once_however_many_parts_it_has(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.example_tokens import join_examples, spans_within, tokenize_examples
-from pipelines.transforms.tuning import MakeTuningTexts, as_answered, by_dataset
+from pipelines.transforms.tuning import MakeTuningTexts, _merged, as_answered, by_dataset
 from plugins.protocols.base import Example
 from plugins.protocols.instruction_synthesizer import (
     InstructionSynthesizerProtocol,
@@ -31,6 +32,16 @@ def context(name: str, *pairs: tuple[str, str], text: str = "") -> Document:
         pairs=tuple(InstructionPair(instruction=question, response=answer) for question, answer in pairs),
         dataset="squad",
     )
+
+
+def test_a_context_of_several_rows_has_the_first_name_and_the_newest_version() -> None:
+    rows = [
+        dataclasses.replace(context(name, (f"q{name}", "a")), text="One context.", version=version)
+        for name, version in (("10", 7), ("9", 3), ("2", 5))
+    ]
+    merged = _merged("key", rows)
+    assert (merged.document_id, merged.source, merged.version) == ("2", "train.json:2", 7)
+    assert [pair.instruction for pair in merged.pairs] == ["q2", "q9", "q10"]
 
 
 def asked(count: int) -> list[tuple[str, str]]:
