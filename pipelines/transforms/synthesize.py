@@ -145,6 +145,8 @@ class SynthesizeChains(StepFn):
         self.counters.add("documents_with_pairs", sum(bool(done.pairs) for done in documents))
         self.counters.add("pairs", sum(len(done.pairs) for done in documents))
         for done in documents:
+            for name, count in done.dropped.items():
+                self.counters.add(name, count)
             if done.failure:
                 self.counters.add("failed_documents")
                 self._failures.add(done)

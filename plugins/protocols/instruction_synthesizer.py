@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.token_ids import Ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
@@ -63,7 +63,7 @@ def parse_answer(text: str) -> Parsed:
     *pieces, rest = text.strip().split("</END>")
     pairs = [_read(piece) for piece in pieces]
     good = [pair for pair in pairs if pair is not None]
-    return Parsed(pairs=distinct_questions(good), num_bad_pieces=len(pairs) - len(good) + bool(rest.strip()))
+    return Parsed.of(good, num_bad_pieces=len(pairs) - len(good) + bool(rest.strip()))
 
 
 def is_writable(pair: InstructionPair) -> bool:
