@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from pipelines.ledger import WITHDRAWN, Ledger
 from pipelines.transforms.base import StepFn
+from schemas import storage
 from schemas.records import Document
 
 
@@ -14,11 +16,19 @@ class OnlyNew(StepFn):
     """Keep documents that the ledger does not know.
 
     An unchanged document is counted and dropped, without a reject: it is in the corpus. A changed one
-    goes on.
+    goes on, and so does one whose name stands in the file `asked_again`, if there is one.
     """
 
-    def __init__(self, corpus: str, stream: str, numbers: tuple[int, ...], progress_dir: str | None):
+    def __init__(
+        self,
+        corpus: str,
+        stream: str,
+        numbers: tuple[int, ...],
+        progress_dir: str | None,
+        asked_again: str,
+    ):
         super().__init__("ledger", progress_dir)
+        self.asked_again = asked_again
         self.corpus = corpus
         self.stream = stream
         self.numbers = numbers
@@ -26,10 +36,15 @@ class OnlyNew(StepFn):
     def setup(self) -> None:
         super().setup()
         self._ledger = Ledger.open(self.corpus, self.stream, self.numbers)
+        names = storage.read_lines_zst(self.asked_again) if storage.exists(self.asked_again) else ()
+        self._asked_again = frozenset(map(json.loads, names))
 
     def process(self, document: Document) -> Iterator[Any]:
         known = self._ledger.content_of(document.document_id)
-        if known == document.content_hash:
+        if known == document.content_hash and document.document_id in self._asked_again:
+            self.counters.add("asked_again")
+            yield document
+        elif known == document.content_hash:
             self.counters.add("unchanged")
         elif known == WITHDRAWN:
             yield self.reject(

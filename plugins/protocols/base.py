@@ -89,7 +89,7 @@ class SynthesisProtocol(ABC):
         """Token ids that ask for pairs about `document`, after the examples."""
 
     def read(self, text: str) -> Parsed:
-        """Read a generated text: leave out what the model thought, parse the rest, judge whether it is readable.
+        """Read a generated text: leave out what the model thought, and parse what it said.
 
         A block of thought that was cut off counts as a bad piece.
         """
@@ -104,7 +104,7 @@ class SynthesisProtocol(ABC):
     def said(self, text: str) -> tuple[str, bool]:
         """A generated text without what the model thought, and whether it was cut off while it thought.
 
-        A text that a schema holds to JSON from its first character on is no thought, whatever the prompt opened.
+        A text that a schema holds to JSON from its first character on is no thought, whatever prompts open.
         """
         held = bool(self.json_schema) and text.lstrip().startswith("{")
         return without_thoughts(text, is_open=self.opens_thought and not held)

@@ -42,14 +42,12 @@ _BACKSLASH = re.compile(
     r"""\\(?:(?P<escape>u[0-9a-fA-F]{4}|["'\\/]|n(?=[ei]\s+[^\W\d_]{2}))|(?P<letters>[A-Za-z]+))?"""
 )
 """A backslash with what it may belong to. `\\ne` and `\\ni` before a word are a line end and Italian."""
-_LATEX = frozenset(
-    """
-    nabla natural ncong ne nearrow neg neq newline nexists ngeq ngtr ni nleq nless nmid nolimits nonumber not
-    notin nparallel nprec nrightarrow nsim nsubseteq nu nwarrow
-    rVert rangle rbrace rbrack rceil rfloor rho right rightarrow rightharpoonup rightleftharpoons rm root rtimes
-    rvert tag tan tanh tau tbinom text textbf textit textrm textsc textsf textstyle texttt tfrac therefore theta
-    tilde times tiny to top triangle triangleq twoheadrightarrow
-    """.split()
+_LATEX = re.compile(
+    r"n(?:abla|atural|cong|earrow|eg?|eq|ewline|exists|geq|gtr|i|leq|less|mid|olimits|onumber|ot|otin|parallel"
+    r"|prec|rightarrow|sim|subseteq|u|warrow)"
+    r"|r(?:angle|brace|brack|ceil|floor|ho|ight|ightarrow|ightharpoonup|ightleftharpoons|m|oot|times|[vV]ert)"
+    r"|t(?:ag|anh?|au|binom|ext|ext(?:bf|it|rm|sc|sf|style|tt)|frac|herefore|heta|ilde|imes|iny|op?|riangle"
+    r"|riangleq|woheadrightarrow)"
 )
 """LaTeX commands that begin like JSON's `\\n`, `\\r` and `\\t`."""
 _QUESTION_KEYS = ("question", "instruction", "prompt")
@@ -127,7 +125,7 @@ def _json_objects(text: str) -> Iterator[Any]:
 def _kept_backslash(found: re.Match[str]) -> str:
     """A backslash as JSON has to have it; see the module's rule."""
     letters = found["letters"]
-    if found["escape"] or (letters and letters[0] in "nrt" and letters not in _LATEX):
+    if found["escape"] or (letters and letters[0] in "nrt" and not _LATEX.fullmatch(letters)):
         return found[0]
     return f"\\{found[0]}"
 

@@ -5,10 +5,12 @@
 
 A block ends at the first closing tag of any spelling. A closing tag without an opening one ends a block that
 the chat template has opened, so that all before it is thought. A block without an end, cut off by the token
-limit, is thought to the end of the text. Spellings: those of DeepSeek and Qwen (`<think>`), of models tuned to
-imitate them (`<thinking>`, `<thought>`, `<reasoning>`, `<reflection>`, `<scratchpad>`, `<|begin_of_thought|>`),
-Seed (`<seed:think>`), Magistral (`[THINK]`), Kimi (`◁think▷`), Command (`<|START_THINKING|>`), MedGemma
-(`<unused94>`) and gpt-oss (`<|channel|>analysis`, also after its special tokens were left out).
+limit, is thought to the end of the text.
+
+Spellings: those of DeepSeek and Qwen (`<think>`), of models tuned to imitate them (`<thinking>`, `<thought>`,
+`<reasoning>`, `<reflection>`, `<scratchpad>`, `<|begin_of_thought|>`), of Seed (`<seed:think>`), Magistral
+(`[THINK]`), Kimi (`◁think▷`), Command (`<|START_THINKING|>`), MedGemma (`<unused94>`) and gpt-oss
+(`<|channel|>analysis`, also after its special tokens were left out).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pipelines.transforms.synthesize import SynthesizeChains
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.generator import EndpointTally, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from schemas.corpus_config import SynthesisConfig
+from schemas.corpus_config import CleanConfig, SynthesisConfig
 from schemas.errors import ConfigError, RecordError, SynthesisError
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
 
@@ -53,7 +53,9 @@ class Obliging(Synthesizer):
 
 
 def step_of(config: SynthesisConfig) -> SynthesizeChains:
-    return SynthesizeChains(config, seed=1, journal="memory://no-journal-in-these-tests", progress_dir=None)
+    return SynthesizeChains(
+        config, clean=CleanConfig(), seed=1, journal="memory://no-journal-in-these-tests", progress_dir=None
+    )
 
 
 def names_in(documents: tuple[SynthesizedDocument, ...]) -> str:
@@ -418,7 +420,7 @@ def test_what_endpoints_do_is_counted_for_each_of_them_and_in_flight_ends_at_zer
         model=tokenizer_dir,
         max_in_flight=4,
     )
-    step = SynthesizeChains(config, seed=1, journal=str(tmp_path), progress_dir=None)
+    step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=str(tmp_path), progress_dir=None)
     pipeline = beam.Pipeline(runner=FnApiRunner())
     pipeline | beam.Create(CHAINS, reshuffle=False) | beam.ParDo(step, 40).with_outputs(REJECTS, main="ok")
     counters = pipeline.run().metrics().query()["counters"]
