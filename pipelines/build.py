@@ -99,8 +99,8 @@ def build_increment(
         found = measured(metrics)
         if num_without := sum(map(len, without.values())):
             view.say(
-                f"{found.counts['ledger/asked_again']:,} of {num_without:,} documents without pairs were found "
-                "again in the files and asked about. --reread reads all files."
+                f"{found.counts['ledger/asked_again']:,} of {num_without:,} documents without pairs were "
+                "found again in the files and asked about. --reread reads all files."
             )
         increment = _seal(plan, found.counts)
         manifest = None
@@ -141,16 +141,7 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
             f"{failed} of {asked} documents failed, more than synthesis.max_failure_share {allowed:g}; "
             f"nothing was published. First failures: {_first_rejects(plan, 'synthesize')}"
         )
-    without = asked - counts["synthesize/documents_with_pairs"]
-    most = plan.config.synthesis.max_empty_share
-    if asked and most < 1 and (without == asked or (without / asked > most and not plan.attempt)):
-        raise SynthesisError(
-            f"{without} of {asked} documents got no pairs, {failed} of them failed; more than "
-            f"synthesis.max_empty_share {most:g} allows; nothing was published. What was answered is in the "
-            "journal: see to model, protocol and prompt, and run again, with --retry-empty if they stay as they "
-            "are. If nothing can be asked about such documents, set synthesis.max_empty_share: 1."
-            + (f" First rejects: {_first_rejects(plan, 'synthesize')}" if failed else "")
-        )
+    _check_pairs(plan, asked, counts["synthesize/documents_with_pairs"])
     # Not a counter: bundles that were tried twice may have counted twice.
     num_documents = sum(
         count_documents(plan.config.corpus, name, plan.number) for name in plan.config.streams
@@ -180,6 +171,24 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),
     )
+
+
+def _check_pairs(plan: Plan, asked: int, answered: int) -> None:
+    """Refuse an increment of which next to nothing became pairs.
+
+    A later increment may be a few documents in which rules find nothing; one that asks again is mostly of
+    documents about which there is nothing to ask.
+    """
+    most = plan.config.synthesis.max_empty_share
+    if not asked or most == 1 or (plan.known and not asks_a_model(plan.config)):
+        return
+    if not answered or ((asked - answered) / asked > most and not plan.attempt):
+        raise SynthesisError(
+            f"{asked - answered} of {asked} documents got no pairs, more than synthesis.max_empty_share "
+            f"{most:g} allows; nothing was published. See to model, protocol and prompt and run again, with "
+            "--retry-empty if these stay as they are, since what was answered is in the journal. If there is "
+            "nothing to ask about such documents, set synthesis.max_empty_share: 1."
+        )
 
 
 def _first_rejects(plan: Plan, *stages: str) -> str:

@@ -12,9 +12,9 @@ it opens. Locally a line is appended and synced; elsewhere the open file is writ
 object stores cannot append. Records that arrive while a write is under way go together in the next one.
 A file whose end was cut off loses only its last line.
 
-A build that asks again (`--retry-empty`) passes over stored generations of which nothing became pairs, but for
-those of its own attempt. A line of it says which attempt it is of, and of several lines of a key the one of the
-newest attempt holds. An attempt that was killed is taken up by the next: `retry.json` lasts until a build ends.
+A build that asks again (`--retry-empty`) passes over stored generations of which no pair comes, but for those
+of its own attempt. Its lines say which attempt they are of, and of several lines of a key the one of the
+newest attempt holds. A killed attempt is taken up by the next: `retry.json` lasts until a build ends.
 
 A journal in use costs about 150 bytes of memory a generation (key and place); texts stay on disk.
 """
@@ -69,7 +69,7 @@ def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
 
 @contextlib.contextmanager
 def attempt_at(uri: str) -> Iterator[int]:
-    """The number of an attempt to ask again, greater than all before: a new one, or that of a killed build."""
+    """Number of an attempt to ask again, greater than all before; a killed build's is taken up."""
     marker = storage.join(uri, "retry.json")
     if storage.exists(marker):
         attempt = int(json.loads(storage.read_bytes(marker)))

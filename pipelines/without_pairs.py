@@ -65,7 +65,7 @@ def write_asked_again(increment: str, without: Without) -> None:
 
 
 def count_without_pairs(counts: Mapping[str, int]) -> dict[str, int]:
-    """Documents, empty ones and failed ones, parts each by itself, of the counters of a build or rewriting."""
+    """Documents, empty ones and failed ones, by the counters of a build or rewriting; parts count each."""
     step = "current" if "current/documents" in counts else "synthesize"
     names = ("documents", "empty_documents", "failed_documents")
     return {name: counts.get(f"{step}/{name}", 0) for name in names}
