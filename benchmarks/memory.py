@@ -25,7 +25,7 @@ from pipelines.counters import read_progress
 from pipelines.runner import make_pipeline, parse_options
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.synthesize import SynthesizeChains
-from schemas.corpus_config import SynthesisConfig
+from schemas.corpus_config import CleanConfig, SynthesisConfig
 from schemas.records import Chain
 
 _PART = 1_000
@@ -71,7 +71,7 @@ def main() -> None:
             endpoints=(server.url,),
             max_in_flight=arguments.in_flight,
         )
-        step = SynthesizeChains(config, seed=1, journal=journal, progress_dir=progress)
+        step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal, progress_dir=progress)
         pipeline = make_pipeline(
             parse_options(["--direct_running_mode=multi_processing", "--direct_num_workers=1"])
         )

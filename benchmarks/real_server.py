@@ -44,7 +44,7 @@ from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.synthesizers.sglang import SGLangGenerator, SGLangSynthesizer
 from plugins.token_ids import TokenIds
-from schemas.corpus_config import ServerConfig, SynthesisConfig
+from schemas.corpus_config import CleanConfig, ServerConfig, SynthesisConfig
 from schemas.records import Chain, Generation
 
 _CPU_ENV = {
@@ -140,7 +140,7 @@ def _batch_client(
 def _step(config: SynthesisConfig, chains: list[Chain], url: str) -> dict[str, Any]:
     empty_cache(url)
     with tempfile.TemporaryDirectory() as journal:
-        step = SynthesizeChains(config, seed=1, journal=journal, progress_dir=None)
+        step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal, progress_dir=None)
         options = parse_options(["--direct_running_mode=multi_processing", "--direct_num_workers=1"])
         pipeline = make_pipeline(options)
         (
@@ -245,7 +245,7 @@ async def _drive_rounds(config: SynthesisConfig, chains: list[Chain]) -> dict[st
         )
         answer = await generator.generate(request)
         assert isinstance(answer, Generation)
-        pairs = protocol.parse(answer.text).pairs
+        pairs = protocol.read(answer.text).pairs
         shown = [*examples[chain.chain_id], Example(document=document, pairs=pairs)]
         examples[chain.chain_id] = shown if pairs else []
 

@@ -47,7 +47,7 @@ from pipelines.transforms.synthesize import SynthesizeChains
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import Example
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import SynthesisConfig
+from schemas.corpus_config import CleanConfig, SynthesisConfig
 from schemas.records import Chain
 
 
@@ -176,7 +176,7 @@ def ours(url: str, chains: list[Chain], in_flight: int, workers: int, tokenizer_
     )
     options = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     with tempfile.TemporaryDirectory() as journal:
-        step = SynthesizeChains(config, seed=1, journal=journal, progress_dir=None)
+        step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal, progress_dir=None)
         pipeline = make_pipeline(parse_options(options))
         (
             pipeline

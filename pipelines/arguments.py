@@ -14,10 +14,18 @@ def make_parser(description: str | None) -> Parser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     build = _of_a_yaml(
-        commands, "build", "[--reread]", "take in what is new in the sources, as one increment"
+        commands,
+        "build",
+        "[--reread] [--retry-empty]",
+        "take in what is new in the sources, as one increment",
     )
     build.add_argument(
         "--reread", action="store_true", help="read files again that have not changed since they were read"
+    )
+    build.add_argument(
+        "--retry-empty",
+        action="store_true",
+        help="ask again for documents without pairs: those in the corpus, and stored answers without any",
     )
 
     plan = _of_a_yaml(

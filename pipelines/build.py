@@ -9,6 +9,7 @@ list the sources ─► no file is new or changed: nothing to do
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pipelines.card import write_card
 from pipelines.corpus import Plan, add_increment
 from pipelines.draft import drafted
+from pipelines.journal import attempt_at
 from pipelines.ledger import count_documents
 from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_manifest, prepared
 from pipelines.progress import ProgressView
@@ -24,6 +26,7 @@ from pipelines.runner import make_pipeline, parse_options, run_to_end
 from pipelines.sources import SourceFile, list_files, note_read, parts_of, unread
 from pipelines.statistics import measured, write_stats
 from pipelines.transforms.shards import merge_groups
+from pipelines.without_pairs import documents_without_pairs, with_their_files, write_asked_again
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError, SynthesisError
@@ -38,6 +41,7 @@ def build_increment(
     *,
     quiet: bool = False,
     reread: bool = False,
+    retry_empty: bool = False,
     wanted: Callable[[SourceFile], bool] = lambda file: True,
 ) -> Manifest | None:
     """Take in what is new in the sources.
@@ -47,6 +51,7 @@ def build_increment(
         beam_options: Options for Beam; without `--runner` it runs on this machine.
         quiet: Show nothing on standard error.
         reread: Read files again that are known to be unchanged.
+        retry_empty: Ask again for documents that are in without pairs, and where a stored answer gives none.
         wanted: Which of the new or changed files to take in now.
 
     Returns:
@@ -55,7 +60,8 @@ def build_increment(
     Raises:
         ConfigError: A name, value or option is refused; nothing was touched.
         InputError: The sources hold nothing that can be used, or too much of them led to unexpected errors.
-        SynthesisError: More documents failed than `synthesis.max_failure_share` allows.
+        SynthesisError: More documents failed than `synthesis.max_failure_share` allows, or are without pairs
+            than `synthesis.max_empty_share` allows.
         CorpusError: The corpus is damaged, made with another tokenizer, or held by another run.
     """
     started = time.monotonic()
@@ -65,6 +71,8 @@ def build_increment(
     listed = list_files(config, tasks=tasks)
     all_files = listed.files
     files = all_files if reread else unread(all_files, config.corpus, before)
+    without = documents_without_pairs(config, before) if retry_empty and before is not None else {}
+    files = with_their_files(files, all_files, without)
     left_for_later = {file for group in files.values() for file in group if not wanted(file)}
     files = {name: [file for file in group if file not in left_for_later] for name, group in files.items()}
     for line in listed.left_out:
@@ -80,6 +88,9 @@ def build_increment(
         plan = run.plan
         view = ProgressView(plan.progress_dir, quiet=quiet)
         draft = stack.enter_context(drafted(config.corpus, plan.number))
+        if retry_empty:
+            write_asked_again(plan.increment, without)
+            plan = dataclasses.replace(plan, attempt=stack.enter_context(attempt_at(plan.journal)))
         view.say(_opening(plan))
         pipeline = make_pipeline(run.options)
         add_increment(pipeline, plan)
@@ -90,6 +101,11 @@ def build_increment(
             return None
         found = measured(metrics)
         found.counts.update(listed.counts)
+        if num_without := sum(map(len, without.values())):
+            view.say(
+                f"{found.counts['ledger/asked_again']:,} of {num_without:,} documents without pairs were "
+                "found again in the files and asked about. --reread reads all files."
+            )
         increment = _seal(plan, found.counts)
         manifest = None
         if increment is not None:
@@ -130,6 +146,7 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
             f"nothing was published. First failures: {first_rejects(plan.increment, ['synthesize'])}"
         )
     refuse_unexpected(plan.increment, counts)
+    _check_pairs(plan, asked, counts["synthesize/documents_with_pairs"])
     # Not a counter: bundles that were tried twice may have counted twice.
     num_documents = sum(
         count_documents(plan.config.corpus, name, plan.number) for name in plan.config.streams
@@ -159,3 +176,21 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),
     )
+
+
+def _check_pairs(plan: Plan, asked: int, answered: int) -> None:
+    """Refuse an increment of which next to nothing became pairs.
+
+    A later increment may be a few documents in which rules find nothing; one that asks again is mostly of
+    documents about which there is nothing to ask.
+    """
+    most = plan.config.synthesis.max_empty_share
+    if not asked or most == 1 or (plan.known and not asks_a_model(plan.config)):
+        return
+    if not answered or ((asked - answered) / asked > most and not plan.attempt):
+        raise SynthesisError(
+            f"{asked - answered} of {asked} documents got no pairs, more than synthesis.max_empty_share "
+            f"{most:g} allows; nothing was published. See to model, protocol and prompt and run again, with "
+            "--retry-empty if these stay as they are, since what was answered is in the journal. If there is "
+            "nothing to ask about such documents, set synthesis.max_empty_share: 1."
+        )

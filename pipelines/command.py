@@ -57,7 +57,13 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     config = _config(arguments, beam_options)
     from pipelines.build import build_increment
 
-    manifest = build_increment(config, beam_options, quiet=arguments.json, reread=arguments.reread)
+    manifest = build_increment(
+        config,
+        beam_options,
+        quiet=arguments.json,
+        reread=arguments.reread,
+        retry_empty=arguments.retry_empty,
+    )
     dry = any(option.startswith("--dry_run") for option in beam_options)
     _tell(arguments, config, manifest, f"{'a dry run' if dry else 'nothing new'}; the corpus is as it was.")
     return 0

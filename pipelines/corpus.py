@@ -26,7 +26,7 @@ import apache_beam as beam
 
 from pipelines.ledger import NO_ORIGIN, ledger_row, write_ledger
 from pipelines.near.duplicates import duplicates_uri
-from pipelines.places import ledger_uri, near_index_uri
+from pipelines.places import asked_again_uri, ledger_uri, near_index_uri
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.clean import CleanDocuments
@@ -71,6 +71,7 @@ class Plan:
         files: For each stream, its files, large ones in parts.
         pad_id: Token that fills rows.
         progress_dir: Local folder for progress files, or None.
+        attempt: Number of the attempt to ask again for what gave no pairs; 0 asks for nothing again.
     """
 
     config: CorpusConfig
@@ -79,6 +80,7 @@ class Plan:
     files: Mapping[str, Sequence[FilePart]]
     pad_id: int
     progress_dir: str | None = None
+    attempt: int = 0
 
     def num_files(self, stream: str) -> int:
         """Files of a stream, each counted once however many parts it has."""
@@ -103,6 +105,11 @@ class Plan:
     def increment(self) -> str:
         """URI of the increment's directory."""
         return increment_uri(self.config.corpus, self.number)
+
+    @property
+    def journal(self) -> str:
+        """URI of the journal."""
+        return storage.join(self.config.corpus, "journal")
 
     @functools.cached_property
     def tasks(self) -> SharedTasks | None:
@@ -211,7 +218,14 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         distinct, contaminations = clear.ok, (clear[CONTAMINATIONS],)
         rejects.append(clear[REJECTS])
     unknown = distinct | f"{name}/OnlyNew" >> beam.ParDo(
-        OnlyNew(config.corpus, name, plan.known, plan.version_order(name), progress)
+        OnlyNew(
+            config.corpus,
+            name,
+            plan.known,
+            plan.version_order(name),
+            progress,
+            asked_again_uri(plan.increment, name),
+        )
     ).with_outputs(REJECTS, main="ok")
     new = unknown.ok
     rejects.append(unknown[REJECTS])
@@ -263,9 +277,11 @@ def _synthesize(
     synthesize = beam.ParDo(
         SynthesizeChains(
             config.synthesis,
+            clean=config.clean,
             seed=config.seed,
-            journal=storage.join(config.corpus, "journal"),
+            journal=plan.journal,
             progress_dir=progress,
+            attempt=plan.attempt,
         ),
         beam.pvalue.AsSingleton(num_documents),
     )

@@ -59,6 +59,7 @@ def _synthesized(counts: Mapping[str, int], rates: Mapping[str, float]) -> str:
         f"{done:,}{of_all} documents",
         f"{counts.get('synthesize/pairs', 0):,} pairs",
         _with(_number(counts, "synthesize/failed_documents"), "failed"),
+        _with(_number(counts, "synthesize/empty_documents"), "without pairs"),
     ]
     speed = rates.get("synthesize/documents", 0.0)
     if of_all and speed > 0:

@@ -12,16 +12,22 @@ it opens. Locally a line is appended and synced; elsewhere the open file is writ
 object stores cannot append. Records that arrive while a write is under way go together in the next one.
 A file whose end was cut off loses only its last line.
 
+A build that asks again (`--retry-empty`) passes over stored generations of which no pair comes, but for those
+of its own attempt. Its lines say which attempt they are of, and of several lines of a key the one of the
+newest attempt holds. A killed attempt is taken up by the next: `retry.json` lasts until a build ends.
+
 A journal in use costs about 150 bytes of memory a generation (key and place); texts stay on disk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import BinaryIO
@@ -49,15 +55,41 @@ def stored_generations(uri: str) -> Iterator[Generation]:
 
     Only reads, and may be used beside a run that writes: a line that is damaged or not yet whole is left out.
     """
-    return (generation for _, generation in _stored(uri))
+    return (generation for _, generation, _ in _stored(uri))
 
 
 def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
     """The generations of some keys in the journal at a URI, as far as it holds them; reads all of it once."""
-    return {key: generation for key, generation in _stored(uri) if key in keys}
+    found: dict[str, tuple[int, Generation]] = {}
+    for key, generation, attempt in _stored(uri):
+        if key in keys and attempt >= found.get(key, (0,))[0]:
+            found[key] = attempt, generation
+    return {key: generation for key, (_, generation) in found.items()}
 
 
-def _stored(uri: str) -> Iterator[tuple[str, Generation]]:
+@contextlib.contextmanager
+def attempt_at(uri: str) -> Iterator[int]:
+    """Number of an attempt to ask again, greater than all before; a killed build's is taken up."""
+    marker = storage.join(uri, "retry.json")
+    if storage.exists(marker):
+        attempt = int(json.loads(storage.read_bytes(marker)))
+    else:
+        attempt = time.time_ns() // 1_000_000
+        storage.write_bytes(marker, json.dumps(attempt).encode())
+    stopped = True  # by hand or killed: to be taken up
+    try:
+        yield attempt
+        stopped = False
+    except Exception:
+        stopped = False
+        raise
+    finally:
+        if not stopped:
+            fs, path = storage.filesystem(marker)
+            fs.rm_file(path)
+
+
+def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
     fs, path = storage.filesystem(uri)
     if not fs.exists(path):
         return
@@ -68,7 +100,8 @@ def _stored(uri: str) -> Iterator[tuple[str, Generation]]:
             for line in file:
                 try:
                     record = json.loads(line)
-                    yield str(record["key"]), Generation(**record["generation"])
+                    generation = Generation(**record["generation"])
+                    yield str(record["key"]), generation, int(record.get("attempt", 0))
                 except (ValueError, KeyError, TypeError):
                     pass
 
@@ -82,7 +115,7 @@ class Journal:
 
     def __init__(self, uri: str):
         self._uri = uri
-        self._places: dict[bytes, tuple[str, int, int]] = {}
+        self._places: dict[bytes, tuple[str, int, int, int]] = {}
         self._local_copies = tempfile.TemporaryDirectory(prefix="tutelage-journal-")
         self._writer = _Writer(uri)
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
@@ -92,20 +125,21 @@ class Journal:
     def __len__(self) -> int:
         return len(self._places)
 
-    def find(self, key: str) -> Generation | None:
-        """The stored generation, or None."""
+    def find(self, key: str) -> tuple[Generation, int] | None:
+        """The stored generation and the attempt that it is of, 0 for none; or None."""
         place = self._places.get(bytes.fromhex(key))
         if place is None:
             return None
-        path, start, size = place
+        path, start, size, attempt = place
         with open(path, "rb") as file:
             file.seek(start)
             record = json.loads(file.read(size))
-        return from_json(Generation, json.dumps(record["generation"]))
+        return from_json(Generation, json.dumps(record["generation"])), attempt
 
-    async def add(self, key: str, generation: Generation) -> None:
+    async def add(self, key: str, generation: Generation, attempt: int = 0) -> None:
         """Write a generation down; returns when it is safe."""
-        record = {"generation": {name: getattr(generation, name) for name in _FIELDS}, "key": key}
+        record: dict[str, object] = {"generation": {name: getattr(generation, name) for name in _FIELDS}}
+        record |= {"key": key, "attempt": attempt} if attempt else {"key": key}
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((_line(record), written))
         if self._task is None or self._task.done():
@@ -155,11 +189,13 @@ class Journal:
             for line in file:
                 if line.endswith(b"\n"):  # else its end was cut off
                     try:
-                        key = bytes.fromhex(json.loads(line)["key"])
+                        record = json.loads(line)
+                        key, attempt = bytes.fromhex(record["key"]), int(record.get("attempt", 0))
                     except (ValueError, KeyError, TypeError):
                         pass  # a damaged line costs one request, not the run
                     else:
-                        self._places[key] = (path, at, len(line))
+                        if key not in self._places or attempt >= self._places[key][3]:
+                            self._places[key] = (path, at, len(line), attempt)
                 at += len(line)
 
 
@@ -171,12 +207,23 @@ class JournaledGenerator(Generator):
         uri: Directory of the journal.
         identity: Who answers: changes when the same prompt would be answered by another model.
         on_answer: Called with each generation, and whether it was paid for just now.
+        attempt: Number of the attempt to ask again; 0 takes whatever is stored.
+        is_useful: Whether pairs come of a generated text; stored ones of which none come are asked for again.
     """
 
     def __init__(
-        self, inner: Generator, *, uri: str, identity: str, on_answer: Callable[[Generation, bool], None]
+        self,
+        inner: Generator,
+        *,
+        uri: str,
+        identity: str,
+        on_answer: Callable[[Generation, bool], None],
+        attempt: int = 0,
+        is_useful: Callable[[str], bool] = lambda text: True,
     ):
         self._inner = inner
+        self._attempt = attempt
+        self._is_useful = is_useful
         self._uri = uri
         self._identity = identity
         self._on_answer = on_answer
@@ -196,11 +243,13 @@ class JournaledGenerator(Generator):
         key = request_key(self._identity, request)
         found = self._journal.find(key)
         if found is not None:
-            self._on_answer(found, False)
-            return dataclasses.replace(found, key=key)
+            stored, attempt = found
+            if attempt >= self._attempt or self._is_useful(stored.text):
+                self._on_answer(stored, False)
+                return dataclasses.replace(stored, key=key)
         answer = await self._inner.generate(request)
         if isinstance(answer, Generation):
-            await self._journal.add(key, answer)
+            await self._journal.add(key, answer, self._attempt)
             self._on_answer(answer, True)
             return dataclasses.replace(answer, key=key)
         return answer

@@ -25,6 +25,11 @@ def near_index_uri(corpus: str, stream: str, number: int) -> str:
     return storage.join(corpus, "dedup", f"{number:06d}.{stream}")
 
 
+def asked_again_uri(increment: str, stream: str) -> str:
+    """File of the names of documents without pairs that an increment asks about again."""
+    return storage.join(increment, f"asked-again-{stream}.zst")
+
+
 def remove_tables(corpus: str, number: int) -> None:
     """Remove all ledgers and indexes of near copies of an increment that is not published."""
     for folder in ("ledger", "dedup"):

@@ -156,16 +156,17 @@ def _write_tables(run: Prepared, stream: str, numbers: Sequence[int], withdrawn:
 
 def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, numbers: Sequence[int]) -> None:
     plan = run.plan
-    corpus, known = plan.config.corpus, (*plan.known, plan.number)
+    corpus, progress = plan.config.corpus, plan.progress_dir
     rejects = []
-    for name in plan.config.streams:
-        uris = [uri for number in numbers for uri in text_uris(corpus, name, number)]
+    for name, stream in plan.config.streams.items():
+        uris = [(number, uri) for number in numbers for uri in text_uris(corpus, name, number)]
+        keep = KeepCurrent(corpus, name, plan.known, plan.number, progress, counts_pairs=stream.synthesize)
         texts = (
             pipeline
             | f"{name}/TextFiles" >> beam.Create(uris)
             | f"{name}/SpreadTextFiles" >> beam.Reshuffle()
-            | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts(plan.progress_dir))
-            | f"{name}/KeepCurrent" >> beam.ParDo(KeepCurrent(corpus, name, known, plan.progress_dir))
+            | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts(progress))
+            | f"{name}/KeepCurrent" >> beam.ParDo(keep)
         )
         rejects.append(write_texts(plan, name, texts))
     write_rejects(plan, rejects)

@@ -138,7 +138,7 @@ def _look_up(corpus: str, manifest: Manifest, streams: list[str], name: str) -> 
     for stream in streams:
         of_stream = _entries(corpus, manifest, stream, name)
         entries += of_stream
-        current = {entry.content_hash for entry in of_stream if entry.state == "current"}
+        current = {(entry.increment, entry.content_hash) for entry in of_stream if entry.state == "current"}
         holdings += _holdings(corpus, manifest, stream, name, current)
     keys = {holding.passage.generation for holding in holdings} - {""}
     answers = find_generations(storage.join(corpus, "journal"), keys) if keys else {}
@@ -180,7 +180,9 @@ def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[En
     return entries
 
 
-def _holdings(corpus: str, manifest: Manifest, stream: str, name: str, current: set[str]) -> list[Holding]:
+def _holdings(
+    corpus: str, manifest: Manifest, stream: str, name: str, current: set[tuple[int, str]]
+) -> list[Holding]:
     quoted = json.dumps(name, ensure_ascii=False)
     found = []
     for place, line in text_lines(corpus, manifest, stream):
@@ -195,7 +197,7 @@ def _holdings(corpus: str, manifest: Manifest, stream: str, name: str, current: 
                 template=text.template,
                 passage=passage,
                 text=text.text[passage.start : passage.end],
-                is_current=passage.content_hash in current,
+                is_current=(place.increment, passage.content_hash) in current,
             )
             for passage in text.passages
             if passage.document_id == name

@@ -270,7 +270,11 @@ class SynthesisConfig(Section):
             null cuts only those whose prompt would not fit. A third of what fits leaves room for chains.
         temperature: 0 is greedy.
         max_in_flight: Requests in flight at once in a worker process.
-        max_failure_share: Share of failed documents, 0 to 1, above which the run fails.
+        max_failure_share: Share of failed documents, 0 to 1, above which the run fails. A document has failed
+            if its request did, or if nothing in its answer can be read.
+        max_empty_share: Share of documents without pairs, failed ones included, above which the run fails; 1
+            lets runs succeed in which nothing became pairs. Synthesizers by rules are held to it in the first
+            increment only.
         prompt_file: Your own prompt for the chat protocol.
         trust_remote_code: Whether code that comes with the model may run.
         options: What one backend understands beyond these.
@@ -290,6 +294,7 @@ class SynthesisConfig(Section):
     temperature: float = pydantic.Field(default=0.0, ge=0.0)
     max_in_flight: int = pydantic.Field(default=64, ge=1)
     max_failure_share: float = pydantic.Field(default=0.05, ge=0.0, le=1.0)
+    max_empty_share: float = pydantic.Field(default=0.9, ge=0.0, le=1.0)
     prompt_file: str | None = None
     trust_remote_code: bool = False
     options: dict[str, Any] = pydantic.Field(default_factory=dict)

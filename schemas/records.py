@@ -200,8 +200,9 @@ class SynthesizedDocument:
         pairs: Its pairs; empty means that it goes on as raw text.
         follows_previous: Whether it was prompted with the chain's earlier documents, and so
             belongs to the same training text as the one before it.
-        failure: Why no answer could be had, or "" when the model did answer.
+        failure: Why no answer could be had or read, as `reason: detail`, or "".
         generation: Name of the answer that the pairs were read from in the journal, or "".
+        dropped: What of the answer became no pair, by counter: bad_pieces, repeated_questions, copied_pairs.
     """
 
     document: Document
@@ -209,6 +210,7 @@ class SynthesizedDocument:
     follows_previous: bool = False
     failure: str = ""
     generation: str = ""
+    dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @quick_to_pickle

@@ -15,7 +15,9 @@ from pipelines.lineage import texts_of
 from pipelines.rows import loss_note, read_rows
 from pipelines.show.beginning import beginning_of
 from pipelines.show.duplicates import show_duplicates
+from pipelines.show.increment import without_pairs_line
 from pipelines.show.row import show_row
+from pipelines.statistics import read_stats
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest, read_manifest
@@ -42,6 +44,9 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     console.print(Text(f"{arguments.uri}, manifest {manifest.number}"), soft_wrap=True)
     console.print(_overview(manifest))
+    for number in manifest.numbers():
+        if line := without_pairs_line(read_stats(arguments.uri, number)["counts"]):
+            console.print(Text(f"increment {number}, {line}"), soft_wrap=True)
     if not names:
         return 0
     stream = arguments.stream or names[0]

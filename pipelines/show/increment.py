@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipelines.statistics import read_stats
+from pipelines.without_pairs import count_without_pairs
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest
 
@@ -11,6 +14,16 @@ _LEFT_OUT = {
     "list/hidden": "hidden",
     "read/files_unreadable": "files without a readable row",
 }
+_DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs")
+
+
+def without_pairs_line(counts: Mapping[str, int]) -> str:
+    """How many documents or parts have no pairs, failed ones apart; "" where all have some."""
+    found = count_without_pairs(counts)
+    empty, failed = found["empty_documents"], found["failed_documents"]
+    if not empty + failed:
+        return ""
+    return f"without pairs: {empty + failed:,} of {found['documents']:,} documents, {failed:,} of them failed"
 
 
 def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
@@ -41,6 +54,15 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"  synthesis: {counts['synthesize/pairs']:,} pairs for "
             f"{counts['synthesize/documents_with_pairs']:,} of {counts['synthesize/documents']:,} documents"
         )
+        dropped = {name: counts.get(f"synthesize/{name}") for name in _DROPPED}
+        if any(dropped.values()):
+            each = (f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
+            print(f"  of the answers were dropped: {', '.join(each)}")
+    if line := without_pairs_line(counts):
+        print(f"  {line}; `corpus build FILE --retry-empty` asks again")
+    for name, shards in increment.streams.items():
+        if config.streams[name].synthesize and not shards.num_pairs:
+            print(f"  {name}: NO document of this increment has pairs")
     found = {name: task for name, task in stats["decontamination"].items() if task["rows_found"]}
     if found:
         shares = ", ".join(

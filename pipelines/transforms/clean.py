@@ -9,9 +9,9 @@ stands in brackets is off unless the configuration asks for it.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipelines.transforms.unicode_repair import repair_unicode
 from plugins.filters.boilerplate import asks_for_javascript, is_about_policy, is_placeholder
 from plugins.words import has_words, words_of
 from schemas.corpus_config import BoilerplateConfig, CleanConfig
-from schemas.records import Document, InstructionPair
+from schemas.records import Document, InstructionPair, well_formed
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -104,18 +104,31 @@ class CleanDocuments(StepFn):
             yield document.changed(text, self._clean_pairs(document.pairs))
 
     def _clean_pairs(self, pairs: tuple[InstructionPair, ...]) -> tuple[InstructionPair, ...]:
-        return tuple(
-            dataclasses.replace(
-                pair,
-                instruction=self._clean_piece(pair.instruction),
-                response=self._clean_piece(pair.response),
-            )
-            for pair in pairs
-        )
+        cleaned = [clean_pair(pair, self.config) for pair in pairs]
+        for _, masked in cleaned:
+            for kind, count in masked.items():
+                self.counters.add(f"masked_{kind}", count)
+        return tuple(pair for pair, _ in cleaned)
 
-    def _clean_piece(self, text: str) -> str:
-        text = clean_text(text, repair=self.config.repair_unicode)
-        text, masked = mask_personal_data(text, self.config.mask_personal_data)
-        for kind, count in masked.items():
-            self.counters.add(f"masked_{kind}", count)
+
+def clean_pair(pair: InstructionPair, config: CleanConfig) -> tuple[InstructionPair, dict[str, int]]:
+    """Clean all that a pair says, as the text of a document.
+
+    Returns:
+        The pair, and by kind how many personal data were masked.
+    """
+    found: Counter[str] = Counter()
+
+    def cleaned(text: str) -> str:
+        text = clean_text(well_formed(text), repair=config.repair_unicode)
+        text, masked = mask_personal_data(text, config.mask_personal_data)
+        found.update(masked)
         return text
+
+    pair = InstructionPair(
+        instruction=cleaned(pair.instruction),
+        response=cleaned(pair.response),
+        options=tuple(map(cleaned, pair.options)),
+        rationale=cleaned(pair.rationale),
+    )
+    return pair, dict(found)

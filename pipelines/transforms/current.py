@@ -7,7 +7,8 @@ ledger has another content are cut out, with what stands between them and the ne
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.ledger import Ledger
 from pipelines.transforms.base import StepFn
@@ -15,41 +16,86 @@ from schemas import storage
 from schemas.records import AugmentedText, Passage, digest, from_json
 
 
+class Newest:
+    """Which increment holds the newest text of each document.
+
+    A document that was asked about again has one content in two increments; the newer one holds.
+
+    Args:
+        corpus: The corpus.
+        stream: The stream.
+        numbers: Its increments.
+    """
+
+    def __init__(self, corpus: str, stream: str, numbers: Iterable[int]):
+        self._ledgers = [(number, Ledger.open(corpus, stream, [number])) for number in sorted(numbers)[::-1]]
+
+    def is_current(self, number: int, passage: Passage) -> bool:
+        """Whether a passage of an increment is of the newest text of its document."""
+        for newest, ledger in self._ledgers:
+            content = ledger.content_of(passage.document_id)
+            if content is not None:
+                return (newest, content) == (number, passage.content_hash)
+        return False
+
+
 class ReadTexts(StepFn):
-    """Read files of texts that an increment holds."""
+    """Read files of texts, each given with the number of its increment, and so are the texts."""
 
     def __init__(self, progress_dir: str | None):
         super().__init__("read", progress_dir)
 
-    def process(self, uri: str) -> Iterator[AugmentedText]:
+    def process(self, file: tuple[int, str]) -> Iterator[tuple[int, AugmentedText]]:
+        number, uri = file
         for line in storage.read_lines_zst(uri):
             self.counters.add("texts")
-            yield from_json(AugmentedText, line)
+            yield number, from_json(AugmentedText, line)
         self.counters.add("files")
 
 
 class KeepCurrent(StepFn):
     """Cut out of texts what is not current; a text of which nothing is left goes.
 
+    Documents and parts that stay are counted, those without pairs apart.
+
     Args:
         corpus: The corpus.
         stream: The stream of the texts.
-        numbers: Increments whose ledgers say what is current.
+        numbers: The increments so far.
+        into: The one that is made of some of them, whose ledger says what is withdrawn.
+        counts_pairs: Whether pairs are written about the documents of the stream.
         progress_dir: See Counters.
     """
 
-    def __init__(self, corpus: str, stream: str, numbers: tuple[int, ...], progress_dir: str | None):
+    def __init__(
+        self,
+        corpus: str,
+        stream: str,
+        numbers: tuple[int, ...],
+        into: int,
+        progress_dir: str | None,
+        *,
+        counts_pairs: bool,
+    ):
         super().__init__("current", progress_dir)
         self.corpus = corpus
         self.stream = stream
         self.numbers = numbers
+        self.into = into
+        self.counts_pairs = counts_pairs
 
     def setup(self) -> None:
         super().setup()
-        self._ledger = Ledger.open(self.corpus, self.stream, self.numbers)
+        self._newest = Newest(self.corpus, self.stream, self.numbers)
+        self._ledger = Ledger.open(self.corpus, self.stream, [*self.numbers, self.into])
 
-    def process(self, text: AugmentedText) -> Iterator[AugmentedText]:
-        kept = [self._is_current(passage) for passage in text.passages]
+    def process(self, numbered: tuple[int, AugmentedText]) -> Iterator[AugmentedText]:
+        number, text = numbered
+        kept = [self._is_current(number, passage) for passage in text.passages]
+        for passage in itertools.compress(text.passages, kept) if self.counts_pairs else ():
+            self.counters.add("documents")
+            if not passage.num_pairs:
+                self.counters.add("failed_documents" if passage.failure else "empty_documents")
         self.counters.add("passages_cut", kept.count(False))
         if all(kept):
             yield text
@@ -59,8 +105,9 @@ class KeepCurrent(StepFn):
         else:
             self.counters.add("texts_gone")
 
-    def _is_current(self, passage: Passage) -> bool:
-        return self._ledger.content_of(passage.document_id) == passage.content_hash
+    def _is_current(self, number: int, passage: Passage) -> bool:
+        is_in = self._ledger.content_of(passage.document_id) == passage.content_hash
+        return is_in and self._newest.is_current(number, passage)
 
 
 def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:

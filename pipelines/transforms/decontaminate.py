@@ -28,6 +28,7 @@ from apache_beam.utils.shared import Shared
 
 from pipelines.task_rows import read_tasks
 from pipelines.transforms.base import StepFn, guarded
+from pipelines.transforms.sound_pairs import with_pairs
 from plugins.decontamination import IndexedRow, Overlap, TaskIndex
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
@@ -145,8 +146,7 @@ class DecontaminatePairs(_Decontaminate):
 
     @guarded
     def process(self, chain: Sequence[SynthesizedDocument]) -> Iterator[Any]:
-        cleaned: list[SynthesizedDocument] = []
-        previous_lost_all = False
+        kept: list[list[InstructionPair]] = []
         for done in chain:
             pairs = []
             for number, pair in enumerate(done.pairs, start=1):
@@ -158,12 +158,9 @@ class DecontaminatePairs(_Decontaminate):
                     )
                 else:
                     pairs.append(pair)
-            lost_all = bool(done.pairs) and not pairs
-            self.counters.add("documents_without_pairs", lost_all)
-            follows = done.follows_previous and not lost_all and not previous_lost_all
-            cleaned.append(dataclasses.replace(done, pairs=tuple(pairs), follows_previous=follows))
-            previous_lost_all = lost_all
-        yield tuple(cleaned)
+            self.counters.add("documents_without_pairs", bool(done.pairs) and not pairs)
+            kept.append(pairs)
+        yield with_pairs(chain, kept)
 
 
 class WriteReport(beam.PTransform):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import gc
 import sys
 import threading
@@ -16,6 +17,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from pipelines.journal import JournaledGenerator
+from pipelines.transforms.sound_pairs import problem_of
+from plugins.protocols.base import pair_key
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.generator import EndpointTally
@@ -39,12 +42,14 @@ class Engine:
         config: Who writes the pairs.
         seed: Of the synthesizer's random choices.
         journal: Directory of the generations so far.
+        attempt: Number of the attempt to ask again for what gave no pairs; 0 asks for nothing again.
     """
 
-    def __init__(self, config: SynthesisConfig, seed: int, journal: str):
+    def __init__(self, config: SynthesisConfig, seed: int, journal: str, attempt: int = 0):
         self._config = config
         self._seed = seed
         self._journal = journal
+        self._attempt = attempt
         self._tally: Counter[str] = Counter()
         self._tally_lock = threading.Lock()
         self._lock = threading.Lock()
@@ -82,6 +87,8 @@ class Engine:
                 uri=self._journal,
                 identity=self._synthesizer.identity,
                 on_answer=self._count,
+                attempt=self._attempt,
+                is_useful=functools.partial(_is_useful, self._synthesizer),
             )
         else:
             self._synthesizer.count = self._count
@@ -158,3 +165,10 @@ class Engine:
             self._tally["requests"] += 1
             for name in _TOKENS:
                 self._tally[name] += getattr(generation, name)
+
+
+def _is_useful(synthesizer: LanguageModelSynthesizer, text: str) -> bool:
+    """Whether a generated text holds a pair that may go on."""
+    worked = set(map(pair_key, synthesizer.protocol.worked_pairs))
+    pairs = synthesizer.protocol.read(text).pairs
+    return any(problem_of(pair) is None and pair_key(pair) not in worked for pair in pairs)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from pipelines.ledger import WITHDRAWN, Ledger
 from pipelines.transforms.base import StepFn
 from pipelines.versions import Origin, VersionOrder
+from schemas import storage
 from schemas.records import Document
 
 
@@ -15,7 +17,8 @@ class OnlyNew(StepFn):
     """Keep documents that the ledger does not know.
 
     An unchanged document is counted and dropped, without a reject: it is in the corpus. A changed one
-    goes on, unless the corpus holds a newer version of it.
+    goes on, unless the corpus holds a newer version of it. So does one whose name stands in the file
+    `asked_again`, if there is one.
 
     Args:
         corpus: The corpus.
@@ -23,6 +26,7 @@ class OnlyNew(StepFn):
         numbers: The increments that they are compared with.
         order: Which version is newer.
         progress_dir: See Counters.
+        asked_again: URI of a file of document_ids.
     """
 
     def __init__(
@@ -32,8 +36,10 @@ class OnlyNew(StepFn):
         numbers: tuple[int, ...],
         order: VersionOrder,
         progress_dir: str | None,
+        asked_again: str,
     ):
         super().__init__("ledger", progress_dir)
+        self.asked_again = asked_again
         self.corpus = corpus
         self.stream = stream
         self.numbers = numbers
@@ -42,10 +48,15 @@ class OnlyNew(StepFn):
     def setup(self) -> None:
         super().setup()
         self._ledger = Ledger.open(self.corpus, self.stream, self.numbers)
+        names = storage.read_lines_zst(self.asked_again) if storage.exists(self.asked_again) else ()
+        self._asked_again = frozenset(map(json.loads, names))
 
     def process(self, document: Document) -> Iterator[Any]:
         known = self._ledger.content_of(document.document_id)
-        if known == document.content_hash:
+        if known == document.content_hash and document.document_id in self._asked_again:
+            self.counters.add("asked_again")
+            yield document
+        elif known == document.content_hash:
             self.counters.add("unchanged")
         elif known == WITHDRAWN:
             yield self.reject(

@@ -10,6 +10,9 @@ Beam tries the whole bundle again.
 
 A run that cannot succeed any more ends at once: when more documents have failed here than the whole run may
 lose, or when nothing but failures came for a long stretch. What was answered by then is in the journal.
+
+Whoever wrote the pairs, they are cleaned and looked at here before they become training text: a bad one is
+refused with a reason (`sound_pairs.py`) and costs only itself.
 """
 
 from __future__ import annotations
@@ -25,10 +28,12 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.transforms.base import NOT_OF_A_RECORD, StepFn
+from pipelines.transforms.clean import clean_pair
 from pipelines.transforms.engine import Engine, max_under_way
-from schemas.corpus_config import SynthesisConfig
+from pipelines.transforms.sound_pairs import problem_of, with_pairs
+from schemas.corpus_config import CleanConfig, SynthesisConfig
 from schemas.errors import RecordError, SynthesisError
-from schemas.records import UNEXPECTED, Chain, SynthesizedDocument
+from schemas.records import UNEXPECTED, Chain, InstructionPair, SynthesizedDocument
 
 _Result = tuple[SynthesizedDocument, ...]
 
@@ -43,21 +48,36 @@ class SynthesizeChains(StepFn):
     """Write pairs about the documents of each chain.
 
     Takes Chains, and the number of documents in all of them; gives one tuple of SynthesizedDocuments for
-    each, and a Reject beside every document that had to stay raw because its request failed.
+    each, and a Reject for every bad pair and beside every document that had to stay raw because its request
+    failed. Documents without pairs are counted: `failed_documents`, and `empty_documents` whose answer says
+    that there is nothing to ask or left no sound pair.
 
     Args:
         config: Who writes the pairs, and how it is asked.
+        clean: How documents, and so pairs, are cleaned.
         seed: Of the synthesizer's random choices.
         journal: Directory of the generations so far.
         progress_dir: See Counters.
+        attempt: See Engine.
 
     Raises:
         SynthesisError: The run cannot succeed any more.
     """
 
-    def __init__(self, config: SynthesisConfig, *, seed: int, journal: str, progress_dir: str | None):
+    def __init__(
+        self,
+        config: SynthesisConfig,
+        *,
+        clean: CleanConfig,
+        seed: int,
+        journal: str,
+        progress_dir: str | None,
+        attempt: int = 0,
+    ):
         super().__init__("synthesize", progress_dir)
+        self.attempt = attempt
         self.config = config
+        self.clean = clean
         self.seed = seed
         self.journal = journal
         self._shared = Shared()
@@ -67,7 +87,9 @@ class SynthesizeChains(StepFn):
 
     def setup(self) -> None:
         super().setup()
-        engine: Engine = self._shared.acquire(lambda: Engine(self.config, self.seed, self.journal))
+        engine: Engine = self._shared.acquire(
+            lambda: Engine(self.config, self.seed, self.journal, self.attempt)
+        )
         engine.enter()
         self._engine = engine
 
@@ -149,24 +171,47 @@ class SynthesizeChains(StepFn):
                 f"synthesizer {self.config.backend!r} gave back other documents than those of chain "
                 f"{chain.chain_id}; it must return each of them, in order."
             )
+        kept: list[list[InstructionPair]] = []
+        for done in documents:
+            sound = []
+            for number, pair in enumerate(self._cleaned(done), 1):
+                problem = problem_of(pair)
+                if problem is None:
+                    sound.append(pair)
+                else:
+                    reason, found = problem
+                    yield self._reject_of(done, reason, f"pair {number}: {found}")
+            kept.append(sound)
+        documents = with_pairs(documents, kept)
         self.counters.add("chains")
         self.counters.add("documents", len(documents))
         self.counters.add("documents_with_pairs", sum(bool(done.pairs) for done in documents))
         self.counters.add("pairs", sum(len(done.pairs) for done in documents))
         for done in documents:
+            for name, count in done.dropped.items():
+                if count:
+                    self.counters.add(name, count)
             if done.failure:
                 self.counters.add("failed_documents")
                 self._failures.add(done)
                 reason, _, detail = done.failure.partition(": ")
-                yield self.reject(
-                    reason,
-                    document_id=done.document.document_id,
-                    source=done.document.source,
-                    detail=f"kept as raw text: {detail}",
-                )
+                yield self._reject_of(done, reason, f"kept as raw text: {detail}")
             else:
                 self._failures.in_a_row = 0
+                if not done.pairs:
+                    self.counters.add("empty_documents")
         yield documents
+
+    def _cleaned(self, done: SynthesizedDocument) -> Iterator[InstructionPair]:
+        for pair in done.pairs:
+            cleaned, masked = clean_pair(pair, self.clean)
+            for kind, count in masked.items():
+                self.counters.add(f"masked_{kind}", count)
+            yield cleaned
+
+    def _reject_of(self, done: SynthesizedDocument, reason: str, detail: str) -> beam.pvalue.TaggedOutput:
+        document = done.document
+        return self.reject(reason, document_id=document.document_id, source=document.source, detail=detail)
 
 
 def _windowed(value: Any, timestamp: Any, window: Any) -> Any:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from plugins.plain_ids import plain_ids
+from plugins.protocols.thoughts import without_thoughts
 from plugins.token_ids import Ids, TokenIds
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
 
 _KEPT_TEXTS = 4096
 """About 20 MB of documents of 1,000 tokens."""
+_NONE_TO_WRITE = re.compile(
+    r"\s*(?:```\w*\s*)?(?:\[\s*\]|\{\s*\}|\{\s*\"\w+\"\s*:\s*\[\s*\]\s*\})?\s*(?:```)?\s*"
+)
+"""An answer that says in JSON, or by silence, that there is nothing to ask."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +38,21 @@ class Parsed:
     Attributes:
         pairs: The pairs, no question twice.
         num_bad_pieces: Pieces that were meant to be pairs and are none.
-        unreadable: Whether nothing of it could be read, not even that there are no pairs.
+        num_repeated: Pairs left out because the answer asked their question before.
+        unreadable: Whether nothing of it could be read, not even that there are no pairs. Set by
+            `SynthesisProtocol.read`.
     """
 
     pairs: tuple[InstructionPair, ...]
     num_bad_pieces: int = 0
+    num_repeated: int = 0
     unreadable: bool = False
+
+    @classmethod
+    def of(cls, pairs: Sequence[InstructionPair], *, num_bad_pieces: int) -> Parsed:
+        """Keep the first pair of each question, and count the others."""
+        distinct = distinct_questions(pairs)
+        return cls(pairs=distinct, num_bad_pieces=num_bad_pieces, num_repeated=len(pairs) - len(distinct))
 
 
 class SynthesisProtocol(ABC):
@@ -54,10 +69,14 @@ class SynthesisProtocol(ABC):
     Attributes:
         stop: Strings at which generation may end.
         json_schema: Schema that answers are to be held to, or "".
+        opens_thought: Whether prompts end inside a block of what the model thinks.
+        worked_pairs: Pairs of an example that every prompt shows before the documents of the chain.
     """
 
     stop: tuple[str, ...] = ()
     json_schema: str = ""
+    opens_thought: bool = False
+    worked_pairs: tuple[InstructionPair, ...] = ()
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         self.tokenizer = tokenizer
@@ -69,9 +88,30 @@ class SynthesisProtocol(ABC):
     def prompt(self, examples: Sequence[Example], document: Document) -> TokenIds:
         """Token ids that ask for pairs about `document`, after the examples."""
 
+    def read(self, text: str) -> Parsed:
+        """Read a generated text: leave out what the model thought, and parse what it said.
+
+        A block of thought that was cut off counts as a bad piece.
+        """
+        said, is_cut = self.said(text)
+        parsed = self.parse(said)
+        return dataclasses.replace(
+            parsed,
+            num_bad_pieces=parsed.num_bad_pieces + is_cut,
+            unreadable=not parsed.pairs and _NONE_TO_WRITE.fullmatch(said.strip() or text) is None,
+        )
+
+    def said(self, text: str) -> tuple[str, bool]:
+        """A generated text without what the model thought, and whether it was cut off while it thought.
+
+        A text that a schema holds to JSON from its first character on is no thought, whatever prompts open.
+        """
+        held = bool(self.json_schema) and text.lstrip().startswith("{")
+        return without_thoughts(text, is_open=self.opens_thought and not held)
+
     @abstractmethod
     def parse(self, text: str) -> Parsed:
-        """Read the pairs out of a generated text. A bad piece costs only itself."""
+        """Read the pairs out of what a model said. A bad piece costs only itself."""
 
     def repair(self, examples: Sequence[Example], document: Document, answer: str) -> TokenIds | None:
         """Token ids that ask once more after an unreadable answer, or None where that is of no use."""
@@ -100,6 +140,11 @@ def distinct_questions(pairs: Iterable[InstructionPair]) -> tuple[InstructionPai
     for pair in pairs:
         kept.setdefault(question_key(pair), pair)
     return tuple(kept.values())
+
+
+def pair_key(pair: InstructionPair) -> str:
+    """What makes two pairs the same: the words of question, options and response, ignoring case."""
+    return f"{question_key(pair)}\n{' '.join(pair.response.casefold().split())}"
 
 
 def question_key(pair: InstructionPair) -> str:

@@ -8,7 +8,8 @@ The chain's earlier documents are earlier turns of the conversation:
     user      text of the current document        assistant   {"question": "      ◄── generated on
 
 Where answers can be held to a JSON schema there is no opening, and an answer is one object,
-`{"pairs": [{"question": …, "answer": …}, …]}`. Elsewhere an answer of which nothing can be read is
+`{"pairs": [{"question": …, "answer": …}, …]}`. There is none either where the template opens a block of
+thought. Elsewhere an answer of which nothing can be read is
 followed, once, by a turn that asks for it again. Every later round begins with the tokens of the one
 before it, so that a prefix cache answers them. A template without a system turn gets the task at the
 head of the first user turn.
@@ -27,19 +28,18 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
 from plugins.protocols.json_pairs import pairs_schema, read_pairs, write_lines, write_object
+from plugins.protocols.thoughts import without_thoughts
 from plugins.token_ids import Ids
 from schemas.config import Section, load_config
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
 
 _BUILT_IN = Path(__file__).with_name("chat_prompt.yaml")
-_ANEW = re.compile(r"\s*(?:```|\[?\s*\{\s*\")")
+_ANEW = re.compile(r"\s*(?:```|\[?\s*\{\s*[\"'“”„‘])")
 """How an answer begins that does not go on from the prefill."""
-_NONE_TO_WRITE = re.compile(r"\s*(?:\[\s*\]|\{\s*\}|\{\s*\"\w+\"\s*:\s*\[\s*\]\s*\})?\s*")
-"""An answer that says in JSON, or by silence, that there is nothing to ask."""
 
 
 class PromptPair(Section):
@@ -98,6 +98,15 @@ class ChatProtocol(SynthesisProtocol):
         self._template_ids: dict[str, Ids] = {}
         self._template_backend = copy.deepcopy(tokenizer.backend_tokenizer)  # the other one may be in use
         self._template_backend.encode_special_tokens = False
+        prompt_end = PLACEHOLDER.split(self._template.render(["user"]))[-1]
+        self.opens_thought = without_thoughts(prompt_end)[1]
+        if self.opens_thought:
+            self._prefill = ""  # it would be thought, too
+        if prompt.example is not None:
+            self.worked_pairs = tuple(
+                InstructionPair(instruction=pair.question, response=pair.answer)
+                for pair in prompt.example.pairs
+            )
 
     def prompt(self, examples: Sequence[Example], document: Document) -> Ids:
         return self._ids(self._turns(examples, document))
@@ -105,16 +114,14 @@ class ChatProtocol(SynthesisProtocol):
     def repair(self, examples: Sequence[Example], document: Document, answer: str) -> Ids | None:
         if self._prompt.repair is None or self.constrain_json:
             return None
-        written = ("assistant", self._prefill + answer), ("user", self._prompt.repair)
+        written = ("assistant", self._prefill + self.said(answer)[0]), ("user", self._prompt.repair)
         return self._ids([*self._turns(examples, document), *written])
 
     def _turns(self, examples: Sequence[Example], document: Document) -> list[tuple[str, str]]:
         before, after = self._prompt.request.split("{text}")
         shown = [(example.document.text, example.pairs) for example in examples]
         if self._prompt.example is not None:
-            worked = self._prompt.example.pairs
-            pairs = tuple(InstructionPair(instruction=pair.question, response=pair.answer) for pair in worked)
-            shown.insert(0, (self._prompt.example.text, pairs))
+            shown.insert(0, (self._prompt.example.text, self.worked_pairs))
         turns: list[tuple[str, str]] = []
         for text, pairs in shown:
             turns += [("user", f"{before}{text}{after}"), ("assistant", self._write(pairs))]
@@ -137,12 +144,7 @@ class ChatProtocol(SynthesisProtocol):
     def parse(self, text: str) -> Parsed:
         begins_anew = _ANEW.match(text) is not None
         found = list(read_pairs(text if begins_anew else self._prefill + text))
-        pairs = distinct_questions(pair for pair in found if pair is not None)
-        return Parsed(
-            pairs=pairs,
-            num_bad_pieces=found.count(None),
-            unreadable=not pairs and _NONE_TO_WRITE.fullmatch(text) is None,
-        )
+        return Parsed.of([pair for pair in found if pair is not None], num_bad_pieces=found.count(None))
 
     def _ids_of_template(self, piece: str) -> Ids:
         if piece not in self._template_ids:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
+from plugins.protocols.option_meant import option_meant, unquoted
 from plugins.token_ids import Ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
@@ -32,8 +33,6 @@ _CONCLUSION = re.compile(r"\btherefore,? the answer is(?![\w'’-])\s*:?", re.IG
 _TAG = re.compile(r"</?CON>|</?s>|<QUE>|<ANS>|</END>")
 _OPTIONS = re.compile(r"(.*)\n[^\S\n]*Options:[^\S\n]*\n(.*)", re.DOTALL)
 _ITEM = re.compile(r"- |[ \t]")
-_QUOTED = re.compile(r"([\"'“‘])(.+)([\"'”’])\.?", re.DOTALL)
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
 
 
 class InstructionSynthesizerProtocol(SynthesisProtocol):
@@ -78,18 +77,17 @@ def parse_answer(text: str) -> Parsed:
     """
     *pieces, rest = text.strip().split("</END>")
     own = next((at for at, piece in enumerate(pieces) if "<CON>" in piece), len(pieces))
+    read = [
+        (" ".join(piece.partition("<ANS>")[0].casefold().split()), _read(piece)) for piece in pieces[:own]
+    ]
+    good = [(question, pair) for question, pair in read if pair is not None]
     pairs: dict[str, InstructionPair] = {}
-    num_bad_pieces = len(pieces) - own + (rest.strip() not in ("", "</s>"))
-    for piece in pieces[:own]:
-        pair = _read(piece)
-        if pair is None:
-            num_bad_pieces += 1
-        else:
-            pairs.setdefault(" ".join(piece.partition("<ANS>")[0].casefold().split()), pair)
+    for question, pair in good:
+        pairs.setdefault(question, pair)
     return Parsed(
         pairs=tuple(pairs.values()),
-        num_bad_pieces=num_bad_pieces,
-        unreadable=not pairs and bool(num_bad_pieces),
+        num_bad_pieces=len(pieces) - len(good) + (rest.strip() not in ("", "</s>")),
+        num_repeated=len(good) - len(pairs),
     )
 
 
@@ -121,10 +119,10 @@ def _read(piece: str) -> InstructionPair | None:
         question = question.removesuffix(_THINK).strip()
         if conclusions := [*_CONCLUSION.finditer(answer)]:
             start, end = conclusions[-1].span()
-            rationale, answer = answer[:start].strip(), _unquoted(answer[end:])
+            rationale, answer = answer[:start].strip(), unquoted(answer[end:])
     question, options = _split_options(question)
     if options:
-        answer = _option_meant(answer, options)
+        answer = option_meant(answer, options)
     if not question or not answer:
         return None
     return InstructionPair(instruction=question, response=answer, options=options, rationale=rationale)
@@ -139,24 +137,3 @@ def _split_options(question: str) -> tuple[str, tuple[str, ...]]:
     items = "\n".join(lines).removeprefix("- ").split("\n- ")
     options = tuple("\n".join(map(str.strip, item.split("\n"))) for item in items)
     return (found[1].strip(), options) if all(options) else (question, ())
-
-
-def _option_meant(answer: str, options: Sequence[str]) -> str:
-    """The one option that an answer is, but for quotes, a final stop and letter case; "" for none."""
-    if answer in options:
-        return answer
-    meant = [option for option in options if _bare(option) == _bare(answer)]
-    return meant[0] if len(meant) == 1 else ""
-
-
-def _bare(text: str) -> str:
-    return " ".join(_unquoted(text).removesuffix(".").casefold().split())
-
-
-def _unquoted(text: str) -> str:
-    """Text without the quotes that stand around the whole of it."""
-    text = text.strip()
-    found = _QUOTED.fullmatch(text)
-    if found and _QUOTES[found[1]] == found[3] and not {found[1], found[3]} & set(found[2]):
-        return found[2].strip()
-    return text

@@ -1,7 +1,16 @@
 """Pairs as JSON: how a model is meant to write them, and how they are read whatever it wrote.
 
 Models wrap objects in lists, fences and prose, repeat keys, run on, and stop in the middle. Reading takes
-every object that holds a question and an answer, and loses only what holds neither.
+every object that holds a question and an answer, and loses only what holds neither. Quotes may be curly or
+single, and numbers and booleans are text.
+
+A string is read whole or not at all: where what follows its closing quote cannot follow a string, a quote
+inside it was not escaped, and this member and those behind it in the object are refused.
+
+LaTeX stays LaTeX. Models write `\\frac` and `\\nu` into JSON without doubling the backslash, which JSON reads
+as a form feed or a line end. A backslash is therefore taken as itself unless `"`, `\\`, `/` or `u` with four
+digits follows, or `n`, `r`, `t` that do not begin the name of a LaTeX command: `\\b` and `\\f` are never
+control characters, `\\nu` is a letter, `\\nThe` is a line end and a word.
 """
 
 from __future__ import annotations
@@ -11,11 +20,37 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from plugins.protocols.option_meant import option_meant
 from schemas.records import InstructionPair, well_formed
 
-_STRING_MEMBER = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*)"')
-_WRAPPER = re.compile(r'\{\s*"[^"]*"\s*:\s*\[?\s*\{')
-"""An object whose first member is another, or a list of others."""
+_OBJECT = re.compile(r"\{\s*(?:[\"“”„'‘]|\w+\s*:)")
+"""How an object with members begins, whatever its quotes."""
+_KEY = re.compile(r'\s*"(\w+)"\s*:\s*')
+_AFTER_MEMBER = re.compile(r'\s*(?:,(?=\s*(?:"\w+"\s*:|"\w*"?\s*\Z|\}))|(?=\}))')
+"""What follows a member: another one, which may be cut off, or the end of the object."""
+_QUOTED = re.compile(
+    r"""
+    "(?:[^"\\]|\\.)*"
+    | [“”„](?P<curly>(?:[^“”„\\]|\\.)*)[“”]
+    | '(?P<single>(?:[^'\\]|\\.|(?<=\w)'(?=\w))*)'
+    | ‘(?P<curly_single>(?:[^‘’\\]|\\.|(?<=\w)’(?=\w))*)’
+    | \b(?P<constant>True|False|None)\b
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
+_BACKSLASH = re.compile(
+    r"""\\(?:(?P<escape>u[0-9a-fA-F]{4}|["'\\/]|n(?=[ei]\s+[^\W\d_]{2}))|(?P<letters>[A-Za-z]+))?"""
+)
+"""A backslash with what it may belong to. `\\ne` and `\\ni` before a word are a line end and Italian."""
+_LATEX = re.compile(
+    r"n(?:abla|atural|cong|earrow|eg?|eq|ewline|exists|geq|gtr|i|leq|less|mid|olimits|onumber|ot|otin|parallel"
+    r"|prec|rightarrow|sim|subseteq|u|warrow)"
+    r"|r(?:angle|brace|brack|ceil|floor|ho|ight|ightarrow|ightharpoonup|ightleftharpoons|m|oot|times|[vV]ert)"
+    r"|t(?:ag|anh?|au|binom|ext|ext(?:bf|it|rm|sc|sf|style|tt)|frac|herefore|heta|ilde|imes|iny|op?|riangle"
+    r"|riangleq|woheadrightarrow)"
+)
+"""LaTeX commands that begin like JSON's `\\n`, `\\r` and `\\t`."""
 _QUESTION_KEYS = ("question", "instruction", "prompt")
 _ANSWER_KEYS = ("answer", "response", "output")
 
@@ -74,20 +109,62 @@ def _json_objects(text: str) -> Iterator[Any]:
     its keys yields one object for each repetition, and one that never ends yields what it holds so far:
     small models run on like that.
     """
-    decoder = json.JSONDecoder(strict=False, object_pairs_hook=_unfold)  # strict refuses raw line breaks
-    at = text.find("{")
-    while at >= 0:
+    text = _BACKSLASH.sub(_kept_backslash, text)
+    found = _OBJECT.search(text)
+    while found is not None:
+        at = found.start()
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
-            if wrapper := _WRAPPER.match(text, at):
-                at = wrapper.end() - 1
-                continue
-            end = text.find("\n{", at + 1) if "\n{" in text[at + 1 :] else len(text)
-            strings = _STRING_MEMBER.findall(text[at:end])
-            value = _unfold([(key, json.loads(f'"{string}"', strict=False)) for key, string in strings])
+            following = _OBJECT.search(text, at + 1)
+            end = following.start() if following is not None else len(text)
+            value = _of_odd_object(_QUOTED.sub(_in_double_quotes, text[at:end]))
         yield from _flat(value)
-        at = text.find("{", end)
+        found = _OBJECT.search(text, end)
+
+
+def _kept_backslash(found: re.Match[str]) -> str:
+    """A backslash as JSON has to have it; see the module's rule."""
+    letters = found["letters"]
+    if found["escape"] or (letters and letters[0] in "nrt" and not _LATEX.fullmatch(letters)):
+        return found[0]
+    return f"\\{found[0]}"
+
+
+def _in_double_quotes(found: re.Match[str]) -> str:
+    """A string or constant of Python, or a string in curly quotes, as JSON has it."""
+    if found["constant"]:
+        return _CONSTANTS[found["constant"]]
+    inner = next((group for group in found.groups() if group is not None), None)
+    if inner is None:
+        return found[0].replace("\\'", "'")
+    return '"' + re.sub(r'(?<!\\)"', '\\"', inner).replace("\\'", "'") + '"'
+
+
+def _of_odd_object(piece: str) -> Any:
+    """The value of a text that begins with an object, or what its members say up to the first bad one."""
+    try:
+        value, _ = _DECODER.raw_decode(piece)
+        return value
+    except (ValueError, RecursionError):
+        members = list(_members(piece))
+    is_wrapper = piece.rstrip().endswith((":", "["))  # of the object behind it
+    return [] if is_wrapper and not members else _unfold(members)
+
+
+def _members(piece: str) -> Iterator[tuple[str, Any]]:
+    """Members of an object up to the first one that is not whole."""
+    at = 1
+    while key := _KEY.match(piece, at):
+        try:
+            value, end = _DECODER.raw_decode(piece, key.end())
+        except (ValueError, RecursionError):
+            return
+        after = _AFTER_MEMBER.match(piece, end)
+        if after is None:
+            return
+        yield key[1], value
+        at = after.end()
 
 
 def _unfold(members: list[tuple[str, Any]]) -> Any:
@@ -98,6 +175,15 @@ def _unfold(members: list[tuple[str, Any]]) -> Any:
             dicts.append({})
         dicts[-1][key] = value
     return dicts if len(dicts) > 1 else dicts[0]
+
+
+_DECODER = json.JSONDecoder(
+    strict=False,  # else raw line breaks are refused
+    object_pairs_hook=_unfold,
+    parse_float=str,  # numbers are text as they are written
+    parse_int=str,
+    parse_constant=lambda name: None,
+)
 
 
 def _flat(value: Any) -> Iterator[Any]:
@@ -123,21 +209,23 @@ def _pair(value: Any) -> InstructionPair | None:
     if question is None or answer is None:
         return None
     options = value.get("options")
-    choices = tuple(well_formed(str(item).strip()) for item in options) if isinstance(options, list) else ()
-    if choices and answer not in choices:
-        choices = ()  # an answer that is none of its options makes them noise
-    rationale = value.get("reasoning") or value.get("rationale")
+    choices = tuple(map(_text, options)) if isinstance(options, list) else ()
+    if choices:
+        answer = option_meant(answer, choices)
+        if not answer or "" in choices:
+            return None
     return InstructionPair(
         instruction=question,
         response=answer,
         options=choices,
-        rationale=well_formed(rationale.strip()) if isinstance(rationale, str) else "",
+        rationale=_text(value.get("reasoning") or value.get("rationale")),
     )
 
 
 def _first(value: dict[str, Any], keys: Sequence[str]) -> str | None:
-    for key in keys:
-        found = value.get(key)
-        if isinstance(found, str) and found.strip():
-            return well_formed(found.strip())
-    return None
+    return next((text for key in keys if (text := _text(value.get(key)))), None)
+
+
+def _text(value: Any) -> str:
+    """A string, number or boolean as text; "" for all else."""
+    return well_formed(str(value).strip()) if isinstance(value, (str, bool)) else ""

@@ -7,10 +7,14 @@
 Earlier examples reach back until the last break. The chain breaks before a document if the one before
 it got no pairs, or if examples and document do not fit into the context beside the generation. A
 document after a break is prompted alone and starts a new training text. A document that yields no
-pairs stays raw and joins nothing. A question that the chain has asked before is dropped: small models
-copy those of their examples. An answer of which nothing can be read is asked for once more, where the
-protocol knows how. One chain is driven through its rounds on its own, so that its
+pairs stays raw and joins nothing. One chain is driven through its rounds on its own, so that its
 prefix stays warm in a server's cache and no round waits for another chain.
+
+Repeated questions are dropped within one answer only: an instruction that documents of a chain share is what
+few-shot texts are made of. Small models copy pairs of their prompt, question and response together; a pair
+that equals one of the prompt's examples in both, and in its options, is dropped as a copy. An answer of which
+nothing can be read is asked for once more, where the protocol knows how; if that cannot be read either, the
+document has failed.
 
 Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.
 """
@@ -19,11 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plugins.protocols.base import Example, Parsed, SynthesisProtocol, question_key
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from plugins.token_ids import TokenIds
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, SynthesizedDocument
+
+_SHOWN_CHARACTERS = 200
 
 
 async def run_chain(
@@ -45,7 +51,7 @@ async def run_chain(
 
     Returns:
         One SynthesizedDocument for each document, in order. A document whose prompt alone is too long,
-        or whose request failed, has `failure` set and goes on raw.
+        whose request failed or whose answer cannot be read has `failure` set and goes on raw.
     """
     budget = config.context_tokens - config.max_new_tokens
 
@@ -64,22 +70,21 @@ async def run_chain(
             count(answer)
         return answer
 
-    async def ask(prompt: TokenIds, document: Document) -> tuple[Parsed, str] | GenerationFailure:
-        """Ask about a document, and once more where nothing could be read; gives the answer's key, too."""
+    async def ask(prompt: TokenIds, document: Document) -> tuple[Parsed, Generation] | GenerationFailure:
+        """Ask about a document, and once more where nothing could be read; gives the last answer, too."""
         answer = await generate(prompt)
         if isinstance(answer, GenerationFailure):
             return answer
-        parsed = protocol.parse(answer.text)
+        parsed = protocol.read(answer.text)
         again = protocol.repair(examples, document, answer.text) if parsed.unreadable else None
         if again is None or len(again) > budget:
-            return parsed, answer.key
+            return parsed, answer
         answer = await generate(again)
         if isinstance(answer, GenerationFailure):
             return answer
-        return protocol.parse(answer.text), answer.key
+        return protocol.read(answer.text), answer
 
     examples: list[Example] = []
-    asked: set[str] = set()
     done: list[SynthesizedDocument] = []
     lost: GenerationFailure | None = None
     for document in chain.documents:
@@ -88,7 +93,7 @@ async def run_chain(
             examples = []
             prompt = protocol.prompt(examples, document)
         if lost is not None:
-            found: tuple[Parsed, str] | GenerationFailure = lost
+            found: tuple[Parsed, Generation] | GenerationFailure = lost
         elif len(prompt) > budget:
             detail = f"the prompt has {len(prompt)} tokens, at most {budget} fit beside the generation"
             found = GenerationFailure(reason="too_long", detail=detail)
@@ -99,12 +104,28 @@ async def run_chain(
             examples = []
             lost = found if found.ends_chain else None
             continue
-        parsed, key = found
-        pairs = tuple(pair for pair in parsed.pairs if question_key(pair) not in asked)
-        asked.update(map(question_key, pairs))
-        follows = bool(pairs) and bool(examples)
+        parsed, answer = found
+        shown = set(map(pair_key, protocol.worked_pairs))
+        shown.update(pair_key(pair) for example in examples for pair in example.pairs)
+        pairs = tuple(pair for pair in parsed.pairs if pair_key(pair) not in shown)
         done.append(
-            SynthesizedDocument(document=document, pairs=pairs, follows_previous=follows, generation=key)
+            SynthesizedDocument(
+                document=document,
+                pairs=pairs,
+                follows_previous=bool(pairs) and bool(examples),
+                failure=_unreadable(answer) if parsed.unreadable else "",
+                generation=answer.key,
+                dropped={
+                    "bad_pieces": parsed.num_bad_pieces,
+                    "repeated_questions": parsed.num_repeated,
+                    "copied_pairs": len(parsed.pairs) - len(pairs),
+                },
+            )
         )
         examples = [*examples, Example(document=document, pairs=pairs)] if pairs else []
     return tuple(done)
+
+
+def _unreadable(answer: Generation) -> str:
+    beginning = answer.text[:_SHOWN_CHARACTERS]
+    return f"unreadable: no pair in the answer (finished by {answer.finish_reason}): {beginning!r}"

@@ -385,7 +385,7 @@ def test_failures_within_the_allowed_share_are_published_as_raw_text_with_their_
     one_file: CorpusConfig, synthesizer: Any, build: Build, rejects_in: Any, texts_in: Any
 ) -> None:
     synthesis = one_file.synthesis.model_copy(
-        update={"backend": synthesizer(Failing), "max_failure_share": 0.25}
+        update={"backend": synthesizer(Failing), "max_failure_share": 0.25, "max_empty_share": 1.0}
     )
     manifest = build(one_file.model_copy(update={"synthesis": synthesis}))
     assert manifest.increments[0].num_documents == 12

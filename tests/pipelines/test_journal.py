@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 import uuid
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from pipelines.journal import (
     Journal,
     JournaledGenerator,
+    attempt_at,
     find_generations,
     request_key,
     stored_generations,
@@ -182,7 +184,60 @@ def test_workers_write_files_of_their_own_and_read_them_all(uri: str) -> None:
     journal = Journal(uri)
     assert len(journal) == 3
     found = [journal.find(f"{number:032x}") for number in range(4)]
-    assert [generation and generation.text for generation in found] == ["0", "1", "2", None]
+    assert [each and (each[0].text, each[1]) for each in found] == [("0", 0), ("1", 0), ("2", 0), None]
+
+
+class TestAskingAgain:
+    """An attempt passes over stored answers that are of no use, but for its own."""
+
+    @staticmethod
+    def ask(uri: str, inner: Counting, attempt: int = 0, useful: str = "") -> str:
+        async def run() -> str:
+            generator = JournaledGenerator(
+                inner,
+                uri=uri,
+                identity="m",
+                on_answer=lambda generation, is_new: None,
+                attempt=attempt,
+                is_useful=lambda text: text == useful,
+            )
+            generator.open()
+            answer = await generator.generate(REQUEST)
+            await generator.close()
+            assert isinstance(answer, Generation) and answer.key == request_key("m", REQUEST)
+            return answer.text
+
+        return asyncio.run(run())
+
+    def test_its_answer_holds_from_then_on(self, uri: str) -> None:
+        inner = Counting()
+        first = self.ask(uri, inner)
+        again = self.ask(uri, inner, attempt=7)
+        assert again != first and inner.num_asked == 2
+        assert self.ask(uri, inner, attempt=7) == again  # it was killed, and goes on
+        assert self.ask(uri, inner) == again
+        assert find_generations(uri, [request_key("m", REQUEST)])[request_key("m", REQUEST)].text == again
+        assert inner.num_asked == 2
+        assert self.ask(uri, inner, attempt=8) != again
+
+    def test_what_is_of_use_is_not_asked_for_again(self, uri: str) -> None:
+        inner = Counting()
+        first = self.ask(uri, inner)
+        assert self.ask(uri, inner, attempt=7, useful=first) == first
+        assert inner.num_asked == 1
+
+    def test_an_attempt_that_was_stopped_is_taken_up_and_one_that_ended_is_over(self, uri: str) -> None:
+        with pytest.raises(KeyboardInterrupt), attempt_at(uri) as stopped:
+            raise KeyboardInterrupt
+        with attempt_at(uri) as taken_up:
+            assert taken_up == stopped
+        time.sleep(0.002)
+        with pytest.raises(ValueError), attempt_at(uri) as failed:
+            raise ValueError
+        assert failed > stopped
+        time.sleep(0.002)
+        with attempt_at(uri) as later:
+            assert later > failed
 
 
 def test_what_cannot_be_written_down_is_not_used(tmp_path: Path) -> None:

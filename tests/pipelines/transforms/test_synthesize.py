@@ -22,7 +22,7 @@ from pipelines.transforms.synthesize import SynthesizeChains
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.generator import EndpointTally, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from schemas.corpus_config import SynthesisConfig
+from schemas.corpus_config import CleanConfig, SynthesisConfig
 from schemas.errors import ConfigError, RecordError, SynthesisError
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
 
@@ -53,7 +53,9 @@ class Obliging(Synthesizer):
 
 
 def step_of(config: SynthesisConfig) -> SynthesizeChains:
-    return SynthesizeChains(config, seed=1, journal="memory://no-journal-in-these-tests", progress_dir=None)
+    return SynthesizeChains(
+        config, clean=CleanConfig(), seed=1, journal="memory://no-journal-in-these-tests", progress_dir=None
+    )
 
 
 def names_in(documents: tuple[SynthesizedDocument, ...]) -> str:
@@ -272,6 +274,63 @@ def test_failures_become_rejects_and_their_documents_stay(synthesizer: Callable[
     assert counts["requests"] == 38
 
 
+def test_pairs_are_cleaned_and_bad_ones_refused_whoever_wrote_them(
+    synthesizer: Callable[[type], str],
+) -> None:
+    bad = {
+        "empty_pair": InstructionPair(instruction="Which?", response="\x08 \x0b"),
+        "no_question": InstructionPair(instruction="?!", response="a"),
+        "format_in_pair": InstructionPair(instruction="Which? <QUE> What?", response="a"),
+    }
+    more_bad = (
+        InstructionPair(instruction="Which?", response='a", "answer": "b'),
+        InstructionPair(instruction="Which?", response="a</think>b"),
+        InstructionPair(instruction="Which?", response="a", options=("a", "\x00")),
+    )
+    good = InstructionPair(
+        instruction="Is it caf\u00c3\u00a9\x07 \ud83d?",
+        response="e\u0301\r\n\r\n\r\n1",
+        options=("e\u0301\r\n\r\n\r\n1", "+"),
+        rationale="So it\x1b is.",
+    )
+
+    class Careless(Obliging):
+        async def one(self, document: Document) -> SynthesizedDocument:
+            pairs = (*bad.values(), *more_bad)
+            pairs = {"a": (good, *pairs), "b": pairs, "c": (good,)}[document.document_id]
+            return SynthesizedDocument(
+                document=document,
+                pairs=pairs,
+                follows_previous=document.document_id != "a",
+                dropped={"copied_pairs": 2},
+            )
+
+    config = SynthesisConfig(backend=synthesizer(Careless))
+    step = step_of(config)
+    step.setup()
+    step.start_bundle()
+    given = [*step.process(chain_of("a", "b", "c"), 3, 0, GlobalWindow()), *step.finish_bundle()]
+    step.teardown()
+    *rejects, done = (each.value for each in given)
+    assert [(each.value.document_id, each.value.reason) for each in rejects] == [
+        (name, reason)
+        for name in ("a", "b")
+        for reason in (*bad, "format_in_pair", "format_in_pair", "empty_pair")
+    ]
+    assert rejects[1].value.detail == "pair 3: its question '?!' holds no letter or digit"
+    cleaned = InstructionPair(
+        instruction="Is it caf\u00e9 \ufffd?",
+        response="\u00e9\n\n1",
+        options=("\u00e9\n\n1", "+"),
+        rationale="So it is.",
+    )
+    assert [each.pairs for each in done] == [(cleaned,), (), (cleaned,)]
+    assert [each.follows_previous for each in done] == [False, False, False]
+    counts = step.counters._counts
+    assert (counts["synthesize/pairs"], counts["synthesize/empty_documents"]) == (2, 1)
+    assert (counts["synthesize/rejected_format_in_pair"], counts["synthesize/copied_pairs"]) == (6, 6)
+
+
 def test_what_a_failed_bundle_left_under_way_is_cancelled(synthesizer: Callable[[type], str]) -> None:
     ended: list[str] = []
 
@@ -417,8 +476,9 @@ def test_what_endpoints_do_is_counted_for_each_of_them_and_in_flight_ends_at_zer
         protocol="instruction_synthesizer",
         model=tokenizer_dir,
         max_in_flight=4,
+        max_failure_share=1,
     )
-    step = SynthesizeChains(config, seed=1, journal=str(tmp_path), progress_dir=None)
+    step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=str(tmp_path), progress_dir=None)
     pipeline = beam.Pipeline(runner=FnApiRunner())
     pipeline | beam.Create(CHAINS, reshuffle=False) | beam.ParDo(step, 40).with_outputs(REJECTS, main="ok")
     counters = pipeline.run().metrics().query()["counters"]

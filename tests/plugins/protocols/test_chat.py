@@ -257,7 +257,7 @@ class TestParse:
             ('{"question": " q1\\n", "answer": "\\ta1 "}', (Q1,), 0),
             ('{"question": "q\nraw", "answer": "a\traw"}', (pair("q\nraw", "a\traw"),), 0),
             (f"{{broken}} {ONE}", (Q1,), 0),
-            (f"{{broken}}\n{ONE}", (Q1,), 1),
+            (f"{{broken}}\n{ONE}", (Q1,), 0),
             ('{"question": "q1", "answer": "a1", "question": "q2", "answer": "a2"}', (Q1, Q2), 0),
             ('{"question": "q1", "answer": "a1", "question": "q2", "answer": "a2", "qu', (Q1, Q2), 0),
             ('{"question": "q1"} ' + TWO, (Q2,), 1),
@@ -339,18 +339,69 @@ class TestRepair:
             ("[]", False),
             ('{"pairs": []}', False),
             ("{}", False),
+            ("```json\n[]\n```", False),
             ("", False),
+            ("<think>[]</think>", True),
+            ("<think>[]", True),
+            ("<think>None?</think> []", False),
         ],
     )
     def test_an_answer_without_pairs_is_unreadable_unless_it_says_that_there_are_none(
         self, protocol: ChatProtocol, text: str, unreadable: bool
     ) -> None:
-        assert protocol.parse(text).unreadable is unreadable
+        assert protocol.read(text).unreadable is unreadable
 
     def test_a_prompt_file_without_the_words_for_it_asks_once_only(
         self, protocol: ChatProtocol, document: MakeDocument
     ) -> None:
         assert protocol.repair([], document("The cell."), "I cannot.") is None
+
+
+class TestThoughts:
+    """A template such as DeepSeek-R1's ends inside a block of thought."""
+
+    @pytest.fixture
+    def opened(self, make_tokenizer: Callable[..., str]) -> Any:
+        template = (
+            "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}[assistant]<think>\n"
+        )
+        return load_tokenizer(make_tokenizer(template))
+
+    def test_what_a_model_thinks_becomes_no_pair(self, protocol: ChatProtocol) -> None:
+        parsed = protocol.read(f"<think>\n{ONE}\n</think>\n{TWO}")
+        assert (parsed.pairs, parsed.num_bad_pieces, parsed.unreadable) == ((Q2,), 0, False)
+
+    def test_of_a_block_that_was_cut_off_nothing_is_read(self, protocol: ChatProtocol) -> None:
+        parsed = protocol.read(f"<think>\n{ONE}\nLet me")
+        assert (parsed.pairs, parsed.unreadable) == ((), True)
+
+    def test_a_block_that_the_template_opened_ends_at_the_closing_tag(
+        self, make: Callable[..., ChatProtocol], opened: Any
+    ) -> None:
+        assert make(opened).read(f"{ONE}</think>{TWO}").pairs == (Q2,)
+        assert make(opened).read(f"Perhaps {ONE}").pairs == ()
+        assert make(opened).read(f"Perhaps {ONE}").unreadable
+
+    def test_such_a_template_gets_no_opening_of_the_answer(
+        self, make: Callable[..., ChatProtocol], opened: Any, document: MakeDocument
+    ) -> None:
+        prompt = opened.decode(make(opened).prompt([], document("The cell.")))
+        assert prompt.endswith("[user] Text: The cell. Ask about it. [assistant]<think>")
+
+    def test_an_answer_that_a_schema_held_from_its_beginning_is_no_thought(
+        self, make: Callable[..., ChatProtocol], opened: Any
+    ) -> None:
+        held = make(opened, constrain_json=True)
+        assert held.read(write_object((Q1,))).pairs == (Q1,)
+        assert held.read(f"Perhaps {ONE}</think>{write_object((Q2,))}").pairs == (Q2,)
+
+    def test_it_is_not_shown_when_the_answer_is_asked_for_again(
+        self, make: Callable[..., ChatProtocol], tokenizer: Any, document: MakeDocument
+    ) -> None:
+        protocol = make(repair="Again.", prefill="")
+        again = protocol.repair([], document("The cell."), "<think>Hm.</think>I cannot.")
+        assert again is not None
+        assert "<|im_start|>assistant\nI cannot.<|im_end|>" in tokenizer.decode(again)
 
 
 class TestConstrainedToASchema:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 
-from plugins.protocols.base import Example, Parsed, SynthesisProtocol, distinct_questions
+from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.rounds import run_chain
 from schemas.corpus_config import SynthesisConfig
@@ -17,8 +18,9 @@ class WordProtocol(SynthesisProtocol):
 
     stop = ("<end>",)
 
-    def __init__(self) -> None:
+    def __init__(self, worked: str = "") -> None:
         super().__init__(None, SynthesisConfig())
+        self.worked_pairs = self.parse(worked).pairs
         self.words: list[str] = []
 
     def prompt(self, examples: Sequence[Example], document: Document) -> list[int]:
@@ -33,15 +35,15 @@ class WordProtocol(SynthesisProtocol):
     def parse(self, text: str) -> Parsed:
         """Pairs from words such as `question:answer`; `?` is what cannot be read."""
         if text == "?":
-            return Parsed(pairs=(), num_bad_pieces=1, unreadable=True)
+            return Parsed(pairs=(), num_bad_pieces=1)
         pieces = [word.split(":") for word in text.split()]
-        return Parsed(pairs=distinct_questions(InstructionPair(instruction=q, response=a) for q, a in pieces))
+        return Parsed.of([InstructionPair(instruction=q, response=a) for q, a in pieces], num_bad_pieces=0)
 
     def repair(self, examples: Sequence[Example], document: Document, answer: str) -> list[int] | None:
         self.words += [word for word in (answer, "again") if word not in self.words]
         return [*self.prompt(examples, document), self.words.index(answer), self.words.index("again")]
 
-    def read(self, request: GenerationRequest) -> str:
+    def words_of(self, request: GenerationRequest) -> str:
         return " ".join(self.words[token] for token in request.prompt_ids)
 
 
@@ -70,9 +72,14 @@ class Run:
     """One chain driven through its rounds: what came out, and what was asked."""
 
     def __init__(
-        self, texts: Sequence[str], *script: str | GenerationFailure, budget: int = 1_000, limit: int = 16
+        self,
+        texts: Sequence[str],
+        *script: str | GenerationFailure,
+        budget: int = 1_000,
+        limit: int = 16,
+        worked: str = "",
     ):
-        protocol, generator = WordProtocol(), ScriptedGenerator(*script)
+        protocol, generator = WordProtocol(worked), ScriptedGenerator(*script)
         documents = tuple(Document.of(text.split()[0], text, source="t") for text in texts)
         self.counted: list[Generation] = []
         self.done = asyncio.run(
@@ -87,7 +94,7 @@ class Run:
         assert tuple(each.document for each in self.done) == documents
         assert generator.script == []
         self.requests = generator.requests
-        self.prompts = [protocol.read(request) for request in generator.requests]
+        self.prompts = [protocol.words_of(request) for request in generator.requests]
 
     @property
     def follows(self) -> list[bool]:
@@ -185,18 +192,44 @@ def test_a_failure_that_ends_the_chain_keeps_what_is_finished_and_sends_no_more(
     assert run.follows == [False, True, False, False]
 
 
-def test_a_question_asked_before_in_the_chain_is_dropped() -> None:
-    run = Run(["A", "B", "C"], "q1:a q2:a", "Q1:other q3:a", "q4:a Q2:a")
-    assert run.questions == ["q1 q2", "q3", "q4"]
-    assert run.prompts[2] == "A q1=a q2=a B q3=a C"
-    assert run.done[0].pairs[0].response == "a"
+def test_a_question_that_earlier_documents_were_asked_stays() -> None:
+    run = Run(["A", "B", "C"], "topic:cells q1:a", "Topic:genes", "topic:bones")
+    assert run.questions == ["topic q1", "Topic", "topic"]
+    assert run.follows == [False, True, True]
+    assert run.prompts[2] == "A topic=cells q1=a B Topic=genes C"
+    assert [each.dropped["repeated_questions"] for each in run.done] == [0, 0, 0]
 
 
-def test_a_text_whose_questions_were_all_asked_before_stays_raw() -> None:
-    run = Run(["A", "B", "C"], "q1:a", "q1:b", "q3:a")
+def test_a_question_repeated_within_one_answer_is_dropped_and_counted() -> None:
+    run = Run(["A"], "q1:first Q1:second q2:a")
+    assert [(pair.instruction, pair.response) for pair in run.done[0].pairs] == [("q1", "first"), ("q2", "a")]
+    assert run.done[0].dropped == {"bad_pieces": 0, "repeated_questions": 1, "copied_pairs": 0}
+
+
+def test_a_pair_copied_from_an_example_of_the_prompt_is_dropped_and_counted() -> None:
+    run = Run(["A", "B"], "q1:a q2:b", "Q1:A q2:other q3:c")
+    assert run.questions == ["q1 q2", "q2 q3"]
+    assert run.done[1].dropped == {"bad_pieces": 0, "repeated_questions": 0, "copied_pairs": 1}
+
+
+def test_a_pair_copied_from_the_worked_example_is_dropped_and_counted() -> None:
+    run = Run(["A", "B"], "wet:water q1:a", "wet:ice", worked="wet:Water")
+    assert run.questions == ["q1", "wet"]
+    assert [each.dropped["copied_pairs"] for each in run.done] == [1, 0]
+
+
+def test_a_text_whose_pairs_are_all_copies_stays_raw_and_has_not_failed() -> None:
+    run = Run(["A", "B", "C"], "q1:a", "q1:a", "q1:a")
     assert run.prompts == ["A", "A q1=a B", "C"]
     assert run.follows == [False, False, False]
-    assert run.questions == ["q1", "", "q3"]
+    assert (run.questions, failures(run.done)) == (["q1", "", "q1"], ["", "", ""])
+
+
+def test_a_pair_with_other_options_is_no_copy() -> None:
+    one = InstructionPair(instruction="q", response="a", options=("a", "b"))
+    assert pair_key(one) == pair_key(dataclasses.replace(one, instruction=" Q", response="A "))
+    assert pair_key(one) != pair_key(dataclasses.replace(one, options=("a", "c")))
+    assert pair_key(one) != pair_key(dataclasses.replace(one, response="b"))
 
 
 def test_a_document_names_the_answer_that_its_pairs_were_read_from() -> None:
@@ -223,11 +256,24 @@ class TestAnAnswerThatCannotBeRead:
     def test_it_is_asked_for_only_once_more(self) -> None:
         run = Run(["A", "B"], "?", "?", "q2:a2")
         assert run.prompts == ["A", "A ? again", "B"]
-        assert (run.questions, run.follows, failures(run.done)) == (["", "q2"], [False, False], ["", ""])
+        assert (run.questions, run.follows) == (["", "q2"], [False, False])
+        assert failures(run.done) == ["unreadable: no pair in the answer (finished by stop): '?'", ""]
+        assert run.done[0].generation == "key 2"
+        assert run.done[0].dropped["bad_pieces"] == 1
 
     def test_it_is_left_where_asking_again_would_not_fit(self) -> None:
         run = Run(["A", "B"], "?", "q2:a2", budget=2)
         assert run.prompts == ["A", "B"]
+        assert failures(run.done) == ["unreadable: no pair in the answer (finished by stop): '?'", ""]
+
+    def test_an_answer_that_there_are_none_is_no_failure(self) -> None:
+        assert failures(Run(["A"], "").done) == [""]
+
+    def test_the_beginning_of_a_long_answer_is_named(self) -> None:
+        run = Run(["A"], "<think>" + "x" * 500, "<think>" + "y" * 500)
+        assert failures(run.done) == [
+            f"unreadable: no pair in the answer (finished by stop): '<think>{'y' * 193}'"
+        ]
 
     def test_a_failure_of_the_second_request_marks_the_document(self) -> None:
         run = Run(["A"], "?", GenerationFailure(reason="timeout", detail="no answer"))

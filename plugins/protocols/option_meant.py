@@ -1,0 +1,30 @@
+"""Answers to questions with options, matched with the option that they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_QUOTED = re.compile(r"([\"'“‘])(.+)([\"'”’])\.?", re.DOTALL)
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
+
+
+def option_meant(answer: str, options: Sequence[str]) -> str:
+    """The one option that an answer is, but for quotes, a final stop and letter case; "" for none."""
+    if answer in options:
+        return answer
+    meant = [option for option in options if _bare(option) == _bare(answer)]
+    return meant[0] if len(meant) == 1 else ""
+
+
+def _bare(text: str) -> str:
+    return " ".join(unquoted(text).removesuffix(".").casefold().split())
+
+
+def unquoted(text: str) -> str:
+    """Text without the quotes that stand around the whole of it."""
+    text = text.strip()
+    found = _QUOTED.fullmatch(text)
+    if found and _QUOTES[found[1]] == found[3] and not {found[1], found[3]} & set(found[2]):
+        return found[2].strip()
+    return text
