@@ -14,6 +14,7 @@ from rich.text import Text
 from pipelines.lineage import texts_of
 from pipelines.rows import loss_note, read_rows
 from pipelines.show.duplicates import show_duplicates
+from pipelines.show.increment import cut_texts, parted
 from pipelines.show.row import show_row
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, unknown_name
@@ -50,8 +51,11 @@ def show_corpus(arguments: argparse.Namespace) -> int:
 
 
 def _overview(manifest: Manifest) -> Table:
-    table = Table()
-    for heading in ("increment", "stream", "texts", "rows", "tokens", "filled"):
+    table = Table(
+        caption="parted: pairs without their whole passage in the row; texts cut: on in another row"
+    )
+    headings = ("increment", "stream", "texts", "rows", "tokens", "filled", "pairs", "parted", "texts cut")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "stream" else "right")
     for increment in manifest.increments:
         for name, shards in increment.streams.items():
@@ -63,6 +67,9 @@ def _overview(manifest: Manifest) -> Table:
                 f"{shards.num_samples:,}",
                 f"{shards.num_tokens:,}",
                 f"{filled:.1%}",
+                f"{shards.num_pairs:,}",
+                parted(shards),
+                cut_texts(shards),
             )
     return table
 

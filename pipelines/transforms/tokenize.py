@@ -53,16 +53,25 @@ class TokenizeTexts(StepFn):
 
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
         plain = [text for text in texts if not text.is_tuning]
-        encoded = plain_ids_of(self._tokenizer, [text.text for text in plain])
-        for text, ids in zip(plain, encoded, strict=True):
-            if not len(ids):
-                for passage in text.passages:
-                    yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
-                continue
-            tokens = np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
+        for text, tokens in zip(plain, self.encode(plain), strict=True):
+            yield from self.finish(text, tokens)
+        yield from map(self._tuning_text, (text for text in texts if text.is_tuning))
+
+    def encode(self, texts: Sequence[AugmentedText]) -> list[Tokens]:
+        """Token ids of texts, BOS and EOS included; also of those that have no others."""
+        return [
+            np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
+            for ids in plain_ids_of(self._tokenizer, [text.text for text in texts])
+        ]
+
+    def finish(self, text: AugmentedText, tokens: Tokens) -> Iterator[Any]:
+        """Count a text and give it with its tokens, or rejects where it has none but BOS and EOS."""
+        if len(tokens) > len(self._before) + len(self._after):
             self.counters.add("tokens", len(tokens))
             yield TokenizedText(text=text, tokens=tokens)
-        yield from map(self._tuning_text, (text for text in texts if text.is_tuning))
+            return
+        for passage in text.passages:
+            yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
 
     def _tuning_text(self, text: AugmentedText) -> TokenizedText:
         examples = [
