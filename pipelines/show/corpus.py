@@ -52,9 +52,9 @@ def show_corpus(arguments: argparse.Namespace) -> int:
 
 def _overview(manifest: Manifest) -> Table:
     table = Table(
-        caption="parted: pairs without their whole passage in the row; texts cut: on in another row"
+        caption="parted: pairs without their whole passage in the row; cut: texts that go on in another"
     )
-    headings = ("increment", "stream", "texts", "rows", "tokens", "filled", "pairs", "parted", "texts cut")
+    headings = ("increment", "stream", "texts", "rows", "tokens", "filled", "pairs", "parted", "cut")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "stream" else "right")
     for increment in manifest.increments:
