@@ -17,6 +17,7 @@ import yaml
 
 from pipelines.ledger import count_documents
 from pipelines.prepare import asks_a_model
+from pipelines.show.increment import cut_texts, parted
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.manifest import Manifest
@@ -138,10 +139,14 @@ def _contents(corpus: str, manifest: Manifest) -> str:
                     count_documents(corpus, name, increment.number),
                     *(shards.num_texts, shards.num_pairs, shards.num_samples, shards.num_tokens),
                     f"{shards.num_tokens / (shards.num_samples * manifest.seq_len):.1%}",
+                    *(parted(shards), cut_texts(shards)),
                 )
             )
     newest = manifest.increments[-1]
-    notes = []
+    notes = [
+        "Parted are pairs that stand in a row without their whole passage; cut are texts that go on in "
+        "another row."
+    ]
     if newest.superseded_document_ids:
         notes.append(
             f"Increment {newest.number} supersedes {len(newest.superseded_document_ids):,} older documents."
@@ -151,7 +156,18 @@ def _contents(corpus: str, manifest: Manifest) -> str:
             f"Increment {newest.number} stands in the place of {', '.join(map(str, newest.replaces))}; "
             f"{newest.num_withdrawn:,} documents were withdrawn."
         )
-    heads = ("increment", "stream", "documents", "texts", "pairs", "rows", "tokens", "filled")
+    heads = (
+        "increment",
+        "stream",
+        "documents",
+        "texts",
+        "pairs",
+        "rows",
+        "tokens",
+        "filled",
+        "parted",
+        "cut",
+    )
     return "\n\n".join(["## What is in it", _table(heads, rows), *notes])
 
 

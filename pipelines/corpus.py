@@ -4,10 +4,11 @@
                                                                                   ┌────────────────┘
                                                            synthesize: true ┌─────┴────────────┐ false
         ┌───────────────────────────────────────────────────────────────────┘                  ▼
-        └─► split ─► chains ─► synthesize ─► decontaminate ─► render ─────────┬─── as it is, or its own
-                                                                              │    pairs: tuning.py
-                                                                              ▼
-                                      shards ◄─ pack ◄─ shuffle ◄─ tokenize ◄─┘
+        └─► split ─► chains ─► synthesize ─► decontaminate            as it is, or its own pairs: tuning.py
+                                                  ▼                            ▼
+                                         render and tokenize ───┬────────── tokenize
+                                                                ▼
+                                         shards ◄─ pack ◄─ shuffle
 
 One such branch for each stream. Every reject of every step lands in `rejects/`, and every document taken
 in gets a row in the ledger and, by its band keys, in the index of near copies. Nothing here publishes:
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -55,7 +56,7 @@ from plugins.readers import open_reader
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import increment_uri
-from schemas.records import AugmentedText, Document, Reject, digest, to_json
+from schemas.records import AugmentedText, Document, Reject, SynthesizedDocument, digest, to_json
 
 _BATCH_CHARACTERS = 1 << 22
 
@@ -138,12 +139,14 @@ def add_increment(pipeline: beam.Pipeline, plan: Plan) -> None:
         _add_ledger(plan, name, found)
         _add_near_copies(plan, name, found)
         if name in parts:
-            texts = _synthesize(plan, name, parts[name], num_parts, rejects, contaminations)
+            chains = _synthesize(plan, name, parts[name], num_parts, rejects, contaminations)
+            rejects.append(_render(plan, name, chains))
         elif config.streams[name].tuning is not None:
             texts = _make_tuning_texts(plan, name, found.new, rejects, contaminations)
+            rejects.append(write_texts(plan, name, texts))
         else:
             texts = found.new | f"{name}/AsItIs" >> beam.Map(raw_text)
-        rejects.append(write_texts(plan, name, texts))
+            rejects.append(write_texts(plan, name, texts))
     write_rejects(plan, rejects)
     if plan.tasks is not None:
         (
@@ -259,8 +262,8 @@ def _may_repeat_names(plan: Plan, name: str) -> bool:
 
 
 def split(plan: Plan, name: str, documents: beam.PCollection) -> Any:
-    """Cut the documents of a stream as its synthesizer needs them: outputs `ok` and `rejects`."""
-    step = SplitDocuments(plan.config.synthesis, seed=plan.config.seed, progress_dir=plan.progress_dir)
+    """Cut the documents of a stream as its synthesizer and the rows need them: outputs `ok` and `rejects`."""
+    step = SplitDocuments(plan.config, plan.progress_dir)
     return documents | f"{name}/Split" >> beam.ParDo(step).with_outputs(REJECTS, main="ok")
 
 
@@ -272,7 +275,7 @@ def _synthesize(
     rejects: list[beam.PCollection],
     contaminations: list[beam.PCollection],
 ) -> beam.PCollection:
-    """From documents to training texts with pairs in them."""
+    """From documents to chains of documents with pairs."""
     config, progress = plan.config, plan.progress_dir
     synthesize = beam.ParDo(
         SynthesizeChains(
@@ -295,12 +298,7 @@ def _synthesize(
     )
     rejects.append(synthesized[REJECTS])
     chains = synthesized.ok | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
-    chains = _decontaminate_pairs(plan, name, chains, rejects, contaminations)
-    rendered = chains | f"{name}/Render" >> beam.ParDo(
-        RenderTexts(config.templates, seed=config.seed, progress_dir=progress)
-    ).with_outputs(REJECTS, main="ok")
-    rejects.append(rendered[REJECTS])
-    return rendered.ok
+    return _decontaminate_pairs(plan, name, chains, rejects, contaminations)
 
 
 def _make_tuning_texts(
@@ -351,28 +349,43 @@ def _decontaminate_pairs(
 
 def write_texts(plan: Plan, name: str, texts: beam.PCollection) -> beam.PCollection:
     """From training texts to the shards of a stream; gives the rejects."""
-    config, progress = plan.config, plan.progress_dir
-    tokenized = (
-        texts
-        | f"{name}/Batch"
-        >> beam.BatchElements(
-            min_batch_size=_BATCH_CHARACTERS // 64,
-            max_batch_size=_BATCH_CHARACTERS,
-            element_size_fn=_num_characters,
-        )
-        | f"{name}/Tokenize"
-        >> beam.ParDo(TokenizeTexts(config.tokenizer, progress)).with_outputs(REJECTS, main="ok")
+    tokenized = _batches(name, texts, _num_characters) | f"{name}/Tokenize" >> beam.ParDo(
+        TokenizeTexts(plan.config.tokenizer, plan.progress_dir)
+    ).with_outputs(REJECTS, main="ok")
+    _write_shards(plan, name, tokenized.ok)
+    return tokenized[REJECTS]
+
+
+def _render(plan: Plan, name: str, chains: beam.PCollection) -> beam.PCollection:
+    """From chains of documents with pairs to the shards of a stream; gives the rejects."""
+    rendered = _batches(name, chains, _chain_characters) | f"{name}/Render" >> beam.ParDo(
+        RenderTexts(plan.config, plan.progress_dir)
+    ).with_outputs(REJECTS, main="ok")
+    _write_shards(plan, name, rendered.ok)
+    return rendered[REJECTS]
+
+
+def _batches(name: str, values: beam.PCollection, num_characters: Callable[[Any], int]) -> beam.PCollection:
+    """Batches of what is tokenized together."""
+    return values | f"{name}/Batch" >> beam.BatchElements(
+        min_batch_size=_BATCH_CHARACTERS // 64,
+        max_batch_size=_BATCH_CHARACTERS,
+        element_size_fn=num_characters,
     )
-    tokenized.ok | f"{name}/Shards" >> WriteShards(
+
+
+def _write_shards(plan: Plan, name: str, tokenized: beam.PCollection) -> None:
+    config = plan.config
+    tokenized | f"{name}/Shards" >> WriteShards(
         plan.increment,
         name,
         seed=config.seed,
         pad_id=plan.pad_id,
+        tokenizer=config.tokenizer,
         pack=config.pack,
         shards=config.shards,
-        progress_dir=progress,
+        progress_dir=plan.progress_dir,
     )
-    return tokenized[REJECTS]
 
 
 def write_rejects(plan: Plan, rejects: Sequence[beam.PCollection]) -> None:
@@ -430,6 +443,13 @@ def _add_near_copies(plan: Plan, name: str, found: TakenIn) -> None:
 
 def _num_characters(text: AugmentedText) -> int:
     return len(text.text)
+
+
+def _chain_characters(chain: Sequence[SynthesizedDocument]) -> int:
+    return sum(
+        len(done.document.text) + sum(len(pair.instruction) + len(pair.response) for pair in done.pairs)
+        for done in chain
+    )
 
 
 def _ledger_row(document: Document) -> tuple[None, bytes]:

@@ -13,7 +13,10 @@ smallest hashes: the same sample for the same documents, wherever and in whateve
     pair tokens         completion tokens, in the corpus's tokenizer; not known for a synthesizer that is
                         not asked over the wire, such as mined
     training tokens     text and pair tokens, and BOS and EOS of each text
-    rows                training tokens / seq_len, as if every row were full
+    texts               the sample's texts a chain; where the next document of a chain and an answer do not
+                        fit into its row, another text begins
+    rows                training tokens / seq_len, as if every row were full; at least one for each text of
+                        more than half a row
     hours               of synthesis: completion tokens or requests / speed (assumptions.py)
 
 A sample that is the whole stream makes text tokens exact. In a stream with `tuning` a text is an example,

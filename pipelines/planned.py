@@ -25,6 +25,9 @@ class StreamPlan:
         num_split: Documents that are cut into parts.
         num_parts: The parts.
         num_chains: Chains; 0 without synthesis.
+        num_texts: Training texts, estimated.
+        num_cut_texts: Those of them that are longer than a row and go on in another one, estimated; 0 with
+            synthesis, which makes its texts fit.
         num_requests: Requests to the synthesizer, at most, repairs not included.
         num_sampled_chains: Chains, or without synthesis documents, that tokens are estimated from.
         mean_document_tokens: Of a document or part, to the synthesizer.
@@ -34,7 +37,7 @@ class StreamPlan:
         text_tokens: Tokens of the documents, to the model that is trained.
         pair_tokens: Tokens of the pairs, to the same.
         training_tokens: Tokens of the training texts.
-        num_rows: Rows of `pack.seq_len` tokens that these fill.
+        num_rows: Rows of `pack.seq_len` tokens that these fill, at least.
     """
 
     num_files: int
@@ -47,6 +50,8 @@ class StreamPlan:
     num_split: int
     num_parts: int
     num_chains: int
+    num_texts: int
+    num_cut_texts: int
     num_requests: int
     num_sampled_chains: int
     mean_document_tokens: float | None
@@ -140,6 +145,8 @@ def plan_stream(
         num_split=counts.get("split", 0),
         num_parts=counts.get("parts", 0),
         num_chains=counts.get("chains", 0) if synthesize else 0,
+        num_texts=round(scaled("texts", "chains")),
+        num_cut_texts=0 if synthesize else round(scaled("cut_texts", "chains")),
         num_requests=num_requests,
         num_sampled_chains=counts.get("sampled_chains", 0),
         mean_document_tokens=(
@@ -151,7 +158,7 @@ def plan_stream(
         text_tokens=round(text_tokens),
         pair_tokens=None if pair_tokens is None else round(pair_tokens),
         training_tokens=training_tokens,
-        num_rows=math.ceil(training_tokens / seq_len),
+        num_rows=max(math.ceil(training_tokens / seq_len), round(scaled("own_rows", "chains"))),
     )
 
 

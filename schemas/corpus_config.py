@@ -264,10 +264,13 @@ class SynthesisConfig(Section):
         server: Instead of endpoints, servers that the workers start for themselves, for sglang.
         accelerator: What the machines of this step alone shall have, in Dataflow's words:
             `type:nvidia-l4;count:1;install-nvidia-driver`. Other runners may ignore it.
-        max_new_tokens: Most tokens generated for one document.
+        max_new_tokens: Most tokens generated for one document. As many of a row, but at most half of it, are
+            kept free for its pairs: longer documents are cut into parts. Mined pairs get 768 instead.
         context_tokens: Most tokens of prompt and generation together.
-        max_document_tokens: Documents longer than this are cut into parts, at paragraphs, then sentences;
-            null cuts only those whose prompt would not fit. A third of what fits leaves room for chains.
+        max_document_tokens: Documents longer than this are cut into parts, at paragraphs, then sentences,
+            then words; null cuts only those whose prompt would not fit, or that leave a row no room for their
+            pairs. In tokens of the model that is asked; where none is, as with mined, in those of the
+            corpus's tokenizer. A third of what fits leaves room for chains.
         temperature: 0 is greedy.
         max_in_flight: Requests in flight at once in a worker process.
         max_failure_share: Share of failed documents, 0 to 1, above which the run fails. A document has failed
@@ -332,10 +335,11 @@ class PackConfig(Section):
     """How texts become rows.
 
     Attributes:
-        method: `best_fit` keeps texts whole; `concat` chops at row ends.
+        method: `best_fit` keeps texts whole; `concat` chops at row ends, also between passage and pairs.
         seq_len: T, tokens a row.
         top_up: Whether rows that texts do not fill get texts of other rows once more, whole ones and then the
-            beginning of one, instead of padding; about one row in those of `shards.group_tokens` does.
+            beginning of one, instead of padding; about one row in those of `shards.group_tokens` does. No
+            beginning is taken of a text that asks before its passage.
     """
 
     method: Literal["best_fit", "concat"] = "best_fit"

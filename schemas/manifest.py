@@ -32,6 +32,10 @@ class ShardSet(Section):
         num_samples: Rows.
         num_tokens: Tokens in them that are not padding.
         num_repeated_tokens: Those of texts that fill a row although they stand in another one.
+        num_cut_texts: Texts that go on in another row. Here and below None in older increments, of which
+            nobody counted it.
+        num_parted_pairs: Pairs that stand in a row without their whole passage.
+        num_pairs_asked_first: Pairs about passages whose questions stand before them.
         num_texts: Texts packed into them.
         num_pairs: Instruction pairs in those texts.
     """
@@ -42,6 +46,9 @@ class ShardSet(Section):
     num_texts: int
     num_pairs: int = 0
     num_repeated_tokens: int = 0
+    num_cut_texts: int | None = None
+    num_parted_pairs: int | None = None
+    num_pairs_asked_first: int | None = None
 
 
 class Increment(Section):

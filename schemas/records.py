@@ -230,6 +230,9 @@ class Passage:
         failure: Why no answer could be had, or "".
         prompt_length: Characters at its beginning that are only read and carry no loss: the context in an
             example that a synthesizer is tuned on. 0 in all other texts, whose tokens all carry loss.
+        text_start: Offset of the document's own text, where pairs stand beside it.
+        text_end: Offset behind it; 0 without pairs, and where nobody noted it.
+        asks_first: Whether the pairs' questions stand before the document's own text.
     """
 
     document_id: str
@@ -242,6 +245,20 @@ class Passage:
     generation: str = ""
     failure: str = ""
     prompt_length: int = 0
+    text_start: int = 0
+    text_end: int = 0
+    asks_first: bool = False
+
+    def moved(self, by: int) -> Passage:
+        """The same passage in a text in which it stands so many characters further on."""
+        has_text = bool(self.text_end)
+        return dataclasses.replace(
+            self,
+            start=self.start + by,
+            end=self.end + by,
+            text_start=self.text_start + by if has_text else 0,
+            text_end=self.text_end + by if has_text else 0,
+        )
 
 
 @quick_to_pickle
@@ -320,14 +337,17 @@ UNEXPECTED = "unexpected_error"
 def to_json(record: Any) -> str:
     """Serialise a record of plain values to one line of JSON with sorted keys.
 
-    `prompt_length` is left out where it is 0: few texts have it, and the others' files stay as they were.
+    What few passages have is left out where it is 0 or false.
     """
-    plain = dataclasses.asdict(record, dict_factory=_without_no_prompt)
+    plain = dataclasses.asdict(record, dict_factory=_without_rare)
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 
-def _without_no_prompt(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if name != "prompt_length" or value}
+_RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first"))
+
+
+def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if value or name not in _RARE}
 
 
 def from_json(kind: type[RecordT], line: str | bytes) -> RecordT:

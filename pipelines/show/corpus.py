@@ -15,7 +15,7 @@ from pipelines.lineage import texts_of
 from pipelines.rows import loss_note, read_rows
 from pipelines.show.beginning import beginning_of
 from pipelines.show.duplicates import show_duplicates
-from pipelines.show.increment import without_pairs_line
+from pipelines.show.increment import cut_texts, parted, without_pairs_line
 from pipelines.show.row import show_row
 from pipelines.statistics import read_stats
 from plugins.tokenizers import load_tokenizer
@@ -60,8 +60,11 @@ def show_corpus(arguments: argparse.Namespace) -> int:
 
 
 def _overview(manifest: Manifest) -> Table:
-    table = Table()
-    for heading in ("increment", "stream", "texts", "rows", "tokens", "filled"):
+    table = Table(
+        caption="parted: pairs without their whole passage in the row; cut: texts that go on in another"
+    )
+    headings = ("increment", "stream", "texts", "rows", "tokens", "filled", "pairs", "parted", "cut")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "stream" else "right")
     for increment in manifest.increments:
         for name, shards in increment.streams.items():
@@ -73,6 +76,9 @@ def _overview(manifest: Manifest) -> Table:
                 f"{shards.num_samples:,}",
                 f"{shards.num_tokens:,}",
                 f"{filled:.1%}",
+                f"{shards.num_pairs:,}",
+                parted(shards),
+                cut_texts(shards),
             )
     return table
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pipelines.statistics import read_stats
 from pipelines.without_pairs import count_without_pairs
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, ShardSet
 
 _LEFT_OUT = {
     "list/unreadable": "unreadable",
@@ -49,11 +49,17 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"  {name}: {shards.num_texts:,} texts, {shards.num_tokens:,} tokens in "
             f"{shards.num_samples:,} rows of {manifest.seq_len} ({filled:.1%} filled{repeated})"
         )
+        for line in _cut(shards):
+            print(f"    {line}")
     if counts.get("synthesize/documents"):
         print(
             f"  synthesis: {counts['synthesize/pairs']:,} pairs for "
             f"{counts['synthesize/documents_with_pairs']:,} of {counts['synthesize/documents']:,} documents"
         )
+        if counts.get("render/cut_runs"):
+            print(
+                f"  {counts['render/cut_runs']:,} few-shot texts longer than a row were cut between documents"
+            )
         dropped = {name: counts.get(f"synthesize/{name}") for name in _DROPPED}
         if any(dropped.values()):
             each = (f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
@@ -81,3 +87,26 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"{count:,} {name.replace('/rejected_', ': ')}" for name, count in rejected.items()
         )
         print(f"  rejects: {reasons} (records in increments/{manifest.number:06d}/rejects)")
+
+
+def parted(shards: ShardSet) -> str:
+    """How many of a stream's pairs stand in a row without their whole passage, and their share."""
+    if shards.num_parted_pairs is None:
+        return "not counted"
+    return f"{shards.num_parted_pairs:,} ({shards.num_parted_pairs / max(shards.num_pairs, 1):.1%})"
+
+
+def cut_texts(shards: ShardSet) -> str:
+    """How many of a stream's texts go on in another row."""
+    return "not counted" if shards.num_cut_texts is None else f"{shards.num_cut_texts:,}"
+
+
+def _cut(shards: ShardSet) -> list[str]:
+    """What rows part, in lines."""
+    lines = []
+    if shards.num_pairs:
+        asked = f"; {shards.num_pairs_asked_first:,} ask first" if shards.num_pairs_asked_first else ""
+        lines.append(f"pairs without their whole passage in the row: {parted(shards)}{asked}")
+    if shards.num_cut_texts:
+        lines.append(f"texts that go on in another row: {cut_texts(shards)} of {shards.num_texts:,}")
+    return lines

@@ -101,5 +101,7 @@ def _plan_cells(stream: StreamPlan, plan: IncrementPlan) -> dict[str, str]:
         "  an ideal prefix cache has": about(stream.cached_tokens),
         "completion tokens": about(stream.completion_tokens),
         "training tokens": about(stream.training_tokens),
+        "  texts": about(stream.num_texts),
+        "    that go on in another row": about(stream.num_cut_texts),
         f"  rows of {plan.seq_len:,}": about(stream.num_rows),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -59,6 +59,17 @@ class StepFn(beam.DoFn):
             source=document.source,
             detail=f"{type(error).__name__}: {error}",
         )
+
+    def of_batch(self, batch: Sequence[Any], make: Callable[[Sequence[Any]], Iterator[Any]]) -> Iterator[Any]:
+        """What `make` gives for a batch; for each element alone where it leads to an unexpected exception."""
+        try:
+            yield from list(make(batch))
+        except NOT_OF_A_RECORD:
+            raise
+        except Exception:
+            alone = guarded(lambda self, element: make([element]))
+            for element in batch:
+                yield from alone(self, element)
 
 
 def guarded(process: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:

@@ -129,7 +129,7 @@ def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:
             length += len(between)
         pieces.append(text.text[passage.start : passage.end])
         size = passage.end - passage.start
-        passages.append(dataclasses.replace(passage, start=length, end=length + size))
+        passages.append(passage.moved(length - passage.start))
         length += size
     names = [name for each in passages for name in (each.document_id, each.content_hash, each.part)]
     return dataclasses.replace(

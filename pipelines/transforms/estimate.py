@@ -15,12 +15,13 @@ Cost: every prompt is made; about 5 s on one core for 300 chains of 3 documents 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
 
+from pipelines.transforms.tokenize import ends
 from plugins.protocols.base import Example, SynthesisProtocol
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
@@ -90,7 +91,11 @@ class EstimateTokens(beam.DoFn):
     Takes Chains; gives pairs of a name and a count, to be added up:
 
         chains, documents, characters    what the sample holds
-        texts                            training texts that it would become
+        texts                            training texts that it would become: a chain's text is cut between
+                                         documents where a row has no room for the next one and its answer
+        cut_texts                        those of them that are longer than a row
+        own_rows                         rows at least: full ones of cut texts, and one for each text or rest
+                                         of more than half a row; 0 for `pack.method: concat`
         text_tokens                      tokens of its documents, to the model that is trained
         document_tokens                  the same to the model that is asked
         prompt_tokens, cached_tokens     see Round
@@ -106,6 +111,7 @@ class EstimateTokens(beam.DoFn):
 
     def setup(self) -> None:
         self._tokenizer = load_tokenizer(self.config.tokenizer.name)
+        self._num_ends = sum(map(len, ends(self._tokenizer, self.config.tokenizer)))
         self._protocol: SynthesisProtocol | None = None
         if self.answer_tokens is not None:
             synthesis = self.config.synthesis
@@ -120,8 +126,9 @@ class EstimateTokens(beam.DoFn):
         yield "documents", len(texts)
         yield "characters", sum(map(len, texts))
         yield "text_tokens", sum(map(len, encoded))
+        sizes = [len(ids) for ids in encoded]
         if self._protocol is None or self.answer_tokens is None:
-            yield "texts", 1
+            yield from self._texts(sizes, [number == 0 for number in range(len(sizes))])
             return
         rounds = list(
             estimate_rounds(
@@ -131,7 +138,27 @@ class EstimateTokens(beam.DoFn):
                 answer_tokens=self.answer_tokens,
             )
         )
-        yield "texts", sum(each.is_alone for each in rounds)
+        yield from self._texts(
+            [size + self.answer_tokens for size in sizes], [each.is_alone for each in rounds]
+        )
         yield "document_tokens", sum(len(self._protocol.plain_ids(text)) for text in texts)
         yield "prompt_tokens", sum(each.prompt_tokens for each in rounds)
         yield "cached_tokens", sum(each.cached_tokens for each in rounds)
+
+    def _texts(self, sizes: Sequence[int], begins: Sequence[bool]) -> Iterator[tuple[str, int]]:
+        """Count the texts of a chain, from tokens of its documents with their answers.
+
+        Args:
+            sizes: Of each document.
+            begins: Whether it begins a text for another reason than the length of a row.
+        """
+        seq_len, num_ends = self.config.pack.seq_len, self._num_ends
+        texts: list[int] = []
+        for size, is_first in zip(sizes, begins, strict=True):
+            if is_first or texts[-1] + size > seq_len:
+                texts.append(num_ends)
+            texts[-1] += size
+        yield "texts", len(texts)
+        yield "cut_texts", sum(size > seq_len for size in texts)
+        if self.config.pack.method == "best_fit":
+            yield "own_rows", sum(size // seq_len + (size % seq_len > seq_len // 2) for size in texts)

@@ -8,7 +8,8 @@ ends; it fills every row but the last, and cuts a text in almost every one.
 
 With `top_up`, what is still empty is filled with texts that stand in other rows already, each at most once
 more, and where none is short enough with the beginning of one, so that a step's tokens are tokens of text.
-Where that is not wanted it is padding.
+Where that is not wanted it is padding. Only texts that a caller names are begun so: of one that asks before
+its passage a beginning would hold questions without it.
 
 Both take n texts in memory; best_fit needs O(n log T) time, and for each row that it packs anew a sum over
 256 texts at most. Equal inputs give equal rows. Each row says which tokens of which texts it is made of.
@@ -60,7 +61,12 @@ class PackedRow:
 
 
 def pack_best_fit(
-    texts: Sequence[Tokens], *, seq_len: int, pad_id: int, top_up: bool = False
+    texts: Sequence[Tokens],
+    *,
+    seq_len: int,
+    pad_id: int,
+    top_up: bool = False,
+    may_begin: Sequence[bool] | None = None,
 ) -> Iterator[PackedRow]:
     """Pack whole texts into rows, cutting only texts longer than a row.
 
@@ -69,6 +75,7 @@ def pack_best_fit(
         seq_len: Row length T, in tokens.
         pad_id: Token that fills what is left of a row.
         top_up: Whether rows that are not full get texts of other rows once more.
+        may_begin: For each text whether the beginning of it may fill a row; None for all.
 
     Yields:
         Rows with `tokens` int32 of shape (T,), in the order of the first text in each.
@@ -80,7 +87,7 @@ def pack_best_fit(
     ]
     sizes = [piece.num_tokens for piece in pieces]
     rows = _repacked(best_fit_decreasing(sizes, seq_len), sizes, seq_len)
-    again = _again(rows, pieces, seq_len) if top_up else [[] for _ in rows]
+    again = _again(rows, pieces, seq_len, may_begin) if top_up else [[] for _ in rows]
     for members, more in sorted(zip(map(sorted, rows), again, strict=True)):
         yield _row(texts, [*(pieces[at] for at in members), *more], seq_len, pad_id)
 
@@ -133,7 +140,9 @@ def _repacked(rows: list[list[int]], sizes: Sequence[int], seq_len: int) -> list
     return full + anew
 
 
-def _again(rows: Sequence[Sequence[int]], pieces: Sequence[Piece], seq_len: int) -> list[list[Piece]]:
+def _again(
+    rows: Sequence[Sequence[int]], pieces: Sequence[Piece], seq_len: int, may_begin: Sequence[bool] | None
+) -> list[list[Piece]]:
     """What each row that lacks much gets of other rows: whole texts, then the beginning of one."""
     sizes = [piece.num_tokens for piece in pieces]
     spare = sorted((at for at in range(len(pieces)) if not pieces[at].start), key=lambda at: (-sizes[at], at))
@@ -146,7 +155,11 @@ def _again(rows: Sequence[Sequence[int]], pieces: Sequence[Piece], seq_len: int)
             chosen = _fullest(others, sizes, room)
             more += (pieces[at] for at in chosen)
             room -= sum(sizes[at] for at in chosen)
-            longer = [at for at in others if sizes[at] > room and at not in chosen]
+            longer = [
+                at
+                for at in others
+                if sizes[at] > room and at not in chosen and (may_begin is None or may_begin[pieces[at].text])
+            ]
             if _lacks_much(room, seq_len) and longer:
                 chosen.add(longer[-1])
                 more.append(pieces[longer[-1]]._replace(num_tokens=room))
@@ -169,7 +182,12 @@ def _fullest(pieces: list[int], sizes: Sequence[int], room: int) -> set[int]:
 
 
 def pack_concat(
-    texts: Sequence[Tokens], *, seq_len: int, pad_id: int, top_up: bool = False
+    texts: Sequence[Tokens],
+    *,
+    seq_len: int,
+    pad_id: int,
+    top_up: bool = False,
+    may_begin: Sequence[bool] | None = None,
 ) -> Iterator[PackedRow]:
     """Lay texts end to end and chop at row ends; with `top_up` the first texts fill the last of several."""
     row: list[Piece] = []
@@ -186,7 +204,7 @@ def pack_concat(
                 row, space = [], seq_len
     if row and top_up and sum(map(len, texts)) >= seq_len:
         for number, text in enumerate(texts):
-            if space:
+            if space and (len(text) <= space or may_begin is None or may_begin[number]):
                 row.append(Piece(number, 0, min(space, len(text))))
                 space -= row[-1].num_tokens
     if row:

@@ -1,13 +1,25 @@
-"""Synthesized documents to training texts."""
+"""Synthesized documents to training texts that fit a row, and their token ids.
+
+    chains ─► runs ─► render ─► tokenize ─┬─ fits ──────────────────────────► text
+                ▲                         └─ too long for a row: cut the run between documents; of a single
+                └──────────────────────────  document leave out its last pair
+
+So a row that holds a text whole holds each pair with its passage. A text is tokenized when it is rendered;
+only what did not fit is rendered and tokenized again. Texts keep their names and seeds unless their run is
+cut. A pair that finds no room beside its passage is a reject, `pairs_beyond_row`; documents were cut with
+pairs in mind (split.py), so that there are few.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.transforms.base import StepFn, guarded
+from pipelines.transforms.base import StepFn
+from pipelines.transforms.tokenize import TokenizeTexts
 from plugins.templates import TEMPLATES
-from plugins.templates.options import find_answer
+from schemas.corpus_config import CorpusConfig
 from schemas.records import AugmentedText, Document, Passage, SynthesizedDocument, digest
 
 _SEED_BITS = 63
@@ -26,51 +38,113 @@ def runs(documents: Sequence[SynthesizedDocument]) -> Iterator[tuple[Synthesized
 
 
 class RenderTexts(StepFn):
-    """Render the training texts of each chain with a template family.
+    """Render the training texts of chains with a template family, and tokenize them.
 
-    Counted are also pairs whose response is none of their options: templates leave such options out.
+    Takes batches (lists) of chains; gives TokenizedTexts, and rejects of pairs that no row has room for.
     """
 
-    def __init__(self, templates: str, *, seed: int, progress_dir: str | None):
+    def __init__(self, config: CorpusConfig, progress_dir: str | None):
         super().__init__("render", progress_dir)
-        self.templates = templates
-        self.seed = seed
+        self.config = config
 
     def setup(self) -> None:
         super().setup()
-        self._family = TEMPLATES.load(self.templates)()
+        self._family = TEMPLATES.load(self.config.templates)()
+        self._tokenize = TokenizeTexts(self.config.tokenizer, self.progress_dir)
+        self._tokenize.setup()
 
-    @guarded
-    def process(self, documents: Sequence[SynthesizedDocument]) -> Iterator[AugmentedText]:
-        for run in runs(documents):
-            text_id = digest(*(part for done in run for part in names_of(done.document)))
-            seed = int(digest(str(self.seed), text_id), 16) >> (128 - _SEED_BITS)
-            rendered = self._family.render(run, seed=seed)
-            num_pairs = sum(len(done.pairs) for done in run)
-            without = sum(
-                bool(pair.options) and find_answer(pair) is None for done in run for pair in done.pairs
-            )
-            if without:
-                self.counters.add("pairs_without_their_options", without)
-            self.counters.add("texts")
-            self.counters.add("augmented_texts", bool(num_pairs))
-            yield AugmentedText(
-                text_id=text_id,
-                text=rendered.text,
-                passages=tuple(
-                    passage_of(
-                        done.document,
-                        span,
-                        num_pairs=len(done.pairs),
-                        generation=done.generation,
-                        failure=done.failure,
-                    )
-                    for done, span in zip(run, rendered.spans, strict=True)
-                ),
-                num_pairs=num_pairs,
-                template=rendered.template,
-                seed=seed,
-            )
+    def finish_bundle(self) -> None:
+        super().finish_bundle()
+        self._tokenize.finish_bundle()
+
+    def process(self, chains: Sequence[Sequence[SynthesizedDocument]]) -> Iterator[Any]:
+        yield from self.of_batch(chains, self._rendered)
+
+    def _rendered(self, chains: Sequence[Sequence[SynthesizedDocument]]) -> Iterator[Any]:
+        seq_len = self.config.pack.seq_len
+        waiting = [run for chain in chains for run in runs(chain)]
+        while waiting:
+            texts = [self._render(run) for run in waiting]
+            shorter: list[tuple[SynthesizedDocument, ...]] = []
+            for run, text, tokens in zip(waiting, texts, self._tokenize.encode(texts), strict=True):
+                if len(tokens) > seq_len and len(run) > 1:
+                    self.counters.add("cut_runs")
+                    shorter += _cut(run, text, len(tokens), seq_len)
+                elif len(tokens) > seq_len and text.num_pairs:
+                    detail = f"passage and pairs have {len(tokens)} tokens, a row has {seq_len}"
+                    yield self._without_last_pair(run[0], detail)
+                    shorter.append((dataclasses.replace(run[0], pairs=run[0].pairs[:-1]),))
+                else:
+                    self.counters.add("texts")
+                    self.counters.add("augmented_texts", bool(text.num_pairs))
+                    yield from self._tokenize.finish(text, tokens)
+            waiting = shorter
+
+    def _without_last_pair(self, done: SynthesizedDocument, detail: str) -> Any:
+        *_, pair = done.pairs
+        return self.reject(
+            "pairs_beyond_row",
+            document_id=done.document.document_id,
+            source=done.document.source,
+            detail=f"pair {len(done.pairs)}: {pair.instruction!r}: {detail}",
+        )
+
+    def _render(self, run: tuple[SynthesizedDocument, ...]) -> AugmentedText:
+        text_id = digest(*(part for done in run for part in names_of(done.document)))
+        seed = int(digest(str(self.config.seed), text_id), 16) >> (128 - _SEED_BITS)
+        rendered = self._family.render(run, seed=seed)
+        return AugmentedText(
+            text_id=text_id,
+            text=rendered.text,
+            passages=tuple(
+                passage_of(
+                    done.document,
+                    span,
+                    num_pairs=len(done.pairs),
+                    generation=done.generation,
+                    failure=done.failure,
+                    **_own_text(done, rendered.text, span),
+                )
+                for done, span in zip(run, rendered.spans, strict=True)
+            ),
+            num_pairs=sum(len(done.pairs) for done in run),
+            template=rendered.template,
+            seed=seed,
+        )
+
+
+def _cut(
+    run: tuple[SynthesizedDocument, ...], text: AugmentedText, num_tokens: int, seq_len: int
+) -> list[tuple[SynthesizedDocument, ...]]:
+    """Cut a run whose text is longer than a row between documents, into parts that should fit.
+
+    Takes the tokens of each document to be in proportion to its characters.
+    """
+    parts: list[list[SynthesizedDocument]] = [[]]
+    room = float(seq_len)
+    for done, passage in zip(run, text.passages, strict=True):
+        size = num_tokens * (passage.end - passage.start) / len(text.text)
+        if parts[-1] and size > room:
+            parts.append([])
+            room = seq_len
+        parts[-1].append(done)
+        room -= size
+    if len(parts) == 1:  # it was about to fit
+        parts.append([parts[0].pop()])
+    return [tuple(part) for part in parts]
+
+
+def _own_text(done: SynthesizedDocument, text: str, span: tuple[int, int]) -> dict[str, Any]:
+    """Where a document's own text stands in its share of a text; empty without pairs."""
+    start = text.find(done.document.text, *span)
+    if not done.pairs or start < 0:  # a family that changes a text leaves it unknown
+        return {}
+    before = text[span[0] : start]
+    return {
+        "text_start": start,
+        "text_end": start + len(done.document.text),
+        "asks_first": any(pair.instruction in before for pair in done.pairs),
+    }
 
 
 def raw_text(document: Document) -> AugmentedText:

@@ -19,8 +19,8 @@ import json
 import math
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -30,16 +30,20 @@ from pipelines.mds_writer import mds_writer
 from pipelines.places import lineage_uri, text_uri
 from pipelines.transforms.base import StepFn
 from pipelines.transforms.example_tokens import spans_within
-from pipelines.transforms.pack import PACKERS, PackedRow
-from pipelines.transforms.tokenize import TokenizedText
+from pipelines.transforms.pack import PACKERS, PackedRow, Piece
+from pipelines.transforms.parted import begins_with_passages, num_parted_pairs
+from pipelines.transforms.tokenize import TokenizedText, ends
+from plugins.plain_ids import plain_ids
+from plugins.token_ids import Ids
+from plugins.tokenizers import load_tokenizer
 from schemas import storage
-from schemas.corpus_config import PackConfig, ShardConfig
+from schemas.corpus_config import PackConfig, ShardConfig, TokenizerConfig
 from schemas.manifest import ShardSet
 from schemas.records import PackedSample, to_json
 from schemas.shards import COLUMNS, LOSS_SPANS
 
 GROUP_FILE = "group.json"
-"""Rows, tokens, texts and pairs of a group, beside its index.json."""
+"""Rows, tokens, texts and pairs of a group, and what of them is cut, beside its index.json."""
 
 _HASHES = ["xxh64"]
 
@@ -53,6 +57,7 @@ class WriteShards(beam.PTransform):
         stream: Name of the stream.
         seed: Seed of the shuffle.
         pad_id: Token that fills rows.
+        tokenizer: What the texts are tokenized with.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class WriteShards(beam.PTransform):
         *,
         seed: int,
         pad_id: int,
+        tokenizer: TokenizerConfig,
         pack: PackConfig,
         shards: ShardConfig,
         progress_dir: str | None,
@@ -70,7 +76,14 @@ class WriteShards(beam.PTransform):
         self.seed = seed
         self.shards = shards
         self.write = WriteGroup(
-            increment, stream, seed=seed, pad_id=pad_id, pack=pack, shards=shards, progress_dir=progress_dir
+            increment,
+            stream,
+            seed=seed,
+            pad_id=pad_id,
+            tokenizer=tokenizer,
+            pack=pack,
+            shards=shards,
+            progress_dir=progress_dir,
         )
 
     def expand(self, texts: beam.PCollection) -> beam.PCollection:
@@ -117,6 +130,9 @@ def merge_groups(increment: str, number: int, stream: str) -> ShardSet | None:
         num_repeated_tokens=sizes["num_repeated_tokens"],
         num_texts=sizes["num_texts"],
         num_pairs=sizes["num_pairs"],
+        num_cut_texts=sizes["num_cut_texts"],
+        num_parted_pairs=sizes["num_parted_pairs"],
+        num_pairs_asked_first=sizes["num_pairs_asked_first"],
     )
 
 
@@ -158,6 +174,7 @@ class WriteGroup(StepFn):
         *,
         seed: int,
         pad_id: int,
+        tokenizer: TokenizerConfig,
         pack: PackConfig,
         shards: ShardConfig,
         progress_dir: str | None,
@@ -167,6 +184,7 @@ class WriteGroup(StepFn):
         self.stream = stream
         self.seed = seed
         self.pad_id = pad_id
+        self.tokenizer = tokenizer
         self.pack = pack
         self.shards = shards
 
@@ -184,10 +202,12 @@ class WriteGroup(StepFn):
             seq_len=self.pack.seq_len,
             pad_id=self.pad_id,
             top_up=self.pack.top_up,
+            may_begin=[begins_with_passages(each.text) for each in texts],
         )
         path = storage.join("shards", self.stream, f"{number:05d}")
         num_tokens = 0
         lineage: list[str] = []
+        cut: defaultdict[int, list[Piece]] = defaultdict(list)
         columns = dict(COLUMNS)
         if any(each.loss_spans is not None for each in texts):
             columns[LOSS_SPANS] = columns["tokens"]
@@ -204,6 +224,9 @@ class WriteGroup(StepFn):
                     writer.write({name: getattr(sample, name) for name in columns})
                     lineage.append(json.dumps(row.pieces, separators=(",", ":")))
                     num_tokens += int(np.sum(sample.segment_lengths))
+                    for piece in row.pieces:
+                        if piece.num_tokens < len(texts[piece.text].tokens):
+                            cut[piece.text].append(piece)
             storage.write_lines_zst(lineage_uri(self.increment, self.stream, f"{number:05d}"), lineage)
             sizes = {
                 "num_samples": len(lineage),
@@ -211,6 +234,14 @@ class WriteGroup(StepFn):
                 "num_repeated_tokens": num_tokens - sum(len(each.tokens) for each in texts),
                 "num_texts": len(texts),
                 "num_pairs": sum(each.text.num_pairs for each in texts),
+                "num_cut_texts": sum(any(piece.start for piece in pieces) for pieces in cut.values()),
+                "num_parted_pairs": self._num_parted_pairs(texts, cut),
+                "num_pairs_asked_first": sum(
+                    passage.num_pairs
+                    for each in texts
+                    for passage in each.text.passages
+                    if passage.asks_first
+                ),
             }
             storage.write_bytes(
                 storage.join(self.increment, path, GROUP_FILE), json.dumps(sizes, sort_keys=True).encode()
@@ -219,3 +250,18 @@ class WriteGroup(StepFn):
                 storage.upload(os.path.join(folder, name), storage.join(self.increment, path, name))
         self.counters.add("groups")
         self.counters.add("rows", len(lineage))
+
+    def _num_parted_pairs(self, texts: Sequence[TokenizedText], cut: Mapping[int, Sequence[Piece]]) -> int:
+        with_pairs = [number for number in cut if texts[number].text.num_pairs]
+        if not with_pairs:  # nearly always: no tokenizer is loaded
+            return 0
+        tokenizer = load_tokenizer(self.tokenizer.name)
+        before, _ = ends(tokenizer, self.tokenizer)
+
+        def encode(text: str) -> Ids:
+            return np.concatenate((before, plain_ids(tokenizer, text)), dtype=np.int32, casting="unsafe")
+
+        return sum(
+            num_parted_pairs(texts[number].text, texts[number].tokens, cut[number], encode)
+            for number in with_pairs
+        )

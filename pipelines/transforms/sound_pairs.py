@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from plugins.protocols.thoughts import holds_thought_tag
+from plugins.templates.options import find_answer
 from schemas.records import InstructionPair, SynthesizedDocument
 
 _FORMAT = re.compile(r'<(?:QUE|ANS|/END|CON|/CON)>|"(?:question|answer|pairs|options|reasoning)"\s*:')
@@ -23,6 +24,11 @@ def problem_of(pair: InstructionPair) -> tuple[str, str] | None:
     for name, text in texts.items():
         if not text and name != "reasoning":
             return "empty_pair", f"its {name} is empty"
+    if pair.options and find_answer(pair) is None:
+        return (
+            "no_option",
+            f"its response {pair.response!r} is none of its options: {', '.join(pair.options)}",
+        )
     if not any(map(str.isalnum, pair.instruction)):
         return "no_question", f"its question {pair.instruction!r} holds no letter or digit"
     for name, text in texts.items():

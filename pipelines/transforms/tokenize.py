@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.transforms.base import NOT_OF_A_RECORD, StepFn, guarded
+from pipelines.transforms.base import StepFn
 from pipelines.transforms.example_tokens import join_examples, tokenize_examples
 from pipelines.transforms.pack import Tokens
 from plugins.plain_ids import plain_ids_of
@@ -52,30 +52,29 @@ class TokenizeTexts(StepFn):
         plain_ids_of(self._tokenizer, [])  # what the first call makes is made before the work begins
 
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
-        try:
-            yield from list(self._tokenized(texts))
-        except NOT_OF_A_RECORD:
-            raise
-        except Exception:
-            for text in texts:  # one by one, to know which it was
-                yield from self._alone([text])
-
-    @guarded
-    def _alone(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
-        return self._tokenized(texts)
+        yield from self.of_batch(texts, self._tokenized)
 
     def _tokenized(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
         plain = [text for text in texts if not text.is_tuning]
-        encoded = plain_ids_of(self._tokenizer, [text.text for text in plain])
-        for text, ids in zip(plain, encoded, strict=True):
-            if not len(ids):
-                for passage in text.passages:
-                    yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
-                continue
-            tokens = np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
+        for text, tokens in zip(plain, self.encode(plain), strict=True):
+            yield from self.finish(text, tokens)
+        yield from map(self._tuning_text, (text for text in texts if text.is_tuning))
+
+    def encode(self, texts: Sequence[AugmentedText]) -> list[Tokens]:
+        """Token ids of texts, BOS and EOS included; also of those that have no others."""
+        return [
+            np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
+            for ids in plain_ids_of(self._tokenizer, [text.text for text in texts])
+        ]
+
+    def finish(self, text: AugmentedText, tokens: Tokens) -> Iterator[Any]:
+        """Count a text and give it with its tokens, or rejects where it has none but BOS and EOS."""
+        if len(tokens) > len(self._before) + len(self._after):
             self.counters.add("tokens", len(tokens))
             yield TokenizedText(text=text, tokens=tokens)
-        yield from map(self._tuning_text, (text for text in texts if text.is_tuning))
+            return
+        for passage in text.passages:
+            yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
 
     def _tuning_text(self, text: AugmentedText) -> TokenizedText:
         examples = [

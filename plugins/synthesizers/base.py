@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from plugins.synthesizers.split import Limit, split_document
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, SynthesizedDocument
 
@@ -29,12 +30,23 @@ class Synthesizer(ABC):
     def count(self, generation: Generation) -> None:  # noqa: B027 - optional
         """Hear of each generation received; replaced by whoever counts."""
 
-    def split(self, document: Document) -> list[Document]:
+    @property
+    def pair_tokens(self) -> int:
+        """Tokens of a row that are kept free for the pairs about a document; at most half a row is."""
+        return self.config.max_new_tokens
+
+    def split(self, document: Document, row: Limit) -> list[Document]:
         """Cut a document that is too long to be asked about as a whole; most are their own only part.
 
         Needs no `open`.
+
+        Args:
+            document: Any document.
+            row: What of a row is left for a document, in tokens of the model that is trained. Pairs that do
+                not fit into the row with a longer part are lost.
         """
-        return [document]
+        room = min(row.room, self.config.max_document_tokens or row.room)
+        return split_document(document, [row._replace(room=room)])
 
     def prepare(self, chain: Chain) -> None:  # noqa: B027 - optional
         """Do ahead what needs no answer; called on another thread than `synthesize`, before it."""

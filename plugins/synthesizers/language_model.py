@@ -13,7 +13,7 @@ from plugins.protocols.base import SynthesisProtocol
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.generator import Generator
 from plugins.synthesizers.rounds import run_chain
-from plugins.synthesizers.split import split_document
+from plugins.synthesizers.split import Limit, prompt_limit, split_document
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError, unknown_name
@@ -74,8 +74,10 @@ class LanguageModelSynthesizer(Synthesizer):
         )
         return protocol
 
-    def split(self, document: Document) -> list[Document]:
-        return split_document(document, protocol=self.protocol, config=self.config)
+    def split(self, document: Document, row: Limit) -> list[Document]:
+        return split_document(
+            document, [prompt_limit(document, protocol=self.protocol, config=self.config), row]
+        )
 
     def prepare(self, chain: Chain) -> None:
         for document in chain.documents:  # tokenised here, not on the event loop

@@ -8,6 +8,9 @@ from schemas.config import Section, validate
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, SynthesizedDocument
 
+_PAIR_TOKENS = 6 * 128
+"""Six pairs, in sentences of the text; of 257 parts of licences with 3,700 tokens 99 of 100 had no more."""
+
 
 class MinedSynthesizer(Synthesizer):
     """AdaptLLM's rules, in our words; see mining_rules.py. Documents of a chain form one text.
@@ -18,6 +21,10 @@ class MinedSynthesizer(Synthesizer):
     def __init__(self, config: SynthesisConfig, *, seed: int):
         super().__init__(config, seed=seed)
         validate(Section, config.options, name="synthesis.options")  # it has none
+
+    @property
+    def pair_tokens(self) -> int:
+        return _PAIR_TOKENS
 
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         mined: list[SynthesizedDocument] = []

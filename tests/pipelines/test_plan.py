@@ -237,6 +237,8 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "num_split": 0,
         "num_parts": 0,
         "num_chains": 2,
+        "num_texts": 3,  # 20 and 30 tokens of a text and its answer: a row has no room for two
+        "num_cut_texts": 0,
         "num_requests": 3,
         "num_sampled_chains": 2,
         "mean_document_tokens": 20.0,
@@ -245,7 +247,7 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "completion_tokens": 90,
         "text_tokens": 60,
         "pair_tokens": 90,
-        "training_tokens": 60 + 90 + 2,
+        "training_tokens": 60 + 90 + 3,
         "num_rows": 3,
     }
     assert json.loads(done.out) == {
@@ -284,7 +286,8 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "  prompt tokens                 about 409",
         "    an ideal prefix cache has   about 313",
         "  completion tokens             about 780",
-        "  training tokens               about 842",
+        "  training tokens               about 843",
+        "    texts                         about 3",
         "    rows of 64                   about 14",
         "Requests: one for each document of a chain, at most; repairs are not counted, nor what the journal "
         "would answer.",

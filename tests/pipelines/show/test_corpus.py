@@ -64,6 +64,9 @@ def test_a_corpus_is_shown_by_increment_and_stream_with_a_text(
             f"{shards.num_samples:,}",
             f"{shards.num_tokens:,}",
             f"{filled:.1%}",
+            f"{shards.num_pairs:,}",
+            "0 (0.0%)",
+            "0",
         ]
     (newest,) = texts_in(corpus, number=2)
     assert newest.document_ids == ("doc-4",)

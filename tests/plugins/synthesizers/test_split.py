@@ -10,7 +10,8 @@ import pytest
 
 from plugins.protocols.base import SynthesisProtocol
 from plugins.protocols.instruction_synthesizer import InstructionSynthesizerProtocol
-from plugins.synthesizers.split import split_document
+from plugins.synthesizers.mined import MinedSynthesizer
+from plugins.synthesizers.split import Limit, prompt_limit, split_document
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, content_hash
@@ -22,7 +23,7 @@ def config(room: int, **more: Any) -> SynthesisConfig:
 
 def parts_of(text: str, protocol: SynthesisProtocol, settings: SynthesisConfig) -> list[Document]:
     document = Document.of("paper-1", text, source="file:7", metadata={"title": "T"})
-    return split_document(document, protocol=protocol, config=settings)
+    return split_document(document, [prompt_limit(document, protocol=protocol, config=settings)])
 
 
 @pytest.fixture
@@ -98,6 +99,33 @@ def test_a_length_of_ones_own_cuts_what_would_fit(protocol: SynthesisProtocol) -
     text = "\n\n".join(["The cell binds a dose."] * 8)
     assert len(parts_of(text, protocol, config(2_000))) == 1
     assert len(parts_of(text, protocol, config(2_000, max_document_tokens=30))) == 4
+
+
+def test_a_part_keeps_to_the_prompt_and_to_the_row(protocol: SynthesisProtocol, around: int) -> None:
+    document = Document.of("d", "The cell binds. Antidisestablishment is a word. " * 20, source="s")
+    prompt = prompt_limit(document, protocol=protocol, config=config(around + 150))
+    by_prompt = split_document(document, [prompt])
+    for room, expected in ((10_000, by_prompt), (40, None), (100, None)):
+        parts = split_document(document, [prompt, Limit(room, lambda text: len(text.split()) * 5)])
+        assert all(prompt.size(part.text) <= prompt.room for part in parts)
+        assert all(len(part.text.split()) * 5 <= room for part in parts)
+        assert "".join("".join(part.text for part in parts).split()) == "".join(document.text.split())
+        if expected is not None:
+            assert parts == expected
+    assert len(parts) > 1
+
+
+def test_without_a_model_the_length_of_ones_own_counts_in_tokens_of_the_row() -> None:
+    document = Document.of("d", "The cell binds a dose. " * 40, source="s")
+
+    def num_parts(**settings: Any) -> int:
+        synthesizer = MinedSynthesizer(SynthesisConfig(**settings), seed=1)
+        row = Limit(100, lambda text: len(text.split()))
+        parts = synthesizer.split(document, row)
+        assert max(len(part.text.split()) for part in parts) <= settings.get("max_document_tokens", 100)
+        return len(parts)
+
+    assert (num_parts(), num_parts(max_document_tokens=50), num_parts(max_document_tokens=20)) == (2, 4, 10)
 
 
 def test_a_context_without_room_for_any_document_is_refused(protocol: SynthesisProtocol, around: int) -> None:
