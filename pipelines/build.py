@@ -32,6 +32,7 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError, SynthesisError
 from schemas.manifest import Increment, Manifest
 
+_TOO_FEW_TO_JUDGE = 20
 _BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger", "tuning")
 
 
@@ -146,7 +147,7 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
             f"nothing was published. First failures: {first_rejects(plan.increment, ['synthesize'])}"
         )
     refuse_unexpected(plan.increment, counts)
-    _check_pairs(plan, asked, counts["synthesize/documents_with_pairs"])
+    _check_pairs(plan, asked=asked, answered=counts["synthesize/documents_with_pairs"], failed=failed)
     # Not a counter: bundles that were tried twice may have counted twice.
     num_documents = sum(
         count_documents(plan.config.corpus, name, plan.number) for name in plan.config.streams
@@ -178,19 +179,20 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
     )
 
 
-def _check_pairs(plan: Plan, asked: int, answered: int) -> None:
+def _check_pairs(plan: Plan, *, asked: int, answered: int, failed: int) -> None:
     """Refuse an increment of which next to nothing became pairs.
 
-    A later increment may be a few documents in which rules find nothing; one that asks again is mostly of
-    documents about which there is nothing to ask.
+    A few documents about which there is nothing to ask may come to a corpus later; and what is asked about
+    again is mostly of that kind.
     """
     most = plan.config.synthesis.max_empty_share
-    if not asked or most == 1 or (plan.known and not asks_a_model(plan.config)):
+    few_came_later = plan.known and not plan.attempt and not failed and asked < _TOO_FEW_TO_JUDGE
+    if not asked or most == 1 or few_came_later:
         return
     if not answered or ((asked - answered) / asked > most and not plan.attempt):
         raise SynthesisError(
             f"{asked - answered} of {asked} documents got no pairs, more than synthesis.max_empty_share "
-            f"{most:g} allows; nothing was published. See to model, protocol and prompt and run again, with "
-            "--retry-empty if these stay as they are, since what was answered is in the journal. If there is "
-            "nothing to ask about such documents, set synthesis.max_empty_share: 1."
+            f"{most:g} allows; nothing was published. See to the synthesizer (model, protocol, prompt) and "
+            "run again, with --retry-empty if these stay as they are, since what was answered is in the "
+            "journal. If there is nothing to ask about such documents, set synthesis.max_empty_share: 1."
         )

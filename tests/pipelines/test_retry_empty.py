@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.build import build_increment
 from pipelines.rewrite import compact
+from pipelines.show.increment import print_increment
 from pipelines.statistics import read_stats
 from pipelines.without_pairs import documents_without_pairs
 from plugins.synthesizers.generator import GenerationRequest, Generator
@@ -117,6 +118,20 @@ def test_a_run_in_which_nothing_became_pairs_is_no_success(
     assert [name for name in files_of(config.corpus) if not name.startswith("journal/")] == []
     assert build(allowing(config, max_empty_share=1.0)).number == 1
     assert model.take_asked() == {f"Study {number}": 1 for number in range(8)}
+
+
+def test_a_few_documents_without_pairs_may_come_later_but_not_without_a_word(
+    config: CorpusConfig, model: Model, passages: Any, write_jsonl: Any, capsys: Any
+) -> None:
+    build(config)
+    model.answers = {"": ""}
+    write_jsonl(Path(config.streams["domain"].sources[0].uri), passages(NUM_DOCUMENTS + 2))
+    manifest = build(config)
+    assert manifest is not None and manifest.number == 2
+    print_increment(config, manifest)
+    said = capsys.readouterr().out
+    assert "  without pairs: 2 of 2 documents, 0 of them failed; `corpus build FILE --retry-empty`" in said
+    assert "  domain: NO document of this increment has pairs" in said
 
 
 def test_empty_and_failed_documents_are_counted_apart_and_shown(
