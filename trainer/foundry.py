@@ -28,7 +28,7 @@ from composer.utils import dist
 from schemas.config import validate
 from schemas.errors import ConfigError
 from schemas.train_config import LoaderConfig
-from trainer.build import check_tokenizer
+from trainer.checks import check_tokenizer
 from trainer.data import build_loader, count_tokens
 from trainer.shards import resolve_streams, verify_shards
 from trainer.shared_memory import claim_segments, remove_stale_segments
