@@ -139,8 +139,10 @@ def _of_a_yaml(
         hint="Beam's options come after `--`.",
         usage=f"tutelage corpus {name} FILE.yaml [key=value ...] {options} [-- beam options]",
     )
-    parser.add_argument("file", help="a corpus YAML")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values that win over the file's")
+    parser.add_argument("file", metavar="FILE.yaml", help="a corpus YAML")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="values that win over the file's"
+    )
     if json:
         parser.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
     return parser

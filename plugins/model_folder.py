@@ -56,7 +56,7 @@ def dtype_of(key: str, name: str) -> torch.dtype:
         ConfigError: There is none that models are exported in.
     """
     if name not in DTYPES:
-        raise ConfigError(unknown_name("dtype", name, list(DTYPES), shown=f"{key}: {name}"))
+        raise ConfigError(f"{key}: {unknown_name('dtype', name, DTYPES)}")
     return DTYPES[name]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from plugins.commands.parser import Parser
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, TutelageError, report
+from trainer.checks import check_model_name
 
 
 def main(argv: list[str]) -> int:
@@ -29,6 +30,7 @@ def main(argv: list[str]) -> int:
             raise ConfigError(f"--max-new-tokens is {args.max_new_tokens}; expected at least 1.")
         if args.prompt is None and not sys.stdin.isatty():
             raise ConfigError("--prompt is missing, and there is no terminal to ask on. Give --prompt TEXT.")
+        check_model_name("--model", args.model)
         chat = Chat(args.model, max_new_tokens=args.max_new_tokens, raw=args.raw)
         if args.prompt is not None:
             chat.answer(args.prompt)

@@ -21,6 +21,22 @@ from trainer.estimate.gpus import GPUS, find_gpu
 from trainer.quiet import quiet_libraries
 from trainer.shards import ResolvedStream, pin_manifests, resolve_streams
 
+_MFU = 0.4
+
+
+def refuse_without_dry_run(args: argparse.Namespace) -> None:
+    """See that nobody starts a run who asked what it would take.
+
+    Raises:
+        ConfigError: An option is given that only a dry run reads.
+    """
+    for option in ("gpus", "gpu", "gpu_memory", "peak_tflops", "mfu", "seq_len"):
+        if getattr(args, option) is not None:
+            raise ConfigError(
+                f"--{option.replace('_', '-')} says what a dry run reckons with, and changes no training. "
+                "Add --dry-run, or leave it out."
+            )
+
 
 def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that only a dry run reads."""
@@ -34,7 +50,6 @@ def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--mfu",
         type=float,
-        default=0.4,
         metavar="SHARE",
         help="share of the peak that training reaches (0.4)",
     )
@@ -49,9 +64,10 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
         TutelageError: A corpus cannot be read.
     """
     num_gpus = 1 if args.gpus is None else args.gpus
-    if num_gpus < 1 or not 0 < args.mfu <= 1:
+    mfu = _MFU if args.mfu is None else args.mfu
+    if num_gpus < 1 or not 0 < mfu <= 1:
         raise ConfigError(
-            f"--gpus is {num_gpus} and --mfu {args.mfu}; expected at least 1 GPU, and a share over 0 and at "
+            f"--gpus is {num_gpus} and --mfu {mfu}; expected at least 1 GPU, and a share over 0 and at "
             "most 1."
         )
     for option, value in (
@@ -86,7 +102,7 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
             name=args.gpu,
             memory_bytes=round(args.gpu_memory * 2**30) if args.gpu_memory else memory_bytes,
             peak_flops=args.peak_tflops * 1e12 if args.peak_tflops else peak_flops,
-            mfu=args.mfu,
+            mfu=mfu,
         ),
         seq_len=args.seq_len,
     )

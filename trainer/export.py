@@ -56,7 +56,9 @@ def main(argv: list[str]) -> int:
         prog="tutelage export", description="Write a checkpoint of a training run as a Hugging Face model."
     )
     parser.add_argument("config", metavar="FILE.yaml", help="the run's training configuration")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="as it was trained with")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", default=[], help="as it was trained with"
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="where the model goes; replaced whole")
     parser.add_argument("--checkpoint", metavar="URI", help="default: the newest sound one in save_folder")
     parser.add_argument("--dtype", default="bfloat16", help="bfloat16 (default), float16 or float32")

@@ -25,7 +25,7 @@ from schemas.errors import TrainingError, TutelageError, report
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
 from trainer.checks import check_batch, check_config, check_hardware, check_installed, known_device
-from trainer.dry_run import add_dry_run_arguments, dry_run
+from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
 from trainer.quiet import quiet_libraries
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
 from trainer.staging import RunCheckpoints, fill_in_places
@@ -46,7 +46,9 @@ def main(argv: list[str]) -> int:
         prog="tutelage train", description="Train a model on the streams of a corpus with Composer."
     )
     parser.add_argument("config", metavar="FILE.yaml", help="training configuration; see trainer/yamls")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="change a key: max_duration=100ba")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", default=[], help="change a key: max_duration=100ba"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     add_dry_run_arguments(parser)
     args = parser.parse_args(argv)
@@ -54,6 +56,7 @@ def main(argv: list[str]) -> int:
         config = load_config(TrainConfig, args.config, args.overrides)
         if args.dry_run:
             return dry_run(config, args)
+        refuse_without_dry_run(args)
         result = train(config)
     except TutelageError as error:
         return report(error)

@@ -81,7 +81,10 @@ def test_an_error_of_the_model_is_told(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "/nowhere", "--prompt", "x"], "tokenizer '/nowhere' cannot be loaded"),
+        (
+            ["--model", "/nowhere", "--prompt", "x"],
+            "--model '/nowhere': no such directory. Give a Hugging Face directory or a hub name",
+        ),
         (
             ["--model", "x", "--prompt", "x", "--max-new-tokens", "0"],
             "--max-new-tokens is 0; expected at least 1",

@@ -83,6 +83,17 @@ def test_what_cannot_be_is_refused(
     assert message is None or message in err
 
 
+@pytest.mark.parametrize(
+    "option", ["--gpu=h100", "--gpus=8", "--seq-len=4096", "--mfu=0.5", "--gpu-memory=80"]
+)
+def test_what_a_dry_run_reckons_with_starts_no_run(
+    write_config: Callable[..., str], capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert train.main([write_config(), option]) == 2
+    name = option.partition("=")[0]
+    assert f"{name} says what a dry run reckons with" in capsys.readouterr().err
+
+
 def tiny_batch(rows: int, seq_len: int, num_texts: int) -> dict[str, Any]:
     import torch
 

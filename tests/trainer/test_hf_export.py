@@ -168,7 +168,7 @@ def test_a_folder_of_something_else_is_not_replaced(tiny_model: str, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dtype": "fp8"}, "dtype: fp8' is unknown.*Available: bfloat16, float16, float32"),
+        ({"dtype": "fp8"}, "dtype: dtype 'fp8' is unknown.*Available: bfloat16, float16, float32"),
         ({"interval": "often"}, "interval is 'often'; expected a time such as 500ba"),
     ],
 )

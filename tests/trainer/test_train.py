@@ -141,7 +141,7 @@ def test_checkpoints_of_another_run_are_not_written_over(
         (
             {"callbacks": {"hf_export": {"folder": "x", "dtype": "fp8"}}},
             2,
-            "callbacks.hf_export.dtype: fp8' is unknown. Available: bfloat16, float16, float32.",
+            "callbacks.hf_export.dtype: dtype 'fp8' is unknown. Available: bfloat16, float16, float32.",
         ),
         ({"loggers": {"tensorbord": {}}}, 2, "Did you mean 'tensorboard'?"),
         ({"max_duration": "6 steps"}, 2, "max_duration is '6 steps'; expected a number and a unit"),
