@@ -191,6 +191,9 @@ class TrainConfig(Section):
             alone a damaged newest checkpoint cannot be survived.
         load_path: Checkpoint to start from, a path or any URI of fsspec.
         load_weights_only: Whether only the model is taken from it.
+        on_nan: What happens at a step whose loss or gradients are not finite: `stop` ends the run before the
+            step, `skip` leaves the step out. The rows of its batch are named.
+        max_skipped_steps: Steps that `skip` may leave out before the run ends all the same.
         autoresume: Whether an interrupted run of this name goes on from its newest sound checkpoint.
         progress_bar: Whether progress is shown as a bar where there is a terminal.
         python_log_level: info, debug, ...
@@ -216,6 +219,8 @@ class TrainConfig(Section):
     save_num_checkpoints_to_keep: int = -1
     load_path: str | None = None
     load_weights_only: bool = False
+    on_nan: Literal["stop", "skip"] = "stop"
+    max_skipped_steps: int = pydantic.Field(default=10, ge=0)
     autoresume: bool = False
     progress_bar: bool = True
     python_log_level: str = "info"

@@ -30,6 +30,7 @@ from trainer.checks import check_arguments, check_batch, check_hardware, check_t
 from trainer.data import build_loader, count_tokens
 from trainer.duration import parse_duration
 from trainer.estimate.gpus import peak_flops_of
+from trainer.finite import FiniteSteps
 from trainer.metrics import default_metrics_path
 from trainer.model import build_model
 from trainer.progress import ConsoleProgress, announce
@@ -102,6 +103,9 @@ def build_trainer(
         flops_per_token=describe(model.model).flops_per_token(streams[0].manifest.seq_len),
         peak_flops=_peak_flops(config.precision),
     )
+    finite = FiniteSteps(
+        config.on_nan, max_skipped=config.max_skipped_steps, name_row=loader.dataset.name_row
+    )
     try:
         trainer = Trainer(
             model=model,
@@ -109,7 +113,7 @@ def build_trainer(
             optimizers=optimizer,
             schedulers=scheduler,
             algorithms=algorithms,
-            callbacks=[progress, *callbacks],
+            callbacks=[finite, progress, *callbacks],
             loggers=loggers,
             max_duration=config.max_duration,
             run_name=config.run_name,
@@ -132,7 +136,7 @@ def build_trainer(
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
-    saver = trainer._checkpoint_saver
+    finite.saver = saver = trainer._checkpoint_saver
     if saver is not None and dist.get_global_rank() == 0 and not checkpoints.are_uploaded:
         keep_counting(
             saver,

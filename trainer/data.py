@@ -79,13 +79,14 @@ def stack_rows(
 
     Args:
         rows: `tokens`, int32 of shape (T,), and `segment_lengths`, int32 of shape (num_segments,); with loss
-            on pairs also `loss_spans`, int32 of shape (2 * num_spans,).
+            on pairs also `loss_spans`, int32 of shape (2 * num_spans,); `row`, the number that the dataset
+            gives it.
         seq_len: T.
         loss_on: As in RowRules.
 
     Returns:
         `tokens`, int32 of shape (B, T), and `segment_lengths`, a list for each row; `loss_spans`, an array
-        for each row, or None where all tokens carry loss.
+        for each row, or None where all tokens carry loss; `rows`, int64 of shape (B,), each row's number.
 
     Raises:
         TrainingError: A row has another length, or its texts do not fit into it.
@@ -99,7 +100,8 @@ def stack_rows(
             )
     tokens_BT = torch.from_numpy(np.stack([row["tokens"] for row in rows]))
     loss_spans = [row[LOSS_SPANS] for row in rows] if loss_on == "pairs" else None
-    return {"tokens": tokens_BT, "segment_lengths": segment_lengths, LOSS_SPANS: loss_spans}
+    rows_B = torch.tensor([row["row"] for row in rows])
+    return {"tokens": tokens_BT, "segment_lengths": segment_lengths, LOSS_SPANS: loss_spans, "rows": rows_B}
 
 
 def to_batch(
@@ -277,6 +279,15 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
         if self._event.is_set() or num_rows < self._announced:
             raise TrainingError(self._explain(num_rows))
 
+    def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
+        """A row as it is stored, and its number among all parts' as `row`."""
+        return {**super().get_item(sample_id, retry), "row": sample_id}
+
+    def name_row(self, number: int) -> str:
+        """Where the row of a number lies: `domain:17 of gs://bucket/corpus (manifest 3)`."""
+        part = int(np.searchsorted(self.sample_offset_per_stream, number, side="right")) - 1
+        return str(self.streams[part].name_row(number - int(self.sample_offset_per_stream[part])))
+
     def prepare_shard(self, shard_id: int, blocking: bool = True) -> None:
         """Fetch a shard; one that cannot be had is marked for all processes."""
         try:
@@ -352,7 +363,8 @@ class RowLoader(StreamingDataLoader):  # type: ignore[misc, unused-ignore]
         try:
             for stacked in super().__iter__():
                 lengths, spans = stacked["segment_lengths"], stacked[LOSS_SPANS]
-                yield to_batch(stacked["tokens"], lengths, self.rules, spans)
+                batch = to_batch(stacked["tokens"], lengths, self.rules, spans)
+                yield {**batch, "rows": stacked["rows"]}
         except TutelageError as error:
             # torch wraps a worker's error into its traceback, which opens the message.
             kind = type(error)
@@ -392,11 +404,18 @@ def build_loader(
     cache_dir = dataset.cache_dir or default_cache_dir()
     epochs = sorted({epoch for stream in streams for epoch, _ in stream.manifests})
     counts = [list(itertools.chain(*rows_per_epoch(dataset, streams, epoch))) for epoch in epochs]
-    places = [(stream.corpus, shard_set) for stream in streams for shard_set in stream.shard_sets]
+    places = [(stream, shard_set) for stream in streams for shard_set in stream.shard_sets]
     read = [at for at in range(len(places)) if any(num_rows[at] for num_rows in counts)]
     parts = [
-        ShardStream(*places[at], cache_dir=cache_dir, num_rows=max(num_rows[at] for num_rows in counts))
+        ShardStream(
+            stream.corpus,
+            shard_set,
+            cache_dir=cache_dir,
+            num_rows=max(num_rows[at] for num_rows in counts),
+            name_row=functools.partial(stream.name_row, shard_set),
+        )
         for at in read
+        for stream, shard_set in [places[at]]
     ]
     phases = [
         Phase(first_epoch=epoch, num_rows=tuple(num_rows[at] for at in read))

@@ -2,13 +2,14 @@
 
     {"step": 119, "loss/train/total": 2.413, "train/tokens_per_sec": 1050.2}
 
-`step` is Composer's: batches done when the value was logged. Rank 0 writes. A resumed run takes out
-the lines of steps that it does again, so that the file reads like that of an unbroken run.
+`step` is Composer's: batches done when the value was logged. What is not finite is null. Rank 0 writes. A
+resumed run takes out the lines of steps that it does again: the file reads like that of an unbroken run.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any
 
@@ -49,7 +50,9 @@ class MetricsFile(LoggerDestination):
             self._write()
             self._step = step
         for name, value in metrics.items():
-            self._values[name] = value.item() if hasattr(value, "item") else value
+            number = value.item() if hasattr(value, "item") else value
+            is_number = not isinstance(number, float) or math.isfinite(number)
+            self._values[name] = number if is_number else None  # JSON has no NaN
 
     def init(self, state: State, logger: Logger) -> None:
         """Fill in the run's name."""

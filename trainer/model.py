@@ -13,8 +13,19 @@ from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
 from trainer.architecture import cannot_load, is_block, load_hf_config
 from trainer.attention import LENGTHS_WANTED, hand_over_text_lengths
+from trainer.data import IGNORE_INDEX
 
 _CHECKED_ON_CPU = ("sdpa", "eager")
+
+
+class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
+    """Composer's wrapper of a transformers model; a microbatch in which no token carries loss has loss 0."""
+
+    def loss(self, outputs: Any, batch: Any) -> Any:
+        """The mean over the tokens that carry loss; transformers' own is NaN where there is none."""
+        if (batch["labels"][:, 1:] == IGNORE_INDEX).all():
+            return outputs["logits"].sum() * 0.0
+        return super().loss(outputs, batch)
 
 
 def build_model(config: ModelConfig, tokenizer: Any, *, attention_boundaries: bool) -> HuggingFaceModel:
@@ -46,7 +57,7 @@ def build_model(config: ModelConfig, tokenizer: Any, *, attention_boundaries: bo
         if config.attn_implementation in LENGTHS_WANTED:
             hand_over_text_lengths(model)
     shard_by_block(model)
-    return HuggingFaceModel(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
+    return CausalLM(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
 
 
 def _load(config: ModelConfig) -> Any:

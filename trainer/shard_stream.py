@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from streaming import Stream
@@ -33,9 +34,19 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
         shard_set: The directory in it.
         cache_dir: Under which shards are cached, in a folder named after the index's content.
         num_rows: Rows an epoch takes.
+        name_row: Says of a row, by its number in the directory, where in the corpus it lies.
     """
 
-    def __init__(self, corpus: str, shard_set: ShardSet, *, cache_dir: str, num_rows: int):
+    def __init__(
+        self,
+        corpus: str,
+        shard_set: ShardSet,
+        *,
+        cache_dir: str,
+        num_rows: int,
+        name_row: Callable[[int], str] = str,
+    ):
+        self.name_row = name_row
         self.uri = storage.join(corpus, shard_set.path)
         index = read_index(corpus, shard_set)
         local = os.path.join(cache_dir, digest(self.uri, size_bytes=8) + "-" + index_fingerprint(index)[:16])

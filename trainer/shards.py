@@ -65,6 +65,16 @@ class ResolvedStream:
         paths = {shard_set.path for shard_set in manifest.shard_sets(self.stream)}
         return [each.num_samples if each.path in paths else 0 for each in self.shard_sets]
 
+    def name_row(self, shard_set: ShardSet, number: int) -> str:
+        """Where a row of a shard directory lies, as `corpus show` takes it: stream, number, manifest."""
+        for _, manifest in self.manifests:
+            shard_sets = manifest.shard_sets(self.stream)
+            paths = [each.path for each in shard_sets]
+            if shard_set.path in paths:
+                number += sum(each.num_samples for each in shard_sets[: paths.index(shard_set.path)])
+                return f"{self.stream}:{number} of {self.corpus} (manifest {manifest.number})"
+        raise AssertionError(f"{shard_set.path} is of none of the manifests")
+
 
 def pin_manifests(config: TrainConfig, pinned: Mapping[str, int] | None = None) -> TrainConfig:
     """Fill in the manifest number of every stream, so that all ranks and a resumed run read the same.

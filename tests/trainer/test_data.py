@@ -29,8 +29,8 @@ def rules(**changes: Any) -> data.RowRules:
 
 def batch_of(rows: list[tuple[list[int], list[int]]], **changes: Any) -> dict[str, torch.Tensor]:
     stored = [
-        {"tokens": np.array(tokens, np.int32), "segment_lengths": np.array(lengths, np.int32)}
-        for tokens, lengths in rows
+        {"tokens": np.array(tokens, np.int32), "segment_lengths": np.array(lengths, np.int32), "row": number}
+        for number, (tokens, lengths) in enumerate(rows)
     ]
     what = rules(**changes)
     stacked = data.stack_rows(stored, seq_len=what.seq_len)

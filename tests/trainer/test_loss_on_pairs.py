@@ -28,7 +28,8 @@ def labels_of(rows: list[tuple[list[int], list[int], list[int]]], **changes: Any
             name: np.array(values, np.int32)
             for name, values in zip(("tokens", "segment_lengths", "loss_spans"), row, strict=True)
         }
-        for row in rows
+        | {"row": number}
+        for number, row in enumerate(rows)
     ]
     given = {"seq_len": 8, "vocab_size": 64, "attention_boundaries": True, "loss_on": "pairs", **changes}
     rules = data.RowRules(**given)
