@@ -26,6 +26,7 @@ import apache_beam as beam
 
 from pipelines.ledger import ledger_row, write_ledger
 from pipelines.near.duplicates import duplicates_uri
+from pipelines.pairs import synthesizer_name
 from pipelines.places import ledger_uri, near_index_uri
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.chains import FormChains
@@ -246,7 +247,12 @@ def _synthesize(
     chains = synthesized.ok | f"{name}/KeepCostlyResults" >> beam.Reshuffle()
     chains = _decontaminate_pairs(plan, name, chains, rejects, contaminations)
     texts: beam.PCollection = chains | f"{name}/Render" >> beam.ParDo(
-        RenderTexts(config.templates, seed=config.seed, progress_dir=progress)
+        RenderTexts(
+            config.templates,
+            synthesizer=synthesizer_name(config.synthesis),
+            seed=config.seed,
+            progress_dir=progress,
+        )
     )
     return texts
 

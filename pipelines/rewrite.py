@@ -127,7 +127,7 @@ def rewrite(
             wall_sec=time.monotonic() - started,
         )
         write_card(plan.increment, config, manifest, stats)
-        draft.publish(manifest)
+        run.publish(draft, manifest)
         if any(withdrawn.values()):
             forget_read(
                 config.corpus
@@ -150,13 +150,19 @@ def _write_tables(run: Prepared, stream: str, numbers: Sequence[int], withdrawn:
 
 def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, numbers: Sequence[int]) -> None:
     plan = run.plan
+    assert run.before is not None
     corpus, known = plan.config.corpus, (*plan.known, plan.number)
     rejects = []
     for name in plan.config.streams:
-        uris = [uri for number in numbers for uri in text_uris(corpus, name, number)]
+        files = [
+            (uri, increment.streams[name])
+            for increment in run.before.increments
+            if increment.number in numbers and name in increment.streams
+            for uri in text_uris(corpus, name, increment.number)
+        ]
         texts = (
             pipeline
-            | f"{name}/TextFiles" >> beam.Create(uris)
+            | f"{name}/TextFiles" >> beam.Create(files)
             | f"{name}/SpreadTextFiles" >> beam.Reshuffle()
             | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts(plan.progress_dir))
             | f"{name}/KeepCurrent" >> beam.ParDo(KeepCurrent(corpus, name, known, plan.progress_dir))

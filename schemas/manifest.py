@@ -1,7 +1,9 @@
 """What a corpus is on disk.
 
     manifest/000003.json     immutable, written last; the highest number is the corpus
-    increments/000003/       texts/  lineage/  shards/<stream>/  rejects/  duplicates/  stats.json  README.md
+    increments/000003/       texts/  pairs/  lineage/  shards/<stream>/  rejects/  duplicates/  stats.json
+                             README.md
+    tokenizer/<fingerprint>/ files of the tokenizer that made the rows
     ledger/000003.ledger     content hashes of what is in
     dedup/000003.<stream>/   band keys of the same, by which near duplicates are found
     sources.jsonl.zst        a note of which files were read, and may be removed
@@ -34,6 +36,7 @@ class ShardSet(Section):
         num_repeated_tokens: Those of texts that fill a row although they stand in another one.
         num_texts: Texts packed into them.
         num_pairs: Instruction pairs in those texts.
+        num_stored_pairs: Those that `pairs/` holds; fewer only where texts were made before corpora kept them.
     """
 
     path: str
@@ -41,6 +44,7 @@ class ShardSet(Section):
     num_tokens: int
     num_texts: int
     num_pairs: int = 0
+    num_stored_pairs: int = 0
     num_repeated_tokens: int = 0
 
 

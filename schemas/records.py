@@ -238,6 +238,42 @@ class Passage:
 
 @quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPair:
+    """An instruction pair as a corpus keeps it, beside the training text that it was rendered into.
+
+    Attributes:
+        text_id: The training text.
+        document_id: The document that it is about.
+        content_hash: Of the whole document, also where `part` of it was asked about.
+        source: Where the document was read.
+        part: Which part of the document, `k/n`, or "" for a whole one.
+        instruction: As in InstructionPair, and so are `response`, `options`, `rationale`.
+        span: Offsets in the passage of the first character of the response and behind its last one, where
+            it stands there word for word; else none.
+        passage_span: Offsets of the passage (the text of the document or part, without pairs) in the
+            document's share of the training text, `text[Passage.start : Passage.end]`; none where a template
+            changed it.
+        synthesizer: Who wrote it, `backend` or `backend:protocol:model`; "" where it came with the document.
+        generation: Name of the answer that it was read from in the journal, or "".
+    """
+
+    text_id: str
+    document_id: str
+    content_hash: str
+    source: str
+    part: str
+    instruction: str
+    response: str
+    options: tuple[str, ...]
+    rationale: str
+    span: tuple[int, ...]
+    passage_span: tuple[int, ...]
+    synthesizer: str
+    generation: str
+
+
+@quick_to_pickle
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentedText:
     """One training text, rendered.
 
@@ -248,6 +284,8 @@ class AugmentedText:
         num_pairs: Instruction pairs in it; 0 for raw text.
         template: `family/layout` that rendered it, or `raw`.
         seed: Seed of every random choice made in rendering it.
+        pairs: Its pairs, passage by passage; in a file of their own on disk, none where the text was made
+            before corpora kept them.
     """
 
     text_id: str
@@ -256,6 +294,7 @@ class AugmentedText:
     num_pairs: int
     template: str
     seed: int
+    pairs: tuple[StoredPair, ...] = ()
 
     @property
     def document_ids(self) -> tuple[str, ...]:
@@ -308,14 +347,15 @@ class Reject:
 def to_json(record: Any) -> str:
     """Serialise a record of plain values to one line of JSON with sorted keys.
 
-    `prompt_length` is left out where it is 0: few texts have it, and the others' files stay as they were.
+    `prompt_length` is left out where it is 0, and `pairs` where there are none: few texts have the first, none
+    has the second in its file.
     """
-    plain = dataclasses.asdict(record, dict_factory=_without_no_prompt)
+    plain = dataclasses.asdict(record, dict_factory=_without_defaults)
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 
-def _without_no_prompt(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if name != "prompt_length" or value}
+def _without_defaults(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if name not in ("prompt_length", "pairs") or value}
 
 
 def from_json(kind: type[RecordT], line: str | bytes) -> RecordT:

@@ -15,7 +15,7 @@ from pipelines.lineage import texts_of
 from pipelines.rows import loss_note, read_rows
 from pipelines.show.duplicates import show_duplicates
 from pipelines.show.row import show_row
-from plugins.tokenizers import load_tokenizer
+from plugins.corpus_tokenizer import load_corpus_tokenizer
 from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest, read_manifest
 
@@ -68,7 +68,7 @@ def _overview(manifest: Manifest) -> Table:
 
 
 def _show_rows(console: Console, uri: str, manifest: Manifest, stream: str, count: int) -> None:
-    tokenizer = load_tokenizer(manifest.tokenizer_name)
+    tokenizer = load_corpus_tokenizer(uri, manifest)
     rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(uri, shards.path))
     for number, row in enumerate(itertools.islice(rows, count)):
         console.print(_row(row, tokenizer, title=f"{stream} row {number}"))

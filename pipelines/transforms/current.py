@@ -10,21 +10,23 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from pipelines.ledger import Ledger
+from pipelines.pairs import read_texts
 from pipelines.transforms.base import StepFn
-from schemas import storage
-from schemas.records import AugmentedText, Passage, digest, from_json
+from schemas.manifest import ShardSet
+from schemas.records import AugmentedText, Passage, digest
 
 
 class ReadTexts(StepFn):
-    """Read files of texts that an increment holds."""
+    """Read files of texts that an increment holds, each with what the manifest says of its stream there."""
 
     def __init__(self, progress_dir: str | None):
         super().__init__("read", progress_dir)
 
-    def process(self, uri: str) -> Iterator[AugmentedText]:
-        for line in storage.read_lines_zst(uri):
+    def process(self, file: tuple[str, ShardSet]) -> Iterator[AugmentedText]:
+        for text in read_texts(*file):
             self.counters.add("texts")
-            yield from_json(AugmentedText, line)
+            self.counters.add("pairs_not_stored", text.num_pairs - len(text.pairs))
+            yield text
         self.counters.add("files")
 
 
@@ -85,10 +87,17 @@ def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:
         passages.append(dataclasses.replace(passage, start=length, end=length + size))
         length += size
     names = [name for each in passages for name in (each.document_id, each.content_hash, each.part)]
+    text_id = digest(text.text_id, *names)
+    of_kept = {(each.document_id, each.part) for each in passages}
     return dataclasses.replace(
         text,
-        text_id=digest(text.text_id, *names),
+        text_id=text_id,
         text="".join(pieces),
         passages=tuple(passages),
         num_pairs=sum(passage.num_pairs for passage in passages),
+        pairs=tuple(
+            dataclasses.replace(pair, text_id=text_id)
+            for pair in text.pairs
+            if (pair.document_id, pair.part) in of_kept
+        ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipelines.pairs import with_pairs
 from pipelines.transforms.base import StepFn
 from plugins.templates import TEMPLATES
 from schemas.records import AugmentedText, Document, Passage, SynthesizedDocument, digest
@@ -25,11 +26,19 @@ def runs(documents: Sequence[SynthesizedDocument]) -> Iterator[tuple[Synthesized
 
 
 class RenderTexts(StepFn):
-    """Render the training texts of each chain with a template family."""
+    """Render the training texts of each chain with a template family.
 
-    def __init__(self, templates: str, *, seed: int, progress_dir: str | None):
+    Args:
+        templates: Name of the family.
+        synthesizer: Who wrote the pairs.
+        seed: Source of every random choice.
+        progress_dir: See Counters.
+    """
+
+    def __init__(self, templates: str, *, synthesizer: str, seed: int, progress_dir: str | None):
         super().__init__("render", progress_dir)
         self.templates = templates
+        self.synthesizer = synthesizer
         self.seed = seed
 
     def setup(self) -> None:
@@ -44,22 +53,27 @@ class RenderTexts(StepFn):
             num_pairs = sum(len(done.pairs) for done in run)
             self.counters.add("texts")
             self.counters.add("augmented_texts", bool(num_pairs))
-            yield AugmentedText(
-                text_id=text_id,
-                text=rendered.text,
-                passages=tuple(
-                    passage_of(
-                        done.document,
-                        span,
-                        num_pairs=len(done.pairs),
-                        generation=done.generation,
-                        failure=done.failure,
-                    )
-                    for done, span in zip(run, rendered.spans, strict=True)
+            passages = tuple(
+                passage_of(
+                    done.document,
+                    span,
+                    num_pairs=len(done.pairs),
+                    generation=done.generation,
+                    failure=done.failure,
+                )
+                for done, span in zip(run, rendered.spans, strict=True)
+            )
+            yield with_pairs(
+                AugmentedText(
+                    text_id=text_id,
+                    text=rendered.text,
+                    passages=passages,
+                    num_pairs=num_pairs,
+                    template=rendered.template,
+                    seed=seed,
                 ),
-                num_pairs=num_pairs,
-                template=rendered.template,
-                seed=seed,
+                run,
+                synthesizer=self.synthesizer,
             )
 
 
