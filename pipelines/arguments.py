@@ -85,6 +85,21 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     _of_a_corpus(
         commands, "verify", "read every shard and row; name what is missing, damaged or not as announced"
     )
+
+    export = _of_a_corpus(
+        commands, "export-pairs", "write the instruction pairs of all current documents", json=False
+    )
+    export.add_argument(
+        "--format",
+        choices=("jsonl", "alpaca", "messages"),
+        default="jsonl",
+        help="all that is known of a pair (default); instruction, input, output; or chat messages",
+    )
+    export.add_argument("--stream", help="the only stream wanted; default all")
+    export.add_argument(
+        "--with-passage", action="store_true", help="the passage too: alpaca's input, or before the question"
+    )
+    export.add_argument("--output", metavar="FILE", help="a file or URI; default standard output")
     return parser
 
 
@@ -110,10 +125,11 @@ def _of_a_yaml(
 
 
 def _of_a_corpus(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, does: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, does: str, *, json: bool = True
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=does)
     parser.add_argument("uri", help="directory of the corpus")
     parser.add_argument("--manifest", type=int, help="number of the manifest; default the newest")
-    parser.add_argument("--json", action="store_true", help="print what was asked for as JSON")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print what was asked for as JSON")
     return parser

@@ -1,7 +1,7 @@
 """Instruction pairs as data: what was asked and answered about each document, beside the training texts.
 
-    texts/<stream>-00000.jsonl.zst     the texts of a group
-    pairs/<stream>-00000.jsonl.zst     their pairs, a StoredPair a line, in the order of the texts
+texts/<stream>-00000.jsonl.zst     the texts of a group
+pairs/<stream>-00000.jsonl.zst     their pairs, a StoredPair a line, in the order of the texts
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def read_texts(texts: str, shards: ShardSet) -> Iterator[AugmentedText]:
             upcoming = next(groups, None)
         if len(text.pairs) != text.num_pairs and (text.pairs or shards.num_stored_pairs == shards.num_pairs):
             raise CorpusError(
-                f"{pairs_uri(texts)}: is damaged: it holds {len(text.pairs)} of the {text.num_pairs} pairs of "
-                f"text {text.text_id}. Restore it."
+                f"{pairs_uri(texts)}: is damaged: it holds {len(text.pairs)} of the {text.num_pairs} pairs "
+                f"of text {text.text_id}. Restore it."
             )
         yield text
     if upcoming is not None:

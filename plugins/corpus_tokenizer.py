@@ -56,7 +56,7 @@ def tokenizer_files(name: str, tokenizer: Any) -> dict[str, bytes]:
                 files[each] = file.read()
     if fingerprint(_load(files)) != fingerprint(tokenizer):
         raise ConfigError(
-            f"tokenizer {name!r} cannot be kept with the corpus: {', '.join(files)} alone give other token ids. "
+            f"tokenizer {name!r} cannot be kept with the corpus: {', '.join(files)} alone give other ids. "
             "Write it with its save_pretrained, and name that directory."
         )
     return files

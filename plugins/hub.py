@@ -1,4 +1,4 @@
-"""Where models and tokenizers come from: a directory, the Hugging Face hub, or what was loaded from it before.
+"""Where models and tokenizers come from: a directory, the Hugging Face hub, or the hub's cache on this machine.
 
 huggingface_hub tries a hub that cannot be reached six times for each file, half a minute a file, before it
 looks into its cache. Here the hub is asked once, for at most `PATIENCE_SEC`.
@@ -28,7 +28,7 @@ def hub_options(name: str) -> dict[str, Any]:
     if os.path.exists(name):
         return {}
     from huggingface_hub import constants, try_to_load_from_cache
-    from huggingface_hub.utils import HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
     try:
         is_known = any(isinstance(try_to_load_from_cache(name, file), str) for file in _FILES)
@@ -49,13 +49,13 @@ def _ask(endpoint: str) -> str:
 
     In a thread of its own, because a timeout counts anew for each address that a name has.
     """
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import utils
 
     refusals: queue.Queue[str] = queue.Queue()
 
     def ask() -> None:
         try:
-            get_session().head(endpoint, timeout=PATIENCE_SEC)
+            utils.get_session().head(endpoint, timeout=PATIENCE_SEC)  # type: ignore[attr-defined]
             refusals.put("")
         except Exception as error:  # of requests or httpx, as huggingface_hub has it
             refusals.put(type(error).__name__)

@@ -36,7 +36,7 @@ class ShardSet(Section):
         num_repeated_tokens: Those of texts that fill a row although they stand in another one.
         num_texts: Texts packed into them.
         num_pairs: Instruction pairs in those texts.
-        num_stored_pairs: Those that `pairs/` holds; fewer only where texts were made before corpora kept them.
+        num_stored_pairs: Those that `pairs/` holds; fewer only in texts made before corpora kept them.
     """
 
     path: str

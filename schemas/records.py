@@ -347,8 +347,8 @@ class Reject:
 def to_json(record: Any) -> str:
     """Serialise a record of plain values to one line of JSON with sorted keys.
 
-    `prompt_length` is left out where it is 0, and `pairs` where there are none: few texts have the first, none
-    has the second in its file.
+    `prompt_length` is left out where it is 0, and `pairs` where there are none: few texts have the first, and
+    none has the second in its file.
     """
     plain = dataclasses.asdict(record, dict_factory=_without_defaults)
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
