@@ -59,16 +59,18 @@ def how_to_read(manifest: Manifest) -> str:
     )
     newest = manifest.increments[-1]
     configs = dataset_configs(newest.streams).get("configs", ())
-    named = ", ".join(f"`{each['config_name']}`" for each in configs)
+    names = [each["config_name"] for each in configs]
+    listed = ", ".join(f"`{name}`" for name in names)
+    shown = [name for name in names if name.startswith("pairs-")] or names
     loaded = (
         f"""
 
-Texts and pairs of increment {newest.number} alone, each as a configuration of `datasets` ({named}):
+Texts and pairs of increment {newest.number} alone, each as a configuration of `datasets` ({listed}):
 
 ```python
 from datasets import load_dataset
 
-load_dataset("…/increments/{newest.number:06d}", "{configs[-1]["config_name"]}", split="train")
+load_dataset("…/increments/{newest.number:06d}", "{shown[0]}", split="train")
 ```"""
         if configs
         else ""

@@ -1,4 +1,4 @@
-"""Where models and tokenizers come from: a directory, the Hugging Face hub, or the hub's cache on this machine.
+"""Where models and tokenizers come from: a directory, the Hugging Face hub, or the cache of what it gave.
 
 huggingface_hub tries a hub that cannot be reached six times for each file, half a minute a file, before it
 looks into its cache. Here the hub is asked once, for at most `PATIENCE_SEC`.

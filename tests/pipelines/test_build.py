@@ -41,6 +41,7 @@ Config = Callable[..., CorpusConfig]
 Build = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = "sources.jsonl.zst"
+TOKENIZER = ("files.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 """Says which files were read. Those of a test are too new to be known by their time."""
 
 
