@@ -114,6 +114,7 @@ def test_an_increment_holds_what_the_design_names(
             "increments/000001/README.md",
             "increments/000001/lineage/domain-00000.jsonl.zst",
             "increments/000001/lineage/general-00000.jsonl.zst",
+            "increments/000001/pairs/domain-00000.jsonl.zst",
             "increments/000001/rejects/clean.jsonl.zst",
             "increments/000001/rejects/read.jsonl.zst",
             *(
@@ -127,6 +128,7 @@ def test_an_increment_holds_what_the_design_names(
             "ledger/000001.domain.ledger",
             "ledger/000001.general.ledger",
             "manifest/000001.json",
+            *(f"tokenizer/{read_manifest(corpus).tokenizer}/{name}" for name in TOKENIZER),
             NOTE,
         ]
     )

@@ -116,7 +116,7 @@ def test_files_of_another_tokenizer_are_refused(corpus: str) -> None:
 def test_a_listing_that_leads_out_of_its_folder_is_refused(corpus: str, tmp_path: Path) -> None:
     listing = folder_of(corpus) / "files.json"
     listing.write_text(json.dumps({"../../../escaped": "00"}))
-    with pytest.raises(CorpusError, match="names a file .*escaped', which no tokenizer has"):
+    with pytest.raises(CorpusError, match=r"names a file .*escaped', which no tokenizer has"):
         load_corpus_tokenizer(corpus, read_manifest(corpus))
 
 

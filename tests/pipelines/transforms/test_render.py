@@ -30,7 +30,7 @@ def done(name: str, *, pairs: int = 1, follows: bool = False) -> SynthesizedDocu
 @pytest.fixture
 def render() -> RenderTexts:
     step: RenderTexts = pickle.loads(
-        pickle.dumps(RenderTexts("reading_comprehension", seed=3, progress_dir=None))
+        pickle.dumps(RenderTexts("reading_comprehension", synthesizer="mined", seed=3, progress_dir=None))
     )
     step.setup()
     return step
@@ -95,7 +95,7 @@ def test_a_passage_tells_where_its_document_and_pairs_come_from(render: RenderTe
 
 def test_the_same_run_gives_the_same_text_and_another_seed_another_choice() -> None:
     def texts(seed: int) -> list[AugmentedText]:
-        step = RenderTexts("reading_comprehension", seed=seed, progress_dir=None)
+        step = RenderTexts("reading_comprehension", synthesizer="mined", seed=seed, progress_dir=None)
         step.setup()
         return [text for i in range(20) for text in step.process([done(f"doc {i}", pairs=2)])]
 
