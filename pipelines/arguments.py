@@ -111,6 +111,20 @@ def make_parser(description: str | None) -> Parser:
     prune.add_argument("--journal", action="store_true", help="remove the journal of generations, too")
     prune.add_argument("--dry-run", action="store_true", help="say what would go and remove nothing")
     prune.add_argument("--json", action="store_true", help="print the result as JSON")
+    export = _of_a_corpus(
+        commands, "export-pairs", "write the instruction pairs of all current documents", json=False
+    )
+    export.add_argument(
+        "--format",
+        choices=("jsonl", "alpaca", "messages"),
+        default="jsonl",
+        help="all that is known of a pair (default); instruction, input, output; or chat messages",
+    )
+    export.add_argument("--stream", help="the only stream wanted; default all")
+    export.add_argument(
+        "--with-passage", action="store_true", help="the passage too: alpaca's input, or before the question"
+    )
+    export.add_argument("--output", metavar="FILE", help="a file or URI; default standard output")
     return parser
 
 
@@ -148,11 +162,14 @@ def _of_a_yaml(
     return parser
 
 
-def _of_a_corpus(commands: argparse._SubParsersAction[Parser], name: str, does: str) -> Parser:
+def _of_a_corpus(
+    commands: argparse._SubParsersAction[Parser], name: str, does: str, *, json: bool = True
+) -> Parser:
     parser = commands.add_parser(name, help=does)
     _add_corpus(parser)
     parser.add_argument(
         "--manifest", type=int, metavar="NUMBER", help="number of the manifest; default the newest"
     )
-    parser.add_argument("--json", action="store_true", help="print what was asked for as JSON")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print what was asked for as JSON")
     return parser

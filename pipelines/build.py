@@ -113,7 +113,7 @@ def build_increment(
             manifest = run.manifest([*(before.increments if before else ()), increment])
             stats = write_stats(plan.increment, config, manifest, found, wall_sec=time.monotonic() - started)
             write_card(plan.increment, config, manifest, stats)
-            draft.publish(manifest)
+            run.publish(draft, manifest)
         elif any("/rejected_" in name for name in found.counts):
             view.say(f"Nothing new. First rejects: {first_rejects(plan.increment, _BEFORE_SYNTHESIS)}")
         note_read(

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from pipelines.ledger import count_documents
+from pipelines.loading import dataset_configs, how_to_read
 from pipelines.prepare import asks_a_model
 from pipelines.show.increment import cut_texts, parted
 from schemas import storage
@@ -52,7 +53,7 @@ def write_card(increment: str, config: CorpusConfig, manifest: Manifest, stats: 
         _sources(config),
         _rejects(stats),
         _evaluation_rows(stats),
-        _loading(manifest),
+        how_to_read(manifest),
         _LIMITS,
         _METHOD,
         _versions(stats),
@@ -74,6 +75,7 @@ def _front_matter(config: CorpusConfig, manifest: Manifest) -> dict[str, Any]:
         "task_categories": ["text-generation"],
         "tags": ["tutelage", "instruction-pre-training", "mosaicml-streaming", *synthetic],
         "size_categories": [next((name for limit, name in _SIZES if num_rows < limit), "n>1T")],
+        **dataset_configs(manifest.increments[-1].streams),
     }
 
 
@@ -213,31 +215,6 @@ def _evaluation_rows(stats: Stats) -> str:
     return "## Evaluation rows found in the sources, and kept out\n\n" + _table(
         ("task", "rows", "found"), rows
     )
-
-
-def _loading(manifest: Manifest) -> str:
-    names = manifest.stream_names()
-    if not names:
-        return ""
-    streams = "\n".join(
-        f'    Stream(remote=f"{{CORPUS}}/{shards.path}", local="/tmp/corpus/{shards.path}"),'
-        for shards in manifest.shard_sets(names[0])
-    )
-    return f"""## How to read it
-
-```python
-from streaming import Stream, StreamingDataset
-
-CORPUS = "…"  # where the corpus lies
-streams = [  # of {names[0]!r}, oldest increment first
-{streams}
-]
-rows = StreamingDataset(streams=streams, batch_size=8, shuffle=True)
-rows[0]["tokens"], rows[0]["segment_lengths"]  # int32; what is past the last segment is padding
-```
-
-`tutelage train` reads it by its manifest and mixes the streams. llm-foundry's text dataset reads `tokens`.
-`tutelage corpus show` and `tutelage corpus trace` tell where a row or a document comes from."""
 
 
 _LIMITS = """## Known limits

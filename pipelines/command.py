@@ -1,4 +1,4 @@
-"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace, verify, prune."""
+"""`tutelage corpus`: build, plan, watch, withdraw, compact, show, trace, verify, prune, export-pairs."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ def main(argv: Sequence[str]) -> int:
         from pipelines.show.verify import show_verification
 
         return show_verification(arguments)
+    if arguments.command == "export-pairs":
+        from pipelines.export_pairs import export_pairs
+
+        return export_pairs(arguments)
     run = {"build": _build, "plan": _plan, "watch": _watch, "withdraw": _withdraw, "compact": _compact}
     return run[arguments.command](arguments, beam_options)
 

@@ -10,6 +10,12 @@ def text_uri(increment: str, stream: str, group: str) -> str:
     return storage.join(increment, "texts", f"{stream}-{group}.jsonl.zst")
 
 
+def pairs_uri(texts: str) -> str:
+    """File of the pairs in the texts of a file, in their order; there is none where no text has any."""
+    increment, _, name = texts.rpartition("/texts/")
+    return storage.join(increment, "pairs", name)
+
+
 def lineage_uri(increment: str, stream: str, group: str) -> str:
     """File that says what each row of such a group is made of."""
     return storage.join(increment, "lineage", f"{stream}-{group}.jsonl.zst")

@@ -12,6 +12,7 @@ from pathlib import Path
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.corpus import Plan, config_hash
+from pipelines.draft import Draft
 from pipelines.remote.elsewhere import prepare_workers
 from pipelines.runner import expect_workers, runs_here
 from pipelines.task_rows import tasks_hash
@@ -19,6 +20,7 @@ from pipelines.transforms.example_tokens import ends_of_examples
 from pipelines.transforms.filter import make_filters
 from pipelines.transforms.read import FilePart
 from pipelines.transforms.tokenize import ends
+from plugins.corpus_tokenizer import is_kept, keep_tokenizer, tokenizer_files
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
@@ -46,6 +48,7 @@ class Prepared:
         options: How Beam runs it.
         before: The newest manifest, if any.
         tokenizer: Fingerprint of the tokenizer.
+        tokenizer_files: What the corpus keeps of it; none where it does so already.
         num_ends: Tokens put around each text.
     """
 
@@ -53,7 +56,14 @@ class Prepared:
     options: PipelineOptions
     before: Manifest | None
     tokenizer: str
+    tokenizer_files: Mapping[str, bytes]
     num_ends: int
+
+    def publish(self, draft: Draft, manifest: Manifest) -> None:
+        """Make the increment part of the corpus, and the tokenizer that made its rows."""
+        if self.tokenizer_files:
+            keep_tokenizer(self.plan.config.corpus, self.tokenizer, self.tokenizer_files)
+        draft.publish(manifest)
 
     def manifest(self, increments: Sequence[Increment]) -> Manifest:
         """The manifest that this run would publish, made of these increments."""
@@ -100,6 +110,8 @@ def prepared(
             f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
             f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
         )
+    name = fingerprint(tokenizer)
+    is_known = is_kept(config.corpus, name)
     with contextlib.ExitStack() as stack:
         progress = None
         if runs_here(options):
@@ -118,7 +130,8 @@ def prepared(
             ),
             options=options,
             before=before,
-            tokenizer=fingerprint(tokenizer),
+            tokenizer=name,
+            tokenizer_files={} if is_known else tokenizer_files(config.tokenizer.name, tokenizer),
             num_ends=sum(map(len, around)),
         )
 

@@ -131,7 +131,7 @@ def rewrite(
             wall_sec=time.monotonic() - started,
         )
         write_card(plan.increment, config, manifest, stats)
-        draft.publish(manifest)
+        run.publish(draft, manifest)
         if any(withdrawn.values()):
             forget_read(
                 config.corpus
@@ -156,14 +156,20 @@ def _write_tables(run: Prepared, stream: str, numbers: Sequence[int], withdrawn:
 
 def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, numbers: Sequence[int]) -> None:
     plan = run.plan
+    assert run.before is not None
     corpus, progress = plan.config.corpus, plan.progress_dir
     rejects = []
     for name, stream in plan.config.streams.items():
-        uris = [(number, uri) for number in numbers for uri in text_uris(corpus, name, number)]
+        files = [
+            (increment.number, uri, increment.streams[name])
+            for increment in run.before.increments
+            if increment.number in numbers and name in increment.streams
+            for uri in text_uris(corpus, name, increment.number)
+        ]
         keep = KeepCurrent(corpus, name, plan.known, plan.number, progress, counts_pairs=stream.synthesize)
         texts = (
             pipeline
-            | f"{name}/TextFiles" >> beam.Create(uris)
+            | f"{name}/TextFiles" >> beam.Create(files)
             | f"{name}/SpreadTextFiles" >> beam.Reshuffle()
             | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts(progress))
             | f"{name}/KeepCurrent" >> beam.ParDo(keep)

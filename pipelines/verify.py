@@ -1,8 +1,10 @@
-"""Whether a corpus is as it was published: every shard file and every row that a manifest names.
+"""Whether a corpus is as it was published: every shard file, row and pair that a manifest names.
 
     manifest ─┬► shard directories ─► listing: is each file there, of its size
               │                    └► each file: hash ─► unpack ─► rows: as many, as long, texts that fit
-              └► ledgers ─► one for each stream of an increment: hash
+              ├► texts, pairs ─► as many pairs as announced, each of its text
+              ├► ledgers ─► one for each stream of an increment: hash
+              └► the tokenizer's files: hash
 
 Streaming itself ends an epoch early, and says nothing, where a shard is missing or cut short, and knows
 nothing of the manifest. Every file is read once, whichever file system it lies on; at any time at most
@@ -20,10 +22,12 @@ import numpy as np
 
 from pipelines.ledger import check_ledger
 from pipelines.mds import ENCODING, decompress, num_rows_of, rows_of
+from pipelines.pairs import read_texts
 from pipelines.places import ledger_uri
+from plugins.corpus_tokenizer import tokenizer_damage
 from schemas import storage
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, ShardSet
+from schemas.manifest import Manifest, ShardSet, text_uris
 from schemas.shards import (
     COLUMNS,
     LOSS_SPANS,
@@ -52,6 +56,7 @@ class Verification:
         num_files: Shard files that it names.
         num_bytes: Their size together, as announced.
         num_rows: Rows that it announces.
+        num_pairs: Instruction pairs that it announces to be stored.
         damages: One for each thing that is wrong; empty for a sound corpus.
     """
 
@@ -60,6 +65,7 @@ class Verification:
     num_files: int
     num_bytes: int
     num_rows: int
+    num_pairs: int
     damages: tuple[Damage, ...]
 
 
@@ -84,7 +90,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
         manifest: One of its manifests.
     """
     shard_sets = [shards for increment in manifest.increments for shards in increment.streams.values()]
-    damages = list(_damaged_ledgers(corpus, manifest))
+    damages = [*tokenizer_damage(corpus, manifest), *_damaged_ledgers(corpus, manifest)]
     num_files = num_bytes = 0
     with ThreadPoolExecutor(NUM_READERS) as readers:
         for shard_set in shard_sets:
@@ -99,12 +105,16 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
             num_bytes += sum(file.num_bytes for file in files)
             listed = list(directory_damage(corpus, shard_set, index))
             damages += _damages(corpus, shard_set, listed, files, manifest.seq_len, readers)
+    for increment in manifest.increments:
+        for stream, shard_set in increment.streams.items():
+            damages += _pair_damages(text_uris(corpus, stream, increment.number), shard_set)
     return Verification(
         corpus=corpus,
         manifest=manifest.number,
         num_files=num_files,
         num_bytes=num_bytes,
         num_rows=sum(shard_set.num_samples for shard_set in shard_sets),
+        num_pairs=sum(shard_set.num_stored_pairs for shard_set in shard_sets),
         damages=tuple(damages),
     )
 
@@ -147,6 +157,32 @@ def _damages(
         yield Damage(
             file=f"{uri}/index.json",
             finding=f"its shards hold {num_tokens} tokens, the manifest says {shard_set.num_tokens}",
+        )
+
+
+def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
+    """Damages of the pairs of a stream in an increment; of texts only where they hold stored pairs."""
+    if not shard_set.num_stored_pairs:
+        return
+    found = stored = 0
+    all_read = True
+    for file in files:
+        try:
+            for text in read_texts(file, shard_set):
+                found += text.num_pairs
+                stored += len(text.pairs)
+        except CorpusError as error:
+            named, _, finding = str(error).partition(": ")
+            yield Damage(file=named, finding=finding.removesuffix(" Restore it.").rstrip("."))
+            all_read = False
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            yield Damage(file=file, finding=f"texts or their pairs cannot be read: {error}")
+            all_read = False
+    if all_read and (found, stored) != (shard_set.num_pairs, shard_set.num_stored_pairs):
+        yield Damage(
+            file=shard_set.path,
+            finding=f"its texts hold {found} pairs, of which {stored} are stored; the manifest says "
+            f"{shard_set.num_pairs} and {shard_set.num_stored_pairs}",
         )
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from plugins.hub import hub_options
 from schemas.errors import ConfigError
 
 
@@ -27,7 +29,10 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
         ConfigError: It cannot be loaded, or is no fast tokenizer.
     """
     try:
-        tokenizer = _class_of(name).from_pretrained(name, trust_remote_code=trust_remote_code)
+        options = hub_options(name)
+        tokenizer = _class_of(name, options).from_pretrained(
+            name, trust_remote_code=trust_remote_code, **options
+        )
     except Exception as error:  # transformers raises whatever its many loaders raise
         raise ConfigError(
             f"tokenizer {name!r} cannot be loaded: {_first_line(error)} Give a directory that holds "
@@ -43,7 +48,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
     return tokenizer
 
 
-def _class_of(name: str) -> Any:
+def _class_of(name: str, options: Mapping[str, Any]) -> Any:
     """The class that AutoTokenizer would choose: the fast one of that which the tokenizer names.
 
     AutoTokenizer itself is asked only where it names none that transformers has. Importing it brings scipy,
@@ -58,6 +63,7 @@ def _class_of(name: str) -> Any:
         _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
+        **options,
     )
     if file is not None:
         with open(file, encoding="utf-8") as opened:

@@ -1,7 +1,9 @@
 """What a corpus is on disk.
 
     manifest/000003.json     immutable, written last; the highest number is the corpus
-    increments/000003/       texts/  lineage/  shards/<stream>/  rejects/  duplicates/  stats.json  README.md
+    increments/000003/       texts/  pairs/  lineage/  shards/<stream>/  rejects/  duplicates/  stats.json
+                             README.md
+    tokenizer/<fingerprint>/ files of the tokenizer that made the rows
     ledger/000003.<stream>.ledger   content hashes of what is in, and the files it came from
     dedup/000003.<stream>/   band keys of the same, by which near duplicates are found
     sources.jsonl.zst        a note of which files were read, and may be removed
@@ -38,6 +40,7 @@ class ShardSet(Section):
         num_pairs_asked_first: Pairs about passages whose questions stand before them.
         num_texts: Texts packed into them.
         num_pairs: Instruction pairs in those texts.
+        num_stored_pairs: Those that `pairs/` holds; fewer only in texts made before corpora kept them.
     """
 
     path: str
@@ -45,6 +48,7 @@ class ShardSet(Section):
     num_tokens: int
     num_texts: int
     num_pairs: int = 0
+    num_stored_pairs: int = 0
     num_repeated_tokens: int = 0
     num_cut_texts: int | None = None
     num_parted_pairs: int | None = None

@@ -263,6 +263,42 @@ class Passage:
 
 @quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPair:
+    """An instruction pair as a corpus keeps it, beside the training text that it was rendered into.
+
+    Attributes:
+        text_id: The training text.
+        document_id: The document that it is about.
+        content_hash: Of the whole document, also where `part` of it was asked about.
+        source: Where the document was read.
+        part: Which part of the document, `k/n`, or "" for a whole one.
+        instruction: As in InstructionPair, and so are `response`, `options`, `rationale`.
+        span: Offsets in the passage of the first character of the response and behind its last one, where
+            it stands there word for word; else none.
+        passage_span: Offsets of the passage (the text of the document or part, without pairs) in the
+            document's share of the training text, `text[Passage.start : Passage.end]`; none where a template
+            changed it.
+        synthesizer: Who wrote it, `backend` or `backend:protocol:model`; "" where it came with the document.
+        generation: Name of the answer that it was read from in the journal, or "".
+    """
+
+    text_id: str
+    document_id: str
+    content_hash: str
+    source: str
+    part: str
+    instruction: str
+    response: str
+    options: tuple[str, ...]
+    rationale: str
+    span: tuple[int, ...]
+    passage_span: tuple[int, ...]
+    synthesizer: str
+    generation: str
+
+
+@quick_to_pickle
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentedText:
     """One training text, rendered.
 
@@ -273,6 +309,8 @@ class AugmentedText:
         num_pairs: Instruction pairs in it; 0 for raw text.
         template: `family/layout` that rendered it, or `raw`.
         seed: Seed of every random choice made in rendering it.
+        pairs: Its pairs, passage by passage; in a file of their own on disk, none where the text was made
+            before corpora kept them.
     """
 
     text_id: str
@@ -281,6 +319,7 @@ class AugmentedText:
     num_pairs: int
     template: str
     seed: int
+    pairs: tuple[StoredPair, ...] = ()
 
     @property
     def document_ids(self) -> tuple[str, ...]:
@@ -337,13 +376,14 @@ UNEXPECTED = "unexpected_error"
 def to_json(record: Any) -> str:
     """Serialise a record of plain values to one line of JSON with sorted keys.
 
-    What few passages have is left out where it is 0 or false.
+    What few passages have is left out where it is 0 or false. So are the pairs of a text, which no file of
+    texts holds, where there are none.
     """
     plain = dataclasses.asdict(record, dict_factory=_without_rare)
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 
-_RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first"))
+_RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first", "pairs"))
 
 
 def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from plugins.hub import hub_options
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
 
@@ -90,6 +91,7 @@ def load_hf_config(config: ModelConfig) -> Any:
         config.pretrained_model_name_or_path,
         trust_remote_code=config.trust_remote_code,
         attn_implementation=config.attn_implementation,
+        **hub_options(config.pretrained_model_name_or_path),
     )
     for key, value in config.config_overrides.items():
         if not hasattr(hf_config, key):

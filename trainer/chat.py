@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from plugins.commands.parser import Parser
+from plugins.hub import hub_options
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.checks import check_model_name
@@ -142,7 +143,7 @@ def load_model(name: str) -> Any:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=dtype, **hub_options(name))
     except Exception as error:  # transformers raises whatever its many loaders raise
         first_line = (str(error).strip() or "no message").splitlines()[0]
         raise ConfigError(

@@ -163,14 +163,14 @@ def _without_weights(config: TrainConfig) -> Any:
     """The model on the meta device, with the generation settings that came with its base model."""
     from transformers import GenerationConfig
 
+    from plugins.hub import hub_options
     from trainer.architecture import build_on_meta
 
     model = build_on_meta(config.model)
     if config.model.pretrained:
         try:
-            model.generation_config = GenerationConfig.from_pretrained(
-                config.model.pretrained_model_name_or_path
-            )
+            name = config.model.pretrained_model_name_or_path
+            model.generation_config = GenerationConfig.from_pretrained(name, **hub_options(name))
         except OSError:  # it has none: those that its configuration implies stay
             pass
     return model

@@ -9,6 +9,7 @@ import torch
 from composer.models import HuggingFaceModel
 from composer.utils import dist
 
+from plugins.hub import hub_options
 from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
 from trainer.architecture import cannot_load, is_block, load_hf_config
@@ -70,7 +71,10 @@ def _load(config: ModelConfig) -> Any:
                 return AutoModelForCausalLM.from_config(**options)
         if config.pretrained:
             return AutoModelForCausalLM.from_pretrained(
-                config.pretrained_model_name_or_path, torch_dtype=torch.float32, **options
+                config.pretrained_model_name_or_path,
+                torch_dtype=torch.float32,
+                **options,
+                **hub_options(config.pretrained_model_name_or_path),
             )
         return AutoModelForCausalLM.from_config(**options).float()
     except ConfigError:

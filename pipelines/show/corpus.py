@@ -18,7 +18,7 @@ from pipelines.show.duplicates import show_duplicates
 from pipelines.show.increment import cut_texts, parted, without_pairs_line
 from pipelines.show.row import show_row
 from pipelines.statistics import read_stats
-from plugins.tokenizers import load_tokenizer
+from plugins.corpus_tokenizer import load_corpus_tokenizer
 from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest, read_manifest
 
@@ -84,7 +84,7 @@ def _overview(manifest: Manifest) -> Table:
 
 
 def _show_rows(console: Console, arguments: argparse.Namespace, manifest: Manifest, stream: str) -> None:
-    tokenizer = load_tokenizer(manifest.tokenizer_name)
+    tokenizer = load_corpus_tokenizer(arguments.uri, manifest)
     rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(arguments.uri, shards.path))
     for number, row in enumerate(itertools.islice(rows, arguments.rows)):
         console.print(_row(row, tokenizer, title=f"{stream} row {number}", whole=arguments.whole))

@@ -14,7 +14,7 @@ from rich.text import Text
 from pipelines.lineage import Row, Segment, find_row, parse_row
 from pipelines.rows import loss_note, read_rows
 from pipelines.show.beginning import beginning_of
-from plugins.tokenizers import load_tokenizer
+from plugins.corpus_tokenizer import load_corpus_tokenizer
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
 from schemas.records import Passage
@@ -39,7 +39,7 @@ def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
             f"lineage says {lengths}. One of the two is damaged: restore increment "
             f"{row.segments[0].place.increment}."
         )
-    tokenizer = load_tokenizer(manifest.tokenizer_name)
+    tokenizer = load_corpus_tokenizer(arguments.uri, manifest)
     decoded, notes, at = [], [], 0
     for length in lengths:
         notes.append(loss_note(sample, at, at + length))

@@ -26,6 +26,8 @@ def _print(verification: Verification) -> None:
         print(f"{damage.file}: {damage.finding}.")
     size = f"{verification.num_files:,} shard files of {verification.num_bytes / 1e6:,.1f} MB"
     head = f"{verification.corpus}, manifest {verification.manifest}: {size}, {verification.num_rows:,} rows"
+    if verification.num_pairs:
+        head += f", {verification.num_pairs:,} pairs"
     if verification.damages:
         print(f"{head}: {len(verification.damages):,} found wrong. {CURE}")
     else:

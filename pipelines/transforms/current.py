@@ -11,9 +11,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.ledger import Ledger
+from pipelines.pairs import read_texts
 from pipelines.transforms.base import StepFn
-from schemas import storage
-from schemas.records import AugmentedText, Passage, digest, from_json
+from schemas.manifest import ShardSet
+from schemas.records import AugmentedText, Passage, digest
 
 
 class Newest:
@@ -40,16 +41,20 @@ class Newest:
 
 
 class ReadTexts(StepFn):
-    """Read files of texts, each given with the number of its increment, and so are the texts."""
+    """Read files of texts; files and texts come with the number of their increment.
+
+    A file comes with what the manifest says of its stream in that increment, too.
+    """
 
     def __init__(self, progress_dir: str | None):
         super().__init__("read", progress_dir)
 
-    def process(self, file: tuple[int, str]) -> Iterator[tuple[int, AugmentedText]]:
-        number, uri = file
-        for line in storage.read_lines_zst(uri):
+    def process(self, file: tuple[int, str, ShardSet]) -> Iterator[tuple[int, AugmentedText]]:
+        number, uri, shards = file
+        for text in read_texts(uri, shards):
             self.counters.add("texts")
-            yield number, from_json(AugmentedText, line)
+            self.counters.add("pairs_not_stored", text.num_pairs - len(text.pairs))
+            yield number, text
         self.counters.add("files")
 
 
@@ -132,10 +137,17 @@ def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:
         passages.append(passage.moved(length - passage.start))
         length += size
     names = [name for each in passages for name in (each.document_id, each.content_hash, each.part)]
+    text_id = digest(text.text_id, *names)
+    of_kept = {(each.document_id, each.part) for each in passages}
     return dataclasses.replace(
         text,
-        text_id=digest(text.text_id, *names),
+        text_id=text_id,
         text="".join(pieces),
         passages=tuple(passages),
         num_pairs=sum(passage.num_pairs for passage in passages),
+        pairs=tuple(
+            dataclasses.replace(pair, text_id=text_id)
+            for pair in text.pairs
+            if (pair.document_id, pair.part) in of_kept
+        ),
     )

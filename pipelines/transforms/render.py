@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipelines.pairs import synthesizer_name, with_pairs
 from pipelines.transforms.base import StepFn
 from pipelines.transforms.tokenize import TokenizeTexts
 from plugins.templates import TEMPLATES
@@ -52,6 +53,7 @@ class RenderTexts(StepFn):
         self._family = TEMPLATES.load(self.config.templates)()
         self._tokenize = TokenizeTexts(self.config.tokenizer, self.progress_dir)
         self._tokenize.setup()
+        self._synthesizer = synthesizer_name(self.config.synthesis)
 
     def finish_bundle(self) -> None:
         super().finish_bundle()
@@ -77,6 +79,7 @@ class RenderTexts(StepFn):
                 else:
                     self.counters.add("texts")
                     self.counters.add("augmented_texts", bool(text.num_pairs))
+                    text = with_pairs(text, run, synthesizer=self._synthesizer)
                     yield from self._tokenize.finish(text, tokens)
             waiting = shorter
 

@@ -6,6 +6,7 @@ which is a global shuffle at the memory of one group. The bytes depend on the te
 so a group written twice is the same group; files appear whole, the group's index.json last.
 
     texts/<stream>-00000.jsonl.zst      the texts of a group, in its order
+    pairs/<stream>-00000.jsonl.zst      their pairs, text by text; no file where there are none
     lineage/<stream>-00000.jsonl.zst    a line for each of its rows: [[text, first token, tokens], …]
 
 Rows of a group have the column `loss_spans` if any text of it has tokens without loss.
@@ -27,7 +28,7 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines.mds_writer import mds_writer
-from pipelines.places import lineage_uri, text_uri
+from pipelines.places import lineage_uri, pairs_uri, text_uri
 from pipelines.transforms.base import StepFn
 from pipelines.transforms.example_tokens import spans_within
 from pipelines.transforms.pack import PACKERS, PackedRow, Piece
@@ -133,6 +134,7 @@ def merge_groups(increment: str, number: int, stream: str) -> ShardSet | None:
         num_cut_texts=sizes["num_cut_texts"],
         num_parted_pairs=sizes["num_parted_pairs"],
         num_pairs_asked_first=sizes["num_pairs_asked_first"],
+        num_stored_pairs=sizes["num_stored_pairs"],
     )
 
 
@@ -193,10 +195,11 @@ class WriteGroup(StepFn):
         texts = sorted(
             members, key=lambda each: (shuffle_key(self.seed, each.text.text_id), each.text.text_id)
         )
-        storage.write_lines_zst(
-            text_uri(self.increment, self.stream, f"{number:05d}"),
-            (to_json(each.text) for each in texts),
-        )
+        uri = text_uri(self.increment, self.stream, f"{number:05d}")
+        pairs = [to_json(pair) for each in texts for pair in each.text.pairs]
+        if pairs:
+            storage.write_lines_zst(pairs_uri(uri), pairs)
+        storage.write_lines_zst(uri, (to_json(dataclasses.replace(each.text, pairs=())) for each in texts))
         rows = PACKERS[self.pack.method](
             [each.tokens for each in texts],
             seq_len=self.pack.seq_len,
@@ -242,6 +245,7 @@ class WriteGroup(StepFn):
                     for passage in each.text.passages
                     if passage.asks_first
                 ),
+                "num_stored_pairs": len(pairs),
             }
             storage.write_bytes(
                 storage.join(self.increment, path, GROUP_FILE), json.dumps(sizes, sort_keys=True).encode()

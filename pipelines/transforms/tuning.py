@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
+from pipelines.pairs import with_pairs
 from pipelines.transforms.base import StepFn
 from pipelines.transforms.example_tokens import ends_of_examples, tokenize_examples
 from pipelines.transforms.pack import best_fit_decreasing
@@ -193,7 +194,7 @@ class MakeTuningTexts(StepFn):
         self.counters.add("pairs", sum(len(done.pairs) for done in examples))
         parts = [_parts(done) for done in examples]
         ends = list(itertools.accumulate(len(prompt) + len(answer) for prompt, answer in parts))
-        return AugmentedText(
+        text = AugmentedText(
             text_id=digest(*(name for done in examples for name in names_of(done.document))),
             text="".join(itertools.chain(*parts)),
             passages=tuple(
@@ -206,6 +207,7 @@ class MakeTuningTexts(StepFn):
             template=TEMPLATE,
             seed=0,
         )
+        return with_pairs(text, examples, synthesizer="")
 
 
 def _parts(done: SynthesizedDocument) -> tuple[str, str]:

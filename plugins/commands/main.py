@@ -18,7 +18,7 @@ usage: tutelage COMMAND ...
 Turn raw domain text into a model that knows the domain.
 
   demo      the whole way on the bundled corpus, on this machine's CPU
-  corpus    build, plan, watch, withdraw, compact FILE.yaml; show, trace, verify, prune URI: training text
+  corpus    build, plan, watch, withdraw, compact FILE.yaml; show, trace, verify, prune, export-pairs URI
   train     FILE.yaml [key=value ...]: train with Composer on a corpus
   eval      --model NAME --tasks DIR: score any causal LM on domain tasks
   export    FILE.yaml --output DIR: a training run's checkpoint as a Hugging Face model

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from plugins.hub import hub_options
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.config import Section, validate
@@ -73,14 +74,11 @@ class TransformersGenerator(Generator):
 
         name = self._config.model
         try:
+            options = {"trust_remote_code": self._config.trust_remote_code, **hub_options(str(name))}
             self._model: Any = AutoModelForCausalLM.from_pretrained(
-                name,
-                torch_dtype=self._dtype(),
-                trust_remote_code=self._config.trust_remote_code,
+                name, torch_dtype=self._dtype(), **options
             )
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                name, trust_remote_code=self._config.trust_remote_code
-            )
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(name, **options)
         except (OSError, ValueError) as error:
             raise ConfigError(f"synthesis.model {name!r} cannot be loaded: {error}") from error
         try:

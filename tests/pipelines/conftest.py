@@ -110,7 +110,8 @@ def files_of() -> Callable[[str | Path], list[str]]:
 def digests_of(files_of: Callable[[Path], list[str]]) -> Callable[[str | Path], dict[str, str]]:
     """SHA-256 of everything in a corpus that must not depend on when and where it was built.
 
-    Texts and ledgers without the places where their documents were read, which are others in other files.
+    Texts, pairs and ledgers without the places where their documents were read, which are others in other
+    files.
     """
 
     def content(path: Path) -> bytes:
@@ -118,19 +119,19 @@ def digests_of(files_of: Callable[[Path], list[str]]) -> Callable[[str | Path], 
             data = path.read_bytes()
             ends = range(64 + 36, 64 + 36 * int.from_bytes(data[24:32], "little") + 1, 36)
             return b"".join(data[end - 36 : end - 4] for end in ends)
-        if "texts" not in path.parts:
+        if not {"texts", "pairs"} & {*path.parts}:
             return path.read_bytes()
-        texts = [json.loads(line) for line in storage.read_lines_zst(str(path))]
-        for text in texts:
-            for each in text["passages"]:
+        records = [json.loads(line) for line in storage.read_lines_zst(str(path))]
+        for record in records:
+            for each in record.get("passages", [record]):
                 del each["source"]
-        return json.dumps(texts).encode()
+        return json.dumps(records).encode()
 
     def digest(corpus: str | Path) -> dict[str, str]:
         return {
             name: hashlib.sha256(content(Path(corpus) / name)).hexdigest()
             for name in files_of(Path(corpus))
-            if any(f"/{kind}/" in name for kind in ("texts", "shards", "lineage"))
+            if any(f"/{kind}/" in name for kind in ("texts", "pairs", "shards", "lineage"))
             or name.startswith(("ledger/", "dedup/"))
         }
 

@@ -41,6 +41,7 @@ Config = Callable[..., CorpusConfig]
 Build = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[2]
 NOTE = "sources.jsonl.zst"
+TOKENIZER = ("files.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 """Says which files were read. Those of a test are too new to be known by their time."""
 
 
@@ -113,6 +114,7 @@ def test_an_increment_holds_what_the_design_names(
             "increments/000001/README.md",
             "increments/000001/lineage/domain-00000.jsonl.zst",
             "increments/000001/lineage/general-00000.jsonl.zst",
+            "increments/000001/pairs/domain-00000.jsonl.zst",
             "increments/000001/rejects/clean.jsonl.zst",
             "increments/000001/rejects/read.jsonl.zst",
             *(
@@ -126,6 +128,7 @@ def test_an_increment_holds_what_the_design_names(
             "ledger/000001.domain.ledger",
             "ledger/000001.general.ledger",
             "manifest/000001.json",
+            *(f"tokenizer/{read_manifest(corpus).tokenizer}/{name}" for name in TOKENIZER),
             NOTE,
         ]
     )

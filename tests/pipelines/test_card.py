@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 
 from pipelines.card import _public, write_card
+from pipelines.loading import how_to_read
 from pipelines.rewrite import compact
+from pipelines.rows import read_rows
 from pipelines.statistics import read_stats
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Increment, Manifest, ShardSet, read_manifest
+from schemas.records import StoredPair
 
 Config = Callable[..., CorpusConfig]
+GROUP = "[0-9][0-9][0-9][0-9][0-9].jsonl.zst"
 HOSTILE = 'a|b`c`<script>"](y)*_$ ñ.jsonl'
 
 
@@ -91,7 +97,25 @@ def test_the_front_matter_has_what_hugging_face_reads(corpus: CorpusConfig) -> N
         "task_categories": ["text-generation"],
         "tags": ["tutelage", "instruction-pre-training", "mosaicml-streaming", "synthetic"],
         "size_categories": ["n<1K"],
+        "configs": [{"config_name": "texts-domain", "data_files": f"texts/domain-{GROUP}", "default": True}],
     }
+
+
+def test_the_front_matter_says_where_texts_and_pairs_of_the_increment_lie(corpus: CorpusConfig) -> None:
+    front, body = card(corpus, 1)
+    assert front["configs"] == [
+        {"config_name": "texts-domain", "data_files": f"texts/domain-{GROUP}", "default": True},
+        {"config_name": "pairs-domain", "data_files": f"pairs/domain-{GROUP}"},
+        {"config_name": "texts-general", "data_files": f"texts/general-{GROUP}"},
+    ]
+    (declared,) = front["dataset_info"]
+    assert declared["config_name"] == "pairs-domain"
+    columns = {column.pop("name"): column for column in declared["features"]}
+    assert list(columns) == [field.name for field in dataclasses.fields(StoredPair)]
+    assert columns["response"] == {"dtype": "string"}
+    assert columns["options"] == {"list": "string"}
+    assert columns["span"] == {"list": "int64"}
+    assert 'load_dataset("…/increments/000001", "pairs-domain", split="train")' in body
 
 
 def test_its_numbers_are_those_of_manifest_and_statistics(corpus: CorpusConfig, texts_in: Any) -> None:
@@ -148,16 +172,53 @@ def test_a_source_of_any_name_is_shown_as_it_is_and_breaks_nothing(corpus: Corpu
     ]
 
 
-def test_the_code_that_it_shows_reads_all_rows(corpus: CorpusConfig, tmp_path: Path) -> None:
+def test_the_code_that_it_shows_reads_all_rows_in_batches(corpus: CorpusConfig, tmp_path: Path) -> None:
     _, body = card(corpus, 2)
     code = body.split("```python\n")[1].split("```")[0]
     code = code.replace('"…"', json.dumps(corpus.corpus)).replace("/tmp/corpus", str(tmp_path))
-    names: dict[str, Any] = {}
+    code += "    seen.append(batch)\n"
+    names: dict[str, Any] = {"seen": []}
     exec(code, names)
-    shards = read_manifest(corpus.corpus).shard_sets("domain")
-    assert len(shards) == 2
+    manifest = read_manifest(corpus.corpus)
+    shards = [each for name in ("domain", "general") for each in manifest.shard_sets(name)]
+    assert len(names["streams"]) == len(shards) == 3
     assert len(names["rows"]) == sum(each.num_samples for each in shards)
-    assert names["rows"][0]["tokens"].shape == (256,)
+    assert len(names["seen"][0]["input_ids"]) > 1
+    batches = {name: np.concatenate([each[name] for each in names["seen"]]) for name in names["seen"][0]}
+    lengths = {
+        row["tokens"].tobytes(): row["segment_lengths"].tolist()
+        for each in shards
+        for row in read_rows(corpus.corpus, each.path)
+    }
+    assert len({len(each) for each in lengths.values()}) > 1  # what cannot be stacked as it is
+    for tokens, texts, labels in zip(
+        *(batches[name] for name in ("input_ids", "texts", "labels")), strict=True
+    ):
+        found = lengths[tokens.astype(np.int32).tobytes()]
+        assert np.bincount(texts[texts >= 0]).tolist() == found
+        end = sum(found)
+        assert labels.tolist() == [*tokens[:end].tolist(), *[-100] * (256 - end)]
+
+
+def test_in_streams_for_tuning_only_what_is_answered_carries_loss() -> None:
+    shards = ShardSet(path="p", num_samples=1, num_tokens=6, num_texts=1)
+    manifest = Manifest(
+        number=1,
+        created="",
+        seq_len=8,
+        tokenizer="0" * 32,
+        tokenizer_name="t",
+        pad_token_id=0,
+        config_hash="",
+        increments=(Increment(number=1, streams={"tuning": shards}, num_documents=1),),
+    )
+    code = how_to_read(manifest).split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(code[: code.index("rows = StreamingDataset")].replace('local="', 'local="/nowhere/'), names)
+    row = {"tokens": np.arange(8), "segment_lengths": np.array([4, 2]), "loss_spans": np.array([1, 3, 5, 6])}
+    batch = names["collate"]([row, row])
+    assert batch["labels"].tolist() == [[-100, 1, 2, -100, -100, 5, -100, -100]] * 2
+    assert batch["texts"].tolist() == [[0, 0, 0, 0, 1, 1, -1, -1]] * 2
 
 
 @pytest.mark.parametrize(

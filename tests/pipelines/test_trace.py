@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from pipelines.export_pairs import current_pairs
 from pipelines.lineage import find_row
 from pipelines.rewrite import compact
 from pipelines.trace import Entry, Holding, trace_document
@@ -120,6 +122,22 @@ def check_rows(config: CorpusConfig, holding: Holding) -> None:
         if segment.text.text_id == holding.text_id
     ]
     assert list(holding.rows) == holders != []
+
+
+def test_a_stored_pair_names_the_model_and_its_answer_and_stands_in_its_part(
+    config: CorpusConfig, tokenizer_dir: str
+) -> None:
+    (holding,) = trace_document(config.corpus, newest(config), "doc-2").holdings
+    counts: Counter[str] = Counter()
+    found = [*current_pairs(config.corpus, newest(config), "domain", counts, with_passage=True)]
+    assert counts == {"superseded": 1}
+    ((pair, passage),) = (each for each in found if each[0].document_id == "doc-2")
+    assert pair.synthesizer == f"sglang:instruction_synthesizer:{tokenizer_dir}"
+    assert pair.generation == holding.passage.generation != ""
+    assert "Study 2 " in passage and pair.span == ()  # "Study 2." stands nowhere
+    parts = {pair.part: passage for pair, passage in found if pair.document_id == "long"}
+    assert len(parts) > 1 and [*parts] != [""]
+    assert all(passage.startswith("Study 77 has a sentence ") for passage in parts.values())
 
 
 def test_a_document_is_traced_to_its_text_rows_source_and_answer(

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from plugins.commands.parser import Parser
+from plugins.hub import hub_options
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.checks import check_model_name
 from trainer.evaluation import processes
@@ -293,6 +294,7 @@ def _load(name: str, options: argparse.Namespace) -> Any:
             name,
             torch_dtype=torch.bfloat16 if is_bfloat16 else torch.float32,
             trust_remote_code=options.trust_remote_code,
+            **hub_options(name),
             **spread,
         )
         return model if spread else model.to(device)

@@ -1,0 +1,161 @@
+"""The tokenizer that made a corpus's rows, kept with it.
+
+    tokenizer/<fingerprint>/tokenizer.json, tokenizer_config.json, …    as `load_tokenizer` found them
+    tokenizer/<fingerprint>/files.json                                  a hash of each, written last
+
+No code is kept: tokenizers that bring their own are refused for corpora. Corpora built before keep none; for
+them the tokenizer is loaded by its name, and the next build adds its files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from plugins.tokenizers import fingerprint, load_tokenizer
+from schemas import storage
+from schemas.errors import ConfigError, CorpusError
+from schemas.manifest import Manifest
+from schemas.records import digest
+from schemas.shards import Damage
+
+_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "chat_template.json", "config.json"),
+)
+"""What any tokenizer may have; config.json names the class where tokenizer_config.json does not."""
+
+_TEMPLATES = "additional_chat_templates"
+_NAME = re.compile(rf"({_TEMPLATES}/)?\w[\w.-]*")
+_LISTING = "files.json"
+
+
+def tokenizer_files(name: str, tokenizer: Any) -> dict[str, bytes]:
+    """What has to be kept of a tokenizer.
+
+    Args:
+        name: Directory or hub name.
+        tokenizer: What `load_tokenizer` makes of it.
+
+    Raises:
+        ConfigError: What these files give is another tokenizer.
+    """
+    files = {}
+    folder = _folder_of(name)
+    templates = os.path.join(folder, _TEMPLATES)
+    names = {*_FILES, *tokenizer.vocab_files_names.values()}
+    names |= {f"{_TEMPLATES}/{each}" for each in (os.listdir(templates) if os.path.isdir(templates) else ())}
+    for each in sorted(names):
+        path = os.path.join(folder, each)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                files[each] = file.read()
+    if fingerprint(_load(files)) != fingerprint(tokenizer):
+        raise ConfigError(
+            f"tokenizer {name!r} cannot be kept with the corpus: {', '.join(files)} alone give other ids. "
+            "Write it with its save_pretrained, and name that directory."
+        )
+    return files
+
+
+def keep_tokenizer(corpus: str, fingerprint: str, files: Mapping[str, bytes]) -> None:
+    """Write a tokenizer's files into a corpus, to be used once all are there."""
+    folder = _uri(corpus, fingerprint)
+    for name, data in files.items():
+        storage.write_bytes(storage.join(folder, name), data)
+    listing = {name: digest(data) for name, data in files.items()}
+    storage.write_bytes(storage.join(folder, _LISTING), json.dumps(listing, indent=2).encode() + b"\n")
+
+
+def is_kept(corpus: str, fingerprint: str) -> bool:
+    """Whether a corpus holds a tokenizer."""
+    return storage.exists(storage.join(_uri(corpus, fingerprint), _LISTING))
+
+
+def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
+    """Load the tokenizer that made the rows of a manifest, wherever the corpus lies.
+
+    Raises:
+        CorpusError: A file of it is missing or damaged, or it gives other token ids.
+        ConfigError: The corpus keeps none, and its name cannot be loaded.
+    """
+    if is_kept(corpus, manifest.tokenizer):
+        files = {}
+        for name, data, finding in _read(corpus, manifest.tokenizer):
+            if finding:
+                raise CorpusError(f"{_uri(corpus, manifest.tokenizer)}/{name}: {finding}. Restore it.")
+            files[name] = data
+        tokenizer, where = _load(files), _uri(corpus, manifest.tokenizer)
+        tokenizer.name_or_path = manifest.tokenizer_name
+    else:
+        try:
+            tokenizer, where = load_tokenizer(manifest.tokenizer_name), manifest.tokenizer_name
+        except ConfigError as error:
+            raise ConfigError(
+                f"{corpus} keeps no tokenizer, as corpora built before did not (the next build adds it), and "
+                f"{error}"
+            ) from error
+    if (found := fingerprint(tokenizer)) != manifest.tokenizer:
+        raise CorpusError(
+            f"{where}: is not the tokenizer that made the rows of {corpus}: its fingerprint is {found}, the "
+            f"manifest says {manifest.tokenizer}. Restore it."
+        )
+    return tokenizer
+
+
+def tokenizer_damage(corpus: str, manifest: Manifest) -> Iterator[Damage]:
+    """What is wrong with the files of a corpus's tokenizer; nothing where it keeps none."""
+    if is_kept(corpus, manifest.tokenizer):
+        for name, _, finding in _read(corpus, manifest.tokenizer):
+            if finding:
+                yield Damage(file=f"{_uri(corpus, manifest.tokenizer)}/{name}", finding=finding)
+
+
+def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
+    """Name and content of each kept file, and what is wrong with it, or ""."""
+    folder = _uri(corpus, fingerprint)
+    try:
+        listing = json.loads(storage.read_bytes(storage.join(folder, _LISTING)))
+        hashes = {str(name): str(value) for name, value in listing.items()}
+    except (ValueError, AttributeError) as error:
+        yield _LISTING, b"", f"is damaged: {error}"
+        return
+    for name, expected in hashes.items():
+        if not _NAME.fullmatch(name):
+            yield _LISTING, b"", f"names a file {name!r}, which no tokenizer has"
+            continue
+        try:
+            data = storage.read_bytes(storage.join(folder, name))
+        except FileNotFoundError:
+            yield name, b"", "is missing"
+            continue
+        found = digest(data)
+        yield name, data, "" if found == expected else f"is damaged: its hash is {found}, expected {expected}"
+
+
+def _load(files: Mapping[str, bytes]) -> Any:
+    with tempfile.TemporaryDirectory(prefix="tutelage-tokenizer-") as folder:
+        for name, data in files.items():
+            path = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(data)
+        return load_tokenizer(folder)
+
+
+def _folder_of(name: str) -> str:
+    """The directory that holds a tokenizer which was loaded: its own, or one of the hub's cache."""
+    if os.path.isdir(name):
+        return name
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(name, file) for file in _FILES)
+    return os.path.dirname(next(path for path in found if isinstance(path, str)))
+
+
+def _uri(corpus: str, fingerprint: str) -> str:
+    return storage.join(corpus, "tokenizer", fingerprint)

@@ -1,0 +1,89 @@
+"""A hub that cannot be reached: one line, within seconds."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from plugins import hub
+from plugins.hub import hub_options
+from plugins.tokenizers import load_tokenizer
+from schemas.errors import ConfigError
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The hub at an address at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    return endpoint
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer_dir: str) -> Path:
+    """The hub's cache, with a tokenizer named `some/tokenizer` in it."""
+    snapshot = tmp_path / "models--some--tokenizer/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    for path in Path(tokenizer_dir).iterdir():
+        (snapshot / path.name).write_bytes(path.read_bytes())
+    refs = tmp_path / "models--some--tokenizer/refs"
+    refs.mkdir()
+    (refs / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr("transformers.utils.hub.TRANSFORMERS_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_a_name_that_the_cache_does_not_know_is_one_line_at_once(away: str, cache: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        load_tokenizer("models/smollm2-135m")
+    assert time.monotonic() - started < hub.PATIENCE_SEC
+    said = str(caught.value)
+    assert said.startswith(
+        "tokenizer 'models/smollm2-135m' cannot be loaded: ConnectionError: there is no such "
+    )
+    assert f"{away} cannot be reached (ConnectionError)." in said
+    assert "\n" not in said
+
+
+def test_what_the_cache_knows_is_loaded_from_it_at_once(away: str, cache: Path, tokenizer_dir: str) -> None:
+    assert hub_options("some/tokenizer") == {"local_files_only": True}
+    started = time.monotonic()
+    found = load_tokenizer("some/tokenizer")
+    assert time.monotonic() - started < hub.PATIENCE_SEC
+    assert found.get_vocab() == load_tokenizer(tokenizer_dir).get_vocab()
+
+
+def test_a_hub_that_never_answers_is_waited_for_only_so_long(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "PATIENCE_SEC", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(
+            ConnectionError, match=r"cannot be reached \((no answer within 0.2 s|ReadTimeout)\)"
+        ):
+            hub_options("no/such")
+
+
+def test_a_hub_that_answers_and_a_directory_need_no_options(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from aiohttp import web
+
+    monkeypatch.setattr(constants, "ENDPOINT", serve(web.Application()))  # with 404, which is an answer
+    assert hub_options("no/such") == {}
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert hub_options(str(tmp_path)) == {}
+    assert hub_options("/no/such/path") == {}
