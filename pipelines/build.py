@@ -182,12 +182,12 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
 def _check_pairs(plan: Plan, *, asked: int, answered: int, failed: int) -> None:
     """Refuse an increment of which next to nothing became pairs.
 
-    A few documents about which there is nothing to ask may come to a corpus later; and what is asked about
-    again is mostly of that kind.
+    A few documents about which there is nothing to ask may come to a corpus later, and rules may find nothing
+    in a few at any time; what is asked about again is mostly of that kind.
     """
     most = plan.config.synthesis.max_empty_share
-    few_came_later = plan.known and not plan.attempt and not failed and asked < _TOO_FEW_TO_JUDGE
-    if not asked or most == 1 or few_came_later:
+    are_few = asked < _TOO_FEW_TO_JUDGE and not failed and not plan.attempt
+    if not asked or most == 1 or (are_few and (plan.known or not asks_a_model(plan.config))):
         return
     if not answered or ((asked - answered) / asked > most and not plan.attempt):
         raise SynthesisError(

@@ -120,9 +120,8 @@ def built(tmp_path: Path, corpus_config: Any, write_jsonl: Any, build: Any) -> s
         {"id": "e", "text": story("a third end")},
         {"id": "f", "text": "Another text, about nothing else."},
     ]
-    shares = {"synthesis": {"max_empty_share": 1}}  # rules find nothing in these texts
-    build(corpus_config(corpus, write_jsonl(tmp_path / "in/1.jsonl", rows), **shares))
-    build(corpus_config(corpus, write_jsonl(tmp_path / "in/2.jsonl", more), **shares))
+    build(corpus_config(corpus, write_jsonl(tmp_path / "in/1.jsonl", rows)))
+    build(corpus_config(corpus, write_jsonl(tmp_path / "in/2.jsonl", more)))
     return str(corpus)
 
 
