@@ -35,6 +35,20 @@ def describe(counts: Counter[str], rates: Mapping[str, float] | None = None) -> 
     return [(step, text) for step, text in shown if text]
 
 
+def without_pairs(counts: Mapping[str, int]) -> str:
+    """How many documents or parts of an increment have no pairs, failed ones apart; "" where all have some.
+
+    Args:
+        counts: Counters by `step/name` of a build, or of the rewriting of several increments.
+    """
+    step = "current" if "current/documents" in counts else "synthesize"
+    empty, failed = (counts.get(f"{step}/{kind}_documents", 0) for kind in ("empty", "failed"))
+    if not empty + failed:
+        return ""
+    num_documents = counts[f"{step}/documents"]
+    return f"without pairs: {empty + failed:,} of {num_documents:,} documents, {failed:,} of them failed"
+
+
 def duration(seconds: float) -> str:
     """A length of time as a person says it: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
