@@ -33,7 +33,7 @@ from schemas.manifest import Increment, Manifest
 from schemas.records import Reject, from_json
 
 _SHOWN_REJECTS = 3
-_TOO_FEW_TO_JUDGE = 20
+_TOO_FEW_TO_JUDGE = 50
 _BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger", "tuning")
 
 
