@@ -32,7 +32,7 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError, SynthesisError
 from schemas.manifest import Increment, Manifest
 
-_TOO_FEW_TO_JUDGE = 20
+_TOO_FEW_TO_JUDGE = 50
 _BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger", "tuning")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from schemas.manifest import ShardSet
+
 
 def describe(counts: Counter[str], rates: Mapping[str, float] | None = None) -> list[tuple[str, str]]:
     """Describe counts, in the pipeline's order.
@@ -33,6 +35,32 @@ def describe(counts: Counter[str], rates: Mapping[str, float] | None = None) -> 
         ("rejected", f"{rejected:,}" if rejected else ""),
     ]
     return [(step, text) for step, text in shown if text]
+
+
+def without_pairs(counts: Mapping[str, int]) -> str:
+    """How many documents or parts of an increment have no pairs, failed ones apart; "" where all have some.
+
+    Args:
+        counts: Counters by `step/name` of a build, or of the rewriting of several increments.
+    """
+    step = "current" if "current/documents" in counts else "synthesize"
+    empty, failed = (counts.get(f"{step}/{kind}_documents", 0) for kind in ("empty", "failed"))
+    if not empty + failed:
+        return ""
+    num_documents = counts[f"{step}/documents"]
+    return f"without pairs: {empty + failed:,} of {num_documents:,} documents, {failed:,} of them failed"
+
+
+def parted(shards: ShardSet) -> str:
+    """How many of a stream's pairs stand in a row without their whole passage, and their share."""
+    if shards.num_parted_pairs is None:
+        return "not counted"
+    return f"{shards.num_parted_pairs:,} ({shards.num_parted_pairs / max(shards.num_pairs, 1):.1%})"
+
+
+def cut_texts(shards: ShardSet) -> str:
+    """How many of a stream's texts go on in another row."""
+    return "not counted" if shards.num_cut_texts is None else f"{shards.num_cut_texts:,}"
 
 
 def duration(seconds: float) -> str:

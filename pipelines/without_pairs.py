@@ -62,10 +62,3 @@ def write_asked_again(increment: str, without: Without) -> None:
     for stream, names in without.items():
         if names:
             storage.write_lines_zst(asked_again_uri(increment, stream), map(json.dumps, sorted(names)))
-
-
-def count_without_pairs(counts: Mapping[str, int]) -> dict[str, int]:
-    """Documents, empty ones and failed ones, by the counters of a build or rewriting; parts count each."""
-    step = "current" if "current/documents" in counts else "synthesize"
-    names = ("documents", "empty_documents", "failed_documents")
-    return {name: counts.get(f"{step}/{name}", 0) for name in names}

@@ -276,7 +276,7 @@ class SynthesisConfig(Section):
         max_failure_share: Share of failed documents, 0 to 1, above which the run fails. A document has failed
             if its request did, or if nothing in its answer can be read.
         max_empty_share: Share of documents without pairs, failed ones included, above which the run fails; 1
-            lets runs succeed in which nothing became pairs. Increments of fewer than 20 documents, none of
+            lets runs succeed in which nothing became pairs. Increments of fewer than 50 documents, none of
             them failed, are not held to it after the first one, nor is the first where no model is asked.
         prompt_file: Your own prompt for the chat protocol.
         trust_remote_code: Whether code that comes with the model may run.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from typing import Any
 
 from rich.console import Console
@@ -11,16 +12,16 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.describe import cut_texts, parted, without_pairs
 from pipelines.lineage import texts_of
 from pipelines.rows import loss_note, read_rows
 from pipelines.show.beginning import beginning_of
 from pipelines.show.duplicates import show_duplicates
-from pipelines.show.increment import cut_texts, parted, without_pairs_line
 from pipelines.show.row import show_row
-from pipelines.statistics import read_stats
 from plugins.corpus_tokenizer import load_corpus_tokenizer
+from schemas import storage
 from schemas.errors import ConfigError, unknown_name
-from schemas.manifest import Manifest, read_manifest
+from schemas.manifest import Manifest, increment_uri, read_manifest
 
 
 def show_corpus(arguments: argparse.Namespace) -> int:
@@ -45,7 +46,10 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     console.print(Text(f"{arguments.uri}, manifest {manifest.number}"), soft_wrap=True)
     console.print(_overview(manifest))
     for number in manifest.numbers():
-        if line := without_pairs_line(read_stats(arguments.uri, number)["counts"]):
+        stats = json.loads(
+            storage.read_bytes(storage.join(increment_uri(arguments.uri, number), "stats.json"))
+        )
+        if line := without_pairs(stats["counts"]):
             console.print(Text(f"increment {number}, {line}"), soft_wrap=True)
     if not names:
         return 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from pipelines.describe import cut_texts, parted, without_pairs
 from pipelines.statistics import read_stats
-from pipelines.without_pairs import count_without_pairs
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest, ShardSet
 
@@ -16,14 +14,7 @@ _LEFT_OUT = {
 }
 _DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs")
 
-
-def without_pairs_line(counts: Mapping[str, int]) -> str:
-    """How many documents or parts have no pairs, failed ones apart; "" where all have some."""
-    found = count_without_pairs(counts)
-    empty, failed = found["empty_documents"], found["failed_documents"]
-    if not empty + failed:
-        return ""
-    return f"without pairs: {empty + failed:,} of {found['documents']:,} documents, {failed:,} of them failed"
+_OF_A_MODEL = ("requests", "from_journal", "failed_documents")
 
 
 def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
@@ -64,10 +55,11 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         if any(dropped.values()):
             each = (f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
             print(f"  of the answers were dropped: {', '.join(each)}")
-    if line := without_pairs_line(counts):
+    line = without_pairs(counts)
+    if line and any(counts.get(f"synthesize/{name}") for name in _OF_A_MODEL):  # rules would find the same
         print(f"  {line}; `corpus build FILE --retry-empty` asks again")
     for name, shards in increment.streams.items():
-        if config.streams[name].synthesize and not shards.num_pairs:
+        if config.streams[name].synthesize and not shards.num_pairs and len(increment.streams) > 1:
             print(f"  {name}: NO document of this increment has pairs")
     found = {name: task for name, task in stats["decontamination"].items() if task["rows_found"]}
     if found:
@@ -87,18 +79,6 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"{count:,} {name.replace('/rejected_', ': ')}" for name, count in rejected.items()
         )
         print(f"  rejects: {reasons} (records in increments/{manifest.number:06d}/rejects)")
-
-
-def parted(shards: ShardSet) -> str:
-    """How many of a stream's pairs stand in a row without their whole passage, and their share."""
-    if shards.num_parted_pairs is None:
-        return "not counted"
-    return f"{shards.num_parted_pairs:,} ({shards.num_parted_pairs / max(shards.num_pairs, 1):.1%})"
-
-
-def cut_texts(shards: ShardSet) -> str:
-    """How many of a stream's texts go on in another row."""
-    return "not counted" if shards.num_cut_texts is None else f"{shards.num_cut_texts:,}"
 
 
 def _cut(shards: ShardSet) -> list[str]:

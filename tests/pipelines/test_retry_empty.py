@@ -131,7 +131,7 @@ def test_a_few_documents_without_pairs_may_come_later_but_not_without_a_word(
     print_increment(config, manifest)
     said = capsys.readouterr().out
     assert "  without pairs: 2 of 2 documents, 0 of them failed; `corpus build FILE --retry-empty`" in said
-    assert "  domain: NO document of this increment has pairs" in said
+    assert "  synthesis: 0 pairs for 0 of 2 documents" in said
 
 
 def test_empty_and_failed_documents_are_counted_apart_and_shown(
