@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
+from pipelines.describe import cut_texts, parted
 from pipelines.ledger import count_documents
 from pipelines.loading import dataset_configs, how_to_read
 from pipelines.prepare import asks_a_model
-from pipelines.show.increment import cut_texts, parted
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.manifest import Manifest

@@ -331,13 +331,34 @@ def test_pairs_are_cleaned_and_bad_ones_refused_whoever_wrote_them(
     assert (counts["synthesize/rejected_format_in_pair"], counts["synthesize/copied_pairs"]) == (6, 6)
 
 
+def test_an_unexpected_exception_of_a_chain_fails_its_documents(synthesizer: Callable[[type], str]) -> None:
+    class Buggy(Obliging):
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            if chain.chain_id == "a2+b2":
+                raise RuntimeError("a bug")
+            return await super().synthesize(chain)
+
+    detail = "kept as raw text: RuntimeError: a bug"
+    counts = run(
+        synthesizer(Buggy),
+        CHAINS,
+        expected=[chain.chain_id for chain in CHAINS],
+        rejects=[("synthesize", "unexpected_error", name, f"file:{name}", detail) for name in ("a2", "b2")],
+    )
+    assert (counts["failed_documents"], counts["rejected_unexpected_error"], counts["documents"]) == (
+        2,
+        2,
+        40,
+    )
+
+
 def test_what_a_failed_bundle_left_under_way_is_cancelled(synthesizer: Callable[[type], str]) -> None:
     ended: list[str] = []
 
     class Endless(Obliging):
         async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
             if chain.chain_id == "a2+b2":
-                raise RuntimeError("a bug")
+                raise SynthesisError("no more")
             try:
                 await asyncio.sleep(3600)
             except asyncio.CancelledError:
@@ -348,7 +369,7 @@ def test_what_a_failed_bundle_left_under_way_is_cancelled(synthesizer: Callable[
     step = step_of(SynthesisConfig(backend=synthesizer(Endless), max_in_flight=2))
     step.setup()
     step.start_bundle()
-    with pytest.raises(RuntimeError, match="a bug"):
+    with pytest.raises(SynthesisError, match="no more"):
         for chain in CHAINS:
             list(step.process(chain, 40, 0, GlobalWindow()))
     step.teardown()
