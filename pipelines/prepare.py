@@ -18,6 +18,7 @@ from pipelines.task_rows import tasks_hash
 from pipelines.transforms.example_tokens import ends_of_examples
 from pipelines.transforms.filter import make_filters
 from pipelines.transforms.read import FilePart
+from pipelines.transforms.split import row_limit
 from pipelines.transforms.tokenize import ends
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
@@ -89,6 +90,9 @@ def prepared(
     around = ends(tokenizer, config.tokenizer)
     if any(stream.tuning is not None for stream in config.streams.values()):
         ends_of_examples(tokenizer, config.tokenizer)
+    if config.synthesizes:
+        synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+        row_limit(config, synthesizer.pair_tokens)
     if before is not None and before.tokenizer != fingerprint(tokenizer):
         raise CorpusError(
             f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
