@@ -153,6 +153,7 @@ def ours(texts: Sequence[str], tokenizer_dir: str, folder: str) -> float:
             "raw",
             seed=1,
             pad_id=0,
+            tokenizer=TokenizerConfig(name=tokenizer_dir),
             pack=PackConfig(seq_len=SEQ_LEN),
             shards=ShardConfig(),
             progress_dir=None,

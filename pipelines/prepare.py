@@ -19,6 +19,7 @@ from pipelines.task_rows import tasks_hash
 from pipelines.transforms.example_tokens import ends_of_examples
 from pipelines.transforms.filter import make_filters
 from pipelines.transforms.read import FilePart
+from pipelines.transforms.split import row_limit
 from pipelines.transforms.tokenize import ends
 from plugins.corpus_tokenizer import is_kept, keep_tokenizer, tokenizer_files
 from plugins.protocols import PROTOCOLS
@@ -105,6 +106,9 @@ def prepared(
     around = ends(tokenizer, config.tokenizer)
     if any(stream.tuning is not None for stream in config.streams.values()):
         ends_of_examples(tokenizer, config.tokenizer)
+    if config.synthesizes:
+        synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+        row_limit(config, synthesizer.pair_tokens)
     if before is not None and before.tokenizer != fingerprint(tokenizer):
         raise CorpusError(
             f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "

@@ -263,7 +263,7 @@ def many(
             corpus,
             source,
             chains={"max_documents": 3, "bucket_documents": 15},
-            pack={"seq_len": 128},
+            pack={"seq_len": 512},
             shards={"group_tokens": 8192, "size_limit_bytes": 4096},
         )
 

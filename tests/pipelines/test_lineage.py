@@ -45,7 +45,8 @@ def corpus(
         shards={"group_tokens": 4096, "size_limit_bytes": 4096},
     )
     short = [{"id": f"g-{number}", "text": f"Water {number} runs down to the sea."} for number in range(30)]
-    write_jsonl(root / "general.jsonl", short)
+    long = {"id": "long", "text": "It is a long way from the hills down to the sea. " * 30}
+    write_jsonl(root / "general.jsonl", [*short, long])
     write_jsonl(root / "domain.jsonl", passages(30))
     build(config)
     write_jsonl(root / "domain.jsonl", passages(36))

@@ -22,6 +22,7 @@ from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.errors import ConfigError
 from schemas.manifest import ShardSet, read_manifest
 from schemas.records import AugmentedText, Generation
 
@@ -221,6 +222,15 @@ def test_a_plan_estimates_texts_and_rows_of_documents_longer_than_a_row(
     shards = domain(config)
     assert planned.num_texts == pytest.approx(shards.num_texts, rel=0.3)
     assert planned.num_rows == pytest.approx(shards.num_samples, rel=0.3)
+
+
+def test_a_row_without_room_for_any_document_is_refused_before_anything_is_read(config_of: Config) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_increment(config_of(24), quiet=True)
+    assert str(caught.value) == (
+        "pack.seq_len 24 leaves 11 tokens of a row for a document, beside 1 of BOS and EOS and half a row "
+        "for its pairs; at least 16 are needed. Raise pack.seq_len."
+    )
 
 
 def test_a_corpus_built_before_is_shown_extended_and_compacted_with_its_long_texts_counted(
