@@ -111,18 +111,21 @@ def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
 
 
 def build_on_meta(config: ModelConfig) -> Any:
-    """The model without weights.
+    """The model without weights; needs no kernels of a GPU, since nothing is computed.
 
     Raises:
         ConfigError: Its configuration cannot be had.
     """
     from transformers import AutoModelForCausalLM
 
+    without_kernels = config.model_copy(update={"attn_implementation": "sdpa"})
     try:
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(
-                load_hf_config(config), trust_remote_code=config.trust_remote_code
+            model = AutoModelForCausalLM.from_config(
+                load_hf_config(without_kernels), trust_remote_code=config.trust_remote_code
             )
+        model.config._attn_implementation = config.attn_implementation
+        return model
     except ConfigError:
         raise
     except Exception as error:  # transformers raises whatever its many loaders raise

@@ -1,4 +1,4 @@
-"""What commands print where a terminal cannot show every character, or nobody reads to the end."""
+"""What commands print where a terminal cannot show every character."""
 
 from __future__ import annotations
 
