@@ -237,3 +237,15 @@ def test_golden_rows(method: str, expected: str) -> None:
         state.update(row.segment_lengths.tobytes())
         state.update(row.tokens.tobytes())
     assert state.hexdigest()[:16] == expected
+
+
+@pytest.mark.parametrize("method", ["best_fit", "concat"])
+def test_a_text_that_may_not_be_begun_fills_no_row_with_its_beginning(method: str) -> None:
+    texts = texts_of([12, 12, 13])  # no row has room for a whole one beside its own
+
+    def is_topped_up(may_begin: list[bool] | None) -> bool:
+        rows = PACKERS[method](texts, seq_len=T, pad_id=PAD, top_up=True, may_begin=may_begin)
+        return sum(piece.num_tokens for row in rows for piece in row.pieces) > 37
+
+    assert is_topped_up(None) and is_topped_up([True, False, False])
+    assert not is_topped_up([False, False, False])
