@@ -12,7 +12,8 @@ prefix stays warm in a server's cache and no round waits for another chain.
 
 Repeated questions are dropped within one answer only: an instruction that documents of a chain share is what
 few-shot texts are made of. Small models copy pairs of their prompt, question and response together; a pair
-that equals one of the prompt's examples in both, and in its options, is dropped as a copy. An answer of which
+that equals one of the prompt's examples in both is dropped as a copy, unless it chooses among options, as
+documents of one class do, or its response stands in the document's own text. An answer of which
 nothing can be read is asked for once more, where the protocol knows how; if that cannot be read either, the
 document has failed.
 
@@ -27,7 +28,7 @@ from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from plugins.token_ids import TokenIds
 from schemas.corpus_config import SynthesisConfig
-from schemas.records import Chain, Document, Generation, SynthesizedDocument
+from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
 
 _SHOWN_CHARACTERS = 200
 
@@ -107,7 +108,9 @@ async def run_chain(
         parsed, answer = found
         shown = set(map(pair_key, protocol.worked_pairs))
         shown.update(pair_key(pair) for example in examples for pair in example.pairs)
-        pairs = tuple(pair for pair in parsed.pairs if pair_key(pair) not in shown)
+        pairs = tuple(
+            pair for pair in parsed.pairs if pair_key(pair) not in shown or _may_come_again(pair, document)
+        )
         done.append(
             SynthesizedDocument(
                 document=document,
@@ -124,6 +127,11 @@ async def run_chain(
         )
         examples = [*examples, Example(document=document, pairs=pairs)] if pairs else []
     return tuple(done)
+
+
+def _may_come_again(pair: InstructionPair, document: Document) -> bool:
+    """Whether a pair that another document has may be this one's own."""
+    return bool(pair.options) or pair.response.casefold() in document.text.casefold()
 
 
 def _unreadable(answer: Generation) -> str:

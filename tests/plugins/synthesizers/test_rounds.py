@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
-from plugins.synthesizers.rounds import run_chain
+from plugins.synthesizers.rounds import _may_come_again, run_chain
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
 
@@ -223,6 +223,19 @@ def test_a_text_whose_pairs_are_all_copies_stays_raw_and_has_not_failed() -> Non
     assert run.prompts == ["A", "A q1=a B", "C"]
     assert run.follows == [False, False, False]
     assert (run.questions, failures(run.done)) == (["q1", "", "q1"], ["", "", ""])
+
+
+def test_documents_of_one_answer_share_question_and_response() -> None:
+    run = Run(["A 5mg", "B 5MG"], "dose:5mg", "dose:5mg other:x")
+    assert run.questions == ["dose", "dose other"]
+    assert run.done[1].dropped["copied_pairs"] == 0
+
+
+def test_a_choice_among_options_is_no_copy() -> None:
+    pair = InstructionPair(instruction="Which sentiment?", response="bad", options=("good", "bad"))
+    document = Document.of("a", "It was dull.", source="file:1")
+    assert _may_come_again(pair, document)
+    assert not _may_come_again(dataclasses.replace(pair, options=()), document)
 
 
 def test_a_pair_with_other_options_is_no_copy() -> None:
