@@ -18,7 +18,7 @@ from schemas.records import Document, InstructionPair
 _KEPT_TEXTS = 4096
 """About 20 MB of documents of 1,000 tokens."""
 _NONE_TO_WRITE = re.compile(
-    r"\s*(?:```\w*\s*)?(?:\[\s*\]|\{\s*\}|\{\s*\"\w+\"\s*:\s*\[\s*\]\s*\})?\s*(?:```)?\s*"
+    r"\s*(?:```\w*\s*)?(?:\[\s*\]|\{\s*\}|\{\s*\"\w+\"\s*:\s*\[\s*\]\s*\})?\s*(?:```|</s>)?\s*"
 )
 """An answer that says in JSON, or by silence, that there is nothing to ask."""
 

@@ -242,7 +242,7 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
     ]
     names = [name for text in texts_in(planted.corpus) for name in text.document_ids]
     assert sorted(names) == sorted(f"doc-{number}" for number in range(12))
-    assert sum(text.num_pairs for text in texts_in(planted.corpus)) == 44
+    assert sum(text.num_pairs for text in texts_in(planted.corpus)) == 32
     for text in texts_in(planted.corpus):
         for number in (0, 3, 6, 9):
             assert f"early.\nBecause protein {number} binds" not in text.text

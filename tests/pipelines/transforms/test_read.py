@@ -76,7 +76,7 @@ def test_files_are_numbered_by_source_and_then_by_name_with_digits_as_numbers(tm
     config = CorpusConfig.model_validate(
         {"corpus": "c", "streams": {"domain": {"sources": sources}}, "tokenizer": {"name": "t"}}
     )
-    found = parts_of(config, list_files(config))["domain"]
+    found = parts_of(config, list_files(config).files)["domain"]
     names = [each.uri.removeprefix(f"{tmp_path}/").removesuffix(".jsonl") for each in found]
     assert names == ["b/part-1", "a/Part-11", "a/part-9", "a/part-9b", "a/part-10"]
     assert [each.number for each in found] == [0, 1, 2, 3, 4]

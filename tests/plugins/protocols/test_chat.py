@@ -282,7 +282,7 @@ class TestParse:
                 pair("q", "b", options=("a", "b")),
             ),
             ({"question": "q", "options": [1, 2], "answer": "2"}, pair("q", "2", options=("1", "2"))),
-            ({"question": "q", "options": ["a", "b"], "answer": "c"}, pair("q", "c")),
+            ({"question": "q", "options": ["a", "b"], "answer": "A."}, pair("q", "a", options=("a", "b"))),
             ({"question": "q", "options": "a or b", "answer": "a"}, pair("q", "a")),
             ({"question": "q", "reasoning": " r ", "answer": "a"}, pair("q", "a", rationale="r")),
             ({"question": "q", "rationale": "r", "answer": "a"}, pair("q", "a", rationale="r")),
@@ -293,6 +293,13 @@ class TestParse:
         self, bare: ChatProtocol, value: dict[str, Any], expected: InstructionPair
     ) -> None:
         assert bare.parse(json.dumps(value)).pairs == (expected,)
+
+    @pytest.mark.parametrize("options", [["a", "b"], ["c", None]])
+    def test_an_answer_that_is_none_of_its_options_drops_its_pair(
+        self, bare: ChatProtocol, options: list[Any]
+    ) -> None:
+        parsed = bare.parse(json.dumps({"question": "q", "options": options, "answer": "c"}))
+        assert (parsed.pairs, parsed.num_bad_pieces) == ((), 1)
 
     def test_half_an_emoji_becomes_a_replacement_character(
         self, bare: ChatProtocol, tokenizer: Any, document: MakeDocument
@@ -358,12 +365,12 @@ class TestRepair:
 
 
 class TestThoughts:
-    """A template such as DeepSeek-R1's ends inside a block of thought."""
+    """A template may end inside a block of thought; what ChatTemplate closes at once is none of these."""
 
     @pytest.fixture
     def opened(self, make_tokenizer: Callable[..., str]) -> Any:
         template = (
-            "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}[assistant]<think>\n"
+            "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}[assistant][THINK]\n"
         )
         return load_tokenizer(make_tokenizer(template))
 
@@ -378,7 +385,7 @@ class TestThoughts:
     def test_a_block_that_the_template_opened_ends_at_the_closing_tag(
         self, make: Callable[..., ChatProtocol], opened: Any
     ) -> None:
-        assert make(opened).read(f"{ONE}</think>{TWO}").pairs == (Q2,)
+        assert make(opened).read(f"{ONE}[/THINK]{TWO}").pairs == (Q2,)
         assert make(opened).read(f"Perhaps {ONE}").pairs == ()
         assert make(opened).read(f"Perhaps {ONE}").unreadable
 
@@ -386,14 +393,14 @@ class TestThoughts:
         self, make: Callable[..., ChatProtocol], opened: Any, document: MakeDocument
     ) -> None:
         prompt = opened.decode(make(opened).prompt([], document("The cell.")))
-        assert prompt.endswith("[user] Text: The cell. Ask about it. [assistant]<think>")
+        assert prompt.endswith("[user] Text: The cell. Ask about it. [assistant][THINK]")
 
     def test_an_answer_that_a_schema_held_from_its_beginning_is_no_thought(
         self, make: Callable[..., ChatProtocol], opened: Any
     ) -> None:
         held = make(opened, constrain_json=True)
         assert held.read(write_object((Q1,))).pairs == (Q1,)
-        assert held.read(f"Perhaps {ONE}</think>{write_object((Q2,))}").pairs == (Q2,)
+        assert held.read(f"Perhaps {ONE}[/THINK]{write_object((Q2,))}").pairs == (Q2,)
 
     def test_it_is_not_shown_when_the_answer_is_asked_for_again(
         self, make: Callable[..., ChatProtocol], tokenizer: Any, document: MakeDocument

@@ -288,7 +288,7 @@ class TestParse:
     def test_an_answer_of_which_nothing_can_be_read_says_so(
         self, protocol: InstructionSynthesizerProtocol, text: str, unreadable: bool
     ) -> None:
-        assert protocol.parse(text).unreadable is unreadable
+        assert protocol.read(text).unreadable is unreadable
 
     def test_options_of_several_lines_are_read_back(self, protocol: InstructionSynthesizerProtocol) -> None:
         asked = pair("Which?", "a\nb", options=("a\nb", "c\u2028d"))

@@ -248,7 +248,7 @@ class TestSynthesizer:
 
         done = asyncio.run(run())
         assert [each.document for each in done] == list(documents)
-        assert [each.failure for each in done] == ["", ""]
+        assert all(each.failure.startswith("unreadable: ") for each in done)  # a random model's words
         assert [each.completion_tokens for each in counted] == [4, 4]
 
     def test_a_missing_model_directory_is_told(self, tmp_path: Path, tokenizer_dir: str) -> None:
