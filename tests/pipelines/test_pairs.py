@@ -14,6 +14,7 @@ from pipelines.pairs import find_words, read_texts
 from pipelines.rewrite import compact
 from pipelines.withdraw import withdraw
 from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.base import Synthesizer
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
@@ -27,23 +28,8 @@ SKY = "The sky is blue. Is it a no or a yes? Nobody knows the diagnosis."
 SEA = "The sea is deep. It holds salt and many fish that swim about in it."
 
 
-class Writer:
+class Writer(Synthesizer):
     """Writes the same three pairs about every document."""
-
-    def __init__(self, config: Any, *, seed: int):
-        pass
-
-    def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    def split(self, document: Any) -> list[Any]:
-        return [document]
-
-    def prepare(self, chain: Any) -> None: ...
-
-    def take_tally(self) -> dict[str, int]:
-        return {}
 
     async def synthesize(self, chain: Any) -> tuple[SynthesizedDocument, ...]:
         return tuple(

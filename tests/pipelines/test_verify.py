@@ -22,7 +22,7 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 
 ROOT = Path(__file__).resolve().parents[2]
-SEQ_LEN = 64
+SEQ_LEN = 1024
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def built(
         root / "corpus",
         write_jsonl(root / "domain.jsonl", passages(120)),
         pack={"seq_len": SEQ_LEN},
-        shards={"size_limit_bytes": 1 << 14},
+        shards={"size_limit_bytes": 1 << 15},
     )
     build(config)
     write_jsonl(root / "domain.jsonl", passages(180))
@@ -101,12 +101,12 @@ def test_a_sound_corpus_passes_with_what_was_read(tutelage: Any, corpus: str) ->
         "num_files": len(files),
         "num_bytes": sum(file.stat().st_size for file in files),
         "num_rows": rows,
-        "num_pairs": 720,
+        "num_pairs": 540,
         "damages": [],
     }
     shown = tutelage("corpus", "verify", corpus).out
     assert shown.startswith(f"{corpus}, manifest 2: {len(files)} shard files of ")
-    assert shown.endswith(f" MB, {rows:,} rows, 720 pairs: all sound.\n")
+    assert shown.endswith(f" MB, {rows:,} rows, 540 pairs: all sound.\n")
 
 
 def test_every_damaged_file_is_named(tutelage: Any, corpus: str) -> None:
@@ -213,7 +213,7 @@ def test_a_manifest_of_another_row_length_is_named_at_every_shard(tutelage: Any,
     first = str(shard_files(corpus)[0])
     num_rows = index_of(corpus)[1]["shards"][0]["samples"]
     assert [each["finding"] for each in findings if each["file"] == first] == [
-        *(f"row {number} has 64 tokens, the manifest says rows of 128" for number in range(3)),
+        *(f"row {number} has 1024 tokens, the manifest says rows of 2048" for number in range(3)),
         f"{num_rows - 3} more rows are wrong",
     ]
     assert {each["file"] for each in findings} == set(map(str, shard_files(corpus)))

@@ -27,6 +27,7 @@ def test_the_kinds_are_those_that_commands_know() -> None:
         "SynthesisError",
         "TrainingError",
         "TutelageError",
+        "WorkerError",
     ]
 
 

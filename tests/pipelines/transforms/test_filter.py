@@ -21,7 +21,7 @@ def test_the_first_filter_that_refuses_decides_and_changed_documents_go_on_chang
     documents = [
         Document.of("good", f"{PROSE}\nMenu", source="a:1"),
         Document.of("short", "{ two", source="a:2"),
-        Document.of("code", "{ one two three four", source="a:3"),
+        Document.of("code", "{ one two three four five", source="a:3"),
     ]
     filters = {"gopher_quality": {"min_words": 5, "min_stop_words": None}, "c4": None}
     with TestPipeline(runner="FnApiRunner") as pipeline:
@@ -32,7 +32,7 @@ def test_the_first_filter_that_refuses_decides_and_changed_documents_go_on_chang
         )
         assert_that(done.ok, equal_to([Document.of("good", PROSE, source="a:1")]), label="kept")
         rejected = [
-            ("gopher_quality.min_words", "short", "a:2", "2, at least 5"),
+            ("gopher_quality.min_words", "short", "a:2", "1, at least 5"),
             ("c4.curly_bracket", "code", "a:3", "1, at most 0"),
         ]
         assert_that(

@@ -35,6 +35,7 @@ def test_options_and_overrides_come_in_any_order(argv: tuple[str, ...]) -> None:
         "file": "corpus.yaml",
         "overrides": ["seed=3", "corpus=gs://b/x=1"],
         "reread": True,
+        "retry_empty": False,
         "json": True,
     }
 
@@ -87,8 +88,8 @@ def test_required_options_may_stand_among_the_overrides() -> None:
         ),
         (
             "corpus build x.yaml --rereed a=b",
-            "option '--rereed' is unknown. Did you mean '--reread'? Available: --help, --json, --reread. "
-            "Beam's options come after `--`.",
+            "option '--rereed' is unknown. Did you mean '--reread'? Available: --help, --json, --reread, "
+            "--retry-empty. Beam's options come after `--`.",
         ),
         (
             "corpus show x --text 3 --row a:1 --manifst=2",
@@ -116,8 +117,10 @@ def test_help_shows_file_and_overrides(capsys: pytest.CaptureFixture[str]) -> No
         main(["corpus", "build", "--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert out.startswith("usage: tutelage corpus build FILE.yaml [key=value ...] [--reread] [--json]")
-    assert "\n  key=value   values that win over the file's\n" in out
+    assert out.startswith(
+        "usage: tutelage corpus build FILE.yaml [key=value ...] [--reread] [--retry-empty] [--json]"
+    )
+    assert "key=value values that win over the file's" in " ".join(out.split())
 
 
 def test_a_parser_of_sub_commands_is_one_that_argparse_knows() -> None:
