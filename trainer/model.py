@@ -9,7 +9,7 @@ import torch
 from composer.models import HuggingFaceModel
 from composer.utils import dist
 
-from plugins.hub import hub_options
+from plugins.causal_lm import load_causal_lm
 from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
 from trainer.architecture import cannot_load, is_block, load_hf_config
@@ -70,11 +70,13 @@ def _load(config: ModelConfig) -> Any:
             with torch.device("meta"):
                 return AutoModelForCausalLM.from_config(**options)
         if config.pretrained:
-            return AutoModelForCausalLM.from_pretrained(
+            return load_causal_lm(
+                "model.pretrained_model_name_or_path",
                 config.pretrained_model_name_or_path,
+                may_differ=config.weights_may_differ,
+                naming="model.weights_may_differ",
                 torch_dtype=torch.float32,
                 **options,
-                **hub_options(config.pretrained_model_name_or_path),
             )
         return AutoModelForCausalLM.from_config(**options).float()
     except ConfigError:
