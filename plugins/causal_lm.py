@@ -6,17 +6,18 @@ lacks. Here both are refused, and so are weights of another shape, unless they a
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from plugins.attention_probe import CannotCopy, differs_from_eager, say
 from plugins.hub import hub_options
 from schemas.errors import ConfigError
 
 _SHOWN = 3
+_OF_CONFIG = ("trust_remote_code", "local_files_only")
 
 
 def load_causal_lm(
@@ -30,21 +31,27 @@ def load_causal_lm(
         may_differ: Regular expressions, found anywhere in the names of weights that may be missing from the
             files, be in the files alone, or have another shape. A line on stderr says which do.
         naming: The key or option that gives `may_differ`.
-        **options: Of `from_pretrained`.
+        **options: Of `from_pretrained`. Without `config`, in which an attention implementation was chosen,
+            transformers' own choice is tried, and `eager` taken where it computes another model; a line on
+            stderr says so.
 
     Raises:
         ConfigError: It cannot be loaded, or its files do not hold its weights.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         named = [re.compile(pattern) for pattern in may_differ]
     except re.error as error:
         raise ConfigError(f"{naming}: {error.pattern!r} is no regular expression: {error}.") from error
     try:
+        options |= hub_options(name)
+        if "config" not in options:
+            of_config = {each: value for each, value in options.items() if each in _OF_CONFIG}
+            options |= _attention(name, AutoConfig.from_pretrained(name, **of_config), options)
         # A shape that differs would end with an error that names no weight.
         model, loading = AutoModelForCausalLM.from_pretrained(
-            name, output_loading_info=True, ignore_mismatched_sizes=True, **options, **hub_options(name)
+            name, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except Exception as error:  # transformers raises whatever its many loaders raise
         first_line = (str(error).strip() or "no message").splitlines()[0]
@@ -64,9 +71,25 @@ def load_causal_lm(
             f"{_listed(refused)}.{_wrapped(model, *list(differing.values())[:2])} Give files and a "
             f"configuration that belong together, or, where it is meant, name these weights in {naming}."
         )
-    if any(differing.values()) and os.environ.get("RANK", "0") == "0":
-        print(f"{name}: as {naming} allows, {_listed(differing)}.", file=sys.stderr, flush=True)
+    if any(differing.values()):
+        say(f"{name}: as {naming} allows, {_listed(differing)}.")
     return model
+
+
+def _attention(name: str, hf_config: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Options that make the model compute what `eager` computes."""
+    trust = bool(options.get("trust_remote_code"))
+    try:
+        differs = differs_from_eager(
+            hf_config, implementation=None, row_tokens=sys.maxsize, trust_remote_code=trust
+        )
+    except CannotCopy as error:
+        say(f"{name}: its attention was not compared with eager: {error}.")
+        return {}
+    if not differs:
+        return {}
+    say(f"{name}: {differs}; eager is used.")
+    return {"attn_implementation": "eager"}
 
 
 def _not_named(names: Iterable[str], named: Sequence[re.Pattern[str]]) -> set[str]:

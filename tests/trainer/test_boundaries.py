@@ -37,7 +37,9 @@ def loaded(tiny_model: str, attn_implementation: str, *, boundaries: bool = True
     from trainer.model import build_model
 
     config = ModelConfig(pretrained_model_name_or_path=tiny_model, attn_implementation=attn_implementation)
-    return build_model(config, load_tokenizer(tiny_model), attention_boundaries=boundaries).model.eval()
+    return build_model(
+        config, load_tokenizer(tiny_model), row_tokens=32, attention_boundaries=boundaries
+    ).model.eval()
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager", "flex_attention"])
@@ -104,7 +106,7 @@ def test_packed_loss_is_the_mean_over_the_texts_own_losses(model: Any) -> None:
 def test_a_model_with_its_cache_on_fails_the_isolation_check(tiny_model: str) -> None:
     from transformers import AutoModelForCausalLM
 
-    from trainer.model import check_isolation
+    from trainer.attention import check_isolation
 
     leaky = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert leaky.config.use_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def build(model: str, **changes: Any) -> Any:
     from trainer.model import build_model
 
     config = ModelConfig(pretrained_model_name_or_path=model, **changes)
-    return build_model(config, load_tokenizer(model), attention_boundaries=True).model
+    return build_model(config, load_tokenizer(model), row_tokens=32, attention_boundaries=True).model
 
 
 @pytest.fixture
@@ -83,3 +84,53 @@ def test_eval_and_chat_refuse_it(wrapped: str, capsys: pytest.CaptureFixture[str
     named = ["--weights-may-differ", "."]
     assert evaluate.main(["--model", wrapped, "--tasks", str(rows), *named]) == 0
     assert chat.main(["--model", wrapped, "--prompt", "the", "--max-new-tokens", "1", *named]) == 0
+
+
+@pytest.fixture(scope="module")
+def gemma(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny Gemma 2, whose attention scores have a soft cap."""
+    import transformers
+
+    if transformers.__version__ >= "5":
+        pytest.skip("newer versions do not leave the soft cap out")
+    folder = str(tmp_path_factory.mktemp("gemma") / "model")
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    config = transformers.Gemma2Config(vocab_size=2048, max_position_embeddings=128, **sizes, **heads)
+    transformers.Gemma2ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_attention_that_computes_another_model_is_refused_in_training(gemma: str, pretrained: bool) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"attn_implementation: attention 'sdpa' computes another Gemma2ForCausalLM than eager \(logits "
+        r"[\d.]+% off\)\. Set model\.attn_implementation: eager\.",
+    ):
+        build(gemma, pretrained=pretrained)
+    model = build(gemma, pretrained=pretrained, attn_implementation="eager")
+    assert model.config._attn_implementation == "eager"
+
+
+def test_evaluation_takes_eager_where_another_attention_computes_another_model(
+    gemma: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from plugins.causal_lm import load_causal_lm
+
+    model = load_causal_lm("--model", gemma, naming="--weights-may-differ", torch_dtype=torch.float32)
+    assert model.config._attn_implementation == "eager"
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"{gemma}: attention 'sdpa' computes another Gemma2ForCausalLM than eager (logits "
+    )
+    assert said.endswith("% off); eager is used.\n")
+
+
+def test_warnings_of_transformers_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainer.quiet import quiet_libraries
+
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
+    quiet_libraries("info")
+    assert "TRANSFORMERS_VERBOSITY" not in os.environ
