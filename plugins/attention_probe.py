@@ -4,6 +4,9 @@ A copy has the family's code, head size, kinds of layers, soft caps and multipli
 else: two heads, 64 tokens, as many layers as show each kind. Windows that are shorter than a row are 32
 tokens there, and a row a few more, so that what happens beyond a window shows within milliseconds. Weights
 are large, since attention that is nearly flat hides what a soft cap does.
+
+Rows of a few tokens would not do on the model itself: chunks of attention (Llama 4) that count from the start
+of a row cut the texts behind it only beyond the first chunk.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ ROW_TOKENS = 48
 
 _VOCABULARY = 64
 _WINDOW = 32
+_FIRST = 20
+"""Tokens of a packed row's first text: the end of its second one lies beyond a window."""
 _TOLERANCE = 1e-3
 _MAX_PARAMETERS = 10**8
 _MAX_KINDS = 4
@@ -143,6 +148,35 @@ def differs_from_eager(
     return f"attention {name!r} computes another {type(probed).__name__} than eager (logits {share:.1%} off)"
 
 
+def packed_deviation(config: Any, *, implementation: str, row_tokens: int, trust_remote_code: bool) -> float:
+    """How far the logits of a text behind another one in a packed row are off those of the text by itself.
+
+    Args:
+        config: The model's configuration.
+        implementation: sdpa or eager.
+        row_tokens: Of the model's rows.
+        trust_remote_code: Whether code that comes with the model may run.
+
+    Returns:
+        As `deviation`; whatever the model raises with packed rows is raised.
+
+    Raises:
+        CannotCopy: It cannot be tried.
+    """
+    import torch
+
+    (model,) = small_copies(
+        config, row_tokens=row_tokens, implementations=(implementation,), trust_remote_code=trust_remote_code
+    )
+    model.config.use_cache = False
+    row = row_of_tokens()
+    positions = torch.cat([torch.arange(_FIRST), torch.arange(ROW_TOKENS - _FIRST)])[None]
+    with torch.no_grad():
+        packed = model(input_ids=row, position_ids=positions).logits[:, _FIRST:]
+        alone = model(input_ids=row[:, _FIRST:], position_ids=positions[:, _FIRST:]).logits
+    return deviation(packed, alone)
+
+
 def _shrink(config: Any, row_tokens: int) -> Any:
     small = copy.deepcopy(config.get_text_config())
     if any(name.startswith("mamba") for name in vars(small)):
@@ -174,8 +208,9 @@ def _shrink(config: Any, row_tokens: int) -> Any:
             setattr(small, name, size)
     for name in _WINDOWS:
         window = getattr(small, name, None)
-        if isinstance(window, int) and _WINDOW < window < row_tokens:
-            setattr(small, name, _WINDOW)
+        if isinstance(window, int) and window > 0:
+            short = window < row_tokens
+            setattr(small, name, min(window, _WINDOW) if short else max(window, ROW_TOKENS))
     for name, value in list(vars(small).items()):
         if name.endswith("_token_id") and isinstance(value, int):
             setattr(small, name, None if name == "pad_token_id" else 0)

@@ -54,7 +54,12 @@ def build_model(
             "resize the embedding (model.resize_token_embeddings) and save the model first."
         )
     if attention_boundaries:
-        check_isolation(model, attn_implementation=config.attn_implementation)
+        check_isolation(
+            model,
+            attn_implementation=config.attn_implementation,
+            row_tokens=row_tokens,
+            trust_remote_code=config.trust_remote_code,
+        )
         if config.attn_implementation in LENGTHS_WANTED:
             hand_over_text_lengths(model)
     shard_by_block(model)
