@@ -35,6 +35,8 @@ class ModelConfig(Section):
         attn_implementation: sdpa, eager, flash_attention_2 or flex_attention.
         init_device: cpu, meta or mixed (rank 0 on CPU, others meta).
         trust_remote_code: Whether code that comes with the model may run.
+        weights_may_differ: Regular expressions of weights that the model's files may lack (they start at
+            random values), hold beyond the model, or hold in another shape. Others are refused.
     """
 
     name: Literal["hf_causal_lm"] = "hf_causal_lm"
@@ -44,6 +46,7 @@ class ModelConfig(Section):
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
     init_device: Literal["cpu", "meta", "mixed"] = "cpu"
     trust_remote_code: bool = False
+    weights_may_differ: tuple[str, ...] = ()
 
 
 class TrainTokenizerConfig(Section):

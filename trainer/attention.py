@@ -22,10 +22,114 @@ from typing import Any
 
 import torch
 
-from schemas.errors import TrainingError
+from plugins.attention_probe import CannotCopy, differs_from_eager, packed_deviation, say
+from schemas.errors import ConfigError, TrainingError
+from schemas.train_config import ModelConfig
+
+_RUN_ON_CPU = ("sdpa", "eager")
 
 LENGTHS_WANTED = ("flash_attention_2",)
 """Implementations that do not find the texts of a batch by themselves."""
+
+
+def check_attention(config: ModelConfig, hf_config: Any, *, row_tokens: int) -> None:
+    """See that the attention implementation computes what the model's own arithmetic, `eager`, computes.
+
+    A small random copy of the model is run (`plugins/attention_probe.py`); kernels that need a GPU are not.
+
+    Args:
+        config: Names the implementation.
+        hf_config: The model's own configuration.
+        row_tokens: Tokens of the rows that it is trained on.
+
+    Raises:
+        ConfigError: It does not, as `sdpa`, which leaves out the soft caps of Gemma 2 in transformers 4.53.
+    """
+    if config.attn_implementation not in _RUN_ON_CPU:
+        return
+    try:
+        differs = differs_from_eager(
+            hf_config,
+            implementation=config.attn_implementation,
+            row_tokens=row_tokens,
+            trust_remote_code=config.trust_remote_code,
+        )
+    except CannotCopy as error:
+        say(f"attention {config.attn_implementation} was not compared with eager: {error}.")
+        return
+    if differs:
+        raise ConfigError(f"model.attn_implementation: {differs}. Set model.attn_implementation: eager.")
+
+
+def check_isolation(
+    model: Any, *, attn_implementation: str, row_tokens: int, trust_remote_code: bool = False
+) -> None:
+    """See that resetting position ids keeps the texts of a row apart in this model.
+
+    Two texts of three tokens are run twice, with another first text the second time; the second
+    text's logits must not move. In a small random copy of the model, whose windows and chunks are in
+    proportion to rows as here, the second text must be computed as it is by itself. Kernels that need a GPU,
+    and ranks without weights, are not run.
+
+    Args:
+        model: A causal LM of transformers.
+        attn_implementation: Its attention's.
+        row_tokens: Tokens of the rows that it is trained on.
+        trust_remote_code: Whether code that comes with the model may run.
+
+    Raises:
+        TrainingError: The second text sees the first or is computed otherwise, or the model takes no
+            position ids or fails with them.
+    """
+    cure = "Set train_loader.dataset.attention_boundaries: false to let packed texts see one another."
+    kind = type(model).__name__
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        raise TrainingError(
+            f"{kind} takes no position_ids, so texts packed in a row cannot be kept apart. {cure}"
+        )
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    if attn_implementation not in _RUN_ON_CPU or on_meta:
+        return
+    try:
+        moved = _moved_by_another_text(model)
+        share = packed_deviation(
+            model.config,
+            implementation=attn_implementation,
+            row_tokens=row_tokens,
+            trust_remote_code=trust_remote_code,
+        )
+    except CannotCopy as error:
+        say(f"{kind}: packed texts were tried on rows of 6 tokens only: {error}.")
+        share = 0.0
+    except Exception as error:  # whatever a family makes of position ids that start anew
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        raise TrainingError(
+            f"{kind} fails on rows of packed texts: {type(error).__name__}: {first_line} {cure}"
+        ) from error
+    if not moved < 1e-3:
+        raise TrainingError(
+            f"{kind} lets a text attend to the text packed before it (logits move by {moved:.3g}). {cure}"
+        )
+    if share:
+        raise TrainingError(
+            f"{kind} computes a text behind another one in a row of {row_tokens:,} tokens otherwise than by "
+            f"itself (logits {share:.1%} off), as where chunks of attention count from the row's start. "
+            f"Build a corpus of rows no longer than a chunk. {cure}"
+        )
+
+
+def _moved_by_another_text(model: Any) -> float:
+    """How far the logits of a row's second text move when its first text is another."""
+    was_training = model.training
+    model.eval()
+    position_ids_BT = torch.tensor([[0, 1, 2, 0, 1, 2]]).expand(2, -1)
+    input_ids_BT = torch.tensor([[1, 2, 3, 4, 5, 6], [3, 1, 2, 4, 5, 6]])
+    try:
+        with torch.no_grad():
+            logits_BTV = model(input_ids=input_ids_BT, position_ids=position_ids_BT).logits
+    finally:
+        model.train(was_training)
+    return float((logits_BTV[0, 3:] - logits_BTV[1, 3:]).abs().max())
 
 
 def hand_over_text_lengths(model: Any) -> None:

@@ -84,7 +84,10 @@ def build_trainer(
         loggers.append(CheckpointUploads(str(checkpoints.local_folder), checkpoints.save_folder, keep=keep))
 
     model = build_model(
-        config.model, tokenizer, attention_boundaries=config.train_loader.dataset.attention_boundaries
+        config.model,
+        tokenizer,
+        row_tokens=streams[0].manifest.seq_len,
+        attention_boundaries=config.train_loader.dataset.attention_boundaries,
     )
     optimizer = construct(
         "optimizer",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
-from plugins.hub import hub_options
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.checks import check_model_name
@@ -25,6 +25,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--prompt", metavar="TEXT", help="ask once; without it, ask on the terminal")
     parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="longest answer (256)")
     parser.add_argument("--raw", action="store_true", help="continue the text, without the chat template")
+    parser.add_argument(
+        "--weights-may-differ", action="append", default=[], metavar="REGEX",
+        help="weights that the model's files may lack or hold otherwise; repeat for several",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     try:
         if args.max_new_tokens < 1:
@@ -32,7 +36,12 @@ def main(argv: list[str]) -> int:
         if args.prompt is None and not sys.stdin.isatty():
             raise ConfigError("--prompt is missing, and there is no terminal to ask on. Give --prompt TEXT.")
         check_model_name("--model", args.model)
-        chat = Chat(args.model, max_new_tokens=args.max_new_tokens, raw=args.raw)
+        chat = Chat(
+            args.model,
+            max_new_tokens=args.max_new_tokens,
+            raw=args.raw,
+            may_differ=args.weights_may_differ,
+        )
         if args.prompt is not None:
             chat.answer(args.prompt)
         else:
@@ -51,18 +60,19 @@ class Chat:
         name: Directory or hub name.
         max_new_tokens: Longest answer, in tokens.
         raw: Whether the text is continued even where there is a chat template.
+        may_differ: Names of weights that may not be in its files as they are in the model.
 
     Raises:
         ConfigError: The model cannot be loaded.
     """
 
-    def __init__(self, name: str, *, max_new_tokens: int, raw: bool):
+    def __init__(self, name: str, *, max_new_tokens: int, raw: bool, may_differ: Sequence[str] = ()):
         self.tokenizer = load_tokenizer(name)
         self.templated = bool(self.tokenizer.chat_template) and not raw
         if self.templated:
             # The template writes its special tokens as strings.
             self.tokenizer.split_special_tokens = False
-        self.model = load_model(name)
+        self.model = load_model(name, may_differ)
         self.max_new_tokens = max_new_tokens
         self.messages: list[dict[str, str]] = []
 
@@ -131,24 +141,19 @@ class Chat:
             raise TutelageError(f"the model could not answer: {failures[0]}") from failures[0]
 
 
-def load_model(name: str) -> Any:
+def load_model(name: str, may_differ: Sequence[str]) -> Any:
     """Load a causal LM: bfloat16 on a GPU, fp32 on a CPU, where bfloat16 is slow.
 
     Raises:
-        ConfigError: It cannot be loaded.
+        ConfigError: It cannot be loaded, or other weights than `may_differ` names are not in its files.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    try:
-        model = AutoModelForCausalLM.from_pretrained(name, torch_dtype=dtype, **hub_options(name))
-    except Exception as error:  # transformers raises whatever its many loaders raise
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        raise ConfigError(
-            f"--model {name!r} cannot be loaded: {type(error).__name__}: {first_line}"
-        ) from error
+    model = load_causal_lm(
+        "--model", name, may_differ=may_differ, naming="--weights-may-differ", torch_dtype=dtype
+    )
     return model.to(device).eval()
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from composer.models import HuggingFaceModel
 from composer.utils import dist
 
-from plugins.hub import hub_options
+from plugins.causal_lm import load_causal_lm
 from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
 from trainer.architecture import cannot_load, is_block, load_hf_config
-from trainer.attention import LENGTHS_WANTED, hand_over_text_lengths
+from trainer.attention import LENGTHS_WANTED, check_attention, check_isolation, hand_over_text_lengths
 from trainer.data import IGNORE_INDEX
-
-_CHECKED_ON_CPU = ("sdpa", "eager")
 
 
 class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
@@ -29,19 +26,22 @@ class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
         return super().loss(outputs, batch)
 
 
-def build_model(config: ModelConfig, tokenizer: Any, *, attention_boundaries: bool) -> HuggingFaceModel:
+def build_model(
+    config: ModelConfig, tokenizer: Any, *, row_tokens: int, attention_boundaries: bool
+) -> HuggingFaceModel:
     """Load or initialise the model, in fp32; Composer's precision decides what it computes in.
 
     Args:
         config: Which model, and how.
         tokenizer: Its tokenizer, saved along in checkpoints.
+        row_tokens: Tokens of the rows that it is trained on.
         attention_boundaries: Whether rows rely on position ids to keep their texts apart.
 
     Raises:
         ConfigError: It cannot be loaded, or not so.
         TrainingError: It cannot keep packed texts apart, or has fewer embeddings than the tokenizer ids.
     """
-    model = _load(config)
+    model = _load(config, row_tokens)
     # With a cache transformers ignores the position ids that separate packed texts, and each text
     # would attend to the ones before it; generation asks for its cache by itself.
     model.config.use_cache = False
@@ -54,65 +54,42 @@ def build_model(config: ModelConfig, tokenizer: Any, *, attention_boundaries: bo
             "resize the embedding (model.resize_token_embeddings) and save the model first."
         )
     if attention_boundaries:
-        check_isolation(model, attn_implementation=config.attn_implementation)
+        check_isolation(
+            model,
+            attn_implementation=config.attn_implementation,
+            row_tokens=row_tokens,
+            trust_remote_code=config.trust_remote_code,
+        )
         if config.attn_implementation in LENGTHS_WANTED:
             hand_over_text_lengths(model)
     shard_by_block(model)
     return CausalLM(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
 
 
-def _load(config: ModelConfig) -> Any:
+def _load(config: ModelConfig, row_tokens: int) -> Any:
     from transformers import AutoModelForCausalLM
 
     try:
-        options = {"config": load_hf_config(config), "trust_remote_code": config.trust_remote_code}
+        hf_config = load_hf_config(config)
+        check_attention(config, hf_config, row_tokens=row_tokens)
+        options = {"config": hf_config, "trust_remote_code": config.trust_remote_code}
         if config.init_device == "mixed" and dist.get_global_rank() != 0:
             with torch.device("meta"):
                 return AutoModelForCausalLM.from_config(**options)
         if config.pretrained:
-            return AutoModelForCausalLM.from_pretrained(
+            return load_causal_lm(
+                "model.pretrained_model_name_or_path",
                 config.pretrained_model_name_or_path,
+                may_differ=config.weights_may_differ,
+                naming="model.weights_may_differ",
                 torch_dtype=torch.float32,
                 **options,
-                **hub_options(config.pretrained_model_name_or_path),
             )
         return AutoModelForCausalLM.from_config(**options).float()
     except ConfigError:
         raise
     except Exception as error:  # transformers raises whatever its many loaders raise
         raise cannot_load(config, error) from error
-
-
-def check_isolation(model: Any, *, attn_implementation: str) -> None:
-    """See that resetting position ids keeps the texts of a row apart in this model.
-
-    Two texts of three tokens are run twice, with another first text the second time; the second
-    text's logits must not move. Kernels that need a GPU, and ranks without weights, are not run.
-
-    Raises:
-        TrainingError: The second text sees the first, or the model takes no position ids.
-    """
-    cure = "Set train_loader.dataset.attention_boundaries: false to let packed texts see one another."
-    kind = type(model).__name__
-    if "position_ids" not in inspect.signature(model.forward).parameters:
-        raise TrainingError(
-            f"{kind} takes no position_ids, so texts packed in a row cannot be kept apart. {cure}"
-        )
-    on_meta = any(parameter.is_meta for parameter in model.parameters())
-    if attn_implementation not in _CHECKED_ON_CPU or on_meta:
-        return
-    was_training = model.training
-    model.eval()
-    position_ids_BT = torch.tensor([[0, 1, 2, 0, 1, 2]]).expand(2, -1)
-    input_ids_BT = torch.tensor([[1, 2, 3, 4, 5, 6], [3, 1, 2, 4, 5, 6]])
-    with torch.no_grad():
-        logits_BTV = model(input_ids=input_ids_BT, position_ids=position_ids_BT).logits
-    model.train(was_training)
-    moved = float((logits_BTV[0, 3:] - logits_BTV[1, 3:]).abs().max())
-    if not moved < 1e-3:
-        raise TrainingError(
-            f"{kind} lets a text attend to the text packed before it (logits move by {moved:.3g}). {cure}"
-        )
 
 
 def shard_by_block(model: Any) -> None:

@@ -36,8 +36,6 @@ def quiet_libraries(level: str) -> None:
         logging.basicConfig(level=logging.INFO)
         logging.getLogger("composer").setLevel(logging.DEBUG)
         return
-    # transformers gives advice on configurations at WARNING; what cannot work it raises.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # Bars of downloads would run through our own.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for message in HARMLESS_WARNINGS:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from plugins.causal_lm import load_causal_lm
 from plugins.hub import hub_options
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
@@ -33,6 +34,8 @@ class TransformersOptions(Section):
         dtype: auto, float32 or bfloat16; auto is float32 on a CPU, where bfloat16 is many times slower,
             and the model's own elsewhere.
         repetition_penalty: As transformers defines it; 1.0 is none.
+        weights_may_differ: Regular expressions of weights that the model's files may lack (they are random)
+            or hold otherwise. Others are refused.
     """
 
     batch_size: int = pydantic.Field(default=16, ge=1)
@@ -40,6 +43,7 @@ class TransformersOptions(Section):
     device: str = "cpu"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     repetition_penalty: float = pydantic.Field(default=1.0, gt=0)
+    weights_may_differ: tuple[str, ...] = ()
 
 
 class TransformersSynthesizer(LanguageModelSynthesizer):
@@ -70,15 +74,21 @@ class TransformersGenerator(Generator):
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
-        name = self._config.model
+        name = str(self._config.model)
+        self._model: Any = load_causal_lm(
+            "synthesis.model",
+            name,
+            may_differ=self._options.weights_may_differ,
+            naming="synthesis.options.weights_may_differ",
+            torch_dtype=self._dtype(),
+            trust_remote_code=self._config.trust_remote_code,
+        )
         try:
-            options = {"trust_remote_code": self._config.trust_remote_code, **hub_options(str(name))}
-            self._model: Any = AutoModelForCausalLM.from_pretrained(
-                name, torch_dtype=self._dtype(), **options
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                name, trust_remote_code=self._config.trust_remote_code, **hub_options(name)
             )
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name, **options)
         except (OSError, ValueError) as error:
             raise ConfigError(f"synthesis.model {name!r} cannot be loaded: {error}") from error
         try:

@@ -37,7 +37,9 @@ def loaded(tiny_model: str, attn_implementation: str, *, boundaries: bool = True
     from trainer.model import build_model
 
     config = ModelConfig(pretrained_model_name_or_path=tiny_model, attn_implementation=attn_implementation)
-    return build_model(config, load_tokenizer(tiny_model), attention_boundaries=boundaries).model.eval()
+    return build_model(
+        config, load_tokenizer(tiny_model), row_tokens=32, attention_boundaries=boundaries
+    ).model.eval()
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager", "flex_attention"])
@@ -104,12 +106,67 @@ def test_packed_loss_is_the_mean_over_the_texts_own_losses(model: Any) -> None:
 def test_a_model_with_its_cache_on_fails_the_isolation_check(tiny_model: str) -> None:
     from transformers import AutoModelForCausalLM
 
-    from trainer.model import check_isolation
+    from trainer.attention import check_isolation
 
     leaky = AutoModelForCausalLM.from_pretrained(tiny_model)
     assert leaky.config.use_cache
     with pytest.raises(TrainingError, match="lets a text attend to the text packed before it"):
-        check_isolation(leaky, attn_implementation="sdpa")
+        check_isolation(leaky, attn_implementation="sdpa", row_tokens=32)
+
+
+def llama_4(attention_chunk_size: int) -> Any:
+    from transformers import Llama4ForCausalLM, Llama4TextConfig
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "intermediate_size_mlp": 32, "head_dim": 8}
+    few = {"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 2}
+    config = Llama4TextConfig(
+        vocab_size=64,
+        pad_token_id=0,
+        attention_chunk_size=attention_chunk_size,
+        use_cache=False,
+        **sizes,
+        **few,
+    )
+    config.use_cache = False
+    return Llama4ForCausalLM(config)
+
+
+def test_chunks_that_count_from_the_rows_start_are_refused_where_rows_are_longer() -> None:
+    from trainer.attention import check_isolation
+
+    model = llama_4(attention_chunk_size=64)
+    check_isolation(model, attn_implementation="sdpa", row_tokens=64)
+    with pytest.raises(
+        TrainingError,
+        match=r"computes a text behind another one in a row of 65 tokens otherwise than by itself \(logits "
+        r"[\d.]+% off\), as where chunks of attention count from the row's start\. Build a corpus of rows no",
+    ):
+        check_isolation(model, attn_implementation="sdpa", row_tokens=65)
+
+
+def test_a_model_that_fails_on_packed_rows_is_refused() -> None:
+    from transformers import XGLMConfig, XGLMForCausalLM
+
+    from trainer.attention import check_isolation
+
+    config = XGLMConfig(
+        vocab_size=64, d_model=32, ffn_dim=32, num_layers=2, attention_heads=2, max_position_embeddings=64
+    )
+    with pytest.raises(
+        TrainingError, match=r"XGLMForCausalLM fails on rows of packed texts: \w+Error: .+ Set "
+    ):
+        check_isolation(XGLMForCausalLM(config), attn_implementation="eager", row_tokens=64)
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen3", "Mistral", "Gemma3Text", "Phi3", "Olmo2", "GPTNeoX"])
+def test_families_compute_a_packed_text_as_by_itself(family: str) -> None:
+    import transformers
+
+    from plugins.attention_probe import packed_deviation
+
+    config = getattr(transformers, f"{family}Config")()
+    options = {"implementation": "sdpa", "row_tokens": 8192, "trust_remote_code": False}
+    assert packed_deviation(config, **options) == 0.0
 
 
 def flash(query: Any, key: Any, value: Any, *, softmax_scale: float | None, causal: bool, **_: Any) -> Any:

@@ -125,7 +125,7 @@ def test_a_microbatch_without_a_token_that_carries_loss_has_loss_zero(tiny_model
     from trainer.model import build_model
 
     config = ModelConfig(pretrained_model_name_or_path=tiny_model)
-    model = build_model(config, load_tokenizer(tiny_model), attention_boundaries=True)
+    model = build_model(config, load_tokenizer(tiny_model), row_tokens=32, attention_boundaries=True)
     ids_BT = torch.tensor([[5, 6, 7, 8]])
     for labels_BT in (torch.full_like(ids_BT, -100), torch.tensor([[5, -100, -100, -100]])):
         batch = {"input_ids": ids_BT, "labels": labels_BT, "position_ids": torch.arange(4)[None]}

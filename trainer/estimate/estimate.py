@@ -9,6 +9,7 @@ from typing import Any
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
 from trainer.architecture import build_on_meta, describe
+from trainer.attention import check_attention
 from trainer.checks import rows_per_rank
 from trainer.estimate.activations import count_activations
 from trainer.estimate.length import StreamEpochs, num_steps, stream_epochs
@@ -152,6 +153,7 @@ def estimate(
     wanted = config.device_train_microbatch_size
     microbatch_rows = 1 if wanted == "auto" else min(wanted, rows_of_rank)
     model = build_on_meta(config.model)
+    check_attention(config.model, model.config, row_tokens=seq_len)
     architecture = describe(model)
     sharding = _sharding(config, machine.num_gpus)
     low = config.precision != "fp32"

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
-from plugins.hub import hub_options
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.checks import check_model_name
 from trainer.evaluation import processes
@@ -86,6 +86,11 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="let code that comes with a model run"
     )
+    parser.add_argument(
+        "--weights-may-differ", action="append", default=[], metavar="REGEX",
+        help="weights that a model's files may lack or hold otherwise, of which others refuse it; repeat for "
+        "several",
+    )  # fmt: skip
     parser.add_argument(
         "--output", metavar="FILE.json",
         help="write scores and every answer there, task by task; if it is there, go on from it",
@@ -284,24 +289,24 @@ def _evaluate_model(
 
 def _load(name: str, options: argparse.Namespace) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
 
     device = _device(options.device)
     is_bfloat16 = options.dtype == "bfloat16" or (options.dtype in (None, "auto") and device.type == "cuda")
     spread = {} if options.device_map is None else {"device_map": options.device_map}
+    model = load_causal_lm(
+        "--model",
+        name,
+        may_differ=options.weights_may_differ,
+        naming="--weights-may-differ",
+        torch_dtype=torch.bfloat16 if is_bfloat16 else torch.float32,
+        trust_remote_code=options.trust_remote_code,
+        **spread,
+    )
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name,
-            torch_dtype=torch.bfloat16 if is_bfloat16 else torch.float32,
-            trust_remote_code=options.trust_remote_code,
-            **hub_options(name),
-            **spread,
-        )
         return model if spread else model.to(device)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        lines = str(error).strip().splitlines()
+    except RuntimeError as error:  # too little memory
         raise ConfigError(
-            f"--model {name!r} cannot be loaded: {lines[0] if lines else type(error).__name__}"
+            f"--model {name!r} cannot be put on {device}: {str(error).splitlines()[0]}"
         ) from error
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -257,6 +259,18 @@ class TestSynthesizer:
             synthesizer = SYNTHESIZERS.load("transformers")(config, seed=1)
             with pytest.raises(ConfigError, match="cannot be loaded"):
                 synthesizer.open()
+
+    def test_a_model_whose_weights_are_not_in_its_files_is_refused(
+        self, tmp_path: Path, tiny_model: str
+    ) -> None:
+        shutil.copytree(tiny_model, tmp_path / "model")
+        path = tmp_path / "model" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 5}))
+        config = SynthesisConfig(model=str(tmp_path / "model"))
+        with pytest.raises(
+            ConfigError, match=r"name these weights in synthesis\.options\.weights_may_differ\."
+        ):
+            SYNTHESIZERS.load("transformers")(config, seed=1).open()
 
     def test_a_device_that_is_not_there_is_told(self, tiny_model: str) -> None:
         config = SynthesisConfig(model=tiny_model, options={"device": "cuda:99"})
