@@ -26,6 +26,7 @@ class EncodedRow:
         starts: Position of each option's first token.
         num_shared: Leading tokens that all sequences have in common.
         is_truncated: Whether the prompt lost its start.
+        is_merged: Whether an option shares a token with its prompt.
     """
 
     index: int
@@ -33,6 +34,7 @@ class EncodedRow:
     starts: list[int]
     num_shared: int
     is_truncated: bool
+    is_merged: bool = False
 
     @property
     def body_end(self) -> int:
@@ -53,18 +55,35 @@ class EncodedRow:
 def encode_row(
     index: int, row: ChoiceRow, tokenizer: Any, *, add_bos: bool, context_tokens: int
 ) -> EncodedRow | RefusedRow:
-    """Tokenise a row's options behind their inputs, or say why it cannot be scored."""
+    """Tokenise a row's options behind their inputs, or say why it cannot be scored.
+
+    An option's tokens are those after the first `len(tokens(input))` of the whole string, as in the
+    reference; where these leave out text of the option, since a token holds it together with the input's
+    end, they begin at the first token that holds text of the option.
+    """
     strings = [row.separator.join(pair) for pair in zip(row.inputs, row.options, strict=True)]
     prompts = list(dict.fromkeys(row.inputs))
-    ids = tokenizer([*prompts, *strings], add_special_tokens=False, verbose=False).input_ids
+    encoded = tokenizer(
+        [*prompts, *strings], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )
+    ids = encoded.input_ids
     bos = [tokenizer.bos_token_id] if add_bos else []
-    prompt_tokens = {prompt: len(bos) + len(found) for prompt, found in zip(prompts, ids, strict=False)}
-    starts = [prompt_tokens[prompt] for prompt in row.inputs]
+    prompt_tokens = {prompt: len(found) for prompt, found in zip(prompts, ids, strict=False)}
     sequences = [bos + sequence for sequence in ids[len(prompts) :]]
-    for option, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
-        if start == 0:
-            return RefusedRow(position=row.position, reason="input tokenises to nothing and no BOS opens it")
-        if len(sequence) <= start:
+    starts = []
+    is_merged = False
+    for option, offsets in enumerate(encoded.offset_mapping[len(prompts) :]):
+        prompt = row.inputs[option]
+        option_at = len(prompt) + len(row.separator)
+        first = next((at for at, (_, end) in enumerate(offsets) if end > option_at), len(offsets))
+        start = min(first, prompt_tokens[prompt])
+        is_merged |= first < prompt_tokens[prompt]
+        starts.append(len(bos) + start)
+        if starts[option] == 0:
+            whole = f"option {option} {row.options[option]!r} is one token with its whole input"
+            reason = whole if prompt_tokens[prompt] else "input tokenises to nothing"
+            return RefusedRow(position=row.position, reason=f"{reason} and no BOS opens it")
+        if start == len(offsets):
             reason = f"option {option} {row.options[option]!r} tokenises to nothing of its own"
             return RefusedRow(position=row.position, reason=reason)
     cut = max(0, max(map(len, sequences)) - context_tokens)
@@ -81,6 +100,7 @@ def encode_row(
         starts=starts,
         num_shared=common_prefix(sequences),
         is_truncated=cut > 0,
+        is_merged=is_merged,
     )
 
 

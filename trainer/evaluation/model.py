@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import inspect
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.evaluation.encoding import EncodedRow
+from trainer.evaluation.logits import find_head
 from trainer.evaluation.tree import attention_mask, batch_trees, lay_out
 
 _FULL_ATTENTION_FAMILIES = frozenset({"gpt_neox", "llama", "mistral", "olmo2", "qwen2", "qwen3"})
@@ -41,7 +42,8 @@ class CausalModel:
         dtype: Of the weights.
         context_tokens: Longest input, in tokens.
         is_sharded: Whether each forward pass needs all ranks.
-        trims_logits: Whether `logits_to_keep` spares the vocabulary projection of early positions.
+        head: The output layer, through which logits are had in float32 (logits.py); None where the model
+            gives logits only in its own precision.
         keeps_cache: Whether a forward pass gives back a key-value cache that it filled.
         no_trees: Why it cannot take a tree mask with equal results; empty where it can.
         bool_masks: Whether its attention takes a mask of booleans; else one that is added.
@@ -53,16 +55,27 @@ class CausalModel:
     dtype: torch.dtype
     context_tokens: int
     is_sharded: bool = False
-    trims_logits: bool = False
+    head: torch.nn.Linear | None = None
     keeps_cache: bool = False
     no_trees: str = "it was not asked"
     bool_masks: bool = True
+
+    def notes(self, kinds: Collection[str]) -> Iterator[str]:
+        """How tasks of these kinds are evaluated where it is not the usual way, and why."""
+        if "choice" in kinds and self.no_trees:
+            yield f"each option passes through the model by itself, since {self.no_trees}."
+        if "choice" in kinds and self.head is None and self.dtype is not torch.float32:
+            precision = str(self.dtype).removeprefix("torch.")
+            yield (
+                f"log-probabilities are as exact as the model's {precision} logits, since its output layer "
+                "cannot be computed in float32; options may tie."
+            )
 
 
 def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalModel:
     """Look at a model in evaluation mode and learn how to call it.
 
-    Makes up to four forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
+    Makes up to six forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
     layer a copy of the cache, which then comes back empty, and only trying tells; nor does a model say
     whether it heeds a tree mask.
 
@@ -75,7 +88,8 @@ def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalMod
     is_replica = isinstance(model, DistributedDataParallel)
     # A replica's own forward broadcasts buffers; evaluation changes none, so it is not needed.
     inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
-    if isinstance(inner, PreTrainedModel):
+    causal = inner if isinstance(inner, PreTrainedModel) else inner.model
+    if causal is inner:
         forward: Callable[..., Any] = inner
         parameters = frozenset(inspect.signature(inner.forward).parameters)
     else:
@@ -92,7 +106,7 @@ def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalMod
         dtype=weight.dtype,
         context_tokens=_context_tokens(inner.config),
         is_sharded=world_size > 1 and not is_replica,
-        trims_logits="logits_to_keep" in parameters,
+        head=find_head(causal, forward, weight.device),
         keeps_cache="use_cache" in parameters and _fills_cache(forward, weight.device),
         bool_masks=_MASKED_ATTENTION.get(_attention_of(inner.config), True),
     )
