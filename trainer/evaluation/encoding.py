@@ -5,12 +5,14 @@ Shapes: B sequences in a batch, T tokens of a padded sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 
+from plugins.tokenizers import pad_token_id
+from schemas.errors import ConfigError
 from trainer.evaluation.rows import ChoiceRow, RefusedRow
 
 ItemT = TypeVar("ItemT")
@@ -102,6 +104,27 @@ def encode_row(
         is_truncated=cut > 0,
         is_merged=is_merged,
     )
+
+
+def check_ids(position: str, sequences: Iterable[Sequence[int]], num_embeddings: int) -> None:
+    """See that the model has an embedding for all tokens of a row.
+
+    Raises:
+        ConfigError: It has none for one; on a GPU a pass with it would end the process.
+    """
+    largest = max(map(max, sequences))
+    if largest >= num_embeddings:
+        raise ConfigError(
+            f"{position}: token id {largest} is outside the model's embedding, which has {num_embeddings} "
+            "rows; the tokenizer is another model's, or its added tokens have no weights. Use the model's own "
+            "tokenizer, or resize the embedding (model.resize_token_embeddings) and save the model first."
+        )
+
+
+def filler(tokenizer: Any, num_embeddings: int) -> int:
+    """The token id that fills batches; masked, so that 0 serves where the padding token has no embedding."""
+    pad = pad_token_id(tokenizer)
+    return pad if pad < num_embeddings else 0
 
 
 def batches(

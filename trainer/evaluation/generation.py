@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
-from plugins.tokenizers import pad_token_id
 from schemas.errors import ConfigError
-from trainer.evaluation.encoding import batches
+from trainer.evaluation.encoding import batches, check_ids, filler
 from trainer.evaluation.model import CausalModel
 from trainer.evaluation.rows import Answer, GenerateRow, RefusedRow
 
@@ -82,7 +81,7 @@ def plan_generations(
         max_new_tokens: Longest answer, in tokens.
 
     Raises:
-        ConfigError: The answers alone fill the context.
+        ConfigError: The answers alone fill the context, or a token has no embedding.
     """
     outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
     prompts: list[tuple[int, list[int]]] = []
@@ -98,6 +97,7 @@ def plan_generations(
         if isinstance(prompt, RefusedRow):
             outcomes[index] = prompt
             continue
+        check_ids(rows[index].position, [prompt.token_ids], model.num_embeddings)
         prompts.append((index, prompt.token_ids))
         if prompt.is_truncated:
             truncated.add(index)
@@ -158,7 +158,9 @@ def run_generations(
         for (index, _), text in zip(batch, texts, strict=True):
             outcomes[index] = Answer(value=text, is_truncated=index in plan.truncated)
     for _ in range(num_calls - plan.num_calls):
-        generate_lines([[pad_token_id(tokenizer)]], model, tokenizer, max_new_tokens=max_new_tokens)
+        generate_lines(
+            [[filler(tokenizer, model.num_embeddings)]], model, tokenizer, max_new_tokens=max_new_tokens
+        )
     assert all(outcome is not None for outcome in outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -167,7 +169,7 @@ def generate_lines(
     prompts: Sequence[Sequence[int]], model: CausalModel, tokenizer: Any, *, max_new_tokens: int
 ) -> list[str]:
     """Continue prompts (token ids) greedily; the first line of each continuation, stripped."""
-    pad = pad_token_id(tokenizer)
+    pad = filler(tokenizer, model.num_embeddings)
     length = max(map(len, prompts))
     tokens_BT = torch.tensor([[*[pad] * (length - len(ids)), *ids] for ids in prompts], device=model.device)
     mask_BT = torch.tensor(

@@ -27,7 +27,10 @@ _MASKED_ATTENTION = {"sdpa": True, "eager": False}
 """Attention implementations that take a mask of any shape, and whether it may be of booleans."""
 _PROBE_TOLERANCE = 1e-3
 _LENGTH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_CONTEXT_KEYS = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx",
+    "context_length", "max_target_positions",
+)  # fmt: skip
 _DEFAULT_CONTEXT_TOKENS = 2048
 
 
@@ -41,6 +44,8 @@ class CausalModel:
         device: Where inputs go.
         dtype: Of the weights.
         context_tokens: Longest input, in tokens.
+        names_context: Whether its configuration says so; else it is a guess.
+        num_embeddings: Token ids below this have an embedding.
         is_sharded: Whether each forward pass needs all ranks.
         head: The output layer, through which logits are had in float32 (logits.py); None where the model
             gives logits only in its own precision.
@@ -54,6 +59,8 @@ class CausalModel:
     device: torch.device
     dtype: torch.dtype
     context_tokens: int
+    num_embeddings: int
+    names_context: bool = True
     is_sharded: bool = False
     head: torch.nn.Linear | None = None
     keeps_cache: bool = False
@@ -64,11 +71,16 @@ class CausalModel:
         """How tasks of these kinds are evaluated where it is not the usual way, and why."""
         if "choice" in kinds and self.no_trees:
             yield f"each option passes through the model by itself, since {self.no_trees}."
-        if "choice" in kinds and self.head is None and self.dtype is not torch.float32:
-            precision = str(self.dtype).removeprefix("torch.")
+        is_exact = self.dtype is torch.float32 and not torch.is_autocast_enabled(self.device.type)
+        if "choice" in kinds and self.head is None and not is_exact:
             yield (
-                f"log-probabilities are as exact as the model's {precision} logits, since its output layer "
-                "cannot be computed in float32; options may tie."
+                "log-probabilities are as exact as the model's own logits, since its output layer cannot be "
+                "computed in float32; options may tie."
+            )
+        if not self.names_context:
+            yield (
+                f"prompts keep their last {self.context_tokens} tokens, since the model's configuration names "
+                "no context length."
             )
 
 
@@ -99,12 +111,15 @@ def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalMod
 
         parameters = frozenset(inner.model_forward_args)
     weight = next(inner.parameters())
+    named = _context_tokens(inner.config)
     found = CausalModel(
         forward=forward,
         generate=inner.generate,
         device=weight.device,
         dtype=weight.dtype,
-        context_tokens=_context_tokens(inner.config),
+        context_tokens=min([named or _DEFAULT_CONTEXT_TOKENS, *_learned_positions(causal)]),
+        names_context=named is not None,
+        num_embeddings=_num_embeddings(causal),
         is_sharded=world_size > 1 and not is_replica,
         head=find_head(causal, forward, weight.device),
         keeps_cache="use_cache" in parameters and _fills_cache(forward, weight.device),
@@ -204,8 +219,23 @@ def _try_tree(model: CausalModel) -> str:
     return ""
 
 
-def _context_tokens(config: Any) -> int:
+def _num_embeddings(causal: Any) -> int:
+    rows = getattr(causal.get_input_embeddings(), "num_embeddings", None)
+    return int(causal.config.get_text_config().vocab_size if rows is None else rows)
+
+
+def _learned_positions(causal: Any) -> Iterator[int]:
+    """How many tokens each table of learned positions has room for, whatever the configuration says."""
+    for path, table in causal.named_modules():
+        name = path.rpartition(".")[2]
+        if isinstance(table, torch.nn.Embedding) and (name == "wpe" or "position" in name):
+            # Some begin to count behind the padding's own position, some at an offset.
+            before = 0 if table.padding_idx is None else table.padding_idx + 1
+            yield table.num_embeddings - before - getattr(table, "offset", 0)
+
+
+def _context_tokens(config: Any) -> int | None:
     for key in _CONTEXT_KEYS:
         if isinstance(found := getattr(config, key, None), int) and found > 0:
             return found
-    return _DEFAULT_CONTEXT_TOKENS
+    return None

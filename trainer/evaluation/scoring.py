@@ -26,8 +26,7 @@ from typing import Any
 
 import torch
 
-from plugins.tokenizers import pad_token_id
-from trainer.evaluation.encoding import EncodedRow, batches, encode_row, right_pad
+from trainer.evaluation.encoding import EncodedRow, batches, check_ids, encode_row, filler, right_pad
 from trainer.evaluation.heads import RowGroup, group_rows
 from trainer.evaluation.logits import logits_at
 from trainer.evaluation.model import CausalModel
@@ -76,6 +75,9 @@ def plan_choices(
         add_bos: Whether BOS opens each string.
         batch_tokens: Padded tokens of a batch. A tree is never divided, and one that is larger makes a
             batch of its own.
+
+    Raises:
+        ConfigError: A token has no embedding.
     """
     outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
     trees: list[EncodedRow] = []
@@ -84,7 +86,9 @@ def plan_choices(
         encoded = encode_row(index, row, tokenizer, add_bos=add_bos, context_tokens=model.context_tokens)
         if isinstance(encoded, RefusedRow):
             outcomes[index] = encoded
-        elif not model.no_trees and encoded.tree_tokens <= (1 - _MIN_SPARED) * encoded.plain_tokens:
+            continue
+        check_ids(row.position, encoded.sequences, model.num_embeddings)
+        if not model.no_trees and encoded.tree_tokens <= (1 - _MIN_SPARED) * encoded.plain_tokens:
             trees.append(encoded)
         else:
             plain += [(encoded, option) for option in range(len(encoded.sequences))]
@@ -113,7 +117,7 @@ def run_choices(
     Returns:
         One outcome a row, in the order of `rows`.
     """
-    pad = pad_token_id(tokenizer)
+    pad = filler(tokenizer, model.num_embeddings)
     scores: dict[tuple[int, int], float] = {}
     encoded: dict[int, EncodedRow] = {}
     for batch in plan.trees:

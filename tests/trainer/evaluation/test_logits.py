@@ -140,6 +140,6 @@ def test_a_model_whose_output_layer_cannot_be_had_says_what_its_scores_are_worth
 
     assert seen.head is None
     assert list(seen.notes({"choice"})) == [
-        "log-probabilities are as exact as the model's bfloat16 logits, since its output layer cannot be "
+        "log-probabilities are as exact as the model's own logits, since its output layer cannot be "
         "computed in float32; options may tie."
     ]
