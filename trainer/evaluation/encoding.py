@@ -116,8 +116,8 @@ def check_ids(position: str, sequences: Iterable[Sequence[int]], num_embeddings:
     if largest >= num_embeddings:
         raise ConfigError(
             f"{position}: token id {largest} is outside the model's embedding, which has {num_embeddings} "
-            "rows; the tokenizer is another model's, or its added tokens have no weights. Use the model's own "
-            "tokenizer, or resize the embedding (model.resize_token_embeddings) and save the model first."
+            "rows; the tokenizer is another model's, or its added tokens have no weights. Use the model's "
+            "own tokenizer, or resize the embedding (model.resize_token_embeddings) and save the model first."
         )
 
 
@@ -128,24 +128,30 @@ def filler(tokenizer: Any, num_embeddings: int) -> int:
 
 
 def batches(
-    items: Sequence[ItemT], length: Callable[[ItemT], int], count: Callable[[ItemT], int], batch_tokens: int
+    items: Sequence[ItemT],
+    length: Callable[[ItemT], int],
+    batch_tokens: int,
+    *,
+    longest_padded: int | None = None,
 ) -> Iterator[list[ItemT]]:
     """Divide items into batches under a budget of padded tokens, longest first.
 
     Args:
         items: What is batched.
-        length: Tokens of an item's longest sequence.
-        count: Number of an item's sequences.
-        batch_tokens: Longest length times number of sequences stays within this, but for a single item.
+        length: Tokens of an item.
+        batch_tokens: Longest length times number of items stays within this, but for a single item.
+        longest_padded: Longest item of a batch that may hold shorter ones; None for any.
     """
     batch: list[ItemT] = []
-    num_sequences = 0
     for item in sorted(items, key=length, reverse=True):
-        if batch and length(batch[0]) * (num_sequences + count(item)) > batch_tokens:
-            yield batch
-            batch, num_sequences = [], 0
+        if batch:
+            longest = length(batch[0])
+            must_be_equal = longest_padded is not None and longest > longest_padded
+            is_too_much = longest * (len(batch) + 1) > batch_tokens
+            if is_too_much or (must_be_equal and length(item) != longest):
+                yield batch
+                batch = []
         batch.append(item)
-        num_sequences += count(item)
     if batch:
         yield batch
 
@@ -158,6 +164,14 @@ def right_pad(
     tokens_BT = torch.tensor([[*ids, *[pad] * (length - len(ids))] for ids in sequences], device=device)
     mask_BT = torch.tensor([[1] * len(ids) + [0] * (length - len(ids)) for ids in sequences], device=device)
     return tokens_BT, mask_BT
+
+
+def left_pad(
+    sequences: Sequence[Sequence[int]], pad: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, with the padding in front."""
+    tokens_BT, mask_BT = right_pad([ids[::-1] for ids in sequences], pad, device)
+    return tokens_BT.flip(1), mask_BT.flip(1)
 
 
 def common_prefix(sequences: Sequence[list[int]]) -> int:

@@ -235,9 +235,10 @@ class Evaluator:
 
     def _look_at(self, model: torch.nn.Module, ranks: Ranks, is_whole: bool) -> CausalModel:
         """Learn how to call a model; says once how it departs from the usual way, and why."""
-        seen = as_causal_model(model, world_size=1 if is_whole else ranks.world_size)
+        kinds = {task.kind for task in self.tasks}
+        seen = as_causal_model(model, world_size=1 if is_whole else ranks.world_size, kinds=kinds)
         if ranks.rank == 0 and not self._is_told:
-            for note in seen.notes({task.kind for task in self.tasks}):
+            for note in seen.notes(kinds):
                 print(f"evaluation: {note}", file=sys.stderr, flush=True)
             self._is_told = True
         return seen

@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
-from trainer.evaluation.encoding import batches, check_ids, filler
-from trainer.evaluation.model import CausalModel
+from trainer.evaluation.encoding import batches, check_ids, filler, left_pad
 from trainer.evaluation.rows import Answer, GenerateRow, RefusedRow
 
+if TYPE_CHECKING:
+    from trainer.evaluation.model import CausalModel
+
 # Said to `generate` outright: a model's own generation_config must not turn greedy into something else.
-_GREEDY: dict[str, Any] = {
+GREEDY: dict[str, Any] = {
     "do_sample": False,
     "num_beams": 1,
     "repetition_penalty": 1.0,
@@ -103,7 +103,12 @@ def plan_generations(
             truncated.add(index)
     return GeneratePlan(
         batches=list(
-            batches(prompts, lambda prompt: len(prompt[1]) + max_new_tokens, lambda prompt: 1, batch_tokens)
+            batches(
+                prompts,
+                lambda prompt: len(prompt[1]) + max_new_tokens,
+                batch_tokens,
+                longest_padded=model.left_padding.longest_padded,
+            )
         ),
         truncated=frozenset(truncated),
         outcomes=outcomes,
@@ -170,11 +175,7 @@ def generate_lines(
 ) -> list[str]:
     """Continue prompts (token ids) greedily; the first line of each continuation, stripped."""
     pad = filler(tokenizer, model.num_embeddings)
-    length = max(map(len, prompts))
-    tokens_BT = torch.tensor([[*[pad] * (length - len(ids)), *ids] for ids in prompts], device=model.device)
-    mask_BT = torch.tensor(
-        [[0] * (length - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device
-    )
+    tokens_BT, mask_BT = left_pad(prompts, pad, model.device)
     stops = stop_token_ids(tokenizer)
     generated = model.generate(
         input_ids=tokens_BT,
@@ -185,9 +186,9 @@ def generate_lines(
         # A cache that comes back empty under sharding would silently make nonsense of later tokens.
         use_cache=model.keeps_cache or not model.is_sharded,
         synced_gpus=model.is_sharded,
-        **_GREEDY,
+        **GREEDY,
     )
-    return [first_line(ids, stops, tokenizer) for ids in generated[:, length:].tolist()]
+    return [first_line(ids, stops, tokenizer) for ids in generated[:, tokens_BT.shape[1] :].tolist()]
 
 
 def first_line(ids: Sequence[int], stops: frozenset[int], tokenizer: Any) -> str:

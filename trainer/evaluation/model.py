@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer.evaluation.encoding import EncodedRow
 from trainer.evaluation.logits import find_head
+from trainer.evaluation.padding import HARMLESS, Padding, left_padding, right_padding
 from trainer.evaluation.tree import attention_mask, batch_trees, lay_out
 
 _FULL_ATTENTION_FAMILIES = frozenset({"gpt_neox", "llama", "mistral", "olmo2", "qwen2", "qwen3"})
@@ -52,6 +53,8 @@ class CausalModel:
         keeps_cache: Whether a forward pass gives back a key-value cache that it filled.
         no_trees: Why it cannot take a tree mask with equal results; empty where it can.
         bool_masks: Whether its attention takes a mask of booleans; else one that is added.
+        right_padding: What it does to scores.
+        left_padding: What it does to generated answers.
     """
 
     forward: Callable[..., Any]
@@ -66,6 +69,8 @@ class CausalModel:
     keeps_cache: bool = False
     no_trees: str = "it was not asked"
     bool_masks: bool = True
+    right_padding: Padding = HARMLESS
+    left_padding: Padding = HARMLESS
 
     def notes(self, kinds: Collection[str]) -> Iterator[str]:
         """How tasks of these kinds are evaluated where it is not the usual way, and why."""
@@ -79,21 +84,28 @@ class CausalModel:
             )
         if not self.names_context:
             yield (
-                f"prompts keep their last {self.context_tokens} tokens, since the model's configuration names "
-                "no context length."
+                f"prompts keep their last {self.context_tokens} tokens, since the model's configuration "
+                "names no context length."
             )
+        if "choice" in kinds and self.right_padding.harm:
+            yield self.right_padding.note("options")
+        if "generate" in kinds and self.left_padding.harm:
+            yield self.left_padding.note("prompts")
 
 
-def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalModel:
+def as_causal_model(
+    model: torch.nn.Module, *, world_size: int = 1, kinds: Collection[str] = ("choice", "generate")
+) -> CausalModel:
     """Look at a model in evaluation mode and learn how to call it.
 
-    Makes up to six forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
+    Makes some forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
     layer a copy of the cache, which then comes back empty, and only trying tells; nor does a model say
-    whether it heeds a tree mask.
+    whether it heeds a tree mask, or padding.
 
     Args:
         model: A Hugging Face causal LM or Composer's wrapper of one.
         world_size: Number of ranks; a model that is not DDP's replica is then taken to be sharded.
+        kinds: Of the tasks that it is to answer; nothing else is tried.
     """
     from transformers import PreTrainedModel
 
@@ -121,12 +133,17 @@ def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalMod
         names_context=named is not None,
         num_embeddings=_num_embeddings(causal),
         is_sharded=world_size > 1 and not is_replica,
-        head=find_head(causal, forward, weight.device),
         keeps_cache="use_cache" in parameters and _fills_cache(forward, weight.device),
         bool_masks=_MASKED_ATTENTION.get(_attention_of(inner.config), True),
     )
-    no_trees = _why_no_trees(inner.config, parameters) or _try_tree(found)
-    return dataclasses.replace(found, no_trees=no_trees)
+    if "choice" in kinds:
+        no_trees = _why_no_trees(inner.config, parameters) or _try_tree(found)
+        head = find_head(causal, forward, weight.device)
+        padding = right_padding(found, inner.config)
+        found = dataclasses.replace(found, no_trees=no_trees, head=head, right_padding=padding)
+    if "generate" in kinds:
+        found = dataclasses.replace(found, left_padding=left_padding(found, inner.config))
+    return found
 
 
 @contextlib.contextmanager

@@ -94,9 +94,14 @@ def plan_choices(
             plain += [(encoded, option) for option in range(len(encoded.sequences))]
     groups = group_rows(trees, max_tokens=batch_tokens)
     return ChoicePlan(
-        trees=list(batches(groups, lambda group: group.tree_tokens, lambda group: 1, batch_tokens)),
+        trees=list(batches(groups, lambda group: group.tree_tokens, batch_tokens)),
         plain=list(
-            batches(plain, lambda pair: len(pair[0].sequences[pair[1]]), lambda pair: 1, batch_tokens)
+            batches(
+                plain,
+                lambda pair: len(pair[0].sequences[pair[1]]),
+                batch_tokens,
+                longest_padded=model.right_padding.longest_padded,
+            )
         ),
         outcomes=outcomes,
     )

@@ -53,8 +53,8 @@ def test_a_token_without_an_embedding_is_refused_before_the_first_pass(
         with pytest.raises(ConfigError) as raised:
             Evaluator([tasks[name]], other, max_new_tokens=4).run(model)
         assert str(raised.value).startswith(
-            f"{task_dir / name}.jsonl:{at}: token id {len(tokenizer)} is outside the model's embedding, which "
-            f"has {len(tokenizer)} rows; the tokenizer is another model's"
+            f"{task_dir / name}.jsonl:{at}: token id {len(tokenizer)} is outside the model's embedding, "
+            f"which has {len(tokenizer)} rows; the tokenizer is another model's"
         )
 
 
