@@ -281,6 +281,10 @@ def _notes(result: TaskResult, *, with_rows: bool) -> list[str]:
         )
     if with_rows and result.truncated:
         notes.append(f"{name}: {len(result.truncated)} prompts lost their start to fit the model's context")
+    if with_rows and result.merged:
+        notes.append(f"{name}: {len(result.merged)} rows share a token of prompt and option")
+    if result.tied:
+        notes.append(f"{name}: {len(result.tied)} rows have several best options; the first counts")
     return notes
 
 

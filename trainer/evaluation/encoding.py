@@ -5,12 +5,14 @@ Shapes: B sequences in a batch, T tokens of a padded sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 
+from plugins.tokenizers import pad_token_id
+from schemas.errors import ConfigError
 from trainer.evaluation.rows import ChoiceRow, RefusedRow
 
 ItemT = TypeVar("ItemT")
@@ -26,6 +28,7 @@ class EncodedRow:
         starts: Position of each option's first token.
         num_shared: Leading tokens that all sequences have in common.
         is_truncated: Whether the prompt lost its start.
+        is_merged: Whether an option shares a token with its prompt.
     """
 
     index: int
@@ -33,6 +36,7 @@ class EncodedRow:
     starts: list[int]
     num_shared: int
     is_truncated: bool
+    is_merged: bool = False
 
     @property
     def body_end(self) -> int:
@@ -53,18 +57,35 @@ class EncodedRow:
 def encode_row(
     index: int, row: ChoiceRow, tokenizer: Any, *, add_bos: bool, context_tokens: int
 ) -> EncodedRow | RefusedRow:
-    """Tokenise a row's options behind their inputs, or say why it cannot be scored."""
+    """Tokenise a row's options behind their inputs, or say why it cannot be scored.
+
+    An option's tokens are those after the first `len(tokens(input))` of the whole string, as in the
+    reference; where these leave out text of the option, since a token holds it together with the input's
+    end, they begin at the first token that holds text of the option.
+    """
     strings = [row.separator.join(pair) for pair in zip(row.inputs, row.options, strict=True)]
     prompts = list(dict.fromkeys(row.inputs))
-    ids = tokenizer([*prompts, *strings], add_special_tokens=False, verbose=False).input_ids
+    encoded = tokenizer(
+        [*prompts, *strings], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )
+    ids = encoded.input_ids
     bos = [tokenizer.bos_token_id] if add_bos else []
-    prompt_tokens = {prompt: len(bos) + len(found) for prompt, found in zip(prompts, ids, strict=False)}
-    starts = [prompt_tokens[prompt] for prompt in row.inputs]
+    prompt_tokens = {prompt: len(found) for prompt, found in zip(prompts, ids, strict=False)}
     sequences = [bos + sequence for sequence in ids[len(prompts) :]]
-    for option, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
-        if start == 0:
-            return RefusedRow(position=row.position, reason="input tokenises to nothing and no BOS opens it")
-        if len(sequence) <= start:
+    starts = []
+    is_merged = False
+    for option, offsets in enumerate(encoded.offset_mapping[len(prompts) :]):
+        prompt = row.inputs[option]
+        option_at = len(prompt) + len(row.separator)
+        first = next((at for at, (_, end) in enumerate(offsets) if end > option_at), len(offsets))
+        start = min(first, prompt_tokens[prompt])
+        is_merged |= first < prompt_tokens[prompt]
+        starts.append(len(bos) + start)
+        if starts[option] == 0:
+            whole = f"option {option} {row.options[option]!r} is one token with its whole input"
+            reason = whole if prompt_tokens[prompt] else "input tokenises to nothing"
+            return RefusedRow(position=row.position, reason=f"{reason} and no BOS opens it")
+        if start == len(offsets):
             reason = f"option {option} {row.options[option]!r} tokenises to nothing of its own"
             return RefusedRow(position=row.position, reason=reason)
     cut = max(0, max(map(len, sequences)) - context_tokens)
@@ -81,28 +102,56 @@ def encode_row(
         starts=starts,
         num_shared=common_prefix(sequences),
         is_truncated=cut > 0,
+        is_merged=is_merged,
     )
 
 
+def check_ids(position: str, sequences: Iterable[Sequence[int]], num_embeddings: int) -> None:
+    """See that the model has an embedding for all tokens of a row.
+
+    Raises:
+        ConfigError: It has none for one; on a GPU a pass with it would end the process.
+    """
+    largest = max(map(max, sequences))
+    if largest >= num_embeddings:
+        raise ConfigError(
+            f"{position}: token id {largest} is outside the model's embedding, which has {num_embeddings} "
+            "rows; the tokenizer is another model's, or its added tokens have no weights. Use the model's "
+            "own tokenizer, or resize the embedding (model.resize_token_embeddings) and save the model first."
+        )
+
+
+def filler(tokenizer: Any, num_embeddings: int) -> int:
+    """The token id that fills batches; masked, so that 0 serves where the padding token has no embedding."""
+    pad = pad_token_id(tokenizer)
+    return pad if pad < num_embeddings else 0
+
+
 def batches(
-    items: Sequence[ItemT], length: Callable[[ItemT], int], count: Callable[[ItemT], int], batch_tokens: int
+    items: Sequence[ItemT],
+    length: Callable[[ItemT], int],
+    batch_tokens: int,
+    *,
+    longest_padded: int | None = None,
 ) -> Iterator[list[ItemT]]:
     """Divide items into batches under a budget of padded tokens, longest first.
 
     Args:
         items: What is batched.
-        length: Tokens of an item's longest sequence.
-        count: Number of an item's sequences.
-        batch_tokens: Longest length times number of sequences stays within this, but for a single item.
+        length: Tokens of an item.
+        batch_tokens: Longest length times number of items stays within this, but for a single item.
+        longest_padded: Longest item of a batch that may hold shorter ones; None for any.
     """
     batch: list[ItemT] = []
-    num_sequences = 0
     for item in sorted(items, key=length, reverse=True):
-        if batch and length(batch[0]) * (num_sequences + count(item)) > batch_tokens:
-            yield batch
-            batch, num_sequences = [], 0
+        if batch:
+            longest = length(batch[0])
+            must_be_equal = longest_padded is not None and longest > longest_padded
+            is_too_much = longest * (len(batch) + 1) > batch_tokens
+            if is_too_much or (must_be_equal and length(item) != longest):
+                yield batch
+                batch = []
         batch.append(item)
-        num_sequences += count(item)
     if batch:
         yield batch
 
@@ -115,6 +164,14 @@ def right_pad(
     tokens_BT = torch.tensor([[*ids, *[pad] * (length - len(ids))] for ids in sequences], device=device)
     mask_BT = torch.tensor([[1] * len(ids) + [0] * (length - len(ids)) for ids in sequences], device=device)
     return tokens_BT, mask_BT
+
+
+def left_pad(
+    sequences: Sequence[Sequence[int]], pad: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same, with the padding in front."""
+    tokens_BT, mask_BT = right_pad([ids[::-1] for ids in sequences], pad, device)
+    return tokens_BT.flip(1), mask_BT.flip(1)
 
 
 def common_prefix(sequences: Sequence[list[int]]) -> int:

@@ -2,7 +2,8 @@
 
 With several models, each later one is compared with the first, row by row. With `--output`, answers are
 written after each task, and the same command goes on where one was stopped: tasks that are done are not
-computed again, and a model of which all are done is not even loaded.
+computed again, and a model of which all are done is not even loaded. A task that fails is shown as failed,
+the others are scored, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from schemas.errors import ConfigError, TutelageError, report
 from trainer.checks import check_model_name
 from trainer.evaluation import processes
 from trainer.evaluation.find import load_tasks
-from trainer.evaluation.saved import SavedRun
+from trainer.evaluation.saved import SCORING, SavedRun
 from trainer.evaluation.task import Task
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
             "seed": options.seed,
             "dtype": options.dtype or "auto",
             "server": served and served.name,
+            "scoring": SCORING,
         },
         writes=rank == 0,
     )
@@ -154,7 +156,7 @@ def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
         print_table(results)
         print_comparisons(comparisons)
     saved.write(_plain(comparisons))
-    return 0
+    return int(any(result.error for of_model in results.values() for result in of_model))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -281,7 +283,8 @@ def _evaluate_model(
 
     # Together: one that cannot load it must not leave the others waiting.
     model = served or Ranks.current().together(lambda: _load(name, options))
-    evaluator.run(model, tasks=left, on_result=keep, is_whole=True)
+    # One task that fails must not hide the scores of the others.
+    evaluator.run(model, tasks=left, on_result=keep, is_whole=True, keep_going=True)
     del model
     gc.collect()  # the next model needs the room
     return [done[task.name] for task in tasks]

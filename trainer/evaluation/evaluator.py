@@ -77,8 +77,21 @@ class TaskResult:
     @property
     def truncated(self) -> list[str]:
         """Where the rows stand whose prompt lost its start."""
+        return self._where(lambda answer: answer.is_truncated)
+
+    @property
+    def tied(self) -> list[str]:
+        """Where the rows stand of which several options have the best score; the first one counts."""
+        return self._where(lambda answer: answer.is_tied)
+
+    @property
+    def merged(self) -> list[str]:
+        """Where the rows stand of which an option shares a token with its prompt."""
+        return self._where(lambda answer: answer.is_merged)
+
+    def _where(self, holds: Callable[[Answer], bool]) -> list[str]:
         pairs = zip(self.rows, self.answers, strict=True)
-        return [row.position for row, answer in pairs if answer.is_truncated]
+        return [row.position for row, answer in pairs if holds(answer)]
 
     def summary(self) -> dict[str, Any]:
         """The result as plain values, without the single answers."""
@@ -101,6 +114,8 @@ class TaskResult:
             "rows": len(self.rows),
             **unseen,
             "truncated": self.truncated,
+            "tied": self.tied,
+            "merged": self.merged,
             "repeated": self.repeated,
             "refused": [{"position": row.position, "reason": row.reason} for row in self.refused],
             "rows_digest": self.rows_digest,
@@ -219,15 +234,12 @@ class Evaluator:
         return self._measured(task, scored, refused, repeated, saved["rows_digest"], saved["seconds"])
 
     def _look_at(self, model: torch.nn.Module, ranks: Ranks, is_whole: bool) -> CausalModel:
-        """Learn how to call a model; says once that options pass one by one, and why."""
-        seen = as_causal_model(model, world_size=1 if is_whole else ranks.world_size)
-        has_choices = any(task.kind == "choice" for task in self.tasks)
-        if seen.no_trees and has_choices and ranks.rank == 0 and not self._is_told:
-            print(
-                f"evaluation: each option passes through the model by itself, since {seen.no_trees}.",
-                file=sys.stderr,
-                flush=True,
-            )
+        """Learn how to call a model; says once how it departs from the usual way, and why."""
+        kinds = {task.kind for task in self.tasks}
+        seen = as_causal_model(model, world_size=1 if is_whole else ranks.world_size, kinds=kinds)
+        if ranks.rank == 0 and not self._is_told:
+            for note in seen.notes(kinds):
+                print(f"evaluation: {note}", file=sys.stderr, flush=True)
             self._is_told = True
         return seen
 
@@ -236,11 +248,14 @@ class Evaluator:
     ) -> TaskResult:
         began = time.monotonic()
         try:
-            return self._result(task, model, ranks, began)
+            result = self._result(task, model, ranks, began)
         except Exception as error:  # a task's parser, metric or the model may raise anything
             if not keep_going or not (ranks.world_size == 1 or isinstance(error, TaskFailed)):
                 raise
             return TaskResult(task=task, seconds=time.monotonic() - began, error=describe(error))
+        if result.error and not keep_going:
+            raise InputError(result.error)
+        return result
 
     def _result(self, task: Task, model: CausalModel | ServedModel, ranks: Ranks, began: float) -> TaskResult:
         rows, refused, repeated = ranks.together(lambda: self._rows_of(task))
@@ -326,7 +341,15 @@ class Evaluator:
         seconds: float,
     ) -> TaskResult:
         if not scored:
-            raise InputError(f"evaluation task {task.name}: no row could be scored. The first: {refused[0]}.")
+            error = f"evaluation task {task.name}: no row could be scored. The first: {refused[0]}."
+            return TaskResult(
+                task=task,
+                refused=refused,
+                repeated=repeated,
+                rows_digest=digest,
+                seconds=seconds,
+                error=error,
+            )
         scores, intervals = self._scores(task, scored)
         result = TaskResult(
             task=task,
@@ -369,7 +392,8 @@ def _prediction(row: Row, answer: Answer) -> dict[str, Any]:
         plain |= {"gold": list(row.gold), "option_scores": list(answer.option_scores)}
     else:
         plain |= {"gold": list(row.labels)}
-    return plain | ({"is_truncated": True} if answer.is_truncated else {})
+    marks = {"is_truncated": answer.is_truncated, "is_merged": answer.is_merged}
+    return plain | {name: True for name, holds in marks.items() if holds}
 
 
 def _answer(saved: Mapping[str, Any]) -> Answer:
@@ -377,4 +401,5 @@ def _answer(saved: Mapping[str, Any]) -> Answer:
         value=saved["answer"],
         option_scores=tuple(saved.get("option_scores", ())),
         is_truncated=saved.get("is_truncated", False),
+        is_merged=saved.get("is_merged", False),
     )

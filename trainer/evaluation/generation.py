@@ -12,18 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from plugins.tokenizers import pad_token_id
 from schemas.errors import ConfigError
-from trainer.evaluation.encoding import batches
-from trainer.evaluation.model import CausalModel
+from trainer.evaluation.encoding import batches, check_ids, filler, left_pad
 from trainer.evaluation.rows import Answer, GenerateRow, RefusedRow
 
+if TYPE_CHECKING:
+    from trainer.evaluation.model import CausalModel
+
 # Said to `generate` outright: a model's own generation_config must not turn greedy into something else.
-_GREEDY: dict[str, Any] = {
+GREEDY: dict[str, Any] = {
     "do_sample": False,
     "num_beams": 1,
     "repetition_penalty": 1.0,
@@ -82,7 +81,7 @@ def plan_generations(
         max_new_tokens: Longest answer, in tokens.
 
     Raises:
-        ConfigError: The answers alone fill the context.
+        ConfigError: The answers alone fill the context, or a token has no embedding.
     """
     outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
     prompts: list[tuple[int, list[int]]] = []
@@ -98,12 +97,18 @@ def plan_generations(
         if isinstance(prompt, RefusedRow):
             outcomes[index] = prompt
             continue
+        check_ids(rows[index].position, [prompt.token_ids], model.num_embeddings)
         prompts.append((index, prompt.token_ids))
         if prompt.is_truncated:
             truncated.add(index)
     return GeneratePlan(
         batches=list(
-            batches(prompts, lambda prompt: len(prompt[1]) + max_new_tokens, lambda prompt: 1, batch_tokens)
+            batches(
+                prompts,
+                lambda prompt: len(prompt[1]) + max_new_tokens,
+                batch_tokens,
+                longest_padded=model.left_padding.longest_padded,
+            )
         ),
         truncated=frozenset(truncated),
         outcomes=outcomes,
@@ -158,7 +163,9 @@ def run_generations(
         for (index, _), text in zip(batch, texts, strict=True):
             outcomes[index] = Answer(value=text, is_truncated=index in plan.truncated)
     for _ in range(num_calls - plan.num_calls):
-        generate_lines([[pad_token_id(tokenizer)]], model, tokenizer, max_new_tokens=max_new_tokens)
+        generate_lines(
+            [[filler(tokenizer, model.num_embeddings)]], model, tokenizer, max_new_tokens=max_new_tokens
+        )
     assert all(outcome is not None for outcome in outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -167,12 +174,8 @@ def generate_lines(
     prompts: Sequence[Sequence[int]], model: CausalModel, tokenizer: Any, *, max_new_tokens: int
 ) -> list[str]:
     """Continue prompts (token ids) greedily; the first line of each continuation, stripped."""
-    pad = pad_token_id(tokenizer)
-    length = max(map(len, prompts))
-    tokens_BT = torch.tensor([[*[pad] * (length - len(ids)), *ids] for ids in prompts], device=model.device)
-    mask_BT = torch.tensor(
-        [[0] * (length - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device
-    )
+    pad = filler(tokenizer, model.num_embeddings)
+    tokens_BT, mask_BT = left_pad(prompts, pad, model.device)
     stops = stop_token_ids(tokenizer)
     generated = model.generate(
         input_ids=tokens_BT,
@@ -183,9 +186,9 @@ def generate_lines(
         # A cache that comes back empty under sharding would silently make nonsense of later tokens.
         use_cache=model.keeps_cache or not model.is_sharded,
         synced_gpus=model.is_sharded,
-        **_GREEDY,
+        **GREEDY,
     )
-    return [first_line(ids, stops, tokenizer) for ids in generated[:, length:].tolist()]
+    return [first_line(ids, stops, tokenizer) for ids in generated[:, tokens_BT.shape[1] :].tolist()]
 
 
 def first_line(ids: Sequence[int], stops: frozenset[int], tokenizer: Any) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import inspect
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.evaluation.encoding import EncodedRow
+from trainer.evaluation.logits import find_head
+from trainer.evaluation.padding import HARMLESS, Padding, left_padding, right_padding
 from trainer.evaluation.tree import attention_mask, batch_trees, lay_out
 
 _FULL_ATTENTION_FAMILIES = frozenset({"gpt_neox", "llama", "mistral", "olmo2", "qwen2", "qwen3"})
@@ -26,7 +28,10 @@ _MASKED_ATTENTION = {"sdpa": True, "eager": False}
 """Attention implementations that take a mask of any shape, and whether it may be of booleans."""
 _PROBE_TOLERANCE = 1e-3
 _LENGTH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
-_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_CONTEXT_KEYS = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx",
+    "context_length", "max_target_positions",
+)  # fmt: skip
 _DEFAULT_CONTEXT_TOKENS = 2048
 
 
@@ -40,11 +45,16 @@ class CausalModel:
         device: Where inputs go.
         dtype: Of the weights.
         context_tokens: Longest input, in tokens.
+        names_context: Whether its configuration says so; else it is a guess.
+        num_embeddings: Token ids below this have an embedding.
         is_sharded: Whether each forward pass needs all ranks.
-        trims_logits: Whether `logits_to_keep` spares the vocabulary projection of early positions.
+        head: The output layer, through which logits are had in float32 (logits.py); None where the model
+            gives logits only in its own precision.
         keeps_cache: Whether a forward pass gives back a key-value cache that it filled.
         no_trees: Why it cannot take a tree mask with equal results; empty where it can.
         bool_masks: Whether its attention takes a mask of booleans; else one that is added.
+        right_padding: What it does to scores.
+        left_padding: What it does to generated answers.
     """
 
     forward: Callable[..., Any]
@@ -52,30 +62,58 @@ class CausalModel:
     device: torch.device
     dtype: torch.dtype
     context_tokens: int
+    num_embeddings: int
+    names_context: bool = True
     is_sharded: bool = False
-    trims_logits: bool = False
+    head: torch.nn.Linear | None = None
     keeps_cache: bool = False
     no_trees: str = "it was not asked"
     bool_masks: bool = True
+    right_padding: Padding = HARMLESS
+    left_padding: Padding = HARMLESS
+
+    def notes(self, kinds: Collection[str]) -> Iterator[str]:
+        """How tasks of these kinds are evaluated where it is not the usual way, and why."""
+        if "choice" in kinds and self.no_trees:
+            yield f"each option passes through the model by itself, since {self.no_trees}."
+        is_exact = self.dtype is torch.float32 and not torch.is_autocast_enabled(self.device.type)
+        if "choice" in kinds and self.head is None and not is_exact:
+            yield (
+                "log-probabilities are as exact as the model's own logits, since its output layer cannot be "
+                "computed in float32; options may tie."
+            )
+        if not self.names_context:
+            yield (
+                f"prompts keep their last {self.context_tokens} tokens, since the model's configuration "
+                "names no context length."
+            )
+        if "choice" in kinds and self.right_padding.harm:
+            yield self.right_padding.note("options")
+        if "generate" in kinds and self.left_padding.harm:
+            yield self.left_padding.note("prompts")
 
 
-def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalModel:
+def as_causal_model(
+    model: torch.nn.Module, *, world_size: int = 1, kinds: Collection[str] = ("choice", "generate")
+) -> CausalModel:
     """Look at a model in evaluation mode and learn how to call it.
 
-    Makes up to four forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
+    Makes some forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
     layer a copy of the cache, which then comes back empty, and only trying tells; nor does a model say
-    whether it heeds a tree mask.
+    whether it heeds a tree mask, or padding.
 
     Args:
         model: A Hugging Face causal LM or Composer's wrapper of one.
         world_size: Number of ranks; a model that is not DDP's replica is then taken to be sharded.
+        kinds: Of the tasks that it is to answer; nothing else is tried.
     """
     from transformers import PreTrainedModel
 
     is_replica = isinstance(model, DistributedDataParallel)
     # A replica's own forward broadcasts buffers; evaluation changes none, so it is not needed.
     inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
-    if isinstance(inner, PreTrainedModel):
+    causal = inner if isinstance(inner, PreTrainedModel) else inner.model
+    if causal is inner:
         forward: Callable[..., Any] = inner
         parameters = frozenset(inspect.signature(inner.forward).parameters)
     else:
@@ -85,19 +123,27 @@ def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalMod
 
         parameters = frozenset(inner.model_forward_args)
     weight = next(inner.parameters())
+    named = _context_tokens(inner.config)
     found = CausalModel(
         forward=forward,
         generate=inner.generate,
         device=weight.device,
         dtype=weight.dtype,
-        context_tokens=_context_tokens(inner.config),
+        context_tokens=min([named or _DEFAULT_CONTEXT_TOKENS, *_learned_positions(causal)]),
+        names_context=named is not None,
+        num_embeddings=_num_embeddings(causal),
         is_sharded=world_size > 1 and not is_replica,
-        trims_logits="logits_to_keep" in parameters,
         keeps_cache="use_cache" in parameters and _fills_cache(forward, weight.device),
         bool_masks=_MASKED_ATTENTION.get(_attention_of(inner.config), True),
     )
-    no_trees = _why_no_trees(inner.config, parameters) or _try_tree(found)
-    return dataclasses.replace(found, no_trees=no_trees)
+    if "choice" in kinds:
+        no_trees = _why_no_trees(inner.config, parameters) or _try_tree(found)
+        head = find_head(causal, forward, weight.device)
+        padding = right_padding(found, inner.config)
+        found = dataclasses.replace(found, no_trees=no_trees, head=head, right_padding=padding)
+    if "generate" in kinds:
+        found = dataclasses.replace(found, left_padding=left_padding(found, inner.config))
+    return found
 
 
 @contextlib.contextmanager
@@ -190,8 +236,23 @@ def _try_tree(model: CausalModel) -> str:
     return ""
 
 
-def _context_tokens(config: Any) -> int:
+def _num_embeddings(causal: Any) -> int:
+    rows = getattr(causal.get_input_embeddings(), "num_embeddings", None)
+    return int(causal.config.get_text_config().vocab_size if rows is None else rows)
+
+
+def _learned_positions(causal: Any) -> Iterator[int]:
+    """How many tokens each table of learned positions has room for, whatever the configuration says."""
+    for path, table in causal.named_modules():
+        name = path.rpartition(".")[2]
+        if isinstance(table, torch.nn.Embedding) and (name == "wpe" or "position" in name):
+            # Some begin to count behind the padding's own position, some at an offset.
+            before = 0 if table.padding_idx is None else table.padding_idx + 1
+            yield table.num_embeddings - before - getattr(table, "offset", 0)
+
+
+def _context_tokens(config: Any) -> int | None:
     for key in _CONTEXT_KEYS:
         if isinstance(found := getattr(config, key, None), int) and found > 0:
             return found
-    return _DEFAULT_CONTEXT_TOKENS
+    return None

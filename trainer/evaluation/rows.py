@@ -92,11 +92,18 @@ class Answer:
         value: Index of the option it finds best, or the text it wrote.
         option_scores: Mean log-probability of each option; empty where text was generated.
         is_truncated: Whether the prompt lost its start to fit the context.
+        is_merged: Whether an option shares a token with its prompt.
     """
 
     value: int | str
     option_scores: tuple[float, ...] = ()
     is_truncated: bool = False
+    is_merged: bool = False
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether several options share the best score; the first of them is the answer."""
+        return bool(self.option_scores) and self.option_scores.count(max(self.option_scores)) > 1
 
 
 def parse_choice(position: str, values: Mapping[str, Any]) -> ChoiceRow:

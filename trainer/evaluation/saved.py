@@ -17,6 +17,9 @@ from schemas import storage
 from schemas.errors import ConfigError, TutelageError
 from schemas.records import digest
 
+SCORING = 2
+"""Which way of scoring the answers come from; results of another way are not gone on with."""
+
 
 class SavedRun:
     """Results so far, and where they are written.

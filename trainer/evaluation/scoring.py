@@ -1,15 +1,15 @@
 """Choice tasks: the option that the model finds likeliest, token for token.
 
 An option is scored as `input + " " + option`, tokenised as one string. Its tokens are those after
-the first `len(tokens(input))`; its score is their mean log-probability; the best score wins, and
-among equals the first. A row that is longer than the model's context loses its start, the same
-tokens for each option, so that all options are weighed against one prompt.
+the first `len(tokens(input))`, or from the first that holds text of it where that is earlier; its score is
+their mean log-probability; the best score wins, and among equals the first. A row that is longer than the
+model's context loses its start, the same tokens for each option, so that all options are weighed against
+one prompt.
 
 The options of a row differ only at their end. Where the model allows it (`CausalModel.no_trees` is
 empty) a row passes as a tree, its common tokens once (tree.py), and rows that begin alike as one tree
 (heads.py); else, and where little is common, each option passes whole. Both give equal scores up to
-rounding. Logits are made only from the first position that is needed, and log-softmax in fp32 only where
-an option's token is predicted.
+rounding. Logits are made, in float32, only where an option's token is predicted (logits.py).
 
 Shapes: B sequences in a batch, T tokens of a padded sequence, N predicted tokens of a batch, V vocabulary.
 
@@ -26,9 +26,9 @@ from typing import Any
 
 import torch
 
-from plugins.tokenizers import pad_token_id
-from trainer.evaluation.encoding import EncodedRow, batches, encode_row, right_pad
+from trainer.evaluation.encoding import EncodedRow, batches, check_ids, encode_row, filler, right_pad
 from trainer.evaluation.heads import RowGroup, group_rows
+from trainer.evaluation.logits import logits_at
 from trainer.evaluation.model import CausalModel
 from trainer.evaluation.rows import Answer, ChoiceRow, RefusedRow
 from trainer.evaluation.tree import attention_mask, batch_trees, lay_out
@@ -75,6 +75,9 @@ def plan_choices(
         add_bos: Whether BOS opens each string.
         batch_tokens: Padded tokens of a batch. A tree is never divided, and one that is larger makes a
             batch of its own.
+
+    Raises:
+        ConfigError: A token has no embedding.
     """
     outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
     trees: list[EncodedRow] = []
@@ -83,15 +86,22 @@ def plan_choices(
         encoded = encode_row(index, row, tokenizer, add_bos=add_bos, context_tokens=model.context_tokens)
         if isinstance(encoded, RefusedRow):
             outcomes[index] = encoded
-        elif not model.no_trees and encoded.tree_tokens <= (1 - _MIN_SPARED) * encoded.plain_tokens:
+            continue
+        check_ids(row.position, encoded.sequences, model.num_embeddings)
+        if not model.no_trees and encoded.tree_tokens <= (1 - _MIN_SPARED) * encoded.plain_tokens:
             trees.append(encoded)
         else:
             plain += [(encoded, option) for option in range(len(encoded.sequences))]
     groups = group_rows(trees, max_tokens=batch_tokens)
     return ChoicePlan(
-        trees=list(batches(groups, lambda group: group.tree_tokens, lambda group: 1, batch_tokens)),
+        trees=list(batches(groups, lambda group: group.tree_tokens, batch_tokens)),
         plain=list(
-            batches(plain, lambda pair: len(pair[0].sequences[pair[1]]), lambda pair: 1, batch_tokens)
+            batches(
+                plain,
+                lambda pair: len(pair[0].sequences[pair[1]]),
+                batch_tokens,
+                longest_padded=model.right_padding.longest_padded,
+            )
         ),
         outcomes=outcomes,
     )
@@ -112,7 +122,7 @@ def run_choices(
     Returns:
         One outcome a row, in the order of `rows`.
     """
-    pad = pad_token_id(tokenizer)
+    pad = filler(tokenizer, model.num_embeddings)
     scores: dict[tuple[int, int], float] = {}
     encoded: dict[int, EncodedRow] = {}
     for batch in plan.trees:
@@ -143,9 +153,7 @@ def _score_plain(pairs: Sequence[tuple[EncodedRow, int]], model: CausalModel, pa
         [(before, ids[before + 1]) for before in range(row.starts[option] - 1, len(ids) - 1)]
         for ids, (row, option) in zip(sequences, pairs, strict=True)
     ]
-    return _mean_logprobs(
-        model, list(enumerate(predicted)), tokens_BT.shape[1], input_ids=tokens_BT, attention_mask=mask_BT
-    )
+    return _mean_logprobs(model, list(enumerate(predicted)), input_ids=tokens_BT, attention_mask=mask_BT)
 
 
 def _score_trees(groups: Sequence[RowGroup], model: CausalModel, pad: int) -> list[float]:
@@ -161,7 +169,6 @@ def _score_trees(groups: Sequence[RowGroup], model: CausalModel, pad: int) -> li
     return _mean_logprobs(
         model,
         predicted,
-        length,
         input_ids=tokens_BT,
         position_ids=positions_BT,
         attention_mask=attention_mask(sees, dtype=model.dtype, as_bool=model.bool_masks),
@@ -169,22 +176,14 @@ def _score_trees(groups: Sequence[RowGroup], model: CausalModel, pad: int) -> li
 
 
 def _mean_logprobs(
-    model: CausalModel,
-    predicted: Sequence[tuple[int, Sequence[tuple[int, int]]]],
-    length: int,
-    **inputs: torch.Tensor,
+    model: CausalModel, predicted: Sequence[tuple[int, Sequence[tuple[int, int]]]], **inputs: Any
 ) -> list[float]:
-    """Run a batch of `length` positions; (its row, (position, token it should predict) …) to a mean each."""
+    """Run a batch; (its row, (position, token it should predict) …) to a mean each."""
     flat = [(row, position, token) for row, of_option in predicted for position, token in of_option]
-    first = min(position for _, position, _ in flat)
-    arguments: dict[str, Any] = dict(inputs)
     if model.keeps_cache:
-        arguments["use_cache"] = False
-    if model.trims_logits:
-        arguments["logits_to_keep"] = length - first
-    logits_BTV = model.forward(**arguments).logits[:, first - length :]
+        inputs["use_cache"] = False
     rows_N, positions_N, targets_N = torch.tensor(flat, device=model.device).unbind(1)
-    logits_NV = logits_BTV[rows_N, positions_N - first].float()
+    logits_NV = logits_at(model.forward, model.head, rows_N, positions_N, inputs)
     logprobs_N = logits_NV.gather(1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(1)
     logprobs = iter(logprobs_N.tolist())
     return [math.fsum(islice(logprobs, len(of_option))) / len(of_option) for _, of_option in predicted]
@@ -198,7 +197,10 @@ def choose(encoded: EncodedRow, row: ChoiceRow, scores: list[float]) -> Answer |
     scored = list(zip(encoded.sequences, encoded.starts, strict=True))
     scores = [scores[scored.index(each)] for each in scored]
     return Answer(
-        value=scores.index(max(scores)), option_scores=tuple(scores), is_truncated=encoded.is_truncated
+        value=scores.index(max(scores)),
+        option_scores=tuple(scores),
+        is_truncated=encoded.is_truncated,
+        is_merged=encoded.is_merged,
     )
 
 

@@ -4,8 +4,9 @@
     generation   the prompt's token ids ─► greedy, up to a newline
 
 Rows are tokenised and cut here, as they are for a model in this process. The first option of a row is asked
-for before the others, which the server then answers from its prefix cache: it reads each prompt once. Scores
-are those of the same model in transformers up to rounding.
+for before the others, which the server then answers from its prefix cache: it reads each prompt once.
+Log-probabilities come as the server computes them, from logits in the model's precision unless it was told
+to take float32.
 """
 
 from __future__ import annotations

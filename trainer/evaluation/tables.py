@@ -71,6 +71,8 @@ def print_comparisons(comparisons: dict[tuple[str, str], list[Comparison]]) -> N
 
 
 def _cell(result: TaskResult, metric: str) -> str:
+    if not result.scores:
+        return "failed"
     low, high = result.intervals[metric]
     return f"{result.scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -86,13 +88,15 @@ def _remarks(result: TaskResult) -> list[str]:
     name, found = result.task.name, result.found or {}
     remarks = {
         f"{name}: {len(result.truncated)} prompts lost their start to fit the context": result.truncated,
+        f"{name}: {len(result.tied)} rows have several best options; the first counts": result.tied,
+        f"{name}: {len(result.merged)} rows share a token of prompt and option": result.merged,
         f"{name}: {len(result.repeated)} rows repeat others": result.repeated,
         f"{name}: {len(result.refused)} rows are not scored": [str(row) for row in result.refused],
         f"{name}: {len(found)} rows stand in the training text": [
             f"{position}: {words!r}" for position, words in found.items()
         ],
     }
-    lines = []
+    lines = [f"{name} failed: {result.error}"] if result.error else []
     for remark, rows in remarks.items():
         if rows:
             lines += [remark, *(f"  {row}" for row in rows[:_SHOWN_ROWS])]

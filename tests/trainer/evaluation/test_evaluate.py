@@ -232,7 +232,6 @@ def test_named_tasks_come_from_a_directory(
         ({"--tasks": "law", "--tasks-root": "."}, 2, "ConfigError: task SCOTUS: found neither SCOTUS.jsonl"),
         ({"--max-rows": "0"}, 2, "ConfigError: --max-rows is 0, expected at least 1."),
         ({"--device": "abacus"}, 2, "ConfigError: --device 'abacus' cannot be used: "),
-        ({"--max-new-tokens": "500"}, 2, "ConfigError: max_new_tokens is 500, which leaves no prompt"),
         ({"--tasks": "bad.jsonl"}, 1, "InputError: evaluation task bad: none of its 1 rows can be used."),
     ],
 )
@@ -348,3 +347,18 @@ def test_what_all_processes_meet_is_told_once(
     arguments = ["--model", str(tiny_model_dir), "--tasks", str(tmp_path / "nowhere"), "--processes", "2"]
     assert processes.run_each(arguments, 2) == 2
     assert capfd.readouterr().err.count("nowhere") == 1
+
+
+def test_a_task_that_fails_is_shown_beside_the_scores_of_the_others(
+    tiny_model_dir: Path, task_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(tiny_model_dir), "--tasks", str(task_dir), "--max-new-tokens", "500"]
+
+    assert main(arguments) == 1
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:4] == ["mcq", "choice", "7", "accuracy"] and "[" in lines[1]
+    assert lines[2].split() == ["qa", "generate", "0", "exact_match", "failed"]
+    assert lines[4].startswith(
+        "qa failed: max_new_tokens is 500, which leaves no prompt in the model's context"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import os
@@ -71,6 +72,7 @@ def evaluate_as_threads(
     barrier = threading.Barrier(world_size, timeout=60)
     board: list[Any] = [None] * world_size
     returned: list[Any] = [None] * world_size
+    models = [copy.deepcopy(model) for _ in range(world_size)]
 
     def work(rank: int) -> None:
         def gather(value: Any) -> list[Any]:
@@ -81,7 +83,8 @@ def evaluate_as_threads(
             return gathered
 
         try:
-            returned[rank] = make(Ranks(rank, world_size, gather)).run(model, **run)
+            evaluator = make(Ranks(rank, world_size, gather))
+            returned[rank] = evaluator.run(models[rank], **run)
         except Exception as error:
             returned[rank] = error
 
@@ -206,14 +209,14 @@ def test_ranks_together_answer_what_one_answers(
     model.eval()
     alone = Evaluator(tasks, tokenizer, **settings).run(model)
     calls: dict[int, int] = {}
-    forward = model.forward
+    forward = type(model).forward
 
-    def counted(*args: Any, **kwargs: Any) -> Any:
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
         calls[threading.get_ident()] = calls.get(threading.get_ident(), 0) + 1
-        return forward(*args, **kwargs)
+        return forward(self, *args, **kwargs)
 
     functools.update_wrapper(counted, forward)  # its signature is looked at
-    monkeypatch.setattr(model, "forward", counted)
+    monkeypatch.setattr(type(model), "forward", counted)
     # Only choices: without torch.distributed, generate cannot keep threads in step.
     choices = evaluate_as_threads(
         world_size, lambda ranks: Evaluator(tasks[:1], tokenizer, **settings, ranks=ranks), model
