@@ -21,7 +21,7 @@ from composer.utils import dist, get_device
 
 from plugins.callbacks import CALLBACKS
 from plugins.registry import Registry
-from plugins.tokenizers import load_tokenizer
+from plugins.tokenizers import as_it_came, load_tokenizer
 from schemas.errors import ConfigError, TutelageError
 from schemas.train_config import NamedConfig, TrainConfig
 from trainer.architecture import describe
@@ -84,7 +84,9 @@ def build_trainer(
         loggers.append(CheckpointUploads(str(checkpoints.local_folder), checkpoints.save_folder, keep=keep))
 
     model = build_model(
-        config.model, tokenizer, attention_boundaries=config.train_loader.dataset.attention_boundaries
+        config.model,
+        as_it_came(tokenizer),
+        attention_boundaries=config.train_loader.dataset.attention_boundaries,
     )
     optimizer = construct(
         "optimizer",
