@@ -14,6 +14,7 @@ import copy
 import dataclasses
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from plugins.tokenizers import as_it_came, folder_of, tokenizer_files
+from plugins.tokenizers import as_it_came, fingerprint, folder_of, load_tokenizer, tokenizer_files
 from schemas.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ class BaseModel:
     Attributes:
         files: Content by name: its tokenizer's, its generation configuration, its code if it brings any.
         use_cache: Whether it generates with a cache; a run trains without.
+        tokenizer: Fingerprint of its tokenizer; empty without one.
     """
 
     files: Mapping[str, bytes]
     use_cache: bool
+    tokenizer: str
 
 
 def read_base(name: str, tokenizer: Any, *, pretrained: bool = True) -> BaseModel:
@@ -61,9 +64,10 @@ def read_base(name: str, tokenizer: Any, *, pretrained: bool = True) -> BaseMode
             with tempfile.TemporaryDirectory(prefix="tutelage-tokenizer-") as saved:
                 as_it_came(tokenizer).save_pretrained(saved)
                 files = tokenizer_files(saved, tokenizer)
+    named = "" if tokenizer is None else fingerprint(tokenizer)
     folder = folder_of(name) if name else None
     if folder is None or not os.path.isfile(os.path.join(folder, "config.json")):
-        return BaseModel(files=files, use_cache=True)
+        return BaseModel(files=files, use_cache=True, tokenizer=named)
     with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
         config = json.load(file)
     names = [GENERATION_CONFIG] if pretrained else []
@@ -74,7 +78,7 @@ def read_base(name: str, tokenizer: Any, *, pretrained: bool = True) -> BaseMode
         if os.path.isfile(path):
             with open(path, "rb") as opened:
                 files[each] = opened.read()
-    return BaseModel(files=files, use_cache=bool(config.get("use_cache", True)))
+    return BaseModel(files=files, use_cache=bool(config.get("use_cache", True)), tokenizer=named)
 
 
 def check_folder(key: str, folder: str) -> None:
@@ -148,6 +152,35 @@ def write_model_folder(
         _replace_directory(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def try_model_folder(key: str, folder: str, model: Any, *, dtype: torch.dtype, base: BaseModel) -> None:
+    """Write a model but for its weights beside a folder, load its tokenizer, and remove it all.
+
+    Args:
+        key: What names the folder, for the message.
+        folder: As of `write_model_folder`, like what follows.
+
+    Raises:
+        ConfigError: Something cannot be written, or the tokenizer that was written is another one.
+    """
+    parent = os.path.dirname(os.path.abspath(folder))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".try-", suffix=".tmp") as temporary:
+            _write_all_but_weights(temporary, model, dtype=dtype, base=base)
+            if base.tokenizer and "auto_map" not in json.loads(base.files.get("tokenizer_config.json", "{}")):
+                found = fingerprint(load_tokenizer(temporary))
+                if found != base.tokenizer:
+                    raise ConfigError(
+                        f"the tokenizer's files alone give other ids ({found}, expected {base.tokenizer}). "
+                        "Write it with its save_pretrained, and set tokenizer.name to that directory"
+                    )
+    except Exception as error:  # of the disk, or whatever transformers raises
+        raise ConfigError(
+            f"{key} {folder!r}: the export that ends the run could not be written: {type(error).__name__}: "
+            f"{error}."
+        ) from error
 
 
 def _write_all_but_weights(folder: str, model: Any, *, dtype: torch.dtype, base: BaseModel) -> None:
@@ -226,6 +259,16 @@ def model_card(
             "",
         ]
     )
+
+
+def exported_steps(folder: str) -> int | None:
+    """Batches trained of the model in a folder, as its card says; None where there is no export."""
+    try:
+        with open(os.path.join(folder, "README.md"), encoding="utf-8") as file:
+            found = re.search(r"^\| steps \| ([\d,]+) \|$", file.read(), re.MULTILINE)
+    except FileNotFoundError:
+        return None
+    return int(found[1].replace(",", "")) if found else None
 
 
 def _replace_directory(source: str, target: str) -> None:

@@ -26,6 +26,7 @@ from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
 from trainer.checks import check_batch, check_config, check_hardware, check_installed, known_device
 from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
+from trainer.preflight import check_writable
 from trainer.quiet import quiet_libraries
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
 from trainer.staging import RunCheckpoints, fill_in_places
@@ -89,6 +90,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     check_batch(config, streams, num_ranks=num_ranks)
     if local_rank_zero:
         checkpoints.claim()
+    if rank_zero:
+        check_writable(config, remote=True)
     if rank_zero:  # one rank reads the files; the launcher ends the others if it fails
         for stream in streams:
             for shard_set in stream.shard_sets:
@@ -117,12 +120,15 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     try:
         if rank_zero and checkpoints.save_folder:
             storage.write_bytes(storage.join(checkpoints.save_folder, PINS), json.dumps(pins).encode())
-        _announce_start(config, streams)
-        try:
-            trainer.fit()
-        except FileExistsError as error:
-            raise checkpoints.in_the_way() from error
-        build.complete_uploads(trainer)
+        if was_done := build.is_done(trainer):
+            build.complete_exports(trainer)
+        else:
+            _announce_start(config, streams)
+            try:
+                trainer.fit()
+            except FileExistsError as error:
+                raise checkpoints.in_the_way() from error
+            build.complete_uploads(trainer)
         checkpoints.release()
         places = {"checkpoints": checkpoints.save_folder} if checkpoints.save_folder else {}
         if "hf_export" in config.callbacks:
@@ -135,7 +141,7 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
             "loss": progress.loss,
             "manifests": pins,
             **places,
-            "line": progress.closing_line(state, places),
+            "line": progress.closing_line(state, places, was_done=was_done),
         }
     finally:
         trainer.close()

@@ -19,9 +19,11 @@ from plugins.model_folder import (
     check_folder,
     drop_tied,
     dtype_of,
+    exported_steps,
     lineage,
     model_card,
     read_base,
+    try_model_folder,
     write_model_folder,
 )
 from schemas.errors import ConfigError
@@ -79,12 +81,22 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         )
         return cls(folder, made_from=lineage(config), base=base, **arguments)
 
-    def fit_start(self, state: State, logger: Logger) -> None:
-        """Fill in what `from_config` would have: llm-foundry gives a callback its own keys alone."""
+    def init(self, state: State, logger: Logger) -> None:
+        """Write everything but the weights once, and remove it: what the end needs is there at the start.
+
+        What `from_config` knows is filled in, too: llm-foundry gives a callback its own keys alone.
+
+        Raises:
+            ConfigError: The export could not be written, or its tokenizer not be loaded.
+        """
         self.folder = self.folder.replace("{run_name}", str(state.run_name))
         model = hugging_face_model(state.model)
         if self.base is None:
             self.base = read_base(model.config.name_or_path, getattr(state.model, "tokenizer", None))
+        if dist.get_global_rank() == 0:
+            try_model_folder(
+                "callbacks.hf_export.folder", self.folder, model, dtype=self.dtype, base=self.base
+            )
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
         """Export if the interval counts batches or tokens and has passed."""
@@ -99,12 +111,19 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         if int(state.timestamp.batch) != self._exported_step:
             self.export(state)
 
+    def complete(self, state: State) -> None:
+        """Write the model unless the folder holds it as it is now. Every rank must call this."""
+        is_lacking = [exported_steps(self.folder) != int(state.timestamp.batch)]
+        dist.broadcast_object_list(is_lacking, src=0)
+        if is_lacking[0]:
+            self.export(state)
+
     def export(self, state: State) -> None:
         """Write the model as it is now. Every rank must call this; rank 0 writes."""
         model = hugging_face_model(state.model)
         weights = gather_weights(model, sharded=state.fsdp_enabled)
         if dist.get_global_rank() == 0:
-            assert self.base is not None, "fit_start has read it"
+            assert self.base is not None, "init has read it"
             card = model_card(
                 self.made_from,
                 steps=int(state.timestamp.batch),

@@ -166,7 +166,7 @@ def test_what_the_run_does_not_change_is_the_base_models_byte_by_byte(
     )
     by_foundry = HuggingFaceExport(str(tmp_path / "by-foundry"))
     for callback in (by_config, by_foundry):
-        callback.fit_start(state, None)  # type: ignore[arg-type, unused-ignore]
+        callback.init(state, None)  # type: ignore[arg-type, unused-ignore]
         callback.export(state)
         for path in base.iterdir():
             if path.name not in ("config.json", "model.safetensors"):
