@@ -29,7 +29,7 @@ from schemas.errors import ConfigError, TutelageError
 from schemas.train_config import NamedConfig, TrainConfig
 from trainer.architecture import Architecture, describe
 from trainer.checkpoints import keep_counting, list_checkpoints
-from trainer.checks import check_arguments, check_batch, check_hardware, check_tokenizer
+from trainer.checks import check_arguments, check_batch, check_hardware, check_tokenizer, is_time
 from trainer.data import build_loader, count_tokens
 from trainer.duration import Pace, parse_duration
 from trainer.estimate.gpus import peak_flops_of
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 
 _CPU_MICROBATCH_TOKENS = 1024
 """Tokens of a forward pass on a CPU under `auto`; with a vocabulary of 49k their logits alone take 0.2 GB."""
-
-_IN_BATCHES = ("flush_interval",)
-"""Intervals of Composer's that are plain numbers."""
 
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
@@ -273,7 +270,7 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
     values = {name: _number(value) for name, value in arguments.items()}
     check_arguments(key, kind, values, num_positional=len(positional))
     for name, value in values.items():
-        if name.startswith("t_") or (name.endswith("interval") and name not in _IN_BATCHES):
+        if is_time(name):
             parse_duration(f"{key}.{name}", value)
     try:
         return kind(*positional, **values)

@@ -16,10 +16,12 @@ from trainer.checks import (
     check_hardware,
     check_installed,
     check_named_arguments,
+    check_schedule,
     check_tokenizer,
     known_device,
 )
 from trainer.estimate.gpus import GPUS, find_gpu
+from trainer.estimate.length import pace, run_pace, steps_by_epoch
 from trainer.preflight import check_room, check_writable
 from trainer.quiet import quiet_libraries
 from trainer.shards import ResolvedStream, pin_manifests, resolve_streams
@@ -89,6 +91,14 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
     streams = _streams(config, required=args.seq_len is None)
     if streams:
         check_batch(config, streams, num_ranks=num_gpus)
+        check_schedule(
+            config,
+            run_pace(config, streams, num_ranks=num_gpus),
+            epochs=steps_by_epoch(config, streams, num_ranks=num_gpus),
+            say=lambda line: print(line, file=sys.stderr),
+        )
+    elif args.seq_len is not None:
+        check_schedule(config, pace(config, seq_len=args.seq_len, num_ranks=num_gpus, rows=None))
     quiet_libraries(config.python_log_level)
     from plugins.model_folder import check_folder, dtype_of
     from trainer.estimate.estimate import Machine, estimate

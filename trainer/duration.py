@@ -23,6 +23,9 @@ class Duration:
     value: float
     unit: str
 
+    def __str__(self) -> str:
+        return f"{self.value:.15g}{self.unit}"
+
 
 def parse_duration(key: str, value: Any) -> Duration:
     """Read a time that a person wrote under `key`.

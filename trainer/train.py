@@ -24,8 +24,16 @@ from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
-from trainer.checks import check_batch, check_config, check_hardware, check_installed, known_device
+from trainer.checks import (
+    check_batch,
+    check_config,
+    check_hardware,
+    check_installed,
+    check_schedule,
+    known_device,
+)
 from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
+from trainer.estimate.length import run_pace, steps_by_epoch
 from trainer.preflight import check_writable
 from trainer.quiet import quiet_libraries
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
@@ -88,6 +96,12 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     config = pin_manifests(config, read_pins(checkpoints.save_folder) if config.autoresume else None)
     streams = resolve_streams(config.train_loader.dataset)
     check_batch(config, streams, num_ranks=num_ranks)
+    check_schedule(
+        config,
+        run_pace(config, streams, num_ranks=num_ranks),
+        epochs=steps_by_epoch(config, streams, num_ranks=num_ranks),
+        say=say if rank_zero else lambda line: None,
+    )
     if local_rank_zero:
         checkpoints.claim()
     if rank_zero:

@@ -34,10 +34,6 @@ ROOT = Path(__file__).resolve().parents[2]
             {"max_duration": "1000tok", "scheduler": {"name": "cosine_with_warmup", "t_warmup": "2ba"}},
             "scheduler.t_warmup is in ba and max_duration in tok; a warm-up is measured as the run is.",
         ),
-        (
-            {"scheduler": {"name": "cosine_with_warmup", "t_warmup": "2ba", "t_max": "5ba"}},
-            "scheduler.t_max ends the schedule at 5ba, before max_duration, 6ba.",
-        ),
         ({"max_duration": "0.5dur"}, "max_duration is '0.5dur', a share of itself."),
         ({"save_interval": "1.5ba"}, "save_interval is '1.5ba'; expected a number and a unit"),
         (

@@ -68,7 +68,21 @@ def pace(config: TrainConfig, *, seq_len: int, num_ranks: int, rows: int | None)
 
 def run_pace(config: TrainConfig, streams: Sequence[ResolvedStream], *, num_ranks: int) -> Pace:
     """The pace of a run whose streams are known."""
-    rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams)))
+    return _pace_in(config, streams, 0, num_ranks=num_ranks)
+
+
+def steps_by_epoch(config: TrainConfig, streams: Sequence[ResolvedStream], *, num_ranks: int) -> list[int]:
+    """Steps of each epoch up to the last that begins with another manifest."""
+    last = max(
+        (later.epoch for stream in config.train_loader.dataset.streams.values() for later in stream.later),
+        default=0,
+    )
+    paces = (_pace_in(config, streams, epoch, num_ranks=num_ranks) for epoch in range(last))
+    return [each.epoch_steps or 0 for each in paces]
+
+
+def _pace_in(config: TrainConfig, streams: Sequence[ResolvedStream], epoch: int, *, num_ranks: int) -> Pace:
+    rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams, epoch)))
     return pace(config, seq_len=streams[0].manifest.seq_len, num_ranks=num_ranks, rows=rows)
 
 
