@@ -42,6 +42,7 @@ from trainer.preflight import check_room
 from trainer.progress import ConsoleProgress, announce
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
 from trainer.remote_checkpoints import CheckpointUploads
+from trainer.resumption import apply_hyperparameters, hyperparameters
 from trainer.shards import ResolvedStream
 from trainer.shared_memory import claim_segments, remove_stale_segments
 from trainer.staging import RunCheckpoints
@@ -97,6 +98,7 @@ def build_trainer(
         config.optimizer.arguments,
         [parameter for parameter in model.parameters() if parameter.requires_grad],
     )
+    wanted = hyperparameters(optimizer)
     loader = build_loader(
         config.train_loader, streams, batch_size=batch_size, vocab_size=model.config.vocab_size
     )
@@ -144,6 +146,7 @@ def build_trainer(
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
+    apply_hyperparameters(trainer.state, wanted, announce)
     finite.saver = saver = trainer._checkpoint_saver
     if saver is not None and dist.get_global_rank() == 0 and not checkpoints.are_uploaded:
         keep_counting(

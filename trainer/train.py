@@ -36,6 +36,7 @@ from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_r
 from trainer.estimate.length import run_pace, steps_by_epoch
 from trainer.preflight import check_writable
 from trainer.quiet import quiet_libraries
+from trainer.resumption import check_resumption, write_settings
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
 from trainer.staging import RunCheckpoints, fill_in_places
 
@@ -93,7 +94,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     check_installed(config)
     config = fill_in_places(config)
     checkpoints = RunCheckpoints(config)
-    config = pin_manifests(config, read_pins(checkpoints.save_folder) if config.autoresume else None)
+    earlier_pins = read_pins(checkpoints.save_folder) if config.autoresume else None
+    config = pin_manifests(config, earlier_pins)
     streams = resolve_streams(config.train_loader.dataset)
     check_batch(config, streams, num_ranks=num_ranks)
     check_schedule(
@@ -111,6 +113,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
             for shard_set in stream.shard_sets:
                 verify_shards(stream.corpus, shard_set)
         checkpoints.settle(say)
+        if checkpoints.newest:
+            check_resumption(config, streams, newest=checkpoints.newest, pins=earlier_pins, say=say)
 
     quiet_libraries(config.python_log_level)
     from composer.utils import dist
@@ -134,6 +138,7 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     try:
         if rank_zero and checkpoints.save_folder:
             storage.write_bytes(storage.join(checkpoints.save_folder, PINS), json.dumps(pins).encode())
+            write_settings(config, streams)
         if was_done := build.is_done(trainer):
             build.complete_exports(trainer)
         else:
