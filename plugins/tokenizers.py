@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from plugins.hub import hub_options
+from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
 
 _FILES = (
@@ -45,7 +45,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
         )
     except Exception as error:  # transformers raises whatever its many loaders raise
         raise ConfigError(
-            f"tokenizer {name!r} cannot be loaded: {_first_line(error)} Give a directory that holds "
+            f"tokenizer {name!r} cannot be loaded: {why(error, name)} Give a directory that holds "
             "tokenizer.json, or a hub name (`tutelage models fetch smollm2-135m` makes a small model)."
         ) from error
     if not tokenizer.is_fast:
@@ -154,8 +154,3 @@ def fingerprint(tokenizer: Any) -> str:
     state.pop("padding", None)
     state["ids"] = [tokenizer.bos_token_id, tokenizer.eos_token_id]
     return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

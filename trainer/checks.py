@@ -27,6 +27,9 @@ from trainer.shards import ResolvedStream, rows_per_epoch
 PRECISIONS = ("amp_bf16", "amp_fp16", "fp32")
 """Composer's, but amp_fp8, which needs Transformer Engine's layers, not those of transformers."""
 
+_METADATA = ".metadata"
+"""File of a sharded checkpoint."""
+
 _IN_BATCHES = ("flush_interval",)
 """Intervals of Composer's that are plain numbers."""
 
@@ -249,6 +252,11 @@ def check_model_name(key: str, name: str) -> None:
     Raises:
         ConfigError: Says what is missing.
     """
+    if _METADATA in (os.listdir(name) if os.path.isdir(name) else ()) or name.endswith("-rank0.pt"):
+        raise ConfigError(
+            f"{key} {name!r} is a training checkpoint, no Hugging Face directory. Make one of it with "
+            "`tutelage export FILE.yaml --checkpoint … --output DIR`; to train on from it, name it as load_path."
+        )
     if os.path.isdir(name):
         if not os.path.isfile(os.path.join(name, "config.json")):
             raise ConfigError(

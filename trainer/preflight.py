@@ -6,15 +6,19 @@ What an export takes from the base model is read and written once when the train
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 
 from schemas import storage
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, TrainingError
 from schemas.records import digest
 from schemas.train_config import TrainConfig
+
+_FULL = re.compile(r"unexpected pos \d+ vs \d+|file write failed|No space left on device|Disk quota exceeded")
 
 
 def places_of(config: TrainConfig) -> dict[str, str]:
@@ -102,6 +106,32 @@ def check_room(
                 f"{found} what the run saves there takes up to {_size(most)} ({num_checkpoints} checkpoints "
                 f"of {_size(checkpoint_bytes)}). Set save_num_checkpoints_to_keep, or free some space."
             )
+
+
+def full_disk(error: BaseException, folder: str | None) -> TrainingError | None:
+    """What a run is told whose disk filled up; None where something else went wrong.
+
+    torch says "unexpected pos 704 vs 598" or "file write failed", safetensors a message of Rust's.
+
+    Args:
+        error: What training raised.
+        folder: Local folder that checkpoints are saved in, if any.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(str(cause)):
+            break
+        cause = cause.__cause__ or cause.__context__
+    else:
+        return None
+    place = getattr(cause, "filename", None) or folder or "."
+    free = shutil.disk_usage(_existing(str(place))).free
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return TrainingError(
+        f"the disk is full, or its quota used up: {place!r} has {_size(free)} free now ({first_line}). Free "
+        "some space, or lower save_num_checkpoints_to_keep; with autoresume: true the same command goes on "
+        "from the newest sound checkpoint."
+    )
 
 
 def _existing(folder: str) -> str:

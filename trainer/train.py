@@ -34,7 +34,7 @@ from trainer.checks import (
 )
 from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
 from trainer.estimate.length import run_pace, steps_by_epoch
-from trainer.preflight import check_writable
+from trainer.preflight import check_writable, full_disk
 from trainer.quiet import quiet_libraries
 from trainer.resumption import check_resumption, write_settings
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
@@ -147,6 +147,10 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
                 trainer.fit()
             except FileExistsError as error:
                 raise checkpoints.in_the_way() from error
+            except BaseException as error:  # torch's CheckpointException is no Exception
+                if full := full_disk(error, checkpoints.local_folder):
+                    raise full from error
+                raise
             build.complete_uploads(trainer)
         checkpoints.release()
         places = {"checkpoints": checkpoints.save_folder} if checkpoints.save_folder else {}

@@ -77,6 +77,16 @@ def test_a_contradiction_is_named(
     assert message in str(raised.value)
 
 
+def test_a_checkpoint_is_no_model(write_config: Callable[..., str], tmp_path: Path) -> None:
+    sharded = tmp_path / "ep0-ba4"
+    sharded.mkdir()
+    (sharded / ".metadata").write_bytes(b"")
+    for path in (sharded, tmp_path / "ep0-ba4-rank0.pt"):
+        config = load_config(TrainConfig, write_config(model={"pretrained_model_name_or_path": str(path)}))
+        with pytest.raises(ConfigError, match="is a training checkpoint"):
+            check_config(config, num_ranks=1)
+
+
 def test_the_cure_for_a_mixed_start_is_accepted(write_config: Callable[..., str]) -> None:
     changes = {
         "model": {"pretrained_model_name_or_path": "x", "init_device": "mixed"},

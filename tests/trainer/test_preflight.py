@@ -113,3 +113,38 @@ def test_what_an_export_cannot_write_is_refused_before_the_first_step(
     assert "the export that ends the run could not be written: ValueError: no such value." in err
     assert "step 1" not in err
     assert not [path for path in tmp_path.iterdir() if "try" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 704 vs 598"), True),
+        (OSError(28, "No space left on device", "/nowhere/ep0-ba2-rank0.pt"), True),
+        (RuntimeError('SafetensorError: IoError(Os { code: 28, message: "No space left on device" })'), True),
+        (RuntimeError("CUDA out of memory"), False),
+    ],
+)
+def test_a_disk_that_fills_up_is_told(
+    write_config: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    is_full: bool,
+) -> None:
+    import torch
+
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "save", fail)
+    config = write_config(save_folder=str(tmp_path / "run"), max_duration="3ba")
+    if not is_full:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            train.main([config])
+        return
+    assert train.main([config]) == 1
+    err = capsys.readouterr().err
+    assert "the disk is full, or its quota used up: " in err
+    assert f"({str(error).splitlines()[0]}). Free some space, or lower save_num_checkpoints_to_keep;" in err
+    assert "autoresume: true the same command goes on from the newest sound checkpoint" in err
