@@ -21,7 +21,7 @@ from pipelines.transforms.filter import make_filters
 from pipelines.transforms.read import FilePart
 from pipelines.transforms.split import row_limit
 from pipelines.transforms.tokenize import ends
-from plugins.corpus_tokenizer import is_kept, keep_tokenizer, tokenizer_files
+from plugins.corpus_tokenizer import files_to_keep, is_kept, keep_tokenizer
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
@@ -135,7 +135,7 @@ def prepared(
             options=options,
             before=before,
             tokenizer=name,
-            tokenizer_files={} if is_known else tokenizer_files(config.tokenizer.name, tokenizer),
+            tokenizer_files={} if is_known else files_to_keep(config.tokenizer.name, tokenizer),
             num_ends=sum(map(len, around)),
         )
 

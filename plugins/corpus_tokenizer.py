@@ -16,25 +16,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from plugins.tokenizers import fingerprint, load_tokenizer
+from plugins.tokenizers import fingerprint, load_tokenizer, tokenizer_files
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
 from schemas.records import digest
 from schemas.shards import Damage
 
-_FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.jinja", "chat_template.json", "config.json"),
-)
-"""What any tokenizer may have; config.json names the class where tokenizer_config.json does not."""
-
-_TEMPLATES = "additional_chat_templates"
-_NAME = re.compile(rf"({_TEMPLATES}/)?\w[\w.-]*")
+_NAME = re.compile(r"(additional_chat_templates/)?\w[\w.-]*")
 _LISTING = "files.json"
 
 
-def tokenizer_files(name: str, tokenizer: Any) -> dict[str, bytes]:
+def files_to_keep(name: str, tokenizer: Any) -> dict[str, bytes]:
     """What has to be kept of a tokenizer.
 
     Args:
@@ -44,16 +37,8 @@ def tokenizer_files(name: str, tokenizer: Any) -> dict[str, bytes]:
     Raises:
         ConfigError: What these files give is another tokenizer.
     """
-    files = {}
-    folder = _folder_of(name)
-    templates = os.path.join(folder, _TEMPLATES)
-    names = {*_FILES, *tokenizer.vocab_files_names.values()}
-    names |= {f"{_TEMPLATES}/{each}" for each in (os.listdir(templates) if os.path.isdir(templates) else ())}
-    for each in sorted(names):
-        path = os.path.join(folder, each)
-        if os.path.isfile(path):
-            with open(path, "rb") as file:
-                files[each] = file.read()
+    # config.json names the class where tokenizer_config.json does not.
+    files = tokenizer_files(name, tokenizer, "config.json")
     if fingerprint(_load(files)) != fingerprint(tokenizer):
         raise ConfigError(
             f"tokenizer {name!r} cannot be kept with the corpus: {', '.join(files)} alone give other ids. "
@@ -145,16 +130,6 @@ def _load(files: Mapping[str, bytes]) -> Any:
             with open(path, "wb") as file:
                 file.write(data)
         return load_tokenizer(folder)
-
-
-def _folder_of(name: str) -> str:
-    """The directory that holds a tokenizer which was loaded: its own, or one of the hub's cache."""
-    if os.path.isdir(name):
-        return name
-    from huggingface_hub import try_to_load_from_cache
-
-    found = (try_to_load_from_cache(name, file) for file in _FILES)
-    return os.path.dirname(next(path for path in found if isinstance(path, str)))
 
 
 def _uri(corpus: str, fingerprint: str) -> str:

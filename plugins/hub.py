@@ -44,6 +44,31 @@ def hub_options(name: str) -> dict[str, Any]:
     )
 
 
+def why(error: BaseException, name: str) -> str:
+    """What a loader's error says, in one line; where the hub lets nobody in, what to do about it.
+
+    Args:
+        error: What transformers, datasets or huggingface_hub raised.
+        name: The repository that was asked for.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    login = "log in with `hf auth login`, or set HF_TOKEN."
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, GatedRepoError):
+            return (
+                f"the repository is gated: ask for access at {constants.ENDPOINT}/{name}, and once it is "
+                f"granted, {login}"
+            )
+        if isinstance(cause, RepositoryNotFoundError):
+            return f"{constants.ENDPOINT} has no repository {name!r}, or a private one: for that {login}"
+        cause = cause.__cause__ or cause.__context__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
 def _ask(endpoint: str) -> str:
     """Why the hub does not answer; "" where it does, whatever it answers.
 

@@ -3,27 +3,82 @@
 Weights as safetensors with configuration, tokenizer and a model card go into a temporary sibling, which is
 then renamed: the folder is whole or not there.
 
-Files are written with huggingface_hub rather than `save_pretrained`, which reads the live (possibly
-sharded, fp32) module for the dtype and class name, and in transformers 5 empties the given dict.
+Weights are written with huggingface_hub rather than `save_pretrained`, which reads the live (possibly
+sharded, fp32) module for the dtype and class name, and in transformers 5 empties the given dict. What a run
+does not change, tokenizer and generation configuration, is copied from the base model byte by byte.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import os
+import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from plugins.tokenizers import as_it_came, fingerprint, folder_of, load_tokenizer, tokenizer_files
 from schemas.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from schemas.train_config import TrainConfig
 
+GENERATION_CONFIG = "generation_config.json"
+
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """What an export has of the model that a run began with.
+
+    Attributes:
+        files: Content by name: its tokenizer's, its generation configuration, its code if it brings any.
+        use_cache: Whether it generates with a cache; a run trains without.
+        tokenizer: Fingerprint of its tokenizer; empty without one.
+    """
+
+    files: Mapping[str, bytes]
+    use_cache: bool
+    tokenizer: str
+
+
+def read_base(name: str, tokenizer: Any, *, pretrained: bool = True) -> BaseModel:
+    """Read what an export takes over unchanged.
+
+    Args:
+        name: The base model's directory or hub name.
+        tokenizer: The run's; None leaves it out.
+        pretrained: Whether the run began with its weights, and so with its ways to generate.
+    """
+    files: dict[str, bytes] = {}
+    if tokenizer is not None:
+        files = tokenizer_files(tokenizer.name_or_path, tokenizer)
+        if not files:  # it was made in memory
+            with tempfile.TemporaryDirectory(prefix="tutelage-tokenizer-") as saved:
+                as_it_came(tokenizer).save_pretrained(saved)
+                files = tokenizer_files(saved, tokenizer)
+    named = "" if tokenizer is None else fingerprint(tokenizer)
+    folder = folder_of(name) if name else None
+    if folder is None or not os.path.isfile(os.path.join(folder, "config.json")):
+        return BaseModel(files=files, use_cache=True, tokenizer=named)
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    names = [GENERATION_CONFIG] if pretrained else []
+    if "auto_map" in config:
+        names += [each for each in os.listdir(folder) if each.endswith(".py")]
+    for each in names:
+        path = os.path.join(folder, each)
+        if os.path.isfile(path):
+            with open(path, "rb") as opened:
+                files[each] = opened.read()
+    return BaseModel(files=files, use_cache=bool(config.get("use_cache", True)), tokenizer=named)
 
 
 def check_folder(key: str, folder: str) -> None:
@@ -66,7 +121,7 @@ def write_model_folder(
     weights: Mapping[str, torch.Tensor],
     *,
     dtype: torch.dtype,
-    tokenizer: Any,
+    base: BaseModel,
     card: str,
 ) -> None:
     """Write a model, in place of what was there.
@@ -76,7 +131,7 @@ def write_model_folder(
         model: A transformers model; its class and configurations count, its weights do not.
         weights: All of its weights by name, tied ones once.
         dtype: Of the weights in the files.
-        tokenizer: Saved along; None leaves it out.
+        base: What is taken over from the model that the run began with.
         card: The README.
     """
     from huggingface_hub import save_torch_state_dict
@@ -91,21 +146,58 @@ def write_model_folder(
             for name, tensor in weights.items()
         }
         save_torch_state_dict(cast, temporary)
-        config = copy.deepcopy(model.config)
-        # transformers 5 calls it dtype
-        setattr(config, "dtype" if "dtype" in vars(config) else "torch_dtype", dtype)
-        config.use_cache = True  # off in training only
-        config.architectures = [type(model).__name__.removeprefix("FSDP")]
-        config.save_pretrained(temporary)
-        if getattr(model, "generation_config", None) is not None:
-            model.generation_config.save_pretrained(temporary)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(temporary)
+        _write_all_but_weights(temporary, model, dtype=dtype, base=base)
         with open(os.path.join(temporary, "README.md"), "w", encoding="utf-8") as file:
             file.write(card)
         _replace_directory(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def try_model_folder(key: str, folder: str, model: Any, *, dtype: torch.dtype, base: BaseModel) -> None:
+    """Write a model but for its weights beside a folder, load its tokenizer, and remove it all.
+
+    Args:
+        key: What names the folder, for the message.
+        folder: As of `write_model_folder`, like what follows.
+
+    Raises:
+        ConfigError: Something cannot be written, or the tokenizer that was written is another one.
+    """
+    parent = os.path.dirname(os.path.abspath(folder))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".try-", suffix=".tmp") as temporary:
+            _write_all_but_weights(temporary, model, dtype=dtype, base=base)
+            if base.tokenizer and "auto_map" not in json.loads(base.files.get("tokenizer_config.json", "{}")):
+                found = fingerprint(load_tokenizer(temporary))
+                if found != base.tokenizer:
+                    raise ConfigError(
+                        f"the tokenizer's files alone give other ids ({found}, expected {base.tokenizer}). "
+                        "Write it with its save_pretrained, and set tokenizer.name to that directory"
+                    )
+    except Exception as error:  # of the disk, or whatever transformers raises
+        raise ConfigError(
+            f"{key} {folder!r}: the export that ends the run could not be written: {type(error).__name__}: "
+            f"{error}."
+        ) from error
+
+
+def _write_all_but_weights(folder: str, model: Any, *, dtype: torch.dtype, base: BaseModel) -> None:
+    config = copy.deepcopy(model.config)
+    # transformers 5 calls it dtype
+    setattr(config, "dtype" if "dtype" in vars(config) else "torch_dtype", dtype)
+    config.use_cache = base.use_cache
+    config.architectures = [type(model).__name__.removeprefix("FSDP")]
+    # save_pretrained of either would refuse values that the base model has.
+    config.to_json_file(os.path.join(folder, "config.json"))
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.to_json_file(os.path.join(folder, GENERATION_CONFIG))
+    for name, data in base.files.items():
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
 
 
 def drop_tied(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -167,6 +259,16 @@ def model_card(
             "",
         ]
     )
+
+
+def exported_steps(folder: str) -> int | None:
+    """Batches trained of the model in a folder, as its card says; None where there is no export."""
+    try:
+        with open(os.path.join(folder, "README.md"), encoding="utf-8") as file:
+            found = re.search(r"^\| steps \| ([\d,]+) \|$", file.read(), re.MULTILINE)
+    except FileNotFoundError:
+        return None
+    return int(found[1].replace(",", "")) if found else None
 
 
 def _replace_directory(source: str, target: str) -> None:

@@ -6,13 +6,23 @@ document must not be able to end itself. BOS and EOS are put around a text by to
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from plugins.hub import hub_options
+from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
+
+_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "chat_template.json"),
+)
+"""What any tokenizer may have beside its own vocabulary files."""
+
+_TEMPLATES = "additional_chat_templates"
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
@@ -35,7 +45,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
         )
     except Exception as error:  # transformers raises whatever its many loaders raise
         raise ConfigError(
-            f"tokenizer {name!r} cannot be loaded: {_first_line(error)} Give a directory that holds "
+            f"tokenizer {name!r} cannot be loaded: {why(error, name)} Give a directory that holds "
             "tokenizer.json, or a hub name (`tutelage models fetch smollm2-135m` makes a small model)."
         ) from error
     if not tokenizer.is_fast:
@@ -76,6 +86,51 @@ def _class_of(name: str, options: Mapping[str, Any]) -> Any:
     return transformers.AutoTokenizer
 
 
+def as_it_came(tokenizer: Any) -> Any:
+    """A copy that reads special-token strings as its own files say, for `save_pretrained` to write."""
+    other = copy.deepcopy(tokenizer)
+    other.split_special_tokens = bool(tokenizer.init_kwargs.get("split_special_tokens", False))
+    other.backend_tokenizer.encode_special_tokens = other.split_special_tokens
+    return other
+
+
+def tokenizer_files(name: str, tokenizer: Any, *more: str) -> dict[str, bytes]:
+    """The files of a tokenizer as they are, by name; none where there is no such directory.
+
+    Args:
+        name: Directory or hub name that the tokenizer was loaded from.
+        tokenizer: What transformers makes of it.
+        *more: Other files to read beside them.
+    """
+    folder = folder_of(name)
+    if folder is None:
+        return {}
+    templates = os.path.join(folder, _TEMPLATES)
+    names = {*_FILES, *tokenizer.vocab_files_names.values(), *more}
+    names |= {f"{_TEMPLATES}/{each}" for each in (os.listdir(templates) if os.path.isdir(templates) else ())}
+    files = {}
+    for each in sorted(names):
+        path = os.path.join(folder, each)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                files[each] = file.read()
+    return files
+
+
+def folder_of(name: str) -> str | None:
+    """The directory of a model or tokenizer that was loaded: its own, or one of the hub's cache."""
+    if os.path.isdir(name):
+        return name
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = [try_to_load_from_cache(name, file) for file in (*_FILES, "config.json")]
+    except HFValidationError:
+        return None
+    return next((os.path.dirname(path) for path in found if isinstance(path, str)), None)
+
+
 def adds_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer's own convention puts BOS before a text."""
     if tokenizer.bos_token_id is None:
@@ -99,8 +154,3 @@ def fingerprint(tokenizer: Any) -> str:
     state.pop("padding", None)
     state["ids"] = [tokenizer.bos_token_id, tokenizer.eos_token_id]
     return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

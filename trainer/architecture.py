@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from plugins.hub import hub_options
+from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
 
@@ -102,10 +102,10 @@ def load_hf_config(config: ModelConfig) -> Any:
 
 def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
     """Say that a model is not to be had, and how to get one."""
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+    name = config.pretrained_model_name_or_path
     return ConfigError(
-        f"model.pretrained_model_name_or_path {config.pretrained_model_name_or_path!r} cannot be loaded: "
-        f"{type(error).__name__}: {first_line} Give a directory with config.json and weights, or a hub name "
+        f"model.pretrained_model_name_or_path {name!r} cannot be loaded: {why(error, name)} Give a "
+        "directory with config.json and weights, or a hub name "
         "(`tutelage models fetch smollm2-135m` makes a small model)."
     )
 

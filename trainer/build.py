@@ -10,6 +10,7 @@ find out only after minutes, or on a GPU only as a device-side assertion, is che
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -20,22 +21,28 @@ from composer.core import DataSpec
 from composer.utils import dist, get_device
 
 from plugins.callbacks import CALLBACKS
+from plugins.callbacks.hf_export import HuggingFaceExport
+from plugins.model_folder import dtype_of
 from plugins.registry import Registry
-from plugins.tokenizers import load_tokenizer
+from plugins.tokenizers import as_it_came, load_tokenizer
 from schemas.errors import ConfigError, TutelageError
 from schemas.train_config import NamedConfig, TrainConfig
-from trainer.architecture import describe
-from trainer.checkpoints import keep_counting
-from trainer.checks import check_arguments, check_batch, check_hardware, check_tokenizer
+from trainer.architecture import Architecture, describe
+from trainer.checkpoints import keep_counting, list_checkpoints
+from trainer.checks import check_arguments, check_batch, check_hardware, check_tokenizer, is_time
 from trainer.data import build_loader, count_tokens
-from trainer.duration import parse_duration
+from trainer.duration import Pace, parse_duration
 from trainer.estimate.gpus import peak_flops_of
+from trainer.estimate.length import run_pace
+from trainer.estimate.memory import checkpoint_bytes
 from trainer.finite import FiniteSteps
 from trainer.metrics import default_metrics_path
 from trainer.model import build_model
+from trainer.preflight import check_room
 from trainer.progress import ConsoleProgress, announce
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
 from trainer.remote_checkpoints import CheckpointUploads
+from trainer.resumption import apply_hyperparameters, hyperparameters
 from trainer.shards import ResolvedStream
 from trainer.shared_memory import claim_segments, remove_stale_segments
 from trainer.staging import RunCheckpoints
@@ -45,9 +52,6 @@ if TYPE_CHECKING:
 
 _CPU_MICROBATCH_TOKENS = 1024
 """Tokens of a forward pass on a CPU under `auto`; with a vocabulary of 49k their logits alone take 0.2 GB."""
-
-_IN_BATCHES = ("flush_interval",)
-"""Intervals of Composer's that are plain numbers."""
 
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
@@ -85,7 +89,7 @@ def build_trainer(
 
     model = build_model(
         config.model,
-        tokenizer,
+        as_it_came(tokenizer),
         row_tokens=streams[0].manifest.seq_len,
         attention_boundaries=config.train_loader.dataset.attention_boundaries,
     )
@@ -95,20 +99,24 @@ def build_trainer(
         config.optimizer.arguments,
         [parameter for parameter in model.parameters() if parameter.requires_grad],
     )
+    wanted = hyperparameters(optimizer)
     loader = build_loader(
         config.train_loader, streams, batch_size=batch_size, vocab_size=model.config.vocab_size
     )
     if dist.get_local_rank() == 0:
         remove_stale_segments()
         claim_segments(loader.dataset._shm_prefix_int)
+    architecture = describe(model.model)
     progress = ConsoleProgress(
         bar=config.progress_bar,
-        flops_per_token=describe(model.model).flops_per_token(streams[0].manifest.seq_len),
+        flops_per_token=architecture.flops_per_token(streams[0].manifest.seq_len),
         peak_flops=_peak_flops(config.precision),
     )
     finite = FiniteSteps(
         config.on_nan, max_skipped=config.max_skipped_steps, name_row=loader.dataset.name_row
     )
+    if dist.get_global_rank() == 0:
+        check_disks(config, streams, checkpoints, architecture)
     try:
         trainer = Trainer(
             model=model,
@@ -139,6 +147,7 @@ def build_trainer(
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
+    apply_hyperparameters(trainer.state, wanted, announce)
     finite.saver = saver = trainer._checkpoint_saver
     if saver is not None and dist.get_global_rank() == 0 and not checkpoints.are_uploaded:
         keep_counting(
@@ -148,6 +157,60 @@ def build_trainer(
             sharded=trainer.state.fsdp_sharded_state_dict_enabled,
         )
     return trainer, progress
+
+
+def check_disks(
+    config: TrainConfig,
+    streams: Sequence[ResolvedStream],
+    checkpoints: RunCheckpoints,
+    architecture: Architecture,
+) -> None:
+    """See that the disks have room for checkpoints and export, as far as rank 0's machine can tell.
+
+    Raises:
+        ConfigError: They have not.
+    """
+    num_ranks = dist.get_world_size()
+    export_dtype = config.callbacks.get("hf_export", {}).get("dtype", "bfloat16")
+    sharded = "fsdp" in (config.parallelism_config or {})
+    check_room(
+        config,
+        checkpoint_folder=checkpoints.local_folder,
+        checkpoint_bytes=checkpoint_bytes(architecture) // num_ranks * dist.get_local_world_size()
+        if sharded
+        else checkpoint_bytes(architecture),
+        num_checkpoints=2
+        if checkpoints.are_uploaded
+        else _num_more(config, checkpoints, run_pace(config, streams, num_ranks=num_ranks)),
+        export_bytes=architecture.num_parameters
+        * dtype_of("callbacks.hf_export.dtype", export_dtype).itemsize,
+        say=announce,
+    )
+
+
+def _num_more(config: TrainConfig, checkpoints: RunCheckpoints, pace: Pace) -> int:
+    """Checkpoints that the run will have beyond those it has; 0 where it cannot be told."""
+    run = parse_duration("max_duration", config.max_duration)
+    steps, each = pace.steps(run), pace.steps(parse_duration("save_interval", config.save_interval), run=run)
+    if steps is None or not each:
+        return 0
+    num, keep = math.ceil(steps / each), config.save_num_checkpoints_to_keep
+    # The oldest goes once the newest is written.
+    num = num if keep < 0 else min(num, keep + 1)
+    return num - len(list_checkpoints(checkpoints.save_folder))
+
+
+def is_done(trainer: Trainer) -> bool:
+    """Whether the run went on from a checkpoint at its end; Composer refuses to train such a run."""
+    end = trainer.state.max_duration
+    return bool(end is not None and end <= trainer.state.timestamp.get(end.unit))
+
+
+def complete_exports(trainer: Trainer) -> None:
+    """Write the exports that a finished run lacks, because it ended before it could write them."""
+    for callback in trainer.state.callbacks:
+        if isinstance(callback, HuggingFaceExport):
+            callback.complete(trainer.state)
 
 
 def complete_uploads(trainer: Trainer) -> None:
@@ -211,7 +274,7 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
     values = {name: _number(value) for name, value in arguments.items()}
     check_arguments(key, kind, values, num_positional=len(positional))
     for name, value in values.items():
-        if name.startswith("t_") or (name.endswith("interval") and name not in _IN_BATCHES):
+        if is_time(name):
             parse_duration(f"{key}.{name}", value)
     try:
         return kind(*positional, **values)

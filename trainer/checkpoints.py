@@ -112,9 +112,34 @@ def check_checkpoint(path: str, copies: str | None = None, *, key: str = "load_p
     path = path.replace("{rank}", "0")
     if not storage.exists(path):
         raise TrainingError(f"{key} {path!r}: no such checkpoint. Name one, or leave {key} out.")
+    if other := _kind_of(path):
+        raise TrainingError(f"{key} {path!r} is {other}")
     damage = find_damage(path if copies is None else fetch_checkpoint(path, copies))
     if damage:
         raise TrainingError(f"{key} {path!r} is damaged: {damage}. Restore it, or name another one.")
+
+
+def _kind_of(path: str) -> str:
+    """What a path or URI is instead of a checkpoint, and what to do; "" where it may be one."""
+    fs, root = storage.filesystem(path)
+    weights = (".safetensors", ".safetensors.index.json", ".bin")
+    if not fs.isdir(root):
+        is_weights = path.endswith(weights)
+        model = posixpath.dirname(path)
+    else:
+        names = {posixpath.basename(entry["name"].rstrip("/")) for entry in fs.ls(root, detail=True)}
+        if _METADATA in names:
+            return ""
+        is_weights = "config.json" in names or any(name.endswith(weights) for name in names)
+        model = path
+        if held := list_checkpoints(path):
+            return f"a folder of checkpoints. Name one of them, such as {held[-1]}."
+    if is_weights:
+        return (
+            "a Hugging Face model, no checkpoint. To begin from its weights, set "
+            f"model.pretrained_model_name_or_path to {model!r}, and leave this out."
+        )
+    return ""
 
 
 def fetch_checkpoint(uri: str, folder: str) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import inspect
+import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from plugins.callbacks import CALLBACKS
@@ -19,12 +20,18 @@ from plugins.registry import Registry
 from plugins.tokenizers import fingerprint
 from schemas.errors import ConfigError, TrainingError, unknown_name
 from schemas.train_config import TrainConfig
-from trainer.duration import Duration, parse_duration
+from trainer.duration import Duration, Pace, parse_duration
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
 from trainer.shards import ResolvedStream, rows_per_epoch
 
 PRECISIONS = ("amp_bf16", "amp_fp16", "fp32")
 """Composer's, but amp_fp8, which needs Transformer Engine's layers, not those of transformers."""
+
+_METADATA = ".metadata"
+"""File of a sharded checkpoint."""
+
+_IN_BATCHES = ("flush_interval",)
+"""Intervals of Composer's that are plain numbers."""
 
 FSDP_KEYS = (
     "activation_checkpointing",
@@ -112,31 +119,82 @@ def _check_times(config: TrainConfig) -> None:
             f"max_duration is {config.max_duration!r}, a share of itself. Give batches (100ba), epochs (1ep) "
             "or tokens (1000000tok)."
         )
-    parse_duration("save_interval", config.save_interval)
+    for key, found in _times(config).items():
+        fixed = ("ba", "sp", "tok")
+        if key == "scheduler.t_warmup" and found.unit != run.unit and {found.unit, run.unit} <= set(fixed):
+            raise ConfigError(
+                f"{key} is in {found.unit} and max_duration in {run.unit}; a warm-up is measured as the run "
+                f"is. Give both in {run.unit}, or the warm-up as a share of the run (0.1dur)."
+            )
+
+
+def _times(config: TrainConfig) -> dict[str, Duration]:
+    """Every time within a run, by key."""
     sections: dict[str, dict[str, Any]] = {
         "scheduler": config.scheduler.arguments,
         **{f"callbacks.{name}": arguments for name, arguments in config.callbacks.items()},
     }
+    times: dict[str, Any] = {"save_interval": config.save_interval}
     for section, arguments in sections.items():
         for name, value in arguments.items():
-            if value is not None and (name.startswith("t_") or name == "interval"):
-                _check_schedule(f"{section}.{name}", parse_duration(f"{section}.{name}", value), run)
+            if value is not None and is_time(name):
+                times[f"{section}.{name}"] = value
+    return {key: parse_duration(key, value) for key, value in times.items()}
 
 
-def _check_schedule(key: str, found: Duration, run: Duration) -> None:
-    """Composer turns shares of the run and epochs into other units; batches, rows and tokens it does not."""
-    name = key.rsplit(".", 1)[-1]
-    fixed = ("ba", "sp", "tok")
-    if name == "t_warmup" and found.unit != run.unit and {found.unit, run.unit} <= set(fixed):
-        raise ConfigError(
-            f"{key} is in {found.unit} and max_duration in {run.unit}; a warm-up is measured as the run is. "
-            f"Give both in {run.unit}, or the warm-up as a share of the run (0.1dur)."
-        )
-    if name == "t_max" and found.unit == run.unit and found.value < run.value:
-        raise ConfigError(
-            f"{key} ends the schedule at {found.value:g}{found.unit}, before max_duration, "
-            f"{run.value:g}{run.unit}. Raise it, or leave it out: it is then max_duration."
-        )
+def is_time(name: str) -> bool:
+    """Whether an argument of that name is a time."""
+    return name.startswith("t_") or (name.endswith("interval") and name not in _IN_BATCHES)
+
+
+def check_schedule(
+    config: TrainConfig,
+    pace: Pace,
+    *,
+    epochs: Sequence[int] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """See that what is to happen within the run does.
+
+    Args:
+        config: The run's.
+        pace: How its units follow from one another; times that it cannot convert are not looked at.
+        epochs: Steps of each of its first epochs, as far as they are known.
+        say: Told of what never happens and does no harm.
+
+    Raises:
+        ConfigError: The run ends within the warm-up, or the schedule before the run.
+    """
+    run = parse_duration("max_duration", config.max_duration)
+    end = pace.steps(run)
+    if end is None:
+        return
+    whole = f"max_duration, {run}"
+    for key, found in _times(config).items():
+        at = pace.steps(found, run=run)
+        if at is None or math.isclose(at, end):
+            continue
+        if key == "scheduler.t_warmup" and at > end:
+            raise ConfigError(
+                f"{key} is {found}, longer than {whole}: training would end before the learning rate is "
+                "reached. Lower it, or give a share of the run (0.1dur)."
+            )
+        if key == "scheduler.t_max" and at < end:
+            raise ConfigError(
+                f"{key} ends the schedule at {found}, before {whole}. Raise it, or leave it out: it is then "
+                "max_duration."
+            )
+        if key == "scheduler.t_max":
+            say(f"{key} is {found}, longer than {whole}: the learning rate does not come to its end.")
+        elif key.endswith("interval") and at > end and (key != "save_interval" or config.save_folder):
+            say(f"{key} is {found}, longer than {whole}: it comes due at the end only.")
+    for name, stream in config.train_loader.dataset.streams.items():
+        for later in stream.later:
+            if run.value <= later.epoch if run.unit == "ep" else sum(epochs[: later.epoch]) >= end:
+                say(
+                    f"train_loader.dataset.streams.{name}.later: manifest {later.manifest} at {later.at} is "
+                    f"not read, since the run ends before, at {run}."
+                )
 
 
 def _check_model(config: TrainConfig) -> None:
@@ -194,6 +252,11 @@ def check_model_name(key: str, name: str) -> None:
     Raises:
         ConfigError: Says what is missing.
     """
+    if _METADATA in (os.listdir(name) if os.path.isdir(name) else ()) or name.endswith("-rank0.pt"):
+        raise ConfigError(
+            f"{key} {name!r} is a training checkpoint, no Hugging Face directory. Make one of it with "
+            "`tutelage export FILE.yaml --checkpoint … --output DIR`; to train on from it, name it as load_path."
+        )
     if os.path.isdir(name):
         if not os.path.isfile(os.path.join(name, "config.json")):
             raise ConfigError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from plugins.tokenizers import load_tokenizer
+from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.train_config import TrainConfig
 from trainer.checks import (
@@ -14,12 +16,16 @@ from trainer.checks import (
     check_hardware,
     check_installed,
     check_named_arguments,
+    check_schedule,
     check_tokenizer,
     known_device,
 )
 from trainer.estimate.gpus import GPUS, find_gpu
+from trainer.estimate.length import pace, run_pace, steps_by_epoch
+from trainer.preflight import check_room, check_writable
 from trainer.quiet import quiet_libraries
 from trainer.shards import ResolvedStream, pin_manifests, resolve_streams
+from trainer.staging import fill_in_places
 
 _MFU = 0.4
 
@@ -85,10 +91,24 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
     streams = _streams(config, required=args.seq_len is None)
     if streams:
         check_batch(config, streams, num_ranks=num_gpus)
+        check_schedule(
+            config,
+            run_pace(config, streams, num_ranks=num_gpus),
+            epochs=steps_by_epoch(config, streams, num_ranks=num_gpus),
+            say=lambda line: print(line, file=sys.stderr),
+        )
+    elif args.seq_len is not None:
+        check_schedule(config, pace(config, seq_len=args.seq_len, num_ranks=num_gpus, rows=None))
     quiet_libraries(config.python_log_level)
+    from plugins.model_folder import check_folder, dtype_of
     from trainer.estimate.estimate import Machine, estimate
 
     check_named_arguments(config)
+    if export := config.callbacks.get("hf_export"):
+        check_folder(
+            "callbacks.hf_export.folder", str(export["folder"]).replace("{run_name}", config.run_name)
+        )
+        dtype_of("callbacks.hf_export.dtype", export.get("dtype", "bfloat16"))
     if streams:
         name = config.tokenizer.name or config.model.pretrained_model_name_or_path
         tokenizer = load_tokenizer(name, trust_remote_code=config.model.trust_remote_code)
@@ -111,12 +131,22 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
     else:
         print("\n".join(found.lines()), flush=True)
     found.check_fit()
+    if _is_here(args):
+        folder = fill_in_places(config).save_folder
+        check_room(
+            config,
+            checkpoint_folder=folder if folder and storage.is_local(folder) else None,
+            checkpoint_bytes=found.checkpoint_bytes,
+            num_checkpoints=1,
+            export_bytes=found.export_bytes,
+            say=lambda line: print(line, file=sys.stderr),
+        )
     return 0
 
 
 def _check_machine(config: TrainConfig, args: argparse.Namespace) -> None:
     """Refuse what this machine cannot run, unless the run is said to be on the GPUs of another."""
-    if not (args.gpus is args.gpu is args.gpu_memory is args.peak_tflops is None):
+    if not _is_here(args):
         check_hardware(config, device="gpu")
         return
     try:
@@ -126,6 +156,12 @@ def _check_machine(config: TrainConfig, args: argparse.Namespace) -> None:
             f"{error} For a run on GPUs that this machine does not have, give --gpus or --gpu."
         ) from error
     check_installed(config)
+    check_writable(fill_in_places(config), remote=False)
+
+
+def _is_here(args: argparse.Namespace) -> bool:
+    """Whether the run would be on this machine."""
+    return args.gpus is args.gpu is args.gpu_memory is args.peak_tflops is None
 
 
 def _streams(config: TrainConfig, *, required: bool) -> tuple[ResolvedStream, ...]:

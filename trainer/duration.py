@@ -23,6 +23,9 @@ class Duration:
     value: float
     unit: str
 
+    def __str__(self) -> str:
+        return f"{self.value:.15g}{self.unit}"
+
 
 def parse_duration(key: str, value: Any) -> Duration:
     """Read a time that a person wrote under `key`.
@@ -38,3 +41,36 @@ def parse_duration(key: str, value: Any) -> Duration:
             "1000000tok or 0.1dur (of the run)."
         )
     return duration
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How a run's units of time follow from one another.
+
+    Attributes:
+        batch_rows: Rows a step, over all ranks.
+        seq_len: T, tokens a row; padding counts, as it does for Composer.
+        epoch_steps: Steps of the first epoch; None if no corpus is known.
+    """
+
+    batch_rows: int
+    seq_len: int
+    epoch_steps: int | None
+
+    def steps(self, duration: Duration, *, run: Duration | None = None) -> float | None:
+        """A duration in steps.
+
+        Args:
+            duration: What is asked for.
+            run: The whole run, of which `dur` is a share.
+
+        Returns:
+            Steps, with a fraction where it ends within one; None where they cannot be told.
+        """
+        if duration.unit == "dur":
+            whole = self.steps(run) if run is not None else None
+            return None if whole is None else duration.value * whole
+        if duration.unit == "ep":
+            return None if self.epoch_steps is None else duration.value * self.epoch_steps
+        per_step = {"ba": 1, "sp": self.batch_rows, "tok": self.batch_rows * self.seq_len}.get(duration.unit)
+        return None if per_step is None else duration.value / per_step

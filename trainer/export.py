@@ -98,19 +98,29 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
         dtype_of,
         lineage,
         model_card,
+        read_base,
         write_model_folder,
     )
     from plugins.tokenizers import load_tokenizer
+    from trainer.architecture import build_on_meta
     from trainer.quiet import quiet_libraries
 
     check_folder("--output", folder)
     as_dtype = dtype_of("--dtype", dtype)
     config = fill_in_places(config)
     quiet_libraries(config.python_log_level)
+    base = read_base(
+        config.model.pretrained_model_name_or_path,
+        load_tokenizer(
+            config.tokenizer.name or config.model.pretrained_model_name_or_path,
+            trust_remote_code=config.model.trust_remote_code,
+        ),
+        pretrained=config.model.pretrained,
+    )
     with tempfile.TemporaryDirectory(prefix="tutelage-export-") as copies:
         path, local = _find_checkpoint(config, checkpoint, copies)
         saved = read_checkpoint(local)
-    model = _without_weights(config)
+    model = build_on_meta(config.model)
     weights = drop_tied(model, {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()})
     _check_weights(path, model, weights)
     scores = _scores_at(config, saved.steps)
@@ -119,10 +129,7 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
         model,
         weights,
         dtype=as_dtype,
-        tokenizer=load_tokenizer(
-            config.tokenizer.name or config.model.pretrained_model_name_or_path,
-            trust_remote_code=config.model.trust_remote_code,
-        ),
+        base=base,
         card=model_card(
             {**lineage(_with_pins(config)), "checkpoint": os.path.basename(path)},
             steps=saved.steps,
@@ -157,23 +164,6 @@ def _find_checkpoint(config: TrainConfig, checkpoint: str | None, copies: str) -
 
 def _copy_of(uri: str, copies: str) -> str:
     return os.path.join(copies, posixpath.basename(uri.rstrip("/")))
-
-
-def _without_weights(config: TrainConfig) -> Any:
-    """The model on the meta device, with the generation settings that came with its base model."""
-    from transformers import GenerationConfig
-
-    from plugins.hub import hub_options
-    from trainer.architecture import build_on_meta
-
-    model = build_on_meta(config.model)
-    if config.model.pretrained:
-        try:
-            name = config.model.pretrained_model_name_or_path
-            model.generation_config = GenerationConfig.from_pretrained(name, **hub_options(name))
-        except OSError:  # it has none: those that its configuration implies stay
-            pass
-    return model
 
 
 def _check_weights(path: str, model: Any, weights: dict[str, Any]) -> None:

@@ -114,15 +114,17 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         """Take the bar away after a failure too."""
         self._close_bar()
 
-    def closing_line(self, state: State, places: Mapping[str, str]) -> str:
-        """One line on what was done, and where its results lie."""
+    def closing_line(self, state: State, places: Mapping[str, str], *, was_done: bool = False) -> str:
+        """One line on what was done, by this process or by an earlier one, and where its results lie."""
         tokens = int(state.timestamp.token)
         loss = "none" if self.loss is None else f"{self.loss:.4f}"
+        steps = f"{int(state.timestamp.batch):,} steps"
         parts = [
-            f"done: {int(state.timestamp.batch):,} steps",
-            f"{tokens:,} tokens",
-            f"{self.seconds:,.0f} s",
-            f"last loss {loss}",
+            *(
+                [f"done before this start: {steps}", f"{tokens:,} tokens", "nothing is left to train"]
+                if was_done
+                else [f"done: {steps}", f"{tokens:,} tokens", f"{self.seconds:,.0f} s", f"last loss {loss}"]
+            ),
             *(f"{name} in {place}" for name, place in places.items()),
         ]
         return ", ".join(parts)

@@ -24,9 +24,19 @@ from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
-from trainer.checks import check_batch, check_config, check_hardware, check_installed, known_device
+from trainer.checks import (
+    check_batch,
+    check_config,
+    check_hardware,
+    check_installed,
+    check_schedule,
+    known_device,
+)
 from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
+from trainer.estimate.length import run_pace, steps_by_epoch
+from trainer.preflight import check_writable, full_disk
 from trainer.quiet import quiet_libraries
+from trainer.resumption import check_resumption, write_settings
 from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
 from trainer.staging import RunCheckpoints, fill_in_places
 
@@ -84,16 +94,27 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     check_installed(config)
     config = fill_in_places(config)
     checkpoints = RunCheckpoints(config)
-    config = pin_manifests(config, read_pins(checkpoints.save_folder) if config.autoresume else None)
+    earlier_pins = read_pins(checkpoints.save_folder) if config.autoresume else None
+    config = pin_manifests(config, earlier_pins)
     streams = resolve_streams(config.train_loader.dataset)
     check_batch(config, streams, num_ranks=num_ranks)
+    check_schedule(
+        config,
+        run_pace(config, streams, num_ranks=num_ranks),
+        epochs=steps_by_epoch(config, streams, num_ranks=num_ranks),
+        say=say if rank_zero else lambda line: None,
+    )
     if local_rank_zero:
         checkpoints.claim()
+    if rank_zero:
+        check_writable(config, remote=True)
     if rank_zero:  # one rank reads the files; the launcher ends the others if it fails
         for stream in streams:
             for shard_set in stream.shard_sets:
                 verify_shards(stream.corpus, shard_set)
         checkpoints.settle(say)
+        if checkpoints.newest:
+            check_resumption(config, streams, newest=checkpoints.newest, pins=earlier_pins, say=say)
 
     quiet_libraries(config.python_log_level)
     from composer.utils import dist
@@ -117,12 +138,20 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     try:
         if rank_zero and checkpoints.save_folder:
             storage.write_bytes(storage.join(checkpoints.save_folder, PINS), json.dumps(pins).encode())
-        _announce_start(config, streams)
-        try:
-            trainer.fit()
-        except FileExistsError as error:
-            raise checkpoints.in_the_way() from error
-        build.complete_uploads(trainer)
+            write_settings(config, streams)
+        if was_done := build.is_done(trainer):
+            build.complete_exports(trainer)
+        else:
+            _announce_start(config, streams)
+            try:
+                trainer.fit()
+            except FileExistsError as error:
+                raise checkpoints.in_the_way() from error
+            except BaseException as error:  # torch's CheckpointException is no Exception
+                if full := full_disk(error, checkpoints.local_folder):
+                    raise full from error
+                raise
+            build.complete_uploads(trainer)
         checkpoints.release()
         places = {"checkpoints": checkpoints.save_folder} if checkpoints.save_folder else {}
         if "hf_export" in config.callbacks:
@@ -135,7 +164,7 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
             "loss": progress.loss,
             "manifests": pins,
             **places,
-            "line": progress.closing_line(state, places),
+            "line": progress.closing_line(state, places, was_done=was_done),
         }
     finally:
         trainer.close()

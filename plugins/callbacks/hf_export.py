@@ -14,7 +14,18 @@ from composer.core import Callback, State
 from composer.loggers import Logger
 from composer.utils import create_interval_scheduler, dist
 
-from plugins.model_folder import check_folder, drop_tied, dtype_of, lineage, model_card, write_model_folder
+from plugins.model_folder import (
+    BaseModel,
+    check_folder,
+    drop_tied,
+    dtype_of,
+    exported_steps,
+    lineage,
+    model_card,
+    read_base,
+    try_model_folder,
+    write_model_folder,
+)
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +40,7 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         interval: Time between exports, such as 500ba; null exports at the end only.
         dtype: bfloat16, float16 or float32.
         made_from: Lines of the model card's table, by name; `from_config` fills them in.
-        tokenizer: Saved along with the model; None takes that of Composer's model.
+        base: What is taken over from the base model; None reads that of Composer's model.
 
     Raises:
         ConfigError: The folder is no place for an export, or the dtype is unknown.
@@ -42,13 +53,13 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         dtype: str = "bfloat16",
         *,
         made_from: Mapping[str, str] | None = None,
-        tokenizer: Any = None,
+        base: BaseModel | None = None,
     ):
         self.dtype = dtype_of("callbacks.hf_export.dtype", dtype)
         check_folder("callbacks.hf_export.folder", folder)
         self.folder = folder
         self.made_from = dict(made_from or {})
-        self.tokenizer = tokenizer
+        self.base = base
         self._exported_step = -1
         self._due = None
         if interval is not None:
@@ -65,13 +76,27 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
     ) -> HuggingFaceExport:
         """Make it from a training configuration, which knows the streams and the base model."""
         folder = str(arguments.pop("folder")).replace("{run_name}", config.run_name)
-        return cls(folder, made_from=lineage(config), tokenizer=tokenizer, **arguments)
+        base = read_base(
+            config.model.pretrained_model_name_or_path, tokenizer, pretrained=config.model.pretrained
+        )
+        return cls(folder, made_from=lineage(config), base=base, **arguments)
 
-    def fit_start(self, state: State, logger: Logger) -> None:
-        """Fill in what `from_config` would have: llm-foundry gives a callback its own keys alone."""
+    def init(self, state: State, logger: Logger) -> None:
+        """Write everything but the weights once, and remove it: what the end needs is there at the start.
+
+        What `from_config` knows is filled in, too: llm-foundry gives a callback its own keys alone.
+
+        Raises:
+            ConfigError: The export could not be written, or its tokenizer not be loaded.
+        """
         self.folder = self.folder.replace("{run_name}", str(state.run_name))
-        if self.tokenizer is None:
-            self.tokenizer = getattr(state.model, "tokenizer", None)
+        model = hugging_face_model(state.model)
+        if self.base is None:
+            self.base = read_base(model.config.name_or_path, getattr(state.model, "tokenizer", None))
+        if dist.get_global_rank() == 0:
+            try_model_folder(
+                "callbacks.hf_export.folder", self.folder, model, dtype=self.dtype, base=self.base
+            )
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
         """Export if the interval counts batches or tokens and has passed."""
@@ -86,20 +111,26 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         if int(state.timestamp.batch) != self._exported_step:
             self.export(state)
 
+    def complete(self, state: State) -> None:
+        """Write the model unless the folder holds it as it is now. Every rank must call this."""
+        is_lacking = [exported_steps(self.folder) != int(state.timestamp.batch)]
+        dist.broadcast_object_list(is_lacking, src=0)
+        if is_lacking[0]:
+            self.export(state)
+
     def export(self, state: State) -> None:
         """Write the model as it is now. Every rank must call this; rank 0 writes."""
         model = hugging_face_model(state.model)
         weights = gather_weights(model, sharded=state.fsdp_enabled)
         if dist.get_global_rank() == 0:
+            assert self.base is not None, "init has read it"
             card = model_card(
                 self.made_from,
                 steps=int(state.timestamp.batch),
                 tokens=int(state.timestamp.token),
                 scores=scores_now(state),
             )
-            write_model_folder(
-                self.folder, model, weights, dtype=self.dtype, tokenizer=self.tokenizer, card=card
-            )
+            write_model_folder(self.folder, model, weights, dtype=self.dtype, base=self.base, card=card)
         self._exported_step = int(state.timestamp.batch)
         dist.barrier()
 

@@ -85,3 +85,48 @@ def test_a_hub_that_answers_and_a_directory_need_no_options(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert hub_options(str(tmp_path)) == {}
     assert hub_options("/no/such/path") == {}
+
+
+def refusal(kind: type[Exception]) -> Exception:
+    """What transformers raises of what huggingface_hub raises."""
+    wrapped = OSError("You are trying to access a gated repo.\nMake sure to have access to it at …\n401")
+    wrapped.__cause__ = kind.__new__(kind)  # its arguments differ between versions
+    return wrapped
+
+
+def test_a_gated_repository_says_where_to_ask_and_how_to_log_in() -> None:
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    assert hub.why(refusal(GatedRepoError), "meta-llama/Meta-Llama-3-8B") == (
+        "the repository is gated: ask for access at https://huggingface.co/meta-llama/Meta-Llama-3-8B, and "
+        "once it is granted, log in with `hf auth login`, or set HF_TOKEN."
+    )
+    assert hub.why(refusal(RepositoryNotFoundError), "some/model") == (
+        "https://huggingface.co has no repository 'some/model', or a private one: for that log in with "
+        "`hf auth login`, or set HF_TOKEN."
+    )
+    assert hub.why(OSError("no weights\nat all"), "some/model") == "OSError: no weights"
+
+
+def test_a_model_and_a_tokenizer_that_are_gated_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import GatedRepoError
+    from transformers import AutoConfig
+
+    from schemas.train_config import ModelConfig
+    from trainer.architecture import build_on_meta
+
+    def refuse(*args: Any, **options: Any) -> Any:
+        raise refusal(GatedRepoError)
+
+    monkeypatch.setattr("trainer.architecture.hub_options", lambda name: {})
+    monkeypatch.setattr("plugins.tokenizers.hub_options", lambda name: {})
+    monkeypatch.setattr(AutoConfig, "from_pretrained", refuse)
+    monkeypatch.setattr("plugins.tokenizers._class_of", refuse)
+    for load in (
+        lambda: build_on_meta(ModelConfig(pretrained_model_name_or_path="some/gated")),
+        lambda: load_tokenizer("some/gated"),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"is gated: ask for access at https://huggingface\.co/some/gated,"
+        ):
+            load()

@@ -173,6 +173,8 @@ def write_config(tmp_path: Path, tiny_model: str, corpus: str) -> Callable[..., 
             "algorithms": {"gradient_clipping": {"clipping_type": "norm", "clipping_threshold": 1.0}},
         }
         values.update(changes)
+        if values["max_duration"] == "1ba" and "scheduler" not in changes:
+            values["scheduler"]["t_warmup"] = "0ba"
         path = tmp_path / "train.yaml"
         path.write_text(yaml.safe_dump(values, sort_keys=False))
         return str(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 
@@ -102,6 +103,33 @@ def test_checkpoints_of_before_a_resumption_are_counted_up_to_its_step(tmp_path:
     sharded = SimpleNamespace(saved_checkpoints=[])
     keep_counting(sharded, str(tmp_path), up_to_batch=4, sharded=True)
     assert sharded.saved_checkpoints == [str(tmp_path / "ep0-ba3" / "__0_0.distcp")]
+
+
+def test_a_hugging_face_model_as_load_path_is_named_with_its_cure(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_bytes(b"{}")
+    fsspec.filesystem("memory").put(str(model), "/hub/model", recursive=True)
+    for path, base in (
+        (str(model), str(model)),
+        (str(model / "model.safetensors"), str(model)),
+        ("memory://hub/model", "memory://hub/model"),
+    ):
+        with pytest.raises(TrainingError) as caught:
+            check_checkpoint(path, None if base == str(model) else str(tmp_path / "copies"))
+        assert str(caught.value) == (
+            f"load_path {path!r} is a Hugging Face model, no checkpoint. To begin from its weights, set "
+            f"model.pretrained_model_name_or_path to {base!r}, and leave this out."
+        )
+    assert not (tmp_path / "copies").exists()  # nothing is fetched
+
+
+def test_a_folder_of_checkpoints_as_load_path_is_named_with_the_newest(tmp_path: Path) -> None:
+    _, newest = save(tmp_path, 2, 4)
+    with pytest.raises(TrainingError, match="is a folder of checkpoints") as caught:
+        check_checkpoint(str(tmp_path))
+    assert str(newest) in str(caught.value)
 
 
 def test_a_checkpoint_asked_for_by_name_is_looked_at_first(tmp_path: Path) -> None:

@@ -34,10 +34,6 @@ ROOT = Path(__file__).resolve().parents[2]
             {"max_duration": "1000tok", "scheduler": {"name": "cosine_with_warmup", "t_warmup": "2ba"}},
             "scheduler.t_warmup is in ba and max_duration in tok; a warm-up is measured as the run is.",
         ),
-        (
-            {"scheduler": {"name": "cosine_with_warmup", "t_warmup": "2ba", "t_max": "5ba"}},
-            "scheduler.t_max ends the schedule at 5ba, before max_duration, 6ba.",
-        ),
         ({"max_duration": "0.5dur"}, "max_duration is '0.5dur', a share of itself."),
         ({"save_interval": "1.5ba"}, "save_interval is '1.5ba'; expected a number and a unit"),
         (
@@ -79,6 +75,16 @@ def test_a_contradiction_is_named(
     with pytest.raises(ConfigError) as raised:
         check_config(config, num_ranks=2)
     assert message in str(raised.value)
+
+
+def test_a_checkpoint_is_no_model(write_config: Callable[..., str], tmp_path: Path) -> None:
+    sharded = tmp_path / "ep0-ba4"
+    sharded.mkdir()
+    (sharded / ".metadata").write_bytes(b"")
+    for path in (sharded, tmp_path / "ep0-ba4-rank0.pt"):
+        config = load_config(TrainConfig, write_config(model={"pretrained_model_name_or_path": str(path)}))
+        with pytest.raises(ConfigError, match="is a training checkpoint"):
+            check_config(config, num_ranks=1)
 
 
 def test_the_cure_for_a_mixed_start_is_accepted(write_config: Callable[..., str]) -> None:

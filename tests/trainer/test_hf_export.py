@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,14 +124,71 @@ def test_a_failed_export_leaves_the_last_one(
     callback.export(state)
     before = (tmp_path / "export" / "README.md").read_text()
 
-    def fail(folder: str) -> None:
+    def fail(path: str) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(callback.tokenizer, "save_pretrained", fail)
+    monkeypatch.setattr(state.model.model.generation_config, "to_json_file", fail)
     with pytest.raises(OSError, match="disk full"):
         callback.export(state)
     assert (tmp_path / "export" / "README.md").read_text() == before
     assert [name for name in os.listdir(tmp_path) if "export" in name] == ["export"]
+
+
+def test_what_the_run_does_not_change_is_the_base_models_byte_by_byte(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    from composer.models import HuggingFaceModel
+    from transformers import AutoModelForCausalLM
+
+    from plugins.callbacks.hf_export import HuggingFaceExport
+    from plugins.tokenizers import as_it_came, load_tokenizer
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base)
+    change = {
+        "tokenizer_config.json": {"split_special_tokens": False, "padding_side": "left"},  # as Qwen2's
+        "generation_config.json": {"temperature": 0.6, "top_p": 0.9},  # without do_sample
+        "config.json": {"use_cache": False},
+    }
+    for name, values in change.items():
+        said = json.loads((base / name).read_text())
+        (base / name).write_text(json.dumps({**said, **values}, indent=1))
+    (base / "chat_template.jinja").write_text("{{ messages }}")
+    tokenizer = load_tokenizer(str(base))
+    wrapped = HuggingFaceModel(AutoModelForCausalLM.from_pretrained(base), tokenizer=as_it_came(tokenizer))
+    wrapped.model.config.use_cache = False
+    timestamp = SimpleNamespace(batch=10, token=1280)
+    state: Any = SimpleNamespace(
+        model=wrapped, fsdp_enabled=False, timestamp=timestamp, callbacks=[], run_name="tiny"
+    )
+    by_config = HuggingFaceExport.from_config(
+        {"folder": str(tmp_path / "by-config")}, config=config_of(str(base)), tokenizer=tokenizer
+    )
+    by_foundry = HuggingFaceExport(str(tmp_path / "by-foundry"))
+    for callback in (by_config, by_foundry):
+        callback.init(state, None)  # type: ignore[arg-type, unused-ignore]
+        callback.export(state)
+        for path in base.iterdir():
+            if path.name not in ("config.json", "model.safetensors"):
+                assert (Path(callback.folder) / path.name).read_bytes() == path.read_bytes(), path.name
+        written = json.loads((Path(callback.folder) / "config.json").read_text())
+        expected = json.loads((base / "config.json").read_text())
+        dtype = "dtype" if "dtype" in written else "torch_dtype"
+        assert written == {**expected, dtype: "bfloat16"}
+    # Checkpoints hold the tokenizer, too; other converters take it from there.
+    saved = wrapped.get_metadata()["tokenizer"]["tokenizer_config.json"]["content"]
+    assert saved["split_special_tokens"] is False
+
+
+def test_a_tokenizer_without_a_directory_is_exported_as_it_is(state: Any, tmp_path: Path) -> None:
+    from plugins.model_folder import read_base
+
+    tokenizer = state.model.tokenizer
+    tokenizer.name_or_path = ""
+    tokenizer.init_kwargs["split_special_tokens"] = False
+    files = read_base("", tokenizer).files
+    assert json.loads(files["tokenizer_config.json"])["split_special_tokens"] is False
+    assert "tokenizer.json" in files
 
 
 def test_the_card_names_base_model_streams_tokens_and_scores(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,6 +88,34 @@ def write_and_train(config: str, capsys: pytest.CaptureFixture[str], overrides: 
     out, err = capsys.readouterr()
     assert status == 0, err
     return dict(json.loads(out.splitlines()[-1]))
+
+
+def test_a_finished_run_started_again_is_done_and_writes_an_export_that_is_missing(
+    write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = tmp_path / "export"
+    config = write_config(
+        autoresume=True,
+        save_folder=str(tmp_path / "checkpoints"),
+        callbacks={"hf_export": {"folder": str(export), "interval": "3ba"}},
+    )
+    first = write_and_train(config, capsys, [])
+    expected = {path.name: path.read_bytes() for path in export.iterdir()}
+    for lost in ("nothing", "all", "the end"):
+        if lost == "all":
+            shutil.rmtree(export)
+        if lost == "the end":  # the newest is that of step 3
+            (export / "README.md").write_text("| steps | 3 |\n")
+            (export / "model.safetensors").write_bytes(b"")
+        assert train.main([config, "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert "done before this start: 6 steps, 768 tokens, nothing is left to train" in err
+        again = json.loads(out.splitlines()[-1])
+        assert {key: again[key] for key in ("steps", "tokens", "export", "checkpoints")} == {
+            key: first[key] for key in ("steps", "tokens", "export", "checkpoints")
+        }
+        assert {path.name: path.read_bytes() for path in export.iterdir()} == expected, lost
+    assert train.main([config, "max_duration=4ba"]) == 0
 
 
 def test_checkpoints_of_another_run_are_not_written_over(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
-from trainer.duration import parse_duration
+from trainer.duration import Pace, parse_duration
 from trainer.shards import ResolvedStream, rows_per_epoch
 
 
@@ -44,21 +44,46 @@ def num_steps(config: TrainConfig, *, seq_len: int, num_ranks: int, rows: int | 
     Raises:
         ConfigError: Its duration is of a kind that cannot be told in steps.
     """
-    batch_size = config.global_train_batch_size
     duration = parse_duration("max_duration", config.max_duration)
-    if duration.unit == "ba":
-        return int(duration.value)
-    if duration.unit == "tok":
-        return math.ceil(duration.value / (batch_size * seq_len))
-    if duration.unit == "sp":
-        return math.ceil(duration.value / batch_size)
-    if duration.unit == "ep" and rows is not None:
-        return int(duration.value) * (math.ceil(rows / num_ranks) // (batch_size // num_ranks))
+    steps = pace(config, seq_len=seq_len, num_ranks=num_ranks, rows=rows).steps(duration)
+    if steps is not None:
+        return math.ceil(steps)
     raise ConfigError(
         f"max_duration is {config.max_duration!r}, which cannot be told in steps"
         f"{' without a corpus' if duration.unit == 'ep' else ''}. "
         "Give batches (100ba) or tokens (1000000tok)."
     )
+
+
+def pace(config: TrainConfig, *, seq_len: int, num_ranks: int, rows: int | None) -> Pace:
+    """How a run's units of time follow from one another; arguments as of `num_steps`."""
+    batch_rows = config.global_train_batch_size
+    of_rank = None if rows is None else math.ceil(rows / num_ranks)
+    return Pace(
+        batch_rows=batch_rows,
+        seq_len=seq_len,
+        epoch_steps=None if of_rank is None else of_rank // (batch_rows // num_ranks),
+    )
+
+
+def run_pace(config: TrainConfig, streams: Sequence[ResolvedStream], *, num_ranks: int) -> Pace:
+    """The pace of a run whose streams are known."""
+    return _pace_in(config, streams, 0, num_ranks=num_ranks)
+
+
+def steps_by_epoch(config: TrainConfig, streams: Sequence[ResolvedStream], *, num_ranks: int) -> list[int]:
+    """Steps of each epoch up to the last that begins with another manifest."""
+    last = max(
+        (later.epoch for stream in config.train_loader.dataset.streams.values() for later in stream.later),
+        default=0,
+    )
+    paces = (_pace_in(config, streams, epoch, num_ranks=num_ranks) for epoch in range(last))
+    return [each.epoch_steps or 0 for each in paces]
+
+
+def _pace_in(config: TrainConfig, streams: Sequence[ResolvedStream], epoch: int, *, num_ranks: int) -> Pace:
+    rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams, epoch)))
+    return pace(config, seq_len=streams[0].manifest.seq_len, num_ranks=num_ranks, rows=rows)
 
 
 def stream_epochs(

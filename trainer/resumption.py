@@ -1,0 +1,186 @@
+"""What an interrupted run keeps to, and what a changed YAML changes in it.
+
+    save_folder/run.json    settings of the run when it was last started, by key
+
+Rows and schedule follow from some settings (`_is_fixed`): a run that goes on with others would repeat rows or
+leave some out, and its schedule would end elsewhere, so a change of these is refused. Others count from where
+the run goes on, and each change is told. Composer restores the optimizer's learning rate, weight decay, betas
+and eps from the checkpoint: they are set to what the YAML says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from schemas import storage
+from schemas.errors import ConfigError, TrainingError
+from schemas.train_config import TrainConfig
+from trainer.duration import parse_duration
+from trainer.shards import ResolvedStream
+
+SETTINGS = "run.json"
+
+_HYPERPARAMETERS = ("lr", "weight_decay", "betas", "eps")
+"""What is set in the optimizer's parameter groups."""
+
+_DATASET = "train_loader.dataset"
+
+
+def settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[str, Any]:
+    """The settings of a run that are compared when it goes on, by key."""
+    dataset = config.train_loader.dataset
+    settings: dict[str, Any] = {
+        "max_duration": config.max_duration,
+        "max_duration (unit)": parse_duration("max_duration", config.max_duration).unit,
+        "rows' seq_len": streams[0].manifest.seq_len,
+        "optimizer.name": config.optimizer.name,
+        "scheduler.name": config.scheduler.name,
+    }
+    for key in ("global_train_batch_size", "seed", "precision", "algorithms"):
+        settings[key] = getattr(config, key)
+    for key in ("shuffle", "shuffle_seed", "epoch_size", "loss_on", "attention_boundaries"):
+        settings[f"{_DATASET}.{key}"] = getattr(dataset, key)
+    for name, stream in dataset.streams.items():
+        of_stream = {**stream.model_dump(include={"corpus", "proportion", "repeat", "choose"})}
+        of_stream["stream"] = stream.stream or name
+        settings |= {f"{_DATASET}.streams.{name}.{key}": value for key, value in of_stream.items()}
+    for section in ("optimizer", "scheduler"):
+        for key, value in getattr(config, section).arguments.items():
+            settings[f"{section}.{key}"] = value
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+def check_resumption(
+    config: TrainConfig,
+    streams: Sequence[ResolvedStream],
+    *,
+    newest: str,
+    pins: Mapping[str, int] | None,
+    say: Callable[[str], None],
+) -> None:
+    """Compare a run that goes on with its start.
+
+    Args:
+        config: Its configuration as of now, manifests pinned.
+        streams: What `resolve_streams` made of it.
+        newest: The checkpoint that it goes on from.
+        pins: The manifests that it has read so far, if known.
+        say: Told of each change that is allowed.
+
+    Raises:
+        ConfigError: What fixes rows and schedule was changed.
+        TrainingError: The file with the settings is damaged.
+    """
+    folder = config.save_folder or ""
+    now = settings_of(config, streams)
+    for name, stream in config.train_loader.dataset.streams.items():
+        known = (pins or {}).get(name)
+        if known is not None and known != stream.manifest:
+            raise ConfigError(
+                f"{_DATASET}.streams.{name}.manifest is {stream.manifest}, but the run in {folder} reads "
+                f"{known}: within an epoch rows would be repeated or left out. Set it back, and take the "
+                f"other with `later: [{{at: 1ep, manifest: {stream.manifest}}}]`."
+            )
+    before = _read(folder)
+    if before is None:
+        say(
+            f"{folder} holds no {SETTINGS}, as runs of before do not: whether batch size, seed, shuffle and "
+            "mix are those that it started with cannot be seen. From here on they are kept."
+        )
+        return
+    changed = {
+        key: f"{key} was {_shown(before, key)} and is {_shown(now, key)}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    }
+    fixed = [line for key, line in changed.items() if _is_fixed(key)]
+    if fixed:
+        raise ConfigError(
+            f"the run in {folder} has other settings than it was started with: {'; '.join(fixed)}. Rows "
+            "would be repeated or left out, or the schedule end elsewhere. Set them back; or begin another "
+            f"run, with a save_folder of its own, load_path: {newest} and load_weights_only: true."
+        )
+    for key, line in changed.items():
+        if not (
+            key.startswith("optimizer.") and key.split(".")[1] in _HYPERPARAMETERS
+        ):  # told when they are set
+            also = "; what the scheduler counts from the run's length moves with it" * (key == "max_duration")
+            say(f"{line}: this holds from here on{also}.")
+
+
+def write_settings(config: TrainConfig, streams: Sequence[ResolvedStream]) -> None:
+    """Keep the settings of a run beside its checkpoints."""
+    data = json.dumps(settings_of(config, streams), indent=2).encode() + b"\n"
+    storage.write_bytes(storage.join(config.save_folder or "", SETTINGS), data)
+
+
+def hyperparameters(optimizer: Any) -> list[dict[str, Any]]:
+    """What the YAML says of each parameter group; taken before a checkpoint is loaded."""
+    return [{key: group[key] for key in _HYPERPARAMETERS if key in group} for group in optimizer.param_groups]
+
+
+def apply_hyperparameters(
+    state: Any, wanted: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+) -> None:
+    """Set an optimizer that was loaded from a checkpoint to what the YAML says, and tell of each change.
+
+    Args:
+        state: Composer's, after loading.
+        wanted: Of `hyperparameters`, before loading.
+        say: Told of each change.
+    """
+    if int(state.timestamp.batch) == 0:
+        return
+    lines: dict[str, None] = {}
+    groups = state.optimizers[0].param_groups
+    for group, values in zip(groups, wanted, strict=False):
+        for key, value in values.items():
+            name = "initial_lr" if key == "lr" else key
+            was = group.get(name)
+            if _plain(was) != _plain(value):
+                group[name] = value
+                lines[
+                    f"optimizer.{key} is {_plain(was)} in the checkpoint and {_plain(value)} in the "
+                    "configuration: the latter holds from here on."
+                ] = None
+    for scheduler in state.schedulers:
+        scheduler.base_lrs = [group["initial_lr"] for group in groups]
+        # The schedule may have changed, too: this step's rate is that of the schedule as it is now.
+        for group, factor in zip(groups, scheduler.lr_lambdas, strict=True):
+            group["lr"] = group["initial_lr"] * factor(int(state.timestamp.batch))
+    for line in lines:
+        say(line)
+
+
+def _is_fixed(key: str) -> bool:
+    if key.startswith("optimizer."):
+        return key.split(".")[1] not in _HYPERPARAMETERS
+    if key.startswith(f"{_DATASET}.streams."):
+        return not key.endswith(".corpus")
+    return key in (
+        *("global_train_batch_size", "seed", "max_duration (unit)", "rows' seq_len"),
+        *(f"{_DATASET}.{each}" for each in ("shuffle", "shuffle_seed", "epoch_size")),
+    )
+
+
+def _read(folder: str) -> dict[str, Any] | None:
+    uri = storage.join(folder, SETTINGS)
+    try:
+        return dict(json.loads(storage.read_bytes(uri)))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise TrainingError(
+            f"{uri}: is damaged: {error}. Delete it to go on without comparing settings."
+        ) from error
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return json.dumps(settings[key]) if key in settings else "not set"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list) else value
