@@ -18,15 +18,16 @@ from pipelines.card import write_card
 from pipelines.corpus import Plan, add_increment
 from pipelines.draft import drafted
 from pipelines.journal import attempt_at
-from pipelines.ledger import count_documents
+from pipelines.ledger import count_documents, lacks_origins
 from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.rejects import first_rejects, refuse_unexpected
 from pipelines.runner import make_pipeline, parse_options, run_to_end
-from pipelines.sources import SourceFile, list_files, note_read, parts_of, unread
+from pipelines.sources import SourceFile, list_files, note_read, parts_of, unread, with_later_files
 from pipelines.statistics import measured, write_stats
 from pipelines.transforms.shards import merge_groups
 from pipelines.without_pairs import documents_without_pairs, with_their_files, write_asked_again
+from plugins.readers import open_reader
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError, SynthesisError
@@ -76,6 +77,8 @@ def build_increment(
     files = with_their_files(files, all_files, without)
     left_for_later = {file for group in files.values() for file in group if not wanted(file)}
     files = {name: [file for file in group if file not in left_for_later] for name, group in files.items()}
+    if before is not None and any(files.values()):
+        files = with_later_files(files, all_files, _without_origins(config, before))
     for line in listed.left_out:
         ProgressView(None, quiet=quiet).say(line)
     if before is not None and not any(files.values()):
@@ -135,6 +138,16 @@ def _opening(plan: Plan) -> str:
     )
 
 
+def _without_origins(config: CorpusConfig, before: Manifest) -> list[str]:
+    """Streams in whose ledgers a document with an id has no file that it came from."""
+    return [
+        name
+        for name, stream in config.streams.items()
+        if any(open_reader(source).source.id_field for source in stream.sources)
+        and lacks_origins(config.corpus, name, before.numbers())
+    ]
+
+
 def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
     """Check the outcome and write each stream's index; None when nothing new came through."""
     fs, _ = storage.filesystem(plan.increment)
@@ -147,7 +160,6 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
             f"nothing was published. First failures: {first_rejects(plan.increment, ['synthesize'])}"
         )
     refuse_unexpected(plan.increment, counts)
-    _check_pairs(plan, asked=asked, answered=counts["synthesize/documents_with_pairs"], failed=failed)
     # Not a counter: bundles that were tried twice may have counted twice.
     num_documents = sum(
         count_documents(plan.config.corpus, name, plan.number) for name in plan.config.streams
@@ -166,6 +178,9 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
         shards = merge_groups(plan.increment, plan.number, name)
         if shards is not None:
             streams[name] = shards
+    left = any(shards.num_pairs for name, shards in streams.items() if plan.config.streams[name].synthesize)
+    answered = counts["synthesize/documents_with_pairs"] if left else 0  # none may fit a row
+    _check_pairs(plan, asked=asked, answered=answered, failed=failed)
     superseded: list[str] = []
     for name in plan.config.streams:
         uri = storage.join(plan.increment, f"superseded-{name}.zst")

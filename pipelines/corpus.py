@@ -1,6 +1,6 @@
 """The pipeline, from files to the shards of one increment.
 
-    files ─► read ─► newest versions ─► clean ─► filter ─► dedup ─► decontaminate ─► only new ─► near dedup
+    files ─► read ─► newest versions ─► clean ─► filter ─► only new ─► dedup ─► decontaminate ─► near dedup
                                                                                   ┌────────────────┘
                                                            synthesize: true ┌─────┴────────────┐ false
         ┌───────────────────────────────────────────────────────────────────┘                  ▼
@@ -41,7 +41,7 @@ from pipelines.transforms.decontaminate import (
 from pipelines.transforms.dedup import DropDuplicates, KeepNewestVersions
 from pipelines.transforms.filter import FilterDocuments
 from pipelines.transforms.near_dedup import DropNearDuplicates
-from pipelines.transforms.only_new import OnlyNew
+from pipelines.transforms.only_new import KeepNew, OnlyNew
 from pipelines.transforms.read import FilePart, ReadFiles
 from pipelines.transforms.render import RenderTexts, raw_text
 from pipelines.transforms.shards import WriteShards
@@ -209,29 +209,27 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
         ).with_outputs(REJECTS, main="ok")
         good = filtered.ok
         rejects.append(filtered[REJECTS])
-    exact = good | f"{name}/Dedup" >> DropDuplicates(progress)
-    distinct = exact.kept
+    only_new = OnlyNew(
+        config.corpus,
+        name,
+        plan.known,
+        plan.version_order(name),
+        progress,
+        asked_again_uri(plan.increment, name),
+    )
+    unknown = good | f"{name}/OnlyNew" >> KeepNew(only_new)
+    rejects.append(unknown.rejects)
+    exact = unknown.kept | f"{name}/Dedup" >> DropDuplicates(progress)
+    new = exact.kept
     rejects.append(exact.rejects)
     duplicates.append(exact.duplicates)
     contaminations: tuple[beam.PCollection, ...] = ()
     if plan.tasks is not None:
-        clear = distinct | f"{name}/Decontaminate" >> beam.ParDo(
+        clear = new | f"{name}/Decontaminate" >> beam.ParDo(
             DecontaminateDocuments(plan.tasks, name, progress)
         ).with_outputs(REJECTS, CONTAMINATIONS, main="ok")
-        distinct, contaminations = clear.ok, (clear[CONTAMINATIONS],)
+        new, contaminations = clear.ok, (clear[CONTAMINATIONS],)
         rejects.append(clear[REJECTS])
-    unknown = distinct | f"{name}/OnlyNew" >> beam.ParDo(
-        OnlyNew(
-            config.corpus,
-            name,
-            plan.known,
-            plan.version_order(name),
-            progress,
-            asked_again_uri(plan.increment, name),
-        )
-    ).with_outputs(REJECTS, main="ok")
-    new = unknown.ok
-    rejects.append(unknown[REJECTS])
     fingerprints: tuple[beam.PCollection, ...] = ()
     if config.dedup.near is not None:
         near = new | f"{name}/NearDedup" >> DropNearDuplicates(

@@ -176,4 +176,7 @@ def _write(lines: Iterator[str], output: str | None, counts: Counter[str]) -> No
             counts["written"] += 1
         file.flush()
         if output is not None:
-            storage.upload(file.name, output)
+            try:
+                storage.upload(file.name, output)
+            except OSError as error:
+                raise ConfigError(f"--output {output!r} cannot be written: {error}.") from error

@@ -78,7 +78,7 @@ class _Table(NamedTuple):
 
 def ledger_row(document_id: str, content_hash: str, origin: int = NO_ORIGIN) -> bytes:
     """One row; `origin` is a number in what is given to `write_ledger`."""
-    return _hashed(document_id) + bytes.fromhex(content_hash) + origin.to_bytes(4, "big")
+    return name_hash(document_id) + bytes.fromhex(content_hash) + origin.to_bytes(4, "big")
 
 
 def count_documents(corpus: str, stream: str, number: int) -> int:
@@ -121,6 +121,17 @@ def check_ledger(uri: str) -> None:
             raise _damaged(uri, "its bytes are not those that its header announces")
     elif (rows["name"][1:] < rows["name"][:-1]).any():
         raise _damaged(uri, "its rows are not in order")
+
+
+def lacks_origins(corpus: str, stream: str, numbers: Iterable[int]) -> bool:
+    """Whether a document of some increments has no origin, as all have that older versions took in."""
+    uris = (ledger_uri(corpus, stream, number) for number in numbers)
+    return any(_lacks_origins(_open(uri).rows) for uri in uris if storage.exists(uri))
+
+
+def _lacks_origins(rows: _Rows) -> bool:
+    is_document = (rows["content"] | rows["content_rest"]) != 0
+    return bool((is_document if rows.dtype != _ROW else is_document & (rows["origin"] == NO_ORIGIN)).any())
 
 
 def current_rows(
@@ -191,23 +202,27 @@ class Ledger:
 
     def content_of(self, document_id: str) -> str | None:
         """The newest content hash of a document, or None if it is not in."""
-        return self._newest(_hashed(document_id))
+        return self._newest(name_hash(document_id))
 
     def origin_of(self, document_id: str) -> Origin | None:
         """The file that a document's newest content came from; None where the ledger has none."""
-        found = self._find(_hashed(document_id))
+        found = self._find(name_hash(document_id))
         if found is None or found[0].rows.dtype != _ROW:
             return None
         table, at = found
         number = int(table.rows["origin"][at])
         return None if number == NO_ORIGIN else table.origin(number)
 
-    def has_content(self, content_hash: str) -> bool:
-        """Whether any document has this content now; what a newer text superseded does not count."""
-        return self.has_content_beginning(content_hash)
-
     def has_content_beginning(self, digits: str) -> bool:
         """Whether any document has a content now whose hash begins with these digits, 16 or more."""
+        return self.holder_of(digits) is not None
+
+    def holder_of(self, digits: str) -> bytes | None:
+        """Which document has a content now whose hash begins with these digits, 16 or more.
+
+        Returns:
+            The hash of its name, as `name_hash` gives it; what a newer text superseded does not count.
+        """
         key = int(digits[:16], 16)
         for table, order in zip(self._tables, self._by_content, strict=True):
             contents = table.rows["content"]
@@ -216,9 +231,9 @@ class Ledger:
                 row = table.rows[order[at]].tobytes()
                 content = row[16:32].hex()
                 if content.startswith(digits) and self._newest(row[:16]) == content:
-                    return True
+                    return bytes(row[:16])
                 at += 1
-        return False
+        return None
 
     def _newest(self, name: bytes) -> str | None:
         found = self._find(name)
@@ -238,7 +253,8 @@ class Ledger:
         return None
 
 
-def _hashed(document_id: str) -> bytes:
+def name_hash(document_id: str) -> bytes:
+    """What a row names its document by: blake2b-128 of the document_id."""
     return hashlib.blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

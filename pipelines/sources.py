@@ -21,7 +21,7 @@ import contextlib
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pipelines.transforms.read import FilePart
@@ -143,6 +143,25 @@ def unread(files: SourceFiles, corpus: str, manifest: Manifest | None) -> Source
         name: tuple(file for file in group if file.state is None or noted.get(file.read_as) != file.state)
         for name, group in files.items()
     }
+
+
+def with_later_files(files: SourceFiles, all_files: SourceFiles, streams: Container[str]) -> SourceFiles:
+    """Some files, and in these streams those that come after one of them in its source, too.
+
+    So the newest version of a document is read with an older one where no ledger knows which came first.
+    """
+    both = dict(files)
+    for name, group in files.items():
+        if name in streams:
+            first: dict[int, Any] = {}
+            for file in group:
+                first[file.source] = min(first.get(file.source, natural(file.uri)), natural(file.uri))
+            both[name] = tuple(
+                file
+                for file in all_files[name]
+                if file in group or (file.source in first and natural(file.uri) > first[file.source])
+            )
+    return both
 
 
 def parts_of(config: CorpusConfig, files: SourceFiles) -> dict[str, list[FilePart]]:

@@ -11,6 +11,8 @@ _LEFT_OUT = {
     "list/unreadable": "unreadable",
     "list/hidden": "hidden",
     "read/files_unreadable": "files without a readable row",
+    "read/files_damaged": "files from where they are damaged on",
+    "read/files_empty": "empty files",
 }
 _DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs")
 
@@ -46,7 +48,13 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         print(
             f"  synthesis: {counts['synthesize/pairs']:,} pairs for "
             f"{counts['synthesize/documents_with_pairs']:,} of {counts['synthesize/documents']:,} documents"
+            + (" and parts of documents" if counts.get("split/parts") else "")
         )
+        kept = sum(
+            each.num_pairs for name, each in increment.streams.items() if config.streams[name].synthesize
+        )
+        if kept < counts["synthesize/pairs"]:
+            print(f"  {kept:,} of these pairs are in the texts; the others are among the rejects")
         if counts.get("render/cut_runs"):
             print(
                 f"  {counts['render/cut_runs']:,} few-shot texts longer than a row were cut between documents"
@@ -72,7 +80,9 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         )
     left_out = [f"{counts[name]:,} {word}" for name, word in _LEFT_OUT.items() if counts.get(name)]
     if left_out:
-        print(f"  left out of the sources: {', '.join(left_out)}")
+        print(
+            f"  left out of the sources: {', '.join(left_out)} (named on standard error or in rejects/read)"
+        )
     rejected = {name: count for name, count in counts.items() if "/rejected_" in name}
     if rejected:
         reasons = ", ".join(

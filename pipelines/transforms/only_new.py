@@ -3,18 +3,84 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from pipelines.ledger import WITHDRAWN, Ledger
-from pipelines.transforms.base import StepFn
+import apache_beam as beam
+
+from pipelines.ledger import WITHDRAWN, Ledger, name_hash
+from pipelines.transforms.base import REJECTS, StepFn
 from pipelines.versions import Origin, VersionOrder
 from schemas import storage
 from schemas.records import Document
 
+HELD, CHANGED = "held", "changed"
+
+
+class NewDocuments(NamedTuple):
+    """What is new among documents.
+
+    Attributes:
+        kept: The new ones, and those that changed.
+        rejects: What the corpus holds under another name, in a newer version, or not any more on purpose.
+    """
+
+    kept: beam.PCollection
+    rejects: beam.PCollection
+
+
+class KeepNew(beam.PTransform):
+    """Keep documents that the corpus does not hold.
+
+    Documents whose text the corpus holds under another document_id are copies, unless that document changes
+    in this increment: rows that moved on by one id, for instance. Then the text would be lost.
+
+    Args:
+        only_new: Compares each document with the ledger.
+    """
+
+    def __init__(self, only_new: OnlyNew):
+        super().__init__()
+        self.only_new = only_new
+
+    def expand(self, documents: beam.PCollection) -> NewDocuments:
+        found = documents | "Compare" >> beam.ParDo(self.only_new).with_outputs(
+            REJECTS, HELD, CHANGED, main="ok"
+        )
+        settled = (
+            {HELD: found[HELD], CHANGED: found[CHANGED]}
+            | "GroupByHolder" >> beam.CoGroupByKey()
+            | "Settle" >> beam.ParDo(_SettleHeld(self.only_new.progress_dir)).with_outputs(REJECTS, main="ok")
+        )
+        kept = (found.ok, settled.ok) | "Kept" >> beam.Flatten()
+        rejects = (found[REJECTS], settled[REJECTS]) | "NotKept" >> beam.Flatten()
+        return NewDocuments(kept=kept, rejects=rejects)
+
+
+class _SettleHeld(StepFn):
+    def __init__(self, progress_dir: str | None):
+        super().__init__("ledger", progress_dir)
+
+    def process(self, group: tuple[bytes, Mapping[str, Iterable[Any]]]) -> Iterator[Any]:
+        _, found = group
+        is_given_up = any(True for _ in found[CHANGED])
+        for document in found[HELD]:
+            if is_given_up:
+                yield document
+            else:
+                yield self.reject(
+                    "already_ingested",
+                    document_id=document.document_id,
+                    source=document.source,
+                    detail="the corpus holds the same text under another document_id",
+                )
+
 
 class OnlyNew(StepFn):
-    """Keep documents that the ledger does not know.
+    """Tell documents that the ledger knows from others.
+
+    Outputs: documents that are new or changed, those whose text another document has (`HELD`, by the hash of
+    that one's name), hashes of names of changed documents (`CHANGED`), and rejects.
 
     An unchanged document is counted and dropped, without a reject: it is in the corpus. A changed one
     goes on, unless the corpus holds a newer version of it. So does one whose name stands in the file
@@ -72,15 +138,11 @@ class OnlyNew(StepFn):
                 source=document.source,
                 detail=f"the corpus holds the version of {origin.uri}",
             )
-        elif self._ledger.has_content(document.content_hash):
-            yield self.reject(
-                "already_ingested",
-                document_id=document.document_id,
-                source=document.source,
-                detail="the corpus holds the same text under another document_id",
-            )
         else:
-            yield document
+            if known is not None:
+                yield beam.pvalue.TaggedOutput(CHANGED, (name_hash(document.document_id), None))
+            holder = self._ledger.holder_of(document.content_hash)
+            yield document if holder is None else beam.pvalue.TaggedOutput(HELD, (holder, document))
 
     def _newer_origin(self, document: Document) -> Origin | None:
         """The file of the version that the corpus holds, if that is newer."""

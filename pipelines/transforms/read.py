@@ -14,6 +14,12 @@ from schemas.corpus_config import SourceConfig
 from schemas.errors import InputError
 from schemas.records import UNEXPECTED, Reject
 
+_DAMAGED = frozenset({"damaged_file", "truncated_file"})
+"""Of BadRows: the file goes on behind it, and cannot be read there."""
+
+_OTHER_FIELDS = frozenset({"missing_field", "not_text", "missing_id"})
+"""Of rows without a document: the source names fields that they do not have."""
+
 
 class FilePart(NamedTuple):
     """What one worker reads at a time: a file, or a byte range of a large one.
@@ -44,29 +50,35 @@ class ReadFiles(StepFn):
     def process(self, element: FilePart) -> Iterator[Any]:
         index, uri, part, number = element
         reader = open_reader(self.sources[index])
-        bad: BadRow | None = None
-        has_rows = False
+        bad: Reject | None = None
+        num_rows = 0
+        has_good_rows = False
         try:
             for version, row in reader.versions(uri, part, first_version(number)):
+                num_rows += 1
                 if isinstance(row, BadRow):
-                    bad = bad or row
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
-                else:
-                    has_rows = True
+                    self.counters.add("files_damaged", row.reason in _DAMAGED)
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
+                        if isinstance(row, BadRow) or record.reason in _OTHER_FIELDS:
+                            bad = bad or record
+                        else:
+                            has_good_rows = True
                         yield self.pass_on(record)
                     else:
+                        has_good_rows = True
                         self.counters.add("documents")
                         yield record
         except OSError as error:
             raise InputError(f"{shown_name(uri)}: cannot be read: {error}. Nothing was published.") from error
         if part.start == 0:
             self.counters.add("files")
-            if bad is not None and not has_rows:
+            self.counters.add("files_empty", not num_rows)
+            if bad is not None and not has_good_rows:
                 self._no_row(reader.source, uri, bad)
 
-    def _no_row(self, source: SourceConfig, uri: str, bad: BadRow) -> None:
+    def _no_row(self, source: SourceConfig, uri: str, bad: Reject) -> None:
         """Count a file of which no row could be read, or refuse it."""
         if not source.allow_unreadable:
             raise InputError(

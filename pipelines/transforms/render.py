@@ -2,7 +2,7 @@
 
     chains ─► runs ─► render ─► tokenize ─┬─ fits ──────────────────────────► text
                 ▲                         └─ too long for a row: cut the run between documents; of a single
-                └──────────────────────────  document leave out its last pair
+                └──────────────────────────  document leave out its longest pair
 
 So a row that holds a text whole holds each pair with its passage. A text is tokenized when it is rendered;
 only what did not fit is rendered and tokenized again. Texts keep their names and seeds unless their run is
@@ -21,7 +21,7 @@ from pipelines.transforms.base import StepFn
 from pipelines.transforms.tokenize import TokenizeTexts
 from plugins.templates import TEMPLATES
 from schemas.corpus_config import CorpusConfig
-from schemas.records import AugmentedText, Document, Passage, SynthesizedDocument, digest
+from schemas.records import AugmentedText, Document, InstructionPair, Passage, SynthesizedDocument, digest
 
 _SEED_BITS = 63
 
@@ -74,8 +74,7 @@ class RenderTexts(StepFn):
                     shorter += _cut(run, text, len(tokens), seq_len)
                 elif len(tokens) > seq_len and text.num_pairs:
                     detail = f"passage and pairs have {len(tokens)} tokens, a row has {seq_len}"
-                    yield self._without_last_pair(run[0], detail)
-                    shorter.append((dataclasses.replace(run[0], pairs=run[0].pairs[:-1]),))
+                    yield self._without_longest_pair(run[0], detail, shorter)
                 else:
                     self.counters.add("texts")
                     self.counters.add("augmented_texts", bool(text.num_pairs))
@@ -83,13 +82,16 @@ class RenderTexts(StepFn):
                     yield from self._tokenize.finish(text, tokens)
             waiting = shorter
 
-    def _without_last_pair(self, done: SynthesizedDocument, detail: str) -> Any:
-        *_, pair = done.pairs
+    def _without_longest_pair(
+        self, done: SynthesizedDocument, detail: str, shorter: list[tuple[SynthesizedDocument, ...]]
+    ) -> Any:
+        at = max(range(len(done.pairs)), key=lambda at: (_num_characters(done.pairs[at]), at))
+        shorter.append((dataclasses.replace(done, pairs=done.pairs[:at] + done.pairs[at + 1 :]),))
         return self.reject(
             "pairs_beyond_row",
             document_id=done.document.document_id,
             source=done.document.source,
-            detail=f"pair {len(done.pairs)}: {pair.instruction!r}: {detail}",
+            detail=f"pair {done.pairs[at].instruction!r}: {detail}",
         )
 
     def _render(self, run: tuple[SynthesizedDocument, ...]) -> AugmentedText:
@@ -114,6 +116,10 @@ class RenderTexts(StepFn):
             template=rendered.template,
             seed=seed,
         )
+
+
+def _num_characters(pair: InstructionPair) -> int:
+    return sum(map(len, (pair.instruction, *pair.options, pair.rationale, pair.response)))
 
 
 def _cut(

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from plugins.protocols.option_meant import option_meant
+from plugins.protocols.option_meant import lettered_option, option_meant
 from schemas.records import InstructionPair, well_formed
 
 _OBJECT = re.compile(r"\{\s*(?:[\"“”„'‘]|\w+\s*:)")
@@ -40,15 +40,21 @@ _QUOTED = re.compile(
 )
 _CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 _BACKSLASH = re.compile(
-    r"""\\(?:(?P<escape>u[0-9a-fA-F]{4}|["'\\/]|n(?=[ei]\s+[^\W\d_]{2}))|(?P<letters>[A-Za-z]+))?"""
+    r"""\\(?:(?P<escape>u[0-9a-fA-F]{4}|["'\\/]
+        |n(?=(?:[ei]|less|mid|exists|parallel)\s+[^\W\d_]{2}|(?:eg|mid|less)\b[.,]))|(?P<letters>[A-Za-z]+))?""",
+    re.VERBOSE,
 )
-"""A backslash with what it may belong to. `\\ne` and `\\ni` before a word are a line end and Italian."""
+"""A backslash with what it may belong to. `\\ne` or `\\nless` before a word are a line end and a word."""
 _LATEX = re.compile(
-    r"n(?:abla|atural|cong|earrow|eg?|eq|ewline|exists|geq|gtr|i|leq|less|mid|olimits|onumber|ot|otin|parallel"
-    r"|prec|rightarrow|sim|subseteq|u|warrow)"
-    r"|r(?:angle|brace|brack|ceil|floor|ho|ight|ightarrow|ightharpoonup|ightleftharpoons|m|oot|times|[vV]ert)"
-    r"|t(?:ag|anh?|au|binom|ext|ext(?:bf|it|rm|sc|sf|style|tt)|frac|herefore|heta|ilde|imes|iny|op?|riangle"
-    r"|riangleq|woheadrightarrow)"
+    r"n(?:abla|atural|cong|earrow|eg?|eq|ewcommand|ewline|ewpage|exists|geq|geqq|geqslant|gtr|i|icefrac|[lL]eftarrow"
+    r"|[lL]eftrightarrow|leq|leqq|leqslant|less|mid|obreak|oindent|olimits|onumber|ormalsize|ot|otag|otin|parallel"
+    r"|prec|preceq|[rR]ightarrow|shortmid|sim|subseteq|succ|succeq|supseteq|triangleleft|trianglelefteq"
+    r"|triangleright|trianglerighteq|u|vdash|vDash|warrow)"
+    r"|r(?:aisebox|angle|brace|brack|ceil|ef|enewcommand|esizebox|floor|ho|ight|ightarrow|ightarrowtail"
+    r"|ightharpoon(?:up|down)|ightleftarrows|ightleftharpoons|ightrightarrows|ightsquigarrow|lap|m|oot|times|ule"
+    r"|[vV]ert)"
+    r"|t(?:ag|anh?|au|binom|ext[A-Za-z]*|frac|herefore|heta|hetasym|hick(?:approx|sim|space)|hinspace|ilde|imes|iny"
+    r"|op?|oprule|riangle|riangle(?:down|left|lefteq|right|righteq|q)|wohead(?:left|right)arrow)"
 )
 """LaTeX commands that begin like JSON's `\\n`, `\\r` and `\\t`."""
 _QUESTION_KEYS = ("question", "instruction", "prompt")
@@ -208,10 +214,15 @@ def _pair(value: Any) -> InstructionPair | None:
     question, answer = _first(value, _QUESTION_KEYS), _first(value, _ANSWER_KEYS)
     if question is None or answer is None:
         return None
-    options = value.get("options")
-    choices = tuple(map(_text, options)) if isinstance(options, list) else ()
+    options = value.get("options") or value.get("choices") or []
+    if isinstance(options, dict):  # {"A": "lung", "B": "heart"}
+        answer = _text(options.get(answer)) or answer
+        options = list(options.values())
+    if not isinstance(options, list):
+        return None
+    choices = tuple(map(_text, options))
     if choices:
-        answer = option_meant(answer, choices)
+        answer = option_meant(answer, choices) or lettered_option(answer, choices)
         if not answer or "" in choices:
             return None
     return InstructionPair(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 _QUOTED = re.compile(r"([\"'“‘])(.+)([\"'”’])\.?", re.DOTALL)
+_LETTERED = re.compile(r"\(?([A-Za-z])(?:[.):]+\s*(.*))?", re.DOTALL)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
 
 
@@ -15,6 +16,15 @@ def option_meant(answer: str, options: Sequence[str]) -> str:
         return answer
     meant = [option for option in options if _bare(option) == _bare(answer)]
     return meant[0] if len(meant) == 1 else ""
+
+
+def lettered_option(answer: str, options: Sequence[str]) -> str:
+    """The option whose letter an answer is or begins with, such as `B`, `(b)` or `B. heart`; "" for none."""
+    found = _LETTERED.fullmatch(answer.strip())
+    at = ord(found[1].upper()) - ord("A") if found else len(options)
+    if found is None or at >= len(options) or (found[2] and _bare(found[2]) != _bare(options[at])):
+        return ""
+    return options[at]
 
 
 def _bare(text: str) -> str:

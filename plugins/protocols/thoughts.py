@@ -17,12 +17,16 @@ from __future__ import annotations
 
 import re
 
-_WORDS = r"(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)"
+_WORDS = (
+    r"\|?(?:\w+:)?(?:ant)?(?:start_of_|begin_of_)?"
+    r"(?:think|thinking|thinking_process|thoughts?|reason|reasoning|reflection|analysis|scratchpad)\s*\|?"
+)
 _TAG = re.compile(
-    rf"(?P<opening><{_WORDS}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<unused94>"
-    r"|<\|channel\|>(?:analysis|commentary)|(?-i:\Aanalysis(?=[A-Z])))"
-    rf"|</{_WORDS}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<unused95>"
-    r"|<\|channel\|>final(?:<\|message\|>)?|(?-i:assistantfinal)",
+    rf"(?P<opening><{_WORDS}>|\[THINK(?:ING)?\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<unused94>"
+    r"|<\|channel\|?>(?:analysis|commentary|thought)|(?-i:\Aanalysis(?=[A-Z])))"
+    rf"|</{_WORDS}>|<\|end_of_(?:thought|think|thinking)\|>|\[/THINK(?:ING)?\]|◁/think▷|<unused95>"
+    r"|<\|END_THINKING\|>"
+    r"|<\|?channel\|>(?:final(?:<\|message\|>)?)?|(?-i:assistantfinal)",
     re.IGNORECASE,
 )
 

@@ -72,7 +72,9 @@ def _joined(pieces: list[str | _Script]) -> str:
     for piece in pieces:
         last = merged[-1] if merged else ""
         if isinstance(piece, _Script) and isinstance(last, _Script) and piece.sign == last.sign != "":
-            merged[-1] = _Script(piece.sign, last.text + piece.text)  # 10<sup>-</sup><sup>6</sup>
+            # 10<sup>-</sup><sup>6</sup> is one exponent, 10<sup>3</sup><sup>5</sup> is not.
+            apart = "," if last.text[-1:].isalnum() and piece.text[:1].isalnum() else ""
+            merged[-1] = _Script(piece.sign, f"{last.text}{apart}{piece.text}")
         elif piece:
             merged.append(piece)
     parts: list[str] = []

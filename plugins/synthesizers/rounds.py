@@ -22,6 +22,7 @@ Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
@@ -131,7 +132,8 @@ async def run_chain(
 
 def _may_come_again(pair: InstructionPair, document: Document) -> bool:
     """Whether a pair that another document has may be this one's own."""
-    return bool(pair.options) or pair.response.casefold() in document.text.casefold()
+    own = re.compile(rf"(?<!\w){re.escape(pair.response)}(?!\w)", re.IGNORECASE)
+    return bool(pair.options) or own.search(document.text) is not None
 
 
 def _unreadable(answer: Generation) -> str:

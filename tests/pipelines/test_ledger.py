@@ -51,18 +51,18 @@ def test_a_document_has_its_newest_content(ledger: Callable[..., Ledger]) -> Non
 
 def test_a_content_that_was_superseded_is_no_longer_in(ledger: Callable[..., Ledger]) -> None:
     found = ledger({"a": ONE, "b": TWO}, {"a": THREE})
-    assert [found.has_content(content) for content in (ONE, TWO, THREE)] == [False, True, True]
+    assert [bool(found.holder_of(content)) for content in (ONE, TWO, THREE)] == [False, True, True]
 
 
 def test_a_content_that_was_superseded_and_came_back_is_in(ledger: Callable[..., Ledger]) -> None:
     found = ledger({"a": ONE}, {"a": TWO}, {"a": ONE})
     assert found.content_of("a") == ONE
-    assert [found.has_content(content) for content in (ONE, TWO)] == [True, False]
+    assert [bool(found.holder_of(content)) for content in (ONE, TWO)] == [True, False]
 
 
 def test_a_superseded_content_that_another_document_holds_is_in(ledger: Callable[..., Ledger]) -> None:
     found = ledger({"a": ONE, "b": ONE}, {"a": TWO})
-    assert found.has_content(ONE)
+    assert bool(found.holder_of(ONE))
 
 
 def test_an_increment_without_the_stream_has_no_ledger(corpus: str, ledger: Callable[..., Ledger]) -> None:
@@ -73,7 +73,7 @@ def test_an_increment_without_the_stream_has_no_ledger(corpus: str, ledger: Call
 
 
 def test_an_empty_ledger_can_be_opened(ledger: Callable[..., Ledger]) -> None:
-    assert not ledger({}).has_content(ONE)
+    assert not ledger({}).holder_of(ONE)
 
 
 def test_names_that_are_no_valid_unicode_have_a_row(ledger: Callable[..., Ledger]) -> None:
@@ -84,8 +84,8 @@ def test_rows_are_found_among_many(ledger: Callable[..., Ledger]) -> None:
     contents = {f"doc {number}": content_hash(f"text {number}") for number in range(2000)}
     found = ledger(contents)
     assert all(found.content_of(name) == content for name, content in contents.items())
-    assert all(found.has_content(content) for content in contents.values())
-    assert not any(found.has_content(content_hash(f"other {number}")) for number in range(2000))
+    assert all(bool(found.holder_of(content)) for content in contents.values())
+    assert not any(found.holder_of(content_hash(f"other {number}")) for number in range(2000))
 
 
 def test_the_same_rows_give_the_same_bytes_in_any_order(corpus: str) -> None:
@@ -159,7 +159,7 @@ def test_a_ledger_of_rows_without_origins_opens_beside_newer_ones(corpus: str) -
         (TWO, None),
         (None, None),
     ]
-    assert [found.has_content(content) for content in (ONE, TWO, THREE)] == [False, True, True]
+    assert [bool(found.holder_of(content)) for content in (ONE, TWO, THREE)] == [False, True, True]
     assert [count_documents(corpus, "domain", number) for number in (1, 2)] == [2, 1]
     check_ledger(ledger_uri(corpus, "domain", 1))
 

@@ -284,6 +284,72 @@ def test_a_corpus_built_before_is_extended_and_its_documents_are_older_than_all_
     assert current(config().corpus) == NEWEST
 
 
+def test_a_corpus_built_before_reads_later_files_with_an_older_one(
+    pubmed: Files, config: Config, build: Any, current: Any
+) -> None:
+    pubmed(YEARLY, UPDATE)
+    build(config())
+    uri = storage.join(config().corpus, "ledger", "000001.domain.ledger")
+    ledger = Ledger.open(config().corpus, "domain", [1])
+    storage.write_bytes(
+        uri,
+        b"".join(
+            sorted(
+                hashlib.blake2b(name.encode(), digest_size=16).digest()
+                + bytes.fromhex(ledger.content_of(name) or "")
+                for name in NEWEST
+            )
+        ),
+    )
+    pubmed(YEARLY, more=" It was printed once more.")
+    assert build(config()) is None
+    assert current(config().corpus) == NEWEST
+
+
+ROW = "The text of {} says that a dose of the drug was given to patients in the trial."
+
+
+@pytest.fixture
+def take(tmp_path: Path, corpus_config: Config, write_jsonl: Any, build: Any, texts_in: Any) -> Any:
+    """Build files of rows, each `id:text`; gives the current text of each document."""
+    corpus = str(tmp_path / "rows")
+
+    def run(files: dict[str, str]) -> dict[str, str]:
+        for name, rows in files.items():
+            pairs = (row.split(":") for row in rows.split())
+            rows_of = [{"id": key, "text": ROW.format(text)} for key, text in pairs]
+            write_jsonl(tmp_path / "in" / f"{name}.jsonl", rows_of)
+        build(corpus_config(corpus, f"{tmp_path}/in/*.jsonl", dedup={"near": None}))
+        ledger = Ledger.open(corpus, "domain", read_manifest(corpus).numbers())
+        return {
+            passage.document_id: text.text[passage.start :].split()[3]
+            for number in read_manifest(corpus).numbers()
+            for text in texts_in(corpus, number=number)
+            for passage in text.passages
+            if ledger.content_of(passage.document_id) == passage.content_hash
+        }
+
+    return run
+
+
+def test_texts_that_move_to_other_ids_are_not_lost(take: Any) -> None:
+    assert take({"f1": "1:X 2:Y 3:Z"}) == {"1": "X", "2": "Y", "3": "Z"}
+    assert take({"f1": "1:N 2:X 3:Y 4:Z"}) == {"1": "N", "2": "X", "3": "Y", "4": "Z"}
+    assert take({"f1": "1:X 2:N 3:Y 4:Z"}) == {"1": "X", "2": "N", "3": "Y", "4": "Z"}
+
+
+def test_a_copy_of_an_older_version_is_not_lost_with_it(take: Any) -> None:
+    assert take({"f1": "a:X", "f2": "a:Y"}) == {"a": "Y"}
+    assert take({"f1": "a:X b:X"}) == {"a": "Y", "b": "X"}
+
+
+def test_a_copy_of_what_was_withdrawn_comes_in(take: Any, tmp_path: Path, corpus_config: Config) -> None:
+    assert take({"f1": "a:X b:X z:Z"}) == {"a": "X", "z": "Z"}
+    config = corpus_config(tmp_path / "rows", f"{tmp_path}/in/*.jsonl", dedup={"near": None})
+    withdraw(config, document_ids=["a"], quiet=True)
+    assert take({"f1": "a:X b:X z:Z"}) == {"b": "X", "z": "Z"}
+
+
 def test_compacting_and_withdrawing_keep_the_versions_of_what_stays(
     pubmed: Files, config: Config, build: Any, current: Any, tmp_path: Path
 ) -> None:

@@ -146,9 +146,18 @@ def test_pairs_that_no_row_has_room_for_beside_their_passage_are_rejected(render
     assert 0 < kept < 9 and len(text.tokens) <= 230 and long("a", 40, pairs=0).document.text in text.text.text
     assert (text.text.text_id, text.text.seed) == (short.text.text_id, short.text.seed)
     assert [each.value.detail.partition(": passage")[0] for each in rejects] == [
-        f"pair {number}: 'Ask a {number - 1}?'" for number in range(9, kept, -1)
+        f"pair 'Ask a {number - 1}?'" for number in range(9, kept, -1)
     ]
     assert {(each.value.stage, each.value.reason) for each in rejects} == {("render", "pairs_beyond_row")}
+
+
+def test_of_pairs_that_do_not_fit_the_longest_goes_first(render: Render) -> None:
+    document = long("a", 20, pairs=3)
+    first, *others = document.pairs
+    pairs = (dataclasses.replace(first, response="and so on " * 100), *others)
+    reject, text = render([dataclasses.replace(document, pairs=pairs)], tokens=True, pack={"seq_len": 300})
+    assert reject.value.detail.startswith("pair 'Ask a 0?': passage and pairs have ")
+    assert text.text.num_pairs == 2
 
 
 def test_a_passage_alone_longer_than_a_row_goes_on_raw_without_its_pairs(render: Render) -> None:

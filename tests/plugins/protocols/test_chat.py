@@ -283,7 +283,12 @@ class TestParse:
             ),
             ({"question": "q", "options": [1, 2], "answer": "2"}, pair("q", "2", options=("1", "2"))),
             ({"question": "q", "options": ["a", "b"], "answer": "A."}, pair("q", "a", options=("a", "b"))),
-            ({"question": "q", "options": "a or b", "answer": "a"}, pair("q", "a")),
+            (
+                {"question": "q", "options": {"A": "x", "B": "y"}, "answer": "B"},
+                pair("q", "y", options=("x", "y")),
+            ),
+            ({"question": "q", "choices": ["x", "y"], "answer": "(b)"}, pair("q", "y", options=("x", "y"))),
+            ({"question": "q", "options": ["x", "y"], "answer": "B. y"}, pair("q", "y", options=("x", "y"))),
             ({"question": "q", "reasoning": " r ", "answer": "a"}, pair("q", "a", rationale="r")),
             ({"question": "q", "rationale": "r", "answer": "a"}, pair("q", "a", rationale="r")),
             ({"question": "q", "reasoning": ["r"], "answer": "a"}, pair("q", "a")),
@@ -294,7 +299,7 @@ class TestParse:
     ) -> None:
         assert bare.parse(json.dumps(value)).pairs == (expected,)
 
-    @pytest.mark.parametrize("options", [["a", "b"], ["c", None]])
+    @pytest.mark.parametrize("options", [["a", "b"], ["c", None], "a or c", {"A": "x", "B": "y"}])
     def test_an_answer_that_is_none_of_its_options_drops_its_pair(
         self, bare: ChatProtocol, options: list[Any]
     ) -> None:

@@ -84,6 +84,11 @@ def test_numbers_and_booleans_are_text_as_they_are_written() -> None:
     [
         (r"$\beta$ and \frac{1}{2}", r"$\beta$ and \frac{1}{2}"),
         (r"\\beta and \\frac{1}{2}", r"\beta and \frac{1}{2}"),
+        (
+            r"5 \textmu g at 20 \textdegree C, \noindent x \nleqslant y",
+            r"5 \textmu g at 20 \textdegree C, \noindent x \nleqslant y",
+        ),
+        (r"dose\nless than 5 mg\neg. daily", "dose\nless than 5 mg\neg. daily"),
         (r"\nu, \nabla, \neq, \times, \tau, \text{x}, \rho, \right)", None),
         (r"\alpha, \sum, \underline{x}, \( x \), \%, \$5", None),
         (r"a \ne b", None),

@@ -34,6 +34,8 @@ def formula(inside: str) -> str:
         ("2 × 10<sup>-3</sup> mol", "2 × 10^-3 mol"),
         ("10<sup>−3</sup>.", "10^−3."),
         ("10<sup>-</sup><sup>6</sup>", "10^-6"),
+        ("10<sup>3</sup><sup>5</sup>", "10^(3,5)"),
+        ("x<sub>1</sub><sub>2</sub>", "x_(1,2)"),
         ("10 <sup>6</sup>", "10 ^6"),
         ("10<sup>n+1</sup>", "10^(n+1)"),
         ("10<sup>(n+1)</sup>", "10^(n+1)"),
