@@ -94,7 +94,7 @@ def write_model_folder(
         config = copy.deepcopy(model.config)
         # transformers 5 calls it dtype
         setattr(config, "dtype" if "dtype" in vars(config) else "torch_dtype", dtype)
-        config.use_cache = True  # off in training only
+        config.get_text_config().use_cache = True  # off in training only
         config.architectures = [type(model).__name__.removeprefix("FSDP")]
         config.save_pretrained(temporary)
         if getattr(model, "generation_config", None) is not None:
@@ -110,7 +110,7 @@ def write_model_folder(
 
 def drop_tied(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights without the second names of tied ones."""
-    if getattr(model.config, "tie_word_embeddings", False):
+    if getattr(model.config.get_text_config(), "tie_word_embeddings", False):
         tied = set(model._tied_weights_keys or ())  # a list; in transformers 5 a dict
         return {name: tensor for name, tensor in weights.items() if name not in tied}
     return weights

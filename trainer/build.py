@@ -96,7 +96,10 @@ def build_trainer(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
     )
     loader = build_loader(
-        config.train_loader, streams, batch_size=batch_size, vocab_size=model.config.vocab_size
+        config.train_loader,
+        streams,
+        batch_size=batch_size,
+        vocab_size=describe(model.model).vocab_size,
     )
     if dist.get_local_rank() == 0:
         remove_stale_segments()

@@ -85,18 +85,19 @@ def as_causal_model(model: torch.nn.Module, *, world_size: int = 1) -> CausalMod
 
         parameters = frozenset(inner.model_forward_args)
     weight = next(inner.parameters())
+    config = inner.config.get_text_config()
     found = CausalModel(
         forward=forward,
         generate=inner.generate,
         device=weight.device,
         dtype=weight.dtype,
-        context_tokens=_context_tokens(inner.config),
+        context_tokens=_context_tokens(config),
         is_sharded=world_size > 1 and not is_replica,
         trims_logits="logits_to_keep" in parameters,
         keeps_cache="use_cache" in parameters and _fills_cache(forward, weight.device),
-        bool_masks=_MASKED_ATTENTION.get(_attention_of(inner.config), True),
+        bool_masks=_MASKED_ATTENTION.get(_attention_of(config), True),
     )
-    no_trees = _why_no_trees(inner.config, parameters) or _try_tree(found)
+    no_trees = _why_no_trees(config, parameters) or _try_tree(found)
     return dataclasses.replace(found, no_trees=no_trees)
 
 
