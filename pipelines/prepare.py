@@ -106,7 +106,7 @@ def prepared(
     around = ends(tokenizer, config.tokenizer)
     if any(stream.tuning is not None for stream in config.streams.values()):
         ends_of_examples(tokenizer, config.tokenizer)
-    if config.synthesizes:
+    if config.synthesizes and files:
         synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
         row_limit(config, synthesizer.pair_tokens)
     if before is not None and before.tokenizer != fingerprint(tokenizer):

@@ -183,7 +183,8 @@ def _shrink(config: Any, row_tokens: int) -> Any:
         raise CannotCopy(
             "its state-space layers, without kernels, take gigabytes however few tokens there are"
         )
-    small._attn_implementation_autoset = False
+    if hasattr(small, "_attn_implementation_autoset"):
+        small._attn_implementation_autoset = False  # transformers 4.53: choose anew
     num_layers, num_heads = int(small.num_hidden_layers), int(small.num_attention_heads)
     head_dim = int(getattr(small, "head_dim", None) or small.hidden_size // num_heads)
     num_kv_heads = getattr(small, "num_key_value_heads", None) or num_heads

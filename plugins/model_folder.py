@@ -187,7 +187,7 @@ def _write_all_but_weights(folder: str, model: Any, *, dtype: torch.dtype, base:
     config = copy.deepcopy(model.config)
     # transformers 5 calls it dtype
     setattr(config, "dtype" if "dtype" in vars(config) else "torch_dtype", dtype)
-    config.use_cache = base.use_cache
+    config.get_text_config().use_cache = base.use_cache
     config.architectures = [type(model).__name__.removeprefix("FSDP")]
     # save_pretrained of either would refuse values that the base model has.
     config.to_json_file(os.path.join(folder, "config.json"))
@@ -202,7 +202,7 @@ def _write_all_but_weights(folder: str, model: Any, *, dtype: torch.dtype, base:
 
 def drop_tied(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights without the second names of tied ones."""
-    if getattr(model.config, "tie_word_embeddings", False):
+    if getattr(model.config.get_text_config(), "tie_word_embeddings", False):
         tied = set(model._tied_weights_keys or ())  # a list; in transformers 5 a dict
         return {name: tensor for name, tensor in weights.items() if name not in tied}
     return weights

@@ -94,9 +94,11 @@ def load_hf_config(config: ModelConfig) -> Any:
         **hub_options(config.pretrained_model_name_or_path),
     )
     for key, value in config.config_overrides.items():
-        if not hasattr(hf_config, key):
-            raise ConfigError(f"model.config_overrides.{key}: {type(hf_config).__name__} has no such key.")
-        setattr(hf_config, key, value)
+        # A multimodal model has the sizes of its text model in a configuration of its own.
+        holder = hf_config if hasattr(hf_config, key) else hf_config.get_text_config()
+        if not hasattr(holder, key):
+            raise ConfigError(f"model.config_overrides.{key}: {type(holder).__name__} has no such key.")
+        setattr(holder, key, value)
     return hf_config
 
 
@@ -138,6 +140,13 @@ def is_block(model: Any) -> Callable[[torch.nn.Module], bool]:
     return lambda module: type(module).__name__.removeprefix("FSDP") in names
 
 
+def text_modules(model: Any) -> tuple[Any, ...]:
+    """What of a causal LM reads and writes text: of a multimodal one its text model, embedding and head."""
+    if model.config.get_text_config() is model.config:
+        return (model,)
+    return (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings())
+
+
 def describe(model: Any) -> Architecture:
     """The architecture of a causal LM of transformers, on any device.
 
@@ -156,7 +165,8 @@ def describe(model: Any) -> Architecture:
             f"the size of {type(model).__name__} cannot be told: {error}. Train without --dry-run."
         ) from error
     blocks = [module for module in model.modules() if is_block(model)(module)]
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    of_text = {module for part in text_modules(model) for module in part.modules()}
+    linear = [module for module in of_text if isinstance(module, torch.nn.Linear | Conv1D)]
     return Architecture(
         kind=type(model).__name__.removeprefix("FSDP"),
         parameter_shapes=_shapes(model),

@@ -101,7 +101,10 @@ def build_trainer(
     )
     wanted = hyperparameters(optimizer)
     loader = build_loader(
-        config.train_loader, streams, batch_size=batch_size, vocab_size=model.config.vocab_size
+        config.train_loader,
+        streams,
+        batch_size=batch_size,
+        vocab_size=describe(model.model).vocab_size,
     )
     if dist.get_local_rank() == 0:
         remove_stale_segments()

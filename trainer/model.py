@@ -11,9 +11,10 @@ from composer.utils import dist
 from plugins.causal_lm import load_causal_lm
 from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
-from trainer.architecture import cannot_load, is_block, load_hf_config
+from trainer.architecture import cannot_load, is_block, load_hf_config, text_modules
 from trainer.attention import LENGTHS_WANTED, check_attention, check_isolation, hand_over_text_lengths
 from trainer.data import IGNORE_INDEX
+from trainer.progress import announce
 
 
 class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
@@ -24,6 +25,9 @@ class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
         if (batch["labels"][:, 1:] == IGNORE_INDEX).all():
             return outputs["logits"].sum() * 0.0
         return super().loss(outputs, batch)
+
+    def _check_tokenizer_and_maybe_resize_embeddings(self, allow_embedding_resizing: bool) -> None:
+        """`build_model` has compared them: Composer looks for sizes where multimodal models have none."""
 
 
 def build_model(
@@ -44,8 +48,9 @@ def build_model(
     model = _load(config, row_tokens)
     # With a cache transformers ignores the position ids that separate packed texts, and each text
     # would attend to the ones before it; generation asks for its cache by itself.
-    model.config.use_cache = False
-    num_embeddings = int(model.config.vocab_size)
+    text_config = model.config.get_text_config()
+    text_config.use_cache = False
+    num_embeddings = int(text_config.vocab_size)
     if len(tokenizer) > num_embeddings:
         raise TrainingError(
             f"tokenizer {tokenizer.name_or_path!r} has {len(tokenizer)} ids, but the embedding of "
@@ -62,6 +67,7 @@ def build_model(
         )
         if config.attn_implementation in LENGTHS_WANTED:
             hand_over_text_lengths(model)
+    _freeze_other_modes(model)
     shard_by_block(model)
     return CausalLM(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
 
@@ -90,6 +96,18 @@ def _load(config: ModelConfig, row_tokens: int) -> Any:
         raise
     except Exception as error:  # transformers raises whatever its many loaders raise
         raise cannot_load(config, error) from error
+
+
+def _freeze_other_modes(model: Any) -> None:
+    """Leave what a multimodal model has for images and sound as it is: text gives it no gradients."""
+    if model.config.get_text_config() is model.config:
+        return
+    of_text = {id(parameter) for module in text_modules(model) for parameter in module.parameters()}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in of_text]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    count = sum(parameter.numel() for parameter in others)
+    announce(f"{type(model).__name__}: {count:,} parameters outside its text model are not trained.")
 
 
 def shard_by_block(model: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from safetensors.torch import load_file, save_file
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
+
+
+def transformers_is_5() -> bool:
+    return metadata.version("transformers") >= "5"
 
 
 def build(model: str, **changes: Any) -> Any:
@@ -91,7 +96,7 @@ def gemma(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny Gemma 2, whose attention scores have a soft cap."""
     import transformers
 
-    if transformers.__version__ >= "5":
+    if transformers_is_5():
         pytest.skip("newer versions do not leave the soft cap out")
     folder = str(tmp_path_factory.mktemp("gemma") / "model")
     shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
@@ -134,3 +139,65 @@ def test_warnings_of_transformers_are_not_hidden(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
     quiet_libraries("info")
     assert "TRANSFORMERS_VERBOSITY" not in os.environ
+
+
+@pytest.fixture(scope="module")
+def multimodal(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny Gemma 3 for images and text, whose sizes are in `text_config`."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    folder = str(tmp_path_factory.mktemp("multimodal") / "model")
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    heads = {"head_dim": 16, "num_key_value_heads": 2, "sliding_window": 16}
+    images = {"image_size": 28, "patch_size": 14, "num_channels": 3}
+    config = Gemma3Config(
+        text_config={"vocab_size": 2048, "max_position_embeddings": 4096, **sizes, **heads},
+        vision_config={**sizes, **images},
+        mm_tokens_per_image=4,
+    )
+    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.skipif(transformers_is_5(), reason="Gemma 3 asks for images' places in training there")
+def test_a_multimodal_model_trains_on_text_and_is_exported_and_evaluated(
+    multimodal: str, write_config: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from plugins.causal_lm import load_causal_lm
+    from trainer import train
+    from trainer.evaluation.model import as_causal_model
+
+    config = write_config(
+        model={"pretrained_model_name_or_path": multimodal},
+        max_duration="3ba",
+        callbacks={"hf_export": {"folder": str(tmp_path / "export"), "dtype": "float32"}},
+    )
+    assert train.main([config]) == 0
+    assert "parameters outside its text model are not trained." in capsys.readouterr().err
+    trained, base = (
+        load_causal_lm("--model", each, naming="", torch_dtype=torch.float32).eval()
+        for each in (str(tmp_path / "export"), multimodal)
+    )
+    moved = {
+        name.split(".")[1]
+        for name, weight in trained.state_dict().items()
+        if not torch.equal(weight, base.state_dict()[name])
+    }
+    assert moved == {"language_model", "weight"}  # the latter is the head, which is tied
+    assert trained.config.to_dict()["text_config"]["use_cache"] is True
+    assert as_causal_model(trained).context_tokens == 4096
+    assert train.main([config, "--dry-run"]) == 0
+
+
+def test_overrides_reach_the_sizes_of_a_multimodal_models_text(multimodal: str) -> None:
+    from trainer.architecture import load_hf_config
+
+    def loaded(**overrides: Any) -> Any:
+        return load_hf_config(
+            ModelConfig(pretrained_model_name_or_path=multimodal, config_overrides=overrides)
+        )
+
+    assert loaded(num_hidden_layers=1).text_config.num_hidden_layers == 1
+    with pytest.raises(ConfigError, match=r"config_overrides\.num_layrs: Gemma3TextConfig has no such key\."):
+        loaded(num_layrs=1)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from trainer.architecture import is_block
+from trainer.architecture import is_block, text_modules
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ def count_activations(
         # Kernels for GPUs; what they save is what SDPA saves when it is given no mask.
         hf_config._attn_implementation = "sdpa"
         attention_boundaries = False
-    hf_config.use_cache = False
+    hf_config.get_text_config().use_cache = False
     with FakeTensorMode():
         weights = low if low is not None and low_precision_weights else torch.float32
         model = AutoModelForCausalLM.from_config(hf_config, torch_dtype=weights).train()
@@ -111,7 +111,8 @@ def count_activations(
             half = max(1, seq_len // 2)
             batch["position_ids"] = torch.arange(seq_len).remainder(half).expand(rows, -1)
         with counter.saved.counting(), torch.autocast("cpu", low, enabled=low is not None):
-            hidden_BTD = model.base_model(**batch)[0]
+            text_model = text_modules(model)[0]  # with its head, unless the model is multimodal
+            hidden_BTD = (model.base_model if text_model is model else text_model)(**batch)[0]
             logits_BTV = model.get_output_embeddings()(hidden_BTD)
         del logits_BTV
     return counter.activations()

@@ -123,7 +123,8 @@ def as_causal_model(
 
         parameters = frozenset(inner.model_forward_args)
     weight = next(inner.parameters())
-    named = _context_tokens(inner.config)
+    config = inner.config.get_text_config()
+    named = _context_tokens(config)
     found = CausalModel(
         forward=forward,
         generate=inner.generate,
@@ -134,15 +135,15 @@ def as_causal_model(
         num_embeddings=_num_embeddings(causal),
         is_sharded=world_size > 1 and not is_replica,
         keeps_cache="use_cache" in parameters and _fills_cache(forward, weight.device),
-        bool_masks=_MASKED_ATTENTION.get(_attention_of(inner.config), True),
+        bool_masks=_MASKED_ATTENTION.get(_attention_of(config), True),
     )
     if "choice" in kinds:
-        no_trees = _why_no_trees(inner.config, parameters) or _try_tree(found)
+        no_trees = _why_no_trees(config, parameters) or _try_tree(found)
         head = find_head(causal, forward, weight.device)
-        padding = right_padding(found, inner.config)
+        padding = right_padding(found, config)
         found = dataclasses.replace(found, no_trees=no_trees, head=head, right_padding=padding)
     if "generate" in kinds:
-        found = dataclasses.replace(found, left_padding=left_padding(found, inner.config))
+        found = dataclasses.replace(found, left_padding=left_padding(found, config))
     return found
 
 
