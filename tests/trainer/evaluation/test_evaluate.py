@@ -362,3 +362,24 @@ def test_a_task_that_fails_is_shown_beside_the_scores_of_the_others(
     assert lines[4].startswith(
         "qa failed: max_new_tokens is 500, which leaves no prompt in the model's context"
     )
+
+
+def test_an_output_of_another_way_of_scoring_is_not_gone_on_with(
+    tiny_model_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "found.json"
+    arguments = [
+        "--model",
+        str(tiny_model_dir),
+        "--tasks",
+        str(task_dir / "mcq.jsonl"),
+        "--output",
+        str(output),
+    ]
+    assert main(arguments) == 0
+    saved = json.loads(output.read_text())
+    del saved["settings"]["scoring"]  # as before
+    output.write_text(json.dumps(saved))
+
+    assert main(arguments) == 2
+    assert "holds results with scoring None, not 2. Name another file" in capsys.readouterr().err

@@ -29,6 +29,11 @@ HARMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, "context_length": 128},
         ["prompts pass only beside others of the same length, since padding moves its logits by "],
     ),
+    "positions that count padding": (
+        "openai-gpt",
+        {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+        ["prompts pass only beside others of the same length, since padding moves its logits by "],
+    ),
     "positions that depend on the longest row": (
         "phi3",
         {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainer.evaluation.encoding import EncodedRow, encode_row
 from trainer.evaluation.model import _why_no_trees, as_causal_model, evaluating
 from trainer.evaluation.rows import Answer, ChoiceRow, RefusedRow
 from trainer.evaluation.scoring import plan_choices, run_choices
@@ -37,12 +38,14 @@ def score(
 
 
 def plain_scores(each: ChoiceRow, model: Any, tokenizer: Any, *, add_bos: bool) -> list[float]:
-    """METHOD's definition, word for word, with nothing batched, padded or cached."""
+    """The reference's definition, with nothing batched or padded; no text of an option is left out."""
     scores = []
     bos = [tokenizer.bos_token_id] if add_bos else []
     for prompt, option in zip(each.inputs, each.options, strict=True):
         start = len(bos + tokenizer(prompt, add_special_tokens=False).input_ids)
         ids = bos + tokenizer(prompt + each.separator + option, add_special_tokens=False).input_ids
+        while len(tokenizer.decode(ids[len(bos) : start])) > len(prompt + each.separator):
+            start -= 1
         with torch.no_grad():
             logprobs_TV = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         taken = [logprobs_TV[at - 1, ids[at]].item() for at in range(start, len(ids))]
@@ -125,6 +128,9 @@ def test_random_rows_hold_tokens_that_merge_across_the_prompts_end(tokenizer: An
     rows = [each for seed in range(4) for each in random_rows(tokenizer, seed)]
 
     assert any(merges(p, o) for each in rows for p, o in zip(each.inputs, each.options, strict=True))
+    encoded = [encode_row(0, each, tokenizer, add_bos=False, context_tokens=128) for each in rows]
+    loses_text = [each.is_merged for each in encoded if isinstance(each, EncodedRow)]
+    assert 0 < sum(loses_text) < len(rows) / 4  # what the reference leaves out is the exception
 
 
 def counted(model: Any) -> tuple[Any, list[tuple[int, ...]]]:
@@ -275,8 +281,6 @@ def test_a_row_that_is_too_long_loses_its_start_and_says_so(model: Any, tokenize
 
 
 def test_bos_stays_in_front_of_a_row_that_lost_its_start(model: Any, tokenizer: Any) -> None:
-    from trainer.evaluation.encoding import EncodedRow, encode_row
-
     long = row("fever " * 200, "yes", "no")
 
     encoded = encode_row(0, long, tokenizer, add_bos=True, context_tokens=32)
