@@ -255,7 +255,7 @@ def check_model_name(key: str, name: str) -> None:
     if _METADATA in (os.listdir(name) if os.path.isdir(name) else ()) or name.endswith("-rank0.pt"):
         raise ConfigError(
             f"{key} {name!r} is a training checkpoint, no Hugging Face directory. Make one of it with "
-            "`tutelage export FILE.yaml --checkpoint … --output DIR`; to train on from it, name it as load_path."
+            "`tutelage export FILE.yaml --checkpoint … --output DIR`; to train on from it, set load_path."
         )
     if os.path.isdir(name):
         if not os.path.isfile(os.path.join(name, "config.json")):

@@ -166,7 +166,7 @@ def test_a_run_goes_on_from_memory_and_others_begin_there(
 
     unbroken, _ = run("save_folder=null", "autoresume=false")
     assert run()[0] == unbroken
-    assert names(folder) == ["ep0-ba4-rank0.pt", "ep0-ba6-rank0.pt", "manifests.json"]
+    assert names(folder) == ["ep0-ba4-rank0.pt", "ep0-ba6-rank0.pt", "manifests.json", "run.json"]
     fs, root = storage.filesystem(folder)
     fs.pipe_file(f"{root}/ep0-ba6-rank0.pt", fs.cat_file(f"{root}/ep0-ba6-rank0.pt")[:-1000])
 
@@ -174,7 +174,7 @@ def test_a_run_goes_on_from_memory_and_others_begin_there(
     assert loss == unbroken
     assert f"checkpoint {folder}/ep0-ba6-rank0.pt is damaged" in err and "going on after step 4" in err
     assert names(folder) == [
-        *("ep0-ba4-rank0.pt", "ep0-ba6-rank0.pt", "ep0-ba6-rank0.pt.damaged", "manifests.json"),
+        *("ep0-ba4-rank0.pt", "ep0-ba6-rank0.pt", "ep0-ba6-rank0.pt.damaged", "manifests.json", "run.json"),
     ]
     assert [path.name for path in (tmp_path / "cache" / "checkpoints").iterdir() if path.is_dir()] == []
 
@@ -211,7 +211,7 @@ def test_shards_of_two_ranks_go_to_a_store_and_a_killed_run_goes_on_from_there(
         return done.stderr
 
     launch("killed", kill_at=7)
-    saved = sorted({name.split("/")[1] for name in objects} - {"manifests.json"})
+    saved = sorted({name.split("/")[1] for name in objects} - {"manifests.json", "run.json"})
     # The upload of step 6 was under way, and ranks do not end in the same instant.
     assert saved in (["ep0-ba2", "ep0-ba4"], ["ep0-ba4", "ep0-ba6"], ["ep0-ba2", "ep0-ba4", "ep0-ba6"])
     if saved[-1] == "ep0-ba6":
@@ -227,6 +227,6 @@ def test_shards_of_two_ranks_go_to_a_store_and_a_killed_run_goes_on_from_there(
         assert len(killed) >= 6
     kept = {name for name in objects if ".damaged" not in name}
     assert kept == {
-        "tiny/manifests.json",
+        *("tiny/manifests.json", "tiny/run.json"),
         *(f"tiny/ep0-ba{n}/{file}" for n in (6, 8) for file in (".metadata", "__0_0.distcp", "__1_0.distcp")),
     }
