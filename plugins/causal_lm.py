@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from plugins.attention_probe import CannotCopy, differs_from_eager, say
-from plugins.hub import hub_options
+from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
 
 _SHOWN = 3
@@ -54,8 +54,7 @@ def load_causal_lm(
             name, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except Exception as error:  # transformers raises whatever its many loaders raise
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        raise ConfigError(f"{key} {name!r} cannot be loaded: {type(error).__name__}: {first_line}") from error
+        raise ConfigError(f"{key} {name!r} cannot be loaded: {why(error, name)}") from error
     differing = {
         "missing from its files, thus random": set(loading["missing_keys"]),
         "in its files alone": set(loading["unexpected_keys"]),

@@ -150,11 +150,24 @@ def test_a_build_tells_what_was_left_out(
     harm(folder, "a folder")
     (folder / ".hidden").touch()
     (folder / "b.jsonl").write_bytes(b"\xff\xfe{\x00")
+    (folder / "c.jsonl").touch()
     yaml = tmp_path / "corpus.yaml"
     yaml.write_text(json.dumps(config_of(folder, allow_unreadable=True).model_dump(mode="json")))
     done = tutelage("corpus", "build", str(yaml))
     assert done.status == 0
-    assert "  left out of the sources: 1 unreadable, 1 hidden, 1 files without a readable row\n" in done.out
+    left_out = "1 unreadable, 1 hidden, 1 files without a readable row, 1 empty files"
+    assert f"  left out of the sources: {left_out} (named on standard error or in rejects/read)\n" in done.out
+
+
+@pytest.mark.parametrize("row", ['{"body": "x"}', '{"text": 5}'])
+def test_a_file_whose_rows_lack_the_fields_ends_a_build_unless_it_is_allowed(
+    folder: Path, config_of: Config, build: Any, row: str
+) -> None:
+    (folder / "b.jsonl").write_text(f"{row}\n" * 3)
+    with pytest.raises(InputError, match=r"b\.jsonl: no row of it could be read: (missing|not)_\w+ \("):
+        build(config_of(folder))
+    build(config := config_of(folder, allow_unreadable=True))
+    assert read_stats(config.corpus, 1)["counts"]["read/files_unreadable"] == 1
 
 
 def test_a_file_whose_name_is_no_utf8_is_read_and_named(

@@ -322,7 +322,7 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
     assert counts == {
         "decontaminate/documents": 15,
         "decontaminate/documents_without_pairs": 0,
-        "decontaminate/pairs": 48,
+        "decontaminate/pairs": 36,
         "decontaminate/rejected_pair_task_overlap": 4,
         "decontaminate/rejected_task_overlap": 2,
     }
