@@ -42,7 +42,7 @@ from trainer.preflight import check_room
 from trainer.progress import ConsoleProgress, announce
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
 from trainer.remote_checkpoints import CheckpointUploads
-from trainer.resumption import apply_hyperparameters, hyperparameters
+from trainer.resumption import apply_hyperparameters, hyperparameters, is_rescheduled
 from trainer.shards import ResolvedStream
 from trainer.shared_memory import claim_segments, remove_stale_segments
 from trainer.staging import RunCheckpoints
@@ -150,7 +150,7 @@ def build_trainer(
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
-    apply_hyperparameters(trainer.state, wanted, announce)
+    apply_hyperparameters(trainer.state, wanted, announce, is_rescheduled=is_rescheduled(config, streams))
     finite.saver = saver = trainer._checkpoint_saver
     if saver is not None and dist.get_global_rank() == 0 and not checkpoints.are_uploaded:
         keep_counting(

@@ -117,13 +117,28 @@ def write_settings(config: TrainConfig, streams: Sequence[ResolvedStream]) -> No
     storage.write_bytes(storage.join(config.save_folder or "", SETTINGS), data)
 
 
+def is_rescheduled(config: TrainConfig, streams: Sequence[ResolvedStream]) -> bool:
+    """Whether a run goes on with another schedule, or another length, than it was last started with."""
+    before = _read(config.save_folder or "")
+    now = settings_of(config, streams)
+    return before is not None and any(
+        before.get(key) != now.get(key)
+        for key in {**before, **now}
+        if key.startswith("scheduler.") or key == "max_duration"
+    )
+
+
 def hyperparameters(optimizer: Any) -> list[dict[str, Any]]:
     """What the YAML says of each parameter group; taken before a checkpoint is loaded."""
     return [{key: group[key] for key in _HYPERPARAMETERS if key in group} for group in optimizer.param_groups]
 
 
 def apply_hyperparameters(
-    state: Any, wanted: Sequence[Mapping[str, Any]], say: Callable[[str], None]
+    state: Any,
+    wanted: Sequence[Mapping[str, Any]],
+    say: Callable[[str], None],
+    *,
+    is_rescheduled: bool,
 ) -> None:
     """Set an optimizer that was loaded from a checkpoint to what the YAML says, and tell of each change.
 
@@ -131,6 +146,7 @@ def apply_hyperparameters(
         state: Composer's, after loading.
         wanted: Of `hyperparameters`, before loading.
         say: Told of each change.
+        is_rescheduled: Whether the schedule is another one than before.
     """
     if int(state.timestamp.batch) == 0:
         return
@@ -141,6 +157,8 @@ def apply_hyperparameters(
             name = "initial_lr" if key == "lr" else key
             was = group.get(name)
             if _plain(was) != _plain(value):
+                if key == "lr" and was:
+                    group["lr"] *= value / was
                 group[name] = value
                 lines[
                     f"optimizer.{key} is {_plain(was)} in the checkpoint and {_plain(value)} in the "
@@ -148,9 +166,9 @@ def apply_hyperparameters(
                 ] = None
     for scheduler in state.schedulers:
         scheduler.base_lrs = [group["initial_lr"] for group in groups]
-        # The schedule may have changed, too: this step's rate is that of the schedule as it is now.
-        for group, factor in zip(groups, scheduler.lr_lambdas, strict=True):
-            group["lr"] = group["initial_lr"] * factor(int(state.timestamp.batch))
+        if is_rescheduled:  # else the rate of this step is in the checkpoint: Composer steps before its clock
+            for group, factor in zip(groups, scheduler.lr_lambdas, strict=True):
+                group["lr"] = group["initial_lr"] * factor(int(state.timestamp.batch))
     for line in lines:
         say(line)
 
