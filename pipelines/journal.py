@@ -244,7 +244,11 @@ class JournaledGenerator(Generator):
         found = self._journal.find(key)
         if found is not None:
             stored, attempt = found
-            if attempt >= self._attempt or self._is_useful(stored.text):
+            if (
+                attempt >= self._attempt
+                or self._is_useful(stored.text)
+                or self._is_repaired(request, stored.text)
+            ):
                 self._on_answer(stored, False)
                 return dataclasses.replace(stored, key=key)
         answer = await self._inner.generate(request)
@@ -253,6 +257,15 @@ class JournaledGenerator(Generator):
             self._on_answer(answer, True)
             return dataclasses.replace(answer, key=key)
         return answer
+
+    def _is_repaired(self, request: GenerationRequest, text: str) -> bool:
+        """Whether the answer to the prompt that asks once more is stored, and of use."""
+        prompt = request.repair(text) if request.repair is not None else None
+        if prompt is None:
+            return False
+        again = dataclasses.replace(request, prompt_ids=prompt)
+        found = self._journal.find(request_key(self._identity, again))
+        return found is not None and self._is_useful(found[0].text)
 
 
 def _line(record: Mapping[str, object]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from plugins.token_ids import TokenIds
 from schemas.records import Generation
@@ -21,6 +21,8 @@ class GenerationRequest:
         stop: Strings at which to end.
         json_schema: A JSON schema that the answer is held to, or "". Only for generators that can.
         affinity: Requests with the same value share a prefix, and are best sent to the same server.
+        repair: Gives, for an answer of which nothing can be read, the prompt that asks once more; None where
+            it is not asked again.
     """
 
     prompt_ids: TokenIds
@@ -29,6 +31,7 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     json_schema: str = ""
     affinity: str = ""
+    repair: Callable[[str], TokenIds | None] | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

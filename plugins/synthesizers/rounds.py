@@ -22,6 +22,7 @@ Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -57,7 +58,9 @@ async def run_chain(
     """
     budget = config.context_tokens - config.max_new_tokens
 
-    async def generate(prompt: TokenIds) -> Generation | GenerationFailure:
+    async def generate(
+        prompt: TokenIds, repair: Callable[[str], TokenIds | None] | None = None
+    ) -> Generation | GenerationFailure:
         answer = await generator.generate(
             GenerationRequest(
                 prompt_ids=prompt,
@@ -66,6 +69,7 @@ async def run_chain(
                 stop=protocol.stop,
                 json_schema=protocol.json_schema,
                 affinity=chain.chain_id,
+                repair=repair,
             )
         )
         if isinstance(answer, Generation):
@@ -74,7 +78,7 @@ async def run_chain(
 
     async def ask(prompt: TokenIds, document: Document) -> tuple[Parsed, Generation] | GenerationFailure:
         """Ask about a document, and once more where nothing could be read; gives the last answer, too."""
-        answer = await generate(prompt)
+        answer = await generate(prompt, repair=functools.partial(protocol.repair, examples, document))
         if isinstance(answer, GenerationFailure):
             return answer
         parsed = protocol.read(answer.text)

@@ -226,6 +226,30 @@ class TestAskingAgain:
         assert self.ask(uri, inner, attempt=7, useful=first) == first
         assert inner.num_asked == 1
 
+    def test_what_was_repaired_is_not_asked_for_again(self, uri: str) -> None:
+        inner = Counting()
+
+        async def ask(attempt: int, useful: str) -> tuple[str, str]:
+            generator = JournaledGenerator(
+                inner,
+                uri=uri,
+                identity="m",
+                on_answer=lambda generation, is_new: None,
+                attempt=attempt,
+                is_useful=lambda text: text == useful,
+            )
+            generator.open()
+            repair = dataclasses.replace(REQUEST, prompt_ids=(*REQUEST.prompt_ids, 9))
+            asked = dataclasses.replace(REQUEST, repair=lambda text: repair.prompt_ids)
+            answers = [await generator.generate(asked), await generator.generate(repair)]
+            await generator.close()
+            first, second = (each.text for each in answers if isinstance(each, Generation))
+            return first, second
+
+        first, repaired = asyncio.run(ask(0, ""))
+        assert asyncio.run(ask(7, repaired)) == (first, repaired)
+        assert inner.num_asked == 2
+
     def test_an_attempt_that_was_stopped_is_taken_up_and_one_that_ended_is_over(self, uri: str) -> None:
         with pytest.raises(KeyboardInterrupt), attempt_at(uri) as stopped:
             raise KeyboardInterrupt
