@@ -152,9 +152,9 @@ def test_a_model_that_fails_on_packed_rows_is_refused() -> None:
     config = XGLMConfig(
         vocab_size=64, d_model=32, ffn_dim=32, num_layers=2, attention_heads=2, max_position_embeddings=64
     )
-    with pytest.raises(
-        TrainingError, match=r"XGLMForCausalLM fails on rows of packed texts: \w+Error: .+ Set "
-    ):
+    fails = r"fails on rows of packed texts: \w+Error: .+ Set "
+    computes = "computes a text behind another one in a row"  # in transformers 5
+    with pytest.raises(TrainingError, match=f"XGLMForCausalLM ({fails}|{computes})"):
         check_isolation(XGLMForCausalLM(config), attn_implementation="eager", row_tokens=64)
 
 

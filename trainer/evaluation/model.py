@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from trainer.architecture import text_modules
 from trainer.evaluation.encoding import EncodedRow
 from trainer.evaluation.logits import find_head
 from trainer.evaluation.padding import HARMLESS, Padding, left_padding, right_padding
@@ -244,7 +245,8 @@ def _num_embeddings(causal: Any) -> int:
 
 def _learned_positions(causal: Any) -> Iterator[int]:
     """How many tokens each table of learned positions has room for, whatever the configuration says."""
-    for path, table in causal.named_modules():
+    text_model, *_ = text_modules(causal)  # other tables count patches of pictures
+    for path, table in text_model.named_modules():
         name = path.rpartition(".")[2]
         if isinstance(table, torch.nn.Embedding) and (name == "wpe" or "position" in name):
             # Some begin to count behind the padding's own position, some at an offset.

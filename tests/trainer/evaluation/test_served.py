@@ -149,6 +149,7 @@ def exported(smollm2: Path, tmp_path: Path) -> Path:
     from transformers import AutoModelForCausalLM
 
     from plugins.callbacks.hf_export import HuggingFaceExport
+    from plugins.model_folder import read_base
     from plugins.tokenizers import load_tokenizer
 
     model = AutoModelForCausalLM.from_pretrained(smollm2, torch_dtype=torch.float32)
@@ -157,7 +158,8 @@ def exported(smollm2: Path, tmp_path: Path) -> Path:
         model.model.norm.weight += 0.02 * torch.randn(model.model.norm.weight.shape)
     wrapped = HuggingFaceModel(model, tokenizer=load_tokenizer(str(smollm2)))
     timestamp = SimpleNamespace(batch=10, token=1280)
-    callback = HuggingFaceExport(str(tmp_path / "export"), dtype="float32", tokenizer=wrapped.tokenizer)
+    base = read_base(str(smollm2), wrapped.tokenizer)
+    callback = HuggingFaceExport(str(tmp_path / "export"), dtype="float32", base=base)
     callback.export(SimpleNamespace(model=wrapped, fsdp_enabled=False, timestamp=timestamp, callbacks=[]))
     return tmp_path / "export"
 
