@@ -95,7 +95,8 @@ def _cut(shards: ShardSet) -> list[str]:
     """What rows part, in lines."""
     lines = []
     if shards.num_pairs:
-        asked = f"; {shards.num_pairs_asked_first:,} ask first" if shards.num_pairs_asked_first else ""
+        first = shards.num_pairs_asked_first
+        asked = f"; {first:,} stand before it, as their layout has it" if first else ""
         lines.append(f"pairs without their whole passage in the row: {parted(shards)}{asked}")
     if shards.num_cut_texts:
         lines.append(f"texts that go on in another row: {cut_texts(shards)} of {shards.num_texts:,}")

@@ -36,6 +36,8 @@ _EVERYDAY = re.compile(
 
 
 _ONCE = "continuation"
+_OF_THE_BEGINNING = {_ONCE, "opening"}
+"""Tasks of a document's first part: a later one is not how the text of its title begins."""
 
 
 def summarisation(passage: Passage, rng: random.Random) -> list[Finding]:
@@ -119,7 +121,7 @@ def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[In
     for queue in queues:
         rng.shuffle(queue)
     if document.part and not document.part.startswith("1/"):
-        queues = [[found for found in queue if found.task != _ONCE] for queue in queues]
+        queues = [[found for found in queue if found.task not in _OF_THE_BEGINNING] for queue in queues]
     rng.shuffle(queues)
 
     pairs: dict[str, InstructionPair] = {}

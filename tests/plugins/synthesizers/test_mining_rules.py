@@ -294,6 +294,16 @@ def test_a_document_is_continued_at_most_once():
     assert mine_pairs(second, seed=0) == ()
 
 
+def test_only_the_first_part_is_how_the_text_of_a_title_begins():
+    def responses(part: str) -> set[str]:
+        asked = dataclasses.replace(document(BAROREFLEX, "The arterial reflex"), part=part)
+        return {pair.response for seed in range(30) for pair in mine_pairs(asked, seed=seed, max_pairs=50)}
+
+    opening = BAROREFLEX.split(". ")[0] + "."
+    assert opening in responses("1/2")
+    assert opening not in responses("2/2")
+
+
 @pytest.mark.parametrize(
     "text", ["", "  \n\n ", "Renin.", "The cell is small. The cell is round.", "12 34 56 %"]
 )
