@@ -18,7 +18,7 @@ from pipelines.card import write_card
 from pipelines.corpus import Plan, add_increment
 from pipelines.draft import drafted
 from pipelines.journal import attempt_at
-from pipelines.ledger import count_documents, lacks_origins
+from pipelines.ledger import count_documents
 from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.rejects import first_rejects, refuse_unexpected
@@ -27,7 +27,6 @@ from pipelines.sources import SourceFile, list_files, note_read, parts_of, unrea
 from pipelines.statistics import measured, write_stats
 from pipelines.transforms.shards import merge_groups
 from pipelines.without_pairs import documents_without_pairs, with_their_files, write_asked_again
-from plugins.readers import open_reader
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError, SynthesisError
@@ -77,8 +76,10 @@ def build_increment(
     files = with_their_files(files, all_files, without)
     left_for_later = {file for group in files.values() for file in group if not wanted(file)}
     files = {name: [file for file in group if file not in left_for_later] for name, group in files.items()}
-    if before is not None and any(files.values()):
-        files = with_later_files(files, all_files, _without_origins(config, before))
+    known = {
+        name: [file for file in group if file not in left_for_later] for name, group in all_files.items()
+    }
+    files = with_later_files(config, files, known)
     for line in listed.left_out:
         ProgressView(None, quiet=quiet).say(line)
     if before is not None and not any(files.values()):
@@ -136,16 +137,6 @@ def _opening(plan: Plan) -> str:
         f"{'file' if num_files == 1 else 'files'} ({', '.join(config.streams)}); "
         + (f"pairs by {config.synthesis.backend}{model}." if config.synthesizes else "no synthesis.")
     )
-
-
-def _without_origins(config: CorpusConfig, before: Manifest) -> list[str]:
-    """Streams in whose ledgers a document with an id has no file that it came from."""
-    return [
-        name
-        for name, stream in config.streams.items()
-        if any(open_reader(source).source.id_field for source in stream.sources)
-        and lacks_origins(config.corpus, name, before.numbers())
-    ]
 
 
 def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:

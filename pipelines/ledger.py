@@ -123,17 +123,6 @@ def check_ledger(uri: str) -> None:
         raise _damaged(uri, "its rows are not in order")
 
 
-def lacks_origins(corpus: str, stream: str, numbers: Iterable[int]) -> bool:
-    """Whether a document of some increments has no origin, as all have that older versions took in."""
-    uris = (ledger_uri(corpus, stream, number) for number in numbers)
-    return any(_lacks_origins(_open(uri).rows) for uri in uris if storage.exists(uri))
-
-
-def _lacks_origins(rows: _Rows) -> bool:
-    is_document = (rows["content"] | rows["content_rest"]) != 0
-    return bool((is_document if rows.dtype != _ROW else is_document & (rows["origin"] == NO_ORIGIN)).any())
-
-
 def current_rows(
     corpus: str, stream: str, numbers: Iterable[int], *, of: Container[int], withdrawn: Iterable[str] = ()
 ) -> tuple[list[bytes], list[Origin], int]:

@@ -44,7 +44,7 @@ from pipelines.planned import IncrementPlan, StreamPlan, plan_stream, synthesis_
 from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_manifest, prepared
 from pipelines.progress import ProgressView
 from pipelines.runner import make_pipeline, parse_options, run_for_metrics
-from pipelines.sources import SourceFile, list_files, parts_of, unread
+from pipelines.sources import SourceFile, list_files, parts_of, unread, with_later_files
 from pipelines.transforms.base import REJECTS
 from pipelines.transforms.chains import FormChains
 from pipelines.transforms.estimate import EstimateTokens
@@ -86,7 +86,7 @@ def plan_increment(
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
     answers = expected_answers(config, known) if asks_a_model(config) else None
     listed = list_files(config, tasks=tasks)
-    files = unread(listed.files, config.corpus, before)
+    files = with_later_files(config, unread(listed.files, config.corpus, before), listed.files)
     check_protocol(config, options)
     with prepared(config, options, before=before, files=parts_of(config, files)) as run:
         plan = run.plan
@@ -132,9 +132,15 @@ def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callabl
         wanted: Which of the new or changed files.
     """
     before = newest_manifest(config)
-    found = unread(list_files(config, tasks=check_names(config)).files, config.corpus, before)
-    files = {name: [file for file in group if wanted(file)] for name, group in found.items()}
-    with prepared(config, parse_options(beam_options), before=before, files=parts_of(config, files)) as run:
+    all_files = list_files(config, tasks=check_names(config)).files
+    found = unread(all_files, config.corpus, before)
+    later = {file for group in found.values() for file in group if not wanted(file)}
+    files, settled = (
+        {name: [file for file in group if file not in later] for name, group in each.items()}
+        for each in (found, all_files)
+    )
+    parts = parts_of(config, with_later_files(config, files, settled))
+    with prepared(config, parse_options(beam_options), before=before, files=parts) as run:
         pipeline = make_pipeline(run.options)
         _bring_home_sums(
             [

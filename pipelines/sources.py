@@ -21,7 +21,7 @@ import contextlib
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pipelines.transforms.read import FilePart
@@ -145,22 +145,29 @@ def unread(files: SourceFiles, corpus: str, manifest: Manifest | None) -> Source
     }
 
 
-def with_later_files(files: SourceFiles, all_files: SourceFiles, streams: Container[str]) -> SourceFiles:
-    """Some files, and in these streams those that come after one of them in its source, too.
+def with_later_files(config: CorpusConfig, files: SourceFiles, all_files: SourceFiles) -> SourceFiles:
+    """Some files, and of sources whose documents have ids those that come after one of them, too.
 
-    So the newest version of a document is read with an older one where no ledger knows which came first.
+    So the newest version of a document is read together with an older one, also if it was refused or repeats
+    what is in, of which no ledger knows. Where new files come last by name, that is no file more.
     """
-    both = dict(files)
+    both: dict[str, Sequence[SourceFile]] = {}
     for name, group in files.items():
-        if name in streams:
-            first: dict[int, Any] = {}
-            for file in group:
-                first[file.source] = min(first.get(file.source, natural(file.uri)), natural(file.uri))
-            both[name] = tuple(
-                file
-                for file in all_files[name]
-                if file in group or (file.source in first and natural(file.uri) > first[file.source])
-            )
+        wanted = set(group)
+        first: dict[int, Any] = {}
+        for file in group:
+            first[file.source] = min(first.get(file.source, natural(file.uri)), natural(file.uri))
+        named = {
+            at
+            for at, source in enumerate(config.streams[name].sources)
+            if open_reader(source).source.id_field
+        }
+        both[name] = [
+            file
+            for file in all_files[name]
+            if file in wanted
+            or (file.source in named & first.keys() and natural(file.uri) > first[file.source])
+        ]
     return both
 
 

@@ -180,9 +180,10 @@ def test_the_counts_are_those_of_the_build_that_follows(
     write_jsonl(tmp_path / "a/1.jsonl", [*rows, more, again])
     second, _ = plan_and_build()
     assert (second.increment, second.total.num_new, second.total.num_changed) == (2, 2, 1)
-    assert second.total.rejects["ledger"] == {"already_ingested": 2, "older_version": 1}
-    assert second.total.num_files == 1  # the others have not changed since they were read
-    assert second.total.num_unchanged == 7
+    assert second.total.rejects["ledger"] == {"already_ingested": 2}
+    assert second.total.rejects["dedup"] == {"older_version": 1}
+    assert second.total.num_files == 2  # the one that changed, and the later one, which did not
+    assert second.total.num_unchanged == 8
 
     third = plan(config)
     assert (third.increment, third.total.num_new, third.total.num_requests) == (3, 0, 0)

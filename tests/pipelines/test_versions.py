@@ -166,13 +166,13 @@ def test_an_older_version_that_comes_late_is_a_reject_that_a_trace_shows(
     manifest = build(config(streams=streams))
     assert [each.num_documents for each in manifest.increments] == [8, 1]
     assert manifest.increments[1].superseded_document_ids == ()
-    assert reasons(rejects_in(config().corpus, "ledger", 2)) == {("older_version", 8)}
+    assert reasons(rejects_in(config().corpus, "dedup", 2)) == {("older_version", 8)}
     trace = trace_document(config().corpus, manifest, "900000")
     assert [(each.increment, each.state, each.file) for each in trace.entries] == [
         (1, "current", f"{tmp_path}/in/{UPDATE}")
     ]
     assert [(each.increment, each.reject.reason, each.reject.detail) for each in trace.refusals] == [
-        (2, "older_version", f"the corpus holds the version of {tmp_path}/in/{UPDATE}")
+        (2, "older_version", f"kept the version at {tmp_path}/in/{UPDATE}:1")
     ]
 
 
@@ -317,7 +317,7 @@ def take(tmp_path: Path, corpus_config: Config, write_jsonl: Any, build: Any, te
     def run(files: dict[str, str]) -> dict[str, str]:
         for name, rows in files.items():
             pairs = (row.split(":") for row in rows.split())
-            rows_of = [{"id": key, "text": ROW.format(text)} for key, text in pairs]
+            rows_of = [{"id": key, "text": ROW.format(text) if text else "Too short."} for key, text in pairs]
             write_jsonl(tmp_path / "in" / f"{name}.jsonl", rows_of)
         build(corpus_config(corpus, f"{tmp_path}/in/*.jsonl", dedup={"near": None}))
         ledger = Ledger.open(corpus, "domain", read_manifest(corpus).numbers())
@@ -330,6 +330,17 @@ def take(tmp_path: Path, corpus_config: Config, write_jsonl: Any, build: Any, te
         }
 
     return run
+
+
+def test_a_version_between_two_equal_ones_never_wins(take: Any) -> None:
+    assert take({"part-2": "a:B", "part-10": "z:Z"}) == {"a": "B", "z": "Z"}
+    assert take({"part-3": "a:F", "part-11": "a:B"}) == {"a": "B", "z": "Z"}
+    assert take({"part-3": "a:F y:Y"}) == {"a": "B", "z": "Z", "y": "Y"}
+
+
+def test_a_newest_version_that_was_refused_lets_no_older_one_in_later(take: Any) -> None:
+    assert take({"f1": "z:Z", "f3": "a:"}) == {"z": "Z"}
+    assert take({"f2": "a:Y"}) == {"z": "Z"}
 
 
 def test_texts_that_move_to_other_ids_are_not_lost(take: Any) -> None:
