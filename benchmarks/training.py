@@ -119,7 +119,7 @@ def write_config(folder: str, steps: int) -> str:
         "global_train_batch_size": BATCH_ROWS,
         "device_train_microbatch_size": BATCH_ROWS,
         "precision": "fp32",
-        "optimizer": {"name": "adamw", "lr": 1e-4},
+        "optimizer": {"name": "adamw", "lr": 1e-4, "no_decay": []},  # as the plain loop has it
         "scheduler": {"name": "cosine_with_warmup", "t_warmup": "10ba"},
         "algorithms": {"gradient_clipping": {"clipping_type": "norm", "clipping_threshold": 1.0}},
         "loggers": {"jsonl": {"path": os.path.join(folder, "metrics.jsonl")}},

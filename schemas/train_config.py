@@ -24,6 +24,31 @@ class NamedConfig(Section):
         return dict(self.model_extra or {})
 
 
+NO_DECAY_KINDS = ("norms", "biases", "embeddings")
+"""Kinds of parameters that `optimizer.no_decay` knows by themselves."""
+
+
+class OptimizerConfig(NamedConfig):
+    """The optimizer, its arguments beside its name.
+
+    Attributes:
+        no_decay: Parameters that weight decay leaves alone: norms, biases, embeddings, or regular expressions
+            that are found anywhere in a parameter's name. The default is what transformers' Trainer does.
+    """
+
+    no_decay: tuple[str, ...] = ("norms", "biases")
+
+    @pydantic.field_validator("no_decay")
+    @classmethod
+    def _expressions(cls, no_decay: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in no_decay:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return no_decay
+
+
 class ModelConfig(Section):
     """The model.
 
@@ -179,7 +204,7 @@ class TrainConfig(Section):
         global_train_batch_size: Rows a step over all ranks.
         device_train_microbatch_size: Rows a forward pass on one device, or auto.
         precision: As Composer names it: fp32, amp_bf16, amp_fp16.
-        optimizer: name (decoupled_adamw, adamw) and its arguments.
+        optimizer: name (decoupled_adamw, adamw), its arguments, and `no_decay`.
         scheduler: name (cosine_with_warmup, linear_decay_with_warmup, constant_with_warmup) and
             its arguments.
         algorithms: By name (gradient_clipping) with arguments.
@@ -211,7 +236,7 @@ class TrainConfig(Section):
     global_train_batch_size: int = pydantic.Field(ge=1)
     device_train_microbatch_size: int | Literal["auto"] = "auto"
     precision: str = "amp_bf16"
-    optimizer: NamedConfig
+    optimizer: OptimizerConfig
     scheduler: NamedConfig
     algorithms: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)
     callbacks: dict[str, dict[str, Any]] = pydantic.Field(default_factory=dict)

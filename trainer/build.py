@@ -31,6 +31,7 @@ from trainer.architecture import Architecture, describe
 from trainer.checkpoints import keep_counting, list_checkpoints
 from trainer.checks import check_arguments, check_batch, check_hardware, check_tokenizer, is_time
 from trainer.data import build_loader, count_tokens
+from trainer.decay import parameter_groups
 from trainer.duration import Pace, parse_duration
 from trainer.estimate.gpus import peak_flops_of
 from trainer.estimate.length import run_pace
@@ -42,7 +43,7 @@ from trainer.preflight import check_room
 from trainer.progress import ConsoleProgress, announce
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
 from trainer.remote_checkpoints import CheckpointUploads
-from trainer.resumption import apply_hyperparameters, hyperparameters, is_rescheduled
+from trainer.resumption import apply_hyperparameters, hyperparameters, is_rescheduled, other_groups
 from trainer.shards import ResolvedStream
 from trainer.shared_memory import claim_segments, remove_stale_segments
 from trainer.staging import RunCheckpoints
@@ -97,7 +98,7 @@ def build_trainer(
         "optimizer",
         optimizer_class,
         config.optimizer.arguments,
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        parameter_groups(model.model, config.optimizer.no_decay, announce),
     )
     wanted = hyperparameters(optimizer)
     loader = build_loader(
@@ -150,6 +151,10 @@ def build_trainer(
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
+    except BaseException as error:  # torch's CheckpointException is no Exception
+        if re.search(r"Missing key .*\.param_groups\.", str(error)):
+            raise other_groups() from error
+        raise
     apply_hyperparameters(trainer.state, wanted, announce, is_rescheduled=is_rescheduled(config, streams))
     finite.saver = saver = trainer._checkpoint_saver
     if saver is not None and dist.get_global_rank() == 0 and not checkpoints.are_uploaded:

@@ -26,6 +26,7 @@ _HYPERPARAMETERS = ("lr", "weight_decay", "betas", "eps")
 """What is set in the optimizer's parameter groups."""
 
 _DATASET = "train_loader.dataset"
+_NO_DECAY = "optimizer.no_decay"
 
 
 def settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[
         "max_duration (unit)": parse_duration("max_duration", config.max_duration).unit,
         "rows' seq_len": streams[0].manifest.seq_len,
         "optimizer.name": config.optimizer.name,
+        _NO_DECAY: config.optimizer.no_decay,
         "scheduler.name": config.scheduler.name,
     }
     for key in ("global_train_batch_size", "seed", "precision", "algorithms"):
@@ -91,6 +93,7 @@ def check_resumption(
             "mix are those that it started with cannot be seen. From here on they are kept."
         )
         return
+    before = {_NO_DECAY: [], **before}  # runs of before this key decayed all
     changed = {
         key: f"{key} was {_shown(before, key)} and is {_shown(now, key)}"
         for key in {**before, **now}
@@ -147,11 +150,16 @@ def apply_hyperparameters(
         wanted: Of `hyperparameters`, before loading.
         say: Told of each change.
         is_rescheduled: Whether the schedule is another one than before.
+
+    Raises:
+        ConfigError: The checkpoint has fewer parameter groups, of which torch fills only some.
     """
     if int(state.timestamp.batch) == 0:
         return
     lines: dict[str, None] = {}
     groups = state.optimizers[0].param_groups
+    if any("lr" not in group for group in groups):
+        raise other_groups()
     for group, values in zip(groups, wanted, strict=False):
         for key, value in values.items():
             name = "initial_lr" if key == "lr" else key
@@ -171,6 +179,15 @@ def apply_hyperparameters(
                 group["lr"] = group["initial_lr"] * factor(int(state.timestamp.batch))
     for line in lines:
         say(line)
+
+
+def other_groups() -> ConfigError:
+    """Say that a checkpoint's optimizer has not the parameter groups that the configuration asks for."""
+    return ConfigError(
+        f"the checkpoint was written with another {_NO_DECAY}. Set it to what that run had, or to [] if "
+        "the run is older than this key and decayed all; or begin another run with its weights alone: a "
+        "save_folder of its own, load_path, and load_weights_only: true."
+    )
 
 
 def _is_fixed(key: str) -> bool:

@@ -37,7 +37,7 @@ def start(write_config: Callable[..., str], tmp_path: Path) -> Callable[..., tup
         num_before = len(metrics.read_text().splitlines()) if metrics.exists() else 0
         status = train.main([config, *overrides])
         new = map(json.loads, metrics.read_text().splitlines()[num_before:])
-        rates = [value for line in new for key, value in line.items() if key.startswith("lr-")]
+        rates = [value for line in new for key, value in line.items() if key.endswith("/group0")]
         return status, capsys.readouterr().err, rates
 
     return start
@@ -61,9 +61,12 @@ def test_the_optimizers_values_in_the_yaml_hold_when_a_run_goes_on(
     ):
         assert err.count(line) == 1, err
     saved = torch.load(tmp_path / "run" / "ep0-ba6-rank0.pt", weights_only=False)["state"]
-    group = next(iter(saved["optimizers"].values()))["param_groups"][0]
-    assert (group["initial_lr"], group["weight_decay"], list(group["betas"])) == (5e-4, 0.2, [0.9, 0.99])
-    assert "optimizer." not in start(capsys, max_duration="8ba", optimizer=changed)[1]
+    groups = next(iter(saved["optimizers"].values()))["param_groups"]
+    assert [(each["initial_lr"], each["weight_decay"], list(each["betas"])) for each in groups] == [
+        (5e-4, 0.2, [0.9, 0.99]),
+        (5e-4, 0.0, [0.9, 0.99]),  # norms
+    ]
+    assert "in the checkpoint" not in start(capsys, max_duration="8ba", optimizer=changed)[1]
 
 
 def test_a_schedule_that_was_changed_holds_from_the_first_step_on(
@@ -121,3 +124,25 @@ def test_what_does_not_fix_rows_may_change_and_a_run_of_before_goes_on(
     status, err, _ = start(capsys, "max_duration=3ba", *allowed)
     assert status == 0
     assert "run.json" not in err
+
+
+def test_what_is_decayed_stays_as_it_was_and_a_run_of_before_decays_all(
+    start: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    adamw = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1, "betas": [0.9, 0.95]}
+    assert start(capsys, "max_duration=2ba", optimizer={**adamw, "no_decay": []})[0] == 0
+    settings = tmp_path / "run" / "run.json"
+    of_before = json.loads(settings.read_text())
+    assert of_before.pop("optimizer.no_decay") == []
+    settings.write_text(json.dumps(of_before))
+    status, err, _ = start(capsys, optimizer=adamw)
+    assert status == 2
+    assert 'optimizer.no_decay was [] and is ["norms", "biases"]. Rows would be repeated' in err
+    settings.unlink()
+    status, err, _ = start(capsys, optimizer=adamw)
+    assert status == 2
+    assert (
+        "the checkpoint was written with another optimizer.no_decay. Set it to what that run had, or" in err
+    )
+    status, err, _ = start(capsys, optimizer={**adamw, "no_decay": []})
+    assert (status, "optimizer.no_decay" in err) == (0, False)

@@ -11,6 +11,7 @@ from schemas.train_config import TrainConfig
 from trainer.architecture import build_on_meta, describe
 from trainer.attention import check_attention
 from trainer.checks import rows_per_rank
+from trainer.decay import parameter_groups
 from trainer.estimate.activations import count_activations
 from trainer.estimate.length import StreamEpochs, num_steps, stream_epochs
 from trainer.estimate.memory import Memory, Sharding, checkpoint_bytes, estimate_memory
@@ -154,6 +155,7 @@ def estimate(
     microbatch_rows = 1 if wanted == "auto" else min(wanted, rows_of_rank)
     model = build_on_meta(config.model)
     check_attention(config.model, model.config, row_tokens=seq_len)
+    parameter_groups(model, config.optimizer.no_decay, lambda line: None)
     architecture = describe(model)
     sharding = _sharding(config, machine.num_gpus)
     low = config.precision != "fp32"
