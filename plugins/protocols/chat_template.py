@@ -35,13 +35,19 @@ class ChatTemplate:
     Args:
         tokenizer: Whose template it is.
         model: What messages call the model.
+        template: Another template, or the name of one of several; None takes the tokenizer's own.
+        refused_by: What messages say of a template that has no place for a turn, instead of the model's name.
 
     Raises:
         ConfigError: There is no template, or none for turns of user and assistant.
     """
 
-    def __init__(self, tokenizer: Any, model: str | None):
-        named = tokenizer.chat_template
+    def __init__(
+        self, tokenizer: Any, model: str | None, *, template: str | None = None, refused_by: str = ""
+    ):
+        named = template or tokenizer.chat_template
+        self._template = template
+        self._refused_by = refused_by
         if not named:
             raise ConfigError(
                 f"synthesis.model {model!r} has no chat template, which protocol 'chat' needs. "
@@ -68,13 +74,17 @@ class ChatTemplate:
             return False
         return True
 
-    def render(self, roles: Sequence[str]) -> str:
+    def render(self, roles: Sequence[str], *, around: str = "") -> str:
         """The text of turns of these roles up to the answer, with a placeholder where each content goes.
+
+        Args:
+            roles: Of the turns.
+            around: What contents have before and after the placeholder.
 
         Raises:
             ConfigError: The template refuses or leaves out one of the turns.
         """
-        contents: list[Any] = [f"xTUTELAGEx{index}x" for index in range(len(roles))]
+        contents: list[Any] = [f"{around}xTUTELAGEx{index}x{around}" for index in range(len(roles))]
         if self._in_parts:
             contents = [[{"type": "text", "text": content}] for content in contents]
         turns = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
@@ -82,6 +92,7 @@ class ChatTemplate:
             text = str(
                 self._tokenizer.apply_chat_template(
                     turns,
+                    chat_template=self._template,
                     tokenize=False,
                     add_generation_prompt=True,
                     date_string=_strftime_now("%d %b %Y"),
@@ -97,10 +108,12 @@ class ChatTemplate:
         return text
 
     def _refusal(self, roles: Sequence[str], why: str) -> ConfigError:
+        kinds = " and ".join(dict.fromkeys(roles))
+        if self._refused_by:
+            return ConfigError(f"{self._refused_by} refuses turns of {kinds} ({why}).")
         return ConfigError(
-            f"synthesis.model {self._model!r} has a chat template that refuses turns of "
-            f"{' and '.join(dict.fromkeys(roles))}, which protocol 'chat' needs ({why}). "
-            "Choose another instruct model."
+            f"synthesis.model {self._model!r} has a chat template that refuses turns of {kinds}, which "
+            f"protocol 'chat' needs ({why}). Choose another instruct model."
         )
 
 

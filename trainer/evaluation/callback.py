@@ -21,6 +21,7 @@ from composer.utils import create_interval_scheduler
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError, unknown_name
 from trainer.evaluation.best import BestCheckpoint
+from trainer.evaluation.chat import describe_chat
 from trainer.evaluation.contamination import FoundRows, TrainingText, find_rows
 from trainer.evaluation.cost import EvaluationCost
 from trainer.evaluation.evaluator import Evaluator, TaskResult
@@ -49,6 +50,8 @@ class DomainEval(Callback):
         seed: Of the choice of rows.
         max_new_tokens: Longest generated answer, in tokens.
         add_bos: Whether BOS opens each prompt; None follows the tokenizer's own convention.
+        chat_template: Whether rows are turns of the tokenizer's chat template; or another one's name or file.
+        system: Text of the system turn.
         output: Folder for `eval/<batch>/<task>.jsonl` (answers), `scores.jsonl` (one line an
             evaluation) and `scores.png` (scores against tokens); `{run_name}` is filled in. None
             writes nothing.
@@ -78,6 +81,8 @@ class DomainEval(Callback):
         seed: int = 17,
         max_new_tokens: int = 100,
         add_bos: bool | None = None,
+        chat_template: bool | str = False,
+        system: str | None = None,
         output: str | None = None,
         tasks_root: str | None = None,
         keep_best: str | None = None,
@@ -93,6 +98,8 @@ class DomainEval(Callback):
         self._tokenizer = tokenizer
         self._settings: dict[str, Any] = {
             "add_bos": add_bos,
+            "chat_template": chat_template,
+            "system": system,
             "batch_tokens": batch_tokens,
             "max_new_tokens": max_new_tokens,
             "max_rows": max_rows,
@@ -269,6 +276,8 @@ def _notes(result: TaskResult, *, with_rows: bool) -> list[str]:
     if result.error:
         return [f"{name} failed: {result.error}"]
     notes = []
+    if with_rows and result.chat:
+        notes.append(f"{name}: prompts are turns of {describe_chat(result.chat)}")
     if with_rows and result.refused:
         notes.append(f"{name}: {len(result.refused)} rows are not scored; the first: {result.refused[0]}")
     if with_rows and result.repeated:

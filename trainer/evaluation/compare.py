@@ -33,6 +33,7 @@ class Comparison:
         difference: The second's score less the first's, on those rows.
         interval: Its 95% bootstrap interval, both drawn with the same rows.
         rows: Where their answers differ.
+        chats: The chat template of each, with its system text; None where there was none.
     """
 
     task: str
@@ -41,6 +42,7 @@ class Comparison:
     difference: float
     interval: tuple[float, float]
     rows: list[DifferingRow]
+    chats: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None)
 
     @property
     def num_better(self) -> int:
@@ -62,6 +64,7 @@ class Comparison:
             "interval": list(self.interval),
             "better": self.num_better,
             "worse": self.num_worse,
+            "chats": list(self.chats),
             "differing": [
                 {"position": row.position, "gold": row.gold, "answers": list(row.answers)}
                 for row in self.rows
@@ -96,6 +99,7 @@ def compare(first: TaskResult, second: TaskResult, *, seed: int) -> Comparison |
         num_rows=len(rows),
         difference=difference,
         interval=interval,
+        chats=(first.chat, second.chat),
         rows=[
             DifferingRow(
                 position=row.position,

@@ -73,6 +73,7 @@ def encode_row(
     prompt_tokens = {prompt: len(found) for prompt, found in zip(prompts, ids, strict=False)}
     sequences = [bos + sequence for sequence in ids[len(prompts) :]]
     starts = []
+    bodies = []
     is_merged = False
     for option, offsets in enumerate(encoded.offset_mapping[len(prompts) :]):
         prompt = row.inputs[option]
@@ -88,13 +89,20 @@ def encode_row(
         if start == len(offsets):
             reason = f"option {option} {row.options[option]!r} tokenises to nothing of its own"
             return RefusedRow(position=row.position, reason=reason)
+        begin, end = body(offsets[:start], len(prompt), row.frame)
+        bodies.append((len(bos) + begin, len(bos) + end))
     cut = max(0, max(map(len, sequences)) - context_tokens)
     if cut:
-        if min(starts) - cut <= len(bos):
+        if any(end - cut <= begin for begin, end in bodies):
             longest = max(len(sequence) - start for sequence, start in zip(sequences, starts, strict=True))
-            reason = f"an option of {longest} tokens leaves no prompt in a context of {context_tokens} tokens"
+            framed = " in its chat template" if any(row.frame) else ""
+            reason = f"an option of {longest} tokens leaves no prompt{framed} in a context of"
+            reason += f" {context_tokens} tokens"
             return RefusedRow(position=row.position, reason=reason)
-        sequences = [bos + sequence[len(bos) + cut :] for sequence in sequences]
+        sequences = [
+            sequence[:begin] + sequence[begin + cut :]
+            for sequence, (begin, _) in zip(sequences, bodies, strict=True)
+        ]
         starts = [start - cut for start in starts]
     return EncodedRow(
         index=index,
@@ -104,6 +112,19 @@ def encode_row(
         is_truncated=cut > 0,
         is_merged=is_merged,
     )
+
+
+def body(offsets: Sequence[tuple[int, int]], num_characters: int, frame: tuple[int, int]) -> tuple[int, int]:
+    """The tokens of a prompt that may be cut away: from the first one outside its frame to the last.
+
+    Args:
+        offsets: Of the prompt's tokens, in characters.
+        num_characters: Of the prompt.
+        frame: How many characters stay at its start and at its end.
+    """
+    begin = sum(first < frame[0] for first, _ in offsets)
+    end = sum(last <= num_characters - frame[1] for _, last in offsets) if frame[1] else len(offsets)
+    return begin, end
 
 
 def check_ids(position: str, sequences: Iterable[Sequence[int]], num_embeddings: int) -> None:

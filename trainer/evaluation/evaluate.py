@@ -59,6 +59,12 @@ def build_parser() -> Parser:
         help="whether BOS opens each prompt (default: as the tokenizer does by itself)",
     )  # fmt: skip
     parser.add_argument(
+        "--chat-template", nargs="?", const=True, metavar="NAME|FILE",
+        help="for instruct models: a prompt is a user turn of the model's chat template, the option its "
+        "answer; NAME is one of several templates, FILE one of Jinja",
+    )  # fmt: skip
+    parser.add_argument("--system", metavar="TEXT", help="the system turn of the chat template")
+    parser.add_argument(
         "--max-rows", type=int, metavar="N", help="rows of a task, chosen by --seed (default: all)"
     )
     parser.add_argument(
@@ -133,6 +139,8 @@ def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
         options.output,
         {
             "add_bos_token": options.add_bos_token,
+            "chat_template": options.chat_template,
+            "system": options.system,
             "max_rows": options.max_rows,
             "max_new_tokens": options.max_new_tokens,
             "seed": options.seed,
@@ -171,6 +179,8 @@ def _check(options: argparse.Namespace) -> None:
         value = getattr(options, flag)
         if value is not None and value < 1:
             raise ConfigError(f"--{flag.replace('_', '-')} is {value}, expected at least 1.")
+    if options.system is not None and not options.chat_template:
+        raise ConfigError("--system needs --chat-template, in which it is the system turn.")
     if options.server is not None:
         if len(options.models) > 1:
             raise ConfigError(
@@ -257,6 +267,8 @@ def _evaluate_model(
         tasks,
         load_tokenizer(name, trust_remote_code=options.trust_remote_code),
         add_bos=None if options.add_bos_token is None else options.add_bos_token == "true",
+        chat_template=options.chat_template or False,
+        system=options.system,
         batch_tokens=options.batch_tokens or _BATCH_TOKENS,
         max_new_tokens=options.max_new_tokens,
         max_rows=options.max_rows,

@@ -19,6 +19,7 @@ import torch
 from plugins.tokenizers import adds_bos
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation import METRICS
+from trainer.evaluation.chat import as_chat
 from trainer.evaluation.generation import plan_generations, run_generations
 from trainer.evaluation.metrics import bootstrap_interval
 from trainer.evaluation.model import CausalModel, as_causal_model, evaluating
@@ -46,6 +47,7 @@ class TaskResult:
         unseen_scores: By metric, on the rows that were not found; empty if all were, or `found` is None.
         unseen_intervals: As `intervals`, on these rows.
         rows_digest: Of the rows that were to be scored.
+        chat: Of `Chat.summary`, where rows were turns of a conversation.
         seconds: Time taken, reading included.
         error: Why the task failed; empty if it did not.
     """
@@ -61,6 +63,7 @@ class TaskResult:
     unseen_scores: dict[str, float] = field(default_factory=dict)
     unseen_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     rows_digest: str = ""
+    chat: dict[str, Any] | None = None
     seconds: float = 0.0
     error: str = ""
 
@@ -119,6 +122,7 @@ class TaskResult:
             "repeated": self.repeated,
             "refused": [{"position": row.position, "reason": row.reason} for row in self.refused],
             "rows_digest": self.rows_digest,
+            "chat": self.chat,
             "seconds": round(self.seconds, 3),
             "error": self.error,
         }
@@ -134,7 +138,9 @@ class Evaluator:
     Args:
         tasks: What is evaluated.
         tokenizer: The model's; it should treat special-token strings as text (`load_tokenizer` does).
-        add_bos: Whether BOS opens each prompt; None follows the tokenizer's own convention.
+        add_bos: Whether BOS opens each prompt; None follows the tokenizer, or the chat template.
+        chat_template: Whether rows are turns of the tokenizer's chat template; or another one's name or file.
+        system: Text of the system turn.
         batch_tokens: Padded tokens of a forward pass.
         max_new_tokens: Longest generated answer, in tokens.
         max_rows: Rows of a task, chosen by `seed`; None takes all.
@@ -144,7 +150,8 @@ class Evaluator:
         found: Of `contamination.find_rows`; None where training text was not looked at.
 
     Raises:
-        ConfigError: `add_bos` is asked for and the tokenizer has no BOS, or a figure is below 1.
+        ConfigError: `add_bos` is asked for and the tokenizer has no BOS, there is no such chat template, or a
+            figure is below 1.
     """
 
     def __init__(
@@ -153,6 +160,8 @@ class Evaluator:
         tokenizer: Any,
         *,
         add_bos: bool | None = None,
+        chat_template: bool | str = False,
+        system: str | None = None,
         batch_tokens: int = 8192,
         max_new_tokens: int = 100,
         max_rows: int | None = None,
@@ -175,6 +184,10 @@ class Evaluator:
         self.tasks = list(tasks)
         self.tokenizer = tokenizer
         self.add_bos = adds_bos(tokenizer) if add_bos is None else add_bos
+        self.chat = as_chat(tokenizer, chat_template, system, add_bos=add_bos)
+        if self.chat is not None:
+            self.tokenizer = self.chat.tokenizer
+            self.add_bos = bool(add_bos) and not self.chat.opens_with_bos
         self.batch_tokens = batch_tokens
         self.max_new_tokens = max_new_tokens
         self.max_rows = max_rows
@@ -226,7 +239,7 @@ class Evaluator:
             saved: Of `TaskResult.summary`, with its `predictions` as `answers`.
         """
         rows, _, repeated = self._rows_of(task)
-        if saved["error"] or saved["rows_digest"] != rows_digest(rows):
+        if saved["error"] or saved["rows_digest"] != rows_digest(rows) or saved.get("chat") != self._chat:
             return None
         answers = {answer["position"]: _answer(answer) for answer in saved["answers"]}
         scored = [(row, answers[row.position]) for row in rows if row.position in answers]
@@ -274,6 +287,10 @@ class Evaluator:
             )
         )
 
+    @property
+    def _chat(self) -> dict[str, Any] | None:
+        return None if self.chat is None else self.chat.summary
+
     def _rows_of(self, task: Task) -> tuple[list[Row], list[RefusedRow], list[str]]:
         if task.name not in self._rows:
             rows, refused = read_rows(task)
@@ -288,6 +305,8 @@ class Evaluator:
         self, rows: list[Row], model: CausalModel | ServedModel, ranks: Ranks
     ) -> list[Answer | RefusedRow]:
         mine = cast(list[ChoiceRow], rows)
+        if self.chat is not None:
+            mine = [self.chat.choice(row) for row in mine]
         if isinstance(model, ServedModel):
             served = model
             return ranks.together(lambda: served.answer_choices(mine, self.tokenizer, add_bos=self.add_bos))
@@ -306,17 +325,20 @@ class Evaluator:
     def _answer_prompts(
         self, rows: list[Row], model: CausalModel | ServedModel, ranks: Ranks
     ) -> list[Answer | RefusedRow]:
+        mine = cast(list[GenerateRow], rows)
+        if self.chat is not None:
+            mine = [self.chat.generate(row) for row in mine]
         limit = self.max_new_tokens
         if isinstance(model, ServedModel):
             served = model
             return ranks.together(
                 lambda: served.answer_prompts(
-                    cast(list[GenerateRow], rows), self.tokenizer, add_bos=self.add_bos, max_new_tokens=limit
+                    mine, self.tokenizer, add_bos=self.add_bos, max_new_tokens=limit
                 )
             )
         plan = ranks.together(
             lambda: plan_generations(
-                cast(list[GenerateRow], rows),
+                mine,
                 model,
                 self.tokenizer,
                 add_bos=self.add_bos,
@@ -347,6 +369,7 @@ class Evaluator:
                 refused=refused,
                 repeated=repeated,
                 rows_digest=digest,
+                chat=self._chat,
                 seconds=seconds,
                 error=error,
             )
@@ -360,6 +383,7 @@ class Evaluator:
             refused=refused,
             repeated=repeated,
             rows_digest=digest,
+            chat=self._chat,
             seconds=seconds,
         )
         if self.found is None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
-from trainer.evaluation.encoding import batches, check_ids, filler, left_pad
+from trainer.evaluation.encoding import batches, body, check_ids, filler, left_pad
 from trainer.evaluation.rows import Answer, GenerateRow, RefusedRow
 
 if TYPE_CHECKING:
@@ -132,13 +132,19 @@ def encode_prompts(
         )
     encoded: list[Prompt | RefusedRow] = []
     for row in rows:
-        ids = tokenizer(row.input, add_special_tokens=False, verbose=False).input_ids
+        tokens = tokenizer(row.input, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        ids = tokens.input_ids
         if not bos and not ids:
             reason = "input tokenises to nothing and no BOS opens it"
             encoded.append(RefusedRow(position=row.position, reason=reason))
             continue
         cut = max(0, len(bos) + len(ids) - room)
-        encoded.append(Prompt(token_ids=bos + ids[cut:], is_truncated=cut > 0))
+        begin, end = body(tokens.offset_mapping, len(row.input), row.frame)
+        if cut and end - cut <= begin:
+            reason = f"the chat template leaves no prompt in a context of {context_tokens} tokens"
+            encoded.append(RefusedRow(position=row.position, reason=reason))
+            continue
+        encoded.append(Prompt(token_ids=bos + ids[:begin] + ids[begin + cut :], is_truncated=cut > 0))
     return encoded
 
 
@@ -200,8 +206,8 @@ def first_line(ids: Sequence[int], stops: frozenset[int], tokenizer: Any) -> str
 
 
 def stop_token_ids(tokenizer: Any) -> frozenset[int]:
-    """EOS and every token whose text holds a newline."""
-    newlines = _newline_token_ids(tokenizer)
+    """EOS, what ends a turn of a chat template, and every token whose text holds a newline."""
+    newlines = _newline_token_ids(tokenizer) | getattr(tokenizer, "end_of_turn_ids", frozenset())
     return newlines if tokenizer.eos_token_id is None else newlines | {tokenizer.eos_token_id}
 
 

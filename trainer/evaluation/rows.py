@@ -22,6 +22,7 @@ class ChoiceRow:
         options: What may follow the prompt.
         gold: Indices of the right options; most rows have one.
         separator: What stands between prompt and option.
+        frame: Characters at the start and at the end of each input that stay when it is cut: a template's.
         fields: The row as it was read, for a metric that looks at more.
     """
 
@@ -31,6 +32,7 @@ class ChoiceRow:
     options: tuple[str, ...]
     gold: tuple[int, ...]
     separator: str = " "
+    frame: tuple[int, int] = (0, 0)
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -42,6 +44,7 @@ class GenerateRow:
     position: str
     input: str
     labels: tuple[str, ...]
+    frame: tuple[int, int] = (0, 0)
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 

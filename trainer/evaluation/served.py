@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
+from plugins.synthesizers.generator import GenerationFailure
 from schemas.errors import ConfigError, TutelageError
 from trainer.evaluation.encoding import EncodedRow, encode_row
 from trainer.evaluation.generation import encode_prompts
@@ -112,15 +112,15 @@ class ServedModel:
             context_tokens=self.context_tokens,
             max_new_tokens=max_new_tokens,
         )
+        sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": 0.0, "stop": ["\n"]}
+        if ends := getattr(tokenizer, "end_of_turn_ids", None):
+            sampling["stop_token_ids"] = sorted(ends)
 
         async def ask(client: SGLangClient, index: int, row: GenerateRow) -> Answer | RefusedRow:
             prompt = encoded[index]
             if isinstance(prompt, RefusedRow):
                 return prompt
-            request = GenerationRequest(
-                prompt_ids=tuple(prompt.token_ids), max_new_tokens=max_new_tokens, stop=("\n",)
-            )
-            answer = await client.generate(request)
+            answer = await client.send({"input_ids": prompt.token_ids, "sampling_params": sampling})
             if isinstance(answer, GenerationFailure):
                 return _refused(row, answer)
             return Answer(value=answer.text.split("\n", 1)[0].strip(), is_truncated=prompt.is_truncated)

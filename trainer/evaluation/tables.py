@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trainer.evaluation.chat import describe_chat
 from trainer.evaluation.compare import Comparison
 from trainer.evaluation.evaluator import TaskResult
 
@@ -41,6 +42,8 @@ def print_table(results: dict[str, list[TaskResult]]) -> None:
                 table.add_row(task.name, "unseen", unseen, metric, *(Text(cell) for cell in cells))
     console.print(table)
     for model, of_model in zip(_short(list(results)), columns, strict=True):
+        for line in dict.fromkeys(describe_chat(result.chat) for result in of_model if result.chat):
+            console.print(Text(f"{model}: {line}" if len(columns) > 1 else line))
         for result in of_model:
             for line in _remarks(result):
                 console.print(Text(f"{model}: {line}" if len(columns) > 1 else line))
@@ -56,6 +59,9 @@ def print_comparisons(comparisons: dict[tuple[str, str], list[Comparison]]) -> N
         console.print(Text(f"\n{other} against {one}:"))
         for found in of_models:
             low, high = found.interval
+            if found.chats[0] != found.chats[1]:
+                chats = ", ".join(describe_chat(chat) for chat in found.chats)
+                console.print(Text(f"{found.task}: the prompts differ: {chats}"))
             console.print(
                 Text(
                     f"{found.task} {found.metric} {found.difference:+.3f} [{low:+.3f}, {high:+.3f}]  "
