@@ -60,6 +60,12 @@ def test_a_run_is_described_without_being_started(
         (["parallelism_config={fsdp: {}}"], ["--gpus", "2"], "device_train_microbatch_size is 'auto'"),
         (["model.attn_implementation=flash_attention_2", "precision=amp_bf16"], ["--gpu", "h100"], None),
         (["optimizer.learning_rate=1"], ["--gpus", "1"], "key 'optimizer.learning_rate' is unknown."),
+        (
+            ["optimizer.no_decay=[layernom]"],
+            ["--gpus", "1"],
+            "optimizer.no_decay: 'layernom' matches no para",
+        ),
+        (["optimizer.no_decay=['(']"], ["--gpus", "1"], "'(' is no regular expression"),
         (["callbacks.hf_export={}"], ["--gpus", "1"], "key 'callbacks.hf_export.folder' is missing."),
         (["train_loader.dataset.streams.domain.corpus=/nowhere"], ["--seq-len", "32"], None),
         (

@@ -77,7 +77,7 @@ def test_the_prompt_is_a_user_turn_and_the_option_its_answer(bytes_tokenizer: An
     assert isinstance(encoded, EncodedRow)
     assert encoded.sequences == [[*head, *b("a b?"), *tail, *b("yes")], [*head, *b("a b?"), *tail, *b("no")]]
     assert encoded.starts == [len(head) + 4 + len(tail)] * 2
-    assert b("yes") == [93, 73, 87]
+    assert b("yes") == [92, 72, 86]
 
 
 def test_special_tokens_are_the_templates_alone_and_the_system_turn_comes_first(bytes_tokenizer: Any) -> None:
