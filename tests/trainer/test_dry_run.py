@@ -63,7 +63,7 @@ def test_a_run_is_described_without_being_started(
         (
             ["optimizer.no_decay=[layernom]"],
             ["--gpus", "1"],
-            "optimizer.no_decay: 'layernom' matches no para",
+            "optimizer.no_decay: 'layernom' matches no",
         ),
         (["optimizer.no_decay=['(']"], ["--gpus", "1"], "'(' is no regular expression"),
         (["callbacks.hf_export={}"], ["--gpus", "1"], "key 'callbacks.hf_export.folder' is missing."),

@@ -228,7 +228,14 @@ class DomainEval(Callback):
                 storage.write_bytes(
                     storage.join(folder, "eval", str(batch), f"{result.task.name}.jsonl"), data
                 )
-            trend = add_to_trend(folder, batch=batch, tokens=int(state.timestamp.token), scores=scores)
+            chat = None if self._evaluator is None else self._evaluator.chat_summary
+            tokens = int(state.timestamp.token)
+            trend = add_to_trend(folder, batch=batch, tokens=tokens, scores=scores, chat=chat)
+            if len(trend) > 1 and trend[-2].get("chat") != chat:
+                was, now = describe_chat(trend[-2].get("chat")), describe_chat(chat)
+                print(
+                    f"domain_eval: scores before this batch are of {was}, from here on of {now}", flush=True
+                )
             plot_trend(folder, trend, _panels(self.tasks))
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # storage's, and a plot's
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."

@@ -239,7 +239,11 @@ class Evaluator:
             saved: Of `TaskResult.summary`, with its `predictions` as `answers`.
         """
         rows, _, repeated = self._rows_of(task)
-        if saved["error"] or saved["rows_digest"] != rows_digest(rows) or saved.get("chat") != self._chat:
+        if (
+            saved["error"]
+            or saved["rows_digest"] != rows_digest(rows)
+            or saved.get("chat") != self.chat_summary
+        ):
             return None
         answers = {answer["position"]: _answer(answer) for answer in saved["answers"]}
         scored = [(row, answers[row.position]) for row in rows if row.position in answers]
@@ -288,7 +292,8 @@ class Evaluator:
         )
 
     @property
-    def _chat(self) -> dict[str, Any] | None:
+    def chat_summary(self) -> dict[str, Any] | None:
+        """What scores say of the chat template; None where rows are no turns of one."""
         return None if self.chat is None else self.chat.summary
 
     def _rows_of(self, task: Task) -> tuple[list[Row], list[RefusedRow], list[str]]:
@@ -369,7 +374,7 @@ class Evaluator:
                 refused=refused,
                 repeated=repeated,
                 rows_digest=digest,
-                chat=self._chat,
+                chat=self.chat_summary,
                 seconds=seconds,
                 error=error,
             )
@@ -383,7 +388,7 @@ class Evaluator:
             refused=refused,
             repeated=repeated,
             rows_digest=digest,
-            chat=self._chat,
+            chat=self.chat_summary,
             seconds=seconds,
         )
         if self.found is None:

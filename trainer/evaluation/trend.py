@@ -15,7 +15,12 @@ _PANEL_INCHES = (7.0, 4.0)
 
 
 def add_to_trend(
-    folder: str, *, batch: int, tokens: int, scores: Mapping[str, float]
+    folder: str,
+    *,
+    batch: int,
+    tokens: int,
+    scores: Mapping[str, float],
+    chat: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Add an evaluation to a folder's `scores.jsonl`.
 
@@ -27,14 +32,16 @@ def add_to_trend(
         batch: Batches trained.
         tokens: Tokens trained on.
         scores: By `<task>/<metric>` and `<domain>/average`.
+        chat: The chat template they were taken with, and its system text, if there was one.
 
     Returns:
-        All evaluations so far, each with `batch`, `tokens` and `scores`.
+        All evaluations so far, each with `batch`, `tokens`, `scores` and, if there was one, `chat`.
     """
     uri = storage.join(folder, LINES)
     lines = storage.read_bytes(uri).decode().splitlines() if storage.exists(uri) else []
     earlier = [evaluation for evaluation in map(json.loads, lines) if evaluation["batch"] < batch]
-    trend = [*earlier, {"batch": batch, "tokens": tokens, "scores": dict(scores)}]
+    now = {"batch": batch, "tokens": tokens, "scores": dict(scores)} | ({"chat": dict(chat)} if chat else {})
+    trend = [*earlier, now]
     storage.write_bytes(uri, "".join(f"{json.dumps(evaluation)}\n" for evaluation in trend).encode())
     return trend
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from aiohttp import web
+from composer.core import Event, Precision
 
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
@@ -226,6 +227,34 @@ def test_the_command_and_its_file_say_which_template_was_used(
     assert "1 of 1 tasks" in capsys.readouterr().err
     assert main(arguments) == 2
     assert "holds results with chat_template True, not None. Name another file" in capsys.readouterr().err
+
+
+def test_a_trend_goes_on_with_another_template_only_with_a_line(
+    chat_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    from transformers import AutoModelForCausalLM
+
+    arguments = {"tasks": str(task_dir / "mcq.jsonl"), "output": str(tmp_path / "run")}
+    logger = SimpleNamespace(log_metrics=lambda metrics: None)
+    for batch, template in ((1, False), (2, True)):
+        timestamp = SimpleNamespace(batch=batch, token=batch * 8)
+        state: Any = SimpleNamespace(
+            model=AutoModelForCausalLM.from_pretrained(chat_dir), timestamp=timestamp, run_name="r",
+            precision=Precision.FP32, precision_config=None,
+        )  # fmt: skip
+        made = DomainEval.from_config(
+            {**arguments, "chat_template": template}, config=None, tokenizer=load_tokenizer(str(chat_dir))
+        )
+        made.run_event(Event.FIT_START, state, logger)  # type: ignore[arg-type]
+    out = capsys.readouterr().out
+    assert re.search(r"mcq: prompts are turns of chat template default [0-9a-f]{16}\n", out)
+    assert re.search(
+        r"scores before this batch are of no chat template, from here on of chat template d", out
+    )
+    first, second = map(json.loads, (tmp_path / "run" / "scores.jsonl").read_text().splitlines())
+    assert "chat" not in first and second["chat"]["template"].startswith("default ")
 
 
 def test_a_server_is_sent_the_same_ids(
