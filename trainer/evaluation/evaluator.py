@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 
-from plugins.tokenizers import adds_bos
+from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation import METRICS
 from trainer.evaluation.generation import plan_generations, run_generations
@@ -134,7 +134,8 @@ class Evaluator:
     Args:
         tasks: What is evaluated.
         tokenizer: The model's; it should treat special-token strings as text (`load_tokenizer` does).
-        add_bos: Whether BOS opens each prompt; None follows the tokenizer's own convention.
+        add_bos: Whether a prompt is opened, as the tokenizer itself opens a text or else with BOS; None opens
+            it as the tokenizer does.
         batch_tokens: Padded tokens of a forward pass.
         max_new_tokens: Longest generated answer, in tokens.
         max_rows: Rows of a task, chosen by `seed`; None takes all.
@@ -168,13 +169,14 @@ class Evaluator:
         }.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, expected at least 1.")
-        if add_bos and tokenizer.bos_token_id is None:
+        opening = opening_ids(tokenizer, add_bos)
+        if add_bos and not opening:
             raise ConfigError(
                 "add_bos is true, but the tokenizer has no BOS token; leave it out or set it false."
             )
         self.tasks = list(tasks)
         self.tokenizer = tokenizer
-        self.add_bos = adds_bos(tokenizer) if add_bos is None else add_bos
+        self.add_bos = bool(opening)
         self.batch_tokens = batch_tokens
         self.max_new_tokens = max_new_tokens
         self.max_rows = max_rows
