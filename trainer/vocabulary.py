@@ -43,7 +43,7 @@ def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any) -> str:
     num_rows = int(model.config.get_text_config().vocab_size)
     num_ids = max(tokenizer.get_vocab().values()) + 1
     own = _own_tokenizer(config, tokenizer)
-    new = {} if own is None else _new_tokens(config, own, tokenizer)
+    new = {} if own is None else _new_tokens(config, own, tokenizer, num_rows)
     if config.new_embeddings is None:
         if num_ids > num_rows or new:
             rows = f"the embedding of {config.pretrained_model_name_or_path!r} has {num_rows} rows"
@@ -57,14 +57,14 @@ def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any) -> str:
     if not new or own is None:
         raise ConfigError(
             f"{_KEY} is {config.new_embeddings!r}, but tokenizer {tokenizer.name_or_path!r} has no token "
-            "that the model's own lacks. Set tokenizer.name to one that `tutelage tokenizer extend` made, or "
-            "leave the key out."
+            "that the model has no row for. Set tokenizer.name to one that `tutelage tokenizer extend` "
+            "made, or leave the key out."
         )
     if num_ids > num_rows:
         model.resize_token_embeddings(num_ids, mean_resizing=False)
     if model.get_input_embeddings().weight.is_meta:  # of another rank, or an estimate
         return ""
-    _set_rows(model, config.new_embeddings, own, new)
+    _set_rows(model, config.new_embeddings, own, new, num_rows)
     size = (
         f"{num_ids:,} rows instead of {num_rows:,}" if num_ids > num_rows else f"{num_rows:,} rows, as before"
     )
@@ -73,10 +73,12 @@ def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any) -> str:
 
 
 def _own_tokenizer(config: ModelConfig, tokenizer: Any) -> Any:
-    """The model's own tokenizer; None where it is the run's, too, or there is none to compare."""
+    """The model's own tokenizer, None where there is none to compare."""
     name = config.pretrained_model_name_or_path
-    if not config.pretrained or name == tokenizer.name_or_path:
+    if not config.pretrained:
         return None
+    if name == tokenizer.name_or_path:
+        return tokenizer
     try:
         return load_tokenizer(name, trust_remote_code=config.trust_remote_code)
     except ConfigError as error:
@@ -85,8 +87,8 @@ def _own_tokenizer(config: ModelConfig, tokenizer: Any) -> Any:
         raise ConfigError(f"{_KEY} needs the model's own tokenizer: {error}") from error
 
 
-def _new_tokens(config: ModelConfig, own: Any, tokenizer: Any) -> dict[str, int]:
-    """Tokens that the model's own tokenizer lacks, with their ids."""
+def _new_tokens(config: ModelConfig, own: Any, tokenizer: Any, num_rows: int) -> dict[str, int]:
+    """Tokens that the model's own tokenizer lacks, or has without a row, with their ids."""
     known, vocabulary = own.get_vocab(), tokenizer.get_vocab()
     if other := [token for token, number in known.items() if vocabulary.get(token) != number]:
         if config.new_embeddings is None:  # a tokenizer of another kind, as before
@@ -96,20 +98,21 @@ def _new_tokens(config: ModelConfig, own: Any, tokenizer: Any) -> dict[str, int]
             f"{config.pretrained_model_name_or_path!r}: it has another id, or none, for {_listed(other)}. "
             "Make one with `tutelage tokenizer extend`."
         )
-    return {token: number for token, number in vocabulary.items() if token not in known}
+    return {token: number for token, number in vocabulary.items() if known.get(token, num_rows) >= num_rows}
 
 
 @torch.no_grad()
-def _set_rows(model: Any, how: str, own: Any, new: Mapping[str, int]) -> None:
+def _set_rows(model: Any, how: str, own: Any, new: Mapping[str, int], num_rows: int) -> None:
     layers = {"input": model.get_input_embeddings()}
     output = model.get_output_embeddings()
     if output is not None and output.weight is not layers["input"].weight:
         layers["output"] = output
     values = None if how in ("mean", "pieces") else _read(how, layers, new)
-    ids_of_own = torch.tensor(sorted(own.get_vocab().values()))
+    ids_of_own = torch.tensor(sorted(each for each in own.get_vocab().values() if each < num_rows))
     pieces = {}
     if how == "pieces":
-        pieces = {token: torch.from_numpy(plain_ids(own, token)).long() for token in new}
+        found = {token: torch.from_numpy(plain_ids(own, token)).long() for token in new}
+        pieces = {token: ids[ids < num_rows] for token, ids in found.items()}
     for token, ids in pieces.items():
         if not len(ids):
             raise ConfigError(

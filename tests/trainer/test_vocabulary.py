@@ -121,7 +121,7 @@ def test_without_the_key_new_tokens_are_refused_even_where_there_are_rows(
         fitted(untied_and_padded, str(tmp_path / "one"), None)
     _, said = fitted(untied_and_padded, str(tmp_path / "one"), "mean")
     assert said.endswith(" rows, as before.")
-    with pytest.raises(ConfigError, match="has no token that the model's own lacks"):
+    with pytest.raises(ConfigError, match="has no token that the model has no row for"):
         fitted(untied_and_padded, untied_and_padded, "mean")
 
 
