@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from plugins.commands.parser import Parser
-from plugins.plain_ids import plain_ids
 from plugins.tokenizers import as_it_came, fingerprint, load_tokenizer
 from schemas.errors import ConfigError, TutelageError, report
 
 _SHOWN = 5
+_AROUND = (("", ""), ("a ", " b"), ("a", "b"), ("(", ")"))
+"""What stands around a token in the texts that it is tried in."""
 
 
 def main(argv: list[str]) -> int:
@@ -89,7 +90,7 @@ def extend_tokenizer(base: str, tokens_file: str, folder: str) -> dict[str, list
         with tempfile.TemporaryDirectory(dir=parent, prefix=".tokenizer-") as temporary:
             written = os.path.join(temporary, "tokenizer")
             as_it_came(extended).save_pretrained(written)
-            _check_written(written, tokenizer, extended, found["added"])
+            _check_written(written, tokenizer, extended)
             if os.path.isdir(folder):
                 os.rmdir(folder)
             os.rename(written, folder)
@@ -115,30 +116,37 @@ def _sorted(tokenizer: Any, lines: Sequence[str]) -> dict[str, list[str]]:
             empty.append(token)
         elif token in candidates or token in known:
             repeated.append(token)
-        elif token in vocabulary or len(plain_ids(tokenizer, token)) == 1:
+        elif token in vocabulary or _is_one(tokenizer, token):
             known.append(token)
         else:
             candidates[token] = None
     extended = _with_tokens(tokenizer, [*candidates])
-    for token in candidates:
-        is_one = plain_ids(extended, token).tolist() == [extended.convert_tokens_to_ids(token)]
-        is_good = is_one and not _changes_text(tokenizer, extended, token)
-        (added if is_good else changing).append(token)
+    # Ids must give the text back: a normaliser may put a blank before the piece that follows a token.
+    around = [pair for pair in _AROUND if _read_back(tokenizer, ["".join(pair)]) == ["".join(pair)]]
+    texts = [[token.join(pair) for pair in around] for token in candidates]
+    read = iter(_read_back(extended, [each for of_token in texts for each in of_token]))
+    one = _ids(extended, [*candidates])
+    for token, ids, of_token in zip(candidates, one, texts, strict=True):
+        is_same = [next(read) for _ in of_token] == of_token
+        is_one = ids == [extended.convert_tokens_to_ids(token)]
+        (added if is_same and is_one else changing).append(token)
     return found
 
 
-def _changes_text(tokenizer: Any, extended: Any, token: str) -> bool:
-    """Whether ids no longer give the text back, as where a normaliser puts a blank before each piece."""
+def _is_one(tokenizer: Any, token: str) -> bool:
+    (ids,) = _ids(tokenizer, [token])
+    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
 
-    def read_back(one: Any, text: str) -> str:
-        return str(one.decode(plain_ids(one, text), clean_up_tokenization_spaces=False))
 
-    for before, behind in (("", ""), ("a ", " b"), ("a", "b"), ("(", ")")):
-        if read_back(tokenizer, before + behind) == before + behind:
-            text = before + token + behind
-            if read_back(extended, text) != text:
-                return True
-    return False
+def _read_back(tokenizer: Any, texts: Sequence[str]) -> list[str]:
+    decode = tokenizer.backend_tokenizer.decode_batch
+    return list(decode(_ids(tokenizer, texts), skip_special_tokens=False))
+
+
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids by the backend: for so few texts fastokens would take longer to load a vocabulary."""
+    encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [each.ids for each in encoded]
 
 
 def _with_tokens(tokenizer: Any, tokens: Sequence[str]) -> Any:
@@ -151,14 +159,10 @@ def _with_tokens(tokenizer: Any, tokens: Sequence[str]) -> Any:
     return extended
 
 
-def _check_written(folder: str, tokenizer: Any, extended: Any, tokens: Sequence[str]) -> None:
+def _check_written(folder: str, tokenizer: Any, extended: Any) -> None:
     again = load_tokenizer(folder)
-    text = "a".join(tokens)
-    if (
-        not tokenizer.get_vocab().items() <= again.get_vocab().items()
-        or fingerprint(again) != fingerprint(extended)
-        or plain_ids(again, text).tolist() != plain_ids(extended, text).tolist()
-    ):
+    is_more = tokenizer.get_vocab().items() <= again.get_vocab().items()
+    if not is_more or fingerprint(again) != fingerprint(extended):
         raise ConfigError(
             f"tokenizer {tokenizer.name_or_path!r} cannot be extended: what its save_pretrained writes gives "
             "other ids when it is loaded. Write it with its own save_pretrained first, and extend that."
