@@ -90,3 +90,17 @@ def test_a_folder_that_is_not_empty_and_a_missing_file_are_refused(
     status, _, said = extend(tokenizer_dir, "cytokine")
     assert (status, "exists and is not empty" in said) == (2, True)
     assert main(["tokenizer", "extend", "--tokenizer", "x", "--tokens", "no", "--output", "y"]) == 2
+
+
+def test_a_word_that_is_one_unknown_token_is_new(
+    extend: Callable[..., tuple[int, dict[str, list[str]], str]], tmp_path: Path
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]").save_pretrained(tmp_path / "words")
+    status, found, _ = extend(str(tmp_path / "words"), "fever\nthe\n")
+    assert (status, found["added"], found["that the tokenizer has already"]) == (0, ["fever"], ["the"])
+    assert plain_ids(load_tokenizer(str(tmp_path / "extended")), "the fever").tolist() == [1, 2]

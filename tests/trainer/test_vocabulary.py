@@ -14,10 +14,13 @@ from safetensors.torch import save_file
 from plugins.commands.main import main
 from plugins.extend_tokenizer import extend_tokenizer
 from plugins.plain_ids import plain_ids
-from plugins.tokenizers import load_tokenizer
+from plugins.tokenizers import fingerprint, load_tokenizer
 from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
 from tests.tiny import save_llama
+from tests.trainer.conftest import random_rows
+from tests.trainer.ranks import run_ranks, said
+from trainer.architecture import build_on_meta
 from trainer.vocabulary import fit_vocabulary
 
 
@@ -43,11 +46,11 @@ def size_of(folder: str) -> int:
 
 def test_new_rows_of_a_tied_model_are_the_mean_of_its_own(tiny_model: str, extended: str) -> None:
     before = fitted(tiny_model, tiny_model, None)[0].get_input_embeddings().weight
-    model, said = fitted(tiny_model, extended, "mean")
+    model, told = fitted(tiny_model, extended, "mean")
     own, rows = size_of(tiny_model), model.get_input_embeddings().weight
     assert torch.equal(rows[: len(before)][:own], before[:own])
     assert torch.equal(rows[own : own + 2], before[:own].mean(dim=0).expand(2, -1))
-    assert said.startswith("model.new_embeddings 'mean': 2 new tokens start so; the embedding has ")
+    assert told.startswith("model.new_embeddings 'mean': 2 new tokens start so; the embedding has ")
     is_tied = model.config.tie_word_embeddings
     assert (model.get_output_embeddings().weight is rows) == is_tied
     assert model.config.vocab_size == len(rows) == max(own + 2, len(before))
@@ -67,9 +70,9 @@ def test_pieces_give_both_layers_the_mean_of_their_rows_also_where_a_row_was_the
     untied_and_padded: str, extended: str
 ) -> None:
     old, _ = fitted(untied_and_padded, untied_and_padded, None)
-    model, said = fitted(untied_and_padded, extended, "pieces")
+    model, told = fitted(untied_and_padded, extended, "pieces")
     own = load_tokenizer(untied_and_padded)
-    assert said.endswith(f"the embedding has {len(own) + 2:,} rows instead of {len(own) + 1:,}.")
+    assert told.endswith(f"the embedding has {len(own) + 2:,} rows instead of {len(own) + 1:,}.")
     for layer in ("get_input_embeddings", "get_output_embeddings"):
         rows, before = getattr(model, layer)().weight, getattr(old, layer)().weight
         for number, token in enumerate(("cytokine", "femoral triangle"), start=len(own)):
@@ -110,6 +113,42 @@ def test_a_file_gives_the_rows_and_one_that_does_not_fit_is_named(
         fitted(untied_and_padded, extended, "average")
 
 
+def test_a_multimodal_model_and_a_bias_of_the_head_get_rows_and_another_rank_has_their_shapes(
+    tiny_model: str, extended: str, tmp_path: Path
+) -> None:
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, PhiConfig, PhiForCausalLM
+
+    own = size_of(tiny_model)
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, **heads}
+    images = {"image_size": 28, "patch_size": 14}
+    gemma = Gemma3Config(
+        text_config={"vocab_size": own, "head_dim": 16, **sizes},
+        vision_config={**sizes, **images},
+        mm_tokens_per_image=4,
+    )
+    for kind, config in (
+        (Gemma3ForConditionalGeneration, gemma),
+        (PhiForCausalLM, PhiConfig(vocab_size=own, **sizes)),
+    ):
+        folder = tmp_path / kind.__name__
+        kind(config).save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+            (folder / name).write_bytes((Path(tiny_model) / name).read_bytes())
+        model, _ = fitted(str(folder), extended, "mean")
+        assert model.config.get_text_config().vocab_size == own + 2
+        rows = model.get_input_embeddings().weight
+        assert torch.equal(rows[own], rows[:own].mean(dim=0))
+        bias = getattr(model.get_output_embeddings(), "bias", None)
+        assert bias is None or torch.equal(bias[own:], bias[:own].mean().expand(2))
+        on_meta = build_on_meta(
+            ModelConfig(pretrained_model_name_or_path=str(folder), new_embeddings="mean"),
+            load_tokenizer(extended),
+        )
+        shapes = [{name: each.shape for name, each in one.state_dict().items()} for one in (model, on_meta)]
+        assert shapes[0] == shapes[1]
+
+
 def test_without_the_key_new_tokens_are_refused_even_where_there_are_rows(
     untied_and_padded: str, extended: str, tiny_model: str, tmp_path: Path
 ) -> None:
@@ -119,8 +158,8 @@ def test_without_the_key_new_tokens_are_refused_even_where_there_are_rows(
     extend_tokenizer(tiny_model, str(tmp_path / "one.txt"), str(tmp_path / "one"))
     with pytest.raises(TrainingError, match="and none that was trained for 'cytokine'"):
         fitted(untied_and_padded, str(tmp_path / "one"), None)
-    _, said = fitted(untied_and_padded, str(tmp_path / "one"), "mean")
-    assert said.endswith(" rows, as before.")
+    _, told = fitted(untied_and_padded, str(tmp_path / "one"), "mean")
+    assert told.endswith(" rows, as before.")
     with pytest.raises(ConfigError, match="has no token that the model has no row for"):
         fitted(untied_and_padded, untied_and_padded, "mean")
 
@@ -199,3 +238,39 @@ def test_from_extended_tokenizer_to_exported_model(
     said = capsys.readouterr().err
     assert 'model.new_embeddings was "mean" and is "pieces": this changes nothing' in said
     assert main(["chat", "--model", str(tmp_path / "exported"), "--prompt", "cytokine", "--raw"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(260)
+def test_two_ranks_of_which_one_has_no_weights_begin_with_the_same_rows(
+    untied_and_padded: str,
+    extended: str,
+    make_corpus: Callable[..., str],
+    write_config: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    from safetensors.torch import load_file
+
+    corpus = make_corpus(
+        {"domain": [random_rows(12, first=100)]},
+        name="grown",
+        fingerprint=fingerprint(load_tokenizer(extended)),
+    )
+    config = write_config(
+        model={
+            "pretrained_model_name_or_path": untied_and_padded,
+            "new_embeddings": "mean",
+            "init_device": "mixed",
+        },
+        tokenizer={"name": extended},
+        train_loader={"dataset": {"streams": {"domain": {"corpus": corpus}}}},
+        parallelism_config={"fsdp": {}},
+        optimizer={"name": "decoupled_adamw", "lr": "1e-30", "weight_decay": 0.0},
+        callbacks={"hf_export": {"folder": str(tmp_path / "exported"), "dtype": "float32"}},
+        max_duration="1ba",
+    )
+    assert run_ranks(tmp_path, [("run", 2, config)]) == {"run": 0}, said(tmp_path, "run")[-4000:]
+    expected, _ = fitted(untied_and_padded, extended, "mean")
+    exported = load_file(tmp_path / "exported/model.safetensors")
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert torch.equal(exported[name], expected.state_dict()[name])
