@@ -104,7 +104,7 @@ def plan_increment(
             num_files=plan.num_files(name),
             synthesize=stream.synthesize,
             answers=answers if stream.synthesize else None,
-            num_ends=run.num_ends,
+            num_ends=sum(map(len, run.around)),
             seq_len=config.pack.seq_len,
         )
         for name, stream in config.streams.items()

@@ -8,6 +8,7 @@ import datetime
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -50,7 +51,7 @@ class Prepared:
         before: The newest manifest, if any.
         tokenizer: Fingerprint of the tokenizer.
         tokenizer_files: What the corpus keeps of it; none where it does so already.
-        num_ends: Tokens put around each text.
+        around: Token ids put before and behind each text.
     """
 
     plan: Plan
@@ -58,7 +59,7 @@ class Prepared:
     before: Manifest | None
     tokenizer: str
     tokenizer_files: Mapping[str, bytes]
-    num_ends: int
+    around: tuple[list[int], list[int]]
 
     def publish(self, draft: Draft, manifest: Manifest) -> None:
         """Make the increment part of the corpus, and the tokenizer that made its rows."""
@@ -76,6 +77,8 @@ class Prepared:
             tokenizer=self.tokenizer,
             tokenizer_name=config.tokenizer.name,
             pad_token_id=self.plan.pad_id,
+            opening=tuple(self.around[0]),
+            closing=tuple(self.around[1]),
             config_hash=config_hash(config),
             increments=tuple(sorted(increments, key=lambda increment: increment.number)),
         )
@@ -99,12 +102,12 @@ def prepared(
 
     Raises:
         ConfigError: A value or option is refused.
-        CorpusError: The corpus has rows of another tokenizer.
+        CorpusError: The corpus has rows of another tokenizer, or its texts open or end otherwise.
     """
     expect_workers(options)
     tokenizer = load_tokenizer(config.tokenizer.name)
     around = ends(tokenizer, config.tokenizer)
-    if any(stream.tuning is not None for stream in config.streams.values()):
+    if _is_tuning(config):
         ends_of_examples(tokenizer, config.tokenizer)
     if config.synthesizes and files:
         synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
@@ -114,6 +117,8 @@ def prepared(
             f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
             f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
         )
+    if before is not None:
+        _check_ends(config, before, tokenizer, around)
     name = fingerprint(tokenizer)
     is_known = is_kept(config.corpus, name)
     with contextlib.ExitStack() as stack:
@@ -136,8 +141,42 @@ def prepared(
             before=before,
             tokenizer=name,
             tokenizer_files={} if is_known else files_to_keep(config.tokenizer.name, tokenizer),
-            num_ends=sum(map(len, around)),
+            around=around,
         )
+
+
+def _check_ends(
+    config: CorpusConfig, before: Manifest, tokenizer: Any, around: tuple[list[int], list[int]]
+) -> None:
+    """See that new texts open and end as those of the corpus do."""
+    opening, closing = before.opening, before.closing
+    if opening is None:  # built before manifests said so, when only BOS could open a text
+        bos = tokenizer.bos_token_id
+        has_bos = bos is not None and (config.tokenizer.add_bos or around[0][:1] == [bos])
+        opening = (bos,) if has_bos else ()
+        if _is_tuning(config) and ends_of_examples(tokenizer, config.tokenizer)[0] != [bos]:
+            raise CorpusError(
+                f"{config.corpus}: only BOS opens its examples, and new ones would open as the tokenizer "
+                "itself opens a text. Build a new corpus."
+            )
+    for key, what, known, now in (
+        ("add_bos", "open with", opening, around[0]),
+        ("add_eos", "end in", closing, around[1]),
+    ):
+        if known is not None and list(known) != now:
+            raise CorpusError(
+                f"{config.corpus}: its texts {what} {_tokens(tokenizer, known)}, and new ones would {what} "
+                f"{_tokens(tokenizer, now)}: rows of both kinds would be mixed. Set tokenizer.{key} to "
+                f"{'what it was' if known else 'false'}, or build a new corpus."
+            )
+
+
+def _is_tuning(config: CorpusConfig) -> bool:
+    return any(stream.tuning is not None for stream in config.streams.values())
+
+
+def _tokens(tokenizer: Any, ids: Sequence[int]) -> str:
+    return "".join(tokenizer.convert_ids_to_tokens(list(ids))) or "nothing"
 
 
 def for_rewriting(config: CorpusConfig) -> CorpusConfig:

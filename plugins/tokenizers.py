@@ -1,13 +1,15 @@
 """The tokenizer as both sides see it: the pipeline that makes rows and the trainer that reads them.
 
 Domain text may hold strings such as `<|endoftext|>`. They are tokenised as plain text here: a
-document must not be able to end itself. BOS and EOS are put around a text by token id.
+document must not be able to end itself. What opens a text (`opening_ids`) and EOS are put around it by id.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -131,12 +133,31 @@ def folder_of(name: str) -> str | None:
     return next((os.path.dirname(path) for path in found if isinstance(path, str)), None)
 
 
-def adds_bos(tokenizer: Any) -> bool:
-    """Whether the tokenizer's own convention puts BOS before a text."""
-    if tokenizer.bos_token_id is None:
-        return False
-    ids = tokenizer("a").input_ids
-    return bool(ids) and ids[0] == tokenizer.bos_token_id
+def opening_ids(tokenizer: Any, add_bos: bool | None = None) -> list[int]:
+    """Token ids that open a text: BOS for most tokenizers, `[gMASK]<sop>` for GLM-4.
+
+    Args:
+        tokenizer: Of transformers; fast.
+        add_bos: None opens a text as the tokenizer itself does, and false with nothing. True opens it as the
+            tokenizer does, or with BOS where the tokenizer opens it with nothing; there are no ids where it
+            has no BOS either.
+    """
+    if add_bos is False:
+        return []
+    own = _own_opening(tokenizer)
+    has_bos = bool(add_bos) and tokenizer.bos_token_id is not None
+    return [*own] or ([tokenizer.bos_token_id] if has_bos else [])
+
+
+@functools.lru_cache(maxsize=8)
+def _own_opening(tokenizer: Any) -> tuple[int, ...]:
+    """What the tokenizer puts before a text. What it puts behind one, as BERT's or T5's does, is left out."""
+    for text in itertools.chain(["a"], tokenizer.get_vocab()):  # a vocabulary of words may lack the first
+        encoded = tokenizer(text)
+        belongs = encoded.sequence_ids()  # None for what is not of the text
+        if any(each is not None for each in belongs):
+            return tuple(encoded.input_ids[: next(at for at, each in enumerate(belongs) if each is not None)])
+    return ()
 
 
 def pad_token_id(tokenizer: Any) -> int:

@@ -322,8 +322,9 @@ class TokenizerConfig(Section):
 
     Attributes:
         name: Directory or hub name.
-        add_bos: Whether a text begins with BOS; null follows the tokenizer's own convention.
-        add_eos: Whether a text ends in EOS.
+        add_bos: Whether a text is opened; null opens it as the tokenizer itself does, true does too, but with
+            BOS where the tokenizer opens it with nothing.
+        add_eos: Whether a text ends in EOS, whatever the tokenizer itself puts behind one.
     """
 
     name: str

@@ -86,6 +86,8 @@ class Manifest(Section):
         tokenizer: Fingerprint of the tokenizer that made the rows.
         tokenizer_name: Its directory or hub name, for messages.
         pad_token_id: What fills a row past its last text.
+        opening: Token ids before each text; tuning examples excepted. None in older manifests, like the next.
+        closing: Token ids behind each text.
         config_hash: Hash of the configuration that built the newest increment.
         increments: Oldest first.
     """
@@ -97,6 +99,8 @@ class Manifest(Section):
     tokenizer: str
     tokenizer_name: str
     pad_token_id: int
+    opening: tuple[int, ...] | None = None
+    closing: tuple[int, ...] | None = None
     config_hash: str
     increments: tuple[Increment, ...]
 

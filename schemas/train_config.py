@@ -62,6 +62,9 @@ class ModelConfig(Section):
         trust_remote_code: Whether code that comes with the model may run.
         weights_may_differ: Regular expressions of weights that the model's files may lack (they start at
             random values), hold beyond the model, or hold in another shape. Others are refused.
+        new_embeddings: Rows of tokens that `tokenizer.name` has and the model's own tokenizer lacks: `mean`
+            of its own tokens' rows, mean of the `pieces` that its tokenizer makes of each, or a safetensors
+            file with them (trainer/vocabulary.py); null refuses such a tokenizer.
     """
 
     name: Literal["hf_causal_lm"] = "hf_causal_lm"
@@ -72,6 +75,16 @@ class ModelConfig(Section):
     init_device: Literal["cpu", "meta", "mixed"] = "cpu"
     trust_remote_code: bool = False
     weights_may_differ: tuple[str, ...] = ()
+    new_embeddings: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _new_rows_need_old_ones(self) -> ModelConfig:
+        if self.new_embeddings is not None and not self.pretrained:
+            raise ValueError(
+                "new_embeddings sets rows beside trained ones; with pretrained: false, "
+                "config_overrides.vocab_size says how many there are"
+            )
+        return self
 
 
 class TrainTokenizerConfig(Section):

@@ -112,13 +112,19 @@ def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
     )
 
 
-def build_on_meta(config: ModelConfig) -> Any:
+def build_on_meta(config: ModelConfig, tokenizer: Any = None) -> Any:
     """The model without weights; needs no kernels of a GPU, since nothing is computed.
 
+    Args:
+        config: Which model.
+        tokenizer: The run's, which decides how many rows `new_embeddings` makes; needed for nothing else.
+
     Raises:
-        ConfigError: Its configuration cannot be had.
+        ConfigError: Its configuration cannot be had, or the tokenizer is no extension of its own.
     """
     from transformers import AutoModelForCausalLM
+
+    from trainer.vocabulary import fit_vocabulary
 
     without_kernels = config.model_copy(update={"attn_implementation": "sdpa"})
     try:
@@ -127,6 +133,8 @@ def build_on_meta(config: ModelConfig) -> Any:
                 load_hf_config(without_kernels), trust_remote_code=config.trust_remote_code
             )
         model.config._attn_implementation = config.attn_implementation
+        if config.new_embeddings is not None:
+            fit_vocabulary(model, config, tokenizer)
         return model
     except ConfigError:
         raise

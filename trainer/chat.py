@@ -13,7 +13,7 @@ from typing import Any
 
 from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
-from plugins.tokenizers import load_tokenizer
+from plugins.tokenizers import load_tokenizer, opening_ids
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.checks import check_model_name
 
@@ -84,7 +84,12 @@ class Chat:
                 self.messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
             )
         else:
-            inputs = self.tokenizer(prompt, return_tensors="pt")
+            import torch
+
+            # Opened as the tokenizer does, but never closed: behind BERT's [SEP] or T5's EOS nothing goes on.
+            ids = [*opening_ids(self.tokenizer), *self.tokenizer(prompt, add_special_tokens=False).input_ids]
+            tokens_1T = torch.tensor([ids], dtype=torch.int64)
+            inputs = {"input_ids": tokens_1T, "attention_mask": torch.ones_like(tokens_1T)}
         if inputs["input_ids"].shape[1] == 0:
             raise ConfigError("--prompt is empty, and this model has no template to fill. Give it some text.")
         pieces = []

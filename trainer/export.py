@@ -109,18 +109,19 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
     as_dtype = dtype_of("--dtype", dtype)
     config = fill_in_places(config)
     quiet_libraries(config.python_log_level)
+    tokenizer = load_tokenizer(
+        config.tokenizer.name or config.model.pretrained_model_name_or_path,
+        trust_remote_code=config.model.trust_remote_code,
+    )
     base = read_base(
         config.model.pretrained_model_name_or_path,
-        load_tokenizer(
-            config.tokenizer.name or config.model.pretrained_model_name_or_path,
-            trust_remote_code=config.model.trust_remote_code,
-        ),
+        tokenizer,
         pretrained=config.model.pretrained,
     )
     with tempfile.TemporaryDirectory(prefix="tutelage-export-") as copies:
         path, local = _find_checkpoint(config, checkpoint, copies)
         saved = read_checkpoint(local)
-    model = build_on_meta(config.model)
+    model = build_on_meta(config.model, tokenizer)
     weights = drop_tied(model, {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()})
     _check_weights(path, model, weights)
     scores = _scores_at(config, saved.steps)

@@ -9,12 +9,13 @@ from composer.models import HuggingFaceModel
 from composer.utils import dist
 
 from plugins.causal_lm import load_causal_lm
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
 from trainer.architecture import cannot_load, is_block, load_hf_config, text_modules
 from trainer.attention import LENGTHS_WANTED, check_attention, check_isolation, hand_over_text_lengths
 from trainer.data import IGNORE_INDEX
 from trainer.progress import announce
+from trainer.vocabulary import fit_vocabulary
 
 
 class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
@@ -48,16 +49,9 @@ def build_model(
     model = _load(config, row_tokens)
     # With a cache transformers ignores the position ids that separate packed texts, and each text
     # would attend to the ones before it; generation asks for its cache by itself.
-    text_config = model.config.get_text_config()
-    text_config.use_cache = False
-    num_embeddings = int(text_config.vocab_size)
-    if len(tokenizer) > num_embeddings:
-        raise TrainingError(
-            f"tokenizer {tokenizer.name_or_path!r} has {len(tokenizer)} ids, but the embedding of "
-            f"{config.pretrained_model_name_or_path!r} has {num_embeddings} rows. Use the "
-            "model's own tokenizer, or "
-            "resize the embedding (model.resize_token_embeddings) and save the model first."
-        )
+    model.config.get_text_config().use_cache = False
+    if done := fit_vocabulary(model, config, tokenizer):
+        announce(done)
     if attention_boundaries:
         check_isolation(
             model,

@@ -36,6 +36,7 @@ def settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[
         "max_duration": config.max_duration,
         "max_duration (unit)": parse_duration("max_duration", config.max_duration).unit,
         "rows' seq_len": streams[0].manifest.seq_len,
+        "model.new_embeddings": config.model.new_embeddings,
         "optimizer.name": config.optimizer.name,
         _NO_DECAY: config.optimizer.no_decay,
         "scheduler.name": config.scheduler.name,
@@ -107,7 +108,9 @@ def check_resumption(
             f"run, with a save_folder of its own, load_path: {newest} and load_weights_only: true."
         )
     for key, line in changed.items():
-        if not (
+        if key == "model.new_embeddings":
+            say(f"{line}: this changes nothing, since the checkpoint holds the rows.")
+        elif not (
             key.startswith("optimizer.") and key.split(".")[1] in _HYPERPARAMETERS
         ):  # told when they are set
             also = "; what the scheduler counts from the run's length moves with it" * (key == "max_duration")

@@ -17,22 +17,24 @@ import numpy as np
 
 from pipelines.transforms.pack import Tokens
 from plugins.plain_ids import plain_ids_of
+from plugins.tokenizers import opening_ids
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError
 
 
-def ends_of_examples(tokenizer: Any, config: TokenizerConfig) -> tuple[int, int]:
-    """BOS and EOS, between which each example stands.
+def ends_of_examples(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], int]:
+    """What opens an example (BOS for most tokenizers) and EOS, between which it stands.
 
     Raises:
         ConfigError: The tokenizer lacks one.
     """
-    if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
+    opening = opening_ids(tokenizer, add_bos=True)
+    if not opening or tokenizer.eos_token_id is None:
         raise ConfigError(
             f"tokenizer {config.name!r} has no BOS or no EOS token, between which each example of a stream "
             "with `tuning` stands. Choose the tokenizer of the model that is to be the synthesizer."
         )
-    return tokenizer.bos_token_id, tokenizer.eos_token_id
+    return opening, tokenizer.eos_token_id
 
 
 def tokenize_examples(tokenizer: Any, examples: Sequence[tuple[str, str]]) -> list[tuple[Tokens, int]]:
@@ -45,11 +47,14 @@ def tokenize_examples(tokenizer: Any, examples: Sequence[tuple[str, str]]) -> li
     Returns:
         Of each, int32 of shape (num_tokens,), and how many of the first tokens carry no loss.
     """
-    bos, eos = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
+    opening, eos = opening_ids(tokenizer, add_bos=True), [tokenizer.eos_token_id]
     prompts = plain_ids_of(tokenizer, [prompt for prompt, _ in examples])
     wholes = plain_ids_of(tokenizer, [prompt + answer for prompt, answer in examples])
     return [
-        (np.concatenate((bos, whole, eos), dtype=np.int32, casting="unsafe"), 1 + _num_common(prompt, whole))
+        (
+            np.concatenate((opening, whole, eos), dtype=np.int32, casting="unsafe"),
+            len(opening) + _num_common(prompt, whole),
+        )
         for prompt, whole in zip(prompts, wholes, strict=True)
     ]
 

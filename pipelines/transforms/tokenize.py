@@ -1,7 +1,8 @@
 """Training texts to token ids, in batches.
 
-BOS and EOS are put around each text by id; special-token strings inside a text stay plain text. Examples that
-a synthesizer is tuned on are each a text of their own here (example_tokens.py), and say where loss is.
+What opens a text (BOS for most tokenizers) and EOS are put around it by id; special-token strings inside a
+text stay plain text. Examples that a synthesizer is tuned on are each a text of their own here
+(example_tokens.py), and say where loss is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pipelines.transforms.base import StepFn
 from pipelines.transforms.example_tokens import join_examples, tokenize_examples
 from pipelines.transforms.pack import Tokens
 from plugins.plain_ids import plain_ids_of
-from plugins.tokenizers import adds_bos, load_tokenizer
+from plugins.tokenizers import load_tokenizer, opening_ids
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError
 from schemas.records import AugmentedText
@@ -95,18 +96,13 @@ def ends(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], list[int]]
     Raises:
         ConfigError: BOS or EOS is wanted and the tokenizer has none.
     """
-    wants_bos = adds_bos(tokenizer) if config.add_bos is None else config.add_bos
-    for wanted, token_id, key in (
-        (wants_bos, tokenizer.bos_token_id, "add_bos"),
-        (config.add_eos, tokenizer.eos_token_id, "add_eos"),
-    ):
-        if wanted and token_id is None:
+    before = opening_ids(tokenizer, config.add_bos)
+    after = [] if tokenizer.eos_token_id is None or not config.add_eos else [tokenizer.eos_token_id]
+    for wanted, found, key in ((config.add_bos, before, "add_bos"), (config.add_eos, after, "add_eos")):
+        if wanted and not found:
             name = key[-3:].upper()
             raise ConfigError(
                 f"tokenizer.{key} is true, but tokenizer {config.name!r} has no {name} token; "
                 "set it to false or choose another tokenizer."
             )
-    return (
-        [tokenizer.bos_token_id] if wants_bos else [],
-        [tokenizer.eos_token_id] if config.add_eos else [],
-    )
+    return before, after

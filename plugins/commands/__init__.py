@@ -12,6 +12,7 @@ COMMANDS = Registry(
         "eval": "trainer.evaluation.evaluate:main",
         "export": "trainer.export:main",
         "models": "plugins.models.command:main",
+        "tokenizer": "plugins.extend_tokenizer:main",
         "train": "trainer.train:main",
     },
 )

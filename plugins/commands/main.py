@@ -24,6 +24,7 @@ Turn raw domain text into a model that knows the domain.
   export    FILE.yaml --output DIR: a training run's checkpoint as a Hugging Face model
   chat      --model NAME: ask a model
   models    fetch smollm2-135m: the small model of demo and tests
+  tokenizer extend --tokenizer NAME --tokens FILE --output DIR: a tokenizer with more tokens
 
 `tutelage COMMAND --help` says more.
 """

@@ -2,7 +2,8 @@
 
     <s> <CON> text </CON>⏎⏎<QUE> question <ANS> answer </END>⏎⏎<QUE> … </END></s><s> <CON> …
 
-The tags are plain text to its tokenizer; `<s>` and `</s>` are its BOS and EOS, put in by id.
+The tags are plain text to its tokenizer; `<s>` and `</s>` are its BOS and EOS, put in by id. A tokenizer that
+itself opens a text with other tokens than BOS opens each document with these.
 
     question, its options and reasoning        answer
     Which?⏎Options:⏎- lung⏎- heart             heart
@@ -23,6 +24,7 @@ import numpy as np
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.protocols.option_meant import option_meant, unquoted
 from plugins.token_ids import Ids
+from plugins.tokenizers import opening_ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, InstructionPair
@@ -40,20 +42,20 @@ class InstructionSynthesizerProtocol(SynthesisProtocol):
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         super().__init__(tokenizer, config, constrain_json=constrain_json)
-        bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-        if bos is None or eos is None:
+        opening, eos = opening_ids(tokenizer, add_bos=True), tokenizer.eos_token_id
+        if not opening or eos is None:
             raise ConfigError(
                 f"synthesis.model {config.model!r} has no BOS or no EOS token, which protocol "
                 "'instruction_synthesizer' needs around each document. Choose protocol 'chat' for others."
             )
-        self._bos, self._eos = np.array([[bos], [eos]], dtype=np.int32)
+        self._opening, self._eos = np.array(opening, dtype=np.int32), np.array([eos], dtype=np.int32)
 
     def prompt(self, examples: Sequence[Example], document: Document) -> Ids:
         pieces = []
         for example in examples:
             text = prompt_text(example.document.text) + answer_text(example.pairs)
-            pieces += [self._bos, self.plain_ids(text), self._eos]
-        return np.concatenate([*pieces, self._bos, self.plain_ids(prompt_text(document.text))])
+            pieces += [self._opening, self.plain_ids(text), self._eos]
+        return np.concatenate([*pieces, self._opening, self.plain_ids(prompt_text(document.text))])
 
     def parse(self, text: str) -> Parsed:
         return parse_answer(text)

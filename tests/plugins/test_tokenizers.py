@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plugins.tokenizers import adds_bos, fingerprint, load_tokenizer, pad_token_id
+from plugins.tokenizers import fingerprint, load_tokenizer, opening_ids, pad_token_id
 from schemas.errors import ConfigError
 
 SPEAKS_OF_TOKENS = "a <|im_start|>user <s> b</s> <|endoftext|>"
@@ -47,10 +47,50 @@ def test_a_saved_tokenizer_is_as_it_was(tokenizer: Any, tokenizer_dir: str, tmp_
     assert "split_special_tokens" not in json.loads((tmp_path / "tokenizer_config.json").read_text())
 
 
-def test_bos_is_added_by_those_tokenizers_that_do(tokenizer: Any, make_tokenizer: Callable[..., str]) -> None:
-    assert adds_bos(tokenizer) is False
-    assert adds_bos(load_tokenizer(make_tokenizer(adds_bos=True))) is True
-    assert adds_bos(load_tokenizer(make_tokenizer(bos_token=None))) is False
+def test_a_text_opens_with_what_the_tokenizer_puts_before_it(
+    tokenizer: Any, make_tokenizer: Callable[..., str]
+) -> None:
+    def opening(template: str, **tokens: str | None) -> list[list[int]]:
+        from tokenizers import processors
+
+        found = load_tokenizer(make_tokenizer(**tokens))
+        special = [(token, found.convert_tokens_to_ids(token)) for token in ("<s>", "</s>", "<|im_start|>")]
+        found.backend_tokenizer.post_processor = processors.Sequence(
+            [
+                processors.ByteLevel(trim_offsets=False),
+                processors.TemplateProcessing(single=template, pair="$A $B", special_tokens=special),
+            ]
+        )
+        return [opening_ids(found, add_bos) for add_bos in (None, True, False)]
+
+    assert [opening_ids(tokenizer, add_bos) for add_bos in (None, True, False)] == [[], [0], []]
+    assert opening("<s> $A") == [[0], [0], []]
+    assert opening("<|im_start|> <s> $A", bos_token=None) == [[2, 0], [2, 0], []]  # [gMASK]<sop>
+    assert opening("<|im_start|> <s> $A </s> <s>") == [[2, 0], [2, 0], []]  # and closes with two
+    assert opening("$A </s>") == [[], [0], []]  # T5
+    assert opening("<|im_start|> $A </s>") == [[2], [2], []]  # BERT
+    assert opening("$A", bos_token=None) == [[], [], []]
+
+
+def test_a_class_that_adds_bos_without_a_template_opens_with_it(tokenizer_dir: str) -> None:
+    from transformers import LlamaTokenizerFast
+
+    def opening(**options: bool) -> list[int]:
+        return opening_ids(
+            LlamaTokenizerFast(tokenizer_file=f"{tokenizer_dir}/tokenizer.json", unk_token="<s>", **options)
+        )
+
+    assert opening(add_bos_token=True, add_eos_token=True) == [0]
+    assert opening(add_bos_token=False, add_eos_token=True) == []
+
+
+def test_a_vocabulary_that_lacks_the_letter_a_says_what_opens_a_text() -> None:
+    from tokenizers import Tokenizer, models, processors
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE({"[CLS]": 0, "[SEP]": 1, "f": 2}, merges=[]))
+    backend.post_processor = processors.BertProcessing(("[SEP]", 1), ("[CLS]", 0))
+    assert opening_ids(PreTrainedTokenizerFast(tokenizer_object=backend)) == [0]
 
 
 def test_rows_are_filled_with_pad_or_eos_or_zero(make_tokenizer: Callable[..., str]) -> None:

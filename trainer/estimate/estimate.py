@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
 from trainer.architecture import build_on_meta, describe
@@ -153,7 +154,12 @@ def estimate(
     rows_of_rank = rows_per_rank(config, machine.num_gpus)
     wanted = config.device_train_microbatch_size
     microbatch_rows = 1 if wanted == "auto" else min(wanted, rows_of_rank)
-    model = build_on_meta(config.model)
+    name = config.tokenizer.name or config.model.pretrained_model_name_or_path
+    resizes = config.model.new_embeddings is not None
+    model = build_on_meta(
+        config.model,
+        load_tokenizer(name, trust_remote_code=config.model.trust_remote_code) if resizes else None,
+    )
     check_attention(config.model, model.config, row_tokens=seq_len)
     parameter_groups(model, config.optimizer.no_decay, lambda line: None)
     architecture = describe(model)

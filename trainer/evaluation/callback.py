@@ -49,7 +49,7 @@ class DomainEval(Callback):
         batch_tokens: Padded tokens of a forward pass.
         seed: Of the choice of rows.
         max_new_tokens: Longest generated answer, in tokens.
-        add_bos: Whether BOS opens each prompt; None follows the tokenizer's own convention.
+        add_bos: As of `Evaluator`: whether a prompt is opened; None opens it as the tokenizer does.
         chat_template: Whether rows are turns of the tokenizer's chat template; or another one's name or file.
         system: Text of the system turn.
         output: Folder for `eval/<batch>/<task>.jsonl` (answers), `scores.jsonl` (one line an

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from plugins.tokenizers import pad_token_id
+from plugins.tokenizers import opening_ids, pad_token_id
 from schemas.errors import ConfigError
 from trainer.evaluation.rows import ChoiceRow, RefusedRow
 
@@ -69,7 +69,7 @@ def encode_row(
         [*prompts, *strings], add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
     ids = encoded.input_ids
-    bos = [tokenizer.bos_token_id] if add_bos else []
+    bos = opening_ids(tokenizer, add_bos)
     prompt_tokens = {prompt: len(found) for prompt, found in zip(prompts, ids, strict=False)}
     sequences = [bos + sequence for sequence in ids[len(prompts) :]]
     starts = []

@@ -56,7 +56,7 @@ def build_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--add-bos-token", choices=["true", "false"],
-        help="whether BOS opens each prompt (default: as the tokenizer does by itself)",
+        help="whether each prompt is opened, as the tokenizer does or else by BOS (default: as it does)",
     )  # fmt: skip
     parser.add_argument(
         "--chat-template", nargs="?", const=True, metavar="NAME|FILE",

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import torch
 
-from plugins.tokenizers import adds_bos
+from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation import METRICS
 from trainer.evaluation.chat import as_chat
@@ -138,7 +138,8 @@ class Evaluator:
     Args:
         tasks: What is evaluated.
         tokenizer: The model's; it should treat special-token strings as text (`load_tokenizer` does).
-        add_bos: Whether BOS opens each prompt; None follows the tokenizer, or the chat template.
+        add_bos: Whether a prompt is opened, as the tokenizer itself opens a text or else with BOS; None opens
+            it as the tokenizer does, or as the chat template does.
         chat_template: Whether rows are turns of the tokenizer's chat template; or another one's name or file.
         system: Text of the system turn.
         batch_tokens: Padded tokens of a forward pass.
@@ -177,13 +178,14 @@ class Evaluator:
         }.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, expected at least 1.")
-        if add_bos and tokenizer.bos_token_id is None:
+        opening = opening_ids(tokenizer, add_bos)
+        if add_bos and not opening:
             raise ConfigError(
                 "add_bos is true, but the tokenizer has no BOS token; leave it out or set it false."
             )
         self.tasks = list(tasks)
         self.tokenizer = tokenizer
-        self.add_bos = adds_bos(tokenizer) if add_bos is None else add_bos
+        self.add_bos = bool(opening)
         self.chat = as_chat(tokenizer, chat_template, system, add_bos=add_bos)
         if self.chat is not None:
             self.tokenizer = self.chat.tokenizer

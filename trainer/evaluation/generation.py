@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError
 from trainer.evaluation.encoding import batches, body, check_ids, filler, left_pad
 from trainer.evaluation.rows import Answer, GenerateRow, RefusedRow
@@ -76,7 +77,7 @@ def plan_generations(
         rows: This rank's rows.
         model: Says how long prompt and answer may be together.
         tokenizer: Of transformers; fast.
-        add_bos: Whether BOS opens each prompt.
+        add_bos: Whether the tokenizer's `opening_ids` open each prompt.
         batch_tokens: Padded tokens of a batch, answers included.
         max_new_tokens: Longest answer, in tokens.
 
@@ -124,7 +125,7 @@ def encode_prompts(
         ConfigError: The answers alone fill the context.
     """
     room = context_tokens - max_new_tokens
-    bos = [tokenizer.bos_token_id] if add_bos else []
+    bos = opening_ids(tokenizer, add_bos)
     if room <= len(bos):
         raise ConfigError(
             f"max_new_tokens is {max_new_tokens}, which leaves no prompt in the model's context of "

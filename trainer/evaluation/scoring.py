@@ -72,7 +72,7 @@ def plan_choices(
         rows: This rank's rows.
         model: Says how long a sequence may be and whether rows may pass as trees.
         tokenizer: Of transformers; fast.
-        add_bos: Whether BOS opens each string.
+        add_bos: Whether the tokenizer's `opening_ids` open each string.
         batch_tokens: Padded tokens of a batch. A tree is never divided, and one that is larger makes a
             batch of its own.
 

@@ -1,0 +1,180 @@
+"""A tokenizer with more tokens: `tutelage tokenizer extend --tokenizer BASE --tokens FILE --output DIR`.
+
+    base tokenizer + file of tokens ─► which can be added? ─► tokenizer directory, loaded again and compared
+
+New tokens are ordinary ones: each stands for the text as it is written, in corpus and evaluation alike. Where
+several match, the tokenizer takes the one that begins first, of these the longest. The base tokenizer's ids
+stay. `model.new_embeddings` gives the model rows for new ones (trainer/vocabulary.py).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from plugins.commands.parser import Parser
+from plugins.tokenizers import as_it_came, fingerprint, load_tokenizer
+from schemas.errors import ConfigError, TutelageError, report
+
+_SHOWN = 5
+_AROUND = (("", ""), ("a ", " b"), ("a", "b"), ("(", ")"))
+"""What stands around a token in the texts that it is tried in."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser(prog="tutelage tokenizer", description="Make a tokenizer with more tokens.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    extend = actions.add_parser("extend", help="add ordinary tokens to a tokenizer")
+    extend.add_argument("--tokenizer", required=True, metavar="BASE", help="directory or hub name")
+    extend.add_argument(
+        "--tokens", required=True, metavar="FILE",
+        help="new tokens in UTF-8, one a line; a blank at either end of a line belongs to the token",
+    )  # fmt: skip
+    extend.add_argument("--output", required=True, metavar="DIR", help="a new directory for the tokenizer")
+    extend.add_argument("--json", action="store_true", help="print what became of each line as JSON")
+    args = parser.parse_args(argv)
+    try:
+        found = extend_tokenizer(args.tokenizer, args.tokens, args.output)
+    except TutelageError as error:
+        return report(error)
+    for what, tokens in found.items():
+        if tokens and what != "added":
+            print(f"left out: {len(tokens):,} {what}: {_listed(tokens)}", file=sys.stderr)
+    added = found["added"]
+    print(
+        f"{args.output}: {args.tokenizer} and {len(added):,} new {'token' if len(added) == 1 else 'tokens'}: "
+        f"{_listed(added)}",
+        file=sys.stderr,
+    )
+    if args.json:
+        print(json.dumps(found, ensure_ascii=False))
+    return 0
+
+
+def extend_tokenizer(base: str, tokens_file: str, folder: str) -> dict[str, list[str]]:
+    """Write a tokenizer that has the tokens of a file, too.
+
+    Args:
+        base: Directory or hub name.
+        tokens_file: Tokens, one a line.
+        folder: A new or empty directory.
+
+    Returns:
+        "added", and why the others were left out, each with its tokens in the file's order.
+
+    Raises:
+        ConfigError: A file cannot be read or written, or there is no token to add.
+    """
+    try:
+        with open(tokens_file, encoding="utf-8-sig") as file:
+            lines = [line.removesuffix("\n") for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--tokens {tokens_file!r} cannot be read: {error}.") from error
+    if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
+        raise ConfigError(f"--output {folder!r} exists and is not empty; name a new directory.")
+    tokenizer = load_tokenizer(base)
+    found = _sorted(tokenizer, lines)
+    if not found["added"]:
+        why = "; ".join(f"{len(each):,} {what}: {_listed(each)}" for what, each in found.items() if each)
+        raise ConfigError(f"--tokens {tokens_file!r} has no token to add ({why or 'it is empty'}).")
+    extended = _with_tokens(tokenizer, found["added"])
+    parent = os.path.dirname(os.path.abspath(folder))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".tokenizer-") as temporary:
+            written = os.path.join(temporary, "tokenizer")
+            as_it_came(extended).save_pretrained(written)
+            _check_written(written, tokenizer, extended)
+            if os.path.isdir(folder):
+                os.rmdir(folder)
+            os.rename(written, folder)
+    except OSError as error:
+        raise ConfigError(f"--output {folder!r} cannot be written: {error}.") from error
+    return found
+
+
+def _sorted(tokenizer: Any, lines: Sequence[str]) -> dict[str, list[str]]:
+    """Lines by what becomes of them."""
+    found: dict[str, list[str]] = {
+        "added": [],
+        "empty": [],
+        "repeated in the file": [],
+        "that the tokenizer has already": [],
+        "around which it would read other text": [],
+    }
+    added, empty, repeated, known, changing = found.values()
+    vocabulary = tokenizer.get_vocab()
+    candidates: dict[str, None] = {}
+    for token in lines:
+        if not token.strip():
+            empty.append(token)
+        elif token in candidates or token in known:
+            repeated.append(token)
+        elif token in vocabulary or _is_one(tokenizer, token):
+            known.append(token)
+        else:
+            candidates[token] = None
+    extended = _with_tokens(tokenizer, [*candidates])
+    # Ids must give the text back: a normaliser may put a blank before the piece that follows a token.
+    around = [pair for pair in _AROUND if _read_back(tokenizer, ["".join(pair)]) == ["".join(pair)]]
+    texts = [[token.join(pair) for pair in around] for token in candidates]
+    read = iter(_read_back(extended, [each for of_token in texts for each in of_token]))
+    one = _ids(extended, [*candidates])
+    for token, ids, of_token in zip(candidates, one, texts, strict=True):
+        is_same = [next(read) for _ in of_token] == of_token
+        is_one = ids == [extended.convert_tokens_to_ids(token)]
+        (added if is_same and is_one else changing).append(token)
+    return found
+
+
+def _is_one(tokenizer: Any, token: str) -> bool:
+    (ids,) = _ids(tokenizer, [token])
+    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
+
+
+def _read_back(tokenizer: Any, texts: Sequence[str]) -> list[str]:
+    decode = tokenizer.backend_tokenizer.decode_batch
+    return list(decode(_ids(tokenizer, texts), skip_special_tokens=False))
+
+
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids by the backend: for so few texts fastokens would take longer to load a vocabulary."""
+    encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [each.ids for each in encoded]
+
+
+def _with_tokens(tokenizer: Any, tokens: Sequence[str]) -> Any:
+    from tokenizers import AddedToken
+
+    extended = copy.deepcopy(tokenizer)
+    extended.backend_tokenizer.encode_special_tokens = True  # a copy forgets it
+    # Not normalized: found in the text as it is written, before lower-casing and the like.
+    extended.add_tokens([AddedToken(token, normalized=False, special=False) for token in tokens])
+    return extended
+
+
+def _check_written(folder: str, tokenizer: Any, extended: Any) -> None:
+    again = load_tokenizer(folder)
+    is_more = tokenizer.get_vocab().items() <= again.get_vocab().items()
+    if not is_more or fingerprint(again) != fingerprint(extended):
+        raise ConfigError(
+            f"tokenizer {tokenizer.name_or_path!r} cannot be extended: what its save_pretrained writes gives "
+            "other ids when it is loaded. Write it with its own save_pretrained first, and extend that."
+        )
+
+
+def _listed(tokens: Sequence[str]) -> str:
+    more = f" and {len(tokens) - _SHOWN:,} more" if len(tokens) > _SHOWN else ""
+    return ", ".join(map(repr, tokens[:_SHOWN])) + more
+
+
+if __name__ == "__main__":
+    from plugins.commands.main import run
+
+    sys.exit(run(main))

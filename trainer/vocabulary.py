@@ -1,0 +1,164 @@
+"""Rows of embedding and output layer for tokens that the model's own tokenizer lacks: `model.new_embeddings`.
+
+    mean      the mean of the rows of the model's own tokens
+    pieces    the mean of the rows of the tokens into which the model's own tokenizer divides the new one
+    a path    safetensors: `input.TOKEN` and, where the output layer is not tied, `output.TOKEN`, each a
+              vector of hidden_size numbers
+
+A model may have more rows than its tokenizer has ids. They were never trained: a new token that takes one has
+it set, too, and no mean holds them. A bias of the output layer takes the mean where a file gives rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from plugins.plain_ids import plain_ids
+from plugins.tokenizers import load_tokenizer
+from schemas.errors import ConfigError, TrainingError
+from schemas.train_config import ModelConfig
+
+_KEY = "model.new_embeddings"
+_SHOWN = 5
+
+
+def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any) -> str:
+    """Give a model a row for each token id, on the meta device without values.
+
+    Args:
+        model: Of transformers.
+        config: Where it comes from.
+        tokenizer: What makes its token ids, as `load_tokenizer` gives it.
+
+    Returns:
+        What was done, or "".
+
+    Raises:
+        ConfigError: The tokenizer is no extension of the model's own, or the rows cannot be had.
+        TrainingError: The model has no rows for some tokens, and no key says where they come from.
+    """
+    num_rows = int(model.config.get_text_config().vocab_size)
+    num_ids = max(tokenizer.get_vocab().values()) + 1
+    own = _own_tokenizer(config, tokenizer)
+    new = {} if own is None else _new_tokens(config, own, tokenizer, num_rows)
+    if config.new_embeddings is None:
+        if num_ids > num_rows or new:
+            rows = f"the embedding of {config.pretrained_model_name_or_path!r} has {num_rows} rows"
+            if num_ids <= num_rows:
+                rows += f", and none that was trained for {_listed(new)}"
+            raise TrainingError(
+                f"tokenizer {tokenizer.name_or_path!r} has {num_ids} ids, but {rows}. Use the model's own "
+                f"tokenizer, or say with {_KEY} (mean, pieces or a file) where rows of new tokens come from."
+            )
+        return ""
+    if not new or own is None:
+        raise ConfigError(
+            f"{_KEY} is {config.new_embeddings!r}, but tokenizer {tokenizer.name_or_path!r} has no token "
+            "that the model has no row for. Set tokenizer.name to one that `tutelage tokenizer extend` "
+            "made, or leave the key out."
+        )
+    if num_ids > num_rows:
+        model.resize_token_embeddings(num_ids, mean_resizing=False)
+    if model.get_input_embeddings().weight.is_meta:  # of another rank, or an estimate
+        return ""
+    _set_rows(model, config.new_embeddings, own, new, num_rows)
+    size = (
+        f"{num_ids:,} rows instead of {num_rows:,}" if num_ids > num_rows else f"{num_rows:,} rows, as before"
+    )
+    tokens = "new token starts" if len(new) == 1 else "new tokens start"
+    return f"{_KEY} {config.new_embeddings!r}: {len(new):,} {tokens} so; the embedding has {size}."
+
+
+def _own_tokenizer(config: ModelConfig, tokenizer: Any) -> Any:
+    """The model's own tokenizer, None where there is none to compare."""
+    name = config.pretrained_model_name_or_path
+    if not config.pretrained:
+        return None
+    if name == tokenizer.name_or_path:
+        return tokenizer
+    try:
+        return load_tokenizer(name, trust_remote_code=config.trust_remote_code)
+    except ConfigError as error:
+        if config.new_embeddings is None:
+            return None
+        raise ConfigError(f"{_KEY} needs the model's own tokenizer: {error}") from error
+
+
+def _new_tokens(config: ModelConfig, own: Any, tokenizer: Any, num_rows: int) -> dict[str, int]:
+    """Tokens that the model's own tokenizer lacks, or has without a row, with their ids."""
+    known, vocabulary = own.get_vocab(), tokenizer.get_vocab()
+    if other := [token for token, number in known.items() if vocabulary.get(token) != number]:
+        if config.new_embeddings is None:  # a tokenizer of another kind, as before
+            return {}
+        raise ConfigError(
+            f"{_KEY}: tokenizer {tokenizer.name_or_path!r} is no extension of that of "
+            f"{config.pretrained_model_name_or_path!r}: it has another id, or none, for {_listed(other)}. "
+            "Make one with `tutelage tokenizer extend`."
+        )
+    return {token: number for token, number in vocabulary.items() if known.get(token, num_rows) >= num_rows}
+
+
+@torch.no_grad()
+def _set_rows(model: Any, how: str, own: Any, new: Mapping[str, int], num_rows: int) -> None:
+    layers = {"input": model.get_input_embeddings()}
+    output = model.get_output_embeddings()
+    if output is not None and output.weight is not layers["input"].weight:
+        layers["output"] = output
+    values = None if how in ("mean", "pieces") else _read(how, layers, new)
+    ids_of_own = torch.tensor(sorted(each for each in own.get_vocab().values() if each < num_rows))
+    pieces = {}
+    if how == "pieces":
+        found = {token: torch.from_numpy(plain_ids(own, token)).long() for token in new}
+        pieces = {token: ids[ids < num_rows] for token, ids in found.items()}
+    for token, ids in pieces.items():
+        if not len(ids):
+            raise ConfigError(
+                f"{_KEY}: the model's own tokenizer finds no pieces in {token!r}. Set it to mean."
+            )
+    tensors = [(name, layer.weight) for name, layer in layers.items()]
+    if getattr(output, "bias", None) is not None:
+        tensors.append(("", output.bias))
+    for name, tensor in tensors:
+        mean = tensor[ids_of_own].mean(dim=0)
+        for token, number in new.items():
+            if pieces:
+                tensor[number] = tensor[pieces[token]].mean(dim=0)
+            elif name and values:
+                tensor[number] = values[f"{name}.{token}"]
+            else:
+                tensor[number] = mean
+
+
+def _read(path: str, layers: Mapping[str, Any], new: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """The rows of a file, which must be those of the new tokens, and no others."""
+    from safetensors.torch import load_file
+
+    try:
+        values: dict[str, torch.Tensor] = load_file(path)
+    except Exception as error:  # safetensors has errors of its own
+        raise ConfigError(
+            f"{_KEY}: {path!r} cannot be read: {error}. Expected mean, pieces or a safetensors file."
+        ) from error
+    wanted = {f"{name}.{token}": layer.weight.shape[1] for name, layer in layers.items() for token in new}
+    wrong = [
+        f"{name!r} has shape {tuple(values[name].shape)}, expected ({size},)"
+        for name, size in wanted.items()
+        if name in values and tuple(values[name].shape) != (size,)
+    ]
+    for what, names in (
+        ("lacks", [repr(name) for name in wanted if name not in values]),
+        ("has rows of no new token:", [repr(name) for name in values if name not in wanted]),
+        ("does not fit:", wrong),
+    ):
+        if names:
+            more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+            raise ConfigError(f"{_KEY}: {path!r} {what} {', '.join(names[:_SHOWN])}{more}.")
+    return values
+
+
+def _listed(tokens: Any) -> str:
+    more = f" and {len(tokens) - _SHOWN:,} more" if len(tokens) > _SHOWN else ""
+    return ", ".join(map(repr, [*tokens][:_SHOWN])) + more
