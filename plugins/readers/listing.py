@@ -165,9 +165,7 @@ def _entries(folder: str, pattern: str, unreadable: dict[str, str]) -> list[str]
     except OSError as error:
         unreadable[folder] = _refused(error)
         return []
-    return [
-        name for name in fnmatch.filter(names, pattern) if pattern[0] == "." or not name.startswith(".")
-    ]
+    return [name for name in fnmatch.filter(names, pattern) if pattern[0] == "." or not name.startswith(".")]
 
 
 def _below(folder: str, unreadable: dict[str, str], above: tuple[str, ...] = ()) -> Iterator[str]:

@@ -109,7 +109,9 @@ def test_links_that_lead_round_are_named_and_not_followed() -> None:
     Path("data/deep/er/up").symlink_to("../..")
     Path("data/deep/same.txt").symlink_to("same.txt")
     Path("data/other").symlink_to("deep/er")
-    round_about = {name: "is a link to a folder that it lies in" for name in ("data/deep/up", "data/deep/er/up")}
+    round_about = {
+        name: "is a link to a folder that it lies in" for name in ("data/deep/up", "data/deep/er/up")
+    }
     found = list_uri("data/**/*.txt")
     assert found.files == [
         *("data/a.txt", "data/b.txt", "data/deep/d.txt", "data/deep/er/e.txt", "data/other/e.txt")
