@@ -1,4 +1,4 @@
-"""How much is taken of anything that others wrote; what is beyond a limit is rejected, and the limit named."""
+"""How much is taken of what others wrote; what is beyond a limit is refused, with the limit's figure."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ class TextReader(Reader):
             detail = f"{error}. Name what stands between its texts as `delimiter`"
             yield BadRow(position="", reason="record_too_long", detail=detail)
             return
-        if detail := utf8.foreign(data):
-            yield BadRow(position="", reason="not_utf8", detail=detail)
+        if foreign := utf8.foreign(data):
+            yield BadRow(position="", reason="not_utf8", detail=foreign)
         else:
             yield self._row(data, "")
 
