@@ -81,9 +81,16 @@ def _read(uri: str, name: str) -> Task:
         for number, value in _values(uri):
             try:
                 rows.append(_row(number, value))
-            except ValueError as error:
+            except (ValueError, RecursionError, files.TooLong) as error:
                 refused.append(f"{number}: {error}")
-    except (OSError, ValueError, pyarrow.ArrowException, *files.DAMAGED) as error:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        pyarrow.ArrowException,
+        files.TooLong,
+        *files.DAMAGED,
+    ) as error:
         raise ConfigError(f"{_KEY}: {uri}: cannot be read: {error}. Restore the file.") from error
     if not rows:
         first = f"The first of {len(refused)}: {refused[0]}. " if refused else ""
@@ -104,7 +111,7 @@ def _values(uri: str) -> Iterator[tuple[int, Any]]:
         return
     for number, line in enumerate(files.lines(uri), start=1):
         if number == 1 and line.lstrip()[:1] == b"[":
-            yield from enumerate(json.loads(b"".join(files.chunks(uri))), start=1)
+            yield from enumerate(json.loads(files.whole(uri)), start=1)
             return
         if line.strip():
             yield number, line
@@ -113,6 +120,7 @@ def _values(uri: str) -> Iterator[tuple[int, Any]]:
 def _row(number: int, value: Any) -> TaskRow:
     """Make a row; raises ValueError with the reason why it cannot."""
     if isinstance(value, bytes):
+        files.check_length(value)
         value = json.loads(value)
     if not isinstance(value, Mapping):
         raise ValueError(f"found {type(value).__name__}, expected an object")

@@ -11,6 +11,7 @@ from typing import Any
 import fsspec
 import zstandard
 
+from schemas import limits
 from schemas.errors import CorpusError
 
 _ZSTD_LEVEL = 3
@@ -130,19 +131,23 @@ def split(chunks: Iterable[bytes], cut: Callable[[bytes], list[bytes]], longest:
         longest: Most bytes of a delimiter; that many less one are cut again with the next chunk.
 
     Yields:
-        One piece at a time, each held whole. There is no empty piece after the last delimiter.
+        One piece at a time, each held whole, but no more of it than shows that it is longer than
+        `limits.RECORD_BYTES`. There is no empty piece after the last delimiter.
     """
     held: list[bytes] = []
+    num_held = 0
     tail = b""
     for chunk in chunks:
         first, *others = cut(tail + chunk)
         if others:
             yield b"".join((*held, first))
-            held.clear()
+            held, num_held = [], 0
             *whole, first = others
             yield from whole
         end = max(len(first) - longest + 1, 0)
-        held.append(first[:end])
+        if num_held <= limits.RECORD_BYTES:
+            held.append(first[:end])
+            num_held += end
         tail = first[end:]
     if rest := b"".join((*held, tail)):
         yield rest

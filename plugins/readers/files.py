@@ -12,17 +12,21 @@ import gzip
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import fsspec
 import zstandard
 
-from schemas import storage
+from schemas import limits, storage
 
 
 class CorruptBzip2(Exception):
     """The bytes are no bzip2; the library says so with an OSError, as storage says what it cannot do."""
+
+
+class TooLong(Exception):
+    """A record is longer than `limits.RECORD_BYTES`; its text says so."""
 
 
 DAMAGED = (EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptBzip2)
@@ -31,6 +35,9 @@ DAMAGED = (EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptB
 _CHUNK_BYTES = 1 << 20
 _FRAME_BYTES = 1 << 15
 """Compressed bytes taken at a time: what lies before damage within them is lost."""
+
+_ZSTD_STEP_BYTES = (1 << 6, 1 << 12)
+"""Fewest and most compressed bytes given to zstandard, which may make 32,768 of each."""
 
 _MAX_WINDOW_BYTES = 1 << 31
 
@@ -83,7 +90,7 @@ def chunks(uri: str) -> Iterator[bytes]:
     """
     with fsspec.open(uri, "rb") as file:
         if uri.endswith(".zst"):
-            yield from _frames(file, _zstd_frame, "zstd")
+            yield from _frames(file, _Zstd, "zstd")
         elif uri.endswith(".bz2"):
             yield from _frames(file, _Bzip2, "bzip2")
         elif uri.endswith(".gz"):
@@ -94,6 +101,30 @@ def chunks(uri: str) -> Iterator[bytes]:
         else:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
+
+
+def whole(uri: str) -> bytes:
+    """Read a file as one record.
+
+    Raises:
+        TooLong: It is longer than a record may be.
+        EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptBzip2: As `chunks`.
+    """
+    data = bytearray()
+    for chunk in chunks(uri):
+        data += chunk
+        check_length(data)
+    return bytes(data)
+
+
+def check_length(record: bytes | bytearray) -> None:
+    """See that a record is no longer than it may be.
+
+    Raises:
+        TooLong: It is.
+    """
+    if len(record) > limits.RECORD_BYTES:
+        raise TooLong(f"it has more than {limits.RECORD_BYTES:,} bytes, the most that a record may have")
 
 
 def lines(uri: str) -> Iterator[bytes]:
@@ -144,16 +175,15 @@ def _seek_line(file: Any, start: int, end: int | None) -> int | None:
     return None
 
 
-def _frames(file: Any, new_frame: Callable[[], Any], kind: str) -> Iterator[bytes]:
+def _frames(file: Any, new_frame: type[_Zstd] | type[_Bzip2], kind: str) -> Iterator[bytes]:
     """Decompress one frame after the other; `new_frame` makes a decompressor of one frame."""
-    frame = None
+    frame: _Zstd | _Bzip2 | None = None
     while read := file.read(_CHUNK_BYTES):
         for start in range(0, len(read), _FRAME_BYTES):
             data = read[start : start + _FRAME_BYTES]
             while data:
                 frame = frame or new_frame()
-                if chunk := frame.decompress(data):
-                    yield chunk
+                yield from frame.decompress(data)
                 data = b""
                 if frame.eof:
                     data, frame = frame.unused_data, None
@@ -161,8 +191,26 @@ def _frames(file: Any, new_frame: Callable[[], Any], kind: str) -> Iterator[byte
         raise EOFError(f"the file ends in the middle of a {kind} frame")
 
 
-def _zstd_frame() -> Any:
-    return zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+class _Zstd:
+    """A zstandard decompressor that is given few bytes at a time where they become many."""
+
+    def __init__(self) -> None:
+        self._inner = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+        self._step, _ = _ZSTD_STEP_BYTES
+        self.unused_data = b""
+
+    def decompress(self, data: bytes) -> Iterator[bytes]:
+        fewest, most = _ZSTD_STEP_BYTES
+        while data and not self.eof:
+            step, data = data[: self._step], data[self._step :]
+            chunk = self._inner.decompress(step)
+            self._step = fewest if len(chunk) > _CHUNK_BYTES else min(2 * self._step, most)
+            yield chunk
+        self.unused_data = self._inner.unused_data + data
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
 
 
 class _Bzip2:
@@ -171,11 +219,13 @@ class _Bzip2:
     def __init__(self) -> None:
         self._inner = bz2.BZ2Decompressor()
 
-    def decompress(self, data: bytes) -> bytes:
-        try:
-            return self._inner.decompress(data)
-        except OSError as error:
-            raise CorruptBzip2(str(error)) from error
+    def decompress(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._inner.eof or self._inner.needs_input):
+            try:
+                yield self._inner.decompress(data, _CHUNK_BYTES)
+            except OSError as error:
+                raise CorruptBzip2(str(error)) from error
+            data = b""
 
     @property
     def eof(self) -> bool:

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 
 from plugins.readers import files, utf8
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
-from schemas import storage
+from schemas import limits, storage
 
 RANGE_BYTES = 1 << 26
 """Most bytes of a part of a plain file."""
@@ -113,6 +113,7 @@ def _rows(lines: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iter
         is_whole: Whether they are a whole file, so that the first tells what it is.
     """
     held: list[bytes] = []  # of a row that is not closed yet
+    num_held = 0  # bytes; of a row that is too long no more is held
     begun, opening, last, is_array = "", b"", b"", False
     for position, line in lines:
         bare = line.strip(_AROUND)
@@ -128,12 +129,14 @@ def _rows(lines: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iter
             yield from _rows_on(b"\n".join(held), begun)
             held = []
         if held:
-            held.append(line)
+            if num_held <= limits.RECORD_BYTES:
+                held.append(line)
+                num_held += len(line)
             if line.startswith(opening[:-1] + b"}"):
                 yield from _rows_on(b"\n".join(held).rstrip(b"," + _AROUND), begun)
                 held = []
         elif bare == b"{":
-            held, begun = [line], position
+            held, num_held, begun = [line], 0, position
             opening = line.removeprefix(_BOM).lstrip(b"\x1e").partition(b"{")[0] + b"{"
         elif bare not in (b"", b"[", b"]", b"[]"):
             yield from _rows_on(bare, position)
@@ -146,7 +149,12 @@ def _rows(lines: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iter
 def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
     """Yield the row on a line, or all of them; one that is bad hides those behind it, and says so."""
     try:
+        files.check_length(line)
         text = line.decode("utf-8-sig")  # a byte order mark opens some files
+    except files.TooLong as error:
+        hint = ". If it is an array, `jq -c '.[]'` makes JSON lines of it" if line[:1] == b"[" else ""
+        yield BadRow(position=position, reason="record_too_long", detail=f"{error}{hint}")
+        return
     except UnicodeDecodeError as error:
         detail = utf8.undecodable(error, " of the line")
         yield BadRow(position=position, reason="invalid_utf8", detail=detail)

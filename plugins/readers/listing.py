@@ -4,18 +4,19 @@
     path that does not exist ─► a glob: matching files, and the files of matching directories
 
 A directory means the files directly in it; `DIR/**` means those below it as well. What else is there is
-named, so that nothing is left out in silence: directories that may not be opened, links to nothing, devices
-and pipes, directories inside a directory. Its hidden entries are counted.
+named, so that nothing is left out in silence: directories that may not be opened, links to nothing and links
+that lead round, devices and pipes, directories inside a directory. Its hidden entries are counted.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import glob as globbing
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from schemas import storage
 from schemas.errors import InputError
@@ -86,8 +87,7 @@ def _local(path: str) -> Listing:
     elif not globbing.has_magic(path):
         found = []
     else:
-        found = globbing.glob(path, recursive=True)
-        unreadable = dict(_unreadable(_searched(path)))  # glob passes over them without a word
+        found = _matches(path, unreadable)
     files: set[str] = set()
     hidden = 0
     folders = {name for name in found if os.path.isdir(name)}
@@ -106,7 +106,7 @@ def _local(path: str) -> Listing:
                 hidden += 1
             elif not os.path.isdir(name):
                 _sort_in(name, files, unreadable)
-            elif os.path.normpath(name) not in known:
+            elif os.path.normpath(name) not in known and name not in unreadable:
                 unreadable[name] = _not_entered(folder)
     return Listing(sorted(files), unreadable, hidden)
 
@@ -136,24 +136,48 @@ def _sort_in(name: str, files: set[str], unreadable: dict[str, str]) -> None:
             unreadable[name] = "is a device, pipe or socket"
 
 
-def _searched(pattern: str) -> Iterator[str]:
-    """The folders whose entries a glob compares with its pattern."""
-    parts = pattern.split("/")
+def _matches(pattern: str, unreadable: dict[str, str]) -> list[str]:
+    """What a glob matches, folder by folder: the library's own goes round a loop of links for ever.
+
+    Hidden entries are matched only where the pattern names the dot. Folders that may not be opened, and links
+    to a folder that they lie in, are added to `unreadable`.
+    """
+    found = ["/" if pattern.startswith("/") else ""]
+    parts = [part for part in pattern.split("/") if part]
     for place, part in enumerate(parts):
-        if globbing.has_magic(part):
-            folder = "/".join([*parts[:place], *(["**"] if part == "**" else []), ""])
-            yield from globbing.glob(folder, recursive=True) if globbing.has_magic(folder) else [folder]
+        is_last = place == len(parts) - 1
+        if part == "**":
+            found = [inside for folder in found for inside in _below(folder, unreadable)]
+        elif globbing.has_magic(part):
+            inside = [os.path.join(at, name) for at in found for name in _entries(at, part, unreadable)]
+            found = inside if is_last and not pattern.endswith("/") else list(filter(os.path.isdir, inside))
+        else:
+            found = [path for at in found if os.path.lexists(path := os.path.join(at, part))]
+    return found
 
 
-def _unreadable(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for folder in set(folders):
-        try:
-            with os.scandir(folder or "."):
-                pass
-        except (FileNotFoundError, NotADirectoryError):  # nothing there to match
-            continue
-        except OSError as error:
-            yield folder, _refused(error)
+def _entries(folder: str, pattern: str, unreadable: dict[str, str]) -> list[str]:
+    """Names in a folder that match one part of a glob."""
+    try:
+        names = os.listdir(folder or ".")
+    except (FileNotFoundError, NotADirectoryError):  # nothing there to match
+        return []
+    except OSError as error:
+        unreadable[folder] = _refused(error)
+        return []
+    return [name for name in fnmatch.filter(names, pattern) if pattern[0] == "." or not name.startswith(".")]
+
+
+def _below(folder: str, unreadable: dict[str, str], above: tuple[str, ...] = ()) -> Iterator[str]:
+    """A folder and all folders in it, at any depth, but hidden ones."""
+    above = (*above, os.path.realpath(folder))
+    yield folder
+    for path in (os.path.join(folder, name) for name in _entries(folder, "*", unreadable)):
+        if os.path.isdir(path):
+            if os.path.realpath(path) in above:
+                unreadable[path] = "is a link to a folder that it lies in"
+            else:
+                yield from _below(path, unreadable, above)
 
 
 def _not_entered(folder: str) -> str:

@@ -25,9 +25,11 @@ from schemas import storage
 _ROOT = re.compile(rb"<Pubmed(?:Book)?ArticleSet\b")
 _ROOT_END = re.compile(rb"</Pubmed(?:Book)?ArticleSet\s*>")
 _KINDS = rb"PubmedArticle|PubmedBookArticle|DeleteCitation|DeleteDocument"
-_TAG = re.compile(rb"(</?(?:" + _KINDS + rb")\s*>)")
-_LONGEST_TAG = 64
-"""Most bytes of a tag with white space in it."""
+_TAG = re.compile(rb"(</?(?:" + _KINDS + rb")(?:\s[^<>]{0,200})?/?>)")
+_LONGEST_TAG = 256
+"""Most bytes of a tag with white space and attributes in it."""
+
+_NAME = re.compile(rb"\w+")
 
 _OPENED = re.compile(rb"<(?!Pubmed(?:Book)?ArticleSet\b)([A-Za-z][\w.:-]*)")
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
@@ -56,14 +58,18 @@ class MedlineReader(Reader):
                         detail = f"found <{found[1].decode()}> after record {number}, which is not read"
                         yield BadRow(position="", reason="unknown_record", detail=detail)
                     continue
-                if start and piece == start.replace(b"<", b"</"):
+                is_end = piece.startswith(b"</")
+                if start and is_end and _name(piece) == _name(start):
                     yield from _rows(start + body + piece, str(number))
                     start = b""
                     continue
                 if start:
                     yield _truncated(start, body, str(number))
-                start = b"" if piece.startswith(b"</") else piece
+                start = b"" if is_end else piece
                 number += bool(start)
+                if piece.endswith(b"/>"):
+                    yield from _rows(piece, str(number))
+                    start = b""
         except files.DAMAGED as error:
             number -= bool(start)
             detail = f"{type(error).__name__}: {error}; {number} records were read before it"
@@ -79,14 +85,20 @@ class MedlineReader(Reader):
             yield BadRow(position=str(number + 1), reason="truncated_file", detail=detail)
 
 
+def _name(tag: bytes) -> bytes:
+    found = _NAME.search(tag)
+    assert found is not None
+    return found[0]
+
+
 def _truncated(start: bytes, body: bytes, position: str) -> BadRow:
-    end = start.replace(b"<", b"</").decode()
-    detail = f"the record has no {end}; {len(body):,} bytes follow its beginning"
+    detail = f"the record has no </{_name(start).decode()}>; {len(body):,} bytes follow its beginning"
     return BadRow(position=position, reason="truncated_record", detail=detail)
 
 
 def _rows(record: bytes, position: str) -> Iterator[Row | BadRow]:
     try:
+        files.check_length(record)
         element = ElementTree.fromstring(record)
         if element.tag.startswith("Delete"):
             for pmid in map(text_of, element):
@@ -99,6 +111,8 @@ def _rows(record: bytes, position: str) -> Iterator[Row | BadRow]:
             values = _article(element) if element.tag == "PubmedArticle" else _chapter(element)
             values["text"] = "\n\n".join(filter(None, [values["title"], values["abstract"]]))
             yield Row(position=position, values={name: value for name, value in values.items() if value})
+    except files.TooLong as error:
+        yield BadRow(position=position, reason="record_too_long", detail=str(error))
     except (ElementTree.ParseError, RecursionError) as error:
         yield BadRow(position=position, reason="invalid_xml", detail=f"{error} of the record")
 

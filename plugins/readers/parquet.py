@@ -14,7 +14,8 @@ import pyarrow.parquet
 
 from plugins.readers.base import BadRow, Reader, Row, covers
 
-_BATCH_ROWS = 1024
+_BATCH_ROWS = 64
+"""Few, since a dictionary may make a long text of each of a file's few bytes."""
 
 _BEYOND_PYTHON = (ValueError, ArithmeticError, LookupError, pyarrow.ArrowException)
 """What pyarrow raises for a value that Python has no type for, or not enough room, or no time zone."""

@@ -25,9 +25,12 @@ class SquadReader(Reader):
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         try:
-            value = json.loads(b"".join(files.chunks(uri)).decode("utf-8-sig"))
+            value = json.loads(files.whole(uri).decode("utf-8-sig"))
         except files.DAMAGED as error:
             yield BadRow(position="", reason="damaged_file", detail=f"{type(error).__name__}: {error}")
+            return
+        except files.TooLong as error:
+            yield BadRow(position="", reason="record_too_long", detail=str(error))
             return
         except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
             yield BadRow(position="", reason="invalid_json", detail=str(error))

@@ -25,12 +25,16 @@ class TextReader(Reader):
 
     def _whole(self, uri: str) -> Iterator[Row | BadRow]:
         try:
-            data = b"".join(files.chunks(uri))
+            data = files.whole(uri)
         except files.DAMAGED as error:
             yield BadRow(position="", reason="damaged_file", detail=f"{type(error).__name__}: {error}")
             return
-        if detail := utf8.foreign(data):
-            yield BadRow(position="", reason="not_utf8", detail=detail)
+        except files.TooLong as error:
+            detail = f"{error}. Name what stands between its texts as `delimiter`"
+            yield BadRow(position="", reason="record_too_long", detail=detail)
+            return
+        if foreign := utf8.foreign(data):
+            yield BadRow(position="", reason="not_utf8", detail=foreign)
         else:
             yield self._row(data, "")
 
@@ -52,8 +56,11 @@ class TextReader(Reader):
 
     def _row(self, data: bytes, position: str) -> Row | BadRow:
         try:
+            files.check_length(data)
             text = data.decode("utf-8-sig")  # a byte order mark opens some files, and so parts of joined ones
         except UnicodeDecodeError as error:
             detail = utf8.undecodable(error, " of the piece" if position else "")
             return BadRow(position=position, reason="invalid_utf8", detail=detail)
+        except files.TooLong as error:
+            return BadRow(position=position, reason="record_too_long", detail=str(error))
         return Row(position=position, values={self.source.text_field: text})

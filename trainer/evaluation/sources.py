@@ -48,8 +48,8 @@ class FileRows:
 
     def _json_array(self) -> Iterator[RawRow | RefusedRow]:
         try:
-            values = json.loads(b"".join(files.chunks(self.uri)))
-        except ValueError as error:
+            values = json.loads(files.whole(self.uri))
+        except (ValueError, RecursionError, files.TooLong) as error:
             yield RefusedRow(position=self.uri, reason=f"bad JSON: {error}")
             return
         for number, value in enumerate(values, start=1):
@@ -58,8 +58,9 @@ class FileRows:
     def _understand(self, number: int, line: bytes) -> RawRow | RefusedRow:
         position = f"{self.uri}:{number}"
         try:
+            files.check_length(line)
             return self._object(position, json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError, files.TooLong) as error:
             return RefusedRow(position=position, reason=f"bad JSON: {error}")
 
     def _object(self, position: str, value: Any) -> RawRow | RefusedRow:

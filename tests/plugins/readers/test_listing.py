@@ -103,6 +103,26 @@ def test_a_link_to_nothing_is_named(uri: str) -> None:
     assert list_uri(uri).unreadable == {"data/links/gone.jsonl": "is a link to nothing"}
 
 
+@pytest.mark.timeout(20)
+def test_links_that_lead_round_are_named_and_not_followed() -> None:
+    Path("data/deep/up").symlink_to("..")
+    Path("data/deep/er/up").symlink_to("../..")
+    Path("data/deep/same.txt").symlink_to("same.txt")
+    Path("data/other").symlink_to("deep/er")
+    round_about = {
+        name: "is a link to a folder that it lies in" for name in ("data/deep/up", "data/deep/er/up")
+    }
+    found = list_uri("data/**/*.txt")
+    assert found.files == [
+        *("data/a.txt", "data/b.txt", "data/deep/d.txt", "data/deep/er/e.txt", "data/other/e.txt")
+    ]
+    assert found.unreadable == {
+        **round_about,
+        "data/other/up": "is a link to a folder that it lies in",
+        "data/deep/same.txt": "cannot be opened: Too many levels of symbolic links",
+    }
+
+
 def test_a_pipe_is_named_and_not_waited_for() -> None:
     os.mkfifo("data/deep/er/pipe.txt")
     assert list_uri("data/deep/er/*").unreadable == {"data/deep/er/pipe.txt": "is a device, pipe or socket"}

@@ -84,7 +84,7 @@ def test_every_byte_of_xml_without_articles_is_looked_at_about_once(
 ) -> None:
     (tmp_path / "a.xml").write_bytes(b"<PubmedArticleSet>" + inside + b"<item>1</item>" * (LONG // 14))
     list(open_reader(SourceConfig(reader="medline", uri="a")).read(str(tmp_path / "a.xml")))
-    assert sum(cut_bytes) < 1.1 * LONG
+    assert sum(cut_bytes) < 1.4 * LONG  # a tag's length is looked at again with each chunk
 
 
 @pytest.mark.parametrize("delimiter", [b"\n", b"ab", b"aa", b"aab"])

@@ -1,0 +1,130 @@
+"""Small files that become large when they are read: memory is bounded, and a reject names the limit."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import zstandard
+
+from pipelines.task_rows import read_tasks
+from plugins.readers import open_reader
+from schemas import limits
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError
+from schemas.records import Document, Reject
+from trainer.evaluation.rows import RefusedRow
+from trainer.evaluation.sources import FileRows
+
+LIMIT = 2_000_000
+SIZE = 20 * LIMIT
+TOO_LONG = "it has more than 2,000,000 bytes, the most that a record may have"
+
+
+@pytest.fixture(autouse=True)
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECORD_BYTES", LIMIT)
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """Fails where more than half of the bomb is held at once."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < SIZE / 2
+
+
+def zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=1).compress(data)
+
+
+def read(path: Path, reader: str, **options: str) -> list[Document | Reject]:
+    return list(open_reader(SourceConfig(reader=reader, uri=str(path), **options)).read(str(path)))
+
+
+SHAPES: dict[str, tuple[str, dict[str, str], bytes, bytes, str]] = {
+    "line": ("jsonl", {}, b'{"text": "a"}\n', b'\n{"text": "b"}\n', ""),
+    "pretty": ("jsonl", {}, b'{"text": "a"}\n{\n', b'\n}\n{\n"text": "b"\n}\n', ""),
+    "array": ("jsonl", {}, b'{"text": "a"}\n[', b']\n{"text": "b"}\n', ". If it is an array, `jq -c '.[]'`"),
+    "piece": ("text", {"delimiter": "\n##\n"}, b"a\n##\n", b"\n##\nb", ""),
+    "xml": (
+        "medline",
+        {},
+        b"<PubmedArticleSet><PubmedArticle><MedlineCitation><Article><ArticleTitle>a</ArticleTitle></Article>"
+        b"</MedlineCitation></PubmedArticle><PubmedArticle>",
+        b"</PubmedArticle><PubmedArticle><MedlineCitation><Article><ArticleTitle>b</ArticleTitle></Article>"
+        b"</MedlineCitation></PubmedArticle></PubmedArticleSet>",
+        "",
+    ),
+}
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".bz2", bz2.compress), (".gz", gzip.compress), (".zst", zstd)]
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_record_that_is_too_long_costs_only_itself(
+    tmp_path: Path, shape: str, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    reader, options, before, after, hint = SHAPES[shape]
+    path = tmp_path / f"a{suffix}"
+    filler = b"x" * SIZE if shape != "pretty" else b"x" * 999 + b"\n"
+    path.write_bytes(compress(before + (filler if shape != "pretty" else filler * (SIZE // 1000)) + after))
+    del filler
+    tracemalloc.reset_peak()
+    first, bad, last = read(path, reader, **options)
+    assert isinstance(first, Document) and isinstance(last, Document) and isinstance(bad, Reject)
+    assert (first.text, bad.reason, last.text) == ("a", "record_too_long", "b")
+    assert bad.detail.startswith(TOO_LONG + hint)
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("reader", ["text", "squad"])
+def test_a_file_that_is_one_record_is_read_no_further_than_the_limit(tmp_path: Path, reader: str) -> None:
+    path = tmp_path / "a.bz2"
+    path.write_bytes(bz2.compress(b"x" * SIZE))
+    tracemalloc.reset_peak()
+    (bad,) = read(path, reader)
+    assert isinstance(bad, Reject) and bad.reason == "record_too_long"
+    assert bad.detail.startswith(TOO_LONG)
+
+
+def test_a_table_whose_rows_share_one_long_text_is_read_some_rows_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 2000, pyarrow.int32()), ["a" * 100_000])
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), path, compression="zstd")
+    del texts
+    held = pyarrow.total_allocated_bytes()
+    reader = open_reader(SourceConfig(reader="parquet", uri=str(path)))
+    sizes = [pyarrow.total_allocated_bytes() - held for _ in reader.read(str(path))]
+    assert len(sizes) == 2000
+    assert max(sizes) < 50_000_000  # all rows at once are 200
+
+
+@pytest.mark.usefixtures("bounded")
+def test_evaluation_rows_have_the_same_limit(tmp_path: Path) -> None:
+    good = b'{"input": "a", "options": ["b", "c"], "gold_index": 0}\n'
+    path = tmp_path / "task.jsonl.gz"
+    path.write_bytes(gzip.compress(good + b"x" * SIZE + b"\n" + b"[" * 100_000 + b"\n" + good))
+    array = tmp_path / "array.json.gz"
+    array.write_bytes(gzip.compress(b"[" + b"x" * SIZE))
+    tracemalloc.reset_peak()
+    rows = list(FileRows(str(path))())
+    assert [isinstance(row, RefusedRow) for row in rows] == [False, True, True, False]
+    (task,) = read_tasks([str(path)])
+    assert len(task.rows) == 2
+    assert task.refused[0] == f"2: {TOO_LONG}"
+    assert task.refused[1].startswith("3: maximum recursion depth exceeded")
+    with pytest.raises(
+        ConfigError, match=r"array\.json\.gz: cannot be read: it has more than 2,000,000 bytes"
+    ):
+        read_tasks([str(array)])
