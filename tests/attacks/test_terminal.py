@@ -64,7 +64,7 @@ def test_text_is_what_it_was() -> None:
 def test_a_stream_is_otherwise_the_one_behind_it(tmp_path: Path) -> None:
     inner = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     stream = CleanStream(inner)
-    assert stream.write("a\x1b") == 1
+    assert stream.write("a\x1b") == 2
     stream.writelines(["b", "c\x07"])
     assert (stream.encoding, stream.isatty()) == ("ascii", False)
     inner.flush()
