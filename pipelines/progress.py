@@ -8,12 +8,12 @@ import time
 from collections import Counter, deque
 from types import TracebackType
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from pipelines.counters import read_progress
 from pipelines.describe import describe
+from plugins.console import Console
 
 _LINE_EVERY_SEC = 5.0
 _LIVE_EVERY_SEC = 0.5

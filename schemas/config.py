@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from schemas.errors import ConfigError, unknown_name
+from schemas.secrets import find_secrets, masked
 
 
 class Section(pydantic.BaseModel):
@@ -41,7 +42,7 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
             place in a list: `streams.domain.sources.0.uri=…`.
 
     Raises:
-        ConfigError: The file is missing or not YAML, or a key or value is refused.
+        ConfigError: The file is missing or not YAML, a key or value is refused, or a value is a secret.
     """
     path = Path(path)
     try:
@@ -59,20 +60,25 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
     for override in overrides:
         if not override.partition("=")[0] or "=" not in override:
-            raise ConfigError(f"{override!r} is no override; expected key=value, such as seed=3.")
+            raise ConfigError(f"{masked(override)!r} is no override; expected key=value, such as seed=3.")
         try:
             key, _, value = override.partition("=")
             given = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
             assert isinstance(given, dict)
             OmegaConf.update(loaded, key, given["value"], merge=False)
         except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
-            raise ConfigError(f"{override!r} cannot override anything: {_first_line(error)}.") from error
+            raise ConfigError(
+                f"{masked(override)!r} cannot override anything: {masked(_first_line(error))}."
+            ) from error
     try:
         plain = OmegaConf.to_container(loaded, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {error.full_key}: {_first_line(error)}.") from error
     if isinstance(plain, dict):
         plain.pop("variables", None)  # a place for values that only `${variables.…}` refers to
+    secrets = [f"{path}: {key} holds a key or a password: {cure}." for key, cure in find_secrets(plain)]
+    if secrets:
+        raise ConfigError("\n".join(secrets))
     return validate(kind, plain, name=str(path))
 
 
@@ -111,7 +117,8 @@ def _explain(kind: type[pydantic.BaseModel], problem: Any) -> str:
     if problem["type"] == "value_error":
         return f"{key + ': ' if key else ''}{problem['ctx']['error']}"
     message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}."
-    return f"{key} is {problem['input']!r}: {message}" if key else f"is {problem['input']!r}: {message}"
+    found = masked(repr(problem["input"]))
+    return f"{key} is {found}: {message}" if key else f"is {found}: {message}"
 
 
 def _keys(kind: type[pydantic.BaseModel], loc: Sequence[int | str]) -> list[str]:

@@ -241,7 +241,8 @@ class ServerConfig(Section):
         max_restarts: How often a server that ends by itself is started again.
         args: Arguments of `sglang.launch_server` by name, over those of plugins/sglang/server.yaml:
             `mem-fraction-static: 0.8`; true gives the bare flag, null or false takes one away.
-        env: Further environment variables.
+        env: Further environment variables. Their values are stored nowhere, but go to workers on other
+            machines with the job; a key belongs into the environment of the workers, which servers inherit.
     """
 
     python: str
@@ -250,7 +251,7 @@ class ServerConfig(Section):
     startup_timeout_sec: float = pydantic.Field(default=900.0, gt=0)
     max_restarts: int = pydantic.Field(default=3, ge=0)
     args: dict[str, str | int | float | bool | None] = pydantic.Field(default_factory=dict)
-    env: dict[str, str] = pydantic.Field(default_factory=dict)
+    env: dict[str, pydantic.SecretStr] = pydantic.Field(default_factory=dict)
 
 
 class SynthesisConfig(Section):

@@ -74,8 +74,9 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         if self.first_step:
             self._say(f"going on after step {self.first_step:,}")
         if self.bar and sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+            from plugins.console import Console
 
             columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
             self._live = Progress(*columns, console=Console(stderr=True), transient=True)

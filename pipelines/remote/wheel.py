@@ -1,7 +1,7 @@
 """The wheel of an installed distribution, made again from its files.
 
     ordinary install   the files that its RECORD names
-    editable install   the packages that it puts on the path, wherever they are, and its metadata
+    editable install   its metadata, and what an ordinary install of the same tree would put into its packages
 
 No build tool and no network are needed, and equal files give equal bytes. Left out are files outside of
 packages (scripts, which an installer makes anew from the entry points, and `share/`) and bytecode.
@@ -10,15 +10,17 @@ packages (scripts, which an installer makes anew from the entry points, and `sha
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import importlib.util
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
 
@@ -92,9 +94,11 @@ def _files_of(distribution: Distribution) -> Iterator[tuple[str, bytes]]:
                 yield "/".join([f"{info}.dist-info", *rest]), Path(str(file.locate())).read_bytes()
         else:
             yield file.as_posix(), Path(str(file.locate())).read_bytes()
-    if json.loads(distribution.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable"):
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        patterns = _package_data(Path(unquote(urlsplit(origin["url"]).path)))
         for module in _top_level(distribution):
-            yield from _files_in_place(module)
+            yield from _files_in_place(module, patterns)
 
 
 def _top_level(distribution: Distribution) -> set[str]:
@@ -104,8 +108,24 @@ def _top_level(distribution: Distribution) -> set[str]:
     return {*listed, *pointed_at}
 
 
-def _files_in_place(module: str) -> Iterator[tuple[str, bytes]]:
-    """Files of a package, or a module's own, where an editable install leaves them."""
+def _package_data(project: Path) -> Mapping[str, Sequence[str]] | None:
+    """Patterns of the files beside modules that setuptools installs, by package; None where others build."""
+    with contextlib.suppress(FileNotFoundError, ImportError):
+        from setuptools.config.pyprojecttoml import read_configuration  # type: ignore[import-untyped]
+
+        tools = read_configuration(project / "pyproject.toml", expand=False).get("tool", {})
+        found: Mapping[str, Sequence[str]] | None = tools.get("setuptools", {}).get("package-data")
+        return found
+    return None
+
+
+def _files_in_place(module: str, patterns: Mapping[str, Sequence[str]] | None) -> Iterator[tuple[str, bytes]]:
+    """Files of a package, or a module's own, where an editable install leaves them.
+
+    Args:
+        module: A package or module at the top.
+        patterns: Of the files that a package has beside its modules; None takes all.
+    """
     spec = importlib.util.find_spec(module)
     if spec is None:
         return
@@ -114,7 +134,10 @@ def _files_in_place(module: str) -> Iterator[tuple[str, bytes]]:
             yield Path(spec.origin).name, Path(spec.origin).read_bytes()
         return
     for root in map(Path, spec.submodule_search_locations):
-        for path in sorted(root.rglob("*")):
+        listed = ["*"] if patterns is None else ["*.py", "*.so"]
+        found = {path for pattern in listed for path in root.rglob(pattern)}
+        found |= {path for pattern in (patterns or {}).get(module, ()) for path in root.glob(pattern)}
+        for path in sorted(found):
             inside = path.relative_to(root.parent)
             if path.is_file() and not any(
                 part == "__pycache__" or part.startswith(".") for part in inside.parts

@@ -7,7 +7,6 @@ import itertools
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from pipelines.rows import loss_note, read_rows
 from pipelines.show.beginning import beginning_of
 from pipelines.show.duplicates import show_duplicates
 from pipelines.show.row import show_row
+from plugins.console import Console
 from plugins.corpus_tokenizer import load_corpus_tokenizer
 from schemas import storage
 from schemas.errors import ConfigError, unknown_name

@@ -7,11 +7,11 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipelines.near.duplicates import Cluster, find_clusters
+from plugins.console import Console
 from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest
 

@@ -5,12 +5,12 @@ Estimates say `about` and are rounded to three digits.
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipelines.describe import duration
 from pipelines.planned import IncrementPlan, StreamPlan
+from plugins.console import Console
 
 _WIDE = 1000
 

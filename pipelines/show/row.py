@@ -7,13 +7,13 @@ import dataclasses
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 from pipelines.lineage import Row, Segment, find_row, parse_row
 from pipelines.rows import loss_note, read_rows
 from pipelines.show.beginning import beginning_of
+from plugins.console import Console
 from plugins.corpus_tokenizer import load_corpus_tokenizer
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest

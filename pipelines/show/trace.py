@@ -6,13 +6,13 @@ import argparse
 import dataclasses
 import json
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 from pipelines.show.beginning import beginning_of
 from pipelines.show.row import passage_line
 from pipelines.trace import DocumentTrace, Entry, Holding, Refusal, trace_document
+from plugins.console import Console
 from schemas.manifest import read_manifest
 
 _SHOWN_ROWS = 20

@@ -20,12 +20,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from plugins.commands.parser import Parser
+from plugins.console import Console
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError
 from schemas.manifest import read_manifest

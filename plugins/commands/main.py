@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from plugins.commands import COMMANDS
 from schemas.errors import TutelageError, report
 from schemas.process import end_without_collecting, escape_unprintable
+from schemas.terminal import clean_streams
 
 _HELP = """\
 usage: tutelage COMMAND ...
@@ -53,15 +54,16 @@ def run(command: Callable[[list[str]], int], argv: Sequence[str] | None = None) 
     """
     end_without_collecting()
     escape_unprintable()
-    try:
-        status = command(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return status
-    except TutelageError as error:
-        return report(error)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    with clean_streams():
+        try:
+            status = command(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+            return status
+        except TutelageError as error:
+            return report(error)
+        except KeyboardInterrupt:
+            print("Interrupted.", file=sys.stderr)
+            return 130
 
 
 if __name__ == "__main__":

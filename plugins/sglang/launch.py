@@ -92,10 +92,12 @@ def plan_launches(config: ServerConfig, *, model: str) -> list[Launch]:
         max_restarts=config.max_restarts,
         grace_sec=_GRACE_SEC,
     )
-    return [
-        Launch(spec, config.env if gpus is None else {**config.env, "CUDA_VISIBLE_DEVICES": gpus})
-        for gpus in groups
-    ]
+    env = _env(config)
+    return [Launch(spec, env if gpus is None else {**env, "CUDA_VISIBLE_DEVICES": gpus}) for gpus in groups]
+
+
+def _env(config: ServerConfig) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in config.env.items()}
 
 
 def _arguments(config: ServerConfig) -> dict[str, _Value]:
@@ -131,7 +133,7 @@ def _gpu_groups(config: ServerConfig) -> list[str | None]:
     size = config.gpus_per_server
     if size == 0:
         return [None]
-    visible = config.env.get("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES"))
+    visible = _env(config).get("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES"))
     if visible is None:
         gpus, source = _gpus_of_machine(), "nvidia-smi"
     else:

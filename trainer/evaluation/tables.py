@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from plugins.console import Console
 from trainer.evaluation.chat import describe_chat
 from trainer.evaluation.compare import Comparison
 from trainer.evaluation.evaluator import TaskResult
