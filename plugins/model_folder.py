@@ -185,8 +185,10 @@ def try_model_folder(key: str, folder: str, model: Any, *, dtype: torch.dtype, b
 
 def _write_all_but_weights(folder: str, model: Any, *, dtype: torch.dtype, base: BaseModel) -> None:
     config = copy.deepcopy(model.config)
-    # transformers 5 calls it dtype
-    setattr(config, "dtype" if "dtype" in vars(config) else "torch_dtype", dtype)
+    # Loading gave each part of a multimodal model its dtype, which servers read.
+    for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+        # transformers 5 calls it dtype
+        setattr(part, "dtype" if "dtype" in vars(part) else "torch_dtype", dtype)
     config.get_text_config().use_cache = base.use_cache
     config.architectures = [type(model).__name__.removeprefix("FSDP")]
     # save_pretrained of either would refuse values that the base model has.
