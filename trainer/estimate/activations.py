@@ -97,7 +97,7 @@ def count_activations(
     Raises:
         ConfigError: What the model computes depends on the values of tokens, so that it cannot be counted.
     """
-    from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+    from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
 
     low = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16}.get(precision)
@@ -123,10 +123,10 @@ def count_activations(
         try:
             with counter.saved.counting(), torch.autocast("cpu", low, enabled=low is not None):
                 logits_BTV = model.get_output_embeddings()(decoder(**batch)[0])
-        except DynamicOutputShapeException as error:
+        except RuntimeError as error:  # experts, whose shapes depend on the tokens
             raise ConfigError(
-                f"what {type(model).__name__} keeps for its backward pass cannot be counted: which of its "
-                "experts run depends on the tokens. Train without --dry-run."
+                f"what {type(model).__name__} keeps for its backward pass cannot be counted without running it "
+                f"({type(error).__name__}). Train without --dry-run."
             ) from error
         del logits_BTV
     return counter.activations()
