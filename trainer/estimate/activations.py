@@ -125,8 +125,8 @@ def count_activations(
                 logits_BTV = model.get_output_embeddings()(decoder(**batch)[0])
         except RuntimeError as error:  # experts, whose shapes depend on the tokens
             raise ConfigError(
-                f"what {type(model).__name__} keeps for its backward pass cannot be counted without running it "
-                f"({type(error).__name__}). Train without --dry-run."
+                f"what {type(model).__name__} keeps for its backward pass cannot be counted without running "
+                f"it ({type(error).__name__}). Train without --dry-run."
             ) from error
         del logits_BTV
     return counter.activations()
