@@ -208,9 +208,10 @@ def _as_published(model: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, 
     Loaded models have other names (Gemma 3 with images; GPT-NeoX in transformers 5) or all experts of a
     layer in one tensor (Mixtral there).
     """
-    try:
-        from transformers.core_model_loading import revert_weight_conversion
-    except ImportError:  # transformers 4
+    from transformers import modeling_utils
+
+    revert = getattr(modeling_utils, "revert_weight_conversion", None)
+    if revert is None:  # transformers 4
         renamed = {}
         for name, tensor in weights.items():
             for published, loaded in (getattr(model, "_checkpoint_conversion_mapping", None) or {}).items():
@@ -220,7 +221,7 @@ def _as_published(model: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, 
                     break
             renamed[name] = tensor
         return renamed
-    found: dict[str, torch.Tensor] = revert_weight_conversion(model, dict(weights))
+    found: dict[str, torch.Tensor] = revert(model, dict(weights))
     # A file holds no pieces of one storage.
     return {
         name: tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
