@@ -177,6 +177,30 @@ def packed_deviation(config: Any, *, implementation: str, row_tokens: int, trust
     return deviation(packed, alone)
 
 
+def length_dependent_positions(config: Any) -> tuple[str, int] | None:
+    """Rotary positions that are others for all texts of a batch once one is long.
+
+    Args:
+        config: The model's configuration.
+
+    Returns:
+        Their kind, longrope or dynamic, and how many tokens a text may have before they change; None where
+        they never do.
+    """
+    text = config.get_text_config()
+    rope = getattr(text, "rope_scaling", None) or getattr(text, "rope_parameters", None) or {}
+    # transformers 5 may have one for each kind of layer.
+    for each in (rope, *(value for value in rope.values() if isinstance(value, dict))):
+        kind = each.get("rope_type", each.get("type"))
+        if kind == "dynamic":
+            return kind, text.max_position_embeddings
+        if kind == "longrope":
+            original = getattr(text, "original_max_position_embeddings", None)
+            original = original or each.get("original_max_position_embeddings")
+            return kind, original or text.max_position_embeddings
+    return None
+
+
 def _shrink(config: Any, row_tokens: int) -> Any:
     small = copy.deepcopy(config.get_text_config())
     if any(name.startswith("mamba") for name in vars(small)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import threading
 from typing import Any
 
@@ -44,6 +45,10 @@ def hub_options(name: str) -> dict[str, Any]:
     )
 
 
+_LACKS_ATTENTION = re.compile(r"(\w+) does not support (an attention implementation|Flash Attention)")
+"""How transformers says so; models without attention, such as Mamba, do too."""
+
+
 def why(error: BaseException, name: str) -> str:
     """What a loader's error says, in one line; where the hub lets nobody in, what to do about it.
 
@@ -65,6 +70,8 @@ def why(error: BaseException, name: str) -> str:
         if isinstance(cause, RepositoryNotFoundError):
             return f"{constants.ENDPOINT} has no repository {name!r}, or a private one: for that {login}"
         cause = cause.__cause__ or cause.__context__
+    if lacks := _LACKS_ATTENTION.match(str(error)):
+        return f"{lacks[1]} has no such attention. Set attn_implementation: eager, which every family has."
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 

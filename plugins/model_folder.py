@@ -143,7 +143,7 @@ def write_model_folder(
     try:
         cast = {
             name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for name, tensor in weights.items()
+            for name, tensor in _as_published(model, weights).items()
         }
         save_torch_state_dict(cast, temporary)
         _write_all_but_weights(temporary, model, dtype=dtype, base=base)
@@ -185,8 +185,10 @@ def try_model_folder(key: str, folder: str, model: Any, *, dtype: torch.dtype, b
 
 def _write_all_but_weights(folder: str, model: Any, *, dtype: torch.dtype, base: BaseModel) -> None:
     config = copy.deepcopy(model.config)
-    # transformers 5 calls it dtype
-    setattr(config, "dtype" if "dtype" in vars(config) else "torch_dtype", dtype)
+    # Loading gave each part of a multimodal model its dtype, which servers read.
+    for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+        # transformers 5 calls it dtype
+        setattr(part, "dtype" if "dtype" in vars(part) else "torch_dtype", dtype)
     config.get_text_config().use_cache = base.use_cache
     config.architectures = [type(model).__name__.removeprefix("FSDP")]
     # save_pretrained of either would refuse values that the base model has.
@@ -198,6 +200,33 @@ def _write_all_but_weights(folder: str, model: Any, *, dtype: torch.dtype, base:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(data)
+
+
+def _as_published(model: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights by the names and in the pieces of the family's files, which servers and any transformers read.
+
+    Loaded models have other names (Gemma 3 with images; GPT-NeoX in transformers 5) or all experts of a
+    layer in one tensor (Mixtral there).
+    """
+    from transformers import modeling_utils
+
+    revert = getattr(modeling_utils, "revert_weight_conversion", None)
+    if revert is None:  # transformers 4
+        renamed = {}
+        for name, tensor in weights.items():
+            for published, loaded in (getattr(model, "_checkpoint_conversion_mapping", None) or {}).items():
+                prefix = re.sub(r"\(.*\)", "", published.lstrip("^"))
+                name, is_renamed = re.subn(loaded, prefix, name)
+                if is_renamed:
+                    break
+            renamed[name] = tensor
+        return renamed
+    found: dict[str, torch.Tensor] = revert(model, dict(weights))
+    # A file holds no pieces of one storage.
+    return {
+        name: tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+        for name, tensor in found.items()
+    }
 
 
 def drop_tied(model: Any, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -28,7 +28,7 @@ class Architecture:
         matmul_parameters: Weights that every token is multiplied by: those of linear layers and of
             the output layer, tied or not; not the embedding, which is looked up.
         num_layers: Decoder blocks.
-        num_heads: Query heads of a block.
+        num_heads: Query heads of a block; 0 in a model without attention.
         head_dim: Width of a head.
         vocab_size: Width of the logits.
     """
@@ -105,11 +105,13 @@ def load_hf_config(config: ModelConfig) -> Any:
 def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
     """Say that a model is not to be had, and how to get one."""
     name = config.pretrained_model_name_or_path
-    return ConfigError(
-        f"model.pretrained_model_name_or_path {name!r} cannot be loaded: {why(error, name)} Give a "
-        "directory with config.json and weights, or a hub name "
-        "(`tutelage models fetch smollm2-135m` makes a small model)."
-    )
+    reason = why(error, name)
+    if "attn_implementation" not in reason:
+        reason += (
+            " Give a directory with config.json and weights, or a hub name "
+            "(`tutelage models fetch smollm2-135m` makes a small model)."
+        )
+    return ConfigError(f"model.pretrained_model_name_or_path {name!r} cannot be loaded: {reason}")
 
 
 def build_on_meta(config: ModelConfig, tokenizer: Any = None) -> Any:
@@ -126,7 +128,8 @@ def build_on_meta(config: ModelConfig, tokenizer: Any = None) -> Any:
 
     from trainer.vocabulary import fit_vocabulary
 
-    without_kernels = config.model_copy(update={"attn_implementation": "sdpa"})
+    runs_anywhere = config.attn_implementation in ("sdpa", "eager")
+    without_kernels = config if runs_anywhere else config.model_copy(update={"attn_implementation": "sdpa"})
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(
@@ -165,8 +168,8 @@ def describe(model: Any) -> Architecture:
 
     hf_config = model.config.get_text_config()
     try:
-        num_heads = int(hf_config.num_attention_heads)
-        head_dim = int(getattr(hf_config, "head_dim", None) or hf_config.hidden_size // num_heads)
+        num_heads = int(getattr(hf_config, "num_attention_heads", 0))
+        head_dim = getattr(hf_config, "head_dim", None) or (num_heads and hf_config.hidden_size // num_heads)
         num_layers = int(hf_config.num_hidden_layers)
     except AttributeError as error:
         raise ConfigError(
@@ -182,7 +185,7 @@ def describe(model: Any) -> Architecture:
         matmul_parameters=sum(module.weight.numel() for module in linear),
         num_layers=num_layers,
         num_heads=num_heads,
-        head_dim=head_dim,
+        head_dim=int(head_dim),
         vocab_size=int(hf_config.vocab_size),
     )
 

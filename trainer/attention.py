@@ -22,7 +22,13 @@ from typing import Any
 
 import torch
 
-from plugins.attention_probe import CannotCopy, differs_from_eager, packed_deviation, say
+from plugins.attention_probe import (
+    CannotCopy,
+    differs_from_eager,
+    length_dependent_positions,
+    packed_deviation,
+    say,
+)
 from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
 
@@ -69,7 +75,8 @@ def check_isolation(
     Two texts of three tokens are run twice, with another first text the second time; the second
     text's logits must not move. In a small random copy of the model, whose windows and chunks are in
     proportion to rows as here, the second text must be computed as it is by itself. Kernels that need a GPU,
-    and ranks without weights, are not run.
+    and ranks without weights, are not run. Positions that change with a batch's longest text are known by the
+    configuration, whatever computes attention.
 
     Args:
         model: A causal LM of transformers.
@@ -78,14 +85,22 @@ def check_isolation(
         trust_remote_code: Whether code that comes with the model may run.
 
     Raises:
-        TrainingError: The second text sees the first or is computed otherwise, or the model takes no
-            position ids or fails with them.
+        TrainingError: The second text sees the first or is computed otherwise, or may be in rows of this
+            length, or the model takes no position ids or fails with them.
     """
     cure = "Set train_loader.dataset.attention_boundaries: false to let packed texts see one another."
     kind = type(model).__name__
     if "position_ids" not in inspect.signature(model.forward).parameters:
         raise TrainingError(
             f"{kind} takes no position_ids, so texts packed in a row cannot be kept apart. {cure}"
+        )
+    positions = length_dependent_positions(model.config)
+    if positions is not None and positions[1] < row_tokens:
+        rope, limit = positions
+        raise TrainingError(
+            f"{kind} has {rope} positions, which change for all texts of a batch once one has more than "
+            f"{limit:,} tokens, and rows have {row_tokens:,}. Build a corpus of rows of at most {limit:,} "
+            f"tokens. {cure}"
         )
     on_meta = any(parameter.is_meta for parameter in model.parameters())
     if attn_implementation not in _RUN_ON_CPU or on_meta:

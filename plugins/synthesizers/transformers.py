@@ -2,18 +2,22 @@
 
 Requests of many chains meet in a queue; a thread takes up to `batch_size` of them, waiting a moment
 for a batch to fill, pads them on the left and generates. A batch lasts as long as its longest answer,
-which is what a server does better.
+which is what a server does better. Where padding would change a model's answers
+(trainer/evaluation/padding.py), only prompts of one length share a batch.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pydantic
 
+from plugins.attention_probe import say
 from plugins.causal_lm import load_causal_lm
 from plugins.hub import hub_options
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
@@ -76,6 +80,8 @@ class TransformersGenerator(Generator):
     def open(self) -> None:
         from transformers import AutoTokenizer
 
+        from trainer.evaluation.model import as_causal_model, evaluating
+
         name = str(self._config.model)
         self._model: Any = load_causal_lm(
             "synthesis.model",
@@ -98,6 +104,10 @@ class TransformersGenerator(Generator):
                 f"synthesis.options: device {self._options.device!r} cannot be used here: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+        with evaluating(self._model):
+            self._padding = as_causal_model(self._model, kinds=("generate",)).left_padding
+        if self._padding.harm:
+            say(f"synthesis.model {name}: {self._padding.note('prompts')}")
         eos = self._model.generation_config.eos_token_id
         self._eos = {eos} if isinstance(eos, int) else set(eos or ())
         if self._tokenizer.eos_token_id is not None:
@@ -137,9 +147,22 @@ class TransformersGenerator(Generator):
                     ending = True
                     break
                 batch.append(another)
-            self._answer(batch)
+            for part in self._without_harm(batch):
+                self._answer(part)
             if ending:
                 return
+
+    def _without_harm(self, batch: list[_Waiting]) -> Iterator[list[_Waiting]]:
+        """Parts of a batch in which padding changes no answer."""
+        from trainer.evaluation.encoding import batches
+
+        longest_answer = max(request.max_new_tokens for request, _, _ in batch)
+        return batches(
+            batch,
+            lambda waiting: len(waiting[0].prompt_ids) + longest_answer,
+            sys.maxsize,
+            longest_padded=self._padding.longest_padded,
+        )
 
     def _answer(self, batch: list[_Waiting]) -> None:
         answers: list[Generation] | list[GenerationFailure]

@@ -158,15 +158,49 @@ def test_a_model_that_fails_on_packed_rows_is_refused() -> None:
         check_isolation(XGLMForCausalLM(config), attn_implementation="eager", row_tokens=64)
 
 
-@pytest.mark.parametrize("family", ["Llama", "Qwen3", "Mistral", "Gemma3Text", "Phi3", "Olmo2", "GPTNeoX"])
-def test_families_compute_a_packed_text_as_by_itself(family: str) -> None:
-    import transformers
+LONGROPE = {"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
 
-    from plugins.attention_probe import packed_deviation
 
-    config = getattr(transformers, f"{family}Config")()
-    options = {"implementation": "sdpa", "row_tokens": 8192, "trust_remote_code": False}
-    assert packed_deviation(config, **options) == 0.0
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("longrope", {"rope_scaling": LONGROPE, "original_max_position_embeddings": 20}),
+        ("dynamic", {"rope_scaling": {"type": "dynamic", "factor": 8.0}, "max_position_embeddings": 20}),
+    ],
+)
+def test_rows_in_which_a_long_text_would_change_the_positions_of_others_are_refused(
+    kind: str, options: dict[str, Any]
+) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from trainer.attention import check_isolation
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 4, "num_hidden_layers": 2}
+    more = {"vocab_size": 96, "pad_token_id": 1, "intermediate_size": 32, "max_position_embeddings": 160}
+    family = "phi3" if kind == "longrope" else "llama"
+    config = AutoConfig.for_model(
+        family, **{**sizes, **more, **options}, use_cache=False, initializer_range=0.3
+    )
+    model = AutoModelForCausalLM.from_config(config).eval()
+    # Texts of 30 and 5 tokens, and of 15 and 5 tokens: in the first row the second text is another.
+    second = torch.arange(50, 55)
+    alone = logits_of(model, {"input_ids": second[None]})[0]
+    for before, is_changed in ((30, True), (15, False)):
+        row = torch.cat([torch.arange(before), second])[None]
+        positions = torch.cat([torch.arange(before), torch.arange(5)])[None]
+        packed = logits_of(model, {"input_ids": row, "position_ids": positions})[0, before:]
+        assert bool((packed - alone).abs().max() > 1e-2) is is_changed
+
+    for attention in ("sdpa", "eager", "flash_attention_2", "flex_attention"):
+        check_isolation(model, attn_implementation=attention, row_tokens=20)
+        with pytest.raises(TrainingError) as caught:
+            check_isolation(model, attn_implementation=attention, row_tokens=4096)
+        assert (
+            f"ForCausalLM has {kind} positions, which change for all texts of a batch once one has more "
+            in (said := str(caught.value))
+        )
+        assert "than 20 tokens, and rows have 4,096. Build a corpus of rows of at most 20 tokens. Set" in said
 
 
 def flash(query: Any, key: Any, value: Any, *, softmax_scale: float | None, causal: bool, **_: Any) -> Any:

@@ -160,13 +160,11 @@ def multimodal(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str
     return folder
 
 
-@pytest.mark.skipif(transformers_is_5(), reason="Gemma 3 asks for images' places in training there")
-def test_a_multimodal_model_trains_on_text_and_is_exported_and_evaluated(
+def test_a_multimodal_model_trains_on_its_text_alone(
     multimodal: str, write_config: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from plugins.causal_lm import load_causal_lm
     from trainer import train
-    from trainer.evaluation.model import as_causal_model
 
     config = write_config(
         model={"pretrained_model_name_or_path": multimodal},
@@ -186,8 +184,6 @@ def test_a_multimodal_model_trains_on_text_and_is_exported_and_evaluated(
     }
     assert moved == {"language_model", "weight"}  # the latter is the head, which is tied
     assert trained.config.to_dict()["text_config"]["use_cache"] is True
-    assert as_causal_model(trained).context_tokens == 4096
-    assert train.main([config, "--dry-run"]) == 0
 
 
 def test_overrides_reach_the_sizes_of_a_multimodal_models_text(multimodal: str) -> None:

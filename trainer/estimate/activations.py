@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from trainer.architecture import is_block, text_modules
+from schemas.errors import ConfigError
+from trainer.architecture import is_block
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,28 +93,41 @@ def count_activations(
         low_precision_weights: Whether weights come in the precision computed in, as FSDP2 hands them
             out, or are cast by autocast, which keeps the copies.
         attention_boundaries: Whether rows come with position ids that start anew at each text.
+
+    Raises:
+        ConfigError: What the model computes depends on the values of tokens, so that it cannot be counted.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
 
     low = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16}.get(precision)
-    if hf_config._attn_implementation not in ("sdpa", "eager"):
+    attention = hf_config._attn_implementation
+    if attention not in ("sdpa", "eager"):
         # Kernels for GPUs; what they save is what SDPA saves when it is given no mask.
-        hf_config._attn_implementation = "sdpa"
-        attention_boundaries = False
-    hf_config.get_text_config().use_cache = False
+        attention, attention_boundaries = "sdpa", False
+    # What a multimodal model has for images is not run, and does not start on fake tensors in transformers 5.
+    text_config = hf_config.get_text_config()
+    text_config.use_cache = False
     with FakeTensorMode():
         weights = low if low is not None and low_precision_weights else torch.float32
-        model = AutoModelForCausalLM.from_config(hf_config, torch_dtype=weights).train()
+        model = AutoModelForCausalLM.from_config(
+            text_config, torch_dtype=weights, attn_implementation=attention
+        ).train()
         counter = _BlockCounter(model)
         batch = {"input_ids": torch.zeros(rows, seq_len, dtype=torch.int64)}
         if attention_boundaries:
             half = max(1, seq_len // 2)
             batch["position_ids"] = torch.arange(seq_len).remainder(half).expand(rows, -1)
-        with counter.saved.counting(), torch.autocast("cpu", low, enabled=low is not None):
-            text_model = text_modules(model)[0]  # with its head, unless the model is multimodal
-            hidden_BTD = (model.base_model if text_model is model else text_model)(**batch)[0]
-            logits_BTV = model.get_output_embeddings()(hidden_BTD)
+        # Gemma 3's base_model is the whole model, with its head, in transformers 4.53.
+        decoder = model.get_decoder() if model.base_model is model else model.base_model
+        try:
+            with counter.saved.counting(), torch.autocast("cpu", low, enabled=low is not None):
+                logits_BTV = model.get_output_embeddings()(decoder(**batch)[0])
+        except RuntimeError as error:  # experts, whose shapes depend on the tokens
+            raise ConfigError(
+                f"what {type(model).__name__} keeps for its backward pass cannot be counted without running "
+                f"it ({type(error).__name__}). Train without --dry-run."
+            ) from error
         del logits_BTV
     return counter.activations()
 

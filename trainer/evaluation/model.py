@@ -18,17 +18,20 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from plugins.attention_probe import length_dependent_positions
 from trainer.architecture import text_modules
 from trainer.evaluation.encoding import EncodedRow
 from trainer.evaluation.logits import find_head
 from trainer.evaluation.padding import HARMLESS, Padding, left_padding, right_padding
 from trainer.evaluation.tree import attention_mask, batch_trees, lay_out
 
-_FULL_ATTENTION_FAMILIES = frozenset({"gpt_neox", "llama", "mistral", "olmo2", "qwen2", "qwen3"})
+_FULL_ATTENTION_FAMILIES = frozenset({
+    "cohere", "glm", "glm4", "gpt_neox", "granite", "llama", "mistral", "mixtral", "olmo2", "phi3", "qwen2",
+    "qwen3", "smollm3",
+})  # fmt: skip
 _MASKED_ATTENTION = {"sdpa": True, "eager": False}
 """Attention implementations that take a mask of any shape, and whether it may be of booleans."""
 _PROBE_TOLERANCE = 1e-3
-_LENGTH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
 _CONTEXT_KEYS = (
     "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx",
     "context_length", "max_target_positions",
@@ -181,16 +184,14 @@ def _attention_of(config: Any) -> str:
 
 def _why_no_trees(config: Any, parameters: frozenset[str]) -> str:
     """Why a tree is not tried: known families only, whose positions are rotary and attention is full."""
-    rope = getattr(config, "rope_scaling", None) or getattr(config, "rope_parameters", None) or {}
-    rope_type = rope.get("rope_type", rope.get("type", "default"))
     if "position_ids" not in parameters:
         return "its forward takes no position_ids"
     if config.model_type not in _FULL_ATTENTION_FAMILIES:
         return f"{config.model_type} is none of the families known to give equal results"
     if getattr(config, "sliding_window", None) is not None:
         return "it attends through a sliding window"
-    if rope_type in _LENGTH_DEPENDENT_ROPE:
-        return f"its {rope_type} positions depend on the length of the input"
+    if positions := length_dependent_positions(config):
+        return f"its {positions[0]} positions depend on the length of the input"
     if _attention_of(config) not in _MASKED_ATTENTION:
         return f"attention {_attention_of(config)} takes no mask of its own; sdpa does"
     return ""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from plugins.attention_probe import length_dependent_positions
 from trainer.evaluation.encoding import left_pad, right_pad
 from trainer.evaluation.generation import GREEDY
 
@@ -58,16 +59,16 @@ HARMLESS = Padding()
 
 def right_padding(model: CausalModel, config: Any) -> Padding:
     """What padding does to scores; makes up to three forward passes of a few tokens."""
-    if longrope := _longrope(config):
-        return longrope
+    if found := _positions(config):
+        return found
     tokens_BT, mask_BT = right_pad([_ROW, _LONGER], _FILLER, model.device)
     return Padding(harm=_harm(model, lambda: _last_logits(model, tokens_BT, mask_BT)[None]))
 
 
 def left_padding(model: CausalModel, config: Any) -> Padding:
     """What padding does to generated answers; generates two tokens twice, besides two forward passes."""
-    if longrope := _longrope(config):
-        return longrope
+    if found := _positions(config):
+        return found
     chunk = getattr(config.get_text_config(), "attention_chunk_size", None)
     if chunk:
         return Padding(harm="its attention is cut into chunks from a row's start", harmless_tokens=chunk)
@@ -80,15 +81,13 @@ def left_padding(model: CausalModel, config: Any) -> Padding:
     )
 
 
-def _longrope(config: Any) -> Padding | None:
-    text = config.get_text_config()
-    rope = getattr(text, "rope_scaling", None) or getattr(text, "rope_parameters", None) or {}
-    if rope.get("rope_type", rope.get("type")) != "longrope":
+def _positions(config: Any) -> Padding | None:
+    positions = length_dependent_positions(config)
+    # No row is longer than the model's positions.
+    if positions is None or positions[1] >= config.get_text_config().max_position_embeddings:
         return None
-    original = getattr(text, "original_max_position_embeddings", None) or text.max_position_embeddings
-    return Padding(
-        harm="its longrope positions change with the longest row of a batch", harmless_tokens=original
-    )
+    kind, limit = positions
+    return Padding(harm=f"its {kind} positions change with the longest row of a batch", harmless_tokens=limit)
 
 
 def _harm(model: CausalModel, padded: Any, alone: Any = None) -> str:

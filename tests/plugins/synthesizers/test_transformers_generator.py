@@ -19,6 +19,7 @@ from plugins.synthesizers.transformers import TransformersGenerator, Transformer
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, Generation
+from trainer.evaluation.padding import HARMLESS
 
 EOS = 1
 PROMPTS = [(10, 20, 30), (40, 41, 42, 43, 44, 45, 46, 47), (99,), (7, 7, 7, 120, 130), (200, 201)]
@@ -81,6 +82,50 @@ def test_a_batch_answers_as_each_prompt_alone(
     assert together == alone
     assert len({answer.text for answer in alone if isinstance(answer, Generation)}) == len(PROMPTS)
     assert [answer.prompt_tokens for answer in alone if isinstance(answer, Generation)] == [3, 8, 1, 5, 2]
+
+
+@pytest.mark.parametrize(("family", "sizes"), [("rwkv", [1, 1, 1, 1, 1]), ("phi3", [1, 1, 3])])
+def test_prompts_that_padding_would_change_share_a_batch_with_their_own_length(
+    family: str,
+    sizes: list[int],
+    tiny_model: str,
+    tmp_path: Path,
+    batches: list[int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    longrope = {"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [8.0] * 4}
+    options = {
+        "rwkv": {"attention_hidden_size": 32, "context_length": 128},
+        "phi3": {
+            **{"num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 48},
+            **{"rope_scaling": longrope, "original_max_position_embeddings": 16, "pad_token_id": 1},
+        },
+    }[family]
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns("*.safetensors", "*config.json"))
+    shutil.copy(Path(tiny_model, "tokenizer_config.json"), folder)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        family, vocab_size=2048, hidden_size=32, num_hidden_layers=2, initializer_range=0.3, **options
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    generator = TransformersGenerator(
+        SynthesisConfig(model=str(folder)), TransformersOptions(batch_size=8, fill_sec=0.05)
+    )
+    generator.open()
+    requests = [ask(prompt) for prompt in PROMPTS]
+    together = answers(generator, requests)
+    assert sorted(batches) == sizes  # phi3: 15, 13 and 14 tokens with their answers, below its 16
+    alone = [answers(generator, [request])[0] for request in requests]
+    assert together == alone
+    assert f"synthesis.model {folder}: prompts" in capsys.readouterr().err
+    monkeypatch.setattr(generator, "_padding", HARMLESS)
+    assert answers(generator, requests) != alone or family == "phi3"
+    asyncio.run(generator.close())
 
 
 def test_padding_brings_in_no_token_that_could_be_penalised(

@@ -97,15 +97,9 @@ def test_ties_are_counted_named_and_go_to_the_first_option(
 
 
 SMALL = {"vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2}
-HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
 FAMILIES: dict[str, dict[str, Any]] = {
-    "gemma2": {**SMALL, **HEADS, "head_dim": 8, "final_logit_softcapping": 0.5},  # softer than the logits
-    "cohere": {**SMALL, **HEADS, "logit_scale": 0.25},
-    "granite": {**SMALL, **HEADS, "logits_scaling": 3.0},
     "gpt2": {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4},
-    "gpt_neox": {**SMALL, "num_attention_heads": 4, "intermediate_size": 48},
     "phi": {**SMALL, "num_attention_heads": 4, "intermediate_size": 48},  # an output layer with a bias
-    "mamba": {**SMALL, "state_size": 4},
     "rwkv": {**SMALL, "attention_hidden_size": 32, "context_length": 64},
 }
 

@@ -60,11 +60,8 @@ HARMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     ),
 }
 HARMLESS_FAMILIES: dict[str, dict[str, Any]] = {
-    "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "seq_length": 128},
-    "gemma2": {**SMALL, **HEADS, "head_dim": 8, "sliding_window": 16},
-    "qwen2": {**SMALL, **HEADS},
 }
 
 
