@@ -2,22 +2,22 @@
 
 Requests of many chains meet in a queue; a thread takes up to `batch_size` of them, waiting a moment
 for a batch to fill, pads them on the left and generates. A batch lasts as long as its longest answer,
-which is what a server does better. Where padding would change a model's answers
-(trainer/evaluation/padding.py), only prompts of one length share a batch.
+which is what a server does better. Where padding would change a model's answers, only prompts of one
+length share a batch.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import queue
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import pydantic
 
-from plugins.attention_probe import say
+from plugins.attention_probe import length_dependent_positions, say
 from plugins.causal_lm import load_causal_lm
 from plugins.hub import hub_options
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
@@ -80,8 +80,6 @@ class TransformersGenerator(Generator):
     def open(self) -> None:
         from transformers import AutoTokenizer
 
-        from trainer.evaluation.model import as_causal_model, evaluating
-
         name = str(self._config.model)
         self._model: Any = load_causal_lm(
             "synthesis.model",
@@ -104,10 +102,12 @@ class TransformersGenerator(Generator):
                 f"synthesis.options: device {self._options.device!r} cannot be used here: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-        with evaluating(self._model):
-            self._padding = as_causal_model(self._model, kinds=("generate",)).left_padding
-        if self._padding.harm:
-            say(f"synthesis.model {name}: {self._padding.note('prompts')}")
+        self._harm_of_padding = self._try_padding()
+        if self._harm_of_padding:
+            say(
+                f"synthesis.model {name}: prompts share a batch only with others of the same length, since "
+                f"{self._harm_of_padding}."
+            )
         eos = self._model.generation_config.eos_token_id
         self._eos = {eos} if isinstance(eos, int) else set(eos or ())
         if self._tokenizer.eos_token_id is not None:
@@ -152,17 +152,50 @@ class TransformersGenerator(Generator):
             if ending:
                 return
 
+    def _try_padding(self) -> str:
+        """Why padding on the left would change answers; "" where it would not."""
+        import torch
+
+        text = self._model.config.get_text_config()
+        for kind, limit in filter(None, [length_dependent_positions(text)]):
+            if limit < self._config.context_tokens:
+                return f"its {kind} positions change with the longest text of a batch"
+        if (
+            getattr(text, "attention_chunk_size", None) or self._config.context_tokens
+        ) < self._config.context_tokens:
+            return "its attention is cut into chunks from a row's start"
+
+        def logits_NV(num_padding: int, *, is_seen: bool = False) -> Any:
+            ids_T = [0] * num_padding + [5, 3, 8, 2]
+            ids_BT = torch.tensor(
+                [ids_T, [6, 9, 4, 1, 7, 3, 2, 5][-len(ids_T) :]], device=self._options.device
+            )
+            mask_BT = torch.ones_like(ids_BT)
+            mask_BT[0, :num_padding] = is_seen
+            with torch.inference_mode():
+                found = self._model.generate(
+                    **{"input_ids": ids_BT, "attention_mask": mask_BT, "max_new_tokens": 2},
+                    **{"do_sample": False, "eos_token_id": None, "pad_token_id": 0},
+                    **{"return_dict_in_generate": True, "output_logits": True},
+                )
+            return torch.stack([step_BV[0].float() for step_BV in found.logits])
+
+        alone_NV, padded_NV = logits_NV(0), logits_NV(4)
+        as_text = float((logits_NV(4, is_seen=True)[0] - alone_NV[0]).abs().max())
+        deviation = float((padded_NV - alone_NV).abs().max())
+        return f"padding moves its logits by {deviation:.2g}" if deviation > max(1e-3, as_text / 4) else ""
+
     def _without_harm(self, batch: list[_Waiting]) -> Iterator[list[_Waiting]]:
         """Parts of a batch in which padding changes no answer."""
-        from trainer.evaluation.encoding import batches
+        if not self._harm_of_padding:
+            yield batch
+            return
 
-        longest_answer = max(request.max_new_tokens for request, _, _ in batch)
-        return batches(
-            batch,
-            lambda waiting: len(waiting[0].prompt_ids) + longest_answer,
-            sys.maxsize,
-            longest_padded=self._padding.longest_padded,
-        )
+        def length(waiting: _Waiting) -> int:
+            return len(waiting[0].prompt_ids)
+
+        for _, part in itertools.groupby(sorted(batch, key=length), key=length):
+            yield list(part)
 
     def _answer(self, batch: list[_Waiting]) -> None:
         answers: list[Generation] | list[GenerationFailure]
