@@ -37,6 +37,8 @@ class ModelConfig(Section):
         trust_remote_code: Whether code that comes with the model may run.
         weights_may_differ: Regular expressions of weights that the model's files may lack (they start at
             random values), hold beyond the model, or hold in another shape. Others are refused.
+        peft_config: Adapters to train beside the frozen model, as llm-foundry writes them (`peft_type: LORA`,
+            r, lora_alpha, target_modules, …); null trains the model itself.
     """
 
     name: Literal["hf_causal_lm"] = "hf_causal_lm"
@@ -47,6 +49,7 @@ class ModelConfig(Section):
     init_device: Literal["cpu", "meta", "mixed"] = "cpu"
     trust_remote_code: bool = False
     weights_may_differ: tuple[str, ...] = ()
+    peft_config: dict[str, Any] | None = None
 
 
 class TrainTokenizerConfig(Section):

@@ -49,6 +49,11 @@ def settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[
     for section in ("optimizer", "scheduler"):
         for key, value in getattr(config, section).arguments.items():
             settings[f"{section}.{key}"] = value
+    if config.model.peft_config is not None:  # its checkpoints hold nothing of the model itself
+        for key in ("pretrained_model_name_or_path", "config_overrides"):
+            settings[f"model.{key}"] = getattr(config.model, key)
+        for key, value in config.model.peft_config.items():
+            settings[f"model.peft_config.{key}"] = value
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return {key: value for key, value in plain.items() if value is not None}
 
@@ -98,6 +103,12 @@ def check_resumption(
     }
     fixed = [line for key, line in changed.items() if _is_fixed(key)]
     if fixed:
+        if any(key.startswith("model.") for key in changed):
+            raise ConfigError(
+                f"the run in {folder} has other settings than it was started with: {'; '.join(fixed)}. Its "
+                "checkpoints hold an adapter alone, which fits the model and the adapter's shape that it was "
+                "trained with. Set them back; or begin another run, with a save_folder of its own."
+            )
         raise ConfigError(
             f"the run in {folder} has other settings than it was started with: {'; '.join(fixed)}. Rows "
             "would be repeated or left out, or the schedule end elsewhere. Set them back; or begin another "
@@ -178,6 +189,8 @@ def _is_fixed(key: str) -> bool:
         return key.split(".")[1] not in _HYPERPARAMETERS
     if key.startswith(f"{_DATASET}.streams."):
         return not key.endswith(".corpus")
+    if key.startswith("model."):
+        return True
     return key in (
         *("global_train_batch_size", "seed", "max_duration (unit)", "rows' seq_len"),
         *(f"{_DATASET}.{each}" for each in ("shuffle", "shuffle_seed", "epoch_size")),

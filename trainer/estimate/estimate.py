@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
+from trainer.adapters import add_adapters, describe_adapters
 from trainer.architecture import build_on_meta, describe
 from trainer.attention import check_attention
 from trainer.checks import rows_per_rank
@@ -46,6 +48,8 @@ class Estimate:
         run_name: Its name.
         model: Class of the model.
         parameters: Its parameters, tied ones once.
+        trained_parameters: Those of them that are trained.
+        adapters: What has adapters, in a sentence; empty without.
         tokens_per_step: Tokens of a batch over all ranks, padding included.
         steps: Optimizer steps.
         tokens: Tokens of the run.
@@ -63,6 +67,8 @@ class Estimate:
     run_name: str
     model: str
     parameters: int
+    trained_parameters: int
+    adapters: str
     tokens_per_step: int
     steps: int
     tokens: int
@@ -96,6 +102,7 @@ class Estimate:
         gpus = f"{machine.num_gpus} × {machine.name or 'GPU'}"
         lines = [
             f"{self.run_name}: {self.model}, {self.parameters:,} parameters",
+            *([f"  adapters    {self.adapters}"] if self.adapters else []),
             f"  steps       {self.steps:,} of {self.tokens_per_step:,} tokens: {self.tokens:,} tokens",
             *(
                 f"  stream      {stream.name}: {stream.epochs:.2f} epochs of {stream.rows:,} rows"
@@ -154,6 +161,10 @@ def estimate(
     microbatch_rows = 1 if wanted == "auto" else min(wanted, rows_of_rank)
     model = build_on_meta(config.model)
     check_attention(config.model, model.config, row_tokens=seq_len)
+    put_adapters = None
+    if config.model.peft_config is not None:
+        put_adapters = functools.partial(add_adapters, peft_config=config.model.peft_config, seed=config.seed)
+        put_adapters(model)
     architecture = describe(model)
     sharding = _sharding(config, machine.num_gpus)
     low = config.precision != "fp32"
@@ -165,6 +176,7 @@ def estimate(
         precision=config.precision,
         low_precision_weights=sharding.fsdp,
         attention_boundaries=boundaries,
+        put_adapters=put_adapters,
     )
     biased = boundaries and config.model.attn_implementation == "sdpa"
     epoch_rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams))) if streams else None
@@ -177,6 +189,8 @@ def estimate(
         run_name=config.run_name,
         model=architecture.kind,
         parameters=architecture.num_parameters,
+        trained_parameters=architecture.trained_parameters,
+        adapters=describe_adapters(model) if architecture.has_adapters else "",
         tokens_per_step=tokens_per_step,
         steps=steps,
         tokens=tokens_per_step * steps,
