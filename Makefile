@@ -21,7 +21,7 @@ test-current: ## the trainer's tests with torch 2.13 and transformers 5, in .ven
 
 # What touches torch, transformers, Composer or Streaming, and what needs a library that does not fit beside Beam.
 CURRENT_TESTS = tests/plugins/readers/test_huggingface.py tests/pipelines/test_loading.py \
-	$(addprefix tests/trainer/, test_boundaries.py test_checkpoints.py test_compat.py test_data.py \
+	$(addprefix tests/trainer/, test_adapters.py test_boundaries.py test_checkpoints.py test_compat.py test_data.py \
 	test_families.py test_hf_export.py test_loggers.py test_resume.py test_train.py test_two_ranks.py \
 	evaluation/test_callback.py evaluation/test_evaluator.py)
 

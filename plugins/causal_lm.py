@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from plugins.adapters import base_of, put_adapter
 from plugins.attention_probe import CannotCopy, differs_from_eager, say
 from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
@@ -23,7 +24,7 @@ _OF_CONFIG = ("trust_remote_code", "local_files_only")
 def load_causal_lm(
     key: str, name: str, *, may_differ: Sequence[str] = (), naming: str, **options: Any
 ) -> Any:
-    """Load a causal LM.
+    """Load a causal LM, or an adapter beside its base model.
 
     Args:
         key: The key or option that names it, for errors.
@@ -40,6 +41,11 @@ def load_causal_lm(
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    base = base_of(key, name)
+    if base is not None:
+        of_base = f"{key} {name!r} is an adapter, whose base model"
+        model = load_causal_lm(of_base, base, may_differ=may_differ, naming=naming, **options)
+        return put_adapter(key, name, model)
     try:
         named = [re.compile(pattern) for pattern in may_differ]
     except re.error as error:

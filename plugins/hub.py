@@ -14,7 +14,7 @@ from typing import Any
 
 PATIENCE_SEC = 5.0
 
-_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
+_FILES = ("config.json", "adapter_config.json", "tokenizer_config.json", "tokenizer.json")
 
 
 def hub_options(name: str) -> dict[str, Any]:

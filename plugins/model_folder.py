@@ -10,6 +10,7 @@ does not change, tokenizer and generation configuration, is copied from the base
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -18,11 +19,12 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from plugins import adapters
 from plugins.tokenizers import as_it_came, fingerprint, folder_of, load_tokenizer, tokenizer_files
 from schemas.errors import ConfigError, unknown_name
 
@@ -93,11 +95,8 @@ def check_folder(key: str, folder: str) -> None:
     """
     if "://" in folder:
         raise ConfigError(f"{key} is {folder!r}; expected a local directory. Copy it to a store afterwards.")
-    if (
-        os.path.isdir(folder)
-        and os.listdir(folder)
-        and not os.path.exists(os.path.join(folder, "config.json"))
-    ):
+    held = os.listdir(folder) if os.path.isdir(folder) else []
+    if held and not {"config.json", adapters.CONFIG} & set(held):
         raise ConfigError(
             f"{key} {folder!r} holds files that are no export; it would be replaced. Give an empty or new "
             "directory."
@@ -136,17 +135,63 @@ def write_model_folder(
     """
     from huggingface_hub import save_torch_state_dict
 
+    with _replacing(folder, card) as temporary:
+        save_torch_state_dict(_cast(_as_published(model, weights), dtype), temporary)
+        _write_all_but_weights(temporary, model, dtype=dtype, base=base)
+
+
+def write_adapter_folder(
+    folder: str,
+    model: Any,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    dtype: torch.dtype,
+    base: BaseModel,
+    base_name: str,
+    card: str,
+) -> None:
+    """Write the adapter of a model as peft reads it, in place of what was there.
+
+    Args:
+        folder: Local directory.
+        model: With adapters; its weights do not count.
+        weights: At least those of the adapter, by name.
+        dtype: Of the weights in the files.
+        base: What is taken over from the model that the run began with: its tokenizer.
+        base_name: That model's directory or hub name.
+        card: The README.
+    """
+    from safetensors.torch import save_file
+
+    config = copy.deepcopy(model.peft_config["default"])
+    config.base_model_name_or_path = base_name
+    config.inference_mode = True
+    found = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in _cast(adapters.adapter_weights(model, weights), dtype).items()
+    }
+    with _replacing(folder, card) as temporary:
+        config.save_pretrained(temporary)
+        save_file(found, os.path.join(temporary, adapters.WEIGHTS), metadata={"format": "pt"})
+        of_model = {name for name in base.files if name == GENERATION_CONFIG or name.endswith(".py")}
+        _write_files(temporary, {name: base.files[name] for name in base.files.keys() - of_model})
+
+
+def _cast(weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+    }
+
+
+@contextlib.contextmanager
+def _replacing(folder: str, card: str) -> Iterator[str]:
+    """A temporary folder, which then takes the place of `folder`."""
     parent = os.path.dirname(os.path.abspath(folder))
     os.makedirs(parent, exist_ok=True)
     temporary = os.path.join(parent, f".{os.path.basename(folder.rstrip('/'))}.{uuid.uuid4().hex}.tmp")
     os.makedirs(temporary)
     try:
-        cast = {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for name, tensor in _as_published(model, weights).items()
-        }
-        save_torch_state_dict(cast, temporary)
-        _write_all_but_weights(temporary, model, dtype=dtype, base=base)
+        yield temporary
         with open(os.path.join(temporary, "README.md"), "w", encoding="utf-8") as file:
             file.write(card)
         _replace_directory(temporary, folder)
@@ -195,7 +240,11 @@ def _write_all_but_weights(folder: str, model: Any, *, dtype: torch.dtype, base:
     config.to_json_file(os.path.join(folder, "config.json"))
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.to_json_file(os.path.join(folder, GENERATION_CONFIG))
-    for name, data in base.files.items():
+    _write_files(folder, base.files)
+
+
+def _write_files(folder: str, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
         path = os.path.join(folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
@@ -244,6 +293,9 @@ def lineage(config: TrainConfig) -> dict[str, str]:
         "run": config.run_name,
         "planned duration": f"{config.max_duration} of {config.global_train_batch_size} rows",
     }
+    if config.model.peft_config is not None:
+        given = ", ".join(f"{key} {value}" for key, value in config.model.peft_config.items())
+        made_from["trained as an adapter"] = given
     for name, stream in config.train_loader.dataset.streams.items():
         share = f", proportion {stream.proportion:g}" if stream.proportion is not None else ""
         made_from[f"stream {name}"] = (
@@ -253,7 +305,12 @@ def lineage(config: TrainConfig) -> dict[str, str]:
 
 
 def model_card(
-    made_from: Mapping[str, str], *, steps: int, tokens: int | None, scores: Mapping[str, float]
+    made_from: Mapping[str, str],
+    *,
+    steps: int,
+    tokens: int | None,
+    scores: Mapping[str, float],
+    library: str = "transformers",
 ) -> str:
     """The README of an export: what it was made from, how far training had come, how it scores.
 
@@ -262,6 +319,7 @@ def model_card(
         steps: Batches trained.
         tokens: Tokens trained on; None where that is not known.
         scores: By `<task>/<metric>`, of the domain evaluation at that step.
+        library: What loads it: transformers, or peft.
     """
     rows = {**made_from, "steps": f"{steps:,}", **({} if tokens is None else {"tokens seen": f"{tokens:,}"})}
     base = made_from.get("base model", "")
@@ -271,7 +329,7 @@ def model_card(
     return "\n".join(
         [
             "---",
-            "library_name: transformers",
+            f"library_name: {library}",
             *([f"base_model: {base}"] if on_hub else []),
             "tags: [instruction-pre-training, tutelage]",
             "---",

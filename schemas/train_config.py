@@ -65,6 +65,8 @@ class ModelConfig(Section):
         new_embeddings: Rows of tokens that `tokenizer.name` has and the model's own tokenizer lacks: `mean`
             of its own tokens' rows, mean of the `pieces` that its tokenizer makes of each, or a safetensors
             file with them (trainer/vocabulary.py); null refuses such a tokenizer.
+        peft_config: Adapters to train beside the frozen model, as llm-foundry writes them (`peft_type: LORA`,
+            r, lora_alpha, target_modules, …); null trains the model itself.
     """
 
     name: Literal["hf_causal_lm"] = "hf_causal_lm"
@@ -75,6 +77,7 @@ class ModelConfig(Section):
     init_device: Literal["cpu", "meta", "mixed"] = "cpu"
     trust_remote_code: bool = False
     weights_may_differ: tuple[str, ...] = ()
+    peft_config: dict[str, Any] | None = None
     new_embeddings: str | None = None
 
     @pydantic.model_validator(mode="after")

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from plugins.adapters import has_adapters
 from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
@@ -24,28 +25,41 @@ class Architecture:
     Attributes:
         kind: Class of the model.
         parameter_shapes: Shape of each parameter, tied ones once.
-        block_shapes: The same of each decoder block, in order.
+        trained_shapes: The same of those that are trained.
+        block_shapes: Shapes of the parameters of each decoder block, in order.
+        trained_block_shapes: The same of those that are trained.
         matmul_parameters: Weights that every token is multiplied by: those of linear layers and of
             the output layer, tied or not; not the embedding, which is looked up.
+        frozen_matmul_parameters: Those of them that are not trained.
         num_layers: Decoder blocks.
         num_heads: Query heads of a block; 0 in a model without attention.
         head_dim: Width of a head.
         vocab_size: Width of the logits.
+        has_adapters: Whether only adapters are trained, and saved.
     """
 
     kind: str
     parameter_shapes: tuple[tuple[int, ...], ...]
+    trained_shapes: tuple[tuple[int, ...], ...]
     block_shapes: tuple[tuple[tuple[int, ...], ...], ...]
+    trained_block_shapes: tuple[tuple[tuple[int, ...], ...], ...]
     matmul_parameters: int
+    frozen_matmul_parameters: int
     num_layers: int
     num_heads: int
     head_dim: int
     vocab_size: int
+    has_adapters: bool = False
 
     @property
     def num_parameters(self) -> int:
         """All parameters, tied ones once."""
         return count(self.parameter_shapes)
+
+    @property
+    def trained_parameters(self) -> int:
+        """Parameters that are trained: all, unless there are adapters or the model reads more than text."""
+        return count(self.trained_shapes)
 
     @property
     def block_parameters(self) -> int:
@@ -57,13 +71,23 @@ class Architecture:
         """Parameters outside the blocks: embeddings, last norm, output layer."""
         return self.num_parameters - sum(map(count, self.block_shapes))
 
+    @property
+    def trained_block_parameters(self) -> int:
+        """Trained parameters of the block that has most of them."""
+        return max(map(count, self.trained_block_shapes), default=0)
+
+    @property
+    def trained_root_parameters(self) -> int:
+        """Trained parameters outside the blocks."""
+        return self.trained_parameters - sum(map(count, self.trained_block_shapes))
+
     def flops_per_token(self, seq_len: int) -> float:
-        """Floating-point operations to train on one token: 6·N + 12·L·H·Q·T.
+        """Floating-point operations to train on one token: 6·N + 12·L·H·Q·T, less 2 a frozen weight.
 
         Two for each weight a token is multiplied by and 4·L·H·Q·T for its attention scores over T
-        positions, once forward and twice backward. Attention counts whole rows, also where a mask
-        leaves half of them out, and recomputed activations do not count, so that a utilisation reads
-        as in the literature.
+        positions, once forward and twice backward; once backward for a weight that is frozen. Attention
+        counts whole rows, also where a mask leaves half of them out, and recomputed activations do not
+        count, so that a utilisation reads as in the literature.
 
         Args:
             seq_len: T, tokens a row.
@@ -71,7 +95,7 @@ class Architecture:
         Source: Chowdhery et al. 2022, arXiv 2204.02311, appendix B (MFU).
         """
         attention = 4 * self.num_layers * self.num_heads * self.head_dim * seq_len
-        return 3.0 * (2 * self.matmul_parameters + attention)
+        return 3.0 * (2 * self.matmul_parameters + attention) - 2 * self.frozen_matmul_parameters
 
 
 def count(shapes: tuple[tuple[int, ...], ...]) -> int:
@@ -181,14 +205,22 @@ def describe(model: Any) -> Architecture:
     return Architecture(
         kind=type(model).__name__.removeprefix("FSDP"),
         parameter_shapes=_shapes(model),
+        trained_shapes=_shapes(model, trained=True),
         block_shapes=tuple(map(_shapes, blocks)),
+        trained_block_shapes=tuple(_shapes(block, trained=True) for block in blocks),
         matmul_parameters=sum(module.weight.numel() for module in linear),
+        frozen_matmul_parameters=sum(
+            module.weight.numel() for module in linear if not module.weight.requires_grad
+        ),
         num_layers=num_layers,
         num_heads=num_heads,
         head_dim=int(head_dim),
         vocab_size=int(hf_config.vocab_size),
+        has_adapters=has_adapters(model),
     )
 
 
-def _shapes(module: torch.nn.Module) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(parameter.shape) for parameter in module.parameters())
+def _shapes(module: torch.nn.Module, *, trained: bool = False) -> tuple[tuple[int, ...], ...]:
+    return tuple(
+        tuple(parameter.shape) for parameter in module.parameters() if parameter.requires_grad or not trained
+    )

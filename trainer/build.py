@@ -27,6 +27,7 @@ from plugins.registry import Registry
 from plugins.tokenizers import as_it_came, load_tokenizer
 from schemas.errors import ConfigError, TutelageError
 from schemas.train_config import NamedConfig, TrainConfig
+from trainer.adapters import check_load_path
 from trainer.architecture import Architecture, describe
 from trainer.checkpoints import keep_counting, list_checkpoints
 from trainer.checks import check_arguments, check_batch, check_hardware, check_tokenizer, is_time
@@ -41,6 +42,7 @@ from trainer.metrics import default_metrics_path
 from trainer.model import build_model
 from trainer.preflight import check_room
 from trainer.progress import ConsoleProgress, announce
+from trainer.random_states import RandomStates
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
 from trainer.remote_checkpoints import CheckpointUploads
 from trainer.resumption import apply_hyperparameters, hyperparameters, is_rescheduled, other_groups
@@ -93,7 +95,12 @@ def build_trainer(
         as_it_came(tokenizer),
         row_tokens=streams[0].manifest.seq_len,
         attention_boundaries=config.train_loader.dataset.attention_boundaries,
+        seed=config.seed,
     )
+    if checkpoints.load_path and not checkpoints.newest and dist.get_global_rank() == 0:
+        check_load_path(
+            checkpoints.load_path.replace("{rank}", "0"), has_adapters=config.model.peft_config is not None
+        )
     optimizer = construct(
         "optimizer",
         optimizer_class,
@@ -116,6 +123,7 @@ def build_trainer(
         flops_per_token=architecture.flops_per_token(streams[0].manifest.seq_len),
         peak_flops=_peak_flops(config.precision),
     )
+    random_states = RandomStates()
     finite = FiniteSteps(
         config.on_nan, max_skipped=config.max_skipped_steps, name_row=loader.dataset.name_row
     )
@@ -128,7 +136,7 @@ def build_trainer(
             optimizers=optimizer,
             schedulers=scheduler,
             algorithms=algorithms,
-            callbacks=[finite, progress, *callbacks],
+            callbacks=[random_states, finite, progress, *callbacks],
             loggers=loggers,
             max_duration=config.max_duration,
             run_name=config.run_name,
@@ -156,6 +164,7 @@ def build_trainer(
             raise other_groups() from error
         raise
     apply_hyperparameters(trainer.state, wanted, announce, is_rescheduled=is_rescheduled(config, streams))
+    random_states.trainer = trainer
     finite.saver = saver = trainer._checkpoint_saver
     if saver is not None and dist.get_global_rank() == 0 and not checkpoints.are_uploaded:
         keep_counting(

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from plugins.adapters import tokenizer_of
 from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
 from plugins.tokenizers import load_tokenizer, opening_ids
@@ -21,7 +22,9 @@ from trainer.checks import check_model_name
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(prog="tutelage chat", description="Ask a model.")
-    parser.add_argument("--model", required=True, metavar="DIR_OR_NAME", help="directory or hub name")
+    parser.add_argument(
+        "--model", required=True, metavar="DIR_OR_NAME", help="directory or hub name of a model or adapter"
+    )
     parser.add_argument("--prompt", metavar="TEXT", help="ask once; without it, ask on the terminal")
     parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="longest answer (256)")
     parser.add_argument("--raw", action="store_true", help="continue the text, without the chat template")
@@ -35,7 +38,7 @@ def main(argv: list[str]) -> int:
             raise ConfigError(f"--max-new-tokens is {args.max_new_tokens}; expected at least 1.")
         if args.prompt is None and not sys.stdin.isatty():
             raise ConfigError("--prompt is missing, and there is no terminal to ask on. Give --prompt TEXT.")
-        check_model_name("--model", args.model)
+        check_model_name("--model", args.model, may_be_adapter=True)
         chat = Chat(
             args.model,
             max_new_tokens=args.max_new_tokens,
@@ -57,7 +60,7 @@ class Chat:
     """A model, its tokenizer, and what was said so far.
 
     Args:
-        name: Directory or hub name.
+        name: Directory or hub name of a model or adapter.
         max_new_tokens: Longest answer, in tokens.
         raw: Whether the text is continued even where there is a chat template.
         may_differ: Names of weights that may not be in its files as they are in the model.
@@ -67,7 +70,7 @@ class Chat:
     """
 
     def __init__(self, name: str, *, max_new_tokens: int, raw: bool, may_differ: Sequence[str] = ()):
-        self.tokenizer = load_tokenizer(name)
+        self.tokenizer = load_tokenizer(tokenizer_of("--model", name))
         self.templated = bool(self.tokenizer.chat_template) and not raw
         if self.templated:
             # The template writes its special tokens as strings.

@@ -308,6 +308,18 @@ def read_checkpoint(path: str) -> SavedModel:
     )
 
 
+def weight_names(path: str) -> list[str]:
+    """Names of the model's weights in a checkpoint, whole or sharded; none of the weights is read.
+
+    Raises:
+        TrainingError: It holds what is no data.
+    """
+    if not os.path.isdir(path):
+        return list(_load_whole(path, "meta")["state"]["model"])
+    names = _read_metadata(os.path.join(path, _METADATA)).state_dict_metadata
+    return [name.removeprefix(_SHARDED_MODEL) for name in names if name.startswith(_SHARDED_MODEL)]
+
+
 def load_only_data() -> None:
     """Have checkpoints loaded with `weights_only=True`, in this process from now on.
 

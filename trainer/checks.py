@@ -20,6 +20,7 @@ from plugins.registry import Registry
 from plugins.tokenizers import fingerprint
 from schemas.errors import ConfigError, TrainingError, unknown_name
 from schemas.train_config import TrainConfig
+from trainer.adapters import check_adapters
 from trainer.duration import Duration, Pace, parse_duration
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
 from trainer.shards import ResolvedStream, rows_per_epoch
@@ -218,6 +219,7 @@ def _check_model(config: TrainConfig) -> None:
             "'fp32'. Set precision: amp_bf16, or model.attn_implementation: sdpa."
         )
     check_model_name("model.pretrained_model_name_or_path", config.model.pretrained_model_name_or_path)
+    check_adapters(config)
     if config.model.init_device == "mixed" and "fsdp" not in parallelism:
         raise ConfigError(
             "model.init_device is 'mixed', which leaves ranks other than 0 without weights unless FSDP hands "
@@ -246,8 +248,13 @@ def _check_checkpoints(config: TrainConfig) -> None:
         )
 
 
-def check_model_name(key: str, name: str) -> None:
+def check_model_name(key: str, name: str, *, may_be_adapter: bool = False) -> None:
     """Refuse what can be neither a Hugging Face directory nor a hub name.
+
+    Args:
+        key: What names it, for the message.
+        name: Directory or hub name.
+        may_be_adapter: Whether it may be an adapter of peft instead of a model.
 
     Raises:
         ConfigError: Says what is missing.
@@ -258,6 +265,13 @@ def check_model_name(key: str, name: str) -> None:
             "`tutelage export FILE.yaml --checkpoint … --output DIR`; to train on from it, set load_path."
         )
     if os.path.isdir(name):
+        if os.path.isfile(os.path.join(name, "adapter_config.json")):
+            if may_be_adapter:
+                return
+            raise ConfigError(
+                f"{key} {name!r} is an adapter, no model. Give its base model with model.peft_config, or a "
+                "model into which it is merged (`tutelage export` of its run)."
+            )
         if not os.path.isfile(os.path.join(name, "config.json")):
             raise ConfigError(
                 f"{key} {name!r} is a directory without config.json; give a Hugging Face directory."

@@ -20,7 +20,8 @@ from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import ConfigError, TrainingError, TutelageError, report
-from schemas.train_config import TrainConfig
+from schemas.train_config import ModelConfig, TrainConfig
+from trainer.adapters import add_adapters, check_adapter_export
 from trainer.checkpoints import (
     check_checkpoint,
     fetch_checkpoint,
@@ -61,12 +62,17 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="where the model goes; replaced whole")
     parser.add_argument("--checkpoint", metavar="URI", help="default: the newest sound one in save_folder")
+    parser.add_argument(
+        "--adapter",
+        action="store_true",
+        help="write the adapter alone, as peft reads it; without it, it is merged into the model",
+    )
     parser.add_argument("--dtype", default="bfloat16", help="bfloat16 (default), float16 or float32")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
     args = parser.parse_args(argv)
     try:
         config = load_config(TrainConfig, args.config, args.overrides)
-        done = export(config, args.output, checkpoint=args.checkpoint, dtype=args.dtype)
+        done = export(config, args.output, checkpoint=args.checkpoint, dtype=args.dtype, adapter=args.adapter)
     except TutelageError as error:
         return report(error)
     scored = f", {len(done.scores)} scores in its card" if done.scores else ""
@@ -78,7 +84,9 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: str) -> Exported:
+def export(
+    config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: str, adapter: bool = False
+) -> Exported:
     """Write a checkpoint of a run as a Hugging Face model.
 
     Args:
@@ -87,11 +95,13 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
         checkpoint: Path or URI of a file or, if sharded, a directory; None takes the newest sound one of
             save_folder.
         dtype: bfloat16, float16 or float32.
+        adapter: Whether the adapter alone is written, as peft reads it.
 
     Raises:
         ConfigError: The folder is no place for it, or the dtype is unknown.
         TrainingError: There is no such checkpoint, it is damaged, or of another model.
     """
+    from plugins.adapters import merged_weights
     from plugins.model_folder import (
         check_folder,
         drop_tied,
@@ -99,6 +109,7 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
         lineage,
         model_card,
         read_base,
+        write_adapter_folder,
         write_model_folder,
     )
     from plugins.tokenizers import load_tokenizer
@@ -108,6 +119,8 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
     check_folder("--output", folder)
     as_dtype = dtype_of("--dtype", dtype)
     config = fill_in_places(config)
+    if adapter:
+        check_adapter_export("--adapter", config)
     quiet_libraries(config.python_log_level)
     tokenizer = load_tokenizer(
         config.tokenizer.name or config.model.pretrained_model_name_or_path,
@@ -121,23 +134,33 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
     with tempfile.TemporaryDirectory(prefix="tutelage-export-") as copies:
         path, local = _find_checkpoint(config, checkpoint, copies)
         saved = read_checkpoint(local)
-    model = build_on_meta(config.model, tokenizer)
-    weights = drop_tied(model, {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()})
-    _check_weights(path, model, weights)
+    weights = {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()}
+    if config.model.peft_config is None:
+        model = build_on_meta(config.model, tokenizer)
+        weights = drop_tied(model, weights)
+        _check_weights(path, model, weights, drop_tied(model, dict(model.state_dict())))
+    else:
+        model = build_on_meta(config.model) if adapter else _load_base(config.model, tokenizer)
+        add_adapters(model, config.model.peft_config, seed=config.seed)
+        trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        _check_weights(path, model, weights, trained)
+        if not adapter:
+            weights = drop_tied(model, merged_weights(model, {**model.state_dict(), **weights}))
     scores = _scores_at(config, saved.steps)
-    write_model_folder(
-        folder,
-        model,
-        weights,
-        dtype=as_dtype,
-        base=base,
-        card=model_card(
-            {**lineage(_with_pins(config)), "checkpoint": os.path.basename(path)},
-            steps=saved.steps,
-            tokens=saved.tokens,
-            scores=scores,
-        ),
+    card = model_card(
+        {**lineage(_with_pins(config)), "checkpoint": os.path.basename(path)},
+        steps=saved.steps,
+        tokens=saved.tokens,
+        scores=scores,
+        library="peft" if adapter else "transformers",
     )
+    if adapter:
+        base_name = config.model.pretrained_model_name_or_path
+        write_adapter_folder(
+            folder, model, weights, dtype=as_dtype, base=base, base_name=base_name, card=card
+        )
+    else:
+        write_model_folder(folder, model, weights, dtype=as_dtype, base=base, card=card)
     return Exported(folder=folder, checkpoint=path, steps=saved.steps, scores=scores)
 
 
@@ -167,10 +190,27 @@ def _copy_of(uri: str, copies: str) -> str:
     return os.path.join(copies, posixpath.basename(uri.rstrip("/")))
 
 
-def _check_weights(path: str, model: Any, weights: dict[str, Any]) -> None:
-    from plugins.model_folder import drop_tied
+def _load_base(config: ModelConfig, tokenizer: Any) -> Any:
+    """The model as a run with adapters began with it, on the CPU."""
+    import torch
 
-    expected = drop_tied(model, dict(model.state_dict()))
+    from plugins.causal_lm import load_causal_lm
+    from trainer.architecture import load_hf_config
+    from trainer.vocabulary import fit_vocabulary
+
+    model = load_causal_lm(
+        "model.pretrained_model_name_or_path",
+        config.pretrained_model_name_or_path,
+        naming="model.weights_may_differ",
+        torch_dtype=torch.float32,
+        trust_remote_code=config.trust_remote_code,
+        config=load_hf_config(config),
+    )
+    fit_vocabulary(model, config, tokenizer)
+    return model
+
+
+def _check_weights(path: str, model: Any, weights: dict[str, Any], expected: dict[str, Any]) -> None:
     for name in sorted(expected.keys() ^ weights.keys()):
         where = "lacks" if name in expected else "has"
         raise TrainingError(

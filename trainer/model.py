@@ -11,6 +11,7 @@ from composer.utils import dist
 from plugins.causal_lm import load_causal_lm
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
+from trainer.adapters import add_adapters, describe_adapters, save_adapters_alone
 from trainer.architecture import cannot_load, is_block, load_hf_config, text_modules
 from trainer.attention import LENGTHS_WANTED, check_attention, check_isolation, hand_over_text_lengths
 from trainer.data import IGNORE_INDEX
@@ -32,7 +33,7 @@ class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
 
 
 def build_model(
-    config: ModelConfig, tokenizer: Any, *, row_tokens: int, attention_boundaries: bool
+    config: ModelConfig, tokenizer: Any, *, row_tokens: int, attention_boundaries: bool, seed: int = 17
 ) -> HuggingFaceModel:
     """Load or initialise the model, in fp32; Composer's precision decides what it computes in.
 
@@ -41,6 +42,7 @@ def build_model(
         tokenizer: Its tokenizer, saved along in checkpoints.
         row_tokens: Tokens of the rows that it is trained on.
         attention_boundaries: Whether rows rely on position ids to keep their texts apart.
+        seed: Of the values that adapters begin with.
 
     Raises:
         ConfigError: It cannot be loaded, or not so.
@@ -61,9 +63,20 @@ def build_model(
         )
         if config.attn_implementation in LENGTHS_WANTED:
             hand_over_text_lengths(model)
+    if config.peft_config is not None:
+        add_adapters(model, config.peft_config, seed=seed)
+        embedding = model.get_input_embeddings()
+        if config.new_embeddings and not any(each.requires_grad for each in embedding.parameters()):
+            announce(
+                "model.new_embeddings: the rows stay as they begin, since modules_to_save names no embedding."
+            )
     _freeze_other_modes(model)
     shard_by_block(model)
-    return CausalLM(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
+    composer_model = CausalLM(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
+    if config.peft_config is not None:
+        announce(describe_adapters(model))
+        save_adapters_alone(composer_model)
+    return composer_model
 
 
 def _load(config: ModelConfig, row_tokens: int) -> Any:

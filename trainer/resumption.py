@@ -52,6 +52,11 @@ def settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[
     for section in ("optimizer", "scheduler"):
         for key, value in getattr(config, section).arguments.items():
             settings[f"{section}.{key}"] = value
+    if config.model.peft_config is not None:  # its checkpoints hold nothing of the model itself
+        for key in ("pretrained_model_name_or_path", "config_overrides"):
+            settings[f"model.{key}"] = getattr(config.model, key)
+        for key, value in config.model.peft_config.items():
+            settings[f"model.peft_config.{key}"] = value
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return {key: value for key, value in plain.items() if value is not None}
 
@@ -100,8 +105,16 @@ def check_resumption(
         for key in {**before, **now}
         if before.get(key) != now.get(key)
     }
-    fixed = [line for key, line in changed.items() if _is_fixed(key)]
+    has_adapters = any(key.startswith("model.peft_config") for key in {**before, **now})
+    of_model = [key for key in changed if has_adapters and key.startswith("model.")]
+    fixed = [line for key, line in changed.items() if _is_fixed(key) or key in of_model]
     if fixed:
+        if of_model:
+            raise ConfigError(
+                f"the run in {folder} has other settings than it was started with: {'; '.join(fixed)}. Its "
+                "checkpoints hold an adapter alone, which fits the model and the adapter's shape that it was "
+                "trained with. Set them back; or begin another run, with a save_folder of its own."
+            )
         raise ConfigError(
             f"the run in {folder} has other settings than it was started with: {'; '.join(fixed)}. Rows "
             "would be repeated or left out, or the schedule end elsewhere. Set them back; or begin another "

@@ -14,6 +14,7 @@ from composer.core import Callback, State
 from composer.loggers import Logger
 from composer.utils import create_interval_scheduler, dist
 
+from plugins.adapters import has_adapters, merged_weights
 from plugins.model_folder import (
     BaseModel,
     check_folder,
@@ -24,6 +25,7 @@ from plugins.model_folder import (
     model_card,
     read_base,
     try_model_folder,
+    write_adapter_folder,
     write_model_folder,
 )
 from schemas.errors import ConfigError
@@ -35,10 +37,13 @@ if TYPE_CHECKING:
 class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
     """Write the model at the end of training, and at intervals if asked to.
 
+    Adapters are merged into the model, or written by themselves.
+
     Args:
         folder: Local directory; `{run_name}` is filled in. It always holds the newest export.
         interval: Time between exports, such as 500ba; null exports at the end only.
         dtype: bfloat16, float16 or float32.
+        adapter: Whether the adapter alone is written, as peft reads it.
         made_from: Lines of the model card's table, by name; `from_config` fills them in.
         base: What is taken over from the base model; None reads that of Composer's model.
 
@@ -51,11 +56,13 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         folder: str,
         interval: str | None = None,
         dtype: str = "bfloat16",
+        adapter: bool = False,
         *,
         made_from: Mapping[str, str] | None = None,
         base: BaseModel | None = None,
     ):
         self.dtype = dtype_of("callbacks.hf_export.dtype", dtype)
+        self.adapter = adapter
         check_folder("callbacks.hf_export.folder", folder)
         self.folder = folder
         self.made_from = dict(made_from or {})
@@ -91,6 +98,11 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         """
         self.folder = self.folder.replace("{run_name}", str(state.run_name))
         model = hugging_face_model(state.model)
+        if self.adapter and not has_adapters(model):
+            raise ConfigError(
+                "callbacks.hf_export.adapter is true, but the model has no adapters. Set model.peft_config, "
+                "or leave it out."
+            )
         if self.base is None:
             self.base = read_base(model.config.name_or_path, getattr(state.model, "tokenizer", None))
         if dist.get_global_rank() == 0:
@@ -129,8 +141,18 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
                 steps=int(state.timestamp.batch),
                 tokens=int(state.timestamp.token),
                 scores=scores_now(state),
+                library="peft" if self.adapter else "transformers",
             )
-            write_model_folder(self.folder, model, weights, dtype=self.dtype, base=self.base, card=card)
+            if self.adapter:
+                name = self.made_from.get("base model", model.config.name_or_path)
+                write_adapter_folder(
+                    self.folder, model, weights, dtype=self.dtype, base=self.base, base_name=name, card=card
+                )
+            else:
+                if has_adapters(model):
+                    weights = merged_weights(model, weights)
+                weights = drop_tied(model, weights)
+                write_model_folder(self.folder, model, weights, dtype=self.dtype, base=self.base, card=card)
         self._exported_step = int(state.timestamp.batch)
         dist.barrier()
 
@@ -142,14 +164,15 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
 
 
 def hugging_face_model(model: Any) -> Any:
-    """The transformers model inside Composer's wrapper, which DDP may wrap once more."""
+    """The transformers model inside Composer's wrapper, which DDP and peft may wrap once more."""
     if isinstance(model, torch.nn.parallel.DistributedDataParallel):
         model = model.module
-    return model.model
+    model = model.model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def gather_weights(model: Any, *, sharded: bool) -> dict[str, torch.Tensor]:
-    """The whole state dict, tied weights once; under FSDP2 complete on rank 0 only."""
+    """The whole state dict; under FSDP2 complete on rank 0 only."""
     if sharded:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -158,8 +181,7 @@ def gather_weights(model: Any, *, sharded: bool) -> dict[str, torch.Tensor]:
         )
     else:
         weights = model.state_dict()
-    weights = {name.replace("_checkpoint_wrapped_module.", ""): tensor for name, tensor in weights.items()}
-    return drop_tied(model, weights)
+    return {name.replace("_checkpoint_wrapped_module.", ""): tensor for name, tensor in weights.items()}
 
 
 def scores_now(state: State) -> dict[str, float]:

@@ -237,8 +237,11 @@ def test_the_parts_of_a_gpu_under_fsdp_add_up_as_they_are_explained() -> None:
     architecture = Architecture(
         kind="Toy",
         parameter_shapes=(*root, *block, *block),
+        trained_shapes=(*root, *block, *block),
         block_shapes=(block, block),
+        trained_block_shapes=(block, block),
         matmul_parameters=464,
+        frozen_matmul_parameters=0,
         num_layers=2,
         num_heads=1,
         head_dim=4,
@@ -292,3 +295,20 @@ def test_a_checkpoint_has_the_size_that_is_foretold(
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics if "loss/train/total" in line] == [0]
     assert any(line.get("train/tokens_per_sec", 0) > 0 for line in metrics)
+
+
+def test_a_dry_run_counts_gradients_and_moments_of_what_is_trained_alone(
+    write_config: Callable[..., str], tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+
+    lora = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "up_proj"]}
+    config = write_config(model={"pretrained_model_name_or_path": tiny_model, "peft_config": lora})
+    capsys.readouterr()
+    assert train.main([config, "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["parameters"], found["trained_parameters"]) == (207_680, 2_560)
+    memory = found["memory"]
+    assert (memory["weights"], memory["gradients"]) == (4 * 207_680, 4 * 2_560)
+    assert memory["optimizer"] == 2 * 4 * 2_560 + 4 * 8
+    assert found["checkpoint_bytes"] == 3 * 4 * 2_560 + 4 * 8
+    assert found["adapters"].endswith("model.layers.*.self_attn.q_proj (2), model.layers.*.mlp.up_proj (2).")

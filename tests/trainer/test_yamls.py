@@ -54,6 +54,7 @@ RUNS: dict[str, tuple[dict[str, Any] | None, int, int, int, int, int, float]] = 
     "instruct-500m-scratch": (None, 502_187_520, 16, 8, 2048, 524_288, 100e9),
     "llama3-8b-biomedicine": (LLAMA3_8B, 8_030_261_248, 32, 8, 4096, 262_144, 1.049e9),
     "llama3-8b-finance": (LLAMA3_8B, 8_030_261_248, 32, 8, 4096, 262_144, 1.049e9),
+    "llama3-8b-lora-biomedicine": (LLAMA3_8B, 8_030_261_248, 32, 1, 4096, 262_144, 1.049e9),
     "llama3-8b-vanilla": (LLAMA3_8B, 8_030_261_248, 32, 8, 4096, 262_144, 1.049e9),
     "smollm2-135m-cpu": (SMOLLM2_135M, 134_515_008, 30, 1, 256, 2_048, 204_800),
 }
@@ -100,6 +101,21 @@ def test_domain_runs_follow_the_papers_table(name: str) -> None:
     streams = config.train_loader.dataset.streams
     shares = {key: stream.proportion for key, stream in streams.items()}
     assert shares == ({"domain": None} if name == "llama3-8b-vanilla" else {"domain": 1, "general": 1})
+
+
+def test_an_adapter_of_8b_fits_one_gpu_of_80_gb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from trainer import train
+
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA3_8B))
+    yaml = str(ROOT / "trainer" / "yamls" / "llama3-8b-lora-biomedicine.yaml")
+    model = f"model.pretrained_model_name_or_path={tmp_path}"
+    command = [yaml, model, "--dry-run", "--json", "--gpus", "1", "--gpu", "h100", "--seq-len", "4096"]
+    assert train.main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["parameters"], found["trained_parameters"]) == (8_198_033_408, 167_772_160)
+    assert found["memory"]["weights"] == 4 * 8_198_033_408
+    assert found["memory"]["gradients"] == 4 * 167_772_160
+    assert 40 < found["memory"]["total"] / 2**30 < 50
 
 
 def test_the_run_from_scratch_needs_no_hub_for_its_model() -> None:

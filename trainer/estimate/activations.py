@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -82,6 +82,7 @@ def count_activations(
     precision: str,
     low_precision_weights: bool,
     attention_boundaries: bool,
+    put_adapters: Callable[[Any], None] | None = None,
 ) -> Activations:
     """Count what a micro-batch keeps.
 
@@ -93,6 +94,7 @@ def count_activations(
         low_precision_weights: Whether weights come in the precision computed in, as FSDP2 hands them
             out, or are cast by autocast, which keeps the copies.
         attention_boundaries: Whether rows come with position ids that start anew at each text.
+        put_adapters: Puts adapters into the model.
 
     Raises:
         ConfigError: What the model computes depends on the values of tokens, so that it cannot be counted.
@@ -108,11 +110,16 @@ def count_activations(
     # What a multimodal model has for images is not run, and does not start on fake tensors in transformers 5.
     text_config = hf_config.get_text_config()
     text_config.use_cache = False
-    with FakeTensorMode():
+    fake = FakeTensorMode()
+    with fake if put_adapters is None else torch.device("meta"):
         weights = low if low is not None and low_precision_weights else torch.float32
         model = AutoModelForCausalLM.from_config(
             text_config, torch_dtype=weights, attn_implementation=attention
         ).train()
+    if put_adapters is not None:
+        put_adapters(model)
+    with fake:
+        _bring_from_meta(model)
         counter = _BlockCounter(model)
         batch = {"input_ids": torch.zeros(rows, seq_len, dtype=torch.int64)}
         if attention_boundaries:
@@ -130,6 +137,19 @@ def count_activations(
             ) from error
         del logits_BTV
     return counter.activations()
+
+
+def _bring_from_meta(model: torch.nn.Module) -> None:
+    """Put fake tensors in place of those on the meta device; torch 2.13 does not let peft move fake ones."""
+    for module in model.modules():
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if tensor.device.type != "meta":
+                continue
+            fake = torch.empty(tensor.shape, dtype=tensor.dtype)
+            if isinstance(tensor, torch.nn.Parameter):
+                module._parameters[name] = torch.nn.Parameter(fake, requires_grad=tensor.requires_grad)
+            else:
+                module._buffers[name] = fake
 
 
 class _BlockCounter:

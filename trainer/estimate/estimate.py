@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
+from trainer.adapters import add_adapters, describe_adapters
 from trainer.architecture import build_on_meta, describe
 from trainer.attention import check_attention
 from trainer.checks import rows_per_rank
@@ -48,6 +50,8 @@ class Estimate:
         run_name: Its name.
         model: Class of the model.
         parameters: Its parameters, tied ones once.
+        trained_parameters: Those of them that are trained.
+        adapters: What has adapters, in a sentence; empty without.
         tokens_per_step: Tokens of a batch over all ranks, padding included.
         steps: Optimizer steps.
         tokens: Tokens of the run.
@@ -65,6 +69,8 @@ class Estimate:
     run_name: str
     model: str
     parameters: int
+    trained_parameters: int
+    adapters: str
     tokens_per_step: int
     steps: int
     tokens: int
@@ -98,6 +104,7 @@ class Estimate:
         gpus = f"{machine.num_gpus} × {machine.name or 'GPU'}"
         lines = [
             f"{self.run_name}: {self.model}, {self.parameters:,} parameters",
+            *([f"  adapters    {self.adapters}"] if self.adapters else []),
             f"  steps       {self.steps:,} of {self.tokens_per_step:,} tokens: {self.tokens:,} tokens",
             *(
                 f"  stream      {stream.name}: {stream.epochs:.2f} epochs of {stream.rows:,} rows"
@@ -161,6 +168,10 @@ def estimate(
         load_tokenizer(name, trust_remote_code=config.model.trust_remote_code) if resizes else None,
     )
     check_attention(config.model, model.config, row_tokens=seq_len)
+    put_adapters = None
+    if config.model.peft_config is not None:
+        put_adapters = functools.partial(add_adapters, peft_config=config.model.peft_config, seed=config.seed)
+        put_adapters(model)
     parameter_groups(model, config.optimizer.no_decay, lambda line: None)
     architecture = describe(model)
     sharding = _sharding(config, machine.num_gpus)
@@ -173,6 +184,7 @@ def estimate(
         precision=config.precision,
         low_precision_weights=sharding.fsdp,
         attention_boundaries=boundaries,
+        put_adapters=put_adapters,
     )
     biased = boundaries and config.model.attn_implementation == "sdpa"
     epoch_rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams))) if streams else None
@@ -185,6 +197,8 @@ def estimate(
         run_name=config.run_name,
         model=architecture.kind,
         parameters=architecture.num_parameters,
+        trained_parameters=architecture.trained_parameters,
+        adapters=describe_adapters(model) if architecture.has_adapters else "",
         tokens_per_step=tokens_per_step,
         steps=steps,
         tokens=tokens_per_step * steps,

@@ -1,6 +1,7 @@
 """Memory of one GPU at its fullest, part by part.
 
-Weights, gradients and Adam's two moments are fp32, whatever is computed in. FSDP2 splits each
+Weights, gradients and Adam's two moments are fp32, whatever is computed in; frozen weights have neither
+gradients nor moments. FSDP2 splits each
 parameter along its first dimension over the GPUs. On top of its share a GPU holds what is gathered:
 the decoder block at work and the next one, and from first to last what lies outside the blocks, in the
 precision computed in; and their gradients until they are reduced. Under DDP every GPU holds all, and
@@ -88,17 +89,20 @@ def estimate_memory(
         micro_batch_tokens: Tokens of a micro-batch.
         mask_bytes: Additive attention mask of one block.
     """
-    shapes = architecture.parameter_shapes
-    held = sum(share(shape, sharding.num_gpus) for shape in shapes) if sharding.fsdp else count(shapes)
+
+    def held(shapes: tuple[tuple[int, ...], ...]) -> int:
+        return sum(share(shape, sharding.num_gpus) for shape in shapes) if sharding.fsdp else count(shapes)
+
+    trained = held(architecture.trained_shapes)
     num_layers = len(activations.blocks)
     masks = mask_bytes * (1 if sharding.checkpointing else num_layers)
     kept = (activations.checkpointed if sharding.checkpointing else activations.kept) + masks
     logits = (sharding.compute_bytes + 2 * _FP32) * micro_batch_tokens * architecture.vocab_size
     gathered, at_end = _gathered(architecture, sharding)
     return Memory(
-        weights=_FP32 * held,
-        gradients=_FP32 * held,
-        optimizer=2 * _FP32 * held + _FP32 * len(shapes),
+        weights=_FP32 * held(architecture.parameter_shapes),
+        gradients=_FP32 * trained,
+        optimizer=2 * _FP32 * trained + _FP32 * len(architecture.trained_shapes),
         # The end of the backward pass counts by what it needs beyond the activations, gone by then.
         gathered=max(gathered, at_end - kept - logits),
         activations=kept,
@@ -107,8 +111,13 @@ def estimate_memory(
 
 
 def checkpoint_bytes(architecture: Architecture) -> int:
-    """A checkpoint: weights and Adam's moments in fp32, step counts; a few MB of other state beside them."""
-    return 3 * _FP32 * architecture.num_parameters + _FP32 * len(architecture.parameter_shapes)
+    """A checkpoint: weights and Adam's moments in fp32, step counts; a few MB of other state beside them.
+
+    With adapters it holds what is trained alone; else also what a multimodal model has for images.
+    """
+    weights = architecture.trained_parameters if architecture.has_adapters else architecture.num_parameters
+    moments = 2 * architecture.trained_parameters
+    return _FP32 * (weights + moments + len(architecture.trained_shapes))
 
 
 def share(shape: tuple[int, ...], num_gpus: int) -> int:
@@ -120,11 +129,12 @@ def share(shape: tuple[int, ...], num_gpus: int) -> int:
 def _gathered(architecture: Architecture, sharding: Sharding) -> tuple[int, int]:
     """Bytes of copies at the start and at the end of the backward pass."""
     if not sharding.fsdp:
-        buckets = _FP32 * architecture.num_parameters if sharding.num_gpus > 1 else 0
+        buckets = _FP32 * architecture.trained_parameters if sharding.num_gpus > 1 else 0
         return buckets, 0
     root, block = architecture.root_parameters, architecture.block_parameters
     compute, reduced = sharding.compute_bytes, sharding.reduce_bytes
     weights = root + 2 * block if sharding.reshard else architecture.num_parameters
-    start = compute * weights + compute * root + (compute + reduced) * block
-    end = (2 * compute + reduced) * root
+    trained_root, trained_block = architecture.trained_root_parameters, architecture.trained_block_parameters
+    start = compute * weights + compute * trained_root + (compute + reduced) * trained_block
+    end = compute * root + (compute + reduced) * trained_root
     return start, end

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from plugins.adapters import tokenizer_of
 from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
 from schemas.errors import ConfigError, TutelageError, report
@@ -174,7 +175,7 @@ def _check(options: argparse.Namespace) -> None:
     if len(set(options.models)) < len(options.models):
         raise ConfigError("--model names one model twice.")
     for name in options.models:
-        check_model_name("--model", name)
+        check_model_name("--model", name, may_be_adapter=True)
     for flag in ("max_rows", "max_new_tokens", "batch_tokens", "processes"):
         value = getattr(options, flag)
         if value is not None and value < 1:
@@ -265,7 +266,7 @@ def _evaluate_model(
 
     evaluator = Evaluator(
         tasks,
-        load_tokenizer(name, trust_remote_code=options.trust_remote_code),
+        load_tokenizer(tokenizer_of("--model", name), trust_remote_code=options.trust_remote_code),
         add_bos=None if options.add_bos_token is None else options.add_bos_token == "true",
         chat_template=options.chat_template or False,
         system=options.system,

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from plugins.adapters import base_of
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError
 from schemas.records import digest
@@ -105,4 +106,7 @@ def model_state(name: str) -> str:
     if not os.path.isdir(name):
         return name
     files = sorted(path for path in Path(name).iterdir() if path.is_file())
-    return digest(*(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files))
+    states = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    if base := base_of("--model", name):  # an adapter's
+        states.append(model_state(base))
+    return digest(*states)
