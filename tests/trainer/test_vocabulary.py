@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from plugins.commands.main import main
 from plugins.extend_tokenizer import extend_tokenizer
@@ -238,6 +238,25 @@ def test_from_extended_tokenizer_to_exported_model(
     said = capsys.readouterr().err
     assert 'model.new_embeddings was "mean" and is "pieces": this changes nothing' in said
     assert main(["chat", "--model", str(tmp_path / "exported"), "--prompt", "cytokine", "--raw"]) == 0
+
+    # Beside an adapter the rows stay as they begin, and only the merged model has them.
+    model = {**model, "peft_config": {"peft_type": "LORA", "r": 2, "target_modules": ["up_proj"]}}
+    adapted = config(model=model, save_folder=str(tmp_path / "of-adapter"))
+    assert main(["train", adapted]) == 0
+    assert "the rows stay as they begin, since modules_to_save names no embedding" in capsys.readouterr().err
+    by_callback = (tmp_path / "exported/model.safetensors").read_bytes()
+    merge = ["export", adapted, "--dtype", "float32", "--output"]
+    assert main([*merge, str(tmp_path / "merged")]) == 0
+    assert (tmp_path / "merged/model.safetensors").read_bytes() == by_callback
+    rows = load_file(tmp_path / "merged/model.safetensors")["model.embed_tokens.weight"]
+    begun, _ = fitted(untied_and_padded, extended, "pieces")
+    assert torch.equal(rows, begun.get_input_embeddings().weight)
+    capsys.readouterr()
+    assert main([*merge, str(tmp_path / "alone"), "--adapter"]) == 2
+    assert "model.new_embeddings changes the model beside which" in capsys.readouterr().err
+    model["new_embeddings"] = "mean"
+    assert main(["train", config(model=model, save_folder=str(tmp_path / "of-adapter"))]) == 2
+    assert "Its checkpoints hold an adapter alone" in capsys.readouterr().err
 
 
 @pytest.mark.slow
