@@ -12,9 +12,14 @@ import fsspec
 import zstandard
 
 from schemas.errors import CorpusError
+from schemas.limits import LINE_BYTES
 
 _ZSTD_LEVEL = 3
 _CHUNK_BYTES = 1 << 20
+_PACKED_BYTES = 1 << 12
+"""Packed bytes that are unpacked at a time; zstd makes at most 32,768 times as many of them, 128 MiB."""
+
+_MAX_WINDOW_BYTES = 1 << 27
 
 
 def join(uri: str, *parts: str) -> str:
@@ -38,10 +43,20 @@ def exists(uri: str) -> bool:
     return bool(fs.exists(path))
 
 
-def read_bytes(uri: str) -> bytes:
-    """The whole content of a file."""
+def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
+    """The whole content of a file.
+
+    Raises:
+        CorpusError: It has more bytes than `limit`; no more than that are read.
+    """
     fs, path = filesystem(uri)
-    return bytes(fs.cat_file(path))
+    if limit is None:
+        return bytes(fs.cat_file(path))
+    with fs.open(path, "rb") as file:
+        data = bytes(file.read(limit + 1))
+    if len(data) > limit:
+        raise CorpusError(f"{uri}: has more than {limit:,} bytes, the most that such a file may have.")
+    return data
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -117,8 +132,11 @@ def read_lines_zst(uri: str) -> Iterator[str]:
     Raises:
         CorpusError: The file is damaged or ends too early; lines before that have been given.
     """
-    for line in split(_decompressed(uri), lambda data: data.split(b"\n"), 1):
-        yield line.decode("utf-8", "surrogatepass")
+    for number, line in enumerate(split(_decompressed(uri), lambda data: data.split(b"\n"), 1)):
+        try:
+            yield line.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{uri}: line {number + 1} is damaged: {error}. Restore it.") from None
 
 
 def split(chunks: Iterable[bytes], cut: Callable[[bytes], list[bytes]], longest: int) -> Iterator[bytes]:
@@ -149,15 +167,26 @@ def split(chunks: Iterable[bytes], cut: Callable[[bytes], list[bytes]], longest:
 
 
 def _decompressed(uri: str) -> Iterator[bytes]:
-    frame = zstandard.ZstdDecompressor().decompressobj()
+    frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+    in_line = 0
     with fsspec.open(uri, "rb") as file:
         while data := file.read(_CHUNK_BYTES):
-            try:
-                yield frame.decompress(data)
-            except zstandard.ZstdError as error:
-                raise CorpusError(f"{uri}: is damaged: {error}. Restore it.") from error
+            for at in range(0, len(data), _PACKED_BYTES):
+                if frame.eof:
+                    raise CorpusError(f"{uri}: is damaged: it goes on after its zstd frame. Restore it.")
+                try:
+                    plain = frame.decompress(data[at : at + _PACKED_BYTES])
+                except zstandard.ZstdError as error:
+                    raise CorpusError(f"{uri}: is damaged: {error}. Restore it.") from error
+                last = plain.rfind(b"\n")
+                in_line = len(plain) - last - 1 if last >= 0 else in_line + len(plain)
+                if in_line > LINE_BYTES:
+                    raise CorpusError(f"{uri}: has a line of more than {LINE_BYTES:,} bytes.")
+                yield plain
     if not frame.eof:
         raise CorpusError(f"{uri}: ends too early, in the middle of its zstd frame. Restore it.")
+    if frame.unused_data:
+        raise CorpusError(f"{uri}: is damaged: it goes on after its zstd frame. Restore it.")
 
 
 @contextlib.contextmanager

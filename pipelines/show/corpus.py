@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from typing import Any
 
 from rich.console import Console
@@ -18,10 +17,10 @@ from pipelines.rows import loss_note, read_rows
 from pipelines.show.beginning import beginning_of
 from pipelines.show.duplicates import show_duplicates
 from pipelines.show.row import show_row
+from pipelines.statistics import read_stats
 from plugins.corpus_tokenizer import load_corpus_tokenizer
-from schemas import storage
 from schemas.errors import ConfigError, unknown_name
-from schemas.manifest import Manifest, increment_uri, read_manifest
+from schemas.manifest import Manifest, read_manifest
 
 
 def show_corpus(arguments: argparse.Namespace) -> int:
@@ -46,10 +45,7 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     console.print(Text(f"{arguments.uri}, manifest {manifest.number}"), soft_wrap=True)
     console.print(_overview(manifest))
     for number in manifest.numbers():
-        stats = json.loads(
-            storage.read_bytes(storage.join(increment_uri(arguments.uri, number), "stats.json"))
-        )
-        if line := without_pairs(stats["counts"]):
+        if line := without_pairs(read_stats(arguments.uri, number)["counts"]):
             console.print(Text(f"increment {number}, {line}"), soft_wrap=True)
     if not names:
         return 0
@@ -72,7 +68,7 @@ def _overview(manifest: Manifest) -> Table:
         table.add_column(heading, justify="left" if heading == "stream" else "right")
     for increment in manifest.increments:
         for name, shards in increment.streams.items():
-            filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
+            filled = shards.num_tokens / max(shards.num_samples * manifest.seq_len, 1)
             table.add_row(
                 str(increment.number),
                 name,
@@ -89,7 +85,11 @@ def _overview(manifest: Manifest) -> Table:
 
 def _show_rows(console: Console, arguments: argparse.Namespace, manifest: Manifest, stream: str) -> None:
     tokenizer = load_corpus_tokenizer(arguments.uri, manifest)
-    rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(arguments.uri, shards.path))
+    rows = (
+        row
+        for shards in manifest.shard_sets(stream)
+        for row in read_rows(arguments.uri, shards, manifest.seq_len)
+    )
     for number, row in enumerate(itertools.islice(rows, arguments.rows)):
         console.print(_row(row, tokenizer, title=f"{stream} row {number}", whole=arguments.whole))
 

@@ -30,7 +30,8 @@ def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
     if not manifest.stream_names():
         raise ConfigError(f"--row {arguments.row}: {arguments.uri} has no rows.")
     row = find_row(arguments.uri, manifest, *parse_row(arguments.row, manifest))
-    sample = next(read_rows(arguments.uri, row.shards, row.index_in_shards))
+    shards = next(each for each in manifest.shard_sets(row.stream) if each.path == row.shards)
+    sample = next(read_rows(arguments.uri, shards, manifest.seq_len, row.index_in_shards))
     lengths = [segment.end - segment.start for segment in row.segments]
     stored = sample["segment_lengths"].tolist()
     if stored != lengths:
