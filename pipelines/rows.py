@@ -13,13 +13,12 @@ from schemas.mds import rows_of
 from schemas.shards import LOSS_SPANS, Damage, read_index, read_shard, row_fault, stored_files
 
 
-def read_rows(corpus: str, shard_set: ShardSet, seq_len: int, start: int = 0) -> Iterator[dict[str, Any]]:
+def read_rows(corpus: str, shard_set: ShardSet, start: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the rows of a shard directory in order, from one on.
 
     Args:
         corpus: The corpus.
         shard_set: One of its shard directories.
-        seq_len: Tokens of a row, as the manifest says.
         start: The first row wanted.
 
     Raises:
@@ -35,7 +34,7 @@ def read_rows(corpus: str, shard_set: ShardSet, seq_len: int, start: int = 0) ->
         begin = max(start - first, 0)
         try:
             for number, row in enumerate(rows_of(data, file.columns, begin), begin):
-                if fault := row_fault(row, seq_len):
+                if fault := row_fault(row, len(row["tokens"])):
                     raise CorpusError(f"row {number} {fault}")
                 yield row
         except CorpusError as error:

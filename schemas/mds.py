@@ -33,7 +33,7 @@ def decompress(data: bytes, compression: str, *, limit: int) -> bytes:
     Args:
         data: The file.
         compression: As Streaming names it, with or without a level: `zstd:3`, `gz`, `bz2`, `br`, `snappy`.
-        limit: Bytes expected; where there are more, limit + 1 are given, for snappy zeros.
+        limit: Bytes expected; of more than that, one more is given and the rest left out.
 
     Raises:
         CorpusError: The bytes are no such file; says why.
@@ -64,8 +64,9 @@ def _snappy(data: bytes, limit: int) -> bytes:
         size |= (byte & 127) << 7 * at
         if byte < 128:
             break
-    module = importlib.import_module("snappy")
-    return bytes(limit + 1) if size > limit else bytes(module.decompress(data))
+    if size > limit:
+        raise ValueError(f"it announces {size} bytes, more than {limit}")
+    return bytes(importlib.import_module("snappy").decompress(data))
 
 
 def _brotli(data: bytes, limit: int) -> bytes:

@@ -169,11 +169,11 @@ def _stored_file(shard: ShardEntry) -> ShardFile:
     return ShardFile(
         basename=stored.basename,
         num_bytes=stored.bytes,
-        hashes={**stored.hashes},
+        hashes={str(name): value for name, value in stored.hashes.items()},
         num_samples=shard.samples,
         raw_basename=shard.raw_data.basename,
         raw_bytes=shard.raw_data.bytes,
-        raw_hashes={**shard.raw_data.hashes},
+        raw_hashes={str(name): value for name, value in shard.raw_data.hashes.items()},
         compression=shard.compression,
         columns=shard.column_names,
     )

@@ -57,8 +57,8 @@ def private_folder(path: str) -> str:
                 break
     if wrong:
         raise ConfigError(
-            f"the cache {path!r} {wrong}. Others could replace shards in it. Remove it, or name another folder "
-            "as train_loader.dataset.cache_dir: one of yours that others may not write to (chmod go-w)."
+            f"the cache {path!r} {wrong}. Others could replace shards in it. Remove it, or name another "
+            "folder as train_loader.dataset.cache_dir: one of yours, without write permission for others."
         )
     return path
 

@@ -85,11 +85,7 @@ def _overview(manifest: Manifest) -> Table:
 
 def _show_rows(console: Console, arguments: argparse.Namespace, manifest: Manifest, stream: str) -> None:
     tokenizer = load_corpus_tokenizer(arguments.uri, manifest)
-    rows = (
-        row
-        for shards in manifest.shard_sets(stream)
-        for row in read_rows(arguments.uri, shards, manifest.seq_len)
-    )
+    rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(arguments.uri, shards))
     for number, row in enumerate(itertools.islice(rows, arguments.rows)):
         console.print(_row(row, tokenizer, title=f"{stream} row {number}", whole=arguments.whole))
 

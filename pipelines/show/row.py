@@ -31,7 +31,7 @@ def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
         raise ConfigError(f"--row {arguments.row}: {arguments.uri} has no rows.")
     row = find_row(arguments.uri, manifest, *parse_row(arguments.row, manifest))
     shards = next(each for each in manifest.shard_sets(row.stream) if each.path == row.shards)
-    sample = next(read_rows(arguments.uri, shards, manifest.seq_len, row.index_in_shards))
+    sample = next(read_rows(arguments.uri, shards, row.index_in_shards))
     lengths = [segment.end - segment.start for segment in row.segments]
     stored = sample["segment_lengths"].tolist()
     if stored != lengths:
