@@ -121,9 +121,9 @@ def remove_tree(uri: str) -> None:
 
 
 def write_lines_zst(uri: str, lines: Iterable[str]) -> None:
-    """Write lines of text as one zstd frame; equal lines give equal bytes."""
+    """Write lines of text as one zstd frame with a checksum; equal lines give equal bytes."""
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
-    write_bytes(uri, zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data))
+    write_bytes(uri, zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(data))
 
 
 def read_lines_zst(uri: str) -> Iterator[str]:
