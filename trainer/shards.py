@@ -7,7 +7,7 @@ ever when it reads with worker processes. So every file is checked against its s
 anything heavy is imported: one listing a shard directory, and where the corpus is local also one
 read of each file whose index gives a hash (hundreds of MB/s). Files of a remote corpus are hashed
 as they are fetched instead, for hashing them here would download the corpus twice (`tutelage corpus
-verify` does so on purpose, and reads every row).
+verify` does so on purpose, and reads every row). What is cached is hashed when a run first opens it.
 """
 
 from __future__ import annotations
