@@ -14,7 +14,6 @@ A reader pins a number; nothing that a manifest names is ever changed.
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Any
 
 import pydantic
@@ -105,10 +104,10 @@ class Manifest(Strict):
     increments: tuple[Increment, ...]
 
     @pydantic.model_validator(mode="after")
-    def _numbers_are_in_order(self) -> Manifest:
+    def _numbers_are_different(self) -> Manifest:
         numbers = self.numbers()
-        if any(later <= earlier for earlier, later in itertools.pairwise(numbers)):
-            raise ValueError(f"its increments have the numbers {numbers}, expected each once and in order")
+        if len(numbers) != len(set(numbers)):
+            raise ValueError("two of its increments have one number")
         if any(number > self.number for number in numbers):
             raise ValueError(f"it is number {self.number} and names an increment {max(numbers)}")
         return self

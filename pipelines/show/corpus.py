@@ -53,7 +53,7 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     for text in itertools.islice(texts_of(arguments.uri, manifest, stream), arguments.texts):
         lineage = f"{text.num_pairs} pairs, {text.template}, from {', '.join(text.document_ids)}"
         shown = Text(beginning_of(text.text, whole=arguments.whole))
-        console.print(Panel(shown, title=f"text {text.text_id[:8]}", subtitle=Text(lineage)))
+        console.print(Panel(shown, title=Text(f"text {text.text_id[:8]}"), subtitle=Text(lineage)))
     if arguments.rows:
         _show_rows(console, arguments, manifest, stream)
     return 0

@@ -37,8 +37,7 @@ def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
     if stored != lengths:
         raise CorpusError(
             f"{arguments.uri}: row {row.stream}:{row.index} has segments of {stored} tokens, its "
-            f"lineage says {lengths}. One of the two is damaged: restore increment "
-            f"{row.segments[0].place.increment}."
+            f"lineage says {lengths}. One of the two is damaged: restore the increment of {row.shards}."
         )
     tokenizer = load_corpus_tokenizer(arguments.uri, manifest)
     decoded, notes, at = [], [], 0

@@ -14,6 +14,7 @@ import pytest
 import xxhash
 
 from plugins.commands.main import main
+from schemas import storage
 from schemas.errors import ConfigError, CorpusError, TrainingError
 from schemas.manifest import read_manifest
 from schemas.shards import read_index
@@ -123,6 +124,25 @@ def test_a_manifest_names_nothing_outside_its_corpus(key: str, sandbox: Sandbox)
     path.write_text(json.dumps(manifest))
     with pytest.raises(CorpusError, match=rf"000002\.json: .*{key} is '\.\./\.\./home'"):
         read_manifest(str(sandbox.corpus))
+
+
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = sandbox.corpus.glob("increments/000002/texts/domain-00000.jsonl.zst")
+    records = [json.loads(line) for line in storage.read_lines_zst(str(path))]
+    storage.write_lines_zst(str(path), [json.dumps({**each, "text_id": "[/b]"}) for each in records])
+    assert main(["corpus", "show", str(sandbox.corpus), "--texts", "1"]) == 0
+    assert "text [/b]" in capsys.readouterr().out
+
+
+def test_a_row_whose_lineage_is_empty_is_damaged(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = sandbox.corpus.glob("increments/000001/lineage/domain-00000.jsonl.zst")
+    storage.write_lines_zst(str(path), ["[]"])
+    assert main(["corpus", "show", str(sandbox.corpus), "--row", "domain:0"]) == 1
+    assert "its lineage says []. One of the two is damaged" in capsys.readouterr().err
 
 
 def test_an_index_of_streamings_own_writer_is_read(tmp_path: Path) -> None:
