@@ -37,7 +37,9 @@ import orjson
 
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import storage
+from schemas.foreign import Count, read_json
 from schemas.records import Generation, digest, from_json
+from schemas.strict_json import made, parse_json
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Generation) if field.name != "key")
 _FILE_BYTES = 16 << 20
@@ -72,7 +74,7 @@ def attempt_at(uri: str) -> Iterator[int]:
     """Number of an attempt to ask again, greater than all before; a killed build's is taken up."""
     marker = storage.join(uri, "retry.json")
     if storage.exists(marker):
-        attempt = int(json.loads(storage.read_bytes(marker)))
+        attempt = read_json(marker, Count, cure="Remove it and run again.")
     else:
         attempt = time.time_ns() // 1_000_000
         storage.write_bytes(marker, json.dumps(attempt).encode())
@@ -99,9 +101,9 @@ def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
         with fs.open(found, "rb") as file:
             for line in file:
                 try:
-                    record = json.loads(line)
-                    generation = Generation(**record["generation"])
-                    yield str(record["key"]), generation, int(record.get("attempt", 0))
+                    record = parse_json(line)
+                    generation = made(Generation, record["generation"])
+                    yield str(record["key"]), generation, _attempt(record)
                 except (ValueError, KeyError, TypeError):
                     pass
 
@@ -189,8 +191,8 @@ class Journal:
             for line in file:
                 if line.endswith(b"\n"):  # else its end was cut off
                     try:
-                        record = json.loads(line)
-                        key, attempt = bytes.fromhex(record["key"]), int(record.get("attempt", 0))
+                        record = parse_json(line)
+                        key, attempt = bytes.fromhex(record["key"]), _attempt(record)
                     except (ValueError, KeyError, TypeError):
                         pass  # a damaged line costs one request, not the run
                     else:
@@ -266,6 +268,13 @@ class JournaledGenerator(Generator):
         again = dataclasses.replace(request, prompt_ids=prompt)
         found = self._journal.find(request_key(self._identity, again))
         return found is not None and self._is_useful(found[0].text)
+
+
+def _attempt(record: Mapping[str, object]) -> int:
+    attempt = record.get("attempt", 0)
+    if type(attempt) is not int:
+        raise ValueError(f"attempt is {attempt!r}")
+    return attempt
 
 
 def _line(record: Mapping[str, object]) -> bytes:

@@ -35,6 +35,7 @@ from pipelines.places import ledger_uri
 from pipelines.versions import Origin
 from schemas import storage
 from schemas.errors import CorpusError
+from schemas.strict_json import parse_json
 
 WITHDRAWN = "00" * 16
 """Stands for the content of a document that was withdrawn."""
@@ -71,7 +72,10 @@ class _Table(NamedTuple):
         """Read one of its origins."""
         try:
             start = int(self.ends[number - 1]) if number else 0
-            return Origin(*json.loads(self.origins[start : int(self.ends[number])].tobytes()))
+            source, pattern, uri = parse_json(self.origins[start : int(self.ends[number])].tobytes())
+            if type(source) is not int or source < 0 or type(pattern) is not str or type(uri) is not str:
+                raise ValueError("it is no source and two names")
+            return Origin(source, pattern, uri)
         except (IndexError, ValueError, TypeError) as error:
             raise _damaged(self.uri, f"its origin {number} cannot be read: {error}") from error
 

@@ -13,7 +13,6 @@ group. One line at a time is in memory, beside one number for each text of a gro
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -22,8 +21,13 @@ from pipelines.places import lineage_uri, text_uri
 from pipelines.transforms.pack import Piece
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError, unknown_name
+from schemas.foreign import Count, parse, record
 from schemas.manifest import Manifest, ShardSet, increment_uri, text_uris
-from schemas.records import AugmentedText, from_json
+from schemas.records import AugmentedText
+from schemas.shards import read_index, stored_files
+
+_Pieces = list[tuple[Count, Count, Count]]
+"""A row's pieces, as its line has them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -143,17 +147,33 @@ def rows_of(
 
 def texts_of(corpus: str, manifest: Manifest, stream: str) -> Iterator[AugmentedText]:
     """The training texts of a stream, newest increment first, in the order of their shards."""
-    for _, line in text_lines(corpus, manifest, stream):
-        yield from_json(AugmentedText, line)
+    for each in text_lines(corpus, manifest, stream):
+        yield each.text()
 
 
-def text_lines(corpus: str, manifest: Manifest, stream: str) -> Iterator[tuple[Place, str]]:
+class TextLine(NamedTuple):
+    """A training text as it is stored: its place, the file, the line."""
+
+    place: Place
+    uri: str
+    line: str
+
+    def text(self) -> AugmentedText:
+        """The text.
+
+        Raises:
+            CorpusError: The line is damaged.
+        """
+        return record(AugmentedText, self.line, self.uri, self.place.position)
+
+
+def text_lines(corpus: str, manifest: Manifest, stream: str) -> Iterator[TextLine]:
     """The same as they are stored, each with its place."""
     for number in reversed(manifest.numbers()):
         for uri in text_uris(corpus, stream, number):
             group = uri.rsplit("-", 1)[1].partition(".")[0]
             for position, line in enumerate(storage.read_lines_zst(uri)):
-                yield Place(increment=number, group=group, position=position), line
+                yield TextLine(Place(increment=number, group=group, position=position), uri, line)
 
 
 class _Group(NamedTuple):
@@ -173,10 +193,9 @@ def _groups(corpus: str, manifest: Manifest, stream: str) -> Iterator[_Group]:
         shards = increment.streams.get(stream)
         if shards is None:
             continue
-        index = json.loads(storage.read_bytes(storage.join(corpus, shards.path, "index.json")))
         sizes: Counter[str] = Counter()  # keeps the order of the index
-        for shard in index["shards"]:
-            sizes[shard["raw_data"]["basename"].partition("/")[0]] += shard["samples"]
+        for file in stored_files(read_index(corpus, shards)):
+            sizes[file.basename.partition("/")[0]] += file.num_samples
         at = 0
         for name, num_rows in sizes.items():
             yield _Group(increment.number, name, shards, start + at, at, num_rows)
@@ -187,8 +206,8 @@ def _groups(corpus: str, manifest: Manifest, stream: str) -> Iterator[_Group]:
 def _lineage(corpus: str, stream: str, group: _Group) -> Iterator[list[Piece]]:
     uri = lineage_uri(increment_uri(corpus, group.increment), stream, group.name)
     try:
-        for line in storage.read_lines_zst(uri):
-            yield [Piece(*piece) for piece in json.loads(line)]
+        for number, line in enumerate(storage.read_lines_zst(uri)):
+            yield [Piece(*piece) for piece in parse(_Pieces, line, name=f"{uri}: line {number + 1}")]
     except FileNotFoundError:
         raise CorpusError(
             f"{uri}: is missing, so what its rows are made of is not known. Restore it."
@@ -204,17 +223,20 @@ def _segments(corpus: str, stream: str, group: _Group, row: int) -> tuple[Segmen
         for piece in pieces:
             sizes[piece.text] = max(sizes.get(piece.text, 0), piece.start + piece.num_tokens)
     uri = text_uri(increment_uri(corpus, group.increment), stream, group.name)
-    lines = {piece.text: "" for piece in wanted}
+    texts: dict[int, AugmentedText] = {}
+    numbers = {piece.text for piece in wanted}
     for position, line in enumerate(storage.read_lines_zst(uri)):
-        if position in lines:
-            lines[position] = line
+        if position in numbers:
+            texts[position] = record(AugmentedText, line, uri, position)
+    if missing := numbers - texts.keys():
+        raise CorpusError(f"{uri}: has no text {min(missing)}, which its lineage names. Restore it.")
     return tuple(
         Segment(
             place=Place(increment=group.increment, group=group.name, position=piece.text),
             start=piece.start,
             end=piece.start + piece.num_tokens,
             num_tokens=sizes[piece.text],
-            text=from_json(AugmentedText, lines[piece.text]),
+            text=texts[piece.text],
         )
         for piece in wanted
     )

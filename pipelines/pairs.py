@@ -16,8 +16,9 @@ from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas import storage
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import CorpusError
+from schemas.foreign import read_records
 from schemas.manifest import ShardSet
-from schemas.records import AugmentedText, StoredPair, SynthesizedDocument, from_json
+from schemas.records import AugmentedText, StoredPair, SynthesizedDocument
 
 
 def synthesizer_name(config: SynthesisConfig) -> str:
@@ -87,8 +88,7 @@ def read_pairs(texts: str) -> Iterator[StoredPair]:
     """The pairs of the texts in a file; none where there is no file of them."""
     uri = pairs_uri(texts)
     if storage.exists(uri):
-        for line in storage.read_lines_zst(uri):
-            yield from_json(StoredPair, line)
+        yield from read_records(uri, StoredPair)
 
 
 def read_texts(texts: str, shards: ShardSet) -> Iterator[AugmentedText]:
@@ -103,8 +103,7 @@ def read_texts(texts: str, shards: ShardSet) -> Iterator[AugmentedText]:
     """
     groups = itertools.groupby(read_pairs(texts), key=lambda pair: pair.text_id)
     upcoming = next(groups, None)
-    for line in storage.read_lines_zst(texts):
-        text = from_json(AugmentedText, line)
+    for text in read_records(texts, AugmentedText):
         if upcoming is not None and upcoming[0] == text.text_id:
             text = dataclasses.replace(text, pairs=tuple(upcoming[1]))
             upcoming = next(groups, None)

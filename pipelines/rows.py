@@ -1,51 +1,45 @@
-"""Packed rows as they are stored, read one shard at a time.
-
-A StreamingDataset would do for training; for a look at some rows it takes shared memory of the whole machine,
-and attaches to that of every other run. Here a shard is fetched, unpacked into a temporary folder, and read
-by Streaming's own reader of its format.
-"""
+"""Packed rows as they are stored, read one shard at a time, in memory."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from pipelines.transforms.example_tokens import spans_within
 from schemas import storage
 from schemas.errors import CorpusError
-from schemas.shards import LOSS_SPANS
+from schemas.manifest import ShardSet
+from schemas.mds import rows_of
+from schemas.shards import LOSS_SPANS, Damage, read_index, read_shard, row_fault, stored_files
 
 
-def read_rows(corpus: str, shards: str, start: int = 0) -> Iterator[dict[str, Any]]:
+def read_rows(corpus: str, shard_set: ShardSet, start: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the rows of a shard directory in order, from one on.
 
     Args:
         corpus: The corpus.
-        shards: One of its shard directories, relative to it.
+        shard_set: One of its shard directories.
         start: The first row wanted.
 
     Raises:
-        CorpusError: A file is missing or damaged.
+        CorpusError: A file is missing or damaged, or a row breaks the rules of rows.
     """
-    from streaming.base.format import reader_from_json
-
-    uri = storage.join(corpus, shards)
+    uri = storage.join(corpus, shard_set.path)
     at = 0
-    for info in json.loads(storage.read_bytes(storage.join(uri, "index.json")))["shards"]:
-        first, at = at, at + info["samples"]
+    for file in stored_files(read_index(corpus, shard_set)):
+        first, at = at, at + file.num_samples
         if at <= start:
             continue
-        with tempfile.TemporaryDirectory(prefix="tutelage-rows-") as folder:
-            path = os.path.join(folder, info["raw_data"]["basename"])
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(_shard(uri, info))
-            reader = reader_from_json(folder, None, info)
-            for number in range(max(start - first, 0), info["samples"]):
-                yield reader[number]
+        data = read_shard(uri, file)
+        begin = max(start - first, 0)
+        try:
+            for number, row in enumerate(rows_of(data, file.columns, begin), begin):
+                if fault := row_fault(row, len(row["tokens"])):
+                    raise CorpusError(f"row {number} {fault}")
+                yield row
+        except CorpusError as error:
+            name = storage.join(uri, file.basename)
+            raise Damage(file=name, finding=f"shard is damaged: {error}").error() from None
 
 
 def loss_note(row: dict[str, Any], start: int, end: int) -> str:
@@ -54,24 +48,3 @@ def loss_note(row: dict[str, Any], start: int, end: int) -> str:
         return ""
     spans = spans_within(row[LOSS_SPANS], start, end)
     return f", loss on {int((spans[1::2] - spans[0::2]).sum())}"
-
-
-def _shard(uri: str, info: dict[str, Any]) -> bytes:
-    """The bytes of a shard, decompressed."""
-    from streaming.base.compression import decompress
-
-    zipped = info.get("zip_data")
-    file = storage.join(uri, (zipped or info["raw_data"])["basename"])
-    try:
-        data = storage.read_bytes(file)
-        plain: bytes = decompress(info["compression"], data) if zipped else data
-    except FileNotFoundError:
-        raise CorpusError(f"{file}: is missing, though index.json names it. Restore it.") from None
-    except Exception as error:  # each compression has errors of its own
-        raise CorpusError(f"{file}: is damaged: {error}. Restore it.") from error
-    if len(plain) != info["raw_data"]["bytes"]:
-        raise CorpusError(
-            f"{file}: is damaged: it holds {len(plain)} bytes, expected {info['raw_data']['bytes']}. "
-            "Restore it."
-        )
-    return plain

@@ -33,6 +33,7 @@ from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.errors import CorpusError, InputError
 from schemas.manifest import Manifest
 from schemas.records import digest
+from schemas.strict_json import parse_json
 
 ResultT = TypeVar("ResultT")
 
@@ -220,7 +221,10 @@ def _read_note(corpus: str, manifest: Manifest | None) -> dict[str, str]:
     if manifest is None:
         return {}
     try:
-        first, *states = map(json.loads, storage.read_lines_zst(_note_uri(corpus)))
-        return {read_as: state for read_as, state in states} if first == _identity(manifest) else {}
-    except (FileNotFoundError, CorpusError, ValueError):
+        first, *states = map(parse_json, storage.read_lines_zst(_note_uri(corpus)))
+        noted = {read_as: state for read_as, state in states}
+        if any(type(each) is not str for pair in noted.items() for each in pair):
+            raise ValueError
+        return noted if first == _identity(manifest) else {}
+    except (FileNotFoundError, CorpusError, ValueError, TypeError):
         return {}

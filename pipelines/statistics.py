@@ -14,8 +14,9 @@ import importlib.metadata
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+import pydantic
 from apache_beam.metrics.metric import MetricResults
 
 from pipelines.counters import AT_WORK
@@ -23,6 +24,7 @@ from pipelines.transforms.decontaminate import read_summary
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
+from schemas.foreign import Count, read_json
 from schemas.manifest import Manifest, increment_uri
 
 _PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
@@ -40,6 +42,33 @@ class Measured:
 
     counts: Counter[str]
     synthesis_sec: float
+
+
+class _Partly(pydantic.BaseModel):
+    """What of a file is used again; what else it holds stays."""
+
+    model_config = pydantic.ConfigDict(extra="allow", strict=True)
+
+
+_Measure = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
+
+
+class _Synthesis(_Partly):
+    requests: Count = 0
+    completion_tokens: Count = 0
+    completion_tokens_per_sec: _Measure = 0
+
+
+class _Task(_Partly):
+    rows: Count
+    rows_found: Count
+
+
+class _Stats(_Partly):
+    counts: dict[str, Count]
+    wall_sec: _Measure = 0
+    synthesis: _Synthesis = _Synthesis()
+    decontamination: dict[str, _Task] = pydantic.Field(default_factory=dict)
 
 
 def measured(metrics: MetricResults) -> Measured:
@@ -129,7 +158,7 @@ def read_stats(corpus: str, number: int) -> dict[str, Any]:
     """
     uri = storage.join(increment_uri(corpus, number), "stats.json")
     try:
-        stats: dict[str, Any] = json.loads(storage.read_bytes(uri))
+        stats: dict[str, Any] = read_json(uri, _Stats).model_dump(exclude_unset=True)
     except FileNotFoundError:
         raise CorpusError(f"{uri}: is missing; the corpus is damaged or the number is wrong.") from None
     return stats

@@ -26,11 +26,13 @@ from pipelines.ledger import WITHDRAWN, Ledger
 from pipelines.lineage import Place, rows_of, text_lines
 from schemas import storage
 from schemas.errors import CorpusError
+from schemas.foreign import record
 from schemas.manifest import Manifest, increment_uri
-from schemas.records import AugmentedText, Generation, Passage, Reject, from_json
+from schemas.records import Generation, Passage, Reject
 
 _COMPARED_NAMES = 100_000
 _HASH_BEGINNING = re.compile("[0-9a-f]{8,32}")
+_LEDGER = re.compile(r"([0-9]{6,18})\.([\w-]+)\.ledger", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +160,9 @@ def _stream_names(corpus: str, manifest: Manifest) -> list[str]:
     """All streams, those included whose documents were all withdrawn, so that only ledgers know them."""
     fs, path = storage.filesystem(storage.join(corpus, "ledger"))
     files = fs.ls(path, detail=False) if fs.exists(path) else []
-    parts = [file.rsplit("/", 1)[-1].split(".") for file in files if file.endswith(".ledger")]
-    known = {number for number in manifest.numbers()}
-    return sorted({name for number, name, _ in parts if int(number) in known} | {*manifest.stream_names()})
+    found = filter(None, (_LEDGER.fullmatch(file.rsplit("/", 1)[-1]) for file in files))
+    known = {each[2] for each in found if int(each[1]) in manifest.numbers()}
+    return sorted(known | {*manifest.stream_names()})
 
 
 def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[Entry]:
@@ -185,10 +187,10 @@ def _holdings(
 ) -> list[Holding]:
     quoted = json.dumps(name, ensure_ascii=False)
     found = []
-    for place, line in text_lines(corpus, manifest, stream):
-        if quoted not in line:
+    for each in text_lines(corpus, manifest, stream):
+        if quoted not in each.line:
             continue
-        text = from_json(AugmentedText, line)
+        place, text = each.place, each.text()
         found += [
             Holding(
                 stream=stream,
@@ -208,29 +210,34 @@ def _holdings(
 
 def _refusals(corpus: str, manifest: Manifest, name: str) -> Iterator[Refusal]:
     quoted = json.dumps(name, ensure_ascii=False)
-    for number, line in _reject_lines(corpus, manifest):
+    for number, at, uri, line in _reject_lines(corpus, manifest):
         if quoted in line:
-            reject = from_json(Reject, line)
+            reject = record(Reject, line, uri, at)
             if reject.document_id == name:
                 yield Refusal(increment=number, reject=reject)
 
 
-def _reject_lines(corpus: str, manifest: Manifest) -> Iterator[tuple[int, str]]:
-    """Rejects of all increments that were published until then, also of those since replaced."""
+def _reject_lines(corpus: str, manifest: Manifest) -> Iterator[tuple[int, int, str, str]]:
+    """Rejects of all increments that were published until then, also of those since replaced.
+
+    Yields:
+        Number of the increment, number of the line, the file, and the line.
+    """
     for number in range(1, manifest.number + 1):
         folder = storage.join(increment_uri(corpus, number), "rejects")
         fs, path = storage.filesystem(folder)
         for file in sorted(fs.ls(path, detail=False)) if fs.exists(path) else ():
-            for line in storage.read_lines_zst(storage.join(folder, file.rsplit("/", 1)[-1])):
-                yield number, line
+            uri = storage.join(folder, file.rsplit("/", 1)[-1])
+            for at, line in enumerate(storage.read_lines_zst(uri)):
+                yield number, at, uri, line
 
 
 def _names_by_content(corpus: str, manifest: Manifest, streams: list[str], digits: str) -> set[str]:
     names = set()
     for stream in streams:
-        for _, line in text_lines(corpus, manifest, stream):
-            if f'"{digits}' in line:
-                for passage in from_json(AugmentedText, line).passages:
+        for each in text_lines(corpus, manifest, stream):
+            if f'"{digits}' in each.line:
+                for passage in each.text().passages:
                     if passage.content_hash.startswith(digits):
                         names.add(passage.document_id)
     return names
@@ -238,7 +245,7 @@ def _names_by_content(corpus: str, manifest: Manifest, streams: list[str], digit
 
 def _names_in(corpus: str, manifest: Manifest, streams: list[str]) -> Iterator[str]:
     for stream in streams:
-        for _, line in text_lines(corpus, manifest, stream):
-            yield from from_json(AugmentedText, line).document_ids
-    for _, line in _reject_lines(corpus, manifest):
-        yield from filter(None, (from_json(Reject, line).document_id,))
+        for each in text_lines(corpus, manifest, stream):
+            yield from each.text().document_ids
+    for _, at, uri, line in _reject_lines(corpus, manifest):
+        yield from filter(None, (record(Reject, line, uri, at).document_id,))

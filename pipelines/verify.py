@@ -3,7 +3,7 @@
     manifest ─┬► shard directories ─► listing: is each file there, of its size
               │                    └► each file: hash ─► unpack ─► rows: as many, as long, texts that fit
               ├► texts, pairs ─► as many pairs as announced, each of its text
-              ├► ledgers ─► one for each stream of an increment: hash
+              ├► ledgers and near indexes ─► those of each stream of an increment: hash
               └► the tokenizer's files: hash
 
 Streaming itself ends an epoch early, and says nothing, where a shard is missing or cut short, and knows
@@ -16,27 +16,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
 from pipelines.ledger import check_ledger
-from pipelines.mds import ENCODING, decompress, num_rows_of, rows_of
+from pipelines.near.index import check_near_index
 from pipelines.pairs import read_texts
-from pipelines.places import ledger_uri
+from pipelines.places import ledger_uri, near_index_uri
 from plugins.corpus_tokenizer import tokenizer_damage
 from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, ShardSet, text_uris
+from schemas.mds import rows_of
 from schemas.shards import (
-    COLUMNS,
-    LOSS_SPANS,
     Damage,
     ShardFile,
     directory_damage,
     hash_mismatch,
     read_index,
+    row_fault,
     stored_files,
+    unpack,
 )
 
 NUM_READERS = 4
@@ -90,7 +90,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
         manifest: One of its manifests.
     """
     shard_sets = [shards for increment in manifest.increments for shards in increment.streams.values()]
-    damages = [*tokenizer_damage(corpus, manifest), *_damaged_ledgers(corpus, manifest)]
+    damages = [*tokenizer_damage(corpus, manifest), *_damaged_tables(corpus, manifest)]
     num_files = num_bytes = 0
     with ThreadPoolExecutor(NUM_READERS) as readers:
         for shard_set in shard_sets:
@@ -119,17 +119,19 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
     )
 
 
-def _damaged_ledgers(corpus: str, manifest: Manifest) -> Iterator[Damage]:
-    """Ledgers that are missing or damaged; a build would take in again what they do not say is in."""
+def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
+    """Ledgers that are missing or damaged, by which a build knows what is in, and damaged near indexes."""
     for increment in manifest.increments:
         for stream in increment.streams:
-            uri = ledger_uri(corpus, stream, increment.number)
-            try:
-                check_ledger(uri)
-            except FileNotFoundError:
-                yield Damage(file=uri, finding="is missing")
-            except (CorpusError, OSError) as error:
-                yield Damage(file=uri, finding=str(error).removeprefix(f"{uri}: ").rstrip("."))
+            ledger = ledger_uri(corpus, stream, increment.number)
+            near = near_index_uri(corpus, stream, increment.number)
+            for uri, check in ((ledger, check_ledger), (near, check_near_index)):
+                try:
+                    check(uri)
+                except FileNotFoundError:
+                    yield Damage(file=uri, finding="is missing")
+                except (CorpusError, OSError) as error:
+                    yield Damage(file=uri, finding=str(error).removeprefix(f"{uri}: ").rstrip("."))
 
 
 def _damages(
@@ -188,31 +190,18 @@ def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
 
 def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
     """Read one shard file to its last row, or to where it is damaged."""
-    if dict(file.columns) not in (COLUMNS, COLUMNS | {LOSS_SPANS: ENCODING}):
-        shown = ", ".join(f"{column} {encoding}" for column, encoding in file.columns.items())
-        return _unread(
-            f"has the columns {shown}; expected {' and '.join(COLUMNS)}, and at most {LOSS_SPANS} beside "
-            f"them, all {ENCODING}"
-        )
     try:
-        data = storage.read_bytes(name)
+        data = storage.read_bytes(name, limit=file.num_bytes)
     except OSError as error:
         return _unread(f"shard cannot be read: {error}")
     mismatch = hash_mismatch([data], file.hashes)
     if mismatch is not None:
         return _unread(mismatch)
     try:
-        if file.compression is not None:
-            data = decompress(data, file.compression, limit=file.raw_bytes)
-        if len(data) != file.raw_bytes:
-            size = f"more than {file.raw_bytes}" if len(data) > file.raw_bytes else len(data)
-            return _unread(f"shard unpacks to {size} bytes, its index says {file.raw_bytes}")
-        if num_rows_of(data) != file.num_samples:
-            return _unread(f"shard holds {num_rows_of(data)} rows, its index says {file.num_samples}")
         num_tokens = num_misfits = 0
         findings: list[str] = []
-        for number, row in enumerate(rows_of(data, list(file.columns))):
-            finding = _misfit(row["tokens"], row["segment_lengths"], row.get(LOSS_SPANS), seq_len)
+        for number, row in enumerate(rows_of(unpack(data, file), file.columns)):
+            finding = row_fault(row, seq_len)
             if finding is not None:
                 num_misfits += 1
                 findings += [f"row {number} {finding}"] if num_misfits <= NAMED_ROWS else []
@@ -222,37 +211,6 @@ def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
     except CorpusError as error:
         return _unread(f"shard {error}")
     return _Reading(num_tokens=num_tokens, findings=tuple(findings))
-
-
-def _misfit(tokens_T: Any, segment_lengths: Any, loss_spans: Any, seq_len: int) -> str | None:
-    """In what a row breaks the rules of rows, if it does."""
-    if len(tokens_T) != seq_len:
-        return f"has {len(tokens_T)} tokens, the manifest says rows of {seq_len}"
-    if not len(segment_lengths) or int(segment_lengths.min()) < 1:
-        return f"has texts of {segment_lengths.tolist()} tokens, expected one or more of at least one token"
-    used = int(segment_lengths.sum(dtype=np.int64))
-    if used > seq_len:
-        return f"has texts of {used} tokens together, more than its {seq_len}"
-    if int(tokens_T.min()) < 0:
-        return f"holds token id {int(tokens_T.min())}"
-    if loss_spans is not None and not _are_spans(loss_spans, used):
-        return (
-            f"has loss spans {loss_spans.tolist()}, expected a first token and an end for each of at least "
-            f"one, in order, within its {used} tokens of texts"
-        )
-    return None
-
-
-def _are_spans(loss_spans: Any, num_tokens: int) -> bool:
-    if not len(loss_spans) or len(loss_spans) % 2:
-        return False
-    starts, ends = loss_spans[0::2], loss_spans[1::2]
-    return bool(
-        starts[0] >= 0
-        and (starts < ends).all()
-        and (ends[:-1] <= starts[1:]).all()
-        and ends[-1] <= num_tokens
-    )
 
 
 def _unread(finding: str) -> _Reading:

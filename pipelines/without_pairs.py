@@ -17,7 +17,6 @@ from pipelines.transforms.current import Newest
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest
-from schemas.records import AugmentedText, from_json
 
 Without = Mapping[str, Mapping[str, str]]
 """By stream, where each document without pairs was read, by its name."""
@@ -30,9 +29,9 @@ def documents_without_pairs(config: CorpusConfig, manifest: Manifest) -> Without
         newest = Newest(config.corpus, stream, manifest.numbers())
         sources: dict[str, str] = {}
         answered: set[str] = set()
-        for place, line in text_lines(config.corpus, manifest, stream):
-            for passage in from_json(AugmentedText, line).passages:
-                if not newest.is_current(place.increment, passage):
+        for each in text_lines(config.corpus, manifest, stream):
+            for passage in each.text().passages:
+                if not newest.is_current(each.place.increment, passage):
                     continue
                 if not passage.num_pairs:
                     sources[passage.document_id] = passage.source.removesuffix(f" part {passage.part}")

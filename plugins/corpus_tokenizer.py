@@ -14,17 +14,21 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
+
+import pydantic
 
 from plugins.tokenizers import fingerprint, load_tokenizer, tokenizer_files
-from schemas import storage
+from schemas import limits, storage
 from schemas.errors import ConfigError, CorpusError
+from schemas.foreign import read_json
 from schemas.manifest import Manifest
 from schemas.records import digest
 from schemas.shards import Damage
 
 _NAME = re.compile(r"(additional_chat_templates/)?\w[\w.-]*")
 _LISTING = "files.json"
+_Listing = Annotated[dict[str, str], pydantic.Field(max_length=limits.TOKENIZER_FILES)]
 
 
 def files_to_keep(name: str, tokenizer: Any) -> dict[str, bytes]:
@@ -104,19 +108,21 @@ def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
     """Name and content of each kept file, and what is wrong with it, or ""."""
     folder = _uri(corpus, fingerprint)
     try:
-        listing = json.loads(storage.read_bytes(storage.join(folder, _LISTING)))
-        hashes = {str(name): str(value) for name, value in listing.items()}
-    except (ValueError, AttributeError) as error:
-        yield _LISTING, b"", f"is damaged: {error}"
+        hashes: dict[str, str] = read_json(storage.join(folder, _LISTING), _Listing)
+    except CorpusError as error:
+        yield _LISTING, b"", str(error).removeprefix(f"{storage.join(folder, _LISTING)}: ").rstrip(".")
         return
     for name, expected in hashes.items():
         if not _NAME.fullmatch(name):
             yield _LISTING, b"", f"names a file {name!r}, which no tokenizer has"
             continue
         try:
-            data = storage.read_bytes(storage.join(folder, name))
+            data = storage.read_bytes(storage.join(folder, name), limit=limits.TOKENIZER_BYTES)
         except FileNotFoundError:
             yield name, b"", "is missing"
+            continue
+        except CorpusError as error:
+            yield name, b"", str(error).removeprefix(f"{storage.join(folder, name)}: ").rstrip(".")
             continue
         found = digest(data)
         yield name, data, "" if found == expected else f"is damaged: its hash is {found}, expected {expected}"

@@ -83,7 +83,7 @@ def _class_of(name: str, options: Mapping[str, Any]) -> Any:
         named = said.get("tokenizer_class")
         if named and "auto_map" not in said:
             found = getattr(transformers, f"{named.removesuffix('Fast')}Fast", None)
-            if found is not None:
+            if isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerFast):
                 return found
     return transformers.AutoTokenizer
 

@@ -14,19 +14,22 @@ A reader pins a number; nothing that a manifest names is ever changed.
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
+import pydantic_core
 
-from schemas import storage
-from schemas.config import Section, validate
-from schemas.errors import ConfigError, CorpusError
+from schemas import limits, storage
+from schemas.errors import CorpusError
+from schemas.foreign import Count, Name, RelativePath, Strict, explain
 
 FORMAT = 1
 
+Number = Annotated[int, pydantic.Field(ge=1, le=limits.COUNT)]
+"""Number of a manifest or an increment."""
 
-class ShardSet(Section):
+
+class ShardSet(Strict):
     """The shards that one increment adds to one stream.
 
     Attributes:
@@ -43,19 +46,19 @@ class ShardSet(Section):
         num_stored_pairs: Those that `pairs/` holds; fewer only in texts made before corpora kept them.
     """
 
-    path: str
-    num_samples: int
-    num_tokens: int
-    num_texts: int
-    num_pairs: int = 0
-    num_stored_pairs: int = 0
-    num_repeated_tokens: int = 0
-    num_cut_texts: int | None = None
-    num_parted_pairs: int | None = None
-    num_pairs_asked_first: int | None = None
+    path: RelativePath
+    num_samples: Count
+    num_tokens: Count
+    num_texts: Count
+    num_pairs: Count = 0
+    num_stored_pairs: Count = 0
+    num_repeated_tokens: Count = 0
+    num_cut_texts: Count | None = None
+    num_parted_pairs: Count | None = None
+    num_pairs_asked_first: Count | None = None
 
 
-class Increment(Section):
+class Increment(Strict):
     """One published increment.
 
     Attributes:
@@ -67,15 +70,15 @@ class Increment(Section):
         num_withdrawn: Documents that it withdrew from the corpus.
     """
 
-    number: int
-    streams: dict[str, ShardSet]
-    num_documents: int
+    number: Number
+    streams: dict[Name, ShardSet]
+    num_documents: Count
     superseded_document_ids: tuple[str, ...] = ()
-    replaces: tuple[int, ...] = ()
-    num_withdrawn: int = 0
+    replaces: tuple[Number, ...] = ()
+    num_withdrawn: Count = 0
 
 
-class Manifest(Section):
+class Manifest(Strict):
     """One state of a corpus.
 
     Attributes:
@@ -93,16 +96,25 @@ class Manifest(Section):
     """
 
     format: int = FORMAT
-    number: int = pydantic.Field(ge=1)
+    number: Number
     created: str
-    seq_len: int
-    tokenizer: str
+    seq_len: int = pydantic.Field(ge=1, le=limits.ROW_TOKENS)
+    tokenizer: Name
     tokenizer_name: str
-    pad_token_id: int
-    opening: tuple[int, ...] | None = None
-    closing: tuple[int, ...] | None = None
+    pad_token_id: int = pydantic.Field(ge=0, lt=1 << 31)
+    opening: tuple[Count, ...] | None = None
+    closing: tuple[Count, ...] | None = None
     config_hash: str
     increments: tuple[Increment, ...]
+
+    @pydantic.model_validator(mode="after")
+    def _numbers_are_different(self) -> Manifest:
+        numbers = self.numbers()
+        if len(numbers) != len(set(numbers)):
+            raise ValueError("two of its increments have one number")
+        if any(number > self.number for number in numbers):
+            raise ValueError(f"it is number {self.number} and names an increment {max(numbers)}")
+        return self
 
     def numbers(self) -> tuple[int, ...]:
         """Numbers of the increments, oldest first."""
@@ -166,7 +178,8 @@ def read_manifest(corpus: str, number: int | None = None) -> Manifest:
         )
     uri = manifest_uri(corpus, wanted)
     try:
-        values: Any = json.loads(storage.read_bytes(uri))
+        data = storage.read_bytes(uri, limit=limits.JSON_BYTES)
+        values: Any = pydantic_core.from_json(data)
     except FileNotFoundError:
         pruned = ", or no longer" if 0 < wanted < newest else ""
         raise CorpusError(f"{corpus}: has no manifest {wanted}{pruned}; the newest is {newest}.") from None
@@ -178,9 +191,17 @@ def read_manifest(corpus: str, number: int | None = None) -> Manifest:
             "Use the version of Tutelage that wrote it, or build the corpus anew."
         )
     try:
-        return validate(Manifest, values, name=uri)
-    except ConfigError as error:
-        raise CorpusError(f"{error} The manifest is damaged: restore it, or pin an older one.") from error
+        manifest = Manifest.model_validate_json(data)
+    except pydantic.ValidationError as error:
+        raise CorpusError(
+            f"{uri}: {explain(error)}. The manifest is damaged: restore it, or pin an older one."
+        ) from None
+    if manifest.number != wanted:
+        raise CorpusError(
+            f"{uri}: says that it is manifest {manifest.number}. The manifest is damaged: restore it, or pin "
+            "an older one."
+        )
+    return manifest
 
 
 def publish_manifest(corpus: str, manifest: Manifest) -> None:

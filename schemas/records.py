@@ -10,15 +10,16 @@ boundaries, compare by value and serialise to JSON (`to_json`, `from_json`) with
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import operator
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import numpy as np
+
+from schemas.strict_json import made, parse_json
 
 RecordT = TypeVar("RecordT")
 ClassT = TypeVar("ClassT", bound=type)
@@ -391,23 +392,10 @@ def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def from_json(kind: type[RecordT], line: str | bytes) -> RecordT:
-    """Read back what `to_json` wrote; lists become the tuples that the record declares."""
-    record: RecordT = _made(kind, json.loads(line))
+    """Read back what `to_json` wrote; lists become the tuples that the record declares.
+
+    Raises:
+        ValueError: The line is no JSON, or no such record.
+    """
+    record: RecordT = made(kind, parse_json(line))
     return record
-
-
-def _made(kind: Any, values: dict[str, Any]) -> Any:
-    for name, item in _tuples_of(kind).items():
-        if isinstance(value := values.get(name), list):
-            values[name] = tuple(_made(item, each) for each in value) if item is not None else tuple(value)
-    return kind(**values)
-
-
-@functools.cache
-def _tuples_of(kind: type[Any]) -> dict[str, type[Any] | None]:
-    """The fields of a record that are tuples: by name the record that they hold, or None for plain values."""
-    return {
-        name: next((item for item in get_args(hint) if hasattr(item, "__dataclass_fields__")), None)
-        for name, hint in get_type_hints(kind).items()
-        if get_origin(hint) is tuple
-    }

@@ -11,11 +11,15 @@ from typing import Any
 import fsspec
 import zstandard
 
-from schemas import limits
 from schemas.errors import CorpusError
+from schemas.limits import LINE_BYTES
 
 _ZSTD_LEVEL = 3
 _CHUNK_BYTES = 1 << 20
+_PACKED_BYTES = 1 << 12
+"""Packed bytes that are unpacked at a time; zstd makes at most 32,768 times as many of them, 128 MiB."""
+
+_MAX_WINDOW_BYTES = 1 << 27
 
 
 def join(uri: str, *parts: str) -> str:
@@ -39,10 +43,20 @@ def exists(uri: str) -> bool:
     return bool(fs.exists(path))
 
 
-def read_bytes(uri: str) -> bytes:
-    """The whole content of a file."""
+def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
+    """The whole content of a file.
+
+    Raises:
+        CorpusError: It has more bytes than `limit`; no more than that are read.
+    """
     fs, path = filesystem(uri)
-    return bytes(fs.cat_file(path))
+    if limit is None:
+        return bytes(fs.cat_file(path))
+    with fs.open(path, "rb") as file:
+        data = bytes(file.read(limit + 1))
+    if len(data) > limit:
+        raise CorpusError(f"{uri}: has more than {limit:,} bytes, the most that such a file may have.")
+    return data
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -107,9 +121,9 @@ def remove_tree(uri: str) -> None:
 
 
 def write_lines_zst(uri: str, lines: Iterable[str]) -> None:
-    """Write lines of text as one zstd frame; equal lines give equal bytes."""
+    """Write lines of text as one zstd frame with a checksum; equal lines give equal bytes."""
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
-    write_bytes(uri, zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(data))
+    write_bytes(uri, zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(data))
 
 
 def read_lines_zst(uri: str) -> Iterator[str]:
@@ -118,21 +132,30 @@ def read_lines_zst(uri: str) -> Iterator[str]:
     Raises:
         CorpusError: The file is damaged or ends too early; lines before that have been given.
     """
-    for line in split(_decompressed(uri), lambda data: data.split(b"\n"), 1):
-        yield line.decode("utf-8", "surrogatepass")
+    for number, line in enumerate(split(_decompressed(uri), lambda data: data.split(b"\n"), 1)):
+        try:
+            yield line.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{uri}: line {number + 1} is damaged: {error}. Restore it.") from None
 
 
-def split(chunks: Iterable[bytes], cut: Callable[[bytes], list[bytes]], longest: int) -> Iterator[bytes]:
+def split(
+    chunks: Iterable[bytes],
+    cut: Callable[[bytes], list[bytes]],
+    longest: int,
+    *,
+    most: int | None = None,
+) -> Iterator[bytes]:
     """Cut a stream of bytes into pieces, in time linear in its length however long a piece is.
 
     Args:
         chunks: The stream.
         cut: Cuts bytes at every delimiter, as `bytes.split` and the `split` of a pattern do.
         longest: Most bytes of a delimiter; that many less one are cut again with the next chunk.
+        most: Bytes of a piece that are wanted; of a longer one no more is held than shows that it is longer.
 
     Yields:
-        One piece at a time, each held whole, but no more of it than shows that it is longer than
-        `limits.RECORD_BYTES`. There is no empty piece after the last delimiter.
+        One piece at a time, each held whole. There is no empty piece after the last delimiter.
     """
     held: list[bytes] = []
     num_held = 0
@@ -145,7 +168,7 @@ def split(chunks: Iterable[bytes], cut: Callable[[bytes], list[bytes]], longest:
             *whole, first = others
             yield from whole
         end = max(len(first) - longest + 1, 0)
-        if num_held <= limits.RECORD_BYTES:
+        if most is None or num_held <= most:
             held.append(first[:end])
             num_held += end
         tail = first[end:]
@@ -154,15 +177,26 @@ def split(chunks: Iterable[bytes], cut: Callable[[bytes], list[bytes]], longest:
 
 
 def _decompressed(uri: str) -> Iterator[bytes]:
-    frame = zstandard.ZstdDecompressor().decompressobj()
+    frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+    in_line = 0
     with fsspec.open(uri, "rb") as file:
         while data := file.read(_CHUNK_BYTES):
-            try:
-                yield frame.decompress(data)
-            except zstandard.ZstdError as error:
-                raise CorpusError(f"{uri}: is damaged: {error}. Restore it.") from error
+            for at in range(0, len(data), _PACKED_BYTES):
+                if frame.eof:
+                    raise CorpusError(f"{uri}: is damaged: it goes on after its zstd frame. Restore it.")
+                try:
+                    plain = frame.decompress(data[at : at + _PACKED_BYTES])
+                except zstandard.ZstdError as error:
+                    raise CorpusError(f"{uri}: is damaged: {error}. Restore it.") from error
+                last = plain.rfind(b"\n")
+                in_line = len(plain) - last - 1 if last >= 0 else in_line + len(plain)
+                if in_line > LINE_BYTES:
+                    raise CorpusError(f"{uri}: has a line of more than {LINE_BYTES:,} bytes.")
+                yield plain
     if not frame.eof:
         raise CorpusError(f"{uri}: ends too early, in the middle of its zstd frame. Restore it.")
+    if frame.unused_data:
+        raise CorpusError(f"{uri}: is damaged: it goes on after its zstd frame. Restore it.")
 
 
 @contextlib.contextmanager

@@ -167,7 +167,8 @@ class DatasetConfig(Section):
         attention_boundaries: Whether each packed text attends to itself alone.
         loss_on: `all` tokens, which is the method; or `pairs`, to tune a synthesizer: only question-answer
             pairs carry loss, the contexts before them none. Needs streams that were built with `tuning`.
-        cache_dir: Where shards are decompressed; null takes a folder in the system's temporary one.
+        cache_dir: Where shards are decompressed, a folder that nobody else may write to; null takes one in
+            the system's temporary folder.
     """
 
     streams: dict[str, TrainStreamConfig] = pydantic.Field(min_length=1)

@@ -35,13 +35,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from streaming import StreamingDataLoader, StreamingDataset
+from streaming.base.dataset import _ShardState
 
 from schemas.config import Section
-from schemas.errors import ConfigError, TrainingError, TutelageError
-from schemas.shards import LOSS_SPANS
+from schemas.errors import ConfigError, CorpusError, TrainingError, TutelageError
+from schemas.shards import CURE, LOSS_SPANS, row_fault
 from schemas.train_config import LoaderConfig
+from trainer.private_folder import default_cache_dir, private_folder
 from trainer.shard_stream import ShardStream
-from trainer.shards import ResolvedStream, default_cache_dir, rows_per_epoch
+from trainer.shards import ResolvedStream, rows_per_epoch
 from trainer.shared_numbers import agreed_numbers
 
 IGNORE_INDEX = -100
@@ -49,6 +51,8 @@ IGNORE_INDEX = -100
 
 _FAILED = 0
 """Shard state that Streaming never sets itself once a dataset is made; to it, the state is invalid."""
+
+_LOCAL = _ShardState.LOCAL
 
 _WATCH_SEC = 0.1
 
@@ -92,11 +96,10 @@ def stack_rows(
         TrainingError: A row has another length, or its texts do not fit into it.
     """
     segment_lengths = [row["segment_lengths"].tolist() for row in rows]
-    for row, lengths in zip(rows, segment_lengths, strict=True):
-        if row["tokens"].shape != (seq_len,) or sum(lengths) > seq_len:
+    for row in rows:
+        if fault := row_fault(row, seq_len):
             raise TrainingError(
-                f"a row has {len(row['tokens'])} tokens in segments of {sum(lengths)} together; its manifest "
-                f"says rows of {seq_len}. The shards do not belong to this manifest: rebuild the corpus."
+                f"a row {fault}. The shards do not belong to this manifest: rebuild the corpus."
             )
     tokens_BT = torch.from_numpy(np.stack([row["tokens"] for row in rows]))
     loss_spans = [row[LOSS_SPANS] for row in rows] if loss_on == "pairs" else None
@@ -280,8 +283,18 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
             raise TrainingError(self._explain(num_rows))
 
     def get_item(self, sample_id: int, retry: int = 7) -> dict[str, Any]:
-        """A row as it is stored, and its number among all parts' as `row`."""
-        return {**super().get_item(sample_id, retry), "row": sample_id}
+        """A row as it is stored, and its number among all parts' as `row`.
+
+        Raises:
+            CorpusError: Its bytes are no such row.
+        """
+        shard_id, _ = self.spanner[sample_id]
+        if self._shard_states[shard_id] != _LOCAL:  # Streaming reads what is cached without asking
+            self.prepare_shard(shard_id)
+        try:
+            return {**super().get_item(sample_id, retry), "row": sample_id}
+        except (ValueError, IndexError) as error:
+            raise CorpusError(f"{self.name_row(sample_id)}: row cannot be read: {error}. {CURE}") from error
 
     def name_row(self, number: int) -> str:
         """Where the row of a number lies: `domain:17 of gs://bucket/corpus (manifest 3)`."""
@@ -401,7 +414,7 @@ def build_loader(
     if config.num_workers:
         _check_socket_paths()
     dataset = config.dataset
-    cache_dir = dataset.cache_dir or default_cache_dir()
+    cache_dir = private_folder(dataset.cache_dir) if dataset.cache_dir else default_cache_dir()
     epochs = sorted({epoch for stream in streams for epoch, _ in stream.manifests})
     counts = [list(itertools.chain(*rows_per_epoch(dataset, streams, epoch))) for epoch in epochs]
     places = [(stream, shard_set) for stream in streams for shard_set in stream.shard_sets]

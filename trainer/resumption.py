@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from schemas import storage
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
+from schemas.foreign import read_json
 from schemas.train_config import TrainConfig
 from trainer.duration import parse_duration
 from trainer.shards import ResolvedStream
@@ -80,7 +81,7 @@ def check_resumption(
 
     Raises:
         ConfigError: What fixes rows and schedule was changed.
-        TrainingError: The file with the settings is damaged.
+        CorpusError: The file with the settings is damaged.
     """
     folder = config.save_folder or ""
     now = settings_of(config, streams)
@@ -220,13 +221,12 @@ def _is_fixed(key: str) -> bool:
 def _read(folder: str) -> dict[str, Any] | None:
     uri = storage.join(folder, SETTINGS)
     try:
-        return dict(json.loads(storage.read_bytes(uri)))
+        settings: dict[str, Any] = read_json(
+            uri, dict[str, Any], cure="Delete it to go on without comparing settings."
+        )
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
-        raise TrainingError(
-            f"{uri}: is damaged: {error}. Delete it to go on without comparing settings."
-        ) from error
+    return settings
 
 
 def _shown(settings: Mapping[str, Any], key: str) -> str:

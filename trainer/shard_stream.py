@@ -6,28 +6,30 @@ cache directory of their own, because Streaming would decompress a local corpus 
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from streaming import Stream
-from streaming.base.compression import decompress
 
 from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
 from schemas.records import digest
-from schemas.shards import read_index
-from trainer.shards import check_hash, index_fingerprint
+from schemas.shards import ShardFile, check_unpacked, read_index, read_shard, stored_files
+from trainer.private_folder import private_folder
 
 
 class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
     """A shard directory of a corpus, fetched through fsspec into a cache directory.
 
     Streaming sees a stream that is wholly local (no `remote`), whose missing files this class
-    supplies: from any file system, checked for size and hash, written whole under their final name,
-    so that two runs may share a cache.
+    supplies: from any file system, checked for size, hash and the table of their rows, written whole under
+    their final name, so that two runs may share a cache. A shard that is cached is checked in the same way
+    when it is first opened in a run.
 
     Args:
         corpus: URI of the corpus.
@@ -49,11 +51,14 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
         self.name_row = name_row
         self.uri = storage.join(corpus, shard_set.path)
         index = read_index(corpus, shard_set)
-        local = os.path.join(cache_dir, digest(self.uri, size_bytes=8) + "-" + index_fingerprint(index)[:16])
-        super().__init__(local=local, choose=num_rows)
+        self._files = {file.raw_basename: file for file in stored_files(index)}
+        announced = json.dumps(index.model_dump(mode="json"), sort_keys=True)
+        local = os.path.join(cache_dir, digest(self.uri, size_bytes=8) + "-" + digest(announced)[:16])
+        super().__init__(local=private_folder(local), choose=num_rows)
+        # What Streaming reads is what was checked, not the corpus's own bytes.
         index_path = os.path.join(local, "index.json")
-        if not os.path.exists(index_path):
-            write_whole(index_path, storage.read_bytes(storage.join(self.uri, "index.json")))
+        if not _holds(index_path, announced.encode()):
+            write_whole(index_path, announced.encode())
 
     def apply_default(self, default: dict[str, Any]) -> None:
         """Take the dataset's defaults; compressed files are never kept."""
@@ -61,38 +66,43 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
         self.safe_keep_zip = False
 
     def set_up_local(self, shards: list[Any], cache_usage_per_shard: Any) -> None:
-        """Drop cached files of a wrong size, then let Streaming see what is there."""
-        for raw, _ in (pair for shard in shards for pair in shard.file_pairs):
-            path = os.path.join(self.local, raw.basename)
-            if os.path.exists(path) and os.path.getsize(path) != raw.bytes:
-                os.unlink(path)
-        super().set_up_local(shards, cache_usage_per_shard)
+        """Let Streaming see no shard as present: each is checked when it is first opened in a run."""
+        cache_usage_per_shard[:] = 0
 
     def _prepare_shard_part(self, raw_info: Any, zip_info: Any = None, compression: str | None = None) -> int:
-        """Fetch one shard file if the cache lacks it; returns the bytes by which the cache grew."""
-        path = os.path.join(self.local, raw_info.basename)
-        if os.path.exists(path):
-            return 0
-        info = zip_info or raw_info
-        name = f"{self.uri}/{info.basename}"
-        try:
-            data = storage.read_bytes(name)
-        except OSError as error:
-            raise CorpusError(f"{name}: shard cannot be read: {error}.") from error
-        if len(data) != info.bytes:
-            raise CorpusError(f"{name}: shard has {len(data)} bytes, its index says {info.bytes}.")
-        check_hash(name, [data], info.hashes or {})
-        if zip_info is not None:
-            try:
-                data = decompress(compression, data)
-            except Exception as error:  # each compression library raises its own
-                raise CorpusError(
-                    f"{name}: shard cannot be decompressed ({compression}): {error}."
-                ) from error
-        if len(data) != raw_info.bytes:
-            raise CorpusError(f"{name}: shard unpacks to {len(data)} bytes, its index says {raw_info.bytes}.")
+        """Check a cached shard file, or fetch it; returns its bytes."""
+        file = self._files[raw_info.basename]
+        path = os.path.join(self.local, file.raw_basename)
+        if os.path.realpath(path) != os.path.join(os.path.realpath(self.local), file.raw_basename):
+            raise CorpusError(f"{path}: leads out of the cache. Remove {self.local}.")
+        if os.path.exists(path) and file.raw_hashes:  # without a hash nothing says that it is the same
+            finding = _damage(path, file)
+            if finding is None:
+                return file.raw_bytes
+            print(f"{path}: cached {finding}; fetched again from {self.uri}.", file=sys.stderr, flush=True)
+        data = read_shard(self.uri, file)
         write_whole(path, data)
         return len(data)
+
+
+def _damage(path: str, file: ShardFile) -> str | None:
+    """What is wrong with a cached shard; None for nothing."""
+    try:
+        data = storage.read_bytes(path, limit=file.raw_bytes)
+        check_unpacked(data, file)
+    except CorpusError as error:
+        return f"shard {error}"
+    except OSError as error:
+        return f"shard cannot be read: {error}"
+    return None
+
+
+def _holds(path: str, data: bytes) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read() == data
+    except FileNotFoundError:
+        return False
 
 
 def write_whole(path: str, data: bytes) -> None:

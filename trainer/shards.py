@@ -7,23 +7,17 @@ ever when it reads with worker processes. So every file is checked against its s
 anything heavy is imported: one listing a shard directory, and where the corpus is local also one
 read of each file whose index gives a hash (hundreds of MB/s). Files of a remote corpus are hashed
 as they are fetched instead, for hashing them here would download the corpus twice (`tutelage corpus
-verify` does so on purpose, and reads every row).
+verify` does so on purpose, and reads every row). What is cached is hashed when a run first opens it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import getpass
-import json
-import os
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from schemas import storage
 from schemas.errors import ConfigError, TrainingError, unknown_name
 from schemas.manifest import Manifest, ShardSet, read_manifest
-from schemas.records import digest
 from schemas.shards import LOSS_SPANS, Damage, directory_damage, hash_mismatch, read_index, stored_files
 from schemas.train_config import DatasetConfig, TrainConfig, TrainStreamConfig
 
@@ -179,11 +173,6 @@ def _resolve(
     )
 
 
-def default_cache_dir() -> str:
-    """A folder of this user in the system's temporary one; shards lie in it by corpus and content."""
-    return os.path.join(tempfile.gettempdir(), f"tutelage-{getpass.getuser()}", "shards")
-
-
 def verify_shards(corpus: str, shard_set: ShardSet) -> None:
     """See that every file the index names is there, of the right size and, if it says so, hash.
 
@@ -206,23 +195,9 @@ def verify_shards(corpus: str, shard_set: ShardSet) -> None:
         if file.hashes:
             with fs.open(f"{root}/{file.basename}", "rb") as stream:
                 chunks = iter(lambda stream=stream: stream.read(_CHUNK_BYTES), b"")  # type: ignore[misc, unused-ignore]
-                check_hash(f"{uri}/{file.basename}", chunks, file.hashes)
-
-
-def check_hash(file: str, chunks: Iterable[bytes], hashes: Mapping[str, str]) -> None:
-    """See that bytes have the hash that an index gives for them, if it gives any.
-
-    Raises:
-        CorpusError: The digests differ.
-    """
-    finding = hash_mismatch(chunks, hashes)
-    if finding is not None:
-        raise Damage(file=file, finding=finding).error()
-
-
-def index_fingerprint(index: Mapping[str, Any]) -> str:
-    """Hash of an index: tells a rebuilt shard directory from the one that was cached under its name."""
-    return digest(json.dumps(index, sort_keys=True))
+                finding = hash_mismatch(chunks, file.hashes)
+                if finding is not None:
+                    raise Damage(file=f"{uri}/{file.basename}", finding=finding).error()
 
 
 def rows_per_epoch(

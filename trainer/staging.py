@@ -31,7 +31,7 @@ from trainer.checkpoints import (
     point_latest,
     settle_checkpoints,
 )
-from trainer.shards import default_cache_dir
+from trainer.private_folder import default_staging_dir, private_folder
 
 _WAIT_SEC = 15.0
 """Reader processes of a run that was killed notice it, and let go of the lock, within 5 s."""
@@ -73,7 +73,7 @@ class RunCheckpoints:
         self._load_path = config.load_path
         self._autoresume = config.autoresume
         self._name = self.save_folder or f"run {config.run_name}"
-        cache_dir = config.train_loader.dataset.cache_dir or os.path.dirname(default_cache_dir())
+        cache_dir = config.train_loader.dataset.cache_dir or default_staging_dir()
         # Machines may share the cache, and each has checkpoints of its own ranks.
         name = digest(f"{socket.gethostname()} {self._name}", size_bytes=8)
         self._staging = os.path.join(cache_dir, "checkpoints", name)
@@ -107,7 +107,7 @@ class RunCheckpoints:
         """
         if not self.are_fetched:
             return
-        os.makedirs(os.path.dirname(self._staging), exist_ok=True)
+        self._make_private()
         lock = open(f"{self._staging}.lock", "w")  # noqa: SIM115 - open for as long as it is held
         until = time.monotonic() + wait_sec
         while True:
@@ -124,6 +124,11 @@ class RunCheckpoints:
                 time.sleep(0.2)
         self._lock = lock
         shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _make_private(self) -> None:
+        checkpoints = os.path.dirname(self._staging)
+        private_folder(os.path.dirname(checkpoints))
+        private_folder(checkpoints)
 
     def settle(self, say: Callable[[str], None]) -> None:
         """Find what to start from, see that it is whole, and have it here.

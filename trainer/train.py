@@ -21,7 +21,9 @@ from typing import Any
 from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
-from schemas.errors import TrainingError, TutelageError, report
+from schemas.errors import TutelageError, report
+from schemas.foreign import read_json
+from schemas.manifest import Number
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
 from trainer.checks import (
@@ -197,14 +199,12 @@ def read_pins(save_folder: str) -> Mapping[str, int] | None:
     if not save_folder:
         return None
     try:
-        pins = json.loads(storage.read_bytes(storage.join(save_folder, PINS)))
+        pins: dict[str, int] = read_json(
+            storage.join(save_folder, PINS), dict[str, Number], cure="Delete it to read the newest manifests."
+        )
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise TrainingError(
-            f"{save_folder}/{PINS}: is damaged: {error}. Delete it to read the newest manifests."
-        ) from error
-    return {str(name): int(number) for name, number in pins.items()}
+    return pins
 
 
 if __name__ == "__main__":

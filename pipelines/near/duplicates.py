@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 from schemas import storage
+from schemas.foreign import read_records
 from schemas.manifest import increment_uri
-from schemas.records import from_json
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,5 +126,4 @@ def _cluster(stream: str, told: list[Duplicate], copies: list[Duplicate]) -> Clu
 
 
 def _read(uri: str) -> Iterator[Duplicate]:
-    for line in storage.read_lines_zst(uri):
-        yield from_json(Duplicate, line)
+    yield from read_records(uri, Duplicate)

@@ -25,12 +25,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from pipelines.near.minhash import SCHEME, UInt64s, is_shared
 from pipelines.places import near_index_uri
-from schemas import storage
+from schemas import limits, storage
 from schemas.corpus_config import NearDedupConfig
 from schemas.errors import CorpusError
+from schemas.foreign import Count, Strict, read_json
 
 _INDEX = "index.json"
 _PARTITION_ROWS = 1 << 21
@@ -205,7 +207,19 @@ def check_indexes(corpus: str, stream: str, numbers: Iterable[int], config: Near
     for number in numbers:
         uri = near_index_uri(corpus, stream, number)
         if storage.exists(uri):
-            _check(uri, _read_index(uri)["keys"], config, "dedup.near")
+            _check(uri, _read_index(uri).keys, config, "dedup.near")
+
+
+def check_near_index(uri: str) -> None:
+    """Read all of an index, if there is one.
+
+    Raises:
+        CorpusError: It is damaged.
+    """
+    if storage.exists(uri):
+        table = _Table(uri, 0, _read_index(uri))
+        for _ in table.between(0, (1 << 64) - 1):
+            pass
 
 
 class _Table:
@@ -217,11 +231,13 @@ class _Table:
         content: What its index.json says.
     """
 
-    def __init__(self, uri: str, number: int, content: dict[str, Any]):
+    def __init__(self, uri: str, number: int, content: _Content):
         self.uri = uri
         self.number = number
-        self._made_by = content["keys"]
-        self._entries = [PartitionEntry(number=at, **each) for at, each in enumerate(content["partitions"])]
+        self._made_by = content.keys
+        self._entries = [
+            PartitionEntry(number=at, **each.model_dump()) for at, each in enumerate(content.partitions)
+        ]
         self._partitions = [_open_partition(uri, entry) for entry in self._entries]
         self._checked: set[int] = set()
 
@@ -239,7 +255,7 @@ class _Table:
     @property
     def config(self) -> NearDedupConfig:
         """How its keys were made."""
-        return NearDedupConfig(**{name: self._made_by[name] for name in NearDedupConfig.model_fields})
+        return NearDedupConfig(**self._made_by.model_dump(include=set(NearDedupConfig.model_fields)))
 
     def check(self, config: NearDedupConfig, named: str) -> None:
         """Refuse keys that were made in another way than `config`, which `named` names, says."""
@@ -281,36 +297,51 @@ class _Table:
             yield np.array(partition[:, start:end])
 
 
+class _Keys(Strict):
+    """How keys were made."""
+
+    scheme: str
+    ngram: int = pydantic.Field(ge=1, le=limits.COUNT)
+    bands: int = pydantic.Field(ge=1, le=limits.COUNT)
+    rows: int = pydantic.Field(ge=1, le=limits.COUNT)
+
+
+class _Rows(Strict):
+    """A partition, by its place in the list."""
+
+    num_rows: Count
+    blake2b: str
+
+
+class _Content(Strict):
+    """An index.json."""
+
+    keys: _Keys
+    partitions: tuple[_Rows, ...] = pydantic.Field(min_length=1)
+
+
 def _made_by(config: NearDedupConfig) -> dict[str, Any]:
     return {"scheme": SCHEME, **config.model_dump()}
 
 
-def _check(uri: str, made_by: dict[str, Any], config: NearDedupConfig, named: str) -> None:
-    expected = _made_by(config)
-    if made_by != expected:
-        has, says = (
-            ", ".join(f"{name} {values.get(name)}" for name in expected) for values in (made_by, expected)
-        )
+def _check(uri: str, made_by: _Keys, config: NearDedupConfig, named: str) -> None:
+    found, expected = made_by.model_dump(), _made_by(config)
+    if found != expected:
+        has, says = (", ".join(f"{name} {values[name]}" for name in expected) for values in (found, expected))
         raise CorpusError(
             f"{uri}: its keys were made with {has}, {named} says {says}, and the two cannot be compared. "
             "Keep the index's values, set dedup.near to null to do without, or build a new corpus."
         )
 
 
-def _read_index(uri: str) -> dict[str, Any]:
-    file = storage.join(uri, _INDEX)
+def _read_index(uri: str) -> _Content:
     try:
-        content: dict[str, Any] = json.loads(storage.read_bytes(file))
-        dict(content["keys"])
-        for number, each in enumerate(content["partitions"]):
-            PartitionEntry(number=number, **each)
+        content: _Content = read_json(storage.join(uri, _INDEX), _Content)
     except FileNotFoundError:
         raise CorpusError(
             f"{uri}: has no {_INDEX}, so that it is not known what it holds. Restore it, or remove the whole "
             "directory to do without near copies of that increment's documents."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"{file}: is damaged: {error!r}. Restore it.") from error
     return content
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from typing import Any
 
 from rich.panel import Panel
@@ -17,11 +16,11 @@ from pipelines.rows import loss_note, read_rows
 from pipelines.show.beginning import beginning_of
 from pipelines.show.duplicates import show_duplicates
 from pipelines.show.row import show_row
+from pipelines.statistics import read_stats
 from plugins.console import Console
 from plugins.corpus_tokenizer import load_corpus_tokenizer
-from schemas import storage
 from schemas.errors import ConfigError, unknown_name
-from schemas.manifest import Manifest, increment_uri, read_manifest
+from schemas.manifest import Manifest, read_manifest
 
 
 def show_corpus(arguments: argparse.Namespace) -> int:
@@ -46,10 +45,7 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     console.print(Text(f"{arguments.uri}, manifest {manifest.number}"), soft_wrap=True)
     console.print(_overview(manifest))
     for number in manifest.numbers():
-        stats = json.loads(
-            storage.read_bytes(storage.join(increment_uri(arguments.uri, number), "stats.json"))
-        )
-        if line := without_pairs(stats["counts"]):
+        if line := without_pairs(read_stats(arguments.uri, number)["counts"]):
             console.print(Text(f"increment {number}, {line}"), soft_wrap=True)
     if not names:
         return 0
@@ -57,7 +53,7 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     for text in itertools.islice(texts_of(arguments.uri, manifest, stream), arguments.texts):
         lineage = f"{text.num_pairs} pairs, {text.template}, from {', '.join(text.document_ids)}"
         shown = Text(beginning_of(text.text, whole=arguments.whole))
-        console.print(Panel(shown, title=f"text {text.text_id[:8]}", subtitle=Text(lineage)))
+        console.print(Panel(shown, title=Text(f"text {text.text_id[:8]}"), subtitle=Text(lineage)))
     if arguments.rows:
         _show_rows(console, arguments, manifest, stream)
     return 0
@@ -72,7 +68,7 @@ def _overview(manifest: Manifest) -> Table:
         table.add_column(heading, justify="left" if heading == "stream" else "right")
     for increment in manifest.increments:
         for name, shards in increment.streams.items():
-            filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
+            filled = shards.num_tokens / max(shards.num_samples * manifest.seq_len, 1)
             table.add_row(
                 str(increment.number),
                 name,
@@ -89,7 +85,7 @@ def _overview(manifest: Manifest) -> Table:
 
 def _show_rows(console: Console, arguments: argparse.Namespace, manifest: Manifest, stream: str) -> None:
     tokenizer = load_corpus_tokenizer(arguments.uri, manifest)
-    rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(arguments.uri, shards.path))
+    rows = (row for shards in manifest.shard_sets(stream) for row in read_rows(arguments.uri, shards))
     for number, row in enumerate(itertools.islice(rows, arguments.rows)):
         console.print(_row(row, tokenizer, title=f"{stream} row {number}", whole=arguments.whole))
 

@@ -30,14 +30,14 @@ def show_row(arguments: argparse.Namespace, manifest: Manifest) -> None:
     if not manifest.stream_names():
         raise ConfigError(f"--row {arguments.row}: {arguments.uri} has no rows.")
     row = find_row(arguments.uri, manifest, *parse_row(arguments.row, manifest))
-    sample = next(read_rows(arguments.uri, row.shards, row.index_in_shards))
+    shards = next(each for each in manifest.shard_sets(row.stream) if each.path == row.shards)
+    sample = next(read_rows(arguments.uri, shards, row.index_in_shards))
     lengths = [segment.end - segment.start for segment in row.segments]
     stored = sample["segment_lengths"].tolist()
     if stored != lengths:
         raise CorpusError(
             f"{arguments.uri}: row {row.stream}:{row.index} has segments of {stored} tokens, its "
-            f"lineage says {lengths}. One of the two is damaged: restore increment "
-            f"{row.segments[0].place.increment}."
+            f"lineage says {lengths}. One of the two is damaged: restore the increment of {row.shards}."
         )
     tokenizer = load_corpus_tokenizer(arguments.uri, manifest)
     decoded, notes, at = [], [], 0

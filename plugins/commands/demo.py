@@ -28,9 +28,10 @@ from plugins.commands.parser import Parser
 from plugins.console import Console
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError
+from schemas.foreign import read_records
 from schemas.manifest import read_manifest
 from schemas.process import python_command
-from schemas.records import AugmentedText, from_json
+from schemas.records import AugmentedText
 
 _ROOT = Path(__file__).resolve().parents[2]
 _HEAD_CHARACTERS = 500
@@ -218,8 +219,7 @@ def _texts(corpus: str) -> Iterator[AugmentedText]:
     """The training texts of the stream whose documents have pairs."""
     fs, _ = storage.filesystem(corpus)
     for path in sorted(fs.glob(storage.join(corpus, "increments", "*", "texts", "domain-*.jsonl.zst"))):
-        for line in storage.read_lines_zst(path):
-            yield from_json(AugmentedText, line)
+        yield from read_records(path, AugmentedText)
 
 
 def _show_scores(console: Console, path: Path) -> None:

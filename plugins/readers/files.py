@@ -137,7 +137,9 @@ def pieces(uri: str, delimiter: bytes) -> Iterator[bytes]:
 
     One piece is held at a time. There is no empty piece after the last delimiter.
     """
-    return storage.split(chunks(uri), lambda data: data.split(delimiter), len(delimiter))
+    return storage.split(
+        chunks(uri), lambda data: data.split(delimiter), len(delimiter), most=limits.RECORD_BYTES
+    )
 
 
 def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:
@@ -155,7 +157,7 @@ def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, 
         if offset is None:
             return
         read = iter(lambda: file.read(_CHUNK_BYTES), b"")
-        for line in storage.split(read, lambda data: data.split(b"\n"), 1):
+        for line in storage.split(read, lambda data: data.split(b"\n"), 1, most=limits.RECORD_BYTES):
             yield offset, line
             offset += len(line) + 1
             if end is not None and offset >= end:

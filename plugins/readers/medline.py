@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from plugins.readers import files
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.markup import text_of
-from schemas import storage
+from schemas import limits, storage
 
 _ROOT = re.compile(rb"<Pubmed(?:Book)?ArticleSet\b")
 _ROOT_END = re.compile(rb"</Pubmed(?:Book)?ArticleSet\s*>")
@@ -49,7 +49,8 @@ class MedlineReader(Reader):
         body = b""
         try:
             # Text and tags by turns: text, tag, text, …
-            for index, piece in enumerate(storage.split(files.chunks(uri), _TAG.split, _LONGEST_TAG)):
+            pieces = storage.split(files.chunks(uri), _TAG.split, _LONGEST_TAG, most=limits.RECORD_BYTES)
+            for index, piece in enumerate(pieces):
                 if index % 2 == 0:
                     body = piece
                     opened = opened or bool(not start and _ROOT.search(body))

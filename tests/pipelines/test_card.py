@@ -188,7 +188,7 @@ def test_the_code_that_it_shows_reads_all_rows_in_batches(corpus: CorpusConfig, 
     lengths = {
         row["tokens"].tobytes(): row["segment_lengths"].tolist()
         for each in shards
-        for row in read_rows(corpus.corpus, each.path)
+        for row in read_rows(corpus.corpus, each)
     }
     assert len({len(each) for each in lengths.values()}) > 1  # what cannot be stacked as it is
     for tokens, texts, labels in zip(

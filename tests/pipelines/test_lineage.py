@@ -58,7 +58,7 @@ def stored_rows(config: CorpusConfig, manifest: Manifest, stream: str) -> list[l
     """The rows of a stream in the trainer's order: the tokens of each segment."""
     rows = []
     for shards in manifest.shard_sets(stream):
-        for sample in read_rows(config.corpus, shards.path):
+        for sample in read_rows(config.corpus, shards):
             at, segments = 0, []
             for length in sample["segment_lengths"].tolist():
                 segments.append(sample["tokens"][at : at + length].tolist())
@@ -84,8 +84,8 @@ def test_each_row_is_made_of_the_tokens_of_its_texts(corpus: CorpusConfig, strea
             assert len(whole) == segment.num_tokens
             assert whole[segment.start : segment.end] == tokens
             held.setdefault(segment.place, []).append((segment.start, segment.end))
-    lines = dict(text_lines(corpus.corpus, manifest, stream))
-    assert set(held) == set(lines)  # every text is in a row
+    lines = {each.place for each in text_lines(corpus.corpus, manifest, stream)}
+    assert set(held) == lines  # every text is in a row
 
 
 def test_the_corpus_has_rows_of_every_kind(corpus: CorpusConfig) -> None:
@@ -108,7 +108,7 @@ def test_the_corpus_has_rows_of_every_kind(corpus: CorpusConfig) -> None:
 
 def test_rows_of_texts_are_found_again(corpus: CorpusConfig) -> None:
     manifest = read_manifest(corpus.corpus)
-    places = [place for place, _ in text_lines(corpus.corpus, manifest, "domain")]
+    places = [each.place for each in text_lines(corpus.corpus, manifest, "domain")]
     num_rows = sum(shards.num_samples for shards in manifest.shard_sets("domain"))
     expected: dict[Place, list[int]] = {place: [] for place in places}
     for index in range(num_rows):

@@ -73,9 +73,7 @@ def shard_uris(corpus: str) -> list[str]:
 
 
 def stored_rows(corpus: str) -> list[dict[str, Any]]:
-    return [
-        row for shards in read_manifest(corpus).shard_sets("domain") for row in read_rows(corpus, shards.path)
-    ]
+    return [row for shards in read_manifest(corpus).shard_sets("domain") for row in read_rows(corpus, shards)]
 
 
 @pytest.mark.slow

@@ -100,8 +100,8 @@ def config_of(tmp_path: Path, corpus_config: Config, write_jsonl: Any, passages:
 def decoded_rows(config: CorpusConfig, number: int = 1) -> list[str]:
     """The segments of each row of `domain` in an increment, as text."""
     tokenizer = load_tokenizer(config.tokenizer.name)
-    path = f"increments/{number:06d}/shards/domain"
-    return [tokenizer.decode(row["tokens"]) for row in read_rows(config.corpus, path)]
+    shards = read_manifest(config.corpus, number).shard_sets("domain")[-1]
+    return [tokenizer.decode(row["tokens"]) for row in read_rows(config.corpus, shards)]
 
 
 def num_parted(rows: list[str], texts: list[AugmentedText]) -> int:

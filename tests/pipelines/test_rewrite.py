@@ -60,7 +60,7 @@ def decoded(config: CorpusConfig, manifest: Manifest, stream: str = "domain") ->
     tokenizer = load_tokenizer(config.tokenizer.name)
     texts = []
     for shards in manifest.shard_sets(stream):
-        rows = list(read_rows(config.corpus, shards.path))
+        rows = list(read_rows(config.corpus, shards))
         assert len(rows) == shards.num_samples
         for row in rows:
             at = 0

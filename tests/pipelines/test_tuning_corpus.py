@@ -105,7 +105,7 @@ def built(
 
 def rows_of(corpus: str, number: int | None = None) -> list[dict[str, Any]]:
     (shards, *_) = read_manifest(corpus, number).shard_sets("tuning")
-    return list(read_rows(corpus, shards.path))
+    return list(read_rows(corpus, shards))
 
 
 def without_and_with_loss(row: dict[str, Any], tokenizer: Any) -> tuple[str, str]:

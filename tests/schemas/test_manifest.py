@@ -142,7 +142,7 @@ def test_a_manifest_without_a_key_is_told(corpus: str) -> None:
 
 def test_a_manifest_that_is_a_list_is_told(corpus: str) -> None:
     storage.write_bytes(manifest_uri(corpus, 1), b"[1]")
-    with pytest.raises(CorpusError, match=r"000001\.json: is \[1\]: input should be a valid dictionary"):
+    with pytest.raises(CorpusError, match=r"000001\.json: it holds \[1\]: input should be an object"):
         read_manifest(corpus)
 
 

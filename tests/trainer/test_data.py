@@ -92,7 +92,7 @@ def test_rows_of_a_batch_are_made_as_each_alone() -> None:
     ("tokens", "lengths", "message"),
     [
         ([1] * 7, [7], "a row has 7 tokens"),
-        ([1] * 8, [5, 4], "in segments of 9 together"),
+        ([1] * 8, [5, 4], "a row has texts of 9 tokens together, more than its 8"),
         ([64] + [1] * 7, [8], "token id 64, but the model's embedding has 64 rows"),
     ],
 )

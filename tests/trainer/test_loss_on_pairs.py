@@ -56,7 +56,7 @@ def test_spans_that_meet_and_rows_that_begin_and_end_with_loss() -> None:
 
 
 def test_spans_give_no_loss_to_padding_or_to_the_first_token_of_a_text() -> None:
-    row = (TOKENS, [3, 3], [0, 8])
+    row = (TOKENS, [3, 3], [0, 6])
     assert labels_of([row]) == [[10, 11, 12, _, 14, 15, _, _]]
     assert labels_of([row], attention_boundaries=False) == [[10, 11, 12, 13, 14, 15, _, _]]
 
@@ -111,7 +111,7 @@ def pair_losses(corpus: str, tiny_model: str) -> tuple[list[float], list[float]]
     of_pairs: list[float] = []
     of_others: list[float] = []
     (shards,) = read_manifest(corpus).shard_sets("tuning")
-    for row in read_rows(corpus, shards.path):
+    for row in read_rows(corpus, shards):
         tokens, at = row["tokens"].tolist(), 0
         for length in row["segment_lengths"].tolist():
             ids, at = tokens[at : at + length], at + length

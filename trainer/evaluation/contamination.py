@@ -22,13 +22,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import pydantic
+
 from plugins import decontamination
 from plugins.decontamination import Coverage, TaskIndex, TaskRow
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
 from schemas.errors import ConfigError, CorpusError, TutelageError
+from schemas.foreign import read_json, read_records
+from schemas.limits import COUNT
 from schemas.manifest import Manifest, increment_uri, manifest_uri, read_manifest, text_uris
-from schemas.records import digest
+from schemas.records import AugmentedText, digest
 from trainer.evaluation.ranks import Ranks
 from trainer.evaluation.rows import ChoiceRow, Row, rows_digest
 from trainer.evaluation.task import Task, read_rows
@@ -38,6 +42,15 @@ FoundRows: TypeAlias = "dict[str, dict[str, str]]"
 
 _REPORT_FILE = "decontamination.json"
 _SETTINGS = ("ngram", "min_words", "max_rows")
+
+
+class _Report(pydantic.BaseModel):
+    """What of a corpus's report is used: how texts were compared."""
+
+    model_config = pydantic.ConfigDict(extra="ignore", strict=True)
+    ngram: int = pydantic.Field(ge=1, le=COUNT)
+    min_words: int = pydantic.Field(ge=1, le=COUNT)
+    max_rows: int = pydantic.Field(ge=1, le=COUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +88,8 @@ class TrainingText:
         for number in reversed(self.manifest.numbers()):
             uri = storage.join(increment_uri(self.corpus, number), _REPORT_FILE)
             if storage.exists(uri):
-                report = json.loads(storage.read_bytes(uri))
-                return {name: int(report[name]) for name in _SETTINGS}
+                report: _Report = read_json(uri, _Report)
+                return {name: getattr(report, name) for name in _SETTINGS}
         defaults = DecontaminationConfig()
         return {name: getattr(defaults, name) for name in _SETTINGS}
 
@@ -188,8 +201,8 @@ def _tell_not_compared(coverage: Iterable[Coverage]) -> None:
 
 
 def _search(uri: str, index: TaskIndex, rows: Mapping[str, Sequence[Row]], found: FoundRows) -> None:
-    for line in storage.read_lines_zst(uri):
-        for overlap in index.find(json.loads(line)["text"]):
+    for text in read_records(uri, AugmentedText):
+        for overlap in index.find(text.text):
             position = rows[overlap.row.task][overlap.row.number].position
             of_task = found[overlap.row.task]
             of_task[position] = min(overlap.words, of_task.get(position, overlap.words))

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from plugins.adapters import base_of
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError
@@ -20,6 +22,28 @@ from schemas.records import digest
 
 SCORING = 2
 """Which way of scoring the answers come from; results of another way are not gone on with."""
+
+
+class _Task(pydantic.BaseModel):
+    task: str
+
+
+class _Model(pydantic.BaseModel):
+    state: str
+    tasks: list[_Task]
+
+
+class _Found(pydantic.BaseModel):
+    key: str
+    tasks: dict[str, dict[str, Any]]
+
+
+class _Saved(pydantic.BaseModel):
+    """What of the file is gone on with; the rest of a task is its own affair."""
+
+    settings: dict[str, Any]
+    models: dict[str, _Model]
+    found_rows: _Found | None = None
 
 
 class SavedRun:
@@ -44,9 +68,10 @@ class SavedRun:
             return
         try:
             found = json.loads(storage.read_bytes(uri))
+            _Saved.model_validate(found)
             earlier, self._models = found["settings"], found["models"]
             self._found = found.get("found_rows", {})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 f"--output {uri!r} is there and holds no evaluation to go on with. Name another file."
             ) from error

@@ -25,12 +25,12 @@ def cut_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     split = storage.split
 
-    def counting(chunks: Any, cut: Any, longest: int) -> Iterator[bytes]:
+    def counting(chunks: Any, cut: Any, longest: int, **options: Any) -> Iterator[bytes]:
         def counted(data: bytes) -> Any:
             sizes.append(len(data))
             return cut(data)
 
-        return split(chunks, counted, longest)
+        return split(chunks, counted, longest, **options)
 
     monkeypatch.setattr(storage, "split", counting)
     monkeypatch.setattr(storage, "_CHUNK_BYTES", CHUNK)

@@ -4,7 +4,7 @@
     row: sizes of the columns | values of the columns
     value: ndim << 2 | log2 of the width of a dimension | dimensions | int32 numbers
 
-Only the columns that `transforms/shards.py` writes are understood: arrays of int32 of one dimension.
+Only the columns that a corpus has are understood: arrays of int32 of one dimension.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from schemas.errors import CorpusError
 
 ENCODING = "ndarray:int32"
 _WORD = 4
+_BROTLI_BYTES = 64
+"""Packed bytes that brotli unpacks at a time; a few of them may stand for 16 MiB."""
 
 
 def decompress(data: bytes, compression: str, *, limit: int) -> bytes:
@@ -47,18 +49,74 @@ def decompress(data: bytes, compression: str, *, limit: int) -> bytes:
         if name == "bz2":
             with bz2.BZ2File(io.BytesIO(data)) as stream:
                 return stream.read(limit + 1)
-        module = importlib.import_module({"br": "brotli", "snappy": "snappy"}[name])
-        return bytes(module.decompress(data)[: limit + 1])
+        if name == "br":
+            return _brotli(data, limit)
+        if name == "snappy":
+            return _snappy(data, limit)
+        raise ValueError("unknown")
     except Exception as error:  # each compression has errors of its own
         raise CorpusError(f"cannot be decompressed ({compression}): {error!r}") from error
 
 
-def rows_of(data: bytes, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of an unpacked shard.
+def _snappy(data: bytes, limit: int) -> bytes:
+    size = 0  # announced at the beginning, 7 bits in each byte, of which the last is below 128
+    for at, byte in enumerate(data[:5]):
+        size |= (byte & 127) << 7 * at
+        if byte < 128:
+            break
+    if size > limit:
+        raise ValueError(f"it announces {size} bytes, more than {limit}")
+    return bytes(importlib.import_module("snappy").decompress(data))
+
+
+def _brotli(data: bytes, limit: int) -> bytes:
+    unpacked, num_bytes = [], 0
+    frame = importlib.import_module("brotli").Decompressor()
+    for at in range(0, len(data), _BROTLI_BYTES):
+        unpacked.append(frame.process(data[at : at + _BROTLI_BYTES]))
+        num_bytes += len(unpacked[-1])
+        if num_bytes > limit:
+            return b"".join(unpacked)[: limit + 1]
+    if not frame.is_finished():
+        raise ValueError("it ends too early")
+    return b"".join(unpacked)
+
+
+def check_table(data: bytes, num_rows: int, num_columns: int) -> None:
+    """Check that the rows of an unpacked shard and their columns lie one behind the other.
+
+    Raises:
+        CorpusError: They do not, or are not as many; says where.
+    """
+    found = num_rows_of(data)
+    if found != num_rows:
+        raise CorpusError(f"holds {found} rows, its index says {num_rows}")
+    offsets = _offsets(data)
+    room = _WORD * num_columns
+    too_short = np.flatnonzero(np.diff(offsets) < room)
+    if len(too_short) or int(offsets[0]) < _WORD * (num_rows + 2):
+        raise CorpusError(f"has no room for row {too_short[0] if len(too_short) else 0}")
+    at = offsets[:-1, None] + np.arange(room)
+    sizes = np.frombuffer(data, np.uint8)[at].view("<u4").sum(axis=1, dtype=np.int64)
+    wrong = np.flatnonzero(room + sizes != np.diff(offsets))
+    if len(wrong):
+        raise CorpusError(f"has columns in row {wrong[0]} that do not fill it")
+
+
+def _offsets(data: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
+    offsets = np.frombuffer(data, "<u4", num_rows_of(data) + 1, offset=_WORD).astype(np.int64)
+    if int(offsets[-1]) != len(data):
+        raise CorpusError(f"says that its rows end at byte {offsets[-1]}, and has {len(data)} bytes")
+    return offsets
+
+
+def rows_of(data: bytes, columns: Sequence[str], start: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an unpacked shard, from one on.
 
     Args:
         data: The shard, unpacked.
         columns: Names of the columns, in the order of the index; all are `ENCODING`.
+        start: The first row wanted.
 
     Yields:
         Arrays of int32, one of shape (size,) for each column.
@@ -66,12 +124,9 @@ def rows_of(data: bytes, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     Raises:
         CorpusError: The bytes are no such shard; says where.
     """
-    num_rows = num_rows_of(data)
-    offsets = np.frombuffer(data, "<u4", num_rows + 1, offset=_WORD)
-    if int(offsets[-1]) != len(data):
-        raise CorpusError(f"says that its rows end at byte {offsets[-1]}, and has {len(data)} bytes")
+    offsets = _offsets(data)
     view = memoryview(data)
-    for number in range(num_rows):
+    for number in range(start, len(offsets) - 1):
         try:
             yield _row(view[int(offsets[number]) : int(offsets[number + 1])], columns)
         except (ValueError, IndexError) as error:
