@@ -5,8 +5,8 @@
                  │ 4xx: the prompt is at fault    ─► GenerationFailure, at once
                  │ 408, 425, 429, 5xx, abort, bad JSON, another id, time-out, no connection
                  ▼
-               wait (Retry-After, or capped exponential backoff with full jitter) and try again, elsewhere
-               where there is another endpoint
+               try another endpoint at once; where there is none, wait (Retry-After, or capped exponential
+               backoff with full jitter) and try again
 
 Requests of one chain share an affinity, so they meet the same server's prefix cache. A server that is busy
 (429, or 503 with a healthy /health) costs a request no attempt. When the attempts or the patience are used up
@@ -82,7 +82,7 @@ class _Retry(Exception):
 
     Attributes:
         after_sec: The pause that the server asks for, if it asks for one.
-        at_once: Whether other endpoints are asked without a pause, and this one not again.
+        elsewhere: Whether only another endpoint may answer.
         reached: Whether a healthy server was there.
         busy: Whether it said no more than that it has too much to do.
     """
@@ -95,7 +95,7 @@ class _Retry(Exception):
         after_sec: float | None = None,
         reached: bool = True,
         busy: bool = False,
-        at_once: bool = False,
+        elsewhere: bool = False,
     ):
         super().__init__(detail)
         self.reason = reason
@@ -103,7 +103,7 @@ class _Retry(Exception):
         self.after_sec = after_sec
         self.reached = reached
         self.busy = busy
-        self.at_once = at_once
+        self.elsewhere = elsewhere
 
 
 class SGLangClient:
@@ -206,17 +206,21 @@ class SGLangClient:
                 with endpoint.attempt():
                     answer = await self._attempt(endpoint.url, data)
             except _Retry as failed:
-                is_new = endpoint not in failed_at
+                moves = False
+                if not failed.busy:
+                    endpoint.failed(failed.reason)
                 if failed.reached and not failed.busy:
                     attempts += 1
-                    endpoint.failed(failed.reason)
                     failed_at.append(endpoint)
+                    moves = failed_at.count(endpoint) == 1 and any(
+                        each not in failed_at for each in self._endpoints
+                    )
                 failure = self._given_up(failed, attempts, failed_at)
                 if failure is not None:
                     endpoint.tally.failed += 1
                     return self._without_key(failure)
                 endpoint.tally.retried += 1
-                if failed.at_once and is_new:
+                if moves:
                     continue
                 waits += 1
                 if failed.busy or not failed.reached:
@@ -255,7 +259,7 @@ class SGLangClient:
                 tried = f"busy for {waited:.0f} s without an answer at {urls}"
                 detail = f"{failed.detail} ({tried}); lower synthesis.options.max_in_flight"
                 return GenerationFailure(reason="busy", detail=detail, ends_chain=True)
-        elif failed.at_once and all(each in failed_at for each in self._endpoints):
+        elif failed.elsewhere and all(each in failed_at for each in self._endpoints):
             return GenerationFailure(reason=failed.reason, detail=failed.detail)
         elif attempts >= self._options.max_attempts:
             where = ", ".join(dict.fromkeys(each.url for each in failed_at))
@@ -312,7 +316,7 @@ class SGLangClient:
         if answer.redirected_to:
             detail += f" (it redirected to {answer.redirected_to}: name that server's base URL instead)"
         if answer.status in _ENDPOINT_AT_FAULT:
-            raise _Retry("refused", detail, at_once=True)
+            raise _Retry("refused", detail, elsewhere=True)
         return GenerationFailure(reason="refused", detail=detail)
 
     def _check_id(self, url: str, answer: Answer, rid: str, returned: Any) -> None:

@@ -65,7 +65,7 @@ class Endpoint:
 
     def rest(self, seconds: float) -> None:
         """Send it nothing for so long, where there are others."""
-        self._rests_until = time.monotonic() + seconds
+        self._rests_until = max(self._rests_until, time.monotonic() + seconds)
 
     def succeeded(self) -> None:
         """It answered a request."""
@@ -77,7 +77,7 @@ class Endpoint:
         self._failed.append(False)
 
     def failed(self, reason: str) -> None:
-        """It was reached and failed at a request that another server might answer."""
+        """It failed at a request that another server might answer, or could not be reached."""
         if self._is_only:
             return
         self._failed.append(True)

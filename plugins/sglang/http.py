@@ -148,9 +148,14 @@ class Http:
             raise NotConnected(f"no connection to {server} within {_CONNECT_SEC:g} s") from None
         except (asyncio.TimeoutError, TimeoutError):
             raise TimeoutError(f"no answer within {timeout_sec:g} s") from None
-        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.InvalidURL) as error:
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.InvalidURL,
+            UnicodeError,  # a host name that cannot be one
+        ) as error:
             raise NotConnected(f"cannot connect to {server}: {_reason(error)}") from None
-        except aiohttp.ServerDisconnectedError:
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError):
             raise Disconnected(f"{server} closed the connection before the whole answer was there") from None
         except aiohttp.ClientResponseError as error:
             raise Disconnected(f"{server} does not answer in HTTP: {_reason(error)}") from None

@@ -94,8 +94,8 @@ class Server:
                 response = await step(self, request)
             else:
                 response = step() if callable(step) else step
-            if isinstance(response, web.Response) and response.text is not None:
-                response.text = response.text.replace(OWN_ID, own_id)
+            if isinstance(response, web.Response) and isinstance(response.body, bytes):
+                response.body = response.body.replace(OWN_ID.encode(), own_id.encode())
             return response
         finally:
             self.in_flight -= 1
