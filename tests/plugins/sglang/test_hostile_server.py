@@ -69,6 +69,10 @@ class TestIds:
             f"as SGLang does (3 attempts at {server.url})",
         )
 
+    def test_an_id_may_follow_the_number_of_a_tokenizer_process(self) -> None:
+        (answer,), server = ask(lambda: good(id=f"7_{OWN_ID}"))
+        assert answer == ANSWER and len(server.ids) == 1
+
     def test_each_attempt_has_an_id_of_its_own(self) -> None:
         _, server = ask(status(500, "x"), status(500, "x"), good)
         assert len(set(server.ids)) == 3
