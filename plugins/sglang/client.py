@@ -294,8 +294,8 @@ class SGLangClient:
         self._check_id(url, answer, rid, value["meta_info"].get("id"))
         if generation.finish_reason == "abort":
             raise _Retry("aborted", f"the server aborted after {generation.completion_tokens} tokens")
-        # JSON's escapes may have hidden the key in the body.
-        return dataclasses.replace(generation, text=self._scrubber.text(generation.text)), value
+        text = self._scrubber.text(generation.text)  # JSON's escapes may have hidden the key in the body
+        return generation if text == generation.text else dataclasses.replace(generation, text=text), value
 
     async def _refused(self, url: str, answer: Answer) -> GenerationFailure:
         """What an error status means for the request; raises _Retry where another attempt may help."""
