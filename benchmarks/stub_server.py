@@ -32,8 +32,9 @@ def answer(number: int) -> str:
     )
 
 
+_NO_ID = b"0" * 32
 _META = {
-    "id": "stub",
+    "id": _NO_ID.decode(),
     "finish_reason": {"type": "stop", "matched": 2},
     "prompt_tokens": 100,
     "completion_tokens": 40,
@@ -70,15 +71,16 @@ class Connection(asyncio.Protocol):
             size = end + 4 + (int(length.split(b"\r\n")[0]) if length else 0)
             if len(self._received) < size:
                 return
+            rid = bytes(self._received[size - 34 : size - 2])  # where our client's bodies end
             del self._received[:size]
             if head.startswith(b"post /generate"):
-                asyncio.get_running_loop().call_later(self._latency(), self._answer, time.monotonic())
+                asyncio.get_running_loop().call_later(self._latency(), self._answer, time.monotonic(), rid)
             else:
                 self._transport.write(_HEALTHY)
 
-    def _answer(self, asked: float) -> None:
+    def _answer(self, asked: float, rid: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(next(_RESPONSES))
+            self._transport.write(next(_RESPONSES).replace(_NO_ID, rid if rid.isalnum() else _NO_ID))
             self._spans.append((asked, time.monotonic()))
 
 

@@ -115,6 +115,7 @@ def _served(
                 ("in_flight", "in flight"),
                 ("failed", "failed"),
                 ("retried", "retried"),
+                ("taken_out", "× taken out"),
                 ("from_journal", "from the journal"),
             )
             if count(field)

@@ -28,7 +28,10 @@ from schemas.foreign import Count, read_json
 from schemas.manifest import Manifest, increment_uri
 
 _PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
-_OF_AN_ENDPOINT = ("requests", "failed", "retried", "prompt_tokens", "completion_tokens", "cached_tokens")
+_OF_AN_ENDPOINT = (
+    *("requests", "failed", "retried", "taken_out"),
+    *("prompt_tokens", "completion_tokens", "cached_tokens"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

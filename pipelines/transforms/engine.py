@@ -27,7 +27,7 @@ from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Generation, SynthesizedDocument
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
-_ONLY_ENDPOINTS_KNOW = ("in_flight", "failed", "retried")
+_ONLY_ENDPOINTS_KNOW = ("in_flight", "failed", "retried", "taken_out")
 
 
 def max_under_way(config: SynthesisConfig) -> int:

@@ -21,16 +21,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from plugins.protocols.option_meant import lettered_option, option_meant
+from schemas.limits import JSON_SEARCH_PASSES, NUMBER_DIGITS
 from schemas.records import InstructionPair, well_formed
 
 _OBJECT = re.compile(r"\{\s*(?:[\"“”„'‘]|\w+\s*:)")
 """How an object with members begins, whatever its quotes."""
+_TOKEN = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _KEY = re.compile(r'\s*"(\w+)"\s*:\s*')
 _AFTER_MEMBER = re.compile(r'\s*(?:,(?=\s*(?:"\w+"\s*:|"\w*"?\s*\Z|\}))|(?=\}))')
 """What follows a member: another one, which may be cut off, or the end of the object."""
 _QUOTED = re.compile(
     r"""
-    "(?:[^"\\]|\\.)*"
+    \\.  # else each escaped quote outside a string would be searched for an end of its string
+    | "(?:[^"\\]|\\.)*"
     | [“”„](?P<curly>(?:[^“”„\\]|\\.)*)[“”]
     | '(?P<single>(?:[^'\\]|\\.|(?<=\w)'(?=\w))*)'
     | ‘(?P<curly_single>(?:[^‘’\\]|\\.|(?<=\w)’(?=\w))*)’
@@ -57,6 +60,8 @@ _LATEX = re.compile(
     r"|op?|oprule|riangle|riangle(?:down|left|lefteq|right|righteq|q)|wohead(?:left|right)arrow)"
 )
 """LaTeX commands that begin like JSON's `\\n`, `\\r` and `\\t`."""
+_DEEP = 8_192
+"""Characters that an attempt at an object nested too deeply for Python counts as."""
 _QUESTION_KEYS = ("question", "instruction", "prompt")
 _ANSWER_KEYS = ("answer", "response", "output")
 
@@ -114,19 +119,54 @@ def _json_objects(text: str) -> Iterator[Any]:
     A wrapper such as `{"pairs": [...]}` or a list yields the objects inside it. An object that repeats
     its keys yields one object for each repetition, and one that never ends yields what it holds so far:
     small models run on like that.
+
+    The time is linear. An attempt that fails is not made again for the objects inside that were open where it
+    failed; once failed attempts have read `JSON_SEARCH_PASSES` times the text, its rest is one None.
     """
-    text = _BACKSLASH.sub(_kept_backslash, text)
+    text = _Text(_BACKSLASH.sub(_kept_backslash, text))
     found = _OBJECT.search(text)
+    left = JSON_SEARCH_PASSES * (len(text) + _DEEP)
+    endless: set[int] = set()
     while found is not None:
         at = found.start()
         try:
+            if at in endless:
+                raise ValueError
             value, end = _DECODER.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            if at not in endless:
+                reached = error.pos if isinstance(error, json.JSONDecodeError) else at + _DEEP
+                endless = _open_brackets(text, at, reached)
+                left -= reached - at
+            if left < 0:
+                yield None
+                return
             following = _OBJECT.search(text, at + 1)
             end = following.start() if following is not None else len(text)
             value = _of_odd_object(_QUOTED.sub(_in_double_quotes, text[at:end]))
         yield from _flat(value)
         found = _OBJECT.search(text, end)
+
+
+def _open_brackets(text: str, start: int, end: int) -> set[int]:
+    """Where the lists and objects begin that are open at `end`: what cannot be read there ends them all."""
+    places: list[int] = []
+    for token in _TOKEN.finditer(text, start, end):
+        if token[0] in "[{":
+            places.append(token.start())
+        elif token[0] in "]}" and places:
+            places.pop()
+    return set(places)
+
+
+class _Text(str):
+    """A text without lines: JSONDecodeError counts those before its place, however many there are."""
+
+    def count(self, *_: Any) -> int:
+        return 0
+
+    def rfind(self, *_: Any) -> int:
+        return -1
 
 
 def _kept_backslash(found: re.Match[str]) -> str:
@@ -139,6 +179,8 @@ def _kept_backslash(found: re.Match[str]) -> str:
 
 def _in_double_quotes(found: re.Match[str]) -> str:
     """A string or constant of Python, or a string in curly quotes, as JSON has it."""
+    if found[0][0] == "\\":
+        return found[0]
     if found["constant"]:
         return _CONSTANTS[found["constant"]]
     inner = next((group for group in found.groups() if group is not None), None)
@@ -183,11 +225,16 @@ def _unfold(members: list[tuple[str, Any]]) -> Any:
     return dicts if len(dicts) > 1 else dicts[0]
 
 
+def _number(written: str) -> str | None:
+    """A number is text as it is written, up to a limit."""
+    return written if len(written) <= NUMBER_DIGITS else None
+
+
 _DECODER = json.JSONDecoder(
     strict=False,  # else raw line breaks are refused
     object_pairs_hook=_unfold,
-    parse_float=str,  # numbers are text as they are written
-    parse_int=str,
+    parse_float=_number,
+    parse_int=_number,
     parse_constant=lambda name: None,
 )
 

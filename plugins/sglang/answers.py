@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import json
-import re
+import math
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
+from schemas.limits import ANSWER_DEPTH, ANSWER_TOKENS
 from schemas.records import Generation, well_formed
 
 _SHOWN_CHARACTERS = 300
-_API_PATH = re.compile(r"(/v1)?(/generate|(/chat)?/completions|/models)?/*$")
 
 
 def parse(body: bytes) -> Any:
     """The JSON value of a body, half emojis included, which strict parsers refuse.
 
     Raises:
-        ValueError: It is no JSON.
+        ValueError: It is no JSON, or nested deeper than `ANSWER_DEPTH`.
     """
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except ValueError:
-        return json.loads(body.decode("utf-8", "replace"))
+        try:
+            value = json.loads(body.decode("utf-8", "replace"), parse_int=_whole_number)
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
+    level = [value]
+    for _ in range(ANSWER_DEPTH + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, list | dict)
+            for inner in (each if isinstance(each, list) else each.values())
+        ]
+        if not level:
+            return value
+    raise ValueError(_TOO_DEEP)
 
 
-def base_url_hint(url: str) -> str:
-    """What to name instead, where a URL ends in a path that the client adds or that is of another API."""
-    base = _API_PATH.sub("", url)
-    return "" if base == url.rstrip("/") else f" (give the server's base URL: {base})"
+_TOO_DEEP = f"the answer nests lists and objects deeper than {ANSWER_DEPTH}, the limit"
+
+
+def _whole_number(digits: str) -> int | float:
+    """As orjson reads it: what needs more than 64 bits is a float. `int` of many digits takes long."""
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 def error_message(body: bytes) -> str:
@@ -38,13 +55,18 @@ def error_message(body: bytes) -> str:
     try:
         value = parse(body)
     except ValueError:
-        return body.decode("utf-8", "replace").strip()[:_SHOWN_CHARACTERS] or "no message"
+        value = None
     if isinstance(value, dict):
         inner = value.get("error", value)
         message = inner.get("message") if isinstance(inner, dict) else inner
         if isinstance(message, str) and message:
-            return message[:_SHOWN_CHARACTERS]
-    return str(value)[:_SHOWN_CHARACTERS]
+            return message
+    return body.decode("utf-8", "replace").strip() or "no message"
+
+
+def shown(value: Any) -> str:
+    """The beginning of a value, for a message. Long or deep ones are not written out to be cut."""
+    return reprlib.repr(value)[:_SHOWN_CHARACTERS]
 
 
 def generation(value: Any) -> Generation:
@@ -54,14 +76,14 @@ def generation(value: Any) -> Generation:
         ValueError: It is no such answer; the message says what is wrong with it.
     """
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-        raise ValueError(f"expected an object with a text, found {str(value)[:_SHOWN_CHARACTERS]}")
+        raise ValueError(f"expected an object with a text, found {shown(value)}")
     meta = value.get("meta_info")
     if not isinstance(meta, dict):
         raise ValueError("the answer has no meta_info")
     reason = meta.get("finish_reason")
     kind = reason.get("type") if isinstance(reason, dict) else reason
     if kind not in ("stop", "length", "abort"):
-        raise ValueError(f"finish_reason is {reason!r}, expected stop, length or abort")
+        raise ValueError(f"finish_reason is {shown(reason)}, expected stop, length or abort")
     return Generation(
         text=well_formed(value["text"]),
         finish_reason=kind,
@@ -82,20 +104,20 @@ def input_logprobs(value: Any, token_ids: Sequence[int]) -> list[float]:
         ValueError: It tells of other tokens, or of none.
     """
     told = value["meta_info"].get("input_token_logprobs") or []
-    last = told[len(told) - len(token_ids) :] if len(told) >= len(token_ids) else []
-    if [each[1] for each in last] != list(token_ids):
+    last = told[-len(token_ids) :] if isinstance(told, list) else []
+    if [each[1] if isinstance(each, list) and len(each) > 1 else None for each in last] != list(token_ids):
         raise ValueError(
             f"expected the log-probabilities of {len(token_ids)} tokens, found those of {len(told)} or of "
             "others; does the server compute them (return_logprob)?"
         )
-    if not all(isinstance(each[0], float | int) for each in last):
-        raise ValueError(f"a log-probability is missing among {str(last)[:_SHOWN_CHARACTERS]}")
+    if not all(isinstance(each[0], float | int) and math.isfinite(each[0]) for each in last):
+        raise ValueError(f"a log-probability is missing among {shown(last)}")
     return [float(each[0]) for each in last]
 
 
 def _count(meta: dict[str, Any], name: str) -> int:
     """A number of tokens; versions that do not count leave it out or say null."""
     value = meta.get(name) or 0
-    if not isinstance(value, int):
-        raise ValueError(f"{name} is {value!r}, expected a number")
+    if not isinstance(value, int) or not 0 <= value <= ANSWER_TOKENS:
+        raise ValueError(f"{name} is {shown(value)}, expected a number of tokens up to {ANSWER_TOKENS:,}")
     return value

@@ -1,25 +1,30 @@
 """A client that keeps SGLang servers busy and turns every failure into a value.
 
-    request ─► endpoint by rendezvous hash of its affinity, among those not resting
-                 │ 200                          ─► Generation
-                 │ 4xx: the prompt is at fault  ─► GenerationFailure, at once
-                 │ 408, 425, 429, 5xx, abort, bad JSON, time-out, no connection
+    request ─► endpoint, by affinity and by what came of earlier requests (endpoints.py)
+                 │ 200 with the request's own id  ─► Generation
+                 │ 4xx: the prompt is at fault    ─► GenerationFailure, at once
+                 │ 408, 425, 429, 5xx, abort, bad JSON, another id, time-out, no connection
                  ▼
-               wait (Retry-After, or capped exponential backoff with full jitter) and try again;
-               an endpoint that is busy, or without a healthy /health, rests: its requests move to the others
+               try another endpoint at once; where there is none, wait (Retry-After, or capped exponential
+               backoff with full jitter) and try again
 
 Requests of one chain share an affinity, so they meet the same server's prefix cache. A server that is busy
 (429, or 503 with a healthy /health) costs a request no attempt. When the attempts or the patience are used up
 the request fails; the run decides how many failures are too many.
+
+Each attempt carries an id of its own (`rid`), which the server returns: an answer with another id is that of
+another request, sent over a connection on which answers are out of step.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import logging
 import os
 import random
 import time
-import urllib.parse
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,16 +33,23 @@ import orjson
 import pydantic
 
 from plugins.sglang import answers
-from plugins.sglang.connections import Answer, Connections, Disconnected, NotConnected
+from plugins.sglang.endpoints import Endpoint, Endpoints
+from plugins.sglang.http import Answer, Disconnected, Http, NotConnected, TooLarge
+from plugins.sglang.scrub import HIDDEN, Scrubber
+from plugins.sglang.urls import base_url_hint, check_endpoint
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
 from schemas.config import Section
 from schemas.errors import ConfigError
-from schemas.records import Generation, digest
+from schemas.records import Generation
 
 _RETRIED_STATUS = frozenset({408, 425, 429, *range(500, 600)})
 _BUSY_STATUS = frozenset({429, 503})
 _NO_SUCH_PATH = (404, 405)
+_ENDPOINT_AT_FAULT = frozenset({*range(100, 200), *range(300, 400), 401, 403, 404, 405, 407})
 _HEALTH_SEC = 5.0
+_SHOWN_CHARACTERS = 300
+
+_log = logging.getLogger(__name__)
 
 
 class ClientOptions(Section):
@@ -52,7 +64,8 @@ class ClientOptions(Section):
             Also how long all servers may be busy without answering any request.
         backoff_sec: First wait between attempts; doubles each time.
         max_backoff_sec: Longest wait between attempts.
-        api_key_env: Environment variable of the workers that holds a key, sent as a bearer token.
+        api_key_env: Environment variable of the workers that holds a key, sent as a bearer token. In whatever
+            a server sends back a key of 8 characters or more is replaced by `[api key]`.
     """
 
     max_in_flight: int = pydantic.Field(default=64, ge=1)
@@ -69,6 +82,7 @@ class _Retry(Exception):
 
     Attributes:
         after_sec: The pause that the server asks for, if it asks for one.
+        elsewhere: Whether only another endpoint may answer.
         reached: Whether a healthy server was there.
         busy: Whether it said no more than that it has too much to do.
     """
@@ -81,6 +95,7 @@ class _Retry(Exception):
         after_sec: float | None = None,
         reached: bool = True,
         busy: bool = False,
+        elsewhere: bool = False,
     ):
         super().__init__(detail)
         self.reason = reason
@@ -88,6 +103,7 @@ class _Retry(Exception):
         self.after_sec = after_sec
         self.reached = reached
         self.busy = busy
+        self.elsewhere = elsewhere
 
 
 class SGLangClient:
@@ -104,36 +120,27 @@ class SGLangClient:
                 "synthesis.endpoints is empty: backend 'sglang' needs the URL of at least one running "
                 "server, such as http://127.0.0.1:30000."
             )
-        for endpoint in endpoints:
-            if not _is_url(endpoint):
-                raise ConfigError(
-                    f"synthesis.endpoints holds {endpoint!r}; expected a URL with http:// or https://."
-                )
-            if "@" in endpoint.split("/")[2]:
-                raise ConfigError(
-                    "synthesis.endpoints holds a URL with a name or password in it, which would be logged; "
-                    "put the key into an environment variable and name that in synthesis.options.api_key_env."
-                )
-        self._endpoints = [endpoint.rstrip("/") for endpoint in endpoints]
-        self._resting_until = dict.fromkeys(self._endpoints, 0.0)
+        urls = [check_endpoint(endpoint, "synthesis.endpoints") for endpoint in endpoints]
+        self._endpoints = Endpoints(urls, self._backoff)
         self._options = options
-        self._connections: Connections | None = None
+        self._http: Http | None = None
+        self._scrubber = Scrubber("")
         self._jitter = random.Random(0)  # spreads retries; no result depends on it
         self._unreached_since: float | None = None
         self._busy_since: float | None = None
-        self._tallies = {endpoint: EndpointTally() for endpoint in self._endpoints}
+        self._said: set[str] = set()
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._connections is not None:
-            await self._connections.close()
-            self._connections = None
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
 
     def tallies(self) -> Mapping[str, EndpointTally]:
         """What each endpoint did so far."""
-        for endpoint, tally in self._tallies.items():
-            tally.in_flight = self._connections.in_flight(endpoint) if self._connections is not None else 0
-        return self._tallies
+        for endpoint in self._endpoints:
+            endpoint.tally.in_flight = self._http.in_flight(endpoint.url) if self._http is not None else 0
+        return {endpoint.url: endpoint.tally for endpoint in self._endpoints}
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
         """Answer one prompt, trying again as often as the options allow."""
@@ -175,7 +182,7 @@ class SGLangClient:
             "input_ids": list(token_ids),
             "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
             "return_logprob": True,
-            "logprob_start_len": start - 1,  # nothing precedes the first token that it tells of
+            "logprob_start_len": start - 1,  # the first one reported has no log-probability
         }
         found = await self._send(body, affinity)
         if isinstance(found, GenerationFailure):
@@ -183,7 +190,7 @@ class SGLangClient:
         try:
             return answers.input_logprobs(found[1], token_ids[start:])
         except ValueError as error:
-            return GenerationFailure(reason="bad_answer", detail=str(error))
+            return self._without_key(GenerationFailure(reason="bad_answer", detail=str(error)))
 
     async def _send(
         self, body: Mapping[str, Any], affinity: str
@@ -192,37 +199,56 @@ class SGLangClient:
         data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
         attempts = 0
         waits = 0
+        failed_at: list[Endpoint] = []
         while True:
-            endpoint = self._choose(affinity)
-            tally = self._tallies[endpoint]
+            endpoint = self._endpoints.choose(affinity, failed_at)
             try:
-                answer = await self._read(endpoint, await self._post(endpoint, data))
+                with endpoint.attempt():
+                    answer = await self._attempt(endpoint.url, data)
             except _Retry as failed:
-                waits += 1
-                attempts += failed.reached and not failed.busy
-                failure = self._given_up(endpoint, failed, attempts)
+                moves = False
+                if not failed.busy:
+                    endpoint.failed(failed.reason)
+                if failed.reached and not failed.busy:
+                    attempts += 1
+                    failed_at.append(endpoint)
+                    moves = failed_at.count(endpoint) == 1 and any(
+                        each not in failed_at for each in self._endpoints
+                    )
+                failure = self._given_up(failed, attempts, failed_at)
                 if failure is not None:
-                    tally.failed += 1
-                    return failure
+                    endpoint.tally.failed += 1
+                    return self._without_key(failure)
+                endpoint.tally.retried += 1
+                if moves:
+                    continue
+                waits += 1
                 if failed.busy or not failed.reached:
-                    self._resting_until[endpoint] = time.monotonic() + self._backoff(waits)
-                tally.retried += 1
+                    endpoint.rest(self._backoff(waits))
                 pause = failed.after_sec or self._backoff(waits)
             else:
                 self._unreached_since = self._busy_since = None
-                tally.add(answer if isinstance(answer, GenerationFailure) else answer[0])
+                if isinstance(answer, GenerationFailure):
+                    endpoint.tally.failed += 1
+                    return self._without_key(answer)
+                endpoint.succeeded()
+                endpoint.tally.add(answer[0])
                 return answer
             await asyncio.sleep(min(pause, self._options.max_backoff_sec))
 
-    def _given_up(self, endpoint: str, failed: _Retry, attempts: int) -> GenerationFailure | None:
+    def _given_up(
+        self, failed: _Retry, attempts: int, failed_at: Sequence[Endpoint]
+    ) -> GenerationFailure | None:
         """What becomes of a request after a failed attempt; None where it is tried again."""
         now = time.monotonic()
+        urls = ", ".join(each.url for each in self._endpoints)
         if not failed.reached:
             self._unreached_since = self._unreached_since or now
             waited = now - self._unreached_since
             if waited >= self._options.patience_sec:
-                tried = f"nothing reached for {waited:.0f} s at {', '.join(self._endpoints)}"
-                detail = f"{failed.detail} ({tried}); is the server running?"
+                detail = (
+                    f"{failed.detail} (nothing reached for {waited:.0f} s at {urls}); is the server running?"
+                )
                 return GenerationFailure(reason="unreachable", detail=detail, ends_chain=True)
             return None
         self._unreached_since = None
@@ -230,54 +256,88 @@ class SGLangClient:
             self._busy_since = self._busy_since or now
             waited = now - self._busy_since
             if waited >= self._options.patience_sec:
-                tried = f"busy for {waited:.0f} s without an answer at {', '.join(self._endpoints)}"
+                tried = f"busy for {waited:.0f} s without an answer at {urls}"
                 detail = f"{failed.detail} ({tried}); lower synthesis.options.max_in_flight"
                 return GenerationFailure(reason="busy", detail=detail, ends_chain=True)
+        elif failed.elsewhere and all(each in failed_at for each in self._endpoints):
+            return GenerationFailure(reason=failed.reason, detail=failed.detail)
         elif attempts >= self._options.max_attempts:
-            detail = f"{failed.detail} ({attempts} attempts at {endpoint})"
+            where = ", ".join(dict.fromkeys(each.url for each in failed_at))
+            detail = f"{failed.detail} ({attempts} attempts at {where})"
             return GenerationFailure(reason=failed.reason, detail=detail)
         return None
 
-    async def _post(self, endpoint: str, data: bytes) -> Answer:
+    async def _attempt(self, url: str, data: bytes) -> tuple[Generation, Any] | GenerationFailure:
+        """Send a request once, with an id of its own: a server refuses an id that is still in flight."""
+        rid = uuid.uuid4().hex
         try:
-            return await self._http().post(endpoint, "/generate", data)
+            sent = data[:-1] + f',"rid":"{rid}"}}'.encode()
+            answer = await self._connections().post(url, "/generate", sent)
         except NotConnected as error:
             # It was not there: that it may be now, as when it has just started, makes this no attempt.
             raise _Retry("disconnected", str(error), reached=False) from None
         except (Disconnected, TimeoutError) as error:
             reason = "timeout" if isinstance(error, TimeoutError) else "disconnected"
-            raise _Retry(reason, str(error), reached=await self._healthy(endpoint)) from None
+            raise _Retry(reason, str(error), reached=await self._is_healthy(url)) from None
+        except TooLarge as error:
+            raise _Retry("bad_answer", str(error)) from None
+        body = self._scrubber.body(answer.body)
+        if body != answer.body:
+            self._say_once(f"{url} sends back the API key that it was sent; it is replaced by {HIDDEN}.")
+        if answer.status != 200:
+            return await self._refused(url, answer._replace(body=body))
+        try:
+            value = answers.parse(body)
+            generation = answers.generation(value)
+        except ValueError as error:
+            raise _Retry("bad_answer", str(error)) from None
+        self._check_id(url, answer, rid, value["meta_info"].get("id"))
+        if generation.finish_reason == "abort":
+            raise _Retry("aborted", f"the server aborted after {generation.completion_tokens} tokens")
+        text = self._scrubber.text(generation.text)  # JSON's escapes may have hidden the key in the body
+        return generation if text == generation.text else dataclasses.replace(generation, text=text), value
 
-    async def _read(self, endpoint: str, answer: Answer) -> tuple[Generation, Any] | GenerationFailure:
+    async def _refused(self, url: str, answer: Answer) -> GenerationFailure:
+        """What an error status means for the request; raises _Retry where another attempt may help."""
+        said = self._scrubber.text(answers.error_message(answer.body))[:_SHOWN_CHARACTERS]
         if answer.status in _RETRIED_STATUS:
             # A server that drains answers 503 to everything, and will soon be gone.
-            reached = answer.status != 503 or await self._healthy(endpoint)
+            reached = answer.status != 503 or await self._is_healthy(url)
             raise _Retry(
                 f"http_{answer.status}",
-                answers.error_message(answer.body),
+                said,
                 after_sec=_seconds(answer.headers.get("retry-after")),
                 reached=reached,
                 busy=reached and answer.status in _BUSY_STATUS,
             )
-        if answer.status != 200:
-            detail = (
-                f"{endpoint}/generate answered HTTP {answer.status}: {answers.error_message(answer.body)}"
-                f"{answers.base_url_hint(endpoint) if answer.status in _NO_SUCH_PATH else ''}"
-            )
-            if "location" in answer.headers:
-                detail += f" (it redirects to {answer.headers['location']}: name that endpoint instead)"
-            return GenerationFailure(reason="refused", detail=detail)
-        try:
-            value = answers.parse(answer.body)
-            generation = answers.generation(value)
-        except ValueError as error:
-            raise _Retry("bad_answer", str(error)) from None
-        if generation.finish_reason == "abort":
-            raise _Retry("aborted", f"the server aborted after {generation.completion_tokens} tokens")
-        return generation, value
+        detail = f"{url}/generate answered HTTP {answer.status}: {said}"
+        if answer.status in _NO_SUCH_PATH:
+            detail += base_url_hint(url)
+        if answer.redirected_to:
+            detail += f" (it redirected to {answer.redirected_to}: name that server's base URL instead)"
+        if answer.status in _ENDPOINT_AT_FAULT:
+            raise _Retry("refused", detail, elsewhere=True)
+        return GenerationFailure(reason="refused", detail=detail)
 
-    def _http(self) -> Connections:
-        if self._connections is None:
+    def _check_id(self, url: str, answer: Answer, rid: str, returned: Any) -> None:
+        # Versions with several tokenizer processes put the number of one before it.
+        if isinstance(returned, str) and returned.endswith(rid):
+            return
+        if returned is not None:
+            answer.connection.close()
+            raise _Retry(
+                "wrong_id",
+                f"the answer to request {rid!r} has the id {answers.shown(returned)} of another one; its "
+                "connection was closed. Every server behind this endpoint must return `rid` as "
+                "`meta_info.id`, as SGLang does",
+            )
+        self._say_once(
+            f"{url} returns no ids of requests (meta_info.id): whether an answer belongs to its request "
+            "cannot be checked there."
+        )
+
+    def _connections(self) -> Http:
+        if self._http is None:
             headers = {}
             if self._options.api_key_env is not None:
                 key = os.environ.get(self._options.api_key_env, "").strip()
@@ -288,43 +348,36 @@ class SGLangClient:
                         "in the environment of this worker; set it there."
                     )
                 headers["Authorization"] = f"Bearer {key}"
-            self._connections = Connections(
-                self._endpoints,
+                self._scrubber = Scrubber(key)
+            self._http = Http(
+                [endpoint.url for endpoint in self._endpoints],
                 limit=self._options.max_in_flight,
                 timeout_sec=self._options.request_timeout_sec,
                 headers=headers,
             )
-        return self._connections
+        return self._http
 
-    async def _healthy(self, endpoint: str) -> bool:
+    def _without_key(self, failure: GenerationFailure) -> GenerationFailure:
+        return dataclasses.replace(failure, detail=self._scrubber.text(failure.detail))
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            _log.warning(message)
+
+    async def _is_healthy(self, url: str) -> bool:
         timeout_sec = min(_HEALTH_SEC, self._options.request_timeout_sec)
         try:
-            answer = await self._http().get(endpoint, "/health", timeout_sec=timeout_sec)
-        except (NotConnected, Disconnected, TimeoutError):
+            answer = await self._connections().get(url, "/health", timeout_sec=timeout_sec)
+        except (NotConnected, Disconnected, TimeoutError, TooLarge):
             return False
         return answer.status == 200
-
-    def _choose(self, affinity: str) -> str:
-        """The endpoint with the highest hash for this affinity, among those not resting."""
-        if len(self._endpoints) == 1:
-            return self._endpoints[0]
-        now = time.monotonic()
-        awake = [endpoint for endpoint in self._endpoints if self._resting_until[endpoint] <= now]
-        return max(awake or self._endpoints, key=lambda endpoint: digest(endpoint, affinity))
 
     def _backoff(self, times: int) -> float:
         ceiling: float = min(
             self._options.max_backoff_sec, self._options.backoff_sec * 2 ** min(times - 1, 16)
         )
         return ceiling * self._jitter.uniform(0.5, 1.0)
-
-
-def _is_url(endpoint: str) -> bool:
-    try:
-        url = urllib.parse.urlsplit(endpoint)
-        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:  # no port number, or half an IPv6 address
-        return False
 
 
 def _seconds(value: str | None) -> float | None:

@@ -1,23 +1,17 @@
 """SGLang for anyone's Beam pipeline: a ModelHandler for `RunInference`.
 
-    from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
-    from plugins.sglang.model_handler import SGLangModelHandler, SGLangPrompt
-
     handler = SGLangModelHandler(
         endpoints=["http://127.0.0.1:30000"], sampling_params={"max_new_tokens": 200, "temperature": 0}
     )
-    prompts | RunInference(handler)                       # text, token ids or SGLangPrompts
+    prompts | RunInference(handler)                       # text, or a list of token ids
     keyed   | RunInference(KeyedModelHandler(handler))    # (key, prompt) pairs
 
-Each element gives a PredictionResult whose `inference` is a Generation or, as a value, a
-GenerationFailure: a refused prompt costs itself, a lost server costs no bundle. Sampling arguments are
-merged key by key: those of the handler, then `inference_args` of RunInference, then those of the element.
+Each element gives a PredictionResult whose `inference` is a Generation or, as a value, a GenerationFailure: a
+refused prompt costs itself, a lost server costs no bundle. `inference_args` of RunInference are sampling
+parameters, too, and win over those of the handler.
 
-Cost: RunInference waits for the slowest prompt of each batch. With lognormal latencies and 128 requests
-in flight that gave 63 requests/s where plain asyncio without batches gave 301. Batches of 4 times
-`max_in_flight`, the default, soften this; for most throughput write a DoFn around SGLangClient with a
-sliding window, as `pipelines/transforms/synthesize.py` has it. Beam has no hook that unloads a model: it
-closes when it is garbage collected, at the latest when the worker process ends.
+RunInference waits for the slowest prompt of each batch. For most throughput write a DoFn around SGLangClient
+with a sliding window, as `pipelines/transforms/synthesize.py` does.
 """
 
 from __future__ import annotations
@@ -26,26 +20,22 @@ import asyncio
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from plugins.sglang.client import ClientOptions, SGLangClient
-from plugins.sglang.prompts import Request, SGLangPrompt, checked_params, request_of
 from plugins.synthesizers.generator import GenerationFailure
 from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
-from schemas.records import Generation
-
-_Answer = Generation | GenerationFailure
+from schemas.records import Generation, digest
 
 _NAMESPACE = "tutelage-sglang"
-_CLOSE_SEC = 10.0
 
 
-class SGLangModelHandler(ModelHandler[str | Sequence[int] | SGLangPrompt, PredictionResult, "SGLangModel"]):
+class SGLangModelHandler(ModelHandler[str | Sequence[int], PredictionResult, "SGLangModel"]):
     """Answers prompts with SGLang. Give either `endpoints` or `server`.
 
     Counts `prompt_tokens`, `completion_tokens`, `cached_tokens` and `failed_REASON` under the namespace
@@ -54,16 +44,9 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int] | SGLangPrompt, Predic
     Args:
         endpoints: URLs of running servers, such as `http://127.0.0.1:30000`.
         server: Instead of endpoints, servers that each worker's machine starts for itself.
-        model: Directory or hub name for the server, unless it names its own; with endpoints no more than
-            a name. It becomes the `model_id` of the results.
-        sampling_params: Of every prompt that does not say otherwise, by SGLang's names.
+        model: Directory or hub name for these servers, and the `model_id` of the results.
+        sampling_params: By SGLang's names.
         options: Limits and patience of the client, for each worker process.
-        min_batch_size: Fewest prompts of a batch while there are more to come; `max_batch_size` unless
-            given. With less, Beam estimates a size by itself and aims at 10 s a batch.
-        max_batch_size: Most prompts of a batch; 4 times `options.max_in_flight` unless given.
-
-    Raises:
-        ConfigError: An argument is refused.
     """
 
     def __init__(
@@ -74,162 +57,94 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int] | SGLangPrompt, Predic
         model: str = "",
         sampling_params: Mapping[str, Any] | None = None,
         options: ClientOptions | None = None,
-        min_batch_size: int | None = None,
-        max_batch_size: int | None = None,
     ):
         super().__init__()
-        self._endpoints = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints)
+        self._endpoints = tuple(endpoints)
         self._server = server
         self._model = (server.model if server else None) or model
+        self._sampling_params = dict(sampling_params or {})
         self._options = options or ClientOptions()
-        self._max_batch_size = 4 * self._options.max_in_flight if max_batch_size is None else max_batch_size
-        self._min_batch_size = self._max_batch_size if min_batch_size is None else min_batch_size
-        if bool(self._endpoints) == (server is not None):
-            found = "both" if server else "neither"
-            raise ConfigError(
-                f"SGLangModelHandler got {found} of endpoints and server; give endpoints=[URL, ...] of "
-                "running servers, or server=ServerConfig(...) to start some."
-            )
-        if server and not self._model:
-            raise ConfigError(
-                "SGLangModelHandler got a server but no model; give model=, a directory or hub name."
-            )
-        for endpoint in self._endpoints:
-            if not isinstance(endpoint, str) or not endpoint.startswith(("http://", "https://")):
-                raise ConfigError(f"endpoints holds {endpoint!r}; expected a URL with http:// or https://.")
-        if not 1 <= self._min_batch_size <= self._max_batch_size:
-            raise ConfigError(
-                f"min_batch_size is {self._min_batch_size} and max_batch_size {self._max_batch_size}; "
-                "expected 1 <= min_batch_size <= max_batch_size."
-            )
-        self._sampling_params = checked_params("sampling_params", sampling_params or {})
+        if bool(self._endpoints) == (server is not None) or (server and not self._model):
+            raise ConfigError("SGLangModelHandler needs endpoints=[URL, ...], or server= and model=.")
 
     def load_model(self) -> SGLangModel:
-        """Make a client for this process; first start the servers if they are ours, which may take minutes.
-
-        Clients are cheap, so each process has its own; servers are shared through their leases.
-
-        Raises:
-            ServerError: A server does not come up.
-        """
+        """Make a client for this process; first start the servers if they are ours."""
         if self._server is None:
             return SGLangModel(self._endpoints, self._options)
         from plugins.sglang.server import lease_servers
 
         lease = lease_servers(self._server, model=self._model)
-        try:
-            return SGLangModel(lease.endpoints, self._options, on_close=lease.release)
-        except BaseException:
-            lease.release()
-            raise
+        return SGLangModel(lease.endpoints, self._options, on_close=lease.release)
 
     def run_inference(
         self, batch: Sequence[Any], model: SGLangModel, inference_args: Mapping[str, Any] | None = None
     ) -> list[PredictionResult]:
         """Answer a batch, in order. Raises nothing for what a prompt or a server does."""
-        defaults = {**self._sampling_params, **(inference_args or {})}
-        found = [request_of(element, defaults) for element in batch]
-        answered = iter(model.answer([one for one in found if not isinstance(one, GenerationFailure)]))
-        answers = [one if isinstance(one, GenerationFailure) else next(answered) for one in found]
-        _count(answers)
+        answers = model.answer(list(batch), {**self._sampling_params, **(inference_args or {})})
+        counts: Counter[str] = Counter()
+        for answer in answers:
+            if isinstance(answer, GenerationFailure):
+                counts[f"failed_{answer.reason}"] += 1
+            else:
+                for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+                    counts[name] += getattr(answer, name)
+        for name, count in counts.items():
+            Metrics.counter(_NAMESPACE, name).inc(count)
         return [
-            PredictionResult(element, answer, self._model or None)
-            for element, answer in zip(batch, answers, strict=True)
+            PredictionResult(prompt, answer, self._model or None)
+            for prompt, answer in zip(batch, answers, strict=True)
         ]
 
     def validate_inference_args(self, inference_args: Mapping[str, Any] | None) -> None:
-        """Refuse sampling arguments that no prompt could be sent with, when the pipeline is built."""
-        checked_params("inference_args", inference_args or {})
-
-    def update_model_path(self, model_path: str | None = None) -> None:
-        """Refuse Beam's automatic refresh, which would otherwise go on with the old model silently."""
-        if model_path:
-            raise ConfigError(
-                f"RunInference asks for the model {model_path!r}, but a running SGLang server keeps the one "
-                "it has; leave out watch_model_pattern and model_metadata_pcoll."
-            )
+        """Take any: they are sampling parameters."""
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        return {"min_batch_size": self._min_batch_size, "max_batch_size": self._max_batch_size}
-
-    def get_num_bytes(self, batch: Sequence[Any]) -> int:
-        """About the bytes of a batch; Beam's own pickles it, and not everything can be pickled."""
-        return sum(len(str(element)) for element in batch)
-
-    def get_metrics_namespace(self) -> str:
-        return _NAMESPACE
+        size = 4 * self._options.max_in_flight  # softens the wait for the slowest
+        return {"min_batch_size": size, "max_batch_size": size}
 
 
 class SGLangModel:
-    """A client on an event loop of its own thread: what `load_model` loads.
+    """A client on an event loop of its own thread, closed when it is garbage collected."""
 
-    Only its methods are used, with plain values, so that it also works behind a proxy of Beam's, as
-    KeyedModelHandler with several handlers has it.
-
-    Args:
-        endpoints: URLs of servers.
-        options: Limits and patience.
-        on_close: Called once it is closed.
-    """
-
-    def __init__(
-        self, endpoints: Sequence[str], options: ClientOptions, on_close: Callable[[], None] | None = None
-    ):
+    def __init__(self, endpoints: Sequence[str], options: ClientOptions, on_close: Any = lambda: None):
         self._client = SGLangClient(endpoints, options)
         self._loop = asyncio.new_event_loop()
-        # The thread must not know `self`, which would then never be collected.
-        thread = threading.Thread(
-            target=_serve, args=(self._loop, self._client), name=_NAMESPACE, daemon=True
-        )
+        thread = threading.Thread(target=self._loop.run_forever, name=_NAMESPACE, daemon=True)
         thread.start()
-        self._finalizer = weakref.finalize(self, _close, self._loop, thread, on_close)
+        self._finalizer = weakref.finalize(self, _close, self._client, self._loop, thread, on_close)
 
-    def answer(self, requests: Sequence[Request]) -> list[_Answer]:
-        """Send bodies with their affinities, as many at once as the options allow; answers in order."""
-        return asyncio.run_coroutine_threadsafe(_send_all(self._client, requests), self._loop).result()
+    def answer(
+        self, prompts: Sequence[Any], sampling_params: Mapping[str, Any]
+    ) -> list[Generation | GenerationFailure]:
+        """Answer prompts, in order, as many at once as the options allow."""
+
+        async def one(prompt: Any) -> Generation | GenerationFailure:
+            kind = "text" if isinstance(prompt, str) else "input_ids"
+            body = {kind: prompt, "sampling_params": sampling_params}
+            try:
+                return await self._client.send(body, affinity=digest(str(prompt)))
+            except TypeError as error:  # no JSON
+                return GenerationFailure(reason="bad_prompt", detail=str(error))
+
+        async def each() -> list[Generation | GenerationFailure]:
+            return await asyncio.gather(*map(one, prompts))
+
+        return asyncio.run_coroutine_threadsafe(each(), self._loop).result()
 
     def close(self) -> None:
-        """Close the connections and end the thread; happens by itself when nobody holds it any more."""
         self._finalizer()
 
 
-async def _send_all(client: SGLangClient, requests: Sequence[Request]) -> list[_Answer]:
-    return list(await asyncio.gather(*(client.send(body, affinity=affinity) for body, affinity in requests)))
+def _close(client: SGLangClient, loop: Any, thread: threading.Thread, on_close: Any) -> None:
+    async def end() -> None:
+        in_flight = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in in_flight:
+            task.cancel()
+        await asyncio.gather(*in_flight, return_exceptions=True)
+        await client.close()
+        loop.stop()
 
-
-def _serve(loop: asyncio.AbstractEventLoop, client: SGLangClient) -> None:
-    loop.run_forever()
-    loop.run_until_complete(_end(client))
-    loop.close()
-
-
-async def _end(client: SGLangClient) -> None:
-    under_way = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in under_way:
-        task.cancel()
-    await asyncio.gather(*under_way, return_exceptions=True)
-    await client.close()
-
-
-def _close(
-    loop: asyncio.AbstractEventLoop, thread: threading.Thread, on_close: Callable[[], None] | None
-) -> None:
-    try:
-        loop.call_soon_threadsafe(loop.stop)
-        if threading.current_thread() is not thread:  # garbage is collected on any thread
-            thread.join(_CLOSE_SEC)
-    finally:
-        if on_close is not None:
-            on_close()
-
-
-def _count(answers: Sequence[_Answer]) -> None:
-    counts: Counter[str] = Counter()
-    for answer in answers:
-        if isinstance(answer, GenerationFailure):
-            counts[f"failed_{answer.reason}"] += 1
-        else:
-            for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
-                counts[name] += getattr(answer, name)
-    for name, count in counts.items():
-        Metrics.counter(_NAMESPACE, name).inc(count)
+    asyncio.run_coroutine_threadsafe(end(), loop)
+    if threading.current_thread() is not thread:  # garbage is collected on any thread
+        thread.join(10)
+    on_close()

@@ -58,6 +58,7 @@ class EndpointTally:
         requests: Requests answered with a generation.
         failed: Requests given up or refused.
         retried: Attempts that are tried again.
+        taken_out: How often it was taken out because its requests failed.
         prompt_tokens: Tokens of the prompts answered.
         completion_tokens: Tokens generated.
         cached_tokens: Prompt tokens answered from the prefix cache.
@@ -67,6 +68,7 @@ class EndpointTally:
     requests: int = 0
     failed: int = 0
     retried: int = 0
+    taken_out: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0

@@ -63,6 +63,7 @@ def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> N
             "synthesize/requests@http://a:1": 2000,
             "synthesize/requests@http://b:1": 1000,
             "synthesize/in_flight@http://a:1": 64,
+            "synthesize/taken_out@http://b:1": 2,
             "tokenize/tokens": 1500000,
         }
     )
@@ -78,7 +79,7 @@ def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> N
             "900,000 tokens in at 1,000/s (50% cached), 120,000 out",
         ),
         ("http://a:1", "2,000 done, 64 in flight"),
-        ("http://b:1", "1,000 done"),
+        ("http://b:1", "1,000 done, 2 × taken out"),
         ("tokenized", "1,500,000 tokens"),
         ("written", "1,200 rows"),
         ("rejected", "3"),

@@ -12,9 +12,7 @@ to take float32.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
-import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,8 +55,11 @@ class ServedModel:
         """Ask a server what it serves.
 
         Raises:
-            ConfigError: Nothing answers there as SGLang does.
+            ConfigError: It is no URL, or nothing answers there as SGLang does.
         """
+        from plugins.sglang.urls import check_endpoint  # training does without
+
+        url = check_endpoint(url, "--server")
         info = _get(url, "server_info", "get_server_info")
         try:
             return cls(
@@ -171,16 +172,27 @@ def _refused(row: ChoiceRow | GenerateRow, failure: GenerationFailure) -> Refuse
 
 def _get(url: str, *paths: str) -> Any:
     """The JSON at the first of these paths that is there; later versions renamed some."""
-    problem: Exception | None = None
-    for path in paths:
-        try:
-            with urllib.request.urlopen(f"{url.rstrip('/')}/{path}", timeout=_CONNECT_SEC) as response:
-                return json.loads(response.read())
-        except (OSError, ValueError) as error:  # URLError is an OSError
-            problem = error
-    from plugins.sglang.answers import base_url_hint
+    from plugins.sglang.answers import parse  # training does without
+    from plugins.sglang.http import Http
+    from plugins.sglang.urls import base_url_hint
 
-    raise ConfigError(
-        f"--server {url!r} cannot be asked what it serves: {problem}. Give the URL of a running SGLang "
-        f"server, such as http://127.0.0.1:30000{base_url_hint(url)}."
-    )
+    async def ask() -> Any:
+        http = Http([url], limit=1, timeout_sec=_CONNECT_SEC)
+        problem: object = None
+        try:
+            for path in paths:
+                try:
+                    answer = await http.get(url, f"/{path}", timeout_sec=_CONNECT_SEC)
+                    if answer.status == 200:
+                        return parse(answer.body)
+                    problem = f"HTTP {answer.status}"
+                except (ConnectionError, TimeoutError, ValueError) as error:
+                    problem = error
+        finally:
+            await http.close()
+        raise ConfigError(
+            f"--server {url!r} cannot be asked what it serves: {problem}. Give the URL of a running SGLang "
+            f"server, such as http://127.0.0.1:30000{base_url_hint(url)}."
+        )
+
+    return asyncio.run(ask())

@@ -142,7 +142,7 @@ def test_pins_are_the_versions_installed_here_and_hold_all_that_pipelines_run_on
         "transformers",
         "tokenizers",
         "torch",
-        "httptools",
+        "aiohttp",
         "gcsfs",
     ):
         assert pins[name] == Distribution.from_name(name).version.partition("+")[0]

@@ -475,7 +475,7 @@ def test_what_endpoints_do_is_counted_for_each_of_them_and_in_flight_ends_at_zer
 
     class TwoEndpoints(Generator):
         def __init__(self) -> None:
-            self.all = {"http://a:1": EndpointTally(), "http://b:1": EndpointTally(retried=2)}
+            self.all = {"http://a:1": EndpointTally(), "http://b:1": EndpointTally(retried=2, taken_out=1)}
 
         def tallies(self) -> dict[str, EndpointTally]:
             return self.all
@@ -506,5 +506,6 @@ def test_what_endpoints_do_is_counted_for_each_of_them_and_in_flight_ends_at_zer
     counts = {each.key.metric.name: each.result for each in counters}
     assert (counts["requests"], counts["requests@http://a:1"]) == (40, 40)
     assert (counts["retried"], counts["retried@http://b:1"]) == (2, 2)
+    assert (counts["taken_out"], counts["taken_out@http://b:1"]) == (1, 1)
     assert counts["cached_tokens@http://a:1"] == 120
     assert counts["in_flight"] == counts["in_flight@http://a:1"] == 0

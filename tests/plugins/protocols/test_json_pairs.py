@@ -102,3 +102,42 @@ def test_latex_stays_latex_and_line_ends_stay_line_ends(written: str, meant: str
     expected = written if meant is None else meant
     assert read(f'{{"question": "What is {written}?", "answer": "a"}}') == [(f"What is {expected}?", "a")]
     assert read(f'[{{"question": "q", "answer": "x {written} y",}}]') == [("q", f"x {expected} y")]
+
+
+PAIR = '{"question": "q", "answer": "a"}'
+READ = InstructionPair(instruction="q", response="a")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece",
+    ["\n{", '{"\n', '{"a":', '{"a":x\n', '{"a":"\\"', '{a:\\"', '{"a":[{"b":1},', "{'"],
+)
+@pytest.mark.parametrize("before", ["", '{"'])
+def test_an_answer_of_300_kilobytes_is_read_in_linear_time(before: str, piece: str) -> None:
+    found = list(read_pairs(before + piece * (300_000 // len(piece))))
+    assert not any(found)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("quote", ['\\"', "\\'", "'", "“", "‘", '"'])
+def test_quotes_that_never_end_are_read_in_linear_time(quote: str) -> None:
+    assert not any(read_pairs('{"a' + quote * (300_000 // len(quote))))
+
+
+@pytest.mark.parametrize("opening", ['{"pairs": [', '{"a":{"pairs": [', '{"a":' * 700 + "["])
+def test_pairs_in_a_list_that_never_ends_are_all_read(opening: str) -> None:
+    found = list(read_pairs(opening + f"{PAIR}, " * 100))
+    assert [each for each in found if each] == [READ] * 100
+
+
+def test_a_number_of_more_digits_than_the_limit_costs_its_pair() -> None:
+    def answered(digits: int) -> str:
+        return f'{{"question": "How many?", "answer": {"9" * digits}}}\n{PAIR}'
+
+    assert list(read_pairs(answered(5_000))) == [None, READ]
+    assert list(read_pairs(answered(101))) == [None, READ]
+    assert list(read_pairs(answered(100))) == [
+        InstructionPair(instruction="How many?", response="9" * 100),
+        READ,
+    ]

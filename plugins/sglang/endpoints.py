@@ -1,0 +1,129 @@
+"""Choice of an endpoint for each request, by what came of the requests before it.
+
+    in use ──half of the last requests failed──► out ──after a rest──► on trial: one request at a time
+      ▲                                           ▲                        │            │
+      └───────────────── answered ────────────────┼────────────────────────┘            │
+                                                  └── failed: a rest twice as long ─────┘
+
+A request goes to the endpoint with the highest hash of URL and affinity, so that the requests of a chain meet
+one prefix cache. Where that endpoint is out, the chain moves to the one with the next highest hash; the other
+chains stay where they are. A request avoids the endpoints at which it failed itself.
+
+A health check does not count: a server may answer `/health` and fail at everything else.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+from plugins.synthesizers.generator import EndpointTally
+from schemas.records import digest
+
+_LAST = 20
+_FEWEST = 5
+_MAX_FAILED_SHARE = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class Endpoint:
+    """One server and what came of its last requests.
+
+    Attributes:
+        url: Base URL.
+        tally: What it did so far.
+        is_out: Whether it failed too often, and has answered nothing since.
+    """
+
+    def __init__(self, url: str, backoff: Callable[[int], float], *, is_only: bool):
+        self.url = url
+        self.tally = EndpointTally()
+        self.is_out = False
+        self._is_only = is_only
+        self._backoff = backoff
+        self._failed: deque[bool] = deque(maxlen=_LAST)
+        self._rests_until = 0.0
+        self._num_rests = 0
+        self._num_attempts = 0
+
+    def is_ready(self) -> bool:
+        """Whether a request may go there now."""
+        return time.monotonic() >= self._rests_until and not (self.is_out and self._num_attempts)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """One request under way; on trial there is one at a time."""
+        self._num_attempts += 1
+        try:
+            yield
+        finally:
+            self._num_attempts -= 1
+
+    def rest(self, seconds: float) -> None:
+        """Send it nothing for so long, where there are others."""
+        self._rests_until = max(self._rests_until, time.monotonic() + seconds)
+
+    def succeeded(self) -> None:
+        """It answered a request."""
+        if self.is_out:
+            _log.warning("%s answers again", self.url)
+            self.is_out = False
+            self._num_rests = 0
+            self._failed.clear()
+        self._failed.append(False)
+
+    def failed(self, reason: str) -> None:
+        """It failed at a request that another server might answer, or could not be reached."""
+        if self._is_only:
+            return
+        self._failed.append(True)
+        num_failed, num_last = sum(self._failed), len(self._failed)
+        if self.is_out:
+            if time.monotonic() < self._rests_until:
+                return  # the request was under way before
+        elif num_last < _FEWEST or num_failed < _MAX_FAILED_SHARE * num_last:
+            return
+        self._num_rests += 1
+        seconds = self._backoff(self._num_rests)
+        self.rest(seconds)
+        if not self.is_out:
+            self.is_out = True
+            self.tally.taken_out += 1
+            _log.warning(
+                "%s is taken out: %d of its last %d requests failed, the last one with %s; its chains go to "
+                "other endpoints, and it is tried again in %.1f s",
+                *(self.url, num_failed, num_last, reason, seconds),
+            )
+
+
+class Endpoints:
+    """The servers that a client may ask.
+
+    Args:
+        urls: Base URLs.
+        backoff: Seconds of the n-th rest in a row.
+    """
+
+    def __init__(self, urls: Sequence[str], backoff: Callable[[int], float]):
+        distinct = list(dict.fromkeys(urls))
+        self._all = [Endpoint(url, backoff, is_only=len(distinct) == 1) for url in distinct]
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._all)
+
+    def choose(self, affinity: str, failed_at: Collection[Endpoint] = ()) -> Endpoint:
+        """The endpoint for a request; all are out rather than none is asked.
+
+        Args:
+            affinity: Requests with the same value go to the same endpoint while it is in use.
+            failed_at: Endpoints at which this request failed, asked only where there is no other.
+        """
+        if len(self._all) == 1:
+            return self._all[0]
+        ready = [each for each in self._all if each.is_ready()] or self._all
+        fresh = [each for each in ready if each not in failed_at] or ready
+        return max(fresh, key=lambda each: digest(each.url, affinity))
