@@ -180,7 +180,7 @@ def swapped(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_cached_shards_with_other_rows_are_fetched_again(
+def test_swapped_rows(
     num_workers: int, sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
 ) -> None:
     right = load(sandbox.corpus, sandbox.cache)
