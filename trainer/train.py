@@ -22,6 +22,7 @@ from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
+from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import load_only_data
 from trainer.checks import (
@@ -34,6 +35,7 @@ from trainer.checks import (
 )
 from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
 from trainer.estimate.length import run_pace, steps_by_epoch
+from trainer.loopback import is_one_machine
 from trainer.preflight import check_writable, full_disk
 from trainer.quiet import quiet_libraries
 from trainer.resumption import check_resumption, write_settings
@@ -122,6 +124,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     from trainer import build
 
     load_only_data()
+    if is_one_machine():
+        keep_to_loopback(os.environ)
 
     # A corpus may grow between the looks of two ranks: rank 0's manifests hold.
     config, checkpoints.newest = build.broadcast(
