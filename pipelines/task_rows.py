@@ -81,9 +81,9 @@ def _read(uri: str, name: str) -> Task:
         for number, value in _values(uri):
             try:
                 rows.append(_row(number, value))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 refused.append(f"{number}: {error}")
-    except (OSError, ValueError, pyarrow.ArrowException, *files.DAMAGED) as error:
+    except (OSError, ValueError, RecursionError, pyarrow.ArrowException, *files.DAMAGED) as error:
         raise ConfigError(f"{_KEY}: {uri}: cannot be read: {error}. Restore the file.") from error
     if not rows:
         first = f"The first of {len(refused)}: {refused[0]}. " if refused else ""

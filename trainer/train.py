@@ -24,7 +24,8 @@ from schemas.config import load_config
 from schemas.errors import TrainingError, TutelageError, report
 from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
-from trainer.checkpoints import load_only_data
+from schemas.unexpected import understood
+from trainer.checkpoints import list_checkpoints, load_only_data
 from trainer.checks import (
     check_batch,
     check_config,
@@ -152,7 +153,10 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
             except FileExistsError as error:
                 raise checkpoints.in_the_way() from error
             except BaseException as error:  # torch's CheckpointException is no Exception
-                if full := full_disk(error, checkpoints.local_folder):
+                full = full_disk(error, checkpoints.local_folder)
+                if isinstance(error, Exception) and build.is_done(trainer):
+                    raise _after_the_end(config, int(state.timestamp.batch), full or error) from error
+                if full:
                     raise full from error
                 raise
             build.complete_uploads(trainer)
@@ -173,6 +177,20 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     finally:
         trainer.close()
     return result if rank_zero else None
+
+
+def _after_the_end(config: TrainConfig, steps: int, error: Exception) -> TrainingError:
+    """What is said when all steps are done, and something behind the last one fails."""
+    there = list_checkpoints(config.save_folder) if config.save_folder else []
+    kept = (
+        f"The newest checkpoint is {there[-1]}: `tutelage export FILE.yaml --output DIR` makes a model of "
+        "it, and with autoresume: true the same command does what is left"
+        if there
+        else "No checkpoint was saved (save_folder), so what was trained is lost"
+    )
+    return TrainingError(
+        f"all {steps:,} steps are trained, but what follows the last one failed. {kept}. {understood(error)}"
+    )
 
 
 def say(text: str) -> None:

@@ -49,7 +49,7 @@ class FileRows:
     def _json_array(self) -> Iterator[RawRow | RefusedRow]:
         try:
             values = json.loads(b"".join(files.chunks(self.uri)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield RefusedRow(position=self.uri, reason=f"bad JSON: {error}")
             return
         for number, value in enumerate(values, start=1):
@@ -59,7 +59,7 @@ class FileRows:
         position = f"{self.uri}:{number}"
         try:
             return self._object(position, json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return RefusedRow(position=position, reason=f"bad JSON: {error}")
 
     def _object(self, position: str, value: Any) -> RawRow | RefusedRow:
