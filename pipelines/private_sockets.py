@@ -15,7 +15,7 @@ import types
 from typing import Any
 from urllib.parse import quote
 
-import grpc  # type: ignore[import-untyped, unused-ignore]
+import grpc
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler
 

@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import shutil
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -148,9 +149,10 @@ def _of_the_system(number: int, said: str, path: object) -> str:
 
 
 def _full_places() -> str:
-    """What a write without a name was about, most likely: temporary files, or the folder of work."""
+    """What a write without a name was about, most likely: temporary files, the folder of work, or the output."""
     places = dict.fromkeys((tempfile.gettempdir(), os.getcwd()))
-    return ", or ".join(f"{each} ({shutil.disk_usage(each).free / 1e6:,.0f} MB free)" for each in places)
+    named = [f"{each} ({shutil.disk_usage(each).free / 1e6:,.0f} MB free)" for each in places]
+    return ", or ".join(named if sys.stdout.isatty() else [*named, "standard output"])
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -70,18 +70,7 @@ def run(command: Callable[[list[str]], int], argv: Sequence[str] | None = None) 
         drop_output()
         return 1
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is None and _is_output_broken():
-            error.filename = "standard output"
-            drop_output()
         return report(understood(error))
-
-
-def _is_output_broken() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
 
 
 if __name__ == "__main__":

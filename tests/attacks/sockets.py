@@ -66,7 +66,7 @@ class Looked:
 
 
 def run_looked_at(
-    command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, timeout_sec: float = 300
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, timeout_sec: float = 500
 ) -> tuple[subprocess.CompletedProcess[str], Looked]:
     """Run a command to its end, and look meanwhile."""
     looked = Looked()

@@ -229,7 +229,7 @@ def test_a_build_over_the_limit_of_a_file_s_size_says_so_and_publishes_nothing(y
         python_command("plugins.commands.main", "corpus", "build", str(yaml)),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000)),
     )
     assert done.returncode == 1, done.stderr
@@ -245,9 +245,8 @@ def test_an_output_on_a_full_disk_is_a_sentence() -> None:
             python_command("plugins.commands.main", "--help"), stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        "MachineError: standard output: no space left on device. Free space there, "
-    )
+    assert done.stderr.startswith("MachineError: ")
+    assert "or standard output: no space left on device. Free space there, " in done.stderr
     assert "Traceback (most" not in done.stderr
 
 
@@ -262,7 +261,7 @@ def test_a_build_whose_worker_is_killed_ends_with_a_sentence(yaml: Path) -> None
     )
     killer = threading.Thread(target=kill_first_grandchild, args=(build.pid,))
     killer.start()
-    _, said = build.communicate(timeout=300)
+    _, said = build.communicate(timeout=500)
     killer.join()
     assert build.returncode == 1
     assert "WorkerError: a worker process was killed by SIGKILL before its work was done." in said
