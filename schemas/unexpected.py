@@ -149,7 +149,7 @@ def _of_the_system(number: int, said: str, path: object) -> str:
 
 
 def _full_places() -> str:
-    """What a write without a name was about, most likely: temporary files, the folder of work, or the output."""
+    """What a write without a name was about, most likely: temporary files, the working folder, the output."""
     places = dict.fromkeys((tempfile.gettempdir(), os.getcwd()))
     named = [f"{each} ({shutil.disk_usage(each).free / 1e6:,.0f} MB free)" for each in places]
     return ", or ".join(named if sys.stdout.isatty() else [*named, "standard output"])

@@ -170,8 +170,8 @@ def test_an_export_that_fails_behind_the_last_step_is_told_with_the_checkpoint_t
     assert train.main([config]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(
-        "TrainingError: all 2 steps are trained, but what follows the last one failed. The newest checkpoint is "
-        f"{tmp_path}/run/ep"
+        "TrainingError: all 2 steps are trained, but what follows the last one failed. The newest checkpoint "
+        f"is {tmp_path}/run/ep"
     )
     assert "-ba2" in said
     assert "`tutelage export FILE.yaml --output DIR` makes a model of it, and with autoresume: true" in said
