@@ -18,7 +18,9 @@ These are internals of Beam 2.71, replaced for this process.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import threading
 import types
@@ -50,6 +52,11 @@ from schemas.errors import WorkerError
 from schemas.process import allocate_from_one_heap
 
 _SHELL_SIGNAL = 128
+_HUNG_UP = "Channel closed prematurely"
+_NEWS_SEC = 5.0
+_lost: queue.SimpleQueue[str] = queue.SimpleQueue()
+"""What is said of workers that ended badly."""
+
 _make_channel = _GrpcDataChannel.__init__
 _make_view = PipelineOptions.view_as
 _views: weakref.WeakKeyDictionary[Any, dict[type, Any]] = weakref.WeakKeyDictionary()
@@ -64,6 +71,8 @@ def local_runner(default_environment: Environment | None = None) -> FnApiRunner:
         default_environment: Where its workers run; None is in this process.
     """
     allocate_from_one_heap()
+    while not _lost.empty():  # of an earlier run
+        _lost.get()
     execution.GroupingBuffer = SpillingBuffer
     execution.ListBuffer = fn_runner.ListBuffer = SpillingListBuffer
     _GrpcDataChannel.__init__ = _channel_that_pulls
@@ -94,9 +103,20 @@ def _run_worker(handler: Any) -> None:
         worker = fork_server.popen(handler._worker_command_line.decode(), shell=True, env=environment)
         worker.wait()
         said = _end_of(worker)
+        if worker.returncode:
+            _lost.put(said)
     except OSError as error:
         said = f"a worker process cannot be started: {error}."
     _fail_requests(handler.control_conn, f"{WorkerError.__module__}.{WorkerError.__name__}: {said}")
+
+
+def lost_worker(error: BaseException) -> WorkerError | None:
+    """The end of a worker that Beam noticed by its silence alone; None where the error is another."""
+    if _HUNG_UP not in str(error):
+        return None
+    with contextlib.suppress(queue.Empty):
+        return WorkerError(_lost.get(timeout=_NEWS_SEC))
+    return WorkerError("a worker process hung up before its work was done. Run again.")
 
 
 def _end_of(worker: ForkedWorker | StartedWorker) -> str:

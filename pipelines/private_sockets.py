@@ -19,6 +19,8 @@ import grpc
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler
 
+from schemas.errors import MachineError
+
 _LONGEST_PATH = 100
 """Bytes of a socket's path: the kernel takes 107 on Linux and 103 on macOS."""
 _SHORT_FOLDER = "/tmp"
@@ -39,7 +41,13 @@ def _server(*arguments: Any, **named: Any) -> grpc.Server:
 
     def listen(port: str) -> str:
         address = f"unix:{quote(_folder().name)}/{next(_numbers)}"
-        add(address)
+        try:
+            add(address)
+        except RuntimeError as error:
+            raise MachineError(
+                f"{_folder().name}: takes no socket, by which worker processes reach the command: {error}. "
+                "Set TMPDIR to a folder on a local disk."
+            ) from error
         return address
 
     server.add_insecure_port = listen

@@ -20,7 +20,7 @@ from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms import environments
 
 from pipelines import fork_server
-from pipelines.local_runner import local_runner
+from pipelines.local_runner import local_runner, lost_worker
 from schemas import errors
 from schemas.errors import ConfigError, TutelageError, unknown_name
 from schemas.process import python_command
@@ -138,7 +138,7 @@ def our_errors() -> Iterator[None]:
     except Exception as error:
         if str(error).startswith(KeyboardInterrupt.__name__):  # Beam makes a RuntimeError of it
             raise KeyboardInterrupt from error
-        ours = find_our_error(error) or machines_fault(error)
+        ours = find_our_error(error) or lost_worker(error) or machines_fault(error)
         if ours is None:
             raise
         raise ours from error

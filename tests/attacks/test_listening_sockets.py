@@ -6,16 +6,19 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from schemas.process import python_command
+from schemas.process import keep_to_loopback, python_command
 from tests.attacks.sockets import Looked, run_looked_at
 from tests.tiny import save_bpe, save_llama
+from trainer.loopback import store_on_loopback
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says which sockets listen")
 
@@ -30,6 +33,27 @@ from schemas.corpus_config import ServerConfig
 with lease_servers(ServerConfig.model_validate_json(sys.argv[1]), model="some/model") as lease:
     print(*lease.endpoints, flush=True)
     sys.stdin.read()
+"""
+RANKS = """
+import os, time
+from datetime import timedelta
+import torch.distributed as dist
+from schemas.process import keep_to_loopback
+from trainer.loopback import is_one_machine, store_on_loopback
+
+os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": PORT}
+os.environ["RANK"] = "0" if os.fork() else "1"
+assert is_one_machine()
+keep_to_loopback(os.environ)
+store = store_on_loopback(timedelta(seconds=200))
+dist.init_process_group("gloo", store=store, rank=int(os.environ["RANK"]), world_size=2)
+answers = [None, None]
+dist.all_gather_object(answers, os.environ["RANK"])
+time.sleep(1)
+dist.barrier()
+if os.environ["RANK"] == "0":
+    os.wait()
+    print(answers)
 """
 
 
@@ -87,7 +111,7 @@ def test_a_watch_with_worker_processes_listens_to_nobody(corpus_yaml: str, tmp_p
         while not list(tmp_path.glob("corpus/manifest/*.json")) and time.monotonic() < end:
             time.sleep(0.1)
         watch.send_signal(signal.SIGTERM)
-        assert watch.communicate()[1].count("published") >= 0
+        watch.communicate()
     assert watch.returncode == 0
     assert len(looked.pids) >= 4
     assert looked.addresses == set()
@@ -102,6 +126,36 @@ def test_processes_of_an_evaluation_talk_over_loopback(model: Path, tmp_path: Pa
     assert json.loads(done.stdout)["models"]
     assert len(looked.pids) >= 3
     assert looked.addresses == {"127.0.0.1"}
+
+
+def test_ranks_of_one_machine_meet_and_talk_over_loopback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done, looked = run_looked_at([sys.executable, "-c", RANKS.replace("PORT}", f"'{port}'}}")], cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['0', '1']\n"
+    assert len(looked.pids) == 2
+    assert looked.addresses == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"LOCAL_WORLD_SIZE": "1"}, {"MASTER_ADDR": "10.0.0.5"}, {"TORCHELASTIC_USE_AGENT_STORE": "True"}],
+    ids=["several machines", "an address of the network", "torchrun"],
+)
+def test_ranks_that_are_told_to_meet_elsewhere_do_so(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
+) -> None:
+    ranks = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in {**ranks, "MASTER_PORT": "29500", **changes}.items():
+        monkeypatch.setenv(name, value)
+    assert store_on_loopback(timedelta(seconds=1)) is None
+
+
+def test_an_interface_that_the_environment_names_is_kept() -> None:
+    environment = {"GLOO_SOCKET_IFNAME": "eth0"}
+    keep_to_loopback(environment)
+    assert environment == {"GLOO_SOCKET_IFNAME": "eth0", "NCCL_SOCKET_IFNAME": "=lo"}
 
 
 def test_a_server_that_workers_start_is_told_to_listen_on_loopback(tmp_path: Path) -> None:

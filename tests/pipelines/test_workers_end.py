@@ -14,8 +14,9 @@ import pytest
 import yaml
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines import local_runner as local_runner_module
 from pipelines.local_runner import local_runner
-from pipelines.runner import make_pipeline, parse_options, run_to_end
+from pipelines.runner import make_pipeline, our_errors, parse_options, run_to_end
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import WorkerError
 from schemas.manifest import read_manifest
@@ -57,6 +58,31 @@ def test_a_worker_that_is_killed_at_work_ends_the_build() -> None:
         "a worker process was killed by SIGKILL before its work was done. Was there too little memory? "
         "Try fewer workers."
     )
+
+
+def test_a_worker_that_beam_misses_by_its_silence_is_named_with_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.local_runner._NEWS_SEC", 0.1)
+    silence = RuntimeError(
+        "Traceback (most recent call last):\n  …\nRuntimeError: Channel closed prematurely.\n"
+    )
+    with pytest.raises(
+        WorkerError, match=r"^a worker process hung up before its work was done\. Run again\.$"
+    ):
+        raise_ours(silence)
+    local_runner_module._lost.put("a worker process was killed by SIGKILL before its work was done.")
+    with pytest.raises(
+        WorkerError, match=r"^a worker process was killed by SIGKILL before its work was done\.$"
+    ):
+        raise_ours(silence)
+    with pytest.raises(ValueError, match="^another$"):
+        raise_ours(ValueError("another"))
+
+
+def raise_ours(error: Exception) -> None:
+    with our_errors():
+        raise error
 
 
 @pytest.fixture
