@@ -25,7 +25,7 @@ from schemas.errors import TrainingError, TutelageError, report
 from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
 from schemas.unexpected import understood
-from trainer.checkpoints import list_checkpoints, load_only_data
+from trainer.checkpoints import find_damage, list_checkpoints, load_only_data
 from trainer.checks import (
     check_batch,
     check_config,
@@ -181,12 +181,16 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
 
 def _after_the_end(config: TrainConfig, steps: int, error: Exception) -> TrainingError:
     """What is said when all steps are done, and something behind the last one fails."""
-    there = list_checkpoints(config.save_folder) if config.save_folder else []
+    there = [
+        path
+        for path in (list_checkpoints(config.save_folder) if config.save_folder else [])
+        if not storage.is_local(path) or find_damage(path) is None
+    ]
     kept = (
         f"The newest checkpoint is {there[-1]}: `tutelage export FILE.yaml --output DIR` makes a model of "
         "it, and with autoresume: true the same command does what is left"
         if there
-        else "No checkpoint was saved (save_folder), so what was trained is lost"
+        else "There is no sound checkpoint in save_folder, so what was trained is lost"
     )
     return TrainingError(
         f"all {steps:,} steps are trained, but what follows the last one failed. {kept}. {understood(error)}"
