@@ -34,5 +34,11 @@ def store_on_loopback(timeout: timedelta) -> Any:
     is_master = os.environ["RANK"] == "0"
     listens = socket.create_server((host, port)).detach() if is_master else None
     return TCPStore(
-        host, port, int(os.environ["WORLD_SIZE"]), is_master, timeout=timeout, master_listen_fd=listens
+        host,
+        port,
+        int(os.environ["WORLD_SIZE"]),
+        is_master,
+        timeout=timeout,
+        master_listen_fd=listens,
+        use_libuv=False,  # which takes no socket that listens already
     )

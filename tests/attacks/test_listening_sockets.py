@@ -45,7 +45,7 @@ os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0
 os.environ["RANK"] = "0" if os.fork() else "1"
 assert is_one_machine()
 keep_to_loopback(os.environ)
-store = store_on_loopback(timedelta(seconds=200))
+store = store_on_loopback(timedelta(seconds=60))
 dist.init_process_group("gloo", store=store, rank=int(os.environ["RANK"]), world_size=2)
 answers = [None, None]
 dist.all_gather_object(answers, os.environ["RANK"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def test_a_worker_that_beam_misses_by_its_silence_is_named_with_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pipelines.local_runner._NEWS_SEC", 0.1)
+    monkeypatch.setattr("pipelines.local_runner._lost", queue.SimpleQueue())
     silence = RuntimeError("Traceback …\nRuntimeError: Channel closed prematurely.\n")
     assert said_of(silence) == "a worker process hung up before its work was done. Run again."
     local_runner_module._lost.put("a worker process was killed by SIGKILL.")
