@@ -21,6 +21,7 @@ from pipelines.journal import attempt_at
 from pipelines.ledger import count_documents
 from pipelines.prepare import asks_a_model, check_names, check_protocol, newest_manifest, prepared
 from pipelines.progress import ProgressView
+from pipelines.published import Publishing
 from pipelines.rejects import first_rejects, refuse_unexpected
 from pipelines.runner import make_pipeline, parse_options, run_to_end
 from pipelines.sources import SourceFile, list_files, note_read, parts_of, unread, with_later_files
@@ -88,7 +89,7 @@ def build_increment(
         )
         return None
     check_protocol(config, options)
-    with contextlib.ExitStack() as stack:
+    with Publishing(config.corpus) as publishing, contextlib.ExitStack() as stack:
         run = stack.enter_context(prepared(config, options, before=before, files=parts_of(config, files)))
         plan = run.plan
         view = ProgressView(plan.progress_dir, quiet=quiet)
@@ -117,6 +118,7 @@ def build_increment(
             manifest = run.manifest([*(before.increments if before else ()), increment])
             stats = write_stats(plan.increment, config, manifest, found, wall_sec=time.monotonic() - started)
             write_card(plan.increment, config, manifest, stats)
+            publishing.manifest = manifest
             run.publish(draft, manifest)
         elif any("/rejected_" in name for name in found.counts):
             view.say(f"Nothing new. First rejects: {first_rejects(plan.increment, _BEFORE_SYNTHESIS)}")
@@ -126,6 +128,7 @@ def build_increment(
             (file for group in all_files.values() for file in group if file not in left_for_later),
         )
         return manifest
+    return publishing.manifest
 
 
 def _opening(plan: Plan) -> str:

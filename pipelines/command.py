@@ -101,7 +101,6 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
         if value < least:
             raise ConfigError(f"{option} is {value:g}; expected at least {least:g}.")
     config = _config(arguments, beam_options)
-    from pipelines.show.increment import print_increment
     from pipelines.watch import stop_on_signals, watch
 
     with stop_on_signals() as stop:
@@ -112,7 +111,7 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
             interval_sec=arguments.interval,
             min_documents=arguments.min_documents,
             settle_sec=arguments.settle,
-            published=lambda manifest: print_increment(config, manifest),
+            published=lambda manifest: _tell(arguments, config, manifest, ""),
         )
     return 0
 
@@ -156,14 +155,17 @@ def _tell(
     arguments: argparse.Namespace, config: CorpusConfig, manifest: Manifest | None, nothing: str
 ) -> None:
     """Print the manifest that was published, or that nothing was."""
+    from pipelines.published import telling
     from pipelines.show.increment import print_increment
 
-    if arguments.json:
-        print(manifest.model_dump_json() if manifest else json.dumps(None))
-    elif manifest is None:
-        print(f"{config.corpus}: {nothing}")
-    else:
-        print_increment(config, manifest)
+    if manifest is None:
+        print(json.dumps(None) if arguments.json else f"{config.corpus}: {nothing}")
+        return
+    with telling(config.corpus, manifest):
+        if arguments.json:
+            print(manifest.model_dump_json())
+        else:
+            print_increment(config, manifest)
 
 
 def _lines_of(path: str | None) -> list[str]:

@@ -34,9 +34,7 @@ from collections.abc import Mapping
 
 from schemas.process import python_command
 
-_OF_ONE_WORKER = frozenset(
-    {"CONTROL_API_SERVICE_DESCRIPTOR", "LOGGING_API_SERVICE_DESCRIPTOR", "PIPELINE_OPTIONS", "WORKER_ID"}
-)
+_OF_ONE_WORKER = frozenset({"CONTROL_API_SERVICE_DESCRIPTOR", "PIPELINE_OPTIONS", "WORKER_ID"})
 
 _LAST_LINES = 20
 _LAST_WORDS_SEC = 1.0

@@ -9,8 +9,9 @@ For each transform Beam makes a new parser of command lines, and asks Python for
 method of its DoFn several times: 400 and 20,000 for a build, near half of the time that a small one takes.
 Here each is made once.
 
-Worker processes are forked from one that has imported everything (`fork_server.py`). Beam waits for ever for
-one that has died, before it registered or later; here its end ends the run.
+Worker processes are forked from one that has imported everything (`fork_server.py`), and reach the runner
+through sockets that are this user's (`private_sockets.py`); they send no logs, which nobody reads. Beam waits
+for ever for one that has died, before it registered or later; here its end ends the run.
 
 These are internals of Beam 2.71, replaced for this process.
 """
@@ -18,16 +19,17 @@ These are internals of Beam 2.71, replaced for this process.
 from __future__ import annotations
 
 import contextlib
+import os
+import queue
 import signal
 import threading
 import types
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_fn_api_pb2
-from apache_beam.runners.portability import local_job_service
 from apache_beam.runners.portability.fn_api_runner import execution, fn_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
@@ -38,9 +40,11 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 from apache_beam.runners.worker.data_plane import _GrpcDataChannel
 from apache_beam.transforms import core
 from apache_beam.transforms.environments import Environment
+from google.protobuf import json_format, text_format
 
 from pipelines import fork_server
 from pipelines.fork_server import ForkedWorker, StartedWorker
+from pipelines.private_sockets import use_private_sockets
 from pipelines.sending import PullQueue, messages
 from pipelines.shuffle import SpillingBuffer
 from pipelines.spill import SpillingListBuffer
@@ -48,7 +52,11 @@ from schemas.errors import WorkerError
 from schemas.process import allocate_from_one_heap
 
 _SHELL_SIGNAL = 128
-_this_thread = threading.local()
+_HUNG_UP = "Channel closed prematurely"
+_NEWS_SEC = 5.0
+_lost: queue.SimpleQueue[str] = queue.SimpleQueue()
+"""What is said of workers that ended badly."""
+
 _make_channel = _GrpcDataChannel.__init__
 _make_view = PipelineOptions.view_as
 _views: weakref.WeakKeyDictionary[Any, dict[type, Any]] = weakref.WeakKeyDictionary()
@@ -63,39 +71,52 @@ def local_runner(default_environment: Environment | None = None) -> FnApiRunner:
         default_environment: Where its workers run; None is in this process.
     """
     allocate_from_one_heap()
+    while not _lost.empty():  # of an earlier run
+        _lost.get()
     execution.GroupingBuffer = SpillingBuffer
     execution.ListBuffer = fn_runner.ListBuffer = SpillingListBuffer
     _GrpcDataChannel.__init__ = _channel_that_pulls
     BundleManager._send_input_to_worker = _send_input_to_worker
     PipelineOptions.view_as = _view_as
     core.get_function_args_defaults = _parameters_of
-    local_job_service.subprocess = types.SimpleNamespace(Popen=_popen)
+    use_private_sockets()
     SubprocessSdkWorkerHandler.start_worker = _start_worker
     return FnApiRunner(default_environment=default_environment)
 
 
-def _popen(command: str, *, shell: bool, env: Mapping[str, str]) -> Any:
-    _this_thread.worker = worker = fork_server.popen(command, shell=shell, env=env)
-    return worker
-
-
 def _start_worker(self: Any) -> None:
     """Start a worker process that fails the runner's requests once it has ended."""
-    self.worker = local_job_service.SubprocessSdkWorker(
-        self._worker_command_line, self.control_address, self.provision_info, self.worker_id
-    )
     self.worker_thread = threading.Thread(name="run_worker", target=_run_worker, args=(self,))
     self.worker_thread.start()
 
 
 def _run_worker(handler: Any) -> None:
+    environment = {
+        **os.environ,
+        "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(
+            handler.control_api_service_descriptor()
+        ),
+        "PIPELINE_OPTIONS": json_format.MessageToJson(handler.provision_info.provision_info.pipeline_options),
+        "WORKER_ID": handler.worker_id,
+    }
     try:
-        with contextlib.suppress(RuntimeError):  # names an exit status, which `_end_of` says better
-            handler.worker.run()
-        said = _end_of(_this_thread.worker)
+        worker = fork_server.popen(handler._worker_command_line.decode(), shell=True, env=environment)
+        worker.wait()
+        said = _end_of(worker)
+        if worker.returncode:
+            _lost.put(said)
     except OSError as error:
         said = f"a worker process cannot be started: {error}."
     _fail_requests(handler.control_conn, f"{WorkerError.__module__}.{WorkerError.__name__}: {said}")
+
+
+def lost_worker(error: BaseException) -> WorkerError | None:
+    """The end of a worker that Beam noticed by its silence alone; None where the error is another."""
+    if _HUNG_UP not in str(error):
+        return None
+    with contextlib.suppress(queue.Empty):
+        return WorkerError(_lost.get(timeout=_NEWS_SEC))
+    return WorkerError("a worker process hung up before its work was done. Run again.")
 
 
 def _end_of(worker: ForkedWorker | StartedWorker) -> str:

@@ -25,6 +25,7 @@ from pipelines.near.index import merge_index
 from pipelines.places import ledger_uri
 from pipelines.prepare import Prepared, newest_manifest, prepared
 from pipelines.progress import ProgressView
+from pipelines.published import Publishing
 from pipelines.rejects import refuse_unexpected
 from pipelines.runner import make_pipeline, parse_options, run_for_metrics
 from pipelines.sources import carry_over, forget_read
@@ -96,7 +97,7 @@ def rewrite(
     """
     started = time.monotonic()
     options = parse_options(beam_options)
-    with contextlib.ExitStack() as stack:
+    with Publishing(config.corpus) as publishing, contextlib.ExitStack() as stack:
         run = stack.enter_context(prepared(config, options, before=before, files={}))
         plan = run.plan
         view = ProgressView(plan.progress_dir, quiet=quiet)
@@ -131,6 +132,7 @@ def rewrite(
             wall_sec=time.monotonic() - started,
         )
         write_card(plan.increment, config, manifest, stats)
+        publishing.manifest = manifest
         run.publish(draft, manifest)
         if any(withdrawn.values()):
             forget_read(
@@ -138,7 +140,7 @@ def rewrite(
             )  # copies that were refused for a withdrawn document have another chance
         else:
             carry_over(config.corpus, before, manifest)
-        return manifest
+    return manifest
 
 
 def _write_tables(run: Prepared, stream: str, numbers: Sequence[int], withdrawn: Sequence[str]) -> int:

@@ -20,10 +20,11 @@ from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms import environments
 
 from pipelines import fork_server
-from pipelines.local_runner import local_runner
+from pipelines.local_runner import local_runner, lost_worker
 from schemas import errors
 from schemas.errors import ConfigError, TutelageError, unknown_name
 from schemas.process import python_command
+from schemas.unexpected import machines_fault
 
 _THIS_MACHINE = {None, "FnApiRunner", "DirectRunner", "SwitchingDirectRunner"}
 _WHILE_RUNNING = re.compile(r" \[while running '[^']*'\]")
@@ -125,7 +126,10 @@ def run_for_metrics(pipeline: beam.Pipeline, say: Callable[[str], None]) -> Metr
 
 @contextlib.contextmanager
 def our_errors() -> Iterator[None]:
-    """Raise as itself the TutelageError or interrupt that Beam wraps, and keep Beam from logging it."""
+    """Raise as itself the TutelageError or interrupt that Beam wraps, and keep Beam from logging it.
+
+    What the machine or a store refused a worker is a MachineError.
+    """
     logger = logging.getLogger("apache_beam")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -134,7 +138,7 @@ def our_errors() -> Iterator[None]:
     except Exception as error:
         if str(error).startswith(KeyboardInterrupt.__name__):  # Beam makes a RuntimeError of it
             raise KeyboardInterrupt from error
-        ours = find_our_error(error)
+        ours = find_our_error(error) or lost_worker(error) or machines_fault(error)
         if ours is None:
             raise
         raise ours from error

@@ -31,8 +31,9 @@ from pipelines.runner import parse_options, runs_here
 from pipelines.sources import SourceFile, list_files, unread
 from plugins.sglang.server import lease_servers
 from schemas.corpus_config import CorpusConfig
-from schemas.errors import ConfigError, CorpusError, InputError, SynthesisError, WorkerError
+from schemas.errors import ConfigError, CorpusError, InputError, MachineError, SynthesisError, WorkerError
 from schemas.manifest import Manifest
+from schemas.unexpected import understood
 
 _MOST_FAILURES = 5
 
@@ -144,12 +145,13 @@ def watch(
                     else:
                         say("No new document in them; nothing was published.")
                 failures = 0
-            except (SynthesisError, CorpusError, InputError, WorkerError) as error:
+            except (SynthesisError, CorpusError, InputError, WorkerError, MachineError, OSError) as error:
                 failures += 1
                 if failures == _MOST_FAILURES:
                     raise
+                ours = understood(error)
                 print(
-                    f"{type(error).__name__}: {error} Trying again in {interval_sec:g} s "
+                    f"{type(ours).__name__}: {ours} Trying again in {interval_sec:g} s "
                     f"({failures} of {_MOST_FAILURES}).",
                     file=sys.stderr,
                 )

@@ -58,6 +58,8 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
         raise ConfigError(f"{path}: cannot be read: {error}.") from error
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply to be a configuration.") from None
     for override in overrides:
         if not override.partition("=")[0] or "=" not in override:
             raise ConfigError(f"{masked(override)!r} is no override; expected key=value, such as seed=3.")
@@ -66,7 +68,7 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
             given = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
             assert isinstance(given, dict)
             OmegaConf.update(loaded, key, given["value"], merge=False)
-        except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
+        except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
             raise ConfigError(
                 f"{masked(override)!r} cannot override anything: {masked(_first_line(error))}."
             ) from error

@@ -47,6 +47,14 @@ class TrainingError(TutelageError):
     """Training cannot start or go on."""
 
 
+class MachineError(TutelageError):
+    """This machine or a store refuses something: no space, no permission, no memory."""
+
+
+class UnexpectedError(TutelageError):
+    """Something that nobody foresaw, which is a fault of this program."""
+
+
 def report(error: TutelageError) -> int:
     """Print an error for the person who ran the command; returns the exit status."""
     print(f"{type(error).__name__}: {error}", file=sys.stderr)

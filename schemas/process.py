@@ -8,8 +8,11 @@ import ctypes
 import gc
 import io
 import json
+import os
 import sys
+from collections.abc import MutableMapping
 
+_LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 _RUN_MODULE = (
@@ -25,6 +28,15 @@ def python_command(module: str, *arguments: str) -> list[str]:
     the name of ours. (Python 3.10 has no `-P`.)
     """
     return [sys.executable, "-c", _RUN_MODULE, module, *arguments]
+
+
+def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
+    """Have gloo and NCCL listen on loopback alone, unless the environment says where.
+
+    Else they listen on the address that the machine's name has, and ask nobody who he is.
+    """
+    environment.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
+    environment.setdefault("NCCL_SOCKET_IFNAME", f"={_LOOPBACK}")  # without `=`, all names that begin so
 
 
 def allocate_from_one_heap() -> None:
@@ -58,6 +70,13 @@ def escape_unprintable() -> None:
     codecs.register_error("json_escape", _escaped)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="json_escape")
+
+
+def drop_output() -> None:
+    """Let standard output lead nowhere, where it cannot be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

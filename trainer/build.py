@@ -10,6 +10,7 @@ find out only after minutes, or on a GPU only as a device-side assertion, is che
 
 from __future__ import annotations
 
+import datetime
 import math
 import os
 import re
@@ -38,6 +39,7 @@ from trainer.estimate.gpus import peak_flops_of
 from trainer.estimate.length import run_pace
 from trainer.estimate.memory import checkpoint_bytes
 from trainer.finite import FiniteSteps
+from trainer.loopback import store_on_loopback
 from trainer.metrics import default_metrics_path
 from trainer.model import build_model
 from trainer.preflight import check_room
@@ -339,7 +341,17 @@ def broadcast(value: Any, *, wait_sec: float) -> Any:
         return value
     # Composer asks for it to resume whole checkpoints; its own launcher sets it, torchrun says GROUP_RANK.
     os.environ.setdefault("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
-    dist.initialize_dist(get_device(None), timeout=wait_sec)
+    timeout = datetime.timedelta(seconds=wait_sec)
+    if (store := store_on_loopback(timeout)) is None:
+        dist.initialize_dist(get_device(None), timeout=wait_sec)
+    else:
+        torch.distributed.init_process_group(
+            get_device(None).dist_backend,
+            store=store,
+            rank=dist.get_global_rank(),
+            world_size=dist.get_world_size(),
+            timeout=timeout,
+        )
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]

@@ -21,11 +21,13 @@ from typing import Any
 from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
-from schemas.errors import TutelageError, report
+from schemas.errors import TrainingError, TutelageError, report
 from schemas.foreign import read_json
 from schemas.manifest import Number
+from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
-from trainer.checkpoints import load_only_data
+from schemas.unexpected import understood
+from trainer.checkpoints import find_damage, list_checkpoints, load_only_data
 from trainer.checks import (
     check_batch,
     check_config,
@@ -36,6 +38,7 @@ from trainer.checks import (
 )
 from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
 from trainer.estimate.length import run_pace, steps_by_epoch
+from trainer.loopback import is_one_machine
 from trainer.preflight import check_writable, full_disk
 from trainer.quiet import quiet_libraries
 from trainer.resumption import check_resumption, write_settings
@@ -124,6 +127,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     from trainer import build
 
     load_only_data()
+    if is_one_machine():
+        keep_to_loopback(os.environ)
 
     # A corpus may grow between the looks of two ranks: rank 0's manifests hold.
     config, checkpoints.newest = build.broadcast(
@@ -150,7 +155,10 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
             except FileExistsError as error:
                 raise checkpoints.in_the_way() from error
             except BaseException as error:  # torch's CheckpointException is no Exception
-                if full := full_disk(error, checkpoints.local_folder):
+                full = full_disk(error, checkpoints.local_folder)
+                if isinstance(error, Exception) and build.is_done(trainer):
+                    raise _after_the_end(config, int(state.timestamp.batch), full or error) from error
+                if full:
                     raise full from error
                 raise
             build.complete_uploads(trainer)
@@ -171,6 +179,24 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     finally:
         trainer.close()
     return result if rank_zero else None
+
+
+def _after_the_end(config: TrainConfig, steps: int, error: Exception) -> TrainingError:
+    """What is said when all steps are done, and something behind the last one fails."""
+    there = [
+        path
+        for path in (list_checkpoints(config.save_folder) if config.save_folder else [])
+        if not storage.is_local(path) or find_damage(path) is None
+    ]
+    kept = (
+        f"The newest checkpoint is {there[-1]}: `tutelage export FILE.yaml --output DIR` makes a model of "
+        "it, and with autoresume: true the same command does what is left"
+        if there
+        else "There is no sound checkpoint in save_folder, so what was trained is lost"
+    )
+    return TrainingError(
+        f"all {steps:,} steps are trained, but what follows the last one failed. {kept}. {understood(error)}"
+    )
 
 
 def say(text: str) -> None:

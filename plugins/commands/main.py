@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from plugins.commands import COMMANDS
 from schemas.errors import TutelageError, report
-from schemas.process import end_without_collecting, escape_unprintable
+from schemas.process import drop_output, end_without_collecting, escape_unprintable
 from schemas.terminal import clean_streams
+from schemas.unexpected import understood
 
 _HELP = """\
 usage: tutelage COMMAND ...
@@ -32,8 +33,11 @@ Turn raw domain text into a model that knows the domain.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; what it raises for people is printed without a traceback."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one command; what it raises is printed without a traceback."""
+    return run(_main, argv)
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_HELP, end="")
         return 0 if arguments else 2
@@ -42,11 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(importlib.metadata.version("tutelage"))
         return 0
-    return run(lambda rest: COMMANDS.load(arguments[0])(rest), arguments[1:])
+    command: Callable[[list[str]], int] = COMMANDS.load(arguments[0])
+    return command(arguments[1:])
 
 
 def run(command: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command as all of a process; what it raises for people is printed without a traceback.
+    """Run a command as all of a process; what it raises is printed as a sentence, without a traceback.
 
     Args:
         command: Takes arguments and returns the exit status.
@@ -64,6 +69,11 @@ def run(command: Callable[[list[str]], int], argv: Sequence[str] | None = None) 
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
             return 130
+        except BrokenPipeError:  # of standard output: `| head` has read enough
+            drop_output()
+            return 1
+        except Exception as error:
+            return report(understood(error))
 
 
 if __name__ == "__main__":

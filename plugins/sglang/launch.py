@@ -16,6 +16,7 @@ import yaml
 from plugins.sglang.server_folder import Spec
 from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
+from schemas.process import keep_to_loopback
 
 _Value = str | int | float | bool | None
 
@@ -35,6 +36,7 @@ _PARALLELISM = {
     "pp-size",
     "pipeline-parallel-size",
 }
+_SEVERAL_MACHINES = {"nnodes", "dist-init-addr", "nccl-init-addr"}
 _OF_OUR_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 """The server's interpreter is another one, and starts slowly if it writes no bytecode."""
 
@@ -54,7 +56,10 @@ class Launch:
     def environment(self) -> dict[str, str]:
         """All its environment variables: those of this process, without those about our interpreter."""
         kept = {name: value for name, value in os.environ.items() if name not in _OF_OUR_PYTHON}
-        return {**kept, **self.changes}
+        environment = {**kept, **self.changes}
+        if not _SEVERAL_MACHINES & {word.lstrip("-") for word in self.spec.command}:
+            keep_to_loopback(environment)
+        return environment
 
 
 def plan_launches(config: ServerConfig, *, model: str) -> list[Launch]:

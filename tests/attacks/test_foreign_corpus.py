@@ -180,9 +180,7 @@ def swapped(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_swapped_rows(
-    num_workers: int, sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_swapped_rows(num_workers: int, sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
     right = load(sandbox.corpus, sandbox.cache)
     assert len(right) > 5
     capfd.readouterr()

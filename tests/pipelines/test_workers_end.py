@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 import yaml
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines import local_runner as local_runner_module
 from pipelines.local_runner import local_runner
-from pipelines.runner import make_pipeline, parse_options, run_to_end
+from pipelines.runner import make_pipeline, our_errors, parse_options, run_to_end
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import WorkerError
 from schemas.manifest import read_manifest
@@ -57,6 +59,24 @@ def test_a_worker_that_is_killed_at_work_ends_the_build() -> None:
         "a worker process was killed by SIGKILL before its work was done. Was there too little memory? "
         "Try fewer workers."
     )
+
+
+def test_a_worker_that_beam_misses_by_its_silence_is_named_with_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.local_runner._NEWS_SEC", 0.1)
+    monkeypatch.setattr("pipelines.local_runner._lost", queue.SimpleQueue())
+    silence = RuntimeError("Traceback …\nRuntimeError: Channel closed prematurely.\n")
+    assert said_of(silence) == "a worker process hung up before its work was done. Run again."
+    local_runner_module._lost.put("a worker process was killed by SIGKILL.")
+    assert said_of(silence) == "a worker process was killed by SIGKILL."
+    assert local_runner_module.lost_worker(ValueError("another")) is None
+
+
+def said_of(error: Exception) -> str:
+    with pytest.raises(WorkerError) as raised, our_errors():
+        raise error
+    return str(raised.value)
 
 
 @pytest.fixture

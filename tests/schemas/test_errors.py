@@ -22,11 +22,13 @@ def test_the_kinds_are_those_that_commands_know() -> None:
         "ConfigError",
         "CorpusError",
         "InputError",
+        "MachineError",
         "RecordError",
         "ServerError",
         "SynthesisError",
         "TrainingError",
         "TutelageError",
+        "UnexpectedError",
         "WorkerError",
     ]
 

@@ -165,6 +165,8 @@ def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
         print_table(results)
         print_comparisons(comparisons)
     saved.write(_plain(comparisons))
+    if saved.problem is not None:
+        raise saved.problem
     return int(any(result.error for of_model in results.values() for result in of_model))
 
 

@@ -1,7 +1,7 @@
 """`tutelage eval --processes N`: the same command in N processes, which divide the rows among them.
 
 Each process loads the whole model, on a GPU of its own where there are GPUs. The first one prints and writes.
-They meet through a file in a temporary folder, so that no port is needed.
+They meet through a file in a temporary folder, and talk over loopback.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from schemas.errors import TutelageError
-from schemas.process import python_command
+from schemas.process import keep_to_loopback, python_command
 
 _STORE, _RANK, _COUNT = "TUTELAGE_EVAL_STORE", "TUTELAGE_EVAL_RANK", "TUTELAGE_EVAL_PROCESSES"
 _POLL_SEC = 0.1
@@ -59,11 +59,13 @@ def run_each(argv: Sequence[str], count: int) -> int:
         stack.callback(_end, running)
         logs = [stack.enter_context(open(f"{folder}/{rank}.log", "w+b")) for rank in range(count)]
         for rank, log in enumerate(logs):
-            environment = {_STORE: f"{folder}/store", _RANK: str(rank), _COUNT: str(count)}
+            environment = {"OMP_NUM_THREADS": threads, **os.environ}
+            environment |= {_STORE: f"{folder}/store", _RANK: str(rank), _COUNT: str(count)}
+            keep_to_loopback(environment)
             running.append(
                 subprocess.Popen(
                     python_command("trainer.evaluation.evaluate", *argv),
-                    env={"OMP_NUM_THREADS": threads, **os.environ, **environment},
+                    env=environment,
                     stdout=None if rank == 0 else log,
                     stderr=None if rank == 0 else log,
                 )

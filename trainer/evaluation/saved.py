@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from plugins.adapters import base_of
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError
 from schemas.records import digest
+from schemas.unexpected import understood
 
 SCORING = 2
 """Which way of scoring the answers come from; results of another way are not gone on with."""
@@ -49,6 +51,9 @@ class _Saved(pydantic.BaseModel):
 class SavedRun:
     """Results so far, and where they are written.
 
+    Attributes:
+        problem: Why the file does not hold what is known, if it does not.
+
     Args:
         uri: The file; None keeps results only in memory.
         settings: What answers depend on beside model and rows.
@@ -62,6 +67,7 @@ class SavedRun:
         self.uri = uri
         self.writes = writes
         self.settings = dict(settings)
+        self.problem: TutelageError | None = None
         self._models: dict[str, dict[str, Any]] = {}
         self._found: dict[str, Any] = {}
         if uri is None or not storage.exists(uri):
@@ -109,11 +115,7 @@ class SavedRun:
         self.write()
 
     def write(self, comparisons: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Write the file, if there is one to be written.
-
-        Raises:
-            TutelageError: It cannot be written.
-        """
+        """Write the file, if there is one to be written. Scores that cannot be written are still printed."""
         if self.uri is None or not self.writes:
             return
         whole = {"settings": self.settings, "models": self._models, "comparisons": list(comparisons)}
@@ -122,8 +124,14 @@ class SavedRun:
         text = json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
         try:
             storage.write_bytes(self.uri, text.encode("utf-8", "surrogatepass"))
-        except OSError as error:
-            raise TutelageError(f"--output {self.uri!r} cannot be written: {error}") from error
+            self.problem = None
+        except (OSError, TutelageError) as error:
+            ours = understood(error)
+            if self.problem is None:
+                print(
+                    f"Warning: --output {self.uri!r} cannot be written: {ours}", file=sys.stderr, flush=True
+                )
+            self.problem = TutelageError(f"--output {self.uri!r} could not be written; see above.")
 
 
 def model_state(name: str) -> str:

@@ -252,6 +252,20 @@ def test_exit_status_tells_wrong_use_from_failure(
     assert capsys.readouterr().err.startswith(message)
 
 
+def test_scores_that_cannot_be_written_are_printed_and_the_status_is_that_of_a_failure(
+    tiny_model_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    output = str(tmp_path / "file/scores.json")
+    arguments = ["--model", str(tiny_model_dir), "--tasks", str(task_dir / "mcq.jsonl"), "--json"]
+    assert main([*arguments, "--output", output]) == 1
+    said = capsys.readouterr()
+    [scores] = json.loads(said.out)["models"][str(tiny_model_dir)]
+    assert scores["task"] == "mcq" and scores["scores"]
+    assert said.err.count(f"Warning: --output {output!r} cannot be written: ") == 1
+    assert said.err.endswith(f"TutelageError: --output {output!r} could not be written; see above.\n")
+
+
 def test_an_empty_directory_is_no_model(
     tmp_path: Path, task_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
