@@ -66,6 +66,7 @@ class ClientOptions(Section):
         max_backoff_sec: Longest wait between attempts.
         api_key_env: Environment variable of the workers that holds a key, sent as a bearer token. In whatever
             a server sends back a key of 8 characters or more is replaced by `[api key]`.
+        api_key_file: File of the workers that holds the key instead.
     """
 
     max_in_flight: int = pydantic.Field(default=64, ge=1)
@@ -75,6 +76,38 @@ class ClientOptions(Section):
     backoff_sec: float = pydantic.Field(default=0.5, ge=0)
     max_backoff_sec: float = pydantic.Field(default=30.0, ge=0)
     api_key_env: str | None = None
+    api_key_file: str | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_key(self) -> ClientOptions:
+        if self.api_key_env is not None and self.api_key_file is not None:
+            raise ValueError("api_key_env and api_key_file both say where the key is; keep one")
+        return self
+
+    def read_key(self) -> str | None:
+        """The key, where one is to be sent.
+
+        Raises:
+            ConfigError: There is none where the options say, or it is none that a header may have.
+        """
+        if self.api_key_env is not None:
+            named = f"api_key_env names {self.api_key_env!r}, which"
+            key = os.environ.get(self.api_key_env, "").strip()
+        elif self.api_key_file is not None:
+            named = f"api_key_file {self.api_key_file!r}"
+            try:
+                with open(self.api_key_file, encoding="utf-8", errors="surrogateescape") as file:
+                    key = file.read().strip()
+            except OSError as error:
+                raise ConfigError(f"synthesis.options.{named} cannot be read: {error.strerror}.") from error
+        else:
+            return None
+        if not key or not (key.isascii() and key.isprintable()):
+            wrong = "holds characters that no header may have" if key else "is not set or empty"
+            raise ConfigError(
+                f"synthesis.options.{named} {wrong} in the environment of this worker; set it there."
+            )
+        return key
 
 
 class _Retry(Exception):
@@ -339,14 +372,7 @@ class SGLangClient:
     def _connections(self) -> Http:
         if self._http is None:
             headers = {}
-            if self._options.api_key_env is not None:
-                key = os.environ.get(self._options.api_key_env, "").strip()
-                if not key or not (key.isascii() and key.isprintable()):
-                    wrong = "holds characters that no header may have" if key else "is not set or empty"
-                    raise ConfigError(
-                        f"synthesis.options.api_key_env names {self._options.api_key_env!r}, which {wrong} "
-                        "in the environment of this worker; set it there."
-                    )
+            if key := self._options.read_key():
                 headers["Authorization"] = f"Bearer {key}"
                 self._scrubber = Scrubber(key)
             self._http = Http(
