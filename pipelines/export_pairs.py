@@ -95,14 +95,14 @@ def current_pairs(
     Raises:
         CorpusError: A file is missing or damaged.
     """
-    ledger = Ledger.open(corpus, stream, manifest.numbers())
+    ledger = Ledger.open(corpus, stream, manifest.names())
     document, content = "", None
     for increment in manifest.increments:
         if stream not in increment.streams:
             continue
         shards = increment.streams[stream]
         num_read = 0
-        for texts in text_uris(corpus, stream, increment.number):
+        for texts in text_uris(corpus, stream, increment.name):
             found = (
                 _with_passages(texts, shards) if with_passage else ((each, "") for each in read_pairs(texts))
             )
@@ -116,7 +116,7 @@ def current_pairs(
                     counts["withdrawn" if content == WITHDRAWN else "superseded"] += 1
         if num_read != shards.num_stored_pairs:
             raise CorpusError(
-                f"{increment_uri(corpus, increment.number)}/pairs: is damaged: it holds {num_read} pairs of "
+                f"{increment_uri(corpus, increment.name)}/pairs: is damaged: it holds {num_read} pairs of "
                 f"stream {stream!r}, the manifest says {shards.num_stored_pairs}. Restore it."
             )
 

@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.corpus import Plan, config_hash
 from pipelines.draft import Draft
+from pipelines.lease import new_token
 from pipelines.remote.elsewhere import prepare_workers
 from pipelines.runner import expect_workers, runs_here
 from pipelines.task_rows import tasks_hash
@@ -127,10 +128,11 @@ def prepared(
             plan=Plan(
                 config=config,
                 number=before.number + 1 if before else 1,
-                known=before.numbers() if before else (),
+                known=before.names() if before else (),
                 files=files,
                 pad_id=pad_token_id(tokenizer),
                 progress_dir=progress,
+                token=new_token(),
             ),
             options=options,
             before=before,

@@ -23,7 +23,7 @@ from pipelines.transforms.decontaminate import read_summary
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, increment_uri
+from schemas.manifest import Manifest, increment_uri, name_of
 
 _PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
 _OF_AN_ENDPOINT = ("requests", "failed", "retried", "prompt_tokens", "completion_tokens", "cached_tokens")
@@ -127,9 +127,9 @@ def read_stats(corpus: str, number: int) -> dict[str, Any]:
     Raises:
         CorpusError: There are none.
     """
-    uri = storage.join(increment_uri(corpus, number), "stats.json")
+    uri = storage.join(increment_uri(corpus, name_of(corpus, number)), "stats.json")
     try:
         stats: dict[str, Any] = json.loads(storage.read_bytes(uri))
     except FileNotFoundError:
-        raise CorpusError(f"{uri}: is missing; the corpus is damaged or the number is wrong.") from None
+        raise CorpusError(f"{uri}: is missing; the corpus is damaged. Restore it.") from None
     return stats

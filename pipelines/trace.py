@@ -26,7 +26,7 @@ from pipelines.ledger import WITHDRAWN, Ledger
 from pipelines.lineage import Place, rows_of, text_lines
 from schemas import storage
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, increment_uri
+from schemas.manifest import Manifest, increment_uri, published_names
 from schemas.records import AugmentedText, Generation, Passage, Reject, from_json
 
 _COMPARED_NAMES = 100_000
@@ -159,17 +159,17 @@ def _stream_names(corpus: str, manifest: Manifest) -> list[str]:
     fs, path = storage.filesystem(storage.join(corpus, "ledger"))
     files = fs.ls(path, detail=False) if fs.exists(path) else []
     parts = [file.rsplit("/", 1)[-1].split(".") for file in files if file.endswith(".ledger")]
-    known = {number for number in manifest.numbers()}
-    return sorted({name for number, name, _ in parts if int(number) in known} | {*manifest.stream_names()})
+    known = {*manifest.names()}
+    return sorted({name for increment, name, _ in parts if increment in known} | {*manifest.stream_names()})
 
 
 def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[Entry]:
     found = []
-    for number in manifest.numbers():
-        ledger = Ledger.open(corpus, stream, [number])
+    for increment in manifest.increments:
+        ledger = Ledger.open(corpus, stream, [increment.name])
         if (content := ledger.content_of(name)) is not None:
             origin = ledger.origin_of(name)
-            found.append((number, content, origin.uri if origin else ""))
+            found.append((increment.number, content, origin.uri if origin else ""))
     entries = []
     for at, (number, content, file) in enumerate(found):
         is_newest = at == len(found) - 1
@@ -217,8 +217,8 @@ def _refusals(corpus: str, manifest: Manifest, name: str) -> Iterator[Refusal]:
 
 def _reject_lines(corpus: str, manifest: Manifest) -> Iterator[tuple[int, str]]:
     """Rejects of all increments that were published until then, also of those since replaced."""
-    for number in range(1, manifest.number + 1):
-        folder = storage.join(increment_uri(corpus, number), "rejects")
+    for number, increment in published_names(corpus, manifest.number).items():
+        folder = storage.join(increment_uri(corpus, increment), "rejects")
         fs, path = storage.filesystem(folder)
         for file in sorted(fs.ls(path, detail=False)) if fs.exists(path) else ():
             for line in storage.read_lines_zst(storage.join(folder, file.rsplit("/", 1)[-1])):

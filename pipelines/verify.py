@@ -107,7 +107,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
             damages += _damages(corpus, shard_set, listed, files, manifest.seq_len, readers)
     for increment in manifest.increments:
         for stream, shard_set in increment.streams.items():
-            damages += _pair_damages(text_uris(corpus, stream, increment.number), shard_set)
+            damages += _pair_damages(text_uris(corpus, stream, increment.name), shard_set)
     return Verification(
         corpus=corpus,
         manifest=manifest.number,
@@ -123,7 +123,7 @@ def _damaged_ledgers(corpus: str, manifest: Manifest) -> Iterator[Damage]:
     """Ledgers that are missing or damaged; a build would take in again what they do not say is in."""
     for increment in manifest.increments:
         for stream in increment.streams:
-            uri = ledger_uri(corpus, stream, increment.number)
+            uri = ledger_uri(corpus, stream, increment.name)
             try:
                 check_ledger(uri)
             except FileNotFoundError:

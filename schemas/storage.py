@@ -1,8 +1,14 @@
-"""Files at any fsspec URI, written whole or not at all."""
+"""Files at any fsspec URI, written whole or not at all, and safe once a call returns.
+
+Locally each file is synced before it gets its name, and the folder is synced with the name in it. So what a
+later file names survives a crash of the machine if that file does. Elsewhere the store's upload says when an
+object is safe.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -53,17 +59,19 @@ def write_bytes(uri: str, data: bytes) -> None:
     if not is_local(uri):
         fs.pipe_file(path, data)
         return
-    fs.makedirs(os.path.dirname(path), exist_ok=True)
-    with _temporary(path) as temporary:
+    make_folders(os.path.dirname(path))
+    with _temporary(path) as temporary, naming(path):
         _write_synced(temporary, data)
         os.replace(temporary, path)
+    sync(os.path.dirname(path))
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
     """Write a file only if there is none: True when this call made it.
 
-    Locally the check and the write are one atomic step (a hard link); elsewhere they are as close
-    together as the file system's `mode="create"` makes them.
+    Locally the check and the write are one atomic step (a hard link). Elsewhere `mode="create"` makes them
+    one where the store has conditional writes (Google Cloud Storage, S3); where fsspec has no such mode,
+    they are two requests.
     """
     fs, path = filesystem(uri)
     if not is_local(uri):
@@ -71,19 +79,24 @@ def create_bytes(uri: str, data: bytes) -> bool:
             return False
         try:
             fs.pipe_file(path, data, mode="create")
-        except FileExistsError:
-            return False
         except TypeError:  # a file system that knows no modes
             fs.pipe_file(path, data)
-        return True
-    fs.makedirs(os.path.dirname(path), exist_ok=True)
-    with _temporary(path) as temporary:
+        except (
+            Exception
+        ):  # each store has its own; one that was tried again may have refused what it wrote itself
+            fs.invalidate_cache()
+            if not fs.exists(path):
+                raise
+        return bytes(fs.cat_file(path)) == data
+    make_folders(os.path.dirname(path))
+    with _temporary(path) as temporary, naming(path):
         _write_synced(temporary, data)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
-        return True
+    sync(os.path.dirname(path))
+    return True
 
 
 def upload(local_path: str, uri: str) -> None:
@@ -92,10 +105,12 @@ def upload(local_path: str, uri: str) -> None:
     if not is_local(uri):
         fs.put_file(local_path, path)
         return
-    fs.makedirs(os.path.dirname(path), exist_ok=True)
-    with _temporary(path) as temporary:
+    make_folders(os.path.dirname(path))
+    with _temporary(path) as temporary, naming(path):
         fs.put_file(local_path, temporary)
+        sync(temporary)
         os.replace(temporary, path)
+    sync(os.path.dirname(path))
 
 
 def remove_tree(uri: str) -> None:
@@ -173,6 +188,44 @@ def _temporary(path: str) -> Iterator[str]:
 
 def _write_synced(path: str, data: bytes) -> None:
     with open(path, "wb") as file:
-        file.write(data)
+        file.write(data)  # a buffered file goes on after a short write, and raises what then ends it
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Say of a file that cannot be written whole which it is and what to do.
+
+    Raises:
+        CorpusError: Its disk is full, or a limit is reached.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise CorpusError(
+            f"{path}: cannot be written whole: {os.strerror(error.errno)}. Free space on its disk, or "
+            "raise the limit (quota, ulimit -f), then run again."
+        ) from error
+
+
+def make_folders(path: str) -> None:
+    """Make a local folder and those above it, each synced into the one above it."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        os.makedirs(folder, exist_ok=True)
+        sync(os.path.dirname(folder))
+
+
+def sync(path: str) -> None:
+    """Have a local file, or the names in a local folder, survive a crash of the machine."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -45,12 +45,12 @@ def show_corpus(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     console.print(Text(f"{arguments.uri}, manifest {manifest.number}"), soft_wrap=True)
     console.print(_overview(manifest))
-    for number in manifest.numbers():
+    for increment in manifest.increments:
         stats = json.loads(
-            storage.read_bytes(storage.join(increment_uri(arguments.uri, number), "stats.json"))
+            storage.read_bytes(storage.join(increment_uri(arguments.uri, increment.name), "stats.json"))
         )
         if line := without_pairs(stats["counts"]):
-            console.print(Text(f"increment {number}, {line}"), soft_wrap=True)
+            console.print(Text(f"increment {increment.number}, {line}"), soft_wrap=True)
     if not names:
         return 0
     stream = arguments.stream or names[0]

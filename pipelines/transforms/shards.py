@@ -98,12 +98,11 @@ class WriteShards(beam.PTransform):
         )
 
 
-def merge_groups(increment: str, number: int, stream: str) -> ShardSet | None:
+def merge_groups(increment: str, stream: str) -> ShardSet | None:
     """Merge the indexes of a stream's groups into one, in the order of the groups; None without groups.
 
     Args:
         increment: URI of the increment's directory.
-        number: Its number.
         stream: Name of the stream.
     """
     uri = storage.join(increment, "shards", stream)
@@ -125,7 +124,7 @@ def merge_groups(increment: str, number: int, stream: str) -> ShardSet | None:
         json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
     )
     return ShardSet(
-        path=f"increments/{number:06d}/shards/{stream}",
+        path=storage.join("increments", increment.rstrip("/").rsplit("/", 1)[-1], "shards", stream),
         num_samples=sizes["num_samples"],
         num_tokens=sizes["num_tokens"],
         num_repeated_tokens=sizes["num_repeated_tokens"],

@@ -21,6 +21,7 @@ from pipelines.statistics import read_stats
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Increment, Manifest, ShardSet, read_manifest
 from schemas.records import StoredPair
+from tests.tiny import located
 
 Config = Callable[..., CorpusConfig]
 GROUP = "[0-9][0-9][0-9][0-9][0-9].jsonl.zst"
@@ -63,7 +64,7 @@ def corpus(
 
 
 def card(config: CorpusConfig, number: int) -> tuple[dict[str, Any], str]:
-    text = (Path(config.corpus) / f"increments/{number:06d}/README.md").read_text("utf-8")
+    text = (located(config.corpus, f"increments/{number:06d}/README.md")).read_text("utf-8")
     opening, front, body = text.split("---\n", 2)
     assert opening == ""
     return yaml.safe_load(front), body

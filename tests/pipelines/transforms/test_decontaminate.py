@@ -27,6 +27,7 @@ from schemas.config import load_config, validate
 from schemas.corpus_config import CorpusConfig, DecontaminationConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, InstructionPair, Reject, SynthesizedDocument
+from tests.tiny import located
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -193,7 +194,7 @@ def planted(
 
 
 def report_of(config: CorpusConfig, number: int = 1) -> dict[str, Any]:
-    path = Path(config.corpus) / f"increments/{number:06d}/decontamination.json"
+    path = located(config.corpus, f"increments/{number:06d}/decontamination.json")
     report: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return report
 
@@ -345,7 +346,7 @@ def test_texts_rejects_and_report_do_not_depend_on_workers_or_retries(
     build(other, *options)
     assert digests_of(other.corpus) == digests_of(planted.corpus)
     for name in ("decontamination.json", "rejects/decontaminate.jsonl.zst"):
-        one, two = (Path(config.corpus) / "increments/000001" / name for config in (planted, other))
+        one, two = (located(config.corpus, "increments/000001") / name for config in (planted, other))
         assert one.read_bytes() == two.read_bytes()
 
 
