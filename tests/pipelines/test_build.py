@@ -95,7 +95,9 @@ def one_file(tmp_path: Path, passages: Any, write_jsonl: Any, corpus_config: Con
 
 def contents(folder: str | Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.parent.name != "lock"
     }
 
 
