@@ -14,7 +14,6 @@ import json
 import os
 import string
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -25,6 +24,7 @@ from schemas import storage
 from schemas.errors import ConfigError, CorpusError, unknown_name
 from schemas.manifest import Manifest, ShardSet, increment_uri, read_manifest, text_uris
 from schemas.records import StoredPair, to_json
+from schemas.scratch import scratch
 
 
 def export_pairs(arguments: argparse.Namespace) -> int:
@@ -170,7 +170,7 @@ def _write(lines: Iterator[str], output: str | None, counts: Counter[str]) -> No
     with contextlib.ExitStack() as stack:
         file: Any = sys.stdout.buffer
         if output is not None:
-            file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="tutelage-pairs-"))
+            file = stack.enter_context(open(f"{stack.enter_context(scratch('pairs'))}/pairs", "wb"))
         for line in lines:
             file.write(line.encode("utf-8", "backslashreplace") + b"\n")  # half an emoji, as JSON writes it
             counts["written"] += 1

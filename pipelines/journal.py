@@ -30,7 +30,6 @@ import dataclasses
 import json
 import os
 import re
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -42,6 +41,7 @@ import orjson
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import storage
 from schemas.records import Generation, digest
+from schemas.scratch import scratch
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Generation) if field.name != "key")
 _FILE_BYTES = 16 << 20
@@ -144,7 +144,7 @@ class Journal:
         self._on_damage = on_damage
         self._damaged: dict[bytes, str] = {}
         self._places: dict[bytes, tuple[str, int, int, int]] = {}
-        self._local_copies = tempfile.TemporaryDirectory(prefix="tutelage-journal-")
+        self._local_copies = contextlib.ExitStack()
         self._writer = _Writer(uri)
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -185,7 +185,7 @@ class Journal:
         if self._task is not None:
             await self._task
         await asyncio.to_thread(self._writer.close)
-        self._local_copies.cleanup()
+        self._local_copies.close()
 
     async def _write_pending(self) -> None:
         await asyncio.sleep(_GATHER_SEC)  # a write is a change of threads: better for several at a time
@@ -208,12 +208,13 @@ class Journal:
         fs, path = storage.filesystem(self._uri)
         if not fs.exists(path):
             return
+        copies = "" if storage.is_local(self._uri) else self._local_copies.enter_context(scratch("journal"))
         for found in sorted(fs.ls(path, detail=False, refresh=True)):
             if not found.endswith(".jsonl"):
                 continue
             local = found
-            if not storage.is_local(self._uri):
-                local = os.path.join(self._local_copies.name, os.path.basename(found))
+            if copies:
+                local = os.path.join(copies, os.path.basename(found))
                 fs.get_file(found, local)
             self._read(local)
 

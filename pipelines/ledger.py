@@ -25,7 +25,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -36,6 +35,7 @@ from pipelines.versions import Origin
 from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import number_of
+from schemas.scratch import scratch
 
 WITHDRAWN = "00" * 16
 """Stands for the content of a document that was withdrawn."""
@@ -256,10 +256,11 @@ def _num_documents(rows: _Rows) -> int:
 def _open(uri: str) -> _Table:
     if storage.is_local(uri):
         return _map(uri, storage.filesystem(uri)[1])
-    with tempfile.NamedTemporaryFile(suffix=".ledger") as file:  # mapped, so it may be unlinked
-        file.write(storage.read_bytes(uri))
-        file.flush()
-        return _map(uri, file.name)
+    with scratch("ledger") as folder:  # mapped, so it may be unlinked
+        copy = f"{folder}/copy"
+        with open(copy, "wb") as file:
+            file.write(storage.read_bytes(uri))
+        return _map(uri, copy)
 
 
 def _map(uri: str, path: str) -> _Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -39,6 +38,7 @@ from schemas.corpus_config import (
 )
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest
+from schemas.scratch import scratch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,9 +120,9 @@ def prepared(
     with contextlib.ExitStack() as stack:
         progress = None
         if runs_here(options):
-            progress = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-"))
+            progress = stack.enter_context(scratch("progress"))
         else:
-            staging = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-staging-"))
+            staging = stack.enter_context(scratch("staging"))
             prepare_workers(config if files else for_rewriting(config), options, Path(staging))
         yield Prepared(
             plan=Plan(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from pipelines.transforms.example_tokens import spans_within
 from schemas import storage
 from schemas.errors import CorpusError
+from schemas.scratch import scratch
 from schemas.shards import LOSS_SPANS
 
 
@@ -38,7 +38,7 @@ def read_rows(corpus: str, shards: str, start: int = 0) -> Iterator[dict[str, An
         first, at = at, at + info["samples"]
         if at <= start:
             continue
-        with tempfile.TemporaryDirectory(prefix="tutelage-rows-") as folder:
+        with scratch("rows") as folder:
             path = os.path.join(folder, info["raw_data"]["basename"])
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:

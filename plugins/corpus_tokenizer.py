@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
 from schemas.records import digest
+from schemas.scratch import scratch
 from schemas.shards import Damage
 
 _NAME = re.compile(r"(additional_chat_templates/)?\w[\w.-]*")
@@ -123,7 +123,7 @@ def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
 
 
 def _load(files: Mapping[str, bytes]) -> Any:
-    with tempfile.TemporaryDirectory(prefix="tutelage-tokenizer-") as folder:
+    with scratch("tokenizer") as folder:
         for name, data in files.items():
             path = os.path.join(folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -114,10 +114,12 @@ def upload(local_path: str, uri: str) -> None:
 
 
 def remove_tree(uri: str) -> None:
-    """Remove a directory and all in it, if it is there."""
+    """Remove a file, or a directory and all in it, if it is there."""
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
+        if is_local(uri):
+            sync(os.path.dirname(path))
 
 
 def write_lines_zst(uri: str, lines: Iterable[str]) -> None:
@@ -220,6 +222,14 @@ def make_folders(path: str) -> None:
     for folder in reversed(missing):
         os.makedirs(folder, exist_ok=True)
         sync(os.path.dirname(folder))
+
+
+def sync_tree(folder: str) -> None:
+    """Have all that is in a local folder survive a crash of the machine."""
+    for path, _, files in os.walk(folder):
+        for name in files:
+            sync(os.path.join(path, name))
+        sync(path)
 
 
 def sync(path: str) -> None:

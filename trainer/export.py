@@ -13,13 +13,13 @@ import os
 import posixpath
 import re
 import sys
-import tempfile
 from typing import Any
 
 from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import ConfigError, TrainingError, TutelageError, report
+from schemas.scratch import scratch
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import (
     check_checkpoint,
@@ -117,7 +117,7 @@ def export(config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: s
         ),
         pretrained=config.model.pretrained,
     )
-    with tempfile.TemporaryDirectory(prefix="tutelage-export-") as copies:
+    with scratch("export") as copies:
         path, local = _find_checkpoint(config, checkpoint, copies)
         saved = read_checkpoint(local)
     model = build_on_meta(config.model)

@@ -21,7 +21,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -33,6 +32,7 @@ from schemas import storage
 from schemas.corpus_config import NearDedupConfig
 from schemas.errors import CorpusError
 from schemas.manifest import number_of
+from schemas.scratch import scratch
 
 _INDEX = "index.json"
 _PARTITION_ROWS = 1 << 21
@@ -332,9 +332,10 @@ def _open_partition(uri: str, entry: PartitionEntry) -> _Partition:
         return np.frombuffer(storage.read_bytes(file), "<u8").reshape(shape)
     if storage.is_local(file):
         return np.memmap(path, "<u8", "r", shape=shape)
-    with tempfile.NamedTemporaryFile(suffix=".near") as copy:  # mapped, so it may be unlinked
-        fs.get_file(path, copy.name)
-        return np.memmap(copy.name, "<u8", "r", shape=shape)
+    with scratch("near") as folder:  # mapped, so it may be unlinked
+        copy = f"{folder}/copy"
+        fs.get_file(path, copy)
+        return np.memmap(copy, "<u8", "r", shape=shape)
 
 
 def _partition_uri(uri: str, number: int) -> str:

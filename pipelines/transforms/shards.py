@@ -19,7 +19,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -41,6 +40,7 @@ from schemas import storage
 from schemas.corpus_config import PackConfig, ShardConfig, TokenizerConfig
 from schemas.manifest import ShardSet
 from schemas.records import PackedSample, to_json
+from schemas.scratch import scratch
 from schemas.shards import COLUMNS, LOSS_SPANS
 
 GROUP_FILE = "group.json"
@@ -213,7 +213,7 @@ class WriteGroup(StepFn):
         columns = dict(COLUMNS)
         if any(each.loss_spans is not None for each in texts):
             columns[LOSS_SPANS] = columns["tokens"]
-        with tempfile.TemporaryDirectory(prefix="tutelage-shards-") as folder:
+        with scratch("shards") as folder, storage.naming(folder):
             with mds_writer()(
                 out=folder,
                 columns=columns,

@@ -69,8 +69,8 @@ def test_a_second_run_is_refused_with_who_holds_the_lease_for_how_long_and_what_
     assert str(caught.value) == (
         f"{corpus}/lock/000001.json: another run holds this corpus (process 12 on elsewhere, since "
         "2026-01-02T03:04:05.000+00:00, last renewed 30 s ago). Wait for it. A run that is gone renews no "
-        "more: 90 s after the last renewal the next run takes over. To take over now, remove the file and run "
-        "again. Nothing was changed."
+        "more: 90 s after the last renewal the next run takes over. To take over now, remove the file and "
+        "run again. Nothing was changed."
     )
     with pytest.raises(CorpusError, match="process 12 on elsewhere"):
         refuse_if_held(corpus)
