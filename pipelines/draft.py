@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from pipelines.lease import Lease, held
+from pipelines.lease import Lease, held, writable
 from pipelines.places import remove_increment, unpublished
 from schemas import manifest as manifests
+from schemas import storage
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, increment_name
+from schemas.manifest import Manifest, increment_name, increment_uri
 
 
 class Draft:
@@ -71,6 +72,10 @@ def drafted(corpus: str, number: int, token: str, say: Callable[[str], None]) ->
             raise CorpusError(f"{corpus}: another run published manifest {number} meanwhile. Build again.")
         if lease.taken_from is not None:
             remove_increment(corpus, increment_name(number, lease.taken_from.token))
+        uri = increment_uri(corpus, increment_name(number, token))
+        with writable(uri):
+            if storage.is_local(uri):
+                storage.make_folders(storage.filesystem(uri)[1])
         draft = Draft(corpus, number, token, lease)
         try:
             yield draft

@@ -272,17 +272,28 @@ def held(
     lease = Lease(corpus, token, say)
     with lease.ended_by_sigterm():
         try:
-            try:
+            with writable(storage.join(corpus, _FOLDER)):
                 lease.take()
-            except OSError as error:
-                raise CorpusError(
-                    f"{storage.join(corpus, _FOLDER)}: cannot be written: {error}. Check `corpus`, its "
-                    "permissions and the space on its disk. Nothing was read or changed."
-                ) from error
             lease.renew_in_background()
             yield lease
         finally:
             lease.release()
+
+
+@contextlib.contextmanager
+def writable(uri: str) -> Iterator[None]:
+    """Name what cannot be written before a run has done anything.
+
+    Raises:
+        CorpusError: It cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CorpusError(
+            f"{uri}: cannot be written: {error}. Check `corpus`, its permissions and the space on its disk. "
+            "Nothing was read or changed."
+        ) from error
 
 
 def refuse_if_held(corpus: str) -> None:

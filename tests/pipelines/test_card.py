@@ -19,7 +19,7 @@ from pipelines.rewrite import compact
 from pipelines.rows import read_rows
 from pipelines.statistics import read_stats
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import Increment, Manifest, ShardSet, read_manifest
+from schemas.manifest import Increment, Manifest, ShardSet, name_of, read_manifest
 from schemas.records import StoredPair
 from tests.tiny import located
 
@@ -116,7 +116,8 @@ def test_the_front_matter_says_where_texts_and_pairs_of_the_increment_lie(corpus
     assert columns["response"] == {"dtype": "string"}
     assert columns["options"] == {"list": "string"}
     assert columns["span"] == {"list": "int64"}
-    assert 'load_dataset("…/increments/000001", "pairs-domain", split="train")' in body
+    name = name_of(corpus.corpus, 1)
+    assert f'load_dataset("…/increments/{name}", "pairs-domain", split="train")' in body
 
 
 def test_its_numbers_are_those_of_manifest_and_statistics(corpus: CorpusConfig, texts_in: Any) -> None:

@@ -1,8 +1,8 @@
 """Crashes of the machine: whatever was synced is there afterwards, and nothing else need be.
 
 File operations of a run are recorded. After each one the states are made that a crash at this moment may
-leave: a file has the bytes of its last fsync; a folder has the names of its last fsync, or those of now, since
-a file system may write them sooner than it must.
+leave: a file has the bytes of its last fsync; a folder has the names of its last fsync, or those of now, as a
+file system may write them sooner than it must.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from pipelines.transforms.decontaminate import (
 from schemas.config import load_config, validate
 from schemas.corpus_config import CorpusConfig, DecontaminationConfig
 from schemas.errors import ConfigError
+from schemas.manifest import name_of
 from schemas.records import Document, InstructionPair, Reject, SynthesizedDocument
 from tests.tiny import located
 
@@ -387,7 +388,7 @@ def test_the_command_says_what_was_found(planted: CorpusConfig, yaml_of: Any, tu
     assert done.status == 0
     assert (
         "  task rows found and kept out: 1 of 3 of quiz, 4 of 4 of reasons "
-        "(increments/000001/decontamination.json)\n"
+        f"(increments/{name_of(planted.corpus, 1)}/decontamination.json)\n"
     ) in done.out
 
 
