@@ -70,8 +70,7 @@ def create_bytes(uri: str, data: bytes) -> bool:
     """Write a file only if there is none: True when this call made it.
 
     Locally the check and the write are one atomic step (a hard link). Elsewhere `mode="create"` makes them
-    one where the store has conditional writes (Google Cloud Storage, S3); where fsspec has no such mode,
-    they are two requests.
+    one where the file system has that mode, as Google Cloud Storage's has; else they are two requests.
     """
     fs, path = filesystem(uri)
     if not is_local(uri):

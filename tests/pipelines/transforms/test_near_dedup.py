@@ -347,14 +347,13 @@ def _without_texts(digests: dict[str, str]) -> dict[str, str]:
 def _told_of(corpus: Path) -> dict[str, bytes]:
     """Duplicates and rejects, without the folder that the sources lie in."""
     folder = str(corpus.parent).encode()
-    return {
-        re.sub("-[0-9a-f]{12}/", "/", str(path.relative_to(corpus))): "\n".join(
-            sorted(storage.read_lines_zst(str(path)))
-        )
-        .encode()
-        .replace(folder, b"")
+    told = {
+        path: "\n".join(sorted(storage.read_lines_zst(str(path)))).encode().replace(folder, b"")
         for path in sorted(corpus.rglob("*.jsonl.zst"))
         if path.parent.name in ("duplicates", "rejects")
+    }
+    return {
+        re.sub("-[0-9a-f]{12}/", "/", str(path.relative_to(corpus))): lines for path, lines in told.items()
     }
 
 
