@@ -25,7 +25,7 @@ from schemas.manifest import read_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 WAITING = """
-    import os, sys, time, types
+    import asyncio, os, sys, types
     from pipelines import lease
     from plugins.commands.main import run
     from plugins.synthesizers import SYNTHESIZERS
@@ -39,7 +39,7 @@ WAITING = """
         async def synthesize(self, chain):
             open(reached, "w").close()
             while not os.path.exists(go_on):
-                time.sleep(0.05)
+                await asyncio.sleep(0.05)
             return await super().synthesize(chain)
 
     module = types.ModuleType("waiting")
@@ -114,6 +114,7 @@ def test_a_suspended_build_that_another_overtook_publishes_nothing_and_changes_n
         lock.unlink()
     elif way == "another PID namespace":  # where the number of the process means nothing
         lock.write_text(lock.read_text().replace("pid:[", "pid:[9"))
+    time.sleep(2.2)
     assert build(config).number == 1
     published = contents(config.corpus)
     process.send_signal(signal.SIGCONT)
