@@ -256,7 +256,7 @@ def _num_documents(rows: _Rows) -> int:
 def _open(uri: str) -> _Table:
     if storage.is_local(uri):
         return _map(uri, storage.filesystem(uri)[1])
-    with scratch("ledger") as folder:  # mapped, so it may be unlinked
+    with scratch("ledger") as folder, storage.naming(folder):  # mapped, so it may be unlinked
         copy = f"{folder}/copy"
         with open(copy, "wb") as file:
             file.write(storage.read_bytes(uri))

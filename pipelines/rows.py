@@ -38,7 +38,7 @@ def read_rows(corpus: str, shards: str, start: int = 0) -> Iterator[dict[str, An
         first, at = at, at + info["samples"]
         if at <= start:
             continue
-        with scratch("rows") as folder:
+        with scratch("rows") as folder, storage.naming(folder):
             path = os.path.join(folder, info["raw_data"]["basename"])
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:

@@ -123,7 +123,7 @@ def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
 
 
 def _load(files: Mapping[str, bytes]) -> Any:
-    with scratch("tokenizer") as folder:
+    with scratch("tokenizer") as folder, storage.naming(folder):
         for name, data in files.items():
             path = os.path.join(folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)

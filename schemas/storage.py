@@ -17,7 +17,7 @@ from typing import Any
 import fsspec
 import zstandard
 
-from schemas.errors import CorpusError
+from schemas.errors import CorpusError, StorageError
 
 _ZSTD_LEVEL = 3
 _CHUNK_BYTES = 1 << 20
@@ -199,14 +199,14 @@ def naming(path: str) -> Iterator[None]:
     """Say of a file that cannot be written whole which it is and what to do.
 
     Raises:
-        CorpusError: Its disk is full, or a limit is reached.
+        StorageError: Its disk is full, or a limit is reached.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise CorpusError(
+        raise StorageError(
             f"{path}: cannot be written whole: {os.strerror(error.errno)}. Free space on its disk, or "
             "raise the limit (quota, ulimit -f), then run again."
         ) from error

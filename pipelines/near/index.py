@@ -332,7 +332,7 @@ def _open_partition(uri: str, entry: PartitionEntry) -> _Partition:
         return np.frombuffer(storage.read_bytes(file), "<u8").reshape(shape)
     if storage.is_local(file):
         return np.memmap(path, "<u8", "r", shape=shape)
-    with scratch("near") as folder:  # mapped, so it may be unlinked
+    with scratch("near") as folder, storage.naming(folder):  # mapped, so it may be unlinked
         copy = f"{folder}/copy"
         fs.get_file(path, copy)
         return np.memmap(copy, "<u8", "r", shape=shape)

@@ -24,6 +24,7 @@ def test_the_kinds_are_those_that_commands_know() -> None:
         "InputError",
         "RecordError",
         "ServerError",
+        "StorageError",
         "SynthesisError",
         "TrainingError",
         "TutelageError",

@@ -121,7 +121,7 @@ def test_keys_made_in_another_way_are_refused(
     uri = write(1, [(5, 50)])
     for check in (NearIndex.open, check_indexes):
         with pytest.raises(CorpusError) as caught:
-            check(corpus, "domain", [1, 2], NearDedupConfig(**values))
+            check(corpus, "domain", ["000001", "000002"], NearDedupConfig(**values))
         message = str(caught.value)
         made_with = "its keys were made with scheme minhash-1, ngram 5, bands 14, rows 8, dedup.near says "
         assert message.startswith(f"{uri}: {made_with}")
