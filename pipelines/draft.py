@@ -30,13 +30,21 @@ class Draft:
         self._name = increment_name(number, token)
         self._lease = lease
 
+    def check(self) -> None:
+        """See before each step of publishing that the lease is still ours.
+
+        Raises:
+            CorpusError: Another run took it over.
+        """
+        self._lease.check()
+
     def publish(self, manifest: Manifest) -> None:
         """Make the increment part of the corpus.
 
         Raises:
             CorpusError: Another run took the lease over, or published its number.
         """
-        self._lease.check()
+        self.check()
         manifests.publish_manifest(self._corpus, manifest)
 
     def is_ours(self) -> bool:

@@ -63,6 +63,7 @@ class Prepared:
 
     def publish(self, draft: Draft, manifest: Manifest) -> None:
         """Make the increment part of the corpus, and the tokenizer that made its rows."""
+        draft.check()
         if self.tokenizer_files:
             keep_tokenizer(self.plan.config.corpus, self.tokenizer, self.tokenizer_files)
         draft.publish(manifest)

@@ -89,7 +89,7 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
 
 
 def _without_folder(pipeline: beam.Pipeline) -> beam.Pipeline:
-    """Remove its folder in TMPDIR, which only transforms in other languages use: a kill would leave it there."""
+    """Remove its folder in TMPDIR: only transforms in other languages use it, and a kill would leave it."""
     os.rmdir(pipeline.local_tempdir)
     return pipeline
 
