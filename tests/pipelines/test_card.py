@@ -19,7 +19,7 @@ from pipelines.rewrite import compact
 from pipelines.rows import read_rows
 from pipelines.statistics import read_stats
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import Increment, Manifest, ShardSet, name_of, read_manifest
+from schemas.manifest import Increment, Manifest, ShardSet, name_of, publish_manifest, read_manifest
 from schemas.records import StoredPair
 from tests.tiny import located
 
@@ -236,6 +236,7 @@ def test_the_size_is_that_of_all_rows(
     )
     bare = corpus.model_copy(update={"corpus": str(tmp_path), "filters": {}})
     write_card(f"{tmp_path}/increments/000001", bare, manifest, read_stats(corpus.corpus, 1))
+    publish_manifest(str(tmp_path), manifest)
     front, _ = card(bare, 1)
     assert front["size_categories"] == [expected]
     assert "language" not in front

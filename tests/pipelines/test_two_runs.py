@@ -173,9 +173,7 @@ def test_what_a_killed_build_left_in_the_corpus_and_in_tmpdir_goes_with_the_next
     assert os.listdir(Path(config.corpus) / "increments") == list(manifest.names())
 
 
-@pytest.mark.parametrize(
-    ("limit", "what"), [(2_000, "/tutelage-scratch-tokenizer-"), (40_000, "/dedup/000001-")]
-)
+@pytest.mark.parametrize(("limit", "what"), [(2_000, "/tutelage-scratch-tokenizer-"), (40_000, "/t-")])
 def test_a_disk_that_takes_only_a_part_of_a_file_ends_a_build_with_a_sentence_and_nothing_published(
     config: CorpusConfig, passages: Any, write_jsonl: Any, tmp_path: Path, limit: int, what: str
 ) -> None:
