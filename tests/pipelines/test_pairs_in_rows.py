@@ -23,7 +23,7 @@ from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.errors import ConfigError
-from schemas.manifest import ShardSet, read_manifest
+from schemas.manifest import ShardSet, name_of, read_manifest
 from schemas.records import AugmentedText, Generation
 from tests.tiny import located
 
@@ -101,7 +101,7 @@ def config_of(tmp_path: Path, corpus_config: Config, write_jsonl: Any, passages:
 def decoded_rows(config: CorpusConfig, number: int = 1) -> list[str]:
     """The segments of each row of `domain` in an increment, as text."""
     tokenizer = load_tokenizer(config.tokenizer.name)
-    path = f"increments/{number:06d}/shards/domain"
+    path = f"increments/{name_of(config.corpus, number)}/shards/domain"
     return [tokenizer.decode(row["tokens"]) for row in read_rows(config.corpus, path)]
 
 

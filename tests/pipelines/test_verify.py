@@ -51,7 +51,7 @@ def corpus(built: str, tmp_path: Path) -> str:
 
 
 def shard_files(corpus: str, number: int = 1) -> list[Path]:
-    return sorted(Path(corpus).glob(f"increments/{number:06d}/shards/domain/*/*.mds.zstd"))
+    return sorted(Path(corpus).glob(f"increments/{number:06d}-*/shards/domain/*/*.mds.zstd"))
 
 
 def index_of(corpus: str, number: int = 1) -> tuple[Path, dict[str, Any]]:
@@ -242,7 +242,7 @@ def test_a_corpus_that_is_not_there_fails(tutelage: Any, tmp_path: Path) -> None
 def test_rows_are_what_streaming_reads(built: str, tmp_path: Path) -> None:
     from pipelines.rows import read_rows
 
-    read = list(read_rows(built, "increments/000001/shards/domain"))
+    read = list(read_rows(built, f"increments/{name_of(built, 1)}/shards/domain"))
     ours = [
         row
         for shard in shard_files(built)
