@@ -20,6 +20,7 @@ import zstandard
 from pipelines.mds import decompress, rows_of
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
+from schemas.manifest import name_of
 from tests.tiny import located
 
 ROOT = Path(__file__).resolve().parents[2]
