@@ -65,7 +65,7 @@ _RIVAL = Path(__file__).with_name("datatrove_minhash.py")
 def _write(corpus: str, number: int, num_documents: int, seed: int) -> None:
     """Write an index of made-up keys, a partition at a time."""
     count = num_partitions(num_documents * _CONFIG.bands)
-    uri = near_index_uri(corpus, "domain", number)
+    uri = near_index_uri(corpus, "domain", f"{number:06d}")
     entries = []
     for partition in range(count):
         numbers = np.random.default_rng([seed, partition])
@@ -99,7 +99,7 @@ def _look_up(
 ) -> None:
     before = {name: _memory_mib(name) for name in ("VmRSS", "RssFile")}
     started = time.perf_counter()
-    index = NearIndex.open(corpus, "domain", numbers, _CONFIG)
+    index = NearIndex.open(corpus, "domain", [f"{number:06d}" for number in numbers], _CONFIG)
     opened = time.perf_counter() - started
     hits = index.find(known)
     assert len(set(hits.query.tolist())) == _BATCH // _HELD, "what is in must be found"

@@ -18,6 +18,7 @@ from pipelines.statistics import read_stats
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
+from schemas.manifest import number_of
 
 _PAPER_PAIRS, _PAPER_PAIR_TOKENS = 5, 52  # Cheng et al. 2024, arXiv 2406.14491
 
@@ -61,12 +62,12 @@ class Speed:
         return completion_tokens / self.completion_tokens_per_sec / 3600
 
 
-def expected_answers(config: CorpusConfig, known: tuple[int, ...]) -> Answers:
+def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
     """How long the answers of the next increment will be.
 
     Args:
         config: The corpus.
-        known: Numbers of the increments already in.
+        known: Names of the increments already in.
     """
     most = config.synthesis.max_new_tokens
     count = tokens = 0
@@ -89,7 +90,7 @@ def expected_answers(config: CorpusConfig, known: tuple[int, ...]) -> Answers:
 
 def expected_speed(
     config: CorpusConfig,
-    known: tuple[int, ...],
+    known: tuple[str, ...],
     *,
     requests_per_sec: float | None = None,
     tokens_per_sec: float | None = None,
@@ -98,7 +99,7 @@ def expected_speed(
 
     Args:
         config: The corpus.
-        known: Numbers of the increments already in.
+        known: Names of the increments already in.
         requests_per_sec: What the command line says, of all servers together.
         tokens_per_sec: The same, in generated tokens.
 
@@ -125,9 +126,9 @@ def expected_speed(
     return None
 
 
-def _syntheses(config: CorpusConfig, known: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _syntheses(config: CorpusConfig, known: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and `synthesis` of each increment that sent requests, newest first."""
-    for number in sorted(known, reverse=True):
+    for number in sorted(map(number_of, known), reverse=True):
         synthesis = read_stats(config.corpus, number).get("synthesis") or {}
         if synthesis.get("requests"):
             yield number, synthesis

@@ -1,7 +1,7 @@
-"""One increment: check, claim, run, publish.
+"""One increment: check, lock, run, publish.
 
 list the sources ─► no file is new or changed: nothing to do
-    ─► check everything that can be checked ─► claim the increment ─► run the pipeline
+    ─► check everything that can be checked ─► take the lease ─► run the pipeline
     ─► too many failures, or nothing new in the files: publish nothing
     ─► index each stream ─► stats.json, README.md ─► manifest/NNNNNN.json, last
 """
@@ -93,7 +93,7 @@ def build_increment(
         run = stack.enter_context(prepared(config, options, before=before, files=parts_of(config, files)))
         plan = run.plan
         view = ProgressView(plan.progress_dir, quiet=quiet)
-        draft = stack.enter_context(drafted(config.corpus, plan.number))
+        draft = stack.enter_context(drafted(config.corpus, plan.number, plan.token, view.say))
         if retry_empty:
             write_asked_again(plan.increment, without)
             plan = dataclasses.replace(plan, attempt=stack.enter_context(attempt_at(plan.journal)))
@@ -122,11 +122,12 @@ def build_increment(
             run.publish(draft, manifest)
         elif any("/rejected_" in name for name in found.counts):
             view.say(f"Nothing new. First rejects: {first_rejects(plan.increment, _BEFORE_SYNTHESIS)}")
-        note_read(
-            config.corpus,
-            manifest or before,
-            (file for group in all_files.values() for file in group if file not in left_for_later),
-        )
+        if draft.is_ours():
+            note_read(
+                config.corpus,
+                manifest or before,
+                (file for group in all_files.values() for file in group if file not in left_for_later),
+            )
         return manifest
     return publishing.manifest
 
@@ -155,9 +156,7 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
         )
     refuse_unexpected(plan.increment, counts)
     # Not a counter: bundles that were tried twice may have counted twice.
-    num_documents = sum(
-        count_documents(plan.config.corpus, name, plan.number) for name in plan.config.streams
-    )
+    num_documents = sum(count_documents(plan.config.corpus, name, plan.name) for name in plan.config.streams)
     if not num_documents:
         if not counts["ledger/unchanged"] and not plan.known:
             if not counts["read/documents"] and not any("/rejected_" in name for name in counts):
@@ -169,7 +168,7 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
         return None
     streams = {}
     for name in plan.config.streams:
-        shards = merge_groups(plan.increment, plan.number, name)
+        shards = merge_groups(plan.increment, name)
         if shards is not None:
             streams[name] = shards
     left = any(shards.num_pairs for name, shards in streams.items() if plan.config.streams[name].synthesize)
@@ -182,6 +181,7 @@ def _seal(plan: Plan, counts: Counter[str]) -> Increment | None:
             superseded += storage.read_lines_zst(uri)
     return Increment(
         number=plan.number,
+        token=plan.token,
         streams=streams,
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),

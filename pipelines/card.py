@@ -138,7 +138,7 @@ def _contents(corpus: str, manifest: Manifest) -> str:
                 (
                     increment.number,
                     _plain(name),
-                    count_documents(corpus, name, increment.number),
+                    count_documents(corpus, name, increment.name),
                     *(shards.num_texts, shards.num_pairs, shards.num_samples, shards.num_tokens),
                     f"{shards.num_tokens / (shards.num_samples * manifest.seq_len):.1%}",
                     *(parted(shards), cut_texts(shards)),

@@ -55,7 +55,7 @@ from pipelines.versions import Origin, VersionOrder, file_number
 from plugins.readers import open_reader
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import increment_uri
+from schemas.manifest import increment_name, increment_uri
 from schemas.records import AugmentedText, Document, Reject, SynthesizedDocument, digest, to_json
 
 _BATCH_CHARACTERS = 1 << 22
@@ -68,20 +68,22 @@ class Plan:
     Attributes:
         config: The corpus.
         number: Number of the increment.
-        known: Numbers of the increments already in.
+        known: Names of the increments already in.
         files: For each stream, its files, large ones in parts.
         pad_id: Token that fills rows.
         progress_dir: Local folder for progress files, or None.
         attempt: Number of the attempt to ask again for what gave no pairs; 0 asks for nothing again.
+        token: Random part of the increment's name.
     """
 
     config: CorpusConfig
     number: int
-    known: tuple[int, ...]
+    known: tuple[str, ...]
     files: Mapping[str, Sequence[FilePart]]
     pad_id: int
     progress_dir: str | None = None
     attempt: int = 0
+    token: str = ""
 
     def num_files(self, stream: str) -> int:
         """Files of a stream, each counted once however many parts it has."""
@@ -103,9 +105,14 @@ class Plan:
         )
 
     @property
+    def name(self) -> str:
+        """What the increment's folders and tables are called."""
+        return increment_name(self.number, self.token)
+
+    @property
     def increment(self) -> str:
         """URI of the increment's directory."""
-        return increment_uri(self.config.corpus, self.number)
+        return increment_uri(self.config.corpus, self.name)
 
     @property
     def journal(self) -> str:
@@ -233,7 +240,7 @@ def take_in(pipeline: beam.Pipeline, plan: Plan, name: str) -> TakenIn:
     fingerprints: tuple[beam.PCollection, ...] = ()
     if config.dedup.near is not None:
         near = new | f"{name}/NearDedup" >> DropNearDuplicates(
-            config.dedup.near, corpus=config.corpus, stream=name, numbers=plan.known, progress_dir=progress
+            config.dedup.near, corpus=config.corpus, stream=name, names=plan.known, progress_dir=progress
         )
         new, fingerprints = near.kept, (near.fingerprints,)
         rejects.append(near.rejects)
@@ -405,7 +412,7 @@ def _add_ledger(plan: Plan, name: str, found: TakenIn) -> None:
         | f"{name}/WriteLedger"
         >> beam.Map(
             lambda rows, uri, origins: write_ledger(uri, rows[1], origins),
-            ledger_uri(plan.config.corpus, name, plan.number),
+            ledger_uri(plan.config.corpus, name, plan.name),
             plan.origins(name),
         )
     )
@@ -435,7 +442,7 @@ def _add_near_copies(plan: Plan, name: str, found: TakenIn) -> None:
     )
     for fingerprints in found.fingerprints:
         assert plan.config.dedup.near is not None, "that is where they come from"
-        uri = near_index_uri(plan.config.corpus, name, plan.number)
+        uri = near_index_uri(plan.config.corpus, name, plan.name)
         fingerprints | f"{name}/NearIndex" >> WriteNearIndex(uri, plan.config.dedup.near)
 
 

@@ -1,87 +1,91 @@
-"""An increment in the making: claimed by one run, then published, or as if it had never been.
+"""An increment in the making: written by one run, then published, or as if it had never been.
 
-    claim increments/NNNNNN ─► (whatever is written into it) ─► manifest/NNNNNN.json, last
+    take the lease ─► (whatever is written into folders of this run's own) ─► manifest/NNNNNN.json, last
                                         └─► an error, or nothing to publish: all of it is removed
 
-Until the manifest is there the corpus is as it was; what a killed run leaves is removed by the next.
+Until the manifest is there the corpus is as it was. What a killed run left is removed by the next: at once
+where the run is surely gone; otherwise once the next has published the same number, for then the other
+cannot publish any more.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from pipelines.claim import claim, holds, release
-from pipelines.places import remove_tables
+from pipelines.lease import Lease, held, writable
+from pipelines.places import remove_increment, unpublished
 from schemas import manifest as manifests
 from schemas import storage
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, increment_uri
+from schemas.manifest import Manifest, increment_name, increment_uri
 
 
 class Draft:
-    """Made by `drafted`.
+    """Made by `drafted`."""
 
-    Attributes:
-        uri: Directory of the increment.
-    """
-
-    def __init__(self, corpus: str, number: int, claimed: bytes):
-        self.uri = increment_uri(corpus, number)
+    def __init__(self, corpus: str, number: int, token: str, lease: Lease):
         self._corpus = corpus
         self._number = number
-        self._claimed = claimed
+        self._name = increment_name(number, token)
+        self._lease = lease
+
+    def check(self) -> None:
+        """See before each step of publishing that the lease is still ours.
+
+        Raises:
+            CorpusError: Another run took it over.
+        """
+        self._lease.check()
 
     def publish(self, manifest: Manifest) -> None:
         """Make the increment part of the corpus.
 
         Raises:
-            CorpusError: Another run took the increment over, or published its number.
+            CorpusError: Another run took the lease over, or published its number.
         """
-        if not self.is_ours():
-            raise CorpusError(
-                f"{self.uri}: another run took this increment over. Nothing was published; "
-                "make sure that only one run writes to this corpus, then run again."
-            )
+        self.check()
         manifests.publish_manifest(self._corpus, manifest)
 
     def is_ours(self) -> bool:
-        """Whether no other run took it over."""
-        return holds(self.uri, self._claimed)
-
-    def is_published(self) -> bool:
-        """Whether a manifest names it."""
-        return manifests.newest_number(self._corpus) >= self._number
+        """Whether no other run took the lease over."""
+        return self._lease.is_ours()
 
     def close(self) -> None:
-        """Let go of it; all that an unpublished one holds is removed."""
-        if not self.is_ours():
+        """Remove an unpublished increment; of a published one, what ended runs left under its number."""
+        if not self._is_published():
+            remove_increment(self._corpus, self._name)
             return
-        if self.is_published():
-            release(self.uri)
-        else:
-            remove_tables(self._corpus, self._number)
-            storage.remove_tree(self.uri)
+        with contextlib.suppress(OSError):  # `prune` removes it too
+            for name in unpublished(self._corpus, self._number, self._name):
+                remove_increment(self._corpus, name)
+
+    def _is_published(self) -> bool:
+        if self._number not in manifests.manifest_numbers(self._corpus):
+            return False
+        return self._name in manifests.read_manifest(self._corpus, self._number).names()
 
 
 @contextlib.contextmanager
-def drafted(corpus: str, number: int) -> Iterator[Draft]:
-    """Claim the increment of a number for a while.
+def drafted(corpus: str, number: int, token: str, say: Callable[[str], None]) -> Iterator[Draft]:
+    """Hold the lease of a corpus and write the increment of a number and a token.
 
     Raises:
-        CorpusError: Another run is at work on it, or has published it, or it cannot be written.
+        CorpusError: Another run is at work on the corpus or has published the number, or the corpus cannot be
+            written.
     """
-    uri = increment_uri(corpus, number)
-    try:
-        claimed = claim(uri, is_published=lambda: manifests.newest_number(corpus) >= number)
-    except OSError as error:
-        raise CorpusError(
-            f"{uri}: cannot be written: {error}. Check `corpus`, its permissions and the space on its disk. "
-            "Nothing was read or changed."
-        ) from error
-    draft = Draft(corpus, number, claimed)
-    try:
-        remove_tables(corpus, number)  # what a killed run left behind
-        yield draft
-    finally:
-        draft.close()
+    with held(corpus, token, say) as lease:
+        # Asked only now: a run that published has written its manifest before it let go.
+        if manifests.newest_number(corpus) >= number:
+            raise CorpusError(f"{corpus}: another run published manifest {number} meanwhile. Build again.")
+        if lease.taken_from is not None:
+            remove_increment(corpus, increment_name(number, lease.taken_from.token))
+        uri = increment_uri(corpus, increment_name(number, token))
+        with writable(uri):
+            if storage.is_local(uri):
+                storage.make_folders(storage.filesystem(uri)[1])
+        draft = Draft(corpus, number, token, lease)
+        try:
+            yield draft
+        finally:
+            draft.close()

@@ -14,7 +14,6 @@ import json
 import os
 import string
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -25,6 +24,7 @@ from schemas import storage
 from schemas.errors import ConfigError, CorpusError, unknown_name
 from schemas.manifest import Manifest, ShardSet, increment_uri, read_manifest, text_uris
 from schemas.records import StoredPair, to_json
+from schemas.scratch import scratch
 
 
 def export_pairs(arguments: argparse.Namespace) -> int:
@@ -95,14 +95,14 @@ def current_pairs(
     Raises:
         CorpusError: A file is missing or damaged.
     """
-    ledger = Ledger.open(corpus, stream, manifest.numbers())
+    ledger = Ledger.open(corpus, stream, manifest.names())
     document, content = "", None
     for increment in manifest.increments:
         if stream not in increment.streams:
             continue
         shards = increment.streams[stream]
         num_read = 0
-        for texts in text_uris(corpus, stream, increment.number):
+        for texts in text_uris(corpus, stream, increment.name):
             found = (
                 _with_passages(texts, shards) if with_passage else ((each, "") for each in read_pairs(texts))
             )
@@ -116,7 +116,7 @@ def current_pairs(
                     counts["withdrawn" if content == WITHDRAWN else "superseded"] += 1
         if num_read != shards.num_stored_pairs:
             raise CorpusError(
-                f"{increment_uri(corpus, increment.number)}/pairs: is damaged: it holds {num_read} pairs of "
+                f"{increment_uri(corpus, increment.name)}/pairs: is damaged: it holds {num_read} pairs of "
                 f"stream {stream!r}, the manifest says {shards.num_stored_pairs}. Restore it."
             )
 
@@ -170,7 +170,7 @@ def _write(lines: Iterator[str], output: str | None, counts: Counter[str]) -> No
     with contextlib.ExitStack() as stack:
         file: Any = sys.stdout.buffer
         if output is not None:
-            file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="tutelage-pairs-"))
+            file = stack.enter_context(open(f"{stack.enter_context(scratch('pairs'))}/pairs", "wb"))
         for line in lines:
             file.write(line.encode("utf-8", "backslashreplace") + b"\n")  # half an emoji, as JSON writes it
             counts["written"] += 1

@@ -12,6 +12,9 @@ it opens. Locally a line is appended and synced; elsewhere the open file is writ
 object stores cannot append. Records that arrive while a write is under way go together in the next one.
 A file whose end was cut off loses only its last line.
 
+A line that is damaged costs one request: its key counts as not answered, and the new answer's line holds from
+then on. File and line are reported when the key is asked for; at once where the key cannot be read either.
+
 A build that asks again (`--retry-empty`) passes over stored generations of which no pair comes, but for those
 of its own attempt. Its lines say which attempt they are of, and of several lines of a key the one of the
 newest attempt holds. A killed attempt is taken up by the next: `retry.json` lasts until a build ends.
@@ -26,7 +29,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import tempfile
+import re
 import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -37,13 +40,17 @@ import orjson
 
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import storage
+from schemas.errors import CorpusError
 from schemas.foreign import Count, read_json
-from schemas.records import Generation, digest, from_json
+from schemas.records import Generation, digest
+from schemas.scratch import scratch
 from schemas.strict_json import made, parse_json
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Generation) if field.name != "key")
 _FILE_BYTES = 16 << 20
 _GATHER_SEC = 0.02
+_KEY_BYTES = 16
+_KEY = re.compile(rb'"key": ?"([0-9a-f]{32})"')
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
@@ -73,9 +80,9 @@ def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
 def attempt_at(uri: str) -> Iterator[int]:
     """Number of an attempt to ask again, greater than all before; a killed build's is taken up."""
     marker = storage.join(uri, "retry.json")
-    if storage.exists(marker):
-        attempt = read_json(marker, Count, cure="Remove it and run again.")
-    else:
+    try:
+        attempt = read_json(marker, Count)
+    except (FileNotFoundError, CorpusError):  # none, or damaged
         attempt = time.time_ns() // 1_000_000
         storage.write_bytes(marker, json.dumps(attempt).encode())
     stopped = True  # by hand or killed: to be taken up
@@ -88,7 +95,30 @@ def attempt_at(uri: str) -> Iterator[int]:
     finally:
         if not stopped:
             fs, path = storage.filesystem(marker)
-            fs.rm_file(path)
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm_file(path)
+
+
+def _parsed(line: bytes) -> tuple[str, Generation, int]:
+    """Key, generation and attempt of a line.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        record = parse_json(line)
+        key, generation = record["key"], made(Generation, record["generation"])
+        attempt = record.get("attempt", 0)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    counts = (generation.prompt_tokens, generation.completion_tokens, generation.cached_tokens, attempt)
+    if not (isinstance(generation.text, str) and isinstance(generation.finish_reason, str)):
+        raise ValueError("text or finish_reason is no string")
+    if any(type(count) is not int or not 0 <= count < 1 << 63 for count in counts):
+        raise ValueError("a count is no number of tokens")
+    if len(bytes.fromhex(key)) != _KEY_BYTES:
+        raise ValueError("key is no hash")
+    return key, generation, attempt
 
 
 def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
@@ -100,12 +130,8 @@ def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
             continue
         with fs.open(found, "rb") as file:
             for line in file:
-                try:
-                    record = parse_json(line)
-                    generation = made(Generation, record["generation"])
-                    yield str(record["key"]), generation, _attempt(record)
-                except (ValueError, KeyError, TypeError):
-                    pass
+                with contextlib.suppress(ValueError):
+                    yield _parsed(line)
 
 
 class Journal:
@@ -113,12 +139,15 @@ class Journal:
 
     Args:
         uri: Directory of the journal.
+        on_damage: Called with file and line of each damaged line that costs a request.
     """
 
-    def __init__(self, uri: str):
+    def __init__(self, uri: str, on_damage: Callable[[str], None] = lambda place: None):
         self._uri = uri
+        self._on_damage = on_damage
+        self._damaged: dict[bytes, str] = {}
         self._places: dict[bytes, tuple[str, int, int, int]] = {}
-        self._local_copies = tempfile.TemporaryDirectory(prefix="tutelage-journal-")
+        self._local_copies = contextlib.ExitStack()
         self._writer = _Writer(uri)
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -129,14 +158,20 @@ class Journal:
 
     def find(self, key: str) -> tuple[Generation, int] | None:
         """The stored generation and the attempt that it is of, 0 for none; or None."""
-        place = self._places.get(bytes.fromhex(key))
-        if place is None:
-            return None
-        path, start, size, attempt = place
-        with open(path, "rb") as file:
-            file.seek(start)
-            record = json.loads(file.read(size))
-        return from_json(Generation, json.dumps(record["generation"])), attempt
+        name = bytes.fromhex(key)
+        if name in self._places:
+            path, start, size, _ = self._places[name]
+            with open(path, "rb") as file:
+                file.seek(start)
+                line = file.read(size)
+            try:
+                _, generation, attempt = _parsed(line)
+                return generation, attempt
+            except ValueError:  # damaged since it was opened
+                self._on_damage(f"{self._named(path)}: byte {start}")
+        elif name in self._damaged:
+            self._on_damage(self._damaged.pop(name))
+        return None
 
     async def add(self, key: str, generation: Generation, attempt: int = 0) -> None:
         """Write a generation down; returns when it is safe."""
@@ -153,7 +188,7 @@ class Journal:
         if self._task is not None:
             await self._task
         await asyncio.to_thread(self._writer.close)
-        self._local_copies.cleanup()
+        self._local_copies.close()
 
     async def _write_pending(self) -> None:
         await asyncio.sleep(_GATHER_SEC)  # a write is a change of threads: better for several at a time
@@ -176,29 +211,41 @@ class Journal:
         fs, path = storage.filesystem(self._uri)
         if not fs.exists(path):
             return
+        copies = "" if storage.is_local(self._uri) else self._local_copies.enter_context(scratch("journal"))
         for found in sorted(fs.ls(path, detail=False, refresh=True)):
             if not found.endswith(".jsonl"):
                 continue
             local = found
-            if not storage.is_local(self._uri):
-                local = os.path.join(self._local_copies.name, os.path.basename(found))
+            if copies:
+                local = os.path.join(copies, os.path.basename(found))
                 fs.get_file(found, local)
             self._read(local)
 
     def _read(self, path: str) -> None:
         at = 0
         with open(path, "rb") as file:
-            for line in file:
+            for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):  # else its end was cut off
                     try:
-                        record = parse_json(line)
-                        key, attempt = bytes.fromhex(record["key"]), _attempt(record)
-                    except (ValueError, KeyError, TypeError):
-                        pass  # a damaged line costs one request, not the run
+                        found, _, attempt = _parsed(line)
+                    except ValueError:
+                        self._pass_over(line, f"{self._named(path)}: line {number}")
                     else:
+                        key = bytes.fromhex(found)
                         if key not in self._places or attempt >= self._places[key][3]:
                             self._places[key] = (path, at, len(line), attempt)
                 at += len(line)
+
+    def _pass_over(self, line: bytes, place: str) -> None:
+        """Remember a damaged line by its key, to be reported once that is asked for."""
+        key = _KEY.search(line)
+        if key is None:
+            self._on_damage(place)
+        else:
+            self._damaged[bytes.fromhex(key[1].decode())] = place
+
+    def _named(self, path: str) -> str:
+        return storage.join(self._uri, os.path.basename(path))
 
 
 class JournaledGenerator(Generator):
@@ -211,6 +258,7 @@ class JournaledGenerator(Generator):
         on_answer: Called with each generation, and whether it was paid for just now.
         attempt: Number of the attempt to ask again; 0 takes whatever is stored.
         is_useful: Whether pairs come of a generated text; stored ones of which none come are asked for again.
+        on_damage: See Journal.
     """
 
     def __init__(
@@ -222,6 +270,7 @@ class JournaledGenerator(Generator):
         on_answer: Callable[[Generation, bool], None],
         attempt: int = 0,
         is_useful: Callable[[str], bool] = lambda text: True,
+        on_damage: Callable[[str], None] = lambda place: None,
     ):
         self._inner = inner
         self._attempt = attempt
@@ -229,10 +278,11 @@ class JournaledGenerator(Generator):
         self._uri = uri
         self._identity = identity
         self._on_answer = on_answer
+        self._on_damage = on_damage
 
     def open(self) -> None:
         self._inner.open()
-        self._journal = Journal(self._uri)
+        self._journal = Journal(self._uri, self._on_damage)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -284,6 +334,19 @@ def _line(record: Mapping[str, object]) -> bytes:
         return json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
+def _append(file: BinaryIO, lines: bytes) -> None:
+    """Append whole lines to an unbuffered file, and sync it; after an error it ends as it did before."""
+    before = os.fstat(file.fileno()).st_size
+    rest = memoryview(lines)
+    try:
+        while rest:  # a write may be short
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), before)
+        raise
+
+
 class _Writer:
     """Appends to files of this worker's own; a new one after 16 MB."""
 
@@ -306,10 +369,11 @@ class _Writer:
         if storage.is_local(uri):
             if self._file is None:
                 _, path = storage.filesystem(uri)
-                os.makedirs(os.path.dirname(path), exist_ok=True)
+                storage.make_folders(os.path.dirname(path))
                 self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - stays open
-            self._file.write(lines)
-            os.fsync(self._file.fileno())
+                storage.sync(os.path.dirname(path))
+            with storage.naming(uri):
+                _append(self._file, lines)
         else:
             self._content += lines
             storage.write_bytes(uri, bytes(self._content))

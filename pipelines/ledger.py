@@ -1,6 +1,6 @@
 """What is in a corpus: for each document a hash of its name, the hash of its content, and its file.
 
-    ledger/000003.domain.ledger
+    ledger/000003-<token>.domain.ledger
         header   64 bytes: magic, version, row size, three counts, BLAKE2b-128 of all that follows
         rows     36 bytes each, sorted: blake2b-128(document_id), content_hash, number of an origin
         ends     8 bytes an origin: where its line ends
@@ -25,7 +25,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +34,8 @@ from pipelines.places import ledger_uri
 from pipelines.versions import Origin
 from schemas import storage
 from schemas.errors import CorpusError
+from schemas.manifest import number_of
+from schemas.scratch import scratch
 from schemas.strict_json import parse_json
 
 WITHDRAWN = "00" * 16
@@ -85,9 +86,9 @@ def ledger_row(document_id: str, content_hash: str, origin: int = NO_ORIGIN) -> 
     return name_hash(document_id) + bytes.fromhex(content_hash) + origin.to_bytes(4, "big")
 
 
-def count_documents(corpus: str, stream: str, number: int) -> int:
+def count_documents(corpus: str, stream: str, name: str) -> int:
     """Documents that one increment took into a stream; those that it withdrew are none."""
-    uri = ledger_uri(corpus, stream, number)
+    uri = ledger_uri(corpus, stream, name)
     return _num_documents(_open(uri).rows) if storage.exists(uri) else 0
 
 
@@ -128,14 +129,14 @@ def check_ledger(uri: str) -> None:
 
 
 def current_rows(
-    corpus: str, stream: str, numbers: Iterable[int], *, of: Container[int], withdrawn: Iterable[str] = ()
+    corpus: str, stream: str, names: Iterable[str], *, of: Container[str], withdrawn: Iterable[str] = ()
 ) -> tuple[list[bytes], list[Origin], int]:
     """Rows of some increments that no newer row of the corpus replaces, for one ledger in their place.
 
     Args:
         corpus: The corpus.
         stream: The stream.
-        numbers: All increments of the corpus.
+        names: All increments of the corpus.
         of: Those whose rows are wanted.
         withdrawn: Names of documents that are withdrawn now; their rows come first.
 
@@ -147,16 +148,16 @@ def current_rows(
     origins: list[Origin] = []
     newer = np.array([row[:16] for row in gone], dtype=_NAME)
     num_documents = 0
-    for number in sorted(numbers, reverse=True):
-        uri = ledger_uri(corpus, stream, number)
+    for increment in sorted(names, key=number_of, reverse=True):
+        uri = ledger_uri(corpus, stream, increment)
         if not storage.exists(uri):
             continue
         table = _open(uri)
         found = np.asarray(table.rows)
-        names = np.ascontiguousarray(found[["name", "name_rest"]].astype(_NAMES)).view(_NAME)
-        is_current = ~np.isin(names, newer)
-        newer = np.concatenate([newer, names[is_current]])
-        if number in of:
+        hashes = np.ascontiguousarray(found[["name", "name_rest"]].astype(_NAMES)).view(_NAME)
+        is_current = ~np.isin(hashes, newer)
+        newer = np.concatenate([newer, hashes[is_current]])
+        if increment in of:
             current = np.zeros(int(is_current.sum()), _ROW)
             current["origin"] = NO_ORIGIN
             for column in found.dtype.names or ():
@@ -184,13 +185,14 @@ class Ledger:
         return [np.argsort(table.rows["content"], kind="stable") for table in self._tables]
 
     @classmethod
-    def open(cls, corpus: str, stream: str, numbers: Iterable[int]) -> Ledger:
+    def open(cls, corpus: str, stream: str, names: Iterable[str]) -> Ledger:
         """Open the ledgers of the given increments; an increment without this stream has none.
 
         Raises:
             CorpusError: A ledger is damaged.
         """
-        uris = (ledger_uri(corpus, stream, number) for number in sorted(numbers, reverse=True))
+        newest_first = sorted(names, key=number_of, reverse=True)
+        uris = (ledger_uri(corpus, stream, name) for name in newest_first)
         return cls([_open(uri) for uri in uris if storage.exists(uri)])
 
     def content_of(self, document_id: str) -> str | None:
@@ -258,10 +260,11 @@ def _num_documents(rows: _Rows) -> int:
 def _open(uri: str) -> _Table:
     if storage.is_local(uri):
         return _map(uri, storage.filesystem(uri)[1])
-    with tempfile.NamedTemporaryFile(suffix=".ledger") as file:  # mapped, so it may be unlinked
-        file.write(storage.read_bytes(uri))
-        file.flush()
-        return _map(uri, file.name)
+    with scratch("ledger") as folder, storage.naming(folder):  # mapped, so it may be unlinked
+        copy = f"{folder}/copy"
+        with open(copy, "wb") as file:
+            file.write(storage.read_bytes(uri))
+        return _map(uri, copy)
 
 
 def _map(uri: str, path: str) -> _Table:

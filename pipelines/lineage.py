@@ -22,7 +22,7 @@ from pipelines.transforms.pack import Piece
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError, unknown_name
 from schemas.foreign import Count, parse, record
-from schemas.manifest import Manifest, ShardSet, increment_uri, text_uris
+from schemas.manifest import Increment, Manifest, ShardSet, increment_uri, text_uris
 from schemas.records import AugmentedText
 from schemas.shards import read_index, stored_files
 
@@ -135,11 +135,11 @@ def rows_of(
     rows: dict[Place, list[int]] = {place: [] for place in places}
     wanted = {(place.increment, place.group) for place in places}
     for group in _groups(corpus, manifest, stream):
-        if (group.increment, group.name) not in wanted:
+        if (group.increment.number, group.name) not in wanted:
             continue
         for index, pieces in enumerate(_lineage(corpus, stream, group), group.start):
             for piece in pieces:
-                place = Place(increment=group.increment, group=group.name, position=piece.text)
+                place = Place(increment=group.increment.number, group=group.name, position=piece.text)
                 if place in rows:
                     rows[place].append(index)
     return rows
@@ -169,17 +169,18 @@ class TextLine(NamedTuple):
 
 def text_lines(corpus: str, manifest: Manifest, stream: str) -> Iterator[TextLine]:
     """The same as they are stored, each with its place."""
-    for number in reversed(manifest.numbers()):
-        for uri in text_uris(corpus, stream, number):
+    for increment in reversed(manifest.increments):
+        for uri in text_uris(corpus, stream, increment.name):
             group = uri.rsplit("-", 1)[1].partition(".")[0]
             for position, line in enumerate(storage.read_lines_zst(uri)):
-                yield TextLine(Place(increment=number, group=group, position=position), uri, line)
+                place = Place(increment=increment.number, group=group, position=position)
+                yield TextLine(place, uri, line)
 
 
 class _Group(NamedTuple):
     """Rows that were packed together: their increment, and where they begin in the stream and its shards."""
 
-    increment: int
+    increment: Increment
     name: str
     shards: ShardSet
     start: int
@@ -198,13 +199,13 @@ def _groups(corpus: str, manifest: Manifest, stream: str) -> Iterator[_Group]:
             sizes[file.basename.partition("/")[0]] += file.num_samples
         at = 0
         for name, num_rows in sizes.items():
-            yield _Group(increment.number, name, shards, start + at, at, num_rows)
+            yield _Group(increment, name, shards, start + at, at, num_rows)
             at += num_rows
         start += shards.num_samples
 
 
 def _lineage(corpus: str, stream: str, group: _Group) -> Iterator[list[Piece]]:
-    uri = lineage_uri(increment_uri(corpus, group.increment), stream, group.name)
+    uri = lineage_uri(increment_uri(corpus, group.increment.name), stream, group.name)
     try:
         for number, line in enumerate(storage.read_lines_zst(uri)):
             yield [Piece(*piece) for piece in parse(_Pieces, line, name=f"{uri}: line {number + 1}")]
@@ -222,7 +223,7 @@ def _segments(corpus: str, stream: str, group: _Group, row: int) -> tuple[Segmen
             wanted = pieces
         for piece in pieces:
             sizes[piece.text] = max(sizes.get(piece.text, 0), piece.start + piece.num_tokens)
-    uri = text_uri(increment_uri(corpus, group.increment), stream, group.name)
+    uri = text_uri(increment_uri(corpus, group.increment.name), stream, group.name)
     texts: dict[int, AugmentedText] = {}
     numbers = {piece.text for piece in wanted}
     for position, line in enumerate(storage.read_lines_zst(uri)):
@@ -232,7 +233,7 @@ def _segments(corpus: str, stream: str, group: _Group, row: int) -> tuple[Segmen
         raise CorpusError(f"{uri}: has no text {min(missing)}, which its lineage names. Restore it.")
     return tuple(
         Segment(
-            place=Place(increment=group.increment, group=group.name, position=piece.text),
+            place=Place(increment=group.increment.number, group=group.name, position=piece.text),
             start=piece.start,
             end=piece.start + piece.num_tokens,
             num_tokens=sizes[piece.text],

@@ -70,7 +70,7 @@ Texts and pairs of increment {newest.number} alone, each as a configuration of `
 ```python
 from datasets import load_dataset
 
-load_dataset("…/increments/{newest.number:06d}", "{shown[0]}", split="train")
+load_dataset("…/increments/{newest.name}", "{shown[0]}", split="train")
 ```"""
         if configs
         else ""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from schemas import storage
+from schemas.manifest import increment_uri
+
+TABLES = ("ledger", "dedup")
+"""Folders of a corpus with files of each increment beside `increments/`."""
 
 
 def text_uri(increment: str, stream: str, group: str) -> str:
@@ -21,14 +27,14 @@ def lineage_uri(increment: str, stream: str, group: str) -> str:
     return storage.join(increment, "lineage", f"{stream}-{group}.jsonl.zst")
 
 
-def ledger_uri(corpus: str, stream: str, number: int) -> str:
+def ledger_uri(corpus: str, stream: str, name: str) -> str:
     """Ledger of one increment and stream."""
-    return storage.join(corpus, "ledger", f"{number:06d}.{stream}.ledger")
+    return storage.join(corpus, "ledger", f"{name}.{stream}.ledger")
 
 
-def near_index_uri(corpus: str, stream: str, number: int) -> str:
+def near_index_uri(corpus: str, stream: str, name: str) -> str:
     """Directory of the index that near copies are found by, of one increment and stream."""
-    return storage.join(corpus, "dedup", f"{number:06d}.{stream}")
+    return storage.join(corpus, "dedup", f"{name}.{stream}")
 
 
 def asked_again_uri(increment: str, stream: str) -> str:
@@ -36,12 +42,26 @@ def asked_again_uri(increment: str, stream: str) -> str:
     return storage.join(increment, f"asked-again-{stream}.zst")
 
 
-def remove_tables(corpus: str, number: int) -> None:
-    """Remove all ledgers and indexes of near copies of an increment that is not published."""
-    for folder in ("ledger", "dedup"):
-        fs, path = storage.filesystem(storage.join(corpus, folder))
-        if not fs.exists(path):
-            continue
-        for entry in fs.ls(path, detail=False, refresh=True):
-            if entry.rstrip("/").rsplit("/", 1)[-1].startswith(f"{number:06d}."):
-                fs.rm(entry, recursive=True)
+def remove_increment(corpus: str, name: str) -> None:
+    """Remove all that an increment which no manifest names has written: its folder and its tables."""
+    storage.remove_tree(increment_uri(corpus, name))
+    for folder in TABLES:
+        for entry in entries_of(corpus, folder):
+            if entry.startswith(f"{name}."):
+                storage.remove_tree(storage.join(corpus, folder, entry))
+
+
+def unpublished(corpus: str, number: int, published: str) -> set[str]:
+    """Names of increments of a number that were written and not published: what ended runs left."""
+    entries = {
+        entry.partition(".")[0] for folder in ("increments", *TABLES) for entry in entries_of(corpus, folder)
+    }
+    return {name for name in entries if re.fullmatch(rf"{number:06d}(-[0-9a-f]+)?", name)} - {published}
+
+
+def entries_of(corpus: str, folder: str) -> list[str]:
+    """Names of what lies in a folder of a corpus, sorted; none where there is no such folder."""
+    fs, path = storage.filesystem(storage.join(corpus, folder).rstrip("/"))
+    if not fs.exists(path):
+        return []
+    return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True))

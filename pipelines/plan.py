@@ -82,7 +82,7 @@ def plan_increment(
     options = parse_options(beam_options)
     tasks = check_names(config)
     before = newest_manifest(config)
-    known = before.numbers() if before else ()
+    known = before.names() if before else ()
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
     answers = expected_answers(config, known) if asks_a_model(config) else None
     listed = list_files(config, tasks=tasks)
@@ -245,7 +245,7 @@ def _counts_of(metrics: MetricResults) -> dict[str, Counter[str]]:
     return counts
 
 
-def _check_usable(total: StreamPlan, known: Iterable[int]) -> None:
+def _check_usable(total: StreamPlan, known: Iterable[str]) -> None:
     """Refuse what a build would refuse: sources that hold nothing for a corpus that holds nothing."""
     if total.num_new or total.num_unchanged or any(known):
         return

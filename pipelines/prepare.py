@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.corpus import Plan, config_hash
 from pipelines.draft import Draft
+from pipelines.lease import new_token
 from pipelines.remote.elsewhere import prepare_workers
 from pipelines.runner import expect_workers, runs_here
 from pipelines.task_rows import tasks_hash
@@ -39,6 +39,7 @@ from schemas.corpus_config import (
 )
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest
+from schemas.scratch import scratch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class Prepared:
 
     def publish(self, draft: Draft, manifest: Manifest) -> None:
         """Make the increment part of the corpus, and the tokenizer that made its rows."""
+        draft.check()
         if self.tokenizer_files:
             keep_tokenizer(self.plan.config.corpus, self.tokenizer, self.tokenizer_files)
         draft.publish(manifest)
@@ -124,18 +126,19 @@ def prepared(
     with contextlib.ExitStack() as stack:
         progress = None
         if runs_here(options):
-            progress = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-progress-"))
+            progress = stack.enter_context(scratch("progress"))
         else:
-            staging = stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-staging-"))
+            staging = stack.enter_context(scratch("staging"))
             prepare_workers(config if files else for_rewriting(config), options, Path(staging))
         yield Prepared(
             plan=Plan(
                 config=config,
                 number=before.number + 1 if before else 1,
-                known=before.numbers() if before else (),
+                known=before.names() if before else (),
                 files=files,
                 pad_id=pad_token_id(tokenizer),
                 progress_dir=progress,
+                token=new_token(),
             ),
             options=options,
             before=before,

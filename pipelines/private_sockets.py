@@ -7,6 +7,8 @@ other machines out; a socket in a folder of mode 700 keeps the other users of th
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import itertools
 import os
@@ -20,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler
 
 from schemas.errors import MachineError
+from schemas.scratch import scratch
 
 _LONGEST_PATH = 100
 """Bytes of a socket's path: the kernel takes 107 on Linux and 103 on macOS."""
@@ -40,12 +43,12 @@ def _server(*arguments: Any, **named: Any) -> grpc.Server:
     add = server.add_insecure_port
 
     def listen(port: str) -> str:
-        address = f"unix:{quote(_folder().name)}/{next(_numbers)}"
+        address = f"unix:{quote(_folder())}/{next(_numbers)}"
         try:
             add(address)
         except RuntimeError as error:
             raise MachineError(
-                f"{_folder().name}: takes no socket, by which worker processes reach the command: {error}. "
+                f"{_folder()}: takes no socket, by which worker processes reach the command: {error}. "
                 "Set TMPDIR to a folder on a local disk."
             ) from error
         return address
@@ -55,10 +58,16 @@ def _server(*arguments: Any, **named: Any) -> grpc.Server:
 
 
 @functools.cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Mode 700, and removed when this process ends."""
+def _folder() -> str:
+    """Mode 700; removed when this process ends, or by the next one."""
     place = tempfile.gettempdir()
-    is_short = len(os.fsencode(place)) + len("/tutelage-sockets-12345678/123") <= _LONGEST_PATH
-    return tempfile.TemporaryDirectory(
-        prefix="tutelage-sockets-", dir=place if is_short else _SHORT_FOLDER, ignore_cleanup_errors=True
-    )
+    is_short = len(os.fsencode(place)) + len("/tutelage-scratch-sockets-12345678/123") <= _LONGEST_PATH
+    held = contextlib.ExitStack()
+    folder = held.enter_context(scratch("sockets", place if is_short else _SHORT_FOLDER))
+    atexit.register(_release, held, os.getpid())
+    return folder
+
+
+def _release(held: contextlib.ExitStack, owner: int) -> None:
+    if os.getpid() == owner:  # and not a child of it
+        held.close()

@@ -1,10 +1,10 @@
 """Increments that no kept manifest needs, removed from a corpus.
 
     kept manifests: the newest, and those that are asked for ─► the increments that they name
-    claim the next increment, so that no other run writes
+    take the lease, so that no other run writes
         ─► remove manifests that name any other increment
         ─► remove the other increments: texts, shards, rejects, statistics, ledgers, indexes
-        ─► remove what killed runs left
+        ─► remove what ended runs left
 
 Manifests go first: whenever it is stopped, no manifest names files that are gone, and the next prune goes on.
 A training run that pins a removed manifest cannot be resumed. The journal stays unless its removal is asked
@@ -18,12 +18,12 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 
-from pipelines.claim import refuse_if_held
-from pipelines.draft import drafted
+from pipelines.lease import held, new_token, refuse_if_held
+from pipelines.places import TABLES, entries_of
 from schemas import storage
-from schemas.manifest import increment_uri, manifest_numbers, manifest_uri, read_manifest
+from schemas.manifest import manifest_numbers, manifest_uri, number_of, read_manifest
 
-_OF_AN_INCREMENT = re.compile(r"(\d{6,})(\..*)?")
+_OF_AN_INCREMENT = re.compile(r"(\d{6,}(?:-[0-9a-f]+)?)(\..*)?")
 _TEMPORARY = re.compile(r".*\.[0-9a-f]{32}\.tmp")
 
 
@@ -36,7 +36,7 @@ class Pruned:
         kept: Numbers of the manifests that stay.
         manifests: Numbers of the manifests that go.
         increments: Numbers of the increments that go with them.
-        leftovers: What killed runs left: numbers of increments that no manifest names, and temporary files.
+        leftovers: What ended runs left: names of increments that no manifest names, and temporary files.
         journal: Whether the journal goes.
         num_bytes: Bytes of all that goes.
     """
@@ -62,20 +62,38 @@ def prune(corpus: str, *, keep: Iterable[int] = (), journal: bool = False, dry_r
     Raises:
         CorpusError: There is no corpus or no such manifest, a manifest is damaged, or another run is at work.
     """
+    with contextlib.nullcontext() if dry_run else held(corpus, new_token()) as lease:
+        found, doomed = _find(corpus, keep=keep, journal=journal)
+        if lease is None:
+            refuse_if_held(corpus)
+            return found
+        for uri in doomed:
+            lease.check()
+            storage.remove_tree(uri)
+        return found
+
+
+def _find(corpus: str, *, keep: Iterable[int], journal: bool) -> tuple[Pruned, list[str]]:
+    """What goes, and the URIs of it in the order in which they are removed."""
     newest = read_manifest(corpus)
     kept = {newest.number: newest} | {number: read_manifest(corpus, number) for number in keep}
-    needed = {number for manifest in kept.values() for number in manifest.numbers()}
+    needed = {name for manifest in kept.values() for name in manifest.names()}
     manifests, named = [], set()
     for number in manifest_numbers(corpus):
-        of_manifest = set((kept.get(number) or read_manifest(corpus, number)).numbers())
+        of_manifest = set((kept.get(number) or read_manifest(corpus, number)).names())
         if of_manifest <= needed:
             kept.setdefault(number, newest)
         else:
             manifests.append(number)
             named |= of_manifest - needed
-    folders = ("increments", "ledger", "dedup")
+    folders = ("increments", *TABLES)
     entries = [entry for folder in folders for entry in _entries(corpus, folder) if entry[0] not in needed]
-    temporary = [uri for folder in ("", "manifest", *folders) for uri in _temporary_files(corpus, folder)]
+    temporary = [
+        storage.join(corpus, folder, file)
+        for folder in ("", "manifest", "lock", *folders)
+        for file in entries_of(corpus, folder)
+        if _TEMPORARY.fullmatch(file)
+    ]
     doomed = [manifest_uri(corpus, number) for number in manifests]
     doomed += [*(uri for _, uri in entries), *temporary]
     if journal:
@@ -84,42 +102,23 @@ def prune(corpus: str, *, keep: Iterable[int] = (), journal: bool = False, dry_r
         corpus=corpus,
         kept=tuple(sorted(kept)),
         manifests=tuple(manifests),
-        increments=tuple(sorted(named)),
+        increments=tuple(sorted(map(number_of, named))),
         leftovers=(
-            *(f"{number:06d}" for number in sorted({number for number, _ in entries} - named)),
+            *sorted({name for name, _ in entries} - named),
             *(uri.rsplit("/", 1)[-1] for uri in temporary),
         ),
         journal=journal,
         num_bytes=sum(map(_size, doomed)),
     )
-    if dry_run:
-        refuse_if_held(increment_uri(corpus, newest.number + 1))
-        return found
-    with drafted(corpus, newest.number + 1):  # never published; whoever claims it removes what was in it
-        for uri in doomed:
-            storage.remove_tree(uri)
-    return found
+    return found, doomed
 
 
-def _entries(corpus: str, folder: str) -> Iterator[tuple[int, str]]:
-    """Numbers and URIs of what lies in a folder under the number of an increment."""
-    for name in _names(corpus, folder):
-        matched = _OF_AN_INCREMENT.fullmatch(name)
-        if matched and not _TEMPORARY.fullmatch(name):
-            yield int(matched[1]), storage.join(corpus, folder, name)
-
-
-def _temporary_files(corpus: str, folder: str) -> Iterator[str]:
-    for name in _names(corpus, folder):
-        if _TEMPORARY.fullmatch(name):
-            yield storage.join(corpus, *filter(None, (folder,)), name)
-
-
-def _names(corpus: str, folder: str) -> list[str]:
-    fs, path = storage.filesystem(storage.join(corpus, folder).rstrip("/"))
-    if not fs.exists(path):
-        return []
-    return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True))
+def _entries(corpus: str, folder: str) -> Iterator[tuple[str, str]]:
+    """Names of increments and URIs of what lies in a folder under them."""
+    for file in entries_of(corpus, folder):
+        matched = _OF_AN_INCREMENT.fullmatch(file)
+        if matched and not _TEMPORARY.fullmatch(file):
+            yield matched[1], storage.join(corpus, folder, file)
 
 
 def _size(uri: str) -> int:

@@ -34,7 +34,7 @@ from pipelines.transforms.current import KeepCurrent, ReadTexts
 from pipelines.transforms.shards import merge_groups
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
-from schemas.manifest import Increment, Manifest, text_uris
+from schemas.manifest import Increment, Manifest, number_of, text_uris
 
 Withdrawn = Mapping[str, Sequence[str]]
 """By stream, the names of documents to withdraw."""
@@ -55,7 +55,7 @@ def compact(
     before = open_corpus(config)
     if len(before.increments) < 2:
         return None
-    return rewrite(config, beam_options, before=before, numbers=before.numbers(), withdrawn={}, quiet=quiet)
+    return rewrite(config, beam_options, before=before, names=before.names(), withdrawn={}, quiet=quiet)
 
 
 def open_corpus(config: CorpusConfig) -> Manifest:
@@ -81,7 +81,7 @@ def rewrite(
     beam_options: Sequence[str],
     *,
     before: Manifest,
-    numbers: Sequence[int],
+    names: Sequence[str],
     withdrawn: Withdrawn,
     quiet: bool,
 ) -> Manifest:
@@ -91,35 +91,37 @@ def rewrite(
         config: The corpus.
         beam_options: Options for Beam.
         before: The newest manifest.
-        numbers: Increments to be replaced.
+        names: Increments to be replaced.
         withdrawn: Documents that are no longer served from now on, all of whose increments are among them.
         quiet: Show nothing on standard error.
     """
     started = time.monotonic()
     options = parse_options(beam_options)
+    numbers = tuple(map(number_of, names))
     with Publishing(config.corpus) as publishing, contextlib.ExitStack() as stack:
         run = stack.enter_context(prepared(config, options, before=before, files={}))
         plan = run.plan
         view = ProgressView(plan.progress_dir, quiet=quiet)
-        draft = stack.enter_context(drafted(config.corpus, plan.number))
+        draft = stack.enter_context(drafted(config.corpus, plan.number, plan.token, view.say))
         view.say(
             f"Rewriting {'increment' if len(numbers) == 1 else 'increments'} "
             f"{', '.join(map(str, numbers))} of {config.corpus} as increment {plan.number}."
         )
         num_documents = sum(
-            _write_tables(run, name, numbers, withdrawn.get(name, ())) for name in config.streams
+            _write_tables(run, name, names, withdrawn.get(name, ())) for name in config.streams
         )
         pipeline = make_pipeline(run.options)
-        _add_rewriting(pipeline, run, numbers)
+        _add_rewriting(pipeline, run, names)
         with view:
             measures = measured(run_for_metrics(pipeline, view.say))
         refuse_unexpected(plan.increment, measures.counts, few=0)  # each would be a text lost
-        found = {name: merge_groups(plan.increment, plan.number, name) for name in config.streams}
+        found = {name: merge_groups(plan.increment, name) for name in config.streams}
         increment = Increment(
             number=plan.number,
+            token=plan.token,
             streams={name: shards for name, shards in found.items() if shards is not None},
             num_documents=num_documents,
-            replaces=tuple(numbers),
+            replaces=numbers,
             num_withdrawn=sum(map(len, withdrawn.values())),
         )
         kept = [each for each in before.increments if each.number not in numbers]
@@ -143,20 +145,20 @@ def rewrite(
     return manifest
 
 
-def _write_tables(run: Prepared, stream: str, numbers: Sequence[int], withdrawn: Sequence[str]) -> int:
+def _write_tables(run: Prepared, stream: str, names: Sequence[str], withdrawn: Sequence[str]) -> int:
     """Write the ledger and the index of near duplicates; gives the number of documents."""
-    corpus, into = run.plan.config.corpus, run.plan.number
+    corpus, into = run.plan.config.corpus, run.plan.name
     rows, origins, num_documents = current_rows(
-        corpus, stream, run.plan.known, of=set(numbers), withdrawn=withdrawn
+        corpus, stream, run.plan.known, of=set(names), withdrawn=withdrawn
     )
     if rows:
         write_ledger(ledger_uri(corpus, stream, into), rows, origins)
     contents = np.sort(np.array([int.from_bytes(row[16:24], "big") for row in rows], dtype=np.uint64))
-    merge_index(corpus, stream, numbers, into, is_current=lambda found: np.isin(found, contents))
+    merge_index(corpus, stream, names, into, is_current=lambda found: np.isin(found, contents))
     return num_documents
 
 
-def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, numbers: Sequence[int]) -> None:
+def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, names: Sequence[str]) -> None:
     plan = run.plan
     assert run.before is not None
     corpus, progress = plan.config.corpus, plan.progress_dir
@@ -165,10 +167,10 @@ def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, numbers: Sequence[int
         files = [
             (increment.number, uri, increment.streams[name])
             for increment in run.before.increments
-            if increment.number in numbers and name in increment.streams
-            for uri in text_uris(corpus, name, increment.number)
+            if increment.name in names and name in increment.streams
+            for uri in text_uris(corpus, name, increment.name)
         ]
-        keep = KeepCurrent(corpus, name, plan.known, plan.number, progress, counts_pairs=stream.synthesize)
+        keep = KeepCurrent(corpus, name, plan.known, plan.name, progress, counts_pairs=stream.synthesize)
         texts = (
             pipeline
             | f"{name}/TextFiles" >> beam.Create(files)

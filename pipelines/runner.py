@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -75,17 +76,23 @@ def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
     """
     try:
         if not runs_here(options):
-            return beam.Pipeline(options=options)
+            return _without_folder(beam.Pipeline(options=options))
         direct = options.view_as(DirectOptions)
         if direct.direct_running_mode != "multi_processing":
-            return beam.Pipeline(runner=local_runner(), options=options)
+            return _without_folder(beam.Pipeline(runner=local_runner(), options=options))
         direct.direct_running_mode = "in_memory"  # else Beam takes its own worker command
         workers = environments.SubprocessSDKEnvironment.from_command_string(
             shlex.join(python_command("pipelines.worker"))
         )
-        return beam.Pipeline(runner=local_runner(workers), options=options)
+        return _without_folder(beam.Pipeline(runner=local_runner(workers), options=options))
     except ValueError as error:
         raise ConfigError(f"options for Beam after --: {error}") from error
+
+
+def _without_folder(pipeline: beam.Pipeline) -> beam.Pipeline:
+    """Remove its folder in TMPDIR: only transforms in other languages use it, and a kill would leave it."""
+    os.rmdir(pipeline.local_tempdir)
+    return pipeline
 
 
 def run_to_end(pipeline: beam.Pipeline, say: Callable[[str], None]) -> MetricResults | None:

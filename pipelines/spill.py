@@ -11,12 +11,15 @@ it (TMPDIR).
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from apache_beam.runners.portability.fn_api_runner.execution import ListBuffer
+
+from schemas import storage
 
 IN_MEMORY_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 20
@@ -33,12 +36,17 @@ class SpillFile:
         self._end = 0
 
     def __del__(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            self._file.close()
 
     def add(self, value: bytes) -> tuple[int, int]:
         """Append a value; gives its place: where it starts and its size, in bytes."""
         start = self._end
-        self._file.write(value)
+        try:
+            self._file.write(value)
+        except OSError:
+            with storage.naming(tempfile.gettempdir()):
+                raise
         self._end += len(value)
         return start, len(value)
 
@@ -48,7 +56,8 @@ class SpillFile:
         Raises:
             OSError: The file is shorter than what was written.
         """
-        self._file.flush()
+        with storage.naming(tempfile.gettempdir()):
+            self._file.flush()
         for start, size in zip(places[::2], places[1::2], strict=True):
             value = os.pread(self._file.fileno(), size, start)
             if len(value) != size:

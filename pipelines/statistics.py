@@ -25,7 +25,7 @@ from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 from schemas.foreign import Count, read_json
-from schemas.manifest import Manifest, increment_uri
+from schemas.manifest import Manifest, increment_uri, name_of
 
 _PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
 _OF_AN_ENDPOINT = (
@@ -159,9 +159,9 @@ def read_stats(corpus: str, number: int) -> dict[str, Any]:
     Raises:
         CorpusError: There are none.
     """
-    uri = storage.join(increment_uri(corpus, number), "stats.json")
+    uri = storage.join(increment_uri(corpus, name_of(corpus, number)), "stats.json")
     try:
         stats: dict[str, Any] = read_json(uri, _Stats).model_dump(exclude_unset=True)
     except FileNotFoundError:
-        raise CorpusError(f"{uri}: is missing; the corpus is damaged or the number is wrong.") from None
+        raise CorpusError(f"{uri}: is missing; the corpus is damaged. Restore it.") from None
     return stats

@@ -27,12 +27,12 @@ from pipelines.lineage import Place, rows_of, text_lines
 from schemas import storage
 from schemas.errors import CorpusError
 from schemas.foreign import record
-from schemas.manifest import Manifest, increment_uri
+from schemas.manifest import Manifest, increment_uri, published_names
 from schemas.records import Generation, Passage, Reject
 
 _COMPARED_NAMES = 100_000
 _HASH_BEGINNING = re.compile("[0-9a-f]{8,32}")
-_LEDGER = re.compile(r"([0-9]{6,18})\.([\w-]+)\.ledger", re.ASCII)
+_LEDGER = re.compile(r"([0-9]{6,18}(?:-[0-9a-f]{1,32})?)\.([\w-]+)\.ledger", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,17 +161,17 @@ def _stream_names(corpus: str, manifest: Manifest) -> list[str]:
     fs, path = storage.filesystem(storage.join(corpus, "ledger"))
     files = fs.ls(path, detail=False) if fs.exists(path) else []
     found = filter(None, (_LEDGER.fullmatch(file.rsplit("/", 1)[-1]) for file in files))
-    known = {each[2] for each in found if int(each[1]) in manifest.numbers()}
+    known = {each[2] for each in found if each[1] in manifest.names()}
     return sorted(known | {*manifest.stream_names()})
 
 
 def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[Entry]:
     found = []
-    for number in manifest.numbers():
-        ledger = Ledger.open(corpus, stream, [number])
+    for increment in manifest.increments:
+        ledger = Ledger.open(corpus, stream, [increment.name])
         if (content := ledger.content_of(name)) is not None:
             origin = ledger.origin_of(name)
-            found.append((number, content, origin.uri if origin else ""))
+            found.append((increment.number, content, origin.uri if origin else ""))
     entries = []
     for at, (number, content, file) in enumerate(found):
         is_newest = at == len(found) - 1
@@ -223,8 +223,8 @@ def _reject_lines(corpus: str, manifest: Manifest) -> Iterator[tuple[int, int, s
     Yields:
         Number of the increment, number of the line, the file, and the line.
     """
-    for number in range(1, manifest.number + 1):
-        folder = storage.join(increment_uri(corpus, number), "rejects")
+    for number, increment in published_names(corpus, manifest.number).items():
+        folder = storage.join(increment_uri(corpus, increment), "rejects")
         fs, path = storage.filesystem(folder)
         for file in sorted(fs.ls(path, detail=False)) if fs.exists(path) else ():
             uri = storage.join(folder, file.rsplit("/", 1)[-1])

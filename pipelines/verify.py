@@ -107,7 +107,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
             damages += _damages(corpus, shard_set, listed, files, manifest.seq_len, readers)
     for increment in manifest.increments:
         for stream, shard_set in increment.streams.items():
-            damages += _pair_damages(text_uris(corpus, stream, increment.number), shard_set)
+            damages += _pair_damages(text_uris(corpus, stream, increment.name), shard_set)
     return Verification(
         corpus=corpus,
         manifest=manifest.number,
@@ -123,8 +123,8 @@ def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
     """Ledgers that are missing or damaged, by which a build knows what is in, and damaged near indexes."""
     for increment in manifest.increments:
         for stream in increment.streams:
-            ledger = ledger_uri(corpus, stream, increment.number)
-            near = near_index_uri(corpus, stream, increment.number)
+            ledger = ledger_uri(corpus, stream, increment.name)
+            near = near_index_uri(corpus, stream, increment.name)
             for uri, check in ((ledger, check_ledger), (near, check_near_index)):
                 try:
                     check(uri)

@@ -49,15 +49,15 @@ def withdraw(
             another tokenizer, or held by another run.
     """
     before = open_corpus(config)
-    corpus, numbers = config.corpus, before.numbers()
+    corpus, increments = config.corpus, before.names()
     wanted, patterns = set(document_ids), list(dict.fromkeys(map(shown_name, sources)))
     in_sources, seen = _names_in_sources(config, before, patterns)
     if lost := [pattern for pattern in patterns if pattern not in seen]:
         raise CorpusError(f"{corpus}: holds no document of source {lost[0]!r}. Nothing was changed.")
     withdrawn: dict[str, list[str]] = {}
-    affected: set[int] = set()
+    affected: set[str] = set()
     for stream in config.streams:
-        everything = Ledger.open(corpus, stream, numbers)
+        everything = Ledger.open(corpus, stream, increments)
         names = sorted(
             name
             for name in wanted | in_sources.get(stream, set())
@@ -65,10 +65,10 @@ def withdraw(
         )
         if names:
             withdrawn[stream] = names
-        for number in numbers:
-            ledger = Ledger.open(corpus, stream, [number])
+        for increment in increments:
+            ledger = Ledger.open(corpus, stream, [increment])
             if any(ledger.content_of(name) is not None for name in names):
-                affected.add(number)
+                affected.add(increment)
     if lost := sorted(wanted.difference(*withdrawn.values())):
         more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
         raise CorpusError(
@@ -77,9 +77,8 @@ def withdraw(
         )
     if not withdrawn:
         raise CorpusError(f"{corpus}: all of these documents are withdrawn already. Nothing was changed.")
-    return rewrite(
-        config, beam_options, before=before, numbers=sorted(affected), withdrawn=withdrawn, quiet=quiet
-    )
+    replaced = [name for name in increments if name in affected]
+    return rewrite(config, beam_options, before=before, names=replaced, withdrawn=withdrawn, quiet=quiet)
 
 
 def _names_in_sources(

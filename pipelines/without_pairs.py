@@ -26,7 +26,7 @@ def documents_without_pairs(config: CorpusConfig, manifest: Manifest) -> Without
     """Find them in every stream that synthesizes."""
     found: dict[str, dict[str, str]] = {}
     for stream in (name for name, each in config.streams.items() if each.synthesize):
-        newest = Newest(config.corpus, stream, manifest.numbers())
+        newest = Newest(config.corpus, stream, manifest.names())
         sources: dict[str, str] = {}
         answered: set[str] = set()
         for each in text_lines(config.corpus, manifest, stream):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from schemas.errors import ConfigError, CorpusError
 from schemas.foreign import read_json
 from schemas.manifest import Manifest
 from schemas.records import digest
+from schemas.scratch import scratch
 from schemas.shards import Damage
 
 _NAME = re.compile(r"(additional_chat_templates/)?\w[\w.-]*")
@@ -129,7 +129,7 @@ def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
 
 
 def _load(files: Mapping[str, bytes]) -> Any:
-    with tempfile.TemporaryDirectory(prefix="tutelage-tokenizer-") as folder:
+    with scratch("tokenizer") as folder, storage.naming(folder):
         for name, data in files.items():
             path = os.path.join(folder, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -26,7 +26,9 @@ import torch
 
 from plugins import adapters
 from plugins.tokenizers import as_it_came, fingerprint, folder_of, load_tokenizer, tokenizer_files
+from schemas import storage
 from schemas.errors import ConfigError, unknown_name
+from schemas.scratch import scratch
 
 if TYPE_CHECKING:
     from schemas.train_config import TrainConfig
@@ -63,7 +65,7 @@ def read_base(name: str, tokenizer: Any, *, pretrained: bool = True) -> BaseMode
     if tokenizer is not None:
         files = tokenizer_files(tokenizer.name_or_path, tokenizer)
         if not files:  # it was made in memory
-            with tempfile.TemporaryDirectory(prefix="tutelage-tokenizer-") as saved:
+            with scratch("tokenizer") as saved:
                 as_it_came(tokenizer).save_pretrained(saved)
                 files = tokenizer_files(saved, tokenizer)
     named = "" if tokenizer is None else fingerprint(tokenizer)
@@ -360,10 +362,12 @@ def exported_steps(folder: str) -> int | None:
 
 def _replace_directory(source: str, target: str) -> None:
     """Rename a directory over another; a directory cannot be replaced in one step."""
+    storage.sync_tree(source)
     old = None
     if os.path.exists(target):
         old = f"{source}.old"
         os.rename(target, old)
     os.rename(source, target)
+    storage.sync(os.path.dirname(os.path.abspath(target)))
     if old is not None:
         shutil.rmtree(old)

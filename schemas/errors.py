@@ -43,6 +43,10 @@ class CorpusError(TutelageError):
     """A corpus on disk is missing, damaged, or held by another run."""
 
 
+class StorageError(TutelageError, OSError):
+    """A file cannot be written whole: its disk is full, or a quota or limit is reached."""
+
+
 class TrainingError(TutelageError):
     """Training cannot start or go on."""
 

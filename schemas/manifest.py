@@ -1,12 +1,16 @@
 """What a corpus is on disk.
 
     manifest/000003.json     immutable, written last; the highest number is the corpus
-    increments/000003/       texts/  pairs/  lineage/  shards/<stream>/  rejects/  duplicates/  stats.json
-                             README.md
+    increments/000003-<token>/   texts/  pairs/  lineage/  shards/<stream>/  rejects/  duplicates/
+                             stats.json  README.md
     tokenizer/<fingerprint>/ files of the tokenizer that made the rows
-    ledger/000003.<stream>.ledger   content hashes of what is in, and the files it came from
-    dedup/000003.<stream>/   band keys of the same, by which near duplicates are found
+    ledger/000003-<token>.<stream>.ledger   content hashes of what is in, and the files it came from
+    dedup/000003-<token>.<stream>/   band keys of the same, by which near duplicates are found
     sources.jsonl.zst        a note of which files were read, and may be removed
+    lock/000007.json         which run may write; see pipelines/lease.py
+
+The token is random: each run writes to folders that no other run writes to. The manifest names it, so a
+folder without a manifest is no part of the corpus. Increments built before tokens have none in their names.
 
 A manifest names every increment it is made of, so that one file answers what a reader needs.
 A reader pins a number; nothing that a manifest names is ever changed.
@@ -63,6 +67,7 @@ class Increment(Strict):
 
     Attributes:
         number: 1 for the first.
+        token: Random part of its name; empty in older increments.
         streams: Its shards by stream name; a stream it adds nothing to is absent.
         num_documents: Documents taken in.
         superseded_document_ids: Documents of earlier increments that it replaces.
@@ -71,11 +76,17 @@ class Increment(Strict):
     """
 
     number: Number
+    token: str = pydantic.Field(default="", pattern=r"^[0-9a-f]{0,32}$")
     streams: dict[Name, ShardSet]
     num_documents: Count
     superseded_document_ids: tuple[str, ...] = ()
     replaces: tuple[Number, ...] = ()
     num_withdrawn: Count = 0
+
+    @property
+    def name(self) -> str:
+        """What its folders and tables are called."""
+        return increment_name(self.number, self.token)
 
 
 class Manifest(Strict):
@@ -120,6 +131,10 @@ class Manifest(Strict):
         """Numbers of the increments, oldest first."""
         return tuple(increment.number for increment in self.increments)
 
+    def names(self) -> tuple[str, ...]:
+        """Names of the increments, oldest first."""
+        return tuple(increment.name for increment in self.increments)
+
     def stream_names(self) -> list[str]:
         """Names of all streams with at least one row, sorted."""
         return sorted({name for increment in self.increments for name in increment.streams})
@@ -134,19 +149,29 @@ def manifest_uri(corpus: str, number: int) -> str:
     return storage.join(corpus, "manifest", f"{number:06d}.json")
 
 
-def increment_uri(corpus: str, number: int) -> str:
+def increment_name(number: int, token: str = "") -> str:
+    """What the folders and tables of an increment are called: its number and a random part."""
+    return f"{number:06d}-{token}" if token else f"{number:06d}"
+
+
+def number_of(name: str) -> int:
+    """Number of the increment of a name."""
+    return int(name.partition("-")[0])
+
+
+def increment_uri(corpus: str, name: str) -> str:
     """Directory of an increment: its texts, shards, rejects and statistics."""
-    return storage.join(corpus, "increments", f"{number:06d}")
+    return storage.join(corpus, "increments", name)
 
 
-def text_uris(corpus: str, stream: str, number: int) -> list[str]:
+def text_uris(corpus: str, stream: str, name: str) -> list[str]:
     """The files of texts that an increment holds of a stream, in the order of its shards."""
-    folder = storage.join(increment_uri(corpus, number), "texts")
+    folder = storage.join(increment_uri(corpus, name), "texts")
     fs, path = storage.filesystem(folder)
     if not fs.exists(path):
         return []
-    names = sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
-    return [storage.join(folder, name) for name in names if name.rsplit("-", 1)[0] == stream]
+    files = sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False))
+    return [storage.join(folder, file) for file in files if file.rsplit("-", 1)[0] == stream]
 
 
 def newest_number(corpus: str) -> int:
@@ -202,6 +227,25 @@ def read_manifest(corpus: str, number: int | None = None) -> Manifest:
             "an older one."
         )
     return manifest
+
+
+def name_of(corpus: str, number: int) -> str:
+    """Name of a published increment.
+
+    Raises:
+        CorpusError: No manifest names it.
+    """
+    for newest in reversed(manifest_numbers(corpus)):
+        for increment in read_manifest(corpus, newest).increments:
+            if increment.number == number:
+                return increment.name
+    raise CorpusError(f"{corpus}: no manifest names an increment {number}.")
+
+
+def published_names(corpus: str, newest: int) -> dict[int, str]:
+    """Names of the increments that manifests up to a number name, by number; replaced ones are among them."""
+    manifests = (read_manifest(corpus, number) for number in manifest_numbers(corpus) if number <= newest)
+    return dict(sorted((each.number, each.name) for manifest in manifests for each in manifest.increments))
 
 
 def publish_manifest(corpus: str, manifest: Manifest) -> None:

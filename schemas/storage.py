@@ -1,8 +1,14 @@
-"""Files at any fsspec URI, written whole or not at all."""
+"""Files at any fsspec URI, written whole or not at all, and safe once a call returns.
+
+Locally each file is synced before it gets its name, and the folder is synced with the name in it. So what a
+later file names survives a crash of the machine if that file does. Elsewhere the store's upload says when an
+object is safe.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +17,7 @@ from typing import Any
 import fsspec
 import zstandard
 
-from schemas.errors import CorpusError
+from schemas.errors import CorpusError, StorageError
 from schemas.limits import LINE_BYTES
 
 _ZSTD_LEVEL = 3
@@ -68,17 +74,18 @@ def write_bytes(uri: str, data: bytes) -> None:
     if not is_local(uri):
         fs.pipe_file(path, data)
         return
-    fs.makedirs(os.path.dirname(path), exist_ok=True)
-    with _temporary(path) as temporary:
+    make_folders(os.path.dirname(path))
+    with _temporary(path) as temporary, naming(path):
         _write_synced(temporary, data)
         os.replace(temporary, path)
+    sync(os.path.dirname(path))
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
     """Write a file only if there is none: True when this call made it.
 
-    Locally the check and the write are one atomic step (a hard link); elsewhere they are as close
-    together as the file system's `mode="create"` makes them.
+    Locally the check and the write are one atomic step (a hard link). Elsewhere `mode="create"` makes them
+    one where the file system has that mode, as Google Cloud Storage's has; else they are two requests.
     """
     fs, path = filesystem(uri)
     if not is_local(uri):
@@ -86,19 +93,24 @@ def create_bytes(uri: str, data: bytes) -> bool:
             return False
         try:
             fs.pipe_file(path, data, mode="create")
-        except FileExistsError:
-            return False
         except TypeError:  # a file system that knows no modes
             fs.pipe_file(path, data)
-        return True
-    fs.makedirs(os.path.dirname(path), exist_ok=True)
-    with _temporary(path) as temporary:
+        except (
+            Exception
+        ):  # each store has its own; one that was tried again may have refused what it wrote itself
+            fs.invalidate_cache()
+            if not fs.exists(path):
+                raise
+        return bytes(fs.cat_file(path)) == data
+    make_folders(os.path.dirname(path))
+    with _temporary(path) as temporary, naming(path):
         _write_synced(temporary, data)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
-        return True
+    sync(os.path.dirname(path))
+    return True
 
 
 def upload(local_path: str, uri: str) -> None:
@@ -107,17 +119,21 @@ def upload(local_path: str, uri: str) -> None:
     if not is_local(uri):
         fs.put_file(local_path, path)
         return
-    fs.makedirs(os.path.dirname(path), exist_ok=True)
-    with _temporary(path) as temporary:
+    make_folders(os.path.dirname(path))
+    with _temporary(path) as temporary, naming(path):
         fs.put_file(local_path, temporary)
+        sync(temporary)
         os.replace(temporary, path)
+    sync(os.path.dirname(path))
 
 
 def remove_tree(uri: str) -> None:
-    """Remove a directory and all in it, if it is there."""
+    """Remove a file, or a directory and all in it, if it is there."""
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
+        if is_local(uri):
+            sync(os.path.dirname(path))
 
 
 def write_lines_zst(uri: str, lines: Iterable[str]) -> None:
@@ -212,6 +228,52 @@ def _temporary(path: str) -> Iterator[str]:
 
 def _write_synced(path: str, data: bytes) -> None:
     with open(path, "wb") as file:
-        file.write(data)
+        file.write(data)  # a buffered file goes on after a short write, and raises what then ends it
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Say of a file that cannot be written whole which it is and what to do.
+
+    Raises:
+        StorageError: Its disk is full, or a limit is reached.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise StorageError(
+            f"{path}: cannot be written whole: {os.strerror(error.errno)}. Free space on its disk, or "
+            "raise the limit (quota, ulimit -f), then run again."
+        ) from error
+
+
+def make_folders(path: str) -> None:
+    """Make a local folder and those above it, each synced into the one above it."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        os.makedirs(folder, exist_ok=True)
+        sync(os.path.dirname(folder))
+
+
+def sync_tree(folder: str) -> None:
+    """Have all that is in a local folder survive a crash of the machine."""
+    for path, _, files in os.walk(folder):
+        for name in files:
+            sync(os.path.join(path, name))
+        sync(path)
+
+
+def sync(path: str) -> None:
+    """Have a local file, or the names in a local folder, survive a crash of the machine."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.manifest import name_of
+
 
 def save_bpe(
     folder: str | Path,
@@ -84,3 +86,10 @@ def _save(backend: Any, folder: str | Path, *, chat_template: str | None = None,
     tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def located(corpus: str | Path, path: str) -> Path:
+    """A path in a built corpus, given without the random part of an increment's name."""
+    folder, name, *rest = path.split("/")
+    number, dot, stream = name.partition(".")
+    return Path(corpus, folder, f"{name_of(str(corpus), int(number))}{dot}{stream}", *rest)

@@ -242,6 +242,7 @@ def point_latest(folder: str, path: str | None) -> None:
         os.remove(temporary)
     os.symlink(target, temporary)
     os.replace(temporary, link)
+    storage.sync(folder)
 
 
 def keep_counting(saver: Any, folder: str, *, up_to_batch: int, sharded: bool) -> None:

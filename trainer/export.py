@@ -13,13 +13,13 @@ import os
 import posixpath
 import re
 import sys
-import tempfile
 from typing import Any
 
 from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import ConfigError, TrainingError, TutelageError, report
+from schemas.scratch import scratch
 from schemas.train_config import ModelConfig, TrainConfig
 from trainer.adapters import add_adapters, check_adapter_export
 from trainer.checkpoints import (
@@ -131,7 +131,7 @@ def export(
         tokenizer,
         pretrained=config.model.pretrained,
     )
-    with tempfile.TemporaryDirectory(prefix="tutelage-export-") as copies:
+    with scratch("export") as copies:
         path, local = _find_checkpoint(config, checkpoint, copies)
         saved = read_checkpoint(local)
     weights = {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()}

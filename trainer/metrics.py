@@ -65,10 +65,7 @@ class MetricsFile(LoggerDestination):
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
         first_step = int(state.timestamp.batch)
         kept = [line for line in _lines(self.path) if _step(line) < first_step]
-        temporary = f"{self.path}.tmp"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.writelines(kept)
-        os.replace(temporary, self.path)
+        storage.write_bytes(self.path, "".join(kept).encode())
 
     def fit_end(self, state: State, logger: Logger) -> None:
         """Write the last step."""

@@ -1,6 +1,6 @@
 """Which document was dropped as a copy of which: a record of each, and the clusters that they make.
 
-    increments/000003/duplicates/domain.jsonl.zst      a Duplicate a line, sorted
+    increments/000003-<token>/duplicates/domain.jsonl.zst      a Duplicate a line, sorted
 
 An exact copy names the document that stayed of its content; where that one was dropped in its turn, as a near
 copy, the two clusters are one. A file that is read again, since it changed, brings its copies again.
@@ -79,16 +79,16 @@ def shortened(content_hash: str) -> str:
     return content_hash[:16]
 
 
-def find_clusters(corpus: str, number: int, stream: str, most: int) -> list[Cluster]:
+def find_clusters(corpus: str, increment: str, stream: str, most: int) -> list[Cluster]:
     """The clusters of an increment, biggest first, then by name.
 
     Args:
         corpus: The corpus.
-        number: The increment.
+        increment: Name of the increment.
         stream: The stream; one without duplicates has no cluster.
         most: How many at most.
     """
-    uri = duplicates_uri(increment_uri(corpus, number), stream)
+    uri = duplicates_uri(increment_uri(corpus, increment), stream)
     if not storage.exists(uri):
         return []
     moved = {each.content: each for each in _read(uri) if each.kind == "near"}

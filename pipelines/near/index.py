@@ -1,7 +1,8 @@
 """The band keys of all documents taken in: what near copies of them are found by, in any later increment.
 
-    dedup/000003.domain/index.json     how keys were made; rows and BLAKE2b of each partition; written last
-                        00000.near     a partition: keys in order, 8 bytes each, then their contents, 8 each
+    dedup/000003-<token>.domain/
+        index.json     how keys were made; rows and BLAKE2b of each partition; written last
+        00000.near     a partition: keys in order, 8 bytes each, then their contents, 8 each
 
 A content is the first 8 bytes of a document's content hash; a document has a row for each band. Keys are
 spread evenly, so a partition is a range of keys of equal width, and there are so many that each holds some
@@ -20,7 +21,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -33,6 +33,8 @@ from schemas import limits, storage
 from schemas.corpus_config import NearDedupConfig
 from schemas.errors import CorpusError
 from schemas.foreign import Count, Strict, read_json
+from schemas.manifest import number_of
+from schemas.scratch import scratch
 
 _INDEX = "index.json"
 _PARTITION_ROWS = 1 << 21
@@ -120,8 +122,8 @@ def write_index(uri: str, config: NearDedupConfig, entries: Iterable[PartitionEn
 def merge_index(
     corpus: str,
     stream: str,
-    numbers: Sequence[int],
-    into: int,
+    names: Sequence[str],
+    into: str,
     is_current: Callable[[UInt64s], np.ndarray[Any, np.dtype[np.bool_]]],
 ) -> None:
     """Write one index in the place of several, of the rows whose content is still current.
@@ -131,7 +133,7 @@ def merge_index(
     Args:
         corpus: The corpus.
         stream: The stream.
-        numbers: Increments whose indexes are merged; they stay as they are.
+        names: Increments whose indexes are merged; they stay as they are.
         into: Increment whose index is written; not one of them.
         is_current: For contents, the first 8 bytes of content hashes read as big-endian numbers, which of
             them are the text of some document now.
@@ -139,7 +141,7 @@ def merge_index(
     Raises:
         CorpusError: An index is damaged, or two of them were made with different parameters.
     """
-    tables = [_Table.open(corpus, stream, number) for number in numbers]
+    tables = [_Table.open(corpus, stream, name) for name in names]
     found = [table for table in tables if table is not None]
     if not found:
         return
@@ -169,13 +171,13 @@ class NearIndex:
         self._tables = tables
 
     @classmethod
-    def open(cls, corpus: str, stream: str, numbers: Iterable[int], config: NearDedupConfig) -> NearIndex:
+    def open(cls, corpus: str, stream: str, names: Iterable[str], config: NearDedupConfig) -> NearIndex:
         """Open the indexes of the given increments; one that was made without near dedup has none.
 
         Raises:
             CorpusError: An index is damaged, or its keys were made in another way than `config` says.
         """
-        tables = [_Table.open(corpus, stream, number) for number in sorted(numbers)]
+        tables = [_Table.open(corpus, stream, name) for name in sorted(names, key=number_of)]
         found = [table for table in tables if table is not None]
         for table in found:
             table.check(config, "dedup.near")
@@ -198,14 +200,14 @@ class NearIndex:
         )
 
 
-def check_indexes(corpus: str, stream: str, numbers: Iterable[int], config: NearDedupConfig) -> None:
+def check_indexes(corpus: str, stream: str, names: Iterable[str], config: NearDedupConfig) -> None:
     """Check without opening partitions that new keys can be compared with those of the corpus.
 
     Raises:
         CorpusError: An index is damaged, or its keys were made in another way than `config` says.
     """
-    for number in numbers:
-        uri = near_index_uri(corpus, stream, number)
+    for name in names:
+        uri = near_index_uri(corpus, stream, name)
         if storage.exists(uri):
             _check(uri, _read_index(uri).keys, config, "dedup.near")
 
@@ -242,10 +244,10 @@ class _Table:
         self._checked: set[int] = set()
 
     @classmethod
-    def open(cls, corpus: str, stream: str, number: int) -> _Table | None:
+    def open(cls, corpus: str, stream: str, name: str) -> _Table | None:
         """Open the index of an increment, or None where it has none."""
-        uri = near_index_uri(corpus, stream, number)
-        return cls(uri, number, _read_index(uri)) if storage.exists(uri) else None
+        uri = near_index_uri(corpus, stream, name)
+        return cls(uri, number_of(name), _read_index(uri)) if storage.exists(uri) else None
 
     @property
     def num_rows(self) -> int:
@@ -361,9 +363,10 @@ def _open_partition(uri: str, entry: PartitionEntry) -> _Partition:
         return np.frombuffer(storage.read_bytes(file), "<u8").reshape(shape)
     if storage.is_local(file):
         return np.memmap(path, "<u8", "r", shape=shape)
-    with tempfile.NamedTemporaryFile(suffix=".near") as copy:  # mapped, so it may be unlinked
-        fs.get_file(path, copy.name)
-        return np.memmap(copy.name, "<u8", "r", shape=shape)
+    with scratch("near") as folder, storage.naming(folder):  # mapped, so it may be unlinked
+        copy = f"{folder}/copy"
+        fs.get_file(path, copy)
+        return np.memmap(copy, "<u8", "r", shape=shape)
 
 
 def _partition_uri(uri: str, number: int) -> str:

@@ -31,10 +31,8 @@ def show_duplicates(arguments: argparse.Namespace, manifest: Manifest) -> None:
         if arguments.stream not in streams:
             raise ConfigError(unknown_name("stream", arguments.stream, streams))
         streams = [arguments.stream]
-    number = manifest.increments[-1].number
-    clusters = [
-        cluster for stream in streams for cluster in find_clusters(arguments.uri, number, stream, most)
-    ]
+    number, name = manifest.increments[-1].number, manifest.increments[-1].name
+    clusters = [cluster for stream in streams for cluster in find_clusters(arguments.uri, name, stream, most)]
     clusters.sort(key=lambda cluster: (-len(cluster.copies), cluster.kept_id, cluster.kept_content))
     if arguments.json:
         found = {"increment": number, "clusters": [dataclasses.asdict(each) for each in clusters[:most]]}

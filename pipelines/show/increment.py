@@ -74,10 +74,7 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         shares = ", ".join(
             f"{task['rows_found']:,} of {task['rows']:,} of {name}" for name, task in found.items()
         )
-        print(
-            f"  task rows found and kept out: {shares} "
-            f"(increments/{manifest.number:06d}/decontamination.json)"
-        )
+        print(f"  task rows found and kept out: {shares} (increments/{increment.name}/decontamination.json)")
     left_out = [f"{counts[name]:,} {word}" for name, word in _LEFT_OUT.items() if counts.get(name)]
     if left_out:
         print(
@@ -88,7 +85,7 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         reasons = ", ".join(
             f"{count:,} {name.replace('/rejected_', ': ')}" for name, count in rejected.items()
         )
-        print(f"  rejects: {reasons} (records in increments/{manifest.number:06d}/rejects)")
+        print(f"  rejects: {reasons} (records in increments/{increment.name}/rejects)")
 
 
 def _cut(shards: ShardSet) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pipelines.ledger import Ledger
 from pipelines.pairs import read_texts
 from pipelines.transforms.base import StepFn
-from schemas.manifest import ShardSet
+from schemas.manifest import ShardSet, number_of
 from schemas.records import AugmentedText, Passage, digest
 
 
@@ -25,11 +25,12 @@ class Newest:
     Args:
         corpus: The corpus.
         stream: The stream.
-        numbers: Its increments.
+        names: Its increments.
     """
 
-    def __init__(self, corpus: str, stream: str, numbers: Iterable[int]):
-        self._ledgers = [(number, Ledger.open(corpus, stream, [number])) for number in sorted(numbers)[::-1]]
+    def __init__(self, corpus: str, stream: str, names: Iterable[str]):
+        newest_first = sorted(names, key=number_of, reverse=True)
+        self._ledgers = [(number_of(name), Ledger.open(corpus, stream, [name])) for name in newest_first]
 
     def is_current(self, number: int, passage: Passage) -> bool:
         """Whether a passage of an increment is of the newest text of its document."""
@@ -66,7 +67,7 @@ class KeepCurrent(StepFn):
     Args:
         corpus: The corpus.
         stream: The stream of the texts.
-        numbers: The increments so far.
+        names: The increments so far.
         into: The one that is made of some of them, whose ledger says what is withdrawn.
         counts_pairs: Whether pairs are written about the documents of the stream.
         progress_dir: See Counters.
@@ -76,8 +77,8 @@ class KeepCurrent(StepFn):
         self,
         corpus: str,
         stream: str,
-        numbers: tuple[int, ...],
-        into: int,
+        names: tuple[str, ...],
+        into: str,
         progress_dir: str | None,
         *,
         counts_pairs: bool,
@@ -85,14 +86,14 @@ class KeepCurrent(StepFn):
         super().__init__("current", progress_dir)
         self.corpus = corpus
         self.stream = stream
-        self.numbers = numbers
+        self.names = names
         self.into = into
         self.counts_pairs = counts_pairs
 
     def setup(self) -> None:
         super().setup()
-        self._newest = Newest(self.corpus, self.stream, self.numbers)
-        self._ledger = Ledger.open(self.corpus, self.stream, [*self.numbers, self.into])
+        self._newest = Newest(self.corpus, self.stream, self.names)
+        self._ledger = Ledger.open(self.corpus, self.stream, [*self.names, self.into])
 
     def process(self, numbered: tuple[int, AugmentedText]) -> Iterator[AugmentedText]:
         number, text = numbered

@@ -7,12 +7,15 @@ answered meanwhile is tallied here, for whichever of Beam's threads asks first: 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import gc
+import queue
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -52,6 +55,7 @@ class Engine:
         self._attempt = attempt
         self._tally: Counter[str] = Counter()
         self._tally_lock = threading.Lock()
+        self._damages: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._users = 0
 
@@ -89,6 +93,7 @@ class Engine:
                 on_answer=self._count,
                 attempt=self._attempt,
                 is_useful=functools.partial(_is_useful, self._synthesizer),
+                on_damage=self._damages.put,
             )
         else:
             self._synthesizer.count = self._count
@@ -148,6 +153,12 @@ class Engine:
                             tally[field.name] += change
                 self._tallied[endpoint] = now
         return tally
+
+    def take_damages(self) -> Iterator[str]:
+        """File and line of damaged lines of the journal that were met since the last call."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._damages.get_nowait()
 
     def _endpoint_tallies(self) -> dict[str, EndpointTally]:
         if not isinstance(self._synthesizer, LanguageModelSynthesizer):

@@ -77,7 +77,7 @@ class DropNearDuplicates(beam.PTransform):
         config: When two documents are near copies.
         corpus: The corpus.
         stream: Stream of the documents.
-        numbers: The increments that they are compared with.
+        names: The increments that they are compared with.
         progress_dir: See Counters.
 
     Raises:
@@ -90,18 +90,18 @@ class DropNearDuplicates(beam.PTransform):
         *,
         corpus: str,
         stream: str,
-        numbers: Sequence[int],
+        names: Sequence[str],
         progress_dir: str | None,
     ):
         super().__init__()
         self.config = config
         self.corpus = corpus
         self.stream = stream
-        self.numbers = tuple(numbers)
+        self.names = tuple(names)
         self.progress_dir = progress_dir
 
     def expand(self, documents: beam.PCollection) -> NearDeduplicated:
-        check_indexes(self.corpus, self.stream, self.numbers, self.config)
+        check_indexes(self.corpus, self.stream, self.names, self.config)
         compared = (
             documents
             | "Batch"
@@ -112,7 +112,7 @@ class DropNearDuplicates(beam.PTransform):
             )
             | "AgainstEarlier"
             >> beam.ParDo(
-                _AgainstEarlier(self.config, self.corpus, self.stream, self.numbers, self.progress_dir)
+                _AgainstEarlier(self.config, self.corpus, self.stream, self.names, self.progress_dir)
             ).with_outputs(REJECTS, DUPLICATES, _ROWS, main="signed")
         )
         clusters = (
@@ -174,14 +174,14 @@ class _AgainstEarlier(StepFn):
         config: NearDedupConfig,
         corpus: str,
         stream: str,
-        numbers: tuple[int, ...],
+        names: tuple[str, ...],
         progress_dir: str | None,
     ):
         super().__init__("dedup", progress_dir)
         self.config = config
         self.corpus = corpus
         self.stream = stream
-        self.numbers = numbers
+        self.names = names
         self._shared = Shared()
 
     def setup(self) -> None:
@@ -191,8 +191,8 @@ class _AgainstEarlier(StepFn):
 
     def _open(self) -> _Known:
         return _Known(
-            NearIndex.open(self.corpus, self.stream, self.numbers, self.config),
-            Ledger.open(self.corpus, self.stream, self.numbers),
+            NearIndex.open(self.corpus, self.stream, self.names, self.config),
+            Ledger.open(self.corpus, self.stream, self.names),
         )
 
     def process(self, documents: list[Document]) -> Iterator[Any]:

@@ -89,7 +89,7 @@ class OnlyNew(StepFn):
     Args:
         corpus: The corpus.
         stream: Stream of the documents.
-        numbers: The increments that they are compared with.
+        names: The increments that they are compared with.
         order: Which version is newer.
         progress_dir: See Counters.
         asked_again: URI of a file of document_ids.
@@ -99,7 +99,7 @@ class OnlyNew(StepFn):
         self,
         corpus: str,
         stream: str,
-        numbers: tuple[int, ...],
+        names: tuple[str, ...],
         order: VersionOrder,
         progress_dir: str | None,
         asked_again: str,
@@ -108,12 +108,12 @@ class OnlyNew(StepFn):
         self.asked_again = asked_again
         self.corpus = corpus
         self.stream = stream
-        self.numbers = numbers
+        self.names = names
         self.order = order
 
     def setup(self) -> None:
         super().setup()
-        self._ledger = Ledger.open(self.corpus, self.stream, self.numbers)
+        self._ledger = Ledger.open(self.corpus, self.stream, self.names)
         names = storage.read_lines_zst(self.asked_again) if storage.exists(self.asked_again) else ()
         self._asked_again = frozenset(map(json.loads, names))
 

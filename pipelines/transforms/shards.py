@@ -19,7 +19,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -41,6 +40,7 @@ from schemas import storage
 from schemas.corpus_config import PackConfig, ShardConfig, TokenizerConfig
 from schemas.manifest import ShardSet
 from schemas.records import PackedSample, to_json
+from schemas.scratch import scratch
 from schemas.shards import COLUMNS, LOSS_SPANS
 
 GROUP_FILE = "group.json"
@@ -98,12 +98,11 @@ class WriteShards(beam.PTransform):
         )
 
 
-def merge_groups(increment: str, number: int, stream: str) -> ShardSet | None:
+def merge_groups(increment: str, stream: str) -> ShardSet | None:
     """Merge the indexes of a stream's groups into one, in the order of the groups; None without groups.
 
     Args:
         increment: URI of the increment's directory.
-        number: Its number.
         stream: Name of the stream.
     """
     uri = storage.join(increment, "shards", stream)
@@ -125,7 +124,7 @@ def merge_groups(increment: str, number: int, stream: str) -> ShardSet | None:
         json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
     )
     return ShardSet(
-        path=f"increments/{number:06d}/shards/{stream}",
+        path=storage.join("increments", increment.rstrip("/").rsplit("/", 1)[-1], "shards", stream),
         num_samples=sizes["num_samples"],
         num_tokens=sizes["num_tokens"],
         num_repeated_tokens=sizes["num_repeated_tokens"],
@@ -214,7 +213,7 @@ class WriteGroup(StepFn):
         columns = dict(COLUMNS)
         if any(each.loss_spans is not None for each in texts):
             columns[LOSS_SPANS] = columns["tokens"]
-        with tempfile.TemporaryDirectory(prefix="tutelage-shards-") as folder:
+        with scratch("shards") as folder, storage.naming(folder):
             with mds_writer()(
                 out=folder,
                 columns=columns,

@@ -20,15 +20,15 @@ class MarkSuperseded(StepFn):
     The last step of taking in: a changed document that was refused on the way supersedes nothing.
     """
 
-    def __init__(self, corpus: str, stream: str, numbers: tuple[int, ...], progress_dir: str | None):
+    def __init__(self, corpus: str, stream: str, names: tuple[str, ...], progress_dir: str | None):
         super().__init__("ledger", progress_dir)
         self.corpus = corpus
         self.stream = stream
-        self.numbers = numbers
+        self.names = names
 
     def setup(self) -> None:
         super().setup()
-        self._ledger = Ledger.open(self.corpus, self.stream, self.numbers)
+        self._ledger = Ledger.open(self.corpus, self.stream, self.names)
 
     def process(self, document: Document) -> Iterator[Any]:
         if self._ledger.content_of(document.document_id) is not None:

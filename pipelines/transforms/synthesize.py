@@ -42,6 +42,7 @@ _GATHER_SEC = 0.01
 _FEW = 16
 _HOPELESS_IN_A_ROW = 100
 _SHOWN_FAILURES = 3
+_ASKED = "passed over: its request is sent once more"
 
 
 class SynthesizeChains(StepFn):
@@ -131,6 +132,7 @@ class SynthesizeChains(StepFn):
         self._under_way = {}
 
     def _finished(self) -> Iterator[Any]:
+        assert self._engine is not None
         try:
             finished = [self._done.get(timeout=_REPORT_EVERY_SEC)]
         except queue.Empty:
@@ -152,6 +154,9 @@ class SynthesizeChains(StepFn):
                 documents = tuple(
                     SynthesizedDocument(document=each, failure=failure) for each in chain.documents
                 )
+            for place in self._engine.take_damages():
+                damage = self.reject("damaged_journal_line", document_id="", source=place, detail=_ASKED)
+                yield _windowed(damage, timestamp, window)
             for value in self._report(chain, documents):
                 yield _windowed(value, timestamp, window)
 

@@ -11,7 +11,7 @@ import pytest
 from schemas.config import validate
 from schemas.corpus_config import CorpusConfig
 from tests.attacks.sandbox import Sandbox, watched
-from tests.tiny import save_bpe
+from tests.tiny import located, save_bpe
 
 KEY = "ab" * 16
 
@@ -63,7 +63,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (journal / "1-x-0001.jsonl").write_text(f"{line}\n" * 2)
     (journal / "retry.json").write_text("7")
     report = {"ngram": 13, "min_words": 5, "max_rows": 4, "tasks": {}}
-    (root / "corpus/increments/000001/decontamination.json").write_text(json.dumps(report))
+    located(root / "corpus", "increments/000001/decontamination.json").write_text(json.dumps(report))
     return root / "corpus"
 
 

@@ -45,6 +45,11 @@ class Corpus(NamedTuple):
     manifest: Manifest
 
     @property
+    def first(self) -> str:
+        """The folder of its first increment."""
+        return self.manifest.names()[0]
+
+    @property
     def shards(self) -> Any:
         return self.manifest.shard_sets("domain")[0]
 
@@ -78,22 +83,22 @@ def _rows(corpus: Corpus) -> Any:
 
 
 def _ledger(corpus: Corpus) -> Any:
-    ledger = Ledger.open(corpus.uri, "domain", [1])
+    ledger = Ledger.open(corpus.uri, "domain", [corpus.first])
     found = [ledger.content_of("doc-3"), ledger.content_of("nothing")]
     try:
         found.append(ledger.origin_of("doc-3"))
     finally:
-        check_ledger(f"{corpus.uri}/ledger/000001.domain.ledger")
+        check_ledger(f"{corpus.uri}/ledger/{corpus.first}.domain.ledger")
     return found
 
 
 def _near(corpus: Corpus) -> None:
-    check_indexes(corpus.uri, "domain", [1], NearDedupConfig())
-    check_near_index(f"{corpus.uri}/dedup/000001.domain")
+    check_indexes(corpus.uri, "domain", [corpus.first], NearDedupConfig())
+    check_near_index(f"{corpus.uri}/dedup/{corpus.first}.domain")
 
 
 def _texts(corpus: Corpus) -> None:
-    for uri in text_uris(corpus.uri, "domain", 1):
+    for uri in text_uris(corpus.uri, "domain", corpus.first):
         for text in read_texts(uri, corpus.shards):
             _is_text(text)
 
@@ -117,7 +122,7 @@ def _trace(corpus: Corpus) -> None:
 
 
 def _duplicates(corpus: Corpus) -> None:
-    for cluster in find_clusters(corpus.uri, 1, "domain", 10):
+    for cluster in find_clusters(corpus.uri, corpus.first, "domain", 10):
         assert all(each.kind in ("exact", "near") for each in cluster.copies)
 
 
@@ -156,18 +161,18 @@ def _tokenizer(corpus: Corpus) -> None:
 
 KINDS: dict[str, tuple[str, Callable[..., bytes], Callable[[Corpus], Any], int]] = {
     "manifest": ("manifest/000002.json", mutate_json, _manifest, 1500),
-    "index": ("increments/000001/shards/domain/index.json", mutate_json, _index, 2000),
-    "shard": ("increments/000001/shards/domain/00000/shard.00000.mds.zstd", mutate_bytes, _rows, 500),
-    "ledger": ("ledger/000001.domain.ledger", mutate_bytes, _ledger, 1000),
-    "near index": ("dedup/000001.domain/index.json", mutate_json, _near, 500),
-    "near keys": ("dedup/000001.domain/00000.near", mutate_bytes, _near, 300),
-    "texts": ("increments/000001/texts/domain-00000.jsonl.zst", mutate_zst, _texts, 600),
-    "pairs": ("increments/000001/pairs/domain-00000.jsonl.zst", mutate_zst, _texts, 400),
-    "lineage": ("increments/000001/lineage/domain-00000.jsonl.zst", mutate_zst, _lineage, 1000),
-    "rejects": ("increments/000001/rejects/dedup.jsonl.zst", mutate_zst, _trace, 300),
-    "duplicates": ("increments/000001/duplicates/domain.jsonl.zst", mutate_zst, _duplicates, 300),
-    "statistics": ("increments/000001/stats.json", mutate_json, _stats, 300),
-    "decontamination": ("increments/000001/decontamination.json", mutate_json, _report, 300),
+    "index": ("increments/000001*/shards/domain/index.json", mutate_json, _index, 2000),
+    "shard": ("increments/000001*/shards/domain/00000/shard.00000.mds.zstd", mutate_bytes, _rows, 500),
+    "ledger": ("ledger/000001*.domain.ledger", mutate_bytes, _ledger, 1000),
+    "near index": ("dedup/000001*.domain/index.json", mutate_json, _near, 500),
+    "near keys": ("dedup/000001*.domain/00000.near", mutate_bytes, _near, 300),
+    "texts": ("increments/000001*/texts/domain-00000.jsonl.zst", mutate_zst, _texts, 600),
+    "pairs": ("increments/000001*/pairs/domain-00000.jsonl.zst", mutate_zst, _texts, 400),
+    "lineage": ("increments/000001*/lineage/domain-00000.jsonl.zst", mutate_zst, _lineage, 1000),
+    "rejects": ("increments/000001*/rejects/dedup.jsonl.zst", mutate_zst, _trace, 300),
+    "duplicates": ("increments/000001*/duplicates/domain.jsonl.zst", mutate_zst, _duplicates, 300),
+    "statistics": ("increments/000001*/stats.json", mutate_json, _stats, 300),
+    "decontamination": ("increments/000001*/decontamination.json", mutate_json, _report, 300),
     "sources": ("sources.jsonl.zst", mutate_zst, _note, 400),
     "journal": ("journal/1-x-0001.jsonl", mutate_lines, _journal, 400),
     "attempt": ("journal/retry.json", mutate_json, _attempt, 100),

@@ -21,12 +21,12 @@ from schemas.shards import read_index
 from schemas.train_config import DatasetConfig, LoaderConfig, TrainStreamConfig
 from tests.attacks.sandbox import Sandbox, watched
 
-INDEX = "increments/000001/shards/domain/index.json"
+INDEX = "increments/000001*/shards/domain/index.json"
 
 
 def change(sandbox: Sandbox, alter: Callable[[dict[str, Any]], None]) -> Path:
     """Let the stranger alter the first shard of the index."""
-    path = sandbox.corpus / INDEX
+    (path,) = sandbox.corpus.glob(INDEX)
     index = json.loads(path.read_bytes())
     alter(index["shards"][0])
     path.write_text(json.dumps(index))
@@ -97,7 +97,8 @@ def test_a_column_that_is_a_pickle_is_not_decoded(
 
     def alter(shard: dict[str, Any]) -> None:
         name = "00000/shard.00000.mds"
-        (sandbox.corpus / INDEX).parent.joinpath(name).write_bytes(data)
+        (index,) = sandbox.corpus.glob(INDEX)
+        index.parent.joinpath(name).write_bytes(data)
         shard.update(column_encodings=["pkl", "ndarray:int32"], compression=None, zip_data=None, samples=1)
         digest = {"xxh64": xxhash.xxh64(data).hexdigest()}
         shard["raw_data"] = {"basename": name, "bytes": len(data), "hashes": digest}
@@ -129,7 +130,7 @@ def test_a_manifest_names_nothing_outside_its_corpus(key: str, sandbox: Sandbox)
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (path,) = sandbox.corpus.glob("increments/000002/texts/domain-00000.jsonl.zst")
+    (path,) = sandbox.corpus.glob("increments/000002*/texts/domain-00000.jsonl.zst")
     records = [json.loads(line) for line in storage.read_lines_zst(str(path))]
     storage.write_lines_zst(str(path), [json.dumps({**each, "text_id": "[/b]"}) for each in records])
     assert main(["corpus", "show", str(sandbox.corpus), "--texts", "1"]) == 0
@@ -139,7 +140,7 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is(
 def test_a_row_whose_lineage_is_empty_is_damaged(
     sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (path,) = sandbox.corpus.glob("increments/000001/lineage/domain-00000.jsonl.zst")
+    (path,) = sandbox.corpus.glob("increments/000001*/lineage/domain-00000.jsonl.zst")
     storage.write_lines_zst(str(path), ["[]"])
     assert main(["corpus", "show", str(sandbox.corpus), "--row", "domain:0"]) == 1
     assert "its lineage says []. One of the two is damaged" in capsys.readouterr().err

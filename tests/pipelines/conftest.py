@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from plugins.synthesizers import SYNTHESIZERS
 from schemas import storage
 from schemas.config import validate
 from schemas.corpus_config import CorpusConfig
+from schemas.manifest import name_of
 from schemas.records import AugmentedText, from_json
 from tests.tiny import save_bpe
 
@@ -98,16 +100,22 @@ def build() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def files_of() -> Callable[[str | Path], list[str]]:
-    """Paths of all files below a folder, relative and sorted."""
+    """Paths of all files of a corpus, relative and sorted; see `_files`."""
+    return lambda folder: sorted(_files(folder))
 
-    def list_files(folder: str | Path) -> list[str]:
-        return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
 
-    return list_files
+def _files(folder: str | Path) -> dict[str, Path]:
+    """Files by path, without the random part of an increment's name, and without the lock."""
+    found = {str(path.relative_to(folder)): path for path in Path(folder).rglob("*") if path.is_file()}
+    return {
+        re.sub(r"(?<=/\d{6})-[0-9a-f]{12}(?=[./])", "", name): path
+        for name, path in found.items()
+        if not name.startswith("lock/")
+    }
 
 
 @pytest.fixture(scope="session")
-def digests_of(files_of: Callable[[Path], list[str]]) -> Callable[[str | Path], dict[str, str]]:
+def digests_of() -> Callable[[str | Path], dict[str, str]]:
     """SHA-256 of everything in a corpus that must not depend on when and where it was built.
 
     Texts, pairs and ledgers without the places where their documents were read, which are others in other
@@ -129,8 +137,8 @@ def digests_of(files_of: Callable[[Path], list[str]]) -> Callable[[str | Path], 
 
     def digest(corpus: str | Path) -> dict[str, str]:
         return {
-            name: hashlib.sha256(content(Path(corpus) / name)).hexdigest()
-            for name in files_of(Path(corpus))
+            name: hashlib.sha256(content(path)).hexdigest()
+            for name, path in sorted(_files(corpus).items())
             if any(f"/{kind}/" in name for kind in ("texts", "pairs", "shards", "lineage"))
             or name.startswith(("ledger/", "dedup/"))
         }
@@ -143,7 +151,9 @@ def texts_in() -> Callable[..., list[AugmentedText]]:
     """The augmented texts of one stream of one increment, as stored."""
 
     def read(corpus: str | Path, stream: str = "domain", number: int = 1) -> list[AugmentedText]:
-        fs, folder = storage.filesystem(storage.join(str(corpus), "increments", f"{number:06d}", "texts"))
+        fs, folder = storage.filesystem(
+            storage.join(str(corpus), "increments", name_of(str(corpus), number), "texts")
+        )
         scheme = "memory://" if str(corpus).startswith("memory://") else ""
         return [
             from_json(AugmentedText, line)
@@ -160,7 +170,8 @@ def rejects_in() -> Callable[..., list[dict[str, str]]]:
     """The reject records of one step, as stored."""
 
     def read(corpus: str | Path, stage: str, number: int = 1) -> list[dict[str, str]]:
-        uri = storage.join(str(corpus), "increments", f"{number:06d}", "rejects", f"{stage}.jsonl.zst")
+        name = name_of(str(corpus), number)
+        uri = storage.join(str(corpus), "increments", name, "rejects", f"{stage}.jsonl.zst")
         return [json.loads(line) for line in storage.read_lines_zst(uri)]
 
     return read

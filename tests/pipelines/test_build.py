@@ -95,7 +95,9 @@ def one_file(tmp_path: Path, passages: Any, write_jsonl: Any, corpus_config: Con
 
 def contents(folder: str | Path) -> dict[str, bytes]:
     return {
-        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.parent.name != "lock"
     }
 
 
@@ -518,8 +520,7 @@ def test_of_two_builds_at_once_one_wins_and_the_other_says_why_it_ends(
         with pytest.raises(CorpusError) as caught:
             build(one_file)
         assert str(caught.value).startswith(
-            f"{one_file.corpus}/increments/000001/RUNNING.json: another run holds this increment "
-            f"(process {os.getpid()} on "
+            f"{one_file.corpus}/lock/000001.json: another run holds this corpus (process {os.getpid()} on "
         )
         assert contents(one_file.corpus) == before
     finally:
@@ -527,24 +528,31 @@ def test_of_two_builds_at_once_one_wins_and_the_other_says_why_it_ends(
         first.join()
     (manifest,) = published
     assert (manifest.number, manifest.increments[0].num_documents) == (1, 12)
-    assert not (Path(one_file.corpus) / "increments/000001/RUNNING.json").exists()
+    assert json.loads((Path(one_file.corpus) / "lock/000001.json").read_text())["released"]
 
 
-def test_a_run_whose_claim_was_taken_over_publishes_and_removes_nothing(
-    one_file: CorpusConfig, synthesizer: Any, build: Build
+def test_a_run_whose_lock_was_taken_over_publishes_and_removes_nothing_but_its_own(
+    one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
 ) -> None:
-    running = Path(one_file.corpus) / "increments/000001/RUNNING.json"
+    theirs = Path(one_file.corpus) / "increments/000001-0123456789ab/stats.json"
 
     class Overtaken(MinedSynthesizer):
         async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
-            running.write_text("another run's")
+            storage.write_bytes(str(theirs), b"another run's")
+            own = Path(one_file.corpus) / "lock/000001.json"
+            own.with_name("000002.json").write_text(own.read_text())
             return await super().synthesize(chain)
 
     synthesis = one_file.synthesis.model_copy(update={"backend": synthesizer(Overtaken)})
-    with pytest.raises(CorpusError, match=r"another run took this increment over\. Nothing was published"):
+    with pytest.raises(
+        CorpusError, match=r"another run took the lock over \(process .* Nothing was published"
+    ):
         build(one_file.model_copy(update={"synthesis": synthesis}))
     assert not (Path(one_file.corpus) / "manifest").exists()
-    assert running.read_text() == "another run's"
+    assert [name for name in files_of(one_file.corpus) if "journal" not in name] == [
+        "increments/000001/stats.json"
+    ]
+    assert theirs.read_text() == "another run's"
 
 
 def test_a_killed_run_publishes_nothing_and_the_next_cleans_up_after_it(
@@ -579,13 +587,13 @@ def test_a_killed_run_publishes_nothing_and_the_next_cleans_up_after_it(
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert "increments/000001/RUNNING.json" in files_of(one_file.corpus)
+    assert (Path(one_file.corpus) / "lock/000001.json").exists()
     assert not (Path(one_file.corpus) / "manifest").exists()
     # What it had no time to leave behind: half a group, and the ledger of a stream that is no more.
-    group = Path(one_file.corpus) / "increments/000001/shards/domain/00007"
+    group = Path(one_file.corpus) / "increments/000001-0123456789ab/shards/domain/00007"
     group.mkdir(parents=True)
     (group / "shard.00000.mds.zstd").write_bytes(b"half")
-    write_ledger(ledger_uri(one_file.corpus, "gone", 1), [ledger_row("a", "00" * 16)])
+    write_ledger(ledger_uri(one_file.corpus, "gone", "000001-0123456789ab"), [ledger_row("a", "00" * 16)])
 
     assert build(one_file).increments[0].num_documents == 12
     unbroken = one_file.model_copy(update={"corpus": str(tmp_path / "unbroken")})

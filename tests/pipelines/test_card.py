@@ -19,8 +19,9 @@ from pipelines.rewrite import compact
 from pipelines.rows import read_rows
 from pipelines.statistics import read_stats
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import Increment, Manifest, ShardSet, read_manifest
+from schemas.manifest import Increment, Manifest, ShardSet, name_of, publish_manifest, read_manifest
 from schemas.records import StoredPair
+from tests.tiny import located
 
 Config = Callable[..., CorpusConfig]
 GROUP = "[0-9][0-9][0-9][0-9][0-9].jsonl.zst"
@@ -63,7 +64,7 @@ def corpus(
 
 
 def card(config: CorpusConfig, number: int) -> tuple[dict[str, Any], str]:
-    text = (Path(config.corpus) / f"increments/{number:06d}/README.md").read_text("utf-8")
+    text = (located(config.corpus, f"increments/{number:06d}/README.md")).read_text("utf-8")
     opening, front, body = text.split("---\n", 2)
     assert opening == ""
     return yaml.safe_load(front), body
@@ -115,7 +116,8 @@ def test_the_front_matter_says_where_texts_and_pairs_of_the_increment_lie(corpus
     assert columns["response"] == {"dtype": "string"}
     assert columns["options"] == {"list": "string"}
     assert columns["span"] == {"list": "int64"}
-    assert 'load_dataset("…/increments/000001", "pairs-domain", split="train")' in body
+    name = name_of(corpus.corpus, 1)
+    assert f'load_dataset("…/increments/{name}", "pairs-domain", split="train")' in body
 
 
 def test_its_numbers_are_those_of_manifest_and_statistics(corpus: CorpusConfig, texts_in: Any) -> None:
@@ -234,6 +236,7 @@ def test_the_size_is_that_of_all_rows(
     )
     bare = corpus.model_copy(update={"corpus": str(tmp_path), "filters": {}})
     write_card(f"{tmp_path}/increments/000001", bare, manifest, read_stats(corpus.corpus, 1))
+    publish_manifest(str(tmp_path), manifest)
     front, _ = card(bare, 1)
     assert front["size_categories"] == [expected]
     assert "language" not in front

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import subprocess
+import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from pipelines.journal import (
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from schemas.records import Generation
 
+ROOT = Path(__file__).resolve().parents[2]
 REQUEST = GenerationRequest(prompt_ids=(1, 2, 3), max_new_tokens=8)
 
 
@@ -43,7 +47,9 @@ class Counting(Generator):
         )
 
 
-def ask(uri: str, *requests: GenerationRequest, identity: str = "m") -> tuple[list[object], int, int]:
+def ask(
+    uri: str, *requests: GenerationRequest, identity: str = "m", damages: list[str] | None = None
+) -> tuple[list[object], int, int]:
     """Answers, requests that reached the inner generator, and those found in the journal."""
     inner = Counting()
 
@@ -54,6 +60,7 @@ def ask(uri: str, *requests: GenerationRequest, identity: str = "m") -> tuple[li
             uri=uri,
             identity=identity,
             on_answer=lambda answer, is_new: None if is_new else found.append(answer),
+            on_damage=(damages if damages is not None else []).append,
         )
         generator.open()
         answers: list[object] = list(await asyncio.gather(*map(generator.generate, requests)))
@@ -161,15 +168,63 @@ def test_a_cut_off_tail_costs_one_request(tmp_path: Path) -> None:
     assert ask(uri, *requests)[1] == 0
 
 
-def test_a_damaged_line_costs_one_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "has_key"),
+    [
+        (lambda line: b"\x00" * len(line), False),
+        (lambda line: b"[" * 100_000, False),
+        (lambda line: b'{"key": 7, "generation": 8}', False),
+        (lambda line: line.replace(b'"text"', b'"test"'), True),
+        (lambda line: line.replace(b'"stop"', b"7"), True),
+        (lambda line: line.replace(b'"completion_tokens": 3', b'"completion_tokens": -3'), True),
+        (lambda line: line.replace(b'"generation": {', b'"generation": [{'), True),
+    ],
+)
+def test_a_damaged_line_costs_one_request_and_is_named_once(
+    tmp_path: Path, damage: Callable[[bytes], bytes], has_key: bool
+) -> None:
     uri = str(tmp_path)
     requests = [dataclasses.replace(REQUEST, prompt_ids=(1, number)) for number in range(5)]
     ask(uri, *requests)
     (file,) = tmp_path.glob("*.jsonl")
     lines = file.read_bytes().splitlines(keepends=True)
-    lines[2] = b"\x00" * (len(lines[2]) - 1) + b"\n"
+    lines[2] = damage(lines[2][:-1]) + b"\n"
     file.write_bytes(b"".join(lines))
-    assert ask(uri, *requests)[1:] == (1, 4)
+    damages: list[str] = []
+    assert ask(uri, *requests, damages=damages)[1:] == (1, 4)
+    assert damages == [f"{file}: line 3"]
+    again: list[str] = []
+    assert ask(uri, *requests, damages=again)[1:] == (0, 5)
+    assert again == ([] if has_key else damages)  # without its key nobody can tell what it was about
+
+
+def test_a_line_that_is_damaged_after_it_was_opened_costs_one_request(tmp_path: Path) -> None:
+    uri = str(tmp_path)
+    ask(uri, REQUEST)
+    (file,) = tmp_path.glob("*.jsonl")
+    damages: list[str] = []
+    journal = Journal(uri, damages.append)
+    file.write_bytes(file.read_bytes().replace(b'"stop"', b'"st"p"'))
+    assert journal.find(request_key("m", REQUEST)) is None
+    assert damages == [f"{file}: byte 0"]
+
+
+def test_a_write_that_the_disk_cuts_short_leaves_whole_lines_and_says_what_to_do(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, resource, sys; from pipelines.journal import Journal;"
+        "from schemas.records import Generation;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "answer = lambda size: Generation(text='x' * size, finish_reason='stop', prompt_tokens=1,"
+        " completion_tokens=1);"
+        "journal = Journal(sys.argv[1]);"
+        "asyncio.run(journal.add('0' * 32, answer(600))); asyncio.run(journal.add('1' * 32, answer(600)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+    )
+    (file,) = tmp_path.glob("*.jsonl")
+    assert f"StorageError: {file}: cannot be written whole: File too large. Free space" in done.stderr
+    assert [len(line) for line in file.read_bytes().splitlines(keepends=True)] == [749]
 
 
 def test_workers_write_files_of_their_own_and_read_them_all(uri: str) -> None:

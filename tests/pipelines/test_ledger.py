@@ -17,7 +17,7 @@ from pipelines.ledger import (
     ledger_row,
     write_ledger,
 )
-from pipelines.places import ledger_uri, remove_tables
+from pipelines.places import ledger_uri, remove_increment
 from pipelines.versions import Origin
 from schemas import storage
 from schemas.errors import CorpusError
@@ -38,8 +38,8 @@ def ledger(corpus: str) -> Callable[..., Ledger]:
     def make(*increments: dict[str, str]) -> Ledger:
         for number, contents in enumerate(increments, start=1):
             rows = [ledger_row(name, content) for name, content in contents.items()]
-            write_ledger(ledger_uri(corpus, "domain", number), rows)
-        return Ledger.open(corpus, "domain", range(1, len(increments) + 1))
+            write_ledger(ledger_uri(corpus, "domain", f"{number:06d}"), rows)
+        return Ledger.open(corpus, "domain", [f"{each:06d}" for each in range(1, len(increments) + 1)])
 
     return make
 
@@ -67,9 +67,9 @@ def test_a_superseded_content_that_another_document_holds_is_in(ledger: Callable
 
 def test_an_increment_without_the_stream_has_no_ledger(corpus: str, ledger: Callable[..., Ledger]) -> None:
     ledger({"a": ONE})
-    found = Ledger.open(corpus, "domain", (1, 2, 3))
+    found = Ledger.open(corpus, "domain", ("000001", "000002", "000003"))
     assert found.content_of("a") == ONE
-    assert Ledger.open(corpus, "general", (1,)).content_of("a") is None
+    assert Ledger.open(corpus, "general", ("000001",)).content_of("a") is None
 
 
 def test_an_empty_ledger_can_be_opened(ledger: Callable[..., Ledger]) -> None:
@@ -90,17 +90,17 @@ def test_rows_are_found_among_many(ledger: Callable[..., Ledger]) -> None:
 
 def test_the_same_rows_give_the_same_bytes_in_any_order(corpus: str) -> None:
     rows = [ledger_row(name, ONE) for name in "abc"]
-    write_ledger(ledger_uri(corpus, "domain", 1), rows)
-    write_ledger(ledger_uri(corpus, "domain", 2), reversed(rows))
-    first, second = (storage.read_bytes(ledger_uri(corpus, "domain", number)) for number in (1, 2))
+    write_ledger(ledger_uri(corpus, "domain", "000001"), rows)
+    write_ledger(ledger_uri(corpus, "domain", "000002"), reversed(rows))
+    first, second = (storage.read_bytes(ledger_uri(corpus, "domain", f"{number:06d}")) for number in (1, 2))
     assert first == second
     assert (len(first), len(first) % 32) == (64 + 3 * 36 + 21, 1)
 
 
 def test_documents_are_counted_by_stream_and_increment(corpus: str, ledger: Callable[..., Ledger]) -> None:
     ledger({"a": ONE, "b": TWO}, {"a": THREE})
-    assert [count_documents(corpus, "domain", number) for number in (1, 2, 3)] == [2, 1, 0]
-    assert count_documents(corpus, "general", 1) == 0
+    assert [count_documents(corpus, "domain", f"{number:06d}") for number in (1, 2, 3)] == [2, 1, 0]
+    assert count_documents(corpus, "general", "000001") == 0
 
 
 def test_a_content_is_found_by_the_beginning_of_its_hash_while_it_is_current(
@@ -113,12 +113,16 @@ def test_a_content_is_found_by_the_beginning_of_its_hash_while_it_is_current(
 
 def test_only_the_ledgers_of_one_increment_are_removed(corpus: str, ledger: Callable[..., Ledger]) -> None:
     ledger({"a": ONE}, {"a": TWO})
-    write_ledger(ledger_uri(corpus, "general", 2), [ledger_row("g", ONE)])
-    remove_tables(corpus, 2)
-    assert [storage.exists(ledger_uri(corpus, "domain", number)) for number in (1, 2)] == [True, False]
-    assert not storage.exists(ledger_uri(corpus, "general", 2))
+    write_ledger(ledger_uri(corpus, "general", "000002"), [ledger_row("g", ONE)])
+    remove_increment(corpus, "000002")
+    assert [storage.exists(ledger_uri(corpus, "domain", f"{number:06d}")) for number in (1, 2)] == [
+        True,
+        False,
+    ]
+    assert not storage.exists(ledger_uri(corpus, "general", "000002"))
 
 
+NAMES = ["000001", "000002", "000003"]
 YEARLY = Origin(0, "raw/*.gz", "raw/n1.gz")
 UPDATE = Origin(0, "raw/*.gz", "raw/n\u00fc \ud800.gz")  # a name that is not UTF-8
 
@@ -129,7 +133,9 @@ def name_of(document_id: str) -> bytes:
 
 def test_the_bytes_of_a_ledger_are_these(corpus: str) -> None:
     rows = [ledger_row("a", ONE, 1), ledger_row("b", TWO, 2), ledger_row("c", THREE)]
-    write_ledger(ledger_uri(corpus, "domain", 1), rows, [Origin(1, "unused", "unused"), YEARLY, UPDATE])
+    write_ledger(
+        ledger_uri(corpus, "domain", "000001"), rows, [Origin(1, "unused", "unused"), YEARLY, UPDATE]
+    )
     expected_rows = sorted(
         [
             name_of("a") + bytes.fromhex(ONE) + b"\x00\x00\x00\x00",
@@ -142,41 +148,41 @@ def test_the_bytes_of_a_ledger_are_these(corpus: str) -> None:
     body += b" " * 31  # 289 bytes with the header, no multiple of 32
     digest = hashlib.blake2b(body, digest_size=16).digest()
     header = b"tutelage ledger\n" + struct.pack("<IIQQQ", 2, 36, 3, 2, 70 + 31) + digest
-    assert storage.read_bytes(ledger_uri(corpus, "domain", 1)) == header + body
-    found = Ledger.open(corpus, "domain", [1])
+    assert storage.read_bytes(ledger_uri(corpus, "domain", "000001")) == header + body
+    found = Ledger.open(corpus, "domain", ["000001"])
     assert [found.origin_of(name) for name in "abcd"] == [YEARLY, UPDATE, None, None]
     assert [found.content_of(name) for name in "abcd"] == [ONE, TWO, THREE, None]
-    check_ledger(ledger_uri(corpus, "domain", 1))
+    check_ledger(ledger_uri(corpus, "domain", "000001"))
 
 
 def test_a_ledger_of_rows_without_origins_opens_beside_newer_ones(corpus: str) -> None:
     old = sorted([name_of("a") + bytes.fromhex(ONE), name_of("b") + bytes.fromhex(TWO)])
-    storage.write_bytes(ledger_uri(corpus, "domain", 1), b"".join(old))
-    write_ledger(ledger_uri(corpus, "domain", 2), [ledger_row("a", THREE, 0)], [YEARLY])
-    found = Ledger.open(corpus, "domain", [1, 2])
+    storage.write_bytes(ledger_uri(corpus, "domain", "000001"), b"".join(old))
+    write_ledger(ledger_uri(corpus, "domain", "000002"), [ledger_row("a", THREE, 0)], [YEARLY])
+    found = Ledger.open(corpus, "domain", ["000001", "000002"])
     assert [(found.content_of(name), found.origin_of(name)) for name in "abc"] == [
         (THREE, YEARLY),
         (TWO, None),
         (None, None),
     ]
     assert [bool(found.holder_of(content)) for content in (ONE, TWO, THREE)] == [False, True, True]
-    assert [count_documents(corpus, "domain", number) for number in (1, 2)] == [2, 1]
-    check_ledger(ledger_uri(corpus, "domain", 1))
+    assert [count_documents(corpus, "domain", f"{number:06d}") for number in (1, 2)] == [2, 1]
+    check_ledger(ledger_uri(corpus, "domain", "000001"))
 
 
 def test_rows_of_several_ledgers_keep_their_origins_in_one(corpus: str) -> None:
     old = sorted([name_of("a") + bytes.fromhex(ONE), name_of("b") + bytes.fromhex(TWO)])
-    storage.write_bytes(ledger_uri(corpus, "domain", 1), b"".join(old))
+    storage.write_bytes(ledger_uri(corpus, "domain", "000001"), b"".join(old))
     write_ledger(
-        ledger_uri(corpus, "domain", 2),
+        ledger_uri(corpus, "domain", "000002"),
         [ledger_row("c", ONE, 0), ledger_row("d", TWO, 1), ledger_row("e", TWO, 0)],
         [UPDATE, YEARLY],
     )
-    write_ledger(ledger_uri(corpus, "domain", 3), [ledger_row("a", THREE, 0)], [YEARLY])
-    rows, origins, num_documents = current_rows(corpus, "domain", [1, 2, 3], of={1, 2, 3}, withdrawn=["e"])
+    write_ledger(ledger_uri(corpus, "domain", "000003"), [ledger_row("a", THREE, 0)], [YEARLY])
+    rows, origins, num_documents = current_rows(corpus, "domain", NAMES, of={*NAMES}, withdrawn=["e"])
     assert num_documents == 4
-    write_ledger(ledger_uri(corpus, "domain", 4), rows, origins)
-    found = Ledger.open(corpus, "domain", [4])
+    write_ledger(ledger_uri(corpus, "domain", "000004"), rows, origins)
+    found = Ledger.open(corpus, "domain", ["000004"])
     assert [(found.content_of(name), found.origin_of(name)) for name in "abcde"] == [
         (THREE, YEARLY),
         (TWO, None),
@@ -188,11 +194,11 @@ def test_rows_of_several_ledgers_keep_their_origins_in_one(corpus: str) -> None:
 
 @pytest.mark.parametrize("length", [0, 5, 16, 32, 63, 64, 96, 160, -32, -1])
 def test_a_ledger_that_was_cut_short_is_refused(corpus: str, length: int) -> None:
-    uri = ledger_uri(corpus, "domain", 1)
+    uri = ledger_uri(corpus, "domain", "000001")
     write_ledger(uri, [ledger_row(name, ONE, 0) for name in "abc"], [YEARLY])
     storage.write_bytes(uri, storage.read_bytes(uri)[:length])
     with pytest.raises(CorpusError, match=r"domain\.ledger: is damaged: .*Restore it"):
-        Ledger.open(corpus, "domain", [1])
+        Ledger.open(corpus, "domain", ["000001"])
 
 
 @pytest.mark.parametrize(
@@ -205,18 +211,18 @@ def test_a_ledger_that_was_cut_short_is_refused(corpus: str, length: int) -> Non
     ],
 )
 def test_a_ledger_with_a_damaged_header_is_refused(corpus: str, at: int, finding: str) -> None:
-    uri = ledger_uri(corpus, "domain", 1)
+    uri = ledger_uri(corpus, "domain", "000001")
     write_ledger(uri, [ledger_row("a", ONE, 0)], [YEARLY])
     data = bytearray(storage.read_bytes(uri))
     data[at] ^= 1
     storage.write_bytes(uri, bytes(data))
     with pytest.raises(CorpusError, match=finding):
-        Ledger.open(corpus, "domain", [1])
+        Ledger.open(corpus, "domain", ["000001"])
 
 
 @pytest.mark.parametrize("at", [64, 99, 100, 108, -3])
 def test_a_changed_byte_is_found_where_all_of_a_ledger_is_read(corpus: str, at: int) -> None:
-    uri = ledger_uri(corpus, "domain", 1)
+    uri = ledger_uri(corpus, "domain", "000001")
     write_ledger(uri, [ledger_row("a", ONE, 0)], [YEARLY])
     data = bytearray(storage.read_bytes(uri))
     data[at] ^= 1
@@ -226,10 +232,10 @@ def test_a_changed_byte_is_found_where_all_of_a_ledger_is_read(corpus: str, at: 
 
 
 def test_an_origin_that_cannot_be_read_is_named(corpus: str) -> None:
-    uri = ledger_uri(corpus, "domain", 1)
+    uri = ledger_uri(corpus, "domain", "000001")
     write_ledger(uri, [ledger_row("a", ONE, 0)], [YEARLY])
     data = bytearray(storage.read_bytes(uri))
     data[99] = 7  # the last byte of the row: the number of its origin
     storage.write_bytes(uri, bytes(data))
     with pytest.raises(CorpusError, match="its origin 7 cannot be read"):
-        Ledger.open(corpus, "domain", [1]).origin_of("a")
+        Ledger.open(corpus, "domain", ["000001"]).origin_of("a")

@@ -16,6 +16,7 @@ from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest, read_manifest
+from tests.tiny import located
 
 Config = Callable[..., CorpusConfig]
 
@@ -202,19 +203,18 @@ def test_a_row_that_is_not_there_is_refused(
 
 def test_a_missing_lineage_is_named(tutelage: Any, corpus: CorpusConfig, tmp_path: Path) -> None:
     copy = shutil.copytree(corpus.corpus, tmp_path / "copy")
-    shutil.rmtree(copy / "increments/000001/lineage")
+    lineage = located(copy, "increments/000001/lineage")
+    shutil.rmtree(lineage)
     done = tutelage("corpus", "show", str(copy), "--row", "domain:0")
     assert done.status == 1
-    assert done.err.startswith(
-        f"CorpusError: {copy}/increments/000001/lineage/domain-00000.jsonl.zst: is missing"
-    )
+    assert done.err.startswith(f"CorpusError: {lineage}/domain-00000.jsonl.zst: is missing")
 
 
 def test_a_lineage_that_does_not_fit_its_rows_is_refused(
     tutelage: Any, corpus: CorpusConfig, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(corpus.corpus, tmp_path / "copy")
-    uri = str(copy / "increments/000001/lineage/domain-00000.jsonl.zst")
+    uri = str(located(copy, "increments/000001/lineage/domain-00000.jsonl.zst"))
     lines = list(storage.read_lines_zst(uri))
     storage.write_lines_zst(uri, ["[[0,0,1]]", *lines[1:]])
     done = tutelage("corpus", "show", str(copy), "--row", "domain:0")

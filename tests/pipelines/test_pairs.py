@@ -18,7 +18,7 @@ from plugins.synthesizers.base import Synthesizer
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, increment_uri, read_manifest, text_uris
+from schemas.manifest import Manifest, increment_uri, name_of, read_manifest, text_uris
 from schemas.records import InstructionPair, StoredPair, SynthesizedDocument, content_hash, from_json
 
 Config = Callable[..., CorpusConfig]
@@ -90,7 +90,7 @@ def corpus(origin: Path, tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPa
 
 
 def stored(config: CorpusConfig, number: int, stream: str = "domain") -> list[StoredPair]:
-    folder = Path(increment_uri(config.corpus, number)) / "pairs"
+    folder = Path(increment_uri(config.corpus, name_of(config.corpus, number))) / "pairs"
     return [
         from_json(StoredPair, line)
         for path in sorted(folder.glob(f"{stream}-*.jsonl.zst"))
@@ -121,7 +121,8 @@ def test_each_pair_is_stored_with_its_document_its_place_in_it_and_who_wrote_it(
     found = stored(corpus, 1)
     assert [each.document_id for each in found] == [found[0].document_id] * 3 + [found[3].document_id] * 3
     (text,) = read_texts(
-        text_uris(corpus.corpus, "domain", 1)[0], read_manifest(corpus.corpus).increments[0].streams["domain"]
+        text_uris(corpus.corpus, "domain", name_of(corpus.corpus, 1))[0],
+        read_manifest(corpus.corpus).increments[0].streams["domain"],
     )
     assert list(text.pairs) == found
     of_sky = [each for each in found if each.document_id == "sky"]
@@ -152,7 +153,9 @@ def test_the_manifest_counts_them_and_streams_without_pairs_have_no_file(corpus:
     assert (first.streams["domain"].num_pairs, first.streams["domain"].num_stored_pairs) == (6, 6)
     assert second.streams["domain"].num_stored_pairs == len(stored(corpus, 2)) == 3
     assert first.streams["general"].num_stored_pairs == 0
-    names = {path.name for path in Path(increment_uri(corpus.corpus, 1), "pairs").iterdir()}
+    names = {
+        path.name for path in Path(increment_uri(corpus.corpus, name_of(corpus.corpus, 1)), "pairs").iterdir()
+    }
     assert names == {"domain-00000.jsonl.zst"}
 
 
@@ -249,7 +252,11 @@ def test_compacting_and_withdrawing_carry_them(tutelage: Any, corpus: CorpusConf
 
 def all_texts(config: CorpusConfig, number: int) -> list[Any]:
     shards = read_manifest(config.corpus).increments[-1].streams["domain"]
-    return [text for uri in text_uris(config.corpus, "domain", number) for text in read_texts(uri, shards)]
+    return [
+        text
+        for uri in text_uris(config.corpus, "domain", name_of(config.corpus, number))
+        for text in read_texts(uri, shards)
+    ]
 
 
 def test_a_corpus_built_before_says_what_to_do(tutelage: Any, corpus: CorpusConfig) -> None:
@@ -281,7 +288,7 @@ def test_increments_built_before_are_counted_beside_those_that_have_pairs(
 
 
 def test_lost_pairs_are_found_by_verify_export_and_compaction(tutelage: Any, corpus: CorpusConfig) -> None:
-    lost = Path(increment_uri(corpus.corpus, 1), "pairs/domain-00000.jsonl.zst")
+    lost = Path(increment_uri(corpus.corpus, name_of(corpus.corpus, 1)), "pairs/domain-00000.jsonl.zst")
     lines = list(storage.read_lines_zst(str(lost)))
     storage.write_lines_zst(str(lost), lines[:-1])
     done = tutelage("corpus", "verify", corpus.corpus)

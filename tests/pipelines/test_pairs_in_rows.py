@@ -25,6 +25,7 @@ from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.manifest import ShardSet, read_manifest
 from schemas.records import AugmentedText, Generation
+from tests.tiny import located
 
 Config = Callable[..., CorpusConfig]
 Texts = Callable[..., list[AugmentedText]]
@@ -271,7 +272,7 @@ def forget(config: CorpusConfig) -> None:
         for name in ("num_cut_texts", "num_parted_pairs", "num_pairs_asked_first"):
             del shards[name]
     manifest.write_text(json.dumps(values))
-    for path in (Path(config.corpus) / "increments/000001/texts").iterdir():
+    for path in (located(config.corpus, "increments/000001/texts")).iterdir():
         texts = [json.loads(line) for line in storage.read_lines_zst(str(path))]
         for text in texts:
             for passage in text["passages"]:

@@ -14,6 +14,7 @@ from pipelines.prepare import for_rewriting
 from pipelines.remote.elsewhere import check_reachable
 from pipelines.rewrite import compact
 from pipelines.rows import read_rows
+from pipelines.verify import verify_corpus
 from pipelines.withdraw import is_of, withdraw
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, DecontaminationConfig, SynthesisConfig
@@ -261,7 +262,7 @@ def test_what_the_corpus_does_not_hold_cannot_be_withdrawn(
         )
     assert str(caught.value).startswith(message.format(corpus=three.corpus, root=tmp_path))
     assert read_manifest(three.corpus).number == 3
-    assert not (Path(three.corpus) / "increments/000004").exists()
+    assert not list(Path(three.corpus).glob("increments/000004*"))
 
 
 def test_a_document_cannot_be_withdrawn_twice(three: CorpusConfig) -> None:
@@ -366,3 +367,29 @@ def test_workers_elsewhere_need_not_reach_what_a_rewriting_does_not_use(corpus_c
     with pytest.raises(ConfigError, match="is on this machine, and Dataflow's workers are on others"):
         check_reachable(config, image=False)
     check_reachable(for_rewriting(config), image=False)
+
+
+def test_a_corpus_of_folders_without_tokens_is_read_extended_and_compacted(
+    corpus_config: Config, tmp_path: Path, passages: Any, write_jsonl: Any, build: Any, monkeypatch: Any
+) -> None:
+    """As corpora were before runs had folders of their own."""
+    config = corpus_config(tmp_path / "corpus", f"{tmp_path}/in/*.jsonl")
+    write_jsonl(tmp_path / "in/0.jsonl", passages(3))
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.prepare.new_token", lambda: "")
+        build(config)
+    path = Path(config.corpus) / "manifest/000001.json"
+    path.write_text(path.read_text().replace('      "token": "",\n', ""))
+    assert (
+        '"token"' not in path.read_text() and (Path(config.corpus) / "increments/000001/stats.json").exists()
+    )
+    assert not verify_corpus(config.corpus, read_manifest(config.corpus)).damages
+    write_jsonl(tmp_path / "in/1.jsonl", passages(5)[3:])
+    extended = build(config)
+    assert extended.increments[1].num_documents == 2, "the ledger of before knows the others"
+    first, second = extended.names()
+    assert (first, second[:7], len(second)) == ("000001", "000002-", 19)
+    assert not verify_corpus(config.corpus, extended).damages
+    compacted = compact(config, quiet=True)
+    assert compacted is not None and compacted.increments[0].num_documents == 5
+    assert not verify_corpus(config.corpus, compacted).damages

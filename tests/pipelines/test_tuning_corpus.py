@@ -17,6 +17,7 @@ from schemas.config import validate
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 from schemas.manifest import read_manifest
+from tests.tiny import located
 
 SEQ_LEN = 256
 
@@ -229,7 +230,7 @@ def test_rows_are_shown_with_how_much_of_them_carries_loss(
     note = f", loss on {sum(end - start for start, end in spans)} ──"
     assert f"── {length} tokens{note}" in tutelage("corpus", "show", built, "--texts", "0", "--rows", "1").out
     assert note in tutelage("corpus", "show", built, "--row", "tuning:0").out
-    card = (Path(built) / "increments" / "000001" / "README.md").read_text(encoding="utf-8")
+    card = located(built, "increments/000001/README.md").read_text(encoding="utf-8")
     assert "| tuning | the source's own, for synthesizer tuning | squad |" in card
 
 

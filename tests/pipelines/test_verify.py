@@ -20,6 +20,7 @@ import zstandard
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 from schemas.mds import decompress, rows_of
+from tests.tiny import located
 
 ROOT = Path(__file__).resolve().parents[2]
 SEQ_LEN = 1024
@@ -50,11 +51,11 @@ def corpus(built: str, tmp_path: Path) -> str:
 
 
 def shard_files(corpus: str, number: int = 1) -> list[Path]:
-    return sorted(Path(corpus).glob(f"increments/{number:06d}/shards/domain/*/*.mds.zstd"))
+    return sorted(Path(corpus).glob(f"increments/{number:06d}-*/shards/domain/*/*.mds.zstd"))
 
 
 def index_of(corpus: str, number: int = 1) -> tuple[Path, dict[str, Any]]:
-    path = Path(corpus) / f"increments/{number:06d}/shards/domain/index.json"
+    path = located(corpus, f"increments/{number:06d}/shards/domain/index.json")
     return path, json.loads(path.read_text())
 
 
@@ -76,7 +77,7 @@ def unpacked(path: Path) -> bytearray:
 
 
 def test_a_ledger_that_is_missing_or_changed_is_named(tutelage: Any, corpus: str) -> None:
-    first, second = (Path(corpus) / f"ledger/{number:06d}.domain.ledger" for number in (1, 2))
+    first, second = (located(corpus, f"ledger/{number:06d}.domain.ledger") for number in (1, 2))
     first.unlink()
     data = bytearray(second.read_bytes())
     data[100] ^= 1

@@ -21,7 +21,8 @@ from plugins.readers import jsonl
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
-from schemas.manifest import newest_number, read_manifest
+from schemas.manifest import name_of, newest_number, read_manifest
+from tests.tiny import located
 
 Config = Callable[..., CorpusConfig]
 Files = Callable[..., None]
@@ -78,7 +79,7 @@ def current(texts_in: Any) -> Callable[[str], dict[str, str]]:
 
     def read(corpus: str) -> dict[str, str]:
         numbers = read_manifest(corpus).numbers()
-        ledger = Ledger.open(corpus, "domain", numbers)
+        ledger = Ledger.open(corpus, "domain", read_manifest(corpus).names())
         return {
             passage.document_id: text.text.partition("the drug was ")[2][:5].rstrip("; ,") or text.text
             for number in numbers
@@ -115,7 +116,7 @@ def test_of_all_versions_in_one_build_the_one_of_the_last_file_stays(
     }
     build(config("other"))
     ledgers = [
-        Path(name) / "ledger/000001.domain.ledger" for name in (config().corpus, config("other").corpus)
+        located(name, "ledger/000001.domain.ledger") for name in (config().corpus, config("other").corpus)
     ]
     assert ledgers[0].read_bytes() == ledgers[1].read_bytes()
 
@@ -243,7 +244,7 @@ def test_rows_that_file_and_position_name_are_not_grouped_by_name_and_have_no_or
     uri = write_jsonl(tmp_path / "a.jsonl", [{"text": row["text"]} for row in passages(3)])
     streams = {"domain": {"sources": [{"reader": "jsonl", "uri": uri}]}}
     build(made := corpus_config(tmp_path / "corpus", streams=streams))
-    ledger = Ledger.open(made.corpus, "domain", [1])
+    ledger = Ledger.open(made.corpus, "domain", [name_of(made.corpus, 1)])
     assert ledger.content_of(f"{uri}:@0") is not None
     assert ledger.origin_of(f"{uri}:@0") is None
     both = {
@@ -266,8 +267,11 @@ def test_a_corpus_built_before_is_extended_and_its_documents_are_older_than_all_
 ) -> None:
     pubmed(YEARLY)
     manifest = build(config())
-    uri = storage.join(config().corpus, "ledger", "000001.domain.ledger")
-    contents = {name: Ledger.open(config().corpus, "domain", [1]).content_of(name) for name in NEWEST}
+    uri = str(located(config().corpus, "ledger/000001.domain.ledger"))
+    contents = {
+        name: Ledger.open(config().corpus, "domain", [name_of(config().corpus, 1)]).content_of(name)
+        for name in NEWEST
+    }
     rows = sorted(
         hashlib.blake2b(name.encode(), digest_size=16).digest() + bytes.fromhex(content or "")
         for name, content in contents.items()
@@ -289,8 +293,8 @@ def test_a_corpus_built_before_reads_later_files_with_an_older_one(
 ) -> None:
     pubmed(YEARLY, UPDATE)
     build(config())
-    uri = storage.join(config().corpus, "ledger", "000001.domain.ledger")
-    ledger = Ledger.open(config().corpus, "domain", [1])
+    uri = str(located(config().corpus, "ledger/000001.domain.ledger"))
+    ledger = Ledger.open(config().corpus, "domain", [name_of(config().corpus, 1)])
     storage.write_bytes(
         uri,
         b"".join(
@@ -320,7 +324,7 @@ def take(tmp_path: Path, corpus_config: Config, write_jsonl: Any, build: Any, te
             rows_of = [{"id": key, "text": ROW.format(text) if text else "Too short."} for key, text in pairs]
             write_jsonl(tmp_path / "in" / f"{name}.jsonl", rows_of)
         build(corpus_config(corpus, f"{tmp_path}/in/*.jsonl", dedup={"near": None}))
-        ledger = Ledger.open(corpus, "domain", read_manifest(corpus).numbers())
+        ledger = Ledger.open(corpus, "domain", read_manifest(corpus).names())
         return {
             passage.document_id: text.text[passage.start :].split()[3]
             for number in read_manifest(corpus).numbers()

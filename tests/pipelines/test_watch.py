@@ -272,7 +272,8 @@ def test_a_watch_of_its_own_publishes_what_arrives_and_ends_well_at_sigterm(
     assert watcher.end() == 0
     assert watcher.out[0].startswith(f"{config.corpus}: increment 1 published, 4 documents, ")
     assert read_manifest(config.corpus).increments[1].num_documents == 2
-    assert not list(Path(config.corpus).rglob("RUNNING.json"))
+    (lock,) = Path(config.corpus, "lock").iterdir()
+    assert json.loads(lock.read_text())["released"]
 
 
 ENDLESS = """

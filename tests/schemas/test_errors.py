@@ -25,6 +25,7 @@ def test_the_kinds_are_those_that_commands_know() -> None:
         "MachineError",
         "RecordError",
         "ServerError",
+        "StorageError",
         "SynthesisError",
         "TrainingError",
         "TutelageError",

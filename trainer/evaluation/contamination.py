@@ -85,8 +85,8 @@ class TrainingText:
 
     def settings(self) -> dict[str, int]:
         """How the corpus was decontaminated last: words of a sequence, and so on; else the defaults."""
-        for number in reversed(self.manifest.numbers()):
-            uri = storage.join(increment_uri(self.corpus, number), _REPORT_FILE)
+        for name in reversed(self.manifest.names()):
+            uri = storage.join(increment_uri(self.corpus, name), _REPORT_FILE)
             if storage.exists(uri):
                 report: _Report = read_json(uri, _Report)
                 return {name: getattr(report, name) for name in _SETTINGS}
@@ -102,7 +102,7 @@ class TrainingText:
         found = []
         for increment in self.manifest.increments:
             for stream, shards in increment.streams.items():
-                uris = text_uris(self.corpus, stream, increment.number)
+                uris = text_uris(self.corpus, stream, increment.name)
                 if not uris and shards.num_texts:
                     raise CorpusError(
                         f"{self.corpus}: increment {increment.number} has shards of stream {stream!r} and no "

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 
 from schemas.errors import TutelageError
 from schemas.process import keep_to_loopback, python_command
+from schemas.scratch import scratch
 
 _STORE, _RANK, _COUNT = "TUTELAGE_EVAL_STORE", "TUTELAGE_EVAL_RANK", "TUTELAGE_EVAL_PROCESSES"
 _POLL_SEC = 0.1
@@ -54,7 +54,7 @@ def run_each(argv: Sequence[str], count: int) -> int:
         TutelageError: One that does not print failed; carries the last line it wrote.
     """
     threads = str(max(1, (os.cpu_count() or 1) // count))
-    with tempfile.TemporaryDirectory(prefix="tutelage-eval-") as folder, contextlib.ExitStack() as stack:
+    with scratch("eval") as folder, contextlib.ExitStack() as stack:
         running: list[subprocess.Popen[bytes]] = []
         stack.callback(_end, running)
         logs = [stack.enter_context(open(f"{folder}/{rank}.log", "w+b")) for rank in range(count)]

@@ -19,7 +19,7 @@ from pipelines.near.index import (
     write_index,
     write_partition,
 )
-from pipelines.places import near_index_uri, remove_tables
+from pipelines.places import near_index_uri, remove_increment
 from schemas import storage
 from schemas.corpus_config import NearDedupConfig
 from schemas.errors import CorpusError
@@ -40,7 +40,7 @@ def write(corpus: str) -> Write:
     """Write an index of (key, content) rows for an increment; gives its directory."""
 
     def make(number: int, rows: Rows, *, count: int = 1, config: NearDedupConfig = CONFIG) -> str:
-        uri = near_index_uri(corpus, "domain", number)
+        uri = near_index_uri(corpus, "domain", f"{number:06d}")
         keys, contents = np.array(rows, np.uint64).reshape(-1, 2).T
         partitions = partition_of(keys, count)
         entries = [
@@ -54,7 +54,9 @@ def write(corpus: str) -> Write:
 
 
 def found(corpus: str, numbers: Sequence[int], keys: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
-    hits = NearIndex.open(corpus, "domain", numbers, CONFIG).find(np.array(keys, np.uint64))
+    hits = NearIndex.open(corpus, "domain", [f"{each:06d}" for each in numbers], CONFIG).find(
+        np.array(keys, np.uint64)
+    )
     return sorted(zip(hits.query.tolist(), hits.content.tolist(), hits.number.tolist(), strict=True))
 
 
@@ -87,7 +89,7 @@ def test_many_rows_are_found_in_partitions_that_are_mapped(
     random = np.random.default_rng(3)
     rows = random.integers(0, 2**64, (20_000, 2), np.uint64, endpoint=False)
     write(1, rows, count=7)  # type: ignore[arg-type]
-    index = NearIndex.open(corpus, "domain", [1], CONFIG)
+    index = NearIndex.open(corpus, "domain", ["000001"], CONFIG)
     hits = index.find(rows[:, :1])
     assert hits.query[np.argsort(hits.query)].tolist() == list(range(20_000))
     assert (hits.content == rows[hits.query, 1]).all()
@@ -119,7 +121,7 @@ def test_keys_made_in_another_way_are_refused(
     uri = write(1, [(5, 50)])
     for check in (NearIndex.open, check_indexes):
         with pytest.raises(CorpusError) as caught:
-            check(corpus, "domain", [1, 2], NearDedupConfig(**values))
+            check(corpus, "domain", ["000001", "000002"], NearDedupConfig(**values))
         message = str(caught.value)
         made_with = "its keys were made with scheme minhash-1, ngram 5, bands 14, rows 8, dedup.near says "
         assert message.startswith(f"{uri}: {made_with}")
@@ -136,7 +138,7 @@ def test_keys_of_another_scheme_are_refused(
     write(1, [(5, 50)])
     monkeypatch.undo()
     with pytest.raises(CorpusError, match=r"made with scheme minhash-0, .* says scheme minhash-1"):
-        check_indexes(corpus, "domain", [1], CONFIG)
+        check_indexes(corpus, "domain", ["000001"], CONFIG)
 
 
 def _remove(uri: str) -> None:
@@ -164,18 +166,18 @@ def test_a_damaged_index_is_refused(
     uri = write(1, [(5, 50), (FAR, 51), (FAR, 52)], count=2)
     damage(uri)
     with pytest.raises(CorpusError, match=message):
-        NearIndex.open(corpus, "domain", [1], CONFIG)
+        NearIndex.open(corpus, "domain", ["000001"], CONFIG)
     with pytest.raises(CorpusError, match=message):
-        merge_index(corpus, "domain", [1], 2, lambda contents: contents > 0)
-    assert not storage.exists(near_index_uri(corpus, "domain", 2))
+        merge_index(corpus, "domain", ["000001"], "000002", lambda contents: contents > 0)
+    assert not storage.exists(near_index_uri(corpus, "domain", "000002"))
 
 
 def test_bytes_that_were_changed_are_noticed_when_all_of_them_are_read(corpus: str, write: Write) -> None:
     uri = write(1, [(5, 50), (FAR, 51)], count=2)
     storage.write_bytes(f"{uri}/00001.near", b"\xff" * 16)
     with pytest.raises(CorpusError, match=r"00001\.near: is damaged: its bytes are not those"):
-        merge_index(corpus, "domain", [1], 2, lambda contents: contents > 0)
-    assert not storage.exists(f"{near_index_uri(corpus, 'domain', 2)}/index.json")
+        merge_index(corpus, "domain", ["000001"], "000002", lambda contents: contents > 0)
+    assert not storage.exists(f"{near_index_uri(corpus, 'domain', '000002')}/index.json")
 
 
 def test_indexes_are_merged_into_one_without_what_is_not_current(corpus: str, write: Write) -> None:
@@ -188,7 +190,7 @@ def test_indexes_are_merged_into_one_without_what_is_not_current(corpus: str, wr
         asked.extend(contents.tolist())
         return np.isin(contents, [50, 51, 52])
 
-    merge_index(corpus, "domain", [1, 2, 3, 4], 5, is_current)
+    merge_index(corpus, "domain", ["000001", "000002", "000003", "000004"], "000005", is_current)
     assert sorted(asked) == [50, 50, 51, 51, 52, 57]
     assert found(corpus, [5], [[5], [7], [FAR], [FAR + 1]]) == [
         (0, 50, 5),
@@ -208,8 +210,10 @@ def test_a_merged_index_is_the_one_that_would_have_been_written_at_once(
     rows = random.integers(0, 2**64, (5_000, 2), np.uint64, endpoint=False)
     write(1, rows[:3_000], count=counts[0])  # type: ignore[arg-type]
     write(2, rows[3_000:], count=counts[1])  # type: ignore[arg-type]
-    merge_index(corpus, "domain", [1, 2], 3, lambda contents: np.ones(len(contents), bool))
-    merged = near_index_uri(corpus, "domain", 3)
+    merge_index(
+        corpus, "domain", ["000001", "000002"], "000003", lambda contents: np.ones(len(contents), bool)
+    )
+    merged = near_index_uri(corpus, "domain", "000003")
     at_once = write(4, rows, count=5)  # type: ignore[arg-type]
     assert json.loads(storage.read_bytes(f"{merged}/index.json")) == json.loads(
         storage.read_bytes(f"{at_once}/index.json")
@@ -220,8 +224,8 @@ def test_a_merged_index_is_the_one_that_would_have_been_written_at_once(
 
 
 def test_nothing_is_merged_where_no_increment_has_an_index(corpus: str) -> None:
-    merge_index(corpus, "domain", [1, 2], 3, lambda contents: contents > 0)
-    assert not storage.exists(near_index_uri(corpus, "domain", 3))
+    merge_index(corpus, "domain", ["000001", "000002"], "000003", lambda contents: contents > 0)
+    assert not storage.exists(near_index_uri(corpus, "domain", "000003"))
 
 
 def test_indexes_made_in_different_ways_are_not_merged(corpus: str, write: Write) -> None:
@@ -230,10 +234,10 @@ def test_indexes_made_in_different_ways_are_not_merged(corpus: str, write: Write
     with pytest.raises(
         CorpusError, match=r"000002\.domain: its keys were made with .* rows 7, the index .*001"
     ):
-        merge_index(corpus, "domain", [1, 2], 3, lambda contents: contents > 0)
+        merge_index(corpus, "domain", ["000001", "000002"], "000003", lambda contents: contents > 0)
 
 
 def test_the_index_of_an_increment_that_is_not_published_is_removed(corpus: str, write: Write) -> None:
     kept, gone = write(1, [(5, 50)]), write(2, [(5, 50)])
-    remove_tables(corpus, 2)
+    remove_increment(corpus, "000002")
     assert [storage.exists(uri) for uri in (kept, gone)] == [True, False]

@@ -61,7 +61,7 @@ def corpus() -> str:
 @pytest.fixture
 def write(corpus: str) -> Callable[..., None]:
     def make(*duplicates: Duplicate) -> None:
-        uri = duplicates_uri(increment_uri(corpus, 2), "domain")
+        uri = duplicates_uri(increment_uri(corpus, "000002"), "domain")
         storage.write_lines_zst(uri, sorted(map(to_json, duplicates)))
 
     return make
@@ -70,7 +70,7 @@ def write(corpus: str) -> Callable[..., None]:
 def clusters_in(corpus: str, most: int = 10) -> list[tuple[str, str, int, list[str]]]:
     return [
         (each.kept_id, each.kept_content, each.kept_in, [copy.document_id for copy in each.copies])
-        for each in find_clusters(corpus, 2, "domain", most)
+        for each in find_clusters(corpus, "000002", "domain", most)
     ]
 
 
@@ -99,7 +99,7 @@ def test_what_an_earlier_increment_holds_has_a_name_where_an_exact_copy_tells_it
 
 
 def test_an_increment_without_copies_has_no_clusters(corpus: str) -> None:
-    assert find_clusters(corpus, 2, "domain", 3) == []
+    assert find_clusters(corpus, "000002", "domain", 3) == []
 
 
 def story(last: str) -> str:

@@ -26,7 +26,9 @@ from pipelines.transforms.decontaminate import (
 from schemas.config import load_config, validate
 from schemas.corpus_config import CorpusConfig, DecontaminationConfig
 from schemas.errors import ConfigError
+from schemas.manifest import name_of
 from schemas.records import Document, InstructionPair, Reject, SynthesizedDocument
+from tests.tiny import located
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -193,7 +195,7 @@ def planted(
 
 
 def report_of(config: CorpusConfig, number: int = 1) -> dict[str, Any]:
-    path = Path(config.corpus) / f"increments/{number:06d}/decontamination.json"
+    path = located(config.corpus, f"increments/{number:06d}/decontamination.json")
     report: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return report
 
@@ -345,7 +347,7 @@ def test_texts_rejects_and_report_do_not_depend_on_workers_or_retries(
     build(other, *options)
     assert digests_of(other.corpus) == digests_of(planted.corpus)
     for name in ("decontamination.json", "rejects/decontaminate.jsonl.zst"):
-        one, two = (Path(config.corpus) / "increments/000001" / name for config in (planted, other))
+        one, two = (located(config.corpus, "increments/000001") / name for config in (planted, other))
         assert one.read_bytes() == two.read_bytes()
 
 
@@ -386,7 +388,7 @@ def test_the_command_says_what_was_found(planted: CorpusConfig, yaml_of: Any, tu
     assert done.status == 0
     assert (
         "  task rows found and kept out: 1 of 3 of quiz, 4 of 4 of reasons "
-        "(increments/000001/decontamination.json)\n"
+        f"(increments/{name_of(planted.corpus, 1)}/decontamination.json)\n"
     ) in done.out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -68,9 +69,7 @@ def dropped_among(tmp_path: Path) -> Callable[[Sequence[Document]], list[Reject]
 
 
 def _step(corpus: str = "memory://no-corpus") -> DropNearDuplicates:
-    return DropNearDuplicates(
-        NearDedupConfig(), corpus=corpus, stream="domain", numbers=(), progress_dir=None
-    )
+    return DropNearDuplicates(NearDedupConfig(), corpus=corpus, stream="domain", names=(), progress_dir=None)
 
 
 def test_as_many_planted_copies_are_found_as_the_bands_promise_and_nothing_else(
@@ -348,12 +347,13 @@ def _without_texts(digests: dict[str, str]) -> dict[str, str]:
 def _told_of(corpus: Path) -> dict[str, bytes]:
     """Duplicates and rejects, without the folder that the sources lie in."""
     folder = str(corpus.parent).encode()
-    return {
-        str(path.relative_to(corpus)): "\n".join(sorted(storage.read_lines_zst(str(path))))
-        .encode()
-        .replace(folder, b"")
+    told = {
+        path: "\n".join(sorted(storage.read_lines_zst(str(path)))).encode().replace(folder, b"")
         for path in sorted(corpus.rglob("*.jsonl.zst"))
         if path.parent.name in ("duplicates", "rejects")
+    }
+    return {
+        re.sub("-[0-9a-f]{12}/", "/", str(path.relative_to(corpus))): lines for path, lines in told.items()
     }
 
 
