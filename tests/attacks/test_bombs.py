@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import re
+import runpy
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,3 +130,10 @@ def test_evaluation_rows_have_the_same_limit(tmp_path: Path) -> None:
         ConfigError, match=r"array\.json\.gz: cannot be read: it has more than 2,000,000 bytes"
     ):
         read_tasks([str(array)])
+
+
+def test_the_documentation_has_all_limits_as_they_are() -> None:
+    table = Path(__file__, "../../../docs/security.md").resolve().read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", table, re.MULTILINE))
+    fresh = runpy.run_path(limits.__file__)
+    assert documented == {name: str(value) for name, value in fresh.items() if name.isupper()}
