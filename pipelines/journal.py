@@ -116,7 +116,7 @@ def _parsed(line: bytes) -> tuple[str, Generation, int]:
         raise ValueError("text or finish_reason is no string")
     if any(type(count) is not int or not 0 <= count < 1 << 63 for count in counts):
         raise ValueError("a count is no number of tokens")
-    if len(bytes.fromhex(key)) != _KEY_BYTES:
+    if not isinstance(key, str) or len(bytes.fromhex(key)) != _KEY_BYTES:
         raise ValueError("key is no hash")
     return key, generation, attempt
 
