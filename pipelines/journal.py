@@ -33,13 +33,13 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
 
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
-from schemas import storage
+from schemas import limits, storage
 from schemas.errors import CorpusError
 from schemas.foreign import Count, read_json
 from schemas.records import Generation, digest
@@ -121,6 +121,15 @@ def _parsed(line: bytes) -> tuple[str, Generation, int]:
     return key, generation, attempt
 
 
+def _lines(file: Any) -> Iterator[bytes]:
+    """The lines of a file, each to its end or as far as shows that it is too long."""
+    while line := file.readline(limits.JOURNAL_LINE_BYTES + 1):
+        rest = line
+        while len(rest) > limits.JOURNAL_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = file.readline(limits.JOURNAL_LINE_BYTES + 1)
+        yield line if rest is line else b"\n"
+
+
 def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
     fs, path = storage.filesystem(uri)
     if not fs.exists(path):
@@ -129,7 +138,7 @@ def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
         if not found.endswith(".jsonl"):
             continue
         with fs.open(found, "rb") as file:
-            for line in file:
+            for line in _lines(file):
                 with contextlib.suppress(ValueError):
                     yield _parsed(line)
 
@@ -224,7 +233,7 @@ class Journal:
     def _read(self, path: str) -> None:
         at = 0
         with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(_lines(file), 1):
                 if line.endswith(b"\n"):  # else its end was cut off
                     try:
                         found, _, attempt = _parsed(line)
@@ -234,7 +243,7 @@ class Journal:
                         key = bytes.fromhex(found)
                         if key not in self._places or attempt >= self._places[key][3]:
                             self._places[key] = (path, at, len(line), attempt)
-                at += len(line)
+                at = file.tell()
 
     def _pass_over(self, line: bytes, place: str) -> None:
         """Remember a damaged line by its key, to be reported once that is asked for."""

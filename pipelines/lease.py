@@ -26,6 +26,7 @@ import dataclasses
 import datetime
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -34,16 +35,45 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Annotated
 
-from schemas import storage
+import pydantic
+
+from pipelines.own_folders import refuse_links
+from schemas import limits, storage
 from schemas.errors import CorpusError
+from schemas.foreign import Strict, parse
 
 RENEW_SEC = 15.0
 EXPIRES_SEC = 90.0
 _FOLDER = "lock"
 _TRIES = 8
 _LOOKS = 60
+_NAME = re.compile(r"(?!0{6})(?:[0-9]{6}|[1-9][0-9]{6,17})\.json")
+_CURE = "If no run is at work on this corpus, remove it and run again."
+
+_Told = Annotated[str, pydantic.Field(max_length=255)]
+
+
+class _File(Strict):
+    """What a file of a lease holds, whoever wrote it; see Holder."""
+
+    token: str = pydantic.Field(pattern=r"^[0-9a-f]{1,32}$")
+    host: _Told
+    boot: _Told
+    pid_namespace: _Told
+    pid: int = pydantic.Field(ge=1, le=limits.COUNT)
+    process_started: _Told
+    since: _Told
+    renewed: str = pydantic.Field(max_length=64)
+    released: bool
+
+    @pydantic.field_validator("renewed")
+    @classmethod
+    def _is_a_time(cls, value: str) -> str:
+        if datetime.datetime.fromisoformat(value).tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        return value
 
 
 def new_token() -> str:
@@ -269,6 +299,7 @@ def held(
     Raises:
         CorpusError: Another run holds it, or the corpus cannot be written.
     """
+    refuse_links(corpus)
     lease = Lease(corpus, token, say)
     with lease.ended_by_sigterm():
         try:
@@ -302,6 +333,7 @@ def refuse_if_held(corpus: str) -> None:
     Raises:
         CorpusError: One is.
     """
+    refuse_links(corpus)
     holder = _newest(corpus)
     if holder is not None and not holder.released and not holder.is_dead():
         refuse_if_fresh(holder)
@@ -327,20 +359,17 @@ def _held(holder: Holder) -> CorpusError:
 
 def _newest(corpus: str) -> Holder | None:
     """The holder of the highest number."""
-    while numbers := _numbers(corpus):
+    for _ in range(_TRIES):
+        if not (numbers := _numbers(corpus)):
+            return None
         uri = _uri(corpus, numbers[-1])
         try:
-            values: dict[str, Any] = json.loads(storage.read_bytes(uri))
-            found = Holder(uri=uri, number=numbers[-1], **values)
-            found.age_sec()
-            return found
+            data = storage.read_bytes(uri, limit=limits.LOCK_BYTES)
         except FileNotFoundError:
             continue  # its successor removed it
-        except (ValueError, TypeError):
-            raise CorpusError(
-                f"{uri}: cannot be understood. If no run is at work on this corpus, remove it and run again."
-            ) from None
-    return None
+        values = parse(_File, data, name=uri, cure=_CURE).model_dump()
+        return Holder(uri=uri, number=numbers[-1], **values)
+    raise CorpusError(f"{_uri(corpus, numbers[-1])}: is listed, but cannot be read. {_CURE}")
 
 
 def _numbers(corpus: str) -> list[int]:
@@ -349,7 +378,7 @@ def _numbers(corpus: str) -> list[int]:
         names = [entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True)]
     except FileNotFoundError:
         return []
-    return sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdecimal())
+    return sorted(int(name[:-5]) for name in names if _NAME.fullmatch(name))
 
 
 def _uri(corpus: str, number: int) -> str:

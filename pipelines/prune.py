@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from pipelines.lease import held, new_token, refuse_if_held
+from pipelines.own_folders import refuse_links
 from pipelines.places import TABLES, entries_of
 from schemas import storage
 from schemas.manifest import manifest_numbers, manifest_uri, number_of, read_manifest
@@ -62,6 +63,7 @@ def prune(corpus: str, *, keep: Iterable[int] = (), journal: bool = False, dry_r
     Raises:
         CorpusError: There is no corpus or no such manifest, a manifest is damaged, or another run is at work.
     """
+    refuse_links(corpus)
     with contextlib.nullcontext() if dry_run else held(corpus, new_token()) as lease:
         found, doomed = _find(corpus, keep=keep, journal=journal)
         if lease is None:

@@ -69,9 +69,7 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
             assert isinstance(given, dict)
             OmegaConf.update(loaded, key, given["value"], merge=False)
         except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-            raise ConfigError(
-                f"{masked(override)!r} cannot override anything: {masked(_first_line(error))}."
-            ) from error
+            raise ConfigError(f"{key}=… cannot override anything: {masked(_first_line(error))}.") from error
     try:
         plain = OmegaConf.to_container(loaded, resolve=True)
     except OmegaConfBaseException as error:

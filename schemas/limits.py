@@ -32,6 +32,12 @@ TOKENIZER_BYTES = 1 << 28
 TOKENIZER_FILES = 100
 """Files of a tokenizer."""
 
+LOCK_BYTES = 1 << 16
+"""Bytes of a file of a corpus's lock."""
+
+JOURNAL_LINE_BYTES = 1 << 28
+"""Bytes of a line of a journal: an answer and its names."""
+
 RECORD_BYTES = 1 << 28
 """Bytes of one record of a source, unpacked: a line, a piece of text, an XML record, a whole file."""
 

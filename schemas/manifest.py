@@ -18,6 +18,7 @@ A reader pins a number; nothing that a manifest names is ever changed.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import pydantic
@@ -31,6 +32,8 @@ FORMAT = 1
 
 Number = Annotated[int, pydantic.Field(ge=1, le=limits.COUNT)]
 """Number of a manifest or an increment."""
+
+_FILE = re.compile(r"[0-9]{6,18}\.json")
 
 
 class ShardSet(Strict):
@@ -185,7 +188,7 @@ def manifest_numbers(corpus: str) -> list[int]:
     if not fs.exists(path):
         return []
     names = [entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True)]
-    return sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdecimal())
+    return sorted(int(name[:-5]) for name in names if _FILE.fullmatch(name))
 
 
 def read_manifest(corpus: str, number: int | None = None) -> Manifest:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -53,9 +54,10 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
     """The whole content of a file.
 
     Raises:
-        CorpusError: It has more bytes than `limit`; no more than that are read.
+        CorpusError: It has more bytes than `limit`, of which no more are read; or is no file.
     """
     fs, path = filesystem(uri)
+    refuse_special(uri)
     if limit is None:
         return bytes(fs.cat_file(path))
     with fs.open(path, "rb") as file:
@@ -63,6 +65,20 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
     if len(data) > limit:
         raise CorpusError(f"{uri}: has more than {limit:,} bytes, the most that such a file may have.")
     return data
+
+
+def refuse_special(uri: str) -> None:
+    """See that a local path is a file: a pipe would be waited for, and a device may never end.
+
+    Raises:
+        CorpusError: It is something else.
+    """
+    if not is_local(uri):
+        return
+    mode = os.stat(filesystem(uri)[1]).st_mode
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "pipe, socket or device"
+        raise CorpusError(f"{uri}: is a {kind}, expected a file. Put the file in its place.")
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -195,6 +211,7 @@ def split(
 def _decompressed(uri: str) -> Iterator[bytes]:
     frame = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
     in_line = 0
+    refuse_special(uri)
     with fsspec.open(uri, "rb") as file:
         while data := file.read(_CHUNK_BYTES):
             for at in range(0, len(data), _PACKED_BYTES):

@@ -75,7 +75,9 @@ class ReadFiles(StepFn):
         if part.start == 0:
             self.counters.add("files")
             self.counters.add("files_empty", not num_rows)
-            if bad is not None and not has_good_rows:
+            # Of a file that others read on, a row as long as this part says nothing of the rest.
+            reads_on = part.end is not None and bad is not None and bad.reason == "record_too_long"
+            if bad is not None and not has_good_rows and not reads_on:
                 self._no_row(reader.source, uri, bad)
 
     def _no_row(self, source: SourceConfig, uri: str, bad: Reject) -> None:

@@ -320,15 +320,14 @@ class SGLangClient:
         if answer.status != 200:
             return await self._refused(url, answer._replace(body=body))
         try:
-            value = answers.parse(body)
+            value = self._scrubber.value(answers.parse(body))  # escapes may have hidden the key in the body
             generation = answers.generation(value)
         except ValueError as error:
             raise _Retry("bad_answer", str(error)) from None
         self._check_id(url, answer, rid, value["meta_info"].get("id"))
         if generation.finish_reason == "abort":
             raise _Retry("aborted", f"the server aborted after {generation.completion_tokens} tokens")
-        text = self._scrubber.text(generation.text)  # JSON's escapes may have hidden the key in the body
-        return generation if text == generation.text else dataclasses.replace(generation, text=text), value
+        return generation, value
 
     async def _refused(self, url: str, answer: Answer) -> GenerationFailure:
         """What an error status means for the request; raises _Retry where another attempt may help."""

@@ -4,32 +4,55 @@ from __future__ import annotations
 
 import html
 import json
-import urllib.parse
+import re
+from typing import Any
 
 HIDDEN = "[api key]"
 _SHORTEST_SECRET = 8
 
 
 class Scrubber:
-    """Replaces a key by `[api key]`, as it is and as JSON, URLs and HTML write it.
+    """Replaces a key by `[api key]`, however JSON, URLs and HTML write its characters.
 
     Args:
         key: The key. One of fewer than 8 characters is kept: EMPTY is no secret, and a word of texts.
     """
 
     def __init__(self, key: str):
-        forms = {key, json.dumps(key)[1:-1], urllib.parse.quote(key, ""), html.escape(key)}
-        # The longest first: a key may be part of how it is written elsewhere.
-        self._forms = sorted(forms, key=len, reverse=True) if len(key) >= _SHORTEST_SECRET else []
+        self._spelled: re.Pattern[str] | None = None
+        if len(key) >= _SHORTEST_SECRET:
+            self._spelled = re.compile("".join(map(_spellings, key)))
+            self._spelled_bytes = re.compile(self._spelled.pattern.encode())
 
     def text(self, text: str) -> str:
         """A text without the key."""
-        for form in self._forms:
-            text = text.replace(form, HIDDEN)
-        return text
+        return self._spelled.sub(HIDDEN, text) if self._spelled else text
 
     def body(self, body: bytes) -> bytes:
         """A body without the key."""
-        for form in self._forms:
-            body = body.replace(form.encode(), HIDDEN.encode())
-        return body
+        return self._spelled_bytes.sub(HIDDEN.encode(), body) if self._spelled else body
+
+    def value(self, value: Any) -> Any:
+        """A JSON value without the key in any of its strings."""
+        if self._spelled is None:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(each) for each in value]
+        if isinstance(value, dict):
+            return {self.text(name): self.value(each) for name, each in value.items()}
+        return value
+
+
+def _spellings(character: str) -> str:
+    """A pattern of all ways in which a character is written."""
+    code = ord(character)
+    escaped = [
+        json.dumps(character)[1:-1],
+        html.escape(character),
+        f"\\{character}" if character == "/" else "",
+    ]
+    plain = dict.fromkeys(re.escape(each) for each in (character, *escaped) if each)
+    coded = rf"(?<!\\)\\u{code:04x}|%{code:02x}|&#{code};|&#x0*{code:x};"
+    return f"(?:{'|'.join(plain)}|(?i:{coded}))"

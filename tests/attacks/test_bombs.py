@@ -16,7 +16,8 @@ import pytest
 import zstandard
 
 from pipelines.task_rows import read_tasks
-from plugins.readers import open_reader
+from pipelines.transforms.read import FilePart, ReadFiles
+from plugins.readers import jsonl, open_reader
 from schemas import limits
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
@@ -87,6 +88,20 @@ def test_a_record_that_is_too_long_costs_only_itself(
     assert isinstance(first, Document) and isinstance(last, Document) and isinstance(bad, Reject)
     assert (first.text, bad.reason, last.text) == ("a", "record_too_long", "b")
     assert bad.detail.startswith(TOO_LONG + hint)
+
+
+def test_a_row_as_long_as_the_first_part_of_a_file_is_no_reason_to_refuse_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "RANGE_BYTES", LIMIT)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"x" * (3 * LIMIT) + b'\n{"text": "b"}\n')
+    step = ReadFiles((SourceConfig(reader="jsonl", uri=str(path)),), None)
+    step.setup()
+    parts = open_reader(SourceConfig(reader="jsonl", uri=str(path))).parts(str(path))
+    assert len(parts) == 4
+    found = [each for part in parts for each in step.process(FilePart(0, str(path), part))]
+    assert [getattr(each, "text", getattr(each, "reason", "")) for each in found] == ["record_too_long", "b"]
 
 
 @pytest.mark.usefixtures("bounded")

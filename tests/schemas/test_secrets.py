@@ -86,3 +86,10 @@ def test_our_own_configurations_hold_none() -> None:
 def test_the_environment_of_servers_is_stored_nowhere() -> None:
     config = ServerConfig(python="python", env={"ANYTHING": "CANARY"})  # type: ignore[dict-item]
     assert "CANARY" not in config.model_dump_json() + repr(config) + str(config.model_dump())
+
+
+def test_an_override_that_cannot_be_read_is_shown_without_its_value(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("corpus: a")
+    with pytest.raises(ConfigError, match=r"synthesis\.server\.args\.api-key=… cannot override") as caught:
+        load_config(CorpusConfig, tmp_path / "a.yaml", ["synthesis.server.args.api-key=[sk-CANARY"])
+    assert "CANARY" not in str(caught.value)

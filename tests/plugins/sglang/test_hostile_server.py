@@ -188,12 +188,26 @@ class TestKeys:
                 f"{server.url} sends back the API key that it was sent; it is replaced by [api key]."
             ]
 
+    def test_a_key_in_the_escapes_of_json_that_a_model_writes_stands_in_no_text(self) -> None:
+        escaped = "".join(f"\\u{ord(each):04X}" for each in KEY)
+        for said in (escaped, f"{escaped[:6]}{json.dumps(KEY[1:])[1:-1]}"):
+            answers, _ = ask(lambda said=said: good(f'[{{"answer": "{said}"}}]'), options=self.OPTIONS)
+            assert isinstance(answers[0], Generation)
+            assert answers[0].text == '[{"answer": "[api key]"}]'
+
     @pytest.mark.parametrize(
-        "body", [{"oops": KEY}, {"text": KEY}, {"text": "x", "meta_info": {"finish_reason": KEY}}]
+        "body",
+        [
+            {"oops": KEY},
+            {"text": KEY},
+            {"text": "x", "meta_info": {"finish_reason": KEY}},
+            {"text": "x", "meta_info": {"id": f"{KEY}x", "finish_reason": {"type": "stop"}}},
+            {"text": "x", "meta_info": {"id": OWN_ID, "finish_reason": {"type": f"{KEY}x"}}},
+        ],
     )
     def test_a_key_stands_in_no_failure_about_an_answer(self, body: Any) -> None:
         (answer,), _ = ask(status(200, body), options=self.OPTIONS)
-        assert isinstance(answer, GenerationFailure) and answer.reason == "bad_answer"
+        assert isinstance(answer, GenerationFailure) and answer.reason in ("bad_answer", "wrong_id")
         assert "sk-" not in answer.detail and "1234" not in answer.detail
 
     def test_a_word_that_is_no_secret_stays_in_texts(self, monkeypatch: pytest.MonkeyPatch) -> None:
