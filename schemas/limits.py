@@ -32,6 +32,9 @@ TOKENIZER_BYTES = 1 << 28
 TOKENIZER_FILES = 100
 """Files of a tokenizer."""
 
+NEW_TOKEN_CHARACTERS = 256
+"""Characters of a token that `tutelage tokenizer extend` adds. A longer line is left out."""
+
 RECORD_BYTES = 1 << 28
 """Bytes of one record of a source, unpacked: a line, a piece of text, an XML record, a whole file."""
 
