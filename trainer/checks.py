@@ -400,8 +400,8 @@ def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]
     found = fingerprint(tokenizer)
     if found != manifest.tokenizer:
         raise ConfigError(
-            f"tokenizer {name!r} (fingerprint {found}) did not make the corpus {streams[0].corpus!r}: that was "
-            f"{manifest.tokenizer_name!r} (fingerprint {manifest.tokenizer}). Token ids would "
+            f"tokenizer {name!r} (fingerprint {found}) did not make the corpus {streams[0].corpus!r}: that "
+            f"was {manifest.tokenizer_name!r} (fingerprint {manifest.tokenizer}). Token ids would "
             "mean other words. "
             "Train the model the corpus was made for, or rebuild the corpus with this tokenizer."
         )

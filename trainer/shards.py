@@ -114,8 +114,8 @@ def resolve_streams(dataset: DatasetConfig) -> tuple[ResolvedStream, ...]:
     for name, other in found[1:]:
         if other.seq_len != first.seq_len:
             raise ConfigError(
-                f"streams {first_name!r} and {name!r} have rows of {first.seq_len} and {other.seq_len} tokens; "
-                "one run trains on one length. Rebuild one corpus with the other's pack.seq_len."
+                f"streams {first_name!r} and {name!r} have rows of {first.seq_len} and {other.seq_len} "
+                "tokens; one run trains on one length. Rebuild one corpus with the other's pack.seq_len."
             )
         if other.tokenizer != first.tokenizer:
             raise ConfigError(

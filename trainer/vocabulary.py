@@ -174,7 +174,9 @@ def _read(path: str, layers: Mapping[str, Any], new: Mapping[str, int]) -> dict[
         for name, size in wanted.items()
         if name in values and tuple(values[name].shape) != (size,)
     ]
-    not_finite = [repr(name) for name in wanted if name in values and not values[name].float().isfinite().all()]
+    not_finite = [
+        repr(name) for name in wanted if name in values and not values[name].float().isfinite().all()
+    ]
     for what, names in (
         ("lacks", [repr(name) for name in wanted if name not in values]),
         ("has rows of no new token:", [repr(name) for name in values if name not in wanted]),
