@@ -60,8 +60,8 @@ def encode_row(
     """Tokenise a row's options behind their inputs, or say why it cannot be scored.
 
     An option's tokens are those after the first `len(tokens(input))` of the whole string, as in
-    microsoft/LMOps; where these leave out text of the option, since a token holds it together with the input's
-    end, they begin at the first token that holds text of the option.
+    microsoft/LMOps; where these leave out text of the option, since a token holds it together with the
+    input's end, they begin at the first token that holds text of the option.
     """
     strings = [row.separator.join(pair) for pair in zip(row.inputs, row.options, strict=True)]
     prompts = list(dict.fromkeys(row.inputs))
