@@ -237,7 +237,7 @@ def test_a_model_with_fewer_embeddings_than_token_ids_is_refused(
         "pretrained": False,
         "config_overrides": {"vocab_size": 64},
     }
-    assert train.main([write_config(model=model)]) == 1
+    assert train.main([write_config(model=model)]) == 2
     assert "has 64 rows. Use the model's own tokenizer" in capsys.readouterr().err
 
 
