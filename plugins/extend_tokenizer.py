@@ -14,14 +14,19 @@ import json
 import os
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from plugins.commands.parser import Parser
 from plugins.tokenizers import as_it_came, fingerprint, load_tokenizer
+from schemas import limits
 from schemas.errors import ConfigError, TutelageError, report
 
 _SHOWN = 5
+_SHOWN_CHARACTERS = 60
+_LONG = f"longer than {limits.NEW_TOKEN_CHARACTERS} characters"
+_BYTES = "that its byte-level decoder would read as bytes"
 _AROUND = (("", ""), ("a ", " b"), ("a", "b"), ("(", ")"))
 """What stands around a token in the texts that it is tried in."""
 
@@ -45,7 +50,7 @@ def main(argv: list[str]) -> int:
         return report(error)
     for what, tokens in found.items():
         if tokens and what != "added":
-            print(f"left out: {len(tokens):,} {what}: {_listed(tokens)}", file=sys.stderr)
+            print(f"left out: {_told(what, tokens)}", file=sys.stderr)
     added = found["added"]
     print(
         f"{args.output}: {args.tokenizer} and {len(added):,} new {'token' if len(added) == 1 else 'tokens'}: "
@@ -81,7 +86,7 @@ def extend_tokenizer(base: str, tokens_file: str, folder: str) -> dict[str, list
     tokenizer = load_tokenizer(base)
     found = _sorted(tokenizer, lines)
     if not found["added"]:
-        why = "; ".join(f"{len(each):,} {what}: {_listed(each)}" for what, each in found.items() if each)
+        why = "; ".join(_told(what, each) for what, each in found.items() if each)
         raise ConfigError(f"--tokens {tokens_file!r} has no token to add ({why or 'it is empty'}).")
     extended = _with_tokens(tokenizer, found["added"])
     parent = os.path.dirname(os.path.abspath(folder))
@@ -104,16 +109,20 @@ def _sorted(tokenizer: Any, lines: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {
         "added": [],
         "empty": [],
+        _LONG: [],
         "repeated in the file": [],
         "that the tokenizer has already": [],
+        _BYTES: [],
         "around which it would read other text": [],
     }
-    added, empty, repeated, known, changing = found.values()
+    added, empty, long, repeated, known, as_bytes, changing = found.values()
     vocabulary = tokenizer.get_vocab()
     candidates: dict[str, None] = {}
     for token in lines:
         if not token.strip():
             empty.append(token)
+        elif len(token) > limits.NEW_TOKEN_CHARACTERS:
+            long.append(token)
         elif token in candidates or token in known:
             repeated.append(token)
         elif token in vocabulary or _is_one(tokenizer, token):
@@ -126,11 +135,27 @@ def _sorted(tokenizer: Any, lines: Sequence[str]) -> dict[str, list[str]]:
     texts = [[token.join(pair) for pair in around] for token in candidates]
     read = iter(_read_back(extended, [each for of_token in texts for each in of_token]))
     one = _ids(extended, [*candidates])
+    letters = set(_byte_letters(tokenizer))
     for token, ids, of_token in zip(candidates, one, texts, strict=True):
         is_same = [next(read) for _ in of_token] == of_token
         is_one = ids == [extended.convert_tokens_to_ids(token)]
-        (added if is_same and is_one else changing).append(token)
+        if is_same and is_one:
+            added.append(token)
+        else:
+            (as_bytes if not token.isascii() and letters.issuperset(token) else changing).append(token)
     return found
+
+
+def _byte_letters(tokenizer: Any) -> list[str]:
+    """The letters by which a byte-level tokenizer writes bytes; none of another tokenizer.
+
+    Its decoder takes a token of such letters alone for bytes, an added one, too: of `Sjögren` it makes six
+    letters and a byte that is no UTF-8. One other character, such as a blank, keeps it from that.
+    """
+    from tokenizers import pre_tokenizers
+
+    is_byte_level = '"ByteLevel"' in json.dumps(json.loads(tokenizer.backend_tokenizer.to_str())["decoder"])
+    return list(pre_tokenizers.ByteLevel.alphabet()) if is_byte_level else []
 
 
 def _is_one(tokenizer: Any, token: str) -> bool:
@@ -169,9 +194,21 @@ def _check_written(folder: str, tokenizer: Any, extended: Any) -> None:
         )
 
 
+def _told(what: str, tokens: Sequence[str]) -> str:
+    cure = f"; with a blank before it it can be added: {_shown(f' {tokens[0]}')}" if what == _BYTES else ""
+    return f"{len(tokens):,} {what}: {_listed(tokens)}{cure}"
+
+
 def _listed(tokens: Sequence[str]) -> str:
     more = f" and {len(tokens) - _SHOWN:,} more" if len(tokens) > _SHOWN else ""
-    return ", ".join(map(repr, tokens[:_SHOWN])) + more
+    return ", ".join(map(_shown, tokens[:_SHOWN])) + more
+
+
+def _shown(token: str) -> str:
+    """A token as a message shows it: escaped where another one could look the same."""
+    if len(token) > _SHOWN_CHARACTERS:
+        return f"{token[:_SHOWN_CHARACTERS]!r}… of {len(token):,} characters"
+    return repr(token) if unicodedata.is_normalized("NFC", token) else ascii(token)
 
 
 if __name__ == "__main__":

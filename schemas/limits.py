@@ -38,6 +38,9 @@ LOCK_BYTES = 1 << 16
 JOURNAL_LINE_BYTES = 1 << 28
 """Bytes of a line of a journal: an answer and its names."""
 
+NEW_TOKEN_CHARACTERS = 256
+"""Characters of a token that `tutelage tokenizer extend` adds. A longer line is left out."""
+
 RECORD_BYTES = 1 << 28
 """Bytes of one record of a source, unpacked: a line, a piece of text, an XML record, a whole file."""
 

@@ -138,12 +138,13 @@ def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
     return ConfigError(f"model.pretrained_model_name_or_path {name!r} cannot be loaded: {reason}")
 
 
-def build_on_meta(config: ModelConfig, tokenizer: Any = None) -> Any:
+def build_on_meta(config: ModelConfig, tokenizer: Any = None, *, check_vocabulary: bool = False) -> Any:
     """The model without weights; needs no kernels of a GPU, since nothing is computed.
 
     Args:
         config: Which model.
         tokenizer: The run's, which decides how many rows `new_embeddings` makes; needed for nothing else.
+        check_vocabulary: Whether a tokenizer or rows that training would refuse are refused here, too.
 
     Raises:
         ConfigError: Its configuration cannot be had, or the tokenizer is no extension of its own.
@@ -160,8 +161,8 @@ def build_on_meta(config: ModelConfig, tokenizer: Any = None) -> Any:
                 load_hf_config(without_kernels), trust_remote_code=config.trust_remote_code
             )
         model.config._attn_implementation = config.attn_implementation
-        if config.new_embeddings is not None:
-            fit_vocabulary(model, config, tokenizer)
+        if config.new_embeddings is not None or check_vocabulary:
+            fit_vocabulary(model, config, tokenizer, reads_rows=check_vocabulary)
         return model
     except ConfigError:
         raise

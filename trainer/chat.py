@@ -30,7 +30,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--raw", action="store_true", help="continue the text, without the chat template")
     parser.add_argument(
         "--weights-may-differ", action="append", default=[], metavar="REGEX",
-        help="weights that the model's files may lack or hold otherwise; repeat for several",
+        help="weights that may be missing from the model's files or differ from them in the loaded model; "
+        "any other such weight is an error; repeat for several",
     )  # fmt: skip
     args = parser.parse_args(argv)
     try:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from schemas import storage
-from schemas.errors import TrainingError
+from schemas.errors import ConfigError, TrainingError
 
 LATEST = "latest-rank0.pt"
 DAMAGED = ".damaged"
@@ -107,13 +107,14 @@ def check_checkpoint(path: str, copies: str | None = None, *, key: str = "load_p
         key: What named it, for the message.
 
     Raises:
-        TrainingError: It is not, or cannot be fetched.
+        ConfigError: It is not there, or is something else.
+        TrainingError: It is damaged, or cannot be fetched.
     """
     path = path.replace("{rank}", "0")
     if not storage.exists(path):
-        raise TrainingError(f"{key} {path!r}: no such checkpoint. Name one, or leave {key} out.")
+        raise ConfigError(f"{key} {path!r}: no such checkpoint. Name one, or leave {key} out.")
     if other := _kind_of(path):
-        raise TrainingError(f"{key} {path!r} is {other}")
+        raise ConfigError(f"{key} {path!r} is {other}")
     damage = find_damage(path if copies is None else fetch_checkpoint(path, copies))
     if damage:
         raise TrainingError(f"{key} {path!r} is damaged: {damage}. Restore it, or name another one.")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from plugins.callbacks import CALLBACKS
 from plugins.registry import Registry
 from plugins.tokenizers import fingerprint
-from schemas.errors import ConfigError, TrainingError, unknown_name
+from schemas.errors import ConfigError, unknown_name
 from schemas.train_config import TrainConfig
 from trainer.adapters import check_adapters
 from trainer.duration import Duration, Pace, parse_duration
@@ -394,14 +394,14 @@ def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]
     """See that the rows were made with this tokenizer.
 
     Raises:
-        TrainingError: They were not; says both names and fingerprints.
+        ConfigError: They were not; says both names and fingerprints.
     """
     manifest = streams[0].manifest
     found = fingerprint(tokenizer)
     if found != manifest.tokenizer:
-        raise TrainingError(
-            f"tokenizer {name!r} (fingerprint {found}) did not make the corpus {streams[0].corpus}: that was "
-            f"{manifest.tokenizer_name!r} (fingerprint {manifest.tokenizer}). Token ids would "
+        raise ConfigError(
+            f"tokenizer {name!r} (fingerprint {found}) did not make the corpus {streams[0].corpus!r}: that "
+            f"was {manifest.tokenizer_name!r} (fingerprint {manifest.tokenizer}). Token ids would "
             "mean other words. "
             "Train the model the corpus was made for, or rebuild the corpus with this tokenizer."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
@@ -109,10 +110,15 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
             "callbacks.hf_export.folder", str(export["folder"]).replace("{run_name}", config.run_name)
         )
         dtype_of("callbacks.hf_export.dtype", export.get("dtype", "bfloat16"))
-    if streams:
+    domain_eval = config.callbacks.get("domain_eval")
+    tokenizer = None
+    if streams or config.tokenizer.name or config.model.new_embeddings or domain_eval:
         name = config.tokenizer.name or config.model.pretrained_model_name_or_path
         tokenizer = load_tokenizer(name, trust_remote_code=config.model.trust_remote_code)
-        check_tokenizer(tokenizer, name, streams)
+        if streams:
+            check_tokenizer(tokenizer, name, streams)
+    if domain_eval:
+        _check_evaluation(config, domain_eval, tokenizer, args)
 
     found = estimate(
         config,
@@ -125,6 +131,7 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
             mfu=mfu,
         ),
         seq_len=args.seq_len,
+        tokenizer=tokenizer,
     )
     if args.json:
         print(json.dumps(found.to_json(), sort_keys=True), flush=True)
@@ -157,6 +164,20 @@ def _check_machine(config: TrainConfig, args: argparse.Namespace) -> None:
         ) from error
     check_installed(config)
     check_writable(fill_in_places(config), remote=False)
+
+
+def _check_evaluation(
+    config: TrainConfig, arguments: dict[str, Any], tokenizer: Any, args: argparse.Namespace
+) -> None:
+    """Make the callback as training does; the tasks of a run on another machine may lie only there."""
+    from trainer.build import build_callbacks
+    from trainer.evaluation.chat import as_chat
+
+    if _is_here(args):
+        build_callbacks(config.model_copy(update={"callbacks": {"domain_eval": arguments}}), tokenizer)
+        return
+    template, system = arguments.get("chat_template", False), arguments.get("system")
+    as_chat(tokenizer, template, system, add_bos=arguments.get("add_bos"))
 
 
 def _is_here(args: argparse.Namespace) -> bool:

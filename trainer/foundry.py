@@ -44,8 +44,8 @@ def build_dataloader(tokenizer: Any, device_batch_size: int | float, **train_loa
             `LoaderConfig`.
 
     Raises:
-        ConfigError: A key is unknown, a stream names no manifest, or the batch size is no whole number.
-        TrainingError: The rows were made with another tokenizer.
+        ConfigError: A key is unknown, a stream names no manifest, the batch size is no whole number, or the
+            rows were made with another tokenizer.
     """
     config = validate(LoaderConfig, train_loader, name="train_loader")
     for name, stream in config.dataset.streams.items():

@@ -45,8 +45,8 @@ def build_model(
         seed: Of the values that adapters begin with.
 
     Raises:
-        ConfigError: It cannot be loaded, or not so.
-        TrainingError: It cannot keep packed texts apart, or has fewer embeddings than the tokenizer ids.
+        ConfigError: It cannot be loaded, or not so, or has fewer embeddings than the tokenizer ids.
+        TrainingError: It cannot keep packed texts apart.
     """
     model = _load(config, row_tokens)
     # With a cache transformers ignores the position ids that separate packed texts, and each text

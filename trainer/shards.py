@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from schemas import storage
-from schemas.errors import ConfigError, TrainingError, unknown_name
+from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest, ShardSet, read_manifest
 from schemas.shards import LOSS_SPANS, Damage, directory_damage, hash_mismatch, read_index, stored_files
 from schemas.train_config import DatasetConfig, TrainConfig, TrainStreamConfig
@@ -100,10 +100,9 @@ def resolve_streams(dataset: DatasetConfig) -> tuple[ResolvedStream, ...]:
     """Look up every stream in its manifests and see that they fit together.
 
     Raises:
-        ConfigError: A corpus has no stream of the name asked for, or its rows do not name the pairs that
-            alone shall carry loss.
+        ConfigError: A corpus has no stream of the name asked for, its rows do not name the pairs that
+            alone shall carry loss, or streams differ in row length or tokenizer.
         CorpusError: A manifest is not there.
-        TrainingError: Streams differ in row length or tokenizer.
     """
     known: dict[tuple[str, int | None], Manifest] = {}
     resolved = [_resolve(name, stream, known) for name, stream in dataset.streams.items()]
@@ -114,13 +113,13 @@ def resolve_streams(dataset: DatasetConfig) -> tuple[ResolvedStream, ...]:
     first_name, first = found[0]
     for name, other in found[1:]:
         if other.seq_len != first.seq_len:
-            raise TrainingError(
-                f"streams {first_name} and {name} have rows of {first.seq_len} and {other.seq_len} tokens; "
-                "one run trains on one length. Rebuild one corpus with the other's pack.seq_len."
+            raise ConfigError(
+                f"streams {first_name!r} and {name!r} have rows of {first.seq_len} and {other.seq_len} "
+                "tokens; one run trains on one length. Rebuild one corpus with the other's pack.seq_len."
             )
         if other.tokenizer != first.tokenizer:
-            raise TrainingError(
-                f"streams {first_name} and {name} were made with different tokenizers, "
+            raise ConfigError(
+                f"streams {first_name!r} and {name!r} were made with different tokenizers, "
                 f"{first.tokenizer_name!r} ({first.tokenizer}) and {other.tokenizer_name!r} "
                 f"({other.tokenizer}). Rebuild one corpus with the other's tokenizer."
             )

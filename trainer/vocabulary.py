@@ -18,27 +18,28 @@ import torch
 
 from plugins.plain_ids import plain_ids
 from plugins.tokenizers import load_tokenizer
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
 
 _KEY = "model.new_embeddings"
 _SHOWN = 5
 
 
-def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any) -> str:
+def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any, *, reads_rows: bool = False) -> str:
     """Give a model a row for each token id, on the meta device without values.
 
     Args:
         model: Of transformers.
         config: Where it comes from.
         tokenizer: What makes its token ids, as `load_tokenizer` gives it.
+        reads_rows: Whether the rows are looked for on the meta device, too, as a dry run does.
 
     Returns:
         What was done, or "".
 
     Raises:
-        ConfigError: The tokenizer is no extension of the model's own, or the rows cannot be had.
-        TrainingError: The model has no rows for some tokens, and no key says where they come from.
+        ConfigError: The tokenizer is no extension of the model's own, the rows cannot be had, or the model
+            has none for some tokens and no key says where they come from.
     """
     num_rows = int(model.config.get_text_config().vocab_size)
     num_ids = max(tokenizer.get_vocab().values()) + 1
@@ -49,7 +50,7 @@ def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any) -> str:
             rows = f"the embedding of {config.pretrained_model_name_or_path!r} has {num_rows} rows"
             if num_ids <= num_rows:
                 rows += f", and none that was trained for {_listed(new)}"
-            raise TrainingError(
+            raise ConfigError(
                 f"tokenizer {tokenizer.name_or_path!r} has {num_ids} ids, but {rows}. Use the model's own "
                 f"tokenizer, or say with {_KEY} (mean, pieces or a file) where rows of new tokens come from."
             )
@@ -62,9 +63,13 @@ def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any) -> str:
         )
     if num_ids > num_rows:
         model.resize_token_embeddings(num_ids, mean_resizing=False)
-    if model.get_input_embeddings().weight.is_meta:  # of another rank, or an estimate
+    is_meta = model.get_input_embeddings().weight.is_meta  # of another rank, or an estimate
+    if not is_meta or reads_rows:
+        layers = _layers(model)
+        values, pieces = _rows(config.new_embeddings, layers, own, new, num_rows)
+    if is_meta:
         return ""
-    _set_rows(model, config.new_embeddings, own, new, num_rows)
+    _set_rows(model, layers, own, new, num_rows, values, pieces)
     size = (
         f"{num_ids:,} rows instead of {num_rows:,}" if num_ids > num_rows else f"{num_rows:,} rows, as before"
     )
@@ -101,14 +106,20 @@ def _new_tokens(config: ModelConfig, own: Any, tokenizer: Any, num_rows: int) ->
     return {token: number for token, number in vocabulary.items() if known.get(token, num_rows) >= num_rows}
 
 
-@torch.no_grad()
-def _set_rows(model: Any, how: str, own: Any, new: Mapping[str, int], num_rows: int) -> None:
+def _layers(model: Any) -> dict[str, Any]:
+    """The embedding and, where it is not tied, the output layer."""
     layers = {"input": model.get_input_embeddings()}
     output = model.get_output_embeddings()
     if output is not None and output.weight is not layers["input"].weight:
         layers["output"] = output
-    values = None if how in ("mean", "pieces") else _read(how, layers, new)
-    ids_of_own = torch.tensor(sorted(each for each in own.get_vocab().values() if each < num_rows))
+    return layers
+
+
+def _rows(
+    how: str, layers: Mapping[str, Any], own: Any, new: Mapping[str, int], num_rows: int
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The rows of a file, and the ids of each token's pieces; neither for the mean."""
+    values = {} if how in ("mean", "pieces") else _read(how, layers, new)
     pieces = {}
     if how == "pieces":
         found = {token: torch.from_numpy(plain_ids(own, token)).long() for token in new}
@@ -118,6 +129,21 @@ def _set_rows(model: Any, how: str, own: Any, new: Mapping[str, int], num_rows: 
             raise ConfigError(
                 f"{_KEY}: the model's own tokenizer finds no pieces in {token!r}. Set it to mean."
             )
+    return values, pieces
+
+
+@torch.no_grad()
+def _set_rows(
+    model: Any,
+    layers: Mapping[str, Any],
+    own: Any,
+    new: Mapping[str, int],
+    num_rows: int,
+    values: Mapping[str, torch.Tensor],
+    pieces: Mapping[str, torch.Tensor],
+) -> None:
+    ids_of_own = torch.tensor(sorted(each for each in own.get_vocab().values() if each < num_rows))
+    output = model.get_output_embeddings()
     tensors = [(name, layer.weight) for name, layer in layers.items()]
     if getattr(output, "bias", None) is not None:
         tensors.append(("", output.bias))
@@ -148,10 +174,14 @@ def _read(path: str, layers: Mapping[str, Any], new: Mapping[str, int]) -> dict[
         for name, size in wanted.items()
         if name in values and tuple(values[name].shape) != (size,)
     ]
+    not_finite = [
+        repr(name) for name in wanted if name in values and not values[name].float().isfinite().all()
+    ]
     for what, names in (
         ("lacks", [repr(name) for name in wanted if name not in values]),
         ("has rows of no new token:", [repr(name) for name in values if name not in wanted]),
         ("does not fit:", wrong),
+        ("holds NaN or infinity, with which no training can begin, in", not_finite),
     ):
         if names:
             more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""

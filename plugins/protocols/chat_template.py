@@ -18,6 +18,8 @@ from typing import Any
 from schemas.errors import ConfigError
 
 PLACEHOLDER = re.compile(r"xTUTELAGEx(\d+)x")
+_CHANGED = re.compile(r"tutelage\D?(\d+)", re.IGNORECASE)
+"""What is left of a placeholder that a template writes in capitals or with other letters."""
 _NOW = datetime.datetime(2026, 1, 1)
 _ENGLISH = {
     **{"%a": "Thu", "%A": "Thursday", "%b": "Jan", "%h": "Jan", "%B": "January", "%p": "AM", "%P": "am"},
@@ -37,6 +39,9 @@ class ChatTemplate:
         model: What messages call the model.
         template: Another template, or the name of one of several; None takes the tokenizer's own.
         refused_by: What messages say of a template that has no place for a turn, instead of the model's name.
+
+    Attributes:
+        closed_thought: Name of the block of thoughts that the template opens and `render` closes; or None.
 
     Raises:
         ConfigError: There is no template, or none for turns of user and assistant.
@@ -61,6 +66,7 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._model = model
         self._in_parts = False
+        self.closed_thought: str | None = None
         if not self.takes(_LEAST):
             self._in_parts = True
             self._in_parts = self.takes(_LEAST)
@@ -82,7 +88,7 @@ class ChatTemplate:
             around: What contents have before and after the placeholder.
 
         Raises:
-            ConfigError: The template refuses or leaves out one of the turns.
+            ConfigError: The template fails, or refuses, leaves out or changes one of the turns.
         """
         contents: list[Any] = [f"{around}xTUTELAGEx{index}x{around}" for index in range(len(roles))]
         if self._in_parts:
@@ -100,21 +106,31 @@ class ChatTemplate:
                 )
             )
         except Exception as error:  # a template's expressions raise whatever Python does
-            raise self._refusal(roles, f"{type(error).__name__}: {error}") from error
+            raise self._refusal(roles, _said_of(error), f" ({type(error).__name__}: {error})") from error
         if len({*PLACEHOLDER.findall(text)}) < len(roles):
-            raise self._refusal(roles, "it leaves out what one of them says")
-        if opened := _OPEN_THOUGHT.search(text):
+            is_changed = len({*_CHANGED.findall(text)}) >= len(roles)
+            raise self._refusal(roles, f"{'changes' if is_changed else 'leaves out'} text of")
+        opened = _OPEN_THOUGHT.search(text)
+        self.closed_thought = opened[1] if opened else None
+        if opened:
             text += f"\n</{opened[1]}>\n\n"
         return text
 
-    def _refusal(self, roles: Sequence[str], why: str) -> ConfigError:
+    def _refusal(self, roles: Sequence[str], what: str, why: str = "") -> ConfigError:
         kinds = " and ".join(dict.fromkeys(roles))
         if self._refused_by:
-            return ConfigError(f"{self._refused_by} refuses turns of {kinds} ({why}).")
+            return ConfigError(f"{self._refused_by} {what} turns of {kinds}{why}.")
         return ConfigError(
-            f"synthesis.model {self._model!r} has a chat template that refuses turns of {kinds}, which "
-            f"protocol 'chat' needs ({why}). Choose another instruct model."
+            f"synthesis.model {self._model!r} has a chat template that {what} turns of {kinds}, which "
+            f"protocol 'chat' needs{why}. Choose another instruct model."
         )
+
+
+def _said_of(error: Exception) -> str:
+    """What a template does with turns when it ends with an error: of its own, or one of its Jinja."""
+    from jinja2 import TemplateError
+
+    return "refuses" if type(error) is TemplateError else "is broken, and cannot render"
 
 
 def _strftime_now(form: str) -> str:

@@ -81,6 +81,27 @@ def test_tokens_around_which_other_text_would_be_read_are_left_out(
     assert "has no token to add (1 around which it would read other text: 'cytokine')." in said
 
 
+def test_what_is_too_long_or_read_as_bytes_is_left_out_by_name_at_once(
+    tokenizer_dir: str, extend: Callable[..., tuple[int, dict[str, list[str]], str]]
+) -> None:
+    composed, decomposed = "Sj\u00f6gren", "Sjo\u0308gren"
+    lines = ["x" * 40_000, "y" * 256, composed, f" {composed}", decomposed, "the", "α-Ménière"]
+    status, found, said = extend(tokenizer_dir, "\n".join(lines))
+    assert status == 0
+    assert {what: tokens for what, tokens in found.items() if tokens} == {
+        "added": ["y" * 256, f" {composed}", decomposed, "α-Ménière"],
+        "longer than 256 characters": ["x" * 40_000],
+        "that the tokenizer has already": ["the"],
+        "that its byte-level decoder would read as bytes": [composed],
+    }
+    assert f"left out: 1 longer than 256 characters: '{'x' * 60}'… of 40,000 characters\n" in said
+    assert (
+        f"left out: 1 that its byte-level decoder would read as bytes: '{composed}'; with a blank before it "
+        f"it can be added: ' {composed}'\n"
+    ) in said
+    assert "' Sj\u00f6gren', 'Sjo\\u0308gren', 'α-Ménière'\n" in said
+
+
 def test_a_folder_that_is_not_empty_and_a_missing_file_are_refused(
     tokenizer_dir: str, extend: Callable[..., tuple[int, dict[str, list[str]], str]], tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 import torch
 
-from schemas.errors import TrainingError
+from schemas.errors import ConfigError, TrainingError
 from trainer.checkpoints import (
     LATEST,
     check_checkpoint,
@@ -116,7 +116,7 @@ def test_a_hugging_face_model_as_load_path_is_named_with_its_cure(tmp_path: Path
         (str(model / "model.safetensors"), str(model)),
         ("memory://hub/model", "memory://hub/model"),
     ):
-        with pytest.raises(TrainingError) as caught:
+        with pytest.raises(ConfigError) as caught:
             check_checkpoint(path, None if base == str(model) else str(tmp_path / "copies"))
         assert str(caught.value) == (
             f"load_path {path!r} is a Hugging Face model, no checkpoint. To begin from its weights, set "
@@ -127,7 +127,7 @@ def test_a_hugging_face_model_as_load_path_is_named_with_its_cure(tmp_path: Path
 
 def test_a_folder_of_checkpoints_as_load_path_is_named_with_the_newest(tmp_path: Path) -> None:
     _, newest = save(tmp_path, 2, 4)
-    with pytest.raises(TrainingError, match="is a folder of checkpoints") as caught:
+    with pytest.raises(ConfigError, match="is a folder of checkpoints") as caught:
         check_checkpoint(str(tmp_path))
     assert str(newest) in str(caught.value)
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_asked_for_by_name_is_looked_at_first(tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(TrainingError, match=r"load_path .* is damaged: ep0-ba2-rank0\.pt is cut short"):
         check_checkpoint(str(path))
-    with pytest.raises(TrainingError, match="no such checkpoint"):
+    with pytest.raises(ConfigError, match="no such checkpoint"):
         check_checkpoint(str(tmp_path / "ep0-ba3-rank0.pt"))
 
 

@@ -130,7 +130,7 @@ def test_streams_of_different_row_length_are_refused(
     dataset = DatasetConfig(
         streams={"domain": TrainStreamConfig(corpus=corpus), "law": TrainStreamConfig(corpus=other)}
     )
-    with pytest.raises(TrainingError, match="streams domain and law have rows of 32 and 64 tokens"):
+    with pytest.raises(ConfigError, match="streams 'domain' and 'law' have rows of 32 and 64 tokens"):
         resolve_streams(dataset)
 
 

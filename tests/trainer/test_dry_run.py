@@ -68,6 +68,15 @@ def test_a_run_is_described_without_being_started(
         (["optimizer.no_decay=['(']"], ["--gpus", "1"], "'(' is no regular expression"),
         (["callbacks.hf_export={}"], ["--gpus", "1"], "key 'callbacks.hf_export.folder' is missing."),
         (["train_loader.dataset.streams.domain.corpus=/nowhere"], ["--seq-len", "32"], None),
+        (["callbacks.domain_eval={tasks: MQP, system: Be kind}"], ["--gpus", "1"], "needs a chat template"),
+        (
+            ["callbacks.domain_eval={tasks: MQP, chat_template: true}"],
+            ["--gpus", "1"],
+            "has none: give a file of Jinja (--chat-template, chat_template in YAML)",
+        ),
+        (["callbacks.domain_eval={tasks: MQP}"], ["--gpus", "1"], None),
+        (["callbacks.domain_eval={tasks: MQPP}"], [], "Did you mean 'MQP'?"),
+        (["callbacks.domain_eval={tasks: MQP, chat_template: true}"], [], "has none: give a file of Jinja"),
         (
             ["train_loader.dataset.streams.domain.corpus=/nowhere", "max_duration=1ep"],
             ["--seq-len", "32"],

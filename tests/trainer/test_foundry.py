@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from plugins.tokenizers import load_tokenizer
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 SEQ_LEN = 32
@@ -86,7 +86,7 @@ def test_a_stream_without_a_manifest_and_a_foreign_tokenizer_are_refused(
         build_dataloader(tokenizer, 2, dataset={"streams": {"domain": {"corpus": corpus}}})
     with pytest.raises(ConfigError, match=r"train_loader: .*'dataset\.sufle'"):
         build_dataloader(tokenizer, 2, dataset={"sufle": True, "streams": {"domain": {"corpus": corpus}}})
-    with pytest.raises(TrainingError, match="did not make the corpus"):
+    with pytest.raises(ConfigError, match="did not make the corpus"):
         build_dataloader(tokenizer, 2, dataset={"streams": {"domain": {"corpus": corpus, "manifest": 1}}})
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
 from schemas.train_config import DatasetConfig, TrainStreamConfig
 from trainer import data, train
 from trainer.shards import resolve_streams
@@ -177,7 +177,7 @@ def test_a_stream_that_does_not_name_its_pairs_is_refused(
     tuning = TrainStreamConfig(corpus=tuning_corpus)
     (found,) = resolve_streams(DatasetConfig(streams={"tuning": tuning}, loss_on="pairs"))
     assert found.num_samples > 0
-    with pytest.raises(TrainingError, match="have rows of 128 and 32 tokens"):
+    with pytest.raises(ConfigError, match="have rows of 128 and 32 tokens"):
         resolve_streams(DatasetConfig(streams={"tuning": tuning, "domain": plain}, loss_on="all"))
     assert train.main([write_config(), "train_loader.dataset.loss_on=pears"]) == 2
     assert "train_loader.dataset.loss_on" in capsys.readouterr().err

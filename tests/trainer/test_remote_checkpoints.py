@@ -182,7 +182,7 @@ def test_a_run_goes_on_from_memory_and_others_begin_there(
     assert f"{folder!r} holds checkpoints of an earlier run. Set autoresume" in capsys.readouterr().err
     later = [f"load_path={folder}/ep0-ba4-rank0.pt", "save_folder=null", "autoresume=false"]
     assert run(*later)[0] == unbroken
-    assert train.main([config, *later, f"load_path={folder}/ep0-ba4-rank0.pt.damaged"]) == 1
+    assert train.main([config, *later, f"load_path={folder}/ep0-ba4-rank0.pt.damaged"]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
     assert train.main([config, "save_folder=nowhere://run"]) == 2
     assert "save_folder is 'nowhere://run': Protocol not known: nowhere" in capsys.readouterr().err

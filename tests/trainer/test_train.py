@@ -223,9 +223,9 @@ def test_a_tokenizer_that_did_not_make_the_corpus_is_refused(
 ) -> None:
     other = make_corpus({"domain": [[([3] * 32, [32])] * 8]}, name="other", fingerprint="0" * 32)
     config = write_config(train_loader={"dataset": {"streams": {"domain": {"corpus": other}}}})
-    assert train.main([config]) == 1
+    assert train.main([config]) == 2
     err = capsys.readouterr().err
-    assert "did not make the corpus" in err
+    assert f"did not make the corpus {other!r}: " in err
     assert f"that was 'tiny' (fingerprint {'0' * 32})" in err
 
 
@@ -237,7 +237,7 @@ def test_a_model_with_fewer_embeddings_than_token_ids_is_refused(
         "pretrained": False,
         "config_overrides": {"vocab_size": 64},
     }
-    assert train.main([write_config(model=model)]) == 1
+    assert train.main([write_config(model=model)]) == 2
     assert "has 64 rows. Use the model's own tokenizer" in capsys.readouterr().err
 
 

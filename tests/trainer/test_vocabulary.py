@@ -15,7 +15,7 @@ from plugins.commands.main import main
 from plugins.extend_tokenizer import extend_tokenizer
 from plugins.plain_ids import plain_ids
 from plugins.tokenizers import fingerprint, load_tokenizer
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
 from tests.tiny import save_llama
 from tests.trainer.conftest import random_rows
@@ -101,6 +101,14 @@ def test_a_file_gives_the_rows_and_one_that_does_not_fit_is_named(
         ({"output.cytokine": None}, "lacks 'output.cytokine'."),
         ({"input.fever": torch.zeros(64)}, "has rows of no new token: 'input.fever'."),
         ({"input.cytokine": torch.zeros(1, 64)}, "'input.cytokine' has shape (1, 64), expected (64,)."),
+        (
+            {"output.cytokine": torch.full((64,), float("nan"))},
+            "holds NaN or infinity, with which no training can begin, in 'output.cytokine'.",
+        ),
+        (
+            {"input.cytokine": torch.full((64,), 1e300, dtype=torch.float64)},
+            "holds NaN or infinity, with which no training can begin, in 'input.cytokine'.",
+        ),
     ):
         changed = {name: values for name, values in {**rows, **changes}.items() if values is not None}
         save_file(changed, path)
@@ -111,6 +119,43 @@ def test_a_file_gives_the_rows_and_one_that_does_not_fit_is_named(
         ConfigError, match=r"cannot be read: .* Expected mean, pieces or a safetensors file\."
     ):
         fitted(untied_and_padded, extended, "average")
+
+
+def test_a_dry_run_refuses_the_tokenizers_and_rows_that_training_refuses(
+    tiny_model: str,
+    extended: str,
+    write_config: Callable[..., str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = write_config(
+        tokenizer={"name": extended},
+        train_loader={"dataset": {"streams": {"domain": {"corpus": "/nowhere"}}}},
+    )
+    sound = {f"input.{token}": torch.zeros(64) for token in ("cytokine", "femoral triangle")}
+    path = str(tmp_path / "rows.safetensors")
+
+    def status(*overrides: str) -> tuple[int, str]:
+        code = main(["train", config, "--dry-run", "--seq-len", "32", *overrides])
+        return code, capsys.readouterr().err
+
+    key = "model.new_embeddings"
+    code, said = status()
+    assert code == 2 and " ids, but the embedding of " in said
+    code, said = status(f"{key}=piece")
+    assert code == 2 and "Expected mean, pieces or a safetensors file." in said
+    for rows, message in (
+        ({"input.cytokine": torch.zeros(64)}, "lacks 'input.femoral triangle'."),
+        ({**sound, "output.cytokine": torch.zeros(64)}, "has rows of no new token: 'output.cytokine'."),
+        ({**sound, "input.cytokine": torch.zeros(3)}, "'input.cytokine' has shape (3,), expected (64,)."),
+        ({**sound, "input.cytokine": torch.full((64,), float("inf"))}, "in 'input.cytokine'."),
+    ):
+        save_file(rows, path)
+        code, said = status(f"{key}={path}")
+        assert (code, said.rstrip().endswith(message)) == (2, True), said
+    save_file(sound, path)
+    for how in ("mean", "pieces", path):
+        assert status(f"{key}={how}")[0] == 0
 
 
 def test_a_multimodal_model_and_a_bias_of_the_head_get_rows_and_another_rank_has_their_shapes(
@@ -152,11 +197,11 @@ def test_a_multimodal_model_and_a_bias_of_the_head_get_rows_and_another_rank_has
 def test_without_the_key_new_tokens_are_refused_even_where_there_are_rows(
     untied_and_padded: str, extended: str, tiny_model: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingError, match=r"say with model\.new_embeddings \(mean, pieces or a file\)"):
+    with pytest.raises(ConfigError, match=r"say with model\.new_embeddings \(mean, pieces or a file\)"):
         fitted(untied_and_padded, extended, None)
     (tmp_path / "one.txt").write_text("cytokine")
     extend_tokenizer(tiny_model, str(tmp_path / "one.txt"), str(tmp_path / "one"))
-    with pytest.raises(TrainingError, match="and none that was trained for 'cytokine'"):
+    with pytest.raises(ConfigError, match="and none that was trained for 'cytokine'"):
         fitted(untied_and_padded, str(tmp_path / "one"), None)
     _, told = fitted(untied_and_padded, str(tmp_path / "one"), "mean")
     assert told.endswith(" rows, as before.")

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
 from trainer.adapters import add_adapters, describe_adapters
@@ -141,7 +140,12 @@ class Estimate:
 
 
 def estimate(
-    config: TrainConfig, streams: Sequence[ResolvedStream], machine: Machine, *, seq_len: int | None = None
+    config: TrainConfig,
+    streams: Sequence[ResolvedStream],
+    machine: Machine,
+    *,
+    seq_len: int | None = None,
+    tokenizer: Any = None,
 ) -> Estimate:
     """Reckon what a run takes; nothing of it is started and no weights are loaded.
 
@@ -150,6 +154,7 @@ def estimate(
         streams: Its streams as `resolve_streams` found them; none where there is no corpus yet.
         machine: What it would run on.
         seq_len: T, tokens a row; None takes the corpus's.
+        tokenizer: The run's; None where nothing needs it, and it is then not looked at.
 
     Raises:
         ConfigError: The configuration cannot work on so many GPUs, or lacks what is needed.
@@ -161,12 +166,7 @@ def estimate(
     rows_of_rank = rows_per_rank(config, machine.num_gpus)
     wanted = config.device_train_microbatch_size
     microbatch_rows = 1 if wanted == "auto" else min(wanted, rows_of_rank)
-    name = config.tokenizer.name or config.model.pretrained_model_name_or_path
-    resizes = config.model.new_embeddings is not None
-    model = build_on_meta(
-        config.model,
-        load_tokenizer(name, trust_remote_code=config.model.trust_remote_code) if resizes else None,
-    )
+    model = build_on_meta(config.model, tokenizer, check_vocabulary=tokenizer is not None)
     check_attention(config.model, model.config, row_tokens=seq_len)
     put_adapters = None
     if config.model.peft_config is not None:

@@ -28,6 +28,7 @@ from trainer.evaluation.rows import ChoiceRow, GenerateRow
 
 _DIGEST_BYTES = 8
 _ANSWERED = ("user", "assistant", "user")
+_SHOWN_CHARACTERS = 60
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class ChatTokenizer:
         self._names: dict[str, str] = {}
         self._ids: dict[int, int] = {}
         self.end_of_turn_ids: frozenset[int] = frozenset()
+        self.frame = "the chat template"  # what stands around a row, for messages
         for token_id, token in self._backend.get_added_tokens_decoder().items():
             if token.special:
                 name = f"\ue000{token_id}\ue001"
@@ -102,13 +104,18 @@ class Chat:
         self.tokenizer = ChatTokenizer(tokenizer)
         self.template = f"{name} {digest(source, size_bytes=_DIGEST_BYTES)}"
         self.system = system
+        if system is not None:
+            self.tokenizer.frame += " with its system text"
         self.has_system_turn = system is not None and rendered.takes(["system", "user"])
         contents = [system] if system is not None and self.has_system_turn else []
         roles = [*["system"] * len(contents), "user"]
         pieces = PLACEHOLDER.split(rendered.render(roles))
+        self.closed_thought = rendered.closed_thought
         padded = PLACEHOLDER.split(rendered.render(roles, around=" "))
-        if pieces[1::2].count(str(len(contents))) != 1:
-            raise ConfigError(f"{shown} writes a turn more than once; give another one.")
+        for index, role in enumerate(roles):
+            if pieces[1::2].count(str(index)) != 1:
+                what = "the text of a user turn" if role == "user" else "the system text"
+                raise ConfigError(f"{shown} writes {what} more than once; give another one.")
         self.opens_with_bos = bool(tokenizer.bos_token) and pieces[0].startswith(tokenizer.bos_token)
         parts = ["", ""]
         is_tail = False
@@ -125,16 +132,20 @@ class Chat:
                 self._rstrips = padded[at + 1] not in (f" {after}", f" {after} ")
         self._head, self._tail = parts
         if system is not None and not self.has_system_turn:
-            self._head += f"{system}\n\n"
+            before = f"{system}\n\n"
+            before = before.lstrip() if self._lstrips else before
+            self._lstrips &= not before  # the row no longer begins the turn
+            self._head += before
         end = self.tokenizer.first_special_id(PLACEHOLDER.split(rendered.render(_ANSWERED))[4])
         self.tokenizer.end_of_turn_ids = frozenset() if end is None else frozenset([end])
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What scores say of it: the template's name and digest, the system text and where it stands."""
+        """What scores say of it: name and digest, the block of thoughts that is closed, the system text."""
         where = "system turn" if self.has_system_turn else "head of the user turn"
         system = {} if self.system is None else {"system": self.system, "system_in": where}
-        return {"template": self.template, **system}
+        closed = {} if self.closed_thought is None else {"closes": f"<{self.closed_thought}>"}
+        return {"template": self.template, **closed, **system}
 
     def choice(self, row: ChoiceRow) -> ChoiceRow:
         """A row of options whose prompts are user turns; the options follow without a separator."""
@@ -175,8 +186,29 @@ def describe_chat(summary: Mapping[str, Any] | None) -> str:
     """`Chat.summary` as a person reads it."""
     if summary is None:
         return "no chat template"
-    system = f", {summary['system_in']} {summary['system']!r}" if "system" in summary else ""
-    return f"chat template {summary['template']}{system}"
+    closed = f", whose {summary['closes']} is closed before the answer" if "closes" in summary else ""
+    system = f", {summary['system_in']} {_shortened(summary['system'])}" if "system" in summary else ""
+    return f"chat template {summary['template']}{closed}{system}"
+
+
+def _shortened(text: str) -> str:
+    more = f"… ({len(text):,} characters)" if len(text) > _SHOWN_CHARACTERS else ""
+    return f"{text[:_SHOWN_CHARACTERS]!r}{more}"
+
+
+def file_digest(template: bool | str | None) -> str | None:
+    """What tells one text of a template's file from another; None where `template` names no file."""
+    if not isinstance(template, str) or not os.path.isfile(template):
+        return None
+    return digest(_read(template), size_bytes=_DIGEST_BYTES)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"chat template {path!r} cannot be read: {error}") from error
 
 
 def _find(tokenizer: Any, template: bool | str) -> tuple[str, str]:
@@ -187,11 +219,7 @@ def _find(tokenizer: Any, template: bool | str) -> tuple[str, str]:
     if wanted in named:
         return named[wanted], wanted
     if template is not True and os.path.isfile(wanted):
-        try:
-            with open(wanted, encoding="utf-8") as file:
-                return file.read(), os.path.basename(wanted)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"chat template {wanted!r} cannot be read: {error}") from error
+        return _read(wanted), os.path.basename(wanted)
     if template is not True:
         raise ConfigError(f"{unknown_name('chat template', wanted, named)} It is no file of Jinja, either.")
     have = f"has only {', '.join(sorted(named))}: name one" if named else "has none: give a file of Jinja"

@@ -59,9 +59,9 @@ def encode_row(
 ) -> EncodedRow | RefusedRow:
     """Tokenise a row's options behind their inputs, or say why it cannot be scored.
 
-    An option's tokens are those after the first `len(tokens(input))` of the whole string, as in the
-    reference; where these leave out text of the option, since a token holds it together with the input's
-    end, they begin at the first token that holds text of the option.
+    An option's tokens are those after the first `len(tokens(input))` of the whole string, as in
+    microsoft/LMOps; where these leave out text of the option, since a token holds it together with the
+    input's end, they begin at the first token that holds text of the option.
     """
     strings = [row.separator.join(pair) for pair in zip(row.inputs, row.options, strict=True)]
     prompts = list(dict.fromkeys(row.inputs))
@@ -95,9 +95,13 @@ def encode_row(
     if cut:
         if any(end - cut <= begin for begin, end in bodies):
             longest = max(len(sequence) - start for sequence, start in zip(sequences, starts, strict=True))
-            framed = " in its chat template" if any(row.frame) else ""
-            reason = f"an option of {longest} tokens leaves no prompt{framed} in a context of"
-            reason += f" {context_tokens} tokens"
+            tokens = "token" if longest == 1 else "tokens"
+            reason = (
+                f"an option of {longest} {tokens} leaves no prompt in a context of {context_tokens} tokens"
+            )
+            if any(row.frame):
+                kept = max(start - end + begin for start, (begin, end) in zip(starts, bodies, strict=True))
+                reason = f"{tokenizer.frame} takes {kept} tokens: beside it {reason}"
             return RefusedRow(position=row.position, reason=reason)
         sequences = [
             sequence[:begin] + sequence[begin + cut :]

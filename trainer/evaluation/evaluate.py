@@ -21,6 +21,7 @@ from plugins.commands.parser import Parser
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.checks import check_model_name
 from trainer.evaluation import processes
+from trainer.evaluation.chat import file_digest
 from trainer.evaluation.find import load_tasks
 from trainer.evaluation.saved import SCORING, SavedRun
 from trainer.evaluation.task import Task
@@ -96,8 +97,8 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--weights-may-differ", action="append", default=[], metavar="REGEX",
-        help="weights that a model's files may lack or hold otherwise, of which others refuse it; repeat for "
-        "several",
+        help="weights that may be missing from a model's files or differ from them in the loaded model; any "
+        "other such weight is an error; repeat for several",
     )  # fmt: skip
     parser.add_argument(
         "--output", metavar="FILE.json",
@@ -141,6 +142,7 @@ def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
         {
             "add_bos_token": options.add_bos_token,
             "chat_template": options.chat_template,
+            "chat_template_digest": file_digest(options.chat_template),
             "system": options.system,
             "max_rows": options.max_rows,
             "max_new_tokens": options.max_new_tokens,

@@ -142,7 +142,10 @@ def encode_prompts(
         cut = max(0, len(bos) + len(ids) - room)
         begin, end = body(tokens.offset_mapping, len(row.input), row.frame)
         if cut and end - cut <= begin:
-            reason = f"the chat template leaves no prompt in a context of {context_tokens} tokens"
+            reason = (
+                f"{tokenizer.frame} takes {len(ids) - end + begin} tokens, which leaves no prompt in a "
+                f"context of {context_tokens} tokens, {max_new_tokens} of them for the answer"
+            )
             encoded.append(RefusedRow(position=row.position, reason=reason))
             continue
         encoded.append(Prompt(token_ids=bos + ids[:begin] + ids[begin + cut :], is_truncated=cut > 0))

@@ -84,8 +84,8 @@ class SavedRun:
         for name, value in self.settings.items():
             if earlier.get(name) != value:
                 raise ConfigError(
-                    f"--output {uri!r} holds results with {name} {earlier.get(name)!r}, not {value!r}. "
-                    "Name another file, or remove that one."
+                    f"--output {uri!r} holds results {_other(name, earlier.get(name), value)}. Name another "
+                    "file, or remove that one."
                 )
 
     def task(self, model: str, name: str) -> dict[str, Any] | None:
@@ -132,6 +132,22 @@ class SavedRun:
                     f"Warning: --output {self.uri!r} cannot be written: {ours}", file=sys.stderr, flush=True
                 )
             self.problem = TutelageError(f"--output {self.uri!r} could not be written; see above.")
+
+
+def _other(name: str, earlier: Any, now: Any) -> str:
+    """How a setting of saved results differs from the command's, in the words of its options."""
+    if name == "scoring":
+        return "of an earlier version, which scores otherwise"
+    if name == "chat_template_digest":
+        return "with another text of the file that --chat-template names"
+    option = f"--{name.replace('_', '-')}"
+    was, given = (
+        option if value is True else f"{option} {value if isinstance(value, int) else repr(value)}"
+        for value in (earlier, now)
+    )
+    if now is None:
+        return f"with {was}, and this command has none"
+    return f"{'without ' + option if earlier is None else 'with ' + was}, and this command has {given}"
 
 
 def model_state(name: str) -> str:

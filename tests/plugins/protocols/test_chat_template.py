@@ -120,30 +120,44 @@ def test_named_templates_without_a_default_are_refused_by_name(make_tokenizer: C
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "what", "why"),
     [
-        ("{{ raise_exception('no') }}", "TemplateError: no"),
-        ("{{ messages.nothing.more }}", "UndefinedError: 'list object' has no attribute 'nothing'"),
-        ("{{ 1 + 'a' }}", "TypeError: unsupported operand type(s) for +: 'int' and 'str'"),
-        ("{{ 1 / 0 }}", "ZeroDivisionError: division by zero"),
-        ("{% for %}", "TemplateSyntaxError: Expected an expression, got 'end of statement block'"),
-        ("{{ messages[0]['content'] }}", "it leaves out what one of them says"),
+        ("{{ raise_exception('no') }}", "refuses", " (TemplateError: no)"),
+        (
+            "{{ messages.nothing.more }}",
+            "is broken, and cannot render",
+            " (UndefinedError: 'list object' has no attribute 'nothing')",
+        ),
+        (
+            "{{ 1 + 'a' }}",
+            "is broken, and cannot render",
+            " (TypeError: unsupported operand type(s) for +: 'int' and 'str')",
+        ),
+        ("{{ 1 / 0 }}", "is broken, and cannot render", " (ZeroDivisionError: division by zero)"),
+        (
+            "{% for %}",
+            "is broken, and cannot render",
+            " (TemplateSyntaxError: Expected an expression, got 'end of statement block')",
+        ),
+        ("{{ messages[0]['content'] }}", "leaves out text of", ""),
+        ("{% for m in messages %}{{ m['content'] | upper }} {% endfor %}", "changes text of", ""),
+        ("{% for m in messages %}{{ m['content'].replace('x', '-') }} {% endfor %}", "changes text of", ""),
     ],
 )
 def test_a_template_that_cannot_be_rendered_is_refused_with_the_reason(
-    template_of: Callable[[str], ChatTemplate], text: str, why: str
+    template_of: Callable[[str], ChatTemplate], text: str, what: str, why: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         template_of(text)
     assert str(caught.value) == (
-        "synthesis.model 'some/model' has a chat template that refuses turns of user and assistant, which "
-        f"protocol 'chat' needs ({why}). Choose another instruct model."
+        f"synthesis.model 'some/model' has a chat template that {what} turns of user and assistant, which "
+        f"protocol 'chat' needs{why}. Choose another instruct model."
     )
 
 
 def test_a_turn_that_is_left_out_later_is_no_silent_loss(template_of: Callable[[str], ChatTemplate]) -> None:
     template = template_of("{% for m in messages[-3:] %}{{ m['content'] }} {% endfor %}")
-    with pytest.raises(ConfigError, match="it leaves out what one of them says"):
+    with pytest.raises(ConfigError, match="leaves out text of turns of user and assistant"):
         template.render(["user", "assistant", "user", "assistant", "user"])
 
 

@@ -17,7 +17,7 @@ from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from tests.tiny import save_bpe, save_bytes, save_llama
 from trainer.evaluation.callback import DomainEval
-from trainer.evaluation.chat import Chat
+from trainer.evaluation.chat import Chat, describe_chat
 from trainer.evaluation.encoding import EncodedRow, encode_row
 from trainer.evaluation.evaluate import main
 from trainer.evaluation.evaluator import Evaluator
@@ -152,7 +152,14 @@ def test_what_is_cut_is_the_start_of_the_prompts_text_and_never_the_template(byt
     refused = encode(chat, choice("0123456789", "yes", "n"), context_tokens=room + 3)
     assert isinstance(refused, RefusedRow)
     assert refused.reason == (
-        f"an option of 3 tokens leaves no prompt in its chat template in a context of {room + 3} tokens"
+        f"the chat template takes {room} tokens: beside it an option of 3 tokens leaves no prompt in a "
+        f"context of {room + 3} tokens"
+    )
+    long = encode(Chat(bytes_tokenizer, True, system="s" * 99), choice("0", "y", "n"), context_tokens=90)
+    assert isinstance(long, RefusedRow)
+    assert long.reason == (
+        "the chat template with its system text takes 128 tokens: beside it an option of 1 token leaves no "
+        "prompt in a context of 90 tokens"
     )
     row = chat.generate(GenerateRow(row_id="1", position="t:1", input="0123456789", labels=("y",)))
     for num_left, expected in ((4, b("6789")), (0, None)):
@@ -160,7 +167,11 @@ def test_what_is_cut_is_the_start_of_the_prompts_text_and_never_the_template(byt
             [row], chat.tokenizer, add_bos=False, context_tokens=room + num_left + 5, max_new_tokens=5
         )
         if expected is None:
-            assert isinstance(prompt, RefusedRow) and "chat template leaves no prompt" in prompt.reason
+            assert isinstance(prompt, RefusedRow)
+            assert prompt.reason == (
+                f"the chat template takes {room} tokens, which leaves no prompt in a context of {room + 5} "
+                "tokens, 5 of them for the answer"
+            )
         else:
             assert prompt == Prompt(token_ids=[*head, *expected, *tail], is_truncated=True)
 
@@ -172,9 +183,37 @@ def test_a_template_without_a_system_turn_gets_it_in_the_user_turn_and_strips_as
     file.write_text(NO_SYSTEM)
     chat = Chat(bytes_tokenizer, str(file), system="Be kind.")
     row = chat.generate(GenerateRow(row_id="1", position="t:1", input=" a\n", labels=("y",)))
-    user = b("user\nBe kind.\n\na")
+    user = b("user\nBe kind.\n\n a")  # the row does not begin the turn: its blank stays
     assert chat.tokenizer(row.input).input_ids == [0, 2, *user, 3, *b("\n"), 2, *b("assistant\n")]
+    rendered = bytes_tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Be kind.\n\n a\n"}],
+        chat_template=NO_SYSTEM, tokenize=False, add_generation_prompt=True,
+    )  # fmt: skip
+    assert bytes_tokenizer.decode(chat.tokenizer(row.input).input_ids) == rendered
     assert (chat.summary["system_in"], chat.template.split()[0]) == ("head of the user turn", "gemma.jinja")
+
+
+def test_a_thought_that_is_closed_is_told_and_a_long_system_text_is_shortened(
+    bytes_tokenizer: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "r1.jinja"
+    file.write_text(CHATML.replace("assistant\n", "assistant\n<think>\n"))
+    chat = Chat(bytes_tokenizer, str(file), system="long " * 20)
+    assert (chat.summary["closes"], len(chat.summary["system"])) == ("<think>", 100)
+    assert describe_chat(chat.summary) == (
+        f"chat template {chat.template}, whose <think> is closed before the answer, system turn "
+        f"'{'long ' * 12}'… (100 characters)"
+    )
+    assert "closes" not in Chat(bytes_tokenizer, True).summary
+
+
+def test_a_template_that_writes_a_text_twice_is_refused(bytes_tokenizer: Any, tmp_path: Path) -> None:
+    file = tmp_path / "twice.jinja"
+    for role, told in (("user", "the text of a user turn"), ("system", "the system text")):
+        again = f"{{{{ m['content'] if m['role'] == '{role}' }}}}"
+        file.write_text(CHATML.replace("<|im_end|>", f"{again}<|im_end|>"))
+        with pytest.raises(ConfigError, match=rf"twice\.jinja' of .* writes {told} more than once"):
+            Chat(bytes_tokenizer, str(file), system="Be kind.")
 
 
 def test_bos_stands_once(bytes_tokenizer: Any, tmp_path: Path, task_dir: Path) -> None:
@@ -226,7 +265,27 @@ def test_the_command_and_its_file_say_which_template_was_used(
     assert main(in_chat) == 0
     assert "1 of 1 tasks" in capsys.readouterr().err
     assert main(arguments) == 2
-    assert "holds results with chat_template True, not None. Name another file" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holds results with --chat-template, and this command has none. Name another file" in said
+
+
+def test_results_of_another_text_of_the_template_are_not_overwritten(
+    chat_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, file = tmp_path / "scores.json", tmp_path / "own.jinja"
+    file.write_text(CHATML)
+    arguments = ["--model", str(chat_dir), "--tasks", str(task_dir / "mcq.jsonl"), "--output", str(output)]
+    assert main([*arguments, "--chat-template", str(file)]) == 0
+    before = output.read_bytes()
+    file.write_text(CHATML.replace("user", "human") + " ")
+    for options, told in (
+        (["--chat-template", str(file)], "with another text of the file that --chat-template names. Name"),
+        (["--chat-template"], f"with --chat-template '{file}', and this command has --chat-template. Name"),
+    ):
+        capsys.readouterr()
+        assert main([*arguments, *options]) == 2
+        assert f"holds results {told} another file" in capsys.readouterr().err
+    assert output.read_bytes() == before
 
 
 def test_a_trend_goes_on_with_another_template_only_with_a_line(

@@ -200,7 +200,9 @@ def test_an_output_of_other_settings_or_of_something_else_is_left_alone(
     before = output.read_bytes()
 
     assert main([*arguments, "--max-rows", "4"]) == 2
-    assert "holds results with max_rows 3, not 4. Name another file" in capsys.readouterr().err
+    assert (
+        "holds results with --max-rows 3, and this command has --max-rows 4. Name" in capsys.readouterr().err
+    )
     assert output.read_bytes() == before
     output.write_text("[1, 2]")
     assert main(arguments) == 2
@@ -396,4 +398,7 @@ def test_an_output_of_another_way_of_scoring_is_not_gone_on_with(
     output.write_text(json.dumps(saved))
 
     assert main(arguments) == 2
-    assert "holds results with scoring None, not 2. Name another file" in capsys.readouterr().err
+    assert (
+        "holds results of an earlier version, which scores otherwise. Name another file"
+        in capsys.readouterr().err
+    )

@@ -203,4 +203,4 @@ def test_a_real_server_answers_with_an_exported_model_as_transformers_does(
             assert mine.get("option_scores") == pytest.approx(other.get("option_scores"), abs=1e-3)
     # What a server gave is not taken for what a model in this process gives.
     assert main(["--model", str(exported), *common, "--output", str(served)]) == 2
-    assert "holds results with server" in capsys.readouterr().err
+    assert "holds results with --server " in capsys.readouterr().err
