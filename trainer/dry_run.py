@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 
-from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.train_config import TrainConfig
@@ -19,6 +18,7 @@ from trainer.checks import (
     check_schedule,
     check_tokenizer,
     known_device,
+    run_tokenizer,
 )
 from trainer.estimate.gpus import GPUS, find_gpu
 from trainer.estimate.length import pace, run_pace, steps_by_epoch
@@ -110,8 +110,7 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
         )
         dtype_of("callbacks.hf_export.dtype", export.get("dtype", "bfloat16"))
     if streams:
-        name = config.tokenizer.name or config.model.pretrained_model_name_or_path
-        tokenizer = load_tokenizer(name, trust_remote_code=config.model.trust_remote_code)
+        tokenizer, name = run_tokenizer(config)
         check_tokenizer(tokenizer, name, streams)
 
     found = estimate(

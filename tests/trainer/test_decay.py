@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from schemas.errors import ConfigError
+from schemas.train_config import OptimizerConfig
 from tests.trainer.ranks import run_ranks, said
+from trainer.checks import check_arguments
 from trainer.decay import parameter_groups
 from trainer.registries import OPTIMIZERS
 
@@ -81,6 +84,29 @@ def test_a_name_that_matches_nothing_is_refused_with_the_nearest_names() -> None
         "optimizer.no_decay: 'lm_haed' matches no parameter that is trained. Near: lm_head.weight. Kinds: "
         "norms, biases, embeddings; all else is a regular expression, found anywhere in a name."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("norms", "'norms' is no list; expected one such as [norms], or [] to decay all"),
+        (None, "None is no list"),
+        ([""], "'' would match every name"),
+        (["norm"], "'norm' is no kind. Did you mean 'norms'? As a regular expression write 'norm.*'"),
+        (["Norms"], "Did you mean 'norms'?"),
+        (["bias"], "Did you mean 'biases'?"),
+        (["embedding"], "Did you mean 'embeddings'?"),
+    ],
+)
+def test_what_is_nearly_a_kind_or_no_list_is_refused(value: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        OptimizerConfig(name="adamw", no_decay=value)
+    assert OptimizerConfig(name="adamw", no_decay=["norms", r"^lm_head", "norm$"]).no_decay[2] == "norm$"
+
+
+def test_a_misspelt_no_decay_is_suggested() -> None:
+    with pytest.raises(ConfigError, match=r"'optimizer.nodecay' is unknown. Did you mean 'no_decay'\?"):
+        check_arguments("optimizer", torch.optim.AdamW, {"nodecay": []}, num_positional=1)
 
 
 @pytest.mark.parametrize(("name", "factor"), [("adamw", 1 - 0.01 * 0.1), ("decoupled_adamw", 1 - 0.1)])

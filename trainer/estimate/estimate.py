@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
 from trainer.adapters import add_adapters, describe_adapters
 from trainer.architecture import build_on_meta, describe
 from trainer.attention import check_attention
-from trainer.checks import rows_per_rank
+from trainer.checks import rows_per_rank, run_tokenizer
 from trainer.decay import parameter_groups
 from trainer.estimate.activations import count_activations
 from trainer.estimate.length import StreamEpochs, num_steps, stream_epochs
@@ -161,18 +161,17 @@ def estimate(
     rows_of_rank = rows_per_rank(config, machine.num_gpus)
     wanted = config.device_train_microbatch_size
     microbatch_rows = 1 if wanted == "auto" else min(wanted, rows_of_rank)
-    name = config.tokenizer.name or config.model.pretrained_model_name_or_path
     resizes = config.model.new_embeddings is not None
     model = build_on_meta(
         config.model,
-        load_tokenizer(name, trust_remote_code=config.model.trust_remote_code) if resizes else None,
+        run_tokenizer(config)[0] if resizes else None,
     )
     check_attention(config.model, model.config, row_tokens=seq_len)
     put_adapters = None
     if config.model.peft_config is not None:
         put_adapters = functools.partial(add_adapters, peft_config=config.model.peft_config, seed=config.seed)
         put_adapters(model)
-    parameter_groups(model, config.optimizer.no_decay, lambda line: None)
+    parameter_groups(model, config.optimizer.no_decay, lambda line: print(line, file=sys.stderr))
     architecture = describe(model)
     sharding = _sharding(config, machine.num_gpus)
     low = config.precision != "fp32"
