@@ -323,11 +323,7 @@ def weight_names(path: str) -> list[str]:
 
 
 def parameter_groups_in(path: str) -> list[set[str]]:
-    """Names of the parameters in each group of the optimizer in a checkpoint; none without an optimizer.
-
-    Raises:
-        TrainingError: It holds what is no data.
-    """
+    """Names of the parameters in each group of the optimizer in a checkpoint; none without an optimizer."""
     if not os.path.isdir(path):
         optimizers = _load_whole(path, "meta")["state"].get("optimizers") or {}
         return [set(group["params"]) for each in optimizers.values() for group in each["param_groups"]]
