@@ -89,9 +89,8 @@ def check_same_groups(path: str, model: torch.nn.Module, groups: Sequence[Mappin
     names = {parameter: _OUTER.sub("", name) for name, parameter in model.named_parameters()}
     now = [{names[each] for each in group["params"]} for group in groups]
     before = [{_OUTER.sub("", name) for name in group} for group in parameter_groups_in(path)]
-    if not before or {*map(frozenset, before)} == {*map(frozenset, now)}:
-        return
-    kept_before, kept_now = (set().union(*each[1:]) for each in (before, now))
+    both = set().union(*before) & set().union(*now)
+    kept_before, kept_now = (both.intersection(set().union(*each[1:])) for each in (before, now))
     parts = [
         f"{len(found)} {what} ({', '.join(sorted(found)[:_SHOWN])}{', …' * (len(found) > _SHOWN)})"
         for found, what in (
@@ -100,9 +99,11 @@ def check_same_groups(path: str, model: torch.nn.Module, groups: Sequence[Mappin
         )
         if found
     ]
+    if not parts:
+        return
     raise ConfigError(
         f"the checkpoint {path} was written with another optimizer.no_decay; of its parameters "
-        f"{'; '.join(parts) or 'others are trained'}. Weight decay of the two would be mixed up. Set it to "
+        f"{'; '.join(parts)}. Weight decay of the two would be mixed up. Set it to "
         "what that run had, or to [] if the run is older than this key and decayed all; or begin another "
         "run with its weights alone: a save_folder of its own, load_path, and load_weights_only: true."
     )

@@ -99,15 +99,18 @@ def check_exported(config: ModelConfig, folder: str, say: Callable[[str], None])
     before = _read(folder)
     if before is not None:
         _check_model(before, _settings_of_model(config), folder, lambda line: None)
-    elif config.peft_config is not None:
+    else:
         say(_not_compared(config, folder))
 
 
 def _not_compared(config: ModelConfig, folder: str) -> str:
-    shown = ", ".join(f"{key} {json.dumps(value)}" for key, value in (config.peft_config or {}).items())
+    shown = [f"{_BASE} {config.pretrained_model_name_or_path}"]
+    if config.config_overrides:
+        shown.append(f"model.config_overrides {json.dumps(config.config_overrides)}")
+    shown += [f"{_PEFT}.{key} {json.dumps(value)}" for key, value in (config.peft_config or {}).items()]
     return (
-        f"{folder} holds no {SETTINGS}, so that whether the adapter was trained so cannot be seen: "
-        f"{_BASE} {config.pretrained_model_name_or_path!r}; {_PEFT} {shown}."
+        f"{folder} holds no {SETTINGS}, so that whether the model was trained so cannot be seen: "
+        f"{', '.join(shown)}."
     )
 
 

@@ -294,8 +294,10 @@ def test_an_adapter_goes_on_and_is_exported_only_as_it_was_trained(
 
     (tmp_path / "run" / "run.json").unlink()
     line = told(0, "model.peft_config.lora_alpha=80")
-    assert "holds no run.json, so that whether the adapter was trained so cannot be seen: " in line
-    assert 'peft_type "LORA", r 4, lora_alpha 80, lora_dropout 0.1' in line
+    assert "holds no run.json, so that whether the model was trained so cannot be seen: " in line
+    assert (
+        "model.peft_config.r 4, model.peft_config.lora_alpha 80, model.peft_config.lora_dropout 0.1" in line
+    )
 
 
 def test_what_few_can_want_of_an_adapter_is_said(tiny_model: str) -> None:
