@@ -9,6 +9,7 @@ changes nearly every piece, while a change of single bytes between the pieces is
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -18,7 +19,8 @@ from plugins.tokenizers import folder_of
 _PIECE_BYTES = 4096
 _NUM_PIECES = 1024
 _OF_LIBRARY = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")
-_ENDINGS = (".safetensors", ".bin")
+_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
+"""Files of weights; of the first kind that is there, as transformers takes it."""
 
 
 def config_fingerprint(name: str) -> str | None:
@@ -30,8 +32,12 @@ def config_fingerprint(name: str) -> str | None:
     path = os.path.join(folder_of(name) or "", "config.json")
     if not os.path.isfile(path):
         return None
-    with open(path, encoding="utf-8") as file:
-        config = {key: value for key, value in json.load(file).items() if key not in _OF_LIBRARY}
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        config = {key: value for key, value in json.loads(data).items() if key not in _OF_LIBRARY}
+    except (ValueError, AttributeError):  # its loader says what is wrong
+        return None
     return hashlib.blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -42,8 +48,11 @@ def weights_fingerprint(name: str) -> str | None:
         name: Directory or hub name.
     """
     folder = folder_of(name)
-    files = sorted(each for each in os.listdir(folder or ".") if each.endswith(_ENDINGS)) if folder else []
-    if folder is None or not files:
+    if folder is None:
+        return None
+    found = (sorted(fnmatch.filter(os.listdir(folder), pattern)) for pattern in _PATTERNS)
+    files = next(filter(None, found), None)
+    if files is None:
         return None
     seen = hashlib.blake2b(digest_size=8)
     for each in files:
