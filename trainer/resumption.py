@@ -33,8 +33,8 @@ _NO_DECAY = "optimizer.no_decay"
 """In files of before; what is decayed is compared with the checkpoint (`trainer/decay.py`)."""
 
 _BASE = "model.pretrained_model_name_or_path"
-_CONFIG = "base model's config.json"
-_WEIGHTS = "base model's weights"
+_CONFIG = "fingerprint of the base model's config.json"
+_WEIGHTS = "fingerprint of the base model's weights"
 _PEFT = "model.peft_config"
 
 
