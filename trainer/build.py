@@ -107,10 +107,7 @@ def build_trainer(
         begins=checkpoints.begins_from is None,
     )
     groups = parameter_groups(model.model, config.optimizer.no_decay, announce)
-    if checkpoints.begins_from and dist.get_global_rank() == 0:
-        check_load_path(checkpoints.begins_from, has_adapters=config.model.peft_config is not None)
-        if checkpoints.newest or not config.load_weights_only:
-            check_same_groups(checkpoints.begins_from, model, groups)
+    _check_start(config, checkpoints, model, groups)
     optimizer = construct("optimizer", optimizer_class, config.optimizer.arguments, groups)
     wanted = hyperparameters(optimizer)
     loader = build_loader(
@@ -175,6 +172,23 @@ def build_trainer(
             sharded=trainer.state.fsdp_sharded_state_dict_enabled,
         )
     return trainer, progress
+
+
+def _check_start(config: TrainConfig, checkpoints: RunCheckpoints, model: Any, groups: Any) -> None:
+    """See on rank 0 that the checkpoint which the run begins from fits it; what is wrong ends every rank."""
+    if checkpoints.begins_from is None:
+        return
+    problem: list[TutelageError | None] = [None]
+    if dist.get_global_rank() == 0:
+        try:
+            check_load_path(checkpoints.begins_from, has_adapters=config.model.peft_config is not None)
+            if checkpoints.newest or not config.load_weights_only:
+                check_same_groups(checkpoints.begins_from, model, groups)
+        except TutelageError as error:
+            problem[0] = error
+    dist.broadcast_object_list(problem, src=0)
+    if problem[0] is not None:
+        raise problem[0]
 
 
 def check_disks(
