@@ -15,10 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugins.hub import hub_options, why
+from plugins.model_fingerprint import weights_fingerprint
 from schemas.errors import ConfigError
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+BASE_WEIGHTS = "base_model_weights"
+"""In the metadata of the weights: the fingerprint of those that it was trained beside."""
 
 _PREFIX = "base_model.model."
 """What peft's own class of models puts before names."""
@@ -55,7 +58,41 @@ def base_of(key: str, name: str) -> str | None:
             f"{key} {name!r} is an adapter whose {CONFIG} names no base_model_name_or_path. Write the model "
             "that it was trained on there."
         )
-    return str(base)
+    base = str(base)
+    if (base.startswith((".", "/", "~")) or base.count("/") > 1) and not os.path.isdir(base):
+        raise ConfigError(
+            f"{key} {name!r} is an adapter whose base model {base!r} is no directory on this machine. Write "
+            f"where that model lies as base_model_name_or_path into its {CONFIG}."
+        )
+    return base
+
+
+def other_base(name: str, base: str) -> str:
+    """A sentence if the base model's files are not those that an adapter's export wrote down; else "".
+
+    Args:
+        name: Directory or hub name of the adapter.
+        base: Of its base model.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from safetensors import SafetensorError, safe_open
+
+    path = os.path.join(name, WEIGHTS) if os.path.isdir(name) else try_to_load_from_cache(name, WEIGHTS)
+    if not isinstance(path, str) or not os.path.isfile(path):
+        return ""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            was = (file.metadata() or {}).get(BASE_WEIGHTS)
+    except SafetensorError:  # its loader says what is wrong
+        return ""
+    now = weights_fingerprint(base)
+    if was is None or now is None or was == now:
+        return ""
+    return (
+        f"{name}: the weights of its base model {base!r} (fingerprint {now}) are not those that the adapter "
+        f"was trained on ({was}): the two together may be no good model. Name the one that it was trained "
+        f"on as base_model_name_or_path in its {CONFIG}."
+    )
 
 
 def tokenizer_of(key: str, name: str) -> str:

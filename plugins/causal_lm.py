@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from plugins.adapters import base_of, put_adapter
+from plugins.adapters import base_of, other_base, put_adapter
 from plugins.attention_probe import CannotCopy, differs_from_eager, say
 from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
@@ -43,6 +43,8 @@ def load_causal_lm(
 
     base = base_of(key, name)
     if base is not None:
+        if differs := other_base(name, base):
+            say(differs)
         of_base = f"{key} {name!r} is an adapter, whose base model"
         model = load_causal_lm(of_base, base, may_differ=may_differ, naming=naming, **options)
         return put_adapter(key, name, model)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from plugins import adapters
+from plugins.model_fingerprint import weights_fingerprint
 from plugins.tokenizers import as_it_came, fingerprint, folder_of, load_tokenizer, tokenizer_files
 from schemas import storage
 from schemas.errors import ConfigError, unknown_name
@@ -166,7 +167,11 @@ def write_adapter_folder(
     from safetensors.torch import save_file
 
     config = copy.deepcopy(model.peft_config["default"])
-    config.base_model_name_or_path = base_name
+    # A relative path would be looked up on the hub by whoever loads the adapter from elsewhere.
+    config.base_model_name_or_path = os.path.abspath(base_name) if os.path.isdir(base_name) else base_name
+    metadata = {"format": "pt"}
+    if weights_of_base := weights_fingerprint(base_name):
+        metadata[adapters.BASE_WEIGHTS] = weights_of_base
     config.inference_mode = True
     found = {
         name: tensor.detach().cpu().contiguous()
@@ -174,7 +179,7 @@ def write_adapter_folder(
     }
     with _replacing(folder, card) as temporary:
         config.save_pretrained(temporary)
-        save_file(found, os.path.join(temporary, adapters.WEIGHTS), metadata={"format": "pt"})
+        save_file(found, os.path.join(temporary, adapters.WEIGHTS), metadata=metadata)
         of_model = {name for name in base.files if name == GENERATION_CONFIG or name.endswith(".py")}
         _write_files(temporary, {name: base.files[name] for name in base.files.keys() - of_model})
 

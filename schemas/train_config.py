@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 from typing import Any, Literal
@@ -38,10 +39,25 @@ class OptimizerConfig(NamedConfig):
 
     no_decay: tuple[str, ...] = ("norms", "biases")
 
+    @pydantic.field_validator("no_decay", mode="before")
+    @classmethod
+    def _list(cls, no_decay: Any) -> Any:
+        if not isinstance(no_decay, list | tuple):
+            raise ValueError(f"{no_decay!r} is no list; expected one such as [norms], or [] to decay all")
+        return no_decay
+
     @pydantic.field_validator("no_decay")
     @classmethod
     def _expressions(cls, no_decay: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in no_decay:
+            if not pattern:
+                raise ValueError("'' would match every name; expected a kind or a regular expression")
+            near = difflib.get_close_matches(pattern.lower(), NO_DECAY_KINDS, n=1, cutoff=0.75)
+            if near and pattern not in NO_DECAY_KINDS and pattern.isalpha():
+                raise ValueError(
+                    f"{pattern!r} is no kind. Did you mean {near[0]!r}? As a regular expression write "
+                    f"'{pattern}.*'"
+                )
             try:
                 re.compile(pattern)
             except re.error as error:

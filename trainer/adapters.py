@@ -70,12 +70,30 @@ def check_peft_config(peft_config: Mapping[str, Any]) -> None:
     for key in peft_config:
         if key not in _PEFT_KEYS:
             raise ConfigError(unknown_name("key", key, _PEFT_KEYS, shown=f"model.peft_config.{key}"))
+    for key, patterns, is_fitting, expected in (
+        ("r", "rank_pattern", _is_rank, "a whole number of at least 1"),
+        ("lora_alpha", "alpha_pattern", _is_scale, "a number over 0; with 0 nothing is learned"),
+    ):
+        values = {f"{patterns}.{each}": value for each, value in (peft_config.get(patterns) or {}).items()}
+        if key in peft_config:
+            values[key] = peft_config[key]
+        for shown, value in values.items():
+            if not is_fitting(value):
+                raise ConfigError(f"{_KEY}.{shown} is {value!r}; expected {expected}.")
     init = peft_config.get("init_lora_weights", True)
     if init not in _LORA_INITS:
         raise ConfigError(
             f"model.peft_config.init_lora_weights is {init!r}; expected true, false or gaussian. Other ways "
             "to begin change the model's own weights, which a checkpoint of the adapter does not hold."
         )
+
+
+def _is_rank(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_scale(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def check_adapter_export(key: str, config: TrainConfig) -> None:
@@ -163,7 +181,10 @@ def _check_modules(model: Any, key: str, named: Any) -> None:
         if not any(name == each or name.endswith(f".{each}") for name in names):
             kinds = (torch.nn.Linear, torch.nn.Embedding)
             fitting = {
-                name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kinds)
+                name.rpartition(".")[2]
+                for name, module in model.named_modules()
+                if isinstance(module, kinds)
+                or (key == f"{_KEY}.modules_to_save" and any(True for _ in module.parameters(recurse=False)))
             }
             raise ConfigError(f"{key}: {unknown_name('module', str(each), fitting)}")
 
@@ -187,8 +208,30 @@ def describe_adapters(model: Any) -> str:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return (
         f"{type(model).__name__}: {trained:,} of {total:,} parameters are trained ({trained / total:.2%}); "
-        f"{listed}."
+        f"{listed}.{_doubts(model)}"
     )
+
+
+def _doubts(model: Any) -> str:
+    """Sentences on what peft takes, and few can want."""
+    from peft.tuners.lora import LoraLayer
+
+    said = ""
+    over: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            sides = module.in_features or 0, module.out_features or 0
+            if module.r["default"] > min(sides):
+                shown = re.sub(r"\.\d+\.", ".*.", name)
+                over[shown] = f"{shown} (r {module.r['default']}, {max(sides)} × {min(sides)})"
+    if over:
+        said += (
+            f" r is over the smaller side of {', '.join(over.values())}, where an adapter of that rank can "
+            "already be any matrix: a smaller r learns the same."
+        )
+    if model.peft_config["default"].init_lora_weights is False:
+        said += " init_lora_weights is false: training begins with random adapters, not with the base model."
+    return said
 
 
 def save_adapters_alone(model: Any) -> None:
@@ -233,13 +276,13 @@ def check_load_path(path: str, *, has_adapters: bool) -> None:
     of_adapter = any(".lora_" in name for name in weight_names(path))
     if of_adapter and not has_adapters:
         raise TrainingError(
-            f"load_path {path!r} holds an adapter alone, but model.peft_config is not set. Set it as the "
+            f"checkpoint {path!r} holds an adapter alone, but model.peft_config is not set. Set it as the "
             "adapter was trained; or merge it with `tutelage export`, and set "
             "model.pretrained_model_name_or_path to that folder."
         )
     if has_adapters and not of_adapter:
         raise TrainingError(
-            f"load_path {path!r} holds a whole model, but model.peft_config trains an adapter. Write the "
+            f"checkpoint {path!r} holds a whole model, but model.peft_config trains an adapter. Write the "
             "model with `tutelage export`, set model.pretrained_model_name_or_path to that folder, and leave "
-            "load_path out."
+            "load_path out and save_folder to its own run."
         )

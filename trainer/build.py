@@ -25,15 +25,22 @@ from plugins.callbacks import CALLBACKS
 from plugins.callbacks.hf_export import HuggingFaceExport
 from plugins.model_folder import dtype_of
 from plugins.registry import Registry
-from plugins.tokenizers import as_it_came, load_tokenizer
+from plugins.tokenizers import as_it_came
 from schemas.errors import ConfigError, TutelageError
 from schemas.train_config import NamedConfig, TrainConfig
 from trainer.adapters import check_load_path
 from trainer.architecture import Architecture, describe
 from trainer.checkpoints import keep_counting, list_checkpoints
-from trainer.checks import check_arguments, check_batch, check_hardware, check_tokenizer, is_time
+from trainer.checks import (
+    check_arguments,
+    check_batch,
+    check_hardware,
+    check_tokenizer,
+    is_time,
+    run_tokenizer,
+)
 from trainer.data import build_loader, count_tokens
-from trainer.decay import parameter_groups
+from trainer.decay import check_same_groups, parameter_groups
 from trainer.duration import Pace, parse_duration
 from trainer.estimate.gpus import peak_flops_of
 from trainer.estimate.length import run_pace
@@ -47,7 +54,7 @@ from trainer.progress import ConsoleProgress, announce
 from trainer.random_states import RandomStates
 from trainer.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
 from trainer.remote_checkpoints import CheckpointUploads
-from trainer.resumption import apply_hyperparameters, hyperparameters, is_rescheduled, other_groups
+from trainer.resumption import apply_hyperparameters, hyperparameters, is_rescheduled
 from trainer.shards import ResolvedStream
 from trainer.shared_memory import claim_segments, remove_stale_segments
 from trainer.staging import RunCheckpoints
@@ -80,8 +87,7 @@ def build_trainer(
     batch_size = check_batch(config, streams, num_ranks=dist.get_world_size())
     check_hardware(config, device="cpu" if get_device(None).name == "cpu" else "gpu")
     microbatch_size = resolve_microbatch(config, batch_size, streams[0].manifest.seq_len)
-    tokenizer_name = config.tokenizer.name or config.model.pretrained_model_name_or_path
-    tokenizer = load_tokenizer(tokenizer_name, trust_remote_code=config.model.trust_remote_code)
+    tokenizer, tokenizer_name = run_tokenizer(config)
     check_tokenizer(tokenizer, tokenizer_name, streams)
     optimizer_class = _load("optimizer.name", OPTIMIZERS, config.optimizer.name)
     scheduler = _named("scheduler", SCHEDULERS, config.scheduler)
@@ -98,17 +104,11 @@ def build_trainer(
         row_tokens=streams[0].manifest.seq_len,
         attention_boundaries=config.train_loader.dataset.attention_boundaries,
         seed=config.seed,
+        begins=checkpoints.begins_from is None,
     )
-    if checkpoints.load_path and not checkpoints.newest and dist.get_global_rank() == 0:
-        check_load_path(
-            checkpoints.load_path.replace("{rank}", "0"), has_adapters=config.model.peft_config is not None
-        )
-    optimizer = construct(
-        "optimizer",
-        optimizer_class,
-        config.optimizer.arguments,
-        parameter_groups(model.model, config.optimizer.no_decay, announce),
-    )
+    groups = parameter_groups(model.model, config.optimizer.no_decay, announce)
+    _check_start(config, checkpoints, model, groups)
+    optimizer = construct("optimizer", optimizer_class, config.optimizer.arguments, groups)
     wanted = hyperparameters(optimizer)
     loader = build_loader(
         config.train_loader,
@@ -161,10 +161,6 @@ def build_trainer(
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
-    except BaseException as error:  # torch's CheckpointException is no Exception
-        if re.search(r"Missing key .*\.param_groups\.", str(error)):
-            raise other_groups() from error
-        raise
     apply_hyperparameters(trainer.state, wanted, announce, is_rescheduled=is_rescheduled(config, streams))
     random_states.trainer = trainer
     finite.saver = saver = trainer._checkpoint_saver
@@ -176,6 +172,23 @@ def build_trainer(
             sharded=trainer.state.fsdp_sharded_state_dict_enabled,
         )
     return trainer, progress
+
+
+def _check_start(config: TrainConfig, checkpoints: RunCheckpoints, model: Any, groups: Any) -> None:
+    """See on rank 0 that the checkpoint which the run begins from fits it; what is wrong ends every rank."""
+    if checkpoints.begins_from is None:
+        return
+    problem: list[TutelageError | None] = [None]
+    if dist.get_global_rank() == 0:
+        try:
+            check_load_path(checkpoints.begins_from, has_adapters=config.model.peft_config is not None)
+            if checkpoints.newest or not config.load_weights_only:
+                check_same_groups(checkpoints.begins_from, model, groups)
+        except TutelageError as error:
+            problem[0] = error
+    dist.broadcast_object_list(problem, src=0)
+    if problem[0] is not None:
+        raise problem[0]
 
 
 def check_disks(

@@ -40,6 +40,7 @@ _NAME = re.compile(r"ep(?P<epoch>\d+)-ba(?P<batch>\d+)(?P<whole>-rank0\.pt)?")
 _METADATA = ".metadata"
 _SHARDED_MODEL = "state.model."
 _SHARDED_TIME = "state.timestamp.Timestamp."
+_SHARDED_GROUP = re.compile(r"state\.optimizers\.\w+\.param_groups\.\d+\.params")
 _UNREADABLE = (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError)
 
 
@@ -320,6 +321,20 @@ def weight_names(path: str) -> list[str]:
         return list(_load_whole(path, "meta")["state"]["model"])
     names = _read_metadata(os.path.join(path, _METADATA)).state_dict_metadata
     return [name.removeprefix(_SHARDED_MODEL) for name in names if name.startswith(_SHARDED_MODEL)]
+
+
+def parameter_groups_in(path: str) -> list[set[str]]:
+    """Names of the parameters in each group of the optimizer in a checkpoint; none without an optimizer."""
+    if not os.path.isdir(path):
+        optimizers = _load_whole(path, "meta")["state"].get("optimizers") or {}
+        return [set(group["params"]) for each in optimizers.values() for group in each["param_groups"]]
+    from torch.distributed import checkpoint
+
+    load_only_data()
+    names = sorted(_read_metadata(os.path.join(path, _METADATA)).state_dict_metadata)
+    wanted = dict.fromkeys(filter(_SHARDED_GROUP.fullmatch, names))
+    checkpoint.state_dict_loader.load(wanted, checkpoint_id=path, no_dist=True)
+    return [set(each or ()) for each in wanted.values()]
 
 
 def load_only_data() -> None:

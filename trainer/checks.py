@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from plugins.callbacks import CALLBACKS
 from plugins.registry import Registry
-from plugins.tokenizers import fingerprint
+from plugins.tokenizers import fingerprint, load_tokenizer
 from schemas.errors import ConfigError, unknown_name
 from schemas.train_config import TrainConfig
 from trainer.adapters import check_adapters
@@ -384,10 +384,25 @@ def check_arguments(key: str, kind: Any, arguments: dict[str, Any], *, num_posit
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for name in arguments:
             if name not in named:
-                raise ConfigError(unknown_name("key", name, named, shown=f"{key}.{name}"))
+                ours = ["no_decay"] * (key == "optimizer")
+                raise ConfigError(unknown_name("key", name, [*named, *ours], shown=f"{key}.{name}"))
     for name, parameter in named.items():
         if parameter.default is parameter.empty and name not in arguments:
             raise ConfigError(f"key '{key}.{name}' is missing.")
+
+
+def run_tokenizer(config: TrainConfig) -> tuple[Any, str]:
+    """The tokenizer of a run, and its name.
+
+    Raises:
+        ConfigError: It cannot be loaded; names the key that names it.
+    """
+    key = "tokenizer.name" if config.tokenizer.name else "model.pretrained_model_name_or_path"
+    name = config.tokenizer.name or config.model.pretrained_model_name_or_path
+    try:
+        return load_tokenizer(name, trust_remote_code=config.model.trust_remote_code), name
+    except ConfigError as error:
+        raise ConfigError(f"{key} is {name!r}, but {error}") from error
 
 
 def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]) -> None:

@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from schemas.errors import ConfigError
 from schemas.train_config import NO_DECAY_KINDS
+from trainer.checkpoints import parameter_groups_in
 
 _WRAPPERS = re.compile(r"^base_model\.model\.")
 """What peft puts before the names."""
+_OUTER = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
+"""What Composer puts before and between them."""
+_SHOWN = 3
 
 
 def parameter_groups(
@@ -67,6 +71,42 @@ def parameter_groups(
         )
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": list(kept), "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def check_same_groups(path: str, model: torch.nn.Module, groups: Sequence[Mapping[str, Any]]) -> None:
+    """See that a checkpoint's optimizer has the parameter groups that the configuration asks for.
+
+    torch fills groups as far as their names fit: norms would go on decayed, or weights without a decay.
+
+    Args:
+        path: A sound checkpoint on this machine.
+        model: Composer's.
+        groups: Of `parameter_groups`.
+
+    Raises:
+        ConfigError: `no_decay` selects other parameters than it did for the checkpoint.
+    """
+    names = {parameter: _OUTER.sub("", name) for name, parameter in model.named_parameters()}
+    now = [{names[each] for each in group["params"]} for group in groups]
+    before = [{_OUTER.sub("", name) for name in group} for group in parameter_groups_in(path)]
+    both = set().union(*before) & set().union(*now)
+    kept_before, kept_now = (both.intersection(set().union(*each[1:])) for each in (before, now))
+    parts = [
+        f"{len(found)} {what} ({', '.join(sorted(found)[:_SHOWN])}{', …' * (len(found) > _SHOWN)})"
+        for found, what in (
+            (kept_now - kept_before, "that it decayed are not decayed now"),
+            (kept_before - kept_now, "that it did not decay are decayed now"),
+        )
+        if found
+    ]
+    if not parts:
+        return
+    raise ConfigError(
+        f"the checkpoint {path} was written with another optimizer.no_decay; of its parameters "
+        f"{'; '.join(parts)}. Weight decay of the two would be mixed up. Set it to "
+        "what that run had, or to [] if the run is older than this key and decayed all; or begin another "
+        "run with its weights alone: a save_folder of its own, load_path, and load_weights_only: true."
+    )
 
 
 def _kinds(module: torch.nn.Module, name: str) -> list[str]:

@@ -7,7 +7,6 @@ import json
 import sys
 from typing import Any
 
-from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.train_config import TrainConfig
@@ -20,6 +19,7 @@ from trainer.checks import (
     check_schedule,
     check_tokenizer,
     known_device,
+    run_tokenizer,
 )
 from trainer.estimate.gpus import GPUS, find_gpu
 from trainer.estimate.length import pace, run_pace, steps_by_epoch
@@ -113,8 +113,7 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
     domain_eval = config.callbacks.get("domain_eval")
     tokenizer = None
     if streams or config.tokenizer.name or config.model.new_embeddings or domain_eval:
-        name = config.tokenizer.name or config.model.pretrained_model_name_or_path
-        tokenizer = load_tokenizer(name, trust_remote_code=config.model.trust_remote_code)
+        tokenizer, name = run_tokenizer(config)
         if streams:
             check_tokenizer(tokenizer, name, streams)
     if domain_eval:

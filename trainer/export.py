@@ -29,6 +29,8 @@ from trainer.checkpoints import (
     list_checkpoints,
     read_checkpoint,
 )
+from trainer.checks import run_tokenizer
+from trainer.resumption import check_exported
 from trainer.staging import fill_in_places
 
 _WRAPPED = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
@@ -112,7 +114,6 @@ def export(
         write_adapter_folder,
         write_model_folder,
     )
-    from plugins.tokenizers import load_tokenizer
     from trainer.architecture import build_on_meta
     from trainer.quiet import quiet_libraries
 
@@ -122,10 +123,7 @@ def export(
     if adapter:
         check_adapter_export("--adapter", config)
     quiet_libraries(config.python_log_level)
-    tokenizer = load_tokenizer(
-        config.tokenizer.name or config.model.pretrained_model_name_or_path,
-        trust_remote_code=config.model.trust_remote_code,
-    )
+    tokenizer, _ = run_tokenizer(config)
     base = read_base(
         config.model.pretrained_model_name_or_path,
         tokenizer,
@@ -134,6 +132,7 @@ def export(
     with scratch("export") as copies:
         path, local = _find_checkpoint(config, checkpoint, copies)
         saved = read_checkpoint(local)
+    check_exported(config.model, path.rstrip("/").rpartition("/")[0] or ".", _say)
     weights = {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()}
     if config.model.peft_config is None:
         model = build_on_meta(config.model, tokenizer)
@@ -179,11 +178,15 @@ def _find_checkpoint(config: TrainConfig, checkpoint: str | None, copies: str) -
         damage = find_damage(local)
         if damage is None:
             for line in damages:
-                print(line, file=sys.stderr, flush=True)
+                _say(line)
             return path, local
         damages.append(f"checkpoint {path} is damaged: {damage}. The one before it is taken.")
     none = f"save_folder {folder!r} holds no sound checkpoint. Name one with --checkpoint."
     raise TrainingError("\n".join([*damages, none]))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _copy_of(uri: str, copies: str) -> str:

@@ -33,7 +33,13 @@ class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
 
 
 def build_model(
-    config: ModelConfig, tokenizer: Any, *, row_tokens: int, attention_boundaries: bool, seed: int = 17
+    config: ModelConfig,
+    tokenizer: Any,
+    *,
+    row_tokens: int,
+    attention_boundaries: bool,
+    seed: int = 17,
+    begins: bool = True,
 ) -> HuggingFaceModel:
     """Load or initialise the model, in fp32; Composer's precision decides what it computes in.
 
@@ -43,6 +49,7 @@ def build_model(
         row_tokens: Tokens of the rows that it is trained on.
         attention_boundaries: Whether rows rely on position ids to keep their texts apart.
         seed: Of the values that adapters begin with.
+        begins: Whether its values are what training begins with, as none of a checkpoint are.
 
     Raises:
         ConfigError: It cannot be loaded, or not so, or has fewer embeddings than the tokenizer ids.
@@ -52,7 +59,7 @@ def build_model(
     # With a cache transformers ignores the position ids that separate packed texts, and each text
     # would attend to the ones before it; generation asks for its cache by itself.
     model.config.get_text_config().use_cache = False
-    if done := fit_vocabulary(model, config, tokenizer):
+    if (done := fit_vocabulary(model, config, tokenizer)) and begins:
         announce(done)
     if attention_boundaries:
         check_isolation(

@@ -3,9 +3,10 @@
     save_folder/run.json    settings of the run when it was last started, by key
 
 Rows and schedule follow from some settings (`_is_fixed`): a run that goes on with others would repeat rows or
-leave some out, and its schedule would end elsewhere, so a change of these is refused. Others count from where
-the run goes on, and each change is told. Composer restores the optimizer's learning rate, weight decay, betas
-and eps from the checkpoint: they are set to what the YAML says.
+leave some out, and its schedule would end elsewhere, so a change of these is refused. So is another model:
+base, `config_overrides`, and what shapes an adapter, which `tutelage export` compares, too. Others count from
+where the run goes on, and each change is told. Composer restores the optimizer's learning rate, weight decay,
+betas and eps from the checkpoint: they are set to what the YAML says.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from plugins.model_fingerprint import config_fingerprint, weights_fingerprint
 from schemas import storage
 from schemas.errors import ConfigError
 from schemas.foreign import read_json
-from schemas.train_config import TrainConfig
+from schemas.train_config import ModelConfig, TrainConfig
 from trainer.duration import parse_duration
 from trainer.shards import ResolvedStream
 
@@ -28,18 +30,26 @@ _HYPERPARAMETERS = ("lr", "weight_decay", "betas", "eps")
 
 _DATASET = "train_loader.dataset"
 _NO_DECAY = "optimizer.no_decay"
+"""In files of before; what is decayed is compared with the checkpoint (`trainer/decay.py`)."""
+
+_BASE = "model.pretrained_model_name_or_path"
+_CONFIG = "fingerprint of the base model's config.json"
+_WEIGHTS = "fingerprint of the base model's weights"
+_PEFT = "model.peft_config"
 
 
 def settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[str, Any]:
     """The settings of a run that are compared when it goes on, by key."""
+    return {**_settings_of_rows(config, streams), **_settings_of_model(config.model)}
+
+
+def _settings_of_rows(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[str, Any]:
     dataset = config.train_loader.dataset
     settings: dict[str, Any] = {
         "max_duration": config.max_duration,
         "max_duration (unit)": parse_duration("max_duration", config.max_duration).unit,
         "rows' seq_len": streams[0].manifest.seq_len,
-        "model.new_embeddings": config.model.new_embeddings,
         "optimizer.name": config.optimizer.name,
-        _NO_DECAY: config.optimizer.no_decay,
         "scheduler.name": config.scheduler.name,
     }
     for key in ("global_train_batch_size", "seed", "precision", "algorithms"):
@@ -53,13 +63,101 @@ def settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[
     for section in ("optimizer", "scheduler"):
         for key, value in getattr(config, section).arguments.items():
             settings[f"{section}.{key}"] = value
-    if config.model.peft_config is not None:  # its checkpoints hold nothing of the model itself
-        for key in ("pretrained_model_name_or_path", "config_overrides"):
-            settings[f"model.{key}"] = getattr(config.model, key)
-        for key, value in config.model.peft_config.items():
-            settings[f"model.peft_config.{key}"] = value
+    return _plain_settings(settings)
+
+
+def _settings_of_model(config: ModelConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        _BASE: config.pretrained_model_name_or_path,
+        _CONFIG: config_fingerprint(config.pretrained_model_name_or_path),
+        "model.config_overrides": config.config_overrides,
+        "model.new_embeddings": config.new_embeddings,
+    }
+    if config.peft_config is not None:  # its checkpoints hold nothing of the model itself
+        settings[_WEIGHTS] = weights_fingerprint(config.pretrained_model_name_or_path)
+        settings |= {f"{_PEFT}.{key}": value for key, value in config.peft_config.items()}
+    return _plain_settings(settings)
+
+
+def _plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return {key: value for key, value in plain.items() if value is not None}
+
+
+def check_exported(config: ModelConfig, folder: str, say: Callable[[str], None]) -> None:
+    """See that a model is exported as it was trained.
+
+    Args:
+        config: The model's configuration as of now.
+        folder: Where the checkpoint lies, and beside it the settings of its run.
+        say: Told what cannot be compared.
+
+    Raises:
+        ConfigError: The model would be another one.
+        CorpusError: The file with the settings is damaged.
+    """
+    before = _read(folder)
+    if before is not None:
+        _check_model(before, _settings_of_model(config), folder, lambda line: None)
+    else:
+        say(_not_compared(config, folder))
+
+
+def _not_compared(config: ModelConfig, folder: str) -> str:
+    shown = [f"{_BASE} {config.pretrained_model_name_or_path}"]
+    if config.config_overrides:
+        shown.append(f"model.config_overrides {json.dumps(config.config_overrides)}")
+    shown += [f"{_PEFT}.{key} {json.dumps(value)}" for key, value in (config.peft_config or {}).items()]
+    return (
+        f"{folder} holds no {SETTINGS}, so that whether the model was trained so cannot be seen: "
+        f"{', '.join(shown)}."
+    )
+
+
+def _check_model(
+    before: Mapping[str, Any], now: Mapping[str, Any], folder: str, say: Callable[[str], None]
+) -> None:
+    """Compare the model's settings with those that a run wrote down."""
+    had_adapter, has_adapter = (any(key.startswith(_PEFT) for key in each) for each in (before, now))
+    changed = {
+        key: f"{key} was {_shown(before, key)} and is {_shown(now, key)}"
+        for key in dict.fromkeys([*before, *now])
+        if (key.startswith("model.") or key in (_CONFIG, _WEIGHTS)) and before.get(key) != now.get(key)
+    }
+    for key in (_CONFIG, _WEIGHTS):  # not known of a run of before, or of a hub's model that is not here yet
+        if key not in before or key not in now:
+            changed.pop(key, None)
+    if _BASE not in before:  # a run of before that trained the whole model
+        for key in (_BASE, "model.config_overrides"):
+            changed.pop(key, None)
+    same_files = _CONFIG in before and all(before.get(key) == now.get(key) for key in (_CONFIG, _WEIGHTS))
+    if same_files and _BASE in changed:
+        say(f"{changed.pop(_BASE)}: its files are the same.")
+    if not had_adapter and not has_adapter and "model.new_embeddings" in changed:
+        line = changed.pop("model.new_embeddings")
+        say(f"{line}: this changes nothing, since the checkpoint holds the rows.")
+    if not changed:
+        return
+    if had_adapter and has_adapter:
+        why = (
+            "Its checkpoints hold an adapter alone, which fits the model and the adapter's shape that it was "
+            "trained with."
+        )
+    elif had_adapter:
+        why = f"Its checkpoints hold an adapter alone, and without {_PEFT} the whole model is expected."
+    elif has_adapter:
+        why = (
+            f"Its checkpoints hold the whole model, and {_PEFT} trains an adapter beside one. To train an "
+            f"adapter on what that run made, leave {_PEFT} out, write the model with `tutelage export`, and "
+            f"name that folder as {_BASE}."
+        )
+    else:
+        why = "Its checkpoints hold the weights, which would be put into a model that computes otherwise."
+    raise ConfigError(
+        f"the run in {folder} has other settings than it was started with: {'; '.join(changed.values())}. "
+        f"{why} Set them back (the same files of a model may lie elsewhere); or begin another run, with a "
+        "save_folder of its own."
+    )
 
 
 def check_resumption(
@@ -99,32 +197,25 @@ def check_resumption(
             f"{folder} holds no {SETTINGS}, as runs of before do not: whether batch size, seed, shuffle and "
             "mix are those that it started with cannot be seen. From here on they are kept."
         )
+        if config.model.peft_config is not None:
+            say(_not_compared(config.model, folder))
         return
-    before = {_NO_DECAY: [], **before}  # runs of before this key decayed all
+    _check_model(before, now, folder, say)
     changed = {
         key: f"{key} was {_shown(before, key)} and is {_shown(now, key)}"
         for key in {**before, **now}
         if before.get(key) != now.get(key)
+        and not key.startswith("model.")
+        and key not in (_CONFIG, _WEIGHTS, _NO_DECAY)
     }
-    has_adapters = any(key.startswith("model.peft_config") for key in {**before, **now})
-    of_model = [key for key in changed if has_adapters and key.startswith("model.")]
-    fixed = [line for key, line in changed.items() if _is_fixed(key) or key in of_model]
-    if fixed:
-        if of_model:
-            raise ConfigError(
-                f"the run in {folder} has other settings than it was started with: {'; '.join(fixed)}. Its "
-                "checkpoints hold an adapter alone, which fits the model and the adapter's shape that it was "
-                "trained with. Set them back; or begin another run, with a save_folder of its own."
-            )
+    if fixed := [line for key, line in changed.items() if _is_fixed(key)]:
         raise ConfigError(
             f"the run in {folder} has other settings than it was started with: {'; '.join(fixed)}. Rows "
             "would be repeated or left out, or the schedule end elsewhere. Set them back; or begin another "
             f"run, with a save_folder of its own, load_path: {newest} and load_weights_only: true."
         )
     for key, line in changed.items():
-        if key == "model.new_embeddings":
-            say(f"{line}: this changes nothing, since the checkpoint holds the rows.")
-        elif not (
+        if not (
             key.startswith("optimizer.") and key.split(".")[1] in _HYPERPARAMETERS
         ):  # told when they are set
             also = "; what the scheduler counts from the run's length moves with it" * (key == "max_duration")
@@ -140,7 +231,7 @@ def write_settings(config: TrainConfig, streams: Sequence[ResolvedStream]) -> No
 def is_rescheduled(config: TrainConfig, streams: Sequence[ResolvedStream]) -> bool:
     """Whether a run goes on with another schedule, or another length, than it was last started with."""
     before = _read(config.save_folder or "")
-    now = settings_of(config, streams)
+    now = _settings_of_rows(config, streams)
     return before is not None and any(
         before.get(key) != now.get(key)
         for key in {**before, **now}
@@ -167,17 +258,12 @@ def apply_hyperparameters(
         wanted: Of `hyperparameters`, before loading.
         say: Told of each change.
         is_rescheduled: Whether the schedule is another one than before.
-
-    Raises:
-        ConfigError: The checkpoint has fewer parameter groups, of which torch fills only some.
     """
     if int(state.timestamp.batch) == 0:
         return
     lines: dict[str, None] = {}
     groups = state.optimizers[0].param_groups
-    if any("lr" not in group for group in groups):
-        raise other_groups()
-    for group, values in zip(groups, wanted, strict=False):
+    for group, values in zip(groups, wanted, strict=True):
         for key, value in values.items():
             name = "initial_lr" if key == "lr" else key
             was = group.get(name)
@@ -196,15 +282,6 @@ def apply_hyperparameters(
                 group["lr"] = group["initial_lr"] * factor(int(state.timestamp.batch))
     for line in lines:
         say(line)
-
-
-def other_groups() -> ConfigError:
-    """Say that a checkpoint's optimizer has not the parameter groups that the configuration asks for."""
-    return ConfigError(
-        f"the checkpoint was written with another {_NO_DECAY}. Set it to what that run had, or to [] if "
-        "the run is older than this key and decayed all; or begin another run with its weights alone: a "
-        "save_folder of its own, load_path, and load_weights_only: true."
-    )
 
 
 def _is_fixed(key: str) -> bool:

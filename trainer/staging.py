@@ -99,6 +99,15 @@ class RunCheckpoints:
             return self._load_path
         return os.path.join(self._loaded, posixpath.basename(_of_rank_zero(self._load_path)))
 
+    @property
+    def begins_from(self) -> str | None:
+        """Local path of the checkpoint that the run goes on or starts from; of whole ones rank 0's."""
+        if self.newest is None:
+            return None if self.load_path is None else _of_rank_zero(self.load_path)
+        if self.are_uploaded:
+            return os.path.join(str(self.local_folder), posixpath.basename(self.newest))
+        return self.newest
+
     def claim(self, wait_sec: float = _WAIT_SEC) -> None:
         """Take the staging folder, if one is needed, until this process ends, and empty it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from plugins.adapters import base_of, other_base
 from plugins.callbacks import CALLBACKS
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
@@ -180,7 +182,11 @@ def test_an_adapter_is_exported_alone_and_merged_by_callback_and_command(
             {"rank_pattern": {"v_proj": 2}},
             r"rank_pattern: 'v_proj' is the name of no module that has",
         ),
-        ({"r": 0}, r"model\.peft_config: peft cannot put these adapters into LlamaForCausalLM: .*`?r`?.* 0"),
+        ({"r": 0}, r"model\.peft_config\.r is 0; expected a whole number of at least 1\."),
+        ({"r": "four"}, r"model\.peft_config\.r is 'four'; expected a whole number of at least 1\."),
+        ({"lora_alpha": 0}, r"lora_alpha is 0; expected a number over 0; with 0 nothing is learned\."),
+        ({"alpha_pattern": {"q_proj": 0}}, r"alpha_pattern\.q_proj is 0; expected a number over 0"),
+        ({"modules_to_save": ["nrm"]}, r"Available: .*input_layernorm, .*norm, .*post_attention_layernorm"),
     ],
 )
 def test_a_wrong_key_names_what_would_fit(tiny_model: str, changes: dict[str, Any], told: str) -> None:
@@ -241,8 +247,73 @@ def test_a_checkpoint_of_the_other_kind_and_another_adapter_are_refused(
 
     refusal = told("adapter", adapted(tiny_model, r=8), 2, max_duration="2ba")
     assert "model.peft_config.r was 4 and is 8. Its checkpoints hold an adapter alone" in refusal
-    assert "model.peft_config.r was 4 and is not set" in told("adapter", plain, 2, max_duration="2ba")
-    assert "peft_config.r was not set and is 4" in told("whole", adapted(tiny_model), 2, max_duration="2ba")
+    refusal = told("adapter", plain, 2, max_duration="2ba")
+    assert "model.peft_config.r was 4 and is not set" in refusal
+    assert "hold an adapter alone, and without model.peft_config the whole model is expected" in refusal
+    refusal = told("whole", adapted(tiny_model), 2, max_duration="2ba")
+    assert "peft_config.r was not set and is 4" in refusal
+    assert "Its checkpoints hold the whole model, and model.peft_config trains an adapter" in refusal
+    (tmp_path / "whole" / "run.json").unlink()
+    refusal = told("whole", adapted(tiny_model), 1, max_duration="2ba")
+    assert f"checkpoint {whole!r} holds a whole model, but model.peft_config" in refusal
+
+
+def test_an_adapter_goes_on_and_is_exported_only_as_it_was_trained(
+    write_config: Callable[..., str], tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, moved, alone = (str(tmp_path / name) for name in ("base", "moved", "alone"))
+    shutil.copytree(tiny_model, base)
+    config = write_config(
+        model=adapted(base), save_folder=str(tmp_path / "run"), max_duration="1ba", autoresume=True
+    )
+    assert train.main([config]) == 0
+    capsys.readouterr()
+
+    def told(status: int, *more: str) -> str:
+        assert export.main([config, "--output", alone, "--adapter", *more]) == status
+        return capsys.readouterr().err
+
+    assert "peft_config.lora_alpha was 8 and is 80. Its checkpoints" in told(
+        2, "model.peft_config.lora_alpha=80"
+    )
+    assert "peft_config.use_rslora was not set and is true" in told(2, "model.peft_config.use_rslora=true")
+    os.rename(base, moved)
+    shutil.copytree(moved, base)
+    weights = load_file(Path(base, "model.safetensors"))
+    weights["model.norm.weight"] += 1
+    save_file(weights, Path(base, "model.safetensors"), metadata={"format": "pt"})
+    assert "; another" not in (refusal := told(2)) and "base model's weights was " in refusal
+    assert train.main([config, "max_duration=2ba"]) == 2
+    assert "base model's weights was " in capsys.readouterr().err
+    assert "another run" not in told(0, f"model.pretrained_model_name_or_path={moved}")
+
+    about = json.loads(Path(alone, "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == moved  # absolute
+    assert other_base(alone, moved) == ""
+    assert "are not those that the adapter was trained on" in other_base(alone, base)
+
+    (tmp_path / "run" / "run.json").unlink()
+    line = told(0, "model.peft_config.lora_alpha=80")
+    assert "holds no run.json, so that whether the model was trained so cannot be seen: " in line
+    assert (
+        "model.peft_config.r 4, model.peft_config.lora_alpha 80, model.peft_config.lora_dropout 0.1" in line
+    )
+
+
+def test_what_few_can_want_of_an_adapter_is_said(tiny_model: str) -> None:
+    from trainer.adapters import describe_adapters
+
+    line = describe_adapters(build(tiny_model, r=65, target_modules=["up_proj"], init_lora_weights=False))
+    assert "r is over the smaller side of model.layers.*.mlp.up_proj (r 65, 128 × 64), where" in line
+    assert line.endswith("false: training begins with random adapters, not with the base model.")
+
+
+def test_an_adapter_whose_base_is_a_path_that_is_not_there_says_so(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/gone/base"}')
+    with pytest.raises(ConfigError, match="adapter whose base model '/gone/base' is no directory on"):
+        base_of("--model", str(tmp_path))
 
 
 def test_eval_and_chat_take_an_adapter_and_say_if_its_base_is_missing(
@@ -274,7 +345,7 @@ def test_eval_and_chat_take_an_adapter_and_say_if_its_base_is_missing(
     capsys.readouterr()
     assert chat.main(asked) == 2
     said = capsys.readouterr().err
-    assert "gone" in said and "cannot be loaded" in said
+    assert "gone" in said and "is no directory on this machine" in said
 
 
 @pytest.mark.slow

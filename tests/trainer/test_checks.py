@@ -14,7 +14,7 @@ import pytest
 from schemas.config import load_config
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
-from trainer.checks import check_config, check_hardware, known_device
+from trainer.checks import check_config, check_hardware, known_device, run_tokenizer
 from trainer.duration import Duration, parse_duration
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -194,3 +194,15 @@ def test_what_is_wrong_is_told_without_torch(
     )
     assert done.stdout.strip() == "False False 2", done.stderr
     assert message in done.stderr
+
+
+def test_a_model_that_is_not_there_is_named_by_its_key(
+    write_config: Callable[..., str], tmp_path: Path
+) -> None:
+    gone = str(tmp_path / "nope")
+    for changes, key in (
+        ({"model": {"pretrained_model_name_or_path": gone}}, "model.pretrained_model_name_or_path"),
+        ({"tokenizer": {"name": gone}}, "tokenizer.name"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{key} is '{gone}', but tokenizer '{gone}' cannot be loaded"):
+            run_tokenizer(load_config(TrainConfig, write_config(**changes)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from schemas.errors import ConfigError
+from schemas.train_config import OptimizerConfig
 from tests.trainer.ranks import run_ranks, said
+from trainer.checks import check_arguments
 from trainer.decay import parameter_groups
 from trainer.registries import OPTIMIZERS
 
@@ -83,6 +86,29 @@ def test_a_name_that_matches_nothing_is_refused_with_the_nearest_names() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("norms", "'norms' is no list; expected one such as [norms], or [] to decay all"),
+        (None, "None is no list"),
+        ([""], "'' would match every name"),
+        (["norm"], "'norm' is no kind. Did you mean 'norms'? As a regular expression write 'norm.*'"),
+        (["Norms"], "Did you mean 'norms'?"),
+        (["bias"], "Did you mean 'biases'?"),
+        (["embedding"], "Did you mean 'embeddings'?"),
+    ],
+)
+def test_what_is_nearly_a_kind_or_no_list_is_refused(value: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        OptimizerConfig(name="adamw", no_decay=value)
+    assert OptimizerConfig(name="adamw", no_decay=["norms", r"^lm_head", "norm$"]).no_decay[2] == "norm$"
+
+
+def test_a_misspelt_no_decay_is_suggested() -> None:
+    with pytest.raises(ConfigError, match=r"'optimizer.nodecay' is unknown. Did you mean 'no_decay'\?"):
+        check_arguments("optimizer", torch.optim.AdamW, {"nodecay": []}, num_positional=1)
+
+
 @pytest.mark.parametrize(("name", "factor"), [("adamw", 1 - 0.01 * 0.1), ("decoupled_adamw", 1 - 0.1)])
 def test_a_step_without_gradients_shrinks_matrices_by_the_exact_factor_and_nothing_else(
     name: str, factor: float
@@ -137,4 +163,4 @@ def test_two_ranks_of_fsdp2_decay_the_same_and_go_on_so(
             around = 1.0 if "norm" in name else 0.0
             assert (weight - around).abs().max() <= 1.1e-3 * steps, (run, name)
     assert load_file(tmp_path / "before" / "model.safetensors")["model.norm.weight"].abs().max() <= 1.1e-3
-    assert "the checkpoint was written with another optimizer.no_decay." in said(tmp_path, "after")
+    assert "was written with another optimizer.no_decay; of its parameters 5 that" in said(tmp_path, "after")

@@ -33,7 +33,8 @@ def test_a_run_is_described_without_being_started(
     assert not (tmp_path / "checkpoints").exists()
 
     assert train.main([config, *options]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "optimizer.no_decay: not decayed are 5 tensors (320 parameters): norms 5, biases 0; decay" in err
     assert out.startswith("tiny: LlamaForCausalLM, ")
     assert "27 of 128 tokens: 3,456 tokens" in out
     assert "domain: 1.12 epochs of 48 rows" in out

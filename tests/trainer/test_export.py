@@ -77,6 +77,21 @@ def test_a_named_checkpoint_is_exported_and_a_damaged_newest_one_passed_over(
 
 
 def test_what_does_not_fit_is_named(trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused = [
+        "export",
+        trained,
+        "--output",
+        str(tmp_path / "output"),
+        "model.config_overrides.rope_theta=5.0",
+    ]
+    named = f"--checkpoint={tmp_path / 'checkpoints' / 'ep0-ba2-rank0.pt'}"
+    for more in ([], [named], [named, "save_folder=null"]):
+        assert main([*refused, *more]) == 2
+        assert (
+            'model.config_overrides was {} and is {"rope_theta": 5.0}. Its checkpoints'
+            in capsys.readouterr().err
+        )
+    (tmp_path / "checkpoints" / "run.json").unlink()
     for more, message in {
         "model.config_overrides.num_hidden_layers=1": "has weights 'model.layers.1.",
         "model.config_overrides.num_hidden_layers=3": "lacks weights 'model.layers.2.",

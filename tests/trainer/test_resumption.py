@@ -126,23 +126,40 @@ def test_what_does_not_fix_rows_may_change_and_a_run_of_before_goes_on(
     assert "run.json" not in err
 
 
-def test_what_is_decayed_stays_as_it_was_and_a_run_of_before_decays_all(
+def test_what_is_decayed_stays_as_it_was_by_what_is_selected_and_without_run_json(
     start: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     adamw = {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1, "betas": [0.9, 0.95]}
-    assert start(capsys, "max_duration=2ba", optimizer={**adamw, "no_decay": []})[0] == 0
+    assert start(capsys, "max_duration=1ba", optimizer=adamw)[0] == 0
     settings = tmp_path / "run" / "run.json"
-    of_before = json.loads(settings.read_text())
-    assert of_before.pop("optimizer.no_decay") == []
-    settings.write_text(json.dumps(of_before))
-    status, err, _ = start(capsys, optimizer=adamw)
-    assert status == 2
-    assert 'optimizer.no_decay was [] and is ["norms", "biases"]. Rows would be repeated' in err
+    assert "optimizer.no_decay" not in json.loads(settings.read_text())
     settings.unlink()
-    status, err, _ = start(capsys, optimizer=adamw)
+    status, err, _ = start(capsys, optimizer={**adamw, "no_decay": []})
     assert status == 2
     assert (
-        "the checkpoint was written with another optimizer.no_decay. Set it to what that run had, or" in err
-    )
-    status, err, _ = start(capsys, optimizer={**adamw, "no_decay": []})
-    assert (status, "optimizer.no_decay" in err) == (0, False)
+        f"checkpoint {tmp_path / 'run' / 'ep0-ba1-rank0.pt'} was written with another optimizer.no_decay; "
+        "of its parameters 5 that it did not decay are decayed now (model.layers.0.input_layernorm.weight, "
+        "model.layers.0.post_attention_layernorm.weight, model.layers.1.input_layernorm.weight, …). Weight"
+    ) in err
+    assert "Set it to what that run had, or" in err and "Rows would be repeated" not in err
+    status, err, _ = start(
+        capsys, optimizer={**adamw, "no_decay": ["biases", "norm.weight"]}
+    )  # as the default
+    assert (status, "another optimizer.no_decay" in err) == (0, False)
+
+
+def test_a_checkpoint_that_decayed_all_is_not_gone_on_with_where_norms_are_left_alone(tmp_path: Path) -> None:
+    import torch
+
+    from schemas.errors import ConfigError
+    from trainer.decay import check_same_groups
+
+    model = torch.nn.ModuleDict({"model": torch.nn.Linear(2, 3)})
+    groups = [{"params": [model["model"].weight]}, {"params": [model["model"].bias]}]
+    saved = {"AdamW": {"param_groups": [{"params": ["model.weight", "model.bias"]}]}}
+    torch.save({"state": {"optimizers": saved}}, tmp_path / "ep0-ba1-rank0.pt")
+    with pytest.raises(ConfigError, match=r"parameters 1 that it decayed are not decayed now \(bias\)\."):
+        check_same_groups(str(tmp_path / "ep0-ba1-rank0.pt"), model, groups)
+    saved["AdamW"]["param_groups"] = [{"params": ["model.weight"]}, {"params": ["model.bias"]}]
+    torch.save({"state": {"optimizers": saved}}, tmp_path / "ep0-ba1-rank0.pt")
+    check_same_groups(str(tmp_path / "ep0-ba1-rank0.pt"), model, groups)

@@ -282,6 +282,7 @@ def test_from_extended_tokenizer_to_exported_model(
     assert main(["train", config(model=model, max_duration="3ba")]) == 0
     said = capsys.readouterr().err
     assert 'model.new_embeddings was "mean" and is "pieces": this changes nothing' in said
+    assert "new tokens start" not in said
     assert main(["chat", "--model", str(tmp_path / "exported"), "--prompt", "cytokine", "--raw"]) == 0
 
     # Beside an adapter the rows stay as they begin, and only the merged model has them.

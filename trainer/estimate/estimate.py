@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -172,7 +173,7 @@ def estimate(
     if config.model.peft_config is not None:
         put_adapters = functools.partial(add_adapters, peft_config=config.model.peft_config, seed=config.seed)
         put_adapters(model)
-    parameter_groups(model, config.optimizer.no_decay, lambda line: None)
+    parameter_groups(model, config.optimizer.no_decay, lambda line: print(line, file=sys.stderr))
     architecture = describe(model)
     sharding = _sharding(config, machine.num_gpus)
     low = config.precision != "fp32"
