@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.journal import stored_generations
-from pipelines.statistics import read_stats
+from pipelines.statistics import stats_of
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
@@ -128,7 +128,7 @@ def expected_speed(
 
 def _syntheses(config: CorpusConfig, known: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number and `synthesis` of each increment that sent requests, newest first."""
-    for number in sorted(map(number_of, known), reverse=True):
-        synthesis = read_stats(config.corpus, number).get("synthesis") or {}
+    for name in sorted(known, key=number_of, reverse=True):
+        synthesis = stats_of(config.corpus, name).get("synthesis") or {}
         if synthesis.get("requests"):
-            yield number, synthesis
+            yield number_of(name), synthesis

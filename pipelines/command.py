@@ -69,7 +69,12 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
         retry_empty=arguments.retry_empty,
     )
     dry = any(option.startswith("--dry_run") for option in beam_options)
-    _tell(arguments, config, manifest, f"{'a dry run' if dry else 'nothing new'}; the corpus is as it was.")
+    _tell(
+        config,
+        manifest,
+        f"{'a dry run' if dry else 'nothing new'}; the corpus is as it was.",
+        as_json=arguments.json,
+    )
     return 0
 
 
@@ -111,7 +116,7 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
             interval_sec=arguments.interval,
             min_documents=arguments.min_documents,
             settle_sec=arguments.settle,
-            published=lambda manifest: _tell(arguments, config, manifest, ""),
+            published=lambda manifest: _tell(config, manifest),
         )
     return 0
 
@@ -126,7 +131,7 @@ def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     manifest = withdraw(
         config, beam_options, document_ids=names, sources=arguments.source, quiet=arguments.json
     )
-    _tell(arguments, config, manifest, "")
+    _tell(config, manifest, "", as_json=arguments.json)
     return 0
 
 
@@ -135,7 +140,7 @@ def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     from pipelines.rewrite import compact
 
     manifest = compact(config, beam_options, quiet=arguments.json)
-    _tell(arguments, config, manifest, "is one increment already; nothing was done.")
+    _tell(config, manifest, "is one increment already; nothing was done.", as_json=arguments.json)
     return 0
 
 
@@ -152,17 +157,17 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 
 def _tell(
-    arguments: argparse.Namespace, config: CorpusConfig, manifest: Manifest | None, nothing: str
+    config: CorpusConfig, manifest: Manifest | None, nothing: str = "", *, as_json: bool = False
 ) -> None:
     """Print the manifest that was published, or that nothing was."""
     from pipelines.published import telling
     from pipelines.show.increment import print_increment
 
     if manifest is None:
-        print(json.dumps(None) if arguments.json else f"{config.corpus}: {nothing}")
+        print(json.dumps(None) if as_json else f"{config.corpus}: {nothing}")
         return
     with telling(config.corpus, manifest):
-        if arguments.json:
+        if as_json:
             print(manifest.model_dump_json())
         else:
             print_increment(config, manifest)

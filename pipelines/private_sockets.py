@@ -57,9 +57,16 @@ def _server(*arguments: Any, **named: Any) -> grpc.Server:
     return server
 
 
-@functools.cache
 def _folder() -> str:
-    """Mode 700; removed when this process ends, or by the next one."""
+    """Where sockets are; another one if somebody removed it."""
+    if not os.path.isdir(_made()):
+        _made.cache_clear()
+    return _made()
+
+
+@functools.cache
+def _made() -> str:
+    """A folder of mode 700, removed when this process ends, or by the next one."""
     place = tempfile.gettempdir()
     is_short = len(os.fsencode(place)) + len("/tutelage-scratch-sockets-12345678/123") <= _LONGEST_PATH
     held = contextlib.ExitStack()

@@ -159,7 +159,16 @@ def read_stats(corpus: str, number: int) -> dict[str, Any]:
     Raises:
         CorpusError: There are none.
     """
-    uri = storage.join(increment_uri(corpus, name_of(corpus, number)), "stats.json")
+    return stats_of(corpus, name_of(corpus, number))
+
+
+def stats_of(corpus: str, name: str) -> dict[str, Any]:
+    """The statistics of an increment by its name.
+
+    Raises:
+        CorpusError: There are none.
+    """
+    uri = storage.join(increment_uri(corpus, name), "stats.json")
     try:
         stats: dict[str, Any] = read_json(uri, _Stats).model_dump(exclude_unset=True)
     except FileNotFoundError:

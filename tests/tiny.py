@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.config import Section
 from schemas.manifest import name_of
 
 
@@ -93,3 +95,8 @@ def located(corpus: str | Path, path: str) -> Path:
     folder, name, *rest = path.split("/")
     number, dot, stream = name.partition(".")
     return Path(corpus, folder, f"{name_of(str(corpus), int(number))}{dot}{stream}", *rest)
+
+
+def revealed_json(config: Section) -> str:
+    """A configuration as JSON with its secrets, for a process that takes its place."""
+    return json.dumps(config.model_dump(), default=lambda secret: secret.get_secret_value())

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.errors import ConfigError, TrainingError, unknown_name
+from schemas.errors import ConfigError, unknown_name
 from schemas.train_config import TrainConfig
 from trainer.checkpoints import weight_names
 
@@ -271,17 +271,17 @@ def check_load_path(path: str, *, has_adapters: bool) -> None:
         has_adapters: Whether this run trains adapters.
 
     Raises:
-        TrainingError: It is of the other kind.
+        ConfigError: It is of the other kind.
     """
     of_adapter = any(".lora_" in name for name in weight_names(path))
     if of_adapter and not has_adapters:
-        raise TrainingError(
+        raise ConfigError(
             f"checkpoint {path!r} holds an adapter alone, but model.peft_config is not set. Set it as the "
             "adapter was trained; or merge it with `tutelage export`, and set "
             "model.pretrained_model_name_or_path to that folder."
         )
     if has_adapters and not of_adapter:
-        raise TrainingError(
+        raise ConfigError(
             f"checkpoint {path!r} holds a whole model, but model.peft_config trains an adapter. Write the "
             "model with `tutelage export`, set model.pretrained_model_name_or_path to that folder, and leave "
             "load_path out and save_folder to its own run."

@@ -23,7 +23,7 @@ from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
-from schemas.manifest import read_manifest
+from schemas.manifest import name_of, read_manifest
 from schemas.records import Chain, Document, Generation
 from tests.tiny import save_bytes
 
@@ -348,13 +348,13 @@ def test_answers_and_speed_come_from_the_journal_and_the_statistics(
     assert found.synthesis_hours == pytest.approx(28 / rate / 3600)
     shutil.rmtree(f"{config.corpus}/journal")
     detail = "mean of 6 requests in the stats.json of earlier increments"
-    assert expected_answers(config, (1,)) == Answers(
+    assert expected_answers(config, (name_of(config.corpus, 1),)) == Answers(
         mean_completion_tokens=7.0, source="stats", detail=detail
     )
 
 
 @pytest.fixture
-def past(tmp_path: Path, corpus_config: Config) -> tuple[CorpusConfig, tuple[int, ...]]:
+def past(tmp_path: Path, corpus_config: Config) -> tuple[CorpusConfig, tuple[str, ...]]:
     """A corpus whose increments 1 and 2 asked, and whose increment 3 did not."""
     for number, synthesis in (
         (1, {"requests": 10, "completion_tokens": 1000, "completion_tokens_per_sec": 50.0}),
@@ -363,14 +363,14 @@ def past(tmp_path: Path, corpus_config: Config) -> tuple[CorpusConfig, tuple[int
     ):
         path = tmp_path / f"corpus/increments/{number:06d}/stats.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"synthesis": synthesis}))
-    return corpus_config(tmp_path / "corpus", "none.jsonl"), (1, 2, 3)
+        path.write_text(json.dumps({"counts": {}, "synthesis": synthesis}))
+    return corpus_config(tmp_path / "corpus", "none.jsonl"), ("000001", "000002", "000003")
 
 
 def test_answers_of_earlier_increments_are_averaged_over_all_of_them(past: Any) -> None:
     config, known = past
     assert expected_answers(config, known).mean_completion_tokens == 150.0
-    assert expected_answers(config, (3,)).source == "paper"
+    assert expected_answers(config, ("000003",)).source == "paper"
 
 
 def test_no_answer_is_expected_to_be_longer_than_allowed(past: Any) -> None:
@@ -384,7 +384,9 @@ def test_damaged_and_unfinished_lines_of_a_journal_count_for_nothing(past: Any) 
     folder = Path(config.corpus) / "journal"
     folder.mkdir()
     record = {"text": "a", "finish_reason": "stop", "prompt_tokens": 1, "cached_tokens": 0}
-    lines = [json.dumps({"key": "00", "generation": {**record, "completion_tokens": n}}) for n in (10, 40)]
+    lines = [
+        json.dumps({"key": "00" * 16, "generation": {**record, "completion_tokens": n}}) for n in (10, 40)
+    ]
     (folder / "1-a-0001.jsonl").write_text(f"{lines[0]}\nnonsense\n{{}}\n")
     (folder / "2-b-0001.jsonl").write_text(f"{lines[1]}\n{lines[1][:40]}")
     answers = expected_answers(config, known)
@@ -401,7 +403,7 @@ def test_hours_follow_from_the_speed_given_before_that_of_the_newest_increment(p
     newest = expected_speed(config, known)
     assert newest is not None and newest.hours(**work) == pytest.approx(0.2)
     assert newest.detail == "500 generated tokens a second, as in increment 2"
-    assert expected_speed(config, (3,)) is None
+    assert expected_speed(config, ("000003",)) is None
 
 
 def test_the_sample_does_not_depend_on_files_order_or_workers(

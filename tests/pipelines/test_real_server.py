@@ -33,6 +33,7 @@ from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, ServerConfig, SynthesisConfig
 from schemas.records import Document, Generation
+from tests.tiny import revealed_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -218,7 +219,7 @@ def config(
 def start(config: CorpusConfig, server: RealServer) -> subprocess.Popen[str]:
     """A build of two worker processes, in a session of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", BUILD, config.model_dump_json()],
+        [sys.executable, "-c", BUILD, revealed_json(config)],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": server.folder},
         stderr=subprocess.PIPE,

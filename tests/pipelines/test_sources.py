@@ -148,7 +148,6 @@ def test_a_file_touched_without_change_is_read_once_more_and_noted(
     [
         pytest.param({"filters": {"gopher_quality": {"min_words": 5}}}, id="a filter"),
         pytest.param({"clean": {"min_words": 4}}, id="cleaning"),
-        pytest.param({"tokenizer": {"add_eos": False}}, id="the tokenizer's section"),
     ],
 )
 def test_what_decides_about_documents_makes_all_files_new(

@@ -212,7 +212,7 @@ def test_what_an_adapter_cannot_do_is_refused_before_torch_is_imported(
     alone = {"hf_export": {"folder": str(tmp_path / "export"), "adapter": True}}
     refused("the run trains the whole model", callbacks=alone)
     overrides = {"config_overrides": {"rope_theta": 2e4}}
-    refused("config_overrides change the model", callbacks=alone, model={**model, **overrides})
+    refused("config_overrides changes the model", callbacks=alone, model={**model, **overrides})
     (tmp_path / "adapter_config.json").write_text("{}")
     refused("is an adapter, no model", model={"pretrained_model_name_or_path": str(tmp_path)})
 
@@ -236,10 +236,10 @@ def test_a_checkpoint_of_the_other_kind_and_another_adapter_are_refused(
     whole, adapter = (str(tmp_path / name / "ep0-ba1-rank0.pt") for name in ("whole", "adapter"))
     start = {"load_weights_only": True}
     assert "holds a whole model, but model.peft_config" in told(
-        "a", adapted(tiny_model), 1, load_path=whole, **start
+        "a", adapted(tiny_model), 2, load_path=whole, **start
     )
     assert "holds an adapter alone, but model.peft_config is not set." in told(
-        "b", plain, 1, load_path=adapter, **start
+        "b", plain, 2, load_path=adapter, **start
     )
     told("c", adapted(tiny_model), 0, load_path=adapter, **start, optimizer={"name": "adamw", "lr": 0.0})
     first, again = weights_of(Path(adapter)), weights_of(tmp_path / "c" / "ep0-ba1-rank0.pt")

@@ -26,6 +26,7 @@ from plugins.sglang.server import lease_servers
 from plugins.sglang.supervisor import _masked, _url
 from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError, ServerError
+from tests.tiny import revealed_json
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE = Path(__file__).with_name("fake_launch_server.py")
@@ -102,7 +103,7 @@ class Fake:
 
     def hold(self, config: ServerConfig) -> subprocess.Popen[str]:
         """Another worker process that holds a lease until its standard input ends."""
-        command = [sys.executable, "-c", HOLDER, config.model_dump_json()]
+        command = [sys.executable, "-c", HOLDER, revealed_json(config)]
         holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self.holders.append(holder)
         return holder
