@@ -299,11 +299,11 @@ def held(
     Raises:
         CorpusError: Another run holds it, or the corpus cannot be written.
     """
-    refuse_links(corpus)
     lease = Lease(corpus, token, say)
     with lease.ended_by_sigterm():
         try:
             with writable(storage.join(corpus, _FOLDER)):
+                refuse_links(corpus)
                 lease.take()
             lease.renew_in_background()
             yield lease

@@ -29,7 +29,7 @@ def refuse_links(corpus: str) -> None:
 def _look(path: str, depth: int) -> None:
     try:
         mode = os.lstat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # of the corpus itself others say so
         return
     if stat.S_ISLNK(mode):
         raise CorpusError(
