@@ -58,7 +58,7 @@ _Told = Annotated[str, pydantic.Field(max_length=255)]
 class _File(Strict):
     """What a file of a lease holds, whoever wrote it; see Holder."""
 
-    token: str = pydantic.Field(pattern=r"^[0-9a-f]{1,32}$")
+    token: str = pydantic.Field(pattern=r"^[0-9a-f]{0,32}$")  # a run of before had none
     host: _Told
     boot: _Told
     pid_namespace: _Told

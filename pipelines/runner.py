@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import apache_beam as beam
@@ -138,8 +139,9 @@ def our_errors() -> Iterator[None]:
     What the machine or a store refused a worker is a MachineError.
     """
     logger = logging.getLogger("apache_beam")
-    level = logger.level
+    level, excepthook = logger.level, threading.excepthook
     logger.setLevel(logging.CRITICAL)
+    threading.excepthook = lambda found: _is_of_a_lost_worker(found) or excepthook(found)
     try:
         yield
     except Exception as error:
@@ -151,6 +153,12 @@ def our_errors() -> Iterator[None]:
         raise ours from error
     finally:
         logger.setLevel(level)
+        threading.excepthook = excepthook
+
+
+def _is_of_a_lost_worker(found: threading.ExceptHookArgs) -> bool:
+    """Whether it is Beam's thread that reads from a worker which was lost: the run says so itself."""
+    return found.thread is not None and found.thread.name == "beam_control_read"
 
 
 def find_our_error(error: BaseException) -> TutelageError | None:

@@ -111,6 +111,8 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
         )
         dtype_of("callbacks.hf_export.dtype", export.get("dtype", "bfloat16"))
     domain_eval = config.callbacks.get("domain_eval")
+    if domain_eval and not (_is_here(args) or {"chat_template", "system"} & domain_eval.keys()):
+        domain_eval = None  # its tasks, and the tokenizer, may lie on the other machine
     tokenizer = None
     if streams or config.tokenizer.name or config.model.new_embeddings or domain_eval:
         tokenizer, name = run_tokenizer(config)

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from plugins.plain_ids import plain_ids
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
@@ -122,7 +121,10 @@ def _rows(
     values = {} if how in ("mean", "pieces") else _read(how, layers, new)
     pieces = {}
     if how == "pieces":
-        found = {token: torch.from_numpy(plain_ids(own, token)).long() for token in new}
+        found = {
+            token: torch.tensor(own(token, add_special_tokens=False).input_ids, dtype=torch.long)
+            for token in new
+        }
         pieces = {token: ids[ids < num_rows] for token, ids in found.items()}
     for token, ids in pieces.items():
         if not len(ids):

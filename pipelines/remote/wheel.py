@@ -13,9 +13,11 @@ import base64
 import contextlib
 import csv
 import hashlib
+import importlib
 import importlib.util
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import Distribution
@@ -110,10 +112,10 @@ def _top_level(distribution: Distribution) -> set[str]:
 
 def _package_data(project: Path) -> Mapping[str, Sequence[str]] | None:
     """Patterns of the files beside modules that setuptools installs, by package; None where others build."""
+    # Not by setuptools itself, which refuses a process that has imported distutils.
     with contextlib.suppress(FileNotFoundError, ImportError):
-        from setuptools.config.pyprojecttoml import read_configuration  # type: ignore[import-untyped]
-
-        tools = read_configuration(project / "pyproject.toml", expand=False).get("tool", {})
+        toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+        tools = toml.loads((project / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
         found: Mapping[str, Sequence[str]] | None = tools.get("setuptools", {}).get("package-data")
         return found
     return None

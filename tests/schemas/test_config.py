@@ -204,7 +204,8 @@ def test_an_override_without_key_or_value_is_refused(load: Callable[..., Tree], 
     ],
 )
 def test_an_override_that_fits_nowhere_is_refused(load: Callable[..., Tree], override: str, why: str) -> None:
-    assert message(load, TREE, override) == f"{override!r} cannot override anything: {why}."
+    key, _, _ = override.partition("=")
+    assert message(load, TREE, override) == f"{key}=… cannot override anything: {why}."
 
 
 def test_an_override_of_an_unknown_key_gets_a_suggestion(load: Callable[..., Tree]) -> None:
