@@ -254,7 +254,7 @@ def test_a_checkpoint_of_the_other_kind_and_another_adapter_are_refused(
     assert "peft_config.r was not set and is 4" in refusal
     assert "Its checkpoints hold the whole model, and model.peft_config trains an adapter" in refusal
     (tmp_path / "whole" / "run.json").unlink()
-    refusal = told("whole", adapted(tiny_model), 1, max_duration="2ba")
+    refusal = told("whole", adapted(tiny_model), 2, max_duration="2ba")
     assert f"checkpoint {whole!r} holds a whole model, but model.peft_config" in refusal
 
 
