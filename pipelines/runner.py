@@ -35,6 +35,9 @@ _OURS_IN_A_TRACEBACK = re.compile(
 )
 _MOST_CAUSES = 20
 
+_READERS = ("beam_control_read", "read_grpc_client_inputs")
+"""Beam's threads that end with an exception when a worker is lost."""
+
 
 def parse_options(arguments: Sequence[str]) -> PipelineOptions:
     """Read Beam's options.
@@ -158,7 +161,7 @@ def our_errors() -> Iterator[None]:
 
 def _is_of_a_lost_worker(found: threading.ExceptHookArgs) -> bool:
     """Whether it is Beam's thread that reads from a worker which was lost: the run says so itself."""
-    return found.thread is not None and found.thread.name == "beam_control_read"
+    return found.thread is not None and found.thread.name in _READERS
 
 
 def find_our_error(error: BaseException) -> TutelageError | None:

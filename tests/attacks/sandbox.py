@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -48,16 +47,15 @@ sys.addaudithook(_hook)
 def watched(root: Path) -> Iterator[None]:
     """Note what is done while this lasts; writes are allowed in `root/cache` and in a temporary folder."""
     _noted.clear()
-    temporary = tempfile.mkdtemp(prefix="t-", dir="/tmp")  # short enough for the sockets of reader processes
-    before, tempfile.tempdir = tempfile.tempdir, temporary
-    (root / "tmp").mkdir()
-    _allowed[:] = [*map(os.path.realpath, (root / "cache", root / "tmp", temporary)), "/dev"]
+    temporary = root / "tmp"
+    temporary.mkdir()
+    before, tempfile.tempdir = tempfile.tempdir, str(temporary)
+    _allowed[:] = [os.path.realpath(root / name) for name in ("cache", "tmp")] + ["/dev"]
     try:
         yield
     finally:
         _allowed.clear()
         tempfile.tempdir = before
-        shutil.rmtree(temporary)
 
 
 class Sandbox:

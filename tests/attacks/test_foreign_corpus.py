@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,14 @@ def swapped(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_swapped_rows(num_workers: int, sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+def test_swapped_rows(
+    num_workers: int,
+    sandbox: Sandbox,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # One that is short enough for the sockets of reader processes.
+    monkeypatch.setattr(tempfile, "tempdir", os.environ["TMPDIR"])
     right = load(sandbox.corpus, sandbox.cache)
     assert len(right) > 5
     capfd.readouterr()

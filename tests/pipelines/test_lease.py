@@ -217,8 +217,8 @@ def test_of_eight_processes_at_once_one_holds_the_lease_at_any_time(tmp_path: Pa
 def test_sigterm_gives_the_lease_back(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pipelines.lease import held;"
-        "lease = held(sys.argv[1], 'a' * 12); lease.__enter__(); print('held', flush=True)\n"
-        "try: time.sleep(60)\n"
+        "lease = held(sys.argv[1], 'a' * 12); lease.__enter__()\n"
+        "try: print('held', flush=True); time.sleep(60)\n"
         "except KeyboardInterrupt as error: print('ended', lease.__exit__(type(error), error, None))"
     )
     process = subprocess.Popen(
