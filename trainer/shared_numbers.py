@@ -5,6 +5,10 @@ Streaming names a dataset's segments of shared memory by the first number that i
 ends or begins meanwhile, ranks find different ones, and the run ends with "shared memory prefix=3 was not
 registered by local leader"; two jobs that begin at once may both find 3, and one of them fails. Here the
 first rank of a node looks and takes, looks again if another job was quicker, and tells the others.
+
+Streaming also takes a number whose segments are gone but for some, if a lower one has none of that name. A
+`000003_resume` that a killed job left would start the epoch where that job stood: no row before it is read,
+and nobody is told. Here a number is free only if it has no segment at all.
 """
 
 from __future__ import annotations
@@ -76,11 +80,16 @@ def take_number(
 
 def _take(streams_local: list[str], streams_remote: list[str | None], retry: int) -> tuple[int, SharedMemory]:
     prefix._check_self(streams_local)
+    least = 0
     while True:
-        number = max(
+        found = [
             prefix._check_and_find_retrying(streams_local, streams_remote, shm_name=name, retry=retry)
             for name in SHM_TO_CLEAN
-        )
+        ]
+        number = max(least, *found)
+        if _has_segments(number):
+            least = number + 1
+            continue
         data = prefix._pack_locals(streams_local, number)
         try:
             memory = SharedMemory(prefix._get_path(number, LOCALS), True, len(data))
@@ -88,3 +97,16 @@ def _take(streams_local: list[str], streams_remote: list[str | None], retry: int
             continue  # another job has taken it since
         memory.buf[: len(data)] = data
         return number, memory
+
+
+def _has_segments(number: int) -> bool:
+    """Whether any segment of a number exists, also one of another user."""
+    for name in SHM_TO_CLEAN:
+        try:
+            SharedMemory(prefix._get_path(number, name), False).cleanup()
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            pass
+        return True
+    return False

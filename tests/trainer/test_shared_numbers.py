@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch.distributed
-from streaming.base.constant import LOCALS
+from streaming.base.constant import LOCALS, RESUME
 from streaming.base.shared import SharedMemory, prefix
 from streaming.base.world import World
 
@@ -77,8 +77,11 @@ def test_ranks_agree_on_a_number_that_no_other_job_has(
         *(take_number([str(tmp_path)], [None], World(1, num_ranks, 1, rank)) for rank in range(num_ranks)),
         strict=True,
     )
+    assert [prefix._unpack_locals(bytes(segment.buf)) for segment in segments] == [
+        ([str(tmp_path)], numbers[0])
+    ] * num_ranks
     for segment in segments:
-        assert prefix._unpack_locals(bytes(segment.buf)) == ([str(tmp_path)], numbers[0])
+        segment.cleanup()
     assert len(set(numbers)) == 1
     assert len(found) == 2
 
@@ -88,3 +91,14 @@ def test_all_ranks_hear_what_the_first_one_met(tmp_path: Path, said: dict[int, A
         with pytest.raises(ValueError, match="Reused local directory"):
             take_number([str(tmp_path)] * 2, [None] * 2, World(1, 2, 1, rank))
     assert isinstance(said[0], ValueError)
+
+
+def test_a_number_is_not_taken_while_a_segment_of_it_is_left(tmp_path: Path) -> None:
+    """Where a killed job's `resume` is left alone, an epoch would begin where that job stood."""
+    number, segment = take_number([str(tmp_path / "a")], [None], World(1, 1, 1, 0))
+    segment.cleanup()
+    left = SharedMemory(f"{number:06}_{RESUME}", True, 64)
+    try:
+        assert take_number([str(tmp_path / "b")], [None], World(1, 1, 1, 0))[0] > number
+    finally:
+        left.cleanup()
