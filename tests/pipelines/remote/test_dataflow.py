@@ -13,11 +13,16 @@ What this cannot show is Dataflow itself: its containers, its shuffle, its stora
 
 from __future__ import annotations
 
+import base64
+import bz2
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +39,8 @@ from pipelines.runner import make_pipeline
 from schemas.corpus_config import CorpusConfig
 
 Pipeline = beam_runner_api_pb2.Pipeline
+
+CANARY = "sk-canary-5f0e6c2a91"
 
 ROOT = Path(__file__).resolve().parents[3]
 DRY_RUN = (
@@ -219,6 +226,40 @@ def test_the_job_stages_our_package_and_pins(
     }
 
 
+def test_a_key_is_in_no_part_of_the_job(
+    config: Callable[..., CorpusConfig],
+    build: Any,
+    taken: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("KEY_OF_A_TEST", CANARY)
+    (tmp_path / "key").write_text(CANARY)
+    parts: list[bytes] = []
+
+    def look(job: Pipeline) -> None:
+        parts.extend(_unpacked(job.SerializeToString()))
+        for path in staged_files(job).values():
+            parts.append(path.read_bytes())
+            if zipfile.is_zipfile(path):
+                archive = zipfile.ZipFile(path)
+                parts.extend(archive.read(name) for name in archive.namelist())
+
+    taken(look)
+    for key in ({"api_key_env": "KEY_OF_A_TEST"}, {"api_key_file": str(tmp_path / "key")}):
+        synthesis = {
+            **{
+                "backend": "sglang",
+                "protocol": "instruction_synthesizer",
+                "endpoints": ["http://models:30000"],
+            },
+            **{"model": config("corpus").tokenizer.name, "options": key},
+        }
+        build(config("corpus", synthesis=synthesis), *DRY_RUN)
+    assert any(b"KEY_OF_A_TEST" in part for part in parts)  # the variable's name goes, so steps are read
+    assert not any(CANARY.encode() in part for part in parts)
+
+
 @pytest.mark.parametrize("accelerator", [None, ACCELERATOR])
 def test_an_accelerator_is_asked_for_by_the_synthesis_step_alone(
     accelerator: str | None, config: Callable[..., CorpusConfig], build: Any, taken: Any
@@ -288,6 +329,17 @@ def test_a_staged_package_that_lacks_modules_fails(
     with pytest.raises(Exception, match=r"No module named 'plugins\.filters'"):
         build(config("corpus"), *DRY_RUN)
     assert not os.path.exists(os.path.join(config("corpus").corpus, "manifest"))
+
+
+def _unpacked(job: bytes) -> Iterator[bytes]:
+    """A job's bytes, and all that Beam pickled into it: base64 of bz2 or zlib."""
+    yield job
+    for encoded in re.findall(rb"[A-Za-z0-9+/]{60,}={0,2}", job):
+        for start in range(4):  # a letter before it may belong to a length
+            for unpack in (bz2.decompress, zlib.decompress):
+                with contextlib.suppress(ValueError, OSError, zlib.error):
+                    data = encoded[start:]
+                    yield unpack(base64.b64decode(data[: len(data) // 4 * 4]))
 
 
 def _packages(staged: dict[str, Path]) -> list[str]:
