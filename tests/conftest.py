@@ -62,7 +62,8 @@ def own_temporary_directory(
 
 
 @contextlib.contextmanager
-def _served(app: web.Application) -> Iterator[str]:
+def served(app: web.Application) -> Iterator[str]:
+    """Serve an application on a thread of this process; gives its URL."""
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(app, shutdown_timeout=0.1)
 
@@ -86,7 +87,7 @@ def _served(app: web.Application) -> Iterator[str]:
 def serve() -> Iterator[Callable[[web.Application], str]]:
     """Serve an application on a thread of this process until the test ends; gives its URL."""
     with contextlib.ExitStack() as stack:
-        yield lambda app: stack.enter_context(_served(app))
+        yield lambda app: stack.enter_context(served(app))
 
 
 @pytest.fixture(scope="session")
