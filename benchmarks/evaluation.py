@@ -35,10 +35,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from plugins.tokenizers import load_tokenizer, pad_token_id
-from trainer.evaluation.encoding import right_pad
-from trainer.evaluation.model import CausalModel, as_causal_model, evaluating
-from trainer.evaluation.rows import Answer, ChoiceRow
-from trainer.evaluation.scoring import plan_choices, run_choices
+from trainer.evaluation.scoring.choice import plan_choices, run_choices
+from trainer.evaluation.scoring.encoding import right_pad
+from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
+from trainer.evaluation.tasks.rows import Answer, ChoiceRow
 
 _SEED = 29
 _REFERENCE_BATCHES = (1, 8)  # sequences

@@ -24,7 +24,7 @@ import torch
 from benchmarks.training import BATCH_ROWS, SEQ_LEN, WORDS, write_config, write_corpus, write_model
 from schemas.config import load_config
 from schemas.train_config import TrainConfig
-from trainer.quiet import quiet_libraries
+from trainer.startup.library_warnings import quiet_libraries
 
 _OPTIONS = ("the cell", "a dose", "acid to blood", "the trial of a drug", "effect")
 _SEED = 31
@@ -42,10 +42,10 @@ def write_rows(path: str, num_rows: int) -> None:
 
 def measure(config_path: str, rows: str, *, steps: int, interval: int) -> dict[str, Any]:
     """Train once and read what the callback counted."""
-    from trainer import build
+    from trainer.checkpoints.local_folder import RunCheckpoints
+    from trainer.data.resolve_streams import pin_manifests, resolve_streams
     from trainer.evaluation.callback import DomainEval
-    from trainer.shards import pin_manifests, resolve_streams
-    from trainer.staging import RunCheckpoints
+    from trainer.startup import composer_trainer as build
 
     override = f"callbacks={{domain_eval: {{tasks: ['{rows}'], interval: {interval}ba}}}}"
     config = pin_manifests(load_config(TrainConfig, config_path, [override]))

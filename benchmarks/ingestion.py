@@ -33,7 +33,7 @@ import yaml
 _DOCUMENT_BYTES = 10_000
 _NUM_FILES = 100
 _WORKERS = 2
-_WORKERS_COMMANDS = {b"pipelines.worker", b"pipelines.fork_server"}
+_WORKERS_COMMANDS = {b"pipelines.runners.local.worker_process", b"pipelines.runners.local.fork_server"}
 _FUNCTION_WORDS = [
     "the",
     "be",
@@ -260,13 +260,13 @@ def steps(arguments: argparse.Namespace) -> None:
     """Each step by itself, in this process."""
     import apache_beam as beam
 
-    from pipelines.near.minhash import MinHasher
-    from pipelines.transforms.clean import CleanDocuments
-    from pipelines.transforms.decontaminate import DecontaminateDocuments, SharedTasks
-    from pipelines.transforms.filter import FilterDocuments
-    from pipelines.transforms.pack import PACKERS
-    from pipelines.transforms.render import raw_text
-    from pipelines.transforms.tokenize import TokenizeTexts
+    from pipelines.steps.clean import CleanDocuments
+    from pipelines.steps.decontaminate import DecontaminateDocuments, SharedTasks
+    from pipelines.steps.filter import FilterDocuments
+    from pipelines.steps.near.minhash import MinHasher
+    from pipelines.steps.pack import PACKERS
+    from pipelines.steps.render import raw_text
+    from pipelines.steps.tokenize import TokenizeTexts
     from plugins.readers import open_reader
     from schemas.config import load_config
     from schemas.corpus_config import CorpusConfig, NearDedupConfig

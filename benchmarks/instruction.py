@@ -41,7 +41,7 @@ import yaml
 
 from benchmarks.pharmacopoeia import make_drugs, pairs_about, question_about, text_about
 from schemas.manifest import read_manifest
-from trainer.evaluation.metrics import RowMean, bootstrap_difference
+from trainer.evaluation.scoring.metrics import RowMean, bootstrap_difference
 
 ARMS = ("vanilla", "instruction")
 KINDS = ("asked", "unasked")

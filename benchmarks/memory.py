@@ -21,10 +21,10 @@ import apache_beam as beam
 
 from benchmarks.inputs import make_chains, tiny_tokenizer
 from benchmarks.window_dofn import stub
-from pipelines.counters import read_progress
-from pipelines.runner import make_pipeline, parse_options
-from pipelines.transforms.base import REJECTS
-from pipelines.transforms.synthesize import SynthesizeChains
+from pipelines.runners.counters import read_progress
+from pipelines.runners.run import make_pipeline, parse_options
+from pipelines.steps.base import REJECTS
+from pipelines.steps.synthesize import SynthesizeChains
 from schemas.corpus_config import CleanConfig, SynthesisConfig
 from schemas.records import Chain
 
@@ -43,7 +43,7 @@ def _worker_mib() -> float:
             status = (path.parent / "status").read_text()
         except OSError:
             continue
-        if b"pipelines.worker" in words:
+        if b"pipelines.runners.local.worker_process" in words:
             found = re.search(r"VmRSS:\s+(\d+) kB", status)
             return int(found[1]) / 1024 if found else 0.0
     return 0.0

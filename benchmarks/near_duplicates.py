@@ -42,16 +42,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.near.clusters import as_contents, find_clusters, pack_rows, star_edges
-from pipelines.near.index import (
+from pipelines.steps.near.clusters import as_contents, find_clusters, pack_rows, star_edges
+from pipelines.steps.near.minhash import MinHasher
+from pipelines.store.layout import near_index_uri
+from pipelines.store.near_index import (
     NearIndex,
     num_partitions,
     partition_of,
     write_index,
     write_partition,
 )
-from pipelines.near.minhash import MinHasher
-from pipelines.places import near_index_uri
 from schemas.corpus_config import NearDedupConfig
 from schemas.records import content_hash
 

@@ -42,12 +42,12 @@ import yaml
 from tokenizers import Tokenizer
 
 from benchmarks.ingestion import build, real_texts, write_files
-from pipelines.build import build_increment
-from pipelines.lineage import texts_of
-from pipelines.transforms.pack import PACKERS, Tokens
-from pipelines.transforms.render import raw_text
-from pipelines.transforms.shards import WriteGroup
-from pipelines.transforms.tokenize import TokenizedText, TokenizeTexts
+from pipelines.increments.build import build_increment
+from pipelines.inspect.lineage import texts_of
+from pipelines.steps.pack import PACKERS, Tokens
+from pipelines.steps.render import raw_text
+from pipelines.steps.tokenize import TokenizedText, TokenizeTexts
+from pipelines.steps.write_shards import WriteGroup
 from plugins.plain_ids import plain_ids_of
 from plugins.tokenizers import load_tokenizer
 from schemas.config import load_config

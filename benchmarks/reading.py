@@ -23,8 +23,8 @@ import torch
 from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
 
 from schemas.manifest import ShardSet
-from trainer.data import Phase, RowDataset, RowLoader, RowRules
-from trainer.shard_stream import ShardStream
+from trainer.data.row_loader import Phase, RowDataset, RowLoader, RowRules
+from trainer.data.shard_stream import ShardStream
 
 VOCAB_SIZE = 128_256
 MEAN_TEXT_TOKENS = 600

@@ -34,11 +34,11 @@ from typing import Any
 import apache_beam as beam
 
 from benchmarks.inputs import passages_as_chains
-from pipelines.runner import make_pipeline, parse_options
-from pipelines.statistics import measured, synthesis_stats
-from pipelines.transforms.base import REJECTS
-from pipelines.transforms.engine import Engine
-from pipelines.transforms.synthesize import SynthesizeChains
+from pipelines.runners.run import make_pipeline, parse_options
+from pipelines.steps.base import REJECTS
+from pipelines.steps.synthesize import SynthesizeChains
+from pipelines.steps.synthesizer_loop import Engine
+from pipelines.store.statistics import measured, synthesis_stats
 from plugins.protocols.base import Example
 from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest

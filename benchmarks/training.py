@@ -33,7 +33,7 @@ from schemas.config import load_config
 from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest
 from schemas.train_config import TrainConfig
 from tests.tiny import save_bpe, save_llama
-from trainer.quiet import quiet_libraries
+from trainer.startup.library_warnings import quiet_libraries
 
 SEQ_LEN = 512
 BATCH_ROWS = 2
@@ -178,9 +178,9 @@ def bare_loop(model_folder: str) -> Iterator[None]:
 def compare(config_path: str, model_folder: str, *, rounds: int, steps: int) -> dict[str, Any]:
     """Tokens a second of both, taken in turn, and our wait for data and checkpoint."""
     from plugins.callbacks import CALLBACKS
-    from trainer import build
-    from trainer.shards import pin_manifests, resolve_streams
-    from trainer.staging import RunCheckpoints
+    from trainer.checkpoints.local_folder import RunCheckpoints
+    from trainer.data.resolve_streams import pin_manifests, resolve_streams
+    from trainer.startup import composer_trainer as build
 
     CALLBACKS._targets["data_wait"] = f"{DataWait.__module__}:DataWait"
     config = load_config(TrainConfig, config_path, ["callbacks={data_wait: {}}"])

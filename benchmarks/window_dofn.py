@@ -40,10 +40,10 @@ import apache_beam as beam
 
 from benchmarks.inputs import NUM_ROUNDS, make_chains, tiny_tokenizer
 from benchmarks.stub_server import answer
-from pipelines.runner import make_pipeline, parse_options
-from pipelines.statistics import measured
-from pipelines.transforms.base import REJECTS
-from pipelines.transforms.synthesize import SynthesizeChains
+from pipelines.runners.run import make_pipeline, parse_options
+from pipelines.steps.base import REJECTS
+from pipelines.steps.synthesize import SynthesizeChains
+from pipelines.store.statistics import measured
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import Example
 from plugins.tokenizers import load_tokenizer

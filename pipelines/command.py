@@ -8,8 +8,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from pipelines import fork_server
 from pipelines.arguments import make_parser
+from pipelines.runners.local import fork_server
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
@@ -27,19 +27,19 @@ def main(argv: Sequence[str]) -> int:
     if arguments.command == "prune":
         return _prune(arguments)
     if arguments.command == "show":
-        from pipelines.show.corpus import show_corpus
+        from pipelines.inspect.show_corpus import show_corpus
 
         return show_corpus(arguments)
     if arguments.command == "trace":
-        from pipelines.show.trace import show_trace
+        from pipelines.inspect.trace_text import show_trace
 
         return show_trace(arguments)
     if arguments.command == "verify":
-        from pipelines.show.verify import show_verification
+        from pipelines.inspect.verify_text import show_verification
 
         return show_verification(arguments)
     if arguments.command == "export-pairs":
-        from pipelines.export_pairs import export_pairs
+        from pipelines.inspect.export_pairs import export_pairs
 
         return export_pairs(arguments)
     run = {"build": _build, "plan": _plan, "watch": _watch, "withdraw": _withdraw, "compact": _compact}
@@ -51,7 +51,7 @@ def _config(arguments: argparse.Namespace, beam_options: Sequence[str]) -> Corpu
     config = load_config(CorpusConfig, arguments.file, arguments.overrides)
     if _MULTI_PROCESSING in beam_options:
         fork_server.begin_beside()  # it imports Beam while this process does
-    from pipelines.quiet import quiet_libraries
+    from pipelines.runners.startup_warnings import quiet_libraries
 
     quiet_libraries()
     return config
@@ -59,7 +59,7 @@ def _config(arguments: argparse.Namespace, beam_options: Sequence[str]) -> Corpu
 
 def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     config = _config(arguments, beam_options)
-    from pipelines.build import build_increment
+    from pipelines.increments.build import build_increment
 
     manifest = build_increment(
         config,
@@ -80,8 +80,8 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     config = _config(arguments, beam_options)
-    from pipelines.plan import plan_increment
-    from pipelines.show.plan import print_plan
+    from pipelines.planning.plan import plan_increment
+    from pipelines.planning.plan_table import print_plan
 
     plan = plan_increment(
         config,
@@ -106,7 +106,7 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
         if value < least:
             raise ConfigError(f"{option} is {value:g}; expected at least {least:g}.")
     config = _config(arguments, beam_options)
-    from pipelines.watch import stop_on_signals, watch
+    from pipelines.increments.watch import stop_on_signals, watch
 
     with stop_on_signals() as stop:
         watch(
@@ -123,7 +123,7 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     config = _config(arguments, beam_options)
-    from pipelines.withdraw import withdraw
+    from pipelines.increments.withdraw import withdraw
 
     names = [*arguments.id, *_lines_of(arguments.ids_from)]
     if not names and not arguments.source:
@@ -137,7 +137,7 @@ def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     config = _config(arguments, beam_options)
-    from pipelines.rewrite import compact
+    from pipelines.increments.compact import compact
 
     manifest = compact(config, beam_options, quiet=arguments.json)
     _tell(config, manifest, "is one increment already; nothing was done.", as_json=arguments.json)
@@ -145,8 +145,8 @@ def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    from pipelines.prune import prune
-    from pipelines.show.prune import print_pruned
+    from pipelines.increments.prune import prune
+    from pipelines.increments.prune_text import print_pruned
 
     pruned = prune(arguments.uri, keep=arguments.keep, journal=arguments.journal, dry_run=arguments.dry_run)
     if arguments.json:
@@ -160,8 +160,8 @@ def _tell(
     config: CorpusConfig, manifest: Manifest | None, nothing: str = "", *, as_json: bool = False
 ) -> None:
     """Print the manifest that was published, or that nothing was."""
-    from pipelines.published import telling
-    from pipelines.show.increment import print_increment
+    from pipelines.increments.after_publishing import telling
+    from pipelines.increments.summary import print_increment
 
     if manifest is None:
         print(json.dumps(None) if as_json else f"{config.corpus}: {nothing}")

@@ -23,9 +23,9 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 
-from plugins.decontamination import Task, TaskRow
 from plugins.readers import files
 from plugins.readers.listing import expand
+from plugins.task_overlap import Task, TaskRow
 from schemas.errors import ConfigError, InputError
 from schemas.records import digest
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from plugins.adapters import base_of, other_base, put_adapter
+from plugins.adapter_folder import base_of, other_base, put_adapter
 from plugins.attention_probe import CannotCopy, differs_from_eager, say
 from plugins.hub import hub_options, why
 from schemas.errors import ConfigError

@@ -20,11 +20,11 @@ import pydantic
 from plugins.tokenizers import fingerprint, load_tokenizer, tokenizer_files
 from schemas import limits, storage
 from schemas.errors import ConfigError, CorpusError
-from schemas.foreign import read_json
 from schemas.manifest import Manifest
 from schemas.records import digest
-from schemas.scratch import scratch
-from schemas.shards import Damage
+from schemas.scratch_folder import scratch
+from schemas.shard_index import Damage
+from schemas.validation import read_json
 
 _NAME = re.compile(r"(additional_chat_templates/)?\w[\w.-]*")
 _LISTING = "files.json"

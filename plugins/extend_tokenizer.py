@@ -4,7 +4,7 @@
 
 New tokens are ordinary ones: each stands for the text as it is written, in corpus and evaluation alike. Where
 several match, the tokenizer takes the one that begins first, of these the longest. The base tokenizer's ids
-stay. `model.new_embeddings` gives the model rows for new ones (trainer/vocabulary.py).
+stay. `model.new_embeddings` gives the model rows for new ones (trainer/model/new_embeddings.py).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class SourceConfig(Section):
         metadata_fields: Further fields to carry along.
         pairs_field: Dotted path of a list of question-answer pairs about the text, or "." where the row
             itself is one. For streams with `tuning`, and needed there. A pair has `question` and `answers`
-            or `answer`, or `Q` and `A`; see plugins/readers/pairs.py.
+            or `answer`, or `Q` and `A`; see plugins/readers/pair_fields.py.
         dataset_field: Dotted path of the name of the question-answer set that a row is of; without it the
             source is one set.
         delimiter: For reader text, what stands between the documents of a file, such as "\\n\\n\\n" or
@@ -163,7 +163,7 @@ class CleanConfig(Section):
 
 
 class NearDedupConfig(Section):
-    """When two documents are near copies; see pipelines/near/minhash.py. The defaults are FineWeb's
+    """When two documents are near copies; see pipelines/steps/near/minhash.py. The defaults are FineWeb's
     (arXiv 2406.17557): of documents that have three quarters of their shingles in common, 77 % are found.
 
     Attributes:
@@ -188,7 +188,7 @@ class DedupConfig(Section):
 
 
 class DecontaminationConfig(Section):
-    """Evaluation tasks that no training text may overlap with; see plugins/decontamination.py.
+    """Evaluation tasks that no training text may overlap with; see plugins/task_overlap.py.
 
     Attributes:
         tasks: Files of task rows, globs, or directories of them, at any fsspec URI that the workers reach:

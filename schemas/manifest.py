@@ -7,7 +7,7 @@
     ledger/000003-<token>.<stream>.ledger   content hashes of what is in, and the files it came from
     dedup/000003-<token>.<stream>/   band keys of the same, by which near duplicates are found
     sources.jsonl.zst        a note of which files were read, and may be removed
-    lock/000007.json         which run may write; see pipelines/lease.py
+    lock/000007.json         which run may write; see pipelines/increments/lease.py
 
 The token is random: each run writes to folders that no other run writes to. The manifest names it, so a
 folder without a manifest is no part of the corpus. Increments built before tokens have none in their names.
@@ -26,7 +26,7 @@ import pydantic_core
 
 from schemas import limits, storage
 from schemas.errors import CorpusError
-from schemas.foreign import Count, Name, RelativePath, Strict, explain
+from schemas.validation import Count, Name, RelativePath, Strict, explain
 
 FORMAT = 1
 

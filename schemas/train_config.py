@@ -80,7 +80,7 @@ class ModelConfig(Section):
             random values), hold beyond the model, or hold in another shape. Others are refused.
         new_embeddings: Rows of tokens that `tokenizer.name` has and the model's own tokenizer lacks: `mean`
             of its own tokens' rows, mean of the `pieces` that its tokenizer makes of each, or a safetensors
-            file with them (trainer/vocabulary.py); null refuses such a tokenizer.
+            file with them (trainer/model/new_embeddings.py); null refuses such a tokenizer.
         peft_config: Adapters to train beside the frozen model, as llm-foundry writes them (`peft_type: LORA`,
             r, lora_alpha, target_modules, …); null trains the model itself.
     """

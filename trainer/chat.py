@@ -11,12 +11,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from plugins.adapters import tokenizer_of
+from plugins.adapter_folder import tokenizer_of
 from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
 from plugins.tokenizers import load_tokenizer, opening_ids
 from schemas.errors import ConfigError, TutelageError, report
-from trainer.checks import check_model_name
+from trainer.startup.config_checks import check_model_name
 
 
 def main(argv: list[str]) -> int:

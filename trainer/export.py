@@ -19,19 +19,19 @@ from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
 from schemas.errors import ConfigError, TrainingError, TutelageError, report
-from schemas.scratch import scratch
+from schemas.scratch_folder import scratch
 from schemas.train_config import ModelConfig, TrainConfig
-from trainer.adapters import add_adapters, check_adapter_export
-from trainer.checkpoints import (
+from trainer.checkpoints.checkpoint_files import (
     check_checkpoint,
     fetch_checkpoint,
     find_damage,
     list_checkpoints,
     read_checkpoint,
 )
-from trainer.checks import run_tokenizer
-from trainer.resumption import check_exported
-from trainer.staging import fill_in_places
+from trainer.checkpoints.local_folder import fill_in_places
+from trainer.checkpoints.resumption import check_exported
+from trainer.model.lora import add_adapters, check_adapter_export
+from trainer.startup.config_checks import run_tokenizer
 
 _WRAPPED = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
 
@@ -103,8 +103,8 @@ def export(
         ConfigError: The folder is no place for it, or the dtype is unknown.
         TrainingError: There is no such checkpoint, it is damaged, or of another model.
     """
-    from plugins.adapters import merged_weights
-    from plugins.model_folder import (
+    from plugins.adapter_folder import merged_weights
+    from plugins.hf_folder import (
         check_folder,
         drop_tied,
         dtype_of,
@@ -114,8 +114,8 @@ def export(
         write_adapter_folder,
         write_model_folder,
     )
-    from trainer.architecture import build_on_meta
-    from trainer.quiet import quiet_libraries
+    from trainer.model.architecture import build_on_meta
+    from trainer.startup.library_warnings import quiet_libraries
 
     check_folder("--output", folder)
     as_dtype = dtype_of("--dtype", dtype)
@@ -198,8 +198,8 @@ def _load_base(config: ModelConfig, tokenizer: Any) -> Any:
     import torch
 
     from plugins.causal_lm import load_causal_lm
-    from trainer.architecture import load_hf_config
-    from trainer.vocabulary import fit_vocabulary
+    from trainer.model.architecture import load_hf_config
+    from trainer.model.new_embeddings import fit_vocabulary
 
     model = load_causal_lm(
         "model.pretrained_model_name_or_path",
@@ -231,7 +231,7 @@ def _check_weights(path: str, model: Any, weights: dict[str, Any], expected: dic
 
 def _with_pins(config: TrainConfig) -> TrainConfig:
     """With the manifests that the run read, where they are known."""
-    from trainer.shards import pin_manifests
+    from trainer.data.resolve_streams import pin_manifests
     from trainer.train import read_pins
 
     try:
@@ -242,7 +242,7 @@ def _with_pins(config: TrainConfig) -> TrainConfig:
 
 def _scores_at(config: TrainConfig, steps: int) -> dict[str, float]:
     """Scores of the domain evaluation after so many steps, if the run wrote them down."""
-    from trainer.evaluation.trend import LINES
+    from trainer.evaluation.report.trend import LINES
 
     output = config.callbacks.get("domain_eval", {}).get("output")
     if not output:

@@ -21,14 +21,19 @@ from typing import Any
 from plugins.commands.parser import Parser
 from schemas import storage
 from schemas.config import load_config
+from schemas.crash_messages import understood
 from schemas.errors import TrainingError, TutelageError, report
-from schemas.foreign import read_json
 from schemas.manifest import Number
 from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
-from schemas.unexpected import understood
-from trainer.checkpoints import find_damage, list_checkpoints, load_only_data
-from trainer.checks import (
+from schemas.validation import read_json
+from trainer.checkpoints.checkpoint_files import find_damage, list_checkpoints, load_only_data
+from trainer.checkpoints.local_folder import RunCheckpoints, fill_in_places
+from trainer.checkpoints.resumption import check_resumption, write_settings
+from trainer.data.resolve_streams import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
+from trainer.estimate.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
+from trainer.estimate.run_length import run_pace, steps_by_epoch
+from trainer.startup.config_checks import (
     check_batch,
     check_config,
     check_hardware,
@@ -36,14 +41,9 @@ from trainer.checks import (
     check_schedule,
     known_device,
 )
-from trainer.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
-from trainer.estimate.length import run_pace, steps_by_epoch
-from trainer.loopback import is_one_machine
-from trainer.preflight import check_writable, full_disk
-from trainer.quiet import quiet_libraries
-from trainer.resumption import check_resumption, write_settings
-from trainer.shards import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
-from trainer.staging import RunCheckpoints, fill_in_places
+from trainer.startup.library_warnings import quiet_libraries
+from trainer.startup.loopback import is_one_machine
+from trainer.startup.preflight import check_writable, full_disk
 
 PINS = "manifests.json"
 """File in the save folder that says which manifests a run reads, so that it resumes on the same rows."""
@@ -124,7 +124,7 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     quiet_libraries(config.python_log_level)
     from composer.utils import dist
 
-    from trainer import build
+    from trainer.startup import composer_trainer as build
 
     load_only_data()
     if is_one_machine():
@@ -206,7 +206,7 @@ def say(text: str) -> None:
 
 def _announce_start(config: TrainConfig, streams: Any) -> None:
     """Say what the mix is made of."""
-    from trainer.progress import announce
+    from trainer.reporting.training_progress import announce
 
     counts = [sum(rows) for rows in rows_per_epoch(config.train_loader.dataset, streams)]
     mix = ", ".join(

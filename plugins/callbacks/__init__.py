@@ -11,7 +11,7 @@ CALLBACKS = Registry(
     "tutelage.callbacks",
     {
         "domain_eval": "trainer.evaluation.callback:DomainEval",
-        "hf_export": "plugins.callbacks.hf_export:HuggingFaceExport",
+        "hf_export": "plugins.callbacks.export_while_training:HuggingFaceExport",
         "lr_monitor": "composer.callbacks:LRMonitor",
         "memory_monitor": "composer.callbacks:MemoryMonitor",
         "optimizer_monitor": "composer.callbacks:OptimizerMonitor",

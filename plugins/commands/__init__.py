@@ -11,7 +11,7 @@ COMMANDS = Registry(
         "demo": "plugins.commands.demo:main",
         "eval": "trainer.evaluation.evaluate:main",
         "export": "trainer.export:main",
-        "models": "plugins.models.command:main",
+        "models": "plugins.models.models_command:main",
         "tokenizer": "plugins.extend_tokenizer:main",
         "train": "trainer.train:main",
     },

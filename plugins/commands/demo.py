@@ -28,10 +28,10 @@ from plugins.commands.parser import Parser
 from plugins.console import Console
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError
-from schemas.foreign import read_records
 from schemas.manifest import read_manifest
 from schemas.process import python_command
 from schemas.records import AugmentedText
+from schemas.validation import read_records
 
 _ROOT = Path(__file__).resolve().parents[2]
 _HEAD_CHARACTERS = 500

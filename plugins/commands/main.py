@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from plugins.commands import COMMANDS
+from schemas.crash_messages import understood
 from schemas.errors import TutelageError, report
 from schemas.process import drop_output, end_without_collecting, escape_unprintable
 from schemas.terminal import clean_streams
-from schemas.unexpected import understood
 
 _HELP = """\
 usage: tutelage COMMAND ...

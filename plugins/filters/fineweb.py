@@ -19,8 +19,8 @@ from collections.abc import Iterator
 import pydantic
 
 from plugins.filters.base import TextRules, Verdict
-from plugins.filters.duplicates import lines_of, repeated
 from plugins.filters.punctuation import TERMINAL_MARKS
+from plugins.filters.repeated_pieces import lines_of, repeated
 from schemas.config import Section
 
 

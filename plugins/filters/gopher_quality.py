@@ -29,7 +29,7 @@ from typing import Any
 import pydantic
 
 from plugins.filters.base import TextRules, Verdict
-from plugins.filters.duplicates import lines_of
+from plugins.filters.repeated_pieces import lines_of
 from plugins.words import words_of
 from schemas.config import Section
 

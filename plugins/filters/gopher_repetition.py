@@ -30,7 +30,7 @@ import numpy as np
 import pydantic
 
 from plugins.filters.base import TextRules, Verdict
-from plugins.filters.duplicates import lines_of, paragraphs_of, repeated
+from plugins.filters.repeated_pieces import lines_of, paragraphs_of, repeated
 from schemas.config import Section
 
 _TOP = (2, 3, 4)

@@ -6,7 +6,7 @@ PROTOCOLS = Registry(
     "protocol",
     "tutelage.protocols",
     {
-        "chat": "plugins.protocols.chat:ChatProtocol",
+        "chat": "plugins.protocols.chat_json:ChatProtocol",
         "instruction_synthesizer": "plugins.protocols.instruction_synthesizer:InstructionSynthesizerProtocol",
     },
 )

@@ -12,9 +12,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from plugins.readers import files, turns
+from plugins.readers import conversation as turns
+from plugins.readers import files
 from plugins.readers.listing import Listing, list_uri, shown_name
-from plugins.readers.pairs import FIELDS, BadPair, read_pair
+from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError, TutelageError
 from schemas.records import UNEXPECTED, Document, Reject, well_formed

@@ -32,7 +32,7 @@ import numpy as np
 import orjson
 import pydantic
 
-from plugins.sglang import answers
+from plugins.sglang import responses as answers
 from plugins.sglang.endpoints import Endpoint, Endpoints
 from plugins.sglang.http import Answer, Disconnected, Http, NotConnected, TooLarge
 from plugins.sglang.scrub import HIDDEN, Scrubber

@@ -11,7 +11,7 @@ refused prompt costs itself, a lost server costs no bundle. `inference_args` of 
 parameters, too, and win over those of the handler.
 
 RunInference waits for the slowest prompt of each batch. For most throughput write a DoFn around SGLangClient
-with a sliding window, as `pipelines/transforms/synthesize.py` does.
+with a sliding window, as `pipelines/steps/synthesize.py` does.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     Chain ─► Synthesizer.synthesize ─► SynthesizedDocument, one for each document of the chain
 
 `mined` finds pairs by rules and needs no model. The others drive a language model through the rounds
-of a chain (`rounds.py`) with a protocol; they differ in the Generator that answers one prompt.
+of a chain (`chain_rounds.py`) with a protocol; they differ in the Generator that answers one prompt.
 """
 
 from plugins.registry import Registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from plugins.synthesizers.split import Limit, split_document
+from plugins.synthesizers.document_parts import Limit, split_document
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, SynthesizedDocument
 

@@ -11,9 +11,9 @@ from typing import Any
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import SynthesisProtocol
 from plugins.synthesizers.base import Synthesizer
+from plugins.synthesizers.chain_rounds import run_chain
+from plugins.synthesizers.document_parts import Limit, prompt_limit, split_document
 from plugins.synthesizers.generator import Generator
-from plugins.synthesizers.rounds import run_chain
-from plugins.synthesizers.split import Limit, prompt_limit, split_document
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError, unknown_name

@@ -22,10 +22,10 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from plugins.templates.base import RAW, Rendered, TemplateFamily
-from plugins.templates.frames import TEXT_FIRST, TEXT_LAST
 from plugins.templates.options import OptionStyle, lay_out_options, lists_options
 from plugins.templates.patterns import Pattern, Slot
-from plugins.templates.phrases import (
+from plugins.templates.text_layouts import TEXT_FIRST, TEXT_LAST
+from plugins.templates.wordings import (
     BARE_VOICES,
     BETWEEN_DOCUMENTS,
     FORMS,

@@ -26,7 +26,7 @@ def _text(number: int) -> str:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two increments of a stream, with all that a corpus may hold."""
-    from pipelines.build import build_increment
+    from pipelines.increments.build import build_increment
 
     root = tmp_path_factory.mktemp("stranger")
     tokenizer = save_bpe(

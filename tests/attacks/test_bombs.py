@@ -15,15 +15,15 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
+from pipelines.steps.read import FilePart, ReadFiles
 from pipelines.task_rows import read_tasks
-from pipelines.transforms.read import FilePart, ReadFiles
 from plugins.readers import jsonl, open_reader
 from schemas import limits
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject
-from trainer.evaluation.rows import RefusedRow
-from trainer.evaluation.sources import FileRows
+from trainer.evaluation.tasks.row_files import FileRows
+from trainer.evaluation.tasks.rows import RefusedRow
 
 LIMIT = 2_000_000
 SIZE = 20 * LIMIT

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from aiohttp import web
 
-from pipelines.remote.wheel import make_wheel
+from pipelines.runners.remote.wheel import make_wheel
 from plugins.commands.main import main
 from tests.plugins.sglang.fake_server import Server, good, status
 from tests.tiny import save_bpe

@@ -13,26 +13,26 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines.journal import Journal, find_generations
-from pipelines.ledger import Ledger, check_ledger
-from pipelines.lineage import find_row, rows_of, text_lines
-from pipelines.near.duplicates import find_clusters
-from pipelines.near.index import check_indexes, check_near_index
-from pipelines.pairs import read_texts
-from pipelines.rows import read_rows
-from pipelines.sources import _read_note
-from pipelines.statistics import read_stats
-from pipelines.trace import trace_document
+from pipelines.increments.source_files import _read_note
+from pipelines.inspect.lineage import find_row, rows_of, text_lines
+from pipelines.inspect.trace import trace_document
+from pipelines.store.dropped_copies import find_clusters
+from pipelines.store.journal import Journal, find_generations
+from pipelines.store.ledger import Ledger, check_ledger
+from pipelines.store.near_index import check_indexes, check_near_index
+from pipelines.store.packed_rows import read_rows
+from pipelines.store.pair_files import read_texts
+from pipelines.store.statistics import read_stats
 from plugins.corpus_tokenizer import tokenizer_damage
 from schemas.corpus_config import NearDedupConfig
 from schemas.errors import TutelageError
 from schemas.manifest import Manifest, read_manifest, text_uris
 from schemas.records import AugmentedText
-from schemas.shards import directory_damage, read_index
+from schemas.shard_index import directory_damage, read_index
 from tests.attacks.conftest import KEY
 from tests.attacks.mutations import mutate_bytes, mutate_json, mutate_lines, mutate_zst
 from tests.attacks.sandbox import Sandbox
-from trainer.evaluation.contamination import TrainingText
+from trainer.evaluation.training_overlap import TrainingText
 
 SLOWEST_SEC = 20.0
 PLAIN_PATH = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)

@@ -18,7 +18,7 @@ from plugins.commands.main import main
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError, TrainingError
 from schemas.manifest import read_manifest
-from schemas.shards import read_index
+from schemas.shard_index import read_index
 from schemas.train_config import DatasetConfig, LoaderConfig, TrainStreamConfig
 from tests.attacks.sandbox import Sandbox, watched
 
@@ -36,8 +36,8 @@ def change(sandbox: Sandbox, alter: Callable[[dict[str, Any]], None]) -> Path:
 
 def load(corpus: Path, cache: Path, num_workers: int = 0) -> list[list[int]]:
     """Read as `train` does; the tokens of each row."""
-    from trainer.data import build_loader
-    from trainer.shards import resolve_streams, verify_shards
+    from trainer.data.resolve_streams import resolve_streams, verify_shards
+    from trainer.data.row_loader import build_loader
 
     streams = {"domain": TrainStreamConfig(corpus=str(corpus))}
     dataset = DatasetConfig(streams=streams, cache_dir=str(cache))
@@ -164,7 +164,7 @@ def test_an_index_of_streamings_own_writer_is_read(tmp_path: Path) -> None:
         shards = ShardSet(
             path=str(folder.relative_to(tmp_path)), num_samples=40, num_tokens=1280, num_texts=40
         )
-        from pipelines.rows import read_rows
+        from pipelines.store.packed_rows import read_rows
 
         assert sum(shard.samples for shard in read_index(str(tmp_path), shards).shards) == 40
         assert [int(row["tokens"][0]) for row in read_rows(str(tmp_path), shards)] == list(range(40))
@@ -231,7 +231,7 @@ def test_a_cache_of_another_user_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_a_cache_in_a_folder_of_everybody_is_refused(tmp_path: Path) -> None:
-    from trainer.private_folder import private_folder
+    from trainer.data.cache_folder import private_folder
 
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)

@@ -18,7 +18,7 @@ import pytest
 from schemas.process import keep_to_loopback, python_command
 from tests.attacks.sockets import Looked, run_looked_at
 from tests.tiny import save_bpe, save_llama
-from trainer.loopback import store_on_loopback
+from trainer.startup.loopback import store_on_loopback
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says which sockets listen")
 
@@ -39,7 +39,7 @@ import os, time
 from datetime import timedelta
 import torch.distributed as dist
 from schemas.process import keep_to_loopback
-from trainer.loopback import is_one_machine, store_on_loopback
+from trainer.startup.loopback import is_one_machine, store_on_loopback
 
 os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": PORT}
 os.environ["RANK"] = "0" if os.fork() else "1"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.journal import Journal
-from pipelines.lease import held, new_token
+from pipelines.increments.lease import held, new_token
+from pipelines.store.journal import Journal
 from plugins.commands.main import main
 from schemas import limits
 from schemas.errors import CorpusError

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from plugins.commands.main import main, run
+from schemas.crash_messages import machines_fault, understood
 from schemas.errors import MachineError, UnexpectedError, WorkerError
 from schemas.process import python_command
-from schemas.unexpected import machines_fault, understood
 from tests.tiny import save_bpe
 
 DEEP = "[" * 100_000
@@ -33,7 +33,7 @@ IN_A_WORKER = """Traceback (most recent call last):
 During handling of the above exception, another exception occurred:
 
 Traceback (most recent call last):
-  File "pipelines/transforms/shards.py", line 230, in process
+  File "pipelines/steps/write_shards.py", line 230, in process
 {error} [while running 'domain/WriteShards']
 
 """
@@ -164,7 +164,7 @@ def test_where_no_log_can_be_written_the_traceback_is_printed(
     def no_room(**named: str) -> None:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/work']")
 
-    monkeypatch.setattr("schemas.unexpected.tempfile.mkstemp", no_room)
+    monkeypatch.setattr("schemas.crash_messages.tempfile.mkstemp", no_room)
     assert run(command, []) == 1
     said = capsys.readouterr().err
     assert said.startswith("MachineError: /tmp/x: no space left on device. Free space there, ")

@@ -37,7 +37,7 @@ SIZE = Size(seeds=(1, 2), drugs=6, tokens=1500, learning_rate=1e-4)
 @pytest.fixture
 def corpora(tmp_path: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[AugmentedText]]:
     """The texts of both arms' corpora, built as the trial builds them."""
-    from pipelines.build import build_increment
+    from pipelines.increments.build import build_increment
 
     monkeypatch.syspath_prepend(str(installed(tmp_path)))
     write_domain(tmp_path, drugs=SIZE.drugs, seed=1)

@@ -90,7 +90,7 @@ def corpus_config(tokenizer_dir: str) -> Callable[..., CorpusConfig]:
 @pytest.fixture(scope="session")
 def build() -> Callable[..., Any]:
     """Build an increment without a word."""
-    from pipelines.build import build_increment
+    from pipelines.increments.build import build_increment
 
     def run(config: CorpusConfig, *options: str) -> Any:
         return build_increment(config, options, quiet=True)

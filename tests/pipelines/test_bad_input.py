@@ -18,7 +18,7 @@ import pytest
 import yaml
 import zstandard
 
-from pipelines.transforms import clean
+from pipelines.steps import clean
 from plugins.tokenizers import load_tokenizer
 from schemas import manifest as manifests
 from schemas import storage

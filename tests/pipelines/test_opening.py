@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.transforms.example_tokens import ends_of_examples, tokenize_examples
-from pipelines.transforms.tokenize import ends
+from pipelines.steps.tokenize import ends
+from pipelines.steps.tuning_tokens import ends_of_examples, tokenize_examples
 from plugins.plain_ids import plain_ids
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, TokenizerConfig
 from schemas.errors import CorpusError
 from schemas.manifest import read_manifest
 from tests.tiny import save_bpe
-from trainer.evaluation.encoding import EncodedRow, encode_row
-from trainer.evaluation.generation import Prompt, encode_prompts
-from trainer.evaluation.rows import ChoiceRow, GenerateRow
+from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
+from trainer.evaluation.scoring.generation import Prompt, encode_prompts
+from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
 
 EOS, GMASK, SOP, SEP = 0, 1, 2, 3
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import corpus
-from pipelines.plan import plan_increment
-from pipelines.rewrite import compact
-from pipelines.rows import read_rows
-from pipelines.statistics import read_stats
-from pipelines.transforms.render import RenderTexts
-from pipelines.transforms.split import SplitDocuments
+from pipelines import increment as corpus
+from pipelines.increments.compact import compact
+from pipelines.planning.plan import plan_increment
+from pipelines.steps.render import RenderTexts
+from pipelines.steps.split_documents import SplitDocuments
+from pipelines.store.packed_rows import read_rows
+from pipelines.store.statistics import read_stats
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.statistics import read_stats
+from pipelines.store.statistics import read_stats
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import SynthesisProtocol
 from plugins.sglang.client import ClientOptions, SGLangClient
@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NUM_DOCUMENTS = 8
 TWO_WORKERS = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 BUILD = (
-    "import sys; from pipelines.build import build_increment; "
+    "import sys; from pipelines.increments.build import build_increment; "
     "from schemas.corpus_config import CorpusConfig; "
     f"build_increment(CorpusConfig.model_validate_json(sys.argv[1]), {TWO_WORKERS!r})"
 )

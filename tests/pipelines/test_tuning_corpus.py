@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.rows import read_rows
+from pipelines.store.packed_rows import read_rows
 from plugins.protocols.instruction_synthesizer import answer_text, parse_answer, prompt_text
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
@@ -237,7 +237,7 @@ def test_rows_are_shown_with_how_much_of_them_carries_loss(
 def test_changed_contexts_supersede_and_compact_keeps_the_loss(
     tmp_path: Path, tokenizer_dir: str, write_jsonl: Any, build: Any, tutelage: Any
 ) -> None:
-    from pipelines.rewrite import compact
+    from pipelines.increments.compact import compact
 
     rows = [{**row, "id": f"id-{number}"} for number, row in enumerate(collection_rows("race", 8))]
     uri = write_jsonl(tmp_path / "a.jsonl", rows)
@@ -314,7 +314,7 @@ def test_other_streams_of_the_corpus_have_no_column_more(
 def test_a_plan_counts_examples_with_their_pairs(
     sources: list[dict[str, Any]], tokenizer_dir: str, tmp_path: Path
 ) -> None:
-    from pipelines.plan import plan_increment
+    from pipelines.planning.plan import plan_increment
 
     found = plan_increment(config_of(tmp_path / "corpus", sources[2:], tokenizer_dir), quiet=True)
     tokenizer = load_tokenizer(tokenizer_dir)
@@ -359,7 +359,7 @@ def test_a_plan_counts_examples_with_their_pairs(
 def test_what_contradicts_itself_is_refused(
     changes: dict[str, Any], message: str, sources: list[dict[str, Any]], tokenizer_dir: str, tmp_path: Path
 ) -> None:
-    from pipelines.prepare import check_names
+    from pipelines.increments.prechecks import check_names
 
     with pytest.raises(ConfigError) as caught:
         check_names(config_of(tmp_path / "corpus", sources, tokenizer_dir, **changes))

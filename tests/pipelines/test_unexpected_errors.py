@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.rejects import refuse_unexpected
-from pipelines.transforms.base import StepFn, guarded
-from pipelines.transforms.tokenize import TokenizeTexts
+from pipelines.increments.failure_limits import refuse_unexpected
+from pipelines.steps.base import StepFn, guarded
+from pipelines.steps.tokenize import TokenizeTexts
 from schemas import storage
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError, InputError

@@ -34,7 +34,7 @@ from schemas.corpus_config import SourceConfig, SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, InstructionPair, Reject, SynthesizedDocument
 from trainer.evaluation import METRICS, TASKS
-from trainer.evaluation.task import Task
+from trainer.evaluation.tasks.task import Task
 
 REGISTRIES = (
     *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),

@@ -113,12 +113,12 @@ def test_a_model_and_a_tokenizer_that_are_gated_say_so(monkeypatch: pytest.Monke
     from transformers import AutoConfig
 
     from schemas.train_config import ModelConfig
-    from trainer.architecture import build_on_meta
+    from trainer.model.architecture import build_on_meta
 
     def refuse(*args: Any, **options: Any) -> Any:
         raise refusal(GatedRepoError)
 
-    monkeypatch.setattr("trainer.architecture.hub_options", lambda name: {})
+    monkeypatch.setattr("trainer.model.architecture.hub_options", lambda name: {})
     monkeypatch.setattr("plugins.tokenizers.hub_options", lambda name: {})
     monkeypatch.setattr(AutoConfig, "from_pretrained", refuse)
     monkeypatch.setattr("plugins.tokenizers._class_of", refuse)

@@ -98,7 +98,8 @@ def recorded(path: Path, rank: int = 0) -> list[Any]:
 
 def _main(runs: Sequence[tuple[str, int, list[str]]]) -> dict[str, int]:
     from plugins.callbacks import CALLBACKS
-    from trainer import build, train  # noqa: F401
+    from trainer import train  # noqa: F401
+    from trainer.startup import composer_trainer as build  # noqa: F401
 
     CALLBACKS._targets["recorder"] = RECORDER
     CALLBACKS.load("recorder")  # after `trainer`, which makes Composer importable in the second lane

@@ -55,7 +55,7 @@ def state(tiny_model: str) -> Any:
 
 
 def export_of(tiny_model: str, folder: Path, **arguments: Any) -> Any:
-    from plugins.callbacks.hf_export import HuggingFaceExport
+    from plugins.callbacks.export_while_training import HuggingFaceExport
     from plugins.tokenizers import load_tokenizer
 
     return HuggingFaceExport.from_config(
@@ -140,7 +140,7 @@ def test_what_the_run_does_not_change_is_the_base_models_byte_by_byte(
     from composer.models import HuggingFaceModel
     from transformers import AutoModelForCausalLM
 
-    from plugins.callbacks.hf_export import HuggingFaceExport
+    from plugins.callbacks.export_while_training import HuggingFaceExport
     from plugins.tokenizers import as_it_came, load_tokenizer
 
     base = tmp_path / "base"
@@ -181,7 +181,7 @@ def test_what_the_run_does_not_change_is_the_base_models_byte_by_byte(
 
 
 def test_a_tokenizer_without_a_directory_is_exported_as_it_is(state: Any, tmp_path: Path) -> None:
-    from plugins.model_folder import read_base
+    from plugins.hf_folder import read_base
 
     tokenizer = state.model.tokenizer
     tokenizer.name_or_path = ""
@@ -210,7 +210,7 @@ def test_the_card_names_base_model_streams_tokens_and_scores(
 
 
 def test_a_base_model_of_the_hub_is_named_in_the_cards_header() -> None:
-    from plugins.model_folder import model_card
+    from plugins.hf_folder import model_card
 
     card = model_card({"base model": "meta-llama/Meta-Llama-3-8B"}, steps=1, tokens=None, scores={})
     assert "\nbase_model: meta-llama/Meta-Llama-3-8B\n" in card
@@ -236,7 +236,7 @@ def test_wrong_arguments_are_refused(tiny_model: str, tmp_path: Path, arguments:
 
 
 def test_a_folder_on_a_store_is_refused(tiny_model: str) -> None:
-    from plugins.callbacks.hf_export import HuggingFaceExport
+    from plugins.callbacks.export_while_training import HuggingFaceExport
 
     with pytest.raises(ConfigError, match="expected a local directory"):
         HuggingFaceExport("s3://bucket/export")

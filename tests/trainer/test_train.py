@@ -271,7 +271,7 @@ def test_shipped_configurations_are_valid_and_name_known_things(path: Path) -> N
     from plugins.callbacks import CALLBACKS
     from schemas.config import load_config
     from schemas.train_config import TrainConfig
-    from trainer import build
+    from trainer.startup import composer_trainer as build
 
     config = load_config(TrainConfig, path)
     build._named("scheduler", build.SCHEDULERS, config.scheduler)

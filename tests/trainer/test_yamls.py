@@ -10,7 +10,7 @@ import pytest
 
 from schemas.config import load_config
 from schemas.train_config import TrainConfig
-from trainer.checks import check_config
+from trainer.startup.config_checks import check_config
 
 ROOT = Path(__file__).resolve().parents[2]
 YAMLS = sorted((ROOT / "trainer" / "yamls").glob("*.yaml"))
@@ -66,8 +66,8 @@ def test_every_shipped_configuration_is_exercised_here() -> None:
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_a_shipped_model_is_built_whole_and_its_batches_are_the_papers(path: Path, tmp_path: Path) -> None:
-    from trainer.architecture import build_on_meta, describe, is_block
-    from trainer.estimate.length import num_steps
+    from trainer.estimate.run_length import num_steps
+    from trainer.model.architecture import build_on_meta, describe, is_block
 
     shape, parameters, blocks, num_ranks, seq_len, tokens_per_step, tokens = RUNS[path.stem]
     config = load_config(TrainConfig, path)

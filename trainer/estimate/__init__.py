@@ -13,6 +13,6 @@
 | gpus.py | memory and peak rate of known GPUs |
 | activations.py | bytes that a forward pass keeps for the backward pass |
 | memory.py | bytes of a GPU, part by part, alone, under DDP or FSDP2 |
-| length.py | steps and tokens of a run, epochs over each stream |
-| estimate.py | all of it together, for a person and as JSON |
+| run_length.py | steps and tokens of a run, epochs over each stream |
+| run_estimate.py | all of it together, for a person and as JSON |
 """

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from schemas.errors import ConfigError
-from trainer.architecture import is_block
+from trainer.model.architecture import is_block
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

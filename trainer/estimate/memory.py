@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer.architecture import Architecture, count
 from trainer.estimate.activations import Activations
+from trainer.model.architecture import Architecture, count
 
 _FP32 = 4
 _RUNTIME_BYTES = 2 << 30

@@ -2,7 +2,7 @@
 
 ```
  names of tasks and domains, YAML tasks, directories of .jsonl / .json / .parquet
-   │  find.load_tasks
+   │  lookup.load_tasks
    ▼
  Task ── read_rows ──► ChoiceRow | GenerateRow          bad rows: RefusedRow(file:line, why)
                           │  evaluator: a seeded subset, rank r takes rows r::world_size
@@ -18,26 +18,15 @@
                         evaluate.main:       `tutelage eval`, models side by side
 ```
 
-| file | holds |
+| place | holds |
 |---|---|
-| tasks/ | the papers' thirteen tasks, one declaration each |
-| find.py | finding tasks by name, domain or path; tasks declared in YAML |
-| task.py | what a task is |
-| rows.py | what rows are, and AdaptLLM's format of them |
-| sources.py, hub.py | the files and the Hub sets they lie in |
-| model.py | a causal LM as the evaluation sees it: plain, under Composer, sharded |
-| ranks.py | this process among its peers |
-| encoding.py | rows in tokens, tokens in batches |
-| scoring.py, tree.py, heads.py | choice tasks; all options of a row, and rows that begin alike, in one pass |
-| generation.py | generation tasks |
-| metrics.py | answers to figures, and how sure a figure is |
-| evaluator.py | tasks in, results out |
-| contamination.py | rows that stand in the training text |
-| callback.py, trend.py, best.py | while training: scores over time, the best checkpoint |
-| cost.py | what that takes of the run's time |
-| served.py | a model behind an SGLang server |
-| evaluate.py, saved.py, compare.py, tables.py | `tutelage eval`: going on, models side by side |
-| processes.py | rows divided among several processes of the command |
+| tasks/ | the papers' thirteen tasks; finding tasks by name, domain or path; files and Hub sets of rows |
+| scoring/ | prompts, batches, log-probabilities of options, generation, metrics |
+| report/ | tables, comparisons, the trend of a training run, saved results |
+| evaluator.py | tasks in, results out, on one process or many (ranks.py, processes.py) |
+| evaluate.py | `tutelage eval` |
+| callback.py, best_checkpoint.py | scores while a model trains, and the best checkpoint |
+| training_overlap.py | rows that stand in the training text |
 
 A task is one declaration and one line in `TASKS`; a metric is one function and one line in `METRICS`.
 Rows have AdaptLLM's shape: `input`, `options`, `gold_index` for a choice; `input`, `label` for a
@@ -80,15 +69,15 @@ METRICS = Registry(
     "metric",
     "tutelage.metrics",
     {
-        "accuracy": "trainer.evaluation.metrics:accuracy",
-        "entity_f1": "trainer.evaluation.metrics:entity_f1",
-        "exact_match": "trainer.evaluation.metrics:exact_match",
-        "headline_f1": "trainer.evaluation.metrics:headline_f1",
-        "macro_f1": "trainer.evaluation.metrics:macro_f1",
-        "micro_f1": "trainer.evaluation.metrics:micro_f1",
-        "number_match": "trainer.evaluation.metrics:number_match",
-        "token_f1": "trainer.evaluation.metrics:token_f1",
-        "weighted_f1": "trainer.evaluation.metrics:weighted_f1",
+        "accuracy": "trainer.evaluation.scoring.metrics:accuracy",
+        "entity_f1": "trainer.evaluation.scoring.metrics:entity_f1",
+        "exact_match": "trainer.evaluation.scoring.metrics:exact_match",
+        "headline_f1": "trainer.evaluation.scoring.metrics:headline_f1",
+        "macro_f1": "trainer.evaluation.scoring.metrics:macro_f1",
+        "micro_f1": "trainer.evaluation.scoring.metrics:micro_f1",
+        "number_match": "trainer.evaluation.scoring.metrics:number_match",
+        "token_f1": "trainer.evaluation.scoring.metrics:token_f1",
+        "weighted_f1": "trainer.evaluation.scoring.metrics:weighted_f1",
     },
 )
 """Metrics by name; a target is a `metrics.Metric`."""

@@ -20,15 +20,15 @@ from composer.utils import create_interval_scheduler
 
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError, unknown_name
-from trainer.evaluation.best import BestCheckpoint
-from trainer.evaluation.chat import describe_chat
-from trainer.evaluation.contamination import FoundRows, TrainingText, find_rows
-from trainer.evaluation.cost import EvaluationCost
+from trainer.evaluation.best_checkpoint import BestCheckpoint
 from trainer.evaluation.evaluator import Evaluator, TaskResult
-from trainer.evaluation.find import load_tasks
 from trainer.evaluation.ranks import Ranks
-from trainer.evaluation.task import Task
-from trainer.evaluation.trend import add_to_trend, plot_trend
+from trainer.evaluation.report.cost import EvaluationCost
+from trainer.evaluation.report.trend import add_to_trend, plot_trend
+from trainer.evaluation.scoring.chat_turns import describe_chat
+from trainer.evaluation.tasks.lookup import load_tasks
+from trainer.evaluation.tasks.task import Task
+from trainer.evaluation.training_overlap import FoundRows, TrainingText, find_rows
 
 _LOGGED_UNDER = "metrics/domain_eval/"
 

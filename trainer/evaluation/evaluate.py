@@ -15,22 +15,22 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from plugins.adapters import tokenizer_of
+from plugins.adapter_folder import tokenizer_of
 from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
 from schemas.errors import ConfigError, TutelageError, report
-from trainer.checks import check_model_name
 from trainer.evaluation import processes
-from trainer.evaluation.chat import file_digest
-from trainer.evaluation.find import load_tasks
-from trainer.evaluation.saved import SCORING, SavedRun
-from trainer.evaluation.task import Task
+from trainer.evaluation.report.saved_results import SCORING, SavedRun
+from trainer.evaluation.scoring.chat_turns import file_digest
+from trainer.evaluation.tasks.lookup import load_tasks
+from trainer.evaluation.tasks.task import Task
+from trainer.startup.config_checks import check_model_name
 
 if TYPE_CHECKING:
-    from trainer.evaluation.compare import Comparison
-    from trainer.evaluation.contamination import FoundRows
     from trainer.evaluation.evaluator import TaskResult
-    from trainer.evaluation.served import ServedModel
+    from trainer.evaluation.report.compare import Comparison
+    from trainer.evaluation.scoring.sglang_model import ServedModel
+    from trainer.evaluation.training_overlap import FoundRows
 
 _BATCH_TOKENS = 8192
 
@@ -132,7 +132,7 @@ def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
         return processes.run_each(argv, options.processes)
     served = None
     if options.server is not None:
-        from trainer.evaluation.served import ServedModel
+        from trainer.evaluation.scoring.sglang_model import ServedModel
 
         served = ServedModel.connect(options.server)
         options.models = options.models or [served.tokenizer_name]
@@ -162,7 +162,7 @@ def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
         summaries = {name: [result.summary() for result in of_model] for name, of_model in results.items()}
         print(json.dumps({"models": summaries, "comparisons": _plain(comparisons)}))
     elif rank == 0:
-        from trainer.evaluation.tables import print_comparisons, print_table
+        from trainer.evaluation.report.tables import print_comparisons, print_table
 
         print_table(results)
         print_comparisons(comparisons)
@@ -219,8 +219,8 @@ def _find_rows(tasks: Sequence[Task], manifests: Sequence[str], saved: SavedRun)
     """Rows that stand in the training text; from the saved run if nothing changed. None without manifests."""
     if not manifests:
         return None
-    from trainer.evaluation.contamination import TrainingText, find_rows, search_key
     from trainer.evaluation.ranks import Ranks
+    from trainer.evaluation.training_overlap import TrainingText, find_rows, search_key
 
     texts = [TrainingText.of(uri) for uri in manifests]
     key = search_key(tasks, texts)
@@ -235,7 +235,7 @@ def _compare(results: dict[str, list[TaskResult]], seed: int) -> dict[tuple[str,
     """Each later model beside the first one, on each task that has rows in common."""
     if len(results) < 2:
         return {}
-    from trainer.evaluation.compare import compare
+    from trainer.evaluation.report.compare import compare
 
     (first, of_first), *others = results.items()
     return {

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from schemas.errors import TutelageError
 from schemas.process import keep_to_loopback, python_command
-from schemas.scratch import scratch
+from schemas.scratch_folder import scratch
 
 _STORE, _RANK, _COUNT = "TUTELAGE_EVAL_STORE", "TUTELAGE_EVAL_RANK", "TUTELAGE_EVAL_PROCESSES"
 _POLL_SEC = 0.1

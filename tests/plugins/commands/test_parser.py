@@ -133,7 +133,7 @@ def test_a_parser_of_sub_commands_is_one_that_argparse_knows() -> None:
         "pipelines.command",
         "plugins.commands.demo",
         "plugins.commands.main",
-        "plugins.models.command",
+        "plugins.models.models_command",
         "trainer.chat",
         "trainer.evaluation.evaluate",
         "trainer.export",

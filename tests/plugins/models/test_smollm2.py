@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from plugins.models import MODELS, command, download, smollm2
+from plugins.models import MODELS, download, smollm2
+from plugins.models import models_command as command
 from schemas.errors import ConfigError, InputError
 
 CANNED_TEXTS = [

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.journal import request_key
-from plugins.protocols.chat import ChatProtocol
+from pipelines.store.journal import request_key
+from plugins.protocols.chat_json import ChatProtocol
 from plugins.protocols.chat_template import ChatTemplate
 from plugins.synthesizers.generator import GenerationRequest
 from plugins.tokenizers import load_tokenizer

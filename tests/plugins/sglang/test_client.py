@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from plugins.sglang.answers import generation
 from plugins.sglang.client import SGLangClient
+from plugins.sglang.responses import generation
 from plugins.sglang.urls import base_url_hint
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from plugins.templates import TEMPLATES, frames, phrases
+from plugins.templates import TEMPLATES
+from plugins.templates import text_layouts as frames
+from plugins.templates import wordings as phrases
 from plugins.templates.base import TemplateFamily
 from plugins.templates.options import NAMINGS, Naming, OptionStyle, lay_out_options
 from plugins.templates.patterns import Pattern, Slot

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from tests.tiny import save_bpe
-from tests.trainer.evaluation.test_scoring import row, score
-from trainer.evaluation.encoding import EncodedRow, encode_row
+from tests.trainer.evaluation.scoring.test_choice import row, score
 from trainer.evaluation.evaluate import main
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.find import load_tasks
-from trainer.evaluation.rows import Answer, ChoiceRow, RefusedRow
+from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
+from trainer.evaluation.tasks.lookup import load_tasks
+from trainer.evaluation.tasks.rows import Answer, ChoiceRow, RefusedRow
 
 
 @pytest.fixture(scope="module")

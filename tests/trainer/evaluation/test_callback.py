@@ -18,7 +18,7 @@ from plugins.callbacks import CALLBACKS
 from schemas.errors import ConfigError
 from trainer.evaluation.callback import DomainEval
 from trainer.evaluation.evaluator import Evaluator, TaskResult
-from trainer.evaluation.task import Task
+from trainer.evaluation.tasks.task import Task
 
 
 def train(

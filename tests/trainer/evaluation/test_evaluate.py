@@ -15,7 +15,7 @@ import pytest
 from trainer.evaluation import processes
 from trainer.evaluation.evaluate import main
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.task import Task
+from trainer.evaluation.tasks.task import Task
 
 ROOT = Path(__file__).parents[3]
 

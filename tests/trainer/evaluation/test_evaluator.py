@@ -18,11 +18,11 @@ import torch
 
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation.evaluator import Evaluator, TaskResult
-from trainer.evaluation.find import load_tasks
-from trainer.evaluation.model import as_causal_model, evaluating
 from trainer.evaluation.ranks import Ranks, TaskFailed
-from trainer.evaluation.rows import RefusedRow
-from trainer.evaluation.task import Task
+from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
+from trainer.evaluation.tasks.lookup import load_tasks
+from trainer.evaluation.tasks.rows import RefusedRow
+from trainer.evaluation.tasks.task import Task
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[3]
@@ -35,7 +35,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 from plugins.tokenizers import load_tokenizer
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.find import load_tasks
+from trainer.evaluation.tasks.lookup import load_tasks
 
 dist.init_process_group("gloo")
 model_dir, task_dir, output = sys.argv[1:]

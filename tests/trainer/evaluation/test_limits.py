@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from schemas.errors import ConfigError
+from tests.trainer.evaluation.scoring.test_choice import row, score
 from tests.trainer.evaluation.test_evaluator import comparable
-from tests.trainer.evaluation.test_scoring import row, score
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.find import load_tasks
-from trainer.evaluation.model import as_causal_model, evaluating
-from trainer.evaluation.rows import Answer
+from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
+from trainer.evaluation.tasks.lookup import load_tasks
+from trainer.evaluation.tasks.rows import Answer
 
 
 @pytest.mark.parametrize("no_trees", [True, False])

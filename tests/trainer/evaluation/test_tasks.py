@@ -16,10 +16,10 @@ import pytest
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation import DOMAINS, METRICS, TASKS
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.find import load_tasks
-from trainer.evaluation.hub import HubRows
-from trainer.evaluation.rows import ChoiceRow, GenerateRow
-from trainer.evaluation.task import read_rows
+from trainer.evaluation.tasks.hub_rows import HubRows
+from trainer.evaluation.tasks.lookup import load_tasks
+from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
+from trainer.evaluation.tasks.task import read_rows
 
 Write = Callable[..., Path]
 
@@ -205,7 +205,7 @@ def test_a_directory_without_a_tasks_rows_is_wrong_use(tmp_path: Path, write_row
 
 
 def test_the_hub_needs_datasets_and_says_what_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.evaluation.hub.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("trainer.evaluation.tasks.hub_rows.importlib.util.find_spec", lambda name: None)
 
     with pytest.raises(ConfigError, match=r"needs the package datasets: pip install .* --tasks-root"):
         read_rows(load_tasks(["MQP"])[0])

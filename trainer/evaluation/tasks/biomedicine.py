@@ -1,7 +1,7 @@
 """Biomedicine: medical questions, abstracts and relations between chemicals and proteins."""
 
-from trainer.evaluation.hub import HubRows
-from trainer.evaluation.task import Task
+from trainer.evaluation.tasks.hub_rows import HubRows
+from trainer.evaluation.tasks.task import Task
 
 _SET = "AdaptLLM/medicine-tasks"
 _DOMAIN = "biomedicine"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.evaluation.hub import HubRows
-from trainer.evaluation.metrics import NUM_HEADLINE_CLASSES
-from trainer.evaluation.rows import ChoiceRow, parse_choice, shown
-from trainer.evaluation.task import Task
+from trainer.evaluation.scoring.metrics import NUM_HEADLINE_CLASSES
+from trainer.evaluation.tasks.hub_rows import HubRows
+from trainer.evaluation.tasks.rows import ChoiceRow, parse_choice, shown
+from trainer.evaluation.tasks.task import Task
 
 _SET = "AdaptLLM/finance-tasks"
 _DOMAIN = "finance"

@@ -1,8 +1,8 @@
 """Law: opinions, holdings and terms of service."""
 
-from trainer.evaluation.hub import HubRows
-from trainer.evaluation.rows import parse_inputs
-from trainer.evaluation.task import Task
+from trainer.evaluation.tasks.hub_rows import HubRows
+from trainer.evaluation.tasks.rows import parse_inputs
+from trainer.evaluation.tasks.task import Task
 
 _SET = "AdaptLLM/law-tasks"
 _DOMAIN = "law"

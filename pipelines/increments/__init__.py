@@ -1,0 +1,1 @@
+"""One increment made, published, taken back or merged: everything that writes a corpus."""

@@ -1,0 +1,267 @@
+"""What is checked and looked up before a run touches anything."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.increment import IncrementSpec, config_hash
+from pipelines.increments.lease import new_token
+from pipelines.increments.publish import Draft
+from pipelines.runners.remote.reachability import prepare_workers
+from pipelines.runners.run import expect_workers, runs_here
+from pipelines.steps.filter import make_filters
+from pipelines.steps.read import FilePart
+from pipelines.steps.split_documents import row_limit
+from pipelines.steps.tokenize import ends
+from pipelines.steps.tuning_tokens import ends_of_examples
+from pipelines.task_rows import tasks_hash
+from plugins.corpus_tokenizer import files_to_keep, is_kept, keep_tokenizer
+from plugins.protocols import PROTOCOLS
+from plugins.readers import open_reader
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from plugins.templates import TEMPLATES
+from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
+from schemas import manifest as manifests
+from schemas.corpus_config import (
+    CorpusConfig,
+    DecontaminationConfig,
+    SourceConfig,
+    StreamConfig,
+    SynthesisConfig,
+)
+from schemas.errors import ConfigError, CorpusError
+from schemas.manifest import Increment, Manifest
+from schemas.scratch_folder import scratch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that may begin.
+
+    Attributes:
+        spec: What is made from what.
+        options: How Beam runs it.
+        before: The newest manifest, if any.
+        tokenizer: Fingerprint of the tokenizer.
+        tokenizer_files: What the corpus keeps of it; none where it does so already.
+        around: Token ids put before and behind each text.
+    """
+
+    spec: IncrementSpec
+    options: PipelineOptions
+    before: Manifest | None
+    tokenizer: str
+    tokenizer_files: Mapping[str, bytes]
+    around: tuple[list[int], list[int]]
+
+    def publish(self, draft: Draft, manifest: Manifest) -> None:
+        """Make the increment part of the corpus, and the tokenizer that made its rows."""
+        draft.check()
+        if self.tokenizer_files:
+            keep_tokenizer(self.spec.config.corpus, self.tokenizer, self.tokenizer_files)
+        draft.publish(manifest)
+
+    def manifest(self, increments: Sequence[Increment]) -> Manifest:
+        """The manifest that this run would publish, made of these increments."""
+        config = self.spec.config
+        return Manifest(
+            number=self.spec.number,
+            created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            seq_len=config.pack.seq_len,
+            tokenizer=self.tokenizer,
+            tokenizer_name=config.tokenizer.name,
+            pad_token_id=self.spec.pad_id,
+            opening=tuple(self.around[0]),
+            closing=tuple(self.around[1]),
+            config_hash=config_hash(config),
+            increments=tuple(sorted(increments, key=lambda increment: increment.number)),
+        )
+
+
+@contextlib.contextmanager
+def prepared(
+    config: CorpusConfig,
+    options: PipelineOptions,
+    *,
+    before: Manifest | None,
+    files: Mapping[str, Sequence[FilePart]],
+) -> Iterator[Prepared]:
+    """Load what a run needs and check that it fits the corpus; lasts as long as the run's progress files.
+
+    Args:
+        config: The corpus; see `check_names`.
+        options: How Beam runs it; what workers elsewhere need is added.
+        before: The newest manifest, if any.
+        files: What is read for each stream.
+
+    Raises:
+        ConfigError: A value or option is refused.
+        CorpusError: The corpus has rows of another tokenizer, or its texts open or end otherwise.
+    """
+    expect_workers(options)
+    tokenizer = load_tokenizer(config.tokenizer.name)
+    around = ends(tokenizer, config.tokenizer)
+    if _is_tuning(config):
+        ends_of_examples(tokenizer, config.tokenizer)
+    if config.synthesizes and files:
+        synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+        row_limit(config, synthesizer.pair_tokens)
+    if before is not None and before.tokenizer != fingerprint(tokenizer):
+        raise CorpusError(
+            f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
+            f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
+        )
+    if before is not None:
+        _check_ends(config, before, tokenizer, around)
+    name = fingerprint(tokenizer)
+    is_known = is_kept(config.corpus, name)
+    with contextlib.ExitStack() as stack:
+        progress = None
+        if runs_here(options):
+            progress = stack.enter_context(scratch("progress"))
+        else:
+            staging = stack.enter_context(scratch("staging"))
+            prepare_workers(config if files else for_rewriting(config), options, Path(staging))
+        yield Prepared(
+            spec=IncrementSpec(
+                config=config,
+                number=before.number + 1 if before else 1,
+                known=before.names() if before else (),
+                files=files,
+                pad_id=pad_token_id(tokenizer),
+                progress_dir=progress,
+                token=new_token(),
+            ),
+            options=options,
+            before=before,
+            tokenizer=name,
+            tokenizer_files={} if is_known else files_to_keep(config.tokenizer.name, tokenizer),
+            around=around,
+        )
+
+
+def _check_ends(
+    config: CorpusConfig, before: Manifest, tokenizer: Any, around: tuple[list[int], list[int]]
+) -> None:
+    """See that new texts open and end as those of the corpus do."""
+    opening, closing = before.opening, before.closing
+    if opening is None:  # built before manifests said so, when only BOS could open a text
+        bos = tokenizer.bos_token_id
+        has_bos = bos is not None and (config.tokenizer.add_bos or around[0][:1] == [bos])
+        opening = (bos,) if has_bos else ()
+        if _is_tuning(config) and ends_of_examples(tokenizer, config.tokenizer)[0] != [bos]:
+            raise CorpusError(
+                f"{config.corpus}: only BOS opens its examples, and new ones would open as the tokenizer "
+                "itself opens a text. Build a new corpus."
+            )
+    for key, what, known, now in (
+        ("add_bos", "open with", opening, around[0]),
+        ("add_eos", "end in", closing, around[1]),
+    ):
+        if known is not None and list(known) != now:
+            raise CorpusError(
+                f"{config.corpus}: its texts {what} {_tokens(tokenizer, known)}, and new ones would {what} "
+                f"{_tokens(tokenizer, now)}: rows of both kinds would be mixed. Set tokenizer.{key} to "
+                f"{'what it was' if known else 'false'}, or build a new corpus."
+            )
+
+
+def _is_tuning(config: CorpusConfig) -> bool:
+    return any(stream.tuning is not None for stream in config.streams.values())
+
+
+def _tokens(tokenizer: Any, ids: Sequence[int]) -> str:
+    return "".join(tokenizer.convert_ids_to_tokens(list(ids))) or "nothing"
+
+
+def for_rewriting(config: CorpusConfig) -> CorpusConfig:
+    """What a run uses that reads no source and asks no model: no servers, sources, tasks or filters."""
+    streams = {
+        name: stream.model_copy(update={"sources": (), "synthesize": False})
+        for name, stream in config.streams.items()
+    }
+    unused = {"synthesis": SynthesisConfig(), "decontaminate": DecontaminationConfig(), "filters": {}}
+    return config.model_copy(update={"streams": streams, **unused})
+
+
+def newest_manifest(config: CorpusConfig) -> Manifest | None:
+    """The newest manifest of a corpus, or None where nothing is published yet.
+
+    Raises:
+        CorpusError: It is damaged, cannot be read, or has rows of another length.
+    """
+    try:
+        if not manifests.newest_number(config.corpus):
+            return None
+        found = manifests.read_manifest(config.corpus)
+    except OSError as error:
+        raise CorpusError(
+            f"{config.corpus}: cannot be read: {error}. Check `corpus` and its permissions."
+        ) from error
+    if found.seq_len != config.pack.seq_len:
+        raise CorpusError(
+            f"{config.corpus}: has rows of {found.seq_len} tokens, pack.seq_len is {config.pack.seq_len}. "
+            "Keep the corpus's value, or build a new corpus."
+        )
+    return found
+
+
+def check_names(config: CorpusConfig) -> str:
+    """Refuse unknown names, bad options and missing task files before anything starts.
+
+    Returns:
+        A hash of the evaluation tasks that documents are compared with, "" for none.
+    """
+    for name, stream in config.streams.items():
+        for source in stream.sources:
+            _check_pairs(name, stream, open_reader(source).source)
+    if config.synthesizes:
+        TEMPLATES.load(config.templates)
+        PROTOCOLS.load(config.synthesis.protocol)
+        SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+    make_filters(config.filters)
+    return tasks_hash(config.decontaminate.tasks)
+
+
+def check_protocol(config: CorpusConfig, options: PipelineOptions) -> None:
+    """Load what the model is prompted with: its tokenizer, chat template and prompt file.
+
+    Workers elsewhere may have a model that this machine lacks; they find out themselves.
+
+    Raises:
+        ConfigError: One of them cannot be used.
+    """
+    if config.synthesizes and runs_here(options):
+        synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+        if isinstance(synthesizer, LanguageModelSynthesizer):
+            synthesizer.protocol  # noqa: B018
+
+
+def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:
+    """Refuse sources with pairs where nothing is made of them, and the other way round."""
+    if stream.tuning is not None and source.pairs_field is None:
+        raise ConfigError(
+            f"streams.{name} has tuning, but its source {source.uri!r} does not say where pairs are. Set its "
+            "pairs_field, or use a preset such as squad."
+        )
+    if stream.tuning is None and source.pairs_field is not None:
+        raise ConfigError(
+            f"streams.{name}: source {source.uri!r} has pairs_field {source.pairs_field!r}, of which only a "
+            "stream with tuning makes something. Set `tuning: {}`, or pairs_field: null."
+        )
+
+
+def asks_a_model(config: CorpusConfig) -> bool:
+    """Whether the synthesizer sends requests; told by its class, so that no setting of it is checked."""
+    if not config.synthesizes or config.synthesis.backend not in SYNTHESIZERS.names():
+        return False
+    kind = SYNTHESIZERS.load(config.synthesis.backend)
+    return isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer)

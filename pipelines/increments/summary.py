@@ -1,0 +1,100 @@
+"""What a build, a withdrawal or a compaction made, in lines for a person."""
+
+from __future__ import annotations
+
+from pipelines.runners.progress_lines import cut_texts, parted, without_pairs
+from pipelines.store.statistics import read_stats
+from schemas.corpus_config import CorpusConfig
+from schemas.manifest import Manifest, ShardSet
+
+_LEFT_OUT = {
+    "list/unreadable": "unreadable",
+    "list/hidden": "hidden",
+    "read/files_unreadable": "files without a readable row",
+    "read/files_damaged": "files from where they are damaged on",
+    "read/files_empty": "empty files",
+}
+_DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs")
+
+_OF_A_MODEL = ("requests", "from_journal", "failed_documents")
+
+
+def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
+    """Say what the newest increment of a manifest is."""
+    increment = manifest.increments[-1]
+    stats = read_stats(config.corpus, manifest.number)
+    counts = stats["counts"]
+    print(
+        f"{config.corpus}: increment {manifest.number} published, {increment.num_documents:,} documents, "
+        f"{stats['wall_sec']:.0f} s.",
+        flush=True,
+    )
+    if increment.replaces:
+        print(
+            f"  in the place of {', '.join(map(str, increment.replaces))}; "
+            f"{increment.num_withdrawn:,} documents withdrawn, "
+            f"{counts.get('current/passages_cut', 0):,} passages that were not current cut out"
+        )
+    for name, shards in increment.streams.items():
+        filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
+        repeated = f", {shards.num_repeated_tokens:,} repeated" if shards.num_repeated_tokens else ""
+        print(
+            f"  {name}: {shards.num_texts:,} texts, {shards.num_tokens:,} tokens in "
+            f"{shards.num_samples:,} rows of {manifest.seq_len} ({filled:.1%} filled{repeated})"
+        )
+        for line in _cut(shards):
+            print(f"    {line}")
+    if counts.get("synthesize/documents"):
+        print(
+            f"  synthesis: {counts['synthesize/pairs']:,} pairs for "
+            f"{counts['synthesize/documents_with_pairs']:,} of {counts['synthesize/documents']:,} documents"
+            + (" and parts of documents" if counts.get("split/parts") else "")
+        )
+        kept = sum(
+            each.num_pairs for name, each in increment.streams.items() if config.streams[name].synthesize
+        )
+        if kept < counts["synthesize/pairs"]:
+            print(f"  {kept:,} of these pairs are in the texts; the others are among the rejects")
+        if counts.get("render/cut_runs"):
+            print(
+                f"  {counts['render/cut_runs']:,} few-shot texts longer than a row were cut between documents"
+            )
+        dropped = {name: counts.get(f"synthesize/{name}") for name in _DROPPED}
+        if any(dropped.values()):
+            each = (f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
+            print(f"  of the answers were dropped: {', '.join(each)}")
+    line = without_pairs(counts)
+    if line and any(counts.get(f"synthesize/{name}") for name in _OF_A_MODEL):  # rules would find the same
+        print(f"  {line}; `corpus build FILE --retry-empty` asks again")
+    for name, shards in increment.streams.items():
+        if config.streams[name].synthesize and not shards.num_pairs and len(increment.streams) > 1:
+            print(f"  {name}: NO document of this increment has pairs")
+    found = {name: task for name, task in stats["decontamination"].items() if task["rows_found"]}
+    if found:
+        shares = ", ".join(
+            f"{task['rows_found']:,} of {task['rows']:,} of {name}" for name, task in found.items()
+        )
+        print(f"  task rows found and kept out: {shares} (increments/{increment.name}/decontamination.json)")
+    left_out = [f"{counts[name]:,} {word}" for name, word in _LEFT_OUT.items() if counts.get(name)]
+    if left_out:
+        print(
+            f"  left out of the sources: {', '.join(left_out)} (named on standard error or in rejects/read)"
+        )
+    rejected = {name: count for name, count in counts.items() if "/rejected_" in name}
+    if rejected:
+        reasons = ", ".join(
+            f"{count:,} {name.replace('/rejected_', ': ')}" for name, count in rejected.items()
+        )
+        print(f"  rejects: {reasons} (records in increments/{increment.name}/rejects)")
+
+
+def _cut(shards: ShardSet) -> list[str]:
+    """What rows part, in lines."""
+    lines = []
+    if shards.num_pairs:
+        first = shards.num_pairs_asked_first
+        asked = f"; {first:,} stand before it, as their layout has it" if first else ""
+        lines.append(f"pairs without their whole passage in the row: {parted(shards)}{asked}")
+    if shards.num_cut_texts:
+        lines.append(f"texts that go on in another row: {cut_texts(shards)} of {shards.num_texts:,}")
+    return lines

@@ -1,0 +1,1 @@
+"""What a corpus holds, where it came from, and whether it is sound."""

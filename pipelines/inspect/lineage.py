@@ -1,0 +1,243 @@
+"""From a packed row back to the texts, documents and files that it is made of, and from a text to its rows.
+
+    row 17 of a stream ─► increment ─► group ─► its line in lineage/ ─► texts, by their place in texts/
+                                                                           └─► passages: document, source,
+                                                                               generation
+
+Rows of a stream are counted as the trainer reads them: oldest increment first, then group by group.
+
+Cost: a row reads the index, the lineage and the texts of its group; rows of a text read the lineage of its
+group. One line at a time is in memory, beside one number for each text of a group.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from pipelines.steps.pack import Piece
+from pipelines.store.layout import lineage_uri, text_uri
+from schemas import storage
+from schemas.errors import ConfigError, CorpusError, unknown_name
+from schemas.manifest import Increment, Manifest, ShardSet, increment_uri, text_uris
+from schemas.records import AugmentedText
+from schemas.shard_index import read_index, stored_files
+from schemas.validation import Count, parse, record
+
+_Pieces = list[tuple[Count, Count, Count]]
+"""A row's pieces, as its line has them."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Place:
+    """Where a text lies.
+
+    Attributes:
+        increment: Number of its increment.
+        group: Name of its group of shards, such as 00000.
+        position: Its place in the group's file of texts, counted from 0.
+    """
+
+    increment: int
+    group: str
+    position: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """What a row holds of one text.
+
+    Attributes:
+        place: Where the text lies.
+        start: Its first token in the row, counted from 0 in the text.
+        end: Behind its last token in the row.
+        num_tokens: Tokens of the whole text, BOS and EOS included.
+        text: The text.
+    """
+
+    place: Place
+    start: int
+    end: int
+    num_tokens: int
+    text: AugmentedText
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A packed row.
+
+    Attributes:
+        stream: Its stream.
+        index: Its number in the stream.
+        shards: Directory of its shards, relative to the corpus.
+        index_in_shards: Its number in them.
+        segments: What it is made of, in order; the rest is padding.
+    """
+
+    stream: str
+    index: int
+    shards: str
+    index_in_shards: int
+    segments: tuple[Segment, ...]
+
+
+def parse_row(value: str, manifest: Manifest) -> tuple[str, int]:
+    """Read `STREAM:INDEX`, or `INDEX` of the first stream.
+
+    Raises:
+        ConfigError: It is none, or there is no such stream.
+    """
+    name, _, index = value.rpartition(":")
+    names = manifest.stream_names()
+    if not index.isdecimal():
+        raise ConfigError(f"--row is {value!r}; expected STREAM:INDEX, such as {names[0]}:17.")
+    if name and name not in names:
+        raise ConfigError(unknown_name("stream", name, names))
+    return name or names[0], int(index)
+
+
+def find_row(corpus: str, manifest: Manifest, stream: str, index: int) -> Row:
+    """Look up what a row is made of.
+
+    Raises:
+        ConfigError: The stream has no such row.
+        CorpusError: A file of the corpus is missing or damaged.
+    """
+    num_rows = sum(shards.num_samples for shards in manifest.shard_sets(stream))
+    if index >= num_rows:
+        raise ConfigError(
+            f"--row {stream}:{index} is not there; stream {stream!r} has rows 0 to {num_rows - 1}."
+        )
+    for group in _groups(corpus, manifest, stream):
+        if group.start <= index < group.start + group.num_rows:
+            return Row(
+                stream=stream,
+                index=index,
+                shards=group.shards.path,
+                index_in_shards=index - group.start + group.start_in_shards,
+                segments=_segments(corpus, stream, group, index - group.start),
+            )
+    raise CorpusError(
+        f"{corpus}: the index of stream {stream!r} has fewer rows than the manifest. Restore it."
+    )
+
+
+def rows_of(
+    corpus: str, manifest: Manifest, stream: str, places: Collection[Place]
+) -> dict[Place, list[int]]:
+    """For each of some texts of a stream, the rows that hold tokens of it.
+
+    Raises:
+        CorpusError: A file of the corpus is missing or damaged.
+    """
+    rows: dict[Place, list[int]] = {place: [] for place in places}
+    wanted = {(place.increment, place.group) for place in places}
+    for group in _groups(corpus, manifest, stream):
+        if (group.increment.number, group.name) not in wanted:
+            continue
+        for index, pieces in enumerate(_lineage(corpus, stream, group), group.start):
+            for piece in pieces:
+                place = Place(increment=group.increment.number, group=group.name, position=piece.text)
+                if place in rows:
+                    rows[place].append(index)
+    return rows
+
+
+def texts_of(corpus: str, manifest: Manifest, stream: str) -> Iterator[AugmentedText]:
+    """The training texts of a stream, newest increment first, in the order of their shards."""
+    for each in text_lines(corpus, manifest, stream):
+        yield each.text()
+
+
+class TextLine(NamedTuple):
+    """A training text as it is stored: its place, the file, the line."""
+
+    place: Place
+    uri: str
+    line: str
+
+    def text(self) -> AugmentedText:
+        """The text.
+
+        Raises:
+            CorpusError: The line is damaged.
+        """
+        return record(AugmentedText, self.line, self.uri, self.place.position)
+
+
+def text_lines(corpus: str, manifest: Manifest, stream: str) -> Iterator[TextLine]:
+    """The same as they are stored, each with its place."""
+    for increment in reversed(manifest.increments):
+        for uri in text_uris(corpus, stream, increment.name):
+            group = uri.rsplit("-", 1)[1].partition(".")[0]
+            for position, line in enumerate(storage.read_lines_zst(uri)):
+                place = Place(increment=increment.number, group=group, position=position)
+                yield TextLine(place, uri, line)
+
+
+class _Group(NamedTuple):
+    """Rows that were packed together: their increment, and where they begin in the stream and its shards."""
+
+    increment: Increment
+    name: str
+    shards: ShardSet
+    start: int
+    start_in_shards: int
+    num_rows: int
+
+
+def _groups(corpus: str, manifest: Manifest, stream: str) -> Iterator[_Group]:
+    start = 0
+    for increment in manifest.increments:
+        shards = increment.streams.get(stream)
+        if shards is None:
+            continue
+        sizes: Counter[str] = Counter()  # keeps the order of the index
+        for file in stored_files(read_index(corpus, shards)):
+            sizes[file.basename.partition("/")[0]] += file.num_samples
+        at = 0
+        for name, num_rows in sizes.items():
+            yield _Group(increment, name, shards, start + at, at, num_rows)
+            at += num_rows
+        start += shards.num_samples
+
+
+def _lineage(corpus: str, stream: str, group: _Group) -> Iterator[list[Piece]]:
+    uri = lineage_uri(increment_uri(corpus, group.increment.name), stream, group.name)
+    try:
+        for number, line in enumerate(storage.read_lines_zst(uri)):
+            yield [Piece(*piece) for piece in parse(_Pieces, line, name=f"{uri}: line {number + 1}")]
+    except FileNotFoundError:
+        raise CorpusError(
+            f"{uri}: is missing, so what its rows are made of is not known. Restore it."
+        ) from None
+
+
+def _segments(corpus: str, stream: str, group: _Group, row: int) -> tuple[Segment, ...]:
+    wanted: list[Piece] = []
+    sizes: dict[int, int] = {}
+    for number, pieces in enumerate(_lineage(corpus, stream, group)):
+        if number == row:
+            wanted = pieces
+        for piece in pieces:
+            sizes[piece.text] = max(sizes.get(piece.text, 0), piece.start + piece.num_tokens)
+    uri = text_uri(increment_uri(corpus, group.increment.name), stream, group.name)
+    texts: dict[int, AugmentedText] = {}
+    numbers = {piece.text for piece in wanted}
+    for position, line in enumerate(storage.read_lines_zst(uri)):
+        if position in numbers:
+            texts[position] = record(AugmentedText, line, uri, position)
+    if missing := numbers - texts.keys():
+        raise CorpusError(f"{uri}: has no text {min(missing)}, which its lineage names. Restore it.")
+    return tuple(
+        Segment(
+            place=Place(increment=group.increment.number, group=group.name, position=piece.text),
+            start=piece.start,
+            end=piece.start + piece.num_tokens,
+            num_tokens=sizes[piece.text],
+            text=texts[piece.text],
+        )
+        for piece in wanted
+    )

@@ -1,0 +1,1 @@
+"""`tutelage corpus plan`: what a build would do, and what that rests on."""

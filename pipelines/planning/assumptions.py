@@ -1,0 +1,134 @@
+"""What a plan takes for granted: how long an answer will be, and how fast the servers will answer.
+
+Each comes from the best source there is, and says from which:
+
+    tokens an answer   the corpus's journal ─► its increments' stats.json ─► the paper's mean
+    speed              the command line     ─► its newest increment's     ─► not known
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.store.journal import stored_generations
+from pipelines.store.statistics import stats_of
+from schemas import storage
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import ConfigError
+from schemas.manifest import number_of
+
+_PAPER_PAIRS, _PAPER_PAIR_TOKENS = 5, 52  # Cheng et al. 2024, arXiv 2406.14491
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answers:
+    """How long answers are.
+
+    Attributes:
+        mean_completion_tokens: Of an answer, at most `synthesis.max_new_tokens`.
+        source: `journal`, `stats` or `paper`.
+        detail: The same for a person.
+    """
+
+    mean_completion_tokens: float
+    source: str
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast all servers together answer; one of the two rates is set.
+
+    Attributes:
+        requests_per_sec: Requests, or None.
+        completion_tokens_per_sec: Generated tokens, or None.
+        source: `option` or `stats`.
+        detail: The same for a person.
+    """
+
+    requests_per_sec: float | None = None
+    completion_tokens_per_sec: float | None = None
+    source: str
+    detail: str
+
+    def hours(self, *, num_requests: int, completion_tokens: float) -> float:
+        """How long that many requests and generated tokens take."""
+        if self.requests_per_sec is not None:
+            return num_requests / self.requests_per_sec / 3600
+        assert self.completion_tokens_per_sec is not None
+        return completion_tokens / self.completion_tokens_per_sec / 3600
+
+
+def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
+    """How long the answers of the next increment will be.
+
+    Args:
+        config: The corpus.
+        known: Names of the increments already in.
+    """
+    most = config.synthesis.max_new_tokens
+    count = tokens = 0
+    for generation in stored_generations(storage.join(config.corpus, "journal")):
+        count, tokens = count + 1, tokens + generation.completion_tokens
+    if count:
+        detail = f"mean of {count:,} answers in the corpus's journal"
+        return Answers(mean_completion_tokens=min(tokens / count, most), source="journal", detail=detail)
+    for _, synthesis in _syntheses(config, known):
+        count, tokens = count + synthesis["requests"], tokens + synthesis["completion_tokens"]
+    if count:
+        detail = f"mean of {count:,} requests in the stats.json of earlier increments"
+        return Answers(mean_completion_tokens=min(tokens / count, most), source="stats", detail=detail)
+    paper = _PAPER_PAIRS * _PAPER_PAIR_TOKENS
+    detail = f"the paper's {_PAPER_PAIRS} pairs of {_PAPER_PAIR_TOKENS} tokens"
+    if paper > most:
+        detail += f", cut at synthesis.max_new_tokens {most}"
+    return Answers(mean_completion_tokens=float(min(paper, most)), source="paper", detail=detail)
+
+
+def expected_speed(
+    config: CorpusConfig,
+    known: tuple[str, ...],
+    *,
+    requests_per_sec: float | None = None,
+    tokens_per_sec: float | None = None,
+) -> Speed | None:
+    """How fast the servers will answer, or None where nothing says so.
+
+    Args:
+        config: The corpus.
+        known: Names of the increments already in.
+        requests_per_sec: What the command line says, of all servers together.
+        tokens_per_sec: The same, in generated tokens.
+
+    Raises:
+        ConfigError: Both are given, or one is no positive number.
+    """
+    given = {"--requests-per-sec": requests_per_sec, "--tokens-per-sec": tokens_per_sec}
+    if requests_per_sec is not None and tokens_per_sec is not None:
+        raise ConfigError(f"{' and '.join(given)} are both given; keep the one that you have measured.")
+    for option, rate in given.items():
+        if rate is not None and not (0 < rate < math.inf):
+            raise ConfigError(f"{option} {rate:g}: expected a number above 0, of all servers together.")
+    if requests_per_sec is not None:
+        detail = f"{requests_per_sec:,g} requests a second, as --requests-per-sec says"
+        return Speed(requests_per_sec=requests_per_sec, source="option", detail=detail)
+    if tokens_per_sec is not None:
+        detail = f"{tokens_per_sec:,g} generated tokens a second, as --tokens-per-sec says"
+        return Speed(completion_tokens_per_sec=tokens_per_sec, source="option", detail=detail)
+    for number, synthesis in _syntheses(config, known):
+        rate = synthesis.get("completion_tokens_per_sec")
+        if rate:
+            detail = f"{rate:,g} generated tokens a second, as in increment {number}"
+            return Speed(completion_tokens_per_sec=rate, source="stats", detail=detail)
+    return None
+
+
+def _syntheses(config: CorpusConfig, known: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and `synthesis` of each increment that sent requests, newest first."""
+    for name in sorted(known, key=number_of, reverse=True):
+        synthesis = stats_of(config.corpus, name).get("synthesis") or {}
+        if synthesis.get("requests"):
+            yield number_of(name), synthesis

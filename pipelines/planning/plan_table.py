@@ -1,0 +1,107 @@
+"""A plan for a person: a table by stream, and what its estimates rest on.
+
+Estimates say `about` and are rounded to three digits.
+"""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.planning.estimates import IncrementPlan, StreamPlan
+from pipelines.runners.progress_lines import duration
+from plugins.console import Console
+
+_WIDE = 1000
+
+
+def print_plan(plan: IncrementPlan) -> None:
+    """Print a plan for a person; plain where nobody looks, however wide it is."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    if plan.total.num_new:
+        first = f"{plan.corpus}: increment {plan.increment}, of {plan.total.num_new:,} documents."
+    else:
+        first = f"{plan.corpus}: nothing new; a build would ask for nothing and publish nothing."
+    console.print(Text(first), soft_wrap=True)
+    if plan.total.num_files:
+        console.print(plan_table(plan))
+    for line in plan_lines(plan):
+        console.print(Text(line), soft_wrap=True)
+
+
+def plan_table(plan: IncrementPlan) -> Table:
+    """A plan as a table: what there is down, streams across; rows of nothing are left out."""
+    columns = dict(plan.streams)
+    if len(columns) > 1:
+        columns["all"] = plan.total
+    table = Table.grid(padding=(0, 3))
+    for heading in ("", *columns):
+        table.add_column(justify="right" if heading else "left", no_wrap=True)
+    table.add_row("", *columns)
+    cells = {name: _plan_cells(stream, plan) for name, stream in columns.items()}
+    for row in dict.fromkeys(row for each in cells.values() for row in each):
+        values = [each.get(row, "") for each in cells.values()]
+        if any(values):
+            table.add_row(f"  {row}", *values)
+    return table
+
+
+def plan_lines(plan: IncrementPlan) -> list[str]:
+    """What the estimates of a plan rest on, and how long it takes."""
+    if not plan.total.num_new:
+        return []
+    lines = []
+    if any(stream.pair_tokens is None for stream in plan.streams.values()):
+        lines.append("The synthesizer sends no requests. Its pairs are not in the training tokens.")
+    if plan.answers is None or not plan.total.num_requests:
+        return lines
+    lines += [
+        "Requests: one for each document of a chain, at most; repairs are not counted, nor what the "
+        "journal would answer.",
+        f"Tokens of an answer: about {plan.answers.mean_completion_tokens:.0f}, {plan.answers.detail}.",
+    ]
+    if plan.speed is None or plan.synthesis_hours is None:
+        lines.append(
+            "Hours: not known. Give --requests-per-sec or --tokens-per-sec, or build a small increment first."
+        )
+    else:
+        took = duration(plan.synthesis_hours * 3600)
+        lines.append(f"Synthesis: about {took}, at {plan.speed.detail}.")
+    return lines
+
+
+def _plan_cells(stream: StreamPlan, plan: IncrementPlan) -> dict[str, str]:
+    def count(number: int) -> str:
+        return f"{number:,}" if number else ""
+
+    def about(number: int) -> str:
+        return f"about {round(number, 3 - len(str(number))):,}" if number else ""
+
+    document_tokens = stream.mean_document_tokens
+    return {
+        "files": count(stream.num_files),
+        "documents read": count(stream.num_read),
+        "  new": count(stream.num_new),
+        "    of them changed": count(stream.num_changed),
+        "  unchanged": count(stream.num_unchanged),
+        "rejected": count(stream.num_rejected),
+        **{
+            f"  {stage}: {reason}": count(number)
+            for stage, reasons in stream.rejects.items()
+            for reason, number in reasons.items()
+        },
+        "documents cut": count(stream.num_split),
+        "  into parts": count(stream.num_parts),
+        "chains": count(stream.num_chains),
+        "requests": count(stream.num_requests),
+        "  tokens of a document": about(round(document_tokens)) if document_tokens else "",
+        "prompt tokens": about(stream.prompt_tokens),
+        "  an ideal prefix cache has": about(stream.cached_tokens),
+        "completion tokens": about(stream.completion_tokens),
+        "training tokens": about(stream.training_tokens),
+        "  texts": about(stream.num_texts),
+        "    that go on in another row": about(stream.num_cut_texts),
+        f"  rows of {plan.seq_len:,}": about(stream.num_rows),
+    }

@@ -1,0 +1,1 @@
+"""Beam's runners: choosing one, running a pipeline to its end, progress."""

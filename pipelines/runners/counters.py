@@ -1,0 +1,68 @@
+"""Counts of what a step did: as Beam metrics everywhere, and as small files while a local run goes on.
+
+A local runner shows no metrics before the end, so each worker also writes its counts to a file of its
+own in `progress_dir`, at most twice a second; `pipelines/runners/progress_table.py` adds the files up.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import time
+import uuid
+
+from apache_beam.metrics import Metrics
+
+AT_WORK = "at_work_ms"
+_WRITE_EVERY_SEC = 0.5
+
+
+class Counters:
+    """Counters of one step in one worker. Made in a DoFn's `setup`, flushed in `finish_bundle`.
+
+    Args:
+        step: Name of the step; the metrics' namespace.
+        progress_dir: Local folder for progress files, or None to write none.
+    """
+
+    def __init__(self, step: str, progress_dir: str | None):
+        self._step = step
+        self._path = os.path.join(progress_dir, f"{uuid.uuid4().hex}.json") if progress_dir else None
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._written = 0.0
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Raise a counter. Call it on the DoFn's own thread, where Beam can see it."""
+        Metrics.counter(self._step, name).inc(count)
+        self._counts[f"{self._step}/{name}"] += count
+        if self._path and self.are_due():
+            self.flush()
+
+    def at_work(self) -> None:
+        """Say that this step is at work now: of all moments the first and the last are kept, in ms."""
+        Metrics.distribution(self._step, AT_WORK).update(time.time_ns() // 1_000_000)
+
+    def are_due(self) -> bool:
+        """Whether it is time to write the progress file again."""
+        return time.monotonic() - self._written >= _WRITE_EVERY_SEC
+
+    def flush(self) -> None:
+        """Write the progress file now."""
+        self._written = time.monotonic()
+        if self._path is None or not self._counts:
+            return
+        temporary = f"{self._path}.tmp"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(self._counts, file)
+        os.replace(temporary, self._path)
+
+
+def read_progress(progress_dir: str) -> collections.Counter[str]:
+    """Add up the progress files of all workers: counts by `step/name`."""
+    total: collections.Counter[str] = collections.Counter()
+    for entry in os.scandir(progress_dir):
+        if entry.name.endswith(".json"):
+            with open(entry.path, encoding="utf-8") as file:
+                total.update(json.load(file))
+    return total

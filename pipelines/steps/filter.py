@@ -1,0 +1,58 @@
+"""Documents that the configured filters refuse go no further.
+
+The filters are applied in the order in which the YAML names them; the first that refuses a document decides.
+The reject's reason is the filter and its rule, `gopher_quality.min_words`, which is the key to change under
+`filters`; its detail is what was measured and what was allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.steps.base import StepFn, guarded
+from plugins.filters import FILTERS
+from plugins.filters.base import Filter, Verdict
+from schemas.records import Document
+
+FilterOptions = Mapping[str, Mapping[str, Any] | None]
+"""By name of a filter its options; None is as published."""
+
+
+def make_filters(filters: FilterOptions) -> dict[str, Filter[Any]]:
+    """The filters by name, in the order given.
+
+    Raises:
+        ConfigError: A name, an option or a value is refused.
+    """
+    return {name: FILTERS.load(name)(options) for name, options in filters.items()}
+
+
+class FilterDocuments(StepFn):
+    """Pass each document through all filters; reject it at the first that refuses it."""
+
+    def __init__(self, filters: FilterOptions, progress_dir: str | None):
+        super().__init__("filter", progress_dir)
+        self.filters = filters
+
+    def setup(self) -> None:
+        super().setup()
+        self._made = make_filters(self.filters)
+
+    @guarded
+    def process(self, document: Document) -> Iterator[Any]:
+        for name, accept in self._made.items():
+            outcome = accept(document)
+            if isinstance(outcome, Verdict):
+                yield self.reject(
+                    f"{name}.{outcome.rule}",
+                    document_id=document.document_id,
+                    source=document.source,
+                    detail=outcome.detail,
+                )
+                return
+            if outcome.text != document.text:
+                self.counters.add(f"shortened_by_{name}")
+            document = outcome
+        self.counters.add("documents")
+        yield document

@@ -1,0 +1,188 @@
+"""Synthesized documents to training texts that fit a row, and their token ids.
+
+    chains ─► runs ─► render ─► tokenize ─┬─ fits ──────────────────────────► text
+                ▲                         └─ too long for a row: cut the run between documents; of a single
+                └──────────────────────────  document leave out its longest pair
+
+So a row that holds a text whole holds each pair with its passage. A text is tokenized when it is rendered;
+only what did not fit is rendered and tokenized again. Texts keep their names and seeds unless their run is
+cut. A pair that finds no room beside its passage is a reject, `pairs_beyond_row`; documents were cut with
+pairs in mind (split_documents.py), so that there are few.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipelines.steps.base import StepFn
+from pipelines.steps.tokenize import TokenizeTexts
+from pipelines.store.pair_files import synthesizer_name, with_pairs
+from plugins.templates import TEMPLATES
+from schemas.corpus_config import CorpusConfig
+from schemas.records import AugmentedText, Document, InstructionPair, Passage, SynthesizedDocument, digest
+
+_SEED_BITS = 63
+
+
+def runs(documents: Sequence[SynthesizedDocument]) -> Iterator[tuple[SynthesizedDocument, ...]]:
+    """Cut a chain where a document does not follow the one before it; each run is one training text."""
+    run: list[SynthesizedDocument] = []
+    for document in documents:
+        if run and not document.follows_previous:
+            yield tuple(run)
+            run = []
+        run.append(document)
+    if run:
+        yield tuple(run)
+
+
+class RenderTexts(StepFn):
+    """Render the training texts of chains with a template family, and tokenize them.
+
+    Takes batches (lists) of chains; gives TokenizedTexts, and rejects of pairs that no row has room for.
+    """
+
+    def __init__(self, config: CorpusConfig, progress_dir: str | None):
+        super().__init__("render", progress_dir)
+        self.config = config
+
+    def setup(self) -> None:
+        super().setup()
+        self._family = TEMPLATES.load(self.config.templates)()
+        self._tokenize = TokenizeTexts(self.config.tokenizer, self.progress_dir)
+        self._tokenize.setup()
+        self._synthesizer = synthesizer_name(self.config.synthesis)
+
+    def finish_bundle(self) -> None:
+        super().finish_bundle()
+        self._tokenize.finish_bundle()
+
+    def process(self, chains: Sequence[Sequence[SynthesizedDocument]]) -> Iterator[Any]:
+        yield from self.of_batch(chains, self._rendered)
+
+    def _rendered(self, chains: Sequence[Sequence[SynthesizedDocument]]) -> Iterator[Any]:
+        seq_len = self.config.pack.seq_len
+        waiting = [run for chain in chains for run in runs(chain)]
+        while waiting:
+            texts = [self._render(run) for run in waiting]
+            shorter: list[tuple[SynthesizedDocument, ...]] = []
+            for run, text, tokens in zip(waiting, texts, self._tokenize.encode(texts), strict=True):
+                if len(tokens) > seq_len and len(run) > 1:
+                    self.counters.add("cut_runs")
+                    shorter += _cut(run, text, len(tokens), seq_len)
+                elif len(tokens) > seq_len and text.num_pairs:
+                    detail = f"passage and pairs have {len(tokens)} tokens, a row has {seq_len}"
+                    yield self._without_longest_pair(run[0], detail, shorter)
+                else:
+                    self.counters.add("texts")
+                    self.counters.add("augmented_texts", bool(text.num_pairs))
+                    text = with_pairs(text, run, synthesizer=self._synthesizer)
+                    yield from self._tokenize.finish(text, tokens)
+            waiting = shorter
+
+    def _without_longest_pair(
+        self, done: SynthesizedDocument, detail: str, shorter: list[tuple[SynthesizedDocument, ...]]
+    ) -> Any:
+        at = max(range(len(done.pairs)), key=lambda at: (_num_characters(done.pairs[at]), at))
+        shorter.append((dataclasses.replace(done, pairs=done.pairs[:at] + done.pairs[at + 1 :]),))
+        return self.reject(
+            "pairs_beyond_row",
+            document_id=done.document.document_id,
+            source=done.document.source,
+            detail=f"pair {done.pairs[at].instruction!r}: {detail}",
+        )
+
+    def _render(self, run: tuple[SynthesizedDocument, ...]) -> AugmentedText:
+        text_id = digest(*(part for done in run for part in names_of(done.document)))
+        seed = int(digest(str(self.config.seed), text_id), 16) >> (128 - _SEED_BITS)
+        rendered = self._family.render(run, seed=seed)
+        return AugmentedText(
+            text_id=text_id,
+            text=rendered.text,
+            passages=tuple(
+                passage_of(
+                    done.document,
+                    span,
+                    num_pairs=len(done.pairs),
+                    generation=done.generation,
+                    failure=done.failure,
+                    **_own_text(done, rendered.text, span),
+                )
+                for done, span in zip(run, rendered.spans, strict=True)
+            ),
+            num_pairs=sum(len(done.pairs) for done in run),
+            template=rendered.template,
+            seed=seed,
+        )
+
+
+def _num_characters(pair: InstructionPair) -> int:
+    return sum(map(len, (pair.instruction, *pair.options, pair.rationale, pair.response)))
+
+
+def _cut(
+    run: tuple[SynthesizedDocument, ...], text: AugmentedText, num_tokens: int, seq_len: int
+) -> list[tuple[SynthesizedDocument, ...]]:
+    """Cut a run whose text is longer than a row between documents, into parts that should fit.
+
+    Takes the tokens of each document to be in proportion to its characters.
+    """
+    parts: list[list[SynthesizedDocument]] = [[]]
+    room = float(seq_len)
+    for done, passage in zip(run, text.passages, strict=True):
+        size = num_tokens * (passage.end - passage.start) / len(text.text)
+        if parts[-1] and size > room:
+            parts.append([])
+            room = seq_len
+        parts[-1].append(done)
+        room -= size
+    if len(parts) == 1:  # it was about to fit
+        parts.append([parts[0].pop()])
+    return [tuple(part) for part in parts]
+
+
+def _own_text(done: SynthesizedDocument, text: str, span: tuple[int, int]) -> dict[str, Any]:
+    """Where a document's own text stands in its share of a text; empty without pairs."""
+    start = text.find(done.document.text, *span)
+    if not done.pairs or start < 0:  # a family that changes a text leaves it unknown
+        return {}
+    before = text[span[0] : start]
+    return {
+        "text_start": start,
+        "text_end": start + len(done.document.text),
+        "asks_first": any(pair.instruction in before for pair in done.pairs),
+    }
+
+
+def raw_text(document: Document) -> AugmentedText:
+    """A document of a stream without synthesis, as it is."""
+    return AugmentedText(
+        text_id=digest(*names_of(document)),
+        text=document.text,
+        passages=(passage_of(document, (0, len(document.text))),),
+        num_pairs=0,
+        template="raw",
+        seed=0,
+    )
+
+
+def passage_of(document: Document, span: tuple[int, int], **made: Any) -> Passage:
+    """A document's share of a text, from the first offset of its span to the second."""
+    start, end = span
+    return Passage(
+        document_id=document.document_id,
+        content_hash=document.whole_hash or document.content_hash,
+        source=document.source,
+        start=start,
+        end=end,
+        part=document.part,
+        **made,
+    )
+
+
+def names_of(document: Document) -> tuple[str, ...]:
+    """What the name of a text that the document is in is derived from."""
+    part = (document.part,) if document.part else ()
+    return document.document_id, document.content_hash, *part

@@ -1,0 +1,61 @@
+"""Documents that are too long for one prompt, or for a row with their pairs, cut into several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipelines.steps.base import StepFn, guarded
+from pipelines.steps.tokenize import ends
+from plugins.plain_ids import plain_ids
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.base import Synthesizer
+from plugins.synthesizers.document_parts import LEAST_ROOM, Limit
+from plugins.tokenizers import load_tokenizer
+from schemas.corpus_config import CorpusConfig
+from schemas.errors import ConfigError
+from schemas.records import Document
+
+
+class SplitDocuments(StepFn):
+    """Cut each document as its synthesizer and the rows need it; most stay whole."""
+
+    def __init__(self, config: CorpusConfig, progress_dir: str | None):
+        super().__init__("split", progress_dir)
+        self.config = config
+
+    def setup(self) -> None:
+        super().setup()
+        synthesis = self.config.synthesis
+        self._synthesizer: Synthesizer = SYNTHESIZERS.load(synthesis.backend)(
+            synthesis, seed=self.config.seed
+        )
+        self._row = row_limit(self.config, self._synthesizer.pair_tokens)
+
+    @guarded
+    def process(self, document: Document) -> Iterator[Document]:
+        parts = self._synthesizer.split(document, self._row)
+        if len(parts) > 1:
+            self.counters.add("documents")
+            self.counters.add("parts", len(parts))
+        yield from parts
+
+
+def row_limit(config: CorpusConfig, pair_tokens: int) -> Limit:
+    """What of a row is left for a document, beside BOS, EOS and the tokens kept free for its pairs.
+
+    Args:
+        config: The corpus.
+        pair_tokens: Tokens kept free for pairs; at most half of the row is.
+
+    Raises:
+        ConfigError: Less than `LEAST_ROOM` tokens are left.
+    """
+    tokenizer = load_tokenizer(config.tokenizer.name)
+    seq_len, num_ends = config.pack.seq_len, sum(map(len, ends(tokenizer, config.tokenizer)))
+    room = seq_len - num_ends - min(pair_tokens, seq_len // 2)
+    if room < LEAST_ROOM:
+        raise ConfigError(
+            f"pack.seq_len {seq_len} leaves {room} tokens of a row for a document, beside {num_ends} of BOS "
+            f"and EOS and half a row for its pairs; at least {LEAST_ROOM} are needed. Raise pack.seq_len."
+        )
+    return Limit(room, lambda text: len(plain_ids(tokenizer, text)))

@@ -1,0 +1,108 @@
+"""Training texts to token ids, in batches.
+
+What opens a text (BOS for most tokenizers) and EOS are put around it by id; special-token strings inside a
+text stay plain text. Examples that a synthesizer is tuned on are each a text of their own here
+(tuning_tokens.py), and say where loss is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.steps.base import StepFn
+from pipelines.steps.pack import Tokens
+from pipelines.steps.tuning_tokens import join_examples, tokenize_examples
+from plugins.plain_ids import plain_ids_of
+from plugins.tokenizers import load_tokenizer, opening_ids
+from schemas.corpus_config import TokenizerConfig
+from schemas.errors import ConfigError
+from schemas.records import AugmentedText
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenizedText:
+    """A training text with its token ids, int32 of shape (num_tokens,), BOS and EOS included.
+
+    Attributes:
+        text: The text.
+        tokens: Its tokens.
+        loss_spans: int32 of shape (2 * num_spans,): first token and end of each run of tokens that carry
+            loss; None where all do.
+    """
+
+    text: AugmentedText
+    tokens: Tokens
+    loss_spans: Tokens | None = None
+
+
+class TokenizeTexts(StepFn):
+    """Tokenize batches (lists) of AugmentedTexts."""
+
+    def __init__(self, config: TokenizerConfig, progress_dir: str | None):
+        super().__init__("tokenize", progress_dir)
+        self.config = config
+
+    def setup(self) -> None:
+        super().setup()
+        self._tokenizer = load_tokenizer(self.config.name)
+        self._before, self._after = ends(self._tokenizer, self.config)
+        plain_ids_of(self._tokenizer, [])  # what the first call makes is made before the work begins
+
+    def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
+        yield from self.of_batch(texts, self._tokenized)
+
+    def _tokenized(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
+        plain = [text for text in texts if not text.is_tuning]
+        for text, tokens in zip(plain, self.encode(plain), strict=True):
+            yield from self.finish(text, tokens)
+        yield from map(self._tuning_text, (text for text in texts if text.is_tuning))
+
+    def encode(self, texts: Sequence[AugmentedText]) -> list[Tokens]:
+        """Token ids of texts, BOS and EOS included; also of those that have no others."""
+        return [
+            np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
+            for ids in plain_ids_of(self._tokenizer, [text.text for text in texts])
+        ]
+
+    def finish(self, text: AugmentedText, tokens: Tokens) -> Iterator[Any]:
+        """Count a text and give it with its tokens, or rejects where it has none but BOS and EOS."""
+        if len(tokens) > len(self._before) + len(self._after):
+            self.counters.add("tokens", len(tokens))
+            yield TokenizedText(text=text, tokens=tokens)
+            return
+        for passage in text.passages:
+            yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
+
+    def _tuning_text(self, text: AugmentedText) -> TokenizedText:
+        examples = [
+            (
+                text.text[each.start : each.start + each.prompt_length],
+                text.text[each.start + each.prompt_length : each.end],
+            )
+            for each in text.passages
+        ]
+        tokens, loss_spans = join_examples(tokenize_examples(self._tokenizer, examples))
+        self.counters.add("tokens", len(tokens))
+        return TokenizedText(text=text, tokens=tokens, loss_spans=loss_spans)
+
+
+def ends(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], list[int]]:
+    """Token ids that go before and after each text.
+
+    Raises:
+        ConfigError: BOS or EOS is wanted and the tokenizer has none.
+    """
+    before = opening_ids(tokenizer, config.add_bos)
+    after = [] if tokenizer.eos_token_id is None or not config.add_eos else [tokenizer.eos_token_id]
+    for wanted, found, key in ((config.add_bos, before, "add_bos"), (config.add_eos, after, "add_eos")):
+        if wanted and not found:
+            name = key[-3:].upper()
+            raise ConfigError(
+                f"tokenizer.{key} is true, but tokenizer {config.name!r} has no {name} token; "
+                "set it to false or choose another tokenizer."
+            )
+    return before, after

@@ -1,0 +1,84 @@
+"""Examples that a synthesizer is tuned on as tokens, and which of them carry loss.
+
+    BOS  <CON> … </CON>⏎⏎  <QUE> … <ANS> … </END>⏎⏎<QUE> … </END>  EOS
+    └───── no loss ──────┘ └───────────────── loss ─────────────────┘
+
+Prompt and answer are tokenized together, as the rounds of a chain tokenize earlier examples. A token that
+reaches from the prompt into the answer is part of what must be answered, and carries loss.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.steps.pack import Tokens
+from plugins.plain_ids import plain_ids_of
+from plugins.tokenizers import opening_ids
+from schemas.corpus_config import TokenizerConfig
+from schemas.errors import ConfigError
+
+
+def ends_of_examples(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], int]:
+    """What opens an example (BOS for most tokenizers) and EOS, between which it stands.
+
+    Raises:
+        ConfigError: The tokenizer lacks one.
+    """
+    opening = opening_ids(tokenizer, add_bos=True)
+    if not opening or tokenizer.eos_token_id is None:
+        raise ConfigError(
+            f"tokenizer {config.name!r} has no BOS or no EOS token, between which each example of a stream "
+            "with `tuning` stands. Choose the tokenizer of the model that is to be the synthesizer."
+        )
+    return opening, tokenizer.eos_token_id
+
+
+def tokenize_examples(tokenizer: Any, examples: Sequence[tuple[str, str]]) -> list[tuple[Tokens, int]]:
+    """Token ids of examples.
+
+    Args:
+        tokenizer: As `load_tokenizer` gives it; it has BOS and EOS.
+        examples: Prompt and answer of each.
+
+    Returns:
+        Of each, int32 of shape (num_tokens,), and how many of the first tokens carry no loss.
+    """
+    opening, eos = opening_ids(tokenizer, add_bos=True), [tokenizer.eos_token_id]
+    prompts = plain_ids_of(tokenizer, [prompt for prompt, _ in examples])
+    wholes = plain_ids_of(tokenizer, [prompt + answer for prompt, answer in examples])
+    return [
+        (
+            np.concatenate((opening, whole, eos), dtype=np.int32, casting="unsafe"),
+            len(opening) + _num_common(prompt, whole),
+        )
+        for prompt, whole in zip(prompts, wholes, strict=True)
+    ]
+
+
+def _num_common(prompt: Tokens, whole: Tokens) -> int:
+    size = min(len(prompt), len(whole))
+    differs = np.flatnonzero(prompt[:size] != whole[:size])
+    return int(differs[0]) if len(differs) else size
+
+
+def join_examples(examples: Sequence[tuple[Tokens, int]]) -> tuple[Tokens, Tokens]:
+    """Lay the examples of a text end to end.
+
+    Returns:
+        Token ids, int32 of shape (num_tokens,), and int32 of shape (2 * num_examples,): for each example its
+        first token with loss, and its end, counted in the text.
+    """
+    ends = list(itertools.accumulate(len(tokens) for tokens, _ in examples))
+    starts = [end - len(tokens) + without for end, (tokens, without) in zip(ends, examples, strict=True)]
+    spans = np.array([at for span in zip(starts, ends, strict=True) for at in span], dtype=np.int32)
+    return np.concatenate([tokens for tokens, _ in examples]), spans
+
+
+def spans_within(spans: Tokens, start: int, end: int) -> Tokens:
+    """What of a text's spans lies between two of its tokens, counted from the first of them."""
+    inside = np.clip(spans.reshape(-1, 2), start, end) - start
+    return inside[inside[:, 0] < inside[:, 1]].reshape(-1)

@@ -1,0 +1,1 @@
+"""A corpus on disk: where each file lies, and how it is written and read."""

@@ -1,0 +1,274 @@
+"""The dataset card of an increment: `README.md`, as Hugging Face shows it.
+
+    statistics, manifest, configuration ─► front matter (YAML) + Markdown
+
+It says what the corpus is once this increment is in: what it was made from and how, what each increment
+added, what was refused, and how it is read. Values from outside are escaped: file names may hold anything.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from pipelines.increments.prechecks import asks_a_model
+from pipelines.runners.progress_lines import cut_texts, parted
+from pipelines.store.ledger import count_documents
+from pipelines.store.loading_examples import dataset_configs, how_to_read
+from schemas import storage
+from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
+from schemas.manifest import Manifest
+
+_SIZES = (
+    *((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")),
+    *((10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"), (10**10, "1B<n<10B")),
+    *((10**11, "10B<n<100B"), (10**12, "100B<n<1T")),
+)
+_MARKUP = re.compile(r"([\\`*_{}\[\]#|~!$])")
+_NOT_PLAIN = re.compile(r"[^\w ./:,=@+-]")
+_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+_QUERY = re.compile(r"(?<=\S)\?\S*")
+
+Stats = Mapping[str, Any]
+
+
+def write_card(increment: str, config: CorpusConfig, manifest: Manifest, stats: Stats) -> None:
+    """Write the card of an increment that is about to be published.
+
+    Args:
+        increment: URI of the increment's directory.
+        config: What it was built from.
+        manifest: The corpus with it.
+        stats: What `write_stats` wrote.
+    """
+    front = yaml.safe_dump(_front_matter(config, manifest), sort_keys=False, allow_unicode=True)
+    sections = (
+        _introduction(config, manifest),
+        _making(config),
+        _contents(config.corpus, manifest),
+        _sources(config),
+        _rejects(stats),
+        _evaluation_rows(stats),
+        how_to_read(manifest),
+        _LIMITS,
+        _METHOD,
+        _versions(stats),
+    )
+    text = f"---\n{front}---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
+    storage.write_bytes(storage.join(increment, "README.md"), text.encode("utf-8", "replace"))
+
+
+def _front_matter(config: CorpusConfig, manifest: Manifest) -> dict[str, Any]:
+    language = {}
+    if "language" in config.filters:
+        language = {"language": list((config.filters["language"] or {}).get("keep", ("en",)))}
+    num_rows = sum(shards.num_samples for each in manifest.increments for shards in each.streams.values())
+    synthetic = ["synthetic"] if config.synthesizes else []
+    return {
+        "pretty_name": _name(config),
+        **language,
+        "license": "unknown",
+        "task_categories": ["text-generation"],
+        "tags": ["tutelage", "instruction-pre-training", "mosaicml-streaming", *synthetic],
+        "size_categories": [next((name for limit, name in _SIZES if num_rows < limit), "n>1T")],
+        **dataset_configs(manifest.increments[-1].streams),
+    }
+
+
+def _introduction(config: CorpusConfig, manifest: Manifest) -> str:
+    increments = "1 increment" if len(manifest.increments) == 1 else f"{len(manifest.increments)} increments"
+    return (
+        f"# {_plain(_name(config))}\n\n"
+        f"A corpus of packed rows for continued pre-training: manifest {manifest.number} of {increments}, "
+        f"published {manifest.created}. Rows hold {manifest.seq_len:,} tokens of the tokenizer "
+        f"{_code(manifest.tokenizer_name)} and are padded with token {manifest.pad_token_id}.\n\n"
+        "**License.** The texts keep the licenses of their sources, which Tutelage does not know. Put the "
+        "right one in place of `unknown` above before this card is published."
+    )
+
+
+def _making(config: CorpusConfig) -> str:
+    clean, near, tasks, asked = config.clean, config.dedup.near, config.decontaminate, config.synthesis
+    rows = [
+        ("cleaning", f"{clean.min_words:,} or more words, at most {clean.max_characters:,} characters"),
+        ("filters", ", ".join(map(_plain, config.filters)) or "none"),
+        ("exact copies", "dropped"),
+        (
+            "near copies",
+            f"dropped: MinHash, {near.bands} bands of {near.rows}, shingles of {near.ngram} words"
+            if near
+            else "kept",
+        ),
+        (
+            "evaluation tasks kept out",
+            f"{', '.join(map(_uri, tasks.tasks))}, by {tasks.ngram} words in a row"
+            if tasks.tasks
+            else "none named",
+        ),
+    ]
+    if config.synthesizes:
+        by = _plain(asked.backend)
+        if asks_a_model(config):
+            by += f" with {_code(asked.model or '')}, protocol {_plain(asked.protocol)}"
+        rows += [
+            ("pairs written by", by),
+            ("documents of a chain", f"at most {config.chains.max_documents}"),
+            ("templates", _plain(config.templates)),
+        ]
+    rows += [
+        (
+            "packing",
+            f"{_plain(config.pack.method)}, rows of {config.pack.seq_len:,} tokens"
+            + (", topped up with texts of other rows" if config.pack.top_up else ""),
+        ),
+        ("seed", str(config.seed)),
+    ]
+    return "## How it was made\n\n" + _table(("step", "how"), rows)
+
+
+def _contents(corpus: str, manifest: Manifest) -> str:
+    rows: list[tuple[Any, ...]] = []
+    for increment in manifest.increments:
+        for name, shards in increment.streams.items():
+            rows.append(
+                (
+                    increment.number,
+                    _plain(name),
+                    count_documents(corpus, name, increment.name),
+                    *(shards.num_texts, shards.num_pairs, shards.num_samples, shards.num_tokens),
+                    f"{shards.num_tokens / (shards.num_samples * manifest.seq_len):.1%}",
+                    *(parted(shards), cut_texts(shards)),
+                )
+            )
+    newest = manifest.increments[-1]
+    notes = [
+        "Parted are pairs that stand in a row without their whole passage; cut are texts that go on in "
+        "another row."
+    ]
+    if newest.superseded_document_ids:
+        notes.append(
+            f"Increment {newest.number} supersedes {len(newest.superseded_document_ids):,} older documents."
+        )
+    if newest.replaces:
+        notes.append(
+            f"Increment {newest.number} stands in the place of {', '.join(map(str, newest.replaces))}; "
+            f"{newest.num_withdrawn:,} documents were withdrawn."
+        )
+    heads = (
+        "increment",
+        "stream",
+        "documents",
+        "texts",
+        "pairs",
+        "rows",
+        "tokens",
+        "filled",
+        "parted",
+        "cut",
+    )
+    return "\n\n".join(["## What is in it", _table(heads, rows), *notes])
+
+
+def _sources(config: CorpusConfig) -> str:
+    def reader(source: SourceConfig) -> str:
+        return _plain(source.preset or source.reader or "")
+
+    rows = [
+        (_plain(name), _pairs(stream), reader(source), _uri(source.uri))
+        for name, stream in config.streams.items()
+        for source in stream.sources
+    ]
+    return "## Sources\n\n" + _table(("stream", "pairs", "reader", "source"), rows)
+
+
+def _pairs(stream: StreamConfig) -> str:
+    if stream.tuning is not None:
+        return "the source's own, for synthesizer tuning"
+    return "yes" if stream.synthesize else "no"
+
+
+def _rejects(stats: Stats) -> str:
+    rows = []
+    for name, count in stats["counts"].items():
+        stage, _, reason = name.partition("/rejected_")
+        if reason and count:
+            rows.append((_plain(stage), _plain(reason), count))
+    if not rows:
+        return ""
+    return (
+        f"## What increment {stats['number']} refused\n\n"
+        + _table(("step", "reason", "records"), rows)
+        + "\n\nEach has a record in `rejects/`, with its file, its position and what was found."
+    )
+
+
+def _evaluation_rows(stats: Stats) -> str:
+    rows = [
+        (_plain(name), task["rows"], task["rows_found"]) for name, task in stats["decontamination"].items()
+    ]
+    if not rows:
+        return ""
+    return "## Evaluation rows found in the sources, and kept out\n\n" + _table(
+        ("task", "rows", "found"), rows
+    )
+
+
+_LIMITS = """## Known limits
+
+- Where pairs were synthesized, they were written by a model or by rules. They may be wrong, and nobody has
+  read them all.
+- Texts are what their sources say: errors, bias and personal data in them are here too, as far as no filter
+  took them out.
+- Near copies are found by their words in a row; paraphrases and translations stay. Overlap with evaluation
+  tasks is looked for in the named ones only."""
+
+_METHOD = """## Method
+
+Cheng et al., *Instruction Pre-Training: Language Models are Supervised Multitask Learners*, EMNLP 2024,
+[arXiv 2406.14491](https://arxiv.org/abs/2406.14491). Packing: Ding et al., *Fewer Truncations Improve
+Language Modeling*, ICML 2024, [arXiv 2404.10830](https://arxiv.org/abs/2404.10830)."""
+
+
+def _versions(stats: Stats) -> str:
+    rows = [(_plain(name), _plain(version)) for name, version in stats["versions"].items()]
+    return (
+        "## Versions\n\n"
+        + _table(("package", "version"), rows)
+        + f"\n\nConfiguration {stats['config_hash']}, in `stats.json` beside this card."
+    )
+
+
+def _name(config: CorpusConfig) -> str:
+    return _public(config.corpus).rstrip("/").rsplit("/", 1)[-1] or "corpus"
+
+
+def _public(uri: str) -> str:
+    """A URI without what it may hold to log in by."""
+    bare = _LOGIN.sub("", uri)
+    return _QUERY.sub("", bare) if bare.startswith(("http://", "https://")) else bare
+
+
+def _uri(uri: str) -> str:
+    return _code(_public(uri))
+
+
+def _code(value: str) -> str:
+    """Inline code that stays such in a table, whatever the value holds."""
+    inside = _NOT_PLAIN.sub(lambda found: f"&#{ord(found[0])};", " ".join(value.split()))
+    return f"<code>{inside}</code>"
+
+
+def _plain(value: str) -> str:
+    """Text in which nothing is markup."""
+    return _MARKUP.sub(r"\\\1", html.escape(" ".join(value.split()), quote=False))
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table; numbers to the right, and strings as they are."""
+    cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
+    lines = [heads, ["---"] * len(heads), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,393 @@
+"""Generations so far, so that none is paid for twice.
+
+    request ─► key ─► in the journal? ─► yes: the stored generation, no request
+                                    └─► no: ask, write it down, and only then use it
+
+    journal/<run>-<worker>-0001.jsonl      one line a generation: {"key": …, "generation": {…}}
+
+A key is the hash of who answers (model and backend), how (sampling), and the prompt's token ids; it does
+not depend on documents, chains or files, so a run that was killed, or one over reordered input, finds
+all that was answered. Many workers share a journal: each writes files of its own and reads them all when
+it opens. Locally a line is appended and synced; elsewhere the open file is written whole again, for
+object stores cannot append. Records that arrive while a write is under way go together in the next one.
+A file whose end was cut off loses only its last line.
+
+A line that is damaged costs one request: its key counts as not answered, and the new answer's line holds from
+then on. File and line are reported when the key is asked for; at once where the key cannot be read either.
+
+A build that asks again (`--retry-empty`) passes over stored generations of which no pair comes, but for those
+of its own attempt. Its lines say which attempt they are of, and of several lines of a key the one of the
+newest attempt holds. A killed attempt is taken up by the next: `retry.json` lasts until a build ends.
+
+A journal in use costs about 150 bytes of memory a generation (key and place); texts stay on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+
+from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
+from schemas import limits, storage
+from schemas.errors import CorpusError
+from schemas.records import Generation, digest
+from schemas.scratch_folder import scratch
+from schemas.strict_json import made, parse_json
+from schemas.validation import Count, read_json
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Generation) if field.name != "key")
+_FILE_BYTES = 16 << 20
+_GATHER_SEC = 0.02
+_KEY_BYTES = 16
+_KEY = re.compile(rb'"key": ?"([0-9a-f]{32})"')
+
+
+def request_key(identity: str, request: GenerationRequest) -> str:
+    """What makes two requests the same: who answers, how, and the prompt's token ids."""
+    how = (request.max_new_tokens, request.temperature, *request.stop, request.json_schema)
+    return digest(identity, repr(how), np.asarray(request.prompt_ids, dtype="<i8").tobytes())
+
+
+def stored_generations(uri: str) -> Iterator[Generation]:
+    """Every generation that the journal at a URI holds, file by file; none where there is no journal.
+
+    Only reads, and may be used beside a run that writes: a line that is damaged or not yet whole is left out.
+    """
+    return (generation for _, generation, _ in _stored(uri))
+
+
+def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
+    """The generations of some keys in the journal at a URI, as far as it holds them; reads all of it once."""
+    found: dict[str, tuple[int, Generation]] = {}
+    for key, generation, attempt in _stored(uri):
+        if key in keys and attempt >= found.get(key, (0,))[0]:
+            found[key] = attempt, generation
+    return {key: generation for key, (_, generation) in found.items()}
+
+
+@contextlib.contextmanager
+def attempt_at(uri: str) -> Iterator[int]:
+    """Number of an attempt to ask again, greater than all before; a killed build's is taken up."""
+    marker = storage.join(uri, "retry.json")
+    try:
+        attempt = read_json(marker, Count)
+    except (FileNotFoundError, CorpusError):  # none, or damaged
+        attempt = time.time_ns() // 1_000_000
+        storage.write_bytes(marker, json.dumps(attempt).encode())
+    stopped = True  # by hand or killed: to be taken up
+    try:
+        yield attempt
+        stopped = False
+    except Exception:
+        stopped = False
+        raise
+    finally:
+        if not stopped:
+            fs, path = storage.filesystem(marker)
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm_file(path)
+
+
+def _parsed(line: bytes) -> tuple[str, Generation, int]:
+    """Key, generation and attempt of a line.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        record = parse_json(line)
+        key, generation = record["key"], made(Generation, record["generation"])
+        attempt = record.get("attempt", 0)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    counts = (generation.prompt_tokens, generation.completion_tokens, generation.cached_tokens, attempt)
+    if not (isinstance(generation.text, str) and isinstance(generation.finish_reason, str)):
+        raise ValueError("text or finish_reason is no string")
+    if any(type(count) is not int or not 0 <= count < 1 << 63 for count in counts):
+        raise ValueError("a count is no number of tokens")
+    if not isinstance(key, str) or len(bytes.fromhex(key)) != _KEY_BYTES:
+        raise ValueError("key is no hash")
+    return key, generation, attempt
+
+
+def _lines(file: Any) -> Iterator[bytes]:
+    """The lines of a file, each to its end or as far as shows that it is too long."""
+    while line := file.readline(limits.JOURNAL_LINE_BYTES + 1):
+        rest = line
+        while len(rest) > limits.JOURNAL_LINE_BYTES and not rest.endswith(b"\n"):
+            rest = file.readline(limits.JOURNAL_LINE_BYTES + 1)
+        yield line if rest is line else b"\n"
+
+
+def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
+    fs, path = storage.filesystem(uri)
+    if not fs.exists(path):
+        return
+    for found in sorted(fs.ls(path, detail=False, refresh=True)):
+        if not found.endswith(".jsonl"):
+            continue
+        with fs.open(found, "rb") as file:
+            for line in _lines(file):
+                with contextlib.suppress(ValueError):
+                    yield _parsed(line)
+
+
+class Journal:
+    """Generations at a URI, by key. Made in one worker; its methods may be called from one event loop.
+
+    Args:
+        uri: Directory of the journal.
+        on_damage: Called with file and line of each damaged line that costs a request.
+    """
+
+    def __init__(self, uri: str, on_damage: Callable[[str], None] = lambda place: None):
+        self._uri = uri
+        self._on_damage = on_damage
+        self._damaged: dict[bytes, str] = {}
+        self._places: dict[bytes, tuple[str, int, int, int]] = {}
+        self._local_copies = contextlib.ExitStack()
+        self._writer = _Writer(uri)
+        self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._read_all()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def find(self, key: str) -> tuple[Generation, int] | None:
+        """The stored generation and the attempt that it is of, 0 for none; or None."""
+        name = bytes.fromhex(key)
+        if name in self._places:
+            path, start, size, _ = self._places[name]
+            with open(path, "rb") as file:
+                file.seek(start)
+                line = file.read(size)
+            try:
+                _, generation, attempt = _parsed(line)
+                return generation, attempt
+            except ValueError:  # damaged since it was opened
+                self._on_damage(f"{self._named(path)}: byte {start}")
+        elif name in self._damaged:
+            self._on_damage(self._damaged.pop(name))
+        return None
+
+    async def add(self, key: str, generation: Generation, attempt: int = 0) -> None:
+        """Write a generation down; returns when it is safe."""
+        record: dict[str, object] = {"generation": {name: getattr(generation, name) for name in _FIELDS}}
+        record |= {"key": key, "attempt": attempt} if attempt else {"key": key}
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((_line(record), written))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write_pending())
+        await written
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        if self._task is not None:
+            await self._task
+        await asyncio.to_thread(self._writer.close)
+        self._local_copies.close()
+
+    async def _write_pending(self) -> None:
+        await asyncio.sleep(_GATHER_SEC)  # a write is a change of threads: better for several at a time
+        while self._pending:
+            batch, self._pending = self._pending, []
+            failed: Exception | None = None
+            try:
+                await asyncio.to_thread(self._writer.write, b"".join(line for line, _ in batch))
+            except Exception as error:  # those who wait must hear of it, whatever the storage raised
+                failed = error
+            for _, written in batch:
+                if written.done():  # who waited was cancelled
+                    continue
+                if failed is None:
+                    written.set_result(None)
+                else:
+                    written.set_exception(failed)
+
+    def _read_all(self) -> None:
+        fs, path = storage.filesystem(self._uri)
+        if not fs.exists(path):
+            return
+        copies = "" if storage.is_local(self._uri) else self._local_copies.enter_context(scratch("journal"))
+        for found in sorted(fs.ls(path, detail=False, refresh=True)):
+            if not found.endswith(".jsonl"):
+                continue
+            local = found
+            if copies:
+                local = os.path.join(copies, os.path.basename(found))
+                fs.get_file(found, local)
+            self._read(local)
+
+    def _read(self, path: str) -> None:
+        at = 0
+        with open(path, "rb") as file:
+            for number, line in enumerate(_lines(file), 1):
+                if line.endswith(b"\n"):  # else its end was cut off
+                    try:
+                        found, _, attempt = _parsed(line)
+                    except ValueError:
+                        self._pass_over(line, f"{self._named(path)}: line {number}")
+                    else:
+                        key = bytes.fromhex(found)
+                        if key not in self._places or attempt >= self._places[key][3]:
+                            self._places[key] = (path, at, len(line), attempt)
+                at = file.tell()
+
+    def _pass_over(self, line: bytes, place: str) -> None:
+        """Remember a damaged line by its key, to be reported once that is asked for."""
+        key = _KEY.search(line)
+        if key is None:
+            self._on_damage(place)
+        else:
+            self._damaged[bytes.fromhex(key[1].decode())] = place
+
+    def _named(self, path: str) -> str:
+        return storage.join(self._uri, os.path.basename(path))
+
+
+class JournaledGenerator(Generator):
+    """Answers from the journal what it can; writes down what the inner generator answers.
+
+    Args:
+        inner: Who is asked.
+        uri: Directory of the journal.
+        identity: Who answers: changes when the same prompt would be answered by another model.
+        on_answer: Called with each generation, and whether it was paid for just now.
+        attempt: Number of the attempt to ask again; 0 takes whatever is stored.
+        is_useful: Whether pairs come of a generated text; stored ones of which none come are asked for again.
+        on_damage: See Journal.
+    """
+
+    def __init__(
+        self,
+        inner: Generator,
+        *,
+        uri: str,
+        identity: str,
+        on_answer: Callable[[Generation, bool], None],
+        attempt: int = 0,
+        is_useful: Callable[[str], bool] = lambda text: True,
+        on_damage: Callable[[str], None] = lambda place: None,
+    ):
+        self._inner = inner
+        self._attempt = attempt
+        self._is_useful = is_useful
+        self._uri = uri
+        self._identity = identity
+        self._on_answer = on_answer
+        self._on_damage = on_damage
+
+    def open(self) -> None:
+        self._inner.open()
+        self._journal = Journal(self._uri, self._on_damage)
+
+    async def close(self) -> None:
+        await self._inner.close()
+        await self._journal.close()
+
+    def tallies(self) -> Mapping[str, EndpointTally]:
+        return self._inner.tallies()
+
+    async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
+        key = request_key(self._identity, request)
+        found = self._journal.find(key)
+        if found is not None:
+            stored, attempt = found
+            if (
+                attempt >= self._attempt
+                or self._is_useful(stored.text)
+                or self._is_repaired(request, stored.text)
+            ):
+                self._on_answer(stored, False)
+                return dataclasses.replace(stored, key=key)
+        answer = await self._inner.generate(request)
+        if isinstance(answer, Generation):
+            await self._journal.add(key, answer, self._attempt)
+            self._on_answer(answer, True)
+            return dataclasses.replace(answer, key=key)
+        return answer
+
+    def _is_repaired(self, request: GenerationRequest, text: str) -> bool:
+        """Whether the answer to the prompt that asks once more is stored, and of use."""
+        prompt = request.repair(text) if request.repair is not None else None
+        if prompt is None:
+            return False
+        again = dataclasses.replace(request, prompt_ids=prompt)
+        found = self._journal.find(request_key(self._identity, again))
+        return found is not None and self._is_useful(found[0].text)
+
+
+def _attempt(record: Mapping[str, object]) -> int:
+    attempt = record.get("attempt", 0)
+    if type(attempt) is not int:
+        raise ValueError(f"attempt is {attempt!r}")
+    return attempt
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a text holds half an emoji
+        return json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _append(file: BinaryIO, lines: bytes) -> None:
+    """Append whole lines to an unbuffered file, and sync it; after an error it ends as it did before."""
+    before = os.fstat(file.fileno()).st_size
+    rest = memoryview(lines)
+    try:
+        while rest:  # a write may be short
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        os.ftruncate(file.fileno(), before)
+        raise
+
+
+class _Writer:
+    """Appends to files of this worker's own; a new one after 16 MB."""
+
+    def __init__(self, uri: str):
+        self._uri = uri
+        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._number = 0
+        self._size = 0
+        self._content = bytearray()  # of the open file, where it cannot be appended to
+        self._file: BinaryIO | None = None
+
+    def write(self, lines: bytes) -> None:
+        if not self._number or self._size >= _FILE_BYTES:
+            self.close()
+            self._number += 1
+            self._size = 0
+            self._content.clear()
+        uri = storage.join(self._uri, f"{self._name}-{self._number:04d}.jsonl")
+        self._size += len(lines)
+        if storage.is_local(uri):
+            if self._file is None:
+                _, path = storage.filesystem(uri)
+                storage.make_folders(os.path.dirname(path))
+                self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - stays open
+                storage.sync(os.path.dirname(path))
+            with storage.naming(uri):
+                _append(self._file, lines)
+        else:
+            self._content += lines
+            storage.write_bytes(uri, bytes(self._content))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,301 @@
+"""What is in a corpus: for each document a hash of its name, the hash of its content, and its file.
+
+    ledger/000003-<token>.domain.ledger
+        header   64 bytes: magic, version, row size, three counts, BLAKE2b-128 of all that follows
+        rows     36 bytes each, sorted: blake2b-128(document_id), content_hash, number of an origin
+        ends     8 bytes an origin: where its line ends
+        origins  JSON lines, sorted: index of a source, its `uri`, a file; then spaces
+
+A document that was withdrawn has a row of its name and zeros, which later runs go by like any other. A row
+without an origin is of a document that file and position name, or was withdrawn.
+
+One file an increment and stream. A look-up bisects a memory-mapped file, newest increment first, so
+that opening costs nothing and memory is what the operating system chooses to keep. Of origins, only those of
+documents that changed are read.
+
+Corpora of the first version have rows of 32 bytes, without an origin, and nothing else. The size of such a
+file is a multiple of 32; spaces make that of the others none.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Container, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipelines.increments.document_versions import Origin
+from pipelines.store.layout import ledger_uri
+from schemas import storage
+from schemas.errors import CorpusError
+from schemas.manifest import number_of
+from schemas.scratch_folder import scratch
+from schemas.strict_json import parse_json
+
+WITHDRAWN = "00" * 16
+"""Stands for the content of a document that was withdrawn."""
+
+NO_ORIGIN = 0xFFFF_FFFF
+"""Number of the origin of a row that has none."""
+
+_Rows = np.ndarray[Any, np.dtype[np.void]]
+_MAGIC = b"tutelage ledger\n"
+_VERSION = 2
+_HEADER = struct.Struct("<16sIIQQQ16s")  # magic, version, bytes of a row, rows, origins, their bytes, digest
+_OLD_ROW = np.dtype([("name", ">u8"), ("name_rest", ">u8"), ("content", ">u8"), ("content_rest", ">u8")])
+_ROW = np.dtype([*((name, ">u8") for name in _OLD_ROW.names or ()), ("origin", ">u4")])
+_NAMES = np.dtype([("name", ">u8"), ("name_rest", ">u8")])
+_NAME = np.dtype("S16")  # compares like 16 bytes: what it leaves out, zeros at the end, both sides leave out
+
+
+class _Table(NamedTuple):
+    """The ledger of one increment.
+
+    Attributes:
+        uri: The file.
+        rows: Its rows, of `_ROW` or of `_OLD_ROW`.
+        ends: Where the line of each origin ends.
+        origins: Those lines.
+    """
+
+    uri: str
+    rows: _Rows
+    ends: np.ndarray[Any, np.dtype[np.uint64]]
+    origins: np.ndarray[Any, np.dtype[np.uint8]]
+
+    def origin(self, number: int) -> Origin:
+        """Read one of its origins."""
+        try:
+            start = int(self.ends[number - 1]) if number else 0
+            source, pattern, uri = parse_json(self.origins[start : int(self.ends[number])].tobytes())
+            if type(source) is not int or source < 0 or type(pattern) is not str or type(uri) is not str:
+                raise ValueError("it is no source and two names")
+            return Origin(source, pattern, uri)
+        except (IndexError, ValueError, TypeError) as error:
+            raise _damaged(self.uri, f"its origin {number} cannot be read: {error}") from error
+
+
+def ledger_row(document_id: str, content_hash: str, origin: int = NO_ORIGIN) -> bytes:
+    """One row; `origin` is a number in what is given to `write_ledger`."""
+    return name_hash(document_id) + bytes.fromhex(content_hash) + origin.to_bytes(4, "big")
+
+
+def count_documents(corpus: str, stream: str, name: str) -> int:
+    """Documents that one increment took into a stream; those that it withdrew are none."""
+    uri = ledger_uri(corpus, stream, name)
+    return _num_documents(_open(uri).rows) if storage.exists(uri) else 0
+
+
+def write_ledger(uri: str, rows: Iterable[bytes], origins: Sequence[Origin] = ()) -> None:
+    """Write rows, sorted by name hash, and those of the origins that they have."""
+    table = np.frombuffer(b"".join(sorted(rows)), _ROW).copy()
+    has_origin = table["origin"] != NO_ORIGIN
+    used, of_row = np.unique(table["origin"][has_origin], return_inverse=True)
+    written = sorted({origins[number] for number in used.tolist()})
+    places = {origin: place for place, origin in enumerate(written)}
+    table["origin"][has_origin] = np.array([places[origins[number]] for number in used.tolist()], ">u4")[
+        of_row
+    ]
+    lines = [json.dumps(origin).encode() + b"\n" for origin in written]
+    ends = np.cumsum([len(line) for line in lines], dtype="<u8").tobytes()
+    body = b"".join([table.tobytes(), ends, *lines])
+    padding = b" " * (32 - (_HEADER.size + len(body)) % 32 + 1)
+    sizes = len(table), len(written), sum(map(len, lines)) + len(padding)
+    digest = hashlib.blake2b(body + padding, digest_size=16).digest()
+    header = _HEADER.pack(_MAGIC, _VERSION, _ROW.itemsize, *sizes, digest)
+    storage.write_bytes(uri, header + body + padding)
+
+
+def check_ledger(uri: str) -> None:
+    """Read all of a ledger.
+
+    Raises:
+        CorpusError: It is damaged.
+        FileNotFoundError: There is none.
+    """
+    rows = _open(uri).rows
+    if rows.dtype == _ROW:
+        data = storage.read_bytes(uri)
+        if hashlib.blake2b(data[_HEADER.size :], digest_size=16).digest() != _HEADER.unpack_from(data)[-1]:
+            raise _damaged(uri, "its bytes are not those that its header announces")
+    elif (rows["name"][1:] < rows["name"][:-1]).any():
+        raise _damaged(uri, "its rows are not in order")
+
+
+def current_rows(
+    corpus: str, stream: str, names: Iterable[str], *, of: Container[str], withdrawn: Iterable[str] = ()
+) -> tuple[list[bytes], list[Origin], int]:
+    """Rows of some increments that no newer row of the corpus replaces, for one ledger in their place.
+
+    Args:
+        corpus: The corpus.
+        stream: The stream.
+        names: All increments of the corpus.
+        of: Those whose rows are wanted.
+        withdrawn: Names of documents that are withdrawn now; their rows come first.
+
+    Returns:
+        The rows, their origins, and how many of them are of documents that are not withdrawn.
+    """
+    gone = sorted({ledger_row(document_id, WITHDRAWN) for document_id in withdrawn})
+    rows = list(gone)
+    origins: list[Origin] = []
+    newer = np.array([row[:16] for row in gone], dtype=_NAME)
+    num_documents = 0
+    for increment in sorted(names, key=number_of, reverse=True):
+        uri = ledger_uri(corpus, stream, increment)
+        if not storage.exists(uri):
+            continue
+        table = _open(uri)
+        found = np.asarray(table.rows)
+        hashes = np.ascontiguousarray(found[["name", "name_rest"]].astype(_NAMES)).view(_NAME)
+        is_current = ~np.isin(hashes, newer)
+        newer = np.concatenate([newer, hashes[is_current]])
+        if increment in of:
+            current = np.zeros(int(is_current.sum()), _ROW)
+            current["origin"] = NO_ORIGIN
+            for column in found.dtype.names or ():
+                current[column] = found[column][is_current]
+            current["origin"][current["origin"] != NO_ORIGIN] += len(origins)
+            origins += map(table.origin, range(len(table.ends)))
+            rows += [row.tobytes() for row in current]
+            num_documents += _num_documents(current)
+    return rows, origins, num_documents
+
+
+class Ledger:
+    """The documents of several increments of one stream.
+
+    Args:
+        tables: Those of the increments, the newest first.
+    """
+
+    def __init__(self, tables: Sequence[_Table]):
+        self._tables = tables
+
+    @functools.cached_property
+    def _by_content(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+        """Rows of the same tables in order of content; 8 bytes a document in memory, for whoever asks."""
+        return [np.argsort(table.rows["content"], kind="stable") for table in self._tables]
+
+    @classmethod
+    def open(cls, corpus: str, stream: str, names: Iterable[str]) -> Ledger:
+        """Open the ledgers of the given increments; an increment without this stream has none.
+
+        Raises:
+            CorpusError: A ledger is damaged.
+        """
+        newest_first = sorted(names, key=number_of, reverse=True)
+        uris = (ledger_uri(corpus, stream, name) for name in newest_first)
+        return cls([_open(uri) for uri in uris if storage.exists(uri)])
+
+    def content_of(self, document_id: str) -> str | None:
+        """The newest content hash of a document, or None if it is not in."""
+        return self._newest(name_hash(document_id))
+
+    def origin_of(self, document_id: str) -> Origin | None:
+        """The file that a document's newest content came from; None where the ledger has none."""
+        found = self._find(name_hash(document_id))
+        if found is None or found[0].rows.dtype != _ROW:
+            return None
+        table, at = found
+        number = int(table.rows["origin"][at])
+        return None if number == NO_ORIGIN else table.origin(number)
+
+    def has_content_beginning(self, digits: str) -> bool:
+        """Whether any document has a content now whose hash begins with these digits, 16 or more."""
+        return self.holder_of(digits) is not None
+
+    def holder_of(self, digits: str) -> bytes | None:
+        """Which document has a content now whose hash begins with these digits, 16 or more.
+
+        Returns:
+            The hash of its name, as `name_hash` gives it; what a newer text superseded does not count.
+        """
+        key = int(digits[:16], 16)
+        for table, order in zip(self._tables, self._by_content, strict=True):
+            contents = table.rows["content"]
+            at = bisect.bisect_left(order, key, key=contents.__getitem__)
+            while at < len(contents) and int(contents[order[at]]) == key:
+                row = table.rows[order[at]].tobytes()
+                content = row[16:32].hex()
+                if content.startswith(digits) and self._newest(row[:16]) == content:
+                    return bytes(row[:16])
+                at += 1
+        return None
+
+    def _newest(self, name: bytes) -> str | None:
+        found = self._find(name)
+        return None if found is None else found[0].rows[found[1]].tobytes()[16:32].hex()
+
+    def _find(self, name: bytes) -> tuple[_Table, int] | None:
+        """The newest row of a name: its table, and its place there."""
+        key, rest = int.from_bytes(name[:8], "big"), int.from_bytes(name[8:], "big")
+        for table in self._tables:
+            # np.searchsorted would copy the whole column first, since its bytes are in the other order.
+            names = table.rows["name"]
+            at = bisect.bisect_left(names, key)
+            while at < len(names) and int(names[at]) == key:
+                if int(table.rows["name_rest"][at]) == rest:
+                    return table, at
+                at += 1
+        return None
+
+
+def name_hash(document_id: str) -> bytes:
+    """What a row names its document by: blake2b-128 of the document_id."""
+    return hashlib.blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _num_documents(rows: _Rows) -> int:
+    return int(np.count_nonzero(rows["content"] | rows["content_rest"]))
+
+
+def _open(uri: str) -> _Table:
+    if storage.is_local(uri):
+        return _map(uri, storage.filesystem(uri)[1])
+    with scratch("ledger") as folder, storage.naming(folder):  # mapped, so it may be unlinked
+        copy = f"{folder}/copy"
+        with open(copy, "wb") as file:
+            file.write(storage.read_bytes(uri))
+        return _map(uri, copy)
+
+
+def _map(uri: str, path: str) -> _Table:
+    num_bytes = os.path.getsize(path)
+    if not num_bytes:
+        raise _damaged(uri, "it is empty")
+    data = np.asarray(np.memmap(path, np.uint8, "r"))
+    header = data[: _HEADER.size].tobytes()
+    if not header.startswith(_MAGIC):
+        if num_bytes % _OLD_ROW.itemsize:
+            raise _damaged(uri, f"it has {num_bytes} bytes and does not begin as a ledger does")
+        return _Table(uri, data.view(_OLD_ROW), np.empty(0, np.uint64), data[:0])
+    if num_bytes < _HEADER.size:
+        raise _damaged(uri, f"it has {num_bytes} bytes, fewer than its header")
+    _, version, row_bytes, num_rows, num_origins, origin_bytes, _ = _HEADER.unpack(header)
+    if (version, row_bytes) != (_VERSION, _ROW.itemsize):
+        raise CorpusError(
+            f"{uri}: is a ledger of version {version}; this version of Tutelage reads {_VERSION} and those "
+            "before it. Use the version that wrote it."
+        )
+    rows_end = _HEADER.size + num_rows * row_bytes
+    ends_end = rows_end + num_origins * 8
+    if num_bytes != ends_end + origin_bytes:
+        raise _damaged(uri, f"it has {num_bytes} bytes, expected {ends_end + origin_bytes}")
+    return _Table(
+        uri,
+        data[_HEADER.size : rows_end].view(_ROW),
+        data[rows_end:ends_end].view("<u8"),
+        data[ends_end:],
+    )
+
+
+def _damaged(uri: str, finding: str) -> CorpusError:
+    return CorpusError(f"{uri}: is damaged: {finding}. Restore it, or build the corpus anew.")

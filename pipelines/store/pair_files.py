@@ -1,0 +1,120 @@
+"""Instruction pairs as data: what was asked and answered about each document, beside the training texts.
+
+texts/<stream>-00000.jsonl.zst     the texts of a group
+pairs/<stream>-00000.jsonl.zst     their pairs, a StoredPair a line, in the order of the texts
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+
+from pipelines.store.layout import pairs_uri
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from schemas import storage
+from schemas.corpus_config import SynthesisConfig
+from schemas.errors import CorpusError
+from schemas.manifest import ShardSet
+from schemas.records import AugmentedText, StoredPair, SynthesizedDocument
+from schemas.validation import read_records
+
+
+def synthesizer_name(config: SynthesisConfig) -> str:
+    """Who writes pairs, as `StoredPair.synthesizer` says it."""
+    kind = SYNTHESIZERS.load(config.backend)
+    if isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer):
+        return f"{config.backend}:{config.protocol}:{config.model}"
+    return config.backend
+
+
+def with_pairs(
+    text: AugmentedText, documents: Sequence[SynthesizedDocument], *, synthesizer: str
+) -> AugmentedText:
+    """A training text with its pairs beside it.
+
+    Args:
+        text: Rendered from `documents`, a passage for each.
+        documents: What it is made of.
+        synthesizer: Who wrote their pairs.
+    """
+    pairs: list[StoredPair] = []
+    for passage, done in zip(text.passages, documents, strict=True):
+        words = done.document.text
+        start = text.text.find(words, passage.start, passage.end)
+        span = () if start < 0 else (start - passage.start, start - passage.start + len(words))
+        pairs += (
+            StoredPair(
+                text_id=text.text_id,
+                document_id=passage.document_id,
+                content_hash=passage.content_hash,
+                source=passage.source,
+                part=passage.part,
+                instruction=pair.instruction,
+                response=pair.response,
+                options=pair.options,
+                rationale=pair.rationale,
+                span=find_words(pair.response, words),
+                passage_span=span,
+                synthesizer=synthesizer,
+                generation=passage.generation,
+            )
+            for pair in done.pairs
+        )
+    return dataclasses.replace(text, pairs=tuple(pairs))
+
+
+def find_words(wanted: str, text: str) -> tuple[int, ...]:
+    """Offsets of the first place where a text holds some words as they are, or none.
+
+    "no" is not found in "diagnosis". Scripts that know no letter case are searched as they stand, since many
+    of them put nothing between words.
+    """
+    start = text.find(wanted) if wanted else -1
+    while start >= 0:
+        end = start + len(wanted)
+        if not (_within_word(text[start - 1 : start + 1]) or _within_word(text[end - 1 : end + 1])):
+            return start, end
+        start = text.find(wanted, start + 1)
+    return ()
+
+
+def _within_word(two: str) -> bool:
+    return len(two) == 2 and all(each.isdigit() or each.lower() != each.upper() for each in two)
+
+
+def read_pairs(texts: str) -> Iterator[StoredPair]:
+    """The pairs of the texts in a file; none where there is no file of them."""
+    uri = pairs_uri(texts)
+    if storage.exists(uri):
+        yield from read_records(uri, StoredPair)
+
+
+def read_texts(texts: str, shards: ShardSet) -> Iterator[AugmentedText]:
+    """The training texts in a file, with their pairs.
+
+    Args:
+        texts: The file.
+        shards: What the manifest says of the stream that it is of.
+
+    Raises:
+        CorpusError: A file is damaged, or a pair is missing that the manifest counts.
+    """
+    groups = itertools.groupby(read_pairs(texts), key=lambda pair: pair.text_id)
+    upcoming = next(groups, None)
+    for text in read_records(texts, AugmentedText):
+        if upcoming is not None and upcoming[0] == text.text_id:
+            text = dataclasses.replace(text, pairs=tuple(upcoming[1]))
+            upcoming = next(groups, None)
+        if len(text.pairs) != text.num_pairs and (text.pairs or shards.num_stored_pairs == shards.num_pairs):
+            raise CorpusError(
+                f"{pairs_uri(texts)}: is damaged: it holds {len(text.pairs)} of the {text.num_pairs} pairs "
+                f"of text {text.text_id}. Restore it."
+            )
+        yield text
+    if upcoming is not None:
+        raise CorpusError(
+            f"{pairs_uri(texts)}: is damaged: it holds pairs of a text {upcoming[0]}, which {texts} does not "
+            "hold there. Restore it."
+        )

@@ -1,0 +1,189 @@
+"""Checkpoints on disk: found whole, damaged ones named, loaded as data."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fsspec
+import pytest
+import torch
+
+from schemas.errors import ConfigError, TrainingError
+from trainer.checkpoints.checkpoint_files import (
+    LATEST,
+    check_checkpoint,
+    find_damage,
+    keep_counting,
+    list_checkpoints,
+    load_only_data,
+    settle_checkpoints,
+)
+
+
+def save(folder: Path, *batches: int) -> list[Path]:
+    paths = [folder / f"ep0-ba{batch}-rank0.pt" for batch in batches]
+    for batch, path in zip(batches, paths, strict=True):
+        torch.save({"state": {"model": {"w": torch.full((64,), float(batch))}}}, path)
+    return paths
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    at = data.rindex(torch.full((4,), 4.0).numpy().tobytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_checkpoints_are_listed_by_step_and_other_files_are_none(tmp_path: Path) -> None:
+    paths = save(tmp_path, 10, 9, 100)
+    for name in ("latest-rank0.pt", "metrics.jsonl", "ep0-ba11-rank0.pt.damaged", "ep0-ba12-rank1.pt"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "ep0-ba50").mkdir()  # a sharded one
+    listed = [os.path.basename(path) for path in list_checkpoints(str(tmp_path))]
+    assert listed == ["ep0-ba9-rank0.pt", "ep0-ba10-rank0.pt", "ep0-ba50", "ep0-ba100-rank0.pt"]
+    assert list_checkpoints(str(tmp_path / "nowhere")) == []
+    assert find_damage(str(paths[0])) is None
+
+
+def test_a_truncated_and_a_changed_checkpoint_are_set_aside_by_name(tmp_path: Path) -> None:
+    _, sound, changed, truncated = save(tmp_path, 1, 2, 4, 6)
+    flip_a_byte(changed)
+    truncated.write_bytes(truncated.read_bytes()[:-100])
+    (tmp_path / LATEST).symlink_to(truncated.name)
+    said: list[str] = []
+    assert settle_checkpoints(str(tmp_path), said.append) == str(sound)
+    assert os.readlink(tmp_path / LATEST) == sound.name
+    assert len(said) == 2
+    assert said[0].startswith(f"checkpoint {truncated} is damaged: {truncated.name} is cut short")
+    assert said[1].startswith(f"checkpoint {changed} is damaged: {changed.name}: the checksum of")
+    assert "Set aside as ep0-ba4-rank0.pt.damaged; the run goes on from the one before it." in said[1]
+    assert not changed.exists() and not truncated.exists()
+    assert (tmp_path / "ep0-ba4-rank0.pt.damaged").exists()
+    assert settle_checkpoints(str(tmp_path), said.append) == str(sound)
+    assert len(said) == 2
+
+
+def test_a_link_that_a_crash_took_away_is_made_again(tmp_path: Path) -> None:
+    (newest,) = save(tmp_path, 3)
+    assert settle_checkpoints(str(tmp_path), pytest.fail) == str(newest)
+    assert os.readlink(tmp_path / LATEST) == newest.name
+
+
+def test_a_run_killed_in_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    (only,) = save(tmp_path, 2)
+    only.write_bytes(b"PK")
+    (tmp_path / LATEST).symlink_to(only.name)
+    assert settle_checkpoints(str(tmp_path), lambda text: None) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ep0-ba2-rank0.pt.damaged"]
+    assert settle_checkpoints(str(tmp_path / "nowhere"), pytest.fail) is None
+
+
+def test_several_damaged_checkpoints_and_no_sound_one_are_left_as_they_are(tmp_path: Path) -> None:
+    for path in save(tmp_path, 2, 4):
+        path.write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"ba4-rank0\.pt is damaged(?s:.*)No sound checkpoint is left"):
+        settle_checkpoints(str(tmp_path), pytest.fail)
+    assert len(list_checkpoints(str(tmp_path))) == 2
+
+
+def test_checkpoints_of_before_a_resumption_are_counted_up_to_its_step(tmp_path: Path) -> None:
+    save(tmp_path, 2, 4, 6)
+    (tmp_path / "ep0-ba3").mkdir()
+    saver = SimpleNamespace(saved_checkpoints=[])
+    keep_counting(saver, str(tmp_path), up_to_batch=4, sharded=False)
+    assert [os.path.basename(path) for path in saver.saved_checkpoints] == [
+        "ep0-ba2-rank0.pt",
+        "ep0-ba4-rank0.pt",
+    ]
+    sharded = SimpleNamespace(saved_checkpoints=[])
+    keep_counting(sharded, str(tmp_path), up_to_batch=4, sharded=True)
+    assert sharded.saved_checkpoints == [str(tmp_path / "ep0-ba3" / "__0_0.distcp")]
+
+
+def test_a_hugging_face_model_as_load_path_is_named_with_its_cure(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_bytes(b"{}")
+    fsspec.filesystem("memory").put(str(model), "/hub/model", recursive=True)
+    for path, base in (
+        (str(model), str(model)),
+        (str(model / "model.safetensors"), str(model)),
+        ("memory://hub/model", "memory://hub/model"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            check_checkpoint(path, None if base == str(model) else str(tmp_path / "copies"))
+        assert str(caught.value) == (
+            f"load_path {path!r} is a Hugging Face model, no checkpoint. To begin from its weights, set "
+            f"model.pretrained_model_name_or_path to {base!r}, and leave this out."
+        )
+    assert not (tmp_path / "copies").exists()  # nothing is fetched
+
+
+def test_a_folder_of_checkpoints_as_load_path_is_named_with_the_newest(tmp_path: Path) -> None:
+    _, newest = save(tmp_path, 2, 4)
+    with pytest.raises(ConfigError, match="is a folder of checkpoints") as caught:
+        check_checkpoint(str(tmp_path))
+    assert str(newest) in str(caught.value)
+
+
+def test_a_checkpoint_asked_for_by_name_is_looked_at_first(tmp_path: Path) -> None:
+    (path,) = save(tmp_path, 2)
+    check_checkpoint(str(tmp_path / "ep0-ba2-rank{rank}.pt"))
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(TrainingError, match=r"load_path .* is damaged: ep0-ba2-rank0\.pt is cut short"):
+        check_checkpoint(str(path))
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        check_checkpoint(str(tmp_path / "ep0-ba3-rank0.pt"))
+
+
+class Act:
+    """What a hostile checkpoint holds: unpickled with pickle, it makes a folder."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.folder,)
+
+
+def _anew(module: Any) -> Any:
+    """A module as its file has it, whatever was replaced in it since."""
+    spec = importlib.util.spec_from_file_location(f"{module.__name__}_anew", module.__file__)
+    assert spec is not None and spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    return fresh
+
+
+def test_a_checkpoint_that_acts_when_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from composer.utils import checkpoint
+    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    for owner, name in (
+        (checkpoint, "_torch_load_with_validation"),
+        (DefaultLoadPlanner, "load_bytes"),
+        (FileSystemReader, "read_metadata"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back afterwards
+    path, marker = tmp_path / "ep0-ba1-rank0.pt", tmp_path / "acted"
+    torch.save({"state": Act(str(marker))}, path)
+    _anew(checkpoint).safe_torch_load(path)
+    marker.rmdir()  # Composer's own loader let it act; ours does not
+    load_only_data()
+    with pytest.raises(TrainingError, match="mkdir, which is no data, and is not loaded"):
+        checkpoint.safe_torch_load(path)
+
+    sharded = tmp_path / "ep0-ba2"
+    sharded.mkdir()
+    (sharded / ".metadata").write_bytes(pickle.dumps(Act(str(marker))))
+    with pytest.raises(TrainingError, match=r"holds posix\.mkdir, which is no data"):
+        FileSystemReader(str(sharded)).read_metadata()
+    assert (find_damage(str(sharded)) or "").startswith(".metadata cannot be read: it names posix.mkdir")
+    assert not marker.exists()

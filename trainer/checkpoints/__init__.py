@@ -1,0 +1,1 @@
+"""Checkpoints: where they lie, which are whole, how a run goes on."""

@@ -1,0 +1,1 @@
+"""Rows of a corpus as batches: streams, shards, cache, shared memory."""

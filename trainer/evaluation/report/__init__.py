@@ -1,0 +1,1 @@
+"""What an evaluation says and keeps: tables, trends, comparisons, saved results."""

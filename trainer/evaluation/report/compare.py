@@ -1,0 +1,120 @@
+"""Two models on the same rows: how sure their difference is, and the rows where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.evaluation import METRICS
+from trainer.evaluation.evaluator import TaskResult
+from trainer.evaluation.scoring.metrics import RowMean, accuracy, bootstrap_difference, exact_match
+from trainer.evaluation.tasks.rows import Answer, ChoiceRow, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DifferingRow:
+    """A row that two models answer differently: its place, what is right, and both answers."""
+
+    position: str
+    gold: list[Any]
+    answers: tuple[Any, Any]
+    gain: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One task, two models.
+
+    Attributes:
+        task: The task's name.
+        metric: Its headline.
+        num_rows: Rows that both were scored on; no others count here.
+        difference: The second's score less the first's, on those rows.
+        interval: Its 95% bootstrap interval, both drawn with the same rows.
+        rows: Where their answers differ.
+        chats: The chat template of each, with its system text; None where there was none.
+    """
+
+    task: str
+    metric: str
+    num_rows: int
+    difference: float
+    interval: tuple[float, float]
+    rows: list[DifferingRow]
+    chats: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None)
+
+    @property
+    def num_better(self) -> int:
+        """Rows on which the second is better."""
+        return sum(row.gain > 0 for row in self.rows)
+
+    @property
+    def num_worse(self) -> int:
+        """Rows on which the second is worse."""
+        return sum(row.gain < 0 for row in self.rows)
+
+    def summary(self) -> dict[str, Any]:
+        """The comparison as plain values."""
+        return {
+            "task": self.task,
+            "metric": self.metric,
+            "rows": self.num_rows,
+            "difference": self.difference,
+            "interval": list(self.interval),
+            "better": self.num_better,
+            "worse": self.num_worse,
+            "chats": list(self.chats),
+            "differing": [
+                {"position": row.position, "gold": row.gold, "answers": list(row.answers)}
+                for row in self.rows
+            ],
+        }
+
+
+def compare(first: TaskResult, second: TaskResult, *, seed: int) -> Comparison | None:
+    """Compare two results of one task; None if no row was scored in both.
+
+    Args:
+        first: Of the model that is compared with.
+        second: Of the other model, on the same rows.
+        seed: Of the bootstrap.
+    """
+    others = {row.position: answer.value for row, answer in zip(second.rows, second.answers, strict=True)}
+    pairs: list[tuple[Row, Answer]] = [
+        (row, answer) for row, answer in zip(first.rows, first.answers, strict=True) if row.position in others
+    ]
+    if not pairs:
+        return None
+    rows = [row for row, _ in pairs]
+    ours = [answer.value for _, answer in pairs]
+    theirs = [others[row.position] for row in rows]
+    name = first.task.metrics[0]
+    metric = METRICS.load(name)
+    difference, interval = bootstrap_difference(metric, rows, ours, theirs, seed=seed)
+    gains = _credits(metric, rows, theirs) - _credits(metric, rows, ours)
+    return Comparison(
+        task=first.task.name,
+        metric=name,
+        num_rows=len(rows),
+        difference=difference,
+        interval=interval,
+        chats=(first.chat, second.chat),
+        rows=[
+            DifferingRow(
+                position=row.position,
+                gold=list(row.gold if isinstance(row, ChoiceRow) else row.labels),
+                answers=(one, other),
+                gain=float(gain),
+            )
+            for row, one, other, gain in zip(rows, ours, theirs, gains, strict=True)
+            if one != other
+        ],
+    )
+
+
+def _credits(metric: Any, rows: Sequence[Row], answers: Sequence[Any]) -> Any:
+    """What each row earns: its part of a metric that is a mean over rows, else whether it is right."""
+    if isinstance(metric, RowMean):
+        return metric.each(rows, answers)
+    return (accuracy if isinstance(rows[0], ChoiceRow) else exact_match).each(rows, answers)

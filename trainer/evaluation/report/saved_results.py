@@ -1,0 +1,161 @@
+"""The file of `tutelage eval --output`: written after each task, and read again by a run that goes on.
+
+    {"settings": {…}, "models": {NAME: {"state": …, "tasks": [{…, "answers": […]}]}}, "comparisons": […]}
+
+What it holds of a task is used again if the settings, the model's files and the task's rows are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from plugins.adapter_folder import base_of
+from schemas import storage
+from schemas.crash_messages import understood
+from schemas.errors import ConfigError, TutelageError
+from schemas.records import digest
+
+SCORING = 2
+"""Which way of scoring the answers come from; results of another way are not gone on with."""
+
+
+class _Task(pydantic.BaseModel):
+    task: str
+
+
+class _Model(pydantic.BaseModel):
+    state: str
+    tasks: list[_Task]
+
+
+class _Found(pydantic.BaseModel):
+    key: str
+    tasks: dict[str, dict[str, Any]]
+
+
+class _Saved(pydantic.BaseModel):
+    """What of the file is gone on with; the rest of a task is its own affair."""
+
+    settings: dict[str, Any]
+    models: dict[str, _Model]
+    found_rows: _Found | None = None
+
+
+class SavedRun:
+    """Results so far, and where they are written.
+
+    Attributes:
+        problem: Why the file does not hold what is known, if it does not.
+
+    Args:
+        uri: The file; None keeps results only in memory.
+        settings: What answers depend on beside model and rows.
+        writes: Whether this process writes; of several that evaluate together, one does.
+
+    Raises:
+        ConfigError: The file is there and holds something else, or results of other settings.
+    """
+
+    def __init__(self, uri: str | None, settings: Mapping[str, Any], *, writes: bool = True):
+        self.uri = uri
+        self.writes = writes
+        self.settings = dict(settings)
+        self.problem: TutelageError | None = None
+        self._models: dict[str, dict[str, Any]] = {}
+        self._found: dict[str, Any] = {}
+        if uri is None or not storage.exists(uri):
+            return
+        try:
+            found = json.loads(storage.read_bytes(uri))
+            _Saved.model_validate(found)
+            earlier, self._models = found["settings"], found["models"]
+            self._found = found.get("found_rows", {})
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"--output {uri!r} is there and holds no evaluation to go on with. Name another file."
+            ) from error
+        for name, value in self.settings.items():
+            if earlier.get(name) != value:
+                raise ConfigError(
+                    f"--output {uri!r} holds results {_other(name, earlier.get(name), value)}. Name another "
+                    "file, or remove that one."
+                )
+
+    def task(self, model: str, name: str) -> dict[str, Any] | None:
+        """What is known of a task, of the model as its files are now."""
+        known = self._models.get(model)
+        if known is None or known["state"] != model_state(model):
+            return None
+        return next((task for task in known["tasks"] if task["task"] == name), None)
+
+    def add(self, model: str, result: Mapping[str, Any]) -> None:
+        """Take in a task's result and write the file."""
+        state = model_state(model)
+        known = self._models.setdefault(model, {"state": state, "tasks": []})
+        if known["state"] != state:
+            known.update(state=state, tasks=[])
+        known["tasks"] = [task for task in known["tasks"] if task["task"] != result["task"]]
+        known["tasks"].append(dict(result))
+        self.write()
+
+    def found(self, key: str) -> dict[str, dict[str, str]] | None:
+        """Rows that were found in training text, if they were looked for under the same key."""
+        return self._found["tasks"] if self._found.get("key") == key else None
+
+    def keep_found(self, key: str, found: Mapping[str, Mapping[str, str]]) -> None:
+        """Take in the rows that were found in training text, under the key of what that depends on."""
+        self._found = {"key": key, "tasks": found}
+        self.write()
+
+    def write(self, comparisons: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write the file, if there is one to be written. Scores that cannot be written are still printed."""
+        if self.uri is None or not self.writes:
+            return
+        whole = {"settings": self.settings, "models": self._models, "comparisons": list(comparisons)}
+        if self._found:
+            whole["found_rows"] = self._found
+        text = json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+        try:
+            storage.write_bytes(self.uri, text.encode("utf-8", "surrogatepass"))
+            self.problem = None
+        except (OSError, TutelageError) as error:
+            ours = understood(error)
+            if self.problem is None:
+                print(
+                    f"Warning: --output {self.uri!r} cannot be written: {ours}", file=sys.stderr, flush=True
+                )
+            self.problem = TutelageError(f"--output {self.uri!r} could not be written; see above.")
+
+
+def _other(name: str, earlier: Any, now: Any) -> str:
+    """How a setting of saved results differs from the command's, in the words of its options."""
+    if name == "scoring":
+        return "of an earlier version, which scores otherwise"
+    if name == "chat_template_digest":
+        return "with another text of the file that --chat-template names"
+    option = f"--{name.replace('_', '-')}"
+    was, given = (
+        option if value is True else f"{option} {value if isinstance(value, int) else repr(value)}"
+        for value in (earlier, now)
+    )
+    if now is None:
+        return f"with {was}, and this command has none"
+    return f"{'without ' + option if earlier is None else 'with ' + was}, and this command has {given}"
+
+
+def model_state(name: str) -> str:
+    """What tells whether a model's directory changed: names, sizes and times. A hub name is itself."""
+    if not os.path.isdir(name):
+        return name
+    files = sorted(path for path in Path(name).iterdir() if path.is_file())
+    states = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    if base := base_of("--model", name):  # an adapter's
+        states.append(model_state(base))
+    return digest(*states)

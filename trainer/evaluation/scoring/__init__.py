@@ -1,0 +1,1 @@
+"""Rows to answers: prompts, batches, options, generation, figures."""

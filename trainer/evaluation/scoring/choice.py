@@ -1,0 +1,208 @@
+"""Choice tasks: the option that the model finds likeliest, token for token.
+
+An option is scored as `input + " " + option`, tokenised as one string. Its tokens are those after
+the first `len(tokens(input))`, or from the first that holds text of it where that is earlier; its score is
+their mean log-probability; the best score wins, and among equals the first. A row that is longer than the
+model's context loses its start, the same tokens for each option, so that all options are weighed against
+one prompt.
+
+The options of a row differ only at their end. Where the model allows it (`CausalModel.no_trees` is
+empty) a row passes as a tree, its common tokens once (token_tree.py), and rows that begin alike as one tree
+(shared_prefixes.py); else, and where little is common, each option passes whole. Both give equal scores up to
+rounding. Logits are made, in float32, only where an option's token is predicted (logits.py).
+
+Shapes: B sequences in a batch, T tokens of a padded sequence, N predicted tokens of a batch, V vocabulary.
+
+Source: Cheng et al. 2024, arXiv 2309.09530; the convention is that of microsoft/LMOps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from trainer.evaluation.scoring.encoding import EncodedRow, batches, check_ids, encode_row, filler, right_pad
+from trainer.evaluation.scoring.language_model import CausalModel
+from trainer.evaluation.scoring.logits import logits_at
+from trainer.evaluation.scoring.shared_prefixes import RowGroup, group_rows
+from trainer.evaluation.scoring.token_tree import attention_mask, batch_trees, lay_out
+from trainer.evaluation.tasks.rows import Answer, ChoiceRow, RefusedRow
+
+# A tree attends over its whole length and needs a mask, so it must spare at least this share of the tokens.
+_MIN_SPARED = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoicePlan:
+    """Batches that are ready to run; `num_forwards` is what ranks agree on before they start.
+
+    Attributes:
+        trees: Groups of rows, each of which passes as one tree.
+        plain: (row, option) pairs that pass whole.
+        outcomes: One a row; refusals stand already, the rest is filled by `run_choices`.
+    """
+
+    trees: list[list[RowGroup]]
+    plain: list[list[tuple[EncodedRow, int]]]
+    outcomes: list[Answer | RefusedRow | None]
+
+    @property
+    def num_forwards(self) -> int:
+        """Forward passes of this rank's batches."""
+        return len(self.trees) + len(self.plain)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that pass through the model, padding not counted."""
+        trees = sum(group.tree_tokens for batch in self.trees for group in batch)
+        return trees + sum(len(row.sequences[option]) - 1 for batch in self.plain for row, option in batch)
+
+
+def plan_choices(
+    rows: Sequence[ChoiceRow], model: CausalModel, tokenizer: Any, *, add_bos: bool, batch_tokens: int
+) -> ChoicePlan:
+    """Tokenise rows and divide them into batches of similar length.
+
+    Args:
+        rows: This rank's rows.
+        model: Says how long a sequence may be and whether rows may pass as trees.
+        tokenizer: Of transformers; fast.
+        add_bos: Whether the tokenizer's `opening_ids` open each string.
+        batch_tokens: Padded tokens of a batch. A tree is never divided, and one that is larger makes a
+            batch of its own.
+
+    Raises:
+        ConfigError: A token has no embedding.
+    """
+    outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
+    trees: list[EncodedRow] = []
+    plain: list[tuple[EncodedRow, int]] = []
+    for index, row in enumerate(rows):
+        encoded = encode_row(index, row, tokenizer, add_bos=add_bos, context_tokens=model.context_tokens)
+        if isinstance(encoded, RefusedRow):
+            outcomes[index] = encoded
+            continue
+        check_ids(row.position, encoded.sequences, model.num_embeddings)
+        if not model.no_trees and encoded.tree_tokens <= (1 - _MIN_SPARED) * encoded.plain_tokens:
+            trees.append(encoded)
+        else:
+            plain += [(encoded, option) for option in range(len(encoded.sequences))]
+    groups = group_rows(trees, max_tokens=batch_tokens)
+    return ChoicePlan(
+        trees=list(batches(groups, lambda group: group.tree_tokens, batch_tokens)),
+        plain=list(
+            batches(
+                plain,
+                lambda pair: len(pair[0].sequences[pair[1]]),
+                batch_tokens,
+                longest_padded=model.right_padding.longest_padded,
+            )
+        ),
+        outcomes=outcomes,
+    )
+
+
+def run_choices(
+    plan: ChoicePlan, rows: Sequence[ChoiceRow], model: CausalModel, tokenizer: Any, *, num_forwards: int
+) -> list[Answer | RefusedRow]:
+    """Score a plan's rows.
+
+    Args:
+        plan: Of `plan_choices` for these rows.
+        rows: This rank's rows.
+        model: In evaluation mode, without gradients.
+        tokenizer: Gives the padding token.
+        num_forwards: Forward passes to make in all; idle ones fill up to what the busiest rank needs.
+
+    Returns:
+        One outcome a row, in the order of `rows`.
+    """
+    pad = filler(tokenizer, model.num_embeddings)
+    scores: dict[tuple[int, int], float] = {}
+    encoded: dict[int, EncodedRow] = {}
+    for batch in plan.trees:
+        rows_of_batch = [row for group in batch for row in group.rows]
+        pairs = [(row, option) for row in rows_of_batch for option in range(len(row.sequences))]
+        scores.update(zip(_keys(pairs), _score_trees(batch, model, pad), strict=True))
+        encoded.update((row.index, row) for row in rows_of_batch)
+    for pairs in plan.plain:
+        scores.update(zip(_keys(pairs), _score_plain(pairs, model, pad), strict=True))
+        encoded.update((row.index, row) for row, _ in pairs)
+    for _ in range(num_forwards - plan.num_forwards):
+        idle_B1 = torch.full((1, 1), pad, device=model.device)
+        model.forward(input_ids=idle_B1, attention_mask=torch.ones_like(idle_B1))
+    outcomes = list(plan.outcomes)
+    for index, row in encoded.items():
+        outcomes[index] = choose(
+            row, rows[index], [scores[index, option] for option in range(len(row.sequences))]
+        )
+    assert all(outcome is not None for outcome in outcomes)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _score_plain(pairs: Sequence[tuple[EncodedRow, int]], model: CausalModel, pad: int) -> list[float]:
+    """Mean log-probability of each option, each in a sequence of its own."""
+    sequences = [row.sequences[option] for row, option in pairs]
+    tokens_BT, mask_BT = right_pad([ids[:-1] for ids in sequences], pad, model.device)
+    predicted = [
+        [(before, ids[before + 1]) for before in range(row.starts[option] - 1, len(ids) - 1)]
+        for ids, (row, option) in zip(sequences, pairs, strict=True)
+    ]
+    return _mean_logprobs(model, list(enumerate(predicted)), input_ids=tokens_BT, attention_mask=mask_BT)
+
+
+def _score_trees(groups: Sequence[RowGroup], model: CausalModel, pad: int) -> list[float]:
+    """Mean log-probability of each option of each row, each group in one sequence."""
+    trees = [lay_out(group.rows, group.head_tokens) for group in groups]
+    tokens_BT, positions_BT, sees = batch_trees(trees, pad, model.device)
+    length = tokens_BT.shape[1]
+    predicted = [
+        (at, [(length - len(tree.tokens) + before, token) for before, token in of_option])
+        for at, tree in enumerate(trees)
+        for of_option in tree.predicted
+    ]
+    return _mean_logprobs(
+        model,
+        predicted,
+        input_ids=tokens_BT,
+        position_ids=positions_BT,
+        attention_mask=attention_mask(sees, dtype=model.dtype, as_bool=model.bool_masks),
+    )
+
+
+def _mean_logprobs(
+    model: CausalModel, predicted: Sequence[tuple[int, Sequence[tuple[int, int]]]], **inputs: Any
+) -> list[float]:
+    """Run a batch; (its row, (position, token it should predict) …) to a mean each."""
+    flat = [(row, position, token) for row, of_option in predicted for position, token in of_option]
+    if model.keeps_cache:
+        inputs["use_cache"] = False
+    rows_N, positions_N, targets_N = torch.tensor(flat, device=model.device).unbind(1)
+    logits_NV = logits_at(model.forward, model.head, rows_N, positions_N, inputs)
+    logprobs_N = logits_NV.gather(1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(1)
+    logprobs = iter(logprobs_N.tolist())
+    return [math.fsum(islice(logprobs, len(of_option))) / len(of_option) for _, of_option in predicted]
+
+
+def choose(encoded: EncodedRow, row: ChoiceRow, scores: list[float]) -> Answer | RefusedRow:
+    """The answer of a row whose options have these scores; a refusal if one of them is no number."""
+    if any(map(math.isnan, scores)):
+        return RefusedRow(position=row.position, reason="the model gives it a score that is not a number")
+    # Options of equal tokens take the first one's score: rounding must not break their tie.
+    scored = list(zip(encoded.sequences, encoded.starts, strict=True))
+    scores = [scores[scored.index(each)] for each in scored]
+    return Answer(
+        value=scores.index(max(scores)),
+        option_scores=tuple(scores),
+        is_truncated=encoded.is_truncated,
+        is_merged=encoded.is_merged,
+    )
+
+
+def _keys(pairs: Sequence[tuple[EncodedRow, int]]) -> list[tuple[int, int]]:
+    return [(row.index, option) for row, option in pairs]

@@ -1,0 +1,222 @@
+"""Generation tasks: the model continues the prompt greedily, and its first line is the answer.
+
+Prompts are left-padded, so that all rows of a batch write at the same position; one that leaves no
+room for the answer loses its start. A row stops at EOS or at the first token that holds a newline;
+the answer is what precedes the newline, stripped.
+
+Shapes: B rows in a batch, T tokens of a padded prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from plugins.tokenizers import opening_ids
+from schemas.errors import ConfigError
+from trainer.evaluation.scoring.encoding import batches, body, check_ids, filler, left_pad
+from trainer.evaluation.tasks.rows import Answer, GenerateRow, RefusedRow
+
+if TYPE_CHECKING:
+    from trainer.evaluation.scoring.language_model import CausalModel
+
+# Said to `generate` outright: a model's own generation_config must not turn greedy into something else.
+GREEDY: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A row in tokens, and whether it lost its start."""
+
+    token_ids: list[int]
+    is_truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratePlan:
+    """Batches that are ready to run; `num_calls` is what ranks agree on before they start.
+
+    Attributes:
+        batches: (row, prompt's token ids), longest prompts first.
+        truncated: Rows whose prompt lost its start.
+        outcomes: One a row; refusals stand already, the rest is filled by `run_generations`.
+    """
+
+    batches: list[list[tuple[int, list[int]]]]
+    truncated: frozenset[int]
+    outcomes: list[Answer | RefusedRow | None]
+
+    @property
+    def num_calls(self) -> int:
+        """Calls of `generate` for this rank's batches."""
+        return len(self.batches)
+
+
+def plan_generations(
+    rows: Sequence[GenerateRow],
+    model: CausalModel,
+    tokenizer: Any,
+    *,
+    add_bos: bool,
+    batch_tokens: int,
+    max_new_tokens: int,
+) -> GeneratePlan:
+    """Tokenise prompts and divide them into batches of similar length.
+
+    Args:
+        rows: This rank's rows.
+        model: Says how long prompt and answer may be together.
+        tokenizer: Of transformers; fast.
+        add_bos: Whether the tokenizer's `opening_ids` open each prompt.
+        batch_tokens: Padded tokens of a batch, answers included.
+        max_new_tokens: Longest answer, in tokens.
+
+    Raises:
+        ConfigError: The answers alone fill the context, or a token has no embedding.
+    """
+    outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
+    prompts: list[tuple[int, list[int]]] = []
+    truncated = set()
+    encoded = encode_prompts(
+        rows,
+        tokenizer,
+        add_bos=add_bos,
+        context_tokens=model.context_tokens,
+        max_new_tokens=max_new_tokens,
+    )
+    for index, prompt in enumerate(encoded):
+        if isinstance(prompt, RefusedRow):
+            outcomes[index] = prompt
+            continue
+        check_ids(rows[index].position, [prompt.token_ids], model.num_embeddings)
+        prompts.append((index, prompt.token_ids))
+        if prompt.is_truncated:
+            truncated.add(index)
+    return GeneratePlan(
+        batches=list(
+            batches(
+                prompts,
+                lambda prompt: len(prompt[1]) + max_new_tokens,
+                batch_tokens,
+                longest_padded=model.left_padding.longest_padded,
+            )
+        ),
+        truncated=frozenset(truncated),
+        outcomes=outcomes,
+    )
+
+
+def encode_prompts(
+    rows: Sequence[GenerateRow], tokenizer: Any, *, add_bos: bool, context_tokens: int, max_new_tokens: int
+) -> list[Prompt | RefusedRow]:
+    """Tokenise prompts and cut their start where they leave no room for the answer; arguments as above.
+
+    Raises:
+        ConfigError: The answers alone fill the context.
+    """
+    room = context_tokens - max_new_tokens
+    bos = opening_ids(tokenizer, add_bos)
+    if room <= len(bos):
+        raise ConfigError(
+            f"max_new_tokens is {max_new_tokens}, which leaves no prompt in the model's context of "
+            f"{context_tokens} tokens; make it smaller."
+        )
+    encoded: list[Prompt | RefusedRow] = []
+    for row in rows:
+        tokens = tokenizer(row.input, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        ids = tokens.input_ids
+        if not bos and not ids:
+            reason = "input tokenises to nothing and no BOS opens it"
+            encoded.append(RefusedRow(position=row.position, reason=reason))
+            continue
+        cut = max(0, len(bos) + len(ids) - room)
+        begin, end = body(tokens.offset_mapping, len(row.input), row.frame)
+        if cut and end - cut <= begin:
+            reason = (
+                f"{tokenizer.frame} takes {len(ids) - end + begin} tokens, which leaves no prompt in a "
+                f"context of {context_tokens} tokens, {max_new_tokens} of them for the answer"
+            )
+            encoded.append(RefusedRow(position=row.position, reason=reason))
+            continue
+        encoded.append(Prompt(token_ids=bos + ids[:begin] + ids[begin + cut :], is_truncated=cut > 0))
+    return encoded
+
+
+def run_generations(
+    plan: GeneratePlan, model: CausalModel, tokenizer: Any, *, max_new_tokens: int, num_calls: int
+) -> list[Answer | RefusedRow]:
+    """Generate the answers of a plan's rows.
+
+    Args:
+        plan: Of `plan_generations`.
+        model: In evaluation mode, without gradients.
+        tokenizer: Turns tokens into text.
+        max_new_tokens: Longest answer, in tokens.
+        num_calls: Calls to make in all; idle ones fill up to what the busiest rank needs.
+
+    Returns:
+        One outcome a row, in the plan's order.
+    """
+    outcomes = list(plan.outcomes)
+    for batch in plan.batches:
+        texts = generate_lines([ids for _, ids in batch], model, tokenizer, max_new_tokens=max_new_tokens)
+        for (index, _), text in zip(batch, texts, strict=True):
+            outcomes[index] = Answer(value=text, is_truncated=index in plan.truncated)
+    for _ in range(num_calls - plan.num_calls):
+        generate_lines(
+            [[filler(tokenizer, model.num_embeddings)]], model, tokenizer, max_new_tokens=max_new_tokens
+        )
+    assert all(outcome is not None for outcome in outcomes)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def generate_lines(
+    prompts: Sequence[Sequence[int]], model: CausalModel, tokenizer: Any, *, max_new_tokens: int
+) -> list[str]:
+    """Continue prompts (token ids) greedily; the first line of each continuation, stripped."""
+    pad = filler(tokenizer, model.num_embeddings)
+    tokens_BT, mask_BT = left_pad(prompts, pad, model.device)
+    stops = stop_token_ids(tokenizer)
+    generated = model.generate(
+        input_ids=tokens_BT,
+        attention_mask=mask_BT,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=sorted(stops) or None,
+        pad_token_id=pad,
+        # A cache that comes back empty under sharding would silently make nonsense of later tokens.
+        use_cache=model.keeps_cache or not model.is_sharded,
+        synced_gpus=model.is_sharded,
+        **GREEDY,
+    )
+    return [first_line(ids, stops, tokenizer) for ids in generated[:, tokens_BT.shape[1] :].tolist()]
+
+
+def first_line(ids: Sequence[int], stops: frozenset[int], tokenizer: Any) -> str:
+    """The text of generated tokens before their first newline, stripped."""
+    end = next((at for at, token_id in enumerate(ids) if token_id in stops), len(ids))
+    # The stopping token itself may open with text: `.\n` is one token in many vocabularies.
+    text: str = tokenizer.decode(ids[: end + 1], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text.split("\n", 1)[0].strip()
+
+
+def stop_token_ids(tokenizer: Any) -> frozenset[int]:
+    """EOS, what ends a turn of a chat template, and every token whose text holds a newline."""
+    newlines = _newline_token_ids(tokenizer) | getattr(tokenizer, "end_of_turn_ids", frozenset())
+    return newlines if tokenizer.eos_token_id is None else newlines | {tokenizer.eos_token_id}
+
+
+@lru_cache(maxsize=4)
+def _newline_token_ids(tokenizer: Any) -> frozenset[int]:
+    every_token = [[token_id] for token_id in range(len(tokenizer))]
+    texts = tokenizer.backend_tokenizer.decode_batch(every_token, skip_special_tokens=False)
+    return frozenset(token_id for token_id, text in enumerate(texts) if "\n" in text)

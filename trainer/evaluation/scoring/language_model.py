@@ -1,0 +1,262 @@
+"""A causal LM as the evaluation sees it, whatever it is wrapped in.
+
+Scoring and generation call `forward` and `generate` of a `CausalModel` and know of no wrapper: a
+plain Hugging Face model, Composer's `HuggingFaceModel`, and either of them under DDP or FSDP.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import random
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from plugins.attention_probe import length_dependent_positions
+from trainer.evaluation.scoring.encoding import EncodedRow
+from trainer.evaluation.scoring.logits import find_head
+from trainer.evaluation.scoring.padding import HARMLESS, Padding, left_padding, right_padding
+from trainer.evaluation.scoring.token_tree import attention_mask, batch_trees, lay_out
+from trainer.model.architecture import text_modules
+
+_FULL_ATTENTION_FAMILIES = frozenset({
+    "cohere", "glm", "glm4", "gpt_neox", "granite", "llama", "mistral", "mixtral", "olmo2", "phi3", "qwen2",
+    "qwen3", "smollm3",
+})  # fmt: skip
+_MASKED_ATTENTION = {"sdpa": True, "eager": False}
+"""Attention implementations that take a mask of any shape, and whether it may be of booleans."""
+_PROBE_TOLERANCE = 1e-3
+_CONTEXT_KEYS = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx",
+    "context_length", "max_target_positions",
+)  # fmt: skip
+_DEFAULT_CONTEXT_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CausalModel:
+    """The calls that evaluation makes, and what may be relied on.
+
+    Attributes:
+        forward: Takes Hugging Face's keyword arguments; returns an output with `logits`.
+        generate: `transformers.GenerationMixin.generate`, or a wrapper's version of it.
+        device: Where inputs go.
+        dtype: Of the weights.
+        context_tokens: Longest input, in tokens.
+        names_context: Whether its configuration says so; else it is a guess.
+        num_embeddings: Token ids below this have an embedding.
+        is_sharded: Whether each forward pass needs all ranks.
+        head: The output layer, through which logits are had in float32 (logits.py); None where the model
+            gives logits only in its own precision.
+        keeps_cache: Whether a forward pass gives back a key-value cache that it filled.
+        no_trees: Why it cannot take a tree mask with equal results; empty where it can.
+        bool_masks: Whether its attention takes a mask of booleans; else one that is added.
+        right_padding: What it does to scores.
+        left_padding: What it does to generated answers.
+    """
+
+    forward: Callable[..., Any]
+    generate: Callable[..., torch.Tensor]
+    device: torch.device
+    dtype: torch.dtype
+    context_tokens: int
+    num_embeddings: int
+    names_context: bool = True
+    is_sharded: bool = False
+    head: torch.nn.Linear | None = None
+    keeps_cache: bool = False
+    no_trees: str = "it was not asked"
+    bool_masks: bool = True
+    right_padding: Padding = HARMLESS
+    left_padding: Padding = HARMLESS
+
+    def notes(self, kinds: Collection[str]) -> Iterator[str]:
+        """How tasks of these kinds are evaluated where it is not the usual way, and why."""
+        if "choice" in kinds and self.no_trees:
+            yield f"each option passes through the model by itself, since {self.no_trees}."
+        is_exact = self.dtype is torch.float32 and not torch.is_autocast_enabled(self.device.type)
+        if "choice" in kinds and self.head is None and not is_exact:
+            yield (
+                "log-probabilities are as exact as the model's own logits, since its output layer cannot be "
+                "computed in float32; options may tie."
+            )
+        if not self.names_context:
+            yield (
+                f"prompts keep their last {self.context_tokens} tokens, since the model's configuration "
+                "names no context length."
+            )
+        if "choice" in kinds and self.right_padding.harm:
+            yield self.right_padding.note("options")
+        if "generate" in kinds and self.left_padding.harm:
+            yield self.left_padding.note("prompts")
+
+
+def as_causal_model(
+    model: torch.nn.Module, *, world_size: int = 1, kinds: Collection[str] = ("choice", "generate")
+) -> CausalModel:
+    """Look at a model in evaluation mode and learn how to call it.
+
+    Makes some forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
+    layer a copy of the cache, which then comes back empty, and only trying tells; nor does a model say
+    whether it heeds a tree mask, or padding.
+
+    Args:
+        model: A Hugging Face causal LM or Composer's wrapper of one.
+        world_size: Number of ranks; a model that is not DDP's replica is then taken to be sharded.
+        kinds: Of the tasks that it is to answer; nothing else is tried.
+    """
+    from transformers import PreTrainedModel
+
+    is_replica = isinstance(model, DistributedDataParallel)
+    # A replica's own forward broadcasts buffers; evaluation changes none, so it is not needed.
+    inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
+    causal = inner if isinstance(inner, PreTrainedModel) else inner.model
+    if causal is inner:
+        forward: Callable[..., Any] = inner
+        parameters = frozenset(inspect.signature(inner.forward).parameters)
+    else:
+
+        def forward(**batch: Any) -> Any:
+            return inner(batch)
+
+        parameters = frozenset(inner.model_forward_args)
+    weight = next(inner.parameters())
+    config = inner.config.get_text_config()
+    named = _context_tokens(config)
+    found = CausalModel(
+        forward=forward,
+        generate=inner.generate,
+        device=weight.device,
+        dtype=weight.dtype,
+        context_tokens=min([named or _DEFAULT_CONTEXT_TOKENS, *_learned_positions(causal)]),
+        names_context=named is not None,
+        num_embeddings=_num_embeddings(causal),
+        is_sharded=world_size > 1 and not is_replica,
+        keeps_cache="use_cache" in parameters and _fills_cache(forward, weight.device),
+        bool_masks=_MASKED_ATTENTION.get(_attention_of(config), True),
+    )
+    if "choice" in kinds:
+        no_trees = _why_no_trees(config, parameters) or _try_tree(found)
+        head = find_head(causal, forward, weight.device)
+        padding = right_padding(found, config)
+        found = dataclasses.replace(found, no_trees=no_trees, head=head, right_padding=padding)
+    if "generate" in kinds:
+        found = dataclasses.replace(found, left_padding=left_padding(found, config))
+    return found
+
+
+@contextlib.contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module's mode and all random states come back after."""
+    modes = [(module, module.training) for module in model.modules()]
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, is_training in modes:
+            module.training = is_training
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def _fills_cache(forward: Callable[..., Any], device: torch.device) -> bool:
+    tokens_BT = torch.zeros(1, 2, dtype=torch.long, device=device)
+    output = forward(input_ids=tokens_BT, attention_mask=torch.ones_like(tokens_BT), use_cache=True)
+    cache: Any = getattr(output, "past_key_values", None)
+    return hasattr(cache, "get_seq_length") and bool(cache.get_seq_length() == 2)
+
+
+def _attention_of(config: Any) -> str:
+    return str(getattr(config, "_attn_implementation", None))
+
+
+def _why_no_trees(config: Any, parameters: frozenset[str]) -> str:
+    """Why a tree is not tried: known families only, whose positions are rotary and attention is full."""
+    if "position_ids" not in parameters:
+        return "its forward takes no position_ids"
+    if config.model_type not in _FULL_ATTENTION_FAMILIES:
+        return f"{config.model_type} is none of the families known to give equal results"
+    if getattr(config, "sliding_window", None) is not None:
+        return "it attends through a sliding window"
+    if positions := length_dependent_positions(config):
+        return f"its {positions[0]} positions depend on the length of the input"
+    if _attention_of(config) not in _MASKED_ATTENTION:
+        return f"attention {_attention_of(config)} takes no mask of its own; sdpa does"
+    return ""
+
+
+def _try_tree(model: CausalModel) -> str:
+    """Compare a branch with the plain sequence it stands for; why it cannot be used, or nothing.
+
+    The measure is what a branch gives that sees its neighbour: rounding is far below that in any precision.
+    """
+    trunk, first, second = [5, 3, 8, 2, 7], [6, 9, 4], [9, 1, 6]
+    sequences = [trunk + first, trunk + second]
+    row = EncodedRow(
+        index=0,
+        sequences=[[*ids, 0] for ids in sequences],
+        starts=[len(trunk)] * 2,
+        num_shared=len(trunk),
+        is_truncated=False,
+    )
+    # A shorter row beside it, so that there is padding.
+    short = dataclasses.replace(row, sequences=[[*trunk[:2], token, 0] for token in (1, 4)], num_shared=2)
+    short = dataclasses.replace(short, starts=[2, 2])
+    tokens_BT, positions_BT, sees = batch_trees([lay_out([short]), lay_out([row])], 0, model.device)
+    mask = attention_mask(sees, dtype=model.dtype, as_bool=model.bool_masks)
+
+    def last(**inputs: Any) -> torch.Tensor:
+        if model.keeps_cache:
+            inputs["use_cache"] = False
+        logits_TV: torch.Tensor = model.forward(**inputs).logits[-1, -len(second) :].float()
+        return logits_TV
+
+    def plain(ids: list[int]) -> torch.Tensor:
+        tokens = torch.tensor([ids], device=model.device)
+        return last(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+
+    expected, wrong = plain(sequences[1]), plain(trunk + first + second)
+    try:
+        found = last(input_ids=tokens_BT, position_ids=positions_BT, attention_mask=mask)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what a mask of a wrong shape meets
+        lines = str(error).splitlines()
+        return f"its attention refuses a tree mask: {lines[0] if lines else type(error).__name__}"
+    deviation = float((found - expected).abs().max())
+    if not deviation <= max(_PROBE_TOLERANCE, float((wrong - expected).abs().max()) / 4):
+        return f"its attention does not heed a tree mask: logits are {deviation:.2g} off"
+    return ""
+
+
+def _num_embeddings(causal: Any) -> int:
+    rows = getattr(causal.get_input_embeddings(), "num_embeddings", None)
+    return int(causal.config.get_text_config().vocab_size if rows is None else rows)
+
+
+def _learned_positions(causal: Any) -> Iterator[int]:
+    """How many tokens each table of learned positions has room for, whatever the configuration says."""
+    text_model, *_ = text_modules(causal)  # other tables count patches of pictures
+    for path, table in text_model.named_modules():
+        name = path.rpartition(".")[2]
+        if isinstance(table, torch.nn.Embedding) and (name == "wpe" or "position" in name):
+            # Some begin to count behind the padding's own position, some at an offset.
+            before = 0 if table.padding_idx is None else table.padding_idx + 1
+            yield table.num_embeddings - before - getattr(table, "offset", 0)
+
+
+def _context_tokens(config: Any) -> int | None:
+    for key in _CONTEXT_KEYS:
+        if isinstance(found := getattr(config, key, None), int) and found > 0:
+            return found
+    return None

@@ -1,0 +1,198 @@
+"""A model behind a running SGLang server, as the evaluation sees it.
+
+    choice       prompt and option as token ids ─► log-probabilities of the option's tokens ─► their mean
+    generation   the prompt's token ids ─► greedy, up to a newline
+
+Rows are tokenised and cut here, as they are for a model in this process. The first option of a row is asked
+for before the others, which the server then answers from its prefix cache: it reads each prompt once.
+Log-probabilities come as the server computes them, from logits in the model's precision unless it was told
+to take float32.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from plugins.synthesizers.generator import GenerationFailure
+from schemas.errors import ConfigError, TutelageError
+from trainer.evaluation.scoring.choice import choose
+from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
+from trainer.evaluation.scoring.generation import encode_prompts
+from trainer.evaluation.tasks.rows import Answer, ChoiceRow, GenerateRow, RefusedRow
+
+if TYPE_CHECKING:
+    from plugins.sglang.client import SGLangClient
+
+RowT = TypeVar("RowT", ChoiceRow, GenerateRow)
+
+_MAX_IN_FLIGHT = 64
+_PATIENCE_SEC = 60
+_CONNECT_SEC = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A server that answers, and what it serves.
+
+    Attributes:
+        url: Such as `http://127.0.0.1:30000`.
+        name: The model's directory or hub name, as the server was started with.
+        tokenizer_name: Likewise of its tokenizer.
+        context_tokens: Longest request, in tokens.
+    """
+
+    url: str
+    name: str
+    tokenizer_name: str
+    context_tokens: int
+
+    @classmethod
+    def connect(cls, url: str) -> ServedModel:
+        """Ask a server what it serves.
+
+        Raises:
+            ConfigError: It is no URL, or nothing answers there as SGLang does.
+        """
+        from plugins.sglang.urls import check_endpoint  # training does without
+
+        url = check_endpoint(url, "--server")
+        info = _get(url, "server_info", "get_server_info")
+        try:
+            return cls(
+                url=url,
+                name=info["model_path"],
+                tokenizer_name=info.get("tokenizer_path") or info["model_path"],
+                context_tokens=int(info["max_req_input_len"]) - 1,
+            )
+        except (KeyError, TypeError, ValueError):
+            raise ConfigError(
+                f"--server {url!r} answers, but not as SGLang does; give the URL of an SGLang server."
+            ) from None
+
+    def answer_choices(
+        self, rows: Sequence[ChoiceRow], tokenizer: Any, *, add_bos: bool
+    ) -> list[Answer | RefusedRow]:
+        """Score the options of rows; one outcome a row, in their order.
+
+        Raises:
+            TutelageError: The server cannot be reached, or fails at a row again and again.
+        """
+
+        async def score(client: SGLangClient, index: int, row: ChoiceRow) -> Answer | RefusedRow:
+            encoded = encode_row(index, row, tokenizer, add_bos=add_bos, context_tokens=self.context_tokens)
+            if isinstance(encoded, RefusedRow):
+                return encoded
+            # The first one leaves the prompt in the prefix cache for the others.
+            first = await _mean_logprob(client, encoded, 0)
+            others = range(1, len(encoded.sequences))
+            rest = await asyncio.gather(*(_mean_logprob(client, encoded, option) for option in others))
+            scores = [first, *rest]
+            if failed := [each for each in scores if isinstance(each, GenerationFailure)]:
+                return _refused(row, failed[0])
+            return choose(encoded, row, [each for each in scores if isinstance(each, float)])
+
+        return self._each(rows, score)
+
+    def answer_prompts(
+        self, rows: Sequence[GenerateRow], tokenizer: Any, *, add_bos: bool, max_new_tokens: int
+    ) -> list[Answer | RefusedRow]:
+        """Continue rows greedily up to a newline; one outcome a row, in their order.
+
+        Raises:
+            ConfigError: The answer leaves no room for a prompt.
+            TutelageError: The server cannot be reached, or fails at a row again and again.
+        """
+        encoded = encode_prompts(
+            rows,
+            tokenizer,
+            add_bos=add_bos,
+            context_tokens=self.context_tokens,
+            max_new_tokens=max_new_tokens,
+        )
+        sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": 0.0, "stop": ["\n"]}
+        if ends := getattr(tokenizer, "end_of_turn_ids", None):
+            sampling["stop_token_ids"] = sorted(ends)
+
+        async def ask(client: SGLangClient, index: int, row: GenerateRow) -> Answer | RefusedRow:
+            prompt = encoded[index]
+            if isinstance(prompt, RefusedRow):
+                return prompt
+            answer = await client.send({"input_ids": prompt.token_ids, "sampling_params": sampling})
+            if isinstance(answer, GenerationFailure):
+                return _refused(row, answer)
+            return Answer(value=answer.text.split("\n", 1)[0].strip(), is_truncated=prompt.is_truncated)
+
+        return self._each(rows, ask)
+
+    def _each(
+        self,
+        rows: Sequence[RowT],
+        answer: Callable[[SGLangClient, int, RowT], Awaitable[Answer | RefusedRow]],
+    ) -> list[Answer | RefusedRow]:
+        from plugins.sglang.client import ClientOptions, SGLangClient  # training does without
+
+        async def run() -> list[Answer | RefusedRow]:
+            options = ClientOptions(max_in_flight=_MAX_IN_FLIGHT, patience_sec=_PATIENCE_SEC)
+            client = SGLangClient([self.url], options)
+            # Rows start in order and few at a time, so that a row's prompt is still cached for its options.
+            slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
+
+            async def one(index: int, row: RowT) -> Answer | RefusedRow:
+                async with slots:
+                    return await answer(client, index, row)
+
+            tasks = [asyncio.create_task(one(index, row)) for index, row in enumerate(rows)]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await client.close()
+
+        return asyncio.run(run())
+
+
+async def _mean_logprob(client: SGLangClient, row: EncodedRow, option: int) -> float | GenerationFailure:
+    ids, start = row.sequences[option], row.starts[option]
+    logprobs = await client.logprobs(ids, start)
+    return logprobs if isinstance(logprobs, GenerationFailure) else math.fsum(logprobs) / len(logprobs)
+
+
+def _refused(row: ChoiceRow | GenerateRow, failure: GenerationFailure) -> RefusedRow:
+    """What the server will not take is the row's fault; anything else would score on what got through."""
+    if failure.reason == "refused":
+        return RefusedRow(position=row.position, reason=f"the server refuses it: {failure.detail}")
+    raise TutelageError(f"{row.position}: the server gave no answer ({failure.reason}): {failure.detail}")
+
+
+def _get(url: str, *paths: str) -> Any:
+    """The JSON at the first of these paths that is there; later versions renamed some."""
+    from plugins.sglang.http import Http
+    from plugins.sglang.responses import parse  # training does without
+    from plugins.sglang.urls import base_url_hint
+
+    async def ask() -> Any:
+        http = Http([url], limit=1, timeout_sec=_CONNECT_SEC)
+        problem: object = None
+        try:
+            for path in paths:
+                try:
+                    answer = await http.get(url, f"/{path}", timeout_sec=_CONNECT_SEC)
+                    if answer.status == 200:
+                        return parse(answer.body)
+                    problem = f"HTTP {answer.status}"
+                except (ConnectionError, TimeoutError, ValueError) as error:
+                    problem = error
+        finally:
+            await http.close()
+        raise ConfigError(
+            f"--server {url!r} cannot be asked what it serves: {problem}. Give the URL of a running SGLang "
+            f"server, such as http://127.0.0.1:30000{base_url_hint(url)}."
+        )
+
+    return asyncio.run(ask())

@@ -1,0 +1,422 @@
+"""What can be said of a configuration before anything heavy is imported: names, times, contradictions.
+
+The last three checks are given what was imported: classes and their arguments, the tokenizer. A dry run makes
+them, too, so that it refuses what training would.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import inspect
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+from plugins.callbacks import CALLBACKS
+from plugins.registry import Registry
+from plugins.tokenizers import fingerprint, load_tokenizer
+from schemas.errors import ConfigError, unknown_name
+from schemas.train_config import TrainConfig
+from trainer.data.resolve_streams import ResolvedStream, rows_per_epoch
+from trainer.model.lora import check_adapters
+from trainer.startup.duration import Duration, Pace, parse_duration
+from trainer.startup.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
+
+PRECISIONS = ("amp_bf16", "amp_fp16", "fp32")
+"""Composer's, but amp_fp8, which needs Transformer Engine's layers, not those of transformers."""
+
+_METADATA = ".metadata"
+"""File of a sharded checkpoint."""
+
+_IN_BATCHES = ("flush_interval",)
+"""Intervals of Composer's that are plain numbers."""
+
+FSDP_KEYS = (
+    "activation_checkpointing",
+    "activation_cpu_offload",
+    "load_monolith_rank0_only",
+    "mixed_precision",
+    "reshard_after_forward",
+    "state_dict_type",
+    "verbose",
+)
+"""Of Composer's FSDP2Config, but device_mesh, which YAML cannot write."""
+
+
+def check_config(config: TrainConfig, *, num_ranks: int) -> None:
+    """Refuse what can only fail later.
+
+    Args:
+        config: As written.
+        num_ranks: Processes that share a batch.
+
+    Raises:
+        ConfigError: Names the keys that are wrong or contradict each other.
+    """
+    _check_names(config)
+    _check_times(config)
+    _check_model(config)
+    _check_checkpoints(config)
+    if config.precision not in PRECISIONS:
+        raise ConfigError(unknown_name("value", config.precision, PRECISIONS, shown="precision"))
+    rows_per_rank(config, num_ranks)
+
+
+def rows_per_rank(config: TrainConfig, num_ranks: int) -> int:
+    """Rows a step on one rank.
+
+    Raises:
+        ConfigError: The ranks cannot share a batch evenly.
+    """
+    total = config.global_train_batch_size
+    if total % num_ranks:
+        raise ConfigError(
+            f"global_train_batch_size is {total}, which {num_ranks} ranks cannot share evenly. "
+            f"Give a multiple of {num_ranks}."
+        )
+    return total // num_ranks
+
+
+def check_batch(config: TrainConfig, streams: Sequence[ResolvedStream], *, num_ranks: int) -> int:
+    """Rows a step on one rank, after checking that batches and epochs come out even.
+
+    Raises:
+        ConfigError: The batch cannot be divided over the ranks, or an epoch is smaller than a batch.
+    """
+    batch_size = rows_per_rank(config, num_ranks)
+    num_rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams)))
+    # The last, incomplete batch of a rank is dropped, and so is what a reader process has left over.
+    readers = num_ranks * max(1, config.train_loader.num_workers)
+    if -(-num_rows // readers) < batch_size:
+        raise ConfigError(
+            f"an epoch has {num_rows} rows, too few for {readers} reader(s) of {batch_size} rows a batch. "
+            "Lower global_train_batch_size or train_loader.num_workers, or raise "
+            "train_loader.dataset.epoch_size."
+        )
+    return batch_size
+
+
+def _check_names(config: TrainConfig) -> None:
+    chosen: list[tuple[str, Registry, Iterable[str]]] = [
+        ("optimizer.name", OPTIMIZERS, [config.optimizer.name]),
+        ("scheduler.name", SCHEDULERS, [config.scheduler.name]),
+        ("algorithms", ALGORITHMS, config.algorithms),
+        ("callbacks", CALLBACKS, config.callbacks),
+        ("loggers", LOGGERS, config.loggers),
+    ]
+    for key, registry, names in chosen:
+        for name in names:
+            if name not in registry.targets():
+                raise ConfigError(f"{key}: {unknown_name(registry.kind, name, registry.names())}")
+
+
+def _check_times(config: TrainConfig) -> None:
+    run = parse_duration("max_duration", config.max_duration)
+    if run.unit == "dur":
+        raise ConfigError(
+            f"max_duration is {config.max_duration!r}, a share of itself. Give batches (100ba), epochs (1ep) "
+            "or tokens (1000000tok)."
+        )
+    for key, found in _times(config).items():
+        fixed = ("ba", "sp", "tok")
+        if key == "scheduler.t_warmup" and found.unit != run.unit and {found.unit, run.unit} <= set(fixed):
+            raise ConfigError(
+                f"{key} is in {found.unit} and max_duration in {run.unit}; a warm-up is measured as the run "
+                f"is. Give both in {run.unit}, or the warm-up as a share of the run (0.1dur)."
+            )
+
+
+def _times(config: TrainConfig) -> dict[str, Duration]:
+    """Every time within a run, by key."""
+    sections: dict[str, dict[str, Any]] = {
+        "scheduler": config.scheduler.arguments,
+        **{f"callbacks.{name}": arguments for name, arguments in config.callbacks.items()},
+    }
+    times: dict[str, Any] = {"save_interval": config.save_interval}
+    for section, arguments in sections.items():
+        for name, value in arguments.items():
+            if value is not None and is_time(name):
+                times[f"{section}.{name}"] = value
+    return {key: parse_duration(key, value) for key, value in times.items()}
+
+
+def is_time(name: str) -> bool:
+    """Whether an argument of that name is a time."""
+    return name.startswith("t_") or (name.endswith("interval") and name not in _IN_BATCHES)
+
+
+def check_schedule(
+    config: TrainConfig,
+    pace: Pace,
+    *,
+    epochs: Sequence[int] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """See that what is to happen within the run does.
+
+    Args:
+        config: The run's.
+        pace: How its units follow from one another; times that it cannot convert are not looked at.
+        epochs: Steps of each of its first epochs, as far as they are known.
+        say: Told of what never happens and does no harm.
+
+    Raises:
+        ConfigError: The run ends within the warm-up, or the schedule before the run.
+    """
+    run = parse_duration("max_duration", config.max_duration)
+    end = pace.steps(run)
+    if end is None:
+        return
+    whole = f"max_duration, {run}"
+    for key, found in _times(config).items():
+        at = pace.steps(found, run=run)
+        if at is None or math.isclose(at, end):
+            continue
+        if key == "scheduler.t_warmup" and at > end:
+            raise ConfigError(
+                f"{key} is {found}, longer than {whole}: training would end before the learning rate is "
+                "reached. Lower it, or give a share of the run (0.1dur)."
+            )
+        if key == "scheduler.t_max" and at < end:
+            raise ConfigError(
+                f"{key} ends the schedule at {found}, before {whole}. Raise it, or leave it out: it is then "
+                "max_duration."
+            )
+        if key == "scheduler.t_max":
+            say(f"{key} is {found}, longer than {whole}: the learning rate does not come to its end.")
+        elif key.endswith("interval") and at > end and (key != "save_interval" or config.save_folder):
+            say(f"{key} is {found}, longer than {whole}: it comes due at the end only.")
+    for name, stream in config.train_loader.dataset.streams.items():
+        for later in stream.later:
+            if run.value <= later.epoch if run.unit == "ep" else sum(epochs[: later.epoch]) >= end:
+                say(
+                    f"train_loader.dataset.streams.{name}.later: manifest {later.manifest} at {later.at} is "
+                    f"not read, since the run ends before, at {run}."
+                )
+
+
+def _check_model(config: TrainConfig) -> None:
+    parallelism = config.parallelism_config or {}
+    if "fsdp2" in parallelism:
+        raise ConfigError(
+            "parallelism_config has the key 'fsdp2', which Composer ignores without a word. Write `fsdp:`; "
+            "it means FSDP2 here."
+        )
+    for key, value in parallelism.items():
+        if key not in ("fsdp", "tp"):  # Composer ignores it
+            raise ConfigError(unknown_name("key", key, ("fsdp", "tp"), shown=f"parallelism_config.{key}"))
+        for name in value or () if key == "fsdp" else ():
+            if name not in FSDP_KEYS:  # of FSDP1, or misspelt: Composer warns and goes on without
+                raise ConfigError(
+                    unknown_name("key", name, FSDP_KEYS, shown=f"parallelism_config.fsdp.{name}")
+                )
+    if config.model.attn_implementation == "flash_attention_2" and config.precision == "fp32":
+        raise ConfigError(
+            "model.attn_implementation is 'flash_attention_2', which computes in 16 bits, but precision is "
+            "'fp32'. Set precision: amp_bf16, or model.attn_implementation: sdpa."
+        )
+    check_model_name("model.pretrained_model_name_or_path", config.model.pretrained_model_name_or_path)
+    check_adapters(config)
+    if config.model.init_device == "mixed" and "fsdp" not in parallelism:
+        raise ConfigError(
+            "model.init_device is 'mixed', which leaves ranks other than 0 without weights unless FSDP hands "
+            "them out. Add `parallelism_config: {fsdp: {}}`, or set model.init_device: cpu."
+        )
+    if config.model.init_device == "meta":
+        raise ConfigError(
+            "model.init_device is 'meta', with which buffers that no checkpoint holds (rotary frequencies) "
+            "would stay empty. Set it to mixed: rank 0 loads the weights and FSDP2 hands them out."
+        )
+
+
+def _check_checkpoints(config: TrainConfig) -> None:
+    if config.autoresume and not config.save_folder:
+        raise ConfigError(
+            "autoresume is true, but save_folder is null: there is nowhere to go on from. Set save_folder."
+        )
+    if config.autoresume and config.save_num_checkpoints_to_keep == 0:
+        raise ConfigError(
+            "autoresume is true, but save_num_checkpoints_to_keep is 0: no checkpoint stays to go on from. "
+            "Keep at least 1; with 2 a damaged newest one is survived."
+        )
+    if config.load_weights_only and not config.load_path:
+        raise ConfigError(
+            "load_weights_only is true, but load_path is null: nothing is loaded. Set load_path."
+        )
+
+
+def check_model_name(key: str, name: str, *, may_be_adapter: bool = False) -> None:
+    """Refuse what can be neither a Hugging Face directory nor a hub name.
+
+    Args:
+        key: What names it, for the message.
+        name: Directory or hub name.
+        may_be_adapter: Whether it may be an adapter of peft instead of a model.
+
+    Raises:
+        ConfigError: Says what is missing.
+    """
+    if _METADATA in (os.listdir(name) if os.path.isdir(name) else ()) or name.endswith("-rank0.pt"):
+        raise ConfigError(
+            f"{key} {name!r} is a training checkpoint, no Hugging Face directory. Make one of it with "
+            "`tutelage export FILE.yaml --checkpoint … --output DIR`; to train on from it, set load_path."
+        )
+    if os.path.isdir(name):
+        if os.path.isfile(os.path.join(name, "adapter_config.json")):
+            if may_be_adapter:
+                return
+            raise ConfigError(
+                f"{key} {name!r} is an adapter, no model. Give its base model with model.peft_config, or a "
+                "model into which it is merged (`tutelage export` of its run)."
+            )
+        if not os.path.isfile(os.path.join(name, "config.json")):
+            raise ConfigError(
+                f"{key} {name!r} is a directory without config.json; give a Hugging Face directory."
+            )
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1 or os.path.exists(name):
+        raise ConfigError(
+            f"{key} {name!r}: no such directory. Give a Hugging Face directory or a hub name; "
+            "`tutelage models fetch smollm2-135m` makes a small one."
+        )
+
+
+Device = Literal["cpu", "gpu"]
+
+
+def known_device() -> Device | None:
+    """ "cpu" where no GPU can be used for want of a driver; None where only torch can tell.
+
+    CUDA's driver library is looked for, not started, and the device file of AMD's.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return "cpu"
+    if sys.platform != "linux" or os.path.exists("/dev/kfd"):
+        return None
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "cpu"
+    return None
+
+
+def check_hardware(config: TrainConfig, *, device: Device | None) -> None:
+    """Refuse what cannot run on a device.
+
+    Args:
+        config: As written.
+        device: What the run would be on; None is not known and refuses nothing.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    attention = config.model.attn_implementation
+    if device == "cpu" and config.precision != "fp32":
+        raise ConfigError(
+            f"precision is {config.precision!r}, but on a CPU Composer trains in fp32 only. Set "
+            "precision: fp32."
+        )
+    if device == "cpu" and attention.startswith("flex"):
+        raise ConfigError(
+            "model.attn_implementation is 'flex_attention', whose compiled form torch has for GPUs only. Set "
+            "model.attn_implementation: sdpa."
+        )
+    if device == "cpu" and attention == "flash_attention_2":
+        raise ConfigError(
+            "model.attn_implementation is 'flash_attention_2', whose kernels are for GPUs only. Set "
+            "model.attn_implementation: sdpa."
+        )
+    if device == "gpu" and config.device_train_microbatch_size == "auto" and config.parallelism_config:
+        raise ConfigError(
+            "device_train_microbatch_size is 'auto', which Composer cannot do together with FSDP2 or tensor "
+            "parallelism. Give a number of rows."
+        )
+
+
+def check_installed(config: TrainConfig) -> None:
+    """Refuse what needs a package that is not installed here.
+
+    Raises:
+        ConfigError: Names the key and the package.
+    """
+    attention = config.model.attn_implementation
+    if attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+        raise ConfigError(
+            "model.attn_implementation is 'flash_attention_2', but the package flash-attn is not installed. "
+            "Install it, or set model.attn_implementation: sdpa."
+        )
+    for name in ("tensorboard", "wandb"):  # loggers are named as their packages are
+        if name in config.loggers and importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"loggers.{name} needs a package that is not installed: {name}. Install it beside this "
+                "trainer, or leave the key out."
+            )
+
+
+def check_named_arguments(config: TrainConfig) -> None:
+    """Refuse unknown and missing arguments of what is chosen by name; imports all of it.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    optimizer, scheduler = config.optimizer, config.scheduler
+    check_arguments("optimizer", OPTIMIZERS.load(optimizer.name), optimizer.arguments, num_positional=1)
+    check_arguments("scheduler", SCHEDULERS.load(scheduler.name), scheduler.arguments)
+    for key, registry, chosen in (
+        ("algorithms", ALGORITHMS, config.algorithms),
+        ("callbacks", CALLBACKS, config.callbacks),
+        ("loggers", LOGGERS, config.loggers),
+    ):
+        for name, given in chosen.items():
+            check_arguments(f"{key}.{name}", registry.load(name), given)
+
+
+def check_arguments(key: str, kind: Any, arguments: dict[str, Any], *, num_positional: int = 0) -> None:
+    """See that a callable knows all arguments and lacks none.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    parameters = list(inspect.signature(kind).parameters.values())[num_positional:]
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in arguments:
+            if name not in named:
+                ours = ["no_decay"] * (key == "optimizer")
+                raise ConfigError(unknown_name("key", name, [*named, *ours], shown=f"{key}.{name}"))
+    for name, parameter in named.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise ConfigError(f"key '{key}.{name}' is missing.")
+
+
+def run_tokenizer(config: TrainConfig) -> tuple[Any, str]:
+    """The tokenizer of a run, and its name.
+
+    Raises:
+        ConfigError: It cannot be loaded; names the key that names it.
+    """
+    key = "tokenizer.name" if config.tokenizer.name else "model.pretrained_model_name_or_path"
+    name = config.tokenizer.name or config.model.pretrained_model_name_or_path
+    try:
+        return load_tokenizer(name, trust_remote_code=config.model.trust_remote_code), name
+    except ConfigError as error:
+        raise ConfigError(f"{key} is {name!r}, but {error}") from error
+
+
+def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]) -> None:
+    """See that the rows were made with this tokenizer.
+
+    Raises:
+        ConfigError: They were not; says both names and fingerprints.
+    """
+    manifest = streams[0].manifest
+    found = fingerprint(tokenizer)
+    if found != manifest.tokenizer:
+        raise ConfigError(
+            f"tokenizer {name!r} (fingerprint {found}) did not make the corpus {streams[0].corpus!r}: that "
+            f"was {manifest.tokenizer_name!r} (fingerprint {manifest.tokenizer}). Token ids would "
+            "mean other words. "
+            "Train the model the corpus was made for, or rebuild the corpus with this tokenizer."
+        )
