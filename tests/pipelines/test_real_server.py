@@ -74,7 +74,16 @@ class RealServer:
         return int(self.metric("http_responses_total", 'endpoint="/generate"', 'status_code="200"'))
 
     def wait_until_idle(self) -> None:
+        """Wait until no request is in flight; the counter of responses follows a moment later."""
         until(lambda: self.metric("num_running_reqs") + self.metric("num_queue_reqs") == 0)
+        seen = [-1]
+
+        def is_steady() -> bool:
+            time.sleep(1)
+            seen.append(self.answered())
+            return seen[-1] == seen[-2]
+
+        until(is_steady)
 
     def processes(self) -> list[int]:
         """Its main process, and those that it was started again as."""
