@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
-DOCKERFILE = (ROOT / "pipelines/remote/Dockerfile").read_text(encoding="utf-8")
-IGNORED = (ROOT / "pipelines/remote/Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+DOCKERFILE = (ROOT / "pipelines/runners/remote/Dockerfile").read_text(encoding="utf-8")
+IGNORED = (ROOT / "pipelines/runners/remote/Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 STEPS = [
