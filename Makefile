@@ -3,13 +3,16 @@
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-current lint setup sglang lock clean
+.PHONY: help demo check test test-current coverage docs lint setup sglang lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: setup ## the whole way on the bundled corpus, on this CPU; ARGS=--fast for a shorter one
 	@.venv/bin/tutelage demo $(ARGS)
+
+check: lint ## lint, types, and the tests that start no server, no training and no second process
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m "not slow and not gpu" $(ARGS)
 
 test: setup ## all tests, in two processes; ARGS="-n 0 -k name -x" goes to pytest
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -26,6 +29,15 @@ CURRENT_TESTS = tests/plugins/readers/test_huggingface.py tests/pipelines/store/
 	model/test_lora.py reporting/test_loggers.py startup/test_newer_libraries.py evaluation/test_callback.py \
 	evaluation/test_evaluator.py)
 
+coverage: setup ## which lines the tests of `make check` leave out, and an HTML report in htmlcov/
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m "not slow and not gpu" \
+		--cov --cov-report=term-missing:skip-covered --cov-report=html $(ARGS)
+
+docs: setup ## the documentation in docs/_build, every warning an error
+	@.venv/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
+	@! grep -rlE '<(script|link|img)[^>]+(src|href)="(https?:)?//' docs/_build --include='*.html' || \
+		{ echo "these pages fetch something from elsewhere when they are read" >&2; exit 1; }
+
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -41,5 +53,5 @@ lock: ## new locks in .ci/requirements/ from pyproject.toml
 	@.ci/lock $(ARGS)
 
 clean: ## caches and build outputs; keeps .venv*, models/ and runs/
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf build dist docs/_build docs/reference htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find schemas plugins pipelines trainer tests -name __pycache__ -type d -prune -exec rm -rf {} +
