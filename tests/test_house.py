@@ -88,6 +88,28 @@ def test_every_module_can_be_imported_by_its_path(package: str) -> None:
             assert (ROOT / folder / "__init__.py").is_file(), f"{folder} needs an __init__.py"
 
 
+@pytest.mark.parametrize(("folder", "most"), [("pipelines", 10), ("trainer", 10), ("trainer/evaluation", 14)])
+def test_the_top_of_a_folder_holds_few_entries(folder: str, most: int) -> None:
+    """A newcomer reads the names of a folder at one glance."""
+    beside = {"__init__.py", "__pycache__", "py.typed", "yamls"}
+    entries = {path.name for path in (ROOT / folder).iterdir()} - beside
+    assert len(entries) <= most, sorted(entries)
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_a_module_begins_with_what_it_is(package: str) -> None:
+    """The first line of a module is a noun phrase or an imperative, no question word."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {first}"
+        for path in modules(package)
+        if (
+            first := (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+        )
+        and re.match(r"(What|Which|Where|Whether|How|Who|When|Why)\b", first)
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("package", ARROWS)
 def test_our_top_level_names_are_ours_alone(package: str) -> None:
     """A rival distribution with a package of the same name would shadow ours or be shadowed by it."""
