@@ -271,16 +271,9 @@ def test_shipped_configurations_are_valid_and_name_known_things(path: Path) -> N
     from plugins.callbacks import CALLBACKS
     from schemas.config import load_config
     from schemas.train_config import TrainConfig
-    from trainer.startup import composer_trainer as build
+    from trainer.startup.config_checks import check_named_arguments
 
     config = load_config(TrainConfig, path)
-    build._named("scheduler", build.SCHEDULERS, config.scheduler)
-    build._each("algorithms", build.ALGORITHMS, config.algorithms)
-    build.check_arguments(
-        "optimizer",
-        build.OPTIMIZERS.load(config.optimizer.name),
-        config.optimizer.arguments,
-        num_positional=1,
-    )
+    check_named_arguments(config)
     assert set(config.callbacks) <= set(CALLBACKS.names())
     assert yaml.safe_load(path.read_text())["optimizer"]["lr"] == config.optimizer.arguments["lr"]

@@ -1,15 +1,14 @@
 """Memory of one GPU at its fullest, part by part.
 
-Weights, gradients and Adam's two moments are fp32, whatever is computed in; frozen weights have neither
-gradients nor moments. FSDP2 splits each
-parameter along its first dimension over the GPUs. On top of its share a GPU holds what is gathered:
-the decoder block at work and the next one, and from first to last what lies outside the blocks, in the
-precision computed in; and their gradients until they are reduced. Under DDP every GPU holds all, and
-gradients once more in the buckets they are exchanged in.
+Weights, gradients and Adam's two moments are fp32 in every precision; frozen weights have neither gradients
+nor moments. FSDP2 splits each parameter along its first dimension over the GPUs. Beside its share a GPU holds
+gathered copies in the precision of the computation: the current decoder block and the next one, and all the
+time the parameters outside the blocks; and their gradients until they are reduced. Under DDP every GPU holds
+everything, and gradients twice, since their exchange needs buckets.
 
-The fullest moment is the start of the backward pass, with all activations and the logits at hand, or
-its end, when the gradients outside the blocks are reduced; whichever takes more counts. `runtime` is an
-allowance for CUDA's context, NCCL's buffers and the allocator, not a measurement.
+The peak is at the start of the backward pass, with all activations and logits, or at its end, when the
+gradients outside the blocks are reduced; the larger one counts. `runtime` is an allowance for CUDA's context,
+NCCL's buffers and the allocator, not a measurement.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ _RUNTIME_BYTES = 2 << 30
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sharding:
-    """How a run is spread over GPUs, as its configuration says.
+    """Sharding and precision of a run.
 
     Attributes:
         num_gpus: GPUs of the run.
         fsdp: Whether FSDP2 splits weights, gradients and optimizer; else each GPU holds them whole.
-        reshard: Whether blocks are let go after the forward pass.
-        compute_bytes: Bytes of a number computed with.
-        reduce_bytes: Bytes of a gradient as it is exchanged under FSDP2.
-        checkpointing: Whether blocks are run again in the backward pass.
+        reshard: Whether gathered blocks are freed after the forward pass.
+        compute_bytes: Bytes of a number in computations.
+        reduce_bytes: Bytes of a gradient in FSDP2's reduction.
+        checkpointing: Whether the backward pass runs blocks again.
     """
 
     num_gpus: int
@@ -52,8 +51,8 @@ class Memory:
         weights: fp32 parameters.
         gradients: fp32 gradients.
         optimizer: Both moments of Adam, and a step count for each parameter.
-        gathered: Copies that FSDP2 gathers and the gradients it has not reduced; DDP's buckets.
-        activations: What the backward pass needs, of one micro-batch.
+        gathered: Copies that FSDP2 gathers, and gradients before their reduction; DDP's buckets.
+        activations: Activations of one micro-batch.
         logits: Logits of a micro-batch, their fp32 log-softmax and its gradient.
         runtime: Allowance for CUDA, NCCL and the allocator.
     """
@@ -68,7 +67,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Return the sum."""
         return sum(dataclasses.astuple(self))
 
 
@@ -80,12 +79,12 @@ def estimate_memory(
     micro_batch_tokens: int,
     mask_bytes: int = 0,
 ) -> Memory:
-    """Memory of a GPU at its fullest.
+    """Estimate the peak memory of a GPU.
 
     Args:
         architecture: The model.
         activations: Of one micro-batch.
-        sharding: How the run is spread.
+        sharding: Of the run.
         micro_batch_tokens: Tokens of a micro-batch.
         mask_bytes: Additive attention mask of one block.
     """
@@ -103,7 +102,7 @@ def estimate_memory(
         weights=_FP32 * held(architecture.parameter_shapes),
         gradients=_FP32 * trained,
         optimizer=2 * _FP32 * trained + _FP32 * len(architecture.trained_shapes),
-        # The end of the backward pass counts by what it needs beyond the activations, gone by then.
+        # At the end of the backward pass activations and logits are free again.
         gathered=max(gathered, at_end - kept - logits),
         activations=kept,
         logits=logits,
@@ -111,9 +110,9 @@ def estimate_memory(
 
 
 def checkpoint_bytes(architecture: Architecture) -> int:
-    """A checkpoint: weights and Adam's moments in fp32, step counts; a few MB of other state beside them.
+    """Return the size of a checkpoint: weights and Adam's moments in fp32, step counts, without a few MB.
 
-    With adapters it holds what is trained alone; else also what a multimodal model has for images.
+    With adapters it holds trained weights alone; otherwise all weights, those for images included.
     """
     weights = architecture.trained_parameters if architecture.has_adapters else architecture.num_parameters
     moments = 2 * architecture.trained_parameters
@@ -121,13 +120,13 @@ def checkpoint_bytes(architecture: Architecture) -> int:
 
 
 def share(shape: tuple[int, ...], num_gpus: int) -> int:
-    """Elements of a parameter on the GPU that holds most of it."""
+    """Count the elements of a parameter on the GPU with the largest share."""
     rows = shape[0] if shape else 1
     return -(-rows // num_gpus) * (count((shape,)) // max(1, rows))
 
 
 def _gathered(architecture: Architecture, sharding: Sharding) -> tuple[int, int]:
-    """Bytes of copies at the start and at the end of the backward pass."""
+    """Return the bytes of gathered copies at the start and at the end of the backward pass."""
     if not sharding.fsdp:
         buckets = _FP32 * architecture.trained_parameters if sharding.num_gpus > 1 else 0
         return buckets, 0

@@ -81,7 +81,7 @@ def test_a_run_is_described_without_being_started(
         (
             ["train_loader.dataset.streams.domain.corpus=/nowhere", "max_duration=1ep"],
             ["--seq-len", "32"],
-            "max_duration is '1ep', which cannot be told in steps without a corpus",
+            "max_duration is '1ep', which cannot be converted to steps without a corpus",
         ),
     ],
 )
@@ -108,7 +108,7 @@ def test_what_a_dry_run_reckons_with_starts_no_run(
 ) -> None:
     assert train.main([write_config(), option]) == 2
     name = option.partition("=")[0]
-    assert f"{name} says what a dry run reckons with" in capsys.readouterr().err
+    assert f"{name} is an assumption of a dry run" in capsys.readouterr().err
 
 
 def tiny_batch(rows: int, seq_len: int, num_texts: int) -> dict[str, Any]:

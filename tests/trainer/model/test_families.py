@@ -29,7 +29,7 @@ from tests.conftest import ROOT
 from tests.trainer.conftest import WORDS, random_rows
 from tests.trainer.evaluation.scoring.test_choice import plain_scores, row, score
 from trainer import export, train
-from trainer.data.row_loader import RowRules, to_batch
+from trainer.data.batches import RowRules, to_batch
 from trainer.evaluation.scoring.generation import (
     first_line,
     plan_generations,

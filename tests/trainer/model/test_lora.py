@@ -177,7 +177,10 @@ def test_an_adapter_is_exported_alone_and_merged_by_callback_and_command(
             {"modules_to_save": ["head"]},
             r"modules_to_save: module 'head' .* Did you mean 'lm_head'\?",
         ),
-        ({"modules_to_save": ["lm_head"]}, r"one and the same in LlamaForCausalLM \(tie_word_embeddings\)"),
+        (
+            {"modules_to_save": ["lm_head"]},
+            r"in LlamaForCausalLM they share their weights \(tie_word_embeddings\)",
+        ),
         (
             {"rank_pattern": {"v_proj": 2}},
             r"rank_pattern: 'v_proj' is the name of no module that has",

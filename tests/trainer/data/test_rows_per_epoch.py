@@ -13,7 +13,9 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.train_config import DatasetConfig, LoaderConfig, TrainStreamConfig
 from trainer.data import row_loader as data
-from trainer.data.resolve_streams import resolve_streams, rows_per_epoch
+from trainer.data.resolve_streams import resolve_streams
+from trainer.data.row_dataset import count_own_batches
+from trainer.data.rows_per_epoch import rows_per_epoch
 
 SEQ_LEN = 32
 FIRST = {"domain": 100, "general": 300, "raw": 500}
@@ -207,7 +209,7 @@ def test_an_epoch_has_the_same_batches_on_any_number_of_ranks(num_rows: int, num
         dealt = get_partitions("relaxed", num_rows, 1, 1, num_ranks, num_workers, size, first * 4, 1)[0]
         left = num_rows // 4 - first
         read = [
-            [dealt[rank, i, : data.count_own_batches(left, i, num_workers)] for i in range(num_workers)]
+            [dealt[rank, i, : count_own_batches(left, i, num_workers)] for i in range(num_workers)]
             for rank in range(num_ranks)
         ]
         assert [sum(map(len, workers)) for workers in read] == [left] * num_ranks

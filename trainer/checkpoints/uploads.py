@@ -1,16 +1,16 @@
-"""Checkpoints at any fsspec URI: saved on this machine, uploaded while training goes on.
+"""Uploads of checkpoints to any fsspec URI while training continues.
 
-Composer saves into a staging folder of this machine (`local_folder.py`) and tells its loggers of each file
-that a rank wrote. One of them, `CheckpointUploads`, uploads it, deletes it here, and keeps k checkpoints
-there.
+Composer saves into a staging folder of this machine (`resume_from.py`) and notifies its loggers of each file
+that a rank wrote. One logger, `CheckpointUploads`, uploads the file, deletes the local one, and keeps k
+checkpoints at the URI.
 
-Nothing at the URI marks a checkpoint as complete: a whole one is there when its one file is (an object
-store shows a file whole or not at all), a sharded one when every file that its `.metadata` names has the
-length it needs. So a run that is killed in the middle of an upload leaves a checkpoint that is named as
-damaged, and the one before it, which is not removed before a newer one is complete, is used.
+Nothing at the URI marks a checkpoint as complete. A whole checkpoint is complete when its one file exists (an
+object store shows a file whole or not at all), a sharded one when every file in its `.metadata` has its
+length. A run that is killed during an upload leaves a damaged checkpoint; resuming reports it and takes the
+one before, which is not removed before a newer one is complete.
 
-Cost: disk for two checkpoints, and for the one that a run went on from; a step waits for an upload only
-if the checkpoint before the one just saved is not uploaded yet.
+Cost: disk for two checkpoints, and for the one that the run resumed from. A step waits for an upload only if
+the last but one checkpoint is not uploaded yet.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from schemas.errors import TrainingError
 from trainer.checkpoints.checkpoint_files import is_complete, list_checkpoints
 
 _PAUSES_SEC = (1.0, 2.0, 4.0, 8.0)
-"""Between attempts to upload; file systems try again by themselves within each."""
+"""Pauses between attempts; file systems retry by themselves within each."""
 
 
 class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
-    """Uploads what Composer saves in a folder, and keeps the newest checkpoints at the URI.
+    """Upload the checkpoints of a folder, and keep the newest ones at the URI.
 
     Args:
-        folder: Local folder in which checkpoints are saved.
-        uri: Where they go; `{run_name}` filled in.
-        keep: How many complete ones stay there; -1 keeps all.
+        folder: Local folder of the checkpoints.
+        uri: Their URI; `{run_name}` filled in.
+        keep: Complete checkpoints that stay there; -1 keeps all.
     """
 
     def __init__(self, folder: str, uri: str, *, keep: int):
@@ -54,14 +54,14 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
     def upload_file(
         self, state: State, remote_file_name: str, file_path: Path, *, overwrite: bool = False
     ) -> None:
-        """Begin to upload a file of a checkpoint, once those of the checkpoint before are uploaded.
+        """Upload a file in the background; wait first for the files of an earlier checkpoint.
 
         Raises:
-            TrainingError: One of those could not be.
+            TrainingError: An earlier upload failed.
         """
         name = os.path.relpath(file_path, self.folder)
         if name.startswith(os.pardir):
-            return  # no checkpoint: what other callbacks upload
+            return  # a file of another callback
         checkpoint = name.split(os.sep)[0]
         if checkpoint != self._checkpoint:
             self.finish()
@@ -69,11 +69,11 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
         self._uploads.append(self._thread.submit(self._upload, name))
 
     def can_upload_files(self) -> bool:
-        """Other callbacks' files are not taken."""
+        """Return False: this logger takes no files of other callbacks."""
         return False
 
     def finish(self) -> None:
-        """Wait for the uploads that were begun.
+        """Wait for the uploads in flight.
 
         Raises:
             TrainingError: One failed.
@@ -83,10 +83,10 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
             upload.result()
 
     def complete(self, *, sharded: bool) -> None:
-        """Wait until all ranks' files are uploaded, and remove what is too old.
+        """Wait until the files of all ranks are uploaded, and remove old checkpoints.
 
         Args:
-            sharded: Whether every rank uploads files, not rank 0 alone.
+            sharded: Whether every rank uploads files, instead of rank 0 alone.
 
         Raises:
             TrainingError: An upload failed.
@@ -98,7 +98,7 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
                 self._remove_older_patiently()
 
     def remove_older(self) -> None:
-        """Leave the newest k complete checkpoints at the URI, and what is newer than those."""
+        """Keep the newest k complete checkpoints at the URI, and all newer ones."""
         num_complete = 0
         for checkpoint in reversed(list_checkpoints(self.uri)):
             if 0 <= self.keep <= num_complete:
@@ -111,7 +111,7 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
         _attempt(f"checkpoint {uri} could not be uploaded", lambda: storage.upload(path, uri))
         os.remove(path)
         if os.path.dirname(name):
-            with contextlib.suppress(OSError):  # other ranks have files in it yet
+            with contextlib.suppress(OSError):  # it still has files of other ranks
                 os.rmdir(os.path.dirname(path))
         if dist.get_global_rank() == 0:
             self._remove_older_patiently()
@@ -121,10 +121,10 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
 
 
 def _attempt(failure: str, call: Callable[[], None]) -> None:
-    """Do something at a URI, again after a while if it fails.
+    """Call a function, with retries and backoff.
 
     Raises:
-        TrainingError: It failed to the last.
+        TrainingError: All attempts failed.
     """
     for pause in (*_PAUSES_SEC, None):
         try:
@@ -133,7 +133,7 @@ def _attempt(failure: str, call: Callable[[], None]) -> None:
         except Exception as error:  # each file system has errors of its own
             if pause is None:
                 raise TrainingError(
-                    f"{failure} in {len(_PAUSES_SEC) + 1} attempts: {type(error).__name__}: {error}. See "
+                    f"{failure} in {len(_PAUSES_SEC) + 1} attempts: {type(error).__name__}: {error}. Check "
                     "that this machine may list, write and delete there, and resume."
                 ) from error
             time.sleep(pause)
