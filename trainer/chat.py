@@ -7,8 +7,7 @@ continues the text of the prompt. Answers are greedy and appear while they are g
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from plugins.adapter_folder import tokenizer_of
@@ -96,12 +95,7 @@ class Chat:
             inputs = {"input_ids": tokens_1T, "attention_mask": torch.ones_like(tokens_1T)}
         if inputs["input_ids"].shape[1] == 0:
             raise ConfigError("--prompt is empty, and this model has no chat template. Give it some text.")
-        pieces = []
-        for piece in self._stream(inputs):
-            print(piece, end="", flush=True)
-            pieces.append(piece)
-        print()
-        text = "".join(pieces)
+        text = self._generate(inputs)
         if self.templated:
             self.messages.append({"role": "assistant", "content": text})
         return text
@@ -119,35 +113,25 @@ class Chat:
                 return
             self.answer(prompt)
 
-    def _stream(self, inputs: Any) -> Iterator[str]:
-        """Yield pieces of the answer while a thread generates it; raise the error of that thread."""
-        from transformers import TextIteratorStreamer
+    def _generate(self, inputs: Any) -> str:
+        """Print the answer while it is generated, and return it."""
+        from transformers import TextStreamer
 
-        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        failures: list[Exception] = []
-
-        def generate() -> None:
-            try:
-                self.model.generate(
-                    **{name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")},
-                    streamer=streamer,
-                    max_new_tokens=self.max_new_tokens,
-                    do_sample=False,
-                    temperature=None,  # unset the sampling options of the model's own generation config
-                    top_p=None,
-                    top_k=None,
-                    pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
-                )
-            except Exception as error:  # of any kind: the reader below must not wait for ever
-                failures.append(error)
-                streamer.end()
-
-        thread = threading.Thread(target=generate, daemon=True)
-        thread.start()
-        yield from streamer
-        thread.join()
-        if failures:
-            raise TutelageError(f"the model could not answer: {failures[0]}") from failures[0]
+        options = {"skip_special_tokens": True}
+        try:
+            ids_1T = self.model.generate(
+                **{name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")},
+                streamer=TextStreamer(self.tokenizer, skip_prompt=True, **options),
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                temperature=None,  # unset the sampling options of the model's own generation config
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
+            )
+        except Exception as error:  # each model fails in its own way
+            raise TutelageError(f"the model could not answer: {error}") from error
+        return str(self.tokenizer.decode(ids_1T[0, inputs["input_ids"].shape[1] :], **options))
 
 
 def load_model(name: str, may_differ: Sequence[str]) -> Any:

@@ -7,7 +7,6 @@ ranks; memory holds the weights twice, in the checkpoint's dtype and in that of 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import posixpath
@@ -39,23 +38,6 @@ from trainer.startup.config_checks import run_tokenizer
 _WRAPPED = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """An export.
-
-    Attributes:
-        folder: Its folder.
-        checkpoint: The checkpoint that it was made of.
-        steps: Batches trained.
-        scores: Scores in its card.
-    """
-
-    folder: str
-    checkpoint: str
-    steps: int
-    scores: dict[str, float]
-
-
 def main(argv: list[str]) -> int:
     """Run the command; return the exit status."""
     parser = Parser(
@@ -80,16 +62,16 @@ def main(argv: list[str]) -> int:
         done = export(config, args.output, checkpoint=args.checkpoint, dtype=args.dtype, adapter=args.adapter)
     except TutelageError as error:
         return report(error)
-    scored = f", {len(done.scores)} scores in its card" if done.scores else ""
-    announce(f"{done.folder}: the model of {done.checkpoint} after {done.steps:,} steps{scored}")
+    scored = f", {len(done['scores'])} scores in its card" if done["scores"] else ""
+    announce(f"{done['folder']}: the model of {done['checkpoint']} after {done['steps']:,} steps{scored}")
     if args.json:
-        print(json.dumps(dataclasses.asdict(done), sort_keys=True))
+        print(json.dumps(done, sort_keys=True))
     return 0
 
 
 def export(
     config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: str, adapter: bool = False
-) -> Exported:
+) -> dict[str, Any]:
     """Write a checkpoint of a run as a Hugging Face model.
 
     Args:
@@ -99,6 +81,9 @@ def export(
             save_folder.
         dtype: bfloat16, float16 or float32.
         adapter: Whether to write the adapter alone, for peft.
+
+    Returns:
+        Folder, checkpoint, steps trained, and the scores in the card.
 
     Raises:
         ConfigError: The folder holds other files, or the dtype is unknown.
@@ -157,7 +142,7 @@ def export(
         )
     else:
         write_model_folder(folder, model, weights, dtype=as_dtype, base=base, card=card)
-    return Exported(folder=folder, checkpoint=path, steps=saved.steps, scores=scores)
+    return {"folder": folder, "checkpoint": path, "steps": saved.steps, "scores": scores}
 
 
 def _find_checkpoint(config: TrainConfig, checkpoint: str | None, copies: str) -> tuple[str, str]:

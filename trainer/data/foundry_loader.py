@@ -8,13 +8,8 @@
           general: {corpus: s3://bucket/general, manifest: 1, proportion: 0.5}
       num_workers: 2
 
-Nothing else is needed once both packages are installed. The keys are those of this trainer's `train_loader`.
-The callbacks `domain_eval` and `hf_export` need no adapter: llm-foundry calls them with the keys of its YAML,
-as it calls Composer's own callbacks.
-
-llm-foundry keeps no record of the manifests that a run began with, so each stream must name its own. With
-`attention_boundaries` the position ids restart in each text and no mask is passed. llm-foundry does not check
-whether the model then keeps texts apart; only this trainer does (`trainer/model/attention.py`).
+llm-foundry keeps no record of the manifests that a run began with, so each stream must name its own. It does
+not check whether a model keeps packed texts apart; only this trainer does (`trainer/model/attention.py`).
 """
 
 from __future__ import annotations

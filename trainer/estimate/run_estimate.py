@@ -17,7 +17,7 @@ from trainer.model.attention import check_attention
 from trainer.model.lora import add_adapters, describe_adapters
 from trainer.model.weight_decay import parameter_groups
 from trainer.startup.config_checks import rows_per_rank
-from trainer.startup.run_length import StreamEpochs, num_steps, pace_of, stream_epochs
+from trainer.startup.run_length import num_steps, pace_of, stream_epochs
 
 _GIB = 1 << 30
 
@@ -54,7 +54,7 @@ class Estimate:
         tokens_per_step: Tokens of a batch over all ranks, padding included.
         steps: Optimizer steps.
         tokens: Tokens of the run.
-        streams: Use of each stream; empty without a corpus.
+        streams: Use of each stream, from `stream_epochs`.
         microbatch_rows: Rows of a forward pass.
         memory: Bytes of one GPU at its fullest.
         flops_per_token: Operations to train on a token: 6·N + 12·L·H·Q·T.
@@ -73,7 +73,7 @@ class Estimate:
     tokens_per_step: int
     steps: int
     tokens: int
-    streams: tuple[StreamEpochs, ...]
+    streams: list[dict[str, Any]]
     microbatch_rows: int
     memory: Memory
     flops_per_token: float
@@ -87,8 +87,6 @@ class Estimate:
         """Return plain values, sums and quotients included."""
         values = dataclasses.asdict(self)
         values["memory"]["total"] = self.memory.total
-        for stream, plain in zip(self.streams, values["streams"], strict=True):
-            plain["epochs"] = stream.epochs
         values["gpu_hours"] = None if self.hours is None else self.hours * self.machine.num_gpus
         return values
 
@@ -106,7 +104,7 @@ class Estimate:
             *([f"  adapters    {self.adapters}"] if self.adapters else []),
             f"  steps       {self.steps:,} of {self.tokens_per_step:,} tokens: {self.tokens:,} tokens",
             *(
-                f"  stream      {stream.name}: {stream.epochs:.2f} epochs of {stream.rows:,} rows"
+                f"  stream      {stream['name']}: {stream['epochs']:.2f} epochs of {stream['rows']:,} rows"
                 for stream in self.streams
             ),
             f"  work        {self.flops:.3g} FLOPs, {self.flops_per_token:.4g} a token (6·N + 12·L·H·Q·T)",
@@ -195,7 +193,7 @@ def estimate(
         tokens_per_step=tokens_per_step,
         steps=steps,
         tokens=tokens_per_step * steps,
-        streams=stream_epochs(config, streams, steps=steps) if streams else (),
+        streams=stream_epochs(config, streams, steps=steps),
         microbatch_rows=microbatch_rows,
         memory=estimate_memory(
             architecture,

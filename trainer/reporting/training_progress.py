@@ -21,14 +21,17 @@ from composer.core import Callback, State, TimeUnit
 from composer.loggers import Logger
 from composer.utils import dist
 
+from trainer.reporting.announce import announce
+
+_INTERVAL_SEC = 5.0
+"""Time between lines if there is no bar."""
+
 
 class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
     """Progress in one line. Callbacks such as domain_eval print their own results.
 
     Args:
         bar: Whether a terminal shows a bar.
-        interval_sec: Seconds between lines without a bar.
-        interval_batches: Batches between lines instead.
         flops_per_token: Operations to train on a token.
         peak_flops: Operations a second that one GPU can do; None gives no MFU.
     """
@@ -37,16 +40,12 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         self,
         *,
         bar: bool = True,
-        interval_sec: float = 5.0,
-        interval_batches: int | None = None,
         flops_per_token: float = 0.0,
         peak_flops: float | None = None,
     ):
         self.bar = bar
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
-        self.interval_sec = interval_sec
-        self.interval_batches = interval_batches
         self.started = self.stopped = self._printed = time.monotonic()
         self.first_step = self.first_token = 0
         self.loss: float | None = None
@@ -66,7 +65,7 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         if dist.get_global_rank() != 0:
             return
         if self.first_step:
-            self._say(f"going on after step {self.first_step:,}")
+            announce(f"going on after step {self.first_step:,}")
         if self.bar and sys.stderr.isatty():
             from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -91,14 +90,10 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
             self._live.update(self._task, description=self._line(state), completed=_share_done(state))
             return
         step = int(state.timestamp.batch)
-        due = (
-            step % self.interval_batches == 0
-            if self.interval_batches
-            else self.stopped - self._printed >= self.interval_sec
-        )
-        if due or step == self.first_step + 1:  # the first line shows that training works
+        is_due = self.stopped - self._printed >= _INTERVAL_SEC
+        if is_due or step == self.first_step + 1:  # the first line shows that training works
             self._printed = self.stopped
-            self._say(self._line(state))
+            announce(self._line(state))
 
     def fit_end(self, state: State, logger: Logger) -> None:
         """Stop the clock and remove the bar."""
@@ -111,18 +106,16 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
 
     def closing_line(self, state: State, places: Mapping[str, str], *, was_done: bool = False) -> str:
         """Return one line: steps of this process or an earlier one, and the places of the results."""
-        tokens = int(state.timestamp.token)
         loss = "none" if self.loss is None else f"{self.loss:.4f}"
-        steps = f"{int(state.timestamp.batch):,} steps"
-        parts = [
-            *(
-                [f"done before this start: {steps}", f"{tokens:,} tokens", "nothing is left to train"]
-                if was_done
-                else [f"done: {steps}", f"{tokens:,} tokens", f"{self.seconds:,.0f} s", f"last loss {loss}"]
-            ),
-            *(f"{name} in {place}" for name, place in places.items()),
-        ]
-        return ", ".join(parts)
+        cost = "nothing is left to train" if was_done else f"{self.seconds:,.0f} s, last loss {loss}"
+        return ", ".join(
+            [
+                f"done{' before this start' * was_done}: {int(state.timestamp.batch):,} steps",
+                f"{int(state.timestamp.token):,} tokens",
+                cost,
+                *(f"{name} in {place}" for name, place in places.items()),
+            ]
+        )
 
     def _line(self, state: State) -> str:
         step = int(state.timestamp.batch)
@@ -146,12 +139,6 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
             return None
         num_gpus: int = dist.get_world_size()
         return self._speed(state) * self.flops_per_token / (self.peak_flops * num_gpus)
-
-    def _say(self, text: str) -> None:
-        if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
 
     def _close_bar(self) -> None:
         if self._live is not None:

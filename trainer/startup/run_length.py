@@ -123,33 +123,21 @@ def num_steps(config: TrainConfig, pace: Pace) -> int:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StreamEpochs:
-    """Use of one stream by a run.
-
-    Attributes:
-        name: Its key in the configuration.
-        rows: Its rows, in the manifest of the first epoch.
-        rows_read: Rows that the run takes from it.
-    """
-
-    name: str
-    rows: int
-    rows_read: float
-
-    @property
-    def epochs(self) -> float:
-        """Return how often the run reads each row, on average."""
-        return self.rows_read / self.rows
-
-
 def stream_epochs(
     config: TrainConfig, streams: Sequence[ResolvedStream], *, steps: int
-) -> tuple[StreamEpochs, ...]:
-    """Return the use of each stream by a run of so many steps."""
+) -> list[dict[str, Any]]:
+    """Return name, rows, rows read and epochs of each stream in a run of so many steps.
+
+    The number of rows is that of the first epoch's manifest; epochs say how often the run reads each row.
+    """
     counts = [sum(rows) for rows in rows_per_epoch(config.train_loader.dataset, streams)]
-    epochs = steps * config.global_train_batch_size / sum(counts)
-    return tuple(
-        StreamEpochs(name=stream.name, rows=stream.num_samples, rows_read=count * epochs)
-        for stream, count in zip(streams, counts, strict=True)
-    )
+    rows_read = [count * (steps * config.global_train_batch_size / sum(counts)) for count in counts]
+    return [
+        {
+            "name": stream.name,
+            "rows": stream.num_samples,
+            "rows_read": rows,
+            "epochs": rows / stream.num_samples,
+        }
+        for stream, rows in zip(streams, rows_read, strict=True)
+    ]
