@@ -80,7 +80,7 @@ def test_a_shipped_model_is_built_whole_and_its_batches_are_the_papers(path: Pat
         (tmp_path / "config.json").write_text(json.dumps(shape))
     model = build_on_meta(model_config.model_copy(update={"pretrained_model_name_or_path": folder}))
     architecture = describe(model)
-    assert architecture.num_parameters == parameters
+    assert architecture.parameters.total == parameters
     assert all(parameter.is_meta for parameter in model.parameters())
     wrapped = [name for name, module in model.named_modules() if is_block(model)(module)]
     assert wrapped == [f"model.layers.{i}" for i in range(blocks)]

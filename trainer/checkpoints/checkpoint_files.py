@@ -173,11 +173,7 @@ def _pieces(metadata: Any) -> dict[str, list[tuple[int, int]]]:
 def keep_counting(saver: Any, folder: str, *, up_to_batch: int, sharded: bool) -> None:
     """Give Composer's saver the existing checkpoints, so that it keeps k of all instead of k of its own.
 
-    Args:
-        saver: A CheckpointSaver that has saved nothing yet.
-        folder: Its folder.
-        up_to_batch: Step that the run resumes from.
-        sharded: Whether it saves sharded checkpoints.
+    It gets those of its kind, `sharded` or whole, up to the step that the run resumes from.
     """
     for path in list_checkpoints(folder):
         match = _NAME.fullmatch(os.path.basename(path))

@@ -120,11 +120,7 @@ def _plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_exported(config: ModelConfig, folder: str) -> None:
-    """Check that a model is exported with the settings that it was trained with.
-
-    Args:
-        config: The model's present configuration.
-        folder: Folder of the checkpoint and of the run's settings.
+    """Check that a model is exported with the settings of its run, which lie in the checkpoint's folder.
 
     Raises:
         ConfigError: The model would be another one.
@@ -254,13 +250,7 @@ def hyperparameters(optimizer: Any) -> list[dict[str, Any]]:
 
 
 def apply_hyperparameters(state: Any, wanted: Sequence[Mapping[str, Any]], *, is_rescheduled: bool) -> None:
-    """Set an optimizer loaded from a checkpoint to the YAML's values, and announce each change.
-
-    Args:
-        state: Composer's, after loading.
-        wanted: From `hyperparameters`, before loading.
-        is_rescheduled: Whether the schedule has changed.
-    """
+    """Set an optimizer loaded from a checkpoint to the YAML's values (`wanted`), and announce each change."""
     if int(state.timestamp.batch) == 0:
         return
     lines: dict[str, None] = {}

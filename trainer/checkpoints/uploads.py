@@ -85,8 +85,7 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
     def complete(self, *, sharded: bool) -> None:
         """Wait until the files of all ranks are uploaded, and remove old checkpoints.
 
-        Args:
-            sharded: Whether every rank uploads files, instead of rank 0 alone.
+        With sharded checkpoints every rank uploads files, else rank 0 alone.
 
         Raises:
             TrainingError: An upload failed.
@@ -95,16 +94,20 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
         if sharded:
             dist.barrier()
             if dist.get_global_rank() == 0:
-                self._remove_older_patiently()
+                self.remove_older()
 
     def remove_older(self) -> None:
         """Keep the newest k complete checkpoints at the URI, and all newer ones."""
-        num_complete = 0
-        for checkpoint in reversed(list_checkpoints(self.uri)):
-            if 0 <= self.keep <= num_complete:
-                storage.remove_tree(checkpoint)
-            elif is_complete(checkpoint):
-                num_complete += 1
+
+        def remove() -> None:
+            num_complete = 0
+            for checkpoint in reversed(list_checkpoints(self.uri)):
+                if 0 <= self.keep <= num_complete:
+                    storage.remove_tree(checkpoint)
+                elif is_complete(checkpoint):
+                    num_complete += 1
+
+        _attempt(f"older checkpoints at {self.uri} could not be removed", remove)
 
     def _upload(self, name: str) -> None:
         path, uri = os.path.join(self.folder, name), storage.join(self.uri, name)
@@ -114,10 +117,7 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
             with contextlib.suppress(OSError):  # it still has files of other ranks
                 os.rmdir(os.path.dirname(path))
         if dist.get_global_rank() == 0:
-            self._remove_older_patiently()
-
-    def _remove_older_patiently(self) -> None:
-        _attempt(f"older checkpoints at {self.uri} could not be removed", self.remove_older)
+            self.remove_older()
 
 
 def _attempt(failure: str, call: Callable[[], None]) -> None:

@@ -73,10 +73,8 @@ class ResolvedStream:
 def pin_manifests(config: TrainConfig, pinned: Mapping[str, int] | None = None) -> TrainConfig:
     """Fill in the manifest number of every stream, so that all ranks and resumed runs read the same rows.
 
-    Args:
-        config: The configuration as written.
-        pinned: Numbers by stream name that an earlier part of this run read. They apply to streams whose
-            own number is null.
+    Streams whose own number is null get the number in `pinned`, which an earlier part of this run read, or
+    the newest one.
 
     Raises:
         CorpusError: A corpus has no manifest.
@@ -181,10 +179,6 @@ def verify_streams(streams: Iterable[ResolvedStream]) -> None:
 
 def verify_shards(corpus: str, shard_set: ShardSet) -> None:
     """Check that every file of an index exists with the size and, if given, the hash that the index says.
-
-    Args:
-        corpus: URI of the corpus, on any fsspec file system.
-        shard_set: One of its shard directories.
 
     Raises:
         CorpusError: A shard is missing or damaged, or the index disagrees with the manifest.

@@ -49,13 +49,7 @@ def count_own_batches(num_batches: int, worker: int, num_workers: int) -> int:
 
 
 class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
-    """Rows of many shard directories, mixed; an epoch that ends early raises an error.
-
-    Args:
-        streams: The parts, each a shard directory.
-        phases: Rows that epochs take from each part, in order; the first phase begins at epoch 0.
-        **options: Of StreamingDataset.
-    """
+    """Rows of many shard directories (`streams`), mixed by `phases`; an epoch that ends early is an error."""
 
     def __init__(self, streams: Sequence[ShardStream], phases: Sequence[Phase], **options: Any):
         with agreed_numbers():

@@ -33,13 +33,7 @@ _MAX_TEMPORARY_BYTES = 107 - len("/pymp-12345678/listener-12345678")
 
 
 class RowLoader(StreamingDataLoader):  # type: ignore[misc, unused-ignore]
-    """Streaming's loader of rows; errors of its reader processes keep their one-line message.
-
-    Args:
-        rows: The dataset.
-        rules: What rows must look like.
-        **options: Of torch's DataLoader.
-    """
+    """Streaming's loader of rows; errors of its reader processes keep their one-line message."""
 
     def __init__(self, rows: RowDataset, rules: RowRules, **options: Any):
         super().__init__(rows, collate_fn=functools.partial(stack_rows, rules=rules), **options)

@@ -100,16 +100,7 @@ def steps_per_epoch(num_rows: int, batch_rows: int) -> int:
 
 
 def check_epochs(dataset: DatasetConfig, streams: Sequence[ResolvedStream], *, batch_rows: int) -> None:
-    """Refuse epochs without a single step.
-
-    Args:
-        dataset: How streams are mixed.
-        streams: From `resolve_streams`.
-        batch_rows: Rows of a batch over all ranks.
-
-    Raises:
-        ConfigError: An epoch has fewer rows than a batch.
-    """
+    """Raise a ConfigError if an epoch has fewer rows than a batch over all ranks."""
     for phase in phases(dataset, streams):
         num_rows = sum(phase.num_rows)
         if not steps_per_epoch(num_rows, batch_rows):

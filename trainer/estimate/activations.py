@@ -47,11 +47,7 @@ class Activations:
 
 
 class SavedBytes:
-    """Counter of bytes that autograd saves, each storage once.
-
-    Args:
-        model: Its parameters and buffers are not counted.
-    """
+    """Counter of bytes that autograd saves, each storage once, parameters and buffers left out."""
 
     def __init__(self, model: torch.nn.Module):
         self.total = 0

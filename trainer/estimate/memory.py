@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 
 from trainer.estimate.activations import Activations
-from trainer.model.architecture import Architecture, count
+from trainer.model.architecture import Architecture, Shape, count
 
 _FP32 = 4
 _RUNTIME_BYTES = 2 << 30
@@ -79,29 +79,21 @@ def estimate_memory(
     micro_batch_tokens: int,
     mask_bytes: int = 0,
 ) -> Memory:
-    """Estimate the peak memory of a GPU.
+    """Estimate the peak memory of a GPU; `mask_bytes` is the additive attention mask of one block."""
 
-    Args:
-        architecture: The model.
-        activations: Of one micro-batch.
-        sharding: Of the run.
-        micro_batch_tokens: Tokens of a micro-batch.
-        mask_bytes: Additive attention mask of one block.
-    """
-
-    def held(shapes: tuple[tuple[int, ...], ...]) -> int:
+    def held(shapes: tuple[Shape, ...]) -> int:
         return sum(share(shape, sharding.num_gpus) for shape in shapes) if sharding.fsdp else count(shapes)
 
-    trained = held(architecture.trained_shapes)
+    trained = held(architecture.trained.shapes)
     num_layers = len(activations.blocks)
     masks = mask_bytes * (1 if sharding.checkpointing else num_layers)
     kept = (activations.checkpointed if sharding.checkpointing else activations.kept) + masks
     logits = (sharding.compute_bytes + 2 * _FP32) * micro_batch_tokens * architecture.vocab_size
     gathered, at_end = _gathered(architecture, sharding)
     return Memory(
-        weights=_FP32 * held(architecture.parameter_shapes),
+        weights=_FP32 * held(architecture.parameters.shapes),
         gradients=_FP32 * trained,
-        optimizer=2 * _FP32 * trained + _FP32 * len(architecture.trained_shapes),
+        optimizer=2 * _FP32 * trained + _FP32 * len(architecture.trained.shapes),
         # At the end of the backward pass activations and logits are free again.
         gathered=max(gathered, at_end - kept - logits),
         activations=kept,
@@ -114,12 +106,12 @@ def checkpoint_bytes(architecture: Architecture) -> int:
 
     With adapters it holds trained weights alone; otherwise all weights, those for images included.
     """
-    weights = architecture.trained_parameters if architecture.has_adapters else architecture.num_parameters
-    moments = 2 * architecture.trained_parameters
-    return _FP32 * (weights + moments + len(architecture.trained_shapes))
+    trained = architecture.trained
+    weights = trained if architecture.has_adapters else architecture.parameters
+    return _FP32 * (weights.total + 2 * trained.total + len(trained.shapes))
 
 
-def share(shape: tuple[int, ...], num_gpus: int) -> int:
+def share(shape: Shape, num_gpus: int) -> int:
     """Count the elements of a parameter on the GPU with the largest share."""
     rows = shape[0] if shape else 1
     return -(-rows // num_gpus) * (count((shape,)) // max(1, rows))
@@ -128,12 +120,10 @@ def share(shape: tuple[int, ...], num_gpus: int) -> int:
 def _gathered(architecture: Architecture, sharding: Sharding) -> tuple[int, int]:
     """Return the bytes of gathered copies at the start and at the end of the backward pass."""
     if not sharding.fsdp:
-        buckets = _FP32 * architecture.trained_parameters if sharding.num_gpus > 1 else 0
-        return buckets, 0
-    root, block = architecture.root_parameters, architecture.block_parameters
+        return (_FP32 * architecture.trained.total if sharding.num_gpus > 1 else 0), 0
+    parameters, trained = architecture.parameters, architecture.trained
     compute, reduced = sharding.compute_bytes, sharding.reduce_bytes
-    weights = root + 2 * block if sharding.reshard else architecture.num_parameters
-    trained_root, trained_block = architecture.trained_root_parameters, architecture.trained_block_parameters
-    start = compute * weights + compute * trained_root + (compute + reduced) * trained_block
-    end = compute * root + (compute + reduced) * trained_root
+    weights = parameters.root + 2 * parameters.block if sharding.reshard else parameters.total
+    start = compute * (weights + trained.root) + (compute + reduced) * trained.block
+    end = compute * parameters.root + (compute + reduced) * trained.root
     return start, end

@@ -187,8 +187,8 @@ def estimate(
     return Estimate(
         run_name=config.run_name,
         model=architecture.kind,
-        parameters=architecture.num_parameters,
-        trained_parameters=architecture.trained_parameters,
+        parameters=architecture.parameters.total,
+        trained_parameters=architecture.trained.total,
         adapters=describe_adapters(model) if architecture.has_adapters else "",
         tokens_per_step=tokens_per_step,
         steps=steps,
@@ -205,7 +205,7 @@ def estimate(
         flops_per_token=flops_per_token,
         flops=flops,
         checkpoint_bytes=checkpoint_bytes(architecture),
-        export_bytes=2 * architecture.num_parameters,
+        export_bytes=2 * architecture.parameters.total,
         machine=machine,
         hours=flops / rate / 3600 if rate and low else None,
     )

@@ -17,6 +17,36 @@ from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
 
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parameters:
+    """Shapes of parameters, tied ones once.
+
+    Attributes:
+        shapes: Of all of them.
+        blocks: Of those in each decoder block, in order.
+    """
+
+    shapes: tuple[Shape, ...]
+    blocks: tuple[tuple[Shape, ...], ...]
+
+    @property
+    def total(self) -> int:
+        """Count all parameters."""
+        return count(self.shapes)
+
+    @property
+    def block(self) -> int:
+        """Count the parameters of the largest block."""
+        return max(map(count, self.blocks), default=0)
+
+    @property
+    def root(self) -> int:
+        """Count the parameters outside the blocks: embeddings, last norm, output layer."""
+        return self.total - sum(map(count, self.blocks))
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
@@ -24,10 +54,8 @@ class Architecture:
 
     Attributes:
         kind: Class of the model.
-        parameter_shapes: Shape of each parameter, tied ones once.
-        trained_shapes: Shape of each trained parameter.
-        block_shapes: Shapes of the parameters of each decoder block, in order.
-        trained_block_shapes: Shapes of the trained parameters of each decoder block.
+        parameters: All parameters.
+        trained: Trained parameters: all, except with adapters or in multimodal models.
         matmul_parameters: Weights that multiply every token: those of linear layers and of the output layer,
             tied or not; not the embedding, which is a lookup.
         frozen_matmul_parameters: The part of `matmul_parameters` that is not trained.
@@ -39,10 +67,8 @@ class Architecture:
     """
 
     kind: str
-    parameter_shapes: tuple[tuple[int, ...], ...]
-    trained_shapes: tuple[tuple[int, ...], ...]
-    block_shapes: tuple[tuple[tuple[int, ...], ...], ...]
-    trained_block_shapes: tuple[tuple[tuple[int, ...], ...], ...]
+    parameters: Parameters
+    trained: Parameters
     matmul_parameters: int
     frozen_matmul_parameters: int
     num_layers: int
@@ -50,36 +76,6 @@ class Architecture:
     head_dim: int
     vocab_size: int
     has_adapters: bool = False
-
-    @property
-    def num_parameters(self) -> int:
-        """Count all parameters, tied ones once."""
-        return count(self.parameter_shapes)
-
-    @property
-    def trained_parameters(self) -> int:
-        """Count the trained parameters: all, except with adapters or in multimodal models."""
-        return count(self.trained_shapes)
-
-    @property
-    def block_parameters(self) -> int:
-        """Count the parameters of the largest block."""
-        return max(map(count, self.block_shapes), default=0)
-
-    @property
-    def root_parameters(self) -> int:
-        """Count the parameters outside the blocks: embeddings, last norm, output layer."""
-        return self.num_parameters - sum(map(count, self.block_shapes))
-
-    @property
-    def trained_block_parameters(self) -> int:
-        """Count the trained parameters of the block that has most of them."""
-        return max(map(count, self.trained_block_shapes), default=0)
-
-    @property
-    def trained_root_parameters(self) -> int:
-        """Count the trained parameters outside the blocks."""
-        return self.trained_parameters - sum(map(count, self.trained_block_shapes))
 
     def flops_per_token(self, seq_len: int) -> float:
         """Count the floating-point operations to train on a token: 6·N + 12·L·H·Q·T, less 2 a frozen weight.
@@ -89,16 +85,13 @@ class Architecture:
         Attention counts whole rows, even if a mask hides half of them, and recomputed activations do not
         count, so that the utilisation compares with the literature.
 
-        Args:
-            seq_len: T, tokens a row.
-
         Source: Chowdhery et al. 2022, arXiv 2204.02311, appendix B (MFU).
         """
         attention = 4 * self.num_layers * self.num_heads * self.head_dim * seq_len
         return 3.0 * (2 * self.matmul_parameters + attention) - 2 * self.frozen_matmul_parameters
 
 
-def count(shapes: tuple[tuple[int, ...], ...]) -> int:
+def count(shapes: tuple[Shape, ...]) -> int:
     """Count the elements of tensors of these shapes."""
     return sum(torch.Size(shape).numel() for shape in shapes)
 
@@ -141,10 +134,8 @@ def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
 def build_on_meta(config: ModelConfig, tokenizer: Any = None, *, check_vocabulary: bool = False) -> Any:
     """Build the model without weights; needs no kernels of a GPU, since nothing is computed.
 
-    Args:
-        config: Names the model.
-        tokenizer: The run's, for the number of rows with `new_embeddings`; otherwise unused.
-        check_vocabulary: Whether to refuse the tokenizers and new rows that training would refuse.
+    The tokenizer gives the number of rows with `new_embeddings`. With `check_vocabulary` tokenizers and new
+    rows that training would refuse are refused.
 
     Raises:
         ConfigError: Its configuration cannot be loaded, or the tokenizer does not extend its own.
@@ -214,10 +205,10 @@ def describe(model: Any) -> Architecture:
     linear = [module for module in of_text if isinstance(module, torch.nn.Linear | Conv1D)]
     return Architecture(
         kind=type(model).__name__.removeprefix("FSDP"),
-        parameter_shapes=_shapes(model),
-        trained_shapes=_shapes(model, trained=True),
-        block_shapes=tuple(map(_shapes, blocks)),
-        trained_block_shapes=tuple(_shapes(block, trained=True) for block in blocks),
+        parameters=Parameters(_shapes(model), tuple(map(_shapes, blocks))),
+        trained=Parameters(
+            _shapes(model, trained=True), tuple(_shapes(block, trained=True) for block in blocks)
+        ),
         matmul_parameters=sum(module.weight.numel() for module in linear),
         frozen_matmul_parameters=sum(
             module.weight.numel() for module in linear if not module.weight.requires_grad
@@ -230,7 +221,7 @@ def describe(model: Any) -> Architecture:
     )
 
 
-def _shapes(module: torch.nn.Module, *, trained: bool = False) -> tuple[tuple[int, ...], ...]:
+def _shapes(module: torch.nn.Module, *, trained: bool = False) -> tuple[Shape, ...]:
     return tuple(
         tuple(parameter.shape) for parameter in module.parameters() if parameter.requires_grad or not trained
     )

@@ -44,11 +44,6 @@ def check_attention(config: ModelConfig, hf_config: Any, *, row_tokens: int) -> 
     The check runs a small random copy of the model (`plugins/attention_probe.py`). It skips kernels that need
     a GPU.
 
-    Args:
-        config: Names the implementation.
-        hf_config: The model's own configuration.
-        row_tokens: Tokens of a training row.
-
     Raises:
         ConfigError: It differs, as `sdpa` does: in transformers 4.53 it omits the soft caps of Gemma 2.
     """
@@ -78,12 +73,6 @@ def check_isolation(
     proportion to its rows, must compute a packed second text like a text of its own row. The check skips
     kernels that need a GPU, and ranks without weights. The configuration shows whether positions change with
     the longest text of a batch.
-
-    Args:
-        model: A causal LM of transformers.
-        attn_implementation: Its attention implementation.
-        row_tokens: Tokens of a training row.
-        trust_remote_code: Whether code that comes with the model may run.
 
     Raises:
         TrainingError: The second text depends on the first, or may do so in rows of this length; or the model

@@ -97,11 +97,7 @@ def _is_scale(value: Any) -> bool:
 
 
 def check_adapter_export(key: str, config: TrainConfig) -> None:
-    """Check that base model and adapter alone give the trained model.
-
-    Args:
-        key: Key or option that asks for the adapter, for the message.
-        config: The run's.
+    """Check that base model and adapter alone give the trained model; `key` asked for the adapter.
 
     Raises:
         ConfigError: They do not.
@@ -120,12 +116,7 @@ def check_adapter_export(key: str, config: TrainConfig) -> None:
 
 
 def add_adapters(model: Any, peft_config: Mapping[str, Any], *, seed: int) -> None:
-    """Put adapters into a model and freeze the rest of it.
-
-    Args:
-        model: A causal LM of transformers, on any device.
-        peft_config: Arguments of peft's LoraConfig.
-        seed: Of their initial values.
+    """Put adapters into a causal LM, on any device, and freeze the rest of it.
 
     Raises:
         ConfigError: An argument is wrong, or names a module that the model lacks.
@@ -261,10 +252,6 @@ def save_adapters_alone(model: Any) -> None:
 
 def check_load_path(path: str, *, has_adapters: bool) -> None:
     """Check that a checkpoint holds an adapter if this run trains one, and else a whole model.
-
-    Args:
-        path: A sound checkpoint on this machine.
-        has_adapters: Whether this run trains adapters.
 
     Raises:
         ConfigError: It holds the other.

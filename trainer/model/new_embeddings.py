@@ -30,11 +30,7 @@ _SHOWN = 5
 def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any, *, reads_rows: bool = False) -> str:
     """Give a model a row for each token id; on the meta device rows have no values.
 
-    Args:
-        model: Of transformers.
-        config: Of the model.
-        tokenizer: The run's, from `load_tokenizer`.
-        reads_rows: Whether to read the rows even on the meta device, as a dry run does.
+    With `reads_rows` a file of rows is read and checked even there, as a dry run does.
 
     Returns:
         A sentence about the change, or "".
@@ -66,9 +62,11 @@ def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any, *, reads_row
     if num_ids > num_rows:
         model.resize_token_embeddings(num_ids, mean_resizing=False)
     is_meta = model.get_input_embeddings().weight.is_meta  # of another rank, or an estimate
-    if not is_meta or reads_rows:
-        layers = _layers(model)
-        values, pieces = _rows(config.new_embeddings, layers, own, new, num_rows)
+    if is_meta and not reads_rows:
+        return ""
+    how, layers = config.new_embeddings, _layers(model)
+    values = {} if how in ("mean", "pieces") else _read(how, layers, new)
+    pieces = _pieces(own, new, num_rows) if how == "pieces" else {}
     if is_meta:
         return ""
     _set_rows(model, layers, own, new, num_rows, values, pieces)
@@ -117,24 +115,17 @@ def _layers(model: Any) -> dict[str, Any]:
     return layers
 
 
-def _rows(
-    how: str, layers: Mapping[str, Any], own: Any, new: Mapping[str, int], num_rows: int
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return the rows of a file, and the ids of each token's pieces; both empty for the mean."""
-    values = {} if how in ("mean", "pieces") else _read(how, layers, new)
+def _pieces(own: Any, new: Mapping[str, int], num_rows: int) -> dict[str, torch.Tensor]:
+    """Split each new token with the model's own tokenizer, into ids that have a row."""
     pieces = {}
-    if how == "pieces":
-        found = {
-            token: torch.tensor(own(token, add_special_tokens=False).input_ids, dtype=torch.long)
-            for token in new
-        }
-        pieces = {token: ids[ids < num_rows] for token, ids in found.items()}
-    for token, ids in pieces.items():
-        if not len(ids):
+    for token in new:
+        ids = torch.tensor(own(token, add_special_tokens=False).input_ids, dtype=torch.long)
+        pieces[token] = ids[ids < num_rows]
+        if not len(pieces[token]):
             raise ConfigError(
                 f"{_KEY}: the model's own tokenizer finds no pieces in {token!r}. Set it to mean."
             )
-    return values, pieces
+    return pieces
 
 
 @torch.no_grad()

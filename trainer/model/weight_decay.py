@@ -33,10 +33,6 @@ _SHOWN = 3
 def parameter_groups(model: torch.nn.Module, no_decay: Sequence[str]) -> list[dict[str, Any]]:
     """Divide a model's trainable parameters into decayed and not decayed ones, and announce their numbers.
 
-    Args:
-        model: Of transformers, or of peft around one; not yet sharded.
-        no_decay: Kinds of parameters, and regular expressions that may match anywhere in a name.
-
     Returns:
         The optimizer's groups without empty ones; the second has `weight_decay` 0.
 
@@ -76,11 +72,6 @@ def check_same_groups(path: str, model: torch.nn.Module, groups: Sequence[Mappin
     """Check that a checkpoint's optimizer has the parameter groups of the configuration.
 
     torch loads groups as far as their names match: it would continue to decay norms, or not to decay weights.
-
-    Args:
-        path: A sound checkpoint on this machine.
-        model: Composer's.
-        groups: From `parameter_groups`.
 
     Raises:
         ConfigError: `no_decay` selects other parameters than for the checkpoint.

@@ -31,11 +31,7 @@ def default_metrics_path(config: TrainConfig) -> str:
 
 
 class MetricsFile(LoggerDestination):
-    """Appends metrics to a file.
-
-    Args:
-        path: The file; `{run_name}` is filled in.
-    """
+    """Appends metrics to a file."""
 
     def __init__(self, path: str):
         self.path = path

@@ -123,7 +123,9 @@ def build_trainer(
     progress = ConsoleProgress(
         bar=config.progress_bar,
         flops_per_token=architecture.flops_per_token(seq_len),
-        peak_flops=_peak_flops(config.precision),
+        peak_flops=None
+        if config.precision == "fp32" or not torch.cuda.is_available()
+        else peak_flops_of(torch.cuda.get_device_name()),
     )
     random_states = RandomStates()
     finite = FiniteSteps(
@@ -211,7 +213,7 @@ def check_disks(
         checkpoint_folder=checkpoints.local_folder,
         checkpoint_bytes=size,
         num_checkpoints=2 if checkpoints.are_uploaded else _num_more(config, streams, checkpoints),
-        export_bytes=architecture.num_parameters
+        export_bytes=architecture.parameters.total
         * dtype_of("callbacks.hf_export.dtype", export_dtype).itemsize,
     )
 
@@ -266,13 +268,6 @@ def resolve_microbatch(config: TrainConfig, batch_size: int, seq_len: int) -> in
     return rows
 
 
-def _peak_flops(precision: str) -> float | None:
-    """Return the peak rate of this rank's GPU in 16 bits; None in fp32 or for an unknown GPU."""
-    if precision == "fp32" or not torch.cuda.is_available():
-        return None
-    return peak_flops_of(torch.cuda.get_device_name())
-
-
 def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:
     """Make the callbacks; one with `from_config` also gets the whole configuration."""
     callbacks = []
@@ -322,12 +317,7 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
 
 
 def broadcast(value: Any, *, wait_sec: float) -> Any:
-    """Return rank 0's value on every rank.
-
-    Args:
-        value: Rank 0's.
-        wait_sec: Timeout of collective operations, now and while ranks train.
-    """
+    """Return rank 0's value on every rank; `wait_sec` is the timeout of collectives from now on."""
     if dist.get_world_size() == 1:
         return value
     # Composer reads NODE_RANK to resume whole checkpoints; its launcher sets it, torchrun sets GROUP_RANK.

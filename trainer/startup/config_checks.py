@@ -50,10 +50,6 @@ _GPU_ATTENTION = {
 def check_config(config: TrainConfig, *, num_ranks: int) -> None:
     """Refuse a configuration that can only fail later.
 
-    Args:
-        config: As written.
-        num_ranks: Processes that share a batch.
-
     Raises:
         ConfigError: Names the keys that are wrong or contradict each other.
     """
@@ -126,9 +122,7 @@ def is_time(name: str) -> bool:
 def check_schedule(config: TrainConfig, pace: Pace) -> None:
     """Check that schedule, intervals and later manifests fit into the run; announce what never happens.
 
-    Args:
-        config: The run's configuration.
-        pace: Of the run; times that it cannot convert are not checked.
+    Times that the pace cannot convert are not checked.
 
     Raises:
         ConfigError: The run ends within the warm-up, or the schedule ends before the run.

@@ -31,11 +31,7 @@ def places_of(config: TrainConfig) -> dict[str, str]:
 
 
 def check_writable(config: TrainConfig, *, remote: bool) -> None:
-    """Check that a run may write to its folders.
-
-    Args:
-        config: The run's.
-        remote: Whether to try URIs too, by writing and removing a small file.
+    """Check that a run may write to its folders; with `remote` also to URIs, by a small file.
 
     Raises:
         ConfigError: It may not; names the key.
@@ -73,8 +69,8 @@ def check_room(
     Args:
         config: The run's.
         checkpoint_folder: Local folder of the checkpoints, if any.
-        checkpoint_bytes: Size of the part of a checkpoint that this machine writes.
-        num_checkpoints: Checkpoints that will be added, at most at once.
+        checkpoint_bytes: Size of this machine's part of a checkpoint.
+        num_checkpoints: Checkpoints that the run adds.
         export_bytes: Size of an export.
 
     Raises:
@@ -111,10 +107,6 @@ def full_disk(error: BaseException, folder: str | None) -> TrainingError | None:
     """Return the error to raise if a full disk is the cause of an error; None for another cause.
 
     torch says "unexpected pos 704 vs 598" or "file write failed", safetensors a message of Rust's.
-
-    Args:
-        error: Raised by training.
-        folder: Local folder of the checkpoints, if any.
     """
     cause: BaseException | None = error
     while cause is not None:

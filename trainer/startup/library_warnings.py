@@ -22,11 +22,7 @@ QUIET_LOGGERS = (
 
 
 def quiet_libraries(level: str) -> None:
-    """Silence the messages above; to be called before the libraries are imported.
-
-    Args:
-        level: `python_log_level`; at debug nothing is silenced, and the libraries log every step.
-    """
+    """Silence the messages above, except at level debug; to be called before the libraries are imported."""
     # The tokenizer's own threads are not safe beside forked reader processes; it warns at every fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Composer reads this when it is given `fsdp:`; FSDP1 is broken in several ways, and on CPUs.

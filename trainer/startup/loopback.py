@@ -20,11 +20,7 @@ def is_one_machine() -> bool:
 
 
 def store_on_loopback(timeout: timedelta) -> Any:
-    """Return a store on the loopback interface; None if the ranks do not meet there.
-
-    Args:
-        timeout: For which ranks wait for one another.
-    """
+    """Return a store on the loopback interface; None if the ranks do not meet there."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined, unused-ignore]
 
     has_another = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"

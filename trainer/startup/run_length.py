@@ -67,11 +67,7 @@ class Pace:
     epoch_steps: tuple[int, ...]
 
     def steps(self, duration: Duration, *, run: Duration | None = None) -> float | None:
-        """Convert a duration to steps.
-
-        Args:
-            duration: The duration.
-            run: Duration of the whole run, which `dur` is a share of.
+        """Convert a duration to steps; `dur` is a share of `run`.
 
         Returns:
             Steps, with a fraction if it ends within a step; None if it cannot be converted.
@@ -86,13 +82,7 @@ class Pace:
 
 
 def pace_of(config: TrainConfig, streams: Sequence[ResolvedStream], seq_len: int | None = None) -> Pace:
-    """Return the pace of a run.
-
-    Args:
-        config: Its configuration.
-        streams: From `resolve_streams`; empty without a corpus.
-        seq_len: T, tokens a row; None takes the corpus's.
-    """
+    """Return the pace of a run; `streams` is empty without a corpus, which then needs `seq_len`."""
     last = max((epoch for stream in streams for epoch, _ in stream.manifests), default=0)
     num_rows = [
         sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams, epoch)))

@@ -141,7 +141,7 @@ def test_what_is_decayed_stays_as_it_was_by_what_is_selected_and_without_run_jso
         "of its parameters 5 that it did not decay are decayed now (model.layers.0.input_layernorm.weight, "
         "model.layers.0.post_attention_layernorm.weight, model.layers.1.input_layernorm.weight, …). Weight"
     ) in err
-    assert "Set it to what that run had, or" in err and "Rows would be repeated" not in err
+    assert "Set it to the value of that run, or" in err and "Rows would be repeated" not in err
     status, err, _ = start(
         capsys, optimizer={**adamw, "no_decay": ["biases", "norm.weight"]}
     )  # as the default

@@ -241,15 +241,14 @@ def test_checkpointed_activations_are_what_a_checkpointed_pass_holds(tiny_model:
 def test_the_parts_of_a_gpu_under_fsdp_add_up_as_they_are_explained() -> None:
     from trainer.estimate.activations import Activations
     from trainer.estimate.memory import Sharding, estimate_memory
-    from trainer.model.architecture import Architecture
+    from trainer.model.architecture import Architecture, Parameters
 
     block, root = ((8, 4),), ((100, 4), (4,))
+    parameters = Parameters((*root, *block, *block), (block, block))
     architecture = Architecture(
         kind="Toy",
-        parameter_shapes=(*root, *block, *block),
-        trained_shapes=(*root, *block, *block),
-        block_shapes=(block, block),
-        trained_block_shapes=(block, block),
+        parameters=parameters,
+        trained=parameters,
         matmul_parameters=464,
         frozen_matmul_parameters=0,
         num_layers=2,
