@@ -70,12 +70,22 @@ class Chat:
     """
 
     def __init__(self, name: str, *, max_new_tokens: int, raw: bool, may_differ: Sequence[str] = ()):
+        import torch
+
         self.tokenizer = load_tokenizer(tokenizer_of("--model", name))
         self.templated = bool(self.tokenizer.chat_template) and not raw
         if self.templated:
             # A chat template contains special tokens as strings.
             self.tokenizer.split_special_tokens = False
-        self.model = load_model(name, may_differ)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = load_causal_lm(
+            "--model",
+            name,
+            may_differ=may_differ,
+            naming="--weights-may-differ",
+            torch_dtype=torch.bfloat16 if device == "cuda" else torch.float32,  # bfloat16 is slow on CPUs
+        )
+        self.model = model.to(device).eval()
         self.max_new_tokens = max_new_tokens
         self.messages: list[dict[str, str]] = []
 
@@ -132,22 +142,6 @@ class Chat:
         except Exception as error:  # each model fails in its own way
             raise TutelageError(f"the model could not answer: {error}") from error
         return str(self.tokenizer.decode(ids_1T[0, inputs["input_ids"].shape[1] :], **options))
-
-
-def load_model(name: str, may_differ: Sequence[str]) -> Any:
-    """Load a causal LM: bfloat16 on a GPU, fp32 on a CPU, where bfloat16 is slow.
-
-    Raises:
-        ConfigError: It cannot be loaded, or weights differ that `may_differ` does not name.
-    """
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    model = load_causal_lm(
-        "--model", name, may_differ=may_differ, naming="--weights-may-differ", torch_dtype=dtype
-    )
-    return model.to(device).eval()
 
 
 if __name__ == "__main__":

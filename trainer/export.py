@@ -21,19 +21,14 @@ from schemas.config import load_config
 from schemas.errors import ConfigError, TrainingError, TutelageError, report
 from schemas.scratch_folder import scratch
 from schemas.train_config import ModelConfig, TrainConfig
-from trainer.checkpoints.checkpoint_files import (
-    check_checkpoint,
-    fetch_checkpoint,
-    find_damage,
-    list_checkpoints,
-    read_checkpoint,
-)
-from trainer.checkpoints.resume_from import fill_in_places
+from trainer.checkpoints.checkpoint_files import check_checkpoint, read_checkpoint
+from trainer.checkpoints.resume_from import fill_in_places, find_sound
 from trainer.checkpoints.run_settings import check_exported, read_pins
 from trainer.data.resolve_streams import pin_manifests
 from trainer.model.lora import add_adapters, check_adapter_export
 from trainer.reporting.announce import announce
 from trainer.startup.config_checks import run_tokenizer
+from trainer.startup.disk_space import places_of
 
 _WRAPPED = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
 
@@ -147,25 +142,21 @@ def export(
 
 def _find_checkpoint(config: TrainConfig, checkpoint: str | None, copies: str) -> tuple[str, str]:
     """Return the checkpoint and its path on this machine."""
-    if checkpoint is not None:
-        is_local = storage.is_local(checkpoint)
-        check_checkpoint(checkpoint, None if is_local else copies, key="--checkpoint")
-        copied = os.path.join(copies, posixpath.basename(checkpoint.rstrip("/")))
-        return checkpoint, checkpoint if is_local else copied
     folder = config.save_folder
-    if not folder:
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, None if storage.is_local(checkpoint) else copies, key="--checkpoint")
+    elif not folder:
         raise ConfigError("save_folder is null, so no checkpoint is known. Name one with --checkpoint.")
-    damages: list[str] = []
-    for path in reversed(list_checkpoints(folder)):
-        local = path if storage.is_local(path) else fetch_checkpoint(path, copies)
-        damage = find_damage(local)
-        if damage is None:
-            for line in damages:
-                announce(line)
-            return path, local
-        damages.append(f"checkpoint {path} is damaged: {damage}. The one before it is used.")
-    none = f"save_folder {folder!r} holds no sound checkpoint. Name one with --checkpoint."
-    raise TrainingError("\n".join([*damages, none]))
+    else:
+        checkpoint, damages = find_sound(folder, None if storage.is_local(folder) else copies)
+        lines = [f"{damage}. The one before it is used." for damage in damages.values()]
+        if checkpoint is None:
+            none = f"save_folder {folder!r} holds no sound checkpoint. Name one with --checkpoint."
+            raise TrainingError("\n".join([*lines, none]))
+        for line in lines:
+            announce(line)
+    copied = os.path.join(copies, posixpath.basename(checkpoint.rstrip("/")))
+    return checkpoint, checkpoint if storage.is_local(checkpoint) else copied
 
 
 def _load_base(config: ModelConfig, tokenizer: Any) -> Any:
@@ -217,11 +208,8 @@ def _scores_at(config: TrainConfig, steps: int) -> dict[str, float]:
     """Return the scores of the domain evaluation after so many steps, if the run has them."""
     from trainer.evaluation.report.trend import LINES
 
-    output = config.callbacks.get("domain_eval", {}).get("output")
-    if not output:
-        return {}
-    uri = storage.join(str(output).replace("{run_name}", config.run_name), LINES)
-    if not storage.exists(uri):
+    output = places_of(config).get("callbacks.domain_eval.output")
+    if not output or not storage.exists(uri := storage.join(output, LINES)):
         return {}
     for line in storage.read_bytes(uri).decode().splitlines():
         evaluation = json.loads(line)

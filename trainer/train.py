@@ -25,8 +25,8 @@ from schemas.crash_messages import understood
 from schemas.errors import TrainingError, TutelageError, report
 from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
-from trainer.checkpoints.checkpoint_files import find_damage, list_checkpoints, load_only_data
-from trainer.checkpoints.resume_from import RunCheckpoints, fill_in_places
+from trainer.checkpoints.checkpoint_files import list_checkpoints, load_only_data
+from trainer.checkpoints.resume_from import RunCheckpoints, fill_in_places, find_sound
 from trainer.checkpoints.run_settings import check_resumption, read_pins, write_settings
 from trainer.data.resolve_streams import ResolvedStream, pin_manifests, resolve_streams, verify_streams
 from trainer.data.rows_per_epoch import check_epochs, rows_per_epoch
@@ -39,7 +39,7 @@ from trainer.startup.config_checks import (
     check_schedule,
     known_device,
 )
-from trainer.startup.disk_space import check_writable, full_disk
+from trainer.startup.disk_space import check_writable, full_disk, places_of
 from trainer.startup.library_warnings import quiet_libraries
 from trainer.startup.loopback import is_one_machine
 from trainer.startup.run_length import pace_of
@@ -148,9 +148,9 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
                 raise
             build.complete_uploads(trainer)
         checkpoints.release()
-        places = {"checkpoints": checkpoints.save_folder} if checkpoints.save_folder else {}
-        if "hf_export" in config.callbacks:
-            places["export"] = config.callbacks["hf_export"]["folder"].replace("{run_name}", config.run_name)
+        written = places_of(config)
+        keys = {"checkpoints": "save_folder", "export": "callbacks.hf_export.folder"}
+        places = {name: written[key] for name, key in keys.items() if key in written}
         result = {
             "run_name": config.run_name,
             "steps": int(state.timestamp.batch),
@@ -168,13 +168,13 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
 
 def _after_the_end(config: TrainConfig, steps: int, error: Exception) -> TrainingError:
     """Return the error to raise if all steps are done, and an export or upload after the last one fails."""
-    sound = [
-        path
-        for path in (list_checkpoints(config.save_folder) if config.save_folder else [])
-        if not storage.is_local(path) or find_damage(path) is None
-    ]
+    folder, sound = config.save_folder, None
+    if folder and storage.is_local(folder):
+        sound, _ = find_sound(folder)
+    elif folder:
+        sound = next(reversed(list_checkpoints(folder)), None)
     kept = (
-        f"The newest checkpoint is {sound[-1]}: `tutelage export FILE.yaml --output DIR` makes a model of "
+        f"The newest checkpoint is {sound}: `tutelage export FILE.yaml --output DIR` makes a model of "
         "it, and with autoresume: true the same command does what is left"
         if sound
         else "There is no sound checkpoint in save_folder, so the trained weights are lost"

@@ -231,11 +231,7 @@ def read_checkpoint(path: str) -> SavedModel:
 
 
 def weight_names(path: str) -> list[str]:
-    """Return the names of the weights in a checkpoint, whole or sharded, without reading the weights.
-
-    Raises:
-        TrainingError: It holds something other than data.
-    """
+    """Return the names of the weights in a checkpoint, whole or sharded, without reading the weights."""
     if not os.path.isdir(path):
         return list(_load_whole(path, "meta")["state"]["model"])
     names = _read_metadata(os.path.join(path, _METADATA)).state_dict_metadata

@@ -74,27 +74,34 @@ def settle_checkpoints(folder: str, copies: str | None = None) -> str | None:
     Raises:
         TrainingError: There are several and none is sound, or one cannot be fetched.
     """
-    checkpoints = list_checkpoints(folder)
-    damages: list[str] = []
-    for path in reversed(checkpoints):
+    newest, damages = find_sound(folder, copies)
+    if newest is None and len(damages) > 1:
+        raise TrainingError(
+            "\n".join(damages.values())
+            + "\nNo sound checkpoint is left. Restore one, or give another save_folder."
+        )
+    for path, message in damages.items():
+        aside = _set_aside(path)
+        announce(f"{message}. Renamed to {os.path.basename(aside)}; the run resumes from the one before it.")
+    _point_latest(folder if copies is None else copies, newest)
+    return newest
+
+
+def find_sound(folder: str, copies: str | None = None) -> tuple[str | None, dict[str, str]]:
+    """Return the newest sound checkpoint of a folder, and the damage of each newer one.
+
+    Checkpoints that are not local are copied into `copies`; the copy of the sound one stays there.
+    """
+    damages: dict[str, str] = {}
+    for path in reversed(list_checkpoints(folder)):
         local = path if copies is None else fetch_checkpoint(path, copies)
         damage = find_damage(local)
         if damage is None:
-            break
+            return path, damages
         if copies is not None:
             storage.remove_tree(local)
-        damages.append(f"checkpoint {path} is damaged: {damage}")
-    sound = checkpoints[: len(checkpoints) - len(damages)]
-    if not sound and len(damages) > 1:
-        raise TrainingError(
-            "\n".join(damages) + "\nNo sound checkpoint is left. Restore one, or give another save_folder."
-        )
-    for path, message in zip(reversed(checkpoints), damages, strict=False):
-        aside = _set_aside(path)
-        announce(f"{message}. Renamed to {os.path.basename(aside)}; the run resumes from the one before it.")
-    newest = sound[-1] if sound else None
-    _point_latest(folder if copies is None else copies, newest)
-    return newest
+        damages[path] = f"checkpoint {path} is damaged: {damage}"
+    return None, damages
 
 
 def _set_aside(path: str) -> str:

@@ -54,11 +54,7 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
     def upload_file(
         self, state: State, remote_file_name: str, file_path: Path, *, overwrite: bool = False
     ) -> None:
-        """Upload a file in the background; wait first for the files of an earlier checkpoint.
-
-        Raises:
-            TrainingError: An earlier upload failed.
-        """
+        """Upload a file in the background; wait first, and raise errors, for an earlier checkpoint."""
         name = os.path.relpath(file_path, self.folder)
         if name.startswith(os.pardir):
             return  # a file of another callback
@@ -73,11 +69,7 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
         return False
 
     def finish(self) -> None:
-        """Wait for the uploads in flight.
-
-        Raises:
-            TrainingError: One failed.
-        """
+        """Wait for the uploads in flight; raise the error of one that failed."""
         uploads, self._uploads = self._uploads, []
         for upload in uploads:
             upload.result()
@@ -86,9 +78,6 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
         """Wait until the files of all ranks are uploaded, and remove old checkpoints.
 
         With sharded checkpoints every rank uploads files, else rank 0 alone.
-
-        Raises:
-            TrainingError: An upload failed.
         """
         self.finish()
         if sharded:
@@ -121,11 +110,7 @@ class CheckpointUploads(LoggerDestination):  # type: ignore[misc, unused-ignore]
 
 
 def _attempt(failure: str, call: Callable[[], None]) -> None:
-    """Call a function, with retries and backoff.
-
-    Raises:
-        TrainingError: All attempts failed.
-    """
+    """Call a function with retries and backoff; raise a TrainingError if all attempts fail."""
     for pause in (*_PAUSES_SEC, None):
         try:
             call()

@@ -54,9 +54,7 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
         local = os.path.join(cache_dir, digest(self.uri, size_bytes=8) + "-" + digest(announced)[:16])
         super().__init__(local=private_folder(local), choose=num_rows)
         # Streaming reads the index that was checked, not the bytes of the corpus.
-        index_path = os.path.join(local, "index.json")
-        if not _holds(index_path, announced.encode()):
-            write_whole(index_path, announced.encode())
+        write_whole(os.path.join(local, "index.json"), announced.encode())
 
     def apply_default(self, default: dict[str, Any]) -> None:
         """Take the dataset's defaults, but keep no compressed files."""
@@ -93,14 +91,6 @@ def _damage(path: str, file: ShardFile) -> str | None:
     except OSError as error:
         return f"shard cannot be read: {error}"
     return None
-
-
-def _holds(path: str, data: bytes) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read() == data
-    except FileNotFoundError:
-        return False
 
 
 def write_whole(path: str, data: bytes) -> None:

@@ -23,7 +23,7 @@ from trainer.startup.config_checks import (
     known_device,
     run_tokenizer,
 )
-from trainer.startup.disk_space import check_room, check_writable
+from trainer.startup.disk_space import check_room, check_writable, places_of
 from trainer.startup.library_warnings import quiet_libraries
 from trainer.startup.run_length import pace_of
 
@@ -54,11 +54,7 @@ def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_without_dry_run(args: argparse.Namespace) -> None:
-    """Refuse options of a dry run without `--dry-run`, so that no run starts by mistake.
-
-    Raises:
-        ConfigError: One is given.
-    """
+    """Refuse options of a dry run without `--dry-run`, so that no run starts by mistake."""
     for name in _OPTIONS:
         if getattr(args, name) is not None:
             raise ConfigError(
@@ -72,12 +68,7 @@ def _flag(name: str) -> str:
 
 
 def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
-    """Print the estimate, with `--json` as JSON; return the exit status.
-
-    Raises:
-        ConfigError: The run contradicts itself, or its GPUs cannot hold it.
-        TutelageError: A corpus cannot be read.
-    """
+    """Print the estimate, with `--json` as JSON; return the exit status."""
     num_gpus = 1 if args.gpus is None else args.gpus
     mfu = _MFU if args.mfu is None else args.mfu
     if num_gpus < 1 or not 0 < mfu <= 1:
@@ -102,9 +93,7 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
 
     check_named_arguments(config)
     if export := config.callbacks.get("hf_export"):
-        check_folder(
-            "callbacks.hf_export.folder", str(export["folder"]).replace("{run_name}", config.run_name)
-        )
+        check_folder("callbacks.hf_export.folder", places_of(config)["callbacks.hf_export.folder"])
         dtype_of("callbacks.hf_export.dtype", export.get("dtype", "bfloat16"))
     domain_eval = config.callbacks.get("domain_eval")
     if domain_eval and not (_is_here(args) or {"chat_template", "system"} & domain_eval.keys()):

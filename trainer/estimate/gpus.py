@@ -38,11 +38,7 @@ GPUS = {
 
 
 def find_gpu(name: str) -> Gpu:
-    """Return a GPU by our name for it.
-
-    Raises:
-        ConfigError: The name is unknown.
-    """
+    """Return a GPU by our name for it; refuse an unknown name."""
     if name not in GPUS:
         raise ConfigError(
             f"--gpu: {unknown_name('GPU', name, GPUS)} For another GPU, give --gpu-memory and --peak-tflops."

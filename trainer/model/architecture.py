@@ -97,11 +97,7 @@ def count(shapes: tuple[Shape, ...]) -> int:
 
 
 def load_hf_config(config: ModelConfig) -> Any:
-    """Load the model's own configuration and apply `config_overrides`.
-
-    Raises:
-        ConfigError: It has no such key.
-    """
+    """Load the model's own configuration and apply `config_overrides`; refuse unknown keys."""
     from transformers import AutoConfig
 
     hf_config = AutoConfig.from_pretrained(

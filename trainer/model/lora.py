@@ -35,11 +35,7 @@ _OF_MODULES = ("target_modules", "exclude_modules", "modules_to_save")
 
 
 def check_adapters(config: TrainConfig) -> None:
-    """Check that adapters, if any, can be made, saved and exported.
-
-    Raises:
-        ConfigError: They cannot.
-    """
+    """Refuse adapters that cannot be made, saved or exported."""
     model = config.model
     if (config.callbacks.get("hf_export") or {}).get("adapter"):
         check_adapter_export("callbacks.hf_export.adapter", config)
@@ -56,11 +52,7 @@ def check_adapters(config: TrainConfig) -> None:
 
 
 def check_peft_config(peft_config: Mapping[str, Any]) -> None:
-    """Check `peft_config` as far as possible without the model.
-
-    Raises:
-        ConfigError: Names the key, the value and the allowed ones.
-    """
+    """Refuse a wrong `peft_config`, as far as possible without the model."""
     if "peft_type" not in peft_config:
         raise ConfigError("key 'model.peft_config.peft_type' is missing. Available: LORA.")
     for key, fitting in (("peft_type", "LORA"), ("task_type", "CAUSAL_LM")):
@@ -97,11 +89,7 @@ def _is_scale(value: Any) -> bool:
 
 
 def check_adapter_export(key: str, config: TrainConfig) -> None:
-    """Check that base model and adapter alone give the trained model; `key` asked for the adapter.
-
-    Raises:
-        ConfigError: They do not.
-    """
+    """Refuse the export of an adapter alone (`key`) if the base model lacks more than the adapter."""
     if config.model.peft_config is None:
         raise ConfigError(
             f"{key} asks for an adapter, but the run trains the whole model. Set model.peft_config, or "
@@ -251,11 +239,7 @@ def save_adapters_alone(model: Any) -> None:
 
 
 def check_load_path(path: str, *, has_adapters: bool) -> None:
-    """Check that a checkpoint holds an adapter if this run trains one, and else a whole model.
-
-    Raises:
-        ConfigError: It holds the other.
-    """
+    """Refuse a checkpoint of an adapter for a run without adapters, and the reverse."""
     of_adapter = any(".lora_" in name for name in weight_names(path))
     if of_adapter and not has_adapters:
         raise ConfigError(

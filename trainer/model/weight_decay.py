@@ -35,9 +35,6 @@ def parameter_groups(model: torch.nn.Module, no_decay: Sequence[str]) -> list[di
 
     Returns:
         The optimizer's groups without empty ones; the second has `weight_decay` 0.
-
-    Raises:
-        ConfigError: An expression matches no parameter.
     """
     names: dict[torch.nn.Parameter, list[str]] = {}
     kinds: dict[torch.nn.Parameter, set[str]] = {}
@@ -69,12 +66,9 @@ def parameter_groups(model: torch.nn.Module, no_decay: Sequence[str]) -> list[di
 
 
 def check_same_groups(path: str, model: torch.nn.Module, groups: Sequence[Mapping[str, Any]]) -> None:
-    """Check that a checkpoint's optimizer has the parameter groups of the configuration.
+    """Refuse a checkpoint whose optimizer has other parameter groups than the configuration.
 
     torch loads groups as far as their names match: it would continue to decay norms, or not to decay weights.
-
-    Raises:
-        ConfigError: `no_decay` selects other parameters than for the checkpoint.
     """
     names = {parameter: _OUTER.sub("", name) for name, parameter in model.named_parameters()}
     now = [{names[each] for each in group["params"]} for group in groups]

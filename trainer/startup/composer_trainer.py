@@ -199,11 +199,7 @@ def check_disks(
     checkpoints: RunCheckpoints,
     architecture: Architecture,
 ) -> None:
-    """Check that the disks of rank 0's machine have room for checkpoints and export.
-
-    Raises:
-        ConfigError: They have no room.
-    """
+    """Refuse disks of rank 0's machine without room for checkpoints and export."""
     size = checkpoint_bytes(architecture)
     if "fsdp" in (config.parallelism_config or {}):
         size = size // dist.get_world_size() * dist.get_local_world_size()
@@ -245,11 +241,7 @@ def complete_exports(trainer: Trainer) -> None:
 
 
 def complete_uploads(trainer: Trainer) -> None:
-    """Wait until all checkpoints of the run are uploaded.
-
-    Raises:
-        TrainingError: An upload failed.
-    """
+    """Wait until all checkpoints of the run are uploaded."""
     for destination in trainer.logger.destinations:
         if isinstance(destination, CheckpointUploads):
             destination.complete(sharded=trainer.state.fsdp_sharded_state_dict_enabled)

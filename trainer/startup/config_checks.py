@@ -1,7 +1,7 @@
 """Checks of a training configuration: names, times, contradictions, devices, installed packages.
 
-Training and a dry run make the same checks, before torch is imported. The last three need what was imported,
-classes with their arguments or the tokenizer.
+Training and a dry run make the same checks, before torch is imported; only the last three need imported
+classes or the tokenizer. Each raises a ConfigError that names the key, the value and the cure.
 """
 
 from __future__ import annotations
@@ -48,11 +48,7 @@ _GPU_ATTENTION = {
 
 
 def check_config(config: TrainConfig, *, num_ranks: int) -> None:
-    """Refuse a configuration that can only fail later.
-
-    Raises:
-        ConfigError: Names the keys that are wrong or contradict each other.
-    """
+    """Refuse a configuration that can only fail later."""
     for key, _, registry, name, _ in _choices(config):
         if name not in registry.targets():
             raise ConfigError(f"{key}: {unknown_name(registry.kind, name, registry.names())}")
@@ -75,11 +71,7 @@ def _choices(config: TrainConfig) -> Iterator[tuple[str, str, Registry, str, dic
 
 
 def rows_per_rank(config: TrainConfig, num_ranks: int) -> int:
-    """Return the rows a step on one rank.
-
-    Raises:
-        ConfigError: The ranks cannot share a batch evenly.
-    """
+    """Return the rows a step on one rank; refuse a batch that the ranks cannot share evenly."""
     total = config.global_train_batch_size
     if total % num_ranks:
         raise ConfigError(
@@ -218,9 +210,6 @@ def check_model_name(key: str, name: str, *, may_be_adapter: bool = False) -> No
         key: Key or option of the name, for the message.
         name: Directory or hub name.
         may_be_adapter: Whether an adapter of peft is allowed instead of a model.
-
-    Raises:
-        ConfigError: Names the key and the cure.
     """
     if _METADATA in (os.listdir(name) if os.path.isdir(name) else ()) or name.endswith("-rank0.pt"):
         raise ConfigError(
@@ -266,11 +255,7 @@ def known_device() -> Device | None:
 
 
 def check_hardware(config: TrainConfig, *, device: Device | None) -> None:
-    """Refuse a configuration that the device cannot run; None, an unknown device, refuses nothing.
-
-    Raises:
-        ConfigError: Names the key.
-    """
+    """Refuse a configuration that the device cannot run; None, an unknown device, refuses nothing."""
     attention = config.model.attn_implementation
     if device == "cpu" and config.precision != "fp32":
         raise ConfigError(
@@ -290,11 +275,7 @@ def check_hardware(config: TrainConfig, *, device: Device | None) -> None:
 
 
 def check_installed(config: TrainConfig) -> None:
-    """Refuse a configuration that needs a package which is not installed here.
-
-    Raises:
-        ConfigError: Names the key and the package.
-    """
+    """Refuse a configuration that needs a package which is not installed here."""
     attention = config.model.attn_implementation
     if attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
         raise ConfigError(
@@ -310,21 +291,13 @@ def check_installed(config: TrainConfig) -> None:
 
 
 def check_named_arguments(config: TrainConfig) -> None:
-    """Refuse unknown and missing arguments of everything chosen by name; imports all of it.
-
-    Raises:
-        ConfigError: Names the key.
-    """
+    """Refuse unknown and missing arguments of everything chosen by name; imports all of it."""
     for _, key, registry, name, arguments in _choices(config):
         check_arguments(key, registry.load(name), arguments, num_positional=int(registry is OPTIMIZERS))
 
 
 def check_arguments(key: str, kind: Any, arguments: dict[str, Any], *, num_positional: int = 0) -> None:
-    """Refuse unknown and missing arguments of a callable.
-
-    Raises:
-        ConfigError: Names the key.
-    """
+    """Refuse unknown and missing arguments of a callable."""
     parameters = list(inspect.signature(kind).parameters.values())[num_positional:]
     named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -338,11 +311,7 @@ def check_arguments(key: str, kind: Any, arguments: dict[str, Any], *, num_posit
 
 
 def run_tokenizer(config: TrainConfig) -> tuple[Any, str]:
-    """Return the tokenizer of a run, and its name.
-
-    Raises:
-        ConfigError: It cannot be loaded; names the key.
-    """
+    """Load the tokenizer of a run; return it and its name."""
     key = "tokenizer.name" if config.tokenizer.name else "model.pretrained_model_name_or_path"
     name = config.tokenizer.name or config.model.pretrained_model_name_or_path
     try:
@@ -352,11 +321,7 @@ def run_tokenizer(config: TrainConfig) -> tuple[Any, str]:
 
 
 def check_tokenizer(tokenizer: Any, name: str, streams: Sequence[ResolvedStream]) -> None:
-    """Check that this tokenizer made the rows.
-
-    Raises:
-        ConfigError: Another one did; the message has both names and fingerprints.
-    """
+    """Refuse rows that another tokenizer made."""
     manifest = streams[0].manifest
     found = fingerprint(tokenizer)
     if found != manifest.tokenizer:

@@ -31,11 +31,7 @@ def places_of(config: TrainConfig) -> dict[str, str]:
 
 
 def check_writable(config: TrainConfig, *, remote: bool) -> None:
-    """Check that a run may write to its folders; with `remote` also to URIs, by a small file.
-
-    Raises:
-        ConfigError: It may not; names the key.
-    """
+    """Refuse folders without write permission; with `remote` also try URIs, by a small file."""
     for key, place in places_of(config).items():
         try:
             if storage.is_local(place):
@@ -62,9 +58,7 @@ def check_room(
     num_checkpoints: int,
     export_bytes: int,
 ) -> None:
-    """Check that the disks of this machine have room for what a run writes.
-
-    A line is printed if one checkpoint has room, but not all of them.
+    """Refuse disks of this machine without room for one checkpoint and the export; announce if all need more.
 
     Args:
         config: The run's.
@@ -72,9 +66,6 @@ def check_room(
         checkpoint_bytes: Size of this machine's part of a checkpoint.
         num_checkpoints: Checkpoints that the run adds.
         export_bytes: Size of an export.
-
-    Raises:
-        ConfigError: There is no room for one checkpoint and the export; names the keys.
     """
     wanted: list[tuple[str, str, str, int]] = []  # key, folder, content, bytes
     if checkpoint_folder:

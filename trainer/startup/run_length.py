@@ -36,11 +36,7 @@ class Duration:
 
 
 def parse_duration(key: str, value: Any) -> Duration:
-    """Read the time that a person wrote under `key`.
-
-    Raises:
-        ConfigError: The value is no time.
-    """
+    """Read the time that a person wrote under `key`; refuse a value that is no time."""
     match = _TIME.fullmatch(str(value))
     duration = Duration(float(match["value"]), match["unit"]) if match else None
     if duration is None or (duration.unit != "dur" and duration.value != int(duration.value)):
@@ -97,11 +93,7 @@ def pace_of(config: TrainConfig, streams: Sequence[ResolvedStream], seq_len: int
 
 
 def num_steps(config: TrainConfig, pace: Pace) -> int:
-    """Count the optimizer steps of a run.
-
-    Raises:
-        ConfigError: `max_duration` cannot be converted to steps.
-    """
+    """Count the optimizer steps of a run; refuse a `max_duration` that cannot be converted."""
     duration = parse_duration("max_duration", config.max_duration)
     steps = pace.steps(duration)
     if steps is not None:
