@@ -49,7 +49,6 @@ from trainer.startup.config_checks import (
     check_arguments,
     check_hardware,
     check_tokenizer,
-    is_time,
     rows_per_rank,
     run_tokenizer,
 )
@@ -281,8 +280,7 @@ def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:
 def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) -> Any:
     """Call `kind` with arguments that a person wrote under `key`.
 
-    Numbers such as `1e-5`, which YAML 1.1 reads as text, become numbers; durations (`t_…`) and intervals must
-    be times.
+    Numbers such as `1e-5`, which YAML 1.1 reads as text, become numbers.
 
     Raises:
         ConfigError: An argument is unknown, missing or refused, or a package is not installed.
@@ -292,9 +290,6 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
         for name, value in arguments.items()
     }
     check_arguments(key, kind, values, num_positional=len(positional))
-    for name, value in values.items():
-        if is_time(name):
-            parse_duration(f"{key}.{name}", value)
     try:
         return kind(*positional, **values)
     except TutelageError as error:

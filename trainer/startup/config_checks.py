@@ -100,14 +100,12 @@ def _check_times(config: TrainConfig) -> None:
 def _times(config: TrainConfig) -> dict[str, Duration]:
     """Return every time within a run, by key."""
     times: dict[str, Any] = {"save_interval": config.save_interval}
-    for _, key, registry, _, arguments in _choices(config):
-        if registry in (SCHEDULERS, CALLBACKS):
-            times |= {f"{key}.{name}": value for name, value in arguments.items() if is_time(name)}
+    for _, key, _, _, arguments in _choices(config):
+        times |= {f"{key}.{name}": value for name, value in arguments.items() if _is_time(name)}
     return {key: parse_duration(key, value) for key, value in times.items() if value is not None}
 
 
-def is_time(name: str) -> bool:
-    """True if an argument of that name is a time."""
+def _is_time(name: str) -> bool:
     return name.startswith("t_") or (name.endswith("interval") and name not in _IN_BATCHES)
 
 
