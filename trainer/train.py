@@ -28,8 +28,9 @@ from schemas.train_config import TrainConfig
 from trainer.checkpoints.checkpoint_files import list_checkpoints, load_only_data
 from trainer.checkpoints.resume_from import RunCheckpoints, fill_in_places, find_sound
 from trainer.checkpoints.run_settings import check_resumption, read_pins, write_settings
-from trainer.data.resolve_streams import ResolvedStream, pin_manifests, resolve_streams, verify_streams
+from trainer.data.resolve_streams import ResolvedStream, pin_manifests, resolve_streams
 from trainer.data.rows_per_epoch import check_epochs, rows_per_epoch
+from trainer.data.verify_shards import verify_streams
 from trainer.estimate.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
 from trainer.reporting.announce import announce
 from trainer.startup.config_checks import (

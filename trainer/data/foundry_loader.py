@@ -23,9 +23,10 @@ from schemas.config import validate
 from schemas.errors import ConfigError
 from schemas.train_config import LoaderConfig
 from trainer.data.batches import count_tokens
-from trainer.data.resolve_streams import resolve_streams, verify_streams
+from trainer.data.resolve_streams import resolve_streams
 from trainer.data.row_loader import build_loader
 from trainer.data.rows_per_epoch import check_epochs
+from trainer.data.verify_shards import verify_streams
 from trainer.startup.config_checks import check_tokenizer
 
 

@@ -160,7 +160,8 @@ def test_a_machine_without_a_driver_or_with_gpus_hidden_has_a_cpu(monkeypatch: p
     [
         (
             {"optimizer": {"name": "adam"}},
-            "optimizer.name: optimizer 'adam' is unknown. Did you mean 'adamw'?",
+            "optimizer.name: optimizer 'adam' is unknown. Did you mean 'adamw'? Available: adamw, "
+            "decoupled_adamw.",
         ),
         ({"precision": "amp_bf16"}, "precision is 'amp_bf16', but on a CPU Composer trains in fp32 only."),
         ({"loggers": {"wandb": {}}}, "loggers.wandb needs a package that is not installed: wandb."),
