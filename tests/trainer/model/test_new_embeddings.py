@@ -205,7 +205,7 @@ def test_without_the_key_new_tokens_are_refused_even_where_there_are_rows(
         fitted(untied_and_padded, str(tmp_path / "one"), None)
     _, told = fitted(untied_and_padded, str(tmp_path / "one"), "mean")
     assert told.endswith(" rows, as before.")
-    with pytest.raises(ConfigError, match="has no token that the model has no row for"):
+    with pytest.raises(ConfigError, match="but the model has a row for each token of tokenizer"):
         fitted(untied_and_padded, untied_and_padded, "mean")
 
 
@@ -299,7 +299,7 @@ def test_from_extended_tokenizer_to_exported_model(
     assert torch.equal(rows, begun.get_input_embeddings().weight)
     capsys.readouterr()
     assert main([*merge, str(tmp_path / "alone"), "--adapter"]) == 2
-    assert "model.new_embeddings changes the model beside which" in capsys.readouterr().err
+    assert "model.new_embeddings changes the model that it was trained with" in capsys.readouterr().err
     model["new_embeddings"] = "mean"
     assert main(["train", config(model=model, save_folder=str(tmp_path / "of-adapter"))]) == 2
     assert "Its checkpoints hold an adapter alone" in capsys.readouterr().err
