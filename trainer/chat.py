@@ -40,10 +40,7 @@ def main(argv: list[str]) -> int:
             raise ConfigError("--prompt is missing, and stdin is no terminal. Give --prompt TEXT.")
         check_model_name("--model", args.model, may_be_adapter=True)
         chat = Chat(
-            args.model,
-            max_new_tokens=args.max_new_tokens,
-            raw=args.raw,
-            may_differ=args.weights_may_differ,
+            args.model, max_new_tokens=args.max_new_tokens, raw=args.raw, may_differ=args.weights_may_differ
         )
         if args.prompt is not None:
             chat.answer(args.prompt)

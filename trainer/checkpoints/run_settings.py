@@ -182,11 +182,7 @@ def _check_model(before: Mapping[str, Any], now: Mapping[str, Any], folder: str)
 
 
 def check_resumption(
-    config: TrainConfig,
-    streams: Sequence[ResolvedStream],
-    *,
-    newest: str,
-    pins: Mapping[str, int] | None,
+    config: TrainConfig, streams: Sequence[ResolvedStream], *, newest: str, pins: Mapping[str, int] | None
 ) -> None:
     """Compare a resumed run with its start, and announce each allowed change.
 

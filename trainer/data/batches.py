@@ -146,7 +146,4 @@ def count_tokens(batch: dict[str, torch.Tensor]) -> dict[str, int]:
     microbatches and ranks, so that the loss of a step is the mean over its tokens however they are split.
     """
     targets_BT = batch["labels"][:, 1:]
-    return {
-        "total": batch["input_ids"].numel(),
-        "loss_generating": int((targets_BT != IGNORE_INDEX).sum()),
-    }
+    return {"total": batch["input_ids"].numel(), "loss_generating": int((targets_BT != IGNORE_INDEX).sum())}

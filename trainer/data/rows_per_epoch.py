@@ -86,10 +86,7 @@ def phases(dataset: DatasetConfig, streams: Sequence[ResolvedStream]) -> list[Ph
     """Return the phases of a run, in order; the first begins at epoch 0."""
     epochs = sorted({epoch for stream in streams for epoch, _ in stream.manifests})
     return [
-        Phase(
-            first_epoch=epoch,
-            num_rows=tuple(itertools.chain(*rows_per_epoch(dataset, streams, epoch))),
-        )
+        Phase(first_epoch=epoch, num_rows=tuple(itertools.chain(*rows_per_epoch(dataset, streams, epoch))))
         for epoch in epochs
     ]
 

@@ -34,11 +34,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "gpu": {"metavar": "NAME", "help": f"their kind: {', '.join(GPUS)}"},
     "gpu_memory": {"type": float, "metavar": "GIB", "help": "memory of a GPU that is not listed"},
     "peak_tflops": {"type": float, "metavar": "X", "help": "its dense bf16 rate"},
-    "mfu": {
-        "type": float,
-        "metavar": "SHARE",
-        "help": f"share of the peak that training reaches ({_MFU})",
-    },
+    "mfu": {"type": float, "metavar": "SHARE", "help": f"share of the peak that training reaches ({_MFU})"},
     "seq_len": {"type": int, "metavar": "T", "help": "tokens a row, if there is no corpus yet"},
 }
 

@@ -165,15 +165,22 @@ def _check_modules(model: Any, key: str, named: Any) -> None:
 
 
 def describe_adapters(model: Any) -> str:
-    """Describe the modules with adapters, the modules trained whole, and the number of their parameters."""
+    """Describe the adapted modules and the number of trained parameters; warn of probable mistakes."""
+    from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
     kinds: dict[str, Counter[str]] = {"adapters in": Counter(), "trained whole": Counter()}
+    over: dict[str, None] = {}
     for name, module in model.named_modules():
+        shown = re.sub(r"\.\d+\.", ".*.", name)
         is_adapted, is_whole = isinstance(module, BaseTunerLayer), isinstance(module, ModulesToSaveWrapper)
         if (is_adapted or is_whole) and any(parameter.requires_grad for parameter in module.parameters()):
-            kinds["trained whole" if is_whole else "adapters in"][re.sub(r"\.\d+\.", ".*.", name)] += 1
+            kinds["trained whole" if is_whole else "adapters in"][shown] += 1
+        if isinstance(module, LoraLayer):
+            sides = module.in_features or 0, module.out_features or 0
+            if module.r["default"] > min(sides):
+                over[f"{shown} (r {module.r['default']}, {max(sides)} × {min(sides)})"] = None
     listed = "; ".join(
         f"{how} " + ", ".join(f"{name} ({count})" if count > 1 else name for name, count in names.items())
         for how, names in kinds.items()
@@ -181,28 +188,12 @@ def describe_adapters(model: Any) -> str:
     )
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return (
-        f"{type(model).__name__}: {trained:,} of {total:,} parameters are trained ({trained / total:.2%}); "
-        f"{listed}.{_doubts(model)}"
-    )
-
-
-def _doubts(model: Any) -> str:
-    """Return warnings about settings that peft accepts but that are probably mistakes."""
-    from peft.tuners.lora import LoraLayer
-
-    said = ""
-    over: dict[str, str] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
-            sides = module.in_features or 0, module.out_features or 0
-            if module.r["default"] > min(sides):
-                shown = re.sub(r"\.\d+\.", ".*.", name)
-                over[shown] = f"{shown} (r {module.r['default']}, {max(sides)} × {min(sides)})"
+    share = f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
+    said = f"{type(model).__name__}: {share}; {listed}."
     if over:
         said += (
-            f" r is over the smaller side of {', '.join(over.values())}: a smaller r learns the same, since "
-            "an adapter of that side's rank can already be any matrix."
+            f" r is over the smaller side of {', '.join(over)}: a smaller r learns the same, since an adapter "
+            "of that side's rank can already be any matrix."
         )
     if model.peft_config["default"].init_lora_weights is False:
         said += " init_lora_weights is false: training begins with random adapters, not with the base model."

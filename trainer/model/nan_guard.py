@@ -41,13 +41,7 @@ class FiniteSteps(Callback):  # type: ignore[misc, unused-ignore]
         num_skipped: Steps skipped since the run was started.
     """
 
-    def __init__(
-        self,
-        on_nan: Literal["stop", "skip"],
-        *,
-        max_skipped: int,
-        name_row: Callable[[int], str],
-    ):
+    def __init__(self, on_nan: Literal["stop", "skip"], *, max_skipped: int, name_row: Callable[[int], str]):
         self.on_nan = on_nan
         self.max_skipped = max_skipped
         self.name_row = name_row

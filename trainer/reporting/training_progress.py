@@ -36,13 +36,7 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         peak_flops: Operations a second that one GPU can do; None gives no MFU.
     """
 
-    def __init__(
-        self,
-        *,
-        bar: bool = True,
-        flops_per_token: float = 0.0,
-        peak_flops: float | None = None,
-    ):
+    def __init__(self, *, bar: bool = True, flops_per_token: float = 0.0, peak_flops: float | None = None):
         self.bar = bar
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops

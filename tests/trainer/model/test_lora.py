@@ -310,7 +310,7 @@ def test_what_few_can_want_of_an_adapter_is_said(tiny_model: str) -> None:
     from trainer.model.lora import describe_adapters
 
     line = describe_adapters(build(tiny_model, r=65, target_modules=["up_proj"], init_lora_weights=False))
-    assert "r is over the smaller side of model.layers.*.mlp.up_proj (r 65, 128 × 64), where" in line
+    assert "r is over the smaller side of model.layers.*.mlp.up_proj (r 65, 128 × 64): a smaller r" in line
     assert line.endswith("false: training begins with random adapters, not with the base model.")
 
 
