@@ -192,8 +192,8 @@ def describe_adapters(model: Any) -> str:
     said = f"{type(model).__name__}: {share}; {listed}."
     if over:
         said += (
-            f" r is over the smaller side of {', '.join(over)}: a smaller r learns the same, since an adapter "
-            "of that side's rank can already be any matrix."
+            f" r is over the smaller side of {', '.join(over)}: a smaller r learns the same, since with r "
+            "equal to that side an adapter can be any matrix."
         )
     if model.peft_config["default"].init_lora_weights is False:
         said += " init_lora_weights is false: training begins with random adapters, not with the base model."
