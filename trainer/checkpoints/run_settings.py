@@ -70,8 +70,7 @@ def _read(folder: str | None, name: str, kind: Any, *, cure: str) -> dict[str, A
 
 
 def _read_settings(folder: str | None) -> dict[str, Any] | None:
-    cure = "Delete it to go on without comparing settings."
-    return _read(folder, SETTINGS, dict[str, Any], cure=cure)
+    return _read(folder, SETTINGS, dict[str, Any], cure="Delete it to go on without comparing settings.")
 
 
 def _settings_of(config: TrainConfig, streams: Sequence[ResolvedStream]) -> dict[str, Any]:
