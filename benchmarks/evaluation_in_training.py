@@ -42,7 +42,7 @@ def write_rows(path: str, num_rows: int) -> None:
 
 def measure(config_path: str, rows: str, *, steps: int, interval: int) -> dict[str, Any]:
     """Train once and read what the callback counted."""
-    from trainer.checkpoints.local_folder import RunCheckpoints
+    from trainer.checkpoints.resume_from import RunCheckpoints
     from trainer.data.resolve_streams import pin_manifests, resolve_streams
     from trainer.evaluation.callback import DomainEval
     from trainer.startup import composer_trainer as build

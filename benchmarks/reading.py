@@ -23,7 +23,10 @@ import torch
 from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
 
 from schemas.manifest import ShardSet
-from trainer.data.row_loader import Phase, RowDataset, RowLoader, RowRules
+from trainer.data.batches import RowRules
+from trainer.data.row_dataset import RowDataset
+from trainer.data.row_loader import RowLoader
+from trainer.data.rows_per_epoch import Phase
 from trainer.data.shard_stream import ShardStream
 
 VOCAB_SIZE = 128_256

@@ -178,7 +178,7 @@ def bare_loop(model_folder: str) -> Iterator[None]:
 def compare(config_path: str, model_folder: str, *, rounds: int, steps: int) -> dict[str, Any]:
     """Tokens a second of both, taken in turn, and our wait for data and checkpoint."""
     from plugins.callbacks import CALLBACKS
-    from trainer.checkpoints.local_folder import RunCheckpoints
+    from trainer.checkpoints.resume_from import RunCheckpoints
     from trainer.data.resolve_streams import pin_manifests, resolve_streams
     from trainer.startup import composer_trainer as build
 

@@ -38,7 +38,7 @@ _LONGEST = {
     "test_later_manifests.py",
     "test_other_ranks.py",
     "test_real_server.py",
-    "test_remote_checkpoints.py",
+    "test_uploads.py",
     "test_resume.py",
     "test_train.py",
     "test_two_ranks.py",

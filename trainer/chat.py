@@ -1,14 +1,13 @@
 """Ask a model: `tutelage chat --model DIR_OR_NAME [--prompt TEXT]`.
 
-An instruction-tuned model is asked through its chat template; a base model, or any model with
-`--raw`, goes on with the text it is given. Answers are greedy and appear as they are generated.
+An instruction-tuned model gets the prompt in its chat template; a base model, or any model with `--raw`,
+continues the text of the prompt. Answers are greedy and appear while they are generated.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from plugins.adapter_folder import tokenizer_of
@@ -20,7 +19,7 @@ from trainer.startup.config_checks import check_model_name
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = Parser(prog="tutelage chat", description="Ask a model.")
     parser.add_argument(
         "--model", required=True, metavar="DIR_OR_NAME", help="directory or hub name of a model or adapter"
@@ -38,13 +37,10 @@ def main(argv: list[str]) -> int:
         if args.max_new_tokens < 1:
             raise ConfigError(f"--max-new-tokens is {args.max_new_tokens}; expected at least 1.")
         if args.prompt is None and not sys.stdin.isatty():
-            raise ConfigError("--prompt is missing, and there is no terminal to ask on. Give --prompt TEXT.")
+            raise ConfigError("--prompt is missing, and stdin is no terminal. Give --prompt TEXT.")
         check_model_name("--model", args.model, may_be_adapter=True)
         chat = Chat(
-            args.model,
-            max_new_tokens=args.max_new_tokens,
-            raw=args.raw,
-            may_differ=args.weights_may_differ,
+            args.model, max_new_tokens=args.max_new_tokens, raw=args.raw, may_differ=args.weights_may_differ
         )
         if args.prompt is not None:
             chat.answer(args.prompt)
@@ -58,25 +54,35 @@ def main(argv: list[str]) -> int:
 
 
 class Chat:
-    """A model, its tokenizer, and what was said so far.
+    """A model, its tokenizer, and the conversation so far.
 
     Args:
         name: Directory or hub name of a model or adapter.
         max_new_tokens: Longest answer, in tokens.
-        raw: Whether the text is continued even where there is a chat template.
-        may_differ: Names of weights that may not be in its files as they are in the model.
+        raw: Whether the model continues the text even if it has a chat template.
+        may_differ: Regular expressions of weights that may differ between its files and the model.
 
     Raises:
         ConfigError: The model cannot be loaded.
     """
 
     def __init__(self, name: str, *, max_new_tokens: int, raw: bool, may_differ: Sequence[str] = ()):
+        import torch
+
         self.tokenizer = load_tokenizer(tokenizer_of("--model", name))
         self.templated = bool(self.tokenizer.chat_template) and not raw
         if self.templated:
-            # The template writes its special tokens as strings.
+            # A chat template contains special tokens as strings.
             self.tokenizer.split_special_tokens = False
-        self.model = load_model(name, may_differ)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = load_causal_lm(
+            "--model",
+            name,
+            may_differ=may_differ,
+            naming="--weights-may-differ",
+            torch_dtype=torch.bfloat16 if device == "cuda" else torch.float32,  # bfloat16 is slow on CPUs
+        )
+        self.model = model.to(device).eval()
         self.max_new_tokens = max_new_tokens
         self.messages: list[dict[str, str]] = []
 
@@ -90,18 +96,13 @@ class Chat:
         else:
             import torch
 
-            # Opened as the tokenizer does, but never closed: behind BERT's [SEP] or T5's EOS nothing goes on.
+            # The tokenizer's opening, but no end: a model does not continue after BERT's [SEP] or T5's EOS.
             ids = [*opening_ids(self.tokenizer), *self.tokenizer(prompt, add_special_tokens=False).input_ids]
             tokens_1T = torch.tensor([ids], dtype=torch.int64)
             inputs = {"input_ids": tokens_1T, "attention_mask": torch.ones_like(tokens_1T)}
         if inputs["input_ids"].shape[1] == 0:
-            raise ConfigError("--prompt is empty, and this model has no template to fill. Give it some text.")
-        pieces = []
-        for piece in self._stream(inputs):
-            print(piece, end="", flush=True)
-            pieces.append(piece)
-        print()
-        text = "".join(pieces)
+            raise ConfigError("--prompt is empty, and this model has no chat template. Give it some text.")
+        text = self._generate(inputs)
         if self.templated:
             self.messages.append({"role": "assistant", "content": text})
         return text
@@ -119,51 +120,25 @@ class Chat:
                 return
             self.answer(prompt)
 
-    def _stream(self, inputs: Any) -> Iterator[str]:
-        """Pieces of the answer as a thread generates them; its error is raised here."""
-        from transformers import TextIteratorStreamer
+    def _generate(self, inputs: Any) -> str:
+        """Print the answer while it is generated, and return it."""
+        from transformers import TextStreamer
 
-        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
-        failures: list[Exception] = []
-
-        def generate() -> None:
-            try:
-                self.model.generate(
-                    **{name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")},
-                    streamer=streamer,
-                    max_new_tokens=self.max_new_tokens,
-                    do_sample=False,
-                    temperature=None,  # unset what a model's own generation config says for sampling
-                    top_p=None,
-                    top_k=None,
-                    pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
-                )
-            except Exception as error:  # whatever it is, the reader below must not wait for ever
-                failures.append(error)
-                streamer.end()
-
-        thread = threading.Thread(target=generate, daemon=True)
-        thread.start()
-        yield from streamer
-        thread.join()
-        if failures:
-            raise TutelageError(f"the model could not answer: {failures[0]}") from failures[0]
-
-
-def load_model(name: str, may_differ: Sequence[str]) -> Any:
-    """Load a causal LM: bfloat16 on a GPU, fp32 on a CPU, where bfloat16 is slow.
-
-    Raises:
-        ConfigError: It cannot be loaded, or other weights than `may_differ` names are not in its files.
-    """
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    model = load_causal_lm(
-        "--model", name, may_differ=may_differ, naming="--weights-may-differ", torch_dtype=dtype
-    )
-    return model.to(device).eval()
+        options = {"skip_special_tokens": True}
+        try:
+            ids_1T = self.model.generate(
+                **{name: inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask")},
+                streamer=TextStreamer(self.tokenizer, skip_prompt=True, **options),
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                temperature=None,  # unset the sampling options of the model's own generation config
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
+            )
+        except Exception as error:  # each model fails in its own way
+            raise TutelageError(f"the model could not answer: {error}") from error
+        return str(self.tokenizer.decode(ids_1T[0, inputs["input_ids"].shape[1] :], **options))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""A checkpoint as a Hugging Face model: `tutelage export FILE.yaml --output DIR [key=value …]`.
+"""Write a checkpoint as a Hugging Face model: `tutelage export FILE.yaml --output DIR [key=value …]`.
 
-What the callback `hf_export` writes while a run trains, of a run that was stopped or had no such callback:
-the newest sound checkpoint of its save_folder, or any other, whole or sharded. It takes no GPU and no ranks;
-the weights are in memory once in the checkpoint's dtype and once in that of the export.
+For runs that were stopped or had no callback `hf_export`: from the newest sound checkpoint of save_folder, or
+any other one, whole or sharded, the command writes the same files as that callback. It needs no GPU and no
+ranks; memory holds the weights twice, in the checkpoint's dtype and in that of the export.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import posixpath
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from plugins.commands.parser import Parser
@@ -21,48 +21,28 @@ from schemas.config import load_config
 from schemas.errors import ConfigError, TrainingError, TutelageError, report
 from schemas.scratch_folder import scratch
 from schemas.train_config import ModelConfig, TrainConfig
-from trainer.checkpoints.checkpoint_files import (
-    check_checkpoint,
-    fetch_checkpoint,
-    find_damage,
-    list_checkpoints,
-    read_checkpoint,
-)
-from trainer.checkpoints.local_folder import fill_in_places
-from trainer.checkpoints.resumption import check_exported
+from trainer.checkpoints.checkpoint_files import check_checkpoint, read_checkpoint
+from trainer.checkpoints.resume_from import fill_in_places, find_sound
+from trainer.checkpoints.run_settings import check_exported, read_pins
+from trainer.data.resolve_streams import pin_manifests
 from trainer.model.lora import add_adapters, check_adapter_export
+from trainer.reporting.announce import announce
 from trainer.startup.config_checks import run_tokenizer
+from trainer.startup.disk_space import places_of
 
 _WRAPPED = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """What was written.
-
-    Attributes:
-        folder: Where it lies.
-        checkpoint: What it was made of.
-        steps: Batches trained.
-        scores: In its card.
-    """
-
-    folder: str
-    checkpoint: str
-    steps: int
-    scores: dict[str, float]
-
-
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = Parser(
         prog="tutelage export", description="Write a checkpoint of a training run as a Hugging Face model."
     )
     parser.add_argument("config", metavar="FILE.yaml", help="the run's training configuration")
     parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", default=[], help="as it was trained with"
+        "overrides", metavar="key=value", nargs="*", default=[], help="those of the training run"
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="where the model goes; replaced whole")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the model; replaced whole")
     parser.add_argument("--checkpoint", metavar="URI", help="default: the newest sound one in save_folder")
     parser.add_argument(
         "--adapter",
@@ -77,31 +57,32 @@ def main(argv: list[str]) -> int:
         done = export(config, args.output, checkpoint=args.checkpoint, dtype=args.dtype, adapter=args.adapter)
     except TutelageError as error:
         return report(error)
-    scored = f", {len(done.scores)} scores in its card" if done.scores else ""
-    print(
-        f"{done.folder}: the model of {done.checkpoint} after {done.steps:,} steps{scored}", file=sys.stderr
-    )
+    scored = f", {len(done['scores'])} scores in its card" if done["scores"] else ""
+    announce(f"{done['folder']}: the model of {done['checkpoint']} after {done['steps']:,} steps{scored}")
     if args.json:
-        print(json.dumps(dataclasses.asdict(done), sort_keys=True))
+        print(json.dumps(done, sort_keys=True))
     return 0
 
 
 def export(
     config: TrainConfig, folder: str, *, checkpoint: str | None, dtype: str, adapter: bool = False
-) -> Exported:
+) -> dict[str, Any]:
     """Write a checkpoint of a run as a Hugging Face model.
 
     Args:
-        config: What the run was trained with.
-        folder: Local directory, replaced whole if it holds an export.
+        config: Configuration of the run.
+        folder: Local directory; an export in it is replaced whole.
         checkpoint: Path or URI of a file or, if sharded, a directory; None takes the newest sound one of
             save_folder.
         dtype: bfloat16, float16 or float32.
-        adapter: Whether the adapter alone is written, as peft reads it.
+        adapter: Whether to write the adapter alone, for peft.
+
+    Returns:
+        Folder, checkpoint, steps trained, and the scores in the card.
 
     Raises:
-        ConfigError: The folder is no place for it, or the dtype is unknown.
-        TrainingError: There is no such checkpoint, it is damaged, or of another model.
+        ConfigError: The folder holds other files, or the dtype is unknown.
+        TrainingError: The checkpoint does not exist, is damaged, or is of another model.
     """
     from plugins.adapter_folder import merged_weights
     from plugins.hf_folder import (
@@ -124,15 +105,12 @@ def export(
         check_adapter_export("--adapter", config)
     quiet_libraries(config.python_log_level)
     tokenizer, _ = run_tokenizer(config)
-    base = read_base(
-        config.model.pretrained_model_name_or_path,
-        tokenizer,
-        pretrained=config.model.pretrained,
-    )
+    base_name = config.model.pretrained_model_name_or_path
+    base = read_base(base_name, tokenizer, pretrained=config.model.pretrained)
     with scratch("export") as copies:
         path, local = _find_checkpoint(config, checkpoint, copies)
         saved = read_checkpoint(local)
-    check_exported(config.model, path.rstrip("/").rpartition("/")[0] or ".", _say)
+    check_exported(config.model, path.rstrip("/").rpartition("/")[0] or ".")
     weights = {_WRAPPED.sub("", name): tensor for name, tensor in saved.weights.items()}
     if config.model.peft_config is None:
         model = build_on_meta(config.model, tokenizer)
@@ -154,47 +132,35 @@ def export(
         library="peft" if adapter else "transformers",
     )
     if adapter:
-        base_name = config.model.pretrained_model_name_or_path
         write_adapter_folder(
             folder, model, weights, dtype=as_dtype, base=base, base_name=base_name, card=card
         )
     else:
         write_model_folder(folder, model, weights, dtype=as_dtype, base=base, card=card)
-    return Exported(folder=folder, checkpoint=path, steps=saved.steps, scores=scores)
+    return {"folder": folder, "checkpoint": path, "steps": saved.steps, "scores": scores}
 
 
 def _find_checkpoint(config: TrainConfig, checkpoint: str | None, copies: str) -> tuple[str, str]:
-    """The checkpoint, and where it lies on this machine."""
-    if checkpoint is not None:
-        is_local = storage.is_local(checkpoint)
-        check_checkpoint(checkpoint, None if is_local else copies, key="--checkpoint")
-        return checkpoint, checkpoint if is_local else _copy_of(checkpoint, copies)
+    """Return the checkpoint and its path on this machine."""
     folder = config.save_folder
-    if not folder:
-        raise ConfigError("save_folder is null, so there is nowhere to look. Name one with --checkpoint.")
-    damages: list[str] = []
-    for path in reversed(list_checkpoints(folder)):
-        local = path if storage.is_local(path) else fetch_checkpoint(path, copies)
-        damage = find_damage(local)
-        if damage is None:
-            for line in damages:
-                _say(line)
-            return path, local
-        damages.append(f"checkpoint {path} is damaged: {damage}. The one before it is taken.")
-    none = f"save_folder {folder!r} holds no sound checkpoint. Name one with --checkpoint."
-    raise TrainingError("\n".join([*damages, none]))
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _copy_of(uri: str, copies: str) -> str:
-    return os.path.join(copies, posixpath.basename(uri.rstrip("/")))
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, None if storage.is_local(checkpoint) else copies, key="--checkpoint")
+    elif not folder:
+        raise ConfigError("save_folder is null, so no checkpoint is known. Name one with --checkpoint.")
+    else:
+        checkpoint, damages = find_sound(folder, None if storage.is_local(folder) else copies)
+        lines = [f"{damage}. The one before it is used." for damage in damages.values()]
+        if checkpoint is None:
+            none = f"save_folder {folder!r} holds no sound checkpoint. Name one with --checkpoint."
+            raise TrainingError("\n".join([*lines, none]))
+        for line in lines:
+            announce(line)
+    copied = os.path.join(copies, posixpath.basename(checkpoint.rstrip("/")))
+    return checkpoint, checkpoint if storage.is_local(checkpoint) else copied
 
 
 def _load_base(config: ModelConfig, tokenizer: Any) -> Any:
-    """The model as a run with adapters began with it, on the CPU."""
+    """Load the model that a run with adapters began with, on the CPU."""
     import torch
 
     from plugins.causal_lm import load_causal_lm
@@ -213,7 +179,8 @@ def _load_base(config: ModelConfig, tokenizer: Any) -> Any:
     return model
 
 
-def _check_weights(path: str, model: Any, weights: dict[str, Any], expected: dict[str, Any]) -> None:
+def _check_weights(path: str, model: Any, weights: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise a TrainingError if names or shapes of weights differ from the expected ones."""
     for name in sorted(expected.keys() ^ weights.keys()):
         where = "lacks" if name in expected else "has"
         raise TrainingError(
@@ -230,25 +197,19 @@ def _check_weights(path: str, model: Any, weights: dict[str, Any], expected: dic
 
 
 def _with_pins(config: TrainConfig) -> TrainConfig:
-    """With the manifests that the run read, where they are known."""
-    from trainer.data.resolve_streams import pin_manifests
-    from trainer.train import read_pins
-
+    """Fill in the manifests that the run read, if they are known."""
     try:
-        return pin_manifests(config, read_pins(config.save_folder or ""))
-    except TutelageError:  # the corpus may be gone: the card names no number then
+        return pin_manifests(config, read_pins(config.save_folder))
+    except TutelageError:  # the corpus may be gone: the card then names no number
         return config
 
 
 def _scores_at(config: TrainConfig, steps: int) -> dict[str, float]:
-    """Scores of the domain evaluation after so many steps, if the run wrote them down."""
+    """Return the scores of the domain evaluation after so many steps, if the run has them."""
     from trainer.evaluation.report.trend import LINES
 
-    output = config.callbacks.get("domain_eval", {}).get("output")
-    if not output:
-        return {}
-    uri = storage.join(str(output).replace("{run_name}", config.run_name), LINES)
-    if not storage.exists(uri):
+    output = places_of(config).get("callbacks.domain_eval.output")
+    if not output or not storage.exists(uri := storage.join(output, LINES)):
         return {}
     for line in storage.read_bytes(uri).decode().splitlines():
         evaluation = json.loads(line)

@@ -3,10 +3,10 @@
     python -m trainer.train FILE.yaml max_duration=100ba
     composer -n 8 -m trainer.train FILE.yaml                          # many GPUs of one machine
     torchrun --nproc-per-node 8 -m trainer.train FILE.yaml
-    tutelage train FILE.yaml --dry-run --gpus 8 --gpu h100            # what it would take; starts nothing
+    tutelage train FILE.yaml --dry-run --gpus 8 --gpu h100            # estimate the run; starts nothing
 
-The configuration is validated, its contradictions are named, the manifests are pinned and the shards
-verified before torch is imported, so a mistake is told in a second. Exit status: 0 done, 1 failed, 2
+Before torch is imported, the command validates the configuration, names its contradictions, pins the
+manifests and verifies the shards, so a mistake is reported within a second. Exit status: 0 done, 1 failed, 2
 wrong use or config.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from plugins.commands.parser import Parser
@@ -23,40 +23,37 @@ from schemas import storage
 from schemas.config import load_config
 from schemas.crash_messages import understood
 from schemas.errors import TrainingError, TutelageError, report
-from schemas.manifest import Number
 from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
-from schemas.validation import read_json
-from trainer.checkpoints.checkpoint_files import find_damage, list_checkpoints, load_only_data
-from trainer.checkpoints.local_folder import RunCheckpoints, fill_in_places
-from trainer.checkpoints.resumption import check_resumption, write_settings
-from trainer.data.resolve_streams import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
+from trainer.checkpoints.checkpoint_files import list_checkpoints, load_only_data
+from trainer.checkpoints.resume_from import RunCheckpoints, fill_in_places, find_sound
+from trainer.checkpoints.run_settings import check_resumption, read_pins, write_settings
+from trainer.data.resolve_streams import ResolvedStream, pin_manifests, resolve_streams
+from trainer.data.rows_per_epoch import check_epochs, rows_per_epoch
+from trainer.data.verify_shards import verify_streams
 from trainer.estimate.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
-from trainer.estimate.run_length import run_pace, steps_by_epoch
+from trainer.reporting.announce import announce
 from trainer.startup.config_checks import (
-    check_batch,
     check_config,
     check_hardware,
     check_installed,
     check_schedule,
     known_device,
 )
+from trainer.startup.disk_space import check_writable, full_disk, places_of
 from trainer.startup.library_warnings import quiet_libraries
 from trainer.startup.loopback import is_one_machine
-from trainer.startup.preflight import check_writable, full_disk
-
-PINS = "manifests.json"
-"""File in the save folder that says which manifests a run reads, so that it resumes on the same rows."""
+from trainer.startup.run_length import pace_of
 
 _WAIT_SEC = 300.0
-"""For ranks whose machine reads slower than others'."""
+"""Timeout of collective operations; machines read at different speeds."""
 
 _FETCH_SEC = 3600.0
-"""The same where checkpoints are fetched first, which takes long if they are large."""
+"""The same if checkpoints are fetched first, since large ones take long."""
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = Parser(
         prog="tutelage train", description="Train a model on the streams of a corpus with Composer."
     )
@@ -86,40 +83,31 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     """Run a training to its end.
 
     Returns:
-        On rank 0 what was done, with `line` for a person; None on other ranks.
+        On rank 0 a summary, with `line` for a person; None on other ranks.
 
     Raises:
-        TutelageError: It cannot start or go on.
+        TutelageError: It cannot start, or fails.
     """
     rank_zero = int(os.environ.get("RANK", "0")) == 0
     local_rank_zero = int(os.environ.get("LOCAL_RANK", "0")) == 0
-    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    check_config(config, num_ranks=num_ranks)
+    check_config(config, num_ranks=int(os.environ.get("WORLD_SIZE", "1")))
     check_hardware(config, device=known_device())
     check_installed(config)
     config = fill_in_places(config)
     checkpoints = RunCheckpoints(config)
-    earlier_pins = read_pins(checkpoints.save_folder) if config.autoresume else None
+    earlier_pins = read_pins(config.save_folder) if config.autoresume else None
     config = pin_manifests(config, earlier_pins)
     streams = resolve_streams(config.train_loader.dataset)
-    check_batch(config, streams, num_ranks=num_ranks)
-    check_schedule(
-        config,
-        run_pace(config, streams, num_ranks=num_ranks),
-        epochs=steps_by_epoch(config, streams, num_ranks=num_ranks),
-        say=say if rank_zero else lambda line: None,
-    )
+    check_epochs(config.train_loader.dataset, streams, batch_rows=config.global_train_batch_size)
+    check_schedule(config, pace_of(config, streams))
     if local_rank_zero:
         checkpoints.claim()
-    if rank_zero:
-        check_writable(config, remote=True)
     if rank_zero:  # one rank reads the files; the launcher ends the others if it fails
-        for stream in streams:
-            for shard_set in stream.shard_sets:
-                verify_shards(stream.corpus, shard_set)
-        checkpoints.settle(say)
+        check_writable(config, remote=True)
+        verify_streams(streams)
+        checkpoints.settle()
         if checkpoints.newest:
-            check_resumption(config, streams, newest=checkpoints.newest, pins=earlier_pins, say=say)
+            check_resumption(config, streams, newest=checkpoints.newest, pins=earlier_pins)
 
     quiet_libraries(config.python_log_level)
     from composer.utils import dist
@@ -130,12 +118,11 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     if is_one_machine():
         keep_to_loopback(os.environ)
 
-    # A corpus may grow between the looks of two ranks: rank 0's manifests hold.
+    # A corpus may grow while ranks start one after another: rank 0's manifests hold for all.
     config, checkpoints.newest = build.broadcast(
         (config, checkpoints.newest), wait_sec=_FETCH_SEC if checkpoints.are_fetched else _WAIT_SEC
     )
     streams = resolve_streams(config.train_loader.dataset)
-    pins = {name: stream.manifest or 0 for name, stream in config.train_loader.dataset.streams.items()}
     if local_rank_zero and not rank_zero:
         checkpoints.fetch()
     if checkpoints.are_fetched:
@@ -144,7 +131,6 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
     state = trainer.state
     try:
         if rank_zero and checkpoints.save_folder:
-            storage.write_bytes(storage.join(checkpoints.save_folder, PINS), json.dumps(pins).encode())
             write_settings(config, streams)
         if was_done := build.is_done(trainer):
             build.complete_exports(trainer)
@@ -163,16 +149,16 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
                 raise
             build.complete_uploads(trainer)
         checkpoints.release()
-        places = {"checkpoints": checkpoints.save_folder} if checkpoints.save_folder else {}
-        if "hf_export" in config.callbacks:
-            places["export"] = config.callbacks["hf_export"]["folder"].replace("{run_name}", config.run_name)
+        written = places_of(config)
+        keys = {"checkpoints": "save_folder", "export": "callbacks.hf_export.folder"}
+        places = {name: written[key] for name, key in keys.items() if key in written}
         result = {
             "run_name": config.run_name,
             "steps": int(state.timestamp.batch),
             "tokens": int(state.timestamp.token),
             "seconds": round(progress.seconds, 3),
             "loss": progress.loss,
-            "manifests": pins,
+            "manifests": {stream.name: stream.manifest.number for stream in streams},
             **places,
             "line": progress.closing_line(state, places, was_done=was_done),
         }
@@ -182,32 +168,26 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
 
 
 def _after_the_end(config: TrainConfig, steps: int, error: Exception) -> TrainingError:
-    """What is said when all steps are done, and something behind the last one fails."""
-    there = [
-        path
-        for path in (list_checkpoints(config.save_folder) if config.save_folder else [])
-        if not storage.is_local(path) or find_damage(path) is None
-    ]
+    """Return the error to raise if all steps are done, and an export or upload after the last one fails."""
+    folder, sound = config.save_folder, None
+    if folder and storage.is_local(folder):
+        sound, _ = find_sound(folder)
+    elif folder:
+        sound = next(reversed(list_checkpoints(folder)), None)
     kept = (
-        f"The newest checkpoint is {there[-1]}: `tutelage export FILE.yaml --output DIR` makes a model of "
+        f"The newest checkpoint is {sound}: `tutelage export FILE.yaml --output DIR` makes a model of "
         "it, and with autoresume: true the same command does what is left"
-        if there
-        else "There is no sound checkpoint in save_folder, so what was trained is lost"
+        if sound
+        else "There is no sound checkpoint in save_folder, so the trained weights are lost"
     )
     return TrainingError(
-        f"all {steps:,} steps are trained, but what follows the last one failed. {kept}. {understood(error)}"
+        f"all {steps:,} steps are trained, but an action after the last one failed. {kept}. "
+        f"{understood(error)}"
     )
 
 
-def say(text: str) -> None:
-    """Tell the person at the terminal, before there is anything else to do it."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def _announce_start(config: TrainConfig, streams: Any) -> None:
-    """Say what the mix is made of."""
-    from trainer.reporting.training_progress import announce
-
+def _announce_start(config: TrainConfig, streams: Sequence[ResolvedStream]) -> None:
+    """Print the length of the run and the mix of its streams."""
     counts = [sum(rows) for rows in rows_per_epoch(config.train_loader.dataset, streams)]
     mix = ", ".join(
         f"{stream.name} {count / sum(counts):.1%} ({stream.num_samples:,} rows, manifest "
@@ -218,19 +198,6 @@ def _announce_start(config: TrainConfig, streams: Any) -> None:
         f"{config.run_name}: {config.max_duration} of {config.global_train_batch_size} rows × "
         f"{streams[0].manifest.seq_len} tokens; an epoch is {sum(counts):,} rows: {mix}"
     )
-
-
-def read_pins(save_folder: str) -> Mapping[str, int] | None:
-    """The manifests that an earlier part of this run settled on, if there was one."""
-    if not save_folder:
-        return None
-    try:
-        pins: dict[str, int] = read_json(
-            storage.join(save_folder, PINS), dict[str, Number], cure="Delete it to read the newest manifests."
-        )
-    except FileNotFoundError:
-        return None
-    return pins
 
 
 if __name__ == "__main__":

@@ -36,8 +36,9 @@ def change(sandbox: Sandbox, alter: Callable[[dict[str, Any]], None]) -> Path:
 
 def load(corpus: Path, cache: Path, num_workers: int = 0) -> list[list[int]]:
     """Read as `train` does; the tokens of each row."""
-    from trainer.data.resolve_streams import resolve_streams, verify_shards
+    from trainer.data.resolve_streams import resolve_streams
     from trainer.data.row_loader import build_loader
+    from trainer.data.verify_shards import verify_shards
 
     streams = {"domain": TrainStreamConfig(corpus=str(corpus))}
     dataset = DatasetConfig(streams=streams, cache_dir=str(cache))

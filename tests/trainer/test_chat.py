@@ -89,7 +89,7 @@ def test_an_error_of_the_model_is_told(
             ["--model", "x", "--prompt", "x", "--max-new-tokens", "0"],
             "--max-new-tokens is 0; expected at least 1",
         ),
-        (["--model", "x"], "--prompt is missing, and there is no terminal to ask on"),
+        (["--model", "x"], "--prompt is missing, and stdin is no terminal"),
     ],
 )
 def test_wrong_use_exits_with_2(

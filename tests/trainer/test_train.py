@@ -128,79 +128,49 @@ def test_checkpoints_of_another_run_are_not_written_over(
 
 
 @pytest.mark.parametrize(
-    ("changes", "status", "message"),
+    ("changes", "message"),
     [
         (
-            {"optimizer": {"name": "adam"}},
-            2,
-            "optimizer.name: optimizer 'adam' is unknown. Did you mean 'adamw'? Available: "
-            "adamw, decoupled_adamw.",
-        ),
-        (
             {"optimizer": {"name": "adamw", "learning_rate": 1}},
-            2,
             "key 'optimizer.learning_rate' is unknown.",
         ),
         (
             {"optimizer": {"name": "adamw", "lr": -1}},
-            2,
             "optimizer: Invalid learning rate: -1",
         ),
         (
             {"scheduler": {"name": "cosine_with_warmup"}},
-            2,
             "key 'scheduler.t_warmup' is missing.",
         ),
         (
             {"scheduler": {"name": "cosine_with_warmup", "t_warmup": "ten"}},
-            2,
             "scheduler.t_warmup is 'ten'; expected a number and a unit, such as 100ba",
         ),
         (
             {"algorithms": {"gradient_cliping": {}}},
-            2,
             "algorithms: algorithm 'gradient_cliping' is unknown. Did you mean 'gradient_clipping'?",
         ),
         (
             {"callbacks": {"hf_exports": {}}},
-            2,
             "callbacks: callback 'hf_exports' is unknown. Did you mean 'hf_export'?",
         ),
-        ({"callbacks": {"hf_export": {}}}, 2, "key 'callbacks.hf_export.folder' is missing."),
+        ({"callbacks": {"hf_export": {}}}, "key 'callbacks.hf_export.folder' is missing."),
         (
             {"callbacks": {"hf_export": {"folder": "x", "dtype": "fp8"}}},
-            2,
             "callbacks.hf_export.dtype: dtype 'fp8' is unknown. Available: bfloat16, float16, float32.",
         ),
-        ({"loggers": {"tensorbord": {}}}, 2, "Did you mean 'tensorboard'?"),
-        ({"max_duration": "6 steps"}, 2, "max_duration is '6 steps'; expected a number and a unit"),
-        (
-            {"precision": "amp_bf16"},
-            2,
-            "precision is 'amp_bf16', but on a CPU Composer trains in fp32 only. Set precision: fp32.",
-        ),
-        (
-            {"model": {"pretrained_model_name_or_path": "x", "attn_implementation": "flex_attention"}},
-            2,
-            "model.attn_implementation is 'flex_attention', whose compiled form torch has for GPUs only.",
-        ),
-        ({"parallelism_config": {"fsdp2": {}}}, 2, "parallelism_config has the key 'fsdp2'"),
-        ({"global_train_batch_size": 500}, 2, "an epoch has 108 rows, too few"),
-        (
-            {"model": {"pretrained_model_name_or_path": "/nowhere"}},
-            2,
-            "model.pretrained_model_name_or_path '/nowhere': no such directory.",
-        ),
+        ({"loggers": {"tensorbord": {}}}, "Did you mean 'tensorboard'?"),
+        ({"parallelism_config": {"fsdp2": {}}}, "parallelism_config has the key 'fsdp2'"),
+        ({"global_train_batch_size": 500}, "an epoch has 108 rows, too few"),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_its_cure(
     write_config: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
     changes: dict[str, Any],
-    status: int,
     message: str,
 ) -> None:
-    assert train.main([write_config(**changes)]) == status
+    assert train.main([write_config(**changes)]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -271,16 +241,9 @@ def test_shipped_configurations_are_valid_and_name_known_things(path: Path) -> N
     from plugins.callbacks import CALLBACKS
     from schemas.config import load_config
     from schemas.train_config import TrainConfig
-    from trainer.startup import composer_trainer as build
+    from trainer.startup.config_checks import check_named_arguments
 
     config = load_config(TrainConfig, path)
-    build._named("scheduler", build.SCHEDULERS, config.scheduler)
-    build._each("algorithms", build.ALGORITHMS, config.algorithms)
-    build.check_arguments(
-        "optimizer",
-        build.OPTIMIZERS.load(config.optimizer.name),
-        config.optimizer.arguments,
-        num_positional=1,
-    )
+    check_named_arguments(config)
     assert set(config.callbacks) <= set(CALLBACKS.names())
     assert yaml.safe_load(path.read_text())["optimizer"]["lr"] == config.optimizer.arguments["lr"]

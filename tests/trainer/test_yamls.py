@@ -66,8 +66,8 @@ def test_every_shipped_configuration_is_exercised_here() -> None:
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_a_shipped_model_is_built_whole_and_its_batches_are_the_papers(path: Path, tmp_path: Path) -> None:
-    from trainer.estimate.run_length import num_steps
     from trainer.model.architecture import build_on_meta, describe, is_block
+    from trainer.startup.run_length import num_steps, pace_of
 
     shape, parameters, blocks, num_ranks, seq_len, tokens_per_step, tokens = RUNS[path.stem]
     config = load_config(TrainConfig, path)
@@ -80,12 +80,12 @@ def test_a_shipped_model_is_built_whole_and_its_batches_are_the_papers(path: Pat
         (tmp_path / "config.json").write_text(json.dumps(shape))
     model = build_on_meta(model_config.model_copy(update={"pretrained_model_name_or_path": folder}))
     architecture = describe(model)
-    assert architecture.num_parameters == parameters
+    assert architecture.parameters.total == parameters
     assert all(parameter.is_meta for parameter in model.parameters())
     wrapped = [name for name, module in model.named_modules() if is_block(model)(module)]
     assert wrapped == [f"model.layers.{i}" for i in range(blocks)]
     assert config.global_train_batch_size * seq_len == tokens_per_step
-    steps = num_steps(config, seq_len=seq_len, num_ranks=num_ranks, rows=None)
+    steps = num_steps(config, pace_of(config, (), seq_len))
     assert steps * tokens_per_step == pytest.approx(tokens, rel=1e-3)
     microbatch = config.device_train_microbatch_size
     assert microbatch == "auto" or (config.global_train_batch_size // num_ranks) % microbatch == 0

@@ -1,1 +1,1 @@
-"""Checkpoints: where they lie, which are whole, how a run goes on."""
+"""Checkpoints: their files, the one that a run resumes from, settings beside them, uploads."""

@@ -1,18 +1,14 @@
-"""Checkpoints: loaded as data alone, found whole after a crash, the newest k kept across resumptions.
+"""Checkpoint files: listed, checked for damage, fetched, and read as data alone.
 
-They lie in a local folder, or at any URI of fsspec: `remote_checkpoints.py` says how they get there.
+They lie in a local folder, or at any URI of fsspec, where `uploads.py` writes them.
 
-Composer 0.32.1 writes `ep0-ba500-rank0.pt`, or under FSDP with sharded state a directory `ep0-ba500`,
-and then points `latest-rank0.pt` at it. It loads them with pickle, which runs whatever code a file
-names; does not look whether a file is whole; and after a resumption forgets which older ones it should
-delete. Here:
+Composer 0.32.1 writes `ep0-ba500-rank0.pt`, or under FSDP with sharded state a directory `ep0-ba500`. It
+loads checkpoints with pickle, which runs any code that a file names; it does not check whether a file is
+whole; and after a resumption it forgets the older checkpoints that it should delete. Here:
 
-    settle_checkpoints   before a resumption: newest first, every byte against its checksum; what is
-                         damaged is set aside under another name, `latest` points to the newest sound one
-    load_only_data       torch's restricted unpickler in place of pickle, for both kinds
-    keep_counting        tells the new process about the checkpoints of the old one
-
-Cost: the newest checkpoint is read once more, at the disk's speed.
+    find_damage      compares every byte with its checksum, at the disk's speed
+    load_only_data   puts torch's restricted unpickler in place of pickle, for both kinds
+    keep_counting    gives the new process the checkpoints of the old one
 """
 
 from __future__ import annotations
@@ -33,9 +29,6 @@ from typing import Any
 from schemas import storage
 from schemas.errors import ConfigError, TrainingError
 
-LATEST = "latest-rank0.pt"
-DAMAGED = ".damaged"
-
 _NAME = re.compile(r"ep(?P<epoch>\d+)-ba(?P<batch>\d+)(?P<whole>-rank0\.pt)?")
 _METADATA = ".metadata"
 _SHARDED_MODEL = "state.model."
@@ -45,7 +38,7 @@ _UNREADABLE = (pickle.UnpicklingError, EOFError, AttributeError, ImportError, In
 
 
 def list_checkpoints(folder: str) -> list[str]:
-    """Paths or URIs of the checkpoints in a folder, oldest first; a directory is a sharded one."""
+    """Return paths or URIs of the checkpoints in a folder, oldest first; a directory is a sharded one."""
     fs, root = storage.filesystem(folder)
     fs.invalidate_cache()
     try:
@@ -62,53 +55,16 @@ def list_checkpoints(folder: str) -> list[str]:
     ]
 
 
-def settle_checkpoints(folder: str, say: Callable[[str], None], copies: str | None = None) -> str | None:
-    """Make `latest` point at the newest sound checkpoint, and set damaged newer ones aside.
-
-    Args:
-        folder: Directory or URI of one run's checkpoints; may be missing.
-        say: Told of every damaged checkpoint.
-        copies: Local folder into which checkpoints are fetched to be read, if their own is not local;
-            `latest` is then there.
-
-    Returns:
-        The checkpoint to go on from, under the folder; None if the run begins anew.
-
-    Raises:
-        TrainingError: There are several and none is sound, or one cannot be fetched.
-    """
-    checkpoints = list_checkpoints(folder)
-    damages: list[str] = []
-    for path in reversed(checkpoints):
-        local = path if copies is None else fetch_checkpoint(path, copies)
-        damage = find_damage(local)
-        if damage is None:
-            break
-        if copies is not None:
-            storage.remove_tree(local)
-        damages.append(f"checkpoint {path} is damaged: {damage}")
-    sound = checkpoints[: len(checkpoints) - len(damages)]
-    if damages and not sound and len(damages) > 1:
-        raise TrainingError(
-            "\n".join(damages) + "\nNo sound checkpoint is left. Restore one, or give another save_folder."
-        )
-    for path, message in zip(reversed(checkpoints), damages, strict=False):
-        aside = _set_aside(path)
-        say(f"{message}. Set aside as {os.path.basename(aside)}; the run goes on from the one before it.")
-    point_latest(folder if copies is None else copies, sound[-1] if sound else None)
-    return sound[-1] if sound else None
-
-
 def check_checkpoint(path: str, copies: str | None = None, *, key: str = "load_path") -> None:
-    """See that a checkpoint that was asked for by name is there and whole.
+    """Check that a named checkpoint exists and is whole.
 
     Args:
         path: Its path or URI.
-        copies: Local folder into which it is fetched to be read, if it is not local.
-        key: What named it, for the message.
+        copies: Local folder for a copy, if the checkpoint is not local.
+        key: Key or option that names it, for the message.
 
     Raises:
-        ConfigError: It is not there, or is something else.
+        ConfigError: It does not exist, or is something else.
         TrainingError: It is damaged, or cannot be fetched.
     """
     path = path.replace("{rank}", "0")
@@ -122,21 +78,17 @@ def check_checkpoint(path: str, copies: str | None = None, *, key: str = "load_p
 
 
 def _kind_of(path: str) -> str:
-    """What a path or URI is instead of a checkpoint, and what to do; "" where it may be one."""
+    """Return what a path is instead of a checkpoint, and the cure; "" if it may be a checkpoint."""
     fs, root = storage.filesystem(path)
-    weights = (".safetensors", ".safetensors.index.json", ".bin")
-    if not fs.isdir(root):
-        is_weights = path.endswith(weights)
-        model = posixpath.dirname(path)
-    else:
-        names = {posixpath.basename(entry["name"].rstrip("/")) for entry in fs.ls(root, detail=True)}
+    weights = ("config.json", ".safetensors", ".safetensors.index.json", ".bin")
+    model, names = posixpath.dirname(path), {posixpath.basename(path)}
+    if fs.isdir(root):
+        model, names = path, {posixpath.basename(each.rstrip("/")) for each in fs.ls(root, detail=False)}
         if _METADATA in names:
             return ""
-        is_weights = "config.json" in names or any(name.endswith(weights) for name in names)
-        model = path
         if held := list_checkpoints(path):
             return f"a folder of checkpoints. Name one of them, such as {held[-1]}."
-    if is_weights:
+    if any(name.endswith(weights) for name in names):
         return (
             "a Hugging Face model, no checkpoint. To begin from its weights, set "
             f"model.pretrained_model_name_or_path to {model!r}, and leave this out."
@@ -145,7 +97,7 @@ def _kind_of(path: str) -> str:
 
 
 def fetch_checkpoint(uri: str, folder: str) -> str:
-    """Copy a checkpoint, a file or a directory, to this machine; returns its local path.
+    """Copy a checkpoint, a file or a directory, to this machine; return its local path.
 
     Raises:
         TrainingError: It cannot be read.
@@ -167,7 +119,7 @@ def fetch_checkpoint(uri: str, folder: str) -> str:
 
 
 def find_damage(path: str) -> str | None:
-    """What is wrong with a checkpoint: files missing or cut short, bytes that do not match their checksum."""
+    """Return the damage of a checkpoint, such as a missing file or a wrong checksum; None if it is sound."""
     try:
         if not os.path.isdir(path):
             return _zip_damage(path, os.path.basename(path))
@@ -187,7 +139,7 @@ def find_damage(path: str) -> str | None:
 
 
 def is_complete(path: str) -> bool:
-    """Whether all files of a checkpoint that is being uploaded are at its URI, judged by their sizes."""
+    """True if all files of a checkpoint are at its URI with their whole size."""
     if not path.endswith("-rank0.pt"):
         fs, root = storage.filesystem(path)
         try:
@@ -211,64 +163,31 @@ def _zip_damage(file: Any, name: str) -> str | None:
 
 
 def _pieces(metadata: Any) -> dict[str, list[tuple[int, int]]]:
-    """Offset and length of what each file of a sharded checkpoint holds."""
+    """Return offset and length of all pieces in each file of a sharded checkpoint."""
     pieces: dict[str, list[tuple[int, int]]] = collections.defaultdict(list)
     for info in metadata.storage_data.values():
         pieces[info.relative_path].append((info.offset, info.length))
     return pieces
 
 
-def _set_aside(path: str) -> str:
-    fs, source = storage.filesystem(path)
-    aside = f"{path}{DAMAGED}"
-    number = 1
-    while storage.exists(aside):
-        number += 1
-        aside = f"{path}{DAMAGED}-{number}"
-    fs.mv(source, storage.filesystem(aside)[1], recursive=fs.isdir(source))
-    return aside
-
-
-def point_latest(folder: str, path: str | None) -> None:
-    """Replace the link at once: Composer removes it before it makes a new one, and may die in between."""
-    link = os.path.join(folder, LATEST)
-    if path is None:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(link)
-        return
-    target = os.path.basename(path)
-    if os.path.islink(link) and os.readlink(link) == target:
-        return
-    temporary = f"{link}.tmp"
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(temporary)
-    os.symlink(target, temporary)
-    os.replace(temporary, link)
-    storage.sync(folder)
-
-
 def keep_counting(saver: Any, folder: str, *, up_to_batch: int, sharded: bool) -> None:
-    """Tell Composer's saver of the checkpoints that are there, so that it keeps k of all, not of its own.
+    """Give Composer's saver the existing checkpoints, so that it keeps k of all instead of k of its own.
 
-    Args:
-        saver: A CheckpointSaver that has saved nothing yet.
-        folder: Where it saves.
-        up_to_batch: Step that the run goes on from.
-        sharded: Whether it saves sharded checkpoints.
+    It gets those of its kind, `sharded` or whole, up to the step that the run resumes from.
     """
     for path in list_checkpoints(folder):
         match = _NAME.fullmatch(os.path.basename(path))
         if match and os.path.isdir(path) == sharded and int(match["batch"]) <= up_to_batch:
-            # It deletes the folder around a sharded file and a whole checkpoint itself.
+            # It deletes the parent of a sharded file, and a whole checkpoint itself.
             saver.saved_checkpoints.append(os.path.join(path, "__0_0.distcp") if sharded else path)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SavedModel:
-    """The part of a checkpoint that a model is.
+    """Model of a checkpoint.
 
     Attributes:
-        weights: On the CPU, by the names they have in Composer's model.
+        weights: On the CPU, by their names in Composer's model.
         steps: Batches trained.
         tokens: Tokens trained on.
     """
@@ -282,7 +201,7 @@ def read_checkpoint(path: str) -> SavedModel:
     """Read the weights of a checkpoint, whole or sharded, as data, in one process.
 
     Raises:
-        TrainingError: It holds what is no data.
+        TrainingError: It holds something other than data.
     """
     if not os.path.isdir(path):
         state = _load_whole(path, "cpu")["state"]
@@ -312,11 +231,7 @@ def read_checkpoint(path: str) -> SavedModel:
 
 
 def weight_names(path: str) -> list[str]:
-    """Names of the model's weights in a checkpoint, whole or sharded; none of the weights is read.
-
-    Raises:
-        TrainingError: It holds what is no data.
-    """
+    """Return the names of the weights in a checkpoint, whole or sharded, without reading the weights."""
     if not os.path.isdir(path):
         return list(_load_whole(path, "meta")["state"]["model"])
     names = _read_metadata(os.path.join(path, _METADATA)).state_dict_metadata
@@ -324,7 +239,7 @@ def weight_names(path: str) -> list[str]:
 
 
 def parameter_groups_in(path: str) -> list[set[str]]:
-    """Names of the parameters in each group of the optimizer in a checkpoint; none without an optimizer."""
+    """Return the parameter names of each optimizer group in a checkpoint; none without an optimizer."""
     if not os.path.isdir(path):
         optimizers = _load_whole(path, "meta")["state"].get("optimizers") or {}
         return [set(group["params"]) for each in optimizers.values() for group in each["param_groups"]]

@@ -1,7 +1,7 @@
-"""Random states of a run that goes on within an epoch, so that its dropout is what it would have been.
+"""Random states of a run that resumes within an epoch, so that its dropout equals that of an unbroken run.
 
-Composer restores them while it skips batches that were trained on. Our rows are not skipped, since the loader
-begins behind them (`dataset_resumption`), and Composer 0.32.1 then restores nothing.
+Composer restores them while it skips trained batches. Our loader starts after those batches instead
+(`dataset_resumption`), and Composer 0.32.1 then restores nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ class RandomStates(Callback):  # type: ignore[misc, unused-ignore]
     """Restore the random states of the checkpoint before the first batch, unless Composer has done so.
 
     Attributes:
-        trainer: Composer's, set once it is made.
+        trainer: Composer's; set after it is made.
     """
 
     trainer: Any = None
 
     def batch_start(self, state: State, logger: Logger) -> None:
-        """Restore them; later than the loader's start, which draws a seed."""
+        """Restore them after the loader has started, since that draws a seed."""
         if self.trainer is not None and self.trainer._rng_state is not None:
             reproducibility.load_rng_state(self.trainer._rng_state)
             self.trainer._rng_state = None

@@ -1,1 +1,1 @@
-"""Rows of a corpus as batches: streams, shards, cache, shared memory."""
+"""Training data: streams, rows an epoch, shards, cache, shared memory, batches."""

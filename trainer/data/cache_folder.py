@@ -1,7 +1,7 @@
-"""Folders that nobody else can write to.
+"""Private cache folders: only this user may write to them.
 
-What lies in the cache of shards and beside it is read as it is found there, so another user of the machine
-who may write there decides what is trained on.
+Training trusts the files in the cache of shards and in the folders beside it. So another user of the machine
+with write permission there could change the training data.
 """
 
 from __future__ import annotations
@@ -15,28 +15,20 @@ from schemas.errors import ConfigError
 
 
 def default_cache_dir() -> str:
-    """A folder of this user in the system's temporary one; shards lie in it by corpus and content.
-
-    Raises:
-        ConfigError: Somebody else has made the folder, or may write there.
-    """
+    """Return this user's cache of shards in the temporary folder; raises as `private_folder` does."""
     return private_folder(os.path.join(private_folder(_default_folder()), "shards"))
 
 
 def default_staging_dir() -> str:
-    """Where checkpoints are staged unless the configuration says where shards are cached.
-
-    Raises:
-        ConfigError: As in `default_cache_dir`.
-    """
+    """Return the parent of staged checkpoints without a `cache_dir`; raises as `private_folder` does."""
     return private_folder(_default_folder())
 
 
 def private_folder(path: str) -> str:
-    """Make a folder that only this user may write to, or see that it is one.
+    """Make a folder that only this user may write to, or check that it is one.
 
     Raises:
-        ConfigError: It is a link or somebody else's; or others may write to it, or rename it.
+        ConfigError: It is a link or another user's; or others may write to it, or rename it.
     """
     os.makedirs(path, mode=0o700, exist_ok=True)
     found = os.lstat(path)

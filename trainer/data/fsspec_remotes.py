@@ -36,10 +36,6 @@ class FsspecDownloader(CloudDownloader):  # type: ignore[misc, unused-ignore]
 
 
 def register_fsspec(protocols: Sequence[str] = ()) -> None:
-    """Let Streaming read from file systems of fsspec; those that Streaming serves itself stay its own.
-
-    Args:
-        protocols: Schemes such as `memory` or `abfs`; none given means all that fsspec knows.
-    """
+    """Let Streaming read from file systems of fsspec; those that Streaming serves itself stay its own."""
     for protocol in protocols or fsspec.available_protocols():
         DOWNLOADER_MAPPINGS.setdefault(protocol, FsspecDownloader)

@@ -1,7 +1,6 @@
-"""A shard directory of a corpus as Streaming reads it.
+"""Shard directory of a corpus as a stream of Streaming: fetched, checked and decompressed into a cache.
 
-The corpus is only ever read. Shards are fetched through fsspec, checked and decompressed into a
-cache directory of their own, because Streaming would decompress a local corpus in place.
+The corpus itself is never written to: Streaming alone would decompress a local corpus in place.
 """
 
 from __future__ import annotations
@@ -26,17 +25,16 @@ from trainer.data.cache_folder import private_folder
 class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
     """A shard directory of a corpus, fetched through fsspec into a cache directory.
 
-    Streaming sees a stream that is wholly local (no `remote`), whose missing files this class
-    supplies: from any file system, checked for size, hash and the table of their rows, written whole under
-    their final name, so that two runs may share a cache. A shard that is cached is checked in the same way
-    when it is first opened in a run.
+    Streaming sees a local stream without a `remote`. This class supplies missing files: it fetches a file
+    from any file system, checks size, hash and the table of rows, and renames it into place once it is whole,
+    so that two runs may share a cache. A run checks a cached shard in the same way when it first opens it.
 
     Args:
         corpus: URI of the corpus.
-        shard_set: The directory in it.
-        cache_dir: Under which shards are cached, in a folder named after the index's content.
-        num_rows: Rows an epoch takes.
-        name_row: Says of a row, by its number in the directory, where in the corpus it lies.
+        shard_set: The directory.
+        cache_dir: Parent of the cache, a folder named after the content of the index.
+        num_rows: Rows that an epoch takes.
+        name_row: Returns the place of a row in the corpus, given its number in the directory.
     """
 
     def __init__(
@@ -55,27 +53,25 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
         announced = json.dumps(index.model_dump(mode="json"), sort_keys=True)
         local = os.path.join(cache_dir, digest(self.uri, size_bytes=8) + "-" + digest(announced)[:16])
         super().__init__(local=private_folder(local), choose=num_rows)
-        # What Streaming reads is what was checked, not the corpus's own bytes.
-        index_path = os.path.join(local, "index.json")
-        if not _holds(index_path, announced.encode()):
-            write_whole(index_path, announced.encode())
+        # Streaming reads the index that was checked, not the bytes of the corpus.
+        write_whole(os.path.join(local, "index.json"), announced.encode())
 
     def apply_default(self, default: dict[str, Any]) -> None:
-        """Take the dataset's defaults; compressed files are never kept."""
+        """Take the dataset's defaults, but keep no compressed files."""
         super().apply_default(default)
         self.safe_keep_zip = False
 
     def set_up_local(self, shards: list[Any], cache_usage_per_shard: Any) -> None:
-        """Let Streaming see no shard as present: each is checked when it is first opened in a run."""
+        """Report no shard as present, so that a run checks each when it first opens it."""
         cache_usage_per_shard[:] = 0
 
     def _prepare_shard_part(self, raw_info: Any, zip_info: Any = None, compression: str | None = None) -> int:
-        """Check a cached shard file, or fetch it; returns its bytes."""
+        """Check a cached shard file, or fetch it; return its size in bytes."""
         file = self._files[raw_info.basename]
         path = os.path.join(self.local, file.raw_basename)
         if os.path.realpath(path) != os.path.join(os.path.realpath(self.local), file.raw_basename):
             raise CorpusError(f"{path}: leads out of the cache. Remove {self.local}.")
-        if os.path.exists(path) and file.raw_hashes:  # without a hash nothing says that it is the same
+        if os.path.exists(path) and file.raw_hashes:  # a cached file without a hash may be another one
             finding = _damage(path, file)
             if finding is None:
                 return file.raw_bytes
@@ -86,7 +82,7 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
 
 
 def _damage(path: str, file: ShardFile) -> str | None:
-    """What is wrong with a cached shard; None for nothing."""
+    """Return the fault of a cached shard, or None."""
     try:
         data = storage.read_bytes(path, limit=file.raw_bytes)
         check_unpacked(data, file)
@@ -97,16 +93,8 @@ def _damage(path: str, file: ShardFile) -> str | None:
     return None
 
 
-def _holds(path: str, data: bytes) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read() == data
-    except FileNotFoundError:
-        return False
-
-
 def write_whole(path: str, data: bytes) -> None:
-    """Write a file so that other processes see it whole or not at all."""
+    """Write a file atomically: other processes see it whole or not at all."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     with open(temporary, "wb") as file:

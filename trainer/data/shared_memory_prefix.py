@@ -1,14 +1,14 @@
 """One number of shared memory for all ranks of a node.
 
-Streaming names a dataset's segments of shared memory by the first number that is free on the node
-(`/dev/shm/000003_locals`). There each rank looks for that number itself: where another job of the node
-ends or begins meanwhile, ranks find different ones, and the run ends with "shared memory prefix=3 was not
-registered by local leader"; two jobs that begin at once may both find 3, and one of them fails. Here the
-first rank of a node looks and takes, looks again if another job was quicker, and tells the others.
+Streaming names the shared memory segments of a dataset by the first free number of the node
+(`/dev/shm/000003_locals`). In Streaming each rank searches for that number. If another job of the node starts
+or ends meanwhile, ranks find different numbers, and the run ends with "shared memory prefix=3 was not
+registered by local leader". If two jobs start at once, both may find 3, and one of them fails. Here the first
+rank of a node takes a number, retries if another job was faster, and sends it to the other ranks.
 
-Streaming also takes a number whose segments are gone but for some, if a lower one has none of that name. A
-`000003_resume` that a killed job left would start the epoch where that job stood: no row before it is read,
-and nobody is told. Here a number is free only if it has no segment at all.
+Streaming also takes a number some of whose segments still exist, if a lower number has none of that name. A
+`000003_resume` left by a killed job would then start the epoch at that job's position: earlier rows would be
+skipped without an error. Here a number is free only if it has no segment at all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import distributed as dist
 
 @contextlib.contextmanager
 def agreed_numbers() -> Iterator[None]:
-    """A StreamingDataset that is made within takes its number with its node's other ranks."""
+    """Replace Streaming's search for a number while a StreamingDataset is made."""
     module: Any = streaming.base.dataset
     original, module.get_shm_prefix = module.get_shm_prefix, take_number
     try:
@@ -38,23 +38,23 @@ def agreed_numbers() -> Iterator[None]:
 def take_number(
     streams_local: list[str], streams_remote: list[str | None], world: World, retry: int = 100
 ) -> tuple[int, SharedMemory]:
-    """Take the first free number of this node; in the place of Streaming's `get_shm_prefix`, a collective.
+    """Take the first free number of this node; a collective, with the signature of `get_shm_prefix`.
 
     Args:
         streams_local: Local directory of each stream.
-        streams_remote: Where each stream comes from, if elsewhere.
-        world: This rank among all.
-        retry: How often to look again where another job has one of the directories.
+        streams_remote: Remote of each stream, if it has one.
+        world: Ranks of the run.
+        retry: Attempts while another job uses one of the directories.
 
     Returns:
         The number, and the segment that holds it.
 
     Raises:
-        ValueError: Another job of the node has one of the directories; on all ranks.
+        ValueError: Another job of the node uses one of the directories; on all ranks.
     """
     if world.num_ranks > 1 and not (dist.is_available() and dist.is_initialized()):
         number, memory = prefix.get_shm_prefix(streams_local, streams_remote, world, retry)
-        return number, memory  # ranks that cannot tell one another anything each look, as Streaming has it
+        return number, memory  # ranks that cannot communicate search each for itself, as in Streaming
     taken: tuple[int, SharedMemory] | ValueError | None = None
     if world.is_local_leader:
         try:
@@ -100,7 +100,7 @@ def _take(streams_local: list[str], streams_remote: list[str | None], retry: int
 
 
 def _has_segments(number: int) -> bool:
-    """Whether any segment of a number exists, also one of another user."""
+    """True if a segment of this number exists, even if it is another user's."""
     for name in SHM_TO_CLEAN:
         try:
             SharedMemory(prefix._get_path(number, name), False).cleanup()

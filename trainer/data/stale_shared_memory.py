@@ -1,14 +1,14 @@
-"""Shared memory that killed runs left behind.
+"""Removal of shared memory that killed runs left behind.
 
-Streaming keeps its readers' state in segments `/dev/shm/000003_barrier`, the number being the first
-that is free, so runs side by side do not meet. A run that is killed leaves its segments; they do no
-harm but take memory until the machine restarts. Streaming's own `clean_stale_shared_memory` removes
-those of running jobs too.
+Streaming keeps the state of its readers in segments such as `/dev/shm/000003_barrier`. The number is the
+first free one, so concurrent runs do not share segments. A killed run leaves its segments behind; they do no
+harm but take memory until the machine restarts. Streaming's own `clean_stale_shared_memory` also removes the
+segments of running jobs.
 
-So a run says which number is its own, in a marker `/dev/shm/tutelage-000003.json` with its process id,
-the time that process started and its process namespace. The next run removes the segments of a marker
-whose process has ended, if no process has them mapped. Those of other programs, and of containers that
-share /dev/shm and whose processes cannot be seen from here, are left alone.
+So a run writes a marker for its number, `/dev/shm/tutelage-000003.json`, with its process id, the start time
+of that process and its process namespace. The next run removes the segments of a marker whose process has
+ended, unless some process still maps them. It leaves alone the segments of other programs, and of containers
+that share /dev/shm but hide their processes.
 """
 
 from __future__ import annotations
@@ -26,25 +26,22 @@ _MARKER = re.compile(r"tutelage-(\d{6})\.json")
 
 
 def claim_segments(number: int, folder: str = _FOLDER) -> None:
-    """Mark the segments of a number as this process's, until it exits.
+    """Mark the segments of a number as this process's until it exits, and remove stale ones.
 
     Args:
-        number: Streaming's for a dataset: the first part of its segments' names.
-        folder: Where shared memory appears as files; without it nothing is marked.
+        number: Streaming's number of a dataset: the first part of its segments' names.
+        folder: Folder that shows shared memory as files; if it is missing nothing is marked.
     """
     if not os.path.isdir(folder):
         return
+    remove_stale_segments(folder)
     path = os.path.join(folder, f"tutelage-{number:06}.json")
     storage.write_bytes(path, json.dumps(_identity(os.getpid())).encode())
     atexit.register(_remove, path)
 
 
 def remove_stale_segments(folder: str = _FOLDER) -> list[str]:
-    """Remove what runs of ours that have ended left behind; returns the names of what was removed.
-
-    Args:
-        folder: Where shared memory appears as files.
-    """
+    """Remove the segments and markers of our runs that have ended; return the removed names."""
     try:
         names = os.listdir(folder)
     except OSError:
@@ -85,7 +82,7 @@ def _has_ended(marker: str) -> bool:
 
 
 def _mapped_files(folder: str) -> set[str]:
-    """Names in `folder` that processes seen from here have mapped."""
+    """Return the files of `folder` that any visible process maps."""
     names: set[str] = set()
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:

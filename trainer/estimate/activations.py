@@ -1,12 +1,11 @@
-"""What a forward pass keeps for the backward pass, counted rather than derived.
+"""Activations: bytes that a forward pass saves for the backward pass, counted rather than derived.
 
-The model runs once on fake tensors, which have shapes, dtypes and autograd but no memory, and each
-tensor that autograd saves is counted by its storage, parameters left out. So the figure holds for any
-model of transformers; an 8B model takes two seconds.
+The model runs once on fake tensors, which have shapes, dtypes and autograd but no memory. Each storage that
+autograd saves counts once; parameters do not count. So the figure is right for any model of transformers; an
+8B model takes two seconds.
 
-The kernels are those of a CPU. A GPU saves the same tensors, but that its attention keeps a mask as
-an additive bias of the queries' dtype, a copy a block, where the CPU's makes one anew (`memory.py`
-adds it).
+The kernels are those of a CPU. A GPU saves the same tensors, and in each block also a copy of the attention
+mask as an additive bias in the dtype of the queries, which a CPU makes anew (`memory.py` adds it).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from trainer.model.architecture import is_block
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Activations:
-    """Bytes of one micro-batch, up to the logits, which are not among them.
+    """Bytes of one micro-batch, without the logits.
 
     Attributes:
         outside_blocks: Saved outside of decoder blocks.
@@ -38,30 +37,26 @@ class Activations:
 
     @property
     def kept(self) -> int:
-        """Bytes held when the backward pass begins."""
+        """Return the bytes held when the backward pass begins."""
         return self.outside_blocks + sum(self.blocks)
 
     @property
     def checkpointed(self) -> int:
-        """The most held at once when every block keeps its input alone and is run again for its gradients."""
+        """Return the peak if every block saves its input alone and runs again for its gradients."""
         return self.outside_blocks + sum(self.block_inputs) + max(self.blocks, default=0)
 
 
 class SavedBytes:
-    """Counts bytes that autograd saves while it is open, each storage once.
-
-    Args:
-        model: Its parameters and buffers are not counted.
-    """
+    """Counter of bytes that autograd saves, each storage once, parameters and buffers left out."""
 
     def __init__(self, model: torch.nn.Module):
         self.total = 0
         self._known = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
-        self._held: list[torch.Tensor] = []  # a storage that was freed could lend its address to another
+        self._held: list[torch.Tensor] = []  # another storage could reuse the address of a freed one
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[SavedBytes]:
-        """Count what is saved inside."""
+        """Count the bytes saved within this context."""
         with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor):
             yield self
 
@@ -84,20 +79,20 @@ def count_activations(
     attention_boundaries: bool,
     put_adapters: Callable[[Any], None] | None = None,
 ) -> Activations:
-    """Count what a micro-batch keeps.
+    """Count the activations of a micro-batch.
 
     Args:
         hf_config: Configuration of a causal LM of transformers.
         rows: B, rows of the micro-batch.
         seq_len: T, tokens a row.
         precision: As Composer names it: fp32, amp_bf16, amp_fp16.
-        low_precision_weights: Whether weights come in the precision computed in, as FSDP2 hands them
-            out, or are cast by autocast, which keeps the copies.
-        attention_boundaries: Whether rows come with position ids that start anew at each text.
+        low_precision_weights: Whether FSDP2 gathers weights in the precision of the computation; otherwise
+            autocast casts them, and keeps the copies.
+        attention_boundaries: Whether position ids restart in each text.
         put_adapters: Puts adapters into the model.
 
     Raises:
-        ConfigError: What the model computes depends on the values of tokens, so that it cannot be counted.
+        ConfigError: Shapes in the model depend on the values of tokens, so that they cannot be counted.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
@@ -105,9 +100,9 @@ def count_activations(
     low = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16}.get(precision)
     attention = hf_config._attn_implementation
     if attention not in ("sdpa", "eager"):
-        # Kernels for GPUs; what they save is what SDPA saves when it is given no mask.
+        # Kernels for GPUs; they save the same tensors as SDPA without a mask.
         attention, attention_boundaries = "sdpa", False
-    # What a multimodal model has for images is not run, and does not start on fake tensors in transformers 5.
+    # The modules for images are not run; in transformers 5 they fail on fake tensors.
     text_config = hf_config.get_text_config()
     text_config.use_cache = False
     fake = FakeTensorMode()
@@ -132,15 +127,15 @@ def count_activations(
                 logits_BTV = model.get_output_embeddings()(decoder(**batch)[0])
         except RuntimeError as error:  # experts, whose shapes depend on the tokens
             raise ConfigError(
-                f"what {type(model).__name__} keeps for its backward pass cannot be counted without running "
-                f"it ({type(error).__name__}). Train without --dry-run."
+                f"the activations of {type(model).__name__} cannot be counted without running it "
+                f"({type(error).__name__}). Train without --dry-run."
             ) from error
         del logits_BTV
     return counter.activations()
 
 
 def _bring_from_meta(model: torch.nn.Module) -> None:
-    """Put fake tensors in place of those on the meta device; torch 2.13 does not let peft move fake ones."""
+    """Replace meta tensors by fake ones; in torch 2.13 peft cannot move fake tensors."""
     for module in model.modules():
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             if tensor.device.type != "meta":
@@ -153,7 +148,7 @@ def _bring_from_meta(model: torch.nn.Module) -> None:
 
 
 class _BlockCounter:
-    """Tells what is saved inside each block from what is saved outside."""
+    """Counter of the bytes saved inside each block and outside of blocks."""
 
     def __init__(self, model: Any):
         self.saved = SavedBytes(model)

@@ -1,21 +1,19 @@
-"""`tutelage train FILE.yaml --dry-run`: what a run would take, and whether its GPUs can hold it."""
+"""Dry run, `tutelage train FILE.yaml --dry-run`: estimate a run, and check that its GPUs can hold it."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.train_config import TrainConfig
-from trainer.checkpoints.local_folder import fill_in_places
+from trainer.checkpoints.resume_from import fill_in_places
 from trainer.data.resolve_streams import ResolvedStream, pin_manifests, resolve_streams
+from trainer.data.rows_per_epoch import check_epochs
 from trainer.estimate.gpus import GPUS, find_gpu
-from trainer.estimate.run_length import pace, run_pace, steps_by_epoch
 from trainer.startup.config_checks import (
-    check_batch,
     check_config,
     check_hardware,
     check_installed,
@@ -25,51 +23,48 @@ from trainer.startup.config_checks import (
     known_device,
     run_tokenizer,
 )
+from trainer.startup.disk_space import check_room, check_writable, places_of
 from trainer.startup.library_warnings import quiet_libraries
-from trainer.startup.preflight import check_room, check_writable
+from trainer.startup.run_length import pace_of
 
 _MFU = 0.4
 
-
-def refuse_without_dry_run(args: argparse.Namespace) -> None:
-    """See that nobody starts a run who asked what it would take.
-
-    Raises:
-        ConfigError: An option is given that only a dry run reads.
-    """
-    for option in ("gpus", "gpu", "gpu_memory", "peak_tflops", "mfu", "seq_len"):
-        if getattr(args, option) is not None:
-            raise ConfigError(
-                f"--{option.replace('_', '-')} says what a dry run reckons with, and changes no training. "
-                "Add --dry-run, or leave it out."
-            )
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "gpus": {"type": int, "metavar": "N", "help": "GPUs of the run (default 1)"},
+    "gpu": {"metavar": "NAME", "help": f"their kind: {', '.join(GPUS)}"},
+    "gpu_memory": {"type": float, "metavar": "GIB", "help": "memory of a GPU that is not listed"},
+    "peak_tflops": {"type": float, "metavar": "X", "help": "its dense bf16 rate"},
+    "mfu": {"type": float, "metavar": "SHARE", "help": f"share of the peak that training reaches ({_MFU})"},
+    "seq_len": {"type": int, "metavar": "T", "help": "tokens a row, if there is no corpus yet"},
+}
 
 
 def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that only a dry run reads."""
+    """Add the options that only a dry run reads."""
     group = parser.add_argument_group("dry run")
-    add = group.add_argument
-    add("--dry-run", action="store_true", help="say what the run would take and start nothing; needs no GPU")
-    add("--gpus", type=int, metavar="N", help="GPUs of the run (default 1)")
-    add("--gpu", metavar="NAME", help=f"their kind: {', '.join(GPUS)}")
-    add("--gpu-memory", type=float, metavar="GIB", help="memory of a GPU that is not listed")
-    add("--peak-tflops", type=float, metavar="X", help="its dense bf16 rate")
-    add(
-        "--mfu",
-        type=float,
-        metavar="SHARE",
-        help="share of the peak that training reaches (0.4)",
+    group.add_argument(
+        "--dry-run", action="store_true", help="estimate the run and start nothing; needs no GPU"
     )
-    add("--seq-len", type=int, metavar="T", help="tokens a row, where there is no corpus yet")
+    for name, settings in _OPTIONS.items():
+        group.add_argument(_flag(name), **settings)
+
+
+def refuse_without_dry_run(args: argparse.Namespace) -> None:
+    """Refuse options of a dry run without `--dry-run`, so that no run starts by mistake."""
+    for name in _OPTIONS:
+        if getattr(args, name) is not None:
+            raise ConfigError(
+                f"{_flag(name)} is an assumption of a dry run, and changes no training. Add --dry-run, or "
+                "leave it out."
+            )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
-    """Print the estimate, as JSON on the last line if asked to; returns the exit status.
-
-    Raises:
-        ConfigError: The run contradicts itself, or its GPUs cannot hold it.
-        TutelageError: A corpus cannot be read.
-    """
+    """Print the estimate, with `--json` as JSON; return the exit status."""
     num_gpus = 1 if args.gpus is None else args.gpus
     mfu = _MFU if args.mfu is None else args.mfu
     if num_gpus < 1 or not 0 < mfu <= 1:
@@ -77,38 +72,24 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
             f"--gpus is {num_gpus} and --mfu {mfu}; expected at least 1 GPU, and a share over 0 and at "
             "most 1."
         )
-    for option, value in (
-        ("--gpu-memory", args.gpu_memory),
-        ("--peak-tflops", args.peak_tflops),
-        ("--seq-len", args.seq_len),
-    ):
+    for name in ("gpu_memory", "peak_tflops", "seq_len"):
+        value = getattr(args, name)
         if value is not None and value <= 0:
-            raise ConfigError(f"{option} is {value:g}; expected more than 0.")
+            raise ConfigError(f"{_flag(name)} is {value:g}; expected more than 0.")
     gpu = find_gpu(args.gpu) if args.gpu else None
-    memory_bytes = gpu.memory_bytes if gpu else None
-    peak_flops = gpu.peak_flops if gpu else None
     check_config(config, num_ranks=num_gpus)
     _check_machine(config, args)
     streams = _streams(config, required=args.seq_len is None)
     if streams:
-        check_batch(config, streams, num_ranks=num_gpus)
-        check_schedule(
-            config,
-            run_pace(config, streams, num_ranks=num_gpus),
-            epochs=steps_by_epoch(config, streams, num_ranks=num_gpus),
-            say=lambda line: print(line, file=sys.stderr),
-        )
-    elif args.seq_len is not None:
-        check_schedule(config, pace(config, seq_len=args.seq_len, num_ranks=num_gpus, rows=None))
+        check_epochs(config.train_loader.dataset, streams, batch_rows=config.global_train_batch_size)
+    check_schedule(config, pace_of(config, streams, args.seq_len))
     quiet_libraries(config.python_log_level)
     from plugins.hf_folder import check_folder, dtype_of
     from trainer.estimate.run_estimate import Machine, estimate
 
     check_named_arguments(config)
     if export := config.callbacks.get("hf_export"):
-        check_folder(
-            "callbacks.hf_export.folder", str(export["folder"]).replace("{run_name}", config.run_name)
-        )
+        check_folder("callbacks.hf_export.folder", places_of(config)["callbacks.hf_export.folder"])
         dtype_of("callbacks.hf_export.dtype", export.get("dtype", "bfloat16"))
     domain_eval = config.callbacks.get("domain_eval")
     if domain_eval and not (_is_here(args) or {"chat_template", "system"} & domain_eval.keys()):
@@ -127,17 +108,18 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
         Machine(
             num_gpus=num_gpus,
             name=args.gpu,
-            memory_bytes=round(args.gpu_memory * 2**30) if args.gpu_memory else memory_bytes,
-            peak_flops=args.peak_tflops * 1e12 if args.peak_tflops else peak_flops,
+            memory_bytes=round(args.gpu_memory * 2**30)
+            if args.gpu_memory
+            else gpu.memory_bytes
+            if gpu
+            else None,
+            peak_flops=args.peak_tflops * 1e12 if args.peak_tflops else gpu.peak_flops if gpu else None,
             mfu=mfu,
         ),
         seq_len=args.seq_len,
         tokenizer=tokenizer,
     )
-    if args.json:
-        print(json.dumps(found.to_json(), sort_keys=True), flush=True)
-    else:
-        print("\n".join(found.lines()), flush=True)
+    print(json.dumps(found.to_json(), sort_keys=True) if args.json else "\n".join(found.lines()), flush=True)
     found.check_fit()
     if _is_here(args):
         folder = fill_in_places(config).save_folder
@@ -147,13 +129,12 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
             checkpoint_bytes=found.checkpoint_bytes,
             num_checkpoints=1,
             export_bytes=found.export_bytes,
-            say=lambda line: print(line, file=sys.stderr),
         )
     return 0
 
 
 def _check_machine(config: TrainConfig, args: argparse.Namespace) -> None:
-    """Refuse what this machine cannot run, unless the run is said to be on the GPUs of another."""
+    """Refuse what this machine cannot run, unless the options describe GPUs of another machine."""
     if not _is_here(args):
         check_hardware(config, device="gpu")
         return
@@ -182,7 +163,7 @@ def _check_evaluation(
 
 
 def _is_here(args: argparse.Namespace) -> bool:
-    """Whether the run would be on this machine."""
+    """True if the run would be on this machine."""
     return args.gpus is args.gpu is args.gpu_memory is args.peak_tflops is None
 
 

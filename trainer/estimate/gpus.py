@@ -12,9 +12,9 @@ class Gpu:
     """One kind of GPU.
 
     Attributes:
-        memory_bytes: What it has.
+        memory_bytes: Its memory.
         peak_flops: Multiplications and additions a second in bf16 or fp16, on tensor cores.
-        device_names: Parts of the name that CUDA gives it; all must be there.
+        device_names: Words of its name in CUDA; all must be present.
     """
 
     memory_bytes: int
@@ -38,20 +38,16 @@ GPUS = {
 
 
 def find_gpu(name: str) -> Gpu:
-    """A GPU by our name for it.
-
-    Raises:
-        ConfigError: It is not known.
-    """
+    """Return a GPU by our name for it; refuse an unknown name."""
     if name not in GPUS:
         raise ConfigError(
-            f"--gpu: {unknown_name('GPU', name, GPUS)} For another, give --gpu-memory and --peak-tflops."
+            f"--gpu: {unknown_name('GPU', name, GPUS)} For another GPU, give --gpu-memory and --peak-tflops."
         )
     return GPUS[name]
 
 
 def peak_flops_of(device_name: str) -> float | None:
-    """Peak rate of the GPU that CUDA calls so, such as `NVIDIA H100 80GB HBM3`; None if it is not known."""
+    """Return the peak rate of a GPU by its name in CUDA, such as `NVIDIA H100 80GB HBM3`; None if unknown."""
     words = device_name.lower().replace("-", " ").split()
     for gpu in GPUS.values():
         if all(part in words for part in gpu.device_names):

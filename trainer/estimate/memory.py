@@ -1,15 +1,14 @@
 """Memory of one GPU at its fullest, part by part.
 
-Weights, gradients and Adam's two moments are fp32, whatever is computed in; frozen weights have neither
-gradients nor moments. FSDP2 splits each
-parameter along its first dimension over the GPUs. On top of its share a GPU holds what is gathered:
-the decoder block at work and the next one, and from first to last what lies outside the blocks, in the
-precision computed in; and their gradients until they are reduced. Under DDP every GPU holds all, and
-gradients once more in the buckets they are exchanged in.
+Weights, gradients and Adam's two moments are fp32 in every precision; frozen weights have neither gradients
+nor moments. FSDP2 splits each parameter along its first dimension over the GPUs. Beside its share a GPU holds
+gathered copies in the precision of the computation: the current decoder block and the next one, and all the
+time the parameters outside the blocks; and their gradients until they are reduced. Under DDP every GPU holds
+everything, and gradients twice, since their exchange needs buckets.
 
-The fullest moment is the start of the backward pass, with all activations and the logits at hand, or
-its end, when the gradients outside the blocks are reduced; whichever takes more counts. `runtime` is an
-allowance for CUDA's context, NCCL's buffers and the allocator, not a measurement.
+The peak is at the start of the backward pass, with all activations and logits, or at its end, when the
+gradients outside the blocks are reduced; the larger one counts. `runtime` is an allowance for CUDA's context,
+NCCL's buffers and the allocator, not a measurement.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 
 from trainer.estimate.activations import Activations
-from trainer.model.architecture import Architecture, count
+from trainer.model.architecture import Architecture, Shape, count
 
 _FP32 = 4
 _RUNTIME_BYTES = 2 << 30
@@ -25,15 +24,15 @@ _RUNTIME_BYTES = 2 << 30
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sharding:
-    """How a run is spread over GPUs, as its configuration says.
+    """Sharding and precision of a run.
 
     Attributes:
         num_gpus: GPUs of the run.
         fsdp: Whether FSDP2 splits weights, gradients and optimizer; else each GPU holds them whole.
-        reshard: Whether blocks are let go after the forward pass.
-        compute_bytes: Bytes of a number computed with.
-        reduce_bytes: Bytes of a gradient as it is exchanged under FSDP2.
-        checkpointing: Whether blocks are run again in the backward pass.
+        reshard: Whether gathered blocks are freed after the forward pass.
+        compute_bytes: Bytes of a number in computations.
+        reduce_bytes: Bytes of a gradient in FSDP2's reduction.
+        checkpointing: Whether the backward pass runs blocks again.
     """
 
     num_gpus: int
@@ -52,8 +51,8 @@ class Memory:
         weights: fp32 parameters.
         gradients: fp32 gradients.
         optimizer: Both moments of Adam, and a step count for each parameter.
-        gathered: Copies that FSDP2 gathers and the gradients it has not reduced; DDP's buckets.
-        activations: What the backward pass needs, of one micro-batch.
+        gathered: Copies that FSDP2 gathers, and gradients before their reduction; DDP's buckets.
+        activations: Activations of one micro-batch.
         logits: Logits of a micro-batch, their fp32 log-softmax and its gradient.
         runtime: Allowance for CUDA, NCCL and the allocator.
     """
@@ -68,7 +67,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Return the sum."""
         return sum(dataclasses.astuple(self))
 
 
@@ -80,30 +79,22 @@ def estimate_memory(
     micro_batch_tokens: int,
     mask_bytes: int = 0,
 ) -> Memory:
-    """Memory of a GPU at its fullest.
+    """Estimate the peak memory of a GPU; `mask_bytes` is the additive attention mask of one block."""
 
-    Args:
-        architecture: The model.
-        activations: Of one micro-batch.
-        sharding: How the run is spread.
-        micro_batch_tokens: Tokens of a micro-batch.
-        mask_bytes: Additive attention mask of one block.
-    """
-
-    def held(shapes: tuple[tuple[int, ...], ...]) -> int:
+    def held(shapes: tuple[Shape, ...]) -> int:
         return sum(share(shape, sharding.num_gpus) for shape in shapes) if sharding.fsdp else count(shapes)
 
-    trained = held(architecture.trained_shapes)
+    trained = held(architecture.trained.shapes)
     num_layers = len(activations.blocks)
     masks = mask_bytes * (1 if sharding.checkpointing else num_layers)
     kept = (activations.checkpointed if sharding.checkpointing else activations.kept) + masks
     logits = (sharding.compute_bytes + 2 * _FP32) * micro_batch_tokens * architecture.vocab_size
     gathered, at_end = _gathered(architecture, sharding)
     return Memory(
-        weights=_FP32 * held(architecture.parameter_shapes),
+        weights=_FP32 * held(architecture.parameters.shapes),
         gradients=_FP32 * trained,
-        optimizer=2 * _FP32 * trained + _FP32 * len(architecture.trained_shapes),
-        # The end of the backward pass counts by what it needs beyond the activations, gone by then.
+        optimizer=2 * _FP32 * trained + _FP32 * len(architecture.trained.shapes),
+        # At the end of the backward pass activations and logits are free again.
         gathered=max(gathered, at_end - kept - logits),
         activations=kept,
         logits=logits,
@@ -111,30 +102,28 @@ def estimate_memory(
 
 
 def checkpoint_bytes(architecture: Architecture) -> int:
-    """A checkpoint: weights and Adam's moments in fp32, step counts; a few MB of other state beside them.
+    """Return the size of a checkpoint: weights and Adam's moments in fp32, step counts, without a few MB.
 
-    With adapters it holds what is trained alone; else also what a multimodal model has for images.
+    With adapters it holds trained weights alone; otherwise all weights, those for images included.
     """
-    weights = architecture.trained_parameters if architecture.has_adapters else architecture.num_parameters
-    moments = 2 * architecture.trained_parameters
-    return _FP32 * (weights + moments + len(architecture.trained_shapes))
+    trained = architecture.trained
+    weights = trained if architecture.has_adapters else architecture.parameters
+    return _FP32 * (weights.total + 2 * trained.total + len(trained.shapes))
 
 
-def share(shape: tuple[int, ...], num_gpus: int) -> int:
-    """Elements of a parameter on the GPU that holds most of it."""
+def share(shape: Shape, num_gpus: int) -> int:
+    """Count the elements of a parameter on the GPU with the largest share."""
     rows = shape[0] if shape else 1
     return -(-rows // num_gpus) * (count((shape,)) // max(1, rows))
 
 
 def _gathered(architecture: Architecture, sharding: Sharding) -> tuple[int, int]:
-    """Bytes of copies at the start and at the end of the backward pass."""
+    """Return the bytes of gathered copies at the start and at the end of the backward pass."""
     if not sharding.fsdp:
-        buckets = _FP32 * architecture.trained_parameters if sharding.num_gpus > 1 else 0
-        return buckets, 0
-    root, block = architecture.root_parameters, architecture.block_parameters
+        return (_FP32 * architecture.trained.total if sharding.num_gpus > 1 else 0), 0
+    parameters, trained = architecture.parameters, architecture.trained
     compute, reduced = sharding.compute_bytes, sharding.reduce_bytes
-    weights = root + 2 * block if sharding.reshard else architecture.num_parameters
-    trained_root, trained_block = architecture.trained_root_parameters, architecture.trained_block_parameters
-    start = compute * weights + compute * trained_root + (compute + reduced) * trained_block
-    end = compute * root + (compute + reduced) * trained_root
+    weights = parameters.root + 2 * parameters.block if sharding.reshard else parameters.total
+    start = compute * (weights + trained.root) + (compute + reduced) * trained.block
+    end = compute * parameters.root + (compute + reduced) * trained.root
     return start, end

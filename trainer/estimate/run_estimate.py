@@ -1,35 +1,34 @@
-"""All that can be said of a run beforehand, for a person and as JSON."""
+"""Estimate of a run before it starts: steps, memory, work, hours and disk, for a person and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
-from trainer.data.resolve_streams import ResolvedStream, rows_per_epoch
+from trainer.data.resolve_streams import ResolvedStream
 from trainer.estimate.activations import count_activations
 from trainer.estimate.memory import Memory, Sharding, checkpoint_bytes, estimate_memory
-from trainer.estimate.run_length import StreamEpochs, num_steps, stream_epochs
 from trainer.model.architecture import build_on_meta, describe
 from trainer.model.attention import check_attention
 from trainer.model.lora import add_adapters, describe_adapters
 from trainer.model.weight_decay import parameter_groups
 from trainer.startup.config_checks import rows_per_rank
+from trainer.startup.run_length import num_steps, pace_of, stream_epochs
 
 _GIB = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a run would run on.
+    """GPUs of a run.
 
     Attributes:
-        num_gpus: GPUs of the run.
-        name: What they are called, for the reader.
+        num_gpus: Their number.
+        name: Their name, for the reader.
         memory_bytes: Of each; None is not checked.
         peak_flops: Of each, a second; None gives no hours.
         mfu: Share of the peak that the model's own operations are assumed to reach.
@@ -44,26 +43,26 @@ class Machine:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a run takes.
+    """Needs of a run.
 
     Attributes:
         run_name: Its name.
         model: Class of the model.
         parameters: Its parameters, tied ones once.
-        trained_parameters: Those of them that are trained.
-        adapters: What has adapters, in a sentence; empty without.
+        trained_parameters: Parameters that are trained.
+        adapters: The adapters, in a sentence; empty without.
         tokens_per_step: Tokens of a batch over all ranks, padding included.
         steps: Optimizer steps.
         tokens: Tokens of the run.
-        streams: How often each stream is seen; empty without a corpus.
+        streams: Use of each stream, from `stream_epochs`.
         microbatch_rows: Rows of a forward pass.
         memory: Bytes of one GPU at its fullest.
         flops_per_token: Operations to train on a token: 6·N + 12·L·H·Q·T.
         flops: Operations of the run.
         checkpoint_bytes: Size of a checkpoint.
         export_bytes: Size of the exported model in bf16.
-        machine: What it was reckoned for.
-        hours: Time of the run at `machine.mfu`; None if the peak is not known.
+        machine: The GPUs.
+        hours: Time of the run at `machine.mfu`; None if the peak is unknown.
     """
 
     run_name: str
@@ -74,7 +73,7 @@ class Estimate:
     tokens_per_step: int
     steps: int
     tokens: int
-    streams: tuple[StreamEpochs, ...]
+    streams: list[dict[str, Any]]
     microbatch_rows: int
     memory: Memory
     flops_per_token: float
@@ -85,16 +84,14 @@ class Estimate:
     hours: float | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, sums and quotients included."""
+        """Return plain values, sums and quotients included."""
         values = dataclasses.asdict(self)
         values["memory"]["total"] = self.memory.total
-        for stream, plain in zip(self.streams, values["streams"], strict=True):
-            plain["epochs"] = stream.epochs
         values["gpu_hours"] = None if self.hours is None else self.hours * self.machine.num_gpus
         return values
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """Return lines for a person."""
         machine = self.machine
         parts = ", ".join(
             f"{field.name} {getattr(self.memory, field.name) / _GIB:.1f}"
@@ -107,7 +104,7 @@ class Estimate:
             *([f"  adapters    {self.adapters}"] if self.adapters else []),
             f"  steps       {self.steps:,} of {self.tokens_per_step:,} tokens: {self.tokens:,} tokens",
             *(
-                f"  stream      {stream.name}: {stream.epochs:.2f} epochs of {stream.rows:,} rows"
+                f"  stream      {stream['name']}: {stream['epochs']:.2f} epochs of {stream['rows']:,} rows"
                 for stream in self.streams
             ),
             f"  work        {self.flops:.3g} FLOPs, {self.flops_per_token:.4g} a token (6·N + 12·L·H·Q·T)",
@@ -125,16 +122,12 @@ class Estimate:
         return lines
 
     def check_fit(self) -> None:
-        """Refuse a run that its GPUs cannot hold.
-
-        Raises:
-            ConfigError: It takes more memory than a GPU has.
-        """
+        """Raise a ConfigError if the run takes more memory than a GPU has."""
         limit = self.machine.memory_bytes
         if limit is not None and self.memory.total > limit:
             raise ConfigError(
                 f"{self.run_name} needs about {self.memory.total / _GIB:.1f} GiB on each of "
-                f"{self.machine.num_gpus} × {self.machine.name or 'GPU'}, which has {limit / _GIB:.1f}. Take "
+                f"{self.machine.num_gpus} × {self.machine.name or 'GPU'}, which has {limit / _GIB:.1f}. Use "
                 "more GPUs with parallelism_config.fsdp, set fsdp.activation_checkpointing: true, or lower "
                 "device_train_microbatch_size."
             )
@@ -148,22 +141,20 @@ def estimate(
     seq_len: int | None = None,
     tokenizer: Any = None,
 ) -> Estimate:
-    """Reckon what a run takes; nothing of it is started and no weights are loaded.
+    """Estimate a run without starting it or loading weights.
 
     Args:
         config: The run.
-        streams: Its streams as `resolve_streams` found them; none where there is no corpus yet.
-        machine: What it would run on.
+        streams: From `resolve_streams`; empty without a corpus.
+        machine: GPUs of the run.
         seq_len: T, tokens a row; None takes the corpus's.
-        tokenizer: The run's; None where nothing needs it, and it is then not looked at.
+        tokenizer: The run's; None skips checks that need it.
 
     Raises:
-        ConfigError: The configuration cannot work on so many GPUs, or lacks what is needed.
+        ConfigError: The configuration cannot work on so many GPUs, or is incomplete.
     """
-    if seq_len is None:
-        if not streams:
-            raise ConfigError("--seq-len is missing: without a corpus nothing says how long a row is.")
-        seq_len = streams[0].manifest.seq_len
+    pace = pace_of(config, streams, seq_len)
+    seq_len = pace.seq_len
     rows_of_rank = rows_per_rank(config, machine.num_gpus)
     wanted = config.device_train_microbatch_size
     microbatch_rows = 1 if wanted == "auto" else min(wanted, rows_of_rank)
@@ -173,7 +164,7 @@ def estimate(
     if config.model.peft_config is not None:
         put_adapters = functools.partial(add_adapters, peft_config=config.model.peft_config, seed=config.seed)
         put_adapters(model)
-    parameter_groups(model, config.optimizer.no_decay, lambda line: print(line, file=sys.stderr))
+    parameter_groups(model, config.optimizer.no_decay)
     architecture = describe(model)
     sharding = _sharding(config, machine.num_gpus)
     low = config.precision != "fp32"
@@ -188,8 +179,7 @@ def estimate(
         put_adapters=put_adapters,
     )
     biased = boundaries and config.model.attn_implementation == "sdpa"
-    epoch_rows = sum(map(sum, rows_per_epoch(config.train_loader.dataset, streams))) if streams else None
-    steps = num_steps(config, seq_len=seq_len, num_ranks=machine.num_gpus, rows=epoch_rows)
+    steps = num_steps(config, pace)
     tokens_per_step = config.global_train_batch_size * seq_len
     flops_per_token = architecture.flops_per_token(seq_len)
     flops = flops_per_token * tokens_per_step * steps
@@ -197,13 +187,13 @@ def estimate(
     return Estimate(
         run_name=config.run_name,
         model=architecture.kind,
-        parameters=architecture.num_parameters,
-        trained_parameters=architecture.trained_parameters,
+        parameters=architecture.parameters.total,
+        trained_parameters=architecture.trained.total,
         adapters=describe_adapters(model) if architecture.has_adapters else "",
         tokens_per_step=tokens_per_step,
         steps=steps,
         tokens=tokens_per_step * steps,
-        streams=stream_epochs(config, streams, steps=steps) if streams else (),
+        streams=stream_epochs(config, streams, steps=steps),
         microbatch_rows=microbatch_rows,
         memory=estimate_memory(
             architecture,
@@ -215,15 +205,14 @@ def estimate(
         flops_per_token=flops_per_token,
         flops=flops,
         checkpoint_bytes=checkpoint_bytes(architecture),
-        export_bytes=2 * architecture.num_parameters,
+        export_bytes=2 * architecture.parameters.total,
         machine=machine,
         hours=flops / rate / 3600 if rate and low else None,
     )
 
 
 def _sharding(config: TrainConfig, num_gpus: int) -> Sharding:
-    parallelism = config.parallelism_config or {}
-    fsdp = parallelism.get("fsdp")
+    fsdp = (config.parallelism_config or {}).get("fsdp")
     options = dict(fsdp or {})
     mixed = str(options.get("mixed_precision", "DEFAULT")).upper()
     low = config.precision != "fp32"

@@ -1,1 +1,1 @@
-"""The model under training, and what is done to its weights and gradients."""
+"""The model under training: its shape, attention, adapters, embeddings, weight decay and NaN guard."""

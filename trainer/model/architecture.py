@@ -1,7 +1,7 @@
-"""A model's shape, known before any of its weights exist.
+"""Shape of a model without its weights: parameters, blocks, operations a token.
 
-The model is built on torch's meta device, where tensors have shapes and no memory: 8B parameters
-take a second. Everything here works without Composer, a GPU, or the weights.
+The model is built on torch's meta device, where tensors have shapes and no memory: 8B parameters take a
+second. This module needs neither Composer nor a GPU nor the weights.
 """
 
 from __future__ import annotations
@@ -17,20 +17,48 @@ from plugins.hub import hub_options, why
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
 
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parameters:
+    """Shapes of parameters, tied ones once.
+
+    Attributes:
+        shapes: Of all of them.
+        blocks: Of those in each decoder block, in order.
+    """
+
+    shapes: tuple[Shape, ...]
+    blocks: tuple[tuple[Shape, ...], ...]
+
+    @property
+    def total(self) -> int:
+        """Count all parameters."""
+        return count(self.shapes)
+
+    @property
+    def block(self) -> int:
+        """Count the parameters of the largest block."""
+        return max(map(count, self.blocks), default=0)
+
+    @property
+    def root(self) -> int:
+        """Count the parameters outside the blocks: embeddings, last norm, output layer."""
+        return self.total - sum(map(count, self.blocks))
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What memory and work follow from.
+    """Sizes that determine memory and work.
 
     Attributes:
         kind: Class of the model.
-        parameter_shapes: Shape of each parameter, tied ones once.
-        trained_shapes: The same of those that are trained.
-        block_shapes: Shapes of the parameters of each decoder block, in order.
-        trained_block_shapes: The same of those that are trained.
-        matmul_parameters: Weights that every token is multiplied by: those of linear layers and of
-            the output layer, tied or not; not the embedding, which is looked up.
-        frozen_matmul_parameters: Those of them that are not trained.
+        parameters: All parameters.
+        trained: Trained parameters: all, except with adapters or in multimodal models.
+        matmul_parameters: Weights that multiply every token: those of linear layers and of the output layer,
+            tied or not; not the embedding, which is a lookup.
+        frozen_matmul_parameters: The part of `matmul_parameters` that is not trained.
         num_layers: Decoder blocks.
         num_heads: Query heads of a block; 0 in a model without attention.
         head_dim: Width of a head.
@@ -39,10 +67,8 @@ class Architecture:
     """
 
     kind: str
-    parameter_shapes: tuple[tuple[int, ...], ...]
-    trained_shapes: tuple[tuple[int, ...], ...]
-    block_shapes: tuple[tuple[tuple[int, ...], ...], ...]
-    trained_block_shapes: tuple[tuple[tuple[int, ...], ...], ...]
+    parameters: Parameters
+    trained: Parameters
     matmul_parameters: int
     frozen_matmul_parameters: int
     num_layers: int
@@ -51,46 +77,13 @@ class Architecture:
     vocab_size: int
     has_adapters: bool = False
 
-    @property
-    def num_parameters(self) -> int:
-        """All parameters, tied ones once."""
-        return count(self.parameter_shapes)
-
-    @property
-    def trained_parameters(self) -> int:
-        """Parameters that are trained: all, unless there are adapters or the model reads more than text."""
-        return count(self.trained_shapes)
-
-    @property
-    def block_parameters(self) -> int:
-        """Parameters of the largest block."""
-        return max(map(count, self.block_shapes), default=0)
-
-    @property
-    def root_parameters(self) -> int:
-        """Parameters outside the blocks: embeddings, last norm, output layer."""
-        return self.num_parameters - sum(map(count, self.block_shapes))
-
-    @property
-    def trained_block_parameters(self) -> int:
-        """Trained parameters of the block that has most of them."""
-        return max(map(count, self.trained_block_shapes), default=0)
-
-    @property
-    def trained_root_parameters(self) -> int:
-        """Trained parameters outside the blocks."""
-        return self.trained_parameters - sum(map(count, self.trained_block_shapes))
-
     def flops_per_token(self, seq_len: int) -> float:
-        """Floating-point operations to train on one token: 6·N + 12·L·H·Q·T, less 2 a frozen weight.
+        """Count the floating-point operations to train on a token: 6·N + 12·L·H·Q·T, less 2 a frozen weight.
 
-        Two for each weight a token is multiplied by and 4·L·H·Q·T for its attention scores over T
-        positions, once forward and twice backward; once backward for a weight that is frozen. Attention
-        counts whole rows, also where a mask leaves half of them out, and recomputed activations do not
-        count, so that a utilisation reads as in the literature.
-
-        Args:
-            seq_len: T, tokens a row.
+        A token takes two operations for each weight that multiplies it, and 4·L·H·Q·T for its attention
+        scores over T positions: once forward and twice backward, or once backward for a frozen weight.
+        Attention counts whole rows, even if a mask hides half of them, and recomputed activations do not
+        count, so that the utilisation compares with the literature.
 
         Source: Chowdhery et al. 2022, arXiv 2204.02311, appendix B (MFU).
         """
@@ -98,17 +91,13 @@ class Architecture:
         return 3.0 * (2 * self.matmul_parameters + attention) - 2 * self.frozen_matmul_parameters
 
 
-def count(shapes: tuple[tuple[int, ...], ...]) -> int:
-    """Elements of tensors of these shapes."""
+def count(shapes: tuple[Shape, ...]) -> int:
+    """Count the elements of tensors of these shapes."""
     return sum(torch.Size(shape).numel() for shape in shapes)
 
 
 def load_hf_config(config: ModelConfig) -> Any:
-    """The model's own configuration, changed by `config_overrides`.
-
-    Raises:
-        ConfigError: It has no such key.
-    """
+    """Load the model's own configuration and apply `config_overrides`; refuse unknown keys."""
     from transformers import AutoConfig
 
     hf_config = AutoConfig.from_pretrained(
@@ -127,7 +116,7 @@ def load_hf_config(config: ModelConfig) -> Any:
 
 
 def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
-    """Say that a model is not to be had, and how to get one."""
+    """Return the error for a model that cannot be loaded, with its cure."""
     name = config.pretrained_model_name_or_path
     reason = why(error, name)
     if "attn_implementation" not in reason:
@@ -139,15 +128,13 @@ def cannot_load(config: ModelConfig, error: Exception) -> ConfigError:
 
 
 def build_on_meta(config: ModelConfig, tokenizer: Any = None, *, check_vocabulary: bool = False) -> Any:
-    """The model without weights; needs no kernels of a GPU, since nothing is computed.
+    """Build the model without weights; needs no kernels of a GPU, since nothing is computed.
 
-    Args:
-        config: Which model.
-        tokenizer: The run's, which decides how many rows `new_embeddings` makes; needed for nothing else.
-        check_vocabulary: Whether a tokenizer or rows that training would refuse are refused here, too.
+    The tokenizer gives the number of rows with `new_embeddings`. With `check_vocabulary` tokenizers and new
+    rows that training would refuse are refused.
 
     Raises:
-        ConfigError: Its configuration cannot be had, or the tokenizer is no extension of its own.
+        ConfigError: Its configuration cannot be loaded, or the tokenizer does not extend its own.
     """
     from transformers import AutoModelForCausalLM
 
@@ -171,23 +158,32 @@ def build_on_meta(config: ModelConfig, tokenizer: Any = None, *, check_vocabular
 
 
 def is_block(model: Any) -> Callable[[torch.nn.Module], bool]:
-    """Which modules are decoder blocks: what FSDP shards and activation checkpointing recomputes as one."""
+    """Return a test for decoder blocks: the units of FSDP and of activation checkpointing."""
     names = set(model._no_split_modules or ())
     return lambda module: type(module).__name__.removeprefix("FSDP") in names
 
 
 def text_modules(model: Any) -> tuple[Any, ...]:
-    """What of a causal LM reads and writes text: of a multimodal one its text model, embedding and head."""
+    """Return the modules for text: of a multimodal model its text model, embedding and head."""
     if model.config.get_text_config() is model.config:
         return (model,)
     return (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings())
 
 
+def freeze_other_modes(model: Any) -> int:
+    """Freeze the modules for images and sound, which get no gradients from text; return their parameters."""
+    of_text = {id(parameter) for module in text_modules(model) for parameter in module.parameters()}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in of_text]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    return sum(parameter.numel() for parameter in others)
+
+
 def describe(model: Any) -> Architecture:
-    """The architecture of a causal LM of transformers, on any device.
+    """Return the architecture of a causal LM of transformers, on any device.
 
     Raises:
-        ConfigError: Its configuration lacks what the estimate needs.
+        ConfigError: Its configuration lacks a size.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -198,17 +194,17 @@ def describe(model: Any) -> Architecture:
         num_layers = int(hf_config.num_hidden_layers)
     except AttributeError as error:
         raise ConfigError(
-            f"the size of {type(model).__name__} cannot be told: {error}. Train without --dry-run."
+            f"the size of {type(model).__name__} is unknown: {error}. Train without --dry-run."
         ) from error
     blocks = [module for module in model.modules() if is_block(model)(module)]
     of_text = {module for part in text_modules(model) for module in part.modules()}
     linear = [module for module in of_text if isinstance(module, torch.nn.Linear | Conv1D)]
     return Architecture(
         kind=type(model).__name__.removeprefix("FSDP"),
-        parameter_shapes=_shapes(model),
-        trained_shapes=_shapes(model, trained=True),
-        block_shapes=tuple(map(_shapes, blocks)),
-        trained_block_shapes=tuple(_shapes(block, trained=True) for block in blocks),
+        parameters=Parameters(_shapes(model), tuple(map(_shapes, blocks))),
+        trained=Parameters(
+            _shapes(model, trained=True), tuple(_shapes(block, trained=True) for block in blocks)
+        ),
         matmul_parameters=sum(module.weight.numel() for module in linear),
         frozen_matmul_parameters=sum(
             module.weight.numel() for module in linear if not module.weight.requires_grad
@@ -221,7 +217,7 @@ def describe(model: Any) -> Architecture:
     )
 
 
-def _shapes(module: torch.nn.Module, *, trained: bool = False) -> tuple[tuple[int, ...], ...]:
+def _shapes(module: torch.nn.Module, *, trained: bool = False) -> tuple[Shape, ...]:
     return tuple(
         tuple(parameter.shape) for parameter in module.parameters() if parameter.requires_grad or not trained
     )

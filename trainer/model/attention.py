@@ -1,16 +1,16 @@
-"""How the texts of a packed row are kept apart, by attention implementation.
+"""Attention between packed texts: kept apart, and checked, for each attention implementation.
 
-A row comes with `position_ids` that start anew at each text, without `attention_mask`, and is run
-without a key-value cache. From that, transformers 4.53 makes:
+A batch has `position_ids` that restart in each text and no `attention_mask`, and the model runs without a
+key-value cache. From that, transformers 4.53 makes:
 
     sdpa, eager         a causal mask, block by block (masking_utils.find_packed_sequence_indices)
-    flex_attention      the same rule as a BlockMask, compiled at the first forward pass; on GPUs only, for
-                        what transformers asks of it torch 2.7 has no kernel on a CPU
-    flash_attention_2   text lengths for its kernel of variable length, but only of a batch of one row;
-                        in a batch of more rows texts attend to the texts before them, without a word
+    flex_attention      the same rule as a BlockMask, compiled at the first forward pass; on GPUs only, since
+                        torch 2.7 has no such kernel for CPUs
+    flash_attention_2   text lengths for its kernel of variable length, but only for a batch of one row; in a
+                        larger batch texts attend to the texts before them, without an error
                         (modeling_flash_attention_utils._flash_attention_forward)
 
-So for flash_attention_2 the lengths of all texts of all rows are handed over here.
+So for flash_attention_2 this module passes the lengths of all texts of all rows.
 
 Shapes: B rows of T tokens.
 """
@@ -35,21 +35,17 @@ from schemas.train_config import ModelConfig
 _RUN_ON_CPU = ("sdpa", "eager")
 
 LENGTHS_WANTED = ("flash_attention_2",)
-"""Implementations that do not find the texts of a batch by themselves."""
+"""Implementations that need the text lengths of a batch."""
 
 
 def check_attention(config: ModelConfig, hf_config: Any, *, row_tokens: int) -> None:
-    """See that the attention implementation computes what the model's own arithmetic, `eager`, computes.
+    """Check that the attention implementation gives the same result as `eager`.
 
-    A small random copy of the model is run (`plugins/attention_probe.py`); kernels that need a GPU are not.
-
-    Args:
-        config: Names the implementation.
-        hf_config: The model's own configuration.
-        row_tokens: Tokens of the rows that it is trained on.
+    The check runs a small random copy of the model (`plugins/attention_probe.py`). It skips kernels that need
+    a GPU.
 
     Raises:
-        ConfigError: It does not, as `sdpa`, which leaves out the soft caps of Gemma 2 in transformers 4.53.
+        ConfigError: It differs, as `sdpa` does: in transformers 4.53 it omits the soft caps of Gemma 2.
     """
     if config.attn_implementation not in _RUN_ON_CPU:
         return
@@ -70,23 +66,17 @@ def check_attention(config: ModelConfig, hf_config: Any, *, row_tokens: int) -> 
 def check_isolation(
     model: Any, *, attn_implementation: str, row_tokens: int, trust_remote_code: bool = False
 ) -> None:
-    """See that resetting position ids keeps the texts of a row apart in this model.
+    """Check that position ids that restart keep the texts of a row apart in this model.
 
-    Two texts of three tokens are run twice, with another first text the second time; the second
-    text's logits must not move. In a small random copy of the model, whose windows and chunks are in
-    proportion to rows as here, the second text must be computed as it is by itself. Kernels that need a GPU,
-    and ranks without weights, are not run. Positions that change with a batch's longest text are known by the
-    configuration, whatever computes attention.
-
-    Args:
-        model: A causal LM of transformers.
-        attn_implementation: Its attention's.
-        row_tokens: Tokens of the rows that it is trained on.
-        trust_remote_code: Whether code that comes with the model may run.
+    The model runs a row of two short texts twice, with another first text the second time: the logits of the
+    second text must not move. A small random copy of the model, whose windows and chunks have the same
+    proportion to its rows, must compute a packed second text like a text of its own row. The check skips
+    kernels that need a GPU, and ranks without weights. The configuration shows whether positions change with
+    the longest text of a batch.
 
     Raises:
-        TrainingError: The second text sees the first or is computed otherwise, or may be in rows of this
-            length, or the model takes no position ids or fails with them.
+        TrainingError: The second text depends on the first, or may do so in rows of this length; or the model
+            takes no position ids, or fails with them.
     """
     cure = "Set train_loader.dataset.attention_boundaries: false to let packed texts see one another."
     kind = type(model).__name__
@@ -116,7 +106,7 @@ def check_isolation(
     except CannotCopy as error:
         say(f"{kind}: packed texts were tried on rows of 6 tokens only: {error}.")
         share = 0.0
-    except Exception as error:  # whatever a family makes of position ids that start anew
+    except Exception as error:  # families fail in many ways on position ids that restart
         first_line = (str(error).strip() or "no message").splitlines()[0]
         raise TrainingError(
             f"{kind} fails on rows of packed texts: {type(error).__name__}: {first_line} {cure}"
@@ -127,14 +117,14 @@ def check_isolation(
         )
     if share:
         raise TrainingError(
-            f"{kind} computes a text behind another one in a row of {row_tokens:,} tokens otherwise than by "
-            f"itself (logits {share:.1%} off), as where chunks of attention count from the row's start. "
-            f"Build a corpus of rows no longer than a chunk. {cure}"
+            f"{kind} gives a text other logits ({share:.1%} off) if another text precedes it in a row of "
+            f"{row_tokens:,} tokens, as with attention in chunks that count from the row's start. Build a "
+            f"corpus of rows no longer than a chunk. {cure}"
         )
 
 
 def _moved_by_another_text(model: Any) -> float:
-    """How far the logits of a row's second text move when its first text is another."""
+    """Return how far the logits of a row's second text move when the first text changes."""
     was_training = model.training
     model.eval()
     position_ids_BT = torch.tensor([[0, 1, 2, 0, 1, 2]]).expand(2, -1)
@@ -148,21 +138,18 @@ def _moved_by_another_text(model: Any) -> float:
 
 
 def hand_over_text_lengths(model: Any) -> None:
-    """Give a model the lengths of packed texts with every forward pass, for its flash attention.
+    """Pass the lengths of packed texts to a model's flash attention with every forward pass.
 
-    Passes with an `attention_mask` or a cache, as in generation, are left as they are.
-
-    Args:
-        model: A causal LM of transformers.
+    Forward passes with an `attention_mask` or a cache, as in generation, are not changed.
 
     Raises:
-        TrainingError: It would not hand them on to its layers.
+        TrainingError: The model does not pass them to its layers.
     """
     parameters = inspect.signature(model.forward).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         raise TrainingError(
-            f"{type(model).__name__} does not hand text lengths on to flash_attention_2, so texts packed in "
-            "a row would attend to one another. Set model.attn_implementation: sdpa, or "
+            f"{type(model).__name__} does not pass text lengths to flash_attention_2, so texts packed in a "
+            "row would attend to one another. Set model.attn_implementation: sdpa, or "
             "train_loader.dataset.attention_boundaries: false."
         )
     model.register_forward_pre_hook(_add_text_lengths, with_kwargs=True)
@@ -182,7 +169,7 @@ def _add_text_lengths(
 
 
 def text_lengths(position_ids_BT: torch.Tensor) -> dict[str, Any]:
-    """Where texts start in a batch whose rows are laid end to end, as flash attention takes it.
+    """Return the starts of texts in a batch whose rows are laid end to end, as flash attention takes them.
 
     Args:
         position_ids_BT: int64 of shape (B, T); 0 at the first token of each text and of each row.
@@ -193,9 +180,9 @@ def text_lengths(position_ids_BT: torch.Tensor) -> dict[str, Any]:
     """
     flat = position_ids_BT.flatten()
     starts = (flat == 0).nonzero().flatten()
-    ends = torch.cat([starts, starts.new_tensor([flat.numel()])])
-    bounds = ends.to(torch.int32)
-    longest = int(ends.diff().max())
+    bounds = torch.cat([starts, starts.new_tensor([flat.numel()])])
+    longest = int(bounds.diff().max())
+    bounds = bounds.to(torch.int32)
     return {
         "cu_seq_lens_q": bounds,
         "cu_seq_lens_k": bounds,

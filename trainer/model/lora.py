@@ -1,14 +1,14 @@
-"""Adapters: a few low-rank weights trained beside a frozen model, by peft.
+"""LoRA adapters: low-rank weights trained beside a frozen model, through peft.
 
     linear layer W      W·x + (lora_alpha / r) · B·A·x      A of shape (r, in), B of shape (out, r)
 
-peft puts its layers into the model, which keeps its class and its forward: whatever looks at a model here
-(probes, FSDP's blocks, evaluation) sees the one that it knows. Weights of the model stay as they are, in
-fp32; they take no gradients and no optimizer state, and no checkpoint holds them, so that a run goes on only
-from the model that it began with.
+peft puts its layers into the model, which keeps its class and its forward: probes, FSDP's blocks and
+evaluation see the class that they know. The model's own weights stay frozen in fp32. They have no gradients
+and no optimizer state, and no checkpoint holds them, so a run can only resume with the model that it began
+with.
 
-Composer's own way (`HuggingFaceModel(peft_config=…)`) wraps the model in another class, and its checkpoints
-leave out `modules_to_save`. Here a checkpoint holds every weight that is trained.
+Composer's `HuggingFaceModel(peft_config=…)` would wrap the model in another class, and its checkpoints would
+omit `modules_to_save`. Here a checkpoint holds every trained weight.
 """
 
 from __future__ import annotations
@@ -28,18 +28,14 @@ _PEFT_KEYS = (
     *("target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern"),
     *("rank_pattern", "alpha_pattern", "fan_in_fan_out", "init_lora_weights"),
 )
-"""Keys of peft's LoraConfig with which the model's own weights stay as they are."""
+"""Keys of peft's LoraConfig that leave the model's own weights unchanged."""
 _LORA_INITS = (True, False, "gaussian")
-"""Others move the model's own weights, which no checkpoint of an adapter holds."""
+"""Other values change the model's own weights, which no checkpoint of an adapter holds."""
 _OF_MODULES = ("target_modules", "exclude_modules", "modules_to_save")
 
 
 def check_adapters(config: TrainConfig) -> None:
-    """See that adapters, if any, can be made, saved and exported as the configuration says.
-
-    Raises:
-        ConfigError: They cannot.
-    """
+    """Refuse adapters that cannot be made, saved or exported."""
     model = config.model
     if (config.callbacks.get("hf_export") or {}).get("adapter"):
         check_adapter_export("callbacks.hf_export.adapter", config)
@@ -49,18 +45,14 @@ def check_adapters(config: TrainConfig) -> None:
     if not model.pretrained or model.weights_may_differ:
         key = "weights_may_differ is set" if model.pretrained else "pretrained is false"
         raise ConfigError(
-            f"model.{key}, so weights of the model may start at random values, and model.peft_config trains "
-            "an adapter, whose checkpoints do not hold them. Write a whole model first (`tutelage export`), "
-            "and train the adapter on that."
+            f"model.{key}, so weights of the model may start at random values, but model.peft_config trains "
+            "an adapter, whose checkpoints do not hold these weights. Write a whole model first (`tutelage "
+            "export`), and train the adapter on that."
         )
 
 
 def check_peft_config(peft_config: Mapping[str, Any]) -> None:
-    """See that adapters can be made so, as far as can be told without the model.
-
-    Raises:
-        ConfigError: Names the key, what was found and what would fit.
-    """
+    """Refuse a wrong `peft_config`, as far as possible without the model."""
     if "peft_type" not in peft_config:
         raise ConfigError("key 'model.peft_config.peft_type' is missing. Available: LORA.")
     for key, fitting in (("peft_type", "LORA"), ("task_type", "CAUSAL_LM")):
@@ -83,8 +75,8 @@ def check_peft_config(peft_config: Mapping[str, Any]) -> None:
     init = peft_config.get("init_lora_weights", True)
     if init not in _LORA_INITS:
         raise ConfigError(
-            f"model.peft_config.init_lora_weights is {init!r}; expected true, false or gaussian. Other ways "
-            "to begin change the model's own weights, which a checkpoint of the adapter does not hold."
+            f"model.peft_config.init_lora_weights is {init!r}; expected true, false or gaussian. Other "
+            "values change the model's own weights, which a checkpoint of the adapter does not hold."
         )
 
 
@@ -97,15 +89,7 @@ def _is_scale(value: Any) -> bool:
 
 
 def check_adapter_export(key: str, config: TrainConfig) -> None:
-    """See that an adapter by itself would be all that its base model lacks.
-
-    Args:
-        key: What asks for it, for the message.
-        config: The run's.
-
-    Raises:
-        ConfigError: It would not.
-    """
+    """Refuse the export of an adapter alone (`key`) if the base model lacks more than the adapter."""
     if config.model.peft_config is None:
         raise ConfigError(
             f"{key} asks for an adapter, but the run trains the whole model. Set model.peft_config, or "
@@ -114,28 +98,23 @@ def check_adapter_export(key: str, config: TrainConfig) -> None:
     for changing in ("config_overrides", "new_embeddings"):
         if getattr(config.model, changing):
             raise ConfigError(
-                f"{key} asks for an adapter alone, but model.{changing} changes the model beside which it "
-                "was trained, and an adapter cannot say so. Leave it out, to write the merged model."
+                f"{key} asks for an adapter alone, but model.{changing} changes the model that it was "
+                "trained with, and an adapter cannot record that. Leave it out, to write the merged model."
             )
 
 
 def add_adapters(model: Any, peft_config: Mapping[str, Any], *, seed: int) -> None:
-    """Put adapters into a model and freeze the rest of it.
-
-    Args:
-        model: A causal LM of transformers, on any device.
-        peft_config: Arguments of peft's LoraConfig.
-        seed: Of the values that they begin with.
+    """Put adapters into a causal LM, on any device, and freeze the rest of it.
 
     Raises:
-        ConfigError: An argument is wrong, or names modules that the model does not have.
+        ConfigError: An argument is wrong, or names a module that the model lacks.
     """
     import torch
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
-    from trainer.model.architecture import text_modules
+    from trainer.model.architecture import freeze_other_modes
 
     check_peft_config(peft_config)
     for key in _OF_MODULES:
@@ -149,11 +128,7 @@ def add_adapters(model: Any, peft_config: Mapping[str, Any], *, seed: int) -> No
         raise ConfigError(
             f"{_KEY}: peft cannot put these adapters into {type(model).__name__}: {error}"
         ) from error
-    # What a multimodal model has for images gets no gradients from text.
-    of_text = {id(parameter) for module in text_modules(model) for parameter in module.parameters()}
-    for parameter in model.parameters():
-        if id(parameter) not in of_text:
-            parameter.requires_grad_(False)
+    freeze_other_modes(model)
     targeted = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
     for key in ("rank_pattern", "alpha_pattern"):
         for pattern in peft_config.get(key) or ():
@@ -164,14 +139,14 @@ def add_adapters(model: Any, peft_config: Mapping[str, Any], *, seed: int) -> No
         isinstance(end, BaseTunerLayer | AuxiliaryTrainingWrapper) for end in ends
     ):
         raise ConfigError(
-            f"{_KEY} trains the embedding or the output layer, but they are one and the same in "
-            f"{type(model).__name__} (tie_word_embeddings), and a merged model could hold one of them only. "
-            "Leave it out of target_modules and modules_to_save."
+            f"{_KEY} trains the embedding or the output layer, but in {type(model).__name__} they share "
+            "their weights (tie_word_embeddings), and a merged model could hold only one of them. Leave "
+            "both out of target_modules and modules_to_save."
         )
 
 
 def _check_modules(model: Any, key: str, named: Any) -> None:
-    """See that each module that is named in a list is there; a string is peft's pattern."""
+    """Check that the model has each module of a list; a string is a pattern of peft's."""
     if named is None or isinstance(named, str):
         return
     import torch
@@ -190,15 +165,22 @@ def _check_modules(model: Any, key: str, named: Any) -> None:
 
 
 def describe_adapters(model: Any) -> str:
-    """Which modules have adapters, or are trained whole, and how many parameters that makes."""
+    """Describe the adapted modules and the number of trained parameters; warn of probable mistakes."""
+    from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import ModulesToSaveWrapper
 
     kinds: dict[str, Counter[str]] = {"adapters in": Counter(), "trained whole": Counter()}
+    over: dict[str, None] = {}
     for name, module in model.named_modules():
+        shown = re.sub(r"\.\d+\.", ".*.", name)
         is_adapted, is_whole = isinstance(module, BaseTunerLayer), isinstance(module, ModulesToSaveWrapper)
         if (is_adapted or is_whole) and any(parameter.requires_grad for parameter in module.parameters()):
-            kinds["trained whole" if is_whole else "adapters in"][re.sub(r"\.\d+\.", ".*.", name)] += 1
+            kinds["trained whole" if is_whole else "adapters in"][shown] += 1
+        if isinstance(module, LoraLayer):
+            sides = module.in_features or 0, module.out_features or 0
+            if module.r["default"] > min(sides):
+                over[f"{shown} (r {module.r['default']}, {max(sides)} × {min(sides)})"] = None
     listed = "; ".join(
         f"{how} " + ", ".join(f"{name} ({count})" if count > 1 else name for name, count in names.items())
         for how, names in kinds.items()
@@ -206,28 +188,12 @@ def describe_adapters(model: Any) -> str:
     )
     total = sum(parameter.numel() for parameter in model.parameters())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return (
-        f"{type(model).__name__}: {trained:,} of {total:,} parameters are trained ({trained / total:.2%}); "
-        f"{listed}.{_doubts(model)}"
-    )
-
-
-def _doubts(model: Any) -> str:
-    """Sentences on what peft takes, and few can want."""
-    from peft.tuners.lora import LoraLayer
-
-    said = ""
-    over: dict[str, str] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
-            sides = module.in_features or 0, module.out_features or 0
-            if module.r["default"] > min(sides):
-                shown = re.sub(r"\.\d+\.", ".*.", name)
-                over[shown] = f"{shown} (r {module.r['default']}, {max(sides)} × {min(sides)})"
+    share = f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})"
+    said = f"{type(model).__name__}: {share}; {listed}."
     if over:
         said += (
-            f" r is over the smaller side of {', '.join(over.values())}, where an adapter of that rank can "
-            "already be any matrix: a smaller r learns the same."
+            f" r is over the smaller side of {', '.join(over)}: a smaller r learns the same, since with r "
+            "equal to that side an adapter can be any matrix."
         )
     if model.peft_config["default"].init_lora_weights is False:
         said += " init_lora_weights is false: training begins with random adapters, not with the base model."
@@ -235,10 +201,10 @@ def _doubts(model: Any) -> str:
 
 
 def save_adapters_alone(model: Any) -> None:
-    """Have the state dict of Composer's model hold what is trained, and let it load no more than that.
+    """Restrict the state dict of Composer's model to trained weights, when saved and when loaded.
 
-    By hooks, since a wrapper such as DDP does not ask the model for its `state_dict`. While FSDP hands out
-    weights, Composer unsets `should_save_peft_only`.
+    Hooks do it, since wrappers such as DDP do not call the model's `state_dict`. Composer unsets
+    `should_save_peft_only` while FSDP sends weights to the ranks.
     """
 
     def names_of_trained(prefix: str) -> set[str]:
@@ -264,15 +230,7 @@ def save_adapters_alone(model: Any) -> None:
 
 
 def check_load_path(path: str, *, has_adapters: bool) -> None:
-    """See that a checkpoint to begin from is of a run with adapters, or of one without, as this run is.
-
-    Args:
-        path: A sound checkpoint on this machine.
-        has_adapters: Whether this run trains adapters.
-
-    Raises:
-        ConfigError: It is of the other kind.
-    """
+    """Refuse a checkpoint of an adapter for a run without adapters, and the reverse."""
     of_adapter = any(".lora_" in name for name in weight_names(path))
     if of_adapter and not has_adapters:
         raise ConfigError(

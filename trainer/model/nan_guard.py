@@ -3,12 +3,13 @@
     forward, backward ─► loss and gradient norm finite on all ranks? ─► yes: step
                                                                    └─► no: stop, or skip the step
 
-One NaN in a gradient makes every weight NaN at the next step. So loss and gradients are checked before each
-step: one pass over the gradients, and one number reduced over the ranks, so that all of them do the same. A
-skipped step drops its gradients: weights and the optimizer's state stay, while clock and learning rate go on.
-Weights are checked before each checkpoint and at the end, so that bad ones never replace a good checkpoint.
+One NaN in a gradient makes every weight NaN at the next step. So the callback checks loss and gradients
+before each step: one pass over the gradients, and one number reduced over the ranks, so that all ranks do the
+same. A skipped step drops its gradients: weights and optimizer state stay, while clock and learning rate
+advance. The callback checks the weights before each checkpoint and at the end, so that NaN never replaces a
+good checkpoint.
 
-With amp_fp16, infinite gradients are the business of Composer's gradient scaler; only the loss counts.
+With amp_fp16, Composer's gradient scaler handles infinite gradients; only the loss is checked.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from composer.loggers import Logger
 from composer.utils import dist
 
 from schemas.errors import TrainingError
-from trainer.reporting.training_progress import announce
+from trainer.reporting.announce import announce
 
 _SHOWN_ROWS = 8
 
@@ -33,20 +34,14 @@ class FiniteSteps(Callback):  # type: ignore[misc, unused-ignore]
     Args:
         on_nan: `stop` or `skip`.
         max_skipped: Steps that may be skipped; one more stops the run.
-        name_row: Says where a row of a batch lies in its corpus, given its number.
+        name_row: Names a row of a batch by its place in the corpus, given its number.
 
     Attributes:
         saver: Composer's checkpoint saver, if the run has one.
         num_skipped: Steps skipped since the run was started.
     """
 
-    def __init__(
-        self,
-        on_nan: Literal["stop", "skip"],
-        *,
-        max_skipped: int,
-        name_row: Callable[[int], str],
-    ):
+    def __init__(self, on_nan: Literal["stop", "skip"], *, max_skipped: int, name_row: Callable[[int], str]):
         self.on_nan = on_nan
         self.max_skipped = max_skipped
         self.name_row = name_row
@@ -55,15 +50,15 @@ class FiniteSteps(Callback):  # type: ignore[misc, unused-ignore]
         self._losses: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def before_train_batch(self, state: State, logger: Logger) -> None:
-        """Forget the microbatches of the step before, or of an attempt that ran out of memory."""
+        """Forget the microbatches of the last step, or of an attempt that ran out of memory."""
         self._losses = []
 
     def after_loss(self, state: State, logger: Logger) -> None:
-        """Note the loss of a microbatch; it is read once a step, since reading waits for the GPU."""
+        """Keep the loss of a microbatch on the GPU; reading it waits, and happens once a step."""
         self._losses.append((state.loss.detach().sum(), state.batch["rows"]))
 
     def after_train_batch(self, state: State, logger: Logger) -> None:
-        """Look at loss and gradients, all microbatches done."""
+        """Check loss and gradients after all microbatches."""
         scaled = state.scaler is not None and state.scaler.is_enabled()
         gradients = (
             [] if scaled else [each.grad for each in state.model.parameters() if each.grad is not None]
@@ -73,33 +68,33 @@ class FiniteSteps(Callback):  # type: ignore[misc, unused-ignore]
         dist.all_reduce(is_finite, reduce_operation="MIN")
         if is_finite.item():
             return
-        said = self._describe(state)
+        found = self._describe(state)
         self.num_skipped += 1
         if self.on_nan == "stop":
             raise TrainingError(
-                f"{said} The run stops before this step; checkpoints hold finite weights. Look at these rows "
-                "(`tutelage corpus show`), lower optimizer.lr, or set on_nan: skip."
+                f"{found} The run stops before this step; checkpoints hold finite weights. Inspect these "
+                "rows (`tutelage corpus show`), lower optimizer.lr, or set on_nan: skip."
             )
         if self.num_skipped > self.max_skipped:
             raise TrainingError(
-                f"{said} {self.max_skipped} steps were skipped before it, the most that max_skipped_steps "
+                f"{found} {self.max_skipped} steps were skipped before it, the most that max_skipped_steps "
                 "allows. Lower optimizer.lr, or raise max_skipped_steps."
             )
-        announce(f"{said} The step is skipped ({self.num_skipped} of at most {self.max_skipped}).")
+        announce(f"{found} The step is skipped ({self.num_skipped} of at most {self.max_skipped}).")
         for parameter in state.model.parameters():
             parameter.grad = None
         logger.log_metrics({"train/skipped_steps": self.num_skipped})
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
-        """Look at the weights if they are saved now."""
+        """Check the weights if they are saved now."""
         self._check_before_saving(state, Event.BATCH_CHECKPOINT)
 
     def epoch_checkpoint(self, state: State, logger: Logger) -> None:
-        """Look at the weights if they are saved now."""
+        """Check the weights if they are saved now."""
         self._check_before_saving(state, Event.EPOCH_CHECKPOINT)
 
     def fit_end(self, state: State, logger: Logger) -> None:
-        """Look at the weights before they are exported."""
+        """Check the weights before they are exported."""
         self._check_weights(state)
 
     def _check_before_saving(self, state: State, event: Event) -> None:
@@ -113,11 +108,11 @@ class FiniteSteps(Callback):  # type: ignore[misc, unused-ignore]
         if not is_finite.item():
             raise TrainingError(
                 f"after step {int(state.timestamp.batch)} the model's weights are not finite. They are not "
-                "saved: the checkpoint before holds finite ones. Lower optimizer.lr and go on from there."
+                "saved: the last checkpoint holds finite ones. Lower optimizer.lr and resume from there."
             )
 
     def _describe(self, state: State) -> str:
-        """What is not finite at this step, and in which rows; all ranks must call this."""
+        """Name the value that is not finite, and its rows; a collective of all ranks."""
         bad = [int(row) for loss, rows in self._losses if not loss.isfinite() for row in rows.tolist()]
         of_loss = dist.all_gather_object(bad)
         of_step = dist.all_gather_object([int(row) for _, rows in self._losses for row in rows.tolist()])
@@ -129,7 +124,7 @@ class FiniteSteps(Callback):  # type: ignore[misc, unused-ignore]
 
 
 def _are_finite(tensors: Iterable[torch.Tensor], device: torch.device) -> torch.Tensor:
-    """Whether all numbers of some tensors, or of this rank's shards of them, are finite; a scalar."""
+    """Return a scalar: True if all numbers of the tensors, or of this rank's shards, are finite."""
     local = [each.to_local() if hasattr(each, "to_local") else each for each in tensors]
     local = [each for each in local if each.numel()]
     if not local:

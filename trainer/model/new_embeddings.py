@@ -1,17 +1,20 @@
-"""Rows of embedding and output layer for tokens that the model's own tokenizer lacks: `model.new_embeddings`.
+"""Initial rows of embedding and output layer for new tokens: `model.new_embeddings`.
+
+A new token is one that the model's own tokenizer lacks. Its row is:
 
     mean      the mean of the rows of the model's own tokens
-    pieces    the mean of the rows of the tokens into which the model's own tokenizer divides the new one
-    a path    safetensors: `input.TOKEN` and, where the output layer is not tied, `output.TOKEN`, each a
-              vector of hidden_size numbers
+    pieces    the mean of the rows of the tokens into which the model's own tokenizer splits the new one
+    a path    safetensors: `input.TOKEN` and, if the output layer is not tied, `output.TOKEN`, each a vector
+              of hidden_size numbers
 
-A model may have more rows than its tokenizer has ids. They were never trained: a new token that takes one has
-it set, too, and no mean holds them. A bias of the output layer takes the mean where a file gives rows.
+A model may have more rows than its tokenizer has ids. These spare rows were never trained: a new token that
+takes one gets an initial row, too, and no mean includes them. If a file gives the rows, the output layer's
+bias is the mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -25,20 +28,16 @@ _SHOWN = 5
 
 
 def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any, *, reads_rows: bool = False) -> str:
-    """Give a model a row for each token id, on the meta device without values.
+    """Give a model a row for each token id; on the meta device rows have no values.
 
-    Args:
-        model: Of transformers.
-        config: Where it comes from.
-        tokenizer: What makes its token ids, as `load_tokenizer` gives it.
-        reads_rows: Whether the rows are looked for on the meta device, too, as a dry run does.
+    With `reads_rows` a file of rows is read and checked even there, as a dry run does.
 
     Returns:
-        What was done, or "".
+        A sentence about the change, or "".
 
     Raises:
-        ConfigError: The tokenizer is no extension of the model's own, the rows cannot be had, or the model
-            has none for some tokens and no key says where they come from.
+        ConfigError: The tokenizer does not extend the model's own, the rows cannot be read, or the model
+            lacks rows and `new_embeddings` is not set.
     """
     num_rows = int(model.config.get_text_config().vocab_size)
     num_ids = max(tokenizer.get_vocab().values()) + 1
@@ -48,24 +47,26 @@ def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any, *, reads_row
         if num_ids > num_rows or new:
             rows = f"the embedding of {config.pretrained_model_name_or_path!r} has {num_rows} rows"
             if num_ids <= num_rows:
-                rows += f", and none that was trained for {_listed(new)}"
+                rows += f", and no trained one for {_listed(new)}"
             raise ConfigError(
                 f"tokenizer {tokenizer.name_or_path!r} has {num_ids} ids, but {rows}. Use the model's own "
-                f"tokenizer, or say with {_KEY} (mean, pieces or a file) where rows of new tokens come from."
+                f"tokenizer, or set {_KEY} (mean, pieces or a file) for the rows of new tokens."
             )
         return ""
     if not new or own is None:
         raise ConfigError(
-            f"{_KEY} is {config.new_embeddings!r}, but tokenizer {tokenizer.name_or_path!r} has no token "
-            "that the model has no row for. Set tokenizer.name to one that `tutelage tokenizer extend` "
-            "made, or leave the key out."
+            f"{_KEY} is {config.new_embeddings!r}, but the model has a row for each token of tokenizer "
+            f"{tokenizer.name_or_path!r}. Set tokenizer.name to a tokenizer from `tutelage tokenizer "
+            "extend`, or leave the key out."
         )
     if num_ids > num_rows:
         model.resize_token_embeddings(num_ids, mean_resizing=False)
     is_meta = model.get_input_embeddings().weight.is_meta  # of another rank, or an estimate
-    if not is_meta or reads_rows:
-        layers = _layers(model)
-        values, pieces = _rows(config.new_embeddings, layers, own, new, num_rows)
+    if is_meta and not reads_rows:
+        return ""
+    how, layers = config.new_embeddings, _layers(model)
+    values = {} if how in ("mean", "pieces") else _read(how, layers, new)
+    pieces = _pieces(own, new, num_rows) if how == "pieces" else {}
     if is_meta:
         return ""
     _set_rows(model, layers, own, new, num_rows, values, pieces)
@@ -77,7 +78,7 @@ def fit_vocabulary(model: Any, config: ModelConfig, tokenizer: Any, *, reads_row
 
 
 def _own_tokenizer(config: ModelConfig, tokenizer: Any) -> Any:
-    """The model's own tokenizer, None where there is none to compare."""
+    """Return the model's own tokenizer; None if there is none to compare."""
     name = config.pretrained_model_name_or_path
     if not config.pretrained:
         return None
@@ -92,13 +93,13 @@ def _own_tokenizer(config: ModelConfig, tokenizer: Any) -> Any:
 
 
 def _new_tokens(config: ModelConfig, own: Any, tokenizer: Any, num_rows: int) -> dict[str, int]:
-    """Tokens that the model's own tokenizer lacks, or has without a row, with their ids."""
+    """Return the tokens, with ids, that the model's own tokenizer lacks or has without a row."""
     known, vocabulary = own.get_vocab(), tokenizer.get_vocab()
     if other := [token for token, number in known.items() if vocabulary.get(token) != number]:
-        if config.new_embeddings is None:  # a tokenizer of another kind, as before
+        if config.new_embeddings is None:  # a tokenizer of another kind
             return {}
         raise ConfigError(
-            f"{_KEY}: tokenizer {tokenizer.name_or_path!r} is no extension of that of "
+            f"{_KEY}: tokenizer {tokenizer.name_or_path!r} does not extend that of "
             f"{config.pretrained_model_name_or_path!r}: it has another id, or none, for {_listed(other)}. "
             "Make one with `tutelage tokenizer extend`."
         )
@@ -106,7 +107,7 @@ def _new_tokens(config: ModelConfig, own: Any, tokenizer: Any, num_rows: int) ->
 
 
 def _layers(model: Any) -> dict[str, Any]:
-    """The embedding and, where it is not tied, the output layer."""
+    """Return the embedding and, if it is not tied, the output layer."""
     layers = {"input": model.get_input_embeddings()}
     output = model.get_output_embeddings()
     if output is not None and output.weight is not layers["input"].weight:
@@ -114,24 +115,17 @@ def _layers(model: Any) -> dict[str, Any]:
     return layers
 
 
-def _rows(
-    how: str, layers: Mapping[str, Any], own: Any, new: Mapping[str, int], num_rows: int
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The rows of a file, and the ids of each token's pieces; neither for the mean."""
-    values = {} if how in ("mean", "pieces") else _read(how, layers, new)
+def _pieces(own: Any, new: Mapping[str, int], num_rows: int) -> dict[str, torch.Tensor]:
+    """Split each new token with the model's own tokenizer, into ids that have a row."""
     pieces = {}
-    if how == "pieces":
-        found = {
-            token: torch.tensor(own(token, add_special_tokens=False).input_ids, dtype=torch.long)
-            for token in new
-        }
-        pieces = {token: ids[ids < num_rows] for token, ids in found.items()}
-    for token, ids in pieces.items():
-        if not len(ids):
+    for token in new:
+        ids = torch.tensor(own(token, add_special_tokens=False).input_ids, dtype=torch.long)
+        pieces[token] = ids[ids < num_rows]
+        if not len(pieces[token]):
             raise ConfigError(
                 f"{_KEY}: the model's own tokenizer finds no pieces in {token!r}. Set it to mean."
             )
-    return values, pieces
+    return pieces
 
 
 @torch.no_grad()
@@ -161,7 +155,7 @@ def _set_rows(
 
 
 def _read(path: str, layers: Mapping[str, Any], new: Mapping[str, int]) -> dict[str, torch.Tensor]:
-    """The rows of a file, which must be those of the new tokens, and no others."""
+    """Read a file of rows; it must have exactly those of the new tokens."""
     from safetensors.torch import load_file
 
     try:
@@ -183,14 +177,13 @@ def _read(path: str, layers: Mapping[str, Any], new: Mapping[str, int]) -> dict[
         ("lacks", [repr(name) for name in wanted if name not in values]),
         ("has rows of no new token:", [repr(name) for name in values if name not in wanted]),
         ("does not fit:", wrong),
-        ("holds NaN or infinity, with which no training can begin, in", not_finite),
+        ("holds NaN or infinity in", not_finite),
     ):
         if names:
-            more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-            raise ConfigError(f"{_KEY}: {path!r} {what} {', '.join(names[:_SHOWN])}{more}.")
+            raise ConfigError(f"{_KEY}: {path!r} {what} {_listed(names, str)}.")
     return values
 
 
-def _listed(tokens: Any) -> str:
-    more = f" and {len(tokens) - _SHOWN:,} more" if len(tokens) > _SHOWN else ""
-    return ", ".join(map(repr, [*tokens][:_SHOWN])) + more
+def _listed(names: Collection[str], shown: Callable[[str], str] = repr) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(shown, [*names][:_SHOWN])) + more

@@ -1,4 +1,4 @@
-"""The model under training: a causal LM of transformers, made ready for packed rows and for FSDP2."""
+"""Model under training: a causal LM of transformers, prepared for packed rows and for FSDP2."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from composer.utils import dist
 from plugins.causal_lm import load_causal_lm
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig
-from trainer.data.row_loader import IGNORE_INDEX
-from trainer.model.architecture import cannot_load, is_block, load_hf_config, text_modules
+from trainer.data.batches import IGNORE_INDEX
+from trainer.model.architecture import cannot_load, freeze_other_modes, is_block, load_hf_config
 from trainer.model.attention import LENGTHS_WANTED, check_attention, check_isolation, hand_over_text_lengths
 from trainer.model.lora import add_adapters, describe_adapters, save_adapters_alone
 from trainer.model.new_embeddings import fit_vocabulary
-from trainer.reporting.training_progress import announce
+from trainer.reporting.announce import announce
 
 
 class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
-    """Composer's wrapper of a transformers model; a microbatch in which no token carries loss has loss 0."""
+    """Composer's wrapper of a transformers model, with loss 0 for a microbatch without loss tokens."""
 
     def loss(self, outputs: Any, batch: Any) -> Any:
-        """The mean over the tokens that carry loss; transformers' own is NaN where there is none."""
+        """Return the mean over the tokens that carry loss; transformers returns NaN if there are none."""
         if (batch["labels"][:, 1:] == IGNORE_INDEX).all():
             return outputs["logits"].sum() * 0.0
         return super().loss(outputs, batch)
 
     def _check_tokenizer_and_maybe_resize_embeddings(self, allow_embedding_resizing: bool) -> None:
-        """`build_model` has compared them: Composer looks for sizes where multimodal models have none."""
+        """Do nothing: `build_model` has compared sizes that Composer does not find in multimodal models."""
 
 
 def build_model(
@@ -41,23 +41,23 @@ def build_model(
     seed: int = 17,
     begins: bool = True,
 ) -> HuggingFaceModel:
-    """Load or initialise the model, in fp32; Composer's precision decides what it computes in.
+    """Load or initialise the model in fp32; Composer's precision applies to computations.
 
     Args:
-        config: Which model, and how.
-        tokenizer: Its tokenizer, saved along in checkpoints.
-        row_tokens: Tokens of the rows that it is trained on.
-        attention_boundaries: Whether rows rely on position ids to keep their texts apart.
-        seed: Of the values that adapters begin with.
-        begins: Whether its values are what training begins with, as none of a checkpoint are.
+        config: Names the model.
+        tokenizer: Its tokenizer, which checkpoints hold, too.
+        row_tokens: Tokens of a training row.
+        attention_boundaries: Whether position ids must keep packed texts apart.
+        seed: Of the initial values of adapters.
+        begins: Whether training begins with this model, not with a checkpoint.
 
     Raises:
-        ConfigError: It cannot be loaded, or not so, or has fewer embeddings than the tokenizer ids.
+        ConfigError: It cannot be loaded with these settings, or has fewer rows than the tokenizer ids.
         TrainingError: It cannot keep packed texts apart.
     """
     model = _load(config, row_tokens)
-    # With a cache transformers ignores the position ids that separate packed texts, and each text
-    # would attend to the ones before it; generation asks for its cache by itself.
+    # With a cache transformers ignores position ids that restart, and texts would attend to earlier texts;
+    # generation enables its cache by itself.
     model.config.get_text_config().use_cache = False
     if (done := fit_vocabulary(model, config, tokenizer)) and begins:
         announce(done)
@@ -75,10 +75,13 @@ def build_model(
         embedding = model.get_input_embeddings()
         if config.new_embeddings and not any(each.requires_grad for each in embedding.parameters()):
             announce(
-                "model.new_embeddings: the rows stay as they begin, since modules_to_save names no embedding."
+                "model.new_embeddings: the new rows are not trained, since modules_to_save names no "
+                "embedding."
             )
-    _freeze_other_modes(model)
-    shard_by_block(model)
+    if others := freeze_other_modes(model):
+        announce(f"{type(model).__name__}: {others:,} parameters outside its text model are not trained.")
+    # A decoder block is the unit of sharding and of activation checkpointing; the rest stays at the root.
+    model.fsdp_wrap_fn = model.activation_checkpointing_fn = is_block(model)
     composer_model = CausalLM(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
     if config.peft_config is not None:
         announce(describe_adapters(model))
@@ -110,23 +113,3 @@ def _load(config: ModelConfig, row_tokens: int) -> Any:
         raise
     except Exception as error:  # transformers raises whatever its many loaders raise
         raise cannot_load(config, error) from error
-
-
-def _freeze_other_modes(model: Any) -> None:
-    """Leave what a multimodal model has for images and sound as it is: text gives it no gradients."""
-    if model.config.get_text_config() is model.config:
-        return
-    of_text = {id(parameter) for module in text_modules(model) for parameter in module.parameters()}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in of_text]
-    for parameter in others:
-        parameter.requires_grad_(False)
-    count = sum(parameter.numel() for parameter in others)
-    announce(f"{type(model).__name__}: {count:,} parameters outside its text model are not trained.")
-
-
-def shard_by_block(model: Any) -> None:
-    """Tell Composer to shard, and if asked to checkpoint activations, decoder block by decoder block.
-
-    What lies outside the blocks, tied embeddings among it, stays in the root's own shard group.
-    """
-    model.fsdp_wrap_fn = model.activation_checkpointing_fn = is_block(model)

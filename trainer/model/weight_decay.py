@@ -1,18 +1,19 @@
-"""Which parameters weight decay shrinks: the optimizer's parameter groups.
+"""Optimizer's parameter groups: parameters with weight decay, and parameters without.
 
-`optimizer.no_decay` names the others, by kind or by regular expression. The default is the published recipe's
-way as far as it is documented: for continual pre-training its authors name LLaMA-Factory, which trains with
-transformers' Trainer: no decay of norms and biases, embeddings like all other matrices.
+`optimizer.no_decay` selects the parameters without decay, by kind or by regular expression. The default
+follows the published recipe as far as it is documented: for continual pre-training its authors name
+LLaMA-Factory, which trains with transformers' Trainer. That decays neither norms nor biases; embeddings decay
+like all other matrices.
 
-A parameter has the names that transformers gives it, without a wrapper's prefix. One that has several, as
-tied embeddings do, counts once and is matched by each of them.
+Parameters have the names that transformers gives them, without a wrapper's prefix. A parameter with several
+names, such as tied embeddings, counts once, and each of its names can match.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,29 +21,20 @@ import torch
 from schemas.errors import ConfigError
 from schemas.train_config import NO_DECAY_KINDS
 from trainer.checkpoints.checkpoint_files import parameter_groups_in
+from trainer.reporting.announce import announce
 
 _WRAPPERS = re.compile(r"^base_model\.model\.")
-"""What peft puts before the names."""
+"""Prefix that peft puts before the names."""
 _OUTER = re.compile(r"^(module\.)?model\.|_checkpoint_wrapped_module\.")
-"""What Composer puts before and between them."""
+"""Prefixes that Composer puts before and into the names."""
 _SHOWN = 3
 
 
-def parameter_groups(
-    model: torch.nn.Module, no_decay: Sequence[str], say: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    """Divide a model's trainable parameters into those that are decayed and those that are not.
-
-    Args:
-        model: Of transformers, or of peft around one; not yet sharded.
-        no_decay: Kinds of parameters, and regular expressions that are found anywhere in a name.
-        say: Told what is not decayed.
+def parameter_groups(model: torch.nn.Module, no_decay: Sequence[str]) -> list[dict[str, Any]]:
+    """Divide a model's trainable parameters into decayed and not decayed ones, and announce their numbers.
 
     Returns:
-        The optimizer's groups, empty ones left out; of the second `weight_decay` is 0.
-
-    Raises:
-        ConfigError: An expression matches no parameter.
+        The optimizer's groups without empty ones; the second has `weight_decay` 0.
     """
     names: dict[torch.nn.Parameter, list[str]] = {}
     kinds: dict[torch.nn.Parameter, set[str]] = {}
@@ -65,7 +57,7 @@ def parameter_groups(
         kept |= dict.fromkeys(found)
     decayed = [parameter for parameter in trained if parameter not in kept]
     if no_decay:
-        say(
+        announce(
             f"optimizer.no_decay: not decayed are {_count(list(kept))}: {', '.join(counts)}; decayed "
             f"{_count(decayed)}."
         )
@@ -74,17 +66,9 @@ def parameter_groups(
 
 
 def check_same_groups(path: str, model: torch.nn.Module, groups: Sequence[Mapping[str, Any]]) -> None:
-    """See that a checkpoint's optimizer has the parameter groups that the configuration asks for.
+    """Refuse a checkpoint whose optimizer has other parameter groups than the configuration.
 
-    torch fills groups as far as their names fit: norms would go on decayed, or weights without a decay.
-
-    Args:
-        path: A sound checkpoint on this machine.
-        model: Composer's.
-        groups: Of `parameter_groups`.
-
-    Raises:
-        ConfigError: `no_decay` selects other parameters than it did for the checkpoint.
+    torch loads groups as far as their names match: it would continue to decay norms, or not to decay weights.
     """
     names = {parameter: _OUTER.sub("", name) for name, parameter in model.named_parameters()}
     now = [{names[each] for each in group["params"]} for group in groups]
@@ -103,9 +87,9 @@ def check_same_groups(path: str, model: torch.nn.Module, groups: Sequence[Mappin
         return
     raise ConfigError(
         f"the checkpoint {path} was written with another optimizer.no_decay; of its parameters "
-        f"{'; '.join(parts)}. Weight decay of the two would be mixed up. Set it to "
-        "what that run had, or to [] if the run is older than this key and decayed all; or begin another "
-        "run with its weights alone: a save_folder of its own, load_path, and load_weights_only: true."
+        f"{'; '.join(parts)}. The run would mix both. Set it to the value of that run, or to [] if the run "
+        "is older than this key and decayed all parameters; or begin another run with its weights alone: a "
+        "save_folder of its own, load_path, and load_weights_only: true."
     )
 
 
@@ -130,5 +114,6 @@ def _nothing(pattern: str, names: Sequence[str]) -> ConfigError:
     shown = list(dict.fromkeys(parts.get(each, each) for each in near)) or list(names[:3])
     return ConfigError(
         f"optimizer.no_decay: {pattern!r} matches no parameter that is trained. Near: {', '.join(shown)}. "
-        f"Kinds: {', '.join(NO_DECAY_KINDS)}; all else is a regular expression, found anywhere in a name."
+        f"Kinds: {', '.join(NO_DECAY_KINDS)}; any other entry is a regular expression that may match "
+        "anywhere in a name."
     )

@@ -1,1 +1,1 @@
-"""What a run tells while it trains."""
+"""Reports of a run while it trains: lines on the terminal, metrics in a file."""

@@ -1,9 +1,9 @@
-"""Metrics of a run as JSON lines: one object a step, whatever other loggers there are.
+"""Metrics of a run as JSON lines: one object a step, beside any other loggers.
 
     {"step": 119, "loss/train/total": 2.413, "train/tokens_per_sec": 1050.2}
 
-`step` is Composer's: batches done when the value was logged. What is not finite is null. Rank 0 writes. A
-resumed run takes out the lines of steps that it does again: the file reads like that of an unbroken run.
+`step` is Composer's: batches done when the value was logged. NaN and infinity become null. Rank 0 writes. A
+resumed run removes the lines of steps that it repeats, so the file equals that of an unbroken run.
 """
 
 from __future__ import annotations
@@ -24,18 +24,14 @@ _NAME = "metrics.jsonl"
 
 
 def default_metrics_path(config: TrainConfig) -> str:
-    """Beside the checkpoints if they are local, else in the run's own folder."""
+    """Return a path beside the checkpoints if they are local, else in `runs/`."""
     if config.save_folder and storage.is_local(config.save_folder):
         return os.path.join(config.save_folder, _NAME)
     return os.path.join("runs", "{run_name}", _NAME)
 
 
 class MetricsFile(LoggerDestination):
-    """Appends metrics to a file.
-
-    Args:
-        path: The file; `{run_name}` is filled in.
-    """
+    """Appends metrics to a file."""
 
     def __init__(self, path: str):
         self.path = path
@@ -43,7 +39,7 @@ class MetricsFile(LoggerDestination):
         self._values: dict[str, Any] = {}
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Gather the metrics of a step; they are written when it is over."""
+        """Collect the metrics of a step; the first metric of the next step writes them."""
         if dist.get_global_rank() != 0:
             return
         if step != self._step:
@@ -55,11 +51,11 @@ class MetricsFile(LoggerDestination):
             self._values[name] = number if is_number else None  # JSON has no NaN
 
     def init(self, state: State, logger: Logger) -> None:
-        """Fill in the run's name."""
+        """Put the run's name into the path."""
         self.path = self.path.replace("{run_name}", state.run_name)
 
     def fit_start(self, state: State, logger: Logger) -> None:
-        """Take out what an earlier part of the run logged after the checkpoint that this one starts from."""
+        """Remove lines that an earlier part of the run logged after this part's first step."""
         if dist.get_global_rank() != 0:
             return
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)

@@ -1,12 +1,12 @@
-"""Training progress for a person: where the run stands, how fast it goes, when it will be done.
+"""Training progress for a person: steps, loss, speed, time left.
 
     step 120/600  loss 2.413  1,050 tok/s  MFU 41.2%  0:12:40 left
 
-MFU is the share of the GPUs' peak that the model's own operations reach; where the peak is not
-known, as on a CPU, none is shown. Speed and MFU are logged as metrics too, as means since the start.
+MFU is the share of the GPUs' peak that the model's own operations reach; it is left out if the peak is
+unknown, as on a CPU. Speed and MFU are logged as metrics too, as means since the start.
 
-A bar on a terminal; elsewhere (a log file, CI) the same line every few seconds. All of it goes to
-stderr from rank 0, so that stdout stays free for `--json`.
+A terminal shows a bar; a log file gets the same line every few seconds. Rank 0 writes to stderr, so that
+stdout stays free for `--json`.
 """
 
 from __future__ import annotations
@@ -21,38 +21,25 @@ from composer.core import Callback, State, TimeUnit
 from composer.loggers import Logger
 from composer.utils import dist
 
+from trainer.reporting.announce import announce
 
-def announce(text: str) -> None:
-    """Say something once, on rank 0, on stderr."""
-    if dist.get_global_rank() == 0:
-        print(text, file=sys.stderr, flush=True)
+_INTERVAL_SEC = 5.0
+"""Time between lines if there is no bar."""
 
 
 class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
-    """One line of progress, kept up to date. Callbacks such as domain_eval print their own results.
+    """Progress in one line. Callbacks such as domain_eval print their own results.
 
     Args:
-        bar: Whether a bar is drawn where there is a terminal.
-        interval_sec: Seconds between lines where there is none.
-        interval_batches: Print every so many batches instead.
+        bar: Whether a terminal shows a bar.
         flops_per_token: Operations to train on a token.
         peak_flops: Operations a second that one GPU can do; None gives no MFU.
     """
 
-    def __init__(
-        self,
-        *,
-        bar: bool = True,
-        interval_sec: float = 5.0,
-        interval_batches: int | None = None,
-        flops_per_token: float = 0.0,
-        peak_flops: float | None = None,
-    ):
+    def __init__(self, *, bar: bool = True, flops_per_token: float = 0.0, peak_flops: float | None = None):
         self.bar = bar
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
-        self.interval_sec = interval_sec
-        self.interval_batches = interval_batches
         self.started = self.stopped = self._printed = time.monotonic()
         self.first_step = self.first_token = 0
         self.loss: float | None = None
@@ -61,18 +48,18 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
 
     @property
     def seconds(self) -> float:
-        """How long training took, evaluation and checkpoints included."""
+        """Return the duration of training, evaluation and checkpoints included."""
         return self.stopped - self.started
 
     def fit_start(self, state: State, logger: Logger) -> None:
-        """Start the clock; a resumed run counts its speed from here."""
+        """Start the clock; a resumed run measures its speed from here."""
         self.started = self.stopped = self._printed = time.monotonic()
         self.first_step = int(state.timestamp.batch)
         self.first_token = int(state.timestamp.token)
         if dist.get_global_rank() != 0:
             return
         if self.first_step:
-            self._say(f"going on after step {self.first_step:,}")
+            announce(f"going on after step {self.first_step:,}")
         if self.bar and sys.stderr.isatty():
             from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -97,38 +84,32 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
             self._live.update(self._task, description=self._line(state), completed=_share_done(state))
             return
         step = int(state.timestamp.batch)
-        due = (
-            step % self.interval_batches == 0
-            if self.interval_batches
-            else self.stopped - self._printed >= self.interval_sec
-        )
-        if due or step == self.first_step + 1:  # the first line says that all is well
+        is_due = self.stopped - self._printed >= _INTERVAL_SEC
+        if is_due or step == self.first_step + 1:  # the first line shows that training works
             self._printed = self.stopped
-            self._say(self._line(state))
+            announce(self._line(state))
 
     def fit_end(self, state: State, logger: Logger) -> None:
-        """Stop the clock and take the bar away."""
+        """Stop the clock and remove the bar."""
         self.stopped = time.monotonic()
         self._close_bar()
 
     def close(self, state: State, logger: Logger) -> None:
-        """Take the bar away after a failure too."""
+        """Remove the bar after a failure too."""
         self._close_bar()
 
     def closing_line(self, state: State, places: Mapping[str, str], *, was_done: bool = False) -> str:
-        """One line on what was done, by this process or by an earlier one, and where its results lie."""
-        tokens = int(state.timestamp.token)
+        """Return one line: steps of this process or an earlier one, and the places of the results."""
         loss = "none" if self.loss is None else f"{self.loss:.4f}"
-        steps = f"{int(state.timestamp.batch):,} steps"
-        parts = [
-            *(
-                [f"done before this start: {steps}", f"{tokens:,} tokens", "nothing is left to train"]
-                if was_done
-                else [f"done: {steps}", f"{tokens:,} tokens", f"{self.seconds:,.0f} s", f"last loss {loss}"]
-            ),
-            *(f"{name} in {place}" for name, place in places.items()),
-        ]
-        return ", ".join(parts)
+        cost = "nothing is left to train" if was_done else f"{self.seconds:,.0f} s, last loss {loss}"
+        return ", ".join(
+            [
+                f"done{' before this start' * was_done}: {int(state.timestamp.batch):,} steps",
+                f"{int(state.timestamp.token):,} tokens",
+                cost,
+                *(f"{name} in {place}" for name, place in places.items()),
+            ]
+        )
 
     def _line(self, state: State) -> str:
         step = int(state.timestamp.batch)
@@ -143,7 +124,7 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         )
 
     def _speed(self, state: State) -> float:
-        """Tokens a second over all ranks since the start of this part of the run."""
+        """Return tokens a second over all ranks since the start of this part of the run."""
         elapsed = max(1e-9, self.stopped - self.started)
         return (int(state.timestamp.token) - self.first_token) / elapsed
 
@@ -152,12 +133,6 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
             return None
         num_gpus: int = dist.get_world_size()
         return self._speed(state) * self.flops_per_token / (self.peak_flops * num_gpus)
-
-    def _say(self, text: str) -> None:
-        if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
 
     def _close_bar(self) -> None:
         if self._live is not None:
@@ -171,7 +146,7 @@ def _share_done(state: State) -> float:
 
 
 def _total_steps(state: State) -> int:
-    """Steps of the whole run: known in batches, else reckoned from the share that is done."""
+    """Return the steps of the whole run; estimated from the share done unless given in batches."""
     step = int(state.timestamp.batch)
     if state.max_duration is not None and state.max_duration.unit == TimeUnit.BATCH:
         return int(state.max_duration.value)

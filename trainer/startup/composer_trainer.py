@@ -1,11 +1,11 @@
-"""From a configuration to a Composer Trainer.
+"""Composer Trainer of a run, made from its configuration.
 
     TrainConfig ─► tokenizer ─► model ─► loader ─► optimizer, scheduler, algorithms
                                                 └► callbacks, loggers ─► Trainer
 
-What is chosen by name is looked up in a lazy registry and called with the arguments that stand
-beside the name; an unknown argument is refused with the known ones. Everything that Composer would
-find out only after minutes, or on a GPU only as a device-side assertion, is checked first.
+Names in the YAML are looked up in lazy registries; the class is called with the arguments beside the name.
+Faults that Composer would report only after minutes, or a GPU only as a device-side assertion, are checked
+first.
 """
 
 from __future__ import annotations
@@ -24,46 +24,44 @@ from composer.utils import dist, get_device
 from plugins.callbacks import CALLBACKS
 from plugins.callbacks.export_while_training import HuggingFaceExport
 from plugins.hf_folder import dtype_of
-from plugins.registry import Registry
 from plugins.tokenizers import as_it_came
 from schemas.errors import ConfigError, TutelageError
-from schemas.train_config import NamedConfig, TrainConfig
+from schemas.train_config import TrainConfig
 from trainer.checkpoints.checkpoint_files import keep_counting, list_checkpoints
-from trainer.checkpoints.local_folder import RunCheckpoints
 from trainer.checkpoints.random_states import RandomStates
-from trainer.checkpoints.remote_checkpoints import CheckpointUploads
-from trainer.checkpoints.resumption import apply_hyperparameters, hyperparameters, is_rescheduled
+from trainer.checkpoints.resume_from import RunCheckpoints
+from trainer.checkpoints.run_settings import apply_hyperparameters, hyperparameters, is_rescheduled
+from trainer.checkpoints.uploads import CheckpointUploads
+from trainer.data.batches import count_tokens
 from trainer.data.resolve_streams import ResolvedStream
-from trainer.data.row_loader import build_loader, count_tokens
-from trainer.data.stale_shared_memory import claim_segments, remove_stale_segments
+from trainer.data.row_loader import build_loader
 from trainer.estimate.gpus import peak_flops_of
 from trainer.estimate.memory import checkpoint_bytes
-from trainer.estimate.run_length import run_pace
 from trainer.model.architecture import Architecture, describe
 from trainer.model.lora import check_load_path
 from trainer.model.nan_guard import FiniteSteps
 from trainer.model.packed_model import build_model
 from trainer.model.weight_decay import check_same_groups, parameter_groups
+from trainer.reporting.announce import announce
 from trainer.reporting.metrics_jsonl import default_metrics_path
-from trainer.reporting.training_progress import ConsoleProgress, announce
+from trainer.reporting.training_progress import ConsoleProgress
 from trainer.startup.config_checks import (
     check_arguments,
-    check_batch,
     check_hardware,
     check_tokenizer,
-    is_time,
+    rows_per_rank,
     run_tokenizer,
 )
-from trainer.startup.duration import Pace, parse_duration
+from trainer.startup.disk_space import check_room
 from trainer.startup.loopback import store_on_loopback
-from trainer.startup.preflight import check_room
 from trainer.startup.registries import ALGORITHMS, LOGGERS, OPTIMIZERS, SCHEDULERS
+from trainer.startup.run_length import pace_of, parse_duration
 
 if TYPE_CHECKING:
     from composer import Trainer
 
 _CPU_MICROBATCH_TOKENS = 1024
-"""Tokens of a forward pass on a CPU under `auto`; with a vocabulary of 49k their logits alone take 0.2 GB."""
+"""Tokens of a forward pass on a CPU under `auto`: with a vocabulary of 49k the logits take 0.2 GB."""
 
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
@@ -74,9 +72,9 @@ def build_trainer(
     """Make the Trainer of this rank.
 
     Args:
-        config: The configuration, its manifests pinned alike on all ranks.
-        streams: What `resolve_streams` made of it; their shards verified.
-        checkpoints: The run's; the one it starts from is on this machine.
+        config: The configuration, with the same pinned manifests on all ranks.
+        streams: From `resolve_streams`; their shards verified.
+        checkpoints: The run's; the one that it starts from is on this machine.
 
     Raises:
         ConfigError: A name, argument or combination is refused.
@@ -84,15 +82,22 @@ def build_trainer(
     """
     from composer import Trainer
 
-    batch_size = check_batch(config, streams, num_ranks=dist.get_world_size())
+    seq_len = streams[0].manifest.seq_len
+    batch_size = rows_per_rank(config, dist.get_world_size())
     check_hardware(config, device="cpu" if get_device(None).name == "cpu" else "gpu")
-    microbatch_size = resolve_microbatch(config, batch_size, streams[0].manifest.seq_len)
+    microbatch_size = resolve_microbatch(config, batch_size, seq_len)
     tokenizer, tokenizer_name = run_tokenizer(config)
     check_tokenizer(tokenizer, tokenizer_name, streams)
-    optimizer_class = _load("optimizer.name", OPTIMIZERS, config.optimizer.name)
-    scheduler = _named("scheduler", SCHEDULERS, config.scheduler)
-    algorithms = _each("algorithms", ALGORITHMS, config.algorithms)
-    loggers = _each("loggers", LOGGERS, {"jsonl": {"path": default_metrics_path(config)}, **config.loggers})
+    optimizer_class = OPTIMIZERS.load(config.optimizer.name)
+    scheduler = construct("scheduler", SCHEDULERS.load(config.scheduler.name), config.scheduler.arguments)
+    algorithms = [
+        construct(f"algorithms.{name}", ALGORITHMS.load(name), arguments)
+        for name, arguments in config.algorithms.items()
+    ]
+    loggers = [
+        construct(f"loggers.{name}", LOGGERS.load(name), arguments)
+        for name, arguments in {"jsonl": {"path": default_metrics_path(config)}, **config.loggers}.items()
+    ]
     callbacks = build_callbacks(config, tokenizer)
     keep = config.save_num_checkpoints_to_keep
     if checkpoints.are_uploaded:
@@ -101,29 +106,25 @@ def build_trainer(
     model = build_model(
         config.model,
         as_it_came(tokenizer),
-        row_tokens=streams[0].manifest.seq_len,
+        row_tokens=seq_len,
         attention_boundaries=config.train_loader.dataset.attention_boundaries,
         seed=config.seed,
         begins=checkpoints.begins_from is None,
     )
-    groups = parameter_groups(model.model, config.optimizer.no_decay, announce)
+    groups = parameter_groups(model.model, config.optimizer.no_decay)
     _check_start(config, checkpoints, model, groups)
     optimizer = construct("optimizer", optimizer_class, config.optimizer.arguments, groups)
     wanted = hyperparameters(optimizer)
-    loader = build_loader(
-        config.train_loader,
-        streams,
-        batch_size=batch_size,
-        vocab_size=describe(model.model).vocab_size,
-    )
-    if dist.get_local_rank() == 0:
-        remove_stale_segments()
-        claim_segments(loader.dataset._shm_prefix_int)
     architecture = describe(model.model)
+    loader = build_loader(
+        config.train_loader, streams, batch_size=batch_size, vocab_size=architecture.vocab_size
+    )
     progress = ConsoleProgress(
         bar=config.progress_bar,
-        flops_per_token=architecture.flops_per_token(streams[0].manifest.seq_len),
-        peak_flops=_peak_flops(config.precision),
+        flops_per_token=architecture.flops_per_token(seq_len),
+        peak_flops=None
+        if config.precision == "fp32" or not torch.cuda.is_available()
+        else peak_flops_of(torch.cuda.get_device_name()),
     )
     random_states = RandomStates()
     finite = FiniteSteps(
@@ -145,7 +146,7 @@ def build_trainer(
             seed=config.seed,
             precision=config.precision,
             device_train_microbatch_size=microbatch_size,
-            # The loss of a step is then its mean over tokens, not over rows of unlike padding.
+            # Makes the loss of a step its mean over tokens, not over rows with different padding.
             accumulate_train_batch_on_tokens=True,
             parallelism_config=config.parallelism_config,
             save_folder=checkpoints.local_folder,
@@ -161,7 +162,7 @@ def build_trainer(
         raise
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Composer refuses this configuration: {error}") from error
-    apply_hyperparameters(trainer.state, wanted, announce, is_rescheduled=is_rescheduled(config, streams))
+    apply_hyperparameters(trainer.state, wanted, is_rescheduled=is_rescheduled(config, streams))
     random_states.trainer = trainer
     finite.saver = saver = trainer._checkpoint_saver
     if saver is not None and dist.get_global_rank() == 0 and not checkpoints.are_uploaded:
@@ -175,7 +176,7 @@ def build_trainer(
 
 
 def _check_start(config: TrainConfig, checkpoints: RunCheckpoints, model: Any, groups: Any) -> None:
-    """See on rank 0 that the checkpoint which the run begins from fits it; what is wrong ends every rank."""
+    """Check on rank 0 that the first checkpoint fits the run; an error ends every rank."""
     if checkpoints.begins_from is None:
         return
     problem: list[TutelageError | None] = [None]
@@ -197,67 +198,56 @@ def check_disks(
     checkpoints: RunCheckpoints,
     architecture: Architecture,
 ) -> None:
-    """See that the disks have room for checkpoints and export, as far as rank 0's machine can tell.
-
-    Raises:
-        ConfigError: They have not.
-    """
-    num_ranks = dist.get_world_size()
+    """Refuse disks of rank 0's machine without room for checkpoints and export."""
+    size = checkpoint_bytes(architecture)
+    if "fsdp" in (config.parallelism_config or {}):
+        size = size // dist.get_world_size() * dist.get_local_world_size()
     export_dtype = config.callbacks.get("hf_export", {}).get("dtype", "bfloat16")
-    sharded = "fsdp" in (config.parallelism_config or {})
     check_room(
         config,
         checkpoint_folder=checkpoints.local_folder,
-        checkpoint_bytes=checkpoint_bytes(architecture) // num_ranks * dist.get_local_world_size()
-        if sharded
-        else checkpoint_bytes(architecture),
-        num_checkpoints=2
-        if checkpoints.are_uploaded
-        else _num_more(config, checkpoints, run_pace(config, streams, num_ranks=num_ranks)),
-        export_bytes=architecture.num_parameters
+        checkpoint_bytes=size,
+        num_checkpoints=2 if checkpoints.are_uploaded else _num_more(config, streams, checkpoints),
+        export_bytes=architecture.parameters.total
         * dtype_of("callbacks.hf_export.dtype", export_dtype).itemsize,
-        say=announce,
     )
 
 
-def _num_more(config: TrainConfig, checkpoints: RunCheckpoints, pace: Pace) -> int:
-    """Checkpoints that the run will have beyond those it has; 0 where it cannot be told."""
+def _num_more(config: TrainConfig, streams: Sequence[ResolvedStream], checkpoints: RunCheckpoints) -> int:
+    """Count the checkpoints that the run will add to the existing ones; 0 if unknown."""
+    pace = pace_of(config, streams)
     run = parse_duration("max_duration", config.max_duration)
     steps, each = pace.steps(run), pace.steps(parse_duration("save_interval", config.save_interval), run=run)
     if steps is None or not each:
         return 0
     num, keep = math.ceil(steps / each), config.save_num_checkpoints_to_keep
-    # The oldest goes once the newest is written.
+    # Composer deletes the oldest once the newest is written.
     num = num if keep < 0 else min(num, keep + 1)
     return num - len(list_checkpoints(checkpoints.save_folder))
 
 
 def is_done(trainer: Trainer) -> bool:
-    """Whether the run went on from a checkpoint at its end; Composer refuses to train such a run."""
+    """True if the run resumed from a checkpoint at its end; Composer refuses to train such a run."""
     end = trainer.state.max_duration
     return bool(end is not None and end <= trainer.state.timestamp.get(end.unit))
 
 
 def complete_exports(trainer: Trainer) -> None:
-    """Write the exports that a finished run lacks, because it ended before it could write them."""
+    """Write the exports that are missing because a finished run ended before it wrote them."""
     for callback in trainer.state.callbacks:
         if isinstance(callback, HuggingFaceExport):
             callback.complete(trainer.state)
 
 
 def complete_uploads(trainer: Trainer) -> None:
-    """Wait until what the run saved is where it belongs.
-
-    Raises:
-        TrainingError: An upload failed.
-    """
+    """Wait until all checkpoints of the run are uploaded."""
     for destination in trainer.logger.destinations:
         if isinstance(destination, CheckpointUploads):
             destination.complete(sharded=trainer.state.fsdp_sharded_state_dict_enabled)
 
 
 def resolve_microbatch(config: TrainConfig, batch_size: int, seq_len: int) -> int | str:
-    """Rows of a forward pass; `auto` is resolved here on a CPU, by Composer on a GPU."""
+    """Return the rows of a forward pass; `auto` is resolved here on a CPU, and by Composer on a GPU."""
     wanted = config.device_train_microbatch_size
     if wanted != "auto":
         return min(wanted, batch_size)
@@ -269,20 +259,13 @@ def resolve_microbatch(config: TrainConfig, batch_size: int, seq_len: int) -> in
     return rows
 
 
-def _peak_flops(precision: str) -> float | None:
-    """Of this rank's GPU in 16 bits, if it is a known one and computes in them."""
-    if precision == "fp32" or not torch.cuda.is_available():
-        return None
-    return peak_flops_of(torch.cuda.get_device_name())
-
-
 def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:
-    """Callbacks by name; one that has `from_config` is given the whole configuration too."""
+    """Make the callbacks; one with `from_config` also gets the whole configuration."""
     callbacks = []
-    # An export's card has the scores of its step, so it comes after what takes them.
+    # The card of an export has the scores of its step, so the export comes after the evaluation.
     for name, arguments in sorted(config.callbacks.items(), key=lambda each: each[0] == "hf_export"):
         key = f"callbacks.{name}"
-        kind = _load("callbacks", CALLBACKS, name)
+        kind = CALLBACKS.load(name)
         if hasattr(kind, "from_config"):
             check_arguments(key, kind, arguments)
             try:
@@ -297,17 +280,16 @@ def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:
 def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) -> Any:
     """Call `kind` with arguments that a person wrote under `key`.
 
-    Numbers such as `1e-5`, which YAML 1.1 reads as text, are taken as numbers; durations (`t_…`) and
-    intervals are checked to be times.
+    Numbers such as `1e-5`, which YAML 1.1 reads as text, become numbers.
 
     Raises:
-        ConfigError: An argument is unknown, missing or refused, or what it needs is not installed.
+        ConfigError: An argument is unknown, missing or refused, or a package is not installed.
     """
-    values = {name: _number(value) for name, value in arguments.items()}
+    values = {
+        name: float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
+        for name, value in arguments.items()
+    }
     check_arguments(key, kind, values, num_positional=len(positional))
-    for name, value in values.items():
-        if is_time(name):
-            parse_duration(f"{key}.{name}", value)
     try:
         return kind(*positional, **values)
     except TutelageError as error:
@@ -321,38 +303,11 @@ def construct(key: str, kind: Any, arguments: dict[str, Any], *positional: Any) 
         raise ConfigError(f"{key}: {error}") from error
 
 
-def _load(key: str, registry: Registry, name: str) -> Any:
-    try:
-        return registry.load(name)
-    except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from error
-
-
-def _named(key: str, registry: Registry, config: NamedConfig) -> Any:
-    return construct(key, _load(f"{key}.name", registry, config.name), config.arguments)
-
-
-def _each(key: str, registry: Registry, configs: dict[str, dict[str, Any]]) -> list[Any]:
-    return [
-        construct(f"{key}.{name}", _load(key, registry, name), arguments)
-        for name, arguments in configs.items()
-    ]
-
-
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
-
-
 def broadcast(value: Any, *, wait_sec: float) -> Any:
-    """Rank 0's value on every rank.
-
-    Args:
-        value: Rank 0's.
-        wait_sec: How long ranks wait for one another, now and while they train.
-    """
+    """Return rank 0's value on every rank; `wait_sec` is the timeout of collectives from now on."""
     if dist.get_world_size() == 1:
         return value
-    # Composer asks for it to resume whole checkpoints; its own launcher sets it, torchrun says GROUP_RANK.
+    # Composer reads NODE_RANK to resume whole checkpoints; its launcher sets it, torchrun sets GROUP_RANK.
     os.environ.setdefault("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     timeout = datetime.timedelta(seconds=wait_sec)
     if (store := store_on_loopback(timeout)) is None:

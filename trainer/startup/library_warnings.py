@@ -1,7 +1,6 @@
-"""What libraries say at start-up that a person training a model need not read.
+"""Harmless start-up messages of libraries, silenced, and environment variables of libraries.
 
-Each entry says why its message is harmless; everything else still shows.
-`python_log_level: debug` shows these too.
+Each entry says why its message is harmless; all other messages show. `python_log_level: debug` shows all.
 """
 
 from __future__ import annotations
@@ -23,12 +22,8 @@ QUIET_LOGGERS = (
 
 
 def quiet_libraries(level: str) -> None:
-    """Silence the messages above, before the libraries are imported.
-
-    Args:
-        level: `python_log_level`; at debug nothing is silenced and the libraries log all they do.
-    """
-    # The tokenizer's own threads and reader processes do not mix; it warns at every fork.
+    """Silence the messages above, except at level debug; to be called before the libraries are imported."""
+    # The tokenizer's own threads are not safe beside forked reader processes; it warns at every fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Composer reads this when it is given `fsdp:`; FSDP1 is broken in several ways, and on CPUs.
     os.environ.setdefault("FSDP_VERSION", "2")
@@ -36,7 +31,7 @@ def quiet_libraries(level: str) -> None:
         logging.basicConfig(level=logging.INFO)
         logging.getLogger("composer").setLevel(logging.DEBUG)
         return
-    # Bars of downloads would run through our own.
+    # Bars of downloads would break our own bar.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for message in HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message=message)

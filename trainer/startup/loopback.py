@@ -1,7 +1,7 @@
-"""Ranks of one machine meet on its loopback interface.
+"""Loopback rendezvous: ranks of one machine meet on 127.0.0.1.
 
-torch's store, through which ranks meet, listens on all interfaces and asks nobody who he is. Ranks of several
-machines need that. The store of `torchrun` is torchrun's own and stays as it is.
+Ranks meet through torch's store, which listens on all interfaces without authentication. Ranks of several
+machines need that. `torchrun` has its own store, which stays as it is.
 """
 
 from __future__ import annotations
@@ -15,16 +15,12 @@ _ADDRESSES = ("127.0.0.1", "localhost")
 
 
 def is_one_machine() -> bool:
-    """Whether all ranks of this run are on this machine, as their launcher says."""
+    """True if all ranks of this run are on this machine, by the launcher's environment variables."""
     return os.environ.get("WORLD_SIZE", "1") == os.environ.get("LOCAL_WORLD_SIZE", "1")
 
 
 def store_on_loopback(timeout: timedelta) -> Any:
-    """The store of ranks that meet at an address of loopback; None where they meet elsewhere.
-
-    Args:
-        timeout: How long ranks wait for one another.
-    """
+    """Return a store on the loopback interface; None if the ranks do not meet there."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined, unused-ignore]
 
     has_another = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -40,5 +36,5 @@ def store_on_loopback(timeout: timedelta) -> Any:
         is_master,
         timeout=timeout,
         master_listen_fd=listens,
-        use_libuv=False,  # which takes no socket that listens already
+        use_libuv=False,  # libuv takes no socket that listens already
     )

@@ -1,4 +1,4 @@
-"""What a training YAML chooses by name; listing names imports nothing heavy."""
+"""Optimizers, schedulers, algorithms and loggers by name; listing names imports nothing heavy."""
 
 from plugins.registry import Registry
 
@@ -6,9 +6,9 @@ OPTIMIZERS = Registry(
     "optimizer",
     "tutelage.optimizers",
     {
-        # Multiplies weights by 1 - weight_decay·(lr/lr_max) a step: 1e-5 is usual, 0.1 is ruin.
+        # Multiplies weights by 1 - weight_decay·(lr/lr_max) a step: 1e-5 is usual, 0.1 ruins the model.
         "decoupled_adamw": "composer.optim:DecoupledAdamW",
-        # Multiplies weights by 1 - weight_decay·lr a step: what papers mean by a weight decay of 0.1.
+        # Multiplies weights by 1 - weight_decay·lr a step: papers mean this by a weight decay of 0.1.
         "adamw": "torch.optim:AdamW",
     },
 )

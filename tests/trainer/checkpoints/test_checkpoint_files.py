@@ -15,13 +15,11 @@ import torch
 
 from schemas.errors import ConfigError, TrainingError
 from trainer.checkpoints.checkpoint_files import (
-    LATEST,
     check_checkpoint,
     find_damage,
     keep_counting,
     list_checkpoints,
     load_only_data,
-    settle_checkpoints,
 )
 
 
@@ -30,13 +28,6 @@ def save(folder: Path, *batches: int) -> list[Path]:
     for batch, path in zip(batches, paths, strict=True):
         torch.save({"state": {"model": {"w": torch.full((64,), float(batch))}}}, path)
     return paths
-
-
-def flip_a_byte(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    at = data.rindex(torch.full((4,), 4.0).numpy().tobytes())
-    data[at] ^= 1
-    path.write_bytes(data)
 
 
 def test_checkpoints_are_listed_by_step_and_other_files_are_none(tmp_path: Path) -> None:
@@ -48,47 +39,6 @@ def test_checkpoints_are_listed_by_step_and_other_files_are_none(tmp_path: Path)
     assert listed == ["ep0-ba9-rank0.pt", "ep0-ba10-rank0.pt", "ep0-ba50", "ep0-ba100-rank0.pt"]
     assert list_checkpoints(str(tmp_path / "nowhere")) == []
     assert find_damage(str(paths[0])) is None
-
-
-def test_a_truncated_and_a_changed_checkpoint_are_set_aside_by_name(tmp_path: Path) -> None:
-    _, sound, changed, truncated = save(tmp_path, 1, 2, 4, 6)
-    flip_a_byte(changed)
-    truncated.write_bytes(truncated.read_bytes()[:-100])
-    (tmp_path / LATEST).symlink_to(truncated.name)
-    said: list[str] = []
-    assert settle_checkpoints(str(tmp_path), said.append) == str(sound)
-    assert os.readlink(tmp_path / LATEST) == sound.name
-    assert len(said) == 2
-    assert said[0].startswith(f"checkpoint {truncated} is damaged: {truncated.name} is cut short")
-    assert said[1].startswith(f"checkpoint {changed} is damaged: {changed.name}: the checksum of")
-    assert "Set aside as ep0-ba4-rank0.pt.damaged; the run goes on from the one before it." in said[1]
-    assert not changed.exists() and not truncated.exists()
-    assert (tmp_path / "ep0-ba4-rank0.pt.damaged").exists()
-    assert settle_checkpoints(str(tmp_path), said.append) == str(sound)
-    assert len(said) == 2
-
-
-def test_a_link_that_a_crash_took_away_is_made_again(tmp_path: Path) -> None:
-    (newest,) = save(tmp_path, 3)
-    assert settle_checkpoints(str(tmp_path), pytest.fail) == str(newest)
-    assert os.readlink(tmp_path / LATEST) == newest.name
-
-
-def test_a_run_killed_in_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
-    (only,) = save(tmp_path, 2)
-    only.write_bytes(b"PK")
-    (tmp_path / LATEST).symlink_to(only.name)
-    assert settle_checkpoints(str(tmp_path), lambda text: None) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ep0-ba2-rank0.pt.damaged"]
-    assert settle_checkpoints(str(tmp_path / "nowhere"), pytest.fail) is None
-
-
-def test_several_damaged_checkpoints_and_no_sound_one_are_left_as_they_are(tmp_path: Path) -> None:
-    for path in save(tmp_path, 2, 4):
-        path.write_bytes(b"")
-    with pytest.raises(TrainingError, match=r"ba4-rank0\.pt is damaged(?s:.*)No sound checkpoint is left"):
-        settle_checkpoints(str(tmp_path), pytest.fail)
-    assert len(list_checkpoints(str(tmp_path))) == 2
 
 
 def test_checkpoints_of_before_a_resumption_are_counted_up_to_its_step(tmp_path: Path) -> None:

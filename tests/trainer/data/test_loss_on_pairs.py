@@ -14,12 +14,11 @@ import torch
 from schemas.errors import ConfigError
 from schemas.train_config import DatasetConfig, TrainStreamConfig
 from trainer import train
-from trainer.data import row_loader as data
+from trainer.data.batches import IGNORE_INDEX, RowRules, stack_rows, to_batch
 from trainer.data.resolve_streams import resolve_streams
 
 ROOT = Path(__file__).resolve().parents[3]
 SEQ_LEN = 128
-IGNORED = data.IGNORE_INDEX
 
 
 def labels_of(rows: list[tuple[list[int], list[int], list[int]]], **changes: Any) -> list[list[int]]:
@@ -33,15 +32,15 @@ def labels_of(rows: list[tuple[list[int], list[int], list[int]]], **changes: Any
         for number, row in enumerate(rows)
     ]
     given = {"seq_len": 8, "vocab_size": 64, "attention_boundaries": True, "loss_on": "pairs", **changes}
-    rules = data.RowRules(**given)
-    stacked = data.stack_rows(stored, seq_len=rules.seq_len, loss_on=rules.loss_on)
-    batch = data.to_batch(stacked["tokens"], stacked["segment_lengths"], rules, stacked["loss_spans"])
+    rules = RowRules(**given)
+    stacked = stack_rows(stored, rules)
+    batch = to_batch(stacked["tokens"], stacked["segment_lengths"], rules, stacked["loss_spans"])
     labels: list[list[int]] = batch["labels"].tolist()
     return labels
 
 
 TOKENS = [10, 11, 12, 13, 14, 15, 16, 17]
-_ = IGNORED
+_ = IGNORE_INDEX
 
 
 def test_labels_are_the_tokens_of_the_spans_of_each_row() -> None:

@@ -1,4 +1,4 @@
-"""Rows become examples, and shards that are missing or damaged stop training by name."""
+"""A rank's loader reads all rows, and shards that are missing or damaged stop training by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import numpy as np
 import pytest
 import torch
 
@@ -18,28 +17,10 @@ from schemas.errors import ConfigError, CorpusError, TrainingError
 from schemas.manifest import read_manifest
 from schemas.train_config import DatasetConfig, LoaderConfig, TrainStreamConfig
 from trainer.data import row_loader as data
-from trainer.data.resolve_streams import resolve_streams, verify_shards
+from trainer.data.resolve_streams import resolve_streams
+from trainer.data.verify_shards import verify_shards
 
 SEQ_LEN = 32
-
-
-def rules(**changes: Any) -> data.RowRules:
-    return data.RowRules(**{"seq_len": 8, "vocab_size": 64, "attention_boundaries": True, **changes})
-
-
-def batch_of(rows: list[tuple[list[int], list[int]]], **changes: Any) -> dict[str, torch.Tensor]:
-    stored = [
-        {"tokens": np.array(tokens, np.int32), "segment_lengths": np.array(lengths, np.int32), "row": number}
-        for number, (tokens, lengths) in enumerate(rows)
-    ]
-    what = rules(**changes)
-    stacked = data.stack_rows(stored, seq_len=what.seq_len)
-    return data.to_batch(stacked["tokens"], stacked["segment_lengths"], what)
-
-
-def example(tokens: list[int], lengths: list[int], **changes: Any) -> dict[str, list[int]]:
-    made = batch_of([(tokens, lengths)], **changes)
-    return {name: tensor[0].tolist() for name, tensor in made.items()}
 
 
 def loader_config(corpus: str, tmp_path: Path, *, num_workers: int = 0, **streams: Any) -> LoaderConfig:
@@ -57,48 +38,6 @@ def make_loader(config: LoaderConfig, batch_size: int = 4, vocab_size: int = 204
     return data.build_loader(
         config, resolve_streams(config.dataset), batch_size=batch_size, vocab_size=vocab_size
     )
-
-
-def test_labels_skip_padding_and_the_first_token_of_each_later_text() -> None:
-    assert example([5, 6, 7, 8, 9, 10, 0, 0], [3, 3]) == {
-        "input_ids": [5, 6, 7, 8, 9, 10, 0, 0],
-        "labels": [5, 6, 7, -100, 9, 10, -100, -100],
-        "position_ids": [0, 1, 2, 0, 1, 2, 0, 1],
-    }
-
-
-def test_without_boundaries_only_padding_carries_no_loss() -> None:
-    assert example([5, 6, 7, 8, 9, 10, 0, 0], [3, 3], attention_boundaries=False) == {
-        "input_ids": [5, 6, 7, 8, 9, 10, 0, 0],
-        "labels": [5, 6, 7, 8, 9, 10, -100, -100],
-        "position_ids": [0, 1, 2, 3, 4, 5, 6, 7],
-    }
-
-
-def test_a_full_row_of_one_text_has_loss_everywhere() -> None:
-    assert example(list(range(8)), [8])["labels"] == list(range(8))
-
-
-def test_rows_of_a_batch_are_made_as_each_alone() -> None:
-    rows = [(list(range(8)), [8]), ([5, 6, 7, 8, 9, 10, 0, 0], [3, 3]), ([9] * 8, [1, 6])]
-    for boundaries in (True, False):
-        batch = batch_of(rows, attention_boundaries=boundaries)
-        for number, row in enumerate(rows):
-            alone = example(*row, attention_boundaries=boundaries)
-            assert {name: tensor[number].tolist() for name, tensor in batch.items()} == alone
-
-
-@pytest.mark.parametrize(
-    ("tokens", "lengths", "message"),
-    [
-        ([1] * 7, [7], "a row has 7 tokens"),
-        ([1] * 8, [5, 4], "a row has texts of 9 tokens together, more than its 8"),
-        ([64] + [1] * 7, [8], "token id 64, but the model's embedding has 64 rows"),
-    ],
-)
-def test_a_row_that_does_not_fit_is_refused(tokens: list[int], lengths: list[int], message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
-        example(tokens, lengths)
 
 
 def rows_seen(loader: data.RowLoader) -> list[int]:
@@ -142,51 +81,10 @@ def shard_files(corpus: str) -> list[Path]:
     return sorted(Path(corpus).glob("increments/000001/shards/domain/*/*.mds*"))
 
 
-def first_set(corpus: str) -> Any:
-    return read_manifest(corpus).shard_sets("domain")[0]
-
-
-def test_verification_passes_on_a_whole_corpus(corpus: str) -> None:
-    verify_shards(corpus, first_set(corpus))
-
-
-def test_verification_names_a_missing_shard(corpus: str) -> None:
-    victim = shard_files(corpus)[1]
-    victim.unlink()
-    with pytest.raises(CorpusError, match=f"00000/{victim.name}: shard is missing"):
-        verify_shards(corpus, first_set(corpus))
-
-
-def test_verification_names_a_truncated_shard(corpus: str) -> None:
-    victim = shard_files(corpus)[1]
-    whole = victim.read_bytes()
-    victim.write_bytes(whole[:-3])
-    with pytest.raises(
-        CorpusError, match=f"{victim.name}: shard has {len(whole) - 3} bytes, its index says {len(whole)}"
-    ):
-        verify_shards(corpus, first_set(corpus))
-
-
-@pytest.mark.parametrize("algorithm", ["sha1", "xxh128"])
-def test_verification_names_a_shard_of_another_hash(make_corpus: Callable[..., str], algorithm: str) -> None:
-    corpus = make_corpus({"domain": [[([3] * SEQ_LEN, [SEQ_LEN])] * 9]}, hashes=[algorithm], compression=None)
-    verify_shards(corpus, first_set(corpus))
-    victim = shard_files(corpus)[0]
-    victim.write_bytes(victim.read_bytes()[:-1] + b"!")
-    with pytest.raises(CorpusError, match=f"{victim.name}: shard has {algorithm}"):
-        verify_shards(corpus, first_set(corpus))
-
-
-def test_verification_compares_the_index_with_the_manifest(corpus: str) -> None:
-    wrong = first_set(corpus).model_copy(update={"num_samples": 31})
-    with pytest.raises(CorpusError, match="announces 30 rows, the manifest 31"):
-        verify_shards(corpus, wrong)
-
-
 def test_a_corpus_on_another_file_system_is_verified_and_read(corpus: str, tmp_path: Path) -> None:
     remote = f"memory://{tmp_path.name}/corpus"
     fsspec.filesystem("memory").put(corpus, remote, recursive=True)
-    verify_shards(remote, first_set(remote))
+    verify_shards(remote, read_manifest(remote).shard_sets("domain")[0])
     loader = make_loader(loader_config(remote, tmp_path, domain={}), batch_size=2)
     assert sorted(rows_seen(loader)) == list(range(100, 148))
 
@@ -233,8 +131,3 @@ def test_two_loaders_may_share_a_cache(corpus: str, tmp_path: Path) -> None:
     first, second = make_loader(config), make_loader(config)
     for one, other in itertools.islice(zip(first, second, strict=True), 3):
         assert torch.equal(one["input_ids"], other["input_ids"])
-
-
-def test_tokens_are_counted_with_and_without_loss() -> None:
-    batch = {name: torch.tensor([row]) for name, row in example([5, 6, 7, 8, 9, 10, 0, 0], [3, 3]).items()}
-    assert data.count_tokens(batch) == {"total": 8, "loss_generating": 4}

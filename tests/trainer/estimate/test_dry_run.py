@@ -81,7 +81,7 @@ def test_a_run_is_described_without_being_started(
         (
             ["train_loader.dataset.streams.domain.corpus=/nowhere", "max_duration=1ep"],
             ["--seq-len", "32"],
-            "max_duration is '1ep', which cannot be told in steps without a corpus",
+            "max_duration is '1ep', which cannot be converted to steps without a corpus",
         ),
     ],
 )
@@ -108,7 +108,7 @@ def test_what_a_dry_run_reckons_with_starts_no_run(
 ) -> None:
     assert train.main([write_config(), option]) == 2
     name = option.partition("=")[0]
-    assert f"{name} says what a dry run reckons with" in capsys.readouterr().err
+    assert f"{name} is an assumption of a dry run" in capsys.readouterr().err
 
 
 def tiny_batch(rows: int, seq_len: int, num_texts: int) -> dict[str, Any]:
@@ -241,15 +241,14 @@ def test_checkpointed_activations_are_what_a_checkpointed_pass_holds(tiny_model:
 def test_the_parts_of_a_gpu_under_fsdp_add_up_as_they_are_explained() -> None:
     from trainer.estimate.activations import Activations
     from trainer.estimate.memory import Sharding, estimate_memory
-    from trainer.model.architecture import Architecture
+    from trainer.model.architecture import Architecture, Parameters
 
     block, root = ((8, 4),), ((100, 4), (4,))
+    parameters = Parameters((*root, *block, *block), (block, block))
     architecture = Architecture(
         kind="Toy",
-        parameter_shapes=(*root, *block, *block),
-        trained_shapes=(*root, *block, *block),
-        block_shapes=(block, block),
-        trained_block_shapes=(block, block),
+        parameters=parameters,
+        trained=parameters,
         matmul_parameters=464,
         frozen_matmul_parameters=0,
         num_layers=2,

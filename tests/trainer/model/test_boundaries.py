@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from schemas.errors import TrainingError
-from trainer.data.row_loader import RowRules, to_batch
+from trainer.data.batches import RowRules, to_batch
 from trainer.model.attention import hand_over_text_lengths, text_lengths
 
 TOKENS = list(range(20, 36))
@@ -138,8 +138,8 @@ def test_chunks_that_count_from_the_rows_start_are_refused_where_rows_are_longer
     check_isolation(model, attn_implementation="sdpa", row_tokens=64)
     with pytest.raises(
         TrainingError,
-        match=r"computes a text behind another one in a row of 65 tokens otherwise than by itself \(logits "
-        r"[\d.]+% off\), as where chunks of attention count from the row's start\. Build a corpus of rows no",
+        match=r"gives a text other logits \([\d.]+% off\) if another text precedes it in a row of 65 tokens, "
+        r"as with attention in chunks that count from the row's start\. Build a corpus of rows no",
     ):
         check_isolation(model, attn_implementation="sdpa", row_tokens=65)
 
@@ -153,7 +153,7 @@ def test_a_model_that_fails_on_packed_rows_is_refused() -> None:
         vocab_size=64, d_model=32, ffn_dim=32, num_layers=2, attention_heads=2, max_position_embeddings=64
     )
     fails = r"fails on rows of packed texts: \w+Error: .+ Set "
-    computes = "computes a text behind another one in a row"  # in transformers 5
+    computes = r"gives a text other logits \([\d.]+% off\) if another"  # in transformers 5
     with pytest.raises(TrainingError, match=f"XGLMForCausalLM ({fails}|{computes})"):
         check_isolation(XGLMForCausalLM(config), attn_implementation="eager", row_tokens=64)
 
@@ -298,5 +298,5 @@ def test_a_model_that_hands_nothing_on_is_refused() -> None:
         def forward(self, input_ids: Any, position_ids: Any = None) -> None:
             raise AssertionError("never run")
 
-    with pytest.raises(TrainingError, match="Closed does not hand text lengths on to flash_attention_2"):
+    with pytest.raises(TrainingError, match="Closed does not pass text lengths to flash_attention_2"):
         hand_over_text_lengths(Closed())

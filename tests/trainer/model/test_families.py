@@ -29,7 +29,7 @@ from tests.conftest import ROOT
 from tests.trainer.conftest import WORDS, random_rows
 from tests.trainer.evaluation.scoring.test_choice import plain_scores, row, score
 from trainer import export, train
-from trainer.data.row_loader import RowRules, to_batch
+from trainer.data.batches import RowRules, to_batch
 from trainer.evaluation.scoring.generation import (
     first_line,
     plan_generations,
@@ -128,7 +128,7 @@ FAMILIES = {
     "Mixtral": Family(
         model_type="mixtral",
         options={**USUAL, "num_local_experts": 4, "num_experts_per_tok": 2},
-        no_estimate="what MixtralForCausalLM keeps for its backward pass cannot be counted",
+        no_estimate="the activations of MixtralForCausalLM cannot be counted",
     ),
     "Cohere": Family(
         model_type="cohere", options={**USUAL, "use_qk_norm": True, "logit_scale": 0.25}, tied=True

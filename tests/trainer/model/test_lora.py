@@ -177,7 +177,10 @@ def test_an_adapter_is_exported_alone_and_merged_by_callback_and_command(
             {"modules_to_save": ["head"]},
             r"modules_to_save: module 'head' .* Did you mean 'lm_head'\?",
         ),
-        ({"modules_to_save": ["lm_head"]}, r"one and the same in LlamaForCausalLM \(tie_word_embeddings\)"),
+        (
+            {"modules_to_save": ["lm_head"]},
+            r"in LlamaForCausalLM they share their weights \(tie_word_embeddings\)",
+        ),
         (
             {"rank_pattern": {"v_proj": 2}},
             r"rank_pattern: 'v_proj' is the name of no module that has",
@@ -246,10 +249,10 @@ def test_a_checkpoint_of_the_other_kind_and_another_adapter_are_refused(
     assert all(torch.equal(first[name], again[name]) for name in first)
 
     refusal = told("adapter", adapted(tiny_model, r=8), 2, max_duration="2ba")
-    assert "model.peft_config.r was 4 and is 8. Its checkpoints hold an adapter alone" in refusal
+    assert "model.peft_config.r was 4 and is 8. Its checkpoints hold an adapter, which fits only" in refusal
     refusal = told("adapter", plain, 2, max_duration="2ba")
     assert "model.peft_config.r was 4 and is not set" in refusal
-    assert "hold an adapter alone, and without model.peft_config the whole model is expected" in refusal
+    assert "hold an adapter alone, but without model.peft_config the whole model is expected" in refusal
     refusal = told("whole", adapted(tiny_model), 2, max_duration="2ba")
     assert "peft_config.r was not set and is 4" in refusal
     assert "Its checkpoints hold the whole model, and model.peft_config trains an adapter" in refusal
@@ -294,7 +297,10 @@ def test_an_adapter_goes_on_and_is_exported_only_as_it_was_trained(
 
     (tmp_path / "run" / "run.json").unlink()
     line = told(0, "model.peft_config.lora_alpha=80")
-    assert "holds no run.json, so that whether the model was trained so cannot be seen: " in line
+    assert (
+        "holds no run.json, so the settings of the trained model are unknown. Taken from the configuration: "
+        in line
+    )
     assert (
         "model.peft_config.r 4, model.peft_config.lora_alpha 80, model.peft_config.lora_dropout 0.1" in line
     )
@@ -304,7 +310,7 @@ def test_what_few_can_want_of_an_adapter_is_said(tiny_model: str) -> None:
     from trainer.model.lora import describe_adapters
 
     line = describe_adapters(build(tiny_model, r=65, target_modules=["up_proj"], init_lora_weights=False))
-    assert "r is over the smaller side of model.layers.*.mlp.up_proj (r 65, 128 × 64), where" in line
+    assert "r is over the smaller side of model.layers.*.mlp.up_proj (r 65, 128 × 64): a smaller r" in line
     assert line.endswith("false: training begins with random adapters, not with the base model.")
 
 

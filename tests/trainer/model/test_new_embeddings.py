@@ -103,11 +103,11 @@ def test_a_file_gives_the_rows_and_one_that_does_not_fit_is_named(
         ({"input.cytokine": torch.zeros(1, 64)}, "'input.cytokine' has shape (1, 64), expected (64,)."),
         (
             {"output.cytokine": torch.full((64,), float("nan"))},
-            "holds NaN or infinity, with which no training can begin, in 'output.cytokine'.",
+            "holds NaN or infinity in 'output.cytokine'.",
         ),
         (
             {"input.cytokine": torch.full((64,), 1e300, dtype=torch.float64)},
-            "holds NaN or infinity, with which no training can begin, in 'input.cytokine'.",
+            "holds NaN or infinity in 'input.cytokine'.",
         ),
     ):
         changed = {name: values for name, values in {**rows, **changes}.items() if values is not None}
@@ -201,11 +201,11 @@ def test_without_the_key_new_tokens_are_refused_even_where_there_are_rows(
         fitted(untied_and_padded, extended, None)
     (tmp_path / "one.txt").write_text("cytokine")
     extend_tokenizer(tiny_model, str(tmp_path / "one.txt"), str(tmp_path / "one"))
-    with pytest.raises(ConfigError, match="and none that was trained for 'cytokine'"):
+    with pytest.raises(ConfigError, match="and no trained one for 'cytokine'"):
         fitted(untied_and_padded, str(tmp_path / "one"), None)
     _, told = fitted(untied_and_padded, str(tmp_path / "one"), "mean")
     assert told.endswith(" rows, as before.")
-    with pytest.raises(ConfigError, match="has no token that the model has no row for"):
+    with pytest.raises(ConfigError, match="but the model has a row for each token of tokenizer"):
         fitted(untied_and_padded, untied_and_padded, "mean")
 
 
@@ -289,7 +289,7 @@ def test_from_extended_tokenizer_to_exported_model(
     model = {**model, "peft_config": {"peft_type": "LORA", "r": 2, "target_modules": ["up_proj"]}}
     adapted = config(model=model, save_folder=str(tmp_path / "of-adapter"))
     assert main(["train", adapted]) == 0
-    assert "the rows stay as they begin, since modules_to_save names no embedding" in capsys.readouterr().err
+    assert "the new rows are not trained, since modules_to_save names no embedding" in capsys.readouterr().err
     by_callback = (tmp_path / "exported/model.safetensors").read_bytes()
     merge = ["export", adapted, "--dtype", "float32", "--output"]
     assert main([*merge, str(tmp_path / "merged")]) == 0
@@ -299,7 +299,7 @@ def test_from_extended_tokenizer_to_exported_model(
     assert torch.equal(rows, begun.get_input_embeddings().weight)
     capsys.readouterr()
     assert main([*merge, str(tmp_path / "alone"), "--adapter"]) == 2
-    assert "model.new_embeddings changes the model beside which" in capsys.readouterr().err
+    assert "model.new_embeddings changes the model that it was trained with" in capsys.readouterr().err
     model["new_embeddings"] = "mean"
     assert main(["train", config(model=model, save_folder=str(tmp_path / "of-adapter"))]) == 2
     assert "Its checkpoints hold an adapter alone" in capsys.readouterr().err

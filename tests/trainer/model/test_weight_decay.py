@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import signal
 from collections.abc import Callable
@@ -31,11 +33,12 @@ def tiny(kind: str = "Llama", **options: Any) -> Any:
 
 def not_decayed(model: Any, *no_decay: str) -> tuple[set[str], str]:
     """Names of what is not decayed, and the line that is said."""
-    lines: list[str] = []
-    groups = parameter_groups(model, no_decay, lines.append)
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        groups = parameter_groups(model, no_decay)
     ids = {id(each) for group in groups if group.get("weight_decay") == 0.0 for each in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
-    return {name for name, each in model.named_parameters() if id(each) in ids}, "".join(lines)
+    return {name for name, each in model.named_parameters() if id(each) in ids}, said.getvalue().rstrip("\n")
 
 
 @pytest.mark.parametrize("kind", ["Llama", "Qwen2", "GPT2", "GPTNeoX", "Gemma2", "Phi3"])
@@ -75,15 +78,16 @@ def test_names_are_those_of_the_model_also_within_peft_and_what_is_frozen_does_n
     assert not_decayed(wrapped, "^model.norm")[0] == {"base_model.model.model.norm.weight"}
     wrapped.base_model.model.model.norm.weight.requires_grad_(False)
     with pytest.raises(ConfigError, match=r"'\^model.norm' matches no parameter that is trained"):
-        parameter_groups(wrapped, ["^model.norm"], lambda line: None)
+        parameter_groups(wrapped, ["^model.norm"])
 
 
 def test_a_name_that_matches_nothing_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(ConfigError) as caught:
-        parameter_groups(tiny(), ["norms", "lm_haed"], lambda line: None)
+        parameter_groups(tiny(), ["norms", "lm_haed"])
     assert str(caught.value) == (
         "optimizer.no_decay: 'lm_haed' matches no parameter that is trained. Near: lm_head.weight. Kinds: "
-        "norms, biases, embeddings; all else is a regular expression, found anywhere in a name."
+        "norms, biases, embeddings; any other entry is a regular expression that may match anywhere in a "
+        "name."
     )
 
 
@@ -119,7 +123,7 @@ def test_a_step_without_gradients_shrinks_matrices_by_the_exact_factor_and_nothi
         torch.nn.init.ones_(parameter)
         parameter.grad = torch.zeros_like(parameter)
     kept, _ = not_decayed(model, "norms", "biases", "embeddings")
-    groups = parameter_groups(model, ["norms", "biases", "embeddings"], lambda line: None)
+    groups = parameter_groups(model, ["norms", "biases", "embeddings"])
     OPTIMIZERS.load(name)(groups, lr=0.01, weight_decay=0.1).step()
     assert {"model.layers.0.self_attn.q_proj.bias", "model.embed_tokens.weight"} < kept
     for parameter_name, parameter in model.named_parameters():

@@ -43,7 +43,7 @@ def test_mfu_is_shown_and_logged_where_the_peak_is_known(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr("trainer.reporting.training_progress.time.monotonic", lambda: clock[0])
-    progress = ConsoleProgress(bar=False, interval_batches=1, flops_per_token=400.0, peak_flops=peak_flops)
+    progress = ConsoleProgress(bar=False, flops_per_token=400.0, peak_flops=peak_flops)
     log: Any = Log()
     progress.fit_start(state_at(0, 0), log)
     clock[0] += 2.0

@@ -15,7 +15,7 @@ from schemas.config import load_config
 from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
 from trainer.startup.config_checks import check_config, check_hardware, known_device, run_tokenizer
-from trainer.startup.duration import Duration, parse_duration
+from trainer.startup.run_length import Duration, parse_duration
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
         ({"autoresume": True}, "autoresume is true, but save_folder is null"),
         (
             {"autoresume": True, "save_folder": "x", "save_num_checkpoints_to_keep": 0},
-            "save_num_checkpoints_to_keep is 0: no checkpoint stays to go on from",
+            "save_num_checkpoints_to_keep is 0: no checkpoint is kept to resume from",
         ),
         ({"load_weights_only": True}, "load_weights_only is true, but load_path is null"),
         ({"precision": "bf16"}, "value 'precision' is unknown"),
@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parents[3]
         ),
         (
             {"model": {"pretrained_model_name_or_path": "x", "init_device": "meta"}},
-            "model.init_device is 'meta', with which buffers that no checkpoint holds",
+            "model.init_device is 'meta', which would leave buffers empty that no checkpoint holds",
         ),
         ({"global_train_batch_size": 3}, "global_train_batch_size is 3, which 2 ranks cannot share evenly."),
         (
@@ -160,7 +160,8 @@ def test_a_machine_without_a_driver_or_with_gpus_hidden_has_a_cpu(monkeypatch: p
     [
         (
             {"optimizer": {"name": "adam"}},
-            "optimizer.name: optimizer 'adam' is unknown. Did you mean 'adamw'?",
+            "optimizer.name: optimizer 'adam' is unknown. Did you mean 'adamw'? Available: adamw, "
+            "decoupled_adamw.",
         ),
         ({"precision": "amp_bf16"}, "precision is 'amp_bf16', but on a CPU Composer trains in fp32 only."),
         ({"loggers": {"wandb": {}}}, "loggers.wandb needs a package that is not installed: wandb."),

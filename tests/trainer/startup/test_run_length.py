@@ -12,9 +12,9 @@ from schemas.errors import ConfigError
 from schemas.train_config import TrainConfig
 from trainer import train
 from trainer.startup.config_checks import check_schedule
-from trainer.startup.duration import Pace, parse_duration
+from trainer.startup.run_length import Pace, parse_duration
 
-PACE = Pace(batch_rows=4, seq_len=32, epoch_steps=27)
+PACE = Pace(batch_rows=4, seq_len=32, epoch_steps=(27,))
 
 
 def scheduler(**arguments: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def test_times_are_converted_to_steps(text: str, steps: float | None) -> None:
 
 
 def test_epochs_are_not_converted_without_a_corpus() -> None:
-    pace = Pace(batch_rows=4, seq_len=32, epoch_steps=None)
+    pace = Pace(batch_rows=4, seq_len=32, epoch_steps=())
     assert pace.steps(parse_duration("key", "1ep")) is None
     assert pace.steps(parse_duration("key", "0.5dur"), run=parse_duration("key", "1ep")) is None
 
@@ -57,7 +57,7 @@ def test_epochs_are_not_converted_without_a_corpus() -> None:
         (
             scheduler(t_max="5ba"),
             "scheduler.t_max ends the schedule at 5ba, before max_duration, 6ba. Raise it, or leave it out: "
-            "it is then max_duration.",
+            "the default is max_duration.",
         ),
         (scheduler(t_max="767tok"), "scheduler.t_max ends the schedule at 767tok, before max_duration, 6ba."),
     ],
@@ -77,8 +77,8 @@ def test_a_schedule_that_does_not_fit_the_run_is_refused(
         (
             scheduler(t_max="12ba"),
             [
-                "scheduler.t_max is 12ba, longer than max_duration, 6ba: the learning rate does not come "
-                "to its end."
+                "scheduler.t_max is 12ba, longer than max_duration, 6ba: the run ends before the schedule "
+                "does."
             ],
         ),
         ({"save_interval": "7ba"}, []),  # nothing is saved
@@ -101,24 +101,29 @@ def test_a_schedule_that_does_not_fit_the_run_is_refused(
     ],
 )
 def test_what_never_happens_within_the_run_is_told(
-    write_config: Callable[..., str], changes: dict[str, Any], lines: list[str]
+    write_config: Callable[..., str],
+    changes: dict[str, Any],
+    lines: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    said: list[str] = []
-    check_schedule(load_config(TrainConfig, write_config(**changes)), PACE, say=said.append)
-    assert said == lines
+    check_schedule(load_config(TrainConfig, write_config(**changes)), PACE)
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 @pytest.mark.parametrize(
     ("max_duration", "is_read"), [("1ep", False), ("2ep", True), ("27ba", False), ("28ba", True)]
 )
 def test_a_later_manifest_after_the_end_is_told(
-    write_config: Callable[..., str], corpus: str, max_duration: str, is_read: bool
+    write_config: Callable[..., str],
+    corpus: str,
+    max_duration: str,
+    is_read: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     streams = {"domain": {"corpus": corpus, "manifest": 1, "later": [{"at": "1ep", "manifest": 2}]}}
     config = write_config(train_loader={"dataset": {"streams": streams}}, max_duration=max_duration)
-    said: list[str] = []
-    check_schedule(load_config(TrainConfig, config), PACE, epochs=[27], say=said.append)
-    assert said == (
+    check_schedule(load_config(TrainConfig, config), PACE)
+    assert capsys.readouterr().err.splitlines() == (
         []
         if is_read
         else [

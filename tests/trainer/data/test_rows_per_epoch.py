@@ -13,7 +13,9 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.train_config import DatasetConfig, LoaderConfig, TrainStreamConfig
 from trainer.data import row_loader as data
-from trainer.data.resolve_streams import resolve_streams, rows_per_epoch
+from trainer.data.resolve_streams import resolve_streams
+from trainer.data.row_dataset import count_own_batches
+from trainer.data.rows_per_epoch import check_epochs, rows_per_epoch
 
 SEQ_LEN = 32
 FIRST = {"domain": 100, "general": 300, "raw": 500}
@@ -142,6 +144,18 @@ def test_ranks_that_cannot_share_an_epoch_evenly_are_given_one_row_twice(
     assert (len(first), len(second), len({*first, *second})) == (21, 21, 41)
 
 
+def test_an_epoch_is_at_least_one_batch_and_may_have_more_readers_than_batches(
+    full_corpus: str, tmp_path: Path
+) -> None:
+    dataset = dataset_of(full_corpus, tmp_path, 5, domain={})
+    check_epochs(dataset, resolve_streams(dataset), batch_rows=5)
+    with pytest.raises(ConfigError, match="an epoch has 5 rows, too few for a batch of 6 rows"):
+        check_epochs(dataset, resolve_streams(dataset), batch_rows=6)
+    loader = loader_of(dataset, num_workers=3, batch_size=4)
+    for _ in range(2):
+        assert len(set(rows_seen(loader))) == 4
+
+
 def test_every_epoch_is_shuffled_anew_and_alike_for_one_seed(full_corpus: str, tmp_path: Path) -> None:
     dataset = dataset_of(full_corpus, tmp_path, domain={})
     loader = loader_of(dataset)
@@ -207,7 +221,7 @@ def test_an_epoch_has_the_same_batches_on_any_number_of_ranks(num_rows: int, num
         dealt = get_partitions("relaxed", num_rows, 1, 1, num_ranks, num_workers, size, first * 4, 1)[0]
         left = num_rows // 4 - first
         read = [
-            [dealt[rank, i, : data.count_own_batches(left, i, num_workers)] for i in range(num_workers)]
+            [dealt[rank, i, : count_own_batches(left, i, num_workers)] for i in range(num_workers)]
             for rank in range(num_ranks)
         ]
         assert [sum(map(len, workers)) for workers in read] == [left] * num_ranks

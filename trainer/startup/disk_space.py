@@ -1,7 +1,6 @@
-"""What a run needs at its end, tried before its first step: folders that it may write, room on their disks.
+"""Folders that a run writes: write permission and disk space, checked before the first step.
 
-What an export takes from the base model is read and written once when the trainer is made
-(`HuggingFaceExport.init`).
+(`HuggingFaceExport.init` tries the files that an export copies from the base model.)
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
 
 from schemas import storage
 from schemas.errors import ConfigError, TrainingError
 from schemas.records import digest
 from schemas.train_config import TrainConfig
+from trainer.reporting.announce import announce
 
 _FULL = re.compile(r"unexpected pos \d+ vs \d+|file write failed|No space left on device|Disk quota exceeded")
 
 
 def places_of(config: TrainConfig) -> dict[str, str]:
-    """Folders and URIs that a run writes, by key."""
+    """Return the folders and URIs that a run writes, by key."""
     places = {
         "save_folder": config.save_folder,
         "callbacks.hf_export.folder": config.callbacks.get("hf_export", {}).get("folder"),
@@ -32,19 +31,11 @@ def places_of(config: TrainConfig) -> dict[str, str]:
 
 
 def check_writable(config: TrainConfig, *, remote: bool) -> None:
-    """See that a run may write where it will have to.
-
-    Args:
-        config: The run's.
-        remote: Whether to try places on stores, too: a small file is written and removed.
-
-    Raises:
-        ConfigError: It may not; names the key.
-    """
+    """Refuse folders without write permission; with `remote` also try URIs, by a small file."""
     for key, place in places_of(config).items():
         try:
             if storage.is_local(place):
-                # An export is written beside its folder, and then takes its place.
+                # An export is written beside its folder, and then renamed.
                 place = _existing(os.path.dirname(os.path.abspath(place)) if "export" in key else place)
                 with tempfile.TemporaryFile(dir=place):
                     pass
@@ -66,56 +57,47 @@ def check_room(
     checkpoint_bytes: int,
     num_checkpoints: int,
     export_bytes: int,
-    say: Callable[[str], None],
 ) -> None:
-    """See that the disks of this machine have room for what a run writes.
+    """Refuse disks of this machine without room for one checkpoint and the export; announce if all need more.
 
     Args:
         config: The run's.
-        checkpoint_folder: Local folder that checkpoints are saved in, if any.
-        checkpoint_bytes: Size of one, the part that this machine writes.
-        num_checkpoints: How many more there will be at once.
+        checkpoint_folder: Local folder of the checkpoints, if any.
+        checkpoint_bytes: Size of this machine's part of a checkpoint.
+        num_checkpoints: Checkpoints that the run adds.
         export_bytes: Size of an export.
-        say: Told where one checkpoint has room, and all of them have not.
-
-    Raises:
-        ConfigError: There is no room for one checkpoint and the export; names the keys.
     """
-    places = places_of(config)
-    wanted: list[tuple[str, str, int, int]] = []  # key, folder, bytes at least, bytes in all
+    wanted: list[tuple[str, str, str, int]] = []  # key, folder, content, bytes
     if checkpoint_folder:
-        many = max(1, num_checkpoints) * checkpoint_bytes
-        wanted.append(("save_folder", checkpoint_folder, checkpoint_bytes, many))
-    if folder := places.get("callbacks.hf_export.folder"):
-        wanted.append(("callbacks.hf_export.folder", folder, export_bytes, export_bytes))
-    disks: dict[int, list[tuple[str, str, int, int]]] = {}
+        wanted.append(("save_folder", checkpoint_folder, "a checkpoint", checkpoint_bytes))
+    if folder := places_of(config).get("callbacks.hf_export.folder"):
+        wanted.append(("callbacks.hf_export.folder", folder, "the export", export_bytes))
+    disks: dict[int, list[tuple[str, str, str, int]]] = {}
     for each in wanted:
         disks.setdefault(os.stat(_existing(each[1])).st_dev, []).append(each)
     for group in disks.values():
         free = shutil.disk_usage(_existing(group[0][1])).free
         named = " and ".join(f"{key} {folder!r}" for key, folder, *_ in group)
-        least, most = (sum(sizes) for sizes in zip(*(each[2:] for each in group), strict=True))
+        least = most = sum(size for *_, size in group)
+        if group[0][0] == "save_folder":
+            most += (max(1, num_checkpoints) - 1) * checkpoint_bytes
         found = f"the disk of {named} has {_size(free)} free, but"
         if free < least:
+            parts = " and ".join(f"{content} of {_size(size)}" for *_, content, size in group)
             raise ConfigError(
-                f"{found} {' and '.join(_part(key, size) for key, _, size, _ in group)} take {_size(least)}. "
-                "Free some space, or give another folder."
+                f"{found} {parts} take {_size(least)}. Free some space, or give another folder."
             )
         if free < most:
-            say(
-                f"{found} what the run saves there takes up to {_size(most)} ({num_checkpoints} checkpoints "
-                f"of {_size(checkpoint_bytes)}). Set save_num_checkpoints_to_keep, or free some space."
+            announce(
+                f"{found} the run's files there take up to {_size(most)} ({num_checkpoints} checkpoints of "
+                f"{_size(checkpoint_bytes)}). Set save_num_checkpoints_to_keep, or free some space."
             )
 
 
 def full_disk(error: BaseException, folder: str | None) -> TrainingError | None:
-    """What a run is told whose disk filled up; None where something else went wrong.
+    """Return the error to raise if a full disk is the cause of an error; None for another cause.
 
     torch says "unexpected pos 704 vs 598" or "file write failed", safetensors a message of Rust's.
-
-    Args:
-        error: What training raised.
-        folder: Local folder that checkpoints are saved in, if any.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -129,21 +111,17 @@ def full_disk(error: BaseException, folder: str | None) -> TrainingError | None:
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return TrainingError(
         f"the disk is full, or its quota used up: {place!r} has {_size(free)} free now ({first_line}). Free "
-        "some space, or lower save_num_checkpoints_to_keep; with autoresume: true the same command goes on "
+        "some space, or lower save_num_checkpoints_to_keep; with autoresume: true the same command resumes "
         "from the newest sound checkpoint."
     )
 
 
 def _existing(folder: str) -> str:
-    """The folder, or the nearest one above it that is there."""
+    """Return the folder, or the nearest existing one above it."""
     folder = os.path.abspath(folder)
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     return folder
-
-
-def _part(key: str, size: int) -> str:
-    return f"{'a checkpoint' if key == 'save_folder' else 'the export'} of {_size(size)}"
 
 
 def _size(size: int) -> str:

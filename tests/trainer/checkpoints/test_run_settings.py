@@ -53,11 +53,11 @@ def test_the_optimizers_values_in_the_yaml_hold_when_a_run_goes_on(
     status, err, rates = start(capsys, max_duration="6ba", optimizer=changed)
     assert (status, rates) == (0, [5e-4] * 2)
     for line in (
-        "optimizer.lr is 0.001 in the checkpoint and 0.0005 in the configuration: the latter holds from here",
+        "optimizer.lr is 0.001 in the checkpoint and 0.0005 in the configuration: the latter applies",
         "optimizer.weight_decay is 0.1 in the checkpoint and 0.2 in the configuration",
         "optimizer.betas is [0.9, 0.95] in the checkpoint and [0.9, 0.99] in the configuration",
         "optimizer.eps is 1e-08 in the checkpoint and 1e-07 in the configuration",
-        'max_duration was "4ba" and is "6ba": this holds from here on; what the scheduler counts from',
+        'max_duration was "4ba" and is "6ba": this applies from here on; what the scheduler counts from',
     ):
         assert err.count(line) == 1, err
     saved = torch.load(tmp_path / "run" / "ep0-ba6-rank0.pt", weights_only=False)["state"]
@@ -77,8 +77,8 @@ def test_a_schedule_that_was_changed_holds_from_the_first_step_on(
     status, err, rates = start(capsys, max_duration="8ba", scheduler=linear)
     assert status == 0
     assert rates == pytest.approx([5e-4, 3.75e-4, 2.5e-4, 1.25e-4])  # half of the run is done
-    assert 'scheduler.name was "constant_with_warmup" and is "linear_decay_with_warmup": this holds' in err
-    assert "scheduler.alpha_f was not set and is 0.0: this holds from here on." in err
+    assert 'scheduler.name was "constant_with_warmup" and is "linear_decay_with_warmup": this applies' in err
+    assert "scheduler.alpha_f was not set and is 0.0: this applies from here on." in err
 
 
 FIXED = {
@@ -120,7 +120,7 @@ def test_what_does_not_fix_rows_may_change_and_a_run_of_before_goes_on(
     allowed = ["train_loader.num_workers=1", "device_train_microbatch_size=2", "save_interval=3ba"]
     status, err, _ = start(capsys, "max_duration=2ba", "global_train_batch_size=4", *allowed)
     assert status == 0
-    assert "holds no run.json, as runs of before do not" in err
+    assert "holds no run.json, as in earlier versions" in err
     status, err, _ = start(capsys, "max_duration=3ba", *allowed)
     assert status == 0
     assert "run.json" not in err
@@ -141,7 +141,7 @@ def test_what_is_decayed_stays_as_it_was_by_what_is_selected_and_without_run_jso
         "of its parameters 5 that it did not decay are decayed now (model.layers.0.input_layernorm.weight, "
         "model.layers.0.post_attention_layernorm.weight, model.layers.1.input_layernorm.weight, …). Weight"
     ) in err
-    assert "Set it to what that run had, or" in err and "Rows would be repeated" not in err
+    assert "Set it to the value of that run, or" in err and "Rows would be repeated" not in err
     status, err, _ = start(
         capsys, optimizer={**adamw, "no_decay": ["biases", "norm.weight"]}
     )  # as the default

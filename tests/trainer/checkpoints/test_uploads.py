@@ -20,10 +20,10 @@ from schemas.train_config import TrainConfig
 from tests.trainer.bucket import environment
 from tests.trainer.ranks import recorded, run_torchrun
 from trainer import train
-from trainer.checkpoints import remote_checkpoints
-from trainer.checkpoints.checkpoint_files import is_complete, list_checkpoints, settle_checkpoints
-from trainer.checkpoints.local_folder import RunCheckpoints
-from trainer.checkpoints.remote_checkpoints import CheckpointUploads
+from trainer.checkpoints import uploads
+from trainer.checkpoints.checkpoint_files import is_complete, list_checkpoints
+from trainer.checkpoints.resume_from import RunCheckpoints, settle_checkpoints
+from trainer.checkpoints.uploads import CheckpointUploads
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -48,7 +48,7 @@ def names(uri: str) -> list[str]:
 
 
 def test_a_damaged_checkpoint_is_set_aside_where_it_is_and_the_one_before_it_fetched(
-    folder: str, tmp_path: Path
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for batch in (2, 4):
         save_sharded(tmp_path / f"ep0-ba{batch}", batch)
@@ -60,9 +60,9 @@ def test_a_damaged_checkpoint_is_set_aside_where_it_is_and_the_one_before_it_fet
     (tmp_path / "cut").write_bytes(b"PK")
     storage.upload(str(tmp_path / "cut"), f"{folder}/ep0-ba6-rank0.pt")
 
-    said: list[str] = []
     copies = tmp_path / "copies"
-    assert settle_checkpoints(folder, said.append, str(copies)) == f"{folder}/ep0-ba2"
+    assert settle_checkpoints(folder, str(copies)) == f"{folder}/ep0-ba2"
+    said = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in said] == ["checkpoint memory"] * 2
     assert f"{folder}/ep0-ba6-rank0.pt is damaged: ep0-ba6-rank0.pt is cut short" in said[0]
     assert f"{folder}/ep0-ba4 is damaged: __0_0.distcp is cut short" in said[1]
@@ -74,24 +74,24 @@ def test_a_damaged_checkpoint_is_set_aside_where_it_is_and_the_one_before_it_fet
 
 def test_the_newest_k_complete_checkpoints_stay(folder: str, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
-    uploads = CheckpointUploads(str(saved), folder, keep=1)
+    uploader = CheckpointUploads(str(saved), folder, keep=1)
 
     def upload(*parts: str) -> None:
-        uploads.upload_file(None, "ignored", saved.joinpath(*parts))  # type: ignore[arg-type]
+        uploader.upload_file(None, "ignored", saved.joinpath(*parts))  # type: ignore[arg-type]
 
     for batch in (2, 4):
         save_sharded(saved / f"ep0-ba{batch}", batch)
     upload("ep0-ba2", ".metadata")
     upload("ep0-ba2", "__0_0.distcp")
     upload("ep0-ba4", ".metadata")
-    uploads.finish()
+    uploader.finish()
     assert [os.path.basename(path) for path in list_checkpoints(folder)] == ["ep0-ba2", "ep0-ba4"]
     assert is_complete(f"{folder}/ep0-ba2") and not is_complete(f"{folder}/ep0-ba4")
     assert [path.name for path in saved.rglob("*")] == ["ep0-ba4", "__0_0.distcp"]
     upload("ep0-ba4", "__0_0.distcp")
     (tmp_path / "log.txt").write_text("of another callback")
-    uploads.upload_file(None, "log.txt", tmp_path / "log.txt")  # type: ignore[arg-type]
-    uploads.finish()
+    uploader.upload_file(None, "log.txt", tmp_path / "log.txt")  # type: ignore[arg-type]
+    uploader.finish()
     assert names(folder) == ["ep0-ba4"]
     assert list(saved.iterdir()) == []
 
@@ -109,19 +109,19 @@ def test_an_upload_is_tried_again_and_then_named(
         fsspec.filesystem("memory").put_file(path, uri)
 
     monkeypatch.setattr(storage, "upload", upload)
-    monkeypatch.setattr(remote_checkpoints, "_PAUSES_SEC", (0.0, 0.0))
-    uploads = CheckpointUploads(str(tmp_path), folder, keep=-1)
+    monkeypatch.setattr(uploads, "_PAUSES_SEC", (0.0, 0.0))
+    uploader = CheckpointUploads(str(tmp_path), folder, keep=-1)
     for batch in (2, 4):
         (tmp_path / f"ep0-ba{batch}-rank0.pt").write_bytes(b"weights")
-    uploads.upload_file(None, "ignored", tmp_path / "ep0-ba2-rank0.pt")  # type: ignore[arg-type]
-    uploads.finish()
+    uploader.upload_file(None, "ignored", tmp_path / "ep0-ba2-rank0.pt")  # type: ignore[arg-type]
+    uploader.finish()
     assert names(folder) == ["ep0-ba2-rank0.pt"] and len(attempts) == 2
     to_fail = 9
-    uploads.upload_file(None, "ignored", tmp_path / "ep0-ba4-rank0.pt")  # type: ignore[arg-type]
+    uploader.upload_file(None, "ignored", tmp_path / "ep0-ba4-rank0.pt")  # type: ignore[arg-type]
     with pytest.raises(
         TrainingError, match=r"ba4-rank0\.pt could not be uploaded in 3 attempts: Perm.*token"
     ):
-        uploads.finish()
+        uploader.finish()
     assert (tmp_path / "ep0-ba4-rank0.pt").exists()
 
 

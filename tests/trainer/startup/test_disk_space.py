@@ -1,4 +1,4 @@
-"""What the end of a run needs is tried before its first step."""
+"""Write permission and disk space are checked before the first step of a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from trainer import train
-from trainer.startup import preflight
+from trainer.startup import disk_space
 
 Usage = collections.namedtuple("Usage", "total used free")
 
 
 def with_free_bytes(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: Usage(10**12, 0, free))
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda folder: Usage(10**12, 0, free))
 
 
 @pytest.fixture
@@ -51,14 +51,12 @@ def test_checkpoints_that_will_not_all_fit_are_told(
 ) -> None:
     with_free_bytes(monkeypatch, 8_000_000)
     assert train.main([config, "save_num_checkpoints_to_keep=1"]) == 0  # two at most, and the export
-    assert "takes up to" not in capsys.readouterr().err
+    assert "take up to" not in capsys.readouterr().err
     assert train.main([config, "save_folder=null", "max_duration=3ba"]) == 0
-    assert "takes up to" not in capsys.readouterr().err
+    assert "take up to" not in capsys.readouterr().err
     folder = "save_folder=" + config.replace("train.yaml", "all")
     assert train.main([config, folder]) == 0
-    assert (
-        "takes up to 15.2 MB (6 checkpoints of 2.5 MB). Set save_num_checkpoints" in capsys.readouterr().err
-    )
+    assert "take up to 15.2 MB (6 checkpoints of 2.5 MB). Set save_num_checkpoints" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("key", ["save_folder", "callbacks.hf_export.folder", "callbacks.domain_eval.output"])
@@ -149,7 +147,7 @@ def test_a_disk_that_fills_up_is_told(
         return
     assert "the disk is full, or its quota used up: " in err
     assert f"({str(error).splitlines()[0]}). Free some space, or lower save_num_checkpoints_to_keep;" in err
-    assert "autoresume: true the same command goes on from the newest sound checkpoint" in err
+    assert "autoresume: true the same command resumes from the newest sound checkpoint" in err
 
 
 def test_an_export_that_fails_behind_the_last_step_is_told_with_the_checkpoint_that_is_there(
@@ -172,8 +170,8 @@ def test_an_export_that_fails_behind_the_last_step_is_told_with_the_checkpoint_t
     assert train.main([config]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(
-        "TrainingError: all 2 steps are trained, but what follows the last one failed. The newest checkpoint "
-        f"is {tmp_path}/run/ep"
+        "TrainingError: all 2 steps are trained, but an action after the last one failed. The newest "
+        f"checkpoint is {tmp_path}/run/ep"
     )
     assert "-ba2" in said
     assert "`tutelage export FILE.yaml --output DIR` makes a model of it, and with autoresume: true" in said
