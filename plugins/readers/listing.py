@@ -1,11 +1,11 @@
-"""Which files a path, glob or directory means, and what of it could not be listed.
+"""Listing of a path, glob or directory: its files, and the entries that are no readable files.
 
-    path that exists, whatever characters it holds ─► the file, or the files of the directory
+    path that exists, with any characters ─► the file, or the files of the directory
     path that does not exist ─► a glob: matching files, and the files of matching directories
 
-A directory means the files directly in it; `DIR/**` means those below it as well. What else is there is
-named, so that nothing is left out in silence: directories that may not be opened, links to nothing and links
-that lead round, devices and pipes, directories inside a directory. Its hidden entries are counted.
+A directory means the files directly in it; `DIR/**` means also those below it. So that nothing is left out
+silently, a listing names directories without permission, broken and circular links, devices and pipes, and
+directories inside a directory. It counts hidden entries.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from schemas.errors import InputError
 
 _SHOWN = 3
 _RAW_BYTES = re.compile("[\udc80-\udcff]")
-"""How Python spells the bytes of a file name that are not UTF-8."""
+"""Python's characters for the bytes of a file name that are not UTF-8."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listing:
-    """What a path, glob or directory means.
+    """Files of a path, glob or directory.
 
     Attributes:
         files: The files, sorted. Relative paths stay relative, so that names derived from them do not
             depend on the machine.
-        unreadable: By path, why it is none of the files.
-        hidden: Number of hidden entries of directories, which are passed over.
+        unreadable: Reasons by path, for entries that are no readable files.
+        hidden: Number of hidden entries of directories, which are skipped.
     """
 
     files: list[str]
@@ -42,14 +42,14 @@ class Listing:
     hidden: int = 0
 
     def described(self) -> str:
-        """The first of what is unreadable, with the reasons."""
+        """Return the first unreadable entries, with their reasons."""
         shown = [f"{shown_name(path)} {why}" for path, why in sorted(self.unreadable.items())]
         more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
         return "; ".join(shown[:_SHOWN]) + more
 
 
 def list_uri(uri: str) -> Listing:
-    """List what a path, glob or directory means; it may be nothing.
+    """List a path, glob or directory; the listing may be empty.
 
     Raises:
         InputError: The storage refuses to list it.
@@ -61,10 +61,10 @@ def list_uri(uri: str) -> Listing:
 
 
 def expand(uri: str) -> list[str]:
-    """List the files that a path, glob or directory means, where nothing may be left out and names are text.
+    """List the files of a path, glob or directory, all of which must be readable.
 
     Raises:
-        InputError: Something there cannot be read, or has a name that is not UTF-8.
+        InputError: An entry cannot be read, or has a name that is not UTF-8.
     """
     found = list_uri(uri)
     if found.unreadable:
@@ -76,7 +76,7 @@ def expand(uri: str) -> list[str]:
 
 
 def shown_name(path: str) -> str:
-    r"""A path as text: bytes that are not UTF-8, which Linux allows in names, become `\xe9`."""
+    r"""Return a path as text: bytes that are not UTF-8, which Linux allows in names, become `\xe9`."""
     return _RAW_BYTES.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", path)
 
 
@@ -112,7 +112,7 @@ def _local(path: str) -> Listing:
 
 
 def _is_there(path: str) -> bool:
-    """Whether there is a path, a link to nothing included; one that may not be looked at is an error."""
+    """True if a path exists, also as a broken link; a lack of permission is raised."""
     try:
         os.lstat(path)
     except PermissionError:
@@ -137,10 +137,10 @@ def _sort_in(name: str, files: set[str], unreadable: dict[str, str]) -> None:
 
 
 def _matches(pattern: str, unreadable: dict[str, str]) -> list[str]:
-    """What a glob matches, folder by folder: the library's own goes round a loop of links for ever.
+    """Return the matches of a glob, folder by folder: the library's own follows circular links for ever.
 
-    Hidden entries are matched only where the pattern names the dot. Folders that may not be opened, and links
-    to a folder that they lie in, are added to `unreadable`.
+    The dot of a hidden entry must be in the pattern. Folders without permission and circular links go to
+    `unreadable`.
     """
     found = ["/" if pattern.startswith("/") else ""]
     parts = [part for part in pattern.split("/") if part]
@@ -157,10 +157,10 @@ def _matches(pattern: str, unreadable: dict[str, str]) -> list[str]:
 
 
 def _entries(folder: str, pattern: str, unreadable: dict[str, str]) -> list[str]:
-    """Names in a folder that match one part of a glob."""
+    """Return the names in a folder that match one part of a glob."""
     try:
         names = os.listdir(folder or ".")
-    except (FileNotFoundError, NotADirectoryError):  # nothing there to match
+    except (FileNotFoundError, NotADirectoryError):  # no names to match
         return []
     except OSError as error:
         unreadable[folder] = _refused(error)
@@ -169,7 +169,7 @@ def _entries(folder: str, pattern: str, unreadable: dict[str, str]) -> list[str]
 
 
 def _below(folder: str, unreadable: dict[str, str], above: tuple[str, ...] = ()) -> Iterator[str]:
-    """A folder and all folders in it, at any depth, but hidden ones."""
+    """Yield a folder and all folders in it, at any depth, without hidden ones."""
     above = (*above, os.path.realpath(folder))
     yield folder
     for path in (os.path.join(folder, name) for name in _entries(folder, "*", unreadable)):
@@ -191,7 +191,7 @@ def _refused(error: OSError) -> str:
 def _remote(uri: str) -> Listing:
     fs, path = storage.filesystem(uri)
     protocol = uri.split("://", 1)[0]
-    try:  # not `exists`, which takes a refusal for a no
+    try:  # not `exists`, which returns False for a refusal
         found = {path: fs.info(path)}
     except FileNotFoundError:
         found = fs.glob(path, detail=True) if globbing.has_magic(path) else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plugins.commands.main import main
-from plugins.plain_ids import _encoder_of, _own_encoder, plain_ids
+from plugins.plain_token_ids import _encoder_of, _own_encoder, plain_ids
 from plugins.tokenizers import load_tokenizer
 
 

@@ -151,5 +151,5 @@ def test_a_missing_package_is_said_before_anything_starts(monkeypatch: pytest.Mo
 
 
 def test_a_split_is_refused_where_it_means_nothing() -> None:
-    with pytest.raises(ConfigError, match=r"^source 'a' sets split, which reader 'parquet' has no use for\."):
+    with pytest.raises(ConfigError, match=r"^source 'a' sets split, which reader 'parquet' does not use\."):
         open_reader(SourceConfig(reader="parquet", uri="a", split="train"))

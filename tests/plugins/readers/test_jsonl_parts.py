@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.readers import files, jsonl, open_reader
+from plugins.readers import decompression, jsonl, open_reader
 from plugins.readers.base import WHOLE, Part, Reader
 from schemas.corpus_config import SourceConfig
 from schemas.records import Document, Reject
@@ -58,7 +58,7 @@ def test_any_parts_give_what_the_whole_file_gives(
 ) -> None:
     whole = list(reader_of(path).read(str(path)))
     monkeypatch.setattr(jsonl, "RANGE_BYTES", range_bytes)
-    monkeypatch.setattr(files, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(decompression, "_CHUNK_BYTES", chunk_bytes)
     assert list(in_parts(path)) == whole
 
 
@@ -77,8 +77,8 @@ def test_any_file_gives_the_same_lines_however_it_is_cut(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "RANGE_BYTES", range_bytes)
         parts = reader_of(path).parts(str(path))
-    found = [each for part in parts for each in files.lines_between(str(path), *part)]
-    assert [line for _, line in found] == list(files.lines(str(path)))
+    found = [each for part in parts for each in decompression.lines_between(str(path), *part)]
+    assert [line for _, line in found] == list(decompression.lines(str(path)))
     assert all(data[offset : offset + len(line)] == line for offset, line in found)
 
 
@@ -102,16 +102,16 @@ def test_parts_meet_and_the_last_goes_on_to_the_end(path: Path, monkeypatch: pyt
 
 def test_a_part_reads_little_more_than_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(b'{"text": "one"}\n' * 10_000)
-    monkeypatch.setattr(files, "_CHUNK_BYTES", 64)
-    lines = list(files.lines_between(str(path), 1_600, 3_200))
+    monkeypatch.setattr(decompression, "_CHUNK_BYTES", 64)
+    lines = list(decompression.lines_between(str(path), 1_600, 3_200))
     assert [offset for offset, _ in lines] == list(range(1_600, 3_200, 16))
 
 
 def test_a_part_inside_one_long_line_is_empty(path: Path) -> None:
     path.write_bytes(b'{"text": "' + b"x" * 1_000 + b'"}\n{"text": "next"}\n')
-    assert list(files.lines_between(str(path), 100, 900)) == []
-    assert list(files.lines_between(str(path), 900, 1_013)) == []
-    assert list(files.lines_between(str(path), 1_013, 1_014)) == [(1_013, b'{"text": "next"}')]
+    assert list(decompression.lines_between(str(path), 100, 900)) == []
+    assert list(decompression.lines_between(str(path), 900, 1_013)) == []
+    assert list(decompression.lines_between(str(path), 1_013, 1_014)) == [(1_013, b'{"text": "next"}')]
 
 
 def test_compressed_files_are_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from plugins.readers import READERS, files, open_reader
+from plugins.readers import READERS, decompression, open_reader
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject
@@ -146,7 +146,7 @@ class TestTextWithDelimiter:
     def test_a_delimiter_is_found_wherever_the_chunks_of_a_file_end(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
     ) -> None:
-        monkeypatch.setattr(files, "_CHUNK_BYTES", cut)
+        monkeypatch.setattr(decompression, "_CHUNK_BYTES", cut)
         path = write(tmp_path / "a.txt", b"one<|endoftext|>two<|endof<|endoftext|><|endoftext|>three")
         found = read("text", path, delimiter="<|endoftext|>")
         assert places(path, found) == [("1", "one"), ("2", "two<|endof"), ("4", "three")]
@@ -177,6 +177,6 @@ class TestTextWithDelimiter:
         with pytest.raises(ConfigError) as caught:
             open_reader(SourceConfig(reader="jsonl", uri="a.jsonl", delimiter="---"))
         assert str(caught.value) == (
-            "source 'a.jsonl' sets delimiter, which reader 'jsonl' has no use for. "
+            "source 'a.jsonl' sets delimiter, which reader 'jsonl' does not use. "
             "Remove it, or choose another reader."
         )

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-import plugins.plain_ids as plain_ids_module
-from plugins.plain_ids import plain_ids, plain_ids_of
+import plugins.plain_token_ids as plain_ids_module
+from plugins.plain_token_ids import plain_ids, plain_ids_of
 from plugins.tokenizers import load_tokenizer
 
 SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>")
@@ -106,7 +106,7 @@ def expected(tokenizer: Any, text: str) -> list[int]:
 def test_the_fast_way_is_taken_where_it_gives_the_same(
     load: Callable[[str], Any], caplog: pytest.LogCaptureFixture, kind: str, fast: bool
 ) -> None:
-    with caplog.at_level(logging.INFO, "plugins.plain_ids"):
+    with caplog.at_level(logging.INFO, "plugins.plain_token_ids"):
         plain_ids(load(kind), "a")
     assert ("fastokens is not used" not in caplog.text) is fast
 
