@@ -104,16 +104,8 @@ def export(
         TrainingError: There is no such checkpoint, it is damaged, or of another model.
     """
     from plugins.adapter_folder import merged_weights
-    from plugins.hf_folder import (
-        check_folder,
-        drop_tied,
-        dtype_of,
-        lineage,
-        model_card,
-        read_base,
-        write_adapter_folder,
-        write_model_folder,
-    )
+    from plugins.hf_folder import check_folder, drop_tied, dtype_of, read_base, write_export
+    from plugins.model_card import lineage, model_card
     from trainer.model.architecture import build_on_meta
     from trainer.startup.library_warnings import quiet_libraries
 
@@ -153,13 +145,7 @@ def export(
         scores=scores,
         library="peft" if adapter else "transformers",
     )
-    if adapter:
-        base_name = config.model.pretrained_model_name_or_path
-        write_adapter_folder(
-            folder, model, weights, dtype=as_dtype, base=base, base_name=base_name, card=card
-        )
-    else:
-        write_model_folder(folder, model, weights, dtype=as_dtype, base=base, card=card)
+    write_export(folder, model, weights, dtype=as_dtype, base=base, card=card, adapter=adapter)
     return Exported(folder=folder, checkpoint=path, steps=saved.steps, scores=scores)
 
 

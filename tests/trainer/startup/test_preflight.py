@@ -111,7 +111,7 @@ def test_what_an_export_cannot_write_is_refused_before_the_first_step(
     config = write_config(callbacks={"hf_export": {"folder": str(tmp_path / "export")}})
     assert train.main([config]) == 2
     err = capsys.readouterr().err
-    assert "the export that ends the run could not be written: ValueError: no such value." in err
+    assert "the export at the end of the run could not be written: ValueError: no such value." in err
     assert "step 1" not in err
     assert not [path for path in tmp_path.iterdir() if "try" in path.name]
 
