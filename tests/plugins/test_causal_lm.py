@@ -101,7 +101,7 @@ def test_weights_that_are_not_the_models_are_refused_unless_they_are_named(
         load(model, may_differ=["layers.7"])
     assert str(caught.value) == (
         f"--model {model!r}: the weights in its files are not those of LlamaForCausalLM: {found} Give files "
-        "and a configuration that belong together, or, where it is meant, name these weights in "
+        "and a configuration that belong together, or, if this is intended, name these weights in "
         "--weights-may-differ."
     )
     weights = load(model, may_differ=["head", "^model.norm"]).state_dict()

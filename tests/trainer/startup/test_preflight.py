@@ -163,7 +163,7 @@ def test_an_export_that_fails_behind_the_last_step_is_told_with_the_checkpoint_t
     def fail(*arguments: Any, **named: Any) -> None:
         raise OSError(30, "Read-only file system", "/export/model.safetensors")
 
-    monkeypatch.setattr(hf_export, "write_model_folder", fail)
+    monkeypatch.setattr(hf_export, "write_export", fail)
     config = write_config(
         save_folder=str(tmp_path / "run"),
         max_duration="2ba",
