@@ -16,6 +16,7 @@ from plugins.readers import open_reader
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError, InputError
 from schemas.records import Document, Reject
+from tests.plugins.readers.reading import places
 
 needs_datasets = pytest.mark.skipif(
     importlib.util.find_spec("datasets") is None, reason="datasets is not installed"
@@ -32,13 +33,6 @@ def read(uri: Path, **fields: Any) -> list[Document | Reject]:
     reader = open_reader(SourceConfig(reader="huggingface", uri=str(uri), **fields))
     assert reader.listing().files == [str(uri)]
     return list(reader.read(str(uri)))
-
-
-def places(uri: Path, found: list[Document | Reject]) -> list[tuple[str, str]]:
-    return [
-        (each.source.removeprefix(f"{uri}:"), each.text if isinstance(each, Document) else each.reason)
-        for each in found
-    ]
 
 
 @pytest.fixture(params=["saved", "saved_splits", "jsonl", "parquet"])

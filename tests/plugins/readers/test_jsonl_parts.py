@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from hypothesis import strategies as st
 from plugins.readers import decompression, jsonl, open_reader
 from plugins.readers.base import WHOLE, Part, Reader
 from schemas.corpus_config import SourceConfig
-from schemas.records import Document, Reject
+from schemas.records import Document
+from tests.plugins.readers.reading import places, read, read_parts
 
 LINES = b'{"text": "one"}\n\n{"text": "tw\n{"text": "three"}\r\n{"text": "caf\xe9"}\n{"text": "last"}'
 
@@ -30,18 +30,8 @@ def reader_of(path: Path) -> Reader:
     return open_reader(SourceConfig(reader="jsonl", uri=str(path)))
 
 
-def in_parts(path: Path) -> Iterator[Document | Reject]:
-    reader = reader_of(path)
-    for part in reader.parts(str(path)):
-        yield from reader.read(str(path), part)
-
-
 def test_positions_are_offsets_of_lines(path: Path) -> None:
-    found = [
-        (each.source.removeprefix(f"{path}:"), each.text if isinstance(each, Document) else each.reason)
-        for each in reader_of(path).read(str(path))
-    ]
-    assert found == [
+    assert places(path, read("jsonl", path)) == [
         ("@0", "one"),
         ("@17", "invalid_json"),
         ("@30", "three"),
@@ -56,10 +46,10 @@ def test_positions_are_offsets_of_lines(path: Path) -> None:
 def test_any_parts_give_what_the_whole_file_gives(
     path: Path, monkeypatch: pytest.MonkeyPatch, range_bytes: int, chunk_bytes: int
 ) -> None:
-    whole = list(reader_of(path).read(str(path)))
+    whole = read("jsonl", path)
     monkeypatch.setattr(jsonl, "RANGE_BYTES", range_bytes)
     monkeypatch.setattr(decompression, "_CHUNK_BYTES", chunk_bytes)
-    assert list(in_parts(path)) == whole
+    assert read_parts(path) == whole
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -88,8 +78,8 @@ def test_one_file_gives_the_texts_of_many(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "one.jsonl").write_text("\n".join(rows))
     for number in range(4):
         (tmp_path / f"many-{number}.jsonl").write_text("\n".join(rows[10 * number : 10 * number + 10]) + "\n")
-    one = list(in_parts(tmp_path / "one.jsonl"))
-    many = [each for number in range(4) for each in in_parts(tmp_path / f"many-{number}.jsonl")]
+    one = read_parts(tmp_path / "one.jsonl")
+    many = [each for number in range(4) for each in read_parts(tmp_path / f"many-{number}.jsonl")]
     assert all(isinstance(each, Document) for each in one)
     assert [each.content_hash for each in one] == [each.content_hash for each in many]  # type: ignore[union-attr]
 
@@ -119,10 +109,10 @@ def test_compressed_files_are_not_cut(tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(LINES))
     assert reader_of(path).parts(str(path)) == [WHOLE]
-    assert [each.source.rsplit(":", 1)[1] for each in in_parts(path)] == ["1", "3", "4", "5", "6"]
+    assert [each.source.rsplit(":", 1)[1] for each in read_parts(path)] == ["1", "3", "4", "5", "6"]
 
 
 def test_an_empty_file_is_one_part_without_documents(path: Path) -> None:
     path.write_bytes(b"")
     assert reader_of(path).parts(str(path)) == [WHOLE]
-    assert list(in_parts(path)) == []
+    assert read_parts(path) == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +23,6 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def memory() -> Iterator[str]:
-    """A directory that is on no disk."""
-    uri = f"memory://{uuid.uuid4().hex}"
-    yield uri
-    storage.remove_tree(uri)
 
 
 @pytest.fixture
