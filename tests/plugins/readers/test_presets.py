@@ -71,8 +71,7 @@ class TestSets:
         turns = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
         row = {"idx": "eKpXvfg", "conversations": turns}
         path = (parquet if reader == "parquet" else jsonl)(tmp_path / f"a.{reader}", row)
-        own = {} if reader == "parquet" else {"reader": "jsonl"}
-        found = only_document(read(None, path, preset="wizardlm-evol", **own))
+        found = only_document(read(reader, path, preset="wizardlm-evol"))
         assert (found.text, found.document_id) == ("Why?\n\nSo.", "eKpXvfg")
 
     def test_medicine_instruction_augmented(self, tmp_path: Path) -> None:
