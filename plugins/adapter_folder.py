@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from plugins.hub import hub_options, why
+from plugins.hub import folder_of, hub_options, why
 from plugins.model_fingerprint import weights_fingerprint
 from schemas.errors import ConfigError
 
@@ -34,14 +34,11 @@ def base_of(key: str, name: str) -> str | None:
     Raises:
         ConfigError: The adapter names no base model, or cannot be read.
     """
-    if os.path.isdir(name):
-        path = os.path.join(name, CONFIG)
-        if not os.path.isfile(path):
-            return None
-    elif not _is_hub_adapter(name):
+    is_local, path = os.path.isdir(name), os.path.join(name, CONFIG)
+    if not (os.path.isfile(path) if is_local else _is_hub_adapter(name)):
         return None
     try:
-        if not os.path.isdir(name):
+        if not is_local:
             from huggingface_hub import hf_hub_download
 
             path = hf_hub_download(name, CONFIG, **hub_options(name))
@@ -65,11 +62,10 @@ def base_of(key: str, name: str) -> str | None:
 
 def other_base(name: str, base: str) -> str:
     """Return a warning if the weights of an adapter's base model are not those of its training, else ""."""
-    from huggingface_hub import try_to_load_from_cache
     from safetensors import SafetensorError, safe_open
 
-    path = os.path.join(name, WEIGHTS) if os.path.isdir(name) else try_to_load_from_cache(name, WEIGHTS)
-    if not isinstance(path, str) or not os.path.isfile(path):
+    path = os.path.join(folder_of(name) or "", WEIGHTS)
+    if not os.path.isfile(path):
         return ""
     try:
         with safe_open(path, framework="numpy") as file:

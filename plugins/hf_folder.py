@@ -25,15 +25,9 @@ from typing import Any
 import torch
 
 from plugins import adapter_folder as adapters
+from plugins.hub import folder_of
 from plugins.model_fingerprint import weights_fingerprint
-from plugins.tokenizers import (
-    as_it_came,
-    fingerprint,
-    folder_of,
-    load_tokenizer,
-    tokenizer_files,
-    write_files,
-)
+from plugins.tokenizers import as_it_came, fingerprint, load_tokenizer, tokenizer_files, write_files
 from schemas import storage
 from schemas.errors import ConfigError, unknown_name
 from schemas.scratch_folder import scratch

@@ -15,6 +15,21 @@ from typing import Any
 PATIENCE_SEC = 5.0
 
 _FILES = ("config.json", "adapter_config.json", "tokenizer_config.json", "tokenizer.json")
+"""Files of which each model, adapter and tokenizer has one."""
+
+
+def folder_of(name: str) -> str | None:
+    """Return the directory of a model, adapter or tokenizer, maybe in the hub's cache; None without one."""
+    if os.path.isdir(name):
+        return name
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = [try_to_load_from_cache(name, file) for file in _FILES]
+    except HFValidationError:
+        return None
+    return next((os.path.dirname(path) for path in found if isinstance(path, str)), None)
 
 
 def hub_options(name: str) -> dict[str, Any]:
@@ -27,21 +42,20 @@ def hub_options(name: str) -> dict[str, Any]:
     """
     if os.path.exists(name):
         return {}
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
-        is_known = any(isinstance(try_to_load_from_cache(name, file), str) for file in _FILES)
+        validate_repo_id(name)
     except HFValidationError:  # a missing path, which the loader reports
         return {}
     refusal = _ask(constants.ENDPOINT)
-    if not refusal:
-        return {}
-    if is_known:
-        return {"local_files_only": True}
-    raise ConnectionError(
-        f"there is no such path in {os.getcwd()}, and {constants.ENDPOINT} cannot be reached ({refusal})."
-    )
+    if refusal and folder_of(name) is None:
+        raise ConnectionError(
+            f"there is no such path in {os.getcwd()}, and {constants.ENDPOINT} cannot be reached ({refusal})."
+        )
+    return {"local_files_only": True} if refusal else {}
 
 
 _LACKS_ATTENTION = re.compile(r"(\w+) does not support (an attention implementation|Flash Attention)")

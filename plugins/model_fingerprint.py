@@ -15,7 +15,7 @@ import json
 import os
 from pathlib import Path
 
-from plugins.tokenizers import folder_of
+from plugins.hub import folder_of
 
 _PIECE_BYTES = 4096
 _NUM_PIECES = 1024

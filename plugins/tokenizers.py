@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from plugins.hub import hub_options, why
+from plugins.hub import folder_of, hub_options, why
 from schemas.errors import ConfigError
 
 _FILES = (
@@ -119,20 +119,6 @@ def write_files(folder: str, files: Mapping[str, bytes]) -> None:
         path = Path(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-
-
-def folder_of(name: str) -> str | None:
-    """Return the directory of a loaded model or tokenizer, maybe in the hub's cache; None without one."""
-    if os.path.isdir(name):
-        return name
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = [try_to_load_from_cache(name, file) for file in (*_FILES, "config.json")]
-    except HFValidationError:
-        return None
-    return next((os.path.dirname(path) for path in found if isinstance(path, str)), None)
 
 
 def opening_ids(tokenizer: Any, add_bos: bool | None = None) -> list[int]:

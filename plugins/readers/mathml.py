@@ -198,9 +198,14 @@ def _both(_: Element, base: _Term, below: _Term, above: _Term) -> _Term:
 
 
 _WRITERS: dict[str, tuple[int, Callable[..., _Term]]] = {
-    **{"mfrac": (2, _quotient), "mroot": (2, _root), "mover": (2, _over)},
-    **{"msup": (2, _above), "msub": (2, _below), "munder": (2, _below)},
-    **{"msubsup": (3, _both), "munderover": (3, _both)},
+    "mfrac": (2, _quotient),
+    "mroot": (2, _root),
+    "mover": (2, _over),
+    "msup": (2, _above),
+    "msub": (2, _below),
+    "munder": (2, _below),
+    "msubsup": (3, _both),
+    "munderover": (3, _both),
 }
 """Number of children and writer of the elements with a fixed number of children."""
 

@@ -17,6 +17,7 @@ import random
 import re
 import string
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from schemas.records import InstructionPair
 
@@ -38,18 +39,13 @@ class Naming:
     after: str = ""
 
     @property
-    def is_bullet(self) -> bool:
-        """True if items have no name that an answer could repeat."""
-        return not self.names
-
-    @property
     def is_number(self) -> bool:
         """True if items have numbers, as questions do in some layouts."""
         return self.names == "0"
 
     def marker(self, index: int) -> str:
         """Return the marker of the item at `index`: a number once the names run out."""
-        if self.is_bullet:
+        if not self.names:
             return self.before
         name = str(index + 1) if self.is_number or index >= len(self.names) else self.names[index]
         return f"{self.before}{name}{self.after}"
@@ -122,14 +118,8 @@ class OptionStyle:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OptionBlock:
-    """Options laid out.
-
-    Attributes:
-        text: The options below the question.
-        answer_marker: The marker of the right option, or "" if items have no names.
-    """
+class OptionBlock(NamedTuple):
+    """Options as text below the question, and the marker of the right one, "" if items have no names."""
 
     text: str
     answer_marker: str
@@ -152,12 +142,12 @@ def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Rando
             options[index] = style.none_of_these
     delimiter = style.delimiter
     blurred = any(mark in option for option in options for mark in ("\n", delimiter.strip() or delimiter))
-    if naming.is_bullet or blurred:
+    if blurred or not naming.names:
         delimiter = "\n"
     items = [f"{naming.marker(place)} {options[index]}" for place, index in enumerate(order)]
     gap = "\n" if delimiter == "\n" else " "
     text = f"{style.introducer}{gap if style.introducer else ''}{delimiter.join(items)}"
-    return OptionBlock(text, answer_marker="" if naming.is_bullet else naming.marker(order.index(answer)))
+    return OptionBlock(text, answer_marker=naming.marker(order.index(answer)) if naming.names else "")
 
 
 def lists_options(pair: InstructionPair) -> bool:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from plugins.templates.base import RAW, Rendered, TemplateFamily
 from plugins.templates.options import OptionStyle, lay_out_options, lists_options
@@ -81,8 +82,7 @@ class Style:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sides:
+class Sides(NamedTuple):
     """One pair in its form: the question with options, and the answer with reasoning."""
 
     ask: str
@@ -120,37 +120,23 @@ def _stacked(items: Sequence[str]) -> str:
     return ("\n\n" if any("\n\n" in item for item in items) else "\n").join(items)
 
 
-def _classic(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    return {Slot.PAIRS: _voiced(pairs, style)}
-
-
-def _dialogue(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    return {Slot.PAIRS: _stacked(_turns(pairs, style))}
-
-
-def _numbered_lists(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    return {
+LAYOUTS: Mapping[str, Callable[[Sequence[Sides], Style], dict[Slot, str]]] = {
+    "classic": lambda pairs, style: {Slot.PAIRS: _voiced(pairs, style)},
+    "dialogue": lambda pairs, style: {Slot.PAIRS: _stacked(_turns(pairs, style))},
+    "numbered": lambda pairs, style: {
         Slot.QUESTIONS: _numbered([pair.ask for pair in pairs], style),
         Slot.ANSWERS: _numbered([pair.reply for pair in pairs], style),
-    }
-
-
-def _inline_few_shot(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    return {Slot.EXAMPLES: _voiced(pairs[:-1], style), Slot.LAST_PAIR: _voiced(pairs[-1:], style)}
-
-
-def _next_turn(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    *turns, next_turn = _turns(pairs, style)
-    return {Slot.TURNS: _stacked(turns), Slot.NEXT_TURN: next_turn}
-
-
-LAYOUTS: Mapping[str, Callable[[Sequence[Sides], Style], dict[Slot, str]]] = {
-    "classic": _classic,
-    "dialogue": _dialogue,
-    "numbered": _numbered_lists,
-    "inline_few_shot": _inline_few_shot,
-    "next_turn": _next_turn,
+    },
+    "inline_few_shot": lambda pairs, style: {
+        Slot.EXAMPLES: _voiced(pairs[:-1], style),
+        Slot.LAST_PAIR: _voiced(pairs[-1:], style),
+    },
+    "next_turn": lambda pairs, style: {
+        Slot.TURNS: _stacked(_turns(pairs, style)[:-1]),
+        Slot.NEXT_TURN: _turns(pairs, style)[-1],
+    },
 }
+"""Values for the slots of a layout's frames."""
 
 
 class ReadingComprehension(TemplateFamily):

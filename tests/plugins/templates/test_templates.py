@@ -278,7 +278,7 @@ class TestOptions:
 
     def test_names_that_run_out_go_on_as_numbers(self):
         for naming in NAMINGS:
-            if not naming.is_bullet:
+            if naming.names:
                 assert len({naming.marker(index) for index in range(40)}) == 40
 
 
