@@ -84,17 +84,12 @@ def _local(path: str) -> Listing:
     unreadable: dict[str, str] = {}
     if _is_there(path):
         found = [path]
-    elif not globbing.has_magic(path):
-        found = []
     else:
-        found = _matches(path, unreadable)
-    files: set[str] = set()
-    hidden = 0
+        found = _matches(path, unreadable) if globbing.has_magic(path) else []
     folders = {name for name in found if os.path.isdir(name)}
     known = {os.path.normpath(name) for name in folders}
-    for name in found:
-        if name not in folders:
-            _sort_in(name, files, unreadable)
+    entries = [name for name in found if name not in folders]
+    hidden = 0
     for folder in folders:
         try:
             inside = os.listdir(folder)
@@ -105,10 +100,12 @@ def _local(path: str) -> Listing:
             if os.path.basename(name).startswith("."):
                 hidden += 1
             elif not os.path.isdir(name):
-                _sort_in(name, files, unreadable)
+                entries.append(name)
             elif os.path.normpath(name) not in known and name not in unreadable:
                 unreadable[name] = _not_entered(folder)
-    return Listing(sorted(files), unreadable, hidden)
+    problems = {name: _problem(name) for name in entries}
+    unreadable |= {name: problem for name, problem in problems.items() if problem}
+    return Listing(sorted(name for name, problem in problems.items() if not problem), unreadable, hidden)
 
 
 def _is_there(path: str) -> bool:
@@ -122,18 +119,15 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _sort_in(name: str, files: set[str], unreadable: dict[str, str]) -> None:
+def _problem(name: str) -> str:
+    """Return why an entry is no readable file, or ""."""
     try:
-        is_file = stat.S_ISREG(os.stat(name).st_mode)
+        mode = os.stat(name).st_mode
     except FileNotFoundError:
-        unreadable[name] = "is a link to nothing"
+        return "is a broken link"
     except OSError as error:
-        unreadable[name] = _refused(error)
-    else:
-        if is_file:
-            files.add(name)
-        else:
-            unreadable[name] = "is a device, pipe or socket"
+        return _refused(error)
+    return "" if stat.S_ISREG(mode) else "is a device, pipe or socket"
 
 
 def _matches(pattern: str, unreadable: dict[str, str]) -> list[str]:
@@ -175,13 +169,13 @@ def _below(folder: str, unreadable: dict[str, str], above: tuple[str, ...] = ())
     for path in (os.path.join(folder, name) for name in _entries(folder, "*", unreadable)):
         if os.path.isdir(path):
             if os.path.realpath(path) in above:
-                unreadable[path] = "is a link to a folder that it lies in"
+                unreadable[path] = "is a link to a folder above it"
             else:
                 yield from _below(path, unreadable, above)
 
 
 def _not_entered(folder: str) -> str:
-    return f"is a folder inside a folder, {folder.rstrip('/')}/** means its files too"
+    return f"is a subfolder; {folder.rstrip('/')}/** also means its files"
 
 
 def _refused(error: OSError) -> str:
@@ -210,7 +204,6 @@ def _remote(uri: str) -> Listing:
                 found[name] = info
             elif name not in folders:
                 unreadable[f"{protocol}://{name}"] = _not_entered(f"{protocol}://{folder}")
-    files = sorted(f"{protocol}://{name}" for name, info in found.items() if info["type"] == "file")
-    others = {f"{protocol}://{name}": info["type"] for name, info in found.items() if info["type"] != "file"}
-    unreadable |= {name: f"is no file but {kind}" for name, kind in others.items()}
-    return Listing(files, unreadable, hidden)
+    kinds = {f"{protocol}://{name}": info["type"] for name, info in found.items()}
+    unreadable |= {name: f"is of type {kind}, not a file" for name, kind in kinds.items() if kind != "file"}
+    return Listing(sorted(name for name, kind in kinds.items() if kind == "file"), unreadable, hidden)
