@@ -1,16 +1,5 @@
 """C4's rules: drop lines that are no prose, and refuse pages with little prose.
 
-Refuse a page with
-    `{`                          curly_bracket: code rather than language
-    "lorem ipsum"                lorem_ipsum: a placeholder
-Remove
-    citation markers             citations: "[1]", "[edit]", "[citation needed]"
-    lines without . ! ? " at the end, or ending in "..."   terminal_punctuation
-    lines of fewer than 5 words  min_line_words
-    lines with "javascript"      javascript
-    lines about cookies, terms   policy
-Refuse the page if fewer than 3 sentences (min_sentences) are left.
-
 C4's list of bad words is left out, because it refuses many texts on medicine and law; repeated spans of three
 sentences are left to dedup. The rules are for English.
 
@@ -40,10 +29,10 @@ class C4Options(Section):
     """The rules; false, or 0 for a number, removes one.
 
     Attributes:
-        curly_bracket: Refuse pages with a curly bracket.
+        curly_bracket: Refuse pages with a curly bracket: code rather than language.
         lorem_ipsum: Refuse pages with placeholder text.
-        citations: Remove citation markers.
-        terminal_punctuation: Drop lines that do not end as a sentence does.
+        citations: Remove citation markers: "[1]", "[edit]", "[citation needed]".
+        terminal_punctuation: Drop lines that do not end as a sentence does, or end in an ellipsis.
         min_line_words: Drop lines of fewer words.
         javascript: Drop lines that mention JavaScript.
         policy: Drop lines about cookies, privacy and terms of use.

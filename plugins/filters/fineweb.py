@@ -1,11 +1,5 @@
 """FineWeb's own rules: refuse lists, menus, and pages of headings.
 
-| share of | refuses | option |
-|---|---|---|
-| lines that end in punctuation | ≤ 0.12 | min_punctuated_lines |
-| characters in repeated lines | ≥ 0.1 | max_duplicate_line_characters |
-| lines shorter than 30 characters | ≥ 0.67 | max_short_lines, short_line_characters |
-
 Unlike Gopher's rules, these refuse the limit itself. Blank lines do not count. (datatrove's filter of this
 name refuses duplicated characters from 0.01 on; the paper says 0.1.)
 

@@ -1,16 +1,5 @@
 """Gopher's quality rules: refuse everything but running text.
 
-| rule | keeps | option |
-|---|---|---|
-| words | 50 to 100,000 | min_words, max_words |
-| mean length of a word | 3 to 10 characters | min_mean_word_length, max_mean_word_length |
-| hash signs for each word | ≤ 0.1 | max_hashes_per_word |
-| ellipses for each word | ≤ 0.1 | max_ellipses_per_word |
-| lines that begin with a bullet | ≤ 90% | max_bullet_lines |
-| lines that end in an ellipsis | ≤ 30% | max_ellipsis_lines |
-| words with a letter | ≥ 80% | min_words_with_letter |
-| of "the be to of and that have with" | ≥ 2 different ones | min_stop_words |
-
 Words are those of plugins/words.py; blank lines do not count. The rules for the length and the letters of
 words use the pieces between white space, because a long address or a row of signs, cut into words, would
 pass. Signs are shares of words or of pieces, whichever are more. The rules are for English: the stop words

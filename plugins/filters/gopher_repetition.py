@@ -1,14 +1,5 @@
 """Gopher's repetition rules: refuse texts that repeat themselves.
 
-| share of | keeps | option |
-|---|---|---|
-| repeated lines | ≤ 0.30 | max_duplicate_lines |
-| repeated paragraphs | ≤ 0.30 | max_duplicate_paragraphs |
-| characters in repeated lines | ≤ 0.20 | max_duplicate_line_characters |
-| characters in repeated paragraphs | ≤ 0.20 | max_duplicate_paragraph_characters |
-| characters in the most frequent 2-, 3-, 4-gram | ≤ 0.20, 0.18, 0.16 | max_top_2_gram, … |
-| characters in repeated 5-, 6-, … 10-grams | ≤ 0.15, 0.14, … 0.10 | max_duplicate_5_grams, … |
-
 An n-gram is n pieces between white space, and its characters are those of the pieces. The words of
 plugins/words.py do not fit: in scripts without spaces they are single characters, and any frequent term gives
 repeated n-grams. In such scripts only the rules for lines and paragraphs take effect. The paper leaves open

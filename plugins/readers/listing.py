@@ -82,10 +82,9 @@ def shown_name(path: str) -> str:
 
 def _local(path: str) -> Listing:
     unreadable: dict[str, str] = {}
-    if _is_there(path):
-        found = [path]
-    else:
-        found = _matches(path, unreadable) if globbing.has_magic(path) else []
+    found = [path] if _is_there(path) else []
+    if not found and globbing.has_magic(path):
+        found = _matches(path, unreadable)
     folders = {name for name in found if os.path.isdir(name)}
     known = {os.path.normpath(name) for name in folders}
     entries = [name for name in found if name not in folders]

@@ -34,7 +34,7 @@ def untied(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def changed(model: str, folder: Path, change: Callable[[Weights], Weights]) -> str:
-    """A copy of a model with other weights in its file."""
+    """Copy a model and change the weights in its file."""
     shutil.copytree(model, folder)
     weights = change(load_file(folder / "model.safetensors"))
     save_file(weights, folder / "model.safetensors", {"format": "pt"})

@@ -92,7 +92,7 @@ class TestReadersOfFiles:
 
     @staticmethod
     def write(name: str, path: Path) -> bytes:
-        """A file of one document, as the kind of reader takes it."""
+        """Write a file of one document in the format of the reader."""
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
         else:
@@ -129,7 +129,7 @@ class TestReadersOfFiles:
         for keep in (1, len(data) // 2, len(data) - 3):
             path.write_bytes(data[:keep])
             *_, last = self.read(name, path)
-            # Half of a plain text is a text; of everything else it ends in a reject.
+            # Half of a plain text is a text; half of any other format ends in a reject.
             assert isinstance(last, Document if name == "text" else Reject)
 
     def test_a_missing_file_is_an_error_of_the_storage(self, name: str, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ class TestProtocols:
     def test_what_an_example_shows_is_read_back_as_pairs(
         self, protocol: SynthesisProtocol, tokenizer: Any, shown: list[Example]
     ) -> None:
-        """The model is asked to write what it is shown, so that must parse."""
+        """The model imitates the examples, so the examples must parse."""
         prompt = tokenizer.decode(protocol.prompt(shown, document("next")))
         start = prompt.index(shown[0].document.text) + len(shown[0].document.text)
         pairs = protocol.parse(prompt[start : prompt.rindex("next")]).pairs
@@ -265,7 +265,7 @@ class TestSynthesizers:
         synthesizer = SYNTHESIZERS.load(name)(self.config(name), seed=1)
         assert isinstance(synthesizer, Synthesizer)
         assert synthesizer.config == self.config(name)
-        asyncio.run(synthesizer.close())  # without having been opened
+        asyncio.run(synthesizer.close())  # before it is opened
 
     def test_an_unknown_option_is_refused(self, name: str) -> None:
         with pytest.raises(ConfigError, match=r"^synthesis\.options: key 'no_such' is unknown\."):
@@ -281,7 +281,7 @@ class TestSynthesizers:
             SYNTHESIZERS.load(name)(self.config(name, protocol="chatt"), seed=1)
 
     def test_documents_come_back_in_order_and_untouched(self, name: str, tiny_model: str) -> None:
-        """Whatever becomes of the pairs; no server runs for those that need one."""
+        """Also if all requests fail: no server runs for the synthesizers that need one."""
         options: dict[str, dict[str, Any]] = {"sglang": {"patience_sec": 0, "backoff_sec": 0}}
         config = self.config(
             name,

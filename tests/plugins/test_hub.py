@@ -1,4 +1,4 @@
-"""A hub that cannot be reached: one line, within seconds."""
+"""Access to the hub: an unreachable hub is one line of error, within seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.errors import ConfigError
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The hub at an address at which nobody listens."""
+    """The hub at an address without a server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Token ids of plain text: the fast way gives what the tokenizer's own backend gives, or is not taken."""
+"""Token ids of plain text: fastokens gives the ids of the tokenizer's own backend, or is not used."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], A
     def make(kind: str) -> Any:
         backend, trainer = KINDS[kind]()
         backend.train_from_iterator([WORDS] * 4, trainer)
-        backend.add_tokens(["<CON>"])  # one that is not special stands for itself in text as well
+        backend.add_tokens(["<CON>"])  # a token that is not special also matches in text
         folder = str(tmp_path_factory.mktemp(kind))
         PreTrainedTokenizerFast(
             tokenizer_object=backend, bos_token=SPECIAL[0], eos_token=SPECIAL[1]
@@ -98,7 +98,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], A
 
 
 def expected(tokenizer: Any, text: str) -> list[int]:
-    """What the tokenizer's own backend gives."""
+    """The ids of the tokenizer's own backend."""
     return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
 
 

@@ -1,4 +1,4 @@
-"""Helpers of the readers' tests: files written, read, and described by what they gave."""
+"""Helpers of the readers' tests: write files, read them, summarise their records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers: every file gives its documents, and every thing that is none is on record with its place."""
+"""Compressed files: all documents of whole ones, and those before the damage of others."""
 
 from __future__ import annotations
 

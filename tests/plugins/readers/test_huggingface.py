@@ -1,4 +1,4 @@
-"""Datasets on disk, written by the library itself. Run where `tutelage[huggingface]` is installed."""
+"""Datasets on disk, written by the library itself; skipped without `tutelage[huggingface]`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(uri: Path, **fields: Any) -> list[Document | Reject]:
 
 @pytest.fixture(params=["saved", "saved_splits", "jsonl", "parquet"])
 def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The same rows, as each kind of directory that the library reads."""
+    """The same rows, in each kind of directory that the library reads."""
     folder = tmp_path / "set"
     if request.param.startswith("saved"):
         from datasets import Dataset, DatasetDict

@@ -1,4 +1,4 @@
-"""Plain JSON lines in parts: however a file is cut, the same documents at the same places."""
+"""Plain JSON lines in parts: any cuts give the same documents at the same positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON that is no line a row is read all the same; what is not understood is named."""
+"""JSON in other shapes than a row a line: arrays, joined objects, pretty-printed objects."""
 
 from __future__ import annotations
 

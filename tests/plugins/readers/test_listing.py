@@ -1,4 +1,4 @@
-"""Which files a path, glob or directory means; what else is there is named."""
+"""Listing of a path, glob or directory, and of its entries that are no readable files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def locked(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder that may not be opened, root or not."""
+    """A folder without permission, even for root."""
 
     def refusing(real: Any) -> Any:
         def call(path: Any = ".") -> Any:

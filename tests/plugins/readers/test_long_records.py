@@ -1,4 +1,4 @@
-"""A long line or record costs time in its length, however it arrives: bytes looked at are counted."""
+"""Reading a long line or record takes time linear in its length: the tests count the bytes searched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = 200 * CHUNK
 
 @pytest.fixture
 def cut_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of all that is searched for delimiters; chunks are small."""
+    """Sizes of the pieces that are searched for delimiters, with small chunks."""
     sizes: list[int] = []
     split = storage.split
 
@@ -86,7 +86,7 @@ def test_every_byte_of_xml_without_articles_is_looked_at_about_once(
 ) -> None:
     (tmp_path / "a.xml").write_bytes(b"<PubmedArticleSet>" + inside + b"<item>1</item>" * (LONG // 14))
     list(open_reader(SourceConfig(reader="medline", uri="a")).read(str(tmp_path / "a.xml")))
-    assert sum(cut_bytes) < 1.4 * LONG  # a tag's length is looked at again with each chunk
+    assert sum(cut_bytes) < 1.4 * LONG  # each chunk searches the length of a tag again
 
 
 @pytest.mark.parametrize("delimiter", [b"\n", b"ab", b"aa", b"aab"])

@@ -1,4 +1,4 @@
-"""MEDLINE XML: titles and abstracts, whatever stands around them."""
+"""MEDLINE XML: titles and abstracts, and rejects for damaged records."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read(path: Path, data: bytes) -> list[Document | Reject]:
 
 
 def found_in(path: Path, data: bytes) -> list[tuple[str, str]]:
-    """Where each record stands, and what it is: a document's id, or a reject's reason."""
+    """Position of each record, and a document's id or a reject's reason."""
     return [
         (
             each.source.removeprefix(str(path)),

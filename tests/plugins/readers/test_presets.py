@@ -1,4 +1,4 @@
-"""Presets: well-known sets by name, each tried on rows as that set holds them."""
+"""Presets of well-known sets, each tested on rows in the format of the set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Template families: what every one promises, and how reading comprehension looks."""
+"""Template families: the contract of each, and the texts of reading comprehension."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def document(text: str, *pairs: InstructionPair) -> SynthesizedDocument:
 
 
 def _core(mark: str) -> str:
-    """What is left of a marker without its punctuation; an item's bullet as it is."""
+    """A marker without its punctuation; a bullet unchanged."""
     return re.sub(r"\W", "", mark).casefold() or mark.strip()
 
 
