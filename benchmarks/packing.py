@@ -48,7 +48,7 @@ from pipelines.steps.pack import PACKERS, Tokens
 from pipelines.steps.render import raw_text
 from pipelines.steps.tokenize import TokenizedText, TokenizeTexts
 from pipelines.steps.write_shards import WriteGroup
-from plugins.plain_ids import plain_ids_of
+from plugins.plain_token_ids import plain_ids_of
 from plugins.tokenizers import load_tokenizer
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig, PackConfig, ShardConfig, TokenizerConfig

@@ -39,11 +39,11 @@ from pipelines.steps.base import REJECTS
 from pipelines.steps.synthesize import SynthesizeChains
 from pipelines.steps.synthesizer_loop import Engine
 from pipelines.store.statistics import measured, synthesis_stats
+from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example
 from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.synthesizers.sglang import SGLangGenerator, SGLangSynthesizer
-from plugins.token_ids import TokenIds
 from schemas.corpus_config import CleanConfig, ServerConfig, SynthesisConfig
 from schemas.records import Chain, Generation
 

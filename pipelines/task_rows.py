@@ -23,7 +23,7 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 
-from plugins.readers import files
+from plugins.readers import decompression
 from plugins.readers.listing import expand
 from plugins.task_overlap import Task, TaskRow
 from schemas.errors import ConfigError, InputError
@@ -81,15 +81,15 @@ def _read(uri: str, name: str) -> Task:
         for number, value in _values(uri):
             try:
                 rows.append(_row(number, value))
-            except (ValueError, RecursionError, files.TooLong) as error:
+            except (ValueError, RecursionError, decompression.TooLong) as error:
                 refused.append(f"{number}: {error}")
     except (
         OSError,
         ValueError,
         RecursionError,
         pyarrow.ArrowException,
-        files.TooLong,
-        *files.DAMAGED,
+        decompression.TooLong,
+        *decompression.DAMAGED,
     ) as error:
         raise ConfigError(f"{_KEY}: {uri}: cannot be read: {error}. Restore the file.") from error
     if not rows:
@@ -109,9 +109,9 @@ def _values(uri: str) -> Iterator[tuple[int, Any]]:
             batches = pyarrow.parquet.ParquetFile(file).iter_batches()
             yield from enumerate((values for batch in batches for values in batch.to_pylist()), start=1)
         return
-    for number, line in enumerate(files.lines(uri), start=1):
+    for number, line in enumerate(decompression.lines(uri), start=1):
         if number == 1 and line.lstrip()[:1] == b"[":
-            yield from enumerate(json.loads(files.whole(uri)), start=1)
+            yield from enumerate(json.loads(decompression.whole(uri)), start=1)
             return
         if line.strip():
             yield number, line
@@ -120,7 +120,7 @@ def _values(uri: str) -> Iterator[tuple[int, Any]]:
 def _row(number: int, value: Any) -> TaskRow:
     """Make a row; raises ValueError with the reason why it cannot."""
     if isinstance(value, bytes):
-        files.check_length(value)
+        decompression.check_length(value)
         value = json.loads(value)
     if not isinstance(value, Mapping):
         raise ValueError(f"found {type(value).__name__}, expected an object")

@@ -1,12 +1,12 @@
-"""Small random copies of a model, on which its attention is tried before the model itself is run.
+"""Probe of a model's attention on small random copies, before the model itself runs.
 
-A copy has the family's code, head size, kinds of layers, soft caps and multipliers, and few of everything
-else: two heads, 64 tokens, as many layers as show each kind. Windows that are shorter than a row are 32
-tokens there, and a row a few more, so that what happens beyond a window shows within milliseconds. Weights
-are large, since attention that is nearly flat hides what a soft cap does.
+A copy has the family's code, head size, kinds of layers, soft caps and multipliers, and little of everything
+else: two heads, a vocabulary of 64, enough layers to have each kind. Windows shorter than a row become 32
+tokens, and the probed row is a few tokens longer, so that effects beyond a window show within milliseconds.
+Weights are large, because nearly flat attention hides the effect of a soft cap.
 
-Rows of a few tokens would not do on the model itself: chunks of attention (Llama 4) that count from the start
-of a row cut the texts behind it only beyond the first chunk.
+A short row on the model itself is no test: attention chunks counted from the start of a row (Llama 4) cut its
+later texts only beyond the first chunk.
 """
 
 from __future__ import annotations
@@ -17,46 +17,39 @@ import sys
 from typing import Any
 
 ROW_TOKENS = 48
-"""Tokens of a row on which a copy is tried."""
+"""Tokens of a probed row."""
 
 _VOCABULARY = 64
 _WINDOW = 32
 _FIRST = 20
-"""Tokens of a packed row's first text: the end of its second one lies beyond a window."""
+"""Tokens of a packed row's first text: its second text ends beyond a window."""
 _TOLERANCE = 1e-3
 _MAX_PARAMETERS = 10**8
 _MAX_KINDS = 4
 _WINDOWS = (
-    "sliding_window",
-    "attention_chunk_size",
-    "sliding_window_size",
-    "window_size",
+    *("sliding_window", "sliding_window_size", "attention_chunk_size", "window_size"),
     "local_window_size",
 )
 _WIDTHS = (
-    "intermediate_size",
-    "intermediate_size_mlp",
-    "moe_intermediate_size",
-    "shared_expert_intermediate_size",
-    "shared_intermediate_size",
-    "ffn_dim",
+    *("intermediate_size", "intermediate_size_mlp", "moe_intermediate_size", "ffn_dim"),
+    *("shared_expert_intermediate_size", "shared_intermediate_size"),
 )
 
 
 class CannotCopy(Exception):
-    """A family whose configuration does not shrink in this way; says why."""
+    """The configuration of a family cannot be shrunk; the message has the reason."""
 
 
 def small_copies(
     config: Any, *, row_tokens: int, implementations: tuple[str | None, ...], trust_remote_code: bool = False
 ) -> list[Any]:
-    """Make copies of a model on the CPU that differ in their attention alone.
+    """Make copies of a model on the CPU that differ only in their attention implementation.
 
     Args:
-        config: The model's configuration; of a multimodal one its text model is made.
-        row_tokens: Of the rows that the model itself gets; windows of so many tokens are left as they are.
-        implementations: Of attention, a copy each; None is the one that transformers takes by itself.
-        trust_remote_code: Whether code that comes with the model may run.
+        config: The model's configuration; a multimodal model is copied as its text model.
+        row_tokens: Tokens of the model's own rows; a window of at least this size does not shrink.
+        implementations: Of attention, one for each copy; None is the default of transformers.
+        trust_remote_code: Whether the model's own code may run.
 
     Raises:
         CannotCopy: Its configuration does not allow it.
@@ -92,7 +85,7 @@ def small_copies(
                 logits = copies[-1](input_ids=row_of_tokens()).logits
     except CannotCopy:
         raise
-    except Exception as error:  # families are many, and each reads its configuration in its own way
+    except Exception as error:  # each family reads its configuration in its own way
         first_line = (str(error).strip() or "no message").splitlines()[0]
         raise CannotCopy(f"{type(error).__name__}: {first_line}") from error
     if not logits.isfinite().all():
@@ -101,14 +94,14 @@ def small_copies(
 
 
 def row_of_tokens(num_tokens: int = ROW_TOKENS) -> Any:
-    """A batch of one row, its tokens all sorts."""
+    """Return a batch of one row with many different tokens."""
     import torch
 
     return (torch.arange(num_tokens)[None] * 37 + 11) % _VOCABULARY
 
 
 def deviation(found: Any, expected: Any) -> float:
-    """How far logits are off, as a share of the largest one; 0 where it is rounding."""
+    """Return the largest difference of logits, as a share of the largest logit; 0 within rounding."""
     share = float((found - expected).abs().max() / expected.abs().max())
     return 0.0 if share <= _TOLERANCE else share
 
@@ -116,24 +109,17 @@ def deviation(found: Any, expected: Any) -> float:
 def differs_from_eager(
     config: Any, *, implementation: str | None, row_tokens: int, trust_remote_code: bool = False
 ) -> str:
-    """How the logits of an attention implementation differ from those of `eager`, which follows each paper.
+    """Compare an attention implementation with `eager`, which follows each paper.
 
-    Args:
-        config: The model's configuration.
-        implementation: sdpa or eager; None is the one that transformers takes by itself.
-        row_tokens: Of the model's rows.
-        trust_remote_code: Whether code that comes with the model may run.
+    Arguments and errors are those of `small_copies`.
 
     Returns:
-        A clause for an error or a line; "" where they do not differ.
-
-    Raises:
-        CannotCopy: It cannot be tried.
+        A clause for a message; "" if the logits are the same.
     """
     import torch
 
     if not hasattr(config.get_text_config(), "num_attention_heads"):
-        return ""  # it has no attention
+        return ""  # no attention
     probed, eager = small_copies(
         config,
         row_tokens=row_tokens,
@@ -149,19 +135,12 @@ def differs_from_eager(
 
 
 def packed_deviation(config: Any, *, implementation: str, row_tokens: int, trust_remote_code: bool) -> float:
-    """How far the logits of a text behind another one in a packed row are off those of the text by itself.
+    """Compare the logits of the second text in a packed row with those of the same text alone.
 
-    Args:
-        config: The model's configuration.
-        implementation: sdpa or eager.
-        row_tokens: Of the model's rows.
-        trust_remote_code: Whether code that comes with the model may run.
+    Arguments and errors are those of `small_copies`; errors of the model on packed rows are raised too.
 
     Returns:
-        As `deviation`; whatever the model raises with packed rows is raised.
-
-    Raises:
-        CannotCopy: It cannot be tried.
+        The `deviation`.
     """
     import torch
 
@@ -178,14 +157,11 @@ def packed_deviation(config: Any, *, implementation: str, row_tokens: int, trust
 
 
 def length_dependent_positions(config: Any) -> tuple[str, int] | None:
-    """Rotary positions that are others for all texts of a batch once one is long.
-
-    Args:
-        config: The model's configuration.
+    """Find rotary positions that change for all texts of a batch when one text is long.
 
     Returns:
-        Their kind, longrope or dynamic, and how many tokens a text may have before they change; None where
-        they never do.
+        Their kind, longrope or dynamic, and the most tokens of a text before they change; None if they never
+        change.
     """
     text = config.get_text_config()
     rope = getattr(text, "rope_scaling", None) or getattr(text, "rope_parameters", None) or {}
@@ -204,15 +180,13 @@ def length_dependent_positions(config: Any) -> tuple[str, int] | None:
 def _shrink(config: Any, row_tokens: int) -> Any:
     small = copy.deepcopy(config.get_text_config())
     if any(name.startswith("mamba") for name in vars(small)):
-        raise CannotCopy(
-            "its state-space layers, without kernels, take gigabytes however few tokens there are"
-        )
+        raise CannotCopy("its state-space layers, without kernels, take gigabytes for any number of tokens")
     if hasattr(small, "_attn_implementation_autoset"):
-        small._attn_implementation_autoset = False  # transformers 4.53: choose anew
+        small._attn_implementation_autoset = False  # transformers 4.53: choose again
     num_layers, num_heads = int(small.num_hidden_layers), int(small.num_attention_heads)
     head_dim = int(getattr(small, "head_dim", None) or small.hidden_size // num_heads)
     num_kv_heads = getattr(small, "num_key_value_heads", None) or num_heads
-    # Lists of what each layer is: as many layers as show each kind.
+    # Lists with the kind of each layer: keep enough layers to have each kind.
     by_layer = {
         name: value
         for name, value in vars(small).items()
@@ -243,6 +217,6 @@ def _shrink(config: Any, row_tokens: int) -> Any:
 
 
 def say(line: str) -> None:
-    """Print a line on stderr, once of all ranks."""
+    """Print a line on stderr, from rank 0 only."""
     if os.environ.get("RANK", "0") == "0":
         print(line, file=sys.stderr, flush=True)

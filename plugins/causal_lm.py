@@ -1,7 +1,7 @@
-"""A causal LM of transformers, whose weights all come from its files.
+"""Loading of a causal LM of transformers, all of whose weights must come from its files.
 
-`from_pretrained` gives random values to weights that the files lack, and passes over weights that the model
-lacks. Here both are refused, and so are weights of another shape, unless they are named.
+`from_pretrained` gives random values to weights that the files lack, and skips weights that the model lacks.
+`load_causal_lm` refuses both, and weights of another shape, unless a pattern allows them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ def load_causal_lm(
     Args:
         key: The key or option that names it, for errors.
         name: Directory or hub name.
-        may_differ: Regular expressions, found anywhere in the names of weights that may be missing from the
-            files, be in the files alone, or have another shape. A line on stderr says which do.
-        naming: The key or option that gives `may_differ`.
-        **options: Of `from_pretrained`. Without `config`, in which an attention implementation was chosen,
-            transformers' own choice is tried, and `eager` taken where it computes another model; a line on
-            stderr says so.
+        may_differ: Patterns, searched in the names of weights, for weights that may be missing from the
+            files, only in the files, or of another shape. A line on stderr lists those that are.
+        naming: The key or option that sets `may_differ`.
+        **options: Of `from_pretrained`. Without `config`, which sets an attention implementation, the
+            default is probed; if it computes another model, `eager` is used and a line on stderr says so.
 
     Raises:
         ConfigError: It cannot be loaded, or its files do not hold its weights.
@@ -57,18 +56,18 @@ def load_causal_lm(
         if "config" not in options:
             of_config = {each: value for each, value in options.items() if each in _OF_CONFIG}
             options |= _attention(name, AutoConfig.from_pretrained(name, **of_config), options)
-        # A shape that differs would end with an error that names no weight.
+        # Otherwise the error for another shape names no weight.
         model, loading = AutoModelForCausalLM.from_pretrained(
             name, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    except Exception as error:  # transformers raises whatever its many loaders raise
+    except Exception as error:  # the loaders of transformers raise many kinds
         raise ConfigError(f"{key} {name!r} cannot be loaded: {why(error, name)}") from error
     differing = {
         "missing from its files, thus random": set(loading["missing_keys"]),
         "in its files alone": set(loading["unexpected_keys"]),
-        # In transformers 5 with both shapes.
         "of another shape in its files": {
-            each if isinstance(each, str) else each[0] for each in loading["mismatched_keys"]
+            each if isinstance(each, str) else each[0]  # transformers 5 adds both shapes
+            for each in loading["mismatched_keys"]
         },
     }
     refused = {how: _not_named(names, named) for how, names in differing.items()}
@@ -76,7 +75,7 @@ def load_causal_lm(
         raise ConfigError(
             f"{key} {name!r}: the weights in its files are not those of {type(model).__name__}: "
             f"{_listed(refused)}.{_wrapped(model, *list(differing.values())[:2])} Give files and a "
-            f"configuration that belong together, or, where it is meant, name these weights in {naming}."
+            f"configuration that belong together, or, if this is intended, name these weights in {naming}."
         )
     if any(differing.values()):
         say(f"{name}: as {naming} allows, {_listed(differing)}.")
@@ -84,7 +83,7 @@ def load_causal_lm(
 
 
 def _attention(name: str, hf_config: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Options that make the model compute what `eager` computes."""
+    """Return options under which the model computes the same as with `eager`."""
     trust = bool(options.get("trust_remote_code"))
     try:
         differs = differs_from_eager(
@@ -114,13 +113,13 @@ def _listed(differing: dict[str, set[str]]) -> str:
 
 
 def _wrapped(model: Any, missing: set[str], unexpected: set[str]) -> str:
-    """A sentence on the prefix that a wrapper put before the names in the files, if one did."""
+    """Return a sentence on the prefix that a wrapper added to the names in the files, or ""."""
     endings = {name[at:]: name for name in unexpected for at in range(1, len(name)) if name[at - 1] == "."}
     prefixes = Counter(endings[name].removesuffix(name) for name in missing if name in endings).most_common(1)
     if not prefixes or prefixes[0][1] * 2 < len(missing):
         return ""
     prefix = prefixes[0][0]
-    own = f"{model.base_model_prefix}."  # transformers puts it before names that lack it
+    own = f"{model.base_model_prefix}."  # transformers adds it to names without it
     prefix = prefix.removeprefix(own) or prefix
     return (
         f" The names in the files begin with {prefix!r}, which a wrapper such as DDP or peft adds: save the "

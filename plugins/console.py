@@ -1,4 +1,4 @@
-"""Rich's console, which sends a terminal the commands of its own layout and none that stands in a text."""
+"""Rich console that removes terminal commands from texts and keeps those of its own layout."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from schemas.terminal import CleanStream, shown
 
 
 class Console(rich.console.Console):
-    """A console whose texts are cleaned before they are styled."""
+    """Console that cleans texts before it styles them."""
 
     @property
     def file(self) -> IO[str]:
-        """Where it writes, past the cleaning of all that is printed."""
+        """The raw stream, without the cleaning of standard output."""
         found: Any = super().file
         raw: IO[str] = found.raw if isinstance(found, CleanStream) else found
         return raw
@@ -26,6 +26,6 @@ class Console(rich.console.Console):
         rich.console.Console.file.__set__(self, new_file)  # type: ignore[attr-defined]
 
     def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:
-        """Render as rich does, then clean what is no command of rich's."""
+        """Render as rich does, then clean every segment that is no command of rich."""
         for segment in super().render(*arguments, **options):
             yield segment if segment.control else Segment(shown(segment.text), segment.style)

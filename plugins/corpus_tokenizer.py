@@ -1,23 +1,22 @@
-"""The tokenizer that made a corpus's rows, kept with it.
+"""Tokenizer of a corpus: copies of its files in the corpus, and their hashes.
 
     tokenizer/<fingerprint>/tokenizer.json, tokenizer_config.json, …    as `load_tokenizer` found them
     tokenizer/<fingerprint>/files.json                                  a hash of each, written last
 
-No code is kept: tokenizers that bring their own are refused for corpora. Corpora built before keep none; for
-them the tokenizer is loaded by its name, and the next build adds its files.
+A corpus holds no code: builds refuse tokenizers with their own. Corpora of earlier versions hold no
+tokenizer; for them it is loaded by its name, and the next build adds its files.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import pydantic
 
-from plugins.tokenizers import fingerprint, load_tokenizer, tokenizer_files
+from plugins.tokenizers import fingerprint, load_tokenizer, tokenizer_files, write_files
 from schemas import limits, storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
@@ -32,14 +31,14 @@ _Listing = Annotated[dict[str, str], pydantic.Field(max_length=limits.TOKENIZER_
 
 
 def files_to_keep(name: str, tokenizer: Any) -> dict[str, bytes]:
-    """What has to be kept of a tokenizer.
+    """Return the files of a tokenizer that a corpus holds.
 
     Args:
         name: Directory or hub name.
-        tokenizer: What `load_tokenizer` makes of it.
+        tokenizer: The tokenizer that `load_tokenizer` loads from it.
 
     Raises:
-        ConfigError: What these files give is another tokenizer.
+        ConfigError: These files alone give other token ids.
     """
     # config.json names the class where tokenizer_config.json does not.
     files = tokenizer_files(name, tokenizer, "config.json")
@@ -52,7 +51,7 @@ def files_to_keep(name: str, tokenizer: Any) -> dict[str, bytes]:
 
 
 def keep_tokenizer(corpus: str, fingerprint: str, files: Mapping[str, bytes]) -> None:
-    """Write a tokenizer's files into a corpus, to be used once all are there."""
+    """Write a tokenizer's files into a corpus; the listing, written last, makes them valid."""
     folder = _uri(corpus, fingerprint)
     for name, data in files.items():
         storage.write_bytes(storage.join(folder, name), data)
@@ -61,16 +60,16 @@ def keep_tokenizer(corpus: str, fingerprint: str, files: Mapping[str, bytes]) ->
 
 
 def is_kept(corpus: str, fingerprint: str) -> bool:
-    """Whether a corpus holds a tokenizer."""
+    """True if a corpus holds a tokenizer."""
     return storage.exists(storage.join(_uri(corpus, fingerprint), _LISTING))
 
 
 def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
-    """Load the tokenizer that made the rows of a manifest, wherever the corpus lies.
+    """Load the tokenizer that made the rows of a manifest.
 
     Raises:
-        CorpusError: A file of it is missing or damaged, or it gives other token ids.
-        ConfigError: The corpus keeps none, and its name cannot be loaded.
+        CorpusError: One of its files is missing or damaged, or it gives other token ids.
+        ConfigError: The corpus holds no tokenizer, and its name cannot be loaded.
     """
     if is_kept(corpus, manifest.tokenizer):
         files = {}
@@ -85,7 +84,7 @@ def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
             tokenizer, where = load_tokenizer(manifest.tokenizer_name), manifest.tokenizer_name
         except ConfigError as error:
             raise ConfigError(
-                f"{corpus} keeps no tokenizer, as corpora built before did not (the next build adds it), and "
+                f"{corpus} holds no tokenizer, as corpora of earlier versions (the next build adds it), and "
                 f"{error}"
             ) from error
     if (found := fingerprint(tokenizer)) != manifest.tokenizer:
@@ -97,7 +96,7 @@ def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
 
 
 def tokenizer_damage(corpus: str, manifest: Manifest) -> Iterator[Damage]:
-    """What is wrong with the files of a corpus's tokenizer; nothing where it keeps none."""
+    """Yield the damage of the files of a corpus's tokenizer; nothing if the corpus holds none."""
     if is_kept(corpus, manifest.tokenizer):
         for name, _, finding in _read(corpus, manifest.tokenizer):
             if finding:
@@ -105,7 +104,7 @@ def tokenizer_damage(corpus: str, manifest: Manifest) -> Iterator[Damage]:
 
 
 def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
-    """Name and content of each kept file, and what is wrong with it, or ""."""
+    """Yield name, content and damage ("" for none) of each file."""
     folder = _uri(corpus, fingerprint)
     try:
         hashes: dict[str, str] = read_json(storage.join(folder, _LISTING), _Listing)
@@ -130,11 +129,7 @@ def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
 
 def _load(files: Mapping[str, bytes]) -> Any:
     with scratch("tokenizer") as folder, storage.naming(folder):
-        for name, data in files.items():
-            path = os.path.join(folder, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(data)
+        write_files(folder, files)
         return load_tokenizer(folder)
 
 

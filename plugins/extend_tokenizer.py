@@ -1,10 +1,10 @@
-"""A tokenizer with more tokens: `tutelage tokenizer extend --tokenizer BASE --tokens FILE --output DIR`.
+"""Command that adds tokens: `tutelage tokenizer extend --tokenizer BASE --tokens FILE --output DIR`.
 
-    base tokenizer + file of tokens ─► which can be added? ─► tokenizer directory, loaded again and compared
+    base tokenizer + file of tokens ─► select addable tokens ─► tokenizer directory, loaded again and compared
 
-New tokens are ordinary ones: each stands for the text as it is written, in corpus and evaluation alike. Where
-several match, the tokenizer takes the one that begins first, of these the longest. The base tokenizer's ids
-stay. `model.new_embeddings` gives the model rows for new ones (trainer/model/new_embeddings.py).
+New tokens are ordinary, not special: each stands for its exact text, in corpus and evaluation. Of several
+matches the tokenizer takes the first, and of those the longest. The base tokenizer's ids stay.
+`model.new_embeddings` adds rows for the new ids to a model (trainer/model/new_embeddings.py).
 """
 
 from __future__ import annotations
@@ -27,13 +27,17 @@ _SHOWN = 5
 _SHOWN_CHARACTERS = 60
 _LONG = f"longer than {limits.NEW_TOKEN_CHARACTERS} characters"
 _BYTES = "that its byte-level decoder would read as bytes"
+_OUTCOMES = (
+    *("added", "empty", _LONG, "repeated in the file", "that the tokenizer has already", _BYTES),
+    "around which it would read other text",
+)
 _AROUND = (("", ""), ("a ", " b"), ("a", "b"), ("(", ")"))
-"""What stands around a token in the texts that it is tried in."""
+"""Text before and after a token, in the texts that test it."""
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
-    parser = Parser(prog="tutelage tokenizer", description="Make a tokenizer with more tokens.")
+    """Run the command; return its exit status."""
+    parser = Parser(prog="tutelage tokenizer", description="Add tokens to a tokenizer.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     extend = actions.add_parser("extend", help="add ordinary tokens to a tokenizer")
     extend.add_argument("--tokenizer", required=True, metavar="BASE", help="directory or hub name")
@@ -42,28 +46,25 @@ def main(argv: list[str]) -> int:
         help="new tokens in UTF-8, one a line; a blank at either end of a line belongs to the token",
     )  # fmt: skip
     extend.add_argument("--output", required=True, metavar="DIR", help="a new directory for the tokenizer")
-    extend.add_argument("--json", action="store_true", help="print what became of each line as JSON")
+    extend.add_argument("--json", action="store_true", help="print each token's outcome as JSON")
     args = parser.parse_args(argv)
     try:
         found = extend_tokenizer(args.tokenizer, args.tokens, args.output)
     except TutelageError as error:
         return report(error)
-    for what, tokens in found.items():
-        if tokens and what != "added":
-            print(f"left out: {_told(what, tokens)}", file=sys.stderr)
+    for outcome, tokens in found.items():
+        if tokens and outcome != "added":
+            print(f"left out: {_described(outcome, tokens)}", file=sys.stderr)
     added = found["added"]
-    print(
-        f"{args.output}: {args.tokenizer} and {len(added):,} new {'token' if len(added) == 1 else 'tokens'}: "
-        f"{_listed(added)}",
-        file=sys.stderr,
-    )
+    new = f"{len(added):,} new {'token' if len(added) == 1 else 'tokens'}"
+    print(f"{args.output}: {args.tokenizer} and {new}: {_listed(added)}", file=sys.stderr)
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
     return 0
 
 
 def extend_tokenizer(base: str, tokens_file: str, folder: str) -> dict[str, list[str]]:
-    """Write a tokenizer that has the tokens of a file, too.
+    """Write a tokenizer with the added tokens of a file.
 
     Args:
         base: Directory or hub name.
@@ -71,10 +72,10 @@ def extend_tokenizer(base: str, tokens_file: str, folder: str) -> dict[str, list
         folder: A new or empty directory.
 
     Returns:
-        "added", and why the others were left out, each with its tokens in the file's order.
+        Tokens in the file's order by outcome: "added", or the reason why they are left out.
 
     Raises:
-        ConfigError: A file cannot be read or written, or there is no token to add.
+        ConfigError: A file cannot be read or written, or the file has no token to add.
     """
     try:
         with open(tokens_file, encoding="utf-8-sig") as file:
@@ -86,8 +87,8 @@ def extend_tokenizer(base: str, tokens_file: str, folder: str) -> dict[str, list
     tokenizer = load_tokenizer(base)
     found = _sorted(tokenizer, lines)
     if not found["added"]:
-        why = "; ".join(_told(what, each) for what, each in found.items() if each)
-        raise ConfigError(f"--tokens {tokens_file!r} has no token to add ({why or 'it is empty'}).")
+        reasons = "; ".join(_described(outcome, tokens) for outcome, tokens in found.items() if tokens)
+        raise ConfigError(f"--tokens {tokens_file!r} has no token to add ({reasons or 'it is empty'}).")
     extended = _with_tokens(tokenizer, found["added"])
     parent = os.path.dirname(os.path.abspath(folder))
     try:
@@ -105,16 +106,8 @@ def extend_tokenizer(base: str, tokens_file: str, folder: str) -> dict[str, list
 
 
 def _sorted(tokenizer: Any, lines: Sequence[str]) -> dict[str, list[str]]:
-    """Lines by what becomes of them."""
-    found: dict[str, list[str]] = {
-        "added": [],
-        "empty": [],
-        _LONG: [],
-        "repeated in the file": [],
-        "that the tokenizer has already": [],
-        _BYTES: [],
-        "around which it would read other text": [],
-    }
+    """Return lines by outcome."""
+    found: dict[str, list[str]] = {outcome: [] for outcome in _OUTCOMES}
     added, empty, long, repeated, known, as_bytes, changing = found.values()
     vocabulary = tokenizer.get_vocab()
     candidates: dict[str, None] = {}
@@ -130,7 +123,7 @@ def _sorted(tokenizer: Any, lines: Sequence[str]) -> dict[str, list[str]]:
         else:
             candidates[token] = None
     extended = _with_tokens(tokenizer, [*candidates])
-    # Ids must give the text back: a normaliser may put a blank before the piece that follows a token.
+    # Decoding must return the text: a normaliser may put a blank before the piece after a token.
     around = [pair for pair in _AROUND if _read_back(tokenizer, ["".join(pair)]) == ["".join(pair)]]
     texts = [[token.join(pair) for pair in around] for token in candidates]
     read = iter(_read_back(extended, [each for of_token in texts for each in of_token]))
@@ -147,10 +140,10 @@ def _sorted(tokenizer: Any, lines: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _byte_letters(tokenizer: Any) -> list[str]:
-    """The letters by which a byte-level tokenizer writes bytes; none of another tokenizer.
+    """Return the letters by which a byte-level tokenizer writes bytes; none for other tokenizers.
 
-    Its decoder takes a token of such letters alone for bytes, an added one, too: of `Sjögren` it makes six
-    letters and a byte that is no UTF-8. One other character, such as a blank, keeps it from that.
+    Its decoder reads a token of only such letters as bytes, even an added token: `Sjögren` becomes six
+    letters and a byte that is no UTF-8. One other character, such as a blank, prevents that.
     """
     from tokenizers import pre_tokenizers
 
@@ -169,7 +162,7 @@ def _read_back(tokenizer: Any, texts: Sequence[str]) -> list[str]:
 
 
 def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids by the backend: for so few texts fastokens would take longer to load a vocabulary."""
+    """Encode by the backend: for few texts fastokens would take longer, to load a vocabulary."""
     encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return [each.ids for each in encoded]
 
@@ -179,7 +172,7 @@ def _with_tokens(tokenizer: Any, tokens: Sequence[str]) -> Any:
 
     extended = copy.deepcopy(tokenizer)
     extended.backend_tokenizer.encode_special_tokens = True  # a copy forgets it
-    # Not normalized: found in the text as it is written, before lower-casing and the like.
+    # Not normalized: matched in the exact text, before lower-casing and the like.
     extended.add_tokens([AddedToken(token, normalized=False, special=False) for token in tokens])
     return extended
 
@@ -189,14 +182,14 @@ def _check_written(folder: str, tokenizer: Any, extended: Any) -> None:
     is_more = tokenizer.get_vocab().items() <= again.get_vocab().items()
     if not is_more or fingerprint(again) != fingerprint(extended):
         raise ConfigError(
-            f"tokenizer {tokenizer.name_or_path!r} cannot be extended: what its save_pretrained writes gives "
-            "other ids when it is loaded. Write it with its own save_pretrained first, and extend that."
+            f"tokenizer {tokenizer.name_or_path!r} cannot be extended: the files of its save_pretrained give "
+            "other ids when they are loaded. Write it with its own save_pretrained first, and extend that."
         )
 
 
-def _told(what: str, tokens: Sequence[str]) -> str:
-    cure = f"; with a blank before it it can be added: {_shown(f' {tokens[0]}')}" if what == _BYTES else ""
-    return f"{len(tokens):,} {what}: {_listed(tokens)}{cure}"
+def _described(outcome: str, tokens: Sequence[str]) -> str:
+    cure = f"; with a blank before it it can be added: {_shown(f' {tokens[0]}')}" if outcome == _BYTES else ""
+    return f"{len(tokens):,} {outcome}: {_listed(tokens)}{cure}"
 
 
 def _listed(tokens: Sequence[str]) -> str:
@@ -205,7 +198,7 @@ def _listed(tokens: Sequence[str]) -> str:
 
 
 def _shown(token: str) -> str:
-    """A token as a message shows it: escaped where another one could look the same."""
+    """Return a token for a message, escaped if another token could look the same."""
     if len(token) > _SHOWN_CHARACTERS:
         return f"{token[:_SHOWN_CHARACTERS]!r}… of {len(token):,} characters"
     return repr(token) if unicodedata.is_normalized("NFC", token) else ascii(token)

@@ -1,7 +1,7 @@
-"""Where models and tokenizers come from: a directory, the Hugging Face hub, or the cache of what it gave.
+"""Access to the Hugging Face hub: the cache if the hub is unreachable, and readable errors of its loaders.
 
-huggingface_hub tries a hub that cannot be reached six times for each file, half a minute a file, before it
-looks into its cache. Here the hub is asked once, for at most `PATIENCE_SEC`.
+huggingface_hub tries an unreachable hub six times for each file, half a minute a file, before it reads its
+cache. This module asks the hub once and waits for at most `PATIENCE_SEC`.
 """
 
 from __future__ import annotations
@@ -15,46 +15,59 @@ from typing import Any
 PATIENCE_SEC = 5.0
 
 _FILES = ("config.json", "adapter_config.json", "tokenizer_config.json", "tokenizer.json")
+"""Files of which each model, adapter and tokenizer has one."""
 
 
-def hub_options(name: str) -> dict[str, Any]:
-    """Options of transformers' `from_pretrained` for a directory or hub name.
-
-    Returns:
-        `local_files_only` where the hub cannot be reached and its cache knows the name; else nothing.
-
-    Raises:
-        ConnectionError: The hub cannot be reached, and nothing of that name was loaded from it before.
-    """
-    if os.path.exists(name):
-        return {}
-    from huggingface_hub import constants, try_to_load_from_cache
+def folder_of(name: str) -> str | None:
+    """Return the directory of a model, adapter or tokenizer, maybe in the hub's cache; None without one."""
+    if os.path.isdir(name):
+        return name
+    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        is_known = any(isinstance(try_to_load_from_cache(name, file), str) for file in _FILES)
-    except HFValidationError:  # a path that is not there; the loader says so at once
+        found = [try_to_load_from_cache(name, file) for file in _FILES]
+    except HFValidationError:
+        return None
+    return next((os.path.dirname(path) for path in found if isinstance(path, str)), None)
+
+
+def hub_options(name: str) -> dict[str, Any]:
+    """Return options of transformers' `from_pretrained` for a directory or hub name.
+
+    They are `local_files_only` if the hub is unreachable and its cache holds the name, else none.
+
+    Raises:
+        ConnectionError: The hub is unreachable, and its cache does not hold the name.
+    """
+    if os.path.exists(name):
+        return {}
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:  # a missing path, which the loader reports
         return {}
     refusal = _ask(constants.ENDPOINT)
-    if not refusal:
-        return {}
-    if is_known:
-        return {"local_files_only": True}
-    raise ConnectionError(
-        f"there is no such path in {os.getcwd()}, and {constants.ENDPOINT} cannot be reached ({refusal})."
-    )
+    if refusal and folder_of(name) is None:
+        raise ConnectionError(
+            f"there is no such path in {os.getcwd()}, and {constants.ENDPOINT} cannot be reached ({refusal})."
+        )
+    return {"local_files_only": True} if refusal else {}
 
 
 _LACKS_ATTENTION = re.compile(r"(\w+) does not support (an attention implementation|Flash Attention)")
-"""How transformers says so; models without attention, such as Mamba, do too."""
+"""An error of transformers, also for models without attention, such as Mamba."""
 
 
 def why(error: BaseException, name: str) -> str:
-    """What a loader's error says, in one line; where the hub lets nobody in, what to do about it.
+    """Return a loader's error in one line, with the cure if the hub refuses access.
 
     Args:
-        error: What transformers, datasets or huggingface_hub raised.
-        name: The repository that was asked for.
+        error: An exception of transformers, datasets or huggingface_hub.
+        name: The requested repository.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -63,23 +76,20 @@ def why(error: BaseException, name: str) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, GatedRepoError):
-            return (
-                f"the repository is gated: ask for access at {constants.ENDPOINT}/{name}, and once it is "
-                f"granted, {login}"
-            )
+            return f"the repository is gated: request access at {constants.ENDPOINT}/{name}, then {login}"
         if isinstance(cause, RepositoryNotFoundError):
-            return f"{constants.ENDPOINT} has no repository {name!r}, or a private one: for that {login}"
+            return f"{constants.ENDPOINT} has no repository {name!r}. If it is private, {login}"
         cause = cause.__cause__ or cause.__context__
     if lacks := _LACKS_ATTENTION.match(str(error)):
-        return f"{lacks[1]} has no such attention. Set attn_implementation: eager, which every family has."
+        return f"{lacks[1]} lacks this attention. Set attn_implementation: eager, which every family has."
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def _ask(endpoint: str) -> str:
-    """Why the hub does not answer; "" where it does, whatever it answers.
+    """Return why the hub does not answer; "" if it does, with any status.
 
-    In a thread of its own, because a timeout counts anew for each address that a name has.
+    Uses a thread, because the timeout of a request applies to each address of a name anew.
     """
     from huggingface_hub import utils
 

@@ -1,10 +1,10 @@
-"""Fingerprints of a model's files, which say whether an adapter still finds the model that it was trained on.
+"""Fingerprints of a model's configuration and weights, by which an adapter recognises its base model.
 
-    configuration    all of config.json but what a library writes about itself
-    weights          of each file of weights: its size, and 1,024 pieces of 4 KiB, evenly spaced
+    configuration    config.json without the keys that a library writes about itself
+    weights          for each file of weights: its size, and 1,024 pieces of 4 KiB, evenly spaced
 
-Files of up to 4 MiB are read whole. Of 16 GB in four files 16 MB are read; another training of the same model
-changes nearly every piece, while a change of single bytes between the pieces is not seen.
+Cost: files of up to 4 MiB are read whole; of 16 GB in four files 16 MB are read. Any training changes nearly
+every piece; a change of single bytes between the pieces goes unnoticed.
 """
 
 from __future__ import annotations
@@ -13,40 +13,33 @@ import fnmatch
 import hashlib
 import json
 import os
+from pathlib import Path
 
-from plugins.tokenizers import folder_of
+from plugins.hub import folder_of
 
 _PIECE_BYTES = 4096
 _NUM_PIECES = 1024
 _OF_LIBRARY = ("transformers_version", "_name_or_path", "torch_dtype", "dtype")
 _PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
-"""Files of weights; of the first kind that is there, as transformers takes it."""
+"""Files of weights; as in transformers, the first kind with files counts."""
 
 
 def config_fingerprint(name: str) -> str | None:
-    """Fingerprint of a model's configuration; None where no such file is on this machine.
-
-    Args:
-        name: Directory or hub name.
-    """
-    path = os.path.join(folder_of(name) or "", "config.json")
-    if not os.path.isfile(path):
+    """Hash the configuration of a directory or hub name; None if this machine does not have the file."""
+    path = Path(folder_of(name) or "", "config.json")
+    if not path.is_file():
         return None
-    with open(path, "rb") as file:
-        data = file.read()
     try:
-        config = {key: value for key, value in json.loads(data).items() if key not in _OF_LIBRARY}
-    except (ValueError, AttributeError):  # its loader says what is wrong
+        config = {
+            key: value for key, value in json.loads(path.read_bytes()).items() if key not in _OF_LIBRARY
+        }
+    except (ValueError, AttributeError):  # the model's loader reports it
         return None
     return hashlib.blake2b(json.dumps(config, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def weights_fingerprint(name: str) -> str | None:
-    """Fingerprint of a model's weights; None where no file with them is on this machine.
-
-    Args:
-        name: Directory or hub name.
-    """
+    """Hash the weights of a directory or hub name; None if this machine does not have the files."""
     folder = folder_of(name)
     if folder is None:
         return None

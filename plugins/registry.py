@@ -1,8 +1,8 @@
-"""Names to classes, loaded only when asked for.
+"""Registries: names of plugins, each loaded only on demand.
 
-A registry maps a name to `"module:Attribute"`. Listing names imports nothing; `load` imports one
-module. Other packages add names through entry points of the registry's group, and an unknown name
-answers with the nearest known one.
+A registry maps a name to `"module:Attribute"`. Listing names imports nothing; `load` imports one module.
+Other packages add names through entry points of the registry's group. The error for an unknown name suggests
+the nearest.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Registry:
     """A lazy mapping from names to `"module:Attribute"` targets.
 
     Args:
-        kind: What is registered, in the singular; used in messages ("reader").
+        kind: Kind of plugin, in the singular, for messages ("reader").
         group: Entry-point group through which other packages add names ("tutelage.readers").
-        targets: Our own names and where they live.
+        targets: Our own names.
     """
 
     def __init__(self, kind: str, group: str, targets: Mapping[str, str]):
@@ -29,19 +29,19 @@ class Registry:
         self._targets = dict(targets)
 
     def targets(self) -> dict[str, str]:
-        """All names with their targets; our own win over entry points of the same name."""
+        """Return all names with their targets; our own win over entry points of the same name."""
         found = {point.name: point.value for point in importlib.metadata.entry_points(group=self.group)}
         return {**found, **self._targets}
 
     def names(self) -> list[str]:
-        """All known names, sorted."""
+        """Return all names, sorted."""
         return sorted(self.targets())
 
     def load(self, name: str) -> Any:
-        """Import and return what `name` stands for.
+        """Import and return the class or function of a name.
 
         Raises:
-            ConfigError: The name is unknown, its module cannot be imported here, or holds no such thing.
+            ConfigError: The name is unknown, or its target cannot be imported.
         """
         target = self._targets.get(name) or self.targets().get(name)
         if target is None:

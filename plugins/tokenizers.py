@@ -1,7 +1,7 @@
-"""The tokenizer as both sides see it: the pipeline that makes rows and the trainer that reads them.
+"""Tokenizers: loading, files, fingerprint, and the token ids that open a text and fill a row.
 
-Domain text may hold strings such as `<|endoftext|>`. They are tokenised as plain text here: a
-document must not be able to end itself. What opens a text (`opening_ids`) and EOS are put around it by id.
+Domain text may hold strings such as `<|endoftext|>`. A loaded tokenizer encodes them as plain text, so that
+no document can end itself. Callers add `opening_ids` and EOS to a text by id.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import itertools
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from plugins.hub import hub_options, why
+from plugins.hub import folder_of, hub_options, why
 from schemas.errors import ConfigError
 
 _FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("chat_template.jinja", "chat_template.json"),
 )
-"""What any tokenizer may have beside its own vocabulary files."""
+"""Files of any tokenizer, beside the vocabulary files of its class."""
 
 _TEMPLATES = "additional_chat_templates"
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
-    """Load a Hugging Face fast tokenizer that treats special-token strings in text as plain text.
+    """Load a Hugging Face fast tokenizer that encodes special-token strings in text as plain text.
 
-    A rendered chat template writes its special tokens as strings: tokenize one with
-    `split_special_tokens=False`.
+    To encode the special tokens of a rendered chat template, call it with `split_special_tokens=False`.
 
     Args:
         name: Directory or hub name.
-        trust_remote_code: Whether code that comes with the tokenizer may run.
+        trust_remote_code: Whether the tokenizer's own code may run.
 
     Raises:
         ConfigError: It cannot be loaded, or is no fast tokenizer.
@@ -45,14 +45,14 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
         tokenizer = _class_of(name, options).from_pretrained(
             name, trust_remote_code=trust_remote_code, **options
         )
-    except Exception as error:  # transformers raises whatever its many loaders raise
+    except Exception as error:  # the loaders of transformers raise many kinds
         raise ConfigError(
             f"tokenizer {name!r} cannot be loaded: {why(error, name)} Give a directory that holds "
             "tokenizer.json, or a hub name (`tutelage models fetch smollm2-135m` makes a small model)."
         ) from error
     if not tokenizer.is_fast:
         raise ConfigError(f"tokenizer {name!r} has no fast (Rust) version; tokenizer.json is needed.")
-    # A call of the tokenizer sets the backend's flag from this one; the backend may also be used alone.
+    # A call of the tokenizer sets the backend's flag from its own; callers may use the backend alone.
     tokenizer.split_special_tokens = True
     tokenizer.backend_tokenizer.encode_special_tokens = True
     tokenizer.backend_tokenizer.no_truncation()
@@ -61,10 +61,10 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
 
 
 def _class_of(name: str, options: Mapping[str, Any]) -> Any:
-    """The class that AutoTokenizer would choose: the fast one of that which the tokenizer names.
+    """Return the class that AutoTokenizer would choose: the fast version of the class that the files name.
 
-    AutoTokenizer itself is asked only where it names none that transformers has. Importing it brings scipy,
-    scikit-learn and torch's compiler: 13 s where this takes 4, in every worker process.
+    AutoTokenizer itself decides only if transformers lacks that class. Its import loads scipy, scikit-learn
+    and torch's compiler: 13 s instead of 4, in every worker process.
     """
     import transformers
     from transformers.utils import cached_file
@@ -78,10 +78,9 @@ def _class_of(name: str, options: Mapping[str, Any]) -> Any:
         **options,
     )
     if file is not None:
-        with open(file, encoding="utf-8") as opened:
-            said = json.load(opened)
-        named = said.get("tokenizer_class")
-        if named and "auto_map" not in said:
+        config = json.loads(Path(file).read_bytes())
+        named = config.get("tokenizer_class")
+        if named and "auto_map" not in config:
             found = getattr(transformers, f"{named.removesuffix('Fast')}Fast", None)
             if isinstance(found, type) and issubclass(found, transformers.PreTrainedTokenizerFast):
                 return found
@@ -89,7 +88,7 @@ def _class_of(name: str, options: Mapping[str, Any]) -> Any:
 
 
 def as_it_came(tokenizer: Any) -> Any:
-    """A copy that reads special-token strings as its own files say, for `save_pretrained` to write."""
+    """Return a copy that encodes special-token strings as its own files say, for `save_pretrained`."""
     other = copy.deepcopy(tokenizer)
     other.split_special_tokens = bool(tokenizer.init_kwargs.get("split_special_tokens", False))
     other.backend_tokenizer.encode_special_tokens = other.split_special_tokens
@@ -97,12 +96,12 @@ def as_it_came(tokenizer: Any) -> Any:
 
 
 def tokenizer_files(name: str, tokenizer: Any, *more: str) -> dict[str, bytes]:
-    """The files of a tokenizer as they are, by name; none where there is no such directory.
+    """Read the files of a tokenizer; an empty dict if `folder_of` its name is None.
 
     Args:
         name: Directory or hub name that the tokenizer was loaded from.
-        tokenizer: What transformers makes of it.
-        *more: Other files to read beside them.
+        tokenizer: The loaded tokenizer.
+        *more: Names of other files to read from the same directory.
     """
     folder = folder_of(name)
     if folder is None:
@@ -110,37 +109,25 @@ def tokenizer_files(name: str, tokenizer: Any, *more: str) -> dict[str, bytes]:
     templates = os.path.join(folder, _TEMPLATES)
     names = {*_FILES, *tokenizer.vocab_files_names.values(), *more}
     names |= {f"{_TEMPLATES}/{each}" for each in (os.listdir(templates) if os.path.isdir(templates) else ())}
-    files = {}
-    for each in sorted(names):
-        path = os.path.join(folder, each)
-        if os.path.isfile(path):
-            with open(path, "rb") as file:
-                files[each] = file.read()
-    return files
+    paths = {each: Path(folder, each) for each in sorted(names)}
+    return {each: path.read_bytes() for each, path in paths.items() if path.is_file()}
 
 
-def folder_of(name: str) -> str | None:
-    """The directory of a model or tokenizer that was loaded: its own, or one of the hub's cache."""
-    if os.path.isdir(name):
-        return name
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = [try_to_load_from_cache(name, file) for file in (*_FILES, "config.json")]
-    except HFValidationError:
-        return None
-    return next((os.path.dirname(path) for path in found if isinstance(path, str)), None)
+def write_files(folder: str, files: Mapping[str, bytes]) -> None:
+    """Write files into a local folder, by names that may hold a subfolder."""
+    for name, data in files.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def opening_ids(tokenizer: Any, add_bos: bool | None = None) -> list[int]:
-    """Token ids that open a text: BOS for most tokenizers, `[gMASK]<sop>` for GLM-4.
+    """Return the token ids that open a text: BOS for most tokenizers, `[gMASK]<sop>` for GLM-4.
 
     Args:
         tokenizer: Of transformers; fast.
-        add_bos: None opens a text as the tokenizer itself does, and false with nothing. True opens it as the
-            tokenizer does, or with BOS where the tokenizer opens it with nothing; there are no ids where it
-            has no BOS either.
+        add_bos: None gives the ids that the tokenizer itself puts before a text, False none. True gives the
+            tokenizer's, or BOS if there are none and it has a BOS.
     """
     if add_bos is False:
         return []
@@ -151,17 +138,17 @@ def opening_ids(tokenizer: Any, add_bos: bool | None = None) -> list[int]:
 
 @functools.lru_cache(maxsize=8)
 def _own_opening(tokenizer: Any) -> tuple[int, ...]:
-    """What the tokenizer puts before a text. What it puts behind one, as BERT's or T5's does, is left out."""
-    for text in itertools.chain(["a"], tokenizer.get_vocab()):  # a vocabulary of words may lack the first
+    """Return the ids that the tokenizer puts before a text, without those behind it (BERT, T5)."""
+    for text in itertools.chain(["a"], tokenizer.get_vocab()):  # a vocabulary of words may lack "a"
         encoded = tokenizer(text)
-        belongs = encoded.sequence_ids()  # None for what is not of the text
-        if any(each is not None for each in belongs):
-            return tuple(encoded.input_ids[: next(at for at, each in enumerate(belongs) if each is not None)])
+        sequence_ids = encoded.sequence_ids()  # None for added tokens
+        if 0 in sequence_ids:
+            return tuple(encoded.input_ids[: sequence_ids.index(0)])
     return ()
 
 
 def pad_token_id(tokenizer: Any) -> int:
-    """What fills rows: the pad token, else EOS, else 0. It never carries loss."""
+    """Return the id that fills rows: the pad token, else EOS, else 0. It never carries loss."""
     for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token_id is not None:
             return int(token_id)
@@ -169,7 +156,7 @@ def pad_token_id(tokenizer: Any) -> int:
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """Hash of what decides token ids: vocabulary, merges, normaliser, special ids (blake2b-128, hex)."""
+    """Hash vocabulary, merges, normaliser and special ids, which decide token ids (blake2b-128, hex)."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     state.pop("truncation", None)
     state.pop("padding", None)

@@ -1,12 +1,11 @@
-"""What a word is, wherever words are counted or compared: NFKC, case folded, without punctuation.
+"""Words of a text, for counting and comparing: NFKC, case folded, without punctuation.
 
-Words are letters, digits and marks in a row, so "don't" is two. In scripts without spaces (Chinese, Japanese,
-Thai, Lao, Khmer, Burmese) each character is a word, with its marks.
+A word is a run of letters, digits and marks, so "don't" is two. In scripts without spaces (Chinese, Japanese,
+Thai, Lao, Khmer, Burmese) each character, with its marks, is a word.
 
-Near duplicates keep hashes of words in the corpus, so this is part of the SCHEME of
-`pipelines/steps/near/minhash.py`.
-What looks at pieces between white space, and why, says so itself: filters/gopher_quality.py,
-filters/gopher_repetition.py, and the mining rules, which know English only.
+The near index of a corpus holds hashes of words, so this is part of the SCHEME of
+`pipelines/steps/near/minhash.py`. Exceptions use the pieces between white space: filters/gopher_quality.py,
+filters/gopher_repetition.py, and the mining rules, which are for English.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _SPACELESS = (
 _WORD = re.compile(r"[^\W_]+")
 _ASCII_PUNCTUATION = {point: " " for point in range(128) if not chr(point).isalnum()}
 _MEAN_CHARACTERS = 8
-"""More than a word has on average, with what stands around it."""
+"""More than the mean length of a word, with space and punctuation."""
 
 
 def words_of(text: str) -> list[str]:
@@ -35,15 +34,15 @@ def words_of(text: str) -> list[str]:
 
 
 def has_words(text: str, number: int) -> bool:
-    """Whether a text has so many words; as a rule its beginning tells."""
+    """True if a text has at least `number` words; its beginning mostly decides."""
     return len(words_of(text[: number * _MEAN_CHARACTERS])) >= number or len(words_of(text)) >= number
 
 
 @functools.cache
 def _special_words() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """A character of a script with marks or without spaces, and a word in any script.
+    """Return a pattern of characters that need the second one, and a pattern of words in all scripts.
 
-    Of the characters up to U+FFFF: with others in them such patterns are ten times slower.
+    Only characters up to U+FFFF: others make the patterns ten times slower.
     """
     characters = map(chr, range(0x300, 0x10000))
     marks = "".join(each for each in characters if unicodedata.category(each).startswith("M"))

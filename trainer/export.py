@@ -85,16 +85,8 @@ def export(
         TrainingError: The checkpoint does not exist, is damaged, or is of another model.
     """
     from plugins.adapter_folder import merged_weights
-    from plugins.hf_folder import (
-        check_folder,
-        drop_tied,
-        dtype_of,
-        lineage,
-        model_card,
-        read_base,
-        write_adapter_folder,
-        write_model_folder,
-    )
+    from plugins.hf_folder import check_folder, drop_tied, dtype_of, read_base, write_export
+    from plugins.model_card import lineage, model_card
     from trainer.model.architecture import build_on_meta
     from trainer.startup.library_warnings import quiet_libraries
 
@@ -131,12 +123,7 @@ def export(
         scores=scores,
         library="peft" if adapter else "transformers",
     )
-    if adapter:
-        write_adapter_folder(
-            folder, model, weights, dtype=as_dtype, base=base, base_name=base_name, card=card
-        )
-    else:
-        write_model_folder(folder, model, weights, dtype=as_dtype, base=base, card=card)
+    write_export(folder, model, weights, dtype=as_dtype, base=base, card=card, adapter=adapter)
     return {"folder": folder, "checkpoint": path, "steps": saved.steps, "scores": scores}
 
 

@@ -23,10 +23,10 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines.steps.tokenize import ends
+from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example, SynthesisProtocol
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from plugins.token_ids import TokenIds
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.records import Chain

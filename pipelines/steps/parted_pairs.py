@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pipelines.steps.pack import Piece, Tokens
-from plugins.token_ids import Ids
+from plugins.plain_token_ids import Ids
 from schemas.records import AugmentedText, Passage
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipelines.steps.base import StepFn, guarded
 from pipelines.steps.tokenize import ends
-from plugins.plain_ids import plain_ids
+from plugins.plain_token_ids import plain_ids
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.document_parts import LEAST_ROOM, Limit

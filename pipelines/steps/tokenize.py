@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.steps.base import StepFn
 from pipelines.steps.pack import Tokens
 from pipelines.steps.tuning_tokens import join_examples, tokenize_examples
-from plugins.plain_ids import plain_ids_of
+from plugins.plain_token_ids import plain_ids_of
 from plugins.tokenizers import load_tokenizer, opening_ids
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError

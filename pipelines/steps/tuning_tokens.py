@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.steps.pack import Tokens
-from plugins.plain_ids import plain_ids_of
+from plugins.plain_token_ids import plain_ids_of
 from plugins.tokenizers import opening_ids
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError

@@ -33,8 +33,7 @@ from pipelines.steps.tokenize import TokenizedText, ends
 from pipelines.steps.tuning_tokens import spans_within
 from pipelines.store.layout import lineage_uri, pairs_uri, text_uri
 from pipelines.store.mds_writer import mds_writer
-from plugins.plain_ids import plain_ids
-from plugins.token_ids import Ids
+from plugins.plain_token_ids import Ids, plain_ids
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.corpus_config import PackConfig, ShardConfig, TokenizerConfig

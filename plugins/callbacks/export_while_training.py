@@ -20,14 +20,11 @@ from plugins.hf_folder import (
     check_folder,
     drop_tied,
     dtype_of,
-    exported_steps,
-    lineage,
-    model_card,
     read_base,
-    try_model_folder,
-    write_adapter_folder,
-    write_model_folder,
+    try_export,
+    write_export,
 )
+from plugins.model_card import exported_steps, lineage, model_card
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,9 +103,7 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         if self.base is None:
             self.base = read_base(model.config.name_or_path, getattr(state.model, "tokenizer", None))
         if dist.get_global_rank() == 0:
-            try_model_folder(
-                "callbacks.hf_export.folder", self.folder, model, dtype=self.dtype, base=self.base
-            )
+            try_export("callbacks.hf_export.folder", self.folder, model, dtype=self.dtype, base=self.base)
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
         """Export if the interval counts batches or tokens and has passed."""
@@ -143,16 +138,18 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
                 scores=scores_now(state),
                 library="peft" if self.adapter else "transformers",
             )
-            if self.adapter:
-                name = self.made_from.get("base model", model.config.name_or_path)
-                write_adapter_folder(
-                    self.folder, model, weights, dtype=self.dtype, base=self.base, base_name=name, card=card
-                )
-            else:
-                if has_adapters(model):
-                    weights = merged_weights(model, weights)
+            if not self.adapter:
+                weights = merged_weights(model, weights) if has_adapters(model) else weights
                 weights = drop_tied(model, weights)
-                write_model_folder(self.folder, model, weights, dtype=self.dtype, base=self.base, card=card)
+            write_export(
+                self.folder,
+                model,
+                weights,
+                dtype=self.dtype,
+                base=self.base,
+                card=card,
+                adapter=self.adapter,
+            )
         self._exported_step = int(state.timestamp.batch)
         dist.barrier()
 

@@ -1,17 +1,17 @@
-"""Filters by name: which documents are good enough to learn from.
+"""Registry of quality filters, which refuse documents that are not worth learning from.
 
-    filters:                        # in the corpus YAML; applied in this order, none by default
+    filters:                        # in the corpus YAML; applied in this order, no filter by default
       language: {keep: [en]}
       gopher_quality: {}            # as published
-      c4: {min_sentences: 5}        # as published, but for one rule; null takes a rule away
+      c4: {min_sentences: 5}        # as published except one rule; null removes a rule
 
 | filter | refuses | source |
 |---|---|---|
-| gopher_quality | too short or long, symbols, lists, no stop words | Rae et al. 2021, arXiv 2112.11446 |
+| gopher_quality | too short or too long, symbols, lists, no stop words | Rae et al. 2021, arXiv 2112.11446 |
 | gopher_repetition | repeated lines, paragraphs and n-grams | the same, table A1 |
 | c4 | pages with braces, or too little prose; drops other lines | Raffel et al. 2020 |
 | fineweb | lists, menus and repeated lines | Penedo et al. 2024, arXiv 2406.17557 |
-| language | other languages, or too uncertain ones | py3langid |
+| language | other languages, or uncertain ones | py3langid |
 """
 
 from plugins.registry import Registry

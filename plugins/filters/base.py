@@ -1,14 +1,15 @@
-"""What a filter is: a document in; the document, or the verdict that refuses it, out.
+"""Interface of filters: a document in; the document, or a verdict that refuses it, out.
 
-A filter is made anew in each worker from its options, and keeps nothing from one document to the next.
-Each of its rules has the name of the option that sets it, so that the verdict names the key to change.
+Each worker makes a filter from its options. A filter keeps no state between documents. Each rule has the name
+of the option that sets it, so that a verdict names the key to change.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from schemas.config import Section, validate
@@ -22,9 +23,9 @@ class Verdict:
     """Why a document is refused.
 
     Attributes:
-        rule: Name of the option whose limit it broke.
-        value: What was measured.
-        limit: What was allowed: "at least 50".
+        rule: Name of the option whose limit the document breaks.
+        value: The measured value.
+        limit: The allowed values: "at least 50".
     """
 
     rule: str
@@ -33,7 +34,7 @@ class Verdict:
 
     @property
     def detail(self) -> str:
-        """Value and limit, readable: "12, at least 50"."""
+        """Value and limit as text: "12, at least 50"."""
         return f"{round(self.value, 4) if isinstance(self.value, float) else self.value}, {self.limit}"
 
 
@@ -41,7 +42,7 @@ class Filter(ABC, Generic[OptionsT]):
     """A filter of documents.
 
     Args:
-        options: What the YAML says under `filters.NAME`; what it leaves out is as published.
+        options: The YAML's section `filters.NAME`; missing keys are as published.
 
     Attributes:
         name: Its name in the registry.
@@ -49,7 +50,7 @@ class Filter(ABC, Generic[OptionsT]):
         options: That section, validated.
 
     Raises:
-        ConfigError: An option is unknown, or its value is refused.
+        ConfigError: An option is unknown or invalid.
     """
 
     name: ClassVar[str]
@@ -60,13 +61,13 @@ class Filter(ABC, Generic[OptionsT]):
 
     @abstractmethod
     def __call__(self, document: Document) -> Document | Verdict:
-        """The document to go on, the same one unless the filter changes documents; or why none does."""
+        """Return the document, changed if the filter changes documents, or the verdict that refuses it."""
 
 
 class TextRules(Filter[OptionsT]):
-    """A filter that measures the text, one rule after the other; the first broken one decides.
+    """A filter that measures the text rule by rule; the first broken rule decides.
 
-    A limit of None takes its rule away.
+    A limit of None removes its rule.
     """
 
     def __call__(self, document: Document) -> Document | Verdict:
@@ -74,32 +75,28 @@ class TextRules(Filter[OptionsT]):
 
     @abstractmethod
     def verdicts(self, text: str) -> Iterator[Verdict | None]:
-        """For each rule the verdict, or None where the text keeps it."""
+        """Yield a verdict for each rule, None if the text keeps the rule."""
 
     def at_least(self, rule: str, value: float) -> Verdict | None:
         """Refuse a value below the limit."""
-        limit = getattr(self.options, rule)
-        if limit is None or value >= limit:
-            return None
-        return Verdict(rule=rule, value=value, limit=f"at least {limit:,}")
+        return self._verdict(rule, value, operator.ge, "at least")
 
     def at_most(self, rule: str, value: float) -> Verdict | None:
         """Refuse a value above the limit."""
-        limit = getattr(self.options, rule)
-        if limit is None or value <= limit:
-            return None
-        return Verdict(rule=rule, value=value, limit=f"at most {limit:,}")
+        return self._verdict(rule, value, operator.le, "at most")
 
     def more_than(self, rule: str, value: float) -> Verdict | None:
-        """Refuse the limit itself and what is below it."""
-        limit = getattr(self.options, rule)
-        if limit is None or value > limit:
-            return None
-        return Verdict(rule=rule, value=value, limit=f"more than {limit:,}")
+        """Refuse the limit and values below it."""
+        return self._verdict(rule, value, operator.gt, "more than")
 
     def less_than(self, rule: str, value: float) -> Verdict | None:
-        """Refuse the limit itself and what is above it."""
+        """Refuse the limit and values above it."""
+        return self._verdict(rule, value, operator.lt, "less than")
+
+    def _verdict(
+        self, rule: str, value: float, allows: Callable[[float, float], bool], words: str
+    ) -> Verdict | None:
         limit = getattr(self.options, rule)
-        if limit is None or value < limit:
+        if limit is None or allows(value, limit):
             return None
-        return Verdict(rule=rule, value=value, limit=f"less than {limit:,}")
+        return Verdict(rule=rule, value=value, limit=f"{words} {limit:,}")

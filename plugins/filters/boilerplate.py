@@ -1,7 +1,7 @@
-"""Words by which the lines around a web page's own text are known.
+"""Boilerplate of web pages, recognised by phrases.
 
-All take text in lower case, a line or many: searching plain strings is several times as fast as a pattern
-that ignores case.
+All functions take text in lower case: a search for plain strings is several times faster than a pattern that
+ignores case.
 
 Source: Raffel et al. 2020, JMLR 21(140), section 2.2 (C4).
 """
@@ -20,21 +20,16 @@ _POLICY = (
 )
 
 
-def mentions_javascript(lower: str) -> bool:
-    """C4's rule: any mention of JavaScript."""
-    return "javascript" in lower
-
-
 def asks_for_javascript(lower: str) -> bool:
-    """Narrower than C4's: "please enable javascript to view this page", but not a text about it."""
+    """True for "please enable javascript to view this page", false for a text about JavaScript."""
     return "javascript" in lower and _JAVASCRIPT_NOTICE.search(lower) is not None
 
 
 def is_about_policy(lower: str) -> bool:
-    """C4's six phrases about cookies, privacy and terms of use."""
+    """True for C4's six phrases about cookies, privacy and terms of use."""
     return any(phrase in lower for phrase in _POLICY)
 
 
 def is_placeholder(lower: str) -> bool:
-    """Placeholder text."""
+    """True for placeholder text."""
     return "lorem ipsum" in lower

@@ -1,21 +1,10 @@
-"""C4's rules: lines that are no prose go, and pages that then hold too little.
+"""C4's rules: drop lines that are no prose, and refuse pages with little prose.
 
-A page is refused when it holds
-    `{`                          curly_bracket: code rather than language
-    "lorem ipsum"                lorem_ipsum: a placeholder
-and otherwise loses
-    citation markers             citations: "[1]", "[edit]", "[citation needed]"
-    lines without . ! ? " at the end, or ending in "..."   terminal_punctuation
-    lines of fewer than 5 words  min_line_words
-    lines with "javascript"      javascript
-    lines about cookies, terms   policy
-and is refused when fewer than 3 sentences (min_sentences) are left.
+C4's list of bad words is left out, because it refuses many texts on medicine and law; repeated spans of three
+sentences are left to dedup. The rules are for English.
 
-C4's list of bad words and its dropping of repeated spans of three sentences are not here: the first refuses
-much that is about medicine or law, the second is the work of dedup. The rules are meant for English.
-
-Source: Raffel et al. 2020, JMLR 21(140), section 2.2. The first version of the paper had 3 words and 5
-sentences where the published one has 5 words and 3 sentences. The ellipsis is from its code.
+Source: Raffel et al. 2020, JMLR 21(140), section 2.2. The first version of the paper has 3 words and 5
+sentences, the published one 5 words and 3 sentences. The ellipsis is from its code.
 """
 
 from __future__ import annotations
@@ -25,8 +14,8 @@ import re
 import pydantic
 
 from plugins.filters.base import Filter, Verdict
-from plugins.filters.boilerplate import is_about_policy, is_placeholder, mentions_javascript
-from plugins.filters.punctuation import TERMINAL_MARKS
+from plugins.filters.boilerplate import is_about_policy, is_placeholder
+from plugins.filters.text_lines import TERMINAL_MARKS
 from plugins.synthesizers.sentences import split_sentences
 from plugins.words import has_words
 from schemas.config import Section
@@ -37,13 +26,13 @@ _ELLIPSES = ("...", "…")
 
 
 class C4Options(Section):
-    """The rules; false, or 0 where a number stands, takes one away.
+    """The rules; false, or 0 for a number, removes one.
 
     Attributes:
-        curly_bracket: Refuse pages with a curly bracket.
+        curly_bracket: Refuse pages with a curly bracket: code rather than language.
         lorem_ipsum: Refuse pages with placeholder text.
-        citations: Remove citation markers.
-        terminal_punctuation: Drop lines that do not end as a sentence does.
+        citations: Remove citation markers: "[1]", "[edit]", "[citation needed]".
+        terminal_punctuation: Drop lines that do not end as a sentence does, or end in an ellipsis.
         min_line_words: Drop lines of fewer words.
         javascript: Drop lines that mention JavaScript.
         policy: Drop lines about cookies, privacy and terms of use.
@@ -61,7 +50,7 @@ class C4Options(Section):
 
 
 class C4Filter(Filter[C4Options]):
-    """Keep the prose of a page; refuse a page with little of it."""
+    """Keep the prose of a page; refuse a page with little prose."""
 
     name = "c4"
     Options = C4Options
@@ -91,12 +80,11 @@ class C4Filter(Filter[C4Options]):
     def _keeps(self, line: str) -> bool:
         options, lower = self.options, line.lower()
         return (
-            (not options.terminal_punctuation or _ends_as_a_sentence(line))
+            (
+                not options.terminal_punctuation
+                or (line.endswith(TERMINAL_MARKS) and not line.endswith(_ELLIPSES))
+            )
             and has_words(line, options.min_line_words)
-            and not (options.javascript and mentions_javascript(lower))
+            and not (options.javascript and "javascript" in lower)
             and not (options.policy and is_about_policy(lower))
         )
-
-
-def _ends_as_a_sentence(line: str) -> bool:
-    return line.endswith(TERMINAL_MARKS) and not line.endswith(_ELLIPSES)

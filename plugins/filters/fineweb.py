@@ -1,13 +1,7 @@
-"""FineWeb's own rules: is this prose, or a list, a menu, a page of headings?
+"""FineWeb's own rules: refuse lists, menus, and pages of headings.
 
-| share of | refuses | option |
-|---|---|---|
-| lines that end in punctuation | ≤ 0.12 | min_punctuated_lines |
-| characters in lines that came before | ≥ 0.1 | max_duplicate_line_characters |
-| lines shorter than 30 characters | ≥ 0.67 | max_short_lines, short_line_characters |
-
-Unlike Gopher's, these limits are refused themselves. Blank lines count for nothing. (datatrove's filter of
-this name refuses duplicated characters from 0.01 on; the paper says 0.1.)
+Unlike Gopher's rules, these refuse the limit itself. Blank lines do not count. (datatrove's filter of this
+name refuses duplicated characters from 0.01 on; the paper says 0.1.)
 
 Source: Penedo et al. 2024, arXiv 2406.17557, section 3.6.
 """
@@ -19,17 +13,16 @@ from collections.abc import Iterator
 import pydantic
 
 from plugins.filters.base import TextRules, Verdict
-from plugins.filters.punctuation import TERMINAL_MARKS
-from plugins.filters.repeated_pieces import lines_of, repeated
+from plugins.filters.text_lines import TERMINAL_MARKS, lines_of, repeated
 from schemas.config import Section
 
 
 class FineWebOptions(Section):
-    """Limits of the rules, as shares from 0 to 1; null takes one away.
+    """Limits of the rules, as shares from 0 to 1; null removes one.
 
     Attributes:
         min_punctuated_lines: Lines that end in punctuation; must be more than this.
-        max_duplicate_line_characters: Characters in lines that came before; must be less than this.
+        max_duplicate_line_characters: Characters in repeated lines; must be less than this.
         max_short_lines: Short lines; must be less than this.
         short_line_characters: A line with fewer characters is short.
     """
@@ -41,7 +34,7 @@ class FineWebOptions(Section):
 
 
 class FineWebFilter(TextRules[FineWebOptions]):
-    """Refuse what is made of lists, headings or repeated lines."""
+    """Refuse texts that consist of lists, headings or repeated lines."""
 
     name = "fineweb"
     Options = FineWebOptions

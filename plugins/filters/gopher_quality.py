@@ -1,21 +1,9 @@
-"""Gopher's quality rules: is this running text at all?
+"""Gopher's quality rules: refuse everything but running text.
 
-| rule | keeps | option |
-|---|---|---|
-| words | 50 to 100,000 | min_words, max_words |
-| mean length of a word | 3 to 10 characters | min_mean_word_length, max_mean_word_length |
-| hash signs for each word | ≤ 0.1 | max_hashes_per_word |
-| ellipses for each word | ≤ 0.1 | max_ellipses_per_word |
-| lines that begin with a bullet | ≤ 90% | max_bullet_lines |
-| lines that end in an ellipsis | ≤ 30% | max_ellipsis_lines |
-| words with a letter | ≥ 80% | min_words_with_letter |
-| of "the be to of and that have with" | ≥ 2 different ones | min_stop_words |
-
-Words are counted as everywhere (plugins/words.py); blank lines count for nothing. The rules about what a word
-is made of, its length and its letters, look at pieces between white space: cut into words, a long address or
-a row of signs would pass. Signs are shares of words or of pieces, whichever are more. The rules are meant for
-English: the stop words are an option, the lengths fit languages that put spaces between words; null takes a
-rule away.
+Words are those of plugins/words.py; blank lines do not count. The rules for the length and the letters of
+words use the pieces between white space, because a long address or a row of signs, cut into words, would
+pass. Signs are shares of words or of pieces, whichever are more. The rules are for English: the stop words
+are an option, and the lengths fit languages with spaces between words; null removes a rule.
 
 Source: Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, "Quality Filtering".
 """
@@ -29,7 +17,7 @@ from typing import Any
 import pydantic
 
 from plugins.filters.base import TextRules, Verdict
-from plugins.filters.repeated_pieces import lines_of
+from plugins.filters.text_lines import lines_of
 from plugins.words import words_of
 from schemas.config import Section
 
@@ -39,19 +27,19 @@ _ELLIPSES = ("...", "…")
 
 
 class GopherQualityOptions(Section):
-    """Limits of the rules; null takes one away. Shares run from 0 to 1.
+    """Limits of the rules; null removes one. Shares run from 0 to 1.
 
     Attributes:
-        min_words: Words, at least.
-        max_words: Words, at most.
-        min_mean_word_length: Characters of a word on average, at least.
-        max_mean_word_length: Characters of a word on average, at most.
+        min_words: Fewest words.
+        max_words: Most words.
+        min_mean_word_length: Least mean characters of a word.
+        max_mean_word_length: Most mean characters of a word.
         max_hashes_per_word: Hash signs for each word.
         max_ellipses_per_word: Ellipses for each word.
         max_bullet_lines: Share of lines that begin with a bullet.
         max_ellipsis_lines: Share of lines that end in an ellipsis.
-        min_words_with_letter: Share of words that hold a letter.
-        min_stop_words: Different stop words that must occur.
+        min_words_with_letter: Share of words with a letter.
+        min_stop_words: Different stop words in the text.
         stop_words: The stop words, in lower case.
     """
 
@@ -69,7 +57,7 @@ class GopherQualityOptions(Section):
 
 
 class GopherQualityFilter(TextRules[GopherQualityOptions]):
-    """Refuse what does not look like running text."""
+    """Refuse texts that do not look like running text."""
 
     name = "gopher_quality"
     Options = GopherQualityOptions

@@ -1,22 +1,13 @@
-"""Gopher's repetition rules: does this text say the same again and again?
+"""Gopher's repetition rules: refuse texts that repeat themselves.
 
-| share of | keeps | option |
-|---|---|---|
-| lines that came before | ≤ 0.30 | max_duplicate_lines |
-| paragraphs that came before | ≤ 0.30 | max_duplicate_paragraphs |
-| characters in lines that came before | ≤ 0.20 | max_duplicate_line_characters |
-| characters in paragraphs that came before | ≤ 0.20 | max_duplicate_paragraph_characters |
-| characters in the most frequent 2-, 3-, 4-gram | ≤ 0.20, 0.18, 0.16 | max_top_2_gram, … |
-| characters in 5-, 6-, … 10-grams that came before | ≤ 0.15, 0.14, … 0.10 | max_duplicate_5_grams, … |
+An n-gram is n pieces between white space, and its characters are those of the pieces. The words of
+plugins/words.py do not fit: in scripts without spaces they are single characters, and any frequent term gives
+repeated n-grams. In such scripts only the rules for lines and paragraphs take effect. The paper leaves open
+whether the first of equal n-grams is a repeat; here it is not, as in datatrove, which made FineWeb.
+Overlapping repeats count once. A top n-gram that occurs once is no repetition.
 
-An n-gram is n pieces between white space, and its characters are those of the pieces. These are not the words
-of plugins/words.py: in scripts without spaces those are single characters, of which any term said often makes
-repeated n-grams. In such text the rules about lines and paragraphs work alone. The paper leaves open
-whether the first of equal n-grams counts as a duplicate; here it does not, as in datatrove, whose reading
-FineWeb was made with. Overlapping duplicates count once. A top n-gram that occurs once is no repetition.
-
-Cost: words become integers, and an n-gram is looked at only where both (n-1)-grams in it are repeated,
-so that ordinary text is through after a few lengths.
+Cost: words become integers, and an n-gram is examined only if both (n-1)-grams in it are repeated, so that
+ordinary text ends after a few sizes.
 
 Source: Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, "Repetition Removal", table A1.
 """
@@ -30,7 +21,7 @@ import numpy as np
 import pydantic
 
 from plugins.filters.base import TextRules, Verdict
-from plugins.filters.repeated_pieces import lines_of, paragraphs_of, repeated
+from plugins.filters.text_lines import lines_of, paragraphs_of, repeated
 from schemas.config import Section
 
 _TOP = (2, 3, 4)
@@ -42,15 +33,15 @@ def _share(default: float) -> Any:
 
 
 class GopherRepetitionOptions(Section):
-    """Limits of the rules, as shares from 0 to 1; null takes one away.
+    """Limits of the rules, as shares from 0 to 1; null removes one.
 
     Attributes:
-        max_duplicate_lines: Lines that came before, among all lines.
-        max_duplicate_paragraphs: Paragraphs that came before, among all paragraphs.
-        max_duplicate_line_characters: Characters in such lines.
-        max_duplicate_paragraph_characters: Characters in such paragraphs.
+        max_duplicate_lines: Repeated lines, of all lines.
+        max_duplicate_paragraphs: Repeated paragraphs, of all paragraphs.
+        max_duplicate_line_characters: Characters in repeated lines.
+        max_duplicate_paragraph_characters: Characters in repeated paragraphs.
         max_top_2_gram: Characters in the most frequent pair of words; the same for three and four.
-        max_duplicate_5_grams: Characters in runs of five words that came before; the same up to ten.
+        max_duplicate_5_grams: Characters in repeated runs of five words; the same up to ten.
     """
 
     max_duplicate_lines: float | None = _share(0.30)
@@ -69,7 +60,7 @@ class GopherRepetitionOptions(Section):
 
 
 class GopherRepetitionFilter(TextRules[GopherRepetitionOptions]):
-    """Refuse what repeats itself."""
+    """Refuse texts that repeat themselves."""
 
     name = "gopher_repetition"
     Options = GopherRepetitionOptions
@@ -94,8 +85,8 @@ class Ngrams(NamedTuple):
 
     Attributes:
         size: n.
-        starts: int64 of shape (num_ngrams,); where each begins, in words, ascending.
-        ids: int64 of shape (num_ngrams,); the same number for the same n-gram.
+        starts: int64 of shape (num_ngrams,); the first word of each, ascending.
+        ids: int64 of shape (num_ngrams,); equal for equal n-grams.
     """
 
     size: int
@@ -104,12 +95,12 @@ class Ngrams(NamedTuple):
 
 
 def repeated_ngrams(words: Sequence[str], *, longest: int) -> Iterator[Ngrams]:
-    """Yield the repeated n-grams of size 2, 3, … `longest`; ends early when none are left."""
+    """Yield the repeated n-grams of size 2, 3, … `longest`; ends at a size without any."""
     numbers: dict[str, int] = {}
     ids = np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int64, len(words))
     starts = np.arange(len(words))
     for size in range(2, longest + 1):
-        # The n-gram at p is the (n-1)-gram at p and the one at p + 1, and repeated only if both are.
+        # The n-gram at p joins the (n-1)-grams at p and p + 1, and is repeated only if both are.
         firsts = np.flatnonzero(np.diff(starts) == 1)
         # Ids are below the number of words, so the pair is exact in 64 bits.
         pairs = ids[firsts] * len(words) + ids[firsts + 1]
@@ -122,7 +113,7 @@ def repeated_ngrams(words: Sequence[str], *, longest: int) -> Iterator[Ngrams]:
 
 
 def top_share(ngrams: Ngrams, ends: np.ndarray[Any, Any]) -> float:
-    """Share of characters in the most frequent n-gram; of several, in the one that comes first."""
+    """Return the share of characters in the most frequent n-gram, the first of several."""
     counts = np.bincount(ngrams.ids)[ngrams.ids]
     top = ngrams.starts[ngrams.ids == ngrams.ids[np.argmax(counts)]]
     covered = np.zeros(len(ends) - 1, dtype=bool)
@@ -132,7 +123,7 @@ def top_share(ngrams: Ngrams, ends: np.ndarray[Any, Any]) -> float:
 
 
 def duplicate_share(ngrams: Ngrams, ends: np.ndarray[Any, Any]) -> float:
-    """Share of characters in n-grams that came before, taken from left to right without overlap."""
+    """Return the share of characters in repeated n-grams, from left to right without overlap."""
     lengths = (ends[ngrams.starts + ngrams.size] - ends[ngrams.starts]).tolist()
     seen: set[int] = set()
     characters = free_from = 0

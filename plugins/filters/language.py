@@ -1,11 +1,10 @@
-"""Which language a text is in, and whether it is one to keep.
+"""Language filter: identify the language of a text, and refuse other languages.
 
-py3langid: naive Bayes over byte n-grams, 140 languages by ISO 639-1 or -3 code and `zxx` for what is no
-language; its model (5 MB) lies in its wheel, so nothing is downloaded. Document metadata gets `language` and
-`language_probability`. The model is loaded once in a process (about 1 s).
+py3langid: naive Bayes over byte n-grams, 140 languages by ISO 639-1 or -3 code, and `zxx` for text in no
+language. Its model (5 MB) is part of its wheel, so nothing is downloaded; each process loads it once (about
+1 s). Document metadata gets `language` and `language_probability`.
 
-FineWeb keeps English from a probability of 0.65 on (fastText's; Penedo et al. 2024, arXiv 2406.17557,
-section 3.3), which is the default here too.
+The default of 0.65 is FineWeb's for English (by fastText; Penedo et al. 2024, arXiv 2406.17557, section 3.3).
 
 Source: Lui and Baldwin 2012, "langid.py: An Off-the-shelf Language Identification Tool".
 """
@@ -26,12 +25,12 @@ from schemas.records import Document
 
 
 class LanguageOptions(Section):
-    """Which languages to keep.
+    """Options of the language filter.
 
     Attributes:
-        keep: ISO 639 codes: [en, de].
-        min_probability: How sure the identifier must be, 0 to 1.
-        max_characters: A text is identified by this many characters from its beginning.
+        keep: ISO 639 codes of the languages to keep: [en, de].
+        min_probability: Least probability of the language, 0 to 1.
+        max_characters: Characters from the beginning of a text that identify its language.
     """
 
     keep: tuple[str, ...] = pydantic.Field(default=("en",), min_length=1)
@@ -40,10 +39,10 @@ class LanguageOptions(Section):
 
 
 class LanguageFilter(Filter[LanguageOptions]):
-    """Refuse texts in other languages, and those of which it is not sure.
+    """Refuse texts in other languages, and texts with an uncertain language.
 
     Raises:
-        ConfigError: A code of `keep` is none that the identifier knows.
+        ConfigError: The identifier does not know a code of `keep`.
     """
 
     name = "language"

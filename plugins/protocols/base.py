@@ -9,9 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from plugins.plain_ids import plain_ids
+from plugins.plain_token_ids import Ids, TokenIds, plain_ids
 from plugins.protocols.thoughts import without_thoughts
-from plugins.token_ids import Ids, TokenIds
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
 

@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 import pydantic
 
+from plugins.plain_token_ids import Ids
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
 from plugins.protocols.json_pairs import pairs_schema, read_pairs, write_lines, write_object
 from plugins.protocols.thoughts import without_thoughts
-from plugins.token_ids import Ids
 from schemas.config import Section, load_config
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair

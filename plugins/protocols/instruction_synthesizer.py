@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from plugins.plain_token_ids import Ids
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.protocols.option_meant import option_meant, unquoted
-from plugins.token_ids import Ids
 from plugins.tokenizers import opening_ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError

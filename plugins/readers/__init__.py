@@ -1,9 +1,9 @@
-"""Readers by name: how files of one kind become documents.
+"""Registry of readers: file formats by name.
 
     SourceConfig ─► its preset's fields ─► a Reader ─► rows of each file ─► documents and rejects
-                    presets.yaml           READERS     Reader.rows          Reader.read
+                    presets.yaml           READERS     Reader.rows          documents.py
 
-What a source may say stands in `schemas/corpus_config.py`; a reader is one file here and one line below.
+`schemas/corpus_config.py` has the fields of a source. A new reader is one file here and one line below.
 """
 
 from plugins.readers.base import Reader
@@ -26,10 +26,10 @@ READERS = Registry(
 
 
 def open_reader(source: SourceConfig) -> Reader:
-    """Make the reader of a source, the fields of its preset filled in.
+    """Make the reader of a source, with the fields of its preset.
 
     Raises:
-        ConfigError: A name is unknown, or a field is of no use to the reader.
+        ConfigError: A name is unknown, or the reader does not use a field that is set.
     """
     source = with_preset(source)
     reader: Reader = READERS.load(source.reader or "")(source)

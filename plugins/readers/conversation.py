@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from plugins.readers.field_paths import names_of
+
 _SAID = ("value", "content")
-"""Where an object keeps what was said: {from, value} or {role, content}."""
+"""Fields of a turn that hold its text: {from, value} or {role, content}."""
 
 
 def joined(turns: Sequence[Any]) -> str:
-    """Join turns by a blank line: strings as they are, of objects what was said.
+    """Join turns by a blank line. A turn is a string, or an object with its text.
 
-    What was said may be in parts, [{type, text}, …]: their texts stand on lines of their own, and parts
-    without text, such as images, leave nothing. So do blank turns, and those whose content is null, such as
-    calls of tools. Who speaks is not written: the user asks first, and the training text is plain text.
+    The text may have parts, [{type, text}, …], which become lines. Parts without text, such as images, blank
+    turns, and turns without content, such as tool calls, are left out. The text does not name the speakers:
+    the user asks first, and the training text is plain text.
 
     Raises:
-        ValueError: A turn is neither; names it by its number from 1.
+        ValueError: A turn is neither; the message has its number from 1.
     """
     return "\n\n".join(text for number, turn in enumerate(turns, start=1) if (text := _said(turn, number)))
 
@@ -32,7 +34,7 @@ def _said(turn: Any, number: int) -> str:
             return said.strip()
         if isinstance(said, list):
             return "\n".join(filter(None, map(_part, said)))
-        found = f"an object of {', '.join(sorted(map(str, turn))) or 'no fields'}"
+        found = f"an object of {names_of(turn)}"
     else:
         found = type(turn).__name__
     raise ValueError(f"turn {number} is {found}; expected a string, or an object with a string 'value'")

@@ -1,12 +1,12 @@
 """A `datasets` dataset: a directory, or a name on the Hugging Face hub.
 
-    uri: my-data/saved                 what `save_to_disk` wrote, memory-mapped
+    uri: my-data/saved                 written by `save_to_disk`, memory-mapped
     uri: my-data/folder                a folder of parquet, jsonl, csv … files, streamed
-    uri: Open-Orca/OpenOrca            the hub, streamed: nothing is downloaded as a whole
+    uri: Open-Orca/OpenOrca            on the hub, streamed without a download of the whole
 
-A dataset is one unit of work, named as it stands, without globs: one worker reads it from end to end.
-Where files can be named, `parquet` and `jsonl` read them side by side and straight from the hub
-(hf://datasets/OWNER/NAME/**/*.parquet), and say which file is damaged.
+A dataset is one unit of work, and its name is no glob: one worker reads it from end to end. If you can name
+files, use `parquet` or `jsonl`, which read several files in parallel, also on the hub
+(hf://datasets/OWNER/NAME/**/*.parquet), and name a damaged file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 
 import pyarrow
 
-from plugins.readers import files
 from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.decompression import DAMAGED
+from plugins.readers.documents import fields_of
+from plugins.readers.field_paths import columns_of
 from plugins.readers.listing import Listing
 from plugins.readers.parquet import arrow_means_damage
 from schemas import storage
@@ -27,7 +29,7 @@ from schemas.errors import ConfigError, InputError, unknown_name
 
 _SPLIT = "train"
 _SAVED = ("dataset_dict.json", "state.json")
-"""What `save_to_disk` leaves in the directory of several splits, and of one."""
+"""Files that `save_to_disk` writes for several splits, and for one."""
 
 
 class HuggingfaceReader(Reader):
@@ -51,22 +53,19 @@ class HuggingfaceReader(Reader):
         return Listing([self.source.uri])
 
     def state(self, uri: str) -> str | None:
-        return None  # of many files, or a name on the hub
+        return None  # a dataset has many files, or lies on the hub
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         split, number = self.source.split or _SPLIT, 0
         try:
             for number, values in enumerate(self._dataset(uri, split)):
-                yield Row(position=f"{split}:{number}", values=values)
+                yield Row(f"{split}:{number}", values)
                 number += 1
-        except (*files.DAMAGED, pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        except (*DAMAGED, pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and not arrow_means_damage(error):
                 raise
-            yield BadRow(
-                position=f"{split}:{number}",
-                reason="damaged_dataset",
-                detail=f"{type(error).__name__}: {error}; {number} rows were read before it",
-            )
+            detail = f"{type(error).__name__}: {error}; {number} rows were read before it"
+            yield BadRow(f"{split}:{number}", "damaged_dataset", detail)
 
     def _dataset(self, uri: str, split: str) -> Iterable[Mapping[str, Any]]:
         splits = self._splits(uri)
@@ -74,8 +73,8 @@ class HuggingfaceReader(Reader):
             unknown = unknown_name("split", split, splits)
             raise InputError(f"{uri}: {unknown} Name one in the source's `split`.")
         dataset = splits[split]
-        columns = self.columns(dataset.column_names or ())
-        # Others, such as images, would be decoded in vain. A stream may not know its columns.
+        columns = columns_of(dataset.column_names or (), fields_of(self.source))
+        # Other columns, such as images, take time to decode. A stream may not know its columns.
         rows: Iterable[Mapping[str, Any]] = dataset.select_columns(columns) if columns else dataset
         return rows
 

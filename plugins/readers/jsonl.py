@@ -1,19 +1,19 @@
-"""JSON lines: one object a line, plain or compressed; and JSON that was written otherwise.
+"""JSON lines: one object a line, plain or compressed; also arrays, joined objects and pretty-printed JSON.
 
-    {"text": …}                     the fast way: a line is a row
-    [{"text": …}, {"text": …}]      an array is its items: on one line, a row a line, or pretty-printed
+    {"text": …}                     the fast path: a line is a row
+    [{"text": …}, {"text": …}]      an array gives its items: on one line, a row a line, or pretty-printed
     {"text": …}{"text": …}          objects with nothing, white space or RS (RFC 7464, json-seq) between
-    {                               pretty-printed: from a line `{` up to the line that closes it, both
-      "text": …                     indented alike; so a broken row costs only itself
+    {                               pretty-printed: from a line `{` to the closing line of the same
+      "text": …                     indentation, so that a broken row costs only itself
     }
 
-A plain file is cut into byte ranges, so that workers share a large one. A line's number is not known
-without reading all before it, so positions in plain files are byte offsets, whatever their size and however
-they are cut: `a.jsonl:@4711`, shown by `tail -c +4712 a.jsonl | head -1`. A compressed file is read from its
-beginning, and its positions are line numbers: `a.jsonl.zst:17`. A row of several lines has the position of
-its first; of several rows on a line, those after the first add their number: `a.jsonl:@0[1]`.
+Workers share a large plain file in byte ranges. Without reading a file from its beginning no worker knows the
+number of a line, so positions in plain files are byte offsets: `a.jsonl:@4711`, shown by
+`tail -c +4712 a.jsonl | head -1`. Positions in compressed files are line numbers: `a.jsonl.zst:17`. A row of
+several lines has the position of its first line. Of several rows on a line, those after the first add their
+number: `a.jsonl:@0[1]`.
 
-A pretty-printed file is read as one part. A line is held as a whole, an array on one line included.
+A pretty-printed file is one part. The reader holds a line as a whole, also an array on one line.
 """
 
 from __future__ import annotations
@@ -23,8 +23,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from plugins.readers import files, utf8
+from plugins.readers import text_encoding
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
+from plugins.readers.decompression import (
+    DAMAGED,
+    TooLong,
+    check_length,
+    is_compressed,
+    lines,
+    lines_between,
+)
 from schemas import limits, storage
 
 RANGE_BYTES = 1 << 26
@@ -34,7 +42,7 @@ _SHOWN_CHARACTERS = 120
 _HEAD_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 _AROUND = b"\x1e \t\r"
-"""What may stand around a row on its line: RS and white space."""
+"""Bytes allowed around a row on its line: RS and white space."""
 
 _BEGIN = re.compile(r"[\s\x1e,]*(?:\[\s*)?")
 _BETWEEN = re.compile(r"[\s\x1e,]*(?:\]\s*)?")
@@ -45,46 +53,42 @@ class JsonlReader(Reader):
     """Reads JSON lines. A bad line costs only itself; positions are line numbers from 1, or byte offsets."""
 
     def parts(self, uri: str) -> list[Part]:
-        if files.is_compressed(uri):
+        if is_compressed(uri):
             return [WHOLE]
-        starts = range(0, max(files.size_bytes(uri), 1), RANGE_BYTES)
+        fs, path = storage.filesystem(uri)
+        starts = range(0, max(int(fs.size(path)), 1), RANGE_BYTES)
         return [Part(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
     def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
         if part == WHOLE:
             return self.rows(uri)
         head = _bytes(uri, 0, _HEAD_BYTES)
-        if utf8.foreign(head) or _is_pretty(head):
+        if text_encoding.foreign(head) or _is_pretty(head):
             return self.rows(uri) if part.start == 0 else iter(())
         rows = _rows(_lines_between(uri, part))
-        is_last_of_array = part.end is None and head.removeprefix(_BOM).lstrip()[:1] == b"["
-        return (
-            itertools.chain(rows, _check_end(_bytes(uri, -_HEAD_BYTES, None))) if is_last_of_array else rows
-        )
+        if part.end is None and head.removeprefix(_BOM).lstrip()[:1] == b"[":  # the last part of an array
+            return itertools.chain(rows, _check_end(_bytes(uri, -_HEAD_BYTES, None)))
+        return rows
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        if not files.is_compressed(uri):
+        if not is_compressed(uri):
             yield from _rows(_lines_between(uri, WHOLE), is_whole=True)
             return
         number = 0
 
         def numbered_lines() -> Iterator[tuple[str, bytes]]:
             nonlocal number
-            for number, line in enumerate(files.lines(uri), start=1):
+            for number, line in enumerate(lines(uri), start=1):
                 yield str(number), line
 
         try:
             yield from _rows(numbered_lines(), is_whole=True)
-        except files.DAMAGED as error:
-            yield BadRow(
-                position=str(number + 1),
-                reason="damaged_file",
-                detail=f"{type(error).__name__}: {error}; {number} lines were read before it",
-            )
+        except DAMAGED as error:
+            yield BadRow.damaged(str(number + 1), error, f"{number} lines")
 
 
 def _lines_between(uri: str, part: Part) -> Iterator[tuple[str, bytes]]:
-    return ((f"@{offset}", line) for offset, line in files.lines_between(uri, part.start, part.end))
+    return ((f"@{offset}", line) for offset, line in lines_between(uri, part.start, part.end))
 
 
 def _bytes(uri: str, start: int, end: int | None) -> bytes:
@@ -93,39 +97,39 @@ def _bytes(uri: str, start: int, end: int | None) -> bytes:
 
 
 def _is_pretty(head: bytes) -> bool:
-    """Whether the first row of a file begins with a line that holds its brace alone."""
+    """True if the first row of a file begins with a line that holds only its brace."""
     first, _, _ = head.removeprefix(_BOM).lstrip(b"[\n" + _AROUND).partition(b"\n")
     return first.rstrip(_AROUND) == b"{"
 
 
 def _check_end(data: bytes) -> Iterator[BadRow]:
-    """Refuse the end of a file that begins with a bracket and does not close it."""
+    """Yield a BadRow if a file that begins with a bracket does not end with one."""
     if not data.rstrip(b"\n" + _AROUND).endswith(b"]"):
         detail = "the file begins with [ and does not end with ]; rows may be missing"
-        yield BadRow(position="", reason="truncated_file", detail=detail)
+        yield BadRow("", "truncated_file", detail)
 
 
-def _rows(lines: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iterator[Row | BadRow]:
+def _rows(positioned: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iterator[Row | BadRow]:
     """Yield the rows of lines.
 
     Args:
-        lines: Positions and lines without their ends.
-        is_whole: Whether they are a whole file, so that the first tells what it is.
+        positioned: Positions and lines without their ends.
+        is_whole: True if they are a whole file, whose first line shows its encoding and shape.
     """
-    held: list[bytes] = []  # of a row that is not closed yet
-    num_held = 0  # bytes; of a row that is too long no more is held
+    held: list[bytes] = []  # lines of a row that is still open
+    num_held = 0  # bytes; beyond the limit of a record no more lines are held
     begun, opening, last, is_array = "", b"", b"", False
-    for position, line in lines:
+    for position, line in positioned:
         bare = line.strip(_AROUND)
         if is_whole and not last:
-            if foreign := utf8.foreign(line):
-                yield BadRow(position="", reason="not_utf8", detail=foreign)
+            if foreign := text_encoding.foreign(line):
+                yield BadRow("", "not_utf8", foreign)
                 return
             bare = bare.removeprefix(_BOM).lstrip(_AROUND)
             is_array = bare[:1] == b"["
         last = bare or last
         bare = bare.rstrip(b",")
-        if held and line.startswith(opening):  # nothing inside a row is indented as it is
+        if held and line.startswith(opening):  # a new row: lines inside a row are indented further
             yield from _rows_on(b"\n".join(held), begun)
             held = []
         if held:
@@ -147,17 +151,16 @@ def _rows(lines: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iter
 
 
 def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
-    """Yield the row on a line, or all of them; one that is bad hides those behind it, and says so."""
+    """Yield all rows on a line. A bad row hides the rows behind it; its detail says so."""
     try:
-        files.check_length(line)
+        check_length(line)
         text = line.decode("utf-8-sig")  # a byte order mark opens some files
-    except files.TooLong as error:
+    except TooLong as error:
         hint = ". If it is an array, `jq -c '.[]'` makes JSON lines of it" if line[:1] == b"[" else ""
-        yield BadRow(position=position, reason="record_too_long", detail=f"{error}{hint}")
+        yield BadRow(position, "record_too_long", f"{error}{hint}")
         return
     except UnicodeDecodeError as error:
-        detail = utf8.undecodable(error, " of the line")
-        yield BadRow(position=position, reason="invalid_utf8", detail=detail)
+        yield BadRow(position, "invalid_utf8", text_encoding.undecodable(error, " of the line"))
         return
     at, number = _end(_BEGIN, text, 0), 0
     while not number or at < len(text):
@@ -169,13 +172,13 @@ def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
             detail = f"{error}; the line begins {text[at : at + _SHOWN_CHARACTERS]!r}{more}"
             if text.startswith("["):
                 detail += ". If the file is an array, `jq -c '.[]'` makes JSON lines of it"
-            yield BadRow(position=where, reason="invalid_json", detail=detail)
+            yield BadRow(where, "invalid_json", detail)
             return
         if isinstance(value, dict):
-            yield Row(position=where, values=value)
+            yield Row(where, value)
         else:
             detail = f"expected a JSON object, found {type(value).__name__}"
-            yield BadRow(position=where, reason="not_an_object", detail=detail)
+            yield BadRow(where, "not_an_object", detail)
         at = _end(_BETWEEN, text, at)
         number += 1
 

@@ -1,11 +1,11 @@
-"""Which files a path, glob or directory means, and what of it could not be listed.
+"""Listing of a path, glob or directory: its files, and the entries that are no readable files.
 
-    path that exists, whatever characters it holds ─► the file, or the files of the directory
+    path that exists, with any characters ─► the file, or the files of the directory
     path that does not exist ─► a glob: matching files, and the files of matching directories
 
-A directory means the files directly in it; `DIR/**` means those below it as well. What else is there is
-named, so that nothing is left out in silence: directories that may not be opened, links to nothing and links
-that lead round, devices and pipes, directories inside a directory. Its hidden entries are counted.
+A directory means the files directly in it; `DIR/**` means also those below it. So that nothing is left out
+silently, a listing names directories without permission, broken and circular links, devices and pipes, and
+directories inside a directory. It counts hidden entries.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from schemas.errors import InputError
 
 _SHOWN = 3
 _RAW_BYTES = re.compile("[\udc80-\udcff]")
-"""How Python spells the bytes of a file name that are not UTF-8."""
+"""Python's characters for the bytes of a file name that are not UTF-8."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listing:
-    """What a path, glob or directory means.
+    """Files of a path, glob or directory.
 
     Attributes:
         files: The files, sorted. Relative paths stay relative, so that names derived from them do not
             depend on the machine.
-        unreadable: By path, why it is none of the files.
-        hidden: Number of hidden entries of directories, which are passed over.
+        unreadable: Reasons by path, for entries that are no readable files.
+        hidden: Number of hidden entries of directories, which are skipped.
     """
 
     files: list[str]
@@ -42,14 +42,14 @@ class Listing:
     hidden: int = 0
 
     def described(self) -> str:
-        """The first of what is unreadable, with the reasons."""
+        """Return the first unreadable entries, with their reasons."""
         shown = [f"{shown_name(path)} {why}" for path, why in sorted(self.unreadable.items())]
         more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
         return "; ".join(shown[:_SHOWN]) + more
 
 
 def list_uri(uri: str) -> Listing:
-    """List what a path, glob or directory means; it may be nothing.
+    """List a path, glob or directory; the listing may be empty.
 
     Raises:
         InputError: The storage refuses to list it.
@@ -61,10 +61,10 @@ def list_uri(uri: str) -> Listing:
 
 
 def expand(uri: str) -> list[str]:
-    """List the files that a path, glob or directory means, where nothing may be left out and names are text.
+    """List the files of a path, glob or directory, all of which must be readable.
 
     Raises:
-        InputError: Something there cannot be read, or has a name that is not UTF-8.
+        InputError: An entry cannot be read, or has a name that is not UTF-8.
     """
     found = list_uri(uri)
     if found.unreadable:
@@ -76,25 +76,19 @@ def expand(uri: str) -> list[str]:
 
 
 def shown_name(path: str) -> str:
-    r"""A path as text: bytes that are not UTF-8, which Linux allows in names, become `\xe9`."""
+    r"""Return a path as text: bytes that are not UTF-8, which Linux allows in names, become `\xe9`."""
     return _RAW_BYTES.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", path)
 
 
 def _local(path: str) -> Listing:
     unreadable: dict[str, str] = {}
-    if _is_there(path):
-        found = [path]
-    elif not globbing.has_magic(path):
-        found = []
-    else:
+    found = [path] if _is_there(path) else []
+    if not found and globbing.has_magic(path):
         found = _matches(path, unreadable)
-    files: set[str] = set()
-    hidden = 0
     folders = {name for name in found if os.path.isdir(name)}
     known = {os.path.normpath(name) for name in folders}
-    for name in found:
-        if name not in folders:
-            _sort_in(name, files, unreadable)
+    entries = [name for name in found if name not in folders]
+    hidden = 0
     for folder in folders:
         try:
             inside = os.listdir(folder)
@@ -105,14 +99,16 @@ def _local(path: str) -> Listing:
             if os.path.basename(name).startswith("."):
                 hidden += 1
             elif not os.path.isdir(name):
-                _sort_in(name, files, unreadable)
+                entries.append(name)
             elif os.path.normpath(name) not in known and name not in unreadable:
                 unreadable[name] = _not_entered(folder)
-    return Listing(sorted(files), unreadable, hidden)
+    problems = {name: _problem(name) for name in entries}
+    unreadable |= {name: problem for name, problem in problems.items() if problem}
+    return Listing(sorted(name for name, problem in problems.items() if not problem), unreadable, hidden)
 
 
 def _is_there(path: str) -> bool:
-    """Whether there is a path, a link to nothing included; one that may not be looked at is an error."""
+    """True if a path exists, also as a broken link; a lack of permission is raised."""
     try:
         os.lstat(path)
     except PermissionError:
@@ -122,25 +118,22 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _sort_in(name: str, files: set[str], unreadable: dict[str, str]) -> None:
+def _problem(name: str) -> str:
+    """Return why an entry is no readable file, or ""."""
     try:
-        is_file = stat.S_ISREG(os.stat(name).st_mode)
+        mode = os.stat(name).st_mode
     except FileNotFoundError:
-        unreadable[name] = "is a link to nothing"
+        return "is a broken link"
     except OSError as error:
-        unreadable[name] = _refused(error)
-    else:
-        if is_file:
-            files.add(name)
-        else:
-            unreadable[name] = "is a device, pipe or socket"
+        return _refused(error)
+    return "" if stat.S_ISREG(mode) else "is a device, pipe or socket"
 
 
 def _matches(pattern: str, unreadable: dict[str, str]) -> list[str]:
-    """What a glob matches, folder by folder: the library's own goes round a loop of links for ever.
+    """Return the matches of a glob, folder by folder: the library's own follows circular links for ever.
 
-    Hidden entries are matched only where the pattern names the dot. Folders that may not be opened, and links
-    to a folder that they lie in, are added to `unreadable`.
+    The dot of a hidden entry must be in the pattern. Folders without permission and circular links go to
+    `unreadable`.
     """
     found = ["/" if pattern.startswith("/") else ""]
     parts = [part for part in pattern.split("/") if part]
@@ -157,10 +150,10 @@ def _matches(pattern: str, unreadable: dict[str, str]) -> list[str]:
 
 
 def _entries(folder: str, pattern: str, unreadable: dict[str, str]) -> list[str]:
-    """Names in a folder that match one part of a glob."""
+    """Return the names in a folder that match one part of a glob."""
     try:
         names = os.listdir(folder or ".")
-    except (FileNotFoundError, NotADirectoryError):  # nothing there to match
+    except (FileNotFoundError, NotADirectoryError):  # no names to match
         return []
     except OSError as error:
         unreadable[folder] = _refused(error)
@@ -169,19 +162,19 @@ def _entries(folder: str, pattern: str, unreadable: dict[str, str]) -> list[str]
 
 
 def _below(folder: str, unreadable: dict[str, str], above: tuple[str, ...] = ()) -> Iterator[str]:
-    """A folder and all folders in it, at any depth, but hidden ones."""
+    """Yield a folder and all folders in it, at any depth, without hidden ones."""
     above = (*above, os.path.realpath(folder))
     yield folder
     for path in (os.path.join(folder, name) for name in _entries(folder, "*", unreadable)):
         if os.path.isdir(path):
             if os.path.realpath(path) in above:
-                unreadable[path] = "is a link to a folder that it lies in"
+                unreadable[path] = "is a link to a folder above it"
             else:
                 yield from _below(path, unreadable, above)
 
 
 def _not_entered(folder: str) -> str:
-    return f"is a folder inside a folder, {folder.rstrip('/')}/** means its files too"
+    return f"is a subfolder; {folder.rstrip('/')}/** also means its files"
 
 
 def _refused(error: OSError) -> str:
@@ -191,7 +184,7 @@ def _refused(error: OSError) -> str:
 def _remote(uri: str) -> Listing:
     fs, path = storage.filesystem(uri)
     protocol = uri.split("://", 1)[0]
-    try:  # not `exists`, which takes a refusal for a no
+    try:  # not `exists`, which returns False for a refusal
         found = {path: fs.info(path)}
     except FileNotFoundError:
         found = fs.glob(path, detail=True) if globbing.has_magic(path) else {}
@@ -210,7 +203,6 @@ def _remote(uri: str) -> Listing:
                 found[name] = info
             elif name not in folders:
                 unreadable[f"{protocol}://{name}"] = _not_entered(f"{protocol}://{folder}")
-    files = sorted(f"{protocol}://{name}" for name, info in found.items() if info["type"] == "file")
-    others = {f"{protocol}://{name}": info["type"] for name, info in found.items() if info["type"] != "file"}
-    unreadable |= {name: f"is no file but {kind}" for name, kind in others.items()}
-    return Listing(files, unreadable, hidden)
+    kinds = {f"{protocol}://{name}": info["type"] for name, info in found.items()}
+    unreadable |= {name: f"is of type {kind}, not a file" for name, kind in kinds.items() if kind != "file"}
+    return Listing(sorted(name for name, kind in kinds.items() if kind == "file"), unreadable, hidden)

@@ -1,12 +1,12 @@
-"""The text of marked-up XML, on one line, in which no number changes because its markup goes.
+"""Text of marked-up XML on one line: taking markup out changes no number.
 
     10<sup>-6</sup>         10^-6           x<sub>1</sub>2                      x_(1)2
     10<sup>n+1</sup>        10^(n+1)        H<sub>2</sub>O                      H2O
     <sup>18</sup>F          18F             <mfrac> of 140 and 72, then x       (140/72) x
     CD4<sup>+</sup>         CD4+            <td>140</td><td>72</td>             140 72
 
-An element is set apart from its neighbours, as a cell, a list item or a break is, unless it only changes how
-letters look. Namespaces make no difference.
+Spaces separate an element (a cell, a list item, a break) from its neighbours, unless it only changes the look
+of letters. Namespaces make no difference.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOOKS = {
     *("monospace", "roman", "s", "sans-serif", "sc", "small", "smallcaps", "span", "strike", "strong"),
     *("styled-content", "tt", "u", "underline"),
 }
-"""Elements that letters on both sides run through: HTML's, JATS's and NLM's own."""
+"""Elements that only change the look of letters, in HTML, JATS and NLM: no space around them."""
 
 _PLAIN_RAISED = re.compile(r"[+\-−±]?(?:\d+(?:\.\d+)?|[^\W\d_]+)[+\-−]?|\([^()]*\)|[^\w\s]")
 _PLAIN_LOWERED = re.compile(r"\w+(?:[./]\w+)*")
@@ -46,7 +46,7 @@ class _Script(NamedTuple):
 
 
 def text_of(element: Element | None) -> str:
-    """All text of an element on one line; "" for none."""
+    """Return all text of an element on one line; "" without an element."""
     return "" if element is None else " ".join(_joined(list(_pieces(element))).split())
 
 
@@ -88,7 +88,7 @@ def _joined(pieces: list[str | _Script]) -> str:
 
 
 def _raised(text: str, before: str, after: str) -> str:
-    """A superscript as it is written between the text directly before and after it."""
+    """Return a superscript as plain text between the text before and after it."""
     if not text:
         return " "
     touches = _BEFORE_WORD.match(after)
@@ -102,7 +102,7 @@ def _raised(text: str, before: str, after: str) -> str:
 
 
 def _lowered(text: str, before: str, after: str) -> str:
-    """A subscript likewise."""
+    """Return a subscript as plain text, as `_raised` does."""
     if not text:
         return " "
     if not _PLAIN_LOWERED.fullmatch(text) or _joins_digits(text, after):
@@ -111,7 +111,7 @@ def _lowered(text: str, before: str, after: str) -> str:
 
 
 def _formula(text: str, before: str, after: str) -> str:
-    """A formula likewise."""
+    """Return a formula with the spaces that it needs, as `_raised` does."""
     apart_before = before[-1:].isalnum() or _AFTER_DIGIT.search(before)
     return f"{' ' if apart_before else ''}{text}{' ' if _BEFORE_WORD.match(after) else ''}"
 

@@ -1,10 +1,10 @@
-"""MathML as one line of plain text.
+"""MathML to one line of plain text.
 
     mfrac   140/72, (a + b)/(c + d)     msup    x^2, 10^-6, (a/b)^(n + 1)     mtable   [1, 0; 0, 1]
     msqrt   √(x + 1)                    msub    x_1, x_(i, j)                 mfenced  (a, b)
     mroot   x^(1/3)                     msubsup x_1^2                         munderover  ∑_(i = 1)^n
 
-A quotient stands in parentheses where its neighbours would change what it means: `(140/72) x`. Digits of two
+A quotient gets parentheses where its neighbours would change its meaning: `(140/72) x`. Digits of two
 elements never become one number.
 """
 
@@ -12,39 +12,23 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 _TOKENS = {"mi", "mn", "ms"}
 _ROWS = {"math", "mrow", "mstyle", "mpadded", "menclose", "merror", "mtd", "maction", "semantics"}
 _UNSEEN = {
-    "annotation",
-    "annotation-xml",
-    "mphantom",
-    "none",
-    "mprescripts",
-    "mspace",
-    "maligngroup",
-    "malignmark",
-}
-_ARITY = {
-    "mfrac": 2,
-    "mroot": 2,
-    "msup": 2,
-    "msub": 2,
-    "mover": 2,
-    "munder": 2,
-    "msubsup": 3,
-    "munderover": 3,
+    *("annotation", "annotation-xml", "mphantom", "none", "mprescripts", "mspace"),
+    *("maligngroup", "malignmark"),
 }
 _INVISIBLE = {"\u2061": " ", "\u2062": "·", "\u2063": ",", "\u2064": "+"}
-"""Function application, times, separator and plus."""
+"""Function application, times, separator and plus: characters without a shape."""
 
 _OPENING, _CLOSING = "([{⟨⌈⌊", ")]}⟩⌉⌋"
 _ENDING = {*_CLOSING, *"!%′″"}
 _TIGHT = {*_OPENING, *_CLOSING, *".:/!%'′″|‖∣ ", "..."}
-"""Operators with no space around them."""
+"""Operators without spaces around them."""
 
 _GROUP = re.compile(r"√?\([^()]*\)|")
 _SIMPLE = re.compile(rf"[^\W_]+|\d+(?:[.,]\d+)*|[^\w\s]|{_GROUP.pattern}")
@@ -55,7 +39,7 @@ class _Term(NamedTuple):
     """Part of a formula.
 
     Attributes:
-        text: As it is written.
+        text: Its plain text.
         kind: `operator`, `quotient`, `script`, `row` (several terms), `text` (words), or "" for one number,
             name or group.
     """
@@ -65,7 +49,7 @@ class _Term(NamedTuple):
 
 
 def formula(element: Element) -> str:
-    """The plain text of a `math` element, or of any other in MathML."""
+    """Return the plain text of a `math` element, or of another element of MathML."""
     return _term(element).text
 
 
@@ -84,8 +68,9 @@ def _term(element: Element) -> _Term:
         return _Term(_INVISIBLE.get(text, text), "operator")
     if name == "mtext":
         return _Term(_words(element), "text")
-    if len(element) == _ARITY.get(name):
-        return _WRITERS[name](element, *map(_term, element))
+    num_children, write = _WRITERS.get(name, (None, None))
+    if write is not None and len(element) == num_children:
+        return write(element, *map(_term, element))
     if name == "msqrt":
         return _Term(f"√({_row(element).text})")
     if name == "mfenced":
@@ -96,7 +81,7 @@ def _term(element: Element) -> _Term:
         rows = (", ".join(formula(cell) for cell in row) for row in element)
         return _Term(f"[{'; '.join(rows)}]")
     if name in {"semantics", "maction"} and len(element):
-        return _term(element[0])  # what follows says the same in another way
+        return _term(element[0])  # the other children repeat the first in another notation
     return _row(element) if name in _ROWS else _Term(_row(element).text, "text")
 
 
@@ -105,13 +90,13 @@ def _words(element: Element) -> str:
 
 
 def _row(element: Element) -> _Term:
-    """What an element holds, side by side."""
+    """Return the content of an element as one term."""
     terms = [term for term in _terms(element) if term.text]
     return terms[0] if len(terms) == 1 else _Term(_written(terms), "row")
 
 
 def _terms(element: Element) -> Iterator[_Term]:
-    """The terms in an element; rows in it make no difference."""
+    """Yield the terms in an element, those of nested rows included."""
     yield _Term(" ".join((element.text or "").split()), "text")
     for child in element:
         if _name(child) == "mrow":
@@ -122,7 +107,7 @@ def _terms(element: Element) -> Iterator[_Term]:
 
 
 def _written(terms: Sequence[_Term]) -> str:
-    """Terms side by side, with parentheses and spaces where they are needed."""
+    """Join terms, with the parentheses and spaces that they need."""
     text = ""
     before: _Term | None = None
     for term, after in itertools.zip_longest(terms, terms[1:]):
@@ -139,7 +124,7 @@ def _written(terms: Sequence[_Term]) -> str:
 
 
 def _binds(neighbour: _Term | None, brackets: str) -> bool:
-    """Whether a neighbour would take a part of a quotient for itself."""
+    """True if a neighbour would bind to one side of a quotient."""
     if neighbour is None:
         return False
     return neighbour.kind != "operator" or neighbour.text in {*brackets, *"/÷∕:·!%^"}
@@ -200,16 +185,29 @@ def _over(_: Element, base: _Term, above: _Term) -> _Term:
     return _scripts(base, _Term(""), above)
 
 
-_WRITERS = {
-    "mfrac": _quotient,
-    "mroot": _root,
-    "msup": lambda _, base, above: _scripts(base, _Term(""), above),
-    "msub": lambda _, base, below: _scripts(base, below, _Term("")),
-    "msubsup": lambda _, *terms: _scripts(*terms),
-    "munderover": lambda _, *terms: _scripts(*terms),
-    "munder": lambda _, base, below: _scripts(base, below, _Term("")),
-    "mover": _over,
+def _below(_: Element, base: _Term, below: _Term) -> _Term:
+    return _scripts(base, below, _Term(""))
+
+
+def _above(_: Element, base: _Term, above: _Term) -> _Term:
+    return _scripts(base, _Term(""), above)
+
+
+def _both(_: Element, base: _Term, below: _Term, above: _Term) -> _Term:
+    return _scripts(base, below, above)
+
+
+_WRITERS: dict[str, tuple[int, Callable[..., _Term]]] = {
+    "mfrac": (2, _quotient),
+    "mroot": (2, _root),
+    "mover": (2, _over),
+    "msup": (2, _above),
+    "msub": (2, _below),
+    "munder": (2, _below),
+    "msubsup": (3, _both),
+    "munderover": (3, _both),
 }
+"""Number of children and writer of the elements with a fixed number of children."""
 
 
 def _fenced(element: Element) -> _Term:

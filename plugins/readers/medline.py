@@ -1,14 +1,14 @@
 """PubMed's MEDLINE XML: one document an article or book chapter, made of its title and abstract.
 
     <PubmedArticleSet>
-      <PubmedArticle> … </PubmedArticle>            each cut out of the bytes, then parsed by itself
-      <PubmedBookArticle> … </PubmedBookArticle>    likewise
+      <PubmedArticle> … </PubmedArticle>            cut out of the bytes, then parsed by itself
+      <PubmedBookArticle> … </PubmedBookArticle>    the same
       <DeleteCitation> <PMID> … </DeleteCitation>   a reject for each PMID; `corpus withdraw` takes it out
       anything else                                 a reject
     </PubmedArticleSet>
 
-Cutting first means that one record is held at a time, that a broken one costs only itself, and that no
-document type reaches the parser: an element can declare no entity, so none can be expanded or fetched.
+Because the reader cuts first, it holds one record at a time, a broken record costs only itself, and no
+document type reaches the parser: an element cannot declare entities, so the parser expands and fetches none.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import re
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from plugins.readers import files
 from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks
 from plugins.readers.markup import text_of
 from schemas import limits, storage
 
@@ -27,7 +27,7 @@ _ROOT_END = re.compile(rb"</Pubmed(?:Book)?ArticleSet\s*>")
 _KINDS = rb"PubmedArticle|PubmedBookArticle|DeleteCitation|DeleteDocument"
 _TAG = re.compile(rb"(</?(?:" + _KINDS + rb")(?:\s[^<>]{0,200})?/?>)")
 _LONGEST_TAG = 256
-"""Most bytes of a tag with white space and attributes in it."""
+"""Most bytes of a tag, with white space and attributes."""
 
 _NAME = re.compile(rb"\w+")
 
@@ -36,11 +36,11 @@ _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 
 
 class MedlineReader(Reader):
-    """Reads MEDLINE XML. Positions are numbers of records from 1, of whatever kind.
+    """Reads MEDLINE XML. Positions are numbers of records from 1, of any kind.
 
     Fields of a row: `text` (title, a blank line, abstract), `title`, `abstract` (a line for each section,
-    opened by its label), `pmid`, `journal` (of a chapter, the book), `year`. What an article lacks is left
-    out. Titles and abstracts in other languages are not read.
+    after its label), `pmid`, `journal` (of a chapter, the book), `year`. A row lacks the fields that the
+    article lacks. Titles and abstracts in other languages are not read.
     """
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
@@ -48,8 +48,8 @@ class MedlineReader(Reader):
         start = b""  # tag of the record that is being read
         body = b""
         try:
-            # Text and tags by turns: text, tag, text, …
-            pieces = storage.split(files.chunks(uri), _TAG.split, _LONGEST_TAG, most=limits.RECORD_BYTES)
+            # Text and tags alternate: text, tag, text, …
+            pieces = storage.split(chunks(uri), _TAG.split, _LONGEST_TAG, most=limits.RECORD_BYTES)
             for index, piece in enumerate(pieces):
                 if index % 2 == 0:
                     body = piece
@@ -57,7 +57,7 @@ class MedlineReader(Reader):
                     closed = bool(_ROOT_END.search(body))
                     if not start and opened and (found := _OPENED.search(body)):
                         detail = f"found <{found[1].decode()}> after record {number}, which is not read"
-                        yield BadRow(position="", reason="unknown_record", detail=detail)
+                        yield BadRow("", "unknown_record", detail)
                     continue
                 is_end = piece.startswith(b"</")
                 if start and is_end and _name(piece) == _name(start):
@@ -71,19 +71,18 @@ class MedlineReader(Reader):
                 if piece.endswith(b"/>"):
                     yield from _rows(piece, str(number))
                     start = b""
-        except files.DAMAGED as error:
+        except DAMAGED as error:
             number -= bool(start)
-            detail = f"{type(error).__name__}: {error}; {number} records were read before it"
-            yield BadRow(position=str(number + 1), reason="damaged_file", detail=detail)
+            yield BadRow.damaged(str(number + 1), error, f"{number} records")
             return
         if start:
             yield _truncated(start, body, str(number))
         if not opened:
             detail = "expected <PubmedArticleSet> before the first record; is this MEDLINE XML?"
-            yield BadRow(position="", reason="not_medline", detail=detail)
+            yield BadRow("", "not_medline", detail)
         elif not closed and not start:
             detail = f"the file ends without </PubmedArticleSet>; {number} records were read"
-            yield BadRow(position=str(number + 1), reason="truncated_file", detail=detail)
+            yield BadRow(str(number + 1), "truncated_file", detail)
 
 
 def _name(tag: bytes) -> bytes:
@@ -94,12 +93,12 @@ def _name(tag: bytes) -> bytes:
 
 def _truncated(start: bytes, body: bytes, position: str) -> BadRow:
     detail = f"the record has no </{_name(start).decode()}>; {len(body):,} bytes follow its beginning"
-    return BadRow(position=position, reason="truncated_record", detail=detail)
+    return BadRow(position, "truncated_record", detail)
 
 
 def _rows(record: bytes, position: str) -> Iterator[Row | BadRow]:
     try:
-        files.check_length(record)
+        check_length(record)
         element = ElementTree.fromstring(record)
         if element.tag.startswith("Delete"):
             for pmid in map(text_of, element):
@@ -107,15 +106,15 @@ def _rows(record: bytes, position: str) -> Iterator[Row | BadRow]:
                     f"PubMed deletes PMID {pmid}; no document is taken out by reading. "
                     f"`tutelage corpus withdraw FILE.yaml --id {pmid}` does it where ids are PMIDs"
                 )
-                yield BadRow(position=position, reason="deleted_citation", detail=detail)
+                yield BadRow(position, "deleted_citation", detail)
         else:
             values = _article(element) if element.tag == "PubmedArticle" else _chapter(element)
             values["text"] = "\n\n".join(filter(None, [values["title"], values["abstract"]]))
-            yield Row(position=position, values={name: value for name, value in values.items() if value})
-    except files.TooLong as error:
-        yield BadRow(position=position, reason="record_too_long", detail=str(error))
+            yield Row(position, {name: value for name, value in values.items() if value})
+    except TooLong as error:
+        yield BadRow(position, "record_too_long", str(error))
     except (ElementTree.ParseError, RecursionError) as error:
-        yield BadRow(position=position, reason="invalid_xml", detail=f"{error} of the record")
+        yield BadRow(position, "invalid_xml", f"{error} of the record")
 
 
 def _article(record: ElementTree.Element) -> dict[str, str]:
@@ -130,7 +129,7 @@ def _article(record: ElementTree.Element) -> dict[str, str]:
 
 
 def _chapter(record: ElementTree.Element) -> dict[str, str]:
-    """A chapter, or a book as a whole, whose title is the book's."""
+    """Return the fields of a chapter, or of a whole book under the book's title."""
     book = text_of(record.find("BookDocument/Book/BookTitle"))
     return {
         "title": text_of(record.find("BookDocument/ArticleTitle")) or book,
@@ -151,7 +150,7 @@ def _section(section: ElementTree.Element) -> str:
 
 
 def _year(record: ElementTree.Element, date: str) -> str:
-    # Some issues have no year of their own but a date in words: "Winter 1998", "1998 Dec-1999 Jan".
+    # Some issues have a date in words in place of a year: "Winter 1998", "1998 Dec-1999 Jan".
     text = text_of(record.find(f"{date}/Year")) or text_of(record.find(f"{date}/MedlineDate"))
     found = _YEAR.search(text)
     return found[0] if found else ""

@@ -1,11 +1,11 @@
-"""Question-answer pairs as well-known sets write them.
+"""Question-answer pairs out of the fields of well-known sets.
 
     {question, answers: [{text}, …]}        SQuAD
     {question, answers: {text: [text, …]}}  SQuAD on the Hugging Face hub
     {question, answer: text}                many others; `answers: [text, …]` and `answers: text` too
     {Q, A}                                  ft-instruction-synthesizer-collection
 
-Of several answers to a question the first is taken. A pair that SQuAD 2.0 marks `is_impossible` has none.
+The first of several answers counts. A pair that SQuAD 2.0 marks `is_impossible` has no answer.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from plugins.readers.field_paths import names_of
 from schemas.records import InstructionPair, well_formed
 
 FIELDS = ("question", "answers", "answer", "Q", "A", "is_impossible")
-"""All fields that are looked at."""
+"""All fields that `read_pair` reads."""
 
 _SHOWN_CHARACTERS = 80
 
 
 class BadPair(ValueError):
-    """Something that is no pair: a short fixed reason, and what was found.
-
-    Attributes:
-        reason: `not_a_pair`, `no_question` or `no_answer`.
-    """
+    """A value is no pair; `reason` is `not_a_pair`, `no_question` or `no_answer`."""
 
     def __init__(self, reason: str, found: str):
         super().__init__(found)
@@ -37,7 +34,7 @@ def read_pair(item: Any) -> InstructionPair:
     """Read one pair.
 
     Raises:
-        BadPair: It is none, or its question or answer is missing or empty.
+        BadPair: It is no pair, or its question or answer is missing or empty.
     """
     if not isinstance(item, Mapping):
         raise BadPair(
@@ -45,7 +42,7 @@ def read_pair(item: Any) -> InstructionPair:
         )
     question = _text(item, "question", "Q")
     if not question:
-        raise BadPair("no_question", f"no text in field 'question' or 'Q' of an object of {_names(item)}")
+        raise BadPair("no_question", f"no text in field 'question' or 'Q' of an object of {names_of(item)}")
     if item.get("is_impossible") is True:
         raise BadPair("no_answer", f"is marked is_impossible: {_shortened(question)!r}")
     answer = _text(item, "answers", "answer", "A")
@@ -55,7 +52,7 @@ def read_pair(item: Any) -> InstructionPair:
 
 
 def _text(item: Mapping[str, Any], *names: str) -> str:
-    """The first text in the first of the fields that is there, or ""."""
+    """Return the first text in the first field that the pair has, or ""."""
     for name in names:
         if item.get(name) is not None:
             return well_formed(_first(item[name])).strip()
@@ -70,10 +67,6 @@ def _first(value: Any) -> str:
     if isinstance(value, list):
         return next((text for each in value if (text := _first(each)).strip()), "")
     return ""
-
-
-def _names(item: Mapping[str, Any]) -> str:
-    return ", ".join(sorted(map(str, item))) or "no fields"
 
 
 def _shortened(text: str) -> str:

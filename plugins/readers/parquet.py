@@ -1,6 +1,6 @@
-"""Parquet: one document a row, reading only the columns that are asked for.
+"""Parquet: one document a row. The reader loads only the columns that the source asks for.
 
-A time that Python cannot hold, beyond year 9999 or finer than a microsecond, is read as Arrow's text of it.
+A time that Python has no value for, beyond year 9999 or finer than a microsecond, becomes Arrow's text of it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 
-from plugins.readers.base import BadRow, Reader, Row, covers
+from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.documents import fields_of, text_fields, undecodable_field
+from plugins.readers.field_paths import columns_of
 
 _BATCH_ROWS = 64
-"""Few, since a dictionary may make a long text of each of a file's few bytes."""
+"""Few rows, because a dictionary can expand each byte of a small file to a long text."""
 
 _BEYOND_PYTHON = (ValueError, ArithmeticError, LookupError, pyarrow.ArrowException)
-"""What pyarrow raises for a value that Python has no type for, or not enough room, or no time zone."""
+"""Exceptions of pyarrow for a value without a Python type, beyond its range, or in an unknown time zone."""
 
 
 class ParquetReader(Reader):
@@ -30,18 +32,18 @@ class ParquetReader(Reader):
             try:
                 table = pyarrow.parquet.ParquetFile(file)
                 names = table.schema_arrow.names
-                if not any(covers(name, field) for name in names for field in self._text_fields()):
-                    yield BadRow(
-                        position="",
-                        reason="missing_column",
-                        detail=f"no column {' or '.join(map(repr, self._text_fields()))}; "
-                        f"the file has {', '.join(names)}. Set text_field or format.",
+                wanted = text_fields(self.source)
+                if not columns_of(names, wanted):
+                    detail = (
+                        f"no column {' or '.join(map(repr, wanted))}; "
+                        f"the file has {', '.join(names)}. Set text_field or format."
                     )
+                    yield BadRow("", "missing_column", detail)
                     return
-                columns = self.columns(names)
+                columns = columns_of(names, fields_of(self.source))
                 if twice := [name for name in columns if columns.count(name) > 1]:
                     detail = f"the file has {columns.count(twice[0])} columns {twice[0]!r}; which is meant?"
-                    yield BadRow(position="", reason="repeated_column", detail=detail)
+                    yield BadRow("", "repeated_column", detail)
                     return
                 for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
                     for row in _rows(batch, number):
@@ -50,30 +52,22 @@ class ParquetReader(Reader):
             except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError) as error:
                 if isinstance(error, OSError) and not arrow_means_damage(error):
                     raise
-                yield BadRow(
-                    position=str(number),
-                    reason="damaged_file",
-                    detail=f"{error}; {number} rows were read before it",
-                )
+                yield BadRow(str(number), "damaged_file", f"{error}; {number} rows were read before it")
 
 
 def _rows(batch: pyarrow.RecordBatch, first: int) -> Iterator[Row | BadRow]:
     try:
         values = batch.to_pylist()
-    except _BEYOND_PYTHON:  # UnicodeDecodeError too: parquet's writers need not check their strings
+    except _BEYOND_PYTHON:  # also UnicodeDecodeError: parquet's writers need not check their strings
         values = [None] * len(batch)
     for index, value in enumerate(values):
         position = str(first + index)
         try:
-            yield Row(position=position, values=value or _row(batch, index))
+            yield Row(position, value or _row(batch, index))
         except UnicodeDecodeError as error:
-            detail = (
-                f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start} of a field"
-            )
-            yield BadRow(position=position, reason="invalid_utf8", detail=detail)
+            yield BadRow(position, "invalid_utf8", undecodable_field(error))
         except _BEYOND_PYTHON as error:
-            detail = f"{type(error).__name__}: {error}"
-            yield BadRow(position=position, reason="unreadable_value", detail=detail)
+            yield BadRow(position, "unreadable_value", f"{type(error).__name__}: {error}")
 
 
 def _row(batch: pyarrow.RecordBatch, index: int) -> dict[str, Any]:
@@ -83,7 +77,7 @@ def _row(batch: pyarrow.RecordBatch, index: int) -> dict[str, Any]:
 
 
 def _value(scalar: Any) -> Any:
-    """A value as Python has it; of one that Python cannot hold, its text."""
+    """Return a value as a Python object, or its text if Python has no such value."""
     try:
         return scalar.as_py()
     except UnicodeDecodeError:
@@ -97,5 +91,5 @@ def _value(scalar: Any) -> Any:
 
 
 def arrow_means_damage(error: OSError) -> bool:
-    """Whether it is Arrow that speaks, of damaged data, and not the storage: its OSErrors have no errno."""
+    """True if Arrow reports damaged data by an OSError, which then has no errno, and not the storage."""
     return type(error) is OSError and error.errno is None

@@ -1,7 +1,7 @@
-"""Well-known sets by name: `preset: openorca` in a source stands for the fields in presets.yaml.
+"""Presets of well-known sets: `preset: openorca` in a source stands for its fields in presets.yaml.
 
-What the source sets itself stays as it is. A source that names its own `text_field` or `format` gets
-neither from its preset, since one of them replaces the other.
+Fields that the source sets itself win. A source with its own `text_field` or `format` gets neither from its
+preset, because one replaces the other.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Preset(Section):
     """One well-known set.
 
     Attributes:
-        about: What it is.
-        uri: Where it lies, as an example of a source's `uri`.
+        about: A sentence on it.
+        uri: An example of a source's `uri`.
         fields: Fields of a SourceConfig.
     """
 
@@ -36,13 +36,13 @@ class Preset(Section):
 
 @functools.cache
 def presets() -> dict[str, Preset]:
-    """All presets by name."""
+    """Return all presets by name."""
     loaded = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
     return {name: validate(Preset, values, name=f"{_FILE.name}: {name}") for name, values in loaded.items()}
 
 
 def with_preset(source: SourceConfig) -> SourceConfig:
-    """The source with the fields of its preset filled in; without a preset, the source itself.
+    """Return the source with the fields of its preset, or the source itself if it names none.
 
     Raises:
         ConfigError: There is no such preset.

@@ -3,11 +3,11 @@
     {"data": [{"title": …, "paragraphs": [{"context": …, "qas": [
         {"question": …, "answers": [{"text": …}]}]}]}]}
 
-A row has what the paragraph has, and the article's `title`. Positions are paths as jq takes them:
-`train-v1.1.json:data[3].paragraphs[7]`. What the Hugging Face hub has of SQuAD is a row for each question,
-read by `parquet` or `jsonl`.
+A row has the fields of its paragraph, and the article's `title`. Positions are paths in jq's syntax:
+`train-v1.1.json:data[3].paragraphs[7]`. The Hugging Face hub's copy of SQuAD has a row for each question;
+readers `parquet` and `jsonl` read it.
 
-Cost: a file is parsed as a whole; SQuAD 2.0 (40 MB) takes 0.4 GB.
+Cost: the reader parses a whole file; SQuAD 2.0 (40 MB) takes 0.4 GB.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from plugins.readers import files
 from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.decompression import DAMAGED, TooLong, whole
+from plugins.readers.field_paths import names_of
 
 
 class SquadReader(Reader):
@@ -25,22 +26,20 @@ class SquadReader(Reader):
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         try:
-            value = json.loads(files.whole(uri).decode("utf-8-sig"))
-        except files.DAMAGED as error:
-            yield BadRow(position="", reason="damaged_file", detail=f"{type(error).__name__}: {error}")
-            return
-        except files.TooLong as error:
-            yield BadRow(position="", reason="record_too_long", detail=str(error))
-            return
+            value = json.loads(whole(uri).decode("utf-8-sig"))
+        except DAMAGED as error:
+            yield BadRow.damaged("", error)
+        except TooLong as error:
+            yield BadRow("", "record_too_long", str(error))
         except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
-            yield BadRow(position="", reason="invalid_json", detail=str(error))
-            return
-        articles = value.get("data") if isinstance(value, dict) else None
-        if not isinstance(articles, list):
-            yield _bad("", "an object with a list 'data'", value)
-            return
-        for number, article in enumerate(articles):
-            yield from _paragraphs(article, f"data[{number}]")
+            yield BadRow("", "invalid_json", str(error))
+        else:
+            articles = value.get("data") if isinstance(value, dict) else None
+            if not isinstance(articles, list):
+                yield _bad("", "an object with a list 'data'", value)
+                return
+            for number, article in enumerate(articles):
+                yield from _paragraphs(article, f"data[{number}]")
 
 
 def _paragraphs(article: Any, position: str) -> Iterator[Row | BadRow]:
@@ -51,15 +50,11 @@ def _paragraphs(article: Any, position: str) -> Iterator[Row | BadRow]:
     for number, paragraph in enumerate(paragraphs):
         where = f"{position}.paragraphs[{number}]"
         if isinstance(paragraph, dict):
-            yield Row(position=where, values={"title": article.get("title"), **paragraph})
+            yield Row(where, {"title": article.get("title"), **paragraph})
         else:
             yield _bad(where, "an object with 'context' and 'qas'", paragraph)
 
 
 def _bad(position: str, expected: str, found: Any) -> BadRow:
-    shown = (
-        f"an object of {', '.join(sorted(found)) or 'no fields'}"
-        if isinstance(found, dict)
-        else type(found).__name__
-    )
-    return BadRow(position=position, reason="not_squad", detail=f"expected {expected}, found {shown}")
+    shown = f"an object of {names_of(found)}" if isinstance(found, dict) else type(found).__name__
+    return BadRow(position, "not_squad", f"expected {expected}, found {shown}")

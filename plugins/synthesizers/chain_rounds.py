@@ -26,9 +26,9 @@ import functools
 import re
 from collections.abc import Callable
 
+from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
-from plugins.token_ids import TokenIds
 from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
 

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
-from plugins.token_ids import TokenIds
+from plugins.plain_token_ids import TokenIds
 from schemas.records import Generation
 
 

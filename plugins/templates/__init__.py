@@ -1,9 +1,9 @@
-"""Template families: how a run of documents and their pairs becomes one training text.
+"""Registry of template families, which turn a run of documents and their pairs into one training text.
 
     SynthesizedDocument × M ─► TemplateFamily.render(seed) ─► Rendered (text, template)
 
-A family is one file and one line here; `base.py` says what it promises, and the conformance test
-in `tests/plugins/templates` holds every registered name to it.
+A family is one file and one line here. `base.py` has the contract of a family, which
+`tests/plugins/templates` tests for every registered name.
 """
 
 from plugins.registry import Registry

@@ -1,12 +1,12 @@
-"""What every template family promises.
+"""Contract of template families.
 
 1. One run of documents gives one training text.
-2. Document texts, instructions and responses stand in it verbatim: whatever they hold (braces,
-   percent signs, special-token strings, newlines), they are copied, never scanned.
+2. The text holds document texts, instructions and responses verbatim, with any braces, percent signs,
+   special-token strings and newlines: a family copies them and never scans them.
 3. A document without pairs is its bare text; a run without any pair is `RAW`.
 4. The same documents and seed give the same text, in any process on any machine.
-5. Each document has one span of the text, in their order: its own text and its pairs. What lies between two
-   spans only separates them, so that a span can be cut out with what follows it.
+5. Each document has one span of the text, in their order: its own text and its pairs. Between spans there are
+   only separators, so that a span can be removed with the separator after it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import ClassVar
 from schemas.records import SynthesizedDocument
 
 RAW = "raw"
-"""The template of a text that holds no pairs."""
+"""The template of a text without pairs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Rendered:
     """One training text.
 
     Attributes:
-        text: What the model is trained on.
-        template: `family/layout` that rendered it, such as `reading_comprehension/classic`, or `raw`.
-        spans: For each document, offsets of its first character and behind its last one.
+        text: The text that the model trains on.
+        template: Its `family/layout`, such as `reading_comprehension/classic`, or `raw`.
+        spans: For each document, the offset of its first character and the offset behind its last one.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Rendered:
 
     @classmethod
     def joined(cls, passages: Sequence[str], separator: str, *, template: str) -> Rendered:
-        """One passage for each document, with a separator between them."""
+        """Join one passage for each document by a separator."""
         starts = itertools.accumulate((len(each) + len(separator) for each in passages), initial=0)
         spans = tuple((start, start + len(each)) for start, each in zip(starts, passages, strict=False))
         return cls(separator.join(passages), template, spans)
@@ -59,8 +59,8 @@ class TemplateFamily(abc.ABC):
         """Render one run of a chain as one training text.
 
         Args:
-            documents: At least one document; each after the first follows the previous.
-            seed: Source of every random choice.
+            documents: The run, at least one document.
+            seed: Seed of all random choices.
 
         Raises:
             RecordError: There are no documents.

@@ -1,14 +1,13 @@
-"""How the options of a question are laid out.
+"""Layout of the options of a question: their order, their markers, the text around them.
 
-One `OptionStyle` is drawn per training text: what introduces the options, how items are named,
-what stands between them. Within it every question has its options shuffled, so that the right one
-moves and its name says nothing. Two things limit the shuffle:
+A training text has one `OptionStyle`. The options of every question are shuffled, so that the marker of the
+right option carries no information. Two cases limit the shuffle:
 
-- "None of these", "All of the above" and their kin stay last, where alone they make sense.
-- When the pair speaks of positions ("option B", "both A and C"), the order given is kept and items are
-  A, B, C, as such a pair most likely means.
+- "None of these", "All of the above" and the like stay last.
+- If the pair mentions positions ("option B", "both A and C"), the given order stays and items are A, B, C,
+  the most likely meaning of such a pair.
 
-Options of which none is the response are left out: the pair is rendered as an open question.
+Options without the response are left out: the pair becomes an open question.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import random
 import re
 import string
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from schemas.records import InstructionPair
 
@@ -30,8 +30,8 @@ class Naming:
 
     Attributes:
         names: Names in order; none for bullets; "0" for numbers from 1.
-        before: What precedes a name, or the bullet itself.
-        after: What follows a name.
+        before: Text before a name, or the bullet itself.
+        after: Text after a name.
     """
 
     names: Sequence[str]
@@ -39,18 +39,13 @@ class Naming:
     after: str = ""
 
     @property
-    def is_bullet(self) -> bool:
-        """Whether items carry no name that an answer could repeat."""
-        return not self.names
-
-    @property
     def is_number(self) -> bool:
-        """Whether items are numbered, as questions are in some layouts."""
+        """True if items have numbers, as questions do in some layouts."""
         return self.names == "0"
 
     def marker(self, index: int) -> str:
-        """The marker of the item at `index`; names that run out go on as numbers."""
-        if self.is_bullet:
+        """Return the marker of the item at `index`: a number once the names run out."""
+        if not self.names:
             return self.before
         name = str(index + 1) if self.is_number or index >= len(self.names) else self.names[index]
         return f"{self.before}{name}{self.after}"
@@ -98,12 +93,12 @@ _POSITIONAL = re.compile(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OptionStyle:
-    """How the options of every question in one training text look.
+    """Look of the options of every question in one training text.
 
     Attributes:
-        naming: How items are marked.
+        naming: The markers of items.
         introducer: The words before the first item, or "".
-        delimiter: What stands between items; a newline puts each on its own line.
+        delimiter: The text between items; a newline puts each on its own line.
         none_of_these: The wording of a "none of these" item that is not the answer.
     """
 
@@ -114,7 +109,7 @@ class OptionStyle:
 
     @classmethod
     def draw(cls, rng: random.Random, *, allow_numbers: bool) -> OptionStyle:
-        """Draw a style; without numbers where the questions themselves are numbered."""
+        """Draw a style, without numbers if the questions themselves have numbers."""
         return cls(
             naming=rng.choice([naming for naming in NAMINGS if allow_numbers or not naming.is_number]),
             introducer=rng.choice(INTRODUCERS),
@@ -123,21 +118,15 @@ class OptionStyle:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OptionBlock:
-    """Options laid out.
-
-    Attributes:
-        text: The options as they stand under the question.
-        answer_marker: The marker of the right one, or "" where items carry no names.
-    """
+class OptionBlock(NamedTuple):
+    """Options as text below the question, and the marker of the right one, "" if items have no names."""
 
     text: str
     answer_marker: str
 
 
 def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Random) -> OptionBlock | None:
-    """Shuffle and lay out the options of a pair; None where none of them is the response."""
+    """Shuffle and lay out the options of a pair; None if none of them is the response."""
     options = list(pair.options)
     answer = find_answer(pair)
     if answer is None:
@@ -153,21 +142,21 @@ def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Rando
             options[index] = style.none_of_these
     delimiter = style.delimiter
     blurred = any(mark in option for option in options for mark in ("\n", delimiter.strip() or delimiter))
-    if naming.is_bullet or blurred:
+    if blurred or not naming.names:
         delimiter = "\n"
     items = [f"{naming.marker(place)} {options[index]}" for place, index in enumerate(order)]
     gap = "\n" if delimiter == "\n" else " "
     text = f"{style.introducer}{gap if style.introducer else ''}{delimiter.join(items)}"
-    return OptionBlock(text, answer_marker="" if naming.is_bullet else naming.marker(order.index(answer)))
+    return OptionBlock(text, answer_marker=naming.marker(order.index(answer)) if naming.names else "")
 
 
 def lists_options(pair: InstructionPair) -> bool:
-    """Whether a reader sees options, those that stand in the instruction itself included."""
+    """True if a reader sees options, also options inside the instruction."""
     return bool(pair.options) or _ITEM.search(pair.instruction) is not None
 
 
 def find_answer(pair: InstructionPair) -> int | None:
-    """Index of the option that the response is, letter case and outer spaces aside."""
+    """Return the index of the option equal to the response, ignoring letter case and outer spaces."""
     if pair.response in pair.options:
         return pair.options.index(pair.response)
     folded = [option.strip().casefold() for option in pair.options]

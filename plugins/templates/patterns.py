@@ -1,12 +1,12 @@
-"""Patterns whose slots cannot stay unfilled and whose contents are never scanned.
+"""Patterns of literal text and slots, filled without scanning the text that goes into the slots.
 
 A pattern is a tuple of literal strings and `Slot` members:
 
     Pattern(("Q: ", Slot.QUESTION, "\\nA: ", Slot.ANSWER), slots={Slot.QUESTION, Slot.ANSWER})
 
-It says once which slots it must hold, and is checked when it is made, which for the phrases of a
-family is when their module is imported. Filling joins the parts. There is no placeholder syntax,
-hence nothing in a user's text, `{question}` and `%s` included, that could be taken for one.
+A pattern names the slots that it must hold, and its constructor checks them: for the patterns of a family at
+import. Filling joins the parts. There is no placeholder syntax, so a user's text cannot contain a
+placeholder, not even `{question}` or `%s`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from itertools import pairwise
 
 
 class Slot(enum.Enum):
-    """What a pattern leaves open."""
+    """Slots of patterns."""
 
     # One pair.
     QUESTION = enum.auto()
     OPTIONS = enum.auto()
     RATIONALE = enum.auto()
     ANSWER = enum.auto()
-    # One document: its text and its pairs, whole or divided as the layout needs them.
+    # One document: its text and its pairs, whole or divided for the layout.
     TEXT = enum.auto()
     PAIRS = enum.auto()
     QUESTIONS = enum.auto()
@@ -40,11 +40,11 @@ class Pattern:
 
     Args:
         parts: Literals and slots in order.
-        slots: The slots that the pattern must hold, no more and no fewer.
+        slots: Exactly the slots that the pattern must hold.
 
     Raises:
-        ValueError: A slot is missing, repeated or unasked for; two slots touch, which would glue
-            two users' texts together; or a part is neither a slot nor a non-empty string.
+        ValueError: A slot is missing, repeated or not in `slots`; two slots touch, which would join two
+            users' texts; or a part is neither a slot nor a non-empty string.
     """
 
     __slots__ = ("parts", "slots")
@@ -65,7 +65,7 @@ class Pattern:
         self.slots = frozenset(slots)
 
     def fill(self, values: Mapping[Slot, str]) -> str:
-        """Join the literals with the values of the slots; values for other slots are ignored."""
+        """Join the literals and the values of the slots; ignores values of other slots."""
         return "".join(values[part] if isinstance(part, Slot) else part for part in self.parts)
 
     def __repr__(self) -> str:
@@ -73,5 +73,5 @@ class Pattern:
 
 
 def patterns(slots: Collection[Slot], *rows: tuple[str | Slot, ...]) -> tuple[Pattern, ...]:
-    """Make a group of patterns that all hold the same slots."""
+    """Make patterns with the same slots."""
     return tuple(Pattern(row, slots=slots) for row in rows)

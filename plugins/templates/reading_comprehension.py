@@ -1,18 +1,17 @@
-"""Reading comprehension: a text and what is asked about it, in many natural shapes.
+"""Reading comprehension: a text with questions and answers, in many natural layouts.
 
-One `Style` is drawn per training text and holds for all its documents and pairs, so that a chain
-of documents reads as a series of few-shot examples:
+A training text has one `Style` for all its documents and pairs, so that a chain of documents reads as a
+series of few-shot examples:
 
     pair ── form ──► question side, answer side ── layout and voice ──► frame ◄── text
                                                                           │
     document 1 ─── separator ─── document 2 ─── separator ─── …       ◄───┘
 
 Layouts and their shares are those of Instruction Pre-Training (Cheng et al. 2024, arXiv
-2406.14491): where every document has two pairs or more, classic 80% and each other 5%; else only
-classic 95% and dialogue 5%. In 5% the text comes after the questions.
+2406.14491): if every document has at least two pairs, classic 80% and each other 5%; otherwise classic 95%
+and dialogue 5%. In 5% the text comes after the questions.
 
-The order of draws is part of the contract: a golden test pins it, because a corpus is rebuilt
-byte by byte from its seeds.
+A golden test pins the order of draws, because a build repeats a corpus byte by byte from its seeds.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from plugins.templates.base import RAW, Rendered, TemplateFamily
 from plugins.templates.options import OptionStyle, lay_out_options, lists_options
@@ -52,7 +52,7 @@ BETWEEN_PAIRS = "\n\n"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Style:
-    """Every choice that the documents and pairs of one training text share."""
+    """Choices shared by the documents and pairs of one training text."""
 
     layout: str
     frame: Pattern
@@ -65,7 +65,7 @@ class Style:
 
     @classmethod
     def draw(cls, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> Style:
-        """Draw a style that suits all of these documents."""
+        """Draw a style that suits all documents."""
         shares = SHARES_TWO_PAIRS if all(len(item.pairs) >= 2 for item in documents) else SHARES_ANY_PAIRS
         layout = rng.choices(list(shares), weights=list(shares.values()))[0]
         frames = TEXT_LAST if rng.random() < TEXT_LAST_SHARE else TEXT_FIRST
@@ -82,9 +82,8 @@ class Style:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sides:
-    """One pair in its form: what is asked, with options, and what is answered, with reasoning."""
+class Sides(NamedTuple):
+    """One pair in its form: the question with options, and the answer with reasoning."""
 
     ask: str
     reply: str
@@ -117,45 +116,31 @@ def _numbered(sides: Sequence[str], style: Style) -> str:
 
 
 def _stacked(items: Sequence[str]) -> str:
-    """Join items by a newline, or by a blank line once an item holds one itself."""
+    """Join items by a newline, or by a blank line if an item holds one itself."""
     return ("\n\n" if any("\n\n" in item for item in items) else "\n").join(items)
 
 
-def _classic(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    return {Slot.PAIRS: _voiced(pairs, style)}
-
-
-def _dialogue(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    return {Slot.PAIRS: _stacked(_turns(pairs, style))}
-
-
-def _numbered_lists(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    return {
+LAYOUTS: Mapping[str, Callable[[Sequence[Sides], Style], dict[Slot, str]]] = {
+    "classic": lambda pairs, style: {Slot.PAIRS: _voiced(pairs, style)},
+    "dialogue": lambda pairs, style: {Slot.PAIRS: _stacked(_turns(pairs, style))},
+    "numbered": lambda pairs, style: {
         Slot.QUESTIONS: _numbered([pair.ask for pair in pairs], style),
         Slot.ANSWERS: _numbered([pair.reply for pair in pairs], style),
-    }
-
-
-def _inline_few_shot(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    return {Slot.EXAMPLES: _voiced(pairs[:-1], style), Slot.LAST_PAIR: _voiced(pairs[-1:], style)}
-
-
-def _next_turn(pairs: Sequence[Sides], style: Style) -> dict[Slot, str]:
-    *turns, next_turn = _turns(pairs, style)
-    return {Slot.TURNS: _stacked(turns), Slot.NEXT_TURN: next_turn}
-
-
-LAYOUTS: Mapping[str, Callable[[Sequence[Sides], Style], dict[Slot, str]]] = {
-    "classic": _classic,
-    "dialogue": _dialogue,
-    "numbered": _numbered_lists,
-    "inline_few_shot": _inline_few_shot,
-    "next_turn": _next_turn,
+    },
+    "inline_few_shot": lambda pairs, style: {
+        Slot.EXAMPLES: _voiced(pairs[:-1], style),
+        Slot.LAST_PAIR: _voiced(pairs[-1:], style),
+    },
+    "next_turn": lambda pairs, style: {
+        Slot.TURNS: _stacked(_turns(pairs, style)[:-1]),
+        Slot.NEXT_TURN: _turns(pairs, style)[-1],
+    },
 }
+"""Values for the slots of a layout's frames."""
 
 
 class ReadingComprehension(TemplateFamily):
-    """Text with its questions and answers, after the reference's mix of layouts."""
+    """Text with questions and answers, in the reference's mix of layouts."""
 
     name = "reading_comprehension"
 

@@ -1,7 +1,7 @@
-"""Frames of the reading comprehension family: how a document's text meets its pairs.
+"""Frames of the reading comprehension family, which join a document's text and its pairs.
 
-Each layout has frames that put the text first and frames that put it after the questions. The
-slots of a frame say how its layout divides the pairs.
+Each layout has frames with the text first and frames with the text after the questions. The slots of a frame
+show how its layout divides the pairs.
 """
 
 from __future__ import annotations

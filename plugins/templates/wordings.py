@@ -1,15 +1,15 @@
-"""The wording of the reading comprehension family; every pattern is checked at import.
+"""Wordings of the reading comprehension family; their patterns are checked at import.
 
-Three levels, each filling the one above:
+Three levels, each fills the next:
 
     forms    one pair's question and answer sides: with options, with reasoning, with both
     voices   question side + answer side = one pair
     frames   text + pairs = one document, in one layout (`text_layouts.py`)
 
-A voice wraps any form, so the pairs of one text look alike whether or not they have options or
-reasoning. Patterns end in a slot or in markup that closes it: an answer may be a word or a page,
-and text after it would have to fit both. For the same reason no phrase counts the questions, and
-what follows a slot begins a line or is set off by a mark: a question need not end in one.
+A voice wraps any form, so that the pairs of one text look alike with and without options or reasoning.
+Patterns end in a slot or in its closing markup: an answer may be a word or a page, and text after it would
+have to fit both. For the same reason no phrase counts the questions, and text after a slot begins a line or
+follows a mark, because a question may lack its question mark.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ LABELLED_VOICES = patterns(
     ("Problem: ", QUESTION, "\nResult: ", ANSWER),
 )
 OPTION_VOICES = (LABELLED_VOICES[0], LABELLED_VOICES[0], LABELLED_VOICES[0], *LABELLED_VOICES[3:])
-"""For texts with options: "A." marks an item there, so that it cannot mark an answer."""
+"""For texts with options, where "A." marks an item and so cannot mark an answer."""
 BARE_VOICES = patterns(
     _PAIR,
     (QUESTION, "\n", ANSWER),
     (QUESTION, " – ", ANSWER),
     ("> ", QUESTION, "\n\n", ANSWER),
 )
-"""For texts without options: after a list of items, an answer needs something that announces it."""
+"""For texts without options: after a list of items an answer needs an announcement."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Form:
-    """What stands on the two sides of a pair of one kind.
+    """Wording of the two sides of a pair of one kind.
 
     Attributes:
         ask: The question side.
@@ -146,7 +146,7 @@ FORMS: Mapping[tuple[bool, bool], tuple[Form, ...]] = {
     (False, True): RATIONALE_FORMS,
     (True, True): OPTION_RATIONALE_FORMS,
 }
-"""Forms by whether a pair has options, and whether it has a rationale."""
+"""Forms by (has options, has a rationale)."""
 
 SPEAKERS = (
     ("User: ", "Assistant: "),
@@ -159,9 +159,9 @@ SPEAKERS = (
     ("Human: ", "AI: "),
     ("[Ask] ", "[Reply] "),
 )
-"""Line openings of who asks and who answers in a dialogue."""
+"""Openings of the lines of asker and answerer in a dialogue."""
 
 NUMBERINGS = (("", ". "), ("", ") "), ("(", ") "), ("#", ": "))
-"""What stands before and after the number of a question and of its answer."""
+"""Text before and after the number of a question and of its answer."""
 
 BETWEEN_DOCUMENTS = ("\n\n\n", "\n\n---\n\n", "\n\n***\n\n", "\n\n=====\n\n", "\n\n* * *\n\n")

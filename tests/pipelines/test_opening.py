@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.steps.tokenize import ends
 from pipelines.steps.tuning_tokens import ends_of_examples, tokenize_examples
-from plugins.plain_ids import plain_ids
+from plugins.plain_token_ids import plain_ids
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, TokenizerConfig
 from schemas.errors import CorpusError

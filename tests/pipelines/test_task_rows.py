@@ -126,8 +126,8 @@ def test_task_files_that_would_be_left_out_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_tasks([str(tmp_path)])
     assert str(caught.value) == (
-        f"decontaminate.tasks: '{tmp_path}': {tmp_path}/more is a folder inside a folder, {tmp_path}/** "
-        "means its files too. A row that is not read would not be kept out."
+        f"decontaminate.tasks: '{tmp_path}': {tmp_path}/more is a subfolder; {tmp_path}/** also means its "
+        "files. A row that is not read would not be kept out."
     )
 
 

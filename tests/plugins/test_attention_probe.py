@@ -1,4 +1,4 @@
-"""Small copies of a model's family show whether an attention implementation computes the model."""
+"""Small copies of a model show whether an attention implementation computes the same model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plugins.attention_probe import CannotCopy, differs_from_eager, row_of_token
 
 
 def test_sdpa_computes_what_eager_computes() -> None:
-    """In the families of tests/trainer/test_families.py, too."""
+    """Also for the families of tests/trainer/model/test_families.py."""
     assert differs_from_eager(transformers.GPT2Config(), implementation="sdpa", row_tokens=8192) == ""
 
 

@@ -34,7 +34,7 @@ def untied(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def changed(model: str, folder: Path, change: Callable[[Weights], Weights]) -> str:
-    """A copy of a model with other weights in its file."""
+    """Copy a model and change the weights in its file."""
     shutil.copytree(model, folder)
     weights = change(load_file(folder / "model.safetensors"))
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
@@ -101,7 +101,7 @@ def test_weights_that_are_not_the_models_are_refused_unless_they_are_named(
         load(model, may_differ=["layers.7"])
     assert str(caught.value) == (
         f"--model {model!r}: the weights in its files are not those of LlamaForCausalLM: {found} Give files "
-        "and a configuration that belong together, or, where it is meant, name these weights in "
+        "and a configuration that belong together, or, if this is intended, name these weights in "
         "--weights-may-differ."
     )
     weights = load(model, may_differ=["head", "^model.norm"]).state_dict()

@@ -1,4 +1,4 @@
-"""`tutelage tokenizer extend`: which tokens of a file a tokenizer gets."""
+"""`tutelage tokenizer extend`: tokens of a file that are added, and those that are left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from plugins.commands.main import main
-from plugins.plain_ids import _encoder_of, _own_encoder, plain_ids
+from plugins.plain_token_ids import _encoder_of, _own_encoder, plain_ids
 from plugins.tokenizers import load_tokenizer
 
 
@@ -17,7 +17,7 @@ from plugins.tokenizers import load_tokenizer
 def extend(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, dict[str, list[str]], str]]:
-    """Run the command on some lines; gives its status, its JSON and what it says."""
+    """Run the command on some lines; return its status, its JSON and its standard error."""
 
     def run(base: str, lines: str) -> tuple[int, dict[str, list[str]], str]:
         (tmp_path / "tokens.txt").write_text(lines, encoding="utf-8")
@@ -59,7 +59,7 @@ def test_new_tokens_are_ordinary_ones_and_each_line_is_accounted_for(
     ]
     assert extended.decode(ids) == text
     assert plain_ids(extended, "the cell").tolist() == plain_ids(base, "the cell").tolist()
-    # fastokens gives the same ids: the backend's own encoder, six times as slow, is not needed.
+    # fastokens gives the same ids, so the backend's encoder, six times slower, is not used.
     assert _encoder_of(extended).__qualname__ != _own_encoder(extended.backend_tokenizer).__qualname__
 
 

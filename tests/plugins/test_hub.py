@@ -1,4 +1,4 @@
-"""A hub that cannot be reached: one line, within seconds."""
+"""Access to the hub: an unreachable hub is one line of error, within seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.errors import ConfigError
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The hub at an address at which nobody listens."""
+    """The hub at an address without a server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -88,7 +88,7 @@ def test_a_hub_that_answers_and_a_directory_need_no_options(
 
 
 def refusal(kind: type[Exception]) -> Exception:
-    """What transformers raises of what huggingface_hub raises."""
+    """An exception of huggingface_hub inside one of transformers."""
     wrapped = OSError("You are trying to access a gated repo.\nMake sure to have access to it at …\n401")
     wrapped.__cause__ = kind.__new__(kind)  # its arguments differ between versions
     return wrapped
@@ -98,11 +98,11 @@ def test_a_gated_repository_says_where_to_ask_and_how_to_log_in() -> None:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     assert hub.why(refusal(GatedRepoError), "meta-llama/Meta-Llama-3-8B") == (
-        "the repository is gated: ask for access at https://huggingface.co/meta-llama/Meta-Llama-3-8B, and "
-        "once it is granted, log in with `hf auth login`, or set HF_TOKEN."
+        "the repository is gated: request access at https://huggingface.co/meta-llama/Meta-Llama-3-8B, then "
+        "log in with `hf auth login`, or set HF_TOKEN."
     )
     assert hub.why(refusal(RepositoryNotFoundError), "some/model") == (
-        "https://huggingface.co has no repository 'some/model', or a private one: for that log in with "
+        "https://huggingface.co has no repository 'some/model'. If it is private, log in with "
         "`hf auth login`, or set HF_TOKEN."
     )
     assert hub.why(OSError("no weights\nat all"), "some/model") == "OSError: no weights"
@@ -126,7 +126,6 @@ def test_a_model_and_a_tokenizer_that_are_gated_say_so(monkeypatch: pytest.Monke
         lambda: build_on_meta(ModelConfig(pretrained_model_name_or_path="some/gated")),
         lambda: load_tokenizer("some/gated"),
     ):
-        with pytest.raises(
-            ConfigError, match=r"is gated: ask for access at https://huggingface\.co/some/gated,"
-        ):
+        match = r"is gated: request access at https://huggingface\.co/some/gated, then"
+        with pytest.raises(ConfigError, match=match):
             load()

@@ -1,4 +1,4 @@
-"""Fingerprints of a model's files: what is another model, and what is the same."""
+"""Fingerprints of a model's files: equal for the same model, different for another."""
 
 from __future__ import annotations
 

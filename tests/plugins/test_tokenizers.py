@@ -1,4 +1,4 @@
-"""Tokenizers: what a text says about special tokens stays text."""
+"""Tokenizers: special-token strings in a text stay text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One definition of a word, in any script."""
+"""Words of texts in any script."""
 
 from __future__ import annotations
 

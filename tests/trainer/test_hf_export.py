@@ -210,7 +210,7 @@ def test_the_card_names_base_model_streams_tokens_and_scores(
 
 
 def test_a_base_model_of_the_hub_is_named_in_the_cards_header() -> None:
-    from plugins.hf_folder import model_card
+    from plugins.model_card import model_card
 
     card = model_card({"base model": "meta-llama/Meta-Llama-3-8B"}, steps=1, tokens=None, scores={})
     assert "\nbase_model: meta-llama/Meta-Llama-3-8B\n" in card

@@ -59,15 +59,15 @@ def harm(folder: Path, kind: str) -> str:
     """Put something into a folder that is no file of rows; gives what is said of it."""
     if kind == "a folder":
         (folder / "old").mkdir()
-        return f"{folder}/old is a folder inside a folder, {folder}/** means its files too"
-    if kind == "a link to nothing":
+        return f"{folder}/old is a subfolder; {folder}/** also means its files"
+    if kind == "a broken link":
         (folder / "b.jsonl").symlink_to("gone.jsonl")
-        return f"{folder}/b.jsonl is a link to nothing"
+        return f"{folder}/b.jsonl is a broken link"
     os.mkfifo(folder / "b.jsonl")
     return f"{folder}/b.jsonl is a device, pipe or socket"
 
 
-@pytest.mark.parametrize("kind", ["a folder", "a link to nothing", "a pipe"])
+@pytest.mark.parametrize("kind", ["a folder", "a broken link", "a pipe"])
 @pytest.mark.parametrize("run", [build_increment, plan_increment])
 def test_what_cannot_be_listed_ends_a_run_before_it_begins(
     folder: Path, config_of: Config, kind: str, run: Any
@@ -82,7 +82,7 @@ def test_what_cannot_be_listed_ends_a_run_before_it_begins(
     assert not (folder.parent / "corpus").exists()
 
 
-@pytest.mark.parametrize("kind", ["a folder", "a link to nothing", "a pipe"])
+@pytest.mark.parametrize("kind", ["a folder", "a broken link", "a pipe"])
 def test_where_it_is_allowed_it_is_named_and_counted(
     folder: Path, config_of: Config, capfd: pytest.CaptureFixture[str], kind: str
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.increments.build import build_increment
 from pipelines.store.statistics import read_stats
-from plugins.readers import files
+from plugins.readers.file_state import file_state
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
@@ -57,21 +57,21 @@ def files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_file_keeps_its_state_until_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one")
-    first = files.state(aged(path))
+    first = file_state(aged(path))
     assert first is not None
-    assert files.state(str(path)) == first
-    assert files.state(aged(path, LONG_AGO + 1)) != first
+    assert file_state(str(path)) == first
+    assert file_state(aged(path, LONG_AGO + 1)) != first
     path.write_text("three")
-    assert files.state(aged(path)) != first
+    assert file_state(aged(path)) != first
 
 
 def test_a_file_that_changed_a_moment_ago_has_no_state(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one")
-    assert files.state(str(path)) is None
+    assert file_state(str(path)) is None
     now = time.time()
     os.utime(path, (now + 1, now + 1))
-    assert files.state(str(path)) is None
+    assert file_state(str(path)) is None
 
 
 def test_an_etag_is_the_state_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,17 +80,17 @@ def test_an_etag_is_the_state_where_there_is_one(monkeypatch: pytest.MonkeyPatch
     fs, _ = storage.filesystem(uri)
     info = fs.info
     monkeypatch.setattr(type(fs), "info", lambda self, path: {**info(path), "ETag": '"5d41"'})
-    assert files.state(uri) == 'ETag "5d41"'
+    assert file_state(uri) == 'ETag "5d41"'
 
 
 def test_a_file_in_memory_has_a_state_by_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"memory://state-{uuid.uuid4().hex}/a.txt"
     storage.write_bytes(uri, b"one")
-    assert files.state(uri) is None
+    assert file_state(uri) is None
     fs, path = storage.filesystem(uri)
     modified = fs.modified(path)
     monkeypatch.setattr(type(fs), "modified", lambda self, path: modified.replace(year=2001))
-    assert files.state(uri).startswith("size 3, changed ")
+    assert file_state(uri).startswith("size 3, changed ")
 
 
 def test_nothing_is_read_where_no_file_is_new_or_changed(

@@ -16,14 +16,14 @@ LIMITS: dict[str, Any] = {
 
 
 def only(text: str, rule: str) -> Verdict | None:
-    """What a rule, with its published limit and no other beside it, says about a text."""
+    """The verdict of a single rule with its published limit."""
     options = {**dict.fromkeys(LIMITS), rule: LIMITS[rule]}
     outcome = FineWebFilter(options)(Document.of("d", text, source="s"))
     return outcome if isinstance(outcome, Verdict) else None
 
 
 def lines(*counts: tuple[int, str]) -> str:
-    """So many of each line, told apart by a number in front."""
+    """The given count of each line, with a number in front to make lines differ."""
     return "\n".join(f"{index}{line}" for count, line in counts for index in range(count))
 
 

@@ -20,7 +20,7 @@ def judge(text: str, **options: Any) -> Verdict | None:
 
 
 def only(text: str, rule: str) -> tuple[float | str, str] | None:
-    """What a rule, with its published limit and no other beside it, says about a text."""
+    """The verdict of a single rule with its published limit."""
     published = getattr(GopherQualityFilter.Options(), rule)
     verdict = judge(text, **{**OFF, rule: published})
     if verdict is None:

@@ -20,7 +20,7 @@ OFF: dict[str, Any] = dict.fromkeys(GopherRepetitionFilter.Options.model_fields)
 
 
 def only(text: str, rule: str) -> float | str | None:
-    """The value that a rule, with its published limit and no other beside it, refuses a text for."""
+    """The value for which a single rule with its published limit refuses a text."""
     limit = getattr(GopherRepetitionFilter.Options(), rule)
     outcome = GopherRepetitionFilter({**OFF, rule: limit})(Document.of("d", text, source="s"))
     if not isinstance(outcome, Verdict):
@@ -30,7 +30,7 @@ def only(text: str, rule: str) -> float | str | None:
 
 
 def distinct(count: int) -> list[str]:
-    """Words of two letters, no two of them equal."""
+    """Different words of two letters."""
     return ["".join(pair) for pair in itertools.islice(itertools.product("abcdefghijkl", repeat=2), count)]
 
 
@@ -95,7 +95,7 @@ def test_overlapping_ngrams_count_once() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_pruning_finds_what_counting_every_ngram_finds(seed: int) -> None:
-    """The plain way: tuples in a dict, each size on its own."""
+    """The expected values come from tuples in a dict, counted for each size alone."""
     words = random.Random(seed).choices(["a", "bb", "ccc", "dd"], k=60)
     ends = np.cumsum([0, *map(len, words)])
     found = {ngrams.size: ngrams for ngrams in repeated_ngrams(words, longest=10)}

@@ -1,4 +1,4 @@
-"""Datasets on disk, written by the library itself. Run where `tutelage[huggingface]` is installed."""
+"""Datasets on disk, written by the library itself; skipped without `tutelage[huggingface]`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from plugins.readers import open_reader
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError, InputError
 from schemas.records import Document, Reject
+from tests.plugins.readers.reading import places
 
 needs_datasets = pytest.mark.skipif(
     importlib.util.find_spec("datasets") is None, reason="datasets is not installed"
@@ -34,16 +35,9 @@ def read(uri: Path, **fields: Any) -> list[Document | Reject]:
     return list(reader.read(str(uri)))
 
 
-def places(uri: Path, found: list[Document | Reject]) -> list[tuple[str, str]]:
-    return [
-        (each.source.removeprefix(f"{uri}:"), each.text if isinstance(each, Document) else each.reason)
-        for each in found
-    ]
-
-
 @pytest.fixture(params=["saved", "saved_splits", "jsonl", "parquet"])
 def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The same rows, as each kind of directory that the library reads."""
+    """The same rows, in each kind of directory that the library reads."""
     folder = tmp_path / "set"
     if request.param.startswith("saved"):
         from datasets import Dataset, DatasetDict
@@ -151,5 +145,5 @@ def test_a_missing_package_is_said_before_anything_starts(monkeypatch: pytest.Mo
 
 
 def test_a_split_is_refused_where_it_means_nothing() -> None:
-    with pytest.raises(ConfigError, match=r"^source 'a' sets split, which reader 'parquet' has no use for\."):
+    with pytest.raises(ConfigError, match=r"^source 'a' sets split, which reader 'parquet' does not use\."):
         open_reader(SourceConfig(reader="parquet", uri="a", split="train"))

@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plugins.readers import READERS
-from schemas.corpus_config import SourceConfig
 from schemas.records import Document, Reject
-
-
-def read(reader: str, uri: Path | str, **options: Any) -> list[Document | Reject]:
-    source = SourceConfig(reader=reader, uri=str(uri), **options)
-    return list(READERS.load(reader)(source).read(str(uri)))
-
-
-def texts(found: list[Document | Reject]) -> list[str]:
-    assert all(isinstance(each, Document) for each in found), found
-    return [each.text for each in found if isinstance(each, Document)]
-
-
-def only_reject(found: list[Document | Reject]) -> Reject:
-    (reject,) = [each for each in found if isinstance(each, Reject)]
-    return reject
-
-
-def jsonl(*rows: Any) -> bytes:
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-
-
-def write(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
+from tests.plugins.readers.reading import jsonl, only_reject, read, texts, write
 
 
 class TestJsonl:

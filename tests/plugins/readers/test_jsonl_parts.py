@@ -1,20 +1,20 @@
-"""Plain JSON lines in parts: however a file is cut, the same documents at the same places."""
+"""Plain JSON lines in parts: any cuts give the same documents at the same positions."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.readers import files, jsonl, open_reader
+from plugins.readers import decompression, jsonl, open_reader
 from plugins.readers.base import WHOLE, Part, Reader
 from schemas.corpus_config import SourceConfig
-from schemas.records import Document, Reject
+from schemas.records import Document
+from tests.plugins.readers.reading import places, read, read_parts
 
 LINES = b'{"text": "one"}\n\n{"text": "tw\n{"text": "three"}\r\n{"text": "caf\xe9"}\n{"text": "last"}'
 
@@ -30,18 +30,8 @@ def reader_of(path: Path) -> Reader:
     return open_reader(SourceConfig(reader="jsonl", uri=str(path)))
 
 
-def in_parts(path: Path) -> Iterator[Document | Reject]:
-    reader = reader_of(path)
-    for part in reader.parts(str(path)):
-        yield from reader.read(str(path), part)
-
-
 def test_positions_are_offsets_of_lines(path: Path) -> None:
-    found = [
-        (each.source.removeprefix(f"{path}:"), each.text if isinstance(each, Document) else each.reason)
-        for each in reader_of(path).read(str(path))
-    ]
-    assert found == [
+    assert places(path, read("jsonl", path)) == [
         ("@0", "one"),
         ("@17", "invalid_json"),
         ("@30", "three"),
@@ -56,10 +46,10 @@ def test_positions_are_offsets_of_lines(path: Path) -> None:
 def test_any_parts_give_what_the_whole_file_gives(
     path: Path, monkeypatch: pytest.MonkeyPatch, range_bytes: int, chunk_bytes: int
 ) -> None:
-    whole = list(reader_of(path).read(str(path)))
+    whole = read("jsonl", path)
     monkeypatch.setattr(jsonl, "RANGE_BYTES", range_bytes)
-    monkeypatch.setattr(files, "_CHUNK_BYTES", chunk_bytes)
-    assert list(in_parts(path)) == whole
+    monkeypatch.setattr(decompression, "_CHUNK_BYTES", chunk_bytes)
+    assert read_parts(path) == whole
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -77,8 +67,8 @@ def test_any_file_gives_the_same_lines_however_it_is_cut(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jsonl, "RANGE_BYTES", range_bytes)
         parts = reader_of(path).parts(str(path))
-    found = [each for part in parts for each in files.lines_between(str(path), *part)]
-    assert [line for _, line in found] == list(files.lines(str(path)))
+    found = [each for part in parts for each in decompression.lines_between(str(path), *part)]
+    assert [line for _, line in found] == list(decompression.lines(str(path)))
     assert all(data[offset : offset + len(line)] == line for offset, line in found)
 
 
@@ -88,8 +78,8 @@ def test_one_file_gives_the_texts_of_many(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "one.jsonl").write_text("\n".join(rows))
     for number in range(4):
         (tmp_path / f"many-{number}.jsonl").write_text("\n".join(rows[10 * number : 10 * number + 10]) + "\n")
-    one = list(in_parts(tmp_path / "one.jsonl"))
-    many = [each for number in range(4) for each in in_parts(tmp_path / f"many-{number}.jsonl")]
+    one = read_parts(tmp_path / "one.jsonl")
+    many = [each for number in range(4) for each in read_parts(tmp_path / f"many-{number}.jsonl")]
     assert all(isinstance(each, Document) for each in one)
     assert [each.content_hash for each in one] == [each.content_hash for each in many]  # type: ignore[union-attr]
 
@@ -102,16 +92,16 @@ def test_parts_meet_and_the_last_goes_on_to_the_end(path: Path, monkeypatch: pyt
 
 def test_a_part_reads_little_more_than_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(b'{"text": "one"}\n' * 10_000)
-    monkeypatch.setattr(files, "_CHUNK_BYTES", 64)
-    lines = list(files.lines_between(str(path), 1_600, 3_200))
+    monkeypatch.setattr(decompression, "_CHUNK_BYTES", 64)
+    lines = list(decompression.lines_between(str(path), 1_600, 3_200))
     assert [offset for offset, _ in lines] == list(range(1_600, 3_200, 16))
 
 
 def test_a_part_inside_one_long_line_is_empty(path: Path) -> None:
     path.write_bytes(b'{"text": "' + b"x" * 1_000 + b'"}\n{"text": "next"}\n')
-    assert list(files.lines_between(str(path), 100, 900)) == []
-    assert list(files.lines_between(str(path), 900, 1_013)) == []
-    assert list(files.lines_between(str(path), 1_013, 1_014)) == [(1_013, b'{"text": "next"}')]
+    assert list(decompression.lines_between(str(path), 100, 900)) == []
+    assert list(decompression.lines_between(str(path), 900, 1_013)) == []
+    assert list(decompression.lines_between(str(path), 1_013, 1_014)) == [(1_013, b'{"text": "next"}')]
 
 
 def test_compressed_files_are_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,10 +109,10 @@ def test_compressed_files_are_not_cut(tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(LINES))
     assert reader_of(path).parts(str(path)) == [WHOLE]
-    assert [each.source.rsplit(":", 1)[1] for each in in_parts(path)] == ["1", "3", "4", "5", "6"]
+    assert [each.source.rsplit(":", 1)[1] for each in read_parts(path)] == ["1", "3", "4", "5", "6"]
 
 
 def test_an_empty_file_is_one_part_without_documents(path: Path) -> None:
     path.write_bytes(b"")
     assert reader_of(path).parts(str(path)) == [WHOLE]
-    assert list(in_parts(path)) == []
+    assert read_parts(path) == []

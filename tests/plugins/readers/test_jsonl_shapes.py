@@ -1,17 +1,17 @@
-"""JSON that is no line a row is read all the same; what is not understood is named."""
+"""JSON in other shapes than a row a line: arrays, joined objects, pretty-printed objects."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from plugins.readers import jsonl, open_reader
-from schemas.corpus_config import SourceConfig
-from schemas.records import Document, Reject
+from plugins.readers import jsonl
+from schemas.records import Reject
+from tests.plugins.readers.reading import places, texts
+from tests.plugins.readers.reading import read_parts as read
 
 ROWS = [{"text": f"Record {number}: caf\u00e9.", "meta": {"n": [1, {"a": "]}"}]}} for number in range(4)]
 TEXTS = [row["text"] for row in ROWS]
@@ -36,22 +36,6 @@ SHAPES = {
     "json-seq without line ends": "".join(f"\x1e{line}" for line in LINES),
     "pretty json-seq": "".join(f"\x1e{each}\n" for each in PRETTY),
 }
-
-
-def read(path: Path) -> list[Document | Reject]:
-    reader = open_reader(SourceConfig(reader="jsonl", uri=str(path)))
-    return [each for part in reader.parts(str(path)) for each in reader.read(str(path), part)]
-
-
-def texts(found: list[Document | Reject]) -> list[str]:
-    assert all(isinstance(each, Document) for each in found), found
-    return [each.text for each in found if isinstance(each, Document)]
-
-
-def places(path: Path, found: list[Document | Reject]) -> Iterator[tuple[str, str]]:
-    for each in found:
-        place = each.source.removeprefix(str(path)).removeprefix(":")
-        yield place, each.text if isinstance(each, Document) else each.reason
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -81,12 +65,12 @@ def test_the_rows_of_any_parts_are_those_of_the_whole(
 def test_positions_are_those_of_lines_and_of_rows_on_a_line(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[{"text": "one"}, {"text": "two"},\n{"text": "three"}]\n')
-    assert list(places(path, read(path))) == [("@0", "one"), ("@0[1]", "two"), ("@35", "three")]
+    assert places(path, read(path)) == [("@0", "one"), ("@0[1]", "two"), ("@35", "three")]
     path.write_text('[\n  {\n    "text": "one"\n  },\n  {\n    "text": "two"\n  }\n]')
-    assert list(places(path, read(path))) == [("@2", "one"), ("@29", "two")]
+    assert places(path, read(path)) == [("@2", "one"), ("@29", "two")]
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(b'{"text": "one"} {"text": "two"}\n\n{"text": "three"}\n'))
-    assert list(places(path, read(path))) == [("1", "one"), ("1[1]", "two"), ("3", "three")]
+    assert places(path, read(path)) == [("1", "one"), ("1[1]", "two"), ("3", "three")]
 
 
 def test_a_bad_row_of_a_pretty_array_costs_only_itself(tmp_path: Path) -> None:
@@ -94,7 +78,7 @@ def test_a_bad_row_of_a_pretty_array_costs_only_itself(tmp_path: Path) -> None:
     rows = ['  {\n    "text": "one"\n  }', '  {\n    "text": "t"wo"\n  }', '  {\n    "text": "cut"',
             '  {\n    "text": "four"\n  }']  # fmt: skip
     path.write_text("[\n" + ",\n".join(rows) + "\n]")
-    found = list(places(path, read(path)))
+    found = places(path, read(path))
     assert [what for _, what in found] == ["one", "invalid_json", "invalid_json", "four"]
 
 
@@ -141,7 +125,7 @@ def test_another_encoding_is_one_reject(
     monkeypatch.setattr(jsonl, "RANGE_BYTES", range_bytes)
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(LINES), encoding=encoding)
-    assert list(places(path, read(path))) == [("", "not_utf8")]
+    assert places(path, read(path)) == [("", "not_utf8")]
 
 
 def test_a_large_array_that_is_cut_off_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

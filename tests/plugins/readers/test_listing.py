@@ -1,10 +1,8 @@
-"""Which files a path, glob or directory means; what else is there is named."""
+"""Listing of a path, glob or directory, and of its entries that are no readable files."""
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from plugins.readers.listing import Listing, expand, list_uri, shown_name
 from schemas import storage
 from schemas.errors import InputError
 
-NOT_ENTERED = "is a folder inside a folder, {}/** means its files too"
+NOT_ENTERED = "is a subfolder; {}/** also means its files"
 REFUSED = "cannot be opened: Permission denied"
 
 
@@ -28,16 +26,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def memory() -> Iterator[str]:
-    """A directory that is on no disk."""
-    uri = f"memory://{uuid.uuid4().hex}"
-    yield uri
-    storage.remove_tree(uri)
-
-
-@pytest.fixture
 def locked(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder that may not be opened, root or not."""
+    """A folder without permission, even for root."""
 
     def refusing(real: Any) -> Any:
         def call(path: Any = ".") -> Any:
@@ -74,7 +64,7 @@ def test_a_folder_inside_a_folder_is_named_and_hidden_entries_are_counted() -> N
     assert list_uri("data/").unreadable == expected.unreadable
     with pytest.raises(InputError) as caught:
         expand("data")
-    assert str(caught.value) == "'data': data/deep is a folder inside a folder, data/** means its files too"
+    assert str(caught.value) == "'data': data/deep is a subfolder; data/** also means its files"
 
 
 def test_a_file_that_is_matched_twice_is_listed_once() -> None:
@@ -97,10 +87,10 @@ def test_nothing_is_nothing(uri: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["data/links", "data/links/*", "data/**/*.jsonl", "data/links/gone.jsonl"])
-def test_a_link_to_nothing_is_named(uri: str) -> None:
+def test_a_broken_link_is_named(uri: str) -> None:
     (Path("data/links")).mkdir()
     Path("data/links/gone.jsonl").symlink_to("nowhere.jsonl")
-    assert list_uri(uri).unreadable == {"data/links/gone.jsonl": "is a link to nothing"}
+    assert list_uri(uri).unreadable == {"data/links/gone.jsonl": "is a broken link"}
 
 
 @pytest.mark.timeout(20)
@@ -109,16 +99,14 @@ def test_links_that_lead_round_are_named_and_not_followed() -> None:
     Path("data/deep/er/up").symlink_to("../..")
     Path("data/deep/same.txt").symlink_to("same.txt")
     Path("data/other").symlink_to("deep/er")
-    round_about = {
-        name: "is a link to a folder that it lies in" for name in ("data/deep/up", "data/deep/er/up")
-    }
+    round_about = {name: "is a link to a folder above it" for name in ("data/deep/up", "data/deep/er/up")}
     found = list_uri("data/**/*.txt")
     assert found.files == [
         *("data/a.txt", "data/b.txt", "data/deep/d.txt", "data/deep/er/e.txt", "data/other/e.txt")
     ]
     assert found.unreadable == {
         **round_about,
-        "data/other/up": "is a link to a folder that it lies in",
+        "data/other/up": "is a link to a folder above it",
         "data/deep/same.txt": "cannot be opened: Too many levels of symbolic links",
     }
 

@@ -1,4 +1,4 @@
-"""A long line or record costs time in its length, however it arrives: bytes looked at are counted."""
+"""Reading a long line or record takes time linear in its length: the tests count the bytes searched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from plugins.readers import files, open_reader
+from plugins.readers import decompression, open_reader
 from schemas import storage
 from schemas.corpus_config import SourceConfig
 
@@ -21,7 +21,7 @@ LONG = 200 * CHUNK
 
 @pytest.fixture
 def cut_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of all that is searched for delimiters; chunks are small."""
+    """Sizes of the pieces that are searched for delimiters, with small chunks."""
     sizes: list[int] = []
     split = storage.split
 
@@ -34,7 +34,7 @@ def cut_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(storage, "split", counting)
     monkeypatch.setattr(storage, "_CHUNK_BYTES", CHUNK)
-    monkeypatch.setattr(files, "_CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr(decompression, "_CHUNK_BYTES", CHUNK)
     return sizes
 
 
@@ -44,7 +44,7 @@ def test_every_byte_of_a_long_piece_is_looked_at_about_once(
 ) -> None:
     pieces = [b"x" * LONG, b"y", b"z" * LONG]
     (tmp_path / "a.gz").write_bytes(gzip.compress(delimiter.join(pieces)))
-    assert list(files.pieces(str(tmp_path / "a.gz"), delimiter)) == pieces
+    assert list(decompression.pieces(str(tmp_path / "a.gz"), delimiter)) == pieces
     assert 2 * LONG < sum(cut_bytes) < 2.1 * LONG
 
 
@@ -72,7 +72,9 @@ def test_a_long_line_is_read_about_twice_however_many_ranges_it_spans(
 
     monkeypatch.setattr(fsspec, "open", Counting)
     ranges = [(start, start + 2_000) for start in range(0, len(data), 2_000)]
-    found = [each for start, end in ranges for each in files.lines_between(str(tmp_path / "a"), start, end)]
+    found = [
+        each for start, end in ranges for each in decompression.lines_between(str(tmp_path / "a"), start, end)
+    ]
     assert found == [(0, b"first"), (6, b"x" * LONG), (6 + LONG + 1, b"last")]
     assert sum(read) < 2.1 * LONG
     assert sum(cut_bytes) < 1.1 * LONG
@@ -84,7 +86,7 @@ def test_every_byte_of_xml_without_articles_is_looked_at_about_once(
 ) -> None:
     (tmp_path / "a.xml").write_bytes(b"<PubmedArticleSet>" + inside + b"<item>1</item>" * (LONG // 14))
     list(open_reader(SourceConfig(reader="medline", uri="a")).read(str(tmp_path / "a.xml")))
-    assert sum(cut_bytes) < 1.4 * LONG  # a tag's length is looked at again with each chunk
+    assert sum(cut_bytes) < 1.4 * LONG  # each chunk searches the length of a tag again
 
 
 @pytest.mark.parametrize("delimiter", [b"\n", b"ab", b"aa", b"aab"])

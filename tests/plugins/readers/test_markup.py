@@ -1,4 +1,4 @@
-"""Markup goes; no number changes."""
+"""Taking markup out changes no number."""
 
 from __future__ import annotations
 

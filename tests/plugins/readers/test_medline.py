@@ -1,4 +1,4 @@
-"""MEDLINE XML: titles and abstracts, whatever stands around them."""
+"""MEDLINE XML: titles and abstracts, and rejects for damaged records."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from plugins.readers import open_reader
-from schemas.corpus_config import SourceConfig
 from schemas.records import Document, Reject
+from tests.plugins.readers.reading import read as read_file
 
 HEAD = b"""<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE PubmedArticleSet SYSTEM "http://dtd.nlm.nih.gov/ncbi/pubmed/out/pubmed_250101.dtd">
@@ -52,14 +51,12 @@ def article(pmid: int, title: str = "A title.", date: str = "<Year>1976</Year>")
 
 def read(path: Path, data: bytes) -> list[Document | Reject]:
     path.write_bytes(data)
-    source = SourceConfig(
-        reader="medline", uri=str(path), id_field="pmid", metadata_fields=("journal", "year", "abstract")
-    )
-    return list(open_reader(source).read(str(path)))
+    fields = ("journal", "year", "abstract")
+    return read_file("medline", path, id_field="pmid", metadata_fields=fields)
 
 
 def found_in(path: Path, data: bytes) -> list[tuple[str, str]]:
-    """Where each record stands, and what it is: a document's id, or a reject's reason."""
+    """Position of each record, and a document's id or a reject's reason."""
     return [
         (
             each.source.removeprefix(str(path)),

@@ -1,4 +1,4 @@
-"""Documents with pairs: SQuAD's JSON, a row for each question, the collection's rows; and what is none."""
+"""Documents with pairs: SQuAD's JSON, a row for each question, the collection's rows; bad pairs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from plugins.readers import open_reader
 from plugins.readers.pair_fields import BadPair, read_pair
-from schemas.corpus_config import SourceConfig
 from schemas.records import Document, InstructionPair, Reject
+from tests.plugins.readers.reading import read
 
 WHY = {"question": " Why? ", "id": "q1", "answers": [{"text": "So.", "answer_start": 3}, {"text": "Thus."}]}
 HOW = {"question": "How?", "answers": [{"text": "Well."}]}
@@ -76,7 +75,7 @@ def test_what_is_no_pair_is_said(item: Any, reason: str, found: str) -> None:
 
 def squad(path: Path, value: Any) -> list[Document | Reject]:
     path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
-    return list(open_reader(SourceConfig(preset="squad", uri=str(path))).read(str(path)))
+    return read(None, path, preset="squad")
 
 
 def rejects(found: list[Document | Reject], path: Path) -> list[tuple[str, str, str]]:
@@ -162,7 +161,7 @@ class TestSquad:
     def test_a_file_that_is_cut_short_is_one_reject(self, tmp_path: Path) -> None:
         path = tmp_path / "train.json.gz"
         path.write_bytes(gzip.compress(b'{"data": []}' * 50)[:-9])
-        (found,) = open_reader(SourceConfig(preset="squad", uri=str(path))).read(str(path))
+        (found,) = read(None, path, preset="squad")
         assert isinstance(found, Reject)
         assert (found.source, found.reason) == (str(path), "damaged_file")
 
@@ -170,8 +169,7 @@ class TestSquad:
 class TestRows:
     def read(self, path: Path, *rows: Any, **fields: Any) -> list[Document | Reject]:
         path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-        source = SourceConfig(reader="jsonl", uri=str(path), text_field="context", **fields)
-        return list(open_reader(source).read(str(path)))
+        return read("jsonl", path, text_field="context", **fields)
 
     def test_a_row_without_the_name_of_its_dataset_is_a_reject(self, tmp_path: Path) -> None:
         row = {"context": "A nerve.", "QA_list": [{"Q": "Why?", "A": "So."}]}

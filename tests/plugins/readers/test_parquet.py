@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import decimal
-import random
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +14,12 @@ from plugins.readers import READERS
 from schemas import storage
 from schemas.corpus_config import SourceConfig
 from schemas.records import Document, Reject
-
-
-def read(reader: str, uri: Path | str, **options: Any) -> list[Document | Reject]:
-    source = SourceConfig(reader=reader, uri=str(uri), **options)
-    return list(READERS.load(reader)(source).read(str(uri)))
-
-
-def texts(found: list[Document | Reject]) -> list[str]:
-    assert all(isinstance(each, Document) for each in found), found
-    return [each.text for each in found if isinstance(each, Document)]
-
-
-def only_reject(found: list[Document | Reject]) -> Reject:
-    (reject,) = [each for each in found if isinstance(each, Reject)]
-    return reject
-
-
-def write(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-def noise(num_rows: int) -> list[dict[str, str]]:
-    """Rows that compress badly, so that a cut takes some and leaves some."""
-    rng = random.Random(2)
-    return [{"text": f"{rng.getrandbits(240):060x}"} for _ in range(num_rows)]
+from tests.plugins.readers.reading import noise, only_reject, read, texts, write
 
 
 def parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:
     pyarrow.parquet.write_table(pyarrow.table(columns), path, **options)
     return path
-
-
-@pytest.fixture
-def memory() -> Iterator[str]:
-    """A directory that is on no disk."""
-    uri = f"memory://{uuid.uuid4().hex}"
-    yield uri
-    storage.remove_tree(uri)
 
 
 class TestParquet:

@@ -1,4 +1,4 @@
-"""Presets: well-known sets by name, each tried on rows as that set holds them."""
+"""Presets of well-known sets, each tested on rows in the format of the set."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from plugins.readers.presets import presets, with_preset
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject
+from tests.plugins.readers.reading import read
 
 
 def jsonl(path: Path, *rows: Any) -> Path:
@@ -31,10 +32,6 @@ def parquet(path: Path, *rows: Any) -> Path:
     return path
 
 
-def read(path: Path, **fields: Any) -> list[Document | Reject]:
-    return list(open_reader(SourceConfig(uri=str(path), **fields)).read(str(path)))
-
-
 def only_document(found: list[Document | Reject]) -> Document:
     (document,) = found
     assert isinstance(document, Document), document
@@ -45,13 +42,13 @@ class TestSets:
     def test_pile(self, tmp_path: Path) -> None:
         row = {"text": "A passage.", "meta": {"pile_set_name": "PubMed Abstracts"}}
         path = jsonl(tmp_path / "00.jsonl.zst", row)
-        found = only_document(read(path, preset="pile"))
+        found = only_document(read(None, path, preset="pile"))
         assert (found.text, found.document_id) == ("A passage.", f"{path}:1")
         assert found.metadata == {"meta.pile_set_name": "PubMed Abstracts"}
 
     def test_openorca(self, tmp_path: Path) -> None:
         row = {"id": "cot.2", "system_prompt": "Be brief.", "question": "How?", "response": "Thus."}
-        found = only_document(read(parquet(tmp_path / "1M.parquet", row), preset="openorca"))
+        found = only_document(read(None, parquet(tmp_path / "1M.parquet", row), preset="openorca"))
         assert (found.text, found.document_id) == ("How? Thus.", "cot.2")
 
     def test_openorca_system(self, tmp_path: Path) -> None:
@@ -59,14 +56,14 @@ class TestSets:
             {"id": "niv.1", "system_prompt": "", "question": "Why?", "response": "So."},
             {"id": "cot.2", "system_prompt": "Be brief.", "question": "How?", "response": "Thus."},
         ]
-        first, second = read(parquet(tmp_path / "1M.parquet", *rows), preset="openorca-system")
+        first, second = read(None, parquet(tmp_path / "1M.parquet", *rows), preset="openorca-system")
         assert isinstance(first, Document) and isinstance(second, Document)
         assert (first.text, first.document_id) == ("Why? So.", "niv.1")
         assert (second.text, second.document_id) == ("Be brief.\nHow? Thus.", "cot.2")
 
     def test_lima(self, tmp_path: Path) -> None:
         row = {"conversations": ["Why?", "So."], "source": "stackexchange"}
-        found = only_document(read(jsonl(tmp_path / "train.jsonl", row), preset="lima"))
+        found = only_document(read(None, jsonl(tmp_path / "train.jsonl", row), preset="lima"))
         assert (found.text, found.metadata) == ("Why?\n\nSo.", {"source": "stackexchange"})
 
     @pytest.mark.parametrize("reader", ["parquet", "jsonl"])
@@ -74,13 +71,12 @@ class TestSets:
         turns = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
         row = {"idx": "eKpXvfg", "conversations": turns}
         path = (parquet if reader == "parquet" else jsonl)(tmp_path / f"a.{reader}", row)
-        own = {} if reader == "parquet" else {"reader": "jsonl"}
-        found = only_document(read(path, preset="wizardlm-evol", **own))
+        found = only_document(read(reader, path, preset="wizardlm-evol"))
         assert (found.text, found.document_id) == ("Why?\n\nSo.", "eKpXvfg")
 
     def test_medicine_instruction_augmented(self, tmp_path: Path) -> None:
         path = jsonl(tmp_path / "00000.jsonl", {"text": "A passage. Question: Why? Answer: So."})
-        found = only_document(read(path, preset="medicine-instruction-augmented"))
+        found = only_document(read(None, path, preset="medicine-instruction-augmented"))
         assert found.text == "A passage. Question: Why? Answer: So."
 
     def test_squad(self, tmp_path: Path) -> None:
@@ -88,7 +84,7 @@ class TestSets:
         article = {"title": "Nerves", "paragraphs": [{"context": "A passage.", "qas": [pair]}]}
         path = tmp_path / "train-v1.1.json"
         path.write_text(json.dumps({"version": "1.1", "data": [article]}))
-        found = only_document(read(path, preset="squad"))
+        found = only_document(read(None, path, preset="squad"))
         assert (found.text, found.metadata) == ("A passage.", {"title": "Nerves"})
         assert [(pair.instruction, pair.response) for pair in found.pairs] == [("Why?", "So.")]
 
@@ -100,7 +96,7 @@ class TestSets:
             "question": "Why?",
             "answers": {"text": ["So."], "answer_start": [0]},
         }
-        found = only_document(read(parquet(tmp_path / "train-0.parquet", row), preset="squad-hub"))
+        found = only_document(read(None, parquet(tmp_path / "train-0.parquet", row), preset="squad-hub"))
         assert (found.text, found.metadata) == ("A passage.", {"title": "Nerves"})
         assert [(pair.instruction, pair.response) for pair in found.pairs] == [("Why?", "So.")]
 
@@ -112,7 +108,7 @@ class TestSets:
             "rc_name": "race",
         }
         path = jsonl(tmp_path / "00000.jsonl", row)
-        found = only_document(read(path, preset="ft-instruction-synthesizer-collection"))
+        found = only_document(read(None, path, preset="ft-instruction-synthesizer-collection"))
         assert (found.text, found.dataset) == ("A passage.", "race")
         assert [(pair.instruction, pair.response) for pair in found.pairs] == [
             ("Why?\nOptions:\n- So.\n- Thus.", "So.")
@@ -128,7 +124,7 @@ class TestSets:
                 b"</PubmedArticle></PubmedArticleSet>"
             )
         )
-        found = only_document(read(path, preset="pubmed"))
+        found = only_document(read(None, path, preset="pubmed"))
         assert (found.text, found.document_id) == ("On it.", "7")
         assert found.metadata == {"journal": "Gut", "year": "1976"}
 
@@ -158,22 +154,22 @@ class TestOwnFields:
         )
 
     def test_what_a_source_sets_itself_stays(self, row: Path) -> None:
-        found = only_document(read(row, preset="openorca", id_field="key", metadata_fields=["n"]))
+        found = only_document(read(None, row, preset="openorca", id_field="key", metadata_fields=["n"]))
         assert (found.text, found.document_id, found.metadata) == ("Why? So.", "k", {"n": "1"})
 
     def test_null_is_a_value_that_stays(self, row: Path) -> None:
-        assert only_document(read(row, preset="openorca", id_field=None)).document_id == f"{row}:0"
+        assert only_document(read(None, row, preset="openorca", id_field=None)).document_id == f"{row}:0"
 
     def test_an_own_text_field_takes_the_place_of_the_format(self, row: Path) -> None:
-        assert only_document(read(row, preset="openorca", text_field="question")).text == "Why?"
+        assert only_document(read(None, row, preset="openorca", text_field="question")).text == "Why?"
 
     def test_an_own_format_takes_the_place_of_the_text_field(self, tmp_path: Path) -> None:
         path = jsonl(tmp_path / "a.jsonl", {"conversations": ["Why?", "So."], "source": "wikihow"})
-        found = only_document(read(path, preset="lima", format="{source}: {conversations}"))
+        found = only_document(read(None, path, preset="lima", format="{source}: {conversations}"))
         assert found.text == "wikihow: Why?\n\nSo."
 
     def test_a_list_that_is_no_conversation_is_a_reject(self, tmp_path: Path) -> None:
-        (found,) = read(jsonl(tmp_path / "a.jsonl", {"conversations": ["Why?", 7]}), preset="lima")
+        (found,) = read(None, jsonl(tmp_path / "a.jsonl", {"conversations": ["Why?", 7]}), preset="lima")
         assert isinstance(found, Reject)
         assert (found.reason, found.detail) == (
             "not_text",

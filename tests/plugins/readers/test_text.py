@@ -2,68 +2,23 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import random
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import zstandard
 
-from plugins.readers import READERS, files, open_reader
+from plugins.readers import decompression, open_reader
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject
-
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "": lambda data: data,
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
-}
+from tests.plugins.readers.reading import COMPRESS, noise, only_reject, places, read, texts, write
 
 INVALID = (
     "byte b'\\xe9' at offset 3{}, expected UTF-8. If the file is in Windows-1252, "
     "`iconv -f CP1252 -t UTF-8` converts it"
 )
-
-
-def read(reader: str, uri: Path | str, **options: Any) -> list[Document | Reject]:
-    source = SourceConfig(reader=reader, uri=str(uri), **options)
-    return list(READERS.load(reader)(source).read(str(uri)))
-
-
-def texts(found: list[Document | Reject]) -> list[str]:
-    assert all(isinstance(each, Document) for each in found), found
-    return [each.text for each in found if isinstance(each, Document)]
-
-
-def only_reject(found: list[Document | Reject]) -> Reject:
-    (reject,) = [each for each in found if isinstance(each, Reject)]
-    return reject
-
-
-def write(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-def noise(num_rows: int) -> list[dict[str, str]]:
-    """Rows that compress badly, so that a cut takes some and leaves some."""
-    rng = random.Random(2)
-    return [{"text": f"{rng.getrandbits(240):060x}"} for _ in range(num_rows)]
-
-
-def places(path: Path, found: list[Document | Reject]) -> list[tuple[str, str]]:
-    """Where each record stands in the file, and what it is: a document's text, or a reject's reason."""
-    return [
-        (each.source.removeprefix(f"{path}:"), each.text if isinstance(each, Document) else each.reason)
-        for each in found
-    ]
 
 
 class TestText:
@@ -146,7 +101,7 @@ class TestTextWithDelimiter:
     def test_a_delimiter_is_found_wherever_the_chunks_of_a_file_end(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
     ) -> None:
-        monkeypatch.setattr(files, "_CHUNK_BYTES", cut)
+        monkeypatch.setattr(decompression, "_CHUNK_BYTES", cut)
         path = write(tmp_path / "a.txt", b"one<|endoftext|>two<|endof<|endoftext|><|endoftext|>three")
         found = read("text", path, delimiter="<|endoftext|>")
         assert places(path, found) == [("1", "one"), ("2", "two<|endof"), ("4", "three")]
@@ -177,6 +132,6 @@ class TestTextWithDelimiter:
         with pytest.raises(ConfigError) as caught:
             open_reader(SourceConfig(reader="jsonl", uri="a.jsonl", delimiter="---"))
         assert str(caught.value) == (
-            "source 'a.jsonl' sets delimiter, which reader 'jsonl' has no use for. "
+            "source 'a.jsonl' sets delimiter, which reader 'jsonl' does not use. "
             "Remove it, or choose another reader."
         )

@@ -1,4 +1,4 @@
-"""Exceptions that nobody foresaw, in a row and in a file."""
+"""Unforeseen exceptions, in a row and in a file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from schemas.records import Document, Reject
 
 
 class Odd:
-    """A value that cannot be shown."""
+    """A value without a text."""
 
     def __str__(self) -> str:
         raise TypeError("no text")
 
 
 class Given(Reader):
-    """Yields given rows; an exception among them is raised."""
+    """Yields given rows, and raises an exception among them."""
 
     def __init__(self, *items: str | Odd | BaseException):
         super().__init__(SourceConfig(reader="given", uri="a", metadata_fields=("odd",)))
@@ -64,7 +64,7 @@ def test_an_unexpected_exception_of_a_file_says_how_far_reading_got(error: Excep
 
 
 class OfTheNetwork(Exception):
-    """As the clients of object stores raise."""
+    """An exception of the client of an object store."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Template families: what every one promises, and how reading comprehension looks."""
+"""Template families: the contract of each, and the texts of reading comprehension."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def document(text: str, *pairs: InstructionPair) -> SynthesizedDocument:
 
 
 def _core(mark: str) -> str:
-    """What is left of a marker without its punctuation; an item's bullet as it is."""
+    """A marker without its punctuation; a bullet unchanged."""
     return re.sub(r"\W", "", mark).casefold() or mark.strip()
 
 
@@ -67,12 +67,12 @@ def family(request: pytest.FixtureRequest) -> TemplateFamily:
 class TestEveryFamily:
     def test_is_registered_under_its_own_name(self, family: TemplateFamily):
         assert isinstance(family, TemplateFamily)
-        assert family.name in TEMPLATES.names()
+        assert type(family) is TEMPLATES.load(family.name)
 
     @pytest.mark.parametrize("text", ADVERSARIAL)
     def test_a_document_without_pairs_is_exactly_its_text(self, family: TemplateFamily, text: str):
         rendered = family.render([document(text)], seed=5)
-        assert (rendered.text, rendered.template) == (text, "raw")
+        assert (rendered.text, rendered.template, rendered.spans) == (text, "raw", ((0, len(text)),))
 
     def test_no_documents_are_refused(self, family: TemplateFamily):
         with pytest.raises(RecordError, match="at least one document"):
@@ -99,10 +99,25 @@ class TestEveryFamily:
                     assert each.response in rendered
                     assert each.rationale in rendered
 
-    def test_documents_stand_in_order(self, family: TemplateFamily):
-        for seed in range(200):
-            text = family.render(TWO_EACH, seed=seed).text
-            assert 0 <= text.index("First text.") < text.index("Second text.")
+    @pytest.mark.parametrize("seed", range(200))
+    def test_each_document_in_order_has_a_span_with_its_pairs_that_can_be_cut_out(
+        self, family: TemplateFamily, seed: int
+    ):
+        nasty = " ".join(ADVERSARIAL)
+        pieces = [[f"{name}{number} {nasty}" for name in ("t", "q", "r")] for number in range(3)]
+        documents = [
+            document(text, InstructionPair(instruction=question, response=answer))
+            for text, question, answer in pieces
+        ]
+        rendered = family.render(documents, seed=seed)
+        assert len(rendered.spans) == 3
+        assert rendered.spans[0][0] == 0 and rendered.spans[-1][1] == len(rendered.text)
+        for (start, end), own in zip(rendered.spans, pieces, strict=True):
+            for piece in own:
+                assert piece in rendered.text[start:end]
+                assert piece not in rendered.text[:start] + rendered.text[end:]
+        for (_, end), (start, _) in itertools.pairwise(rendered.spans):
+            assert end <= start and not rendered.text[end:start].strip("\n -=*_#~.")
 
     def test_the_template_is_named_after_the_family(self, family: TemplateFamily):
         assert family.render(TWO_EACH, seed=0).template.startswith(f"{family.name}/")
@@ -278,7 +293,7 @@ class TestOptions:
 
     def test_names_that_run_out_go_on_as_numbers(self):
         for naming in NAMINGS:
-            if not naming.is_bullet:
+            if naming.names:
                 assert len({naming.marker(index) for index in range(40)}) == 40
 
 

@@ -164,7 +164,7 @@ FAMILIES = {
         options={"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
         tied=True,
         refused={
-            "sdpa": "MambaForCausalLM has no such attention. Set attn_implementation: eager",
+            "sdpa": "MambaForCausalLM lacks this attention. Set attn_implementation: eager",
             "eager": "MambaForCausalLM takes no position_ids, so texts packed in a row cannot be kept apart.",
         },
         boundaries=False,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from plugins.commands.main import main
 from plugins.extend_tokenizer import extend_tokenizer
-from plugins.plain_ids import plain_ids
+from plugins.plain_token_ids import plain_ids
 from plugins.tokenizers import fingerprint, load_tokenizer
 from schemas.errors import ConfigError
 from schemas.train_config import ModelConfig

@@ -109,7 +109,7 @@ def test_what_an_export_cannot_write_is_refused_before_the_first_step(
     config = write_config(callbacks={"hf_export": {"folder": str(tmp_path / "export")}})
     assert train.main([config]) == 2
     err = capsys.readouterr().err
-    assert "the export that ends the run could not be written: ValueError: no such value." in err
+    assert "the export at the end of the run could not be written: ValueError: no such value." in err
     assert "step 1" not in err
     assert not [path for path in tmp_path.iterdir() if "try" in path.name]
 
@@ -161,7 +161,7 @@ def test_an_export_that_fails_behind_the_last_step_is_told_with_the_checkpoint_t
     def fail(*arguments: Any, **named: Any) -> None:
         raise OSError(30, "Read-only file system", "/export/model.safetensors")
 
-    monkeypatch.setattr(hf_export, "write_model_folder", fail)
+    monkeypatch.setattr(hf_export, "write_export", fail)
     config = write_config(
         save_folder=str(tmp_path / "run"),
         max_duration="2ba",

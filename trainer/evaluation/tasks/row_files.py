@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import fsspec
 
-from plugins.readers import files
+from plugins.readers import decompression
 from trainer.evaluation.tasks.rows import RefusedRow, shown
 
 TASK_FILE = re.compile(r"(?P<stem>[^/]+?)\.(?P<format>jsonl|json|parquet)(\.(gz|zst|bz2))?$")
@@ -37,19 +37,19 @@ class FileRows:
     def _json(self) -> Iterator[RawRow | RefusedRow]:
         number = 0
         try:
-            for number, line in enumerate(files.lines(self.uri), start=1):
+            for number, line in enumerate(decompression.lines(self.uri), start=1):
                 if number == 1 and line.lstrip()[:1] == b"[":
                     yield from self._json_array()
                     return
                 if line.strip():
                     yield self._understand(number, line)
-        except files.DAMAGED as error:
+        except decompression.DAMAGED as error:
             yield RefusedRow(position=f"{self.uri}:{number + 1}", reason=f"the file is damaged: {error}")
 
     def _json_array(self) -> Iterator[RawRow | RefusedRow]:
         try:
-            values = json.loads(files.whole(self.uri))
-        except (ValueError, RecursionError, files.TooLong) as error:
+            values = json.loads(decompression.whole(self.uri))
+        except (ValueError, RecursionError, decompression.TooLong) as error:
             yield RefusedRow(position=self.uri, reason=f"bad JSON: {error}")
             return
         for number, value in enumerate(values, start=1):
@@ -58,9 +58,9 @@ class FileRows:
     def _understand(self, number: int, line: bytes) -> RawRow | RefusedRow:
         position = f"{self.uri}:{number}"
         try:
-            files.check_length(line)
+            decompression.check_length(line)
             return self._object(position, json.loads(line))
-        except (ValueError, RecursionError, files.TooLong) as error:
+        except (ValueError, RecursionError, decompression.TooLong) as error:
             return RefusedRow(position=position, reason=f"bad JSON: {error}")
 
     def _object(self, position: str, value: Any) -> RawRow | RefusedRow:

@@ -156,8 +156,8 @@ def test_names_that_mean_no_task_are_wrong_use(
     for names, message in {
         (f"{tmp_path}/nowhere",): "no such file or directory",
         (f"{tmp_path}/empty",): "found no .jsonl, .json, .parquet or .yaml file there",
-        (f"{tmp_path}/linked",): f"{tmp_path}/linked/cases.jsonl is a link to nothing",
-        (f"{tmp_path}",): "is a folder inside a folder",
+        (f"{tmp_path}/linked",): f"{tmp_path}/linked/cases.jsonl is a broken link",
+        (f"{tmp_path}",): "is a subfolder",
         ("mqpp",): "'mqpp' is unknown. Did you mean 'mqp'? Available: biomedicine, finance, law, mqp.",
         (f"{tmp_path}/a", f"{tmp_path}/b"): "two evaluation tasks are named 'cases'",
         (): "no evaluation task is named",

@@ -1,4 +1,4 @@
-"""Token ids of plain text: the fast way gives what the tokenizer's own backend gives, or is not taken."""
+"""Token ids of plain text: fastokens gives the ids of the tokenizer's own backend, or is not used."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-import plugins.plain_ids as plain_ids_module
-from plugins.plain_ids import plain_ids, plain_ids_of
+import plugins.plain_token_ids as plain_ids_module
+from plugins.plain_token_ids import plain_ids, plain_ids_of
 from plugins.tokenizers import load_tokenizer
 
 SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>")
@@ -87,7 +87,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], A
     def make(kind: str) -> Any:
         backend, trainer = KINDS[kind]()
         backend.train_from_iterator([WORDS] * 4, trainer)
-        backend.add_tokens(["<CON>"])  # one that is not special stands for itself in text as well
+        backend.add_tokens(["<CON>"])  # a token that is not special also matches in text
         folder = str(tmp_path_factory.mktemp(kind))
         PreTrainedTokenizerFast(
             tokenizer_object=backend, bos_token=SPECIAL[0], eos_token=SPECIAL[1]
@@ -98,7 +98,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], A
 
 
 def expected(tokenizer: Any, text: str) -> list[int]:
-    """What the tokenizer's own backend gives."""
+    """The ids of the tokenizer's own backend."""
     return tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
 
 
@@ -106,7 +106,7 @@ def expected(tokenizer: Any, text: str) -> list[int]:
 def test_the_fast_way_is_taken_where_it_gives_the_same(
     load: Callable[[str], Any], caplog: pytest.LogCaptureFixture, kind: str, fast: bool
 ) -> None:
-    with caplog.at_level(logging.INFO, "plugins.plain_ids"):
+    with caplog.at_level(logging.INFO, "plugins.plain_token_ids"):
         plain_ids(load(kind), "a")
     assert ("fastokens is not used" not in caplog.text) is fast
 

@@ -1,9 +1,9 @@
-"""Files that should be UTF-8 text and are not: what they are instead, and what to do about it."""
+"""Encoding of text files: UTF-8 only. Other encodings and formats are recognised by their first bytes."""
 
 from __future__ import annotations
 
-HEAD_BYTES = 64
-"""Bytes of a file that `foreign` looks at."""
+_HEAD_BYTES = 64
+"""Bytes that `foreign` searches for zero bytes."""
 
 _SIGNATURES = {
     b"\xff\xfe\x00\x00": "UTF-32",  # before UTF-16, which begins alike
@@ -20,9 +20,9 @@ _SIGNATURES = {
 
 
 def foreign(head: bytes) -> str | None:
-    """What a file is by its first bytes, with the cure, or None where it may be UTF-8 text."""
+    """Return what a file is by its first bytes, with the cure; None if it may be UTF-8 text."""
     kind = next((kind for begin, kind in _SIGNATURES.items() if head.startswith(begin)), None)
-    if kind is None and b"\x00" in head[:HEAD_BYTES]:
+    if kind is None and b"\x00" in head[:_HEAD_BYTES]:
         kind = "UTF-16LE"
         return f"the file begins with zero bytes. If it is text in {kind}, {_convert(kind)}"
     if kind is None:
@@ -35,7 +35,7 @@ def foreign(head: bytes) -> str | None:
 
 
 def undecodable(error: UnicodeDecodeError, of: str = "") -> str:
-    """What is wrong with bytes that are no UTF-8, and the cure."""
+    """Describe bytes that are no UTF-8, with the cure."""
     found = f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start}{of}"
     return f"{found}, expected UTF-8. If the file is in Windows-1252, {_convert('CP1252')}"
 

@@ -1,4 +1,4 @@
-"""Pieces of a text that came before in it: repeated lines and paragraphs."""
+"""Lines and paragraphs of a text: the marks that end prose, and shares of repeats."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+TERMINAL_MARKS = (
+    *(".", "!", "?", "…", "。", "．", "！", "？", "؟", "۔", "।", "॥", "։", "።", "។", "။", "།"),
+    *('"', "”", "»", "」", "』"),
+)
+"""Marks at the end of a line of prose: of sentences in many scripts, and of quotations."""
+
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
 
 
 class Repeated(NamedTuple):
-    """Shares of a text's pieces that came before; the first of equal pieces is no repeat.
+    """Shares of repeats, from 0 to 1; the first of equal pieces is no repeat.
 
     Attributes:
-        pieces: Repeats among all pieces, 0 to 1.
-        characters: Characters in repeats among those of all pieces, 0 to 1.
+        pieces: Of all pieces.
+        characters: Of the characters in all pieces.
     """
 
     pieces: float
@@ -22,17 +28,17 @@ class Repeated(NamedTuple):
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines that are not blank, without the white space around them."""
+    """Return the lines that are not blank, without outer white space."""
     return [line for raw in text.split("\n") if (line := raw.strip())]
 
 
 def paragraphs_of(text: str) -> list[str]:
-    """What stands between blank lines."""
+    """Return the paragraphs, which blank lines separate."""
     return [paragraph for raw in _PARAGRAPH_END.split(text) if (paragraph := raw.strip())]
 
 
 def repeated(pieces: Sequence[str]) -> Repeated:
-    """How much of the pieces came before."""
+    """Return the shares of lines or paragraphs that occur earlier in the text."""
     total = sum(map(len, pieces))
     if not total:
         return Repeated(0.0, 0.0)

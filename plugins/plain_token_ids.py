@@ -1,8 +1,7 @@
-"""Token ids of domain text: special-token strings in it are plain text, nothing is added, nothing is cut.
+"""Token ids of plain text: special-token strings are ordinary text, no token is added, no text is cut.
 
-fastokens does the work where it gives what the tokenizer's own backend gives: it takes a sixth of the time of
-`tokenizers`, or less. Whether it does is tried on a few texts once for each tokenizer; where it cannot
-load the tokenizer, or differs, the tokenizer's own backend is asked.
+fastokens encodes in a sixth of the time of `tokenizers`, or less. A few probe texts decide once for each
+tokenizer: where fastokens cannot load it or gives other ids, the tokenizer's own backend encodes.
 """
 
 from __future__ import annotations
@@ -11,19 +10,24 @@ import logging
 import weakref
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import fastokens
 import numpy as np
+import numpy.typing as npt
 
-from plugins.token_ids import Ids
+Ids: TypeAlias = npt.NDArray[np.int32]
+"""int32 of shape (num_tokens,)."""
+
+TokenIds: TypeAlias = Sequence[int] | Ids
+"""Token ids of a prompt. An array is hashed and sent in a fraction of the time of a list."""
 
 _logger = logging.getLogger(__name__)
 
 _Encode = Callable[[Sequence[str]], list[Ids]]
 _encoders: weakref.WeakKeyDictionary[Any, _Encode] = weakref.WeakKeyDictionary()
 
-# Where tokenizers part ways: contractions, digits, blanks, control and combining characters, scripts, emoji.
+# Tokenizers differ in contractions, digits, blanks, control and combining characters, scripts, emoji.
 _PROBES = (
     "The patient's BP wasn't 120/80; they'd measured 1,234.5 mmHg -- IT'S ODD, WE'LL SEE.",
     " leading,  double,   triple blanks \n\n a line\r\n\ttabs\t\tand trailing  \n",
@@ -38,19 +42,12 @@ _PROBES = (
 
 
 def plain_ids(tokenizer: Any, text: str) -> Ids:
-    """Token ids of one text.
-
-    Args:
-        tokenizer: As `load_tokenizer` gives it.
-
-    Returns:
-        int32 of shape (num_tokens,).
-    """
+    """Encode one text with a tokenizer of `load_tokenizer`."""
     return plain_ids_of(tokenizer, [text])[0]
 
 
 def plain_ids_of(tokenizer: Any, texts: Sequence[str]) -> list[Ids]:
-    """`plain_ids` of several texts. Safe on several threads as long as none changes the tokenizer."""
+    """Encode several texts. Thread-safe as long as no thread changes the tokenizer."""
     encode = _encoders.get(tokenizer)
     if encode is None:
         encode = _encoders[tokenizer] = _encoder_of(tokenizer)
@@ -65,7 +62,7 @@ def _encoder_of(tokenizer: Any) -> _Encode:
         for probe, expected, found in zip(probes, own(probes), fast(probes), strict=True):
             if not np.array_equal(expected, found):
                 raise ValueError(f"it gives other ids for {probe[:40]!r}")
-    except Exception as error:  # it raises whatever its parts raise
+    except Exception as error:  # each part of fastokens raises its own
         _logger.info("tokenizer %s: fastokens is not used: %s", tokenizer.name_or_path, error)
         return own
     return fast

@@ -1,59 +1,16 @@
-"""Readers: every file gives its documents, and every thing that is none is on record with its place."""
+"""Compressed files: all documents of whole ones, and those before the damage of others."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import json
 import random
-import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
-import zstandard
 
-from plugins.readers import READERS
 from schemas import storage
-from schemas.corpus_config import SourceConfig
 from schemas.records import Document, Reject
-
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "": lambda data: data,
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
-}
-
-
-def read(reader: str, uri: Path | str, **options: Any) -> list[Document | Reject]:
-    source = SourceConfig(reader=reader, uri=str(uri), **options)
-    return list(READERS.load(reader)(source).read(str(uri)))
-
-
-def texts(found: list[Document | Reject]) -> list[str]:
-    assert all(isinstance(each, Document) for each in found), found
-    return [each.text for each in found if isinstance(each, Document)]
-
-
-def jsonl(*rows: Any) -> bytes:
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
-
-
-def write(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-@pytest.fixture
-def memory() -> Iterator[str]:
-    """A directory that is on no disk."""
-    uri = f"memory://{uuid.uuid4().hex}"
-    yield uri
-    storage.remove_tree(uri)
+from tests.plugins.readers.reading import COMPRESS, jsonl, noise, read, texts, write
 
 
 @pytest.mark.parametrize("suffix", COMPRESS)
@@ -88,12 +45,6 @@ class TestCompressed:
         rows = [{"text": f"{rng.getrandbits(120):030x}" * 20} for _ in range(4_000)]
         path = write(tmp_path / f"a.jsonl{suffix}", COMPRESS[suffix](jsonl(*rows)))
         assert texts(read("jsonl", path)) == [row["text"] for row in rows]
-
-
-def noise(num_rows: int) -> list[dict[str, str]]:
-    """Rows that compress badly, so that a cut takes some and leaves some."""
-    rng = random.Random(2)
-    return [{"text": f"{rng.getrandbits(240):060x}"} for _ in range(num_rows)]
 
 
 @pytest.mark.parametrize(

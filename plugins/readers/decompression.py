@@ -1,16 +1,14 @@
-"""The bytes of files, with compression taken off.
+"""Decompressed bytes, lines and pieces of files, plain or `.zst`, `.gz`, `.bz2` by extension.
 
-Compression goes by extension: `.zst`, `.gz`, `.bz2`. A `.zst` may hold several frames and large
-windows. A stream that ends in the middle of a frame raises EOFError, after all that could be read;
-the usual zstd stream readers end there in silence, and the usual gzip reader drops what it had read.
+A `.zst` may hold several frames and large windows. A stream that ends in the middle of a frame yields all
+bytes before the end and then raises EOFError. The usual zstd stream readers end there silently, and the usual
+gzip reader drops the bytes that it had read.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import os
-import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -22,71 +20,36 @@ from schemas import limits, storage
 
 
 class CorruptBzip2(Exception):
-    """The bytes are no bzip2; the library says so with an OSError, as storage says what it cannot do."""
+    """The bytes are no bzip2. The library raises OSError for it, which here means an error of the storage."""
 
 
 class TooLong(Exception):
-    """A record is longer than `limits.RECORD_BYTES`; its text says so."""
+    """A record is longer than `limits.RECORD_BYTES`."""
 
 
 DAMAGED = (EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptBzip2)
-"""What reading a truncated or corrupt archive raises."""
+"""Exceptions for a truncated or corrupt compressed file."""
 
 _CHUNK_BYTES = 1 << 20
 _FRAME_BYTES = 1 << 15
-"""Compressed bytes taken at a time: what lies before damage within them is lost."""
+"""Compressed bytes per step: good bytes of a step that meets damage are lost."""
 
 _ZSTD_STEP_BYTES = (1 << 6, 1 << 12)
-"""Fewest and most compressed bytes given to zstandard, which may make 32,768 of each."""
+"""Fewest and most compressed bytes per call of zstandard, which can make 32,768 bytes of each."""
 
 _MAX_WINDOW_BYTES = 1 << 31
 
-_TELLS_CONTENT = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
-"""How file systems name a hash of a file's bytes, or a number that each writing of it changes."""
-
-_CLOCK_STEP_NS = 2_000_000_000
-"""As coarse as the clock of any file system in use (FAT: 2 s)."""
-
 
 def is_compressed(uri: str) -> bool:
-    """Whether the extension names a compression."""
+    """True if the extension names a compression."""
     return uri.endswith((".zst", ".bz2", ".gz"))
-
-
-def size_bytes(uri: str) -> int:
-    """Size of a file as it is stored."""
-    fs, path = storage.filesystem(uri)
-    return int(fs.size(path))
-
-
-def state(uri: str) -> str | None:
-    """What storage says of a file's bytes without reading them: equal as long as they are the same.
-
-    None where it says nothing, or only a time of change so near to now that a later one might equal it.
-    """
-    fs, path = storage.filesystem(uri)
-    found = fs.info(path)
-    for name in _TELLS_CONTENT:
-        if found.get(name):
-            return f"{name} {found[name]}"
-    if storage.is_local(uri):
-        changed_ns = os.stat(path).st_mtime_ns
-    else:
-        try:
-            changed_ns = int(fs.modified(path).timestamp() * 1e9)
-        except (NotImplementedError, AttributeError, KeyError):
-            return None
-    if abs(time.time_ns() - changed_ns) < _CLOCK_STEP_NS:
-        return None
-    return f"size {found['size']}, changed {changed_ns}"
 
 
 def chunks(uri: str) -> Iterator[bytes]:
     """Yield a file's bytes, decompressed by its extension.
 
     Raises:
-        EOFError: A compressed file ends too early.
-        zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptBzip2: Its bytes are damaged.
+        The exceptions of DAMAGED: A compressed file ends too early, or its bytes are damaged.
     """
     with fsspec.open(uri, "rb") as file:
         if uri.endswith(".zst"):
@@ -94,7 +57,7 @@ def chunks(uri: str) -> Iterator[bytes]:
         elif uri.endswith(".bz2"):
             yield from _frames(file, _Bzip2, "bzip2")
         elif uri.endswith(".gz"):
-            # read1, since a whole read drops what it has when damage follows
+            # read1, because read drops the bytes before damage
             with gzip.GzipFile(fileobj=file) as plain:
                 while chunk := plain.read1(_CHUNK_BYTES):
                     yield chunk
@@ -108,7 +71,7 @@ def whole(uri: str) -> bytes:
 
     Raises:
         TooLong: It is longer than a record may be.
-        EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptBzip2: As `chunks`.
+        The exceptions of DAMAGED: As `chunks`.
     """
     data = bytearray()
     for chunk in chunks(uri):
@@ -118,24 +81,20 @@ def whole(uri: str) -> bytes:
 
 
 def check_length(record: bytes | bytearray) -> None:
-    """See that a record is no longer than it may be.
-
-    Raises:
-        TooLong: It is.
-    """
+    """Raise TooLong if a record is longer than it may be."""
     if len(record) > limits.RECORD_BYTES:
         raise TooLong(f"it has more than {limits.RECORD_BYTES:,} bytes, the most that a record may have")
 
 
 def lines(uri: str) -> Iterator[bytes]:
-    """Yield a file's lines without their ends; what precedes damage is yielded before it raises."""
+    """Yield a file's lines without their ends, those before damage included."""
     return pieces(uri, b"\n")
 
 
 def pieces(uri: str, delimiter: bytes) -> Iterator[bytes]:
-    """Yield what stands between delimiters; what precedes damage is yielded before it raises.
+    """Yield the pieces between delimiters, those before damage included.
 
-    One piece is held at a time. There is no empty piece after the last delimiter.
+    Holds one piece at a time. There is no empty piece after the last delimiter.
     """
     return storage.split(
         chunks(uri), lambda data: data.split(delimiter), len(delimiter), most=limits.RECORD_BYTES
@@ -145,12 +104,8 @@ def pieces(uri: str, delimiter: bytes) -> Iterator[bytes]:
 def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a plain file that begin in a byte range, each with the offset of its beginning.
 
-    Ranges that meet give every line once: one that begins in a range is read to its end, beyond it.
-
-    Args:
-        uri: A file without compression.
-        start: Offset of the range's first byte.
-        end: Offset behind its last byte; None is the end of the file.
+    A line that begins in the range is read to its end, even beyond the range: adjacent ranges give each line
+    once. `end` is the offset behind the last byte; None is the end of the file.
     """
     with fsspec.open(uri, "rb") as file:
         offset = _seek_line(file, start, end) if start else 0
@@ -165,7 +120,7 @@ def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, 
 
 
 def _seek_line(file: Any, start: int, end: int | None) -> int | None:
-    """Seek the first line that begins in a byte range; its offset, or None where no line begins there."""
+    """Seek the first line that begins in a byte range; return its offset, or None without one."""
     offset = start - 1  # a line that begins at `start` follows the end of another
     file.seek(offset)
     while chunk := file.read(_CHUNK_BYTES if end is None else min(_CHUNK_BYTES, end - 1 - offset)):
@@ -178,7 +133,7 @@ def _seek_line(file: Any, start: int, end: int | None) -> int | None:
 
 
 def _frames(file: Any, new_frame: type[_Zstd] | type[_Bzip2], kind: str) -> Iterator[bytes]:
-    """Decompress one frame after the other; `new_frame` makes a decompressor of one frame."""
+    """Decompress one frame after another; `new_frame` makes a decompressor of one frame."""
     frame: _Zstd | _Bzip2 | None = None
     while read := file.read(_CHUNK_BYTES):
         for start in range(0, len(read), _FRAME_BYTES):
@@ -194,7 +149,7 @@ def _frames(file: Any, new_frame: type[_Zstd] | type[_Bzip2], kind: str) -> Iter
 
 
 class _Zstd:
-    """A zstandard decompressor that is given few bytes at a time where they become many."""
+    """A zstandard decompressor that takes smaller steps while the output of a step is large."""
 
     def __init__(self) -> None:
         self._inner = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
@@ -216,7 +171,7 @@ class _Zstd:
 
 
 class _Bzip2:
-    """A bzip2 decompressor whose errors cannot be taken for those of the storage."""
+    """A bzip2 decompressor that raises CorruptBzip2, not OSError."""
 
     def __init__(self) -> None:
         self._inner = bz2.BZ2Decompressor()

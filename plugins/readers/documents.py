@@ -1,0 +1,164 @@
+"""Documents out of rows: text, id, metadata and pairs, from the fields that a source names.
+
+text_field or format ─► text            id_field ─► document_id; without it: file and position
+metadata_fields ─► metadata             pairs_field, dataset_field ─► pairs, dataset
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import decimal
+import string
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from plugins.readers import conversation as turns
+from plugins.readers.field_paths import look_up, names_of
+from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
+from schemas.corpus_config import SourceConfig
+from schemas.errors import TutelageError
+from schemas.records import UNEXPECTED, Document, Reject, well_formed
+
+ROW = "."
+"""Value of `pairs_field` if the row itself is a pair."""
+
+_EXACT = 2**53
+"""Whole numbers below it are distinct as floats."""
+
+
+def documents_of(
+    source: SourceConfig, values: Mapping[str, Any], where: str, version: int
+) -> list[Document | Reject]:
+    """Return a row's document, and a reject for each unusable piece of the row.
+
+    An unexpected exception costs only this row.
+    """
+    try:
+        document = _document(source, values, where, version)
+        if source.pairs_field is None or isinstance(document, Reject):
+            return [document]
+        return list(_with_pairs(source, values, document))
+    except UnicodeDecodeError as error:
+        return [rejected(where, "invalid_utf8", undecodable_field(error))]
+    except (TutelageError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        return [rejected(where, UNEXPECTED, f"{type(error).__name__}: {error}")]
+
+
+def rejected(where: str, reason: str, detail: str, document_id: str = "") -> Reject:
+    """Return the reject of a row, or of a piece of it."""
+    return Reject(stage="read", reason=reason, document_id=document_id, source=where, detail=detail)
+
+
+def undecodable_field(error: UnicodeDecodeError) -> str:
+    """Describe a field whose bytes are no UTF-8."""
+    return f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start} of a field"
+
+
+def fields_of(source: SourceConfig) -> list[str]:
+    """Return the dotted paths of all fields that a source asks for."""
+    names = [*text_fields(source), *source.metadata_fields, *(FIELDS if source.pairs_field == ROW else ())]
+    return [*names, *filter(None, (source.id_field, source.pairs_field, source.dataset_field))]
+
+
+def text_fields(source: SourceConfig) -> list[str]:
+    """Return the dotted paths of the fields that make a document's text."""
+    if source.format is None:
+        return [source.text_field]
+    return [name for _, name, _, _ in string.Formatter().parse(source.format) if name]
+
+
+def _document(source: SourceConfig, values: Mapping[str, Any], where: str, version: int) -> Document | Reject:
+    names = text_fields(source)
+    found = {name: look_up(values, name) for name in names}
+    if all(value is None for value in found.values()):
+        named = " or ".join(map(repr, names))
+        return rejected(where, "missing_field", f"no field {named} in a row of {names_of(values)}")
+    for name, value in found.items():
+        if isinstance(value, bytes):
+            found[name] = value.decode("utf-8-sig")
+        elif isinstance(value, list):
+            try:
+                found[name] = turns.joined(value)
+            except ValueError as error:
+                return rejected(where, "not_text", f"field {name!r} holds a list whose {error}")
+        elif value is not None and not isinstance(value, str):
+            detail = f"field {name!r} holds {type(value).__name__}, expected a string"
+            return rejected(where, "not_text", detail)
+    text = well_formed(_text(source, found))
+    if not text.strip():
+        return rejected(where, "empty", f"field {' and '.join(map(repr, names))} is empty")
+    document_id = where
+    if source.id_field is not None:
+        value = look_up(values, source.id_field)
+        document_id = _id(value)
+        if not document_id:
+            detail = f"no usable id in field {source.id_field!r}, found {value!r}"
+            return rejected(where, "missing_id", detail)
+    metadata = {
+        name: well_formed(value.decode() if isinstance(value, bytes) else str(value))
+        for name in source.metadata_fields
+        if (value := look_up(values, name)) is not None
+    }
+    return Document.of(document_id, text, source=where, metadata=metadata, version=version)
+
+
+def _text(source: SourceConfig, found: Mapping[str, str | None]) -> str:
+    if source.format is None:
+        return found[source.text_field] or ""
+    parts: list[str] = []
+    for literal, name, _, _ in string.Formatter().parse(source.format):
+        value = found[name] or "" if name else ""
+        # White space before an empty field is left out with the field; words stay.
+        if value or not name or literal.strip():
+            parts += [literal, value]
+    return "".join(parts).strip()
+
+
+def _id(value: Any) -> str:
+    """Return an id as text, "" if unusable. 3.0 is 3: tables with gaps store whole numbers as floats."""
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        value = int(value)
+    usable = isinstance(value, (str, int, decimal.Decimal, uuid.UUID)) and not isinstance(value, bool)
+    return well_formed(str(value)) if usable else ""
+
+
+def _with_pairs(
+    source: SourceConfig, values: Mapping[str, Any], document: Document
+) -> Iterator[Document | Reject]:
+    """Yield the document with its pairs, if there is a good one, and a reject for each bad pair."""
+
+    def reject(reason: str, detail: str, where: str = "") -> Reject:
+        return rejected(f"{document.source}{where}", reason, detail, document.document_id)
+
+    name = source.pairs_field or ""
+    found = [values] if name == ROW else look_up(values, name)
+    if not isinstance(found, list):
+        shown = type(found).__name__ if found is not None else f"none in a row of {names_of(values)}"
+        yield reject("missing_field", f"field {name!r} must hold a list of pairs; found {shown}")
+        return
+    pairs = []
+    for number, item in enumerate(found):
+        try:
+            pairs.append(read_pair(item))
+        except BadPair as error:
+            yield reject(error.reason, str(error), "" if name == ROW else f".{name}[{number}]")
+    if not found:
+        yield reject("no_pairs", f"field {name!r} is an empty list")
+    dataset = _dataset(source, values)
+    if dataset is None:
+        yield reject("missing_field", f"no name of a dataset in field {source.dataset_field!r}")
+    elif pairs:
+        yield dataclasses.replace(document, dataset=dataset).changed(document.text, tuple(pairs))
+
+
+def _dataset(source: SourceConfig, values: Mapping[str, Any]) -> str | None:
+    """Return the name of a row's question-answer set; None if the row lacks that field."""
+    if source.dataset_field is None:
+        return ":".join(filter(None, (source.uri, source.config_name, source.split)))
+    value = look_up(values, source.dataset_field)
+    return well_formed(value) if isinstance(value, str) and value else None

@@ -1,0 +1,45 @@
+"""Dotted paths to the fields of a row: `meta.body.text`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def look_up(values: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path, or None; a key that contains the dots takes precedence.
+
+    A path leads through mappings and through strings that hold a mapping as JSON. Through a list it leads to
+    the list of the values in its items.
+    """
+    if path in values:
+        return values[path]
+    head, _, tail = path.partition(".")
+    inner = values.get(head)
+    if not tail:
+        return None
+    if isinstance(inner, list):
+        items = (look_up(item, tail) for item in map(_mapping, inner) if item is not None)
+        return [value for value in items if value is not None] or None
+    inner = _mapping(inner)
+    return None if inner is None else look_up(inner, tail)
+
+
+def _mapping(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    return value if isinstance(value, Mapping) else None
+
+
+def columns_of(columns: Iterable[str], paths: Iterable[str]) -> list[str]:
+    """Return the columns that a dotted path begins with."""
+    paths = tuple(paths)
+    return [name for name in columns if any(path == name or path.startswith(f"{name}.") for path in paths)]
+
+
+def names_of(values: Mapping[str, Any]) -> str:
+    """Return the field names of a row, for a message."""
+    return ", ".join(sorted(map(str, values))) or "no fields"

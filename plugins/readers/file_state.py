@@ -1,0 +1,37 @@
+"""State of a file: its ETag, or size and time of change, by which a build skips unchanged files."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from schemas import storage
+
+_HASH_NAMES = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
+"""Names by which file systems report a hash of a file's bytes, or a number that changes with each write."""
+
+_CLOCK_STEP_NS = 2_000_000_000
+"""Coarsest clock of a file system in use (FAT: 2 s)."""
+
+
+def file_state(uri: str) -> str | None:
+    """Return a string that changes with a file's bytes.
+
+    None if the storage reports nothing, or only a time of change less than 2 s ago, which a later change
+    might share.
+    """
+    fs, path = storage.filesystem(uri)
+    found = fs.info(path)
+    for name in _HASH_NAMES:
+        if found.get(name):
+            return f"{name} {found[name]}"
+    if storage.is_local(uri):
+        changed_ns = os.stat(path).st_mtime_ns
+    else:
+        try:
+            changed_ns = int(fs.modified(path).timestamp() * 1e9)
+        except (NotImplementedError, AttributeError, KeyError):
+            return None
+    if abs(time.time_ns() - changed_ns) < _CLOCK_STEP_NS:
+        return None
+    return f"size {found['size']}, changed {changed_ns}"
