@@ -1,4 +1,4 @@
-"""Messages for unexpected exceptions: one sentence with the cause, the place and the cure; traceback in a file.
+"""Messages for unexpected exceptions: cause, place and cure in one sentence, the traceback in a file.
 
 Failures of the machine (a full disk, no permission, no memory), of a remote store, and input that nests too
 deeply have a cure each. Any other exception is a bug of this program, and the message says so. Beam passes an
@@ -118,7 +118,7 @@ def _errno(error: OSError) -> int | None:
 
 
 def _traceback_message(text: str) -> str | None:
-    """Message about a worker's exception in Beam's text: a traceback, or the message of a copied exception."""
+    """Message about a worker's exception from Beam's text: a traceback, or a copied exception's message."""
     for found in reversed(list(_IN_A_TRACEBACK.finditer(text))):
         kind = getattr(builtins, found["name"], None)
         said = _WHILE_RUNNING.sub("", found["said"]).strip()

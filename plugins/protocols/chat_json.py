@@ -43,28 +43,53 @@ _ANEW = re.compile(r"\s*(?:```|\[?\s*\{\s*[\"'“”„‘])")
 
 
 class PromptPair(Section):
-    """A pair of the worked example."""
+    """A pair of the worked example.
+
+    Attributes:
+        question: The question.
+        answer: Its answer.
+    """
 
     question: str
     answer: str
 
 
 class PromptExample(Section):
-    """The worked example."""
+    """The worked example.
+
+    Attributes:
+        text: A document.
+        pairs: Pairs about it.
+    """
 
     text: str
     pairs: tuple[PromptPair, ...]
 
 
 class PromptFormat(Section):
-    """What `{format}` in `system` says: without a JSON schema, and with one."""
+    """The words that replace `{format}` in `system`.
+
+    Attributes:
+        lines: For answers without a JSON schema: one JSON object a line.
+        object: For answers with a JSON schema: one JSON object.
+    """
 
     lines: str = ""
     object: str = ""
 
 
 class ChatPrompt(Section):
-    """A prompt file; see chat_prompt.yaml for what each key does."""
+    """The prompt file of protocol chat; chat_prompt.yaml is the built-in one.
+
+    Attributes:
+        system: The task, as the system turn; null has no system turn.
+        format: The words that replace `{format}` in `system`.
+        request: The user turn about a document, with `{text}` where the document goes.
+        example: One worked example, shown before the first document of a chain; null shows none.
+        prefill: Beginning of every answer without a JSON schema; it keeps small models in the format.
+        repair: User turn after an unreadable answer without a JSON schema, sent once; null sends none.
+        max_pairs: Maximum pairs of one document that the JSON schema allows.
+    """
 
     system: str | None = None
     format: PromptFormat = PromptFormat()

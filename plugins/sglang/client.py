@@ -1,19 +1,19 @@
-"""A client that keeps SGLang servers busy and turns every failure into a value.
+"""Client of SGLang servers: retries with backoff, and failures as values.
 
-    request ─► endpoint, by affinity and by what came of earlier requests (endpoints.py)
-                 │ 200 with the request's own id  ─► Generation
-                 │ 4xx: the prompt is at fault    ─► GenerationFailure, at once
+    request ─► endpoint, by affinity and by the results of earlier requests (endpoints.py)
+                 │ 200 with the request's own id        ─► Generation
+                 │ 4xx: the prompt is wrong             ─► GenerationFailure, without a retry
                  │ 408, 425, 429, 5xx, abort, bad JSON, another id, time-out, no connection
                  ▼
-               try another endpoint at once; where there is none, wait (Retry-After, or capped exponential
-               backoff with full jitter) and try again
+               retry: at once on another endpoint; if there is none, after Retry-After, or after a capped
+               exponential backoff with jitter
 
-Requests of one chain share an affinity, so they meet the same server's prefix cache. A server that is busy
-(429, or 503 with a healthy /health) costs a request no attempt. When the attempts or the patience are used up
-the request fails; the run decides how many failures are too many.
+Requests of one chain share an affinity, so one server's prefix cache serves them. A busy server (429, or 503
+with a healthy /health) costs a request no attempt. A request fails when its attempts or the patience are used
+up; the run counts failures and decides when to stop.
 
-Each attempt carries an id of its own (`rid`), which the server returns: an answer with another id is that of
-another request, sent over a connection on which answers are out of step.
+Each attempt has its own id (`rid`), which the server returns. An answer with another id belongs to another
+request: answers on that connection are out of order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import os
 import random
 import time
 import uuid
@@ -33,9 +32,9 @@ import orjson
 import pydantic
 
 from plugins.sglang import responses as answers
+from plugins.sglang.api_key import HIDDEN, Scrubber, read_key
 from plugins.sglang.endpoints import Endpoint, Endpoints
 from plugins.sglang.http import Answer, Disconnected, Http, NotConnected, TooLarge
-from plugins.sglang.scrub import HIDDEN, Scrubber
 from plugins.sglang.urls import base_url_hint, check_endpoint
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
 from schemas.config import Section
@@ -53,20 +52,19 @@ _log = logging.getLogger(__name__)
 
 
 class ClientOptions(Section):
-    """How patient the client is.
+    """Limits and retries of the client, for one worker process.
 
     Attributes:
-        max_in_flight: Requests under way at once.
-        request_timeout_sec: A request that takes longer is given up and tried again.
-        max_attempts: Attempts a request gets while its server is healthy.
-        patience_sec: How long requests wait for servers of which none can be reached, such as one starting.
-            Counted from when the last one was lost, so that a dead server costs it once, not once a request.
-            Also how long all servers may be busy without answering any request.
-        backoff_sec: First wait between attempts; doubles each time.
-        max_backoff_sec: Longest wait between attempts.
-        api_key_env: Environment variable of the workers that holds a key, sent as a bearer token. In whatever
-            a server sends back a key of 8 characters or more is replaced by `[api key]`.
-        api_key_file: File of the workers that holds the key instead.
+        max_in_flight: Maximum requests in flight.
+        request_timeout_sec: Seconds until an attempt times out and is retried.
+        max_attempts: Maximum attempts of a request on healthy servers.
+        patience_sec: Seconds without any reachable server, or with all servers busy and no answer, after
+            which requests fail. The clock starts once for all requests.
+        backoff_sec: Seconds before the first retry; doubles each time.
+        max_backoff_sec: Maximum seconds between two attempts.
+        api_key_env: Environment variable of the workers with an API key, sent as a bearer token. In answers
+            of a server, a key of 8 characters or more is replaced by `[api key]`. Null sends no key.
+        api_key_file: File on the workers with the API key; null reads none.
     """
 
     max_in_flight: int = pydantic.Field(default=64, ge=1)
@@ -81,62 +79,27 @@ class ClientOptions(Section):
     @pydantic.model_validator(mode="after")
     def _one_key(self) -> ClientOptions:
         if self.api_key_env is not None and self.api_key_file is not None:
-            raise ValueError("api_key_env and api_key_file both say where the key is; keep one")
+            raise ValueError("api_key_env and api_key_file both name a key; keep one")
         return self
 
-    def read_key(self) -> str | None:
-        """The key, where one is to be sent.
 
-        Raises:
-            ConfigError: There is none where the options say, or it is none that a header may have.
-        """
-        if self.api_key_env is not None:
-            named = f"api_key_env names {self.api_key_env!r}, which"
-            key = os.environ.get(self.api_key_env, "").strip()
-        elif self.api_key_file is not None:
-            named = f"api_key_file {self.api_key_file!r}"
-            try:
-                with open(self.api_key_file, encoding="utf-8", errors="surrogateescape") as file:
-                    key = file.read().strip()
-            except OSError as error:
-                raise ConfigError(f"synthesis.options.{named} cannot be read: {error.strerror}.") from error
-        else:
-            return None
-        if not key or not (key.isascii() and key.isprintable()):
-            wrong = "holds characters that no header may have" if key else "is not set or empty"
-            raise ConfigError(
-                f"synthesis.options.{named} {wrong} in the environment of this worker; set it there."
-            )
-        return key
-
-
+@dataclasses.dataclass(kw_only=True)
 class _Retry(Exception):
-    """One attempt failed in a way that another may not.
+    """A failed attempt that is worth another one.
 
     Attributes:
-        after_sec: The pause that the server asks for, if it asks for one.
-        elsewhere: Whether only another endpoint may answer.
-        reached: Whether a healthy server was there.
-        busy: Whether it said no more than that it has too much to do.
+        after_sec: Pause that the server asks for (Retry-After).
+        elsewhere: True if only another endpoint may answer.
+        reached: True if a healthy server was reached.
+        busy: True if the server is only overloaded.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        detail: str,
-        *,
-        after_sec: float | None = None,
-        reached: bool = True,
-        busy: bool = False,
-        elsewhere: bool = False,
-    ):
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-        self.after_sec = after_sec
-        self.reached = reached
-        self.busy = busy
-        self.elsewhere = elsewhere
+    reason: str
+    detail: str
+    after_sec: float | None = None
+    reached: bool = True
+    busy: bool = False
+    elsewhere: bool = False
 
 
 class SGLangClient:
@@ -144,14 +107,14 @@ class SGLangClient:
 
     Args:
         endpoints: Base URLs, such as `http://127.0.0.1:30000`.
-        options: Limits and patience.
+        options: Limits and retries.
     """
 
     def __init__(self, endpoints: Sequence[str], options: ClientOptions):
         if not endpoints:
             raise ConfigError(
-                "synthesis.endpoints is empty: backend 'sglang' needs the URL of at least one running "
-                "server, such as http://127.0.0.1:30000."
+                "synthesis.endpoints is empty: backend 'sglang' needs the URL of a running server, such as "
+                "http://127.0.0.1:30000."
             )
         urls = [check_endpoint(endpoint, "synthesis.endpoints") for endpoint in endpoints]
         self._endpoints = Endpoints(urls, self._backoff)
@@ -161,7 +124,7 @@ class SGLangClient:
         self._jitter = random.Random(0)  # spreads retries; no result depends on it
         self._unreached_since: float | None = None
         self._busy_since: float | None = None
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -170,13 +133,13 @@ class SGLangClient:
             self._http = None
 
     def tallies(self) -> Mapping[str, EndpointTally]:
-        """What each endpoint did so far."""
+        """Counters of each endpoint so far."""
         for endpoint in self._endpoints:
             endpoint.tally.in_flight = self._http.in_flight(endpoint.url) if self._http is not None else 0
         return {endpoint.url: endpoint.tally for endpoint in self._endpoints}
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
-        """Answer one prompt, trying again as often as the options allow."""
+        """Answer one prompt, with the retries that the options allow."""
         sampling: dict[str, Any] = {
             "max_new_tokens": request.max_new_tokens,
             "temperature": request.temperature,
@@ -189,11 +152,11 @@ class SGLangClient:
         return await self.send(body, affinity=request.affinity)
 
     async def send(self, body: Mapping[str, Any], *, affinity: str = "") -> Generation | GenerationFailure:
-        """Answer one body of `/generate`, trying again as often as the options allow.
+        """Send one body of `/generate`, with the retries that the options allow.
 
         Args:
             body: `text` or `input_ids`, and `sampling_params`, as SGLang defines them.
-            affinity: Requests with the same value go to the same endpoint while it is up.
+            affinity: Requests with the same value go to the same endpoint while it is in use.
         """
         found = await self._send(body, affinity)
         return found if isinstance(found, GenerationFailure) else found[0]
@@ -201,21 +164,12 @@ class SGLangClient:
     async def logprobs(
         self, token_ids: Sequence[int], start: int, *, affinity: str = ""
     ) -> list[float] | GenerationFailure:
-        """How likely the server's model finds tokens, each after those before it.
-
-        Args:
-            token_ids: Token ids of prompt and continuation.
-            start: Place of the first token asked about, at least 1.
-            affinity: As for `send`.
-
-        Returns:
-            Natural logarithms for `token_ids[start:]`.
-        """
+        """Natural log-probabilities of `token_ids[start:]` by the server's model; `start` is at least 1."""
         body = {
             "input_ids": list(token_ids),
             "sampling_params": {"max_new_tokens": 0, "temperature": 0.0},
             "return_logprob": True,
-            "logprob_start_len": start - 1,  # the first one reported has no log-probability
+            "logprob_start_len": start - 1,  # the first reported token has no log-probability
         }
         found = await self._send(body, affinity)
         if isinstance(found, GenerationFailure):
@@ -228,7 +182,7 @@ class SGLangClient:
     async def _send(
         self, body: Mapping[str, Any], affinity: str
     ) -> tuple[Generation, Any] | GenerationFailure:
-        """The answer, read and as the server gave it."""
+        """The answer, as a Generation and as the server's JSON."""
         data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
         attempts = 0
         waits = 0
@@ -242,12 +196,12 @@ class SGLangClient:
                 moves = False
                 if not failed.busy:
                     endpoint.failed(failed.reason)
-                if failed.reached and not failed.busy:
-                    attempts += 1
-                    failed_at.append(endpoint)
-                    moves = failed_at.count(endpoint) == 1 and any(
-                        each not in failed_at for each in self._endpoints
-                    )
+                    if failed.reached:
+                        attempts += 1
+                        failed_at.append(endpoint)
+                        moves = failed_at.count(endpoint) == 1 and any(
+                            each not in failed_at for each in self._endpoints
+                        )
                 failure = self._given_up(failed, attempts, failed_at)
                 if failure is not None:
                     endpoint.tally.failed += 1
@@ -272,7 +226,7 @@ class SGLangClient:
     def _given_up(
         self, failed: _Retry, attempts: int, failed_at: Sequence[Endpoint]
     ) -> GenerationFailure | None:
-        """What becomes of a request after a failed attempt; None where it is tried again."""
+        """The failure of a request after its last attempt; None if it gets another one."""
         now = time.monotonic()
         urls = ", ".join(each.url for each in self._endpoints)
         if not failed.reached:
@@ -301,43 +255,44 @@ class SGLangClient:
         return None
 
     async def _attempt(self, url: str, data: bytes) -> tuple[Generation, Any] | GenerationFailure:
-        """Send a request once, with an id of its own: a server refuses an id that is still in flight."""
+        """Send a request once, with a new id: a server refuses an id that is still in flight."""
         rid = uuid.uuid4().hex
         try:
             sent = data[:-1] + f',"rid":"{rid}"}}'.encode()
             answer = await self._connections().post(url, "/generate", sent)
         except NotConnected as error:
-            # It was not there: that it may be now, as when it has just started, makes this no attempt.
-            raise _Retry("disconnected", str(error), reached=False) from None
+            # Not reached counts as no attempt: a starting server may be there the next time.
+            raise _Retry(reason="disconnected", detail=str(error), reached=False) from None
         except (Disconnected, TimeoutError) as error:
             reason = "timeout" if isinstance(error, TimeoutError) else "disconnected"
-            raise _Retry(reason, str(error), reached=await self._is_healthy(url)) from None
+            raise _Retry(reason=reason, detail=str(error), reached=await self._is_healthy(url)) from None
         except TooLarge as error:
-            raise _Retry("bad_answer", str(error)) from None
+            raise _Retry(reason="bad_answer", detail=str(error)) from None
         body = self._scrubber.body(answer.body)
         if body != answer.body:
-            self._say_once(f"{url} sends back the API key that it was sent; it is replaced by {HIDDEN}.")
+            self._warn_once(f"{url} returns the API key of its requests; it is replaced by {HIDDEN}.")
         if answer.status != 200:
             return await self._refused(url, answer._replace(body=body))
         try:
             value = self._scrubber.value(answers.parse(body))  # escapes may have hidden the key in the body
             generation = answers.generation(value)
         except ValueError as error:
-            raise _Retry("bad_answer", str(error)) from None
+            raise _Retry(reason="bad_answer", detail=str(error)) from None
         self._check_id(url, answer, rid, value["meta_info"].get("id"))
         if generation.finish_reason == "abort":
-            raise _Retry("aborted", f"the server aborted after {generation.completion_tokens} tokens")
+            detail = f"the server aborted after {generation.completion_tokens} tokens"
+            raise _Retry(reason="aborted", detail=detail)
         return generation, value
 
     async def _refused(self, url: str, answer: Answer) -> GenerationFailure:
-        """What an error status means for the request; raises _Retry where another attempt may help."""
+        """The failure of a request that got an error status; raises _Retry if another attempt may help."""
         said = self._scrubber.text(answers.error_message(answer.body))[:_SHOWN_CHARACTERS]
         if answer.status in _RETRIED_STATUS:
-            # A server that drains answers 503 to everything, and will soon be gone.
+            # A server that shuts down answers 503 to everything, and is not healthy.
             reached = answer.status != 503 or await self._is_healthy(url)
             raise _Retry(
-                f"http_{answer.status}",
-                said,
+                reason=f"http_{answer.status}",
+                detail=said,
                 after_sec=_seconds(answer.headers.get("retry-after")),
                 reached=reached,
                 busy=reached and answer.status in _BUSY_STATUS,
@@ -348,30 +303,31 @@ class SGLangClient:
         if answer.redirected_to:
             detail += f" (it redirected to {answer.redirected_to}: name that server's base URL instead)"
         if answer.status in _ENDPOINT_AT_FAULT:
-            raise _Retry("refused", detail, elsewhere=True)
+            raise _Retry(reason="refused", detail=detail, elsewhere=True)
         return GenerationFailure(reason="refused", detail=detail)
 
     def _check_id(self, url: str, answer: Answer, rid: str, returned: Any) -> None:
-        # Versions with several tokenizer processes put the number of one before it.
+        # Versions with several tokenizer processes put the number of a process before the id.
         if isinstance(returned, str) and returned.endswith(rid):
             return
         if returned is not None:
             answer.connection.close()
             raise _Retry(
-                "wrong_id",
-                f"the answer to request {rid!r} has the id {answers.shown(returned)} of another one; its "
-                "connection was closed. Every server behind this endpoint must return `rid` as "
+                reason="wrong_id",
+                detail=f"the answer to request {rid!r} has the id {answers.shown(returned)} of another one; "
+                "its connection was closed. Every server behind this endpoint must return `rid` as "
                 "`meta_info.id`, as SGLang does",
             )
-        self._say_once(
-            f"{url} returns no ids of requests (meta_info.id): whether an answer belongs to its request "
-            "cannot be checked there."
+        self._warn_once(
+            f"{url} returns no request ids (meta_info.id), so the client cannot check that an answer belongs "
+            "to its request."
         )
 
     def _connections(self) -> Http:
         if self._http is None:
             headers = {}
-            if key := self._options.read_key():
+            options = self._options
+            if key := read_key(variable=options.api_key_env, path=options.api_key_file):
                 headers["Authorization"] = f"Bearer {key}"
                 self._scrubber = Scrubber(key)
             self._http = Http(
@@ -385,9 +341,9 @@ class SGLangClient:
     def _without_key(self, failure: GenerationFailure) -> GenerationFailure:
         return dataclasses.replace(failure, detail=self._scrubber.text(failure.detail))
 
-    def _say_once(self, message: str) -> None:
-        if message not in self._said:
-            self._said.add(message)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
             _log.warning(message)
 
     async def _is_healthy(self, url: str) -> bool:

@@ -1,13 +1,13 @@
-"""The folder in which workers and the supervisor of one server meet.
+"""Folder through which workers and the supervisor of one server communicate.
 
     lease             workers hold it shared; the supervisor ends the server when it gets it exclusively
-    supervisor.lock   held exclusively by the supervisor from birth to death
-    state.json        what the supervisor tells, replaced atomically
-    server.log        what the server prints; kept at the end, overwritten by the next supervisor
-    supervisor.log    what a supervisor that breaks prints
+    supervisor.lock   held exclusively by the supervisor as long as it lives
+    state.json        state of the server, replaced atomically by the supervisor
+    server.log        output of the server; kept at the end, overwritten by the next supervisor
+    supervisor.log    traceback of a crashed supervisor
 
-The kernel lets go of the locks of a process that is killed. Standard library only, as for all that a
-supervisor imports.
+The kernel releases the locks of a killed process. Standard library only, because the supervisor imports this
+module.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _SHOWN_LINES = 15
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What a supervisor is told, as JSON on its standard input.
+    """Orders for a supervisor, as JSON on its standard input.
 
     Attributes:
-        command: The server's command, without host and port.
+        command: The server's command line, without host and port.
         host: Address that the server listens on.
         port: Its port; null takes a free one.
-        startup_timeout_sec: How long a start may take until `/health` answers 200.
-        max_restarts: How often a server that was ready is started again.
-        grace_sec: How long it may take to end when it is asked to, before it is killed.
+        startup_timeout_sec: Maximum seconds of a start until `/health` answers 200.
+        max_restarts: Maximum restarts of a server that was ready.
+        grace_sec: Seconds between SIGTERM and SIGKILL.
     """
 
     command: list[str]
@@ -45,13 +45,13 @@ class Spec:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What a supervisor tells.
+    """State of a server, reported by its supervisor.
 
     Attributes:
         state: `starting`, `ready` or `failed`.
-        url: Where a ready server answers.
-        message: Why it failed, or why it starts again.
-        log: The last lines of a server that failed.
+        url: Base URL of a ready server.
+        message: Cause of a failure or restart.
+        log: Last lines of a failed server.
     """
 
     state: str
@@ -62,7 +62,7 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class ServerFolder:
-    """Names what is in the folder."""
+    """Paths and files of the folder."""
 
     path: Path
 
@@ -81,7 +81,7 @@ class ServerFolder:
         return (self.path / "supervisor.lock").open("ab")
 
     def state(self) -> State | None:
-        """What the supervisor told last, if it has told anything."""
+        """The last reported state, if there is one."""
         try:
             return State(**json.loads((self.path / "state.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -97,7 +97,7 @@ class ServerFolder:
 
 
 def try_lock(file: IO[bytes]) -> bool:
-    """Take the exclusive lock of a file unless somebody holds one."""
+    """Take the exclusive lock of a file, unless another process holds a lock on it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,7 +106,7 @@ def try_lock(file: IO[bytes]) -> bool:
 
 
 def last_lines(log: Path) -> tuple[str, ...]:
-    """The last lines of a log, without empty ones."""
+    """Last lines of a log, without empty ones."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 16384))
         lines = file.read().decode("utf-8", "replace").splitlines()

@@ -65,10 +65,7 @@ def write_rows(path: Path, *texts: str) -> None:
 def test_a_missing_configuration_is_named(tutelage: Any, tmp_path: Path) -> None:
     done = tutelage("corpus", "build", f"{tmp_path}/none.yaml")
     assert (done.status, done.out) == (2, "")
-    assert (
-        done.err
-        == f"ConfigError: {tmp_path}/none.yaml: no such file. Give the path of a YAML configuration.\n"
-    )
+    assert done.err == f"ConfigError: {tmp_path}/none.yaml: no such file. Name a YAML configuration.\n"
 
 
 def test_an_unknown_key_is_refused_with_the_nearest(tutelage: Any, corpus_yaml: Any) -> None:

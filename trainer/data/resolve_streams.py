@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from schemas import storage
 from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest, ShardSet, read_manifest
-from schemas.shard_index import LOSS_SPANS, Damage, directory_damage, hash_mismatch, read_index, stored_files
+from schemas.shard_index import LOSS_SPANS, Damage, directory_damage, hash_mismatch, read_index
 from schemas.train_config import DatasetConfig, TrainConfig, TrainStreamConfig
 
 _CHUNK_BYTES = 1 << 22
@@ -128,7 +128,7 @@ def resolve_streams(dataset: DatasetConfig) -> tuple[ResolvedStream, ...]:
 
 def _check_loss_spans(stream: ResolvedStream) -> None:
     for shard_set in stream.shard_sets:
-        if any(LOSS_SPANS not in file.columns for file in stored_files(read_index(stream.corpus, shard_set))):
+        if any(LOSS_SPANS not in file.column_names for file in read_index(stream.corpus, shard_set).shards):
             raise ConfigError(
                 f"train_loader.dataset.loss_on is 'pairs', but rows of stream {stream.stream!r} in "
                 f"{stream.corpus}/{shard_set.path} do not say which of their tokens are pairs. Build the "
@@ -190,13 +190,13 @@ def verify_shards(corpus: str, shard_set: ShardSet) -> None:
     if not storage.is_local(uri):
         return
     fs, root = storage.filesystem(uri)
-    for file in stored_files(index):
-        if file.hashes:
-            with fs.open(f"{root}/{file.basename}", "rb") as stream:
+    for file in index.shards:
+        if file.stored.hashes:
+            with fs.open(f"{root}/{file.stored.basename}", "rb") as stream:
                 chunks = iter(lambda stream=stream: stream.read(_CHUNK_BYTES), b"")  # type: ignore[misc, unused-ignore]
-                finding = hash_mismatch(chunks, file.hashes)
+                finding = hash_mismatch(chunks, file.stored.hashes)
                 if finding is not None:
-                    raise Damage(file=f"{uri}/{file.basename}", finding=finding).error()
+                    raise Damage(file=f"{uri}/{file.stored.basename}", finding=finding).error()
 
 
 def rows_per_epoch(
