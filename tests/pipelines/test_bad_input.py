@@ -114,8 +114,8 @@ def test_a_model_without_a_usable_chat_template_is_refused_before_anything_is_wr
     done = tutelage("corpus", command, corpus_yaml(synthesis=synthesis))
     assert (done.status, done.out) == (2, "")
     assert done.err == (
-        f"ConfigError: synthesis.model {str(model)!r} has several chat templates and none is named "
-        "'default': chat, rag. Give one of them that name in the tokenizer's files.\n"
+        f"ConfigError: synthesis.model {str(model)!r} has several chat templates, but none named "
+        "'default': chat, rag. Name one of them 'default' in the tokenizer's files.\n"
     )
     assert not corpus.exists()
 

@@ -461,7 +461,7 @@ class TestPlanning:
                 {"args": {"dtype": "a", "--dtype": "b"}},
                 "'dtype' and '--dtype' are the same argument; keep one",
             ),
-            ({"args": {"port": 30000}}, "port is 30000, but 4 servers are to start .* Leave it out"),
+            ({"args": {"port": 30000}}, "port is 30000, but 4 servers start .* Remove the port"),
             ({"args": {"port": "x"}}, "port is 'x'; expected a number from 1 to 65535"),
             ({"python": "/no/such/python"}, "synthesis.server.python '/no/such/python' is neither"),
             ({"python": __file__}, "synthesis.server.python .* is neither an executable file"),
