@@ -107,9 +107,9 @@ def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
 
 
 def _explain(kind: type[pydantic.BaseModel], problem: Any) -> str:
-    key = ".".join(_keys(kind, problem["loc"]))
+    keys, section = _locate(kind, problem["loc"])
+    key = ".".join(keys)
     if problem["type"] == "extra_forbidden":
-        section = _section_at(kind, problem["loc"][:-1])
         known = list(section.model_fields) if section else []
         return unknown_name("key", str(problem["loc"][-1]), known, shown=key)
     if problem["type"] == "missing":
@@ -121,24 +121,19 @@ def _explain(kind: type[pydantic.BaseModel], problem: Any) -> str:
     return f"{key} is {found}: {message}" if key else f"is {found}: {message}"
 
 
-def _keys(kind: type[pydantic.BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """Keys of a location, without the type names that pydantic adds for a union."""
+def _locate(
+    kind: type[pydantic.BaseModel], loc: Sequence[int | str]
+) -> tuple[list[str], type[pydantic.BaseModel] | None]:
+    """Keys of a location, without pydantic's type names for a union, and the section of the last key."""
     annotation: Any = kind
-    keys = []
+    section, keys = None, []
     for part in loc:
-        if get_origin(annotation) in (Union, types.UnionType) and _section_in(annotation) is None:
+        section = _section_in(annotation)
+        if get_origin(annotation) in (Union, types.UnionType) and section is None:
             break
         keys.append(str(part))
         annotation = _inside(annotation, part)
-    return keys
-
-
-def _section_at(kind: type[pydantic.BaseModel], loc: Sequence[int | str]) -> type[pydantic.BaseModel] | None:
-    """Model of the section at a location, through dicts and lists."""
-    annotation: Any = kind
-    for part in loc:
-        annotation = _inside(annotation, part)
-    return _section_in(annotation)
+    return keys, section
 
 
 def _inside(annotation: Any, part: int | str) -> Any:

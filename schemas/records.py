@@ -115,15 +115,11 @@ class Document:
         version: int = 0,
     ) -> Document:
         """Make a document; hash its text and its pairs."""
-        hashed = content_hash(text)
-        if pairs:
-            parts = (part for pair in pairs for part in (pair.instruction, *pair.options, pair.response))
-            hashed = digest(hashed, *map(content_hash, parts))
         return cls(
             document_id=document_id,
             text=text,
             source=source,
-            content_hash=hashed,
+            content_hash=_hash_of(text, pairs),
             metadata=dict(metadata or {}),
             pairs=pairs,
             dataset=dataset,
@@ -132,15 +128,17 @@ class Document:
 
     def changed(self, text: str, pairs: tuple[InstructionPair, ...] | None = None) -> Document:
         """Copy the document with another text, and with other pairs if given; not for parts."""
-        return Document.of(
-            self.document_id,
-            text,
-            source=self.source,
-            metadata=self.metadata,
-            pairs=self.pairs if pairs is None else pairs,
-            dataset=self.dataset,
-            version=self.version,
-        )
+        pairs = self.pairs if pairs is None else pairs
+        hashed = _hash_of(text, pairs)
+        return dataclasses.replace(self, text=text, pairs=pairs, content_hash=hashed, part="", whole_hash="")
+
+
+def _hash_of(text: str, pairs: tuple[InstructionPair, ...]) -> str:
+    hashed = content_hash(text)
+    if not pairs:
+        return hashed
+    parts = (part for pair in pairs for part in (pair.instruction, *pair.options, pair.response))
+    return digest(hashed, *map(content_hash, parts))
 
 
 @quick_to_pickle

@@ -90,11 +90,9 @@ def write_bytes(uri: str, data: bytes) -> None:
     if not is_local(uri):
         fs.pipe_file(path, data)
         return
-    make_folders(os.path.dirname(path))
-    with _temporary(path) as temporary, naming(path):
+    with _temporary(path) as temporary:
         _write_synced(temporary, data)
         os.replace(temporary, path)
-    sync(os.path.dirname(path))
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
@@ -118,14 +116,12 @@ def create_bytes(uri: str, data: bytes) -> bool:
             if not fs.exists(path):
                 raise
         return bytes(fs.cat_file(path)) == data
-    make_folders(os.path.dirname(path))
-    with _temporary(path) as temporary, naming(path):
+    with _temporary(path) as temporary:
         _write_synced(temporary, data)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
-    sync(os.path.dirname(path))
     return True
 
 
@@ -135,12 +131,10 @@ def upload(local_path: str, uri: str) -> None:
     if not is_local(uri):
         fs.put_file(local_path, path)
         return
-    make_folders(os.path.dirname(path))
-    with _temporary(path) as temporary, naming(path):
+    with _temporary(path) as temporary:
         fs.put_file(local_path, temporary)
         sync(temporary)
         os.replace(temporary, path)
-    sync(os.path.dirname(path))
 
 
 def remove_tree(uri: str) -> None:
@@ -235,13 +229,16 @@ def _decompressed(uri: str) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _temporary(path: str) -> Iterator[str]:
-    """A temporary name beside `path`; a file of that name is removed at the end."""
+    """A temporary name beside `path` for a file that the block renames or links to `path`."""
+    make_folders(os.path.dirname(path))
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+    sync(os.path.dirname(path))
 
 
 def _write_synced(path: str, data: bytes) -> None:
