@@ -104,15 +104,10 @@ class ShardIndex(Strict):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """A file of a corpus that differs from the published one.
+    """A file of a corpus that differs from the published one."""
 
-    Attributes:
-        file: Its URI.
-        finding: The fault, and what was expected.
-    """
-
-    file: str
-    finding: str
+    file: str  # its URI
+    finding: str  # the fault, and what was expected
 
     def error(self) -> CorpusError:
         """The damage as an error with its cure."""

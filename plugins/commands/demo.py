@@ -40,19 +40,12 @@ _TAIL_CHARACTERS = 1100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:
-    """Size of a demo.
+    """Size of a demo."""
 
-    Attributes:
-        corpus: Overrides of the corpus's configuration.
-        training: Overrides of the training configuration.
-        batches: Training steps.
-        minutes: Maximum minutes on two cores.
-    """
-
-    corpus: tuple[str, ...] = ()
-    training: tuple[str, ...] = ()
-    batches: int
-    minutes: int
+    corpus: tuple[str, ...] = ()  # overrides of the corpus's configuration
+    training: tuple[str, ...] = ()  # overrides of the training configuration
+    batches: int  # training steps
+    minutes: int  # maximum minutes on two cores
 
 
 FULL = Size(batches=12, minutes=20)

@@ -20,17 +20,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedModel:
-    """A complete model on this disk.
+    """A complete model on this disk."""
 
-    Attributes:
-        name: Its name in the registry.
-        path: A Hugging Face directory that transformers, SGLang and Composer can read.
-        is_new: False if it was there before.
-    """
-
-    name: str
-    path: Path
-    is_new: bool
+    name: str  # its name in the registry
+    path: Path  # a Hugging Face directory that transformers, SGLang and Composer can read
+    is_new: bool  # false if it was there before
 
 
 def default_output(name: str) -> Path:

@@ -85,21 +85,14 @@ class ClientOptions(Section):
 
 @dataclasses.dataclass(kw_only=True)
 class _Retry(Exception):
-    """A failed attempt that is worth another one.
-
-    Attributes:
-        after_sec: Pause that the server asks for (Retry-After).
-        elsewhere: True if only another endpoint may answer.
-        reached: True if a healthy server was reached.
-        busy: True if the server is only overloaded.
-    """
+    """A failed attempt that is worth another one."""
 
     reason: str
     detail: str
-    after_sec: float | None = None
-    reached: bool = True
-    busy: bool = False
-    elsewhere: bool = False
+    after_sec: float | None = None  # pause that the server asks for (Retry-After)
+    reached: bool = True  # true if a healthy server was reached
+    busy: bool = False  # true if the server is only overloaded
+    elsewhere: bool = False  # true if only another endpoint may answer
 
 
 class SGLangClient:

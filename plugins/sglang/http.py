@@ -40,21 +40,13 @@ class TooLarge(ValueError):
 
 
 class Answer(NamedTuple):
-    """A server's answer.
+    """A server's answer."""
 
-    Attributes:
-        status: HTTP status.
-        headers: Headers; names ignore case.
-        body: The body; that of an error may be cut.
-        redirected_to: Final URL after redirects; "" without a redirect.
-        connection: The connection, which may already carry another request.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    redirected_to: str
-    connection: Any
+    status: int  # HTTP status
+    headers: Mapping[str, str]  # headers; names ignore case
+    body: bytes  # the body; that of an error may be cut
+    redirected_to: str  # final URL after redirects; "" without a redirect
+    connection: Any  # the connection, which may already carry another request
 
 
 class Http:

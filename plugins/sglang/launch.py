@@ -43,15 +43,10 @@ _OF_OUR_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """The plan for one server.
+    """The plan for one server."""
 
-    Attributes:
-        spec: Command and limits for its supervisor.
-        changes: Environment variables of this server.
-    """
-
-    spec: Spec
-    changes: dict[str, str]
+    spec: Spec  # command and limits for its supervisor
+    changes: dict[str, str]  # environment variables of this server
 
     def environment(self) -> dict[str, str]:
         """The whole environment: that of this process without variables for our interpreter, plus changes."""

@@ -24,40 +24,24 @@ _SHOWN_LINES = 15
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Orders for a supervisor, as JSON on its standard input.
+    """Orders for a supervisor, as JSON on its standard input."""
 
-    Attributes:
-        command: The server's command line, without host and port.
-        host: Address that the server listens on.
-        port: Its port; null takes a free one.
-        startup_timeout_sec: Maximum seconds of a start until `/health` answers 200.
-        max_restarts: Maximum restarts of a server that was ready.
-        grace_sec: Seconds between SIGTERM and SIGKILL.
-    """
-
-    command: list[str]
-    host: str
-    port: int | None
-    startup_timeout_sec: float
-    max_restarts: int
-    grace_sec: float
+    command: list[str]  # the server's command line, without host and port
+    host: str  # address that the server listens on
+    port: int | None  # its port; null takes a free one
+    startup_timeout_sec: float  # maximum seconds of a start until `/health` answers 200
+    max_restarts: int  # maximum restarts of a server that was ready
+    grace_sec: float  # seconds between SIGTERM and SIGKILL
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """State of a server, reported by its supervisor.
+    """State of a server, reported by its supervisor."""
 
-    Attributes:
-        state: `starting`, `ready` or `failed`.
-        url: Base URL of a ready server.
-        message: Cause of a failure or restart.
-        log: Last lines of a failed server.
-    """
-
-    state: str
-    url: str = ""
-    message: str = ""
-    log: tuple[str, ...] = ()
+    state: str  # `starting`, `ready` or `failed`
+    url: str = ""  # base URL of a ready server
+    message: str = ""  # cause of a failure or restart
+    log: tuple[str, ...] = ()  # last lines of a failed server
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,15 +27,10 @@ LEAST_ROOM = 16
 
 
 class Limit(NamedTuple):
-    """Maximum length of a part.
+    """Maximum length of a part."""
 
-    Attributes:
-        room: Maximum tokens.
-        size: Counts the tokens of a text.
-    """
-
-    room: int
-    size: Callable[[str], int]
+    room: int  # maximum tokens
+    size: Callable[[str], int]  # counts the tokens of a text
 
 
 def prompt_limit(document: Document, *, protocol: SynthesisProtocol, config: SynthesisConfig) -> Limit:

@@ -36,42 +36,25 @@ class GenerationRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationFailure:
-    """Failure of a request after all retries.
+    """Failure of a request after all retries."""
 
-    Attributes:
-        reason: A short fixed name: too_long, refused, aborted, unreachable, ...
-        detail: The finding, for people.
-        ends_chain: True if later requests of the chain would fail too.
-    """
-
-    reason: str
-    detail: str
-    ends_chain: bool = False
+    reason: str  # a short fixed name: too_long, refused, aborted, unreachable, …
+    detail: str  # the finding, for people
+    ends_chain: bool = False  # true if later requests of the chain would fail too
 
 
 @dataclasses.dataclass(slots=True)
 class EndpointTally:
-    """Counters of one endpoint.
+    """Counters of one endpoint."""
 
-    Attributes:
-        in_flight: Requests in flight now.
-        requests: Requests answered with a generation.
-        failed: Requests that failed after all retries, or were refused.
-        retried: Failed attempts that were retried.
-        taken_out: Times that it was taken out after too many failures.
-        prompt_tokens: Tokens of answered prompts.
-        completion_tokens: Generated tokens.
-        cached_tokens: Prompt tokens found in the prefix cache.
-    """
-
-    in_flight: int = 0
-    requests: int = 0
-    failed: int = 0
-    retried: int = 0
-    taken_out: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
+    in_flight: int = 0  # requests in flight now
+    requests: int = 0  # requests answered with a generation
+    failed: int = 0  # requests that failed after all retries, or were refused
+    retried: int = 0  # failed attempts that were retried
+    taken_out: int = 0  # times that it was taken out after too many failures
+    prompt_tokens: int = 0  # tokens of answered prompts
+    completion_tokens: int = 0  # generated tokens
+    cached_tokens: int = 0  # prompt tokens found in the prefix cache
 
     def add(self, answer: Generation | GenerationFailure) -> None:
         """Count a request's result."""

@@ -18,33 +18,21 @@ ENTAILMENT, CONTRADICTION, NEUTRAL = "entailment", "contradiction", "neutral"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """Finding of a rule, without a wording.
+    """Finding of a rule, without a wording."""
 
-    Attributes:
-        task: Group of wordings that ask for it.
-        fields: Quotations for the instruction, by field.
-        response: The answer; for `inference` one of the three relations.
-        sentences: Indices of the sentences that it uses.
-        rationale: Reason for the answer, if the text gives one.
-    """
-
-    task: str
-    fields: Mapping[str, str]
-    response: str
-    sentences: frozenset[int] = frozenset()
-    rationale: str = ""
+    task: str  # group of wordings that ask for it
+    fields: Mapping[str, str]  # quotations for the instruction, by field
+    response: str  # the answer; for `inference` one of the three relations
+    sentences: frozenset[int] = frozenset()  # indices of the sentences that it uses
+    rationale: str = ""  # reason for the answer, if the text gives one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wording:
-    """One way to ask for a finding.
+    """One way to ask for a finding."""
 
-    Attributes:
-        text: The instruction, with the finding's fields in braces.
-        labels: Names of the finding's responses in this wording; they become the options.
-    """
-
-    text: str
+    text: str  # the instruction, with the finding's fields in braces
+    # names of the finding's responses in this wording; they become the options
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
