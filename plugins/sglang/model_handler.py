@@ -26,7 +26,8 @@ from typing import Any
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
-from plugins.sglang.client import ClientOptions, SGLangClient
+from plugins.sglang.client import SGLangClient
+from plugins.sglang.retries import ClientOptions
 from plugins.synthesizers.generator import GenerationFailure
 from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
@@ -111,7 +112,7 @@ class SGLangModel:
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=self._loop.run_forever, name=_NAMESPACE, daemon=True)
         thread.start()
-        self._finalizer = weakref.finalize(self, _close, self._client, self._loop, thread, on_close)
+        self.close = weakref.finalize(self, _close, self._client, self._loop, thread, on_close)
 
     def answer(
         self, prompts: Sequence[Any], sampling_params: Mapping[str, Any]
@@ -130,9 +131,6 @@ class SGLangModel:
             return await asyncio.gather(*map(one, prompts))
 
         return asyncio.run_coroutine_threadsafe(each(), self._loop).result()
-
-    def close(self) -> None:
-        self._finalizer()
 
 
 def _close(client: SGLangClient, loop: Any, thread: threading.Thread, on_close: Any) -> None:

@@ -54,13 +54,10 @@ def proxy_of(url: str) -> str | None:
     """Proxy for a URL from the environment; none for loopback addresses."""
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
-    if _is_loopback(host) or urllib.request.proxy_bypass(host):
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if is_loopback or urllib.request.proxy_bypass(host):
         return None
     return urllib.request.getproxies().get(parts.scheme)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
