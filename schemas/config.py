@@ -1,9 +1,9 @@
-"""YAML in, validated configuration out.
+"""YAML files to validated configurations.
 
-A file is read safely with OmegaConf, so `${…}` interpolation and `key=value` overrides work, a key
-given twice is refused, `1e-5` is a number and a date stays text. Pydantic models that refuse unknown
-keys then validate it. Every message names the file, the dotted key, what was found, and the nearest
-known key or the values that are allowed.
+OmegaConf reads the file safely: `${…}` interpolation and `key=value` overrides work, duplicate keys are
+errors, `1e-5` is a number and a date stays text. Pydantic models then validate the values and refuse unknown
+keys. Every message names the file, the dotted key, the value, and the nearest known key or the allowed
+values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.secrets import find_secrets, masked
 
 
 class Section(pydantic.BaseModel):
-    """A part of a configuration: frozen, strict about its keys."""
+    """A part of a configuration: frozen, without unknown keys."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -35,14 +35,14 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
     """Read and validate a YAML file.
 
     Args:
-        kind: The configuration's model.
+        kind: Model of the whole file.
         path: The file.
-        overrides: `dotted.key=value` strings, values parsed as YAML; each takes the place of what
-            the file says under the key, `options={}` of a whole section. A number in the key is a
-            place in a list: `streams.domain.sources.0.uri=…`.
+        overrides: `dotted.key=value` strings, values parsed as YAML. Each replaces the file's value of that
+            key; `options={}` replaces a whole section. A number in the key is a list index:
+            `streams.domain.sources.0.uri=…`.
 
     Raises:
-        ConfigError: The file is missing or not YAML, a key or value is refused, or a value is a secret.
+        ConfigError: The file is missing or is not YAML, a key or value is wrong, or a value is a secret.
     """
     path = Path(path)
     try:
@@ -53,40 +53,40 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
         loaded = OmegaConf.create(text) if root is not None else OmegaConf.create({})
     except FileNotFoundError:
         order = ", before key=value" if "=" in str(path) else ""
-        raise ConfigError(f"{path}: no such file. Give the path of a YAML configuration{order}.") from None
+        raise ConfigError(f"{path}: no such file. Name a YAML configuration{order}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}.") from error
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
     except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply to be a configuration.") from None
+        raise ConfigError(f"{path}: is nested too deeply for a configuration.") from None
     for override in overrides:
-        if not override.partition("=")[0] or "=" not in override:
-            raise ConfigError(f"{masked(override)!r} is no override; expected key=value, such as seed=3.")
+        key, is_override, value = override.partition("=")
+        if not key or not is_override:
+            raise ConfigError(f"{masked(override)!r} is not an override; expected key=value, such as seed=3.")
         try:
-            key, _, value = override.partition("=")
             given = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
             assert isinstance(given, dict)
             OmegaConf.update(loaded, key, given["value"], merge=False)
         except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{key}=… cannot override anything: {masked(_first_line(error))}.") from error
+            raise ConfigError(f"{key}=… cannot be applied: {masked(_first_line(error))}.") from error
     try:
         plain = OmegaConf.to_container(loaded, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {error.full_key}: {_first_line(error)}.") from error
     if isinstance(plain, dict):
-        plain.pop("variables", None)  # a place for values that only `${variables.…}` refers to
-    secrets = [f"{path}: {key} holds a key or a password: {cure}." for key, cure in find_secrets(plain)]
+        plain.pop("variables", None)  # values that only `${variables.…}` refers to
+    secrets = [f"{path}: {key} holds a key or a password; {cure}." for key, cure in find_secrets(plain)]
     if secrets:
         raise ConfigError("\n".join(secrets))
     return validate(kind, plain, name=str(path))
 
 
 def validate(kind: type[SectionT], values: Any, *, name: str) -> SectionT:
-    """Validate plain values; `name` opens each message.
+    """Validate plain values; each message begins with `name`.
 
     Raises:
-        ConfigError: Lists every refused key, one a line.
+        ConfigError: Lists every wrong key, one a line.
     """
     try:
         return kind.model_validate(values)
@@ -96,7 +96,7 @@ def validate(kind: type[SectionT], values: Any, *, name: str) -> SectionT:
             "\n".join(
                 f"{name}: {_explain(kind, problem)}"
                 for problem in found
-                # A list is said to be too short when it is one of its items that failed.
+                # Pydantic also reports a list as too short if one of its items is wrong.
                 if not any(_is_inside(other["loc"], problem["loc"]) for other in found)
             )
         ) from None
@@ -107,9 +107,9 @@ def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bo
 
 
 def _explain(kind: type[pydantic.BaseModel], problem: Any) -> str:
-    key = ".".join(_keys(kind, problem["loc"]))
+    keys, section = _locate(kind, problem["loc"])
+    key = ".".join(keys)
     if problem["type"] == "extra_forbidden":
-        section = _section_at(kind, problem["loc"][:-1])
         known = list(section.model_fields) if section else []
         return unknown_name("key", str(problem["loc"][-1]), known, shown=key)
     if problem["type"] == "missing":
@@ -121,28 +121,23 @@ def _explain(kind: type[pydantic.BaseModel], problem: Any) -> str:
     return f"{key} is {found}: {message}" if key else f"is {found}: {message}"
 
 
-def _keys(kind: type[pydantic.BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys of a location, without what pydantic adds to it: which of several types it tried."""
+def _locate(
+    kind: type[pydantic.BaseModel], loc: Sequence[int | str]
+) -> tuple[list[str], type[pydantic.BaseModel] | None]:
+    """Keys of a location, without pydantic's type names for a union, and the section of the last key."""
     annotation: Any = kind
-    keys = []
+    section, keys = None, []
     for part in loc:
-        if get_origin(annotation) in (Union, types.UnionType) and _section_in(annotation) is None:
+        section = _section_in(annotation)
+        if get_origin(annotation) in (Union, types.UnionType) and section is None:
             break
         keys.append(str(part))
         annotation = _inside(annotation, part)
-    return keys
-
-
-def _section_at(kind: type[pydantic.BaseModel], loc: Sequence[int | str]) -> type[pydantic.BaseModel] | None:
-    """The section that a location inside a configuration points to, through dicts and lists."""
-    annotation: Any = kind
-    for part in loc:
-        annotation = _inside(annotation, part)
-    return _section_in(annotation)
+    return keys, section
 
 
 def _inside(annotation: Any, part: int | str) -> Any:
-    """The type of what `part` names in a value of this type: a field, a dict's value, a list's item."""
+    """Type of the field, dict value or list item that `part` names in a value of type `annotation`."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         field = annotation.model_fields.get(str(part))
         return field.annotation if field else None

@@ -1,46 +1,51 @@
-"""What a corpus is built from: the YAML of `tutelage corpus build`."""
+"""Configuration of a corpus: the YAML of `tutelage corpus build`."""
 
 from __future__ import annotations
 
 import string
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from schemas.config import Section
 
+_OneOrMore = Annotated[
+    tuple[str, ...], pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
+"""A list of strings; one string is a list of one."""
+
 
 class SourceConfig(Section):
-    """Files of one kind.
+    """Source files of one kind.
 
     Attributes:
-        reader: Name of a reader: jsonl, text, parquet, medline, huggingface, squad. A preset brings its own.
-        uri: Path or fsspec URI, with globs; a directory means the files directly in it. A path that exists
-            is taken as it is, even with [ * ? in it. Relative paths are taken from the working directory.
-            For huggingface, a dataset's directory or its name on the hub, without globs.
-        allow_unreadable: Whether a build goes on without what cannot be listed or read: directories inside
-            the directory or without permission, links to nothing, files without a single readable row. It
-            is named and counted. Otherwise it fails the build.
-        preset: Name of a well-known set in `plugins/readers/presets.yaml`: pile, openorca,
+        reader: Name of a reader: jsonl, text, parquet, medline, huggingface, squad. Null takes the preset's.
+        uri: Path or fsspec URI, with globs; a directory stands for the files directly in it. The path of an
+            existing file is taken literally, even with [ * ? in it. Relative paths start at the working
+            directory. For reader huggingface, a dataset's directory or its name on the hub, without globs.
+        allow_unreadable: True skips unreadable input: sub-directories, directories without permission,
+            dangling links, files without a readable row. The build names and counts each. False fails the
+            build.
+        preset: Name of a well-known dataset in `plugins/readers/presets.yaml`: pile, openorca,
             openorca-system, lima, wizardlm-evol, medicine-instruction-augmented, pubmed; for synthesizer
-            tuning squad, squad-hub, ft-instruction-synthesizer-collection. It gives every field not set here.
-        text_field: Dotted path of the text in a row. A list there, such as `conversations`, becomes one
-            text: its turns in order, a blank line between them. A turn is a string, or an object whose
-            `value` or `content` is one, or null, or a list of parts with `text`. Bytes are text if UTF-8.
-        id_field: Dotted path of a stable id; without it the id is the file's name and the position.
-        format: Instead of `text_field`, a text made of several fields: "{question} {response}".
-            A field that is empty or missing leaves nothing behind, nor the white space before it. A list
-            becomes its turns here too.
-        metadata_fields: Further fields to carry along.
-        pairs_field: Dotted path of a list of question-answer pairs about the text, or "." where the row
-            itself is one. For streams with `tuning`, and needed there. A pair has `question` and `answers`
+            tuning squad, squad-hub, ft-instruction-synthesizer-collection. It sets every field that is not
+            set here. Null uses no preset.
+        text_field: Dotted path of the text in a row. A list, such as `conversations`, becomes one text: its
+            turns in order, separated by a blank line. A turn is a string, null, or an object whose `value`
+            or `content` is a string or a list of parts with `text`. Bytes must be UTF-8.
+        id_field: Dotted path of a stable id; null makes ids of file name and position.
+        format: A text made of several fields, such as "{question} {response}"; null uses `text_field`.
+            An empty or missing field disappears with the white space before it. A list becomes its turns.
+        metadata_fields: Dotted paths of further fields to keep with the document.
+        pairs_field: Dotted path of a list of question-answer pairs about the text, or "." if the row itself
+            is a pair. Streams with `tuning` need it; null reads no pairs. A pair has `question` and `answers`
             or `answer`, or `Q` and `A`; see plugins/readers/pair_fields.py.
-        dataset_field: Dotted path of the name of the question-answer set that a row is of; without it the
-            source is one set.
-        delimiter: For reader text, what stands between the documents of a file, such as "\\n\\n\\n" or
-            "\\n<|endoftext|>\\n" (in double quotes); without it a file is one document.
-        config_name: For reader huggingface, which of a dataset's configurations; null is its default.
-        split: For reader huggingface, which of a dataset's splits; null is `train`.
+        dataset_field: Dotted path of the name of the row's question-answer dataset; null makes the source one
+            dataset.
+        delimiter: For reader text, the string between the documents of a file, such as "\\n\\n\\n" or
+            "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document.
+        config_name: For reader huggingface, a dataset's configuration; null takes its default.
+        split: For reader huggingface, a dataset's split; null takes `train`.
     """
 
     reader: str | None = None
@@ -60,7 +65,7 @@ class SourceConfig(Section):
     @pydantic.model_validator(mode="after")
     def _reader_is_known_by_someone(self) -> SourceConfig:
         if self.reader is None and self.preset is None:
-            raise ValueError("needs a reader, such as jsonl, or a preset that brings one, such as openorca")
+            raise ValueError("needs a reader, such as jsonl, or a preset that sets one, such as openorca")
         return self
 
     @pydantic.field_validator("format")
@@ -71,33 +76,36 @@ class SourceConfig(Section):
         try:
             parts = list(string.Formatter().parse(value))
         except ValueError as error:
-            raise ValueError(f"{value!r} is no format: {error}; expected text with {{field}} in it") from None
+            raise ValueError(
+                f"{value!r} is not a format: {error}; expected text with {{field}} in it"
+            ) from None
         names = [name for _, name, _, _ in parts if name is not None]
         if not names or any(not name or spec or conv for _, name, spec, conv in parts if name is not None):
             raise ValueError(
-                f"{value!r} is no format: expected {{field}} names and nothing more inside braces"
+                f"{value!r} is not a format: expected {{field}} names and nothing more inside braces"
             )
         return value
 
 
 class TuningConfig(Section):
-    """Data that an instruction synthesizer is tuned on, made of question-answer sets.
+    """Tuning data for an instruction synthesizer, made of question-answer datasets.
 
     Attributes:
-        max_examples: Most examples (a context and all pairs about it) that an increment takes of one set;
-            those with most pairs are preferred.
+        max_examples: Maximum examples of one dataset in an increment. An example is a context with all of its
+            pairs; examples with more pairs come first.
     """
 
     max_examples: int = pydantic.Field(default=10_000, ge=1)
 
 
 class StreamConfig(Section):
-    """One stream of rows: its sources, and whether pairs are synthesized for them.
+    """One stream of rows.
 
     Attributes:
-        sources: Where its documents come from.
-        synthesize: Whether instruction-response pairs are written about its documents.
-        tuning: Whether, and how, its sources' own pairs become synthesizer tuning data; `{}` is as published.
+        sources: Sources of its documents, at least one.
+        synthesize: True writes instruction-response pairs about its documents; false keeps them raw.
+        tuning: Makes synthesizer tuning data of the pairs in the sources; `{}` uses the published settings,
+            null makes none.
     """
 
     sources: tuple[SourceConfig, ...] = pydantic.Field(min_length=1)
@@ -108,19 +116,19 @@ class StreamConfig(Section):
     def _pairs_come_from_one_place(self) -> StreamConfig:
         if self.synthesize and self.tuning is not None:
             raise ValueError(
-                "has both synthesize and tuning; pairs are either written about its documents, or come with "
-                "them. Keep one, or make two streams"
+                "has both synthesize and tuning; pairs are either written about its documents, or read with "
+                "them. Keep one key, or make two streams"
             )
         return self
 
 
 class BoilerplateConfig(Section):
-    """Lines to drop, wherever they come from.
+    """Boilerplate lines to drop from web pages.
 
     Attributes:
-        javascript: Lines that ask for JavaScript to be enabled.
-        policy: Lines about cookies, privacy and terms of use.
-        lorem_ipsum: Lines of placeholder text.
+        javascript: True drops lines that ask the reader to enable JavaScript.
+        policy: True drops lines about cookies, privacy and terms of use.
+        lorem_ipsum: True drops lines of placeholder text.
     """
 
     javascript: bool = False
@@ -132,10 +140,11 @@ class PersonalDataConfig(Section):
     """Personal data to replace by `<EMAIL>`, `<IP>`, `<PHONE>`.
 
     Attributes:
-        email: E-mail addresses.
-        ip: IP addresses, v4 and v6, unless they are local.
-        phone: Valid phone numbers in international form.
-        phone_region: Two letters of a country (US): its numbers are found as they are dialled there, too.
+        email: True replaces e-mail addresses.
+        ip: True replaces IP addresses, v4 and v6, except local ones.
+        phone: True replaces valid phone numbers in international form.
+        phone_region: Two-letter country code, such as US, whose national phone numbers are replaced as well;
+            null replaces international ones only.
     """
 
     email: bool = False
@@ -148,11 +157,12 @@ class CleanConfig(Section):
     """Cleaning of raw text.
 
     Attributes:
-        repair_unicode: Whether text that was decoded wrongly once ("cafÃ©") is repaired.
-        boilerplate: Lines to drop.
-        mask_personal_data: Personal data to replace.
-        min_words: Documents of fewer words are rejected; see plugins/words.py for what a word is.
-        max_characters: Longer documents are rejected.
+        repair_unicode: True repairs text that was decoded with a wrong encoding ("cafÃ©").
+        boilerplate: Lines to drop; none by default.
+        mask_personal_data: Personal data to replace; none by default.
+        min_words: Minimum words of a document; shorter documents are rejected. plugins/words.py defines
+            words.
+        max_characters: Maximum characters of a document; longer documents are rejected.
     """
 
     repair_unicode: bool = True
@@ -163,13 +173,13 @@ class CleanConfig(Section):
 
 
 class NearDedupConfig(Section):
-    """When two documents are near copies; see pipelines/steps/near/minhash.py. The defaults are FineWeb's
-    (arXiv 2406.17557): of documents that have three quarters of their shingles in common, 77 % are found.
+    """Near-duplicate detection by MinHash; see pipelines/steps/near/minhash.py. The defaults are FineWeb's
+    (arXiv 2406.17557): they find 77 % of the pairs of documents that share three quarters of their shingles.
 
     Attributes:
-        ngram: Words in a row that make a shingle.
-        bands: Bands of a signature; near copies agree in all hashes of at least one.
-        rows: MinHashes of a band.
+        ngram: Words in a shingle.
+        bands: Bands in a signature. Two documents are near copies if all hashes of one band are equal.
+        rows: MinHashes in a band.
     """
 
     ngram: int = pydantic.Field(default=5, ge=1)
@@ -178,35 +188,32 @@ class NearDedupConfig(Section):
 
 
 class DedupConfig(Section):
-    """Which copies of documents are dropped. Exact ones always are.
+    """Removal of duplicate documents. Exact copies are always dropped.
 
     Attributes:
-        near: When documents are near copies; null keeps them. A corpus keeps to one set of values.
+        near: Definition of near copies, which are dropped; null keeps them. It cannot change within a corpus.
     """
 
     near: NearDedupConfig | None = NearDedupConfig()
 
 
 class DecontaminationConfig(Section):
-    """Evaluation tasks that no training text may overlap with; see plugins/task_overlap.py.
+    """Removal of text that overlaps with evaluation tasks; see plugins/task_overlap.py.
 
     Attributes:
-        tasks: Files of task rows, globs, or directories of them, at any fsspec URI that the workers reach:
-            .jsonl, .json, .parquet, plain or .gz, .zst, .bz2. None turns this off.
-        ngram: Words in a row that make a document or pair contaminated.
-        min_words: A row's text of fewer than `ngram` words is compared as a whole if it has this many.
-        max_rows: What more rows than this share is the wording of their prompt, and ignored.
+        tasks: Files of task rows, globs or directories, at any fsspec URI that the workers can reach: .jsonl,
+            .json, .parquet, plain or .gz, .zst, .bz2. An empty list turns decontamination off.
+        ngram: Words of an n-gram. A document or pair that shares an n-gram with a task row is contaminated.
+        min_words: Minimum words of a task row that is shorter than an n-gram and compared as a whole; even
+            shorter rows are ignored.
+        max_rows: Maximum task rows that share an n-gram. An n-gram of more rows is the wording of their
+            prompt, and is ignored.
     """
 
-    tasks: tuple[str, ...] = ()
+    tasks: _OneOrMore = ()
     ngram: int = pydantic.Field(default=13, ge=1)
     min_words: int = pydantic.Field(default=8, ge=1)
     max_rows: int = pydantic.Field(default=10, ge=1)
-
-    @pydantic.field_validator("tasks", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @pydantic.model_validator(mode="after")
     def _short_rows_are_shorter(self) -> DecontaminationConfig:
@@ -219,11 +226,12 @@ class DecontaminationConfig(Section):
 
 
 class ChainConfig(Section):
-    """How documents are grouped.
+    """Grouping of documents into chains.
 
     Attributes:
-        max_documents: M, the texts of a chain: 2 from scratch, 3 for domain-adaptive training.
-        bucket_documents: Documents a hash bucket holds on average; bounds memory.
+        max_documents: M, maximum documents of a chain: 2 for training from scratch, 3 for domain-adaptive
+            training.
+        bucket_documents: Average documents of a hash bucket; bounds a worker's memory.
     """
 
     max_documents: int = pydantic.Field(default=3, ge=1)
@@ -231,18 +239,18 @@ class ChainConfig(Section):
 
 
 class ServerConfig(Section):
-    """SGLang servers that the workers start for themselves, one for each group of GPUs of their machine.
+    """SGLang servers that the workers start, one for each group of GPUs of their machine.
 
     Attributes:
-        python: Interpreter of the environment that SGLang is installed in.
-        model: Directory or hub name that it serves; null is synthesis.model.
-        gpus_per_server: GPUs of a group (tensor parallelism); 0 starts one server that is given none.
-        startup_timeout_sec: How long a server may take until it is healthy.
-        max_restarts: How often a server that ends by itself is started again.
-        args: Arguments of `sglang.launch_server` by name, over those of plugins/sglang/server.yaml:
-            `mem-fraction-static: 0.8`; true gives the bare flag, null or false takes one away.
-        env: Further environment variables. Their values are stored nowhere, but go to workers on other
-            machines with the job; a key belongs into the environment of the workers, which servers inherit.
+        python: Python interpreter of the environment that SGLang is installed in.
+        model: Directory or hub name of the served model; null serves synthesis.model.
+        gpus_per_server: GPUs of one server (tensor parallelism); 0 starts one server without a GPU.
+        startup_timeout_sec: Seconds until a starting server must be healthy; then the build fails.
+        max_restarts: Restarts of a server that exits by itself; then the build fails.
+        args: Arguments of `sglang.launch_server` by name, such as `mem-fraction-static: 0.8`. They override
+            plugins/sglang/server_defaults.yaml. True passes the bare flag; null or false removes an argument.
+        env: Further environment variables of the servers. Their values are not stored, but a job carries them
+            to workers on other machines; set keys in the environment of the workers, which servers inherit.
     """
 
     python: str
@@ -255,39 +263,43 @@ class ServerConfig(Section):
 
 
 class SynthesisConfig(Section):
-    """Who writes the pairs, and how it is asked.
+    """The synthesizer that writes the pairs, and its requests.
 
     Attributes:
-        backend: Name of a synthesizer: mined, transformers, sglang.
-        protocol: Name of a protocol: chat, instruction_synthesizer. Not used by mined.
-        model: Directory or hub name of the model; its tokenizer builds the prompts.
+        backend: Name of a synthesizer: mined (rules, no model), transformers (a model in the worker process),
+            sglang (servers).
+        protocol: Name of a protocol: chat (any instruct model), instruction_synthesizer (the published tag
+            format). Unused by mined.
+        model: Directory or hub name of the model; its tokenizer builds the prompts. Null is for mined only.
         endpoints: URLs of running servers, or one URL, for sglang.
-        server: Instead of endpoints, servers that the workers start for themselves, for sglang.
-        accelerator: What the machines of this step alone shall have, in Dataflow's words:
-            `type:nvidia-l4;count:1;install-nvidia-driver`. Other runners may ignore it.
-        max_new_tokens: Most tokens generated for one document. As many of a row, but at most half of it, are
-            kept free for its pairs: longer documents are cut into parts. Mined pairs get 768 instead.
-        context_tokens: Most tokens of prompt and generation together.
-        max_document_tokens: Documents longer than this are cut into parts, at paragraphs, then sentences,
-            then words; null cuts only those whose prompt would not fit, or that leave a row no room for their
-            pairs. In tokens of the model that is asked; where none is, as with mined, in those of the
-            corpus's tokenizer. A third of what fits leaves room for chains.
-        temperature: 0 is greedy.
-        max_in_flight: Requests in flight at once in a worker process.
-        max_failure_share: Share of failed documents, 0 to 1, above which the run fails. A document has failed
-            if its request did, or if nothing in its answer can be read.
-        max_empty_share: Share of documents without pairs, failed ones included, above which the run fails; 1
-            lets runs succeed in which nothing became pairs. Increments of fewer than 50 documents, none of
-            them failed, are not held to it after the first one, nor is the first where no model is asked.
-        prompt_file: Your own prompt for the chat protocol.
-        trust_remote_code: Whether code that comes with the model may run.
-        options: What one backend understands beyond these.
+        server: Servers that the workers start, for sglang; null uses `endpoints`.
+        accelerator: Accelerator for the machines of the synthesis step only, in Dataflow's notation:
+            `type:nvidia-l4;count:1;install-nvidia-driver`. Other runners may ignore it. Null asks for none.
+        max_new_tokens: Maximum tokens generated for one document. A row reserves as many tokens for the
+            pairs, up to half of the row, and longer documents are cut into parts. For mined pairs it reserves
+            768.
+        context_tokens: Maximum tokens of prompt and generation together.
+        max_document_tokens: Maximum tokens of a document; longer documents are cut into parts at paragraphs,
+            then sentences, then words. Null cuts only documents whose prompt does not fit, or that leave no
+            room for pairs in a row. Counted with the tokenizer of `model`, or with the corpus's tokenizer if
+            there is no model. A third of `context_tokens` leaves room for chains.
+        temperature: Sampling temperature; 0 is greedy.
+        max_in_flight: Maximum requests in flight in one worker process.
+        max_failure_share: Share of failed documents, 0 to 1, above which the run fails. A document fails if
+            its request fails or its answer holds nothing readable.
+        max_empty_share: Share of documents without pairs, 0 to 1, failed ones included, above which the run
+            fails; 1 accepts runs without any pair. Exempt are later increments of fewer than 50 documents
+            without a failure, and such a first increment if no model is asked.
+        prompt_file: YAML file with your own prompt for protocol chat; null takes the built-in prompt,
+            plugins/protocols/chat_prompt.yaml.
+        trust_remote_code: True lets Python code in the model's directory run.
+        options: Options of the backend; see its page.
     """
 
     backend: str = "mined"
     protocol: str = "chat"
     model: str | None = None
-    endpoints: tuple[str, ...] = ()
+    endpoints: _OneOrMore = ()
     server: ServerConfig | None = None
     accelerator: str | None = pydantic.Field(
         default=None, pattern=r"^type:[a-z0-9-]+;count:[1-9][0-9]*(;[a-z0-9:._-]+)*$"
@@ -302,11 +314,6 @@ class SynthesisConfig(Section):
     prompt_file: str | None = None
     trust_remote_code: bool = False
     options: dict[str, Any] = pydantic.Field(default_factory=dict)
-
-    @pydantic.field_validator("endpoints", mode="before")
-    @classmethod
-    def _one_is_a_list_of_one(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @pydantic.model_validator(mode="after")
     def _prompt_fits(self) -> SynthesisConfig:
@@ -323,9 +330,9 @@ class TokenizerConfig(Section):
 
     Attributes:
         name: Directory or hub name.
-        add_bos: Whether a text is opened; null opens it as the tokenizer itself does, true does too, but with
-            BOS where the tokenizer opens it with nothing.
-        add_eos: Whether a text ends in EOS, whatever the tokenizer itself puts behind one.
+        add_bos: Null opens each text with the tokens that the tokenizer puts before a text; true does the
+            same, with BOS if the tokenizer puts none; false opens texts with nothing.
+        add_eos: True ends each text with EOS; false ends it with nothing.
     """
 
     name: str
@@ -334,14 +341,14 @@ class TokenizerConfig(Section):
 
 
 class PackConfig(Section):
-    """How texts become rows.
+    """Packing of texts into rows.
 
     Attributes:
-        method: `best_fit` keeps texts whole; `concat` chops at row ends, also between passage and pairs.
-        seq_len: T, tokens a row.
-        top_up: Whether rows that texts do not fill get texts of other rows once more, whole ones and then the
-            beginning of one, instead of padding; about one row in those of `shards.group_tokens` does. No
-            beginning is taken of a text that asks before its passage.
+        method: `best_fit` keeps texts whole; `concat` cuts texts at row ends, also between passage and pairs.
+        seq_len: T, tokens in a row.
+        top_up: True fills the rest of a row with texts of other rows, whole ones and then the beginning of
+            one; false pads it. About one row in `shards.group_tokens` has such a rest. A text whose questions
+            come before its passage is never used in part.
     """
 
     method: Literal["best_fit", "concat"] = "best_fit"
@@ -350,12 +357,12 @@ class PackConfig(Section):
 
 
 class ShardConfig(Section):
-    """How rows are written.
+    """Writing of rows into MDS shards.
 
     Attributes:
-        compression: As Streaming names it: `zstd:3`, or null for none.
-        size_limit_bytes: Most bytes of a shard file before compression.
-        group_tokens: Tokens that one worker packs and writes at a time; bounds its memory.
+        compression: Compression in Streaming's notation, such as `zstd:3`; null compresses nothing.
+        size_limit_bytes: Maximum bytes of a shard file before compression.
+        group_tokens: Tokens that a worker packs and writes at once; bounds its memory.
     """
 
     compression: str | None = "zstd:3"
@@ -368,11 +375,19 @@ class CorpusConfig(Section):
 
     Attributes:
         corpus: Directory of the corpus, at any fsspec URI.
-        seed: From which every random choice is derived.
-        streams: Streams by name; the trainer mixes them by these names.
-        filters: Quality filters by name, in the order in which they are applied, each with its options; {}
-            or null is as published.
-        templates: Name of the template family.
+        seed: Seed of every random choice.
+        streams: Streams by name, at least one; the trainer mixes streams by these names.
+        clean: Cleaning of raw text.
+        filters: Quality filters by name with their options, applied in this order; {} or null uses the
+            published settings. None by default.
+        dedup: Removal of duplicate documents.
+        decontaminate: Removal of text that overlaps with evaluation tasks; off by default.
+        chains: Grouping of documents into chains.
+        synthesis: The synthesizer that writes the pairs; rules by default.
+        templates: Name of the template family that renders pairs as text.
+        tokenizer: Tokenizer of the model to be trained.
+        pack: Packing of texts into rows.
+        shards: Writing of rows into MDS shards.
     """
 
     corpus: str
@@ -394,14 +409,14 @@ class CorpusConfig(Section):
         tuning = [name for name, stream in self.streams.items() if stream.tuning is not None]
         if tuning and self.pack.method != "best_fit":
             raise ValueError(
-                f"pack.method is {self.pack.method!r}, which cuts texts at row ends; the examples of stream "
-                f"{tuning[0]!r} (tuning) must stay whole. Set pack.method: best_fit"
+                f"pack.method is {self.pack.method!r}, which cuts texts at row ends, but stream "
+                f"{tuning[0]!r} (tuning) needs whole examples. Set pack.method: best_fit"
             )
         return self
 
     @property
     def synthesizes(self) -> bool:
-        """Whether pairs are written about the documents of any stream."""
+        """True if pairs are written about the documents of any stream."""
         return any(stream.synthesize for stream in self.streams.values())
 
     @pydantic.field_validator("streams")

@@ -1,7 +1,7 @@
-"""What can go wrong, as exceptions a person can act on.
+"""Exceptions with a message that a person can act on.
 
-Every message says which key, file or record, what was found, what was expected and what to do.
-Each class takes its message alone, so an error raised on a Beam worker survives pickling.
+Each message names the key, file or record, what was found, what was expected and what to do.
+Each class takes its message alone, so that an error raised on a Beam worker survives pickling.
 """
 
 from __future__ import annotations
@@ -10,21 +10,27 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+from schemas import exit_status
+
 
 class TutelageError(Exception):
-    """A failure with a message meant for the person who ran the command (exit status 1)."""
+    """A failure with a message for the person who ran the command."""
+
+    exit_status = exit_status.FAILED
 
 
 class ConfigError(TutelageError):
-    """Wrong use: a bad YAML key or value, an unknown name, a file that is not there (exit status 2)."""
+    """Wrong use: a bad YAML key or value, an unknown name, a missing file."""
+
+    exit_status = exit_status.WRONG_USE
 
 
 class InputError(TutelageError):
-    """A source that cannot be read at all, or that yields nothing to work on."""
+    """A source cannot be read, or holds nothing to work on."""
 
 
 class RecordError(TutelageError):
-    """One record breaks a rule of the records it flows among."""
+    """A record breaks a rule of its kind."""
 
 
 class SynthesisError(TutelageError):
@@ -32,41 +38,41 @@ class SynthesisError(TutelageError):
 
 
 class ServerError(SynthesisError):
-    """An inference server cannot be reached or refuses what it is sent."""
+    """An inference server cannot be reached, or refuses requests."""
 
 
 class WorkerError(TutelageError):
-    """A worker process of this machine ended before its work was done."""
+    """A worker process on this machine ended before its work was done."""
 
 
 class CorpusError(TutelageError):
-    """A corpus on disk is missing, damaged, or held by another run."""
+    """A corpus on disk is missing, damaged, or locked by another run."""
 
 
 class StorageError(TutelageError, OSError):
-    """A file cannot be written whole: its disk is full, or a quota or limit is reached."""
+    """A file cannot be written completely: the disk is full, or a quota or limit is reached."""
 
 
 class TrainingError(TutelageError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class MachineError(TutelageError):
-    """This machine or a store refuses something: no space, no permission, no memory."""
+    """This machine or a remote store fails: no space, no permission, no memory."""
 
 
 class UnexpectedError(TutelageError):
-    """Something that nobody foresaw, which is a fault of this program."""
+    """An exception that no code expects: a bug of this program."""
 
 
 def report(error: TutelageError) -> int:
-    """Print an error for the person who ran the command; returns the exit status."""
+    """Print an error on standard error; return the exit status."""
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    return 2 if isinstance(error, ConfigError) else 1
+    return error.exit_status
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str], *, shown: str = "") -> str:
-    """Say that `name` (written as `shown`) is no known `kind`, with the nearest known name and them all."""
+    """Message about an unknown `name` (written as `shown`), with the nearest known name and all of them."""
     names = sorted(available)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""

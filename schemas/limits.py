@@ -1,6 +1,6 @@
-"""Limits of what comes from outside: beyond each, the input is refused and its message names the limit.
+"""Limits of foreign input: larger input is refused, and the message names the limit.
 
-Files of a corpus are read to these limits whoever wrote them.
+They hold for every corpus, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -9,55 +9,55 @@ JSON_BYTES = 1 << 28
 """Bytes of a JSON file of a corpus: a manifest, an index, statistics. Enough to name 400,000 shards."""
 
 JSON_DEPTH = 100
-"""Lists and objects inside one another in JSON. Ours need five."""
+"""Nesting depth of JSON in a corpus. Our files need five."""
 
 LINE_BYTES = 1 << 30
-"""Bytes of a line of texts, pairs, lineage or rejects, unpacked."""
+"""Bytes of a line of texts, pairs, lineage or rejects, decompressed."""
 
 SHARD_BYTES = (1 << 32) - 1
-"""Bytes of a shard file, packed or unpacked: its offsets are numbers of 32 bits."""
+"""Bytes of a shard file, compressed or not: the format has 32-bit offsets."""
 
 COUNT = (1 << 63) - 1
-"""Rows, tokens, texts or any other count."""
+"""Any count of a corpus: rows, tokens, texts."""
 
 NUMBER = (1 << 64) - 1
-"""A number in a record; seeds have 64 bits."""
+"""Any number in a record; seeds have 64 bits."""
 
 ROW_TOKENS = 1 << 24
 """Tokens of a row."""
 
 TOKENIZER_BYTES = 1 << 28
-"""Bytes of a file of a tokenizer."""
+"""Bytes of a tokenizer's file."""
 
 TOKENIZER_FILES = 100
 """Files of a tokenizer."""
 
 LOCK_BYTES = 1 << 16
-"""Bytes of a file of a corpus's lock."""
+"""Bytes of a corpus's lock file."""
 
 JOURNAL_LINE_BYTES = 1 << 28
-"""Bytes of a line of a journal: an answer and its names."""
+"""Bytes of a journal's line: one answer."""
 
 NEW_TOKEN_CHARACTERS = 256
 """Characters of a token that `tutelage tokenizer extend` adds. A longer line is left out."""
 
 RECORD_BYTES = 1 << 28
-"""Bytes of one record of a source, unpacked: a line, a piece of text, an XML record, a whole file."""
+"""Bytes of one record of a source, decompressed: a line, a piece of text, an XML record, a whole file."""
 
 ANSWER_BYTES = 16 * 2**20
-"""Body of a server's answer. The rest is not read; the request counts as failed and is tried again."""
+"""Bytes of a server's answer. A longer answer is a failed attempt, and the client retries."""
 
 ERROR_BYTES = 64 * 2**10
-"""Body of a server's error. The rest is not read."""
+"""Bytes of a server's error message. The client does not read the rest."""
 
 ANSWER_DEPTH = 64
-"""Lists and objects inside one another in the JSON of a server's answer. A deeper one is a failed request."""
+"""Nesting depth of a server's answer in JSON. A deeper answer is a failed attempt."""
 
 ANSWER_TOKENS = 2**31 - 1
-"""A number of tokens that a server reports. A higher or negative one is a failed request."""
+"""Number of tokens that a server reports. A higher or negative number is a failed attempt."""
 
 NUMBER_DIGITS = 100
-"""Characters of a number in the JSON that a model writes. A longer one counts as missing from its pair."""
+"""Characters of a number in a model's JSON. A longer number counts as missing."""
 
 JSON_SEARCH_PASSES = 8
-"""Search for JSON in a model's text, in multiples of its length. The rest of the text is one bad piece."""
+"""Passes over a model's text in search of JSON. The rest of the text is then one bad piece."""

@@ -1,4 +1,4 @@
-"""How a process of ours is started, takes memory, prints, and ends."""
+"""Set-up of this package's processes: command line, network, memory, output, exit."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _RUN_MODULE = (
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our modules in a process of its own.
+    """Command line that runs one of our modules in a new process.
 
-    `python -m` would look into the working directory first, and run a package of a stranger there that has
-    the name of ours. (Python 3.10 has no `-P`.)
+    `python -m` would search the working directory first, and could run a foreign package with the same name.
+    (Python 3.10 has no `-P`.)
     """
     return [sys.executable, "-c", _RUN_MODULE, module, *arguments]
 
 
 def keep_to_loopback(environment: MutableMapping[str, str]) -> None:
-    """Have gloo and NCCL listen on loopback alone, unless the environment says where.
+    """Make gloo and NCCL listen on loopback, unless the environment names an interface.
 
-    Else they listen on the address that the machine's name has, and ask nobody who he is.
+    Their default is the address of the host name, without authentication.
     """
     environment.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
-    environment.setdefault("NCCL_SOCKET_IFNAME", f"={_LOOPBACK}")  # without `=`, all names that begin so
+    environment.setdefault("NCCL_SOCKET_IFNAME", f"={_LOOPBACK}")  # without `=` it is a prefix
 
 
 def allocate_from_one_heap() -> None:
-    """Let threads that begin from now on share the process's heap; does nothing but with glibc.
+    """Limit glibc malloc to one arena for threads started from now on; no effect with other allocators.
 
-    That gives a thread a heap of its own, and what is freed there serves no other: of Beam's threads, which
-    take turns, each keeps as much as the largest message that it saw.
+    By default each thread has an arena, whose free memory serves no other thread. Each of Beam's threads
+    would keep as much memory as its largest message, although they take turns.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -51,21 +51,20 @@ def allocate_from_one_heap() -> None:
 
 
 def end_without_collecting() -> None:
-    """Leave what is in memory at this process's end to the system.
+    """Skip the garbage collection at interpreter exit.
 
-    Python looks for cycles among all objects once more when it ends, which takes one to four seconds with
-    Beam, torch and transformers imported. Threads are waited for and exit functions run as ever; only what a
-    cycle alone holds is not finalised, such as a file that nobody closed.
+    It takes one to four seconds with Beam, torch and transformers imported. Threads are still joined and exit
+    functions still run; only finalizers of objects in reference cycles do not run.
     """
-    atexit.unregister(gc.freeze)  # once is enough
+    atexit.unregister(gc.freeze)  # do not register it twice
     atexit.register(gc.freeze)
 
 
 def escape_unprintable() -> None:
-    """Have standard output escape, as JSON does, the characters that its encoding lacks.
+    """Make standard output escape characters outside its encoding, as JSON does.
 
-    A terminal in ASCII cannot show an accent, and UTF-8 has no bytes for the surrogates of a file name that
-    is not UTF-8. Escaped they are readable, and JSON stays JSON.
+    An ASCII terminal cannot show accents, and UTF-8 cannot encode the surrogates of a file name that is not
+    UTF-8. Escaped output stays readable, and JSON stays valid.
     """
     codecs.register_error("json_escape", _escaped)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -73,10 +72,10 @@ def escape_unprintable() -> None:
 
 
 def drop_output() -> None:
-    """Let standard output lead nowhere, where it cannot be written."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    """Redirect standard output to /dev/null, after its reader has closed the pipe."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

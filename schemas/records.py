@@ -3,8 +3,8 @@
     Document ─► Chain ─► SynthesizedDocument ─► AugmentedText ─► PackedSample
         └──────────┴─────────── Reject (stage, reason) ◄──────────────┘
 
-All are frozen, slotted, keyword-only dataclasses of plain values, so that they cross process
-boundaries, compare by value and serialise to JSON (`to_json`, `from_json`) without ceremony.
+All are frozen, slotted, keyword-only dataclasses of plain values: they cross process boundaries, compare by
+value and convert to JSON (`to_json`, `from_json`).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from schemas.strict_json import made, parse_json
+from schemas.json_records import made, parse_json
 
 RecordT = TypeVar("RecordT")
 ClassT = TypeVar("ClassT", bound=type)
 
 
 def quick_to_pickle(cls: ClassT) -> ClassT:
-    """Let a frozen, slotted dataclass be pickled by its slots.
+    """Pickle a frozen, slotted dataclass by its slots.
 
-    What Python 3.10 to 3.12 gives such a class itself goes through its fields anew at every record, which
-    takes half as long again; Beam pickles a record wherever it leaves a stage.
+    Beam pickles every record that leaves a stage. The methods that Python 3.10 to 3.12 generates look up the
+    fields for each record, and take 1.5 times as long.
     """
     names = tuple(field.name for field in dataclasses.fields(cls))
     values_of = operator.attrgetter(*names)
@@ -45,7 +45,7 @@ def quick_to_pickle(cls: ClassT) -> ClassT:
 
 
 def digest(*parts: str | bytes, size_bytes: int = 16) -> str:
-    """Hash strings to hex with blake2b; parts are length-prefixed, so ("ab", "c") != ("a", "bc")."""
+    """Hex blake2b digest of strings; parts have a length prefix, so ("ab", "c") != ("a", "bc")."""
     state = hashlib.blake2b(digest_size=size_bytes)
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -55,14 +55,14 @@ def digest(*parts: str | bytes, size_bytes: int = 16) -> str:
 
 
 def content_hash(text: str) -> str:
-    """blake2b-128 of the text with NFKC applied, case folded and whitespace runs made one space."""
+    """blake2b-128 of the text after NFKC, case folding, and white space runs replaced by one space."""
     return digest(" ".join(unicodedata.normalize("NFKC", text).casefold().split()))
 
 
 def well_formed(text: str) -> str:
-    """The text with each lone surrogate made U+FFFD, since no tokenizer takes one.
+    """Replace lone surrogates by U+FFFD, because tokenizers refuse them.
 
-    JSON can hold half of an emoji as `\\ud83d`, and files and models do.
+    JSON can hold half of an emoji as `\\ud83d`, and files and models do write that.
     """
     try:
         text.encode("utf-8")
@@ -77,18 +77,18 @@ class Document:
     """One raw text.
 
     Attributes:
-        document_id: Stable name given by its source; a changed text keeps it.
-        text: The text itself.
-        source: Where it was read, as `uri` or `uri:position`.
-        content_hash: `content_hash(text)`, or a hash of text and pairs; what exact dedup and the ledger
-            compare.
-        metadata: What the reader carried along, strings only.
-        pairs: Question-answer pairs that came with the text; what a synthesizer is tuned on.
-        dataset: The question-answer set that they are of, or "".
-        part: `k/n` for the k-th of n parts of a document that was too long to be prompted as a whole.
+        document_id: Stable name from the source; it stays the same when the text changes.
+        text: The text.
+        source: Origin, as `uri` or `uri:position`.
+        content_hash: `content_hash(text)`, or a hash of text and pairs; exact dedup and the ledger compare
+            it.
+        metadata: Further fields from the reader, strings only.
+        pairs: Question-answer pairs from the source, for synthesizer tuning.
+        dataset: Question-answer dataset of the pairs, or "".
+        part: `k/n` for the k-th of n parts of a document that is too long for one prompt, or "".
         whole_hash: For a part, the content hash of the whole document.
-        version: Orders documents of one name within a build: the one with the highest is the newest. It says
-            when a document was written, not what it is, and so does not count where documents are compared.
+        version: Order of documents with one name within a build; the highest is the newest. Comparisons of
+            documents ignore it, because it dates a document and does not describe it.
     """
 
     document_id: str
@@ -114,16 +114,12 @@ class Document:
         dataset: str = "",
         version: int = 0,
     ) -> Document:
-        """Make a document and hash its text, and its pairs if it has any."""
-        hashed = content_hash(text)
-        if pairs:
-            said = (part for pair in pairs for part in (pair.instruction, *pair.options, pair.response))
-            hashed = digest(hashed, *map(content_hash, said))
+        """Make a document; hash its text and its pairs."""
         return cls(
             document_id=document_id,
             text=text,
             source=source,
-            content_hash=hashed,
+            content_hash=_hash_of(text, pairs),
             metadata=dict(metadata or {}),
             pairs=pairs,
             dataset=dataset,
@@ -131,22 +127,24 @@ class Document:
         )
 
     def changed(self, text: str, pairs: tuple[InstructionPair, ...] | None = None) -> Document:
-        """The same document with another text, and with other pairs if given."""
-        return Document.of(
-            self.document_id,
-            text,
-            source=self.source,
-            metadata=self.metadata,
-            pairs=self.pairs if pairs is None else pairs,
-            dataset=self.dataset,
-            version=self.version,
-        )
+        """Copy the document with another text, and with other pairs if given; not for parts."""
+        pairs = self.pairs if pairs is None else pairs
+        hashed = _hash_of(text, pairs)
+        return dataclasses.replace(self, text=text, pairs=pairs, content_hash=hashed, part="", whole_hash="")
+
+
+def _hash_of(text: str, pairs: tuple[InstructionPair, ...]) -> str:
+    hashed = content_hash(text)
+    if not pairs:
+        return hashed
+    parts = (part for pair in pairs for part in (pair.instruction, *pair.options, pair.response))
+    return digest(hashed, *map(content_hash, parts))
 
 
 @quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """Up to M documents whose earlier pairs serve as examples for the later ones, in round order."""
+    """Up to M documents in round order; pairs of earlier documents are examples for later ones."""
 
     chain_id: str
     documents: tuple[Document, ...]
@@ -154,15 +152,15 @@ class Chain:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """What a language model answered to one request; names and counts as SGLang gives them.
+    """A language model's answer to one request, with SGLang's names and counts.
 
     Attributes:
         text: The generated text, without the prompt.
         finish_reason: `stop`, `length` or `abort`.
         prompt_tokens: Tokens of the prompt.
         completion_tokens: Tokens generated.
-        cached_tokens: Prompt tokens answered from the server's prefix cache.
-        key: Its name in the journal, or "" where it was not journaled.
+        cached_tokens: Prompt tokens that the server found in its prefix cache.
+        key: Key of the answer in the journal, or "" without a journal.
     """
 
     text: str
@@ -180,9 +178,9 @@ class InstructionPair:
 
     Attributes:
         instruction: The question or task, without its options.
-        response: The answer; for a pair with options, as a rule the text of the right one.
-        options: The choices in the order given, or none.
-        rationale: The reasoning that leads to the response, or "".
+        response: The answer; with options, usually the text of the right option.
+        options: The options in their order, or none.
+        rationale: The reasoning behind the response, or "".
     """
 
     instruction: str
@@ -197,13 +195,14 @@ class SynthesizedDocument:
     """A document with the pairs written about it.
 
     Attributes:
-        document: The document, text untouched.
-        pairs: Its pairs; empty means that it goes on as raw text.
-        follows_previous: Whether it was prompted with the chain's earlier documents, and so
-            belongs to the same training text as the one before it.
-        failure: Why no answer could be had or read, as `reason: detail`, or "".
-        generation: Name of the answer that the pairs were read from in the journal, or "".
-        dropped: What of the answer became no pair, by counter: bad_pieces, repeated_questions, copied_pairs.
+        document: The document, with its text unchanged.
+        pairs: Its pairs; without pairs it stays raw text.
+        follows_previous: True if its prompt held earlier documents of the chain, so that it belongs to the
+            same training text as the document before it.
+        failure: Reason why there is no readable answer, as `reason: detail`, or "".
+        generation: Journal key of the answer with the pairs, or "".
+        dropped: Parts of the answer that gave no pair, by counter: bad_pieces, repeated_questions,
+            copied_pairs.
     """
 
     document: Document
@@ -221,19 +220,19 @@ class Passage:
 
     Attributes:
         document_id: The document.
-        content_hash: Of the whole document, also where this is a part of it.
-        source: Where it was read.
-        start: Offset of its first character in the training text.
-        end: Offset behind its last one. What lies between two passages separates them.
-        part: Which part of the document, `k/n`, or "" for a whole one.
-        num_pairs: Pairs about it.
-        generation: Name of the answer that they were read from in the journal, or "".
-        failure: Why no answer could be had, or "".
-        prompt_length: Characters at its beginning that are only read and carry no loss: the context in an
-            example that a synthesizer is tuned on. 0 in all other texts, whose tokens all carry loss.
-        text_start: Offset of the document's own text, where pairs stand beside it.
-        text_end: Offset behind it; 0 without pairs, and where nobody noted it.
-        asks_first: Whether the pairs' questions stand before the document's own text.
+        content_hash: Content hash of the whole document, for parts too.
+        source: Origin of the document.
+        start: Offset of the first character in the training text.
+        end: Offset behind the last character. Text between two passages separates them.
+        part: Part of the document, `k/n`, or "" for the whole document.
+        num_pairs: Number of pairs about it.
+        generation: Journal key of the answer with the pairs, or "".
+        failure: Reason why there is no answer, or "".
+        prompt_length: Characters at the beginning without loss: the context of a tuning example. 0 in all
+            other texts, where every token carries loss.
+        text_start: Offset of the document's own text, if there are pairs.
+        text_end: Offset behind it; 0 without pairs, and in corpora of old versions.
+        asks_first: True if the questions come before the document's own text.
     """
 
     document_id: str
@@ -251,7 +250,7 @@ class Passage:
     asks_first: bool = False
 
     def moved(self, by: int) -> Passage:
-        """The same passage in a text in which it stands so many characters further on."""
+        """Shift all offsets by `by` characters."""
         has_text = bool(self.text_end)
         return dataclasses.replace(
             self,
@@ -265,22 +264,20 @@ class Passage:
 @quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPair:
-    """An instruction pair as a corpus keeps it, beside the training text that it was rendered into.
+    """An instruction pair as a corpus stores it, beside its training text.
 
     Attributes:
         text_id: The training text.
-        document_id: The document that it is about.
-        content_hash: Of the whole document, also where `part` of it was asked about.
-        source: Where the document was read.
-        part: Which part of the document, `k/n`, or "" for a whole one.
-        instruction: As in InstructionPair, and so are `response`, `options`, `rationale`.
-        span: Offsets in the passage of the first character of the response and behind its last one, where
-            it stands there word for word; else none.
-        passage_span: Offsets of the passage (the text of the document or part, without pairs) in the
-            document's share of the training text, `text[Passage.start : Passage.end]`; none where a template
-            changed it.
-        synthesizer: Who wrote it, `backend` or `backend:protocol:model`; "" where it came with the document.
-        generation: Name of the answer that it was read from in the journal, or "".
+        document_id: The document.
+        content_hash: Content hash of the whole document, for parts too.
+        source: Origin of the document.
+        part: Part of the document, `k/n`, or "" for the whole document.
+        instruction: As in InstructionPair, like `response`, `options` and `rationale`.
+        span: Start and end offset of the response in the passage, if it occurs there literally; else none.
+        passage_span: Start and end offset of the passage (the text of the document or part, without pairs) in
+            `text[Passage.start : Passage.end]`; none if a template changed the passage.
+        synthesizer: Author, `backend` or `backend:protocol:model`; "" if the pair came with the document.
+        generation: Journal key of the answer with the pair, or "".
     """
 
     text_id: str
@@ -305,13 +302,13 @@ class AugmentedText:
 
     Attributes:
         text_id: Name of the text, derived from its documents.
-        text: What the model is trained on.
-        passages: What of it comes from which document, in order.
+        text: The text that the model is trained on.
+        passages: The documents' shares of the text, in order.
         num_pairs: Instruction pairs in it; 0 for raw text.
         template: `family/layout` that rendered it, or `raw`.
-        seed: Seed of every random choice made in rendering it.
-        pairs: Its pairs, passage by passage; in a file of their own on disk, none where the text was made
-            before corpora kept them.
+        seed: Seed of every random choice of the rendering.
+        pairs: Its pairs, passage by passage. On disk they have a file of their own; corpora of old versions
+            lack it.
     """
 
     text_id: str
@@ -324,12 +321,12 @@ class AugmentedText:
 
     @property
     def document_ids(self) -> tuple[str, ...]:
-        """The documents in it, in order; one for each passage."""
+        """Ids of its documents in order, one for each passage."""
         return tuple(passage.document_id for passage in self.passages)
 
     @property
     def is_tuning(self) -> bool:
-        """Whether it is made of examples that a synthesizer is tuned on, with loss on their pairs only."""
+        """True for a text of tuning examples, in which only pairs carry loss."""
         return any(passage.prompt_length for passage in self.passages)
 
 
@@ -338,11 +335,11 @@ class PackedSample:
     """One training row.
 
     Attributes:
-        tokens: int32 of shape (T,). Positions past the last segment are padding.
-        segment_lengths: int32 of shape (num_segments,); tokens of each text in the row, in order.
-            They add up to at most T; what is left is padding and carries no loss.
-        loss_spans: int32 of shape (2 * num_spans,): first token and end of each run of tokens that carry
-            loss, counted in the row, in order. None where all tokens of the texts do.
+        tokens: int32 of shape (T,). Positions behind the last segment are padding.
+        segment_lengths: int32 of shape (num_segments,); tokens of each text in the row, in order. Their sum
+            is at most T. Padding carries no loss.
+        loss_spans: int32 of shape (2 * num_spans,): start and end position of each run of tokens with loss,
+            in order. None if all tokens of the texts carry loss.
     """
 
     tokens: np.ndarray[Any, np.dtype[np.int32]]
@@ -353,14 +350,14 @@ class PackedSample:
 @quick_to_pickle
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """A record that went no further.
+    """A record that a step refused.
 
     Attributes:
-        stage: The step that refused it: read, clean, dedup, tokenize, ...
-        reason: A short fixed name, which is also its counter.
-        document_id: The document, or "" when it never got a name.
+        stage: The step: read, clean, dedup, tokenize, ...
+        reason: A short fixed name; also the name of the counter.
+        document_id: The document, or "" if it has no name yet.
         source: File and position.
-        detail: What was found, readable.
+        detail: The finding, for people.
     """
 
     stage: str
@@ -371,14 +368,13 @@ class Reject:
 
 
 UNEXPECTED = "unexpected_error"
-"""Reason of a reject that nobody foresaw: an exception that one record, document or file led to."""
+"""Reason of a reject after an unexpected exception about one record, document or file."""
 
 
 def to_json(record: Any) -> str:
-    """Serialise a record of plain values to one line of JSON with sorted keys.
+    """Convert a record to one line of JSON with sorted keys.
 
-    What few passages have is left out where it is 0 or false. So are the pairs of a text, which no file of
-    texts holds, where there are none.
+    Fields that few passages use are left out if they are 0 or false, and so are empty `pairs` of a text.
     """
     plain = dataclasses.asdict(record, dict_factory=_without_rare)
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
@@ -392,10 +388,10 @@ def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def from_json(kind: type[RecordT], line: str | bytes) -> RecordT:
-    """Read back what `to_json` wrote; lists become the tuples that the record declares.
+    """Read a line of `to_json`; lists become the tuples that the record declares.
 
     Raises:
-        ValueError: The line is no JSON, or no such record.
+        ValueError: The line is not JSON, or not such a record.
     """
     record: RecordT = made(kind, parse_json(line))
     return record

@@ -1,8 +1,8 @@
-"""Scratch folders in TMPDIR that go at the end, and after a kill with the next run.
+"""Scratch folders in TMPDIR: removed at the end, or by the next run if their process was killed.
 
-A folder is locked (`flock`) for as long as its process, or a child that was forked meanwhile, lives. The
-kernel lets go of the lock however a process ends. So a folder that can be locked is abandoned: the first
-scratch folder of a process removes all of those, of this user only. A file system without locks keeps them.
+A process holds a lock (`flock`) on its folder; forked children share it. The kernel releases the lock however
+the process ends, so an unlocked folder is abandoned. The first scratch folder of a process removes all
+abandoned folders of the same user. On a file system without locks they stay.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _PREFIX = "tutelage-scratch-"
 
 @contextlib.contextmanager
 def scratch(purpose: str, place: str | None = None) -> Iterator[str]:
-    """A new folder in TMPDIR until the block ends; gives its path.
+    """Make a scratch folder for the duration of a block; yield its path.
 
     Args:
-        purpose: A word for its name.
-        place: Where it is made instead.
+        purpose: A word for the folder's name.
+        place: Parent folder; TMPDIR if None.
     """
     place = place or tempfile.gettempdir()
     _remove_abandoned(place)
     lock = None
-    while lock is None:  # another process may take it for an abandoned one before it is locked
+    while lock is None:  # another process may remove the folder as abandoned before it is locked
         folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{purpose}-", dir=place)
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY)
-            with contextlib.suppress(OSError):  # a file system without locks: nobody else can lock it either
+            with contextlib.suppress(OSError):  # a file system without locks: no process removes the folder
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if not _is_there(lock, folder):
                 os.close(lock)
@@ -49,7 +49,7 @@ def scratch(purpose: str, place: str | None = None) -> Iterator[str]:
 def _remove_abandoned(place: str) -> None:
     for name in os.listdir(place):
         folder = os.path.join(place, name)
-        with contextlib.suppress(OSError):  # somebody else's, gone, in use, or no folder
+        with contextlib.suppress(OSError):  # of another user, gone, in use, or not a folder
             if not name.startswith(_PREFIX):
                 continue
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

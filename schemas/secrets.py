@@ -1,8 +1,8 @@
-"""Keys and passwords in a configuration: found before anything is made of it, and refused.
+"""Keys and passwords in a configuration: finding them, and masking them in messages.
 
-A configuration is stored with what is made of it (`stats.json`, the identity of a source, jobs on other
-machines), and its values stand in messages. So keys come from the environment or from a file: a configuration
-names the variable or the file.
+A configuration with a secret is refused, because its values are stored in corpora (`stats.json`), sent to
+other machines and shown in messages. Keys come from the environment or from a file; the configuration names
+the variable or the file.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _NAME = re.compile(
 )
 
 _LOGIN_CURE = (
-    "fsspec takes logins from the environment (FSSPEC_…) or ~/.config/fsspec, stores take theirs from their "
-    "own variables; a file behind a signed URL can be downloaded first"
+    "give logins to fsspec in the environment (FSSPEC_…) or in ~/.config/fsspec, and to a store in its own "
+    "variables; download a file behind a signed URL first"
 )
 _NAME_CURE = (
-    "put it into an environment variable of the process that uses it (workers and servers inherit theirs), "
-    "or name the variable where there is a key for that, as synthesis.options.api_key_env"
+    "put it into an environment variable of the process that uses it (workers and servers inherit "
+    "variables), and name that variable if there is a key for it, such as synthesis.options.api_key_env"
 )
 
 
 def find_secrets(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted key of each secret in plain values, with what to do instead."""
+    """Yield the dotted key of each secret in a configuration, with the cure."""
     if isinstance(values, dict):
         for name, value in values.items():
             inside = f"{key}.{name}" if key else str(name)
@@ -50,5 +50,5 @@ def find_secrets(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def masked(text: str) -> str:
-    """A text with the logins of its URLs, and what their queries hold of keys, as `***`."""
+    """Replace logins in URLs and keys in their queries by `***`."""
     return _QUERY.sub(r"\1***", _LOGIN.sub("***", text))

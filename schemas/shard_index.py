@@ -1,11 +1,11 @@
-"""Shard directories of a corpus: what their index announces, and whether the files are as it says.
+"""Shard directories of a corpus: validation of their `index.json`, and of the files against it.
 
-    index.json ─► read_index ─► stored_files ─► directory_damage (one listing)
-                                            └─► read_shard       (reads, hashes, unpacks it)
+    index.json ─► read_index ─► ShardIndex.shards ─► directory_damage (one listing)
+                                                 └─► read_shard       (reads, hashes, unpacks a file)
 
-An index of a corpus is checked before anything that it names is looked at: names cannot lead out of the
-directory, and columns have the one encoding that we write. So Streaming, which would open and decode what an
-index says, pickles included, sees checked ones only. Neither Streaming nor torch is needed here.
+Validation comes before any file is opened: names cannot lead out of the directory, and columns have the one
+encoding that this package writes. Streaming would decode whatever an index names, pickles included, so it
+gets validated indexes only. This module imports neither Streaming nor torch.
 """
 
 from __future__ import annotations
@@ -25,22 +25,20 @@ from schemas.mds import check_table, decompress
 from schemas.validation import Count, Strict, read_json
 
 COLUMNS = {"tokens": "ndarray:int32", "segment_lengths": "ndarray:int32"}
-"""Columns that every row has, by name, and their encoding; see `schemas.records.PackedSample`."""
+"""Columns of every row, by name, with their encoding; see `schemas.records.PackedSample`."""
 
 LOSS_SPANS = "loss_spans"
-"""One more, of the same encoding, in streams of synthesizer tuning data."""
+"""A further column of the same encoding, in streams of synthesizer tuning data."""
 
 CURE = "Restore it from a copy, or pin an older manifest."
 
-Hashes = Annotated[
-    dict[Literal["blake2b", "md5", "sha1", "sha256", "xxh128", "xxh3_64", "xxh64"], str],
-    pydantic.Field(max_length=7),
-]
-"""Digests in hex by algorithm. We write xxh64; the others are such as Streaming's writers are told to use."""
+Algorithm = Literal["blake2b", "md5", "sha1", "sha256", "xxh128", "xxh3_64", "xxh64"]
+Hashes = Annotated[dict[Algorithm, str], pydantic.Field(max_length=7)]
+"""Hex digests by algorithm. This package writes xxh64; Streaming's writers may use the others."""
 
 
 class FileEntry(Strict):
-    """A file of a shard: the packed one or the unpacked one."""
+    """A file of a shard, compressed or not."""
 
     basename: str = pydantic.Field(
         pattern=r"^([0-9]{1,12}/)?shard\.[0-9]{5,12}\.mds(\.(br|bz2|gz|snappy|zstd))?$"
@@ -49,7 +47,7 @@ class FileEntry(Strict):
     hashes: Hashes
 
 
-class ShardEntry(Strict):
+class ShardFile(Strict):
     """A shard in an index, as Streaming's MDSWriter writes it."""
 
     column_encodings: tuple[Literal["ndarray:int32"], ...]
@@ -64,22 +62,27 @@ class ShardEntry(Strict):
     version: Literal[2]
     zip_data: FileEntry | None
 
+    @property
+    def stored(self) -> FileEntry:
+        """The file in the directory: the compressed one if there is one."""
+        return self.zip_data or self.raw_data
+
     @pydantic.model_validator(mode="after")
-    def _agrees_with_itself(self) -> ShardEntry:
+    def _agrees_with_itself(self) -> ShardFile:
         names = self.column_names
         if not len(names) == len(set(names)) == len(self.column_encodings) == len(self.column_sizes):
-            raise ValueError("columns do not have a name, an encoding and a size each")
+            raise ValueError("has columns without a name, an encoding or a size")
         if set(names) not in (set(COLUMNS), {*COLUMNS, LOSS_SPANS}):
             raise ValueError(
                 f"has the columns {', '.join(map(ascii, names))}; expected {' and '.join(COLUMNS)}, and at "
                 f"most {LOSS_SPANS} beside them"
             )
         if (self.compression is None) != (self.zip_data is None):
-            raise ValueError("compression and zip_data do not go together")
+            raise ValueError("has only one of compression and zip_data")
         suffix = f".{self.compression.partition(':')[0]}" if self.compression else ""
         expected = f"{self.raw_data.basename}{suffix}"
-        if self.raw_data.basename[-4:] != ".mds" or (self.zip_data or self.raw_data).basename != expected:
-            raise ValueError(f"is compressed as {self.compression}, and its file is not named {expected!r}")
+        if self.raw_data.basename[-4:] != ".mds" or self.stored.basename != expected:
+            raise ValueError(f"has compression {self.compression}, so its file must be named {expected!r}")
         if 4 * (self.samples + 2) > self.raw_data.bytes:
             raise ValueError(f"{self.raw_data.bytes} bytes cannot hold {self.samples} rows")
         return self
@@ -89,65 +92,33 @@ class ShardIndex(Strict):
     """An `index.json`."""
 
     version: Literal[2]
-    shards: tuple[ShardEntry, ...]
+    shards: tuple[ShardFile, ...]
 
     @pydantic.model_validator(mode="after")
     def _names_are_different(self) -> ShardIndex:
         names = [shard.raw_data.basename for shard in self.shards]
         if len(names) != len(set(names)):
-            raise ValueError("two of its shards have one name")
+            raise ValueError("has two shards of one name")
         return self
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ShardFile:
-    """One file of a shard directory as its index announces it.
-
-    Attributes:
-        basename: Name below the directory; may hold one sub-folder.
-        num_bytes: Its size.
-        hashes: Digests by algorithm; often empty.
-        num_samples: Rows in it.
-        raw_basename: Its name without compression.
-        raw_bytes: Its size without compression.
-        raw_hashes: Digests of what it unpacks to.
-        compression: As Streaming names it (`zstd:3`); null where the file is not compressed.
-        columns: In the order in which a row holds them.
-    """
-
-    basename: str
-    num_bytes: int
-    hashes: Mapping[str, str]
-    num_samples: int
-    raw_basename: str
-    raw_bytes: int
-    raw_hashes: Mapping[str, str]
-    compression: str | None
-    columns: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """A file of a corpus that is not as it was published.
+    """A file of a corpus that differs from the published one."""
 
-    Attributes:
-        file: Its URI.
-        finding: What was found there, and what was expected.
-    """
-
-    file: str
-    finding: str
+    file: str  # its URI
+    finding: str  # the fault, and what was expected
 
     def error(self) -> CorpusError:
-        """The damage as an error, with what to do about it."""
+        """The damage as an error with its cure."""
         return CorpusError(f"{self.file}: {self.finding}. {CURE}")
 
 
 def read_index(corpus: str, shard_set: ShardSet) -> ShardIndex:
-    """The checked `index.json` of a shard directory.
+    """Read and validate the `index.json` of a shard directory.
 
     Raises:
-        CorpusError: It is missing, not an index, or names what no corpus holds.
+        CorpusError: The file is missing, is not an index, or names files or columns that no corpus holds.
     """
     uri = storage.join(corpus, shard_set.path, "index.json")
     try:
@@ -159,43 +130,23 @@ def read_index(corpus: str, shard_set: ShardSet) -> ShardIndex:
     return index
 
 
-def stored_files(index: ShardIndex) -> list[ShardFile]:
-    """The files that lie in a shard directory: the compressed ones where there is compression."""
-    return [_stored_file(shard) for shard in index.shards]
-
-
-def _stored_file(shard: ShardEntry) -> ShardFile:
-    stored = shard.zip_data or shard.raw_data
-    return ShardFile(
-        basename=stored.basename,
-        num_bytes=stored.bytes,
-        hashes={str(name): value for name, value in stored.hashes.items()},
-        num_samples=shard.samples,
-        raw_basename=shard.raw_data.basename,
-        raw_bytes=shard.raw_data.bytes,
-        raw_hashes={str(name): value for name, value in shard.raw_data.hashes.items()},
-        compression=shard.compression,
-        columns=shard.column_names,
-    )
-
-
 def read_shard(uri: str, file: ShardFile) -> bytes:
-    """A shard file of a directory, unpacked, after all checks: size, hash, and where its rows lie.
+    """Read a shard file of a directory, check its size, hash and row offsets, and unpack it.
 
     Raises:
-        CorpusError: It is missing, or not as its index announces.
+        CorpusError: The file is missing, or differs from its index.
     """
-    name = storage.join(uri, file.basename)
+    name = storage.join(uri, file.stored.basename)
     try:
-        data = storage.read_bytes(name, limit=file.num_bytes)
+        data = storage.read_bytes(name, limit=file.stored.bytes)
     except FileNotFoundError:
         raise Damage(file=name, finding="shard is missing").error() from None
     except OSError as error:
         raise CorpusError(f"{name}: shard cannot be read: {error}.") from error
     finding = None
-    if len(data) != file.num_bytes:
-        finding = f"shard has {len(data)} bytes, its index says {file.num_bytes}"
-    finding = finding or hash_mismatch([data], file.hashes)
+    if len(data) != file.stored.bytes:
+        finding = f"shard has {len(data)} bytes, its index says {file.stored.bytes}"
+    finding = finding or hash_mismatch([data], file.stored.hashes)
     if finding is None:
         try:
             data = unpack(data, file)
@@ -207,38 +158,38 @@ def read_shard(uri: str, file: ShardFile) -> bytes:
 
 
 def unpack(data: bytes, file: ShardFile) -> bytes:
-    """Unpack a shard file and check what is in it.
+    """Unpack a shard file and check its content.
 
     Raises:
-        CorpusError: It is not what the index announces; says why, without the file's name.
+        CorpusError: The content differs from the index; the message leaves out the file's name.
     """
     if file.compression is not None:
-        data = decompress(data, file.compression, limit=file.raw_bytes)
+        data = decompress(data, file.compression, limit=file.raw_data.bytes)
     check_unpacked(data, file)
     return data
 
 
 def check_unpacked(data: bytes, file: ShardFile) -> None:
-    """Check an unpacked shard: size, where its rows lie, hash.
+    """Check the size, row offsets and hash of an unpacked shard.
 
     Raises:
-        CorpusError: It is not what the index announces; says why, without the file's name.
+        CorpusError: One of them differs from the index; the message leaves out the file's name.
     """
-    if len(data) != file.raw_bytes:
-        size = f"more than {file.raw_bytes}" if len(data) > file.raw_bytes else len(data)
-        raise CorpusError(f"unpacks to {size} bytes, its index says {file.raw_bytes}")
-    check_table(data, file.num_samples, len(file.columns))
-    mismatch = hash_mismatch([data], file.raw_hashes)
+    if len(data) != file.raw_data.bytes:
+        size = f"more than {file.raw_data.bytes}" if len(data) > file.raw_data.bytes else len(data)
+        raise CorpusError(f"unpacks to {size} bytes, its index says {file.raw_data.bytes}")
+    check_table(data, file.samples, len(file.column_names))
+    mismatch = hash_mismatch([data], file.raw_data.hashes)
     if mismatch is not None:
         raise CorpusError(mismatch.removeprefix("shard "))
 
 
 def row_fault(row: Mapping[str, Any], seq_len: int) -> str | None:
-    """In what a row of a corpus breaks the rules of rows, if it does.
+    """The first rule that a row breaks, or None.
 
     Args:
-        row: Its columns, int32 of one dimension each.
-        seq_len: Tokens of a row, as the manifest says.
+        row: Columns by name, each int32 with one dimension.
+        seq_len: Tokens in a row, from the manifest.
     """
     tokens_T, segment_lengths, loss_spans = row["tokens"], row["segment_lengths"], row.get(LOSS_SPANS)
     if len(tokens_T) != seq_len:
@@ -271,19 +222,14 @@ def _are_spans(loss_spans: Any, num_tokens: int) -> bool:
 
 
 def directory_damage(corpus: str, shard_set: ShardSet, index: ShardIndex) -> Iterator[Damage]:
-    """Compare an index with its manifest, and the files that lie there with the index, by one listing.
-
-    Args:
-        corpus: URI of the corpus, on any fsspec file system.
-        shard_set: One shard directory of it, as the manifest names it.
-        index: Its index.
+    """Compare an index with its manifest, and a listing of the directory with the index.
 
     Yields:
-        What is missing, or has a size or a number of rows that was not announced.
+        Missing files, and files whose size or number of rows differs.
     """
     uri = storage.join(corpus, shard_set.path)
-    files = stored_files(index)
-    num_samples = sum(file.num_samples for file in files)
+    files = index.shards
+    num_samples = sum(file.samples for file in files)
     if num_samples != shard_set.num_samples:
         yield Damage(
             file=f"{uri}/index.json",
@@ -294,25 +240,21 @@ def directory_damage(corpus: str, shard_set: ShardSet, index: ShardIndex) -> Ite
     fs.invalidate_cache()
     found = {path[len(root) :].strip("/"): entry for path, entry in fs.find(root, detail=True).items()}
     for file in files:
-        name = f"{uri}/{file.basename}"
-        if file.basename not in found:
+        name = f"{uri}/{file.stored.basename}"
+        if file.stored.basename not in found:
             yield Damage(file=name, finding="shard is missing")
             continue
-        size = int(found[file.basename]["size"])
-        if size != file.num_bytes:
+        size = int(found[file.stored.basename]["size"])
+        if size != file.stored.bytes:
             yield Damage(
                 file=name,
-                finding=f"shard has {size} bytes, its index says {file.num_bytes}: it is truncated or not "
+                finding=f"shard has {size} bytes, its index says {file.stored.bytes}: it is truncated or not "
                 "the one that was published",
             )
 
 
-def hash_mismatch(chunks: Iterable[bytes], hashes: Mapping[str, str]) -> str | None:
-    """Compare bytes with the first of `hashes`.
-
-    Returns:
-        How the digests differ; None where they agree or where there is none to compare with.
-    """
+def hash_mismatch(chunks: Iterable[bytes], hashes: Mapping[Algorithm, str]) -> str | None:
+    """Compare bytes with the first of `hashes`: the difference, or None if they agree or there is no hash."""
     for algorithm, expected in sorted(hashes.items()):
         state = _hasher(algorithm)
         for chunk in chunks:

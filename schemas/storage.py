@@ -1,8 +1,8 @@
-"""Files at any fsspec URI, written whole or not at all, and safe once a call returns.
+"""Files at any fsspec URI: atomic writes that survive a crash once the call returns.
 
-Locally each file is synced before it gets its name, and the folder is synced with the name in it. So what a
-later file names survives a crash of the machine if that file does. Elsewhere the store's upload says when an
-object is safe.
+On a local disk a file is synced before it gets its name, and then its folder is synced. So if a file survives
+a crash of the machine, all files that were written before it survive too. A remote store guarantees the same
+when its upload returns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from schemas.limits import LINE_BYTES
 _ZSTD_LEVEL = 3
 _CHUNK_BYTES = 1 << 20
 _PACKED_BYTES = 1 << 12
-"""Packed bytes that are unpacked at a time; zstd makes at most 32,768 times as many of them, 128 MiB."""
+"""Compressed bytes that are decompressed at a time; zstd expands them at most 32,768-fold, to 128 MiB."""
 
 _MAX_WINDOW_BYTES = 1 << 27
 
@@ -35,7 +35,7 @@ def join(uri: str, *parts: str) -> str:
 
 
 def is_local(uri: str) -> bool:
-    """Whether the URI is a plain path or `file://`."""
+    """True if the URI is a plain path or `file://`."""
     return "://" not in uri or uri.startswith("file://")
 
 
@@ -45,16 +45,16 @@ def filesystem(uri: str) -> tuple[Any, str]:
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file or directory at the URI."""
+    """True if there is a file or directory at the URI."""
     fs, path = filesystem(uri)
     return bool(fs.exists(path))
 
 
 def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
-    """The whole content of a file.
+    """Read a file.
 
     Raises:
-        CorpusError: It has more bytes than `limit`, of which no more are read; or is no file.
+        CorpusError: The file has more bytes than `limit`, or is not a regular file.
     """
     fs, path = filesystem(uri)
     refuse_special(uri)
@@ -63,45 +63,43 @@ def read_bytes(uri: str, *, limit: int | None = None) -> bytes:
     with fs.open(path, "rb") as file:
         data = bytes(file.read(limit + 1))
     if len(data) > limit:
-        raise CorpusError(f"{uri}: has more than {limit:,} bytes, the most that such a file may have.")
+        raise CorpusError(f"{uri}: has more than {limit:,} bytes, the limit for this kind of file.")
     return data
 
 
 def refuse_special(uri: str) -> None:
-    """See that a local path is a file: a pipe would be waited for, and a device may never end.
+    """Refuse local pipes, devices and folders: reading a pipe blocks, and a device may have no end.
 
     Raises:
-        CorpusError: It is something else.
+        CorpusError: The local path is not a regular file.
     """
     if not is_local(uri):
         return
     mode = os.stat(filesystem(uri)[1]).st_mode
     if not stat.S_ISREG(mode):
         kind = "folder" if stat.S_ISDIR(mode) else "pipe, socket or device"
-        raise CorpusError(f"{uri}: is a {kind}, expected a file. Put the file in its place.")
+        raise CorpusError(f"{uri}: is a {kind}, expected a file. Put the file there.")
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write a file that is seen whole or not at all; an existing one is replaced.
+    """Write or replace a file atomically.
 
-    Locally a temporary sibling is renamed into place; an object store's single upload is atomic.
+    On a local disk a temporary sibling is renamed; an object store's single upload is atomic.
     """
     fs, path = filesystem(uri)
     if not is_local(uri):
         fs.pipe_file(path, data)
         return
-    make_folders(os.path.dirname(path))
-    with _temporary(path) as temporary, naming(path):
+    with _temporary(path) as temporary:
         _write_synced(temporary, data)
         os.replace(temporary, path)
-    sync(os.path.dirname(path))
 
 
 def create_bytes(uri: str, data: bytes) -> bool:
-    """Write a file only if there is none: True when this call made it.
+    """Write a file unless it exists; True if this call wrote it.
 
-    Locally the check and the write are one atomic step (a hard link). Elsewhere `mode="create"` makes them
-    one where the file system has that mode, as Google Cloud Storage's has; else they are two requests.
+    On a local disk the check and the write are one atomic step (a hard link). Remote stores do the same if
+    they support `mode="create"`, as Google Cloud Storage does; for other stores they are two requests.
     """
     fs, path = filesystem(uri)
     if not is_local(uri):
@@ -109,42 +107,38 @@ def create_bytes(uri: str, data: bytes) -> bool:
             return False
         try:
             fs.pipe_file(path, data, mode="create")
-        except TypeError:  # a file system that knows no modes
+        except TypeError:  # a file system without modes
             fs.pipe_file(path, data)
         except (
             Exception
-        ):  # each store has its own; one that was tried again may have refused what it wrote itself
+        ):  # its type depends on the store; a store's own retry may meet the file of its first try
             fs.invalidate_cache()
             if not fs.exists(path):
                 raise
         return bytes(fs.cat_file(path)) == data
-    make_folders(os.path.dirname(path))
-    with _temporary(path) as temporary, naming(path):
+    with _temporary(path) as temporary:
         _write_synced(temporary, data)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
-    sync(os.path.dirname(path))
     return True
 
 
 def upload(local_path: str, uri: str) -> None:
-    """Copy a local file to a URI, seen whole or not at all."""
+    """Copy a local file to a URI atomically."""
     fs, path = filesystem(uri)
     if not is_local(uri):
         fs.put_file(local_path, path)
         return
-    make_folders(os.path.dirname(path))
-    with _temporary(path) as temporary, naming(path):
+    with _temporary(path) as temporary:
         fs.put_file(local_path, temporary)
         sync(temporary)
         os.replace(temporary, path)
-    sync(os.path.dirname(path))
 
 
 def remove_tree(uri: str) -> None:
-    """Remove a file, or a directory and all in it, if it is there."""
+    """Remove a file or a directory tree, if it exists."""
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
@@ -153,16 +147,16 @@ def remove_tree(uri: str) -> None:
 
 
 def write_lines_zst(uri: str, lines: Iterable[str]) -> None:
-    """Write lines of text as one zstd frame with a checksum; equal lines give equal bytes."""
+    """Write lines as one zstd frame with a checksum; equal lines give equal bytes."""
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
     write_bytes(uri, zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(data))
 
 
 def read_lines_zst(uri: str) -> Iterator[str]:
-    """The lines of a file that `write_lines_zst` wrote, without their line ends.
+    """Read the lines of a file that `write_lines_zst` wrote, without their line ends.
 
     Raises:
-        CorpusError: The file is damaged or ends too early; lines before that have been given.
+        CorpusError: The file is damaged or truncated; lines before the damage have been yielded.
     """
     for number, line in enumerate(split(_decompressed(uri), lambda data: data.split(b"\n"), 1)):
         try:
@@ -178,16 +172,17 @@ def split(
     *,
     most: int | None = None,
 ) -> Iterator[bytes]:
-    """Cut a stream of bytes into pieces, in time linear in its length however long a piece is.
+    """Split a stream of bytes at delimiters, in linear time for pieces of any length.
 
     Args:
         chunks: The stream.
-        cut: Cuts bytes at every delimiter, as `bytes.split` and the `split` of a pattern do.
-        longest: Most bytes of a delimiter; that many less one are cut again with the next chunk.
-        most: Bytes of a piece that are wanted; of a longer one no more is held than shows that it is longer.
+        cut: Splits bytes at every delimiter, as `bytes.split` and `re.Pattern.split` do.
+        longest: Maximum bytes of a delimiter; the last `longest - 1` bytes are split again with the next
+            chunk.
+        most: Maximum bytes of a piece; a longer piece is cut soon after them. None for no maximum.
 
     Yields:
-        One piece at a time, each held whole. There is no empty piece after the last delimiter.
+        Whole pieces; no empty piece after the last delimiter.
     """
     held: list[bytes] = []
     num_held = 0
@@ -216,7 +211,7 @@ def _decompressed(uri: str) -> Iterator[bytes]:
         while data := file.read(_CHUNK_BYTES):
             for at in range(0, len(data), _PACKED_BYTES):
                 if frame.eof:
-                    raise CorpusError(f"{uri}: is damaged: it goes on after its zstd frame. Restore it.")
+                    raise CorpusError(f"{uri}: is damaged: bytes follow its zstd frame. Restore it.")
                 try:
                     plain = frame.decompress(data[at : at + _PACKED_BYTES])
                 except zstandard.ZstdError as error:
@@ -227,49 +222,48 @@ def _decompressed(uri: str) -> Iterator[bytes]:
                     raise CorpusError(f"{uri}: has a line of more than {LINE_BYTES:,} bytes.")
                 yield plain
     if not frame.eof:
-        raise CorpusError(f"{uri}: ends too early, in the middle of its zstd frame. Restore it.")
+        raise CorpusError(f"{uri}: is truncated: it ends inside its zstd frame. Restore it.")
     if frame.unused_data:
-        raise CorpusError(f"{uri}: is damaged: it goes on after its zstd frame. Restore it.")
+        raise CorpusError(f"{uri}: is damaged: bytes follow its zstd frame. Restore it.")
 
 
 @contextlib.contextmanager
 def _temporary(path: str) -> Iterator[str]:
-    """A name beside `path` for a file that is moved away, or else removed at the end."""
+    """A temporary name beside `path` for a file that the block renames or links to `path`."""
+    make_folders(os.path.dirname(path))
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
     finally:
-        if os.path.exists(temporary):
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+    sync(os.path.dirname(path))
 
 
 def _write_synced(path: str, data: bytes) -> None:
     with open(path, "wb") as file:
-        file.write(data)  # a buffered file goes on after a short write, and raises what then ends it
+        file.write(data)  # a buffered file continues after a short write, and raises the error behind it
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Say of a file that cannot be written whole which it is and what to do.
-
-    Raises:
-        StorageError: Its disk is full, or a limit is reached.
-    """
+    """Convert the errors of a full disk to a StorageError that names the file and the cure."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise StorageError(
-            f"{path}: cannot be written whole: {os.strerror(error.errno)}. Free space on its disk, or "
+            f"{path}: cannot be written completely: {os.strerror(error.errno)}. Free space on its disk, or "
             "raise the limit (quota, ulimit -f), then run again."
         ) from error
 
 
 def make_folders(path: str) -> None:
-    """Make a local folder and those above it, each synced into the one above it."""
+    """Make a local folder and its missing parents; sync each parent."""
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
@@ -280,7 +274,7 @@ def make_folders(path: str) -> None:
 
 
 def sync_tree(folder: str) -> None:
-    """Have all that is in a local folder survive a crash of the machine."""
+    """Sync a local folder and everything in it, so that it survives a crash of the machine."""
     for path, _, files in os.walk(folder):
         for name in files:
             sync(os.path.join(path, name))
@@ -288,7 +282,7 @@ def sync_tree(folder: str) -> None:
 
 
 def sync(path: str) -> None:
-    """Have a local file, or the names in a local folder, survive a crash of the machine."""
+    """Sync a local file, or the names in a local folder, so that they survive a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

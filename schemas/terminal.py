@@ -1,8 +1,8 @@
-"""What is printed: characters that command a terminal are shown, never obeyed.
+r"""Output to a terminal: control characters are printed as `\u001b`, so that no terminal executes them.
 
-Answers, ids, file names and servers' errors come from others, and a terminal obeys what it is sent: it
-writes the clipboard (OSC 52), changes its title, moves the cursor over what stands there. Standard output and
-standard error are both cleaned while a command runs, so that no place that prints has to think of it.
+Answers, ids, file names and errors of servers come from others, and control sequences in them could write the
+clipboard (OSC 52), change the title or overwrite text. `clean_streams` covers standard output and standard
+error of a whole command.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from collections.abc import Iterator
 from typing import Any
 
 _COMMANDS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|(?<!^)\r(?!\n|$)")
-"""Control characters but tab and newline; a carriage return may open what is written, as of a bar."""
+"""Control characters except tab and newline; progress bars may begin with a carriage return."""
 
 
 def shown(text: str) -> str:
-    r"""A text with its control characters as `\u001b`: JSON stays the same JSON."""
+    r"""Escape control characters as `\u001b`; JSON keeps its meaning."""
     return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class CleanStream:
-    """A text stream that shows control characters.
+    """A text stream that escapes control characters.
 
     Attributes:
-        raw: The stream behind it, for what writes control characters of its own.
+        raw: The stream behind it, for progress bars and colours.
     """
 
     def __init__(self, raw: Any):
         self.raw = raw
 
     def write(self, text: str) -> int:
-        """Write a text; returns its length."""
+        """Write a text; return its length."""
         self.raw.write(shown(text))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
-        """Write texts one after the other."""
+        """Write several texts."""
         for line in lines:
             self.write(line)
 
@@ -48,7 +48,7 @@ class CleanStream:
 
 @contextlib.contextmanager
 def clean_streams() -> Iterator[None]:
-    """Clean standard output and standard error for the time being."""
+    """Replace standard output and standard error by a CleanStream inside the block."""
     out, err = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = CleanStream(out), CleanStream(err)
     try:

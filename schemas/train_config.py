@@ -1,4 +1,4 @@
-"""What a model is trained with, in llm-foundry's vocabulary: the YAML of `tutelage train`."""
+"""Configuration of a training run, in llm-foundry's vocabulary: the YAML of `tutelage train`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from schemas.config import Section
 
 
 class NamedConfig(Section):
-    """A thing chosen by `name`, with its own arguments beside the name."""
+    """An object chosen by `name`, with its arguments beside the name.
+
+    Attributes:
+        name: Name of the object.
+    """
 
     model_config = pydantic.ConfigDict(extra="allow", frozen=True)
 
@@ -26,15 +30,16 @@ class NamedConfig(Section):
 
 
 NO_DECAY_KINDS = ("norms", "biases", "embeddings")
-"""Kinds of parameters that `optimizer.no_decay` knows by themselves."""
+"""Kinds of parameters that `optimizer.no_decay` knows."""
 
 
 class OptimizerConfig(NamedConfig):
-    """The optimizer, its arguments beside its name.
+    """The optimizer, with its arguments beside its name.
 
     Attributes:
-        no_decay: Parameters that weight decay leaves alone: norms, biases, embeddings, or regular expressions
-            that are found anywhere in a parameter's name. The default is what transformers' Trainer does.
+        name: decoupled_adamw or adamw.
+        no_decay: Parameters without weight decay: norms, biases, embeddings, or regular expressions that
+            match anywhere in a parameter's name. The default is that of transformers' Trainer; [] decays all.
     """
 
     no_decay: tuple[str, ...] = ("norms", "biases")
@@ -43,7 +48,7 @@ class OptimizerConfig(NamedConfig):
     @classmethod
     def _list(cls, no_decay: Any) -> Any:
         if not isinstance(no_decay, list | tuple):
-            raise ValueError(f"{no_decay!r} is no list; expected one such as [norms], or [] to decay all")
+            raise ValueError(f"{no_decay!r} is not a list; expected one such as [norms], or [] to decay all")
         return no_decay
 
     @pydantic.field_validator("no_decay")
@@ -51,17 +56,17 @@ class OptimizerConfig(NamedConfig):
     def _expressions(cls, no_decay: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in no_decay:
             if not pattern:
-                raise ValueError("'' would match every name; expected a kind or a regular expression")
+                raise ValueError("'' matches every name; expected a kind or a regular expression")
             near = difflib.get_close_matches(pattern.lower(), NO_DECAY_KINDS, n=1, cutoff=0.75)
             if near and pattern not in NO_DECAY_KINDS and pattern.isalpha():
                 raise ValueError(
-                    f"{pattern!r} is no kind. Did you mean {near[0]!r}? As a regular expression write "
+                    f"{pattern!r} is not a kind. Did you mean {near[0]!r}? For a regular expression write "
                     f"'{pattern}.*'"
                 )
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
         return no_decay
 
 
@@ -71,18 +76,20 @@ class ModelConfig(Section):
     Attributes:
         name: Kind of model; hf_causal_lm is any causal LM of transformers.
         pretrained_model_name_or_path: Directory or hub name.
-        pretrained: Whether its weights are loaded; false starts from random ones.
-        config_overrides: Keys of the model's own configuration to change.
+        pretrained: True loads the model's weights; false starts from random weights.
+        config_overrides: Changes to the model's own configuration, by key.
         attn_implementation: sdpa, eager, flash_attention_2 or flex_attention.
-        init_device: cpu, meta or mixed (rank 0 on CPU, others meta).
-        trust_remote_code: Whether code that comes with the model may run.
-        weights_may_differ: Regular expressions of weights that the model's files may lack (they start at
-            random values), hold beyond the model, or hold in another shape. Others are refused.
-        new_embeddings: Rows of tokens that `tokenizer.name` has and the model's own tokenizer lacks: `mean`
-            of its own tokens' rows, mean of the `pieces` that its tokenizer makes of each, or a safetensors
-            file with them (trainer/model/new_embeddings.py); null refuses such a tokenizer.
-        peft_config: Adapters to train beside the frozen model, as llm-foundry writes them (`peft_type: LORA`,
-            r, lora_alpha, target_modules, …); null trains the model itself.
+        init_device: Device on which the model is created: cpu, meta, or mixed (rank 0 on CPU, others on
+            meta).
+        trust_remote_code: True lets Python code in the model's directory run.
+        weights_may_differ: Regular expressions of weights that may be missing in the model's files (they
+            start at random values), unused by the model, or of another shape. Other such weights are an
+            error.
+        new_embeddings: Embeddings of tokens that `tokenizer.name` adds to the model's own tokenizer: `mean`
+            of all rows, mean of the `pieces` into which the model's tokenizer splits each new token, or a
+            safetensors file (trainer/model/new_embeddings.py). Null refuses a tokenizer with new tokens.
+        peft_config: Adapters to train on the frozen model, as llm-foundry writes them (`peft_type: LORA`, r,
+            lora_alpha, target_modules, …); null trains the model itself.
     """
 
     name: Literal["hf_causal_lm"] = "hf_causal_lm"
@@ -100,25 +107,29 @@ class ModelConfig(Section):
     def _new_rows_need_old_ones(self) -> ModelConfig:
         if self.new_embeddings is not None and not self.pretrained:
             raise ValueError(
-                "new_embeddings sets rows beside trained ones; with pretrained: false, "
-                "config_overrides.vocab_size says how many there are"
+                "new_embeddings adds rows to trained ones; with pretrained: false, set "
+                "config_overrides.vocab_size to the number of tokens instead"
             )
         return self
 
 
 class TrainTokenizerConfig(Section):
-    """The tokenizer; `name` null takes the model's own."""
+    """The tokenizer.
+
+    Attributes:
+        name: Directory or hub name; null takes the model's own.
+    """
 
     name: str | None = None
 
 
 class LaterManifest(Section):
-    """A manifest that a run takes after some of its epochs.
+    """A newer manifest that a run reads from some epoch on.
 
     Attributes:
-        at: Epochs done before it is taken: `1ep`. Only a new epoch can read other rows without
-            repeating or leaving out any.
-        manifest: Its number.
+        at: Finished epochs before the change, such as `1ep`. A change inside an epoch would repeat or leave
+            out rows.
+        manifest: Number of the manifest.
     """
 
     at: str
@@ -129,14 +140,14 @@ class LaterManifest(Section):
     def _whole_epochs(cls, at: str) -> str:
         if not re.fullmatch(r"[1-9]\d*ep", at):
             raise ValueError(
-                f"{at!r} is no number of epochs, such as 1ep: another manifest is taken between two epochs "
-                "only (epoch_size makes them shorter)"
+                f"{at!r} is not a number of epochs, such as 1ep: a run changes to another manifest only "
+                "between two epochs (epoch_size makes epochs shorter)"
             )
         return at
 
     @property
     def epoch(self) -> int:
-        """The first epoch that reads it, counted from 0."""
+        """Index of the first epoch that reads the manifest, from 0."""
         return int(self.at.removesuffix("ep"))
 
 
@@ -145,13 +156,14 @@ class TrainStreamConfig(Section):
 
     Attributes:
         corpus: URI of the corpus.
-        stream: Name of the stream in it; null takes the key under which this stands.
-        manifest: Number of the manifest to read; null takes the newest when the run starts.
-        later: Manifests to read after some epochs instead, in order; may be added to while a run is
-            stopped, for epochs that it has not begun.
-        proportion: Share of the rows, relative to the other streams'.
-        repeat: Times an epoch sees the stream.
-        choose: Rows of the stream in an epoch.
+        stream: Name of the stream in the corpus; null takes the key of this section.
+        manifest: Number of the manifest to read; null takes the newest one when the run starts.
+        later: Newer manifests to read from later epochs on, in order. While a run is stopped, entries may be
+            added for epochs that it has not begun.
+        proportion: Share of the rows, relative to the other streams' proportions; null uses `repeat` or
+            `choose`.
+        repeat: Passes over the stream in an epoch; null is one pass.
+        choose: Rows of the stream in an epoch; null takes all rows.
     """
 
     corpus: str
@@ -168,22 +180,23 @@ class TrainStreamConfig(Section):
         numbers = [self.manifest or 0, *(each.manifest for each in self.later)]
         for name, values in (("at", epochs), ("manifest", numbers)):
             if any(second <= first for first, second in itertools.pairwise(values)):
-                raise ValueError(f"each {name} of later must be greater than the one before it, not {values}")
+                raise ValueError(f"later: each {name} must be greater than the one before it, found {values}")
         return self
 
 
 class DatasetConfig(Section):
-    """Streams and how they are read.
+    """Streams of a corpus, and the reading of their rows.
 
     Attributes:
-        streams: By name. Either all have a `proportion` or none.
-        shuffle: Whether rows are shuffled each epoch.
+        streams: Streams by name, at least one. Either all have a `proportion` or none.
+        shuffle: True shuffles the rows in each epoch.
         shuffle_seed: Seed of the shuffle.
         epoch_size: Rows in an epoch; null follows from the streams.
-        attention_boundaries: Whether each packed text attends to itself alone.
-        loss_on: `all` tokens, which is the method; or `pairs`, to tune a synthesizer: only question-answer
-            pairs carry loss, the contexts before them none. Needs streams that were built with `tuning`.
-        cache_dir: Where shards are decompressed, a folder that nobody else may write to; null takes one in
+        attention_boundaries: True limits the attention of a packed text to that text; false lets it reach
+            back to earlier texts of the row.
+        loss_on: `all` computes the loss on all tokens, as the method does. `pairs` tunes a synthesizer: only
+            question-answer pairs carry loss, not their contexts. It needs streams built with `tuning`.
+        cache_dir: Folder for decompressed shards, which no other user may write to; null takes a folder in
             the system's temporary folder.
     """
 
@@ -201,15 +214,18 @@ class DatasetConfig(Section):
         absolute = [
             name for name, stream in self.streams.items() if (stream.repeat or stream.choose) is not None
         ]
-        if by_proportion and (absolute or len(by_proportion) < len(self.streams)):
-            rest = sorted(set(self.streams) - set(by_proportion)) or absolute
+        missing = sorted(set(self.streams) - set(by_proportion))
+        if by_proportion and (absolute or missing):
+            problem = (
+                f"missing for {', '.join(missing)}" if missing else f"{absolute[0]} also has repeat or choose"
+            )
             raise ValueError(
-                f"proportion is given for {', '.join(by_proportion)} but not alone for {', '.join(rest)}; "
+                f"proportion is given for {', '.join(by_proportion)} but {problem}; "
                 "give every stream a proportion, or none (then repeat and choose may be used)"
             )
         both = [name for name, stream in self.streams.items() if stream.repeat and stream.choose]
         if both:
-            raise ValueError(f"stream {both[0]} has both repeat and choose; keep one")
+            raise ValueError(f"stream {both[0]} has both repeat and choose; keep one key")
         return self
 
 
@@ -217,9 +233,9 @@ class LoaderConfig(Section):
     """The training data loader.
 
     Attributes:
-        dataset: What is read.
-        num_workers: Reader processes a rank; 0 reads in the training process.
-        prefetch_factor: Batches that each reader process holds ready.
+        dataset: Streams of a corpus, and the reading of their rows.
+        num_workers: Reader processes of a rank; 0 reads in the training process.
+        prefetch_factor: Batches that each reader process keeps ready.
     """
 
     dataset: DatasetConfig
@@ -231,33 +247,35 @@ class TrainConfig(Section):
     """A training run: `tutelage train FILE.yaml`.
 
     Attributes:
-        run_name: Name of the run; autoresume finds its checkpoints by it.
-        seed: Seed of everything random but the data order.
-        max_duration: As Composer writes time: 4000ba, 1ep, 1000000000tok.
-        global_train_batch_size: Rows a step over all ranks.
-        device_train_microbatch_size: Rows a forward pass on one device, or auto.
-        precision: As Composer names it: fp32, amp_bf16, amp_fp16.
-        optimizer: name (decoupled_adamw, adamw), its arguments, and `no_decay`.
-        scheduler: name (cosine_with_warmup, linear_decay_with_warmup, constant_with_warmup) and
-            its arguments.
-        algorithms: By name (gradient_clipping) with arguments.
-        callbacks: By name with arguments; domain_eval and hf_export are ours.
-        loggers: By name with arguments: file, jsonl, tensorboard, wandb. Metrics go to a JSONL file
-            beside the checkpoints in any case; `jsonl: {path: …}` says where instead.
-        parallelism_config: `fsdp:` and `tp:` as Composer takes them; null is DDP.
-        save_folder: Where checkpoints go, a folder or any URI of fsspec; `{run_name}` is filled in. Null
-            saves none.
-        save_interval: Time between checkpoints.
-        save_num_checkpoints_to_keep: Newest k stay, also across resumptions; -1 keeps all. With one
-            alone a damaged newest checkpoint cannot be survived.
-        load_path: Checkpoint to start from, a path or any URI of fsspec.
-        load_weights_only: Whether only the model is taken from it.
-        on_nan: What happens at a step whose loss or gradients are not finite: `stop` ends the run before the
-            step, `skip` leaves the step out. The rows of its batch are named.
-        max_skipped_steps: Steps that `skip` may leave out before the run ends all the same.
-        autoresume: Whether an interrupted run of this name goes on from its newest sound checkpoint.
-        progress_bar: Whether progress is shown as a bar where there is a terminal.
-        python_log_level: info, debug, ...
+        run_name: Name of the run; autoresume finds the checkpoints of a run by it.
+        seed: Seed of all random choices except the order of rows (`shuffle_seed`).
+        model: The model to train.
+        tokenizer: The tokenizer; by default the model's own.
+        train_loader: The training data loader.
+        max_duration: Length of the run in Composer's notation: 4000ba (steps), 1ep, 1000000000tok.
+        global_train_batch_size: Rows in a step, over all ranks.
+        device_train_microbatch_size: Rows in a forward pass on one device; auto finds the largest that fits.
+        precision: Precision in Composer's notation: fp32, amp_bf16, amp_fp16.
+        optimizer: The optimizer, with its arguments.
+        scheduler: The learning rate's schedule: name (cosine_with_warmup, linear_decay_with_warmup,
+            constant_with_warmup) and arguments.
+        algorithms: Composer's algorithms by name (gradient_clipping), with arguments; none by default.
+        callbacks: Callbacks by name, with arguments; domain_eval and hf_export are ours. None by default.
+        loggers: Loggers by name, with arguments: file, jsonl, tensorboard, wandb. A JSONL file beside the
+            checkpoints always receives the metrics; `jsonl: {path: …}` moves it.
+        parallelism_config: `fsdp:` and `tp:` in Composer's notation; null is DDP.
+        save_folder: Folder or fsspec URI for checkpoints; `{run_name}` is filled in. Null saves none.
+        save_interval: Time between two checkpoints in Composer's notation.
+        save_num_checkpoints_to_keep: Number of newest checkpoints that are kept, also across resumptions; -1
+            keeps all. With 1, a run cannot resume if its only checkpoint is damaged.
+        load_path: Checkpoint to start from, a path or fsspec URI; null starts from the model.
+        load_weights_only: True loads only the model from `load_path`; false also optimizer and progress.
+        on_nan: Reaction to a loss or gradient that is not finite: `stop` ends the run before the step, `skip`
+            leaves the step out. Both name the rows of the batch.
+        max_skipped_steps: Maximum steps that `skip` leaves out; one more ends the run.
+        autoresume: True continues an interrupted run of this name from its newest intact checkpoint.
+        progress_bar: True shows a progress bar on a terminal.
+        python_log_level: Level of Composer's log: info, debug, …
     """
 
     run_name: str

@@ -1,10 +1,10 @@
-"""Validation of what a corpus holds, whoever wrote it, before anything of it is used.
+"""Validation of a corpus's files before use, whoever wrote them.
 
     JSON files        read_json      bytes and nesting limited, then a strict pydantic model
     lines of records  read_records   the same for each line, as a record of schemas/records.py
 
-Strict means that a number is no string, that no key is unknown, and that no number is coerced. Names that
-become paths have the types below, so that none leads out of the folder it is joined to.
+Strict validation refuses unknown keys and converts no types. Names that become paths have the types below, so
+that no path leads out of its folder.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from schemas.records import from_json
 
 T = TypeVar("T")
 
-CURE = "Restore it from a copy; if it is not yours, ask whoever made it."
+CURE = "Restore it from a copy, or ask the person who made the corpus."
 
 _SHOWN_CHARACTERS = 80
 
 _NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 
 Name = Annotated[str, pydantic.Field(pattern=f"^{_NAME}$", max_length=255)]
-"""A name of a file or folder: no separator, and none that begins with a dot."""
+"""A name of a file or folder, without separators and without a leading dot."""
 
 RelativePath = Annotated[str, pydantic.Field(pattern=f"^{_NAME}(/{_NAME})*$", max_length=1024)]
-"""A path inside the folder that it is joined to."""
+"""A path inside a folder."""
 
 Count = Annotated[int, pydantic.Field(ge=0, le=limits.COUNT)]
-"""How many of something there are."""
+"""Number of rows, tokens, texts and the like."""
 
 
 class Strict(pydantic.BaseModel):
-    """A part of a file of a corpus: frozen, strict about its keys and the types of their values."""
+    """A part of a corpus's JSON file: frozen, with strict keys and types."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -48,12 +48,12 @@ def read_json(uri: str, kind: Any, *, cure: str = CURE) -> Any:
 
     Args:
         uri: The file.
-        kind: The type of what it holds, a pydantic model or what pydantic makes one of.
-        cure: What to do about a damaged one.
+        kind: Expected type: a pydantic model, or any type that pydantic can validate.
+        cure: Advice for a damaged file.
 
     Raises:
-        FileNotFoundError: There is none.
-        CorpusError: It is too large, no JSON, or holds something else.
+        FileNotFoundError: The file is missing.
+        CorpusError: The file is too large, is not JSON, or has another content.
     """
     return parse(kind, storage.read_bytes(uri, limit=limits.JSON_BYTES), name=uri, cure=cure)
 
@@ -62,7 +62,7 @@ def parse(kind: Any, data: bytes | str, *, name: str, cure: str = CURE) -> Any:
     """Validate JSON; `name` opens the message.
 
     Raises:
-        CorpusError: It is no JSON or holds something else; names the key, what was found and expected.
+        CorpusError: It is not JSON or has another content; names the key, what was found and expected.
     """
     try:
         return _adapter(kind).validate_json(data, strict=True)
@@ -71,7 +71,7 @@ def parse(kind: Any, data: bytes | str, *, name: str, cure: str = CURE) -> Any:
 
 
 def explain(error: pydantic.ValidationError) -> str:
-    """The first thing that was refused, and how many more there are."""
+    """Message about the first refused value, with the number of further ones."""
     first, *others = error.errors(include_url=False)
     key = ".".join(map(str, first["loc"]))
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
@@ -92,7 +92,7 @@ def explain(error: pydantic.ValidationError) -> str:
 
 
 def read_records(uri: str, kind: type[T]) -> Iterator[T]:
-    """The records of a file that `storage.write_lines_zst` wrote, each checked.
+    """Read and validate the records of a file that `storage.write_lines_zst` wrote.
 
     Raises:
         CorpusError: The file or a record is damaged; names the line.
@@ -102,10 +102,10 @@ def read_records(uri: str, kind: type[T]) -> Iterator[T]:
 
 
 def record(kind: type[T], line: str, uri: str, number: int) -> T:
-    """One record of such a file; `number` is its line's, counted from 0.
+    """Validate one record; `number` is the index of its line, from 0.
 
     Raises:
-        CorpusError: It is damaged.
+        CorpusError: The record is damaged.
     """
     try:
         return from_json(kind, line)

@@ -31,9 +31,9 @@ from plugins.readers.listing import Listing, shown_name
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.errors import CorpusError, InputError
+from schemas.json_records import parse_json
 from schemas.manifest import Manifest
 from schemas.records import digest
-from schemas.strict_json import parse_json
 
 ResultT = TypeVar("ResultT")
 

@@ -23,7 +23,7 @@ from schemas import storage
 from schemas.errors import ConfigError, CorpusError, unknown_name
 from schemas.manifest import Increment, Manifest, ShardSet, increment_uri, text_uris
 from schemas.records import AugmentedText
-from schemas.shard_index import read_index, stored_files
+from schemas.shard_index import read_index
 from schemas.validation import Count, parse, record
 
 _Pieces = list[tuple[Count, Count, Count]]
@@ -195,8 +195,8 @@ def _groups(corpus: str, manifest: Manifest, stream: str) -> Iterator[_Group]:
         if shards is None:
             continue
         sizes: Counter[str] = Counter()  # keeps the order of the index
-        for file in stored_files(read_index(corpus, shards)):
-            sizes[file.basename.partition("/")[0]] += file.num_samples
+        for file in read_index(corpus, shards).shards:
+            sizes[file.stored.basename.partition("/")[0]] += file.samples
         at = 0
         for name, num_rows in sizes.items():
             yield _Group(increment, name, shards, start + at, at, num_rows)

@@ -35,7 +35,6 @@ from schemas.shard_index import (
     hash_mismatch,
     read_index,
     row_fault,
-    stored_files,
     unpack,
 )
 
@@ -100,9 +99,9 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
                 file = storage.join(corpus, shard_set.path, "index.json")
                 damages.append(Damage(file=file, finding=str(error).removeprefix(f"{file}: ").rstrip(".")))
                 continue
-            files = stored_files(index)
+            files = index.shards
             num_files += len(files)
-            num_bytes += sum(file.num_bytes for file in files)
+            num_bytes += sum(file.stored.bytes for file in files)
             listed = list(directory_damage(corpus, shard_set, index))
             damages += _damages(corpus, shard_set, listed, files, manifest.seq_len, readers)
     for increment in manifest.increments:
@@ -138,7 +137,7 @@ def _damages(
     corpus: str,
     shard_set: ShardSet,
     listed: list[Damage],
-    files: list[ShardFile],
+    files: tuple[ShardFile, ...],
     seq_len: int,
     readers: ThreadPoolExecutor,
 ) -> Iterator[Damage]:
@@ -146,13 +145,17 @@ def _damages(
     yield from listed
     uri = storage.join(corpus, shard_set.path)
     known = {damage.file for damage in listed}
-    whole = [file for file in files if f"{uri}/{file.basename}" not in known]
+    whole = [file for file in files if f"{uri}/{file.stored.basename}" not in known]
     num_tokens = 0
     all_read = len(whole) == len(files)
     for file, reading in zip(
-        whole, readers.map(lambda file: _read(f"{uri}/{file.basename}", file, seq_len), whole), strict=True
+        whole,
+        readers.map(lambda file: _read(f"{uri}/{file.stored.basename}", file, seq_len), whole),
+        strict=True,
     ):
-        yield from (Damage(file=f"{uri}/{file.basename}", finding=finding) for finding in reading.findings)
+        yield from (
+            Damage(file=f"{uri}/{file.stored.basename}", finding=finding) for finding in reading.findings
+        )
         num_tokens += reading.num_tokens or 0
         all_read = all_read and reading.num_tokens is not None
     if all_read and num_tokens != shard_set.num_tokens:
@@ -191,16 +194,16 @@ def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
 def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
     """Read one shard file to its last row, or to where it is damaged."""
     try:
-        data = storage.read_bytes(name, limit=file.num_bytes)
+        data = storage.read_bytes(name, limit=file.stored.bytes)
     except OSError as error:
         return _unread(f"shard cannot be read: {error}")
-    mismatch = hash_mismatch([data], file.hashes)
+    mismatch = hash_mismatch([data], file.stored.hashes)
     if mismatch is not None:
         return _unread(mismatch)
     try:
         num_tokens = num_misfits = 0
         findings: list[str] = []
-        for number, row in enumerate(rows_of(unpack(data, file), file.columns)):
+        for number, row in enumerate(rows_of(unpack(data, file), file.column_names)):
             finding = row_fault(row, seq_len)
             if finding is not None:
                 num_misfits += 1

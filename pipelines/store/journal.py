@@ -41,9 +41,9 @@ import orjson
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import limits, storage
 from schemas.errors import CorpusError
+from schemas.json_records import made, parse_json
 from schemas.records import Generation, digest
 from schemas.scratch_folder import scratch
-from schemas.strict_json import made, parse_json
 from schemas.validation import Count, read_json
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Generation) if field.name != "key")

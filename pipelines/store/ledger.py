@@ -34,9 +34,9 @@ from pipelines.increments.document_versions import Origin
 from pipelines.store.layout import ledger_uri
 from schemas import storage
 from schemas.errors import CorpusError
+from schemas.json_records import parse_json
 from schemas.manifest import number_of
 from schemas.scratch_folder import scratch
-from schemas.strict_json import parse_json
 
 WITHDRAWN = "00" * 16
 """Stands for the content of a document that was withdrawn."""

@@ -1,7 +1,6 @@
-"""Composer callbacks by name, as a training YAML's `callbacks` section gives them.
+"""Composer callbacks by name, for the `callbacks` section of a training YAML; some are Composer's own.
 
-`lr_monitor` and its kin are Composer's own. A target is only a name until it is loaded, so that
-`domain_eval` can live beside the scoring it calls.
+The registry imports a callback when it is used, so that `domain_eval` can be in the trainer's package.
 """
 
 from plugins.registry import Registry

@@ -1,7 +1,7 @@
-"""A trained model as a Hugging Face directory, written while it trains (`plugins/hf_folder.py`).
+"""Callback `hf_export`: write the model as a Hugging Face directory during training (`plugins/hf_folder.py`).
 
-Composer's checkpoints are for resuming; this is what the run is for. The weights are gathered on
-rank 0, from FSDP2 shards too.
+Composer's checkpoints are for resumption; this directory is the run's result. Rank 0 gathers the weights,
+also from FSDP2 shards.
 """
 
 from __future__ import annotations
@@ -32,20 +32,18 @@ if TYPE_CHECKING:
 
 
 class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
-    """Write the model at the end of training, and at intervals if asked to.
-
-    Adapters are merged into the model, or written by themselves.
+    """Write the model at the end of training, and at intervals.
 
     Args:
-        folder: Local directory; `{run_name}` is filled in. It always holds the newest export.
+        folder: Local directory for the newest export; `{run_name}` is filled in.
         interval: Time between exports, such as 500ba; null exports at the end only.
         dtype: bfloat16, float16 or float32.
-        adapter: Whether the adapter alone is written, as peft reads it.
-        made_from: Lines of the model card's table, by name; `from_config` fills them in.
-        base: What is taken over from the base model; None reads that of Composer's model.
+        adapter: True writes only the adapter, in peft's format; false merges adapters into the model.
+        made_from: Lines of the model card's table, by name; `from_config` sets them.
+        base: Files to copy from the base model; None reads those of Composer's model.
 
     Raises:
-        ConfigError: The folder is no place for an export, or the dtype is unknown.
+        ConfigError: The folder cannot hold an export, or the dtype is unknown.
     """
 
     def __init__(
@@ -78,7 +76,7 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
     def from_config(
         cls, arguments: dict[str, Any], *, config: TrainConfig, tokenizer: Any
     ) -> HuggingFaceExport:
-        """Make it from a training configuration, which knows the streams and the base model."""
+        """Make the callback from a training configuration, with its streams and base model."""
         folder = str(arguments.pop("folder")).replace("{run_name}", config.run_name)
         base = read_base(
             config.model.pretrained_model_name_or_path, tokenizer, pretrained=config.model.pretrained
@@ -86,19 +84,19 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
         return cls(folder, made_from=lineage(config), base=base, **arguments)
 
     def init(self, state: State, logger: Logger) -> None:
-        """Write everything but the weights once, and remove it: what the end needs is there at the start.
+        """Try an export without weights, so that a problem shows before training.
 
-        What `from_config` knows is filled in, too: llm-foundry gives a callback its own keys alone.
+        Also set what `from_config` sets: llm-foundry constructs a callback with its own keys only.
 
         Raises:
-            ConfigError: The export could not be written, or its tokenizer not be loaded.
+            ConfigError: The export cannot be written, or its tokenizer cannot be loaded.
         """
         self.folder = self.folder.replace("{run_name}", str(state.run_name))
         model = hugging_face_model(state.model)
         if self.adapter and not has_adapters(model):
             raise ConfigError(
                 "callbacks.hf_export.adapter is true, but the model has no adapters. Set model.peft_config, "
-                "or leave it out."
+                "or remove callbacks.hf_export.adapter."
             )
         if self.base is None:
             self.base = read_base(model.config.name_or_path, getattr(state.model, "tokenizer", None))
@@ -106,11 +104,11 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
             try_export("callbacks.hf_export.folder", self.folder, model, dtype=self.dtype, base=self.base)
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
-        """Export if the interval counts batches or tokens and has passed."""
+        """Export if an interval of batches or tokens has passed."""
         self._export_if_due(state, "BATCH_CHECKPOINT")
 
     def epoch_checkpoint(self, state: State, logger: Logger) -> None:
-        """Export if the interval counts epochs and has passed."""
+        """Export if an interval of epochs has passed."""
         self._export_if_due(state, "EPOCH_CHECKPOINT")
 
     def fit_end(self, state: State, logger: Logger) -> None:
@@ -119,14 +117,14 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
             self.export(state)
 
     def complete(self, state: State) -> None:
-        """Write the model unless the folder holds it as it is now. Every rank must call this."""
-        is_lacking = [exported_steps(self.folder) != int(state.timestamp.batch)]
-        dist.broadcast_object_list(is_lacking, src=0)
-        if is_lacking[0]:
+        """Write the model unless the folder holds this step's model. Every rank must call this."""
+        is_outdated = [exported_steps(self.folder) != int(state.timestamp.batch)]
+        dist.broadcast_object_list(is_outdated, src=0)
+        if is_outdated[0]:
             self.export(state)
 
     def export(self, state: State) -> None:
-        """Write the model as it is now. Every rank must call this; rank 0 writes."""
+        """Write the current model. Every rank must call this; rank 0 writes."""
         model = hugging_face_model(state.model)
         weights = gather_weights(model, sharded=state.fsdp_enabled)
         if dist.get_global_rank() == 0:
@@ -161,7 +159,7 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
 
 
 def hugging_face_model(model: Any) -> Any:
-    """The transformers model inside Composer's wrapper, which DDP and peft may wrap once more."""
+    """The transformers model inside the wrappers of Composer, DDP and peft."""
     if isinstance(model, torch.nn.parallel.DistributedDataParallel):
         model = model.module
     model = model.model
@@ -169,7 +167,7 @@ def hugging_face_model(model: Any) -> Any:
 
 
 def gather_weights(model: Any, *, sharded: bool) -> dict[str, torch.Tensor]:
-    """The whole state dict; under FSDP2 complete on rank 0 only."""
+    """The whole state dict; under FSDP2 only rank 0 gets it."""
     if sharded:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -182,7 +180,7 @@ def gather_weights(model: Any, *, sharded: bool) -> dict[str, torch.Tensor]:
 
 
 def scores_now(state: State) -> dict[str, float]:
-    """Scores of an evaluation of the model as it is now; empty if the newest one is of an earlier step."""
+    """Scores of the current step; empty if the newest evaluation was at an earlier step."""
     for callback in state.callbacks:
         if getattr(callback, "scored_batch", None) == int(state.timestamp.batch):
             return dict(callback.scores)

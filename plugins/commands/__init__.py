@@ -1,4 +1,4 @@
-"""The `tutelage` commands by name. Listing them imports none of what they do."""
+"""Commands of `tutelage` by name; the list imports none of their modules."""
 
 from plugins.registry import Registry
 

@@ -1,9 +1,9 @@
-"""`tutelage demo`: the whole way on the bundled corpus, by the same commands that a person would type.
+"""`tutelage demo`: corpus, training and evaluation on the bundled examples, by the ordinary commands.
 
     models fetch ─► corpus build demo.yaml ─► train smollm2-135m-cpu.yaml ─► a summary
 
-Each step is a process of its own, so what is shown here is what the commands do. A second demo in the
-same folder takes in nothing new and trains again.
+Each step runs a command in its own process, as a person would. A second demo in the same folder finds no new
+documents and trains again.
 """
 
 from __future__ import annotations
@@ -40,35 +40,25 @@ _TAIL_CHARACTERS = 1100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much a demo does.
+    """Size of a demo."""
 
-    Attributes:
-        synthesis: Overrides of the corpus's synthesis section.
-        batches: Training steps.
-        rows: Rows a step.
-        max_eval_rows: Rows scored of each task, or None for all.
-        minutes: What to expect on two cores.
-    """
-
-    synthesis: tuple[str, ...]
-    batches: int
-    rows: int
-    max_eval_rows: int | None
-    minutes: int
+    corpus: tuple[str, ...] = ()  # overrides of the corpus's configuration
+    training: tuple[str, ...] = ()  # overrides of the training configuration
+    batches: int  # training steps
+    minutes: int  # maximum minutes on two cores
 
 
-FULL = Size(synthesis=(), batches=12, rows=2, max_eval_rows=None, minutes=20)
+FULL = Size(batches=12, minutes=20)
 FAST = Size(
-    synthesis=("synthesis.backend=mined", "synthesis.options={}"),
+    corpus=("synthesis.backend=mined", "synthesis.options={}"),
+    training=("callbacks.domain_eval.max_rows=24",),
     batches=6,
-    rows=2,
-    max_eval_rows=24,
     minutes=5,
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the demo; the exit status."""
+    """Run the demo; return the exit status."""
     parser = Parser(prog="tutelage demo", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--fast", action="store_true", help="mine the pairs by rules instead of a model, and train briefly"
@@ -105,14 +95,13 @@ def main(argv: Sequence[str]) -> int:
             f"corpus={corpus}",
             f"variables.examples={examples}",
             f"variables.model={model}",
-            *size.synthesis,
+            *size.corpus,
         ],
     )
-    limit = [] if size.max_eval_rows is None else [f"callbacks.domain_eval.max_rows={size.max_eval_rows}"]
     _step(
         console,
         3,
-        "Training: Composer, with the domain tasks scored before, during and after",
+        "Training: Composer, with scores of the domain tasks before, during and after",
         [
             "train",
             str(_ROOT / "trainer/yamls/smollm2-135m-cpu.yaml"),
@@ -120,11 +109,11 @@ def main(argv: Sequence[str]) -> int:
             f"variables.corpus={corpus}",
             f"model.pretrained_model_name_or_path={model}",
             f"max_duration={size.batches}ba",
-            f"global_train_batch_size={size.rows}",
+            "global_train_batch_size=2",
             f"variables.interval={size.batches // 2}ba",
             f"callbacks.domain_eval.tasks=[{examples}/biomedicine/tasks]",
             f"callbacks.domain_eval.output={scores}",
-            *limit,
+            *size.training,
             f"callbacks.hf_export.folder={exported}",
             "save_folder=null",
             "autoresume=false",
@@ -135,17 +124,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def find_examples() -> Path:
-    """The bundled examples: beside the packages in a checkout, under share/ in an installed wheel.
+    """Folder of the bundled examples: beside the packages in a checkout, under share/ in an installed wheel.
 
     Raises:
-        ConfigError: They are in neither place.
+        ConfigError: It is in neither place.
     """
     checkout, installed = _ROOT / "examples", Path(sysconfig.get_path("data")) / "share/tutelage/examples"
     for folder in (checkout, installed):
         if (folder / "biomedicine").is_dir():
             return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     raise ConfigError(
-        f"the bundled examples are missing; looked in {checkout} and {installed}. Install anew."
+        f"the bundled examples are neither in {checkout} nor in {installed}. Install Tutelage again."
     )
 
 
@@ -157,8 +146,8 @@ def _step(console: Console, number: int, title: str, arguments: list[str]) -> No
     done = subprocess.run(python_command("plugins.commands.main", *arguments), check=False)
     if done.returncode:
         raise TutelageError(
-            f"step {number} ended with exit status {done.returncode}; its message stands above. "
-            "What was done before it is kept: the same command goes on from there."
+            f"step {number} ended with exit status {done.returncode}; see its message above. Earlier steps "
+            "are kept, and the same command continues from there."
         )
 
 
@@ -192,7 +181,7 @@ def _summary(console: Console, *, corpus: str, exported: str, scores: str, secon
                 subtitle=Text(f"pairs: {text.num_pairs}; from {', '.join(text.document_ids)}"),
             )
         )
-    console.print("[bold]Where it lies[/bold]")
+    console.print("[bold]Where it is[/bold]")
     console.print(Text(f"  corpus   {corpus}\n  model    {exported}\n  scores   {scores}"))
     console.print("[bold]What to run next[/bold]")
     for command in (
@@ -207,7 +196,7 @@ def _summary(console: Console, *, corpus: str, exported: str, scores: str, secon
 
 
 def _shortened(text: str) -> str:
-    """The beginning and the end of a text: the passage opens, and the last pairs."""
+    """Beginning and end of a text: the first words of the passage, and the last pairs."""
     if len(text) <= _HEAD_CHARACTERS + _TAIL_CHARACTERS:
         return text
     return (
@@ -216,7 +205,7 @@ def _shortened(text: str) -> str:
 
 
 def _texts(corpus: str) -> Iterator[AugmentedText]:
-    """The training texts of the stream whose documents have pairs."""
+    """Training texts of the stream with pairs."""
     fs, _ = storage.filesystem(corpus)
     for path in sorted(fs.glob(storage.join(corpus, "increments", "*", "texts", "domain-*.jsonl.zst"))):
         yield from read_records(path, AugmentedText)
@@ -237,8 +226,8 @@ def _show_scores(console: Console, path: Path) -> None:
     console.print(table)
     console.print(
         Text(
-            f"{evaluations[-1]['tokens']:,} tokens on a CPU show the way, not the effect: differences this "
-            "small are noise. A real run trains on a billion.",
+            f"{evaluations[-1]['tokens']:,} tokens on a CPU show that it runs, not what it gains: such small "
+            "differences are noise. A real run trains on a billion tokens.",
             style="dim",
         )
     )

@@ -1,7 +1,4 @@
-"""`tutelage COMMAND …`: finds the command and hands it the rest of the line.
-
-Exit status: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted.
-"""
+"""`tutelage COMMAND …`: run a command with the rest of the line; see `schemas/exit_status.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from plugins.commands import COMMANDS
+from schemas import exit_status
 from schemas.crash_messages import understood
 from schemas.errors import TutelageError, report
 from schemas.process import drop_output, end_without_collecting, escape_unprintable
@@ -19,43 +17,43 @@ usage: tutelage COMMAND ...
 
 Turn raw domain text into a model that knows the domain.
 
-  demo      the whole way on the bundled corpus, on this machine's CPU
+  demo      build a small corpus, train on it and evaluate, on this machine's CPU
   corpus    build, plan, watch, withdraw, compact FILE.yaml; show, trace, verify, prune, export-pairs URI
   train     FILE.yaml [key=value ...]: train with Composer on a corpus
   eval      --model NAME --tasks DIR: score any causal LM on domain tasks
   export    FILE.yaml --output DIR: a training run's checkpoint as a Hugging Face model
   chat      --model NAME: ask a model
-  models    fetch smollm2-135m: the small model of demo and tests
-  tokenizer extend --tokenizer NAME --tokens FILE --output DIR: a tokenizer with more tokens
+  models    fetch smollm2-135m: a small model for the demo and tests
+  tokenizer extend --tokenizer NAME --tokens FILE --output DIR: add tokens to a tokenizer
 
-`tutelage COMMAND --help` says more.
+`tutelage COMMAND --help` explains a command.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; what it raises is printed without a traceback."""
+    """Run one command of `tutelage`; return the exit status."""
     return run(_main, argv)
 
 
 def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_HELP, end="")
-        return 0 if arguments else 2
+        return exit_status.DONE if arguments else exit_status.WRONG_USE
     if arguments[0] == "--version":
         import importlib.metadata
 
         print(importlib.metadata.version("tutelage"))
-        return 0
+        return exit_status.DONE
     command: Callable[[list[str]], int] = COMMANDS.load(arguments[0])
     return command(arguments[1:])
 
 
 def run(command: Callable[[list[str]], int], argv: Sequence[str] | None = None) -> int:
-    """Run a command as all of a process; what it raises is printed as a sentence, without a traceback.
+    """Run a command that owns the process; print exceptions as one sentence, without a traceback.
 
     Args:
         command: Takes arguments and returns the exit status.
-        argv: Its arguments; those of the process by default, for `python -m`.
+        argv: Its arguments; None takes those of the process.
     """
     end_without_collecting()
     escape_unprintable()
@@ -68,10 +66,10 @@ def run(command: Callable[[list[str]], int], argv: Sequence[str] | None = None) 
             return report(error)
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
-            return 130
-        except BrokenPipeError:  # of standard output: `| head` has read enough
+            return exit_status.INTERRUPTED
+        except BrokenPipeError:  # standard output: `| head` has read enough
             drop_output()
-            return 1
+            return exit_status.FAILED
         except Exception as error:
             return report(understood(error))
 

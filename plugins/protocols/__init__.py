@@ -1,4 +1,4 @@
-"""Protocols by name: how a language model is asked for pairs, and how its answer is read."""
+"""Protocols by name: they build prompts for a language model and parse pairs out of its answers."""
 
 from plugins.registry import Registry
 

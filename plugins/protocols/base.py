@@ -1,4 +1,4 @@
-"""What a protocol is: documents to prompt token ids, generated text to pairs."""
+"""Base class of protocols: documents to prompt token ids, generated text to pairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from plugins.plain_token_ids import Ids, TokenIds, plain_ids
@@ -15,16 +15,16 @@ from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
 
 _KEPT_TEXTS = 4096
-"""About 20 MB of documents of 1,000 tokens."""
+"""Texts in the cache of token ids: about 20 MB for documents of 1,000 tokens."""
 _NONE_TO_WRITE = re.compile(
     r"\s*(?:```\w*\s*)?(?:\[\s*\]|\{\s*\}|\{\s*\"\w+\"\s*:\s*\[\s*\]\s*\})?\s*(?:```|</s>)?\s*"
 )
-"""An answer that says in JSON, or by silence, that there is nothing to ask."""
+"""An answer without pairs: empty JSON or nothing."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """An earlier document of the chain with the pairs written about it."""
+    """An earlier document of the chain with its pairs."""
 
     document: Document
     pairs: tuple[InstructionPair, ...]
@@ -32,13 +32,13 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What an answer held: its pairs, and how many pieces of it were none.
+    """A parsed answer.
 
     Attributes:
-        pairs: The pairs, no question twice.
-        num_bad_pieces: Pieces that were meant to be pairs and are none.
-        num_repeated: Pairs left out because the answer asked their question before.
-        unreadable: Whether nothing of it could be read, not even that there are no pairs. Set by
+        pairs: The pairs; all questions differ.
+        num_bad_pieces: Pieces that should be pairs and are not.
+        num_repeated: Pairs dropped because the answer asked their question before.
+        unreadable: True for an answer with neither pairs nor a statement that there are none. Set by
             `SynthesisProtocol.read`.
     """
 
@@ -49,27 +49,30 @@ class Parsed:
 
     @classmethod
     def of(cls, pairs: Sequence[InstructionPair], *, num_bad_pieces: int) -> Parsed:
-        """Keep the first pair of each question, and count the others."""
-        distinct = distinct_questions(pairs)
-        return cls(pairs=distinct, num_bad_pieces=num_bad_pieces, num_repeated=len(pairs) - len(distinct))
+        """Keep the first pair of each question, ignoring case and white space, and count the others."""
+        distinct: dict[str, InstructionPair] = {}
+        for pair in pairs:
+            distinct.setdefault(question_key(pair), pair)
+        num_repeated = len(pairs) - len(distinct)
+        return cls(pairs=tuple(distinct.values()), num_bad_pieces=num_bad_pieces, num_repeated=num_repeated)
 
 
 class SynthesisProtocol(ABC):
-    """How a model is prompted and its answer parsed.
+    """Builds prompts for a model and parses its answers.
 
-    Prompts are token ids, never text: a server that adds BOS to text would add a second one, and
-    special-token strings inside a document must stay plain text.
+    Prompts are token ids, not text: a server may add a second BOS to text, and special-token strings inside a
+    document must stay plain text.
 
     Args:
-        tokenizer: The model's, as `load_tokenizer` gives it.
+        tokenizer: The model's tokenizer, from `load_tokenizer`.
         config: The synthesis section.
-        constrain_json: Whether answers are held to `json_schema`, if the protocol has one.
+        constrain_json: True if the backend constrains answers to `json_schema`.
 
     Attributes:
-        stop: Strings at which generation may end.
-        json_schema: Schema that answers are to be held to, or "".
-        opens_thought: Whether prompts end inside a block of what the model thinks.
-        worked_pairs: Pairs of an example that every prompt shows before the documents of the chain.
+        stop: Strings that end a generation.
+        json_schema: JSON schema of answers, or "".
+        opens_thought: True if prompts end inside a block of thoughts.
+        worked_pairs: Pairs of the example that every prompt shows before the documents of the chain.
     """
 
     stop: tuple[str, ...] = ()
@@ -85,13 +88,10 @@ class SynthesisProtocol(ABC):
 
     @abstractmethod
     def prompt(self, examples: Sequence[Example], document: Document) -> TokenIds:
-        """Token ids that ask for pairs about `document`, after the examples."""
+        """Token ids of the prompt for pairs about `document`, after the examples."""
 
     def read(self, text: str) -> Parsed:
-        """Read a generated text: leave out what the model thought, and parse what it said.
-
-        A block of thought that was cut off counts as a bad piece.
-        """
+        """Remove thoughts from a generated text and parse the rest. A truncated thought is a bad piece."""
         said, is_cut = self.said(text)
         parsed = self.parse(said)
         return dataclasses.replace(
@@ -101,29 +101,28 @@ class SynthesisProtocol(ABC):
         )
 
     def said(self, text: str) -> tuple[str, bool]:
-        """A generated text without what the model thought, and whether it was cut off while it thought.
+        """Remove thoughts from a generated text; return the rest, and True if the last thought has no end.
 
-        A text that a schema holds to JSON from its first character on is no thought, whatever prompts open.
+        A text that a schema constrains to JSON from its first character on holds no thought.
         """
         held = bool(self.json_schema) and text.lstrip().startswith("{")
         return without_thoughts(text, is_open=self.opens_thought and not held)
 
     @abstractmethod
     def parse(self, text: str) -> Parsed:
-        """Read the pairs out of what a model said. A bad piece costs only itself."""
+        """Parse the pairs in a text without thoughts. A bad piece does not affect other pieces."""
 
     def repair(self, examples: Sequence[Example], document: Document, answer: str) -> TokenIds | None:
-        """Token ids that ask once more after an unreadable answer, or None where that is of no use."""
+        """Token ids of a prompt that asks again after an unreadable answer; None to ask only once."""
         return None
 
     def plain_ids(self, text: str) -> Ids:
-        """Token ids of text whose special-token strings are plain text; no BOS, no EOS.
+        """Token ids of text, with special-token strings as plain text, without BOS and EOS. Thread-safe.
 
-        The last ones are kept: the earlier examples of a chain come again in every round, and a chain is
-        tokenised when it arrives, before it is asked about. May be called on several threads.
+        A cache keeps recent texts, because the examples of a chain come again in every round.
 
         Returns:
-            int32 of shape (num_tokens,), which cannot be written to.
+            Read-only int32 of shape (num_tokens,).
         """
         return self._kept_ids(text)
 
@@ -133,19 +132,11 @@ class SynthesisProtocol(ABC):
         return ids
 
 
-def distinct_questions(pairs: Iterable[InstructionPair]) -> tuple[InstructionPair, ...]:
-    """Drop pairs whose question came before, ignoring case and white space; the first one wins."""
-    kept: dict[str, InstructionPair] = {}
-    for pair in pairs:
-        kept.setdefault(question_key(pair), pair)
-    return tuple(kept.values())
-
-
 def pair_key(pair: InstructionPair) -> str:
-    """What makes two pairs the same: the words of question, options and response, ignoring case."""
+    """Key of equal pairs: the words of question, options and response, ignoring case."""
     return f"{question_key(pair)}\n{' '.join(pair.response.casefold().split())}"
 
 
 def question_key(pair: InstructionPair) -> str:
-    """What makes two questions the same: the words of instruction and options, ignoring case."""
+    """Key of equal questions: the words of instruction and options, ignoring case."""
     return " ".join(" ".join([pair.instruction, *pair.options]).casefold().split())

@@ -1,4 +1,4 @@
-"""Any instruct model, through its own chat template; pairs come back as JSON objects.
+"""Protocol `chat`: any instruct model through its own chat template, with pairs as JSON objects.
 
 The chain's earlier documents are earlier turns of the conversation:
 
@@ -7,14 +7,14 @@ The chain's earlier documents are earlier turns of the conversation:
     user      text of an earlier document         assistant   its pairs
     user      text of the current document        assistant   {"question": "      ◄── generated on
 
-Where answers can be held to a JSON schema there is no opening, and an answer is one object,
-`{"pairs": [{"question": …, "answer": …}, …]}`. There is none either where the template opens a block of
-thought. Elsewhere an answer of which nothing can be read is
-followed, once, by a turn that asks for it again. Every later round begins with the tokens of the one
-before it, so that a prefix cache answers them. A template without a system turn gets the task at the
-head of the first user turn.
-The template is rendered with placeholders, and tokenised piece by piece: what the template says may
-hold special tokens, what a document says never does.
+With a JSON schema there is no prefilled beginning, and an answer is one object,
+`{"pairs": [{"question": …, "answer": …}, …]}`. A template that opens a block of thoughts gets no prefilled
+beginning either. Without a schema, one more turn asks again after an unreadable answer. Every round begins
+with the tokens of the round before, so that a prefix cache serves them. If the template has no system turn,
+the task stands at the head of the first user turn.
+
+The template is rendered with placeholders and tokenised piece by piece: pieces of the template may hold
+special tokens, pieces of documents never do.
 """
 
 from __future__ import annotations
@@ -39,32 +39,57 @@ from schemas.records import Document, InstructionPair
 
 _BUILT_IN = Path(__file__).with_name("chat_prompt.yaml")
 _ANEW = re.compile(r"\s*(?:```|\[?\s*\{\s*[\"'“”„‘])")
-"""How an answer begins that does not go on from the prefill."""
+"""Beginning of an answer that does not continue the prefilled beginning."""
 
 
 class PromptPair(Section):
-    """A pair of the worked example."""
+    """A pair of the worked example.
+
+    Attributes:
+        question: The question.
+        answer: Its answer.
+    """
 
     question: str
     answer: str
 
 
 class PromptExample(Section):
-    """The worked example."""
+    """The worked example.
+
+    Attributes:
+        text: A document.
+        pairs: Pairs about it.
+    """
 
     text: str
     pairs: tuple[PromptPair, ...]
 
 
 class PromptFormat(Section):
-    """What `{format}` in `system` says: without a JSON schema, and with one."""
+    """The words that replace `{format}` in `system`.
+
+    Attributes:
+        lines: For answers without a JSON schema: one JSON object a line.
+        object: For answers with a JSON schema: one JSON object.
+    """
 
     lines: str = ""
     object: str = ""
 
 
 class ChatPrompt(Section):
-    """A prompt file; see chat_prompt.yaml for what each key does."""
+    """The prompt file of protocol chat; chat_prompt.yaml is the built-in one.
+
+    Attributes:
+        system: The task, as the system turn; null has no system turn.
+        format: The words that replace `{format}` in `system`.
+        request: The user turn about a document, with `{text}` where the document goes.
+        example: One worked example, shown before the first document of a chain; null shows none.
+        prefill: Beginning of every answer without a JSON schema; it keeps small models in the format.
+        repair: User turn after an unreadable answer without a JSON schema, sent once; null sends none.
+        max_pairs: Maximum pairs of one document that the JSON schema allows.
+    """
 
     system: str | None = None
     format: PromptFormat = PromptFormat()
@@ -83,7 +108,7 @@ class ChatPrompt(Section):
 
 
 class ChatProtocol(SynthesisProtocol):
-    """Prompts an instruct model by its chat template and reads JSON objects out of its answer."""
+    """Prompts an instruct model through its chat template and parses JSON objects in its answer."""
 
     def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
         super().__init__(tokenizer, config, constrain_json=constrain_json)
@@ -96,12 +121,14 @@ class ChatProtocol(SynthesisProtocol):
         wording = prompt.format.object if constrain_json else prompt.format.lines
         self._system = (prompt.system or "").replace("{format}", wording).strip()
         self._template_ids: dict[str, Ids] = {}
-        self._template_backend = copy.deepcopy(tokenizer.backend_tokenizer)  # the other one may be in use
+        self._template_backend = copy.deepcopy(
+            tokenizer.backend_tokenizer
+        )  # other threads may use the original
         self._template_backend.encode_special_tokens = False
         prompt_end = PLACEHOLDER.split(self._template.render(["user"]))[-1]
         self.opens_thought = without_thoughts(prompt_end)[1]
         if self.opens_thought:
-            self._prefill = ""  # it would be thought, too
+            self._prefill = ""  # it would be part of the thought
         if prompt.example is not None:
             self.worked_pairs = tuple(
                 InstructionPair(instruction=pair.question, response=pair.answer)

@@ -1,11 +1,11 @@
-"""A model's chat template, rendered with placeholders where the turns' contents go.
+"""Rendering of a model's chat template, with placeholders for the contents of the turns.
 
-A template can read the clock (`strftime_now`, `date_string`). Here it always reads the first moment of 2026,
-in English and without a time zone: the same turns give the same prompt on every day and machine, so that the
-journal knows it again. Contents are text, or lists of parts where a template has no place for text.
+Templates can read the clock (`strftime_now`, `date_string`). Here the time is always the first moment of
+2026, in English and without a time zone, so the same turns give the same prompt on every day and machine, and
+the journal finds its answer. Contents are text, or lists of parts if a template does not accept text.
 
-A template that opens a block of thoughts for the answer gets it closed at once: what a model thinks is no
-pair, and would take the tokens that the pairs need.
+If a template opens a block of thoughts for the answer, `render` closes it, because thoughts would use up the
+tokens of the pairs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from schemas.errors import ConfigError
 
 PLACEHOLDER = re.compile(r"xTUTELAGEx(\d+)x")
 _CHANGED = re.compile(r"tutelage\D?(\d+)", re.IGNORECASE)
-"""What is left of a placeholder that a template writes in capitals or with other letters."""
+"""A placeholder after a template has changed its letters."""
 _NOW = datetime.datetime(2026, 1, 1)
 _ENGLISH = {
     **{"%a": "Thu", "%A": "Thursday", "%b": "Jan", "%h": "Jan", "%B": "January", "%p": "AM", "%P": "am"},
     **{"%c": "Thu Jan  1 00:00:00 2026", "%x": "01/01/26", "%X": "00:00:00", "%r": "12:00:00 AM"},
     **{"%s": "1767225600", "%Z": "", "%z": ""},
 }
-"""What `strftime` takes from the machine's locale and time zone."""
+"""Directives of `strftime` that depend on the machine's locale or time zone."""
 _LEAST = ("user", "assistant", "user")
 _OPEN_THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>\s*$")
 
@@ -35,16 +35,16 @@ class ChatTemplate:
     """Renders turns by role.
 
     Args:
-        tokenizer: Whose template it is.
-        model: What messages call the model.
+        tokenizer: The tokenizer with the template.
+        model: Name of the model in messages.
         template: Another template, or the name of one of several; None takes the tokenizer's own.
-        refused_by: What messages say of a template that has no place for a turn, instead of the model's name.
+        refused_by: Beginning of messages about a template that refuses a turn, instead of the model's name.
 
     Attributes:
-        closed_thought: Name of the block of thoughts that the template opens and `render` closes; or None.
+        closed_thought: Name of the block of thoughts that the template opens and `render` closes, or None.
 
     Raises:
-        ConfigError: There is no template, or none for turns of user and assistant.
+        ConfigError: There is no template, or it does not accept turns of user and assistant.
     """
 
     def __init__(
@@ -56,12 +56,13 @@ class ChatTemplate:
         if not named:
             raise ConfigError(
                 f"synthesis.model {model!r} has no chat template, which protocol 'chat' needs. "
-                "Choose an instruct model, or synthesis.protocol instruction_synthesizer for the tag format."
+                "Choose an instruct model, or set synthesis.protocol: instruction_synthesizer for the tag "
+                "format."
             )
         if isinstance(named, dict) and "default" not in named:
             raise ConfigError(
-                f"synthesis.model {model!r} has several chat templates and none is named 'default': "
-                f"{', '.join(sorted(named))}. Give one of them that name in the tokenizer's files."
+                f"synthesis.model {model!r} has several chat templates, but none named 'default': "
+                f"{', '.join(sorted(named))}. Name one of them 'default' in the tokenizer's files."
             )
         self._tokenizer = tokenizer
         self._model = model
@@ -73,7 +74,7 @@ class ChatTemplate:
         self.render(_LEAST)
 
     def takes(self, roles: Sequence[str]) -> bool:
-        """Whether the template has a place for the content of each of these turns."""
+        """True if the template shows the content of each of these turns."""
         try:
             self.render(roles)
         except ConfigError:
@@ -81,14 +82,14 @@ class ChatTemplate:
         return True
 
     def render(self, roles: Sequence[str], *, around: str = "") -> str:
-        """The text of turns of these roles up to the answer, with a placeholder where each content goes.
+        """Render turns up to the answer, with a placeholder for each content.
 
         Args:
-            roles: Of the turns.
-            around: What contents have before and after the placeholder.
+            roles: Roles of the turns.
+            around: Text before and after each placeholder.
 
         Raises:
-            ConfigError: The template fails, or refuses, leaves out or changes one of the turns.
+            ConfigError: The template fails, or it refuses, omits or changes one of the turns.
         """
         contents: list[Any] = [f"{around}xTUTELAGEx{index}x{around}" for index in range(len(roles))]
         if self._in_parts:
@@ -105,7 +106,7 @@ class ChatTemplate:
                     strftime_now=_strftime_now,
                 )
             )
-        except Exception as error:  # a template's expressions raise whatever Python does
+        except Exception as error:  # a template's expressions can raise any exception
             raise self._refusal(roles, _said_of(error), f" ({type(error).__name__}: {error})") from error
         if len({*PLACEHOLDER.findall(text)}) < len(roles):
             is_changed = len({*_CHANGED.findall(text)}) >= len(roles)
@@ -127,7 +128,7 @@ class ChatTemplate:
 
 
 def _said_of(error: Exception) -> str:
-    """What a template does with turns when it ends with an error: of its own, or one of its Jinja."""
+    """Verb for a template's error: raised by the template itself, or by a fault in its Jinja code."""
     from jinja2 import TemplateError
 
     return "refuses" if type(error) is TemplateError else "is broken, and cannot render"

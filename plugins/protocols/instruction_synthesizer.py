@@ -1,9 +1,9 @@
-"""The tag format of the published instruction synthesizer.
+"""Protocol `instruction_synthesizer`: the tag format of the published synthesizer.
 
     <s> <CON> text </CON>⏎⏎<QUE> question <ANS> answer </END>⏎⏎<QUE> … </END></s><s> <CON> …
 
-The tags are plain text to its tokenizer; `<s>` and `</s>` are its BOS and EOS, put in by id. A tokenizer that
-itself opens a text with other tokens than BOS opens each document with these.
+The tags are plain text for its tokenizer; `<s>` and `</s>` are its BOS and EOS, inserted as ids. If a
+tokenizer puts other tokens than BOS before a text, each document begins with those.
 
     question, its options and reasoning        answer
     Which?⏎Options:⏎- lung⏎- heart             heart
@@ -45,8 +45,8 @@ class InstructionSynthesizerProtocol(SynthesisProtocol):
         opening, eos = opening_ids(tokenizer, add_bos=True), tokenizer.eos_token_id
         if not opening or eos is None:
             raise ConfigError(
-                f"synthesis.model {config.model!r} has no BOS or no EOS token, which protocol "
-                "'instruction_synthesizer' needs around each document. Choose protocol 'chat' for others."
+                f"synthesis.model {config.model!r} lacks a BOS or EOS token, which protocol "
+                "'instruction_synthesizer' needs around each document. Set synthesis.protocol: chat instead."
             )
         self._opening, self._eos = np.array(opening, dtype=np.int32), np.array([eos], dtype=np.int32)
 
@@ -62,20 +62,20 @@ class InstructionSynthesizerProtocol(SynthesisProtocol):
 
 
 def prompt_text(context: str) -> str:
-    """What a document is asked about with, between BOS and the answer."""
+    """Text of a prompt between BOS and the answer."""
     return f" <CON> {context} </CON>\n\n"
 
 
 def answer_text(pairs: Iterable[InstructionPair]) -> str:
-    """What the synthesizer answers, between the prompt and EOS."""
+    """Text of an answer between the prompt and EOS."""
     return "\n\n".join(map(_write, pairs))
 
 
 def parse_answer(text: str) -> Parsed:
-    """Read the pairs out of an answer. A bad piece costs only itself.
+    """Parse the pairs in an answer. A bad piece does not affect other pieces.
 
-    An answer ends where the model goes on to write another document: later pieces are not about this one.
-    Of equal questions the first wins; one that asks for reasoning is not equal to one that does not.
+    The answer ends where the model begins another document, since later pieces are not about this one. Of
+    equal questions the first is kept; a request for reasoning makes a question different.
     """
     *pieces, rest = text.strip().split("</END>")
     own = next((at for at, piece in enumerate(pieces) if "<CON>" in piece), len(pieces))
@@ -94,7 +94,7 @@ def parse_answer(text: str) -> Parsed:
 
 
 def is_writable(pair: InstructionPair) -> bool:
-    """Whether the pair can be read back once written: it is not empty, holds no tag, answers by an option."""
+    """True if the format can hold the pair: it is not empty, has no tag, and answers with an option."""
     parsed = parse_answer(_write(pair))
     return len(parsed.pairs) == 1 and not parsed.num_bad_pieces
 
@@ -131,7 +131,7 @@ def _read(piece: str) -> InstructionPair | None:
 
 
 def _split_options(question: str) -> tuple[str, tuple[str, ...]]:
-    """A question and its options. What is indented below an option goes on with it."""
+    """Split a question from its options. Indented lines below an option belong to it."""
     found = _OPTIONS.fullmatch(question)
     lines = [line for line in textwrap.dedent(found[2]).split("\n") if line.strip()] if found else []
     if not found or not lines[0].startswith("- ") or not all(map(_ITEM.match, lines)):

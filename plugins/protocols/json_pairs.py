@@ -1,15 +1,14 @@
-"""Pairs as JSON: how a model is meant to write them, and how they are read whatever it wrote.
+"""Pairs as JSON: the schema and format of answers, and a tolerant parser of them.
 
-Models wrap objects in lists, fences and prose, repeat keys, run on, and stop in the middle. Reading takes
-every object that holds a question and an answer, and loses only what holds neither. Quotes may be curly or
-single, and numbers and booleans are text.
+Models wrap objects in lists, fences and prose, repeat keys, run on, and stop in the middle. The parser takes
+every object with a question and an answer. Quotes may be curly or single; numbers and booleans become text.
 
-A string is read whole or not at all: where what follows its closing quote cannot follow a string, a quote
-inside it was not escaped, and this member and those behind it in the object are refused.
+A string is read whole or not at all: if the text behind its closing quote cannot follow a string, then a
+quote inside the string was not escaped, and the parser drops this member of the object and all later ones.
 
-LaTeX stays LaTeX. Models write `\\frac` and `\\nu` into JSON without doubling the backslash, which JSON reads
-as a form feed or a line end. A backslash is therefore taken as itself unless `"`, `\\`, `/` or `u` with four
-digits follows, or `n`, `r`, `t` that do not begin the name of a LaTeX command: `\\b` and `\\f` are never
+LaTeX stays LaTeX. Models write `\\frac` and `\\nu` into JSON without doubling the backslash, and JSON reads
+that as a form feed or a line end. The parser keeps a backslash, unless it precedes `"`, `\\`, `/`, `u` with
+four digits, or an `n`, `r` or `t` that does not begin the name of a LaTeX command: `\\b` and `\\f` are never
 control characters, `\\nu` is a letter, `\\nThe` is a line end and a word.
 """
 
@@ -25,14 +24,14 @@ from schemas.limits import JSON_SEARCH_PASSES, NUMBER_DIGITS
 from schemas.records import InstructionPair, well_formed
 
 _OBJECT = re.compile(r"\{\s*(?:[\"“”„'‘]|\w+\s*:)")
-"""How an object with members begins, whatever its quotes."""
+"""Beginning of an object with members, with any quotes."""
 _TOKEN = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _KEY = re.compile(r'\s*"(\w+)"\s*:\s*')
 _AFTER_MEMBER = re.compile(r'\s*(?:,(?=\s*(?:"\w+"\s*:|"\w*"?\s*\Z|\}))|(?=\}))')
-"""What follows a member: another one, which may be cut off, or the end of the object."""
+"""Text behind a member: another member, which may be truncated, or the end of the object."""
 _QUOTED = re.compile(
     r"""
-    \\.  # else each escaped quote outside a string would be searched for an end of its string
+    \\.  # otherwise each escaped quote outside a string would start a search for its end
     | "(?:[^"\\]|\\.)*"
     | [“”„](?P<curly>(?:[^“”„\\]|\\.)*)[“”]
     | '(?P<single>(?:[^'\\]|\\.|(?<=\w)'(?=\w))*)'
@@ -47,7 +46,7 @@ _BACKSLASH = re.compile(
         |n(?=(?:[ei]|less|mid|exists|parallel)\s+[^\W\d_]{2}|(?:eg|mid|less)\b[.,]))|(?P<letters>[A-Za-z]+))?""",
     re.VERBOSE,
 )
-"""A backslash with what it may belong to. `\\ne` or `\\nless` before a word are a line end and a word."""
+"""A backslash with the letters behind it. `\\ne` or `\\nless` before a word is a line end and a word."""
 _LATEX = re.compile(
     r"n(?:abla|atural|cong|earrow|eg?|eq|ewcommand|ewline|ewpage|exists|geq|geqq|geqslant|gtr|i|icefrac|[lL]eftarrow"
     r"|[lL]eftrightarrow|leq|leqq|leqslant|less|mid|obreak|oindent|olimits|onumber|ormalsize|ot|otag|otin|parallel"
@@ -61,7 +60,7 @@ _LATEX = re.compile(
 )
 """LaTeX commands that begin like JSON's `\\n`, `\\r` and `\\t`."""
 _DEEP = 8_192
-"""Characters that an attempt at an object nested too deeply for Python counts as."""
+"""Cost, in characters, of an attempt to parse an object that nests too deeply for Python."""
 _QUESTION_KEYS = ("question", "instruction", "prompt")
 _ANSWER_KEYS = ("answer", "response", "output")
 
@@ -86,7 +85,7 @@ def pairs_schema(max_pairs: int) -> str:
         "required": ["pairs"],
         "additionalProperties": False,
     }
-    return json.dumps(schema)  # a grammar keeps the order of the properties
+    return json.dumps(schema)  # the order of the properties is that of answers
 
 
 def write_lines(pairs: Sequence[InstructionPair]) -> str:
@@ -109,19 +108,19 @@ def _value(pair: InstructionPair) -> dict[str, Any]:
 
 
 def read_pairs(text: str) -> Iterator[InstructionPair | None]:
-    """Every pair in a text; None for an object that is none."""
+    """Yield every pair in a text, and None for each other object."""
     return map(_pair, _json_objects(text))
 
 
 def _json_objects(text: str) -> Iterator[Any]:
-    """Every JSON object in a text, whatever stands around them; None for one that holds nothing of use.
+    """Yield every JSON object in a text, and None for each object without content.
 
-    A wrapper such as `{"pairs": [...]}` or a list yields the objects inside it. An object that repeats
-    its keys yields one object for each repetition, and one that never ends yields what it holds so far:
-    small models run on like that.
+    A wrapper such as `{"pairs": [...]}` or a list yields the objects inside it. Small models run on: an
+    object that repeats its keys yields one object for each repetition, and a truncated object yields its
+    whole members.
 
-    The time is linear. An attempt that fails is not made again for the objects inside that were open where it
-    failed; once failed attempts have read `JSON_SEARCH_PASSES` times the text, its rest is one None.
+    The time is linear. After a failed attempt, objects that were open at the failure are not tried again.
+    When failed attempts have read `JSON_SEARCH_PASSES` times the text, the rest of the text is one None.
     """
     text = _Text(_BACKSLASH.sub(_kept_backslash, text))
     found = _OBJECT.search(text)
@@ -149,7 +148,7 @@ def _json_objects(text: str) -> Iterator[Any]:
 
 
 def _open_brackets(text: str, start: int, end: int) -> set[int]:
-    """Where the lists and objects begin that are open at `end`: what cannot be read there ends them all."""
+    """Offsets of the lists and objects that are open at `end`; a fault there fails all of them."""
     places: list[int] = []
     for token in _TOKEN.finditer(text, start, end):
         if token[0] in "[{":
@@ -160,7 +159,7 @@ def _open_brackets(text: str, start: int, end: int) -> set[int]:
 
 
 class _Text(str):
-    """A text without lines: JSONDecodeError counts those before its place, however many there are."""
+    """A text without lines; JSONDecodeError would count the lines before its position each time."""
 
     def count(self, *_: Any) -> int:
         return 0
@@ -170,7 +169,7 @@ class _Text(str):
 
 
 def _kept_backslash(found: re.Match[str]) -> str:
-    """A backslash as JSON has to have it; see the module's rule."""
+    """Double a backslash that the model meant literally; see the module's docstring."""
     letters = found["letters"]
     if found["escape"] or (letters and letters[0] in "nrt" and not _LATEX.fullmatch(letters)):
         return found[0]
@@ -178,7 +177,7 @@ def _kept_backslash(found: re.Match[str]) -> str:
 
 
 def _in_double_quotes(found: re.Match[str]) -> str:
-    """A string or constant of Python, or a string in curly quotes, as JSON has it."""
+    """Convert Python's strings and constants, and strings in curly quotes, to JSON."""
     if found[0][0] == "\\":
         return found[0]
     if found["constant"]:
@@ -190,18 +189,18 @@ def _in_double_quotes(found: re.Match[str]) -> str:
 
 
 def _of_odd_object(piece: str) -> Any:
-    """The value of a text that begins with an object, or what its members say up to the first bad one."""
+    """Value of an object at the beginning of a text, or its members up to the first bad one."""
     try:
         value, _ = _DECODER.raw_decode(piece)
         return value
     except (ValueError, RecursionError):
         members = list(_members(piece))
-    is_wrapper = piece.rstrip().endswith((":", "["))  # of the object behind it
+    is_wrapper = piece.rstrip().endswith((":", "["))  # it wraps the next object
     return [] if is_wrapper and not members else _unfold(members)
 
 
 def _members(piece: str) -> Iterator[tuple[str, Any]]:
-    """Members of an object up to the first one that is not whole."""
+    """Members of an object up to the first bad or truncated one."""
     at = 1
     while key := _KEY.match(piece, at):
         try:
@@ -216,7 +215,7 @@ def _members(piece: str) -> Iterator[tuple[str, Any]]:
 
 
 def _unfold(members: list[tuple[str, Any]]) -> Any:
-    """Members of a JSON object as a dict, or as a list of dicts where the first key comes again."""
+    """Members of a JSON object as a dict, or as a list of dicts if keys repeat."""
     dicts: list[dict[str, Any]] = [{}]
     for key, value in members:
         if key in dicts[-1]:
@@ -226,12 +225,12 @@ def _unfold(members: list[tuple[str, Any]]) -> Any:
 
 
 def _number(written: str) -> str | None:
-    """A number is text as it is written, up to a limit."""
+    """Keep a number as written, up to a limit."""
     return written if len(written) <= NUMBER_DIGITS else None
 
 
 _DECODER = json.JSONDecoder(
-    strict=False,  # else raw line breaks are refused
+    strict=False,  # accept raw line breaks
     object_pairs_hook=_unfold,
     parse_float=_number,
     parse_int=_number,
@@ -240,8 +239,8 @@ _DECODER = json.JSONDecoder(
 
 
 def _flat(value: Any) -> Iterator[Any]:
-    """The objects in a value that may wrap them in lists and objects."""
-    waiting = [value]  # not by recursion: a model that runs on may nest deeper than Python's stack
+    """Yield the objects of a value, out of lists and wrapper objects."""
+    waiting = [value]  # no recursion: a model that runs on may nest deeper than Python's stack
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
@@ -285,5 +284,5 @@ def _first(value: dict[str, Any], keys: Sequence[str]) -> str | None:
 
 
 def _text(value: Any) -> str:
-    """A string, number or boolean as text; "" for all else."""
+    """Convert a string, number or boolean to text; "" for other values."""
     return well_formed(str(value).strip()) if isinstance(value, (str, bool)) else ""

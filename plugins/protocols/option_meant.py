@@ -1,4 +1,4 @@
-"""Answers to questions with options, matched with the option that they mean."""
+"""Matching of an answer with the option that it means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
 
 
 def option_meant(answer: str, options: Sequence[str]) -> str:
-    """The one option that an answer is, but for quotes, a final stop and letter case; "" for none."""
+    """The only option equal to an answer, ignoring quotes, a final full stop and letter case; or ""."""
     if answer in options:
         return answer
     meant = [option for option in options if _bare(option) == _bare(answer)]
@@ -19,7 +19,7 @@ def option_meant(answer: str, options: Sequence[str]) -> str:
 
 
 def lettered_option(answer: str, options: Sequence[str]) -> str:
-    """The option whose letter an answer is or begins with, such as `B`, `(b)` or `B. heart`; "" for none."""
+    """The option whose letter the answer gives, such as `B`, `(b)` or `B. heart`; or ""."""
     found = _LETTERED.fullmatch(answer.strip())
     at = ord(found[1].upper()) - ord("A") if found else len(options)
     if found is None or at >= len(options) or (found[2] and _bare(found[2]) != _bare(options[at])):
@@ -32,7 +32,7 @@ def _bare(text: str) -> str:
 
 
 def unquoted(text: str) -> str:
-    """Text without the quotes that stand around the whole of it."""
+    """Remove quotes around the whole text."""
     text = text.strip()
     found = _QUOTED.fullmatch(text)
     if found and _QUOTES[found[1]] == found[3] and not {found[1], found[3]} & set(found[2]):

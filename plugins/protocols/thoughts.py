@@ -1,16 +1,16 @@
-"""What a model thinks before it answers, left out of what it says.
+"""Removal of a model's thoughts from its answers.
 
     <think>A first try: {"question": …}</think>{"question": "Which?", "answer": "This."}
-    └──────────── thought ────────────┘└──────────────────── said ─────────────────────┘
+    └──────────── thought ────────────┘└─────────────────── answer ────────────────────┘
 
-A block ends at the first closing tag of any spelling. A closing tag without an opening one ends a block that
-the chat template has opened, so that all before it is thought. A block without an end, cut off by the token
-limit, is thought to the end of the text.
+A block ends at the first closing tag of any spelling. A closing tag without an opening tag ends a block that
+the chat template has opened, so all text before it is thought. A block truncated by the token limit reaches
+to the end of the text.
 
 Spellings: those of DeepSeek and Qwen (`<think>`), of models tuned to imitate them (`<thinking>`, `<thought>`,
 `<reasoning>`, `<reflection>`, `<scratchpad>`, `<|begin_of_thought|>`), of Seed (`<seed:think>`), Magistral
 (`[THINK]`), Kimi (`◁think▷`), Command (`<|START_THINKING|>`), MedGemma (`<unused94>`) and gpt-oss
-(`<|channel|>analysis`, also after its special tokens were left out).
+(`<|channel|>analysis`, also without its special tokens).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _TAG = re.compile(
 
 
 def without_thoughts(text: str, *, is_open: bool = False) -> tuple[str, bool]:
-    """Leave out of a generated text what the model thought.
+    """Remove thoughts from a generated text.
 
     Args:
         text: The text.
-        is_open: Whether the prompt ends inside a block, so that the text begins in it.
+        is_open: True if the prompt ends inside a block, so that the text begins in it.
 
     Returns:
-        What is left, and whether the last block has no end.
+        The rest, and True if the last block has no end.
     """
     said: list[str] = []
     at = 0
@@ -57,5 +57,5 @@ def without_thoughts(text: str, *, is_open: bool = False) -> tuple[str, bool]:
 
 
 def holds_thought_tag(text: str) -> bool:
-    """Whether a text holds a tag that opens or closes a block."""
+    """True if a text holds a tag that opens or closes a block."""
     return _TAG.search(text) is not None

@@ -1,15 +1,15 @@
-"""Choice of an endpoint for each request, by what came of the requests before it.
+"""Choice of the endpoint for each request, by the results of earlier requests.
 
     in use ──half of the last requests failed──► out ──after a rest──► on trial: one request at a time
       ▲                                           ▲                        │            │
       └───────────────── answered ────────────────┼────────────────────────┘            │
                                                   └── failed: a rest twice as long ─────┘
 
-A request goes to the endpoint with the highest hash of URL and affinity, so that the requests of a chain meet
-one prefix cache. Where that endpoint is out, the chain moves to the one with the next highest hash; the other
-chains stay where they are. A request avoids the endpoints at which it failed itself.
+A request goes to the endpoint with the highest hash of URL and affinity, so that one prefix cache serves a
+chain. If that endpoint is out, its chains move to the endpoint with their next highest hash; other chains do
+not move. A request avoids endpoints at which it has failed.
 
-A health check does not count: a server may answer `/health` and fail at everything else.
+Health checks do not count, because a server may answer `/health` and fail at everything else.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 class Endpoint:
-    """One server and what came of its last requests.
+    """One server and the results of its last requests.
 
     Attributes:
         url: Base URL.
-        tally: What it did so far.
-        is_out: Whether it failed too often, and has answered nothing since.
+        tally: Its counters.
+        is_out: True after too many failures, until it answers again.
     """
 
     def __init__(self, url: str, backoff: Callable[[int], float], *, is_only: bool):
@@ -51,12 +51,12 @@ class Endpoint:
         self._num_attempts = 0
 
     def is_ready(self) -> bool:
-        """Whether a request may go there now."""
+        """True if a request may be sent now."""
         return time.monotonic() >= self._rests_until and not (self.is_out and self._num_attempts)
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """One request under way; on trial there is one at a time."""
+        """Count one request in flight; a server on trial gets one at a time."""
         self._num_attempts += 1
         try:
             yield
@@ -64,27 +64,27 @@ class Endpoint:
             self._num_attempts -= 1
 
     def rest(self, seconds: float) -> None:
-        """Send it nothing for so long, where there are others."""
+        """Send no request for so many seconds, if there are other endpoints."""
         self._rests_until = max(self._rests_until, time.monotonic() + seconds)
 
     def succeeded(self) -> None:
-        """It answered a request."""
+        """Note an answered request."""
         if self.is_out:
-            _log.warning("%s answers again", self.url)
+            _log.warning("%s answers again and is in use", self.url)
             self.is_out = False
             self._num_rests = 0
             self._failed.clear()
         self._failed.append(False)
 
     def failed(self, reason: str) -> None:
-        """It failed at a request that another server might answer, or could not be reached."""
+        """Note a failed request that another server might answer, or a failed connection."""
         if self._is_only:
             return
         self._failed.append(True)
         num_failed, num_last = sum(self._failed), len(self._failed)
         if self.is_out:
             if time.monotonic() < self._rests_until:
-                return  # the request was under way before
+                return  # the request was in flight before the rest
         elif num_last < _FEWEST or num_failed < _MAX_FAILED_SHARE * num_last:
             return
         self._num_rests += 1
@@ -94,18 +94,18 @@ class Endpoint:
             self.is_out = True
             self.tally.taken_out += 1
             _log.warning(
-                "%s is taken out: %d of its last %d requests failed, the last one with %s; its chains go to "
-                "other endpoints, and it is tried again in %.1f s",
+                "%s is taken out: %d of its last %d requests failed, the last one with %s; its chains move "
+                "to other endpoints, and it gets a trial request in %.1f s",
                 *(self.url, num_failed, num_last, reason, seconds),
             )
 
 
 class Endpoints:
-    """The servers that a client may ask.
+    """The endpoints of a client.
 
     Args:
         urls: Base URLs.
-        backoff: Seconds of the n-th rest in a row.
+        backoff: Returns the seconds of the n-th rest in a row.
     """
 
     def __init__(self, urls: Sequence[str], backoff: Callable[[int], float]):
@@ -116,11 +116,11 @@ class Endpoints:
         return iter(self._all)
 
     def choose(self, affinity: str, failed_at: Collection[Endpoint] = ()) -> Endpoint:
-        """The endpoint for a request; all are out rather than none is asked.
+        """Choose the endpoint for a request; if all are out, one of them.
 
         Args:
             affinity: Requests with the same value go to the same endpoint while it is in use.
-            failed_at: Endpoints at which this request failed, asked only where there is no other.
+            failed_at: Endpoints at which this request has failed; the last choice.
         """
         if len(self._all) == 1:
             return self._all[0]

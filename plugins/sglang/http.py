@@ -1,11 +1,11 @@
-"""HTTP requests through aiohttp, at most so many at once, each answer at most so long.
+"""HTTP requests through aiohttp, with limits on requests in flight and on bytes of an answer.
 
     post ─► slot ─► aiohttp: kept-alive connections, TLS, proxy, redirects ─► Answer
-                       │ no connection: NotConnected     nothing was sent
-                       │ lost, or no HTTP: Disconnected
-                       └ too long: TooLarge              the connection is closed
+                       │ no connection: NotConnected       nothing was sent
+                       │ lost, or not HTTP: Disconnected
+                       └ too long: TooLarge                the connection is closed
 
-The limits are those of `schemas/limits.py`.
+`schemas/limits.py` has the limits on bytes.
 """
 
 from __future__ import annotations
@@ -28,43 +28,35 @@ _SHOWN_CHARACTERS = 300
 
 
 class NotConnected(ConnectionError):
-    """No connection was made, so that nothing was sent."""
+    """The connection failed before anything was sent."""
 
 
 class Disconnected(ConnectionError):
-    """The connection ended before the whole answer was there, or what came is no HTTP."""
+    """The connection ended before the whole answer arrived, or the answer is not HTTP."""
 
 
 class TooLarge(ValueError):
-    """An answer is longer than the limit."""
+    """The answer is longer than the limit."""
 
 
 class Answer(NamedTuple):
-    """What a server answered.
+    """A server's answer."""
 
-    Attributes:
-        status: HTTP status.
-        headers: Names in any case.
-        body: The body; that of an error may be cut.
-        redirected_to: Where the answer came from after redirects; "" without any.
-        connection: The connection that it came over, which may carry another request by now.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    redirected_to: str
-    connection: Any
+    status: int  # HTTP status
+    headers: Mapping[str, str]  # headers; names ignore case
+    body: bytes  # the body; that of an error may be cut
+    redirected_to: str  # final URL after redirects; "" without a redirect
+    connection: Any  # the connection, which may already carry another request
 
 
 class Http:
-    """A pool of connections. Belongs to the event loop that it is made in.
+    """A pool of connections. Belongs to the event loop that creates it.
 
     Args:
         endpoints: Base URLs.
-        limit: Requests of `post` in flight at once.
-        timeout_sec: Longest time of a `post`, from its slot to the end of its answer.
-        headers: Sent with each request.
+        limit: Maximum `post` requests in flight.
+        timeout_sec: Maximum seconds of a `post`, from its slot to the end of its answer.
+        headers: Headers of every request.
     """
 
     def __init__(
@@ -86,25 +78,25 @@ class Http:
             },
             cookie_jar=aiohttp.DummyCookieJar(),
             response_class=_Response,
-            auto_decompress=False,  # a compressed answer may be any size
+            auto_decompress=False,  # a compressed answer may expand to any size
         )
-        # aiohttp's own `trust_env` would read the environment and ~/.netrc again for each request.
+        # aiohttp's `trust_env` would read the environment and ~/.netrc for each request.
         self._proxies = {endpoint: proxy_of(endpoint) for endpoint in endpoints}
         self._slots = asyncio.Semaphore(limit)
         self._timeout_sec = timeout_sec
         self._in_flight: Counter[str] = Counter()
 
     def in_flight(self, endpoint: str) -> int:
-        """Requests of `post` that the endpoint has in flight."""
+        """Number of `post` requests in flight at an endpoint."""
         return self._in_flight[endpoint]
 
     async def post(self, endpoint: str, path: str, body: bytes) -> Answer:
-        """Send JSON once there is a slot. Cancelling the caller closes the connection.
+        """Send JSON as soon as there is a slot. Cancelling the caller closes the connection.
 
         Raises:
-            NotConnected: No connection could be made.
-            Disconnected: The connection was lost, or what came is no HTTP.
-            TimeoutError: No whole answer came in time.
+            NotConnected: The connection failed.
+            Disconnected: The connection was lost, or the answer is not HTTP.
+            TimeoutError: The answer was not complete in time.
             TooLarge: The answer is longer than `ANSWER_BYTES`.
         """
         async with self._slots:
@@ -115,11 +107,11 @@ class Http:
                 self._in_flight[endpoint] -= 1
 
     async def get(self, endpoint: str, path: str, *, timeout_sec: float) -> Answer:
-        """Ask at once, whatever number of requests is in flight. Raises what `post` raises."""
+        """Send a request without waiting for a slot. Raises the errors of `post`."""
         return await self._ask("GET", endpoint, path, timeout_sec, None)
 
     async def close(self) -> None:
-        """Close all connections; requests without an answer end with Disconnected."""
+        """Close all connections; requests in flight raise Disconnected."""
         await self._session.close()
 
     async def _ask(
@@ -152,7 +144,7 @@ class Http:
             aiohttp.ClientConnectorError,
             aiohttp.ClientHttpProxyError,
             aiohttp.InvalidURL,
-            UnicodeError,  # a host name that cannot be one
+            UnicodeError,  # an invalid host name
         ) as error:
             raise NotConnected(f"cannot connect to {server}: {_reason(error)}") from None
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError):
@@ -164,7 +156,7 @@ class Http:
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response that remembers its connection, which aiohttp takes back with the last byte."""
+    """A response that keeps a reference to its connection; aiohttp drops its own after the last byte."""
 
     connection_used: Any = None
 
@@ -174,10 +166,10 @@ class _Response(aiohttp.ClientResponse):
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body up to the limit for its status.
+    """Read the body up to the limit for its status.
 
     Raises:
-        TooLarge: It is longer, and no error.
+        TooLarge: The body of an answer with status 200 is longer.
     """
     limit = ANSWER_BYTES if response.status == 200 else ERROR_BYTES
     pieces: list[bytes] = []
@@ -194,12 +186,12 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without URLs: those of proxies may hold passwords."""
+    """Cause of an error, without URLs: a proxy's URL may hold a password."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(error.certificate_error)
     if isinstance(error, aiohttp.ClientResponseError):
         return error.message[:_SHOWN_CHARACTERS] or type(error).__name__
-    if isinstance(error, OSError) and error.errno:  # asyncio's own words name the address again
+    if isinstance(error, OSError) and error.errno:  # asyncio's message repeats the address
         return os.strerror(error.errno)
     if isinstance(error, aiohttp.InvalidURL):
         return "not a valid URL"

@@ -1,6 +1,6 @@
-"""What each server of a machine is started with: its GPUs, its command, its environment.
+"""Launch plan of SGLang servers: GPUs, command line, port and environment of each server on this machine.
 
-Nothing is started here: what can be wrong with `synthesis.server` is found before anything is.
+This module starts nothing; it finds mistakes in `synthesis.server` before any server starts.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from schemas.process import keep_to_loopback
 
 _Value = str | int | float | bool | None
 
-_DEFAULTS = Path(__file__).with_name("server.yaml")
+_DEFAULTS = Path(__file__).with_name("server_defaults.yaml")
 _GRACE_SEC = 8.0
-"""SGLang looks every 5 s whether it was asked to end; so long an idle server takes."""
+"""Seconds until SIGKILL; an idle SGLang server polls every 5 s for a request to stop."""
 _NOT_FOR_ARGS = {
     "model-path": "set synthesis.server.model instead",
     "model": "set synthesis.server.model instead",
-    "api-key": "workers send no key, and the server listens to this machine alone",
+    "api-key": "workers send no key, and the server listens on this machine only",
 }
 _PARALLELISM = {
     "tp-size",
@@ -38,23 +38,18 @@ _PARALLELISM = {
 }
 _SEVERAL_MACHINES = {"nnodes", "dist-init-addr", "nccl-init-addr"}
 _OF_OUR_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
-"""The server's interpreter is another one, and starts slowly if it writes no bytecode."""
+"""Variables for our interpreter; the server has another one, which starts slowly without bytecode files."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One server to be.
+    """The plan for one server."""
 
-    Attributes:
-        spec: What its supervisor is told.
-        changes: Environment variables that are its own.
-    """
-
-    spec: Spec
-    changes: dict[str, str]
+    spec: Spec  # command and limits for its supervisor
+    changes: dict[str, str]  # environment variables of this server
 
     def environment(self) -> dict[str, str]:
-        """All its environment variables: those of this process, without those about our interpreter."""
+        """The whole environment: that of this process without variables for our interpreter, plus changes."""
         kept = {name: value for name, value in os.environ.items() if name not in _OF_OUR_PYTHON}
         environment = {**kept, **self.changes}
         if not _SEVERAL_MACHINES & {word.lstrip("-") for word in self.spec.command}:
@@ -63,10 +58,10 @@ class Launch:
 
 
 def plan_launches(config: ServerConfig, *, model: str) -> list[Launch]:
-    """One launch for each group of GPUs of this machine; GPUs that fill no group are left over.
+    """Plan one server for each full group of GPUs on this machine.
 
     Raises:
-        ConfigError: The model, the interpreter, an argument or the number of GPUs will not do.
+        ConfigError: The model, the interpreter, an argument or the number of GPUs is wrong.
     """
     if not model:
         raise ConfigError(
@@ -77,7 +72,7 @@ def plan_launches(config: ServerConfig, *, model: str) -> list[Launch]:
     if python is None:
         raise ConfigError(
             f"synthesis.server.python {config.python!r} is neither an executable file nor a command on PATH; "
-            "expected the Python that SGLang is installed for, such as /opt/sglang/bin/python."
+            "expected the Python of SGLang's environment, such as /opt/sglang/bin/python."
         )
     arguments = _arguments(config)
     groups = _gpu_groups(config)
@@ -106,7 +101,7 @@ def _env(config: ServerConfig) -> dict[str, str]:
 
 
 def _arguments(config: ServerConfig) -> dict[str, _Value]:
-    """Those of server.yaml under those of the user, without those that are switched off."""
+    """Arguments of server_defaults.yaml, overridden by the user's, without null and false ones."""
     arguments: dict[str, _Value] = yaml.safe_load(_DEFAULTS.read_text(encoding="utf-8"))
     given: dict[str, str] = {}
     for key, value in config.args.items():
@@ -114,7 +109,9 @@ def _arguments(config: ServerConfig) -> dict[str, _Value]:
         if name in _NOT_FOR_ARGS:
             raise ConfigError(f"synthesis.server.args.{key} cannot be set: {_NOT_FOR_ARGS[name]}.")
         if name in given:
-            raise ConfigError(f"synthesis.server.args: {given[name]!r} and {key!r} are the same; keep one.")
+            raise ConfigError(
+                f"synthesis.server.args: {given[name]!r} and {key!r} are the same argument; keep one."
+            )
         given[name] = key
         arguments[name] = value
     return {name: value for name, value in arguments.items() if value is not None and value is not False}
@@ -127,14 +124,14 @@ def _port(value: _Value, num_servers: int) -> int | None:
         raise ConfigError(f"synthesis.server.args.port is {value!r}; expected a number from 1 to 65535.")
     if num_servers > 1:
         raise ConfigError(
-            f"synthesis.server.args.port is {value}, but {num_servers} servers are to start on this machine, "
-            "one for each group of GPUs. Leave it out: each then takes a free port."
+            f"synthesis.server.args.port is {value}, but {num_servers} servers start on this machine, one "
+            "for each group of GPUs. Remove the port: each server then takes a free one."
         )
     return int(value)
 
 
 def _gpu_groups(config: ServerConfig) -> list[str | None]:
-    """CUDA_VISIBLE_DEVICES of each server; None leaves it as it is."""
+    """CUDA_VISIBLE_DEVICES of each server; None does not change it."""
     size = config.gpus_per_server
     if size == 0:
         return [None]
@@ -148,7 +145,7 @@ def _gpu_groups(config: ServerConfig) -> list[str | None]:
         smaller = f"{len(gpus)} or less" if gpus else "0 for a server without a GPU"
         raise ConfigError(
             f"synthesis.server.gpus_per_server is {size}; GPUs found: {len(gpus)} ({source}). "
-            f"Set it to {smaller}, or run where there are more GPUs."
+            f"Set it to {smaller}, or use a machine with more GPUs."
         )
     return [",".join(gpus[start : start + size]) for start in range(0, len(gpus) - size + 1, size)]
 

@@ -1,4 +1,4 @@
-"""SGLang for anyone's Beam pipeline: a ModelHandler for `RunInference`.
+"""SGLang in any Beam pipeline: a ModelHandler for `RunInference`.
 
     handler = SGLangModelHandler(
         endpoints=["http://127.0.0.1:30000"], sampling_params={"max_new_tokens": 200, "temperature": 0}
@@ -6,11 +6,11 @@
     prompts | RunInference(handler)                       # text, or a list of token ids
     keyed   | RunInference(KeyedModelHandler(handler))    # (key, prompt) pairs
 
-Each element gives a PredictionResult whose `inference` is a Generation or, as a value, a GenerationFailure: a
-refused prompt costs itself, a lost server costs no bundle. `inference_args` of RunInference are sampling
-parameters, too, and win over those of the handler.
+Each element gives a PredictionResult whose `inference` is a Generation, or a GenerationFailure as a value:
+neither a refused prompt nor a lost server fails a bundle. `inference_args` of RunInference are sampling
+parameters, and override those of the handler.
 
-RunInference waits for the slowest prompt of each batch. For most throughput write a DoFn around SGLangClient
+RunInference waits for the slowest prompt of each batch. For more throughput write a DoFn around SGLangClient
 with a sliding window, as `pipelines/steps/synthesize.py` does.
 """
 
@@ -26,7 +26,8 @@ from typing import Any
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
-from plugins.sglang.client import ClientOptions, SGLangClient
+from plugins.sglang.client import SGLangClient
+from plugins.sglang.retries import ClientOptions
 from plugins.synthesizers.generator import GenerationFailure
 from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
@@ -43,10 +44,10 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int], PredictionResult, "SG
 
     Args:
         endpoints: URLs of running servers, such as `http://127.0.0.1:30000`.
-        server: Instead of endpoints, servers that each worker's machine starts for itself.
+        server: Servers that each worker's machine starts, instead of endpoints.
         model: Directory or hub name for these servers, and the `model_id` of the results.
-        sampling_params: By SGLang's names.
-        options: Limits and patience of the client, for each worker process.
+        sampling_params: Sampling parameters with SGLang's names.
+        options: Limits and retries of the client, for each worker process.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int], PredictionResult, "SG
             raise ConfigError("SGLangModelHandler needs endpoints=[URL, ...], or server= and model=.")
 
     def load_model(self) -> SGLangModel:
-        """Make a client for this process; first start the servers if they are ours."""
+        """Make a client for this process; with `server`, start the servers first."""
         if self._server is None:
             return SGLangModel(self._endpoints, self._options)
         from plugins.sglang.server import lease_servers
@@ -79,7 +80,7 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int], PredictionResult, "SG
     def run_inference(
         self, batch: Sequence[Any], model: SGLangModel, inference_args: Mapping[str, Any] | None = None
     ) -> list[PredictionResult]:
-        """Answer a batch, in order. Raises nothing for what a prompt or a server does."""
+        """Answer a batch in order. A failing prompt or server raises nothing."""
         answers = model.answer(list(batch), {**self._sampling_params, **(inference_args or {})})
         counts: Counter[str] = Counter()
         for answer in answers:
@@ -96,43 +97,40 @@ class SGLangModelHandler(ModelHandler[str | Sequence[int], PredictionResult, "SG
         ]
 
     def validate_inference_args(self, inference_args: Mapping[str, Any] | None) -> None:
-        """Take any: they are sampling parameters."""
+        """Accept all arguments: they are sampling parameters."""
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        size = 4 * self._options.max_in_flight  # softens the wait for the slowest
+        size = 4 * self._options.max_in_flight  # a large batch waits less for its slowest prompt
         return {"min_batch_size": size, "max_batch_size": size}
 
 
 class SGLangModel:
-    """A client on an event loop of its own thread, closed when it is garbage collected."""
+    """A client with an event loop on its own thread; garbage collection closes it."""
 
     def __init__(self, endpoints: Sequence[str], options: ClientOptions, on_close: Any = lambda: None):
         self._client = SGLangClient(endpoints, options)
         self._loop = asyncio.new_event_loop()
         thread = threading.Thread(target=self._loop.run_forever, name=_NAMESPACE, daemon=True)
         thread.start()
-        self._finalizer = weakref.finalize(self, _close, self._client, self._loop, thread, on_close)
+        self.close = weakref.finalize(self, _close, self._client, self._loop, thread, on_close)
 
     def answer(
         self, prompts: Sequence[Any], sampling_params: Mapping[str, Any]
     ) -> list[Generation | GenerationFailure]:
-        """Answer prompts, in order, as many at once as the options allow."""
+        """Answer prompts in order, with as many requests in flight as the options allow."""
 
         async def one(prompt: Any) -> Generation | GenerationFailure:
             kind = "text" if isinstance(prompt, str) else "input_ids"
             body = {kind: prompt, "sampling_params": sampling_params}
             try:
                 return await self._client.send(body, affinity=digest(str(prompt)))
-            except TypeError as error:  # no JSON
+            except TypeError as error:  # not JSON
                 return GenerationFailure(reason="bad_prompt", detail=str(error))
 
         async def each() -> list[Generation | GenerationFailure]:
             return await asyncio.gather(*map(one, prompts))
 
         return asyncio.run_coroutine_threadsafe(each(), self._loop).result()
-
-    def close(self) -> None:
-        self._finalizer()
 
 
 def _close(client: SGLangClient, loop: Any, thread: threading.Thread, on_close: Any) -> None:
@@ -145,6 +143,6 @@ def _close(client: SGLangClient, loop: Any, thread: threading.Thread, on_close: 
         loop.stop()
 
     asyncio.run_coroutine_threadsafe(end(), loop)
-    if threading.current_thread() is not thread:  # garbage is collected on any thread
+    if threading.current_thread() is not thread:  # garbage collection may run on any thread
         thread.join(10)
     on_close()

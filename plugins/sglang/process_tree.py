@@ -1,8 +1,8 @@
-"""Process trees: a child that dies with its parent, and an end for all that ever came of one.
+"""Process trees: children that die with their parent, and the end of all descendants.
 
-On Linux orphans come to the process that called `adopt_orphans`, so that their tree stays one, whatever
-sessions and groups its processes move to. Elsewhere there is neither that nor /proc: a process group is
-all that can be ended. Standard library only, as for all that a supervisor imports.
+On Linux the process that called `adopt_orphans` becomes the parent of orphaned descendants, so it finds all
+of them, in any session or process group. Other systems have neither this nor /proc; there only a process
+group can be killed. Standard library only, because the supervisor imports this module.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _prctl = getattr(ctypes.CDLL(None), "prctl", lambda *_: -1)  # Linux alone has i
 
 
 def adopt_orphans() -> None:
-    """Make orphans among the descendants of this process its children."""
+    """Make this process the parent of its orphaned descendants."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; runs in a child before its exec.
+    """Let the kernel kill this process when its parent dies; called in a child before exec.
 
-    The signal comes when the *thread* that forked ends: a parent with threads has to mind which one forks.
+    The signal comes when the *thread* that forked ends, so the parent must fork from a long-lived thread.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -34,7 +34,7 @@ def die_with(parent: int) -> None:
 
 
 def kill_descendants(*, timeout_sec: float) -> None:
-    """Kill and collect every descendant of this process, those born meanwhile included."""
+    """Kill and reap every descendant of this process, including new ones."""
     deadline = time.monotonic() + timeout_sec
     while (alive := descendants(os.getpid())) and time.monotonic() < deadline:
         for pid in alive:
@@ -43,12 +43,12 @@ def kill_descendants(*, timeout_sec: float) -> None:
             except (ProcessLookupError, PermissionError):
                 pass
         time.sleep(0.02)
-        _collect()
-    _collect()
+        _reap()
+    _reap()
 
 
 def kill_group(group: int) -> None:
-    """Kill a process group, if there is one."""
+    """Kill a process group, if it exists."""
     try:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -56,7 +56,7 @@ def kill_group(group: int) -> None:
 
 
 def descendants(ancestor: int) -> list[int]:
-    """Processes below one that have not ended; none where there is no /proc."""
+    """Living descendants of a process; none without /proc."""
     children: dict[int, list[int]] = {}
     ended = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -70,12 +70,12 @@ def descendants(ancestor: int) -> list[int]:
         if state in "ZX":
             ended.add(pid)
     found = list(children.get(ancestor, []))
-    for pid in found:  # grows while it is walked
+    for pid in found:  # the list grows during the loop
         found += children.get(pid, [])
     return [pid for pid in found if pid not in ended]
 
 
-def _collect() -> None:
+def _reap() -> None:
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -1,4 +1,4 @@
-"""What an SGLang server answers, made into values. Written against 0.4.10, 0.5.1, 0.5.9 and 0.5.23."""
+"""Answers of SGLang servers, parsed and validated. Written against 0.4.10, 0.5.1, 0.5.9 and 0.5.23."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from schemas.json_records import is_deeper
 from schemas.limits import ANSWER_DEPTH, ANSWER_TOKENS
 from schemas.records import Generation, well_formed
 
@@ -17,41 +18,31 @@ _SHOWN_CHARACTERS = 300
 
 
 def parse(body: bytes) -> Any:
-    """The JSON value of a body, half emojis included, which strict parsers refuse.
+    """Parse JSON, including lone surrogates, which orjson refuses.
 
     Raises:
-        ValueError: It is no JSON, or nested deeper than `ANSWER_DEPTH`.
+        ValueError: The body is not JSON, or nests deeper than `ANSWER_DEPTH`.
     """
+    too_deep = ValueError(f"the answer nests lists and objects deeper than {ANSWER_DEPTH}, the limit")
     try:
         value = orjson.loads(body)
     except ValueError:
         try:
             value = json.loads(body.decode("utf-8", "replace"), parse_int=_whole_number)
         except RecursionError:
-            raise ValueError(_TOO_DEEP) from None
-    level = [value]
-    for _ in range(ANSWER_DEPTH + 1):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, list | dict)
-            for inner in (each if isinstance(each, list) else each.values())
-        ]
-        if not level:
-            return value
-    raise ValueError(_TOO_DEEP)
-
-
-_TOO_DEEP = f"the answer nests lists and objects deeper than {ANSWER_DEPTH}, the limit"
+            raise too_deep from None
+    if is_deeper(value, ANSWER_DEPTH):
+        raise too_deep
+    return value
 
 
 def _whole_number(digits: str) -> int | float:
-    """As orjson reads it: what needs more than 64 bits is a float. `int` of many digits takes long."""
+    """Convert as orjson does: more than 64 bits make a float. `int` is slow for many digits."""
     return int(digits) if len(digits) < 20 else float(digits)
 
 
 def error_message(body: bytes) -> str:
-    """The message in an error body: `{"error": {"message"}}`, `{"error"}`, `{"message"}` or plain text."""
+    """Message of an error body: `{"error": {"message"}}`, `{"error"}`, `{"message"}` or plain text."""
     try:
         value = parse(body)
     except ValueError:
@@ -65,7 +56,7 @@ def error_message(body: bytes) -> str:
 
 
 def shown(value: Any) -> str:
-    """The beginning of a value, for a message. Long or deep ones are not written out to be cut."""
+    """Beginning of a value for a message, without formatting the whole of a long or deep value."""
     return reprlib.repr(value)[:_SHOWN_CHARACTERS]
 
 
@@ -73,7 +64,7 @@ def generation(value: Any) -> Generation:
     """Read the answer to one `/generate` request.
 
     Raises:
-        ValueError: It is no such answer; the message says what is wrong with it.
+        ValueError: The answer is wrong; the message names the fault.
     """
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
         raise ValueError(f"expected an object with a text, found {shown(value)}")
@@ -94,21 +85,17 @@ def generation(value: Any) -> Generation:
 
 
 def input_logprobs(value: Any, token_ids: Sequence[int]) -> list[float]:
-    """The log-probabilities of a request's last tokens, of an answer to `return_logprob`.
-
-    Args:
-        value: The answer to one `/generate` request.
-        token_ids: The tokens asked about, the last ones of the request.
+    """Log-probabilities of `token_ids`, the last tokens of a request with `return_logprob`.
 
     Raises:
-        ValueError: It tells of other tokens, or of none.
+        ValueError: The answer has none, or those of other tokens.
     """
-    told = value["meta_info"].get("input_token_logprobs") or []
-    last = told[-len(token_ids) :] if isinstance(told, list) else []
+    found = value["meta_info"].get("input_token_logprobs") or []
+    last = found[-len(token_ids) :] if isinstance(found, list) else []
     if [each[1] if isinstance(each, list) and len(each) > 1 else None for each in last] != list(token_ids):
         raise ValueError(
-            f"expected the log-probabilities of {len(token_ids)} tokens, found those of {len(told)} or of "
-            "others; does the server compute them (return_logprob)?"
+            f"expected the log-probabilities of {len(token_ids)} tokens, found those of {len(found)} or of "
+            "other tokens; does the server compute them (return_logprob)?"
         )
     if not all(isinstance(each[0], float | int) and math.isfinite(each[0]) for each in last):
         raise ValueError(f"a log-probability is missing among {shown(last)}")
@@ -116,7 +103,7 @@ def input_logprobs(value: Any, token_ids: Sequence[int]) -> list[float]:
 
 
 def _count(meta: dict[str, Any], name: str) -> int:
-    """A number of tokens; versions that do not count leave it out or say null."""
+    """A number of tokens; versions that do not count leave it out or send null."""
     value = meta.get(name) or 0
     if not isinstance(value, int) or not 0 <= value <= ANSWER_TOKENS:
         raise ValueError(f"{name} is {shown(value)}, expected a number of tokens up to {ANSWER_TOKENS:,}")

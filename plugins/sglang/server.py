@@ -1,17 +1,17 @@
-"""SGLang servers that workers start for themselves: one for each group of GPUs, however many workers ask.
+"""SGLang servers that workers start and share: one for each group of GPUs of a machine.
 
     lease_servers(config, model)
         │
         ▼
-    one launch for each group of GPUs ─► a folder named by all that shapes the server
+    one launch for each group of GPUs ─► a folder named by a hash of the launch
                                             │
-                 hold its lease, shared ◄───┤   until release(), or the end of this process
-                 is supervisor.lock free? ◄─┤   then start a supervisor, which inherits the lock
-                 poll state.json ◄──────────┘   ready: an endpoint; failed: ServerError with the last lines
+              hold its lease, shared ◄──────┤   until release(), or the end of this process
+              is supervisor.lock free? ◄────┤   then start a supervisor, which inherits the lock
+              poll state.json ◄─────────────┘   ready: an endpoint; failed: ServerError with the last lines
 
-The folders are in the temporary directory: workers that share it, as those of a machine do, and their
-user, share servers. A worker that is killed lets go of its lease like one that releases it; but a process
-that it forked, without exec, shares the lease and holds it until it ends, too.
+The folders are in the temporary directory, so workers of one user and one temporary directory share servers.
+The kernel releases the lease of a killed worker. A child forked without exec shares the lease and holds it
+until the child ends.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _RUN = (
     "import sys; sys.path.append(sys.argv[1]); "
     "from plugins.sglang.supervisor import main; main(*sys.argv[2:])"
 )
-"""`-m` would look into the working directory first, and needs a PYTHONPATH that the server must not see."""
+"""`-m` would search the working directory first, and needs a PYTHONPATH that the server must not inherit."""
 
 
 class ServerLease:
-    """Keeps servers running until it is released or its process ends.
+    """Keeps servers running until `release` or the end of this process.
 
     Attributes:
         endpoints: Base URLs of the servers, in the order of their GPUs.
@@ -56,7 +56,7 @@ class ServerLease:
         self._holds = holds
 
     def release(self) -> None:
-        """Let go of the servers; they end when nobody else holds them. May be called again."""
+        """Release the servers; they end when no other worker holds them. May be called again."""
         self._holds.close()
 
     def __enter__(self) -> ServerLease:
@@ -67,15 +67,11 @@ class ServerLease:
 
 
 def lease_servers(config: ServerConfig, *, model: str) -> ServerLease:
-    """Take part in this machine's servers, and start those that are not there; waits until all are healthy.
-
-    Args:
-        config: How they are started.
-        model: Directory or hub name of the model.
+    """Share this machine's servers of `model`; start missing ones and wait until all are healthy.
 
     Raises:
-        ConfigError: The interpreter, the arguments or the number of GPUs will not do; nothing was started.
-        ServerError: A server exits, or is not healthy in time; shows its last lines.
+        ConfigError: The interpreter, an argument or the number of GPUs is wrong; nothing was started.
+        ServerError: A server exited, or was not healthy in time; shows the last lines of its log.
     """
     with contextlib.ExitStack() as holds:
         launches = plan_launches(config, model=model)
@@ -90,7 +86,7 @@ def lease_servers(config: ServerConfig, *, model: str) -> ServerLease:
 
 
 class _Server:
-    """One server as a worker sees it."""
+    """A worker's view of one server."""
 
     def __init__(self, launch: Launch):
         shape = json.dumps(dataclasses.asdict(launch), sort_keys=True)
@@ -108,11 +104,11 @@ class _Server:
         self._lease.close()
 
     def hold(self) -> None:
-        """Keep the server from ending; waits while one is ending."""
+        """Take the lease, which keeps the server running; wait while an old server ends."""
         fcntl.flock(self._lease, fcntl.LOCK_SH)
 
     def endpoint(self) -> str | None:
-        """Its URL once it is ready. Starts it if nobody has."""
+        """URL of the server once it is ready; start the server if no worker has."""
         with self._folder.open_supervisor_lock() as lock:
             if try_lock(lock):
                 self._start(lock.fileno())
@@ -120,7 +116,7 @@ class _Server:
         state = self._folder.state()
         if state is not None and state.state == "failed":
             raise ServerError(
-                f"{state.message}. Check synthesis.server; whole log: {self._folder.server_log}. "
+                f"{state.message}. Check synthesis.server; log file: {self._folder.server_log}. "
                 f"{_quoted(state.log)}"
             )
         return state.url if state is not None and state.state == "ready" else None
@@ -129,8 +125,8 @@ class _Server:
         log = self._folder.supervisor_log
         if self._has_started_it:
             raise ServerError(
-                "The process that watches an SGLang server ended unexpectedly. Was it killed? Run again; "
-                f"its log: {log}. {_quoted(last_lines(log))}"
+                "the process that watches an SGLang server ended unexpectedly; it may have been killed. Run "
+                f"again; log file: {log}. {_quoted(last_lines(log))}"
             )
         self._has_started_it = True
         self._folder.forget_state()
@@ -149,14 +145,15 @@ class _Server:
 
 
 def _private_folder() -> Path:
-    """Where this user's servers are. Nobody else may write there: prompts go to the URLs in it."""
+    """Folder of this user's servers. No other user may write to it, since prompts go to the URLs in it."""
     folder = Path(tempfile.gettempdir(), f"tutelage-sglang-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise ConfigError(
-            f"{folder} is not a directory of yours alone (owner {found.st_uid}, mode "
-            f"{stat.S_IMODE(found.st_mode):o}); expected mode 700. Remove it, or set TMPDIR to another place."
+            f"{folder} is not a private directory of yours (owner {found.st_uid}, mode "
+            f"{stat.S_IMODE(found.st_mode):o}); expected mode 700. Remove it, or set TMPDIR to another "
+            "folder."
         )
     return folder
 

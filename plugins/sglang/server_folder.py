@@ -1,13 +1,13 @@
-"""The folder in which workers and the supervisor of one server meet.
+"""Folder through which workers and the supervisor of one server communicate.
 
     lease             workers hold it shared; the supervisor ends the server when it gets it exclusively
-    supervisor.lock   held exclusively by the supervisor from birth to death
-    state.json        what the supervisor tells, replaced atomically
-    server.log        what the server prints; kept at the end, overwritten by the next supervisor
-    supervisor.log    what a supervisor that breaks prints
+    supervisor.lock   held exclusively by the supervisor as long as it lives
+    state.json        state of the server, replaced atomically by the supervisor
+    server.log        output of the server; kept at the end, overwritten by the next supervisor
+    supervisor.log    traceback of a crashed supervisor
 
-The kernel lets go of the locks of a process that is killed. Standard library only, as for all that a
-supervisor imports.
+The kernel releases the locks of a killed process. Standard library only, because the supervisor imports this
+module.
 """
 
 from __future__ import annotations
@@ -24,45 +24,29 @@ _SHOWN_LINES = 15
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What a supervisor is told, as JSON on its standard input.
+    """Orders for a supervisor, as JSON on its standard input."""
 
-    Attributes:
-        command: The server's command, without host and port.
-        host: Address that the server listens on.
-        port: Its port; null takes a free one.
-        startup_timeout_sec: How long a start may take until `/health` answers 200.
-        max_restarts: How often a server that was ready is started again.
-        grace_sec: How long it may take to end when it is asked to, before it is killed.
-    """
-
-    command: list[str]
-    host: str
-    port: int | None
-    startup_timeout_sec: float
-    max_restarts: int
-    grace_sec: float
+    command: list[str]  # the server's command line, without host and port
+    host: str  # address that the server listens on
+    port: int | None  # its port; null takes a free one
+    startup_timeout_sec: float  # maximum seconds of a start until `/health` answers 200
+    max_restarts: int  # maximum restarts of a server that was ready
+    grace_sec: float  # seconds between SIGTERM and SIGKILL
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What a supervisor tells.
+    """State of a server, reported by its supervisor."""
 
-    Attributes:
-        state: `starting`, `ready` or `failed`.
-        url: Where a ready server answers.
-        message: Why it failed, or why it starts again.
-        log: The last lines of a server that failed.
-    """
-
-    state: str
-    url: str = ""
-    message: str = ""
-    log: tuple[str, ...] = ()
+    state: str  # `starting`, `ready` or `failed`
+    url: str = ""  # base URL of a ready server
+    message: str = ""  # cause of a failure or restart
+    log: tuple[str, ...] = ()  # last lines of a failed server
 
 
 @dataclasses.dataclass(frozen=True)
 class ServerFolder:
-    """Names what is in the folder."""
+    """Paths and files of the folder."""
 
     path: Path
 
@@ -81,7 +65,7 @@ class ServerFolder:
         return (self.path / "supervisor.lock").open("ab")
 
     def state(self) -> State | None:
-        """What the supervisor told last, if it has told anything."""
+        """The last reported state, if there is one."""
         try:
             return State(**json.loads((self.path / "state.json").read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -97,7 +81,7 @@ class ServerFolder:
 
 
 def try_lock(file: IO[bytes]) -> bool:
-    """Take the exclusive lock of a file unless somebody holds one."""
+    """Take the exclusive lock of a file, unless another process holds a lock on it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,7 +90,7 @@ def try_lock(file: IO[bytes]) -> bool:
 
 
 def last_lines(log: Path) -> tuple[str, ...]:
-    """The last lines of a log, without empty ones."""
+    """Last lines of a log, without empty ones."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 16384))
         lines = file.read().decode("utf-8", "replace").splitlines()

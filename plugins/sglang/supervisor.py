@@ -1,26 +1,26 @@
-"""The process that owns one SGLang server: starts it, watches it, ends it when nobody needs it any more.
+"""Supervisor of one SGLang server: a process that starts it, restarts it, and ends it with its last user.
 
     worker ── flock(lease, shared) ──┐                 ┌── state.json: starting, ready, failed
-    worker ── flock(lease, shared) ──┼──► supervisor ──┼── server.log: what the server prints
-       the kernel lets go of the  ───┘        │        └── flock(supervisor.lock) from birth to death
+    worker ── flock(lease, shared) ──┼──► supervisor ──┼── server.log: output of the server
+       the kernel releases the    ───┘        │        └── flock(supervisor.lock) while it lives
        lease of a killed worker               ▼
-                                the server, and whatever it starts
+                                the server and its descendants
 
     starting ── /health 200 ──► ready ── exits by itself ──► starting, max_restarts times ──► failed
         └─── exits, or is not healthy by the deadline ──────────────────────────────────────────►┘
     any state ── nobody holds the lease ──► SIGTERM, a short grace, SIGKILL to every descendant, exit
 
-A server that was never ready is tried again only if its port was taken meanwhile: a wrong argument would
-fail again, at the cost of loading a model again. One that hangs is left to SGLang's own watchdog, which
-ends it; then it is started again here.
+A server that was never ready is restarted only if another process took its port: after a wrong argument a new
+start would fail again, and load the model again. SGLang's own watchdog ends a server that hangs; then the
+supervisor restarts it.
 
-What ends with what, on Linux: the server's whole tree ends here, processes in sessions of their own
-included (process_tree.py). When this process is killed, the kernel kills the server, and SGLang's
-schedulers and detokenizer ask the kernel for the same about the server; a process that SGLang starts
-without asking would stay. On other systems only the server's process group is ended.
+On Linux the supervisor ends the server's whole process tree, in all sessions (process_tree.py). If the
+supervisor is killed, the kernel kills the server; SGLang's schedulers and detokenizer have the same link to
+the server, but other processes that SGLang starts may stay. On other systems only the server's process group
+ends.
 
-It runs in isolated mode and imports the standard library alone: it starts in milliseconds, and neither
-the working directory nor the environment, which is the server's, can replace a module of it.
+The supervisor runs in isolated mode with the standard library only. So it starts in milliseconds, and neither
+the working directory nor the environment, which is the server's, can replace one of its modules.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _SECRET = re.compile(r"--.*(key|password|secret|token)$")
 
 
 class _Unneeded(Exception):
-    """Nobody holds the lease any more."""
+    """No worker holds the lease."""
 
 
 class _Supervisor:
-    """Runs one server. Single-threaded: PR_SET_PDEATHSIG is about the thread that forked."""
+    """Runs one server. Single-threaded, because PR_SET_PDEATHSIG depends on the thread that forked."""
 
     def __init__(self, folder: ServerFolder, spec: Spec, lock: IO[bytes]):
         self._folder = folder
@@ -69,7 +69,7 @@ class _Supervisor:
         self._was_ready = False
 
     def run(self) -> None:
-        """Keep the server running until nobody holds the lease."""
+        """Keep the server running as long as a worker holds the lease."""
         try:
             problem = self._serve()
             for _ in range(_PORT_TRIES - 1):
@@ -82,14 +82,14 @@ class _Supervisor:
                     why = f"{problem}; restart {restart} of {restarts}"
                     self._folder.tell(State("starting", message=why))
                     problem = self._serve()
-                problem += f", and synthesis.server.max_restarts ({restarts}) is used up"
+                problem += f", and synthesis.server.max_restarts ({restarts}) is reached"
             self._folder.tell(State("failed", message=problem, log=last_lines(self._folder.server_log)))
             while True:
                 self._pause()
         except _Unneeded:
             pass
         finally:
-            # A newcomer waits for the lease, then asks for the lock: the lock has to be free first.
+            # A new worker waits for the lease, then tries the lock, so the lock must be free first.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._end_server()
             self._folder.forget_state()
@@ -97,7 +97,7 @@ class _Supervisor:
             self._lease.close()
 
     def _serve(self) -> str:
-        """Start the server and wait until it ends; returns what went wrong."""
+        """Start the server and wait until it ends; return the problem."""
         if not self._was_ready:
             try:
                 self._port = _port_to_listen_on(self._spec.host, self._spec.port)
@@ -123,16 +123,16 @@ class _Supervisor:
             elif not is_healthy and time.monotonic() - started > self._spec.startup_timeout_sec:
                 self._end_server()
                 return (
-                    f"SGLang is not healthy after {self._spec.startup_timeout_sec:g} s; if it only needs "
-                    "longer, raise synthesis.server.startup_timeout_sec"
+                    f"SGLang is not healthy after {self._spec.startup_timeout_sec:g} s; if it needs more "
+                    "time, raise synthesis.server.startup_timeout_sec"
                 )
             self._pause()
-        ended = f"exited with code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+        ended = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
         self._end_server()  # its schedulers may still hold the GPUs
         return f"SGLang {ended} after {time.monotonic() - started:.0f} s"
 
     def _pause(self) -> None:
-        if try_lock(self._lease):  # and keeps it, so that a newcomer waits for the end
+        if try_lock(self._lease):  # keeps the lock, so that a new worker waits for the end
             raise _Unneeded
         time.sleep(_POLL_SEC)
 
@@ -152,11 +152,11 @@ class _Supervisor:
         return "\n".join(last_lines(self._folder.server_log))
 
     def _end_server(self) -> None:
-        """End the server and every process that came of it."""
+        """End the server and all of its descendants."""
         if self._server is None:
             return
         if self._server.poll() is None:
-            self._server.terminate()  # it alone: SGLang then ends its own processes in order
+            self._server.terminate()  # only the server: SGLang ends its own processes in order
             try:
                 self._server.wait(self._spec.grace_sec)
             except subprocess.TimeoutExpired:
@@ -167,7 +167,7 @@ class _Supervisor:
 
 
 def _port_to_listen_on(host: str, port: int | None) -> int:
-    """`port`, or one that is free now. Raises OSError when nobody could listen there."""
+    """`port`, or a free one. Raises OSError if a server cannot listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -176,7 +176,7 @@ def _port_to_listen_on(host: str, port: int | None) -> int:
 
 
 def _reachable(host: str) -> str:
-    """Where a server that listens on `host` is reached from this machine."""
+    """Address at which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
@@ -186,7 +186,7 @@ def _url(host: str, port: int) -> str:
 
 
 def _masked(command: list[str]) -> str:
-    """A command as it may be logged: without keys."""
+    """A command line for the log, with keys masked."""
     pairs = zip(["", *command], command, strict=False)
     return shlex.join("***" if _SECRET.match(before) else word for before, word in pairs)
 
@@ -195,12 +195,12 @@ def main(folder: str, lock_fd: str) -> None:
     """Become a daemon and run the server.
 
     Args:
-        folder: Where its locks, state and logs are.
+        folder: Path of the ServerFolder.
         lock_fd: Descriptor of `supervisor.lock`, inherited together with its lock.
     """
     spec = Spec(**json.load(sys.stdin))
     if os.fork():
-        os._exit(0)  # the worker that started it need not stay to collect its exit status
+        os._exit(0)  # so the worker need not wait for the daemon's exit status
     os.set_inheritable(int(lock_fd), False)
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

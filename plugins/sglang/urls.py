@@ -1,4 +1,4 @@
-"""URLs of servers: what is refused, what may be shown, and the proxy on the way."""
+"""URLs of servers: validation, masking for messages, and proxies."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _USERINFO = re.compile(r"^((?:[a-z+.-]*:)?//)?.*@", re.IGNORECASE | re.DOTALL)
 
 
 def check_endpoint(url: str, key: str) -> str:
-    """A server's base URL without the slash at its end.
+    """Validate a server's base URL; return it without a slash at its end.
 
     Args:
         url: The URL.
-        key: Where it comes from, for the message.
+        key: Its key or option, for the message.
 
     Raises:
-        ConfigError: It is no URL with http or https, or holds a secret, which would be logged.
+        ConfigError: It is not an http or https URL, or holds a secret, which would be logged.
     """
     try:
         parts = urllib.parse.urlsplit(url)
@@ -32,35 +32,32 @@ def check_endpoint(url: str, key: str) -> str:
         raise ConfigError(f"{key} holds {shown_url(url)!r}; expected a URL with http:// or https://.")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigError(
-            f"{key} holds {shown_url(url)!r} with a name, password, query or fragment in it, which would be "
-            "logged; leave it out. Keys belong into an environment variable that "
-            "synthesis.options.api_key_env names."
+            f"{key} holds {shown_url(url)!r} with a user name, password, query or fragment, which would be "
+            "logged; remove it. Put a key into an environment variable, and name the variable in "
+            "synthesis.options.api_key_env."
         )
     return url.rstrip("/")
 
 
 def shown_url(url: str) -> str:
-    """A URL, or what was meant as one, without what may be secret: user, password, query and fragment."""
+    """Remove the parts of a URL that may be secret: user, password, query and fragment."""
     return re.split(r"[?#]", _USERINFO.sub(r"\1", url), maxsplit=1)[0]
 
 
 def base_url_hint(url: str) -> str:
-    """What to name instead, where a URL ends in a path that the client adds or that is of another API."""
+    """Hint at the base URL, if a URL ends in a path that the client adds or that belongs to another API."""
     base = _API_PATH.sub("", url)
     return "" if base == url.rstrip("/") else f" (give the server's base URL: {base})"
 
 
 def proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for a URL; none for this machine's loopback addresses."""
+    """Proxy for a URL from the environment; none for loopback addresses."""
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
-    if _is_loopback(host) or urllib.request.proxy_bypass(host):
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if is_loopback or urllib.request.proxy_bypass(host):
         return None
     return urllib.request.getproxies().get(parts.scheme)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,9 +1,9 @@
-"""Synthesizers by name: who writes instruction-response pairs about documents.
+"""Synthesizers by name: they write instruction-response pairs about documents.
 
     Chain ─► Synthesizer.synthesize ─► SynthesizedDocument, one for each document of the chain
 
-`mined` finds pairs by rules and needs no model. The others drive a language model through the rounds
-of a chain (`chain_rounds.py`) with a protocol; they differ in the Generator that answers one prompt.
+`mined` finds pairs by rules, without a model. The others drive a language model through the rounds of a chain
+(`chain_rounds.py`) with a protocol; they differ in the Generator that answers a prompt.
 """
 
 from plugins.registry import Registry

@@ -1,4 +1,4 @@
-"""What a synthesizer is."""
+"""Base class of synthesizers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from schemas.records import Chain, Document, Generation, SynthesizedDocument
 class Synthesizer(ABC):
     """Writes pairs about the documents of a chain.
 
-    One instance serves a worker process: constructed there, opened once, then called for many
-    chains at a time on one event loop. Construction is cheap and checks the configuration.
-
+    A worker process constructs one instance, opens it once, and then calls it for many chains at a time on
+    one event loop. Construction is cheap and checks the configuration.
     """
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
@@ -22,38 +21,36 @@ class Synthesizer(ABC):
         self.seed = seed
 
     def open(self) -> None:  # noqa: B027 - optional
-        """Load what is heavy or connect; called once, before the first chain."""
+        """Load the model or connect to servers; called once, before the first chain."""
 
     async def close(self) -> None:  # noqa: B027 - optional
-        """Let go of what `open` took; called on the event loop."""
+        """Release the resources of `open`; called on the event loop."""
 
     def count(self, generation: Generation) -> None:  # noqa: B027 - optional
-        """Hear of each generation received; replaced by whoever counts."""
+        """Hook that is called with each received generation; the pipeline replaces it to count tokens."""
 
     @property
     def pair_tokens(self) -> int:
-        """Tokens of a row that are kept free for the pairs about a document; at most half a row is."""
+        """Tokens that a row reserves for the pairs about a document; the caller caps them at half a row."""
         return self.config.max_new_tokens
 
     def split(self, document: Document, row: Limit) -> list[Document]:
-        """Cut a document that is too long to be asked about as a whole; most are their own only part.
-
-        Needs no `open`.
+        """Cut a document that is too long for one prompt or row; most documents stay whole. Needs no `open`.
 
         Args:
             document: Any document.
-            row: What of a row is left for a document, in tokens of the model that is trained. Pairs that do
-                not fit into the row with a longer part are lost.
+            row: Room for a document in a row, in tokens of the model that is trained. Pairs about a longer
+                part would not fit into the row, and be lost.
         """
         room = min(row.room, self.config.max_document_tokens or row.room)
         return split_document(document, [row._replace(room=room)])
 
     def prepare(self, chain: Chain) -> None:  # noqa: B027 - optional
-        """Do ahead what needs no answer; called on another thread than `synthesize`, before it."""
+        """Do work that needs no answer, such as tokenizing; called before `synthesize`, on another thread."""
 
     @abstractmethod
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         """Write pairs for each document of the chain, in order.
 
-        A failure is a value: the documents it touches come back with `failure` set and no pairs.
+        A failure is a value: its documents are returned with `failure` set and without pairs.
         """

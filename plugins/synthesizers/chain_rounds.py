@@ -4,18 +4,17 @@
     round 2   text₁ pairs₁ text₂                        → pairs₂
     round 3   text₁ pairs₁ text₂ pairs₂ text₃           → pairs₃
 
-Earlier examples reach back until the last break. The chain breaks before a document if the one before
-it got no pairs, or if examples and document do not fit into the context beside the generation. A
-document after a break is prompted alone and starts a new training text. A document that yields no
-pairs stays raw and joins nothing. One chain is driven through its rounds on its own, so that its
-prefix stays warm in a server's cache and no round waits for another chain.
+Examples reach back to the last break. The chain breaks before a document if the document before it got no
+pairs, or if examples, document and generation do not fit into the context. A document after a break has no
+examples and starts a new training text. A document without pairs stays raw and is no example. Each chain runs
+through its rounds independently, so its prefix stays in a server's cache and no round waits for another
+chain.
 
-Repeated questions are dropped within one answer only: an instruction that documents of a chain share is what
-few-shot texts are made of. Small models copy pairs of their prompt, question and response together; a pair
-that equals one of the prompt's examples in both is dropped as a copy, unless it chooses among options, as
-documents of one class do, or its response stands in the document's own text. An answer of which
-nothing can be read is asked for once more, where the protocol knows how; if that cannot be read either, the
-document has failed.
+Repeated questions are dropped within one answer only, because few-shot texts need instructions that documents
+of a chain share. Small models copy whole pairs from their prompt. A pair equal to an example in question and
+response is dropped as a copy, unless it chooses among options (documents may have the same class) or its
+response occurs in the document's own text. After an unreadable answer the protocol may ask once more; if the
+second answer is unreadable too, the document has failed.
 
 Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.
 """
@@ -48,13 +47,13 @@ async def run_chain(
     Args:
         chain: The documents, in round order.
         protocol: Builds prompts and parses answers.
-        generator: Answers them.
+        generator: Answers prompts.
         config: Token limits and sampling.
-        count: Called with each generation received.
+        count: Called with each received generation.
 
     Returns:
-        One SynthesizedDocument for each document, in order. A document whose prompt alone is too long,
-        whose request failed or whose answer cannot be read has `failure` set and goes on raw.
+        One SynthesizedDocument for each document, in order. If the prompt is too long, the request fails or
+        the answer is unreadable, `failure` is set and the document stays raw.
     """
     budget = config.context_tokens - config.max_new_tokens
 
@@ -77,7 +76,7 @@ async def run_chain(
         return answer
 
     async def ask(prompt: TokenIds, document: Document) -> tuple[Parsed, Generation] | GenerationFailure:
-        """Ask about a document, and once more where nothing could be read; gives the last answer, too."""
+        """Ask about a document, and once more after an unreadable answer; return the last answer as well."""
         answer = await generate(prompt, repair=functools.partial(protocol.repair, examples, document))
         if isinstance(answer, GenerationFailure):
             return answer
@@ -135,7 +134,7 @@ async def run_chain(
 
 
 def _may_come_again(pair: InstructionPair, document: Document) -> bool:
-    """Whether a pair that another document has may be this one's own."""
+    """True if a pair that equals an example may belong to this document too."""
     own = re.compile(rf"(?<!\w){re.escape(pair.response)}(?!\w)", re.IGNORECASE)
     return bool(pair.options) or own.search(document.text) is not None
 

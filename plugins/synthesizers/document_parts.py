@@ -1,13 +1,13 @@
-"""Documents too long for a prompt, or for a row with their pairs, cut into parts.
+"""Cutting documents that are too long for a prompt, or for a row with their pairs, into parts.
 
-A part keeps to all limits at once: that of the prompt, in tokens of the model that is asked, and that of the
-row, in tokens of the model that is trained. A document is cut between paragraphs where that gives parts that
-fit, else between sentences, else between words, else between characters; what stands at a cut is white space
-and nothing else is lost. Parts are made about equally long. Each carries the name of its document and says
-which part it is.
+A part keeps all limits at once: that of the prompt, in tokens of the model that writes the pairs, and that of
+the row, in tokens of the model that is trained. Cuts are between paragraphs if the parts then fit, else
+between sentences, words or characters; a cut loses white space only. Parts have about the same length. Each
+part has the id of its document and its own number.
 
-Cost: a document with more bytes than the room of a limit is tokenised once more; one that is cut about ten
-times, in prompts if it is asked about: about 0.5 s for 100,000 characters.
+Cost: a document with more bytes than a limit's tokens is tokenised once more, and about ten times if it is
+    cut:
+about 0.5 s for 100,000 characters.
 """
 
 from __future__ import annotations
@@ -23,31 +23,21 @@ from schemas.errors import ConfigError
 from schemas.records import Document, content_hash
 
 LEAST_ROOM = 16
-"""Tokens of a document, below which it is no use to ask about it."""
+"""Minimum tokens of a document in a prompt."""
 
 
 class Limit(NamedTuple):
-    """How long a part may be.
+    """Maximum length of a part."""
 
-    Attributes:
-        room: Most tokens.
-        size: Gives the tokens of a text.
-    """
-
-    room: int
-    size: Callable[[str], int]
+    room: int  # maximum tokens
+    size: Callable[[str], int]  # counts the tokens of a text
 
 
 def prompt_limit(document: Document, *, protocol: SynthesisProtocol, config: SynthesisConfig) -> Limit:
-    """The limit of a document that is asked about: its prompt fits beside the generation.
-
-    Args:
-        document: The document.
-        protocol: Builds the prompts.
-        config: `context_tokens`, `max_new_tokens` and `max_document_tokens` say what fits.
+    """Limit of a document by its prompt: prompt and generation fit into the context.
 
     Raises:
-        ConfigError: Not even an empty document leaves room for `LEAST_ROOM` tokens.
+        ConfigError: The prompt around a document leaves less than `LEAST_ROOM` tokens.
     """
     budget = config.context_tokens - config.max_new_tokens
     around = len(protocol.prompt((), dataclasses.replace(document, text="")))
@@ -56,7 +46,7 @@ def prompt_limit(document: Document, *, protocol: SynthesisProtocol, config: Syn
         raise ConfigError(
             f"synthesis.context_tokens {config.context_tokens} leaves {room} tokens for a document, after "
             f"max_new_tokens {config.max_new_tokens} and the {around} tokens of the prompt around it; raise "
-            "the first or lower the second."
+            "context_tokens or lower max_new_tokens."
         )
     return Limit(
         room, lambda text: len(protocol.prompt((), dataclasses.replace(document, text=text))) - around
@@ -64,14 +54,14 @@ def prompt_limit(document: Document, *, protocol: SynthesisProtocol, config: Syn
 
 
 def split_document(document: Document, limits: Sequence[Limit]) -> list[Document]:
-    """Cut a document into parts that keep to all limits.
+    """Cut a document into parts that keep all limits.
 
     Args:
         document: Any document.
-        limits: At least one. Parts are made equally long in tokens of the first.
+        limits: At least one. Parts have about equal length in tokens of the first limit.
 
     Returns:
-        The document itself where it fits; else its parts in order, `part` set to `k/n`.
+        The document itself if it fits; else its parts in order, with `part` set to `k/n`.
     """
     num_bytes = len(document.text.encode())  # a token has at least one byte
     if all(num_bytes <= limit.room or limit.size(document.text) <= limit.room for limit in limits):
@@ -79,14 +69,14 @@ def split_document(document: Document, limits: Sequence[Limit]) -> list[Document
     room = limits[0].room
 
     def size(text: str) -> int:
-        """Tokens of the limit that the text uses most of, converted to tokens of the first."""
+        """Tokens by the limit that the text exhausts most, converted to tokens of the first limit."""
         return max(-(-limit.size(text) * room // limit.room) for limit in limits)
 
     from semantic_text_splitter import TextSplitter
 
     num_tokens = size(document.text)
     equal = num_tokens // math.ceil(num_tokens / room)
-    texts = TextSplitter.from_callback(size, (equal, room)).chunks(document.text)  # full from `equal` on
+    texts = TextSplitter.from_callback(size, (equal, room)).chunks(document.text)  # `equal` to `room` tokens
     return [
         dataclasses.replace(
             document,

@@ -1,4 +1,4 @@
-"""What answers one prompt: the part in which language-model synthesizers differ."""
+"""Generators: they answer one prompt; language-model synthesizers differ in them only."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from schemas.records import Generation
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One prompt and how to answer it.
+    """One prompt with its sampling parameters.
 
     Attributes:
         prompt_ids: Token ids of the prompt.
-        max_new_tokens: Most tokens to generate.
-        temperature: 0 is greedy.
-        stop: Strings at which to end.
-        json_schema: A JSON schema that the answer is held to, or "". Only for generators that can.
-        affinity: Requests with the same value share a prefix, and are best sent to the same server.
-        repair: Gives, for an answer of which nothing can be read, the prompt that asks once more; None where
-            it is not asked again.
+        max_new_tokens: Maximum tokens to generate.
+        temperature: Sampling temperature; 0 is greedy.
+        stop: Strings that end the generation.
+        json_schema: JSON schema that constrains the answer, or "". Only SGLang supports it.
+        affinity: Requests with the same value share a prefix, and should go to the same server.
+        repair: Makes the prompt that asks once more after an unreadable answer; returns None for no second
+            prompt.
     """
 
     prompt_ids: TokenIds
@@ -36,45 +36,28 @@ class GenerationRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationFailure:
-    """Why a request got no answer, after all retries.
+    """Failure of a request after all retries."""
 
-    Attributes:
-        reason: A short fixed name: too_long, refused, aborted, unreachable, ...
-        detail: What was seen, readable.
-        ends_chain: Whether later requests of the chain would fail alike.
-    """
-
-    reason: str
-    detail: str
-    ends_chain: bool = False
+    reason: str  # a short fixed name: too_long, refused, aborted, unreachable, …
+    detail: str  # the finding, for people
+    ends_chain: bool = False  # true if later requests of the chain would fail too
 
 
 @dataclasses.dataclass(slots=True)
 class EndpointTally:
-    """What one endpoint did so far.
+    """Counters of one endpoint."""
 
-    Attributes:
-        in_flight: Requests under way now.
-        requests: Requests answered with a generation.
-        failed: Requests given up or refused.
-        retried: Attempts that are tried again.
-        taken_out: How often it was taken out because its requests failed.
-        prompt_tokens: Tokens of the prompts answered.
-        completion_tokens: Tokens generated.
-        cached_tokens: Prompt tokens answered from the prefix cache.
-    """
-
-    in_flight: int = 0
-    requests: int = 0
-    failed: int = 0
-    retried: int = 0
-    taken_out: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
+    in_flight: int = 0  # requests in flight now
+    requests: int = 0  # requests answered with a generation
+    failed: int = 0  # requests that failed after all retries, or were refused
+    retried: int = 0  # failed attempts that were retried
+    taken_out: int = 0  # times that it was taken out after too many failures
+    prompt_tokens: int = 0  # tokens of answered prompts
+    completion_tokens: int = 0  # generated tokens
+    cached_tokens: int = 0  # prompt tokens found in the prefix cache
 
     def add(self, answer: Generation | GenerationFailure) -> None:
-        """Count an answer."""
+        """Count a request's result."""
         if isinstance(answer, GenerationFailure):
             self.failed += 1
             return
@@ -88,15 +71,15 @@ class Generator(ABC):
     """Answers prompts, many at a time, on one event loop."""
 
     def open(self) -> None:  # noqa: B027 - optional
-        """Load or connect."""
+        """Load the model or connect."""
 
     async def close(self) -> None:  # noqa: B027 - optional
-        """Let go."""
+        """Release the resources of `open`."""
 
     def tallies(self) -> Mapping[str, EndpointTally]:
-        """What each endpoint did so far, by name; none for a generator without endpoints."""
+        """Counters of the endpoints by URL; empty for a generator without endpoints."""
         return {}
 
     @abstractmethod
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
-        """Answer one prompt. Never raises for what one prompt or a server does."""
+        """Answer one prompt. A failing prompt or server raises nothing."""

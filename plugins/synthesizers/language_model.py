@@ -1,4 +1,4 @@
-"""A synthesizer made of a protocol and a generator."""
+"""Synthesizer with a language model: a protocol for prompts and answers, a generator for requests."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class LanguageModelSynthesizer(Synthesizer):
 
     Args:
         config: The synthesis section.
-        seed: Not used by greedy decoding.
+        seed: Unused; decoding has no seed.
         generator: Answers the prompts; may be replaced before `open`.
-        shaping: Options of the backend that change what it answers.
-        constrain_json: Whether the backend holds answers to a protocol's JSON schema.
+        shaping: Options of the backend that change its answers.
+        constrain_json: True if the backend constrains answers to a protocol's JSON schema.
 
     Attributes:
-        identity: Who answers. Two synthesizers of one identity may use each other's generations.
+        identity: Backend, model and options that answer. Synthesizers with equal identities may use each
+            other's generations.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class LanguageModelSynthesizer(Synthesizer):
         if not config.model:
             raise ConfigError(
                 f"synthesis.model is missing: backend {config.backend!r} needs a directory or hub name, "
-                "at least for its tokenizer."
+                "at least for the tokenizer."
             )
         if config.protocol not in PROTOCOLS.names():
             raise ConfigError(
@@ -58,7 +59,7 @@ class LanguageModelSynthesizer(Synthesizer):
         self._constrain_json = constrain_json
 
     def open(self) -> None:
-        self.protocol  # noqa: B018 - what is wrong with tokenizer or prompt file shows before a model loads
+        self.protocol  # noqa: B018 - a bad tokenizer or prompt file is an error before a model loads
         self.generator.open()
 
     async def close(self) -> None:
@@ -66,7 +67,7 @@ class LanguageModelSynthesizer(Synthesizer):
 
     @functools.cached_property
     def protocol(self) -> SynthesisProtocol:
-        """How the model is prompted; loads the tokenizer, no model."""
+        """The protocol; loads the tokenizer, no model."""
         assert self.config.model is not None
         tokenizer = load_tokenizer(self.config.model, trust_remote_code=self.config.trust_remote_code)
         protocol: SynthesisProtocol = PROTOCOLS.load(self.config.protocol)(
@@ -94,7 +95,7 @@ class LanguageModelSynthesizer(Synthesizer):
 
 
 def _identity(backend: str, model: str, shaping: Mapping[str, Any]) -> str:
-    """Backend, model and options; of a directory also the sizes of its files, since weights change."""
+    """Backend, model and options, and for a directory the sizes of its files, because weights may change."""
     parts: list[Any] = [backend, model, dict(shaping)]
     if os.path.isdir(model):
         parts += sorted(

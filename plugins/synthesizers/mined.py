@@ -1,4 +1,4 @@
-"""Pairs mined from the text itself by rules; no model, no request."""
+"""Synthesizer `mined`: pairs found in the text by rules, without a model."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, SynthesizedDocument
 
 _PAIR_TOKENS = 6 * 128
-"""Six pairs, in sentences of the text; of 257 parts of licences with 3,700 tokens 99 of 100 had no more."""
+"""Six pairs that quote sentences: of 257 parts of licences with 3,700 tokens, 99 % had no more."""
 
 
 class MinedSynthesizer(Synthesizer):
-    """AdaptLLM's rules, in our words; see mining_rules.py. Documents of a chain form one text.
+    """AdaptLLM's rules with our wordings; see mining_rules.py. Documents of a chain form one text.
 
     Source: Cheng et al. 2023, arXiv 2309.09530, section 3.
     """
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
         super().__init__(config, seed=seed)
-        validate(Section, config.options, name="synthesis.options")  # it has none
+        validate(Section, config.options, name="synthesis.options")  # no options exist
 
     @property
     def pair_tokens(self) -> int:

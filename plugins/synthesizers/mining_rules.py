@@ -1,13 +1,13 @@
-"""Pairs mined from an English text by rules, without a model.
+"""Rules that mine pairs from English text without a model.
 
     document ─► Passage ─► one rule a kind ─► findings ─► round-robin over kinds ─► worded pairs
 
 The kinds are AdaptLLM's: summarisation, inference, cause and effect, paraphrase and contrast
-(`connectives.py`), word to text, completion. They take turns, so that a text full of "because"
-still gives varied pairs, and a finding waits while others rest on sentences not yet used.
-Completion has one turn a document, in its first part, since nearly every text offers it many
-times. The rules know English connectives; a text in another language gives its title, a
-continuation, or nothing. Cost: a few regular expressions a sentence.
+(`mining_connectives.py`), word to text, completion. They take turns, so that a text full of "because" still
+gives varied pairs, and findings with unused sentences come first. Completion has one turn a document, in the
+document's first part, because nearly every text offers it many times. The rules know English connectives; a
+text in another language gives its title, a continuation, or nothing. Cost: a few regular expressions a
+sentence.
 
 Source: Cheng et al. 2024, arXiv 2309.09530.
 """
@@ -20,9 +20,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from plugins.synthesizers.connectives import cause_and_effect, inference, paraphrase_and_contrast
+from plugins.synthesizers.mining_connectives import cause_and_effect, inference, paraphrase_and_contrast
+from plugins.synthesizers.mining_sentences import WORD, Passage, word_stems
 from plugins.synthesizers.mining_wordings import Finding, ask_for
-from plugins.synthesizers.sentences import WORD, Passage, word_stems
 from schemas.records import Document, InstructionPair, digest
 
 _EVERYDAY = re.compile(
@@ -37,11 +37,11 @@ _EVERYDAY = re.compile(
 
 _ONCE = "continuation"
 _OF_THE_BEGINNING = {_ONCE, "opening"}
-"""Tasks of a document's first part: a later one is not how the text of its title begins."""
+"""Tasks for a document's first part only: later parts do not begin the text."""
 
 
 def summarisation(passage: Passage, rng: random.Random) -> list[Finding]:
-    """The title, and what opens the text under it; only when title and text share a word."""
+    """Find the title and the first sentence, if title and text share a word."""
     whole = [sentence for sentence in passage.sentences if sentence.is_whole]
     shared = any(word_stems(passage.title) & word_stems(sentence.text) for sentence in whole)
     if len(whole) < 2 or not shared or len(passage.title.split()) > 20:
@@ -54,10 +54,10 @@ def summarisation(passage: Passage, rng: random.Random) -> list[Finding]:
 
 
 def word_to_text(passage: Passage, rng: random.Random) -> list[Finding]:
-    """Rare words of the text, and the one sentence that uses them together.
+    """Find rare words of the text, and the only sentence that uses them together.
 
-    No word list from outside: rare are words in lower case of nine letters or more, ten on
-    average, that are neither everyday nor built with an everyday ending.
+    Rare words are in lower case, have nine letters or more (ten on average), are not everyday words and have
+    no everyday ending. No word list is needed.
     """
     places: dict[str, set[int]] = defaultdict(set)
     for sentence in passage.sentences:
@@ -78,7 +78,7 @@ def word_to_text(passage: Passage, rng: random.Random) -> list[Finding]:
 
 
 def completion(passage: Passage, rng: random.Random) -> list[Finding]:
-    """Two sentences in a row, and the one that follows them."""
+    """Find two successive sentences and the sentence that follows."""
     return [
         Finding(
             _ONCE,
@@ -100,20 +100,19 @@ RULES: Mapping[str, Rule] = {
     "word_to_text": word_to_text,
     "completion": completion,
 }
-"""Every kind of pair, and the rule that finds it."""
+"""Rules by kind of pair."""
 
 
 def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[InstructionPair, ...]:
     """Mine instruction-response pairs from one English document.
 
     Args:
-        document: The text; `metadata["title"]`, where there is one, serves summarisation.
-        seed: With the content hash, the source of every choice.
-        max_pairs: Most pairs to return.
+        document: The text; summarisation uses `metadata["title"]`.
+        seed: Seed of every choice, with the content hash.
+        max_pairs: Maximum pairs to return.
 
     Returns:
-        Pairs of varied kinds with no instruction twice, letter case aside; none where the text
-        holds nothing that the rules can use.
+        Pairs of varied kinds; instructions differ in more than letter case. Empty if no rule finds anything.
     """
     rng = random.Random(int(digest(document.content_hash, str(seed)), 16))
     passage = Passage.of(document.text, document.metadata.get("title", ""))

@@ -1,8 +1,8 @@
-"""What a mining rule finds, and the ways to ask for it.
+"""Wordings of mined pairs: the instructions that ask for a rule's finding.
 
-A rule says what it found and leaves the words to the tables here. A wording is a constant with
-fields in braces, filled in one pass of `str.format`: what a field holds is never scanned again.
-A field that may end in a mark of its own ends a line, so that no second mark follows.
+A wording is a constant with fields in braces. One pass of `str.format` fills them, so a field's content is
+not scanned for braces. A field that may end in a punctuation mark ends its line, so that no second mark
+follows.
 """
 
 from __future__ import annotations
@@ -18,33 +18,21 @@ ENTAILMENT, CONTRADICTION, NEUTRAL = "entailment", "contradiction", "neutral"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule found, before it is worded.
+    """Finding of a rule, without a wording."""
 
-    Attributes:
-        task: Which group of wordings asks for it.
-        fields: What the instruction quotes.
-        response: The answer; for `inference` one of the three relations.
-        sentences: Indices of the sentences it rests on.
-        rationale: Why, when the text says so.
-    """
-
-    task: str
-    fields: Mapping[str, str]
-    response: str
-    sentences: frozenset[int] = frozenset()
-    rationale: str = ""
+    task: str  # group of wordings that ask for it
+    fields: Mapping[str, str]  # quotations for the instruction, by field
+    response: str  # the answer; for `inference` one of the three relations
+    sentences: frozenset[int] = frozenset()  # indices of the sentences that it uses
+    rationale: str = ""  # reason for the answer, if the text gives one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wording:
-    """One way to ask for a finding.
+    """One way to ask for a finding."""
 
-    Attributes:
-        text: The instruction, with the finding's fields in braces.
-        labels: What the finding's responses are called here; they become the options.
-    """
-
-    text: str
+    text: str  # the instruction, with the finding's fields in braces
+    # names of the finding's responses in this wording; they become the options
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -137,7 +125,7 @@ WORDINGS: Mapping[str, tuple[Wording, ...]] = {
         ),
     ),
 }
-"""Wordings by task; every task that a rule may name is here."""
+"""Wordings by task, for every task of a rule."""
 
 
 def ask_for(finding: Finding, rng: random.Random) -> InstructionPair:

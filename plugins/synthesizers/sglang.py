@@ -1,10 +1,11 @@
-"""Synthesis through SGLang servers: running ones, or those that the workers start for themselves."""
+"""Synthesizer `sglang`: pairs from SGLang servers, running ones or servers that the workers start."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from plugins.sglang.client import ClientOptions, SGLangClient
+from plugins.sglang.client import SGLangClient
+from plugins.sglang.retries import ClientOptions
 from plugins.sglang.server import ServerLease, lease_servers
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
@@ -15,18 +16,18 @@ from schemas.records import Generation
 
 
 class SGLangOptions(ClientOptions):
-    """`synthesis.options` of this backend.
+    """`synthesis.options` of backend sglang.
 
     Attributes:
-        json_schema: Whether answers are held to a protocol's JSON schema, where it has one. A server that
-            was started with `--grammar-backend none` refuses such requests.
+        json_schema: True constrains answers to the protocol's JSON schema, if it has one. A server started
+            with `--grammar-backend none` refuses such requests.
     """
 
     json_schema: bool = True
 
 
 class SGLangSynthesizer(LanguageModelSynthesizer):
-    """Synthesizes with a model that SGLang serves."""
+    """Writes pairs with a model that SGLang serves."""
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
         values = {"max_in_flight": config.max_in_flight, **config.options}
@@ -45,8 +46,8 @@ class SGLangGenerator(Generator):
     def __init__(self, config: SynthesisConfig, options: ClientOptions):
         if config.endpoints and config.server is not None:
             raise ConfigError(
-                "synthesis.endpoints and synthesis.server are both set; keep the first for running servers, "
-                "or the second for servers that the workers start."
+                "synthesis.endpoints and synthesis.server are both set; keep endpoints for running servers, "
+                "or server for servers that the workers start."
             )
         self._config = config
         self._options = options

@@ -1,9 +1,8 @@
-"""A causal LM of transformers inside the worker process: for small models, and where no server runs.
+"""Synthesizer `transformers`: a causal LM inside the worker process, for small models without a server.
 
-Requests of many chains meet in a queue; a thread takes up to `batch_size` of them, waiting a moment
-for a batch to fill, pads them on the left and generates. A batch lasts as long as its longest answer,
-which is what a server does better. Where padding would change a model's answers, only prompts of one
-length share a batch.
+Requests of many chains enter a queue. A thread takes up to `batch_size` of them, waits up to `fill_sec` for a
+full batch, pads the prompts on the left and generates. A batch takes as long as its longest answer; a server
+does this better. If padding changes a model's answers, only prompts of equal length share a batch.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from schemas.records import Generation
 
 
 class TransformersOptions(Section):
-    """`synthesis.options` of this backend.
+    """`synthesis.options` of backend transformers.
 
     Attributes:
-        batch_size: Prompts generated on together.
-        fill_sec: How long a batch waits for more prompts.
-        device: cpu, cuda, cuda:1, ...
-        dtype: auto, float32 or bfloat16; auto is float32 on a CPU, where bfloat16 is many times slower,
-            and the model's own elsewhere.
-        repetition_penalty: As transformers defines it; 1.0 is none.
-        weights_may_differ: Regular expressions of weights that the model's files may lack (they are random)
-            or hold otherwise. Others are refused.
+        batch_size: Maximum prompts in a batch.
+        fill_sec: Seconds that a batch waits for each further prompt.
+        device: cpu, cuda, cuda:1, …
+        dtype: auto, float32 or bfloat16. auto is float32 on a CPU, where bfloat16 is many times slower, and
+            the model's own elsewhere.
+        repetition_penalty: Penalty as transformers defines it; 1.0 is none.
+        weights_may_differ: Regular expressions of weights that may be missing in the model's files (they are
+            then random), unused, or of another shape. Other such weights are an error.
     """
 
     batch_size: int = pydantic.Field(default=16, ge=1)
@@ -51,7 +50,7 @@ class TransformersOptions(Section):
 
 
 class TransformersSynthesizer(LanguageModelSynthesizer):
-    """Synthesizes with a model that is loaded in this process."""
+    """Writes pairs with a model loaded in this process."""
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
         options = validate(TransformersOptions, config.options, name="synthesis.options")
@@ -69,7 +68,7 @@ _Waiting = tuple[
 
 
 class TransformersGenerator(Generator):
-    """Generates in batches on a thread of its own."""
+    """Generates in batches on its own thread."""
 
     def __init__(self, config: SynthesisConfig, options: TransformersOptions):
         self._config = config
@@ -99,13 +98,13 @@ class TransformersGenerator(Generator):
             self._model.to(self._options.device).eval()
         except (RuntimeError, AssertionError) as error:  # the latter says that torch has no CUDA
             raise ConfigError(
-                f"synthesis.options: device {self._options.device!r} cannot be used here: "
+                f"synthesis.options.device {self._options.device!r} cannot be used: "
                 f"{str(error).splitlines()[0]}"
             ) from error
         self._harm_of_padding = self._try_padding()
         if self._harm_of_padding:
             say(
-                f"synthesis.model {name}: prompts share a batch only with others of the same length, since "
+                f"synthesis.model {name}: only prompts of equal length share a batch, because "
                 f"{self._harm_of_padding}."
             )
         eos = self._model.generation_config.eos_token_id
@@ -153,7 +152,7 @@ class TransformersGenerator(Generator):
                 return
 
     def _try_padding(self) -> str:
-        """Why padding on the left would change answers; "" where it would not."""
+        """Reason why padding on the left changes the model's answers; "" if it does not."""
         import torch
 
         text = self._model.config.get_text_config()
@@ -186,7 +185,7 @@ class TransformersGenerator(Generator):
         return f"padding moves its logits by {deviation:.2g}" if deviation > max(1e-3, as_text / 4) else ""
 
     def _without_harm(self, batch: list[_Waiting]) -> Iterator[list[_Waiting]]:
-        """Parts of a batch in which padding changes no answer."""
+        """Split a batch into parts that need no harmful padding."""
         if not self._harm_of_padding:
             yield batch
             return
@@ -201,8 +200,8 @@ class TransformersGenerator(Generator):
         answers: list[Generation] | list[GenerationFailure]
         try:
             answers = self._generate([request for request, _, _ in batch])
-        except Exception as error:  # whatever the model raises must reach those who wait for it
-            if len(batch) > 1:  # the fault may be one prompt's
+        except Exception as error:  # the callers must get any exception of the model
+            if len(batch) > 1:  # one prompt may be the cause
                 for one in batch:
                     self._answer([one])
                 return
@@ -210,7 +209,7 @@ class TransformersGenerator(Generator):
         for (_, future, loop), answer in zip(batch, answers, strict=True):
             try:
                 loop.call_soon_threadsafe(_settle, future, answer)
-            except RuntimeError:  # the loop has been closed: nobody waits any more
+            except RuntimeError:  # the loop is closed: no caller waits
                 pass
 
     def _generate(self, requests: list[GenerationRequest]) -> list[Generation]:
@@ -220,7 +219,7 @@ class TransformersGenerator(Generator):
         ids_BT = torch.zeros(len(requests), longest, dtype=torch.long)
         mask_BT = torch.zeros_like(ids_BT)
         for row, request in enumerate(requests):
-            ids_BT[row] = request.prompt_ids[0]  # a token of its own: padding is not to be penalised
+            ids_BT[row] = request.prompt_ids[0]  # a token of the prompt, so that padding gets no new penalty
             ids_BT[row, longest - len(request.prompt_ids) :] = torch.as_tensor(request.prompt_ids)
             mask_BT[row, longest - len(request.prompt_ids) :] = 1
         temperature = requests[0].temperature
@@ -256,5 +255,5 @@ class TransformersGenerator(Generator):
 
 
 def _settle(future: asyncio.Future[Any], answer: Any) -> None:
-    if not future.done():  # else its caller was cancelled
+    if not future.done():  # done if the caller was cancelled
         future.set_result(answer)

@@ -55,23 +55,23 @@ def sentence(error: BaseException) -> str:
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "/a/b"),
-            "/a/b: no space left on device. Free space there, or use another place; then run again.",
+            "/a/b: no space left on device. Free space there, or use another disk; then run again.",
         ),
         (
             OSError(errno.EDQUOT, "Disk quota exceeded", "/a"),
-            "/a: disk quota exceeded. Free space of your quota, or use another place; then run again.",
+            "/a: disk quota exceeded. Free space in your quota, or use another disk; then run again.",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "/a"),
-            "/a: read-only file system. Use a place that can be written.",
+            "/a: read-only file system. Use a folder that you can write to.",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "/a"),
-            "/a: permission denied. Give yourself the permission, or use another place.",
+            "/a: permission denied. Give yourself the permission, or use another folder.",
         ),
         (
             PermissionError(errno.EPERM, "Operation not permitted", "/a"),
-            "/a: operation not permitted. Give yourself the permission, or use another place.",
+            "/a: operation not permitted. Give yourself the permission, or use another folder.",
         ),
         (
             OSError(errno.EMFILE, "Too many open files", "/a"),
@@ -79,20 +79,20 @@ def sentence(error: BaseException) -> str:
         ),
         (
             OSError(errno.ENAMETOOLONG, "File name too long", "/a"),
-            "/a: file name too long. Use a shorter name or folder.",
+            "/a: file name too long. Use a shorter file or folder name.",
         ),
         (
             OSError(errno.EFBIG, "File too large", "/a"),
-            "/a: file too large. Raise the limit of a file's size (`ulimit -f`), or use another file system.",
+            "/a: file too large. Raise the limit on file size (`ulimit -f`), or use another file system.",
         ),
         (
             NotADirectoryError(errno.ENOTDIR, "Not a directory", "/a/b"),
-            "/a/b: not a directory. A file stands where a folder is needed; move it away, or use another "
-            "place.",
+            "/a/b: not a directory. A file is where a folder is needed; move the file, or use another "
+"path.",
         ),
         (
             FileNotFoundError("bucket/key"),  # as fsspec's stores raise it
-            "a file or connection: bucket/key. Was it removed meanwhile? Put it back, or correct the path.",
+            "a file or connection: bucket/key. It may have been removed; put it back, or correct the path.",
         ),
         (
             MemoryError(),
@@ -100,11 +100,11 @@ def sentence(error: BaseException) -> str:
         ),
         (  # Beam's copy
             OSError("[Errno 28] No space left on device: '/a/b' [while running 'domain/Write']"),
-            "/a/b: no space left on device. Free space there, or use another place; then run again.",
+            "/a/b: no space left on device. Free space there, or use another disk; then run again.",
         ),
         (
             RuntimeError(IN_A_WORKER.format(error="OSError: [Errno 122] Disk quota exceeded: '/a'")),
-            "/a: disk quota exceeded. Free space of your quota, or use another place; then run again.",
+            "/a: disk quota exceeded. Free space in your quota, or use another disk; then run again.",
         ),
         (
             RuntimeError(IN_A_WORKER.format(error="MemoryError: ")),
@@ -135,7 +135,7 @@ def test_a_write_without_a_name_on_a_full_disk_names_the_places_it_may_be() -> N
 )
 def test_what_nobody_foresaw_is_one_sentence_too(error: Exception, said: str) -> None:
     assert sentence(error).startswith(said)
-    assert sentence(error).endswith("). Nobody foresaw this; please report it.")
+    assert sentence(error).endswith("). This is a bug in Tutelage; please report it.")
     assert machines_fault(error) is None
     assert type(understood(error)) is UnexpectedError
 
@@ -168,7 +168,7 @@ def test_where_no_log_can_be_written_the_traceback_is_printed(
     assert run(command, []) == 1
     said = capsys.readouterr().err
     assert said.startswith("MachineError: /tmp/x: no space left on device. Free space there, ")
-    assert "No file can take the traceback ([Errno 2] No usable temporary directory found in " in said
+    assert "The traceback could not be saved ([Errno 2] No usable temporary directory found in " in said
     assert "Traceback (most recent call last)" in said
 
 
@@ -178,7 +178,7 @@ def test_a_temporary_folder_that_cannot_be_written_is_named_with_its_cure(
     error = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/work']")
     assert sentence(error) == (
         "no folder for temporary files can be written: No usable temporary directory found in ['/tmp', "
-        "'/work']. Set TMPDIR to a folder that can be written and has space."
+        "'/work']. Set TMPDIR to a folder that you can write to and that has space."
     )
 
 

@@ -65,10 +65,7 @@ def write_rows(path: Path, *texts: str) -> None:
 def test_a_missing_configuration_is_named(tutelage: Any, tmp_path: Path) -> None:
     done = tutelage("corpus", "build", f"{tmp_path}/none.yaml")
     assert (done.status, done.out) == (2, "")
-    assert (
-        done.err
-        == f"ConfigError: {tmp_path}/none.yaml: no such file. Give the path of a YAML configuration.\n"
-    )
+    assert done.err == f"ConfigError: {tmp_path}/none.yaml: no such file. Name a YAML configuration.\n"
 
 
 def test_an_unknown_key_is_refused_with_the_nearest(tutelage: Any, corpus_yaml: Any) -> None:
@@ -117,8 +114,8 @@ def test_a_model_without_a_usable_chat_template_is_refused_before_anything_is_wr
     done = tutelage("corpus", command, corpus_yaml(synthesis=synthesis))
     assert (done.status, done.out) == (2, "")
     assert done.err == (
-        f"ConfigError: synthesis.model {str(model)!r} has several chat templates and none is named "
-        "'default': chat, rag. Give one of them that name in the tokenizer's files.\n"
+        f"ConfigError: synthesis.model {str(model)!r} has several chat templates, but none named "
+        "'default': chat, rag. Name one of them 'default' in the tokenizer's files.\n"
     )
     assert not corpus.exists()
 

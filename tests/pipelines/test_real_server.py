@@ -27,7 +27,8 @@ import pytest
 from pipelines.store.statistics import read_stats
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import SynthesisProtocol
-from plugins.sglang.client import ClientOptions, SGLangClient
+from plugins.sglang.client import SGLangClient
+from plugins.sglang.retries import ClientOptions
 from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.tokenizers import load_tokenizer

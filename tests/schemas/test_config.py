@@ -59,9 +59,7 @@ def test_a_file_becomes_its_configuration(load: Callable[..., Tree]) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(Tree, tmp_path / "none.yaml")
-    assert str(caught.value) == (
-        f"{tmp_path}/none.yaml: no such file. Give the path of a YAML configuration."
-    )
+    assert str(caught.value) == (f"{tmp_path}/none.yaml: no such file. Name a YAML configuration.")
 
 
 def test_a_directory_cannot_be_read(tmp_path: Path) -> None:
@@ -191,7 +189,7 @@ def test_an_override_takes_the_place_of_a_whole_section(load: Callable[..., Tree
 @pytest.mark.parametrize("override", ["seed", "=3"])
 def test_an_override_without_key_or_value_is_refused(load: Callable[..., Tree], override: str) -> None:
     assert message(load, TREE, override) == (
-        f"{override!r} is no override; expected key=value, such as seed=3."
+        f"{override!r} is not an override; expected key=value, such as seed=3."
     )
 
 
@@ -205,7 +203,7 @@ def test_an_override_without_key_or_value_is_refused(load: Callable[..., Tree], 
 )
 def test_an_override_that_fits_nowhere_is_refused(load: Callable[..., Tree], override: str, why: str) -> None:
     key, _, _ = override.partition("=")
-    assert message(load, TREE, override) == f"{key}=… cannot override anything: {why}."
+    assert message(load, TREE, override) == f"{key}=… cannot be applied: {why}."
 
 
 def test_an_override_of_an_unknown_key_gets_a_suggestion(load: Callable[..., Tree]) -> None:

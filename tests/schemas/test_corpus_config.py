@@ -90,13 +90,13 @@ def test_a_format_names_fields(value: str) -> None:
 @pytest.mark.parametrize("value", ["", "no field", "{}", "{a!r}", "{a:>10}", "{{a}}"])
 def test_a_format_that_names_no_plain_field_is_refused(value: str) -> None:
     assert source_refusal(format=value) == (
-        f"source: format: {value!r} is no format: expected {{field}} names and nothing more inside braces"
+        f"source: format: {value!r} is not a format: expected {{field}} names and nothing more inside braces"
     )
 
 
 @pytest.mark.parametrize("value", ["{a", "a}"])
 def test_a_format_with_an_open_brace_is_refused(value: str) -> None:
-    assert source_refusal(format=value).startswith(f"source: format: {value!r} is no format: ")
+    assert source_refusal(format=value).startswith(f"source: format: {value!r} is not a format: ")
 
 
 @pytest.mark.parametrize(

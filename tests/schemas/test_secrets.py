@@ -73,7 +73,7 @@ def test_no_message_about_a_configuration_shows_a_secret(kind: Any, tmp_path: Pa
         with pytest.raises(ConfigError) as caught:
             load_config(kind, path, [override])
         assert "CANARY" not in str(caught.value)
-        assert "loggers.a.api_key holds a key or a password: put it into" in str(caught.value)
+        assert "loggers.a.api_key holds a key or a password; put it into" in str(caught.value)
 
 
 def test_our_own_configurations_hold_none() -> None:

@@ -55,7 +55,7 @@ def test_streams_are_mixed_by_proportion_or_by_repeat_and_choose(streams: dict[s
 
 def test_proportion_for_some_streams_only_is_refused() -> None:
     assert refusal(a={"proportion": 0.5}, b={}, c={}) == (
-        "d: proportion is given for a but not alone for b, c; "
+        "d: proportion is given for a but missing for b, c; "
         "give every stream a proportion, or none (then repeat and choose may be used)"
     )
 
@@ -63,7 +63,7 @@ def test_proportion_for_some_streams_only_is_refused() -> None:
 @pytest.mark.parametrize("other", [{"repeat": 2}, {"choose": 10}])
 def test_proportion_beside_repeat_or_choose_is_refused(other: dict[str, Any]) -> None:
     assert refusal(a={"proportion": 0.5}, b={"proportion": 0.5, **other}) == (
-        "d: proportion is given for a, b but not alone for b; "
+        "d: proportion is given for a, b but b also has repeat or choose; "
         "give every stream a proportion, or none (then repeat and choose may be used)"
     )
 

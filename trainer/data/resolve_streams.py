@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from schemas.errors import ConfigError, unknown_name
 from schemas.manifest import Manifest, ShardSet, read_manifest
-from schemas.shard_index import LOSS_SPANS, read_index, stored_files
+from schemas.shard_index import LOSS_SPANS, read_index
 from schemas.train_config import DatasetConfig, TrainConfig, TrainStreamConfig
 
 
@@ -118,7 +118,7 @@ def resolve_streams(dataset: DatasetConfig) -> tuple[ResolvedStream, ...]:
 
 def _check_loss_spans(stream: ResolvedStream) -> None:
     for shard_set in stream.shard_sets:
-        if any(LOSS_SPANS not in file.columns for file in stored_files(read_index(stream.corpus, shard_set))):
+        if any(LOSS_SPANS not in file.column_names for file in read_index(stream.corpus, shard_set).shards):
             raise ConfigError(
                 f"train_loader.dataset.loss_on is 'pairs', but rows of stream {stream.stream!r} in "
                 f"{stream.corpus}/{shard_set.path} do not say which of their tokens are pairs. Build the "

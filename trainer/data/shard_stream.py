@@ -18,7 +18,7 @@ from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
 from schemas.records import digest
-from schemas.shard_index import ShardFile, check_unpacked, read_index, read_shard, stored_files
+from schemas.shard_index import ShardFile, check_unpacked, read_index, read_shard
 from trainer.data.cache_folder import private_folder
 
 
@@ -49,7 +49,7 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
         self.name_row = name_row
         self.uri = storage.join(corpus, shard_set.path)
         index = read_index(corpus, shard_set)
-        self._files = {file.raw_basename: file for file in stored_files(index)}
+        self._files = {file.raw_data.basename: file for file in index.shards}
         announced = json.dumps(index.model_dump(mode="json"), sort_keys=True)
         local = os.path.join(cache_dir, digest(self.uri, size_bytes=8) + "-" + digest(announced)[:16])
         super().__init__(local=private_folder(local), choose=num_rows)
@@ -68,13 +68,13 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
     def _prepare_shard_part(self, raw_info: Any, zip_info: Any = None, compression: str | None = None) -> int:
         """Check a cached shard file, or fetch it; return its size in bytes."""
         file = self._files[raw_info.basename]
-        path = os.path.join(self.local, file.raw_basename)
-        if os.path.realpath(path) != os.path.join(os.path.realpath(self.local), file.raw_basename):
+        path = os.path.join(self.local, file.raw_data.basename)
+        if os.path.realpath(path) != os.path.join(os.path.realpath(self.local), file.raw_data.basename):
             raise CorpusError(f"{path}: leads out of the cache. Remove {self.local}.")
-        if os.path.exists(path) and file.raw_hashes:  # a cached file without a hash may be another one
+        if os.path.exists(path) and file.raw_data.hashes:  # without a hash nothing says that it is the same
             finding = _damage(path, file)
             if finding is None:
-                return file.raw_bytes
+                return file.raw_data.bytes
             print(f"{path}: cached {finding}; fetched again from {self.uri}.", file=sys.stderr, flush=True)
         data = read_shard(self.uri, file)
         write_whole(path, data)
@@ -84,7 +84,7 @@ class ShardStream(Stream):  # type: ignore[misc, unused-ignore]
 def _damage(path: str, file: ShardFile) -> str | None:
     """Return the fault of a cached shard, or None."""
     try:
-        data = storage.read_bytes(path, limit=file.raw_bytes)
+        data = storage.read_bytes(path, limit=file.raw_data.bytes)
         check_unpacked(data, file)
     except CorpusError as error:
         return f"shard {error}"

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from schemas import storage
 from schemas.manifest import ShardSet
-from schemas.shard_index import Damage, directory_damage, hash_mismatch, read_index, stored_files
+from schemas.shard_index import Damage, directory_damage, hash_mismatch, read_index
 from trainer.data.resolve_streams import ResolvedStream
 
 _CHUNK_BYTES = 1 << 22
@@ -40,10 +40,10 @@ def verify_shards(corpus: str, shard_set: ShardSet) -> None:
     if not storage.is_local(uri):
         return
     fs, root = storage.filesystem(uri)
-    for file in stored_files(index):
-        if file.hashes:
-            with fs.open(f"{root}/{file.basename}", "rb") as stream:
+    for file in index.shards:
+        if file.stored.hashes:
+            with fs.open(f"{root}/{file.stored.basename}", "rb") as stream:
                 chunks = iter(lambda stream=stream: stream.read(_CHUNK_BYTES), b"")  # type: ignore[misc, unused-ignore]
-                finding = hash_mismatch(chunks, file.hashes)
+                finding = hash_mismatch(chunks, file.stored.hashes)
                 if finding is not None:
-                    raise Damage(file=f"{uri}/{file.basename}", finding=finding).error()
+                    raise Damage(file=f"{uri}/{file.stored.basename}", finding=finding).error()

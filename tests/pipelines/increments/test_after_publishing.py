@@ -20,7 +20,7 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, newest_number
 
-FULL = "no space left on device. Free space there, or use another place; then run again."
+FULL = "no space left on device. Free space there, or use another disk; then run again."
 
 
 @pytest.fixture

@@ -190,5 +190,7 @@ def test_a_disk_that_takes_only_a_part_of_a_file_ends_a_build_with_a_sentence_an
     assert done.returncode == 1
     *_, last = done.stderr.splitlines()
     assert last.startswith("StorageError: ") and what in last
-    assert ": cannot be written whole: File too large. Free space on its disk, or raise the limit" in last
+    assert (
+        ": cannot be written completely: File too large. Free space on its disk, or raise the limit" in last
+    )
     assert contents(config.corpus) == {}

@@ -223,7 +223,7 @@ def test_a_write_that_the_disk_cuts_short_leaves_whole_lines_and_says_what_to_do
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
     )
     (file,) = tmp_path.glob("*.jsonl")
-    assert f"StorageError: {file}: cannot be written whole: File too large. Free space" in done.stderr
+    assert f"StorageError: {file}: cannot be written completely: File too large. Free space" in done.stderr
     assert [len(line) for line in file.read_bytes().splitlines(keepends=True)] == [749]
 
 

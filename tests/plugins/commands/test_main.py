@@ -30,7 +30,7 @@ def test_unknown_command_is_answered_with_the_nearest_one(capsys: pytest.Capture
 def test_missing_configuration_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["corpus", "build", "nowhere.yaml"]) == 2
     assert capsys.readouterr().err == (
-        "ConfigError: nowhere.yaml: no such file. Give the path of a YAML configuration.\n"
+        "ConfigError: nowhere.yaml: no such file. Name a YAML configuration.\n"
     )
 
 

@@ -164,7 +164,7 @@ class TestPrompt:
             make(load_tokenizer(make_tokenizer(None)))
         assert str(caught.value) == (
             "synthesis.model 'some/model' has no chat template, which protocol 'chat' needs. "
-            "Choose an instruct model, or synthesis.protocol instruction_synthesizer for the tag format."
+            "Choose an instruct model, or set synthesis.protocol: instruction_synthesizer for the tag format."
         )
 
 

@@ -114,8 +114,8 @@ def test_named_templates_without_a_default_are_refused_by_name(make_tokenizer: C
     with pytest.raises(ConfigError) as caught:
         ChatTemplate(named(make_tokenizer(), templates), "some/model")
     assert str(caught.value) == (
-        "synthesis.model 'some/model' has several chat templates and none is named 'default': chat, rag. "
-        "Give one of them that name in the tokenizer's files."
+        "synthesis.model 'some/model' has several chat templates, but none named 'default': chat, rag. "
+        "Name one of them 'default' in the tokenizer's files."
     )
 
 

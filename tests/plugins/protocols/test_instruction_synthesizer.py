@@ -96,8 +96,8 @@ class TestPrompt:
         with pytest.raises(ConfigError) as caught:
             InstructionSynthesizerProtocol(tokenizer, SynthesisConfig(model="some/model"))
         assert str(caught.value) == (
-            "synthesis.model 'some/model' has no BOS or no EOS token, which protocol "
-            "'instruction_synthesizer' needs around each document. Choose protocol 'chat' for others."
+            "synthesis.model 'some/model' lacks a BOS or EOS token, which protocol "
+            "'instruction_synthesizer' needs around each document. Set synthesis.protocol: chat instead."
         )
 
 

@@ -56,8 +56,8 @@ def test_a_key_in_the_environment_is_sent_as_a_bearer_token(monkeypatch: pytest.
         (None, "is not set or empty"),
         ("", "is not set or empty"),
         (" \n", "is not set or empty"),
-        ("k-1\r\nHost: elsewhere", "holds characters that no header may have"),
-        ("clé", "holds characters that no header may have"),
+        ("k-1\r\nHost: elsewhere", "holds characters that a header cannot hold"),
+        ("clé", "holds characters that a header cannot hold"),
     ],
 )
 def test_a_key_that_cannot_be_sent_is_told_without_showing_it(

@@ -163,7 +163,7 @@ class TestBrokenServer:
             async with Server() as good_one, Server(broken) as bad_one:
                 options = quick(request_timeout_sec=0.5, backoff_sec=60, max_backoff_sec=60, max_in_flight=8)
                 client = SGLangClient([good_one.url, bad_one.url], options)
-                client._jitter = Still()  # type: ignore[assignment]
+                client._retries._jitter = Still()  # type: ignore[assignment]
                 requests = requests_of(60)
                 found: list[Answer] = []
                 for start in range(0, 60, 20):

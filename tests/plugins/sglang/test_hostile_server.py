@@ -81,8 +81,8 @@ class TestIds:
         found, server = ask(lambda: good(id=None), times=5)
         assert found == [ANSWER] * 5
         assert [each.getMessage() for each in caplog.records] == [
-            f"{server.url} returns no ids of requests (meta_info.id): whether an answer belongs to its "
-            "request cannot be checked there."
+            f"{server.url} returns no request ids (meta_info.id), so the client cannot check that an answer "
+            "belongs to its request."
         ]
 
 
@@ -185,7 +185,7 @@ class TestKeys:
         assert isinstance(answer, Generation) and answer.text == "Your key is [api key]."
         if not escaped:
             assert [each.getMessage() for each in caplog.records] == [
-                f"{server.url} sends back the API key that it was sent; it is replaced by [api key]."
+                f"{server.url} returns the API key of its requests; it is replaced by [api key]."
             ]
 
     def test_a_key_in_the_escapes_of_json_that_a_model_writes_stands_in_no_text(self) -> None:

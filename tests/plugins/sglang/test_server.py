@@ -128,7 +128,7 @@ def one(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def log_of(error: ServerError) -> Path:
-    return Path(str(error).partition("whole log: ")[2].partition(". Its last")[0])
+    return Path(str(error).partition("log file: ")[2].partition(". Its last")[0])
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ class TestFailing:
             message = eventually(lambda: refusal(config))  # once who watches it has seen that it ended
         assert message.startswith("SGLang exited with code 3 after ")
         assert (
-            "and synthesis.server.max_restarts (1) is used up. Check synthesis.server; whole log: " in message
+            "and synthesis.server.max_restarts (1) is reached. Check synthesis.server; log file: " in message
         )
         assert message.endswith("\n  | told to exit")
 
@@ -358,7 +358,7 @@ class TestFailing:
             lease_servers(fake.config({"FAKE_EXIT": "7"}), model="some/model")
         error = pickle.loads(pickle.dumps(raised.value))
         assert str(error).startswith(
-            "SGLang exited with code 7 after 0 s. Check synthesis.server; whole log: "
+            "SGLang exited with code 7 after 0 s. Check synthesis.server; log file: "
         )
         assert str(error).endswith("\n  | loading the model\n  | ValueError: the model has no weights")
         eventually(fake.all_ended)
@@ -382,8 +382,8 @@ class TestFailing:
         with pytest.raises(ServerError) as raised:
             lease_servers(config, model="some/model")
         assert str(raised.value).startswith(
-            "SGLang is not healthy after 1.5 s; if it only needs longer, raise "
-            "synthesis.server.startup_timeout_sec. Check synthesis.server; whole log: "
+            "SGLang is not healthy after 1.5 s; if it needs more time, raise "
+            "synthesis.server.startup_timeout_sec. Check synthesis.server; log file: "
         )
         assert eventually(fake.all_ended)
 
@@ -398,7 +398,7 @@ class TestFailing:
         folder = Path(tempfile.gettempdir(), f"tutelage-sglang-{os.getuid()}")
         folder.mkdir()
         folder.chmod(0o777)
-        with pytest.raises(ConfigError, match=r"is not a directory of yours alone .*mode 777.* Remove it"):
+        with pytest.raises(ConfigError, match=r"is not a private directory of yours .*mode 777.* Remove it"):
             lease_servers(fake.config(), model="some/model")
 
 
@@ -457,8 +457,11 @@ class TestPlanning:
             ),
             ({"args": {"model_path": "x"}}, "args.model_path cannot be set: set synthesis.server.model"),
             ({"args": {"api-key": "x"}}, "args.api-key cannot be set: workers send no key"),
-            ({"args": {"dtype": "a", "--dtype": "b"}}, "'dtype' and '--dtype' are the same; keep one"),
-            ({"args": {"port": 30000}}, "port is 30000, but 4 servers are to start .* Leave it out"),
+            (
+                {"args": {"dtype": "a", "--dtype": "b"}},
+                "'dtype' and '--dtype' are the same argument; keep one",
+            ),
+            ({"args": {"port": 30000}}, "port is 30000, but 4 servers start .* Remove the port"),
             ({"args": {"port": "x"}}, "port is 'x'; expected a number from 1 to 65535"),
             ({"python": "/no/such/python"}, "synthesis.server.python '/no/such/python' is neither"),
             ({"python": __file__}, "synthesis.server.python .* is neither an executable file"),

@@ -133,7 +133,7 @@ def test_a_context_without_room_for_any_document_is_refused(protocol: SynthesisP
         parts_of("The cell.", protocol, config(around + 15))
     assert str(caught.value) == (
         f"synthesis.context_tokens {around + 47} leaves 15 tokens for a document, after max_new_tokens 32 "
-        f"and the {around} tokens of the prompt around it; raise the first or lower the second."
+        f"and the {around} tokens of the prompt around it; raise context_tokens or lower max_new_tokens."
     )
 
 

@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from plugins.synthesizers.mining_rules import RULES, mine_pairs
+from plugins.synthesizers.mining_sentences import Passage, split_sentences
 from plugins.synthesizers.mining_wordings import WORDINGS
-from plugins.synthesizers.sentences import Passage, split_sentences
 from schemas.records import Document, InstructionPair
 
 BAROREFLEX = (

@@ -317,7 +317,7 @@ class TestSynthesizer:
 
     def test_a_device_that_is_not_there_is_told(self, tiny_model: str) -> None:
         config = SynthesisConfig(model=tiny_model, options={"device": "cuda:99"})
-        with pytest.raises(ConfigError, match=r"synthesis\.options: device 'cuda:99' cannot be used here: "):
+        with pytest.raises(ConfigError, match=r"synthesis\.options\.device 'cuda:99' cannot be used: "):
             SYNTHESIZERS.load("transformers")(config, seed=1).open()
 
     @pytest.mark.parametrize(

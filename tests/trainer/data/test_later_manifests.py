@@ -143,14 +143,17 @@ def test_epochs_before_a_later_manifest_are_those_of_a_run_without(run: Any) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"later": [{"at": "10ba", "manifest": 2}]}, "later.0.at: '10ba' is no number of epochs, such as 1e"),
+        (
+            {"later": [{"at": "10ba", "manifest": 2}]},
+            "later.0.at: '10ba' is not a number of epochs, such as 1e",
+        ),
         (
             {"manifest": 2, "later": [{"at": "1ep", "manifest": 2}]},
-            r"each manifest of later must be greater than the one before it, not \[2, 2\]",
+            r"later: each manifest must be greater than the one before it, found \[2, 2\]",
         ),
         (
             {"later": [{"at": "2ep", "manifest": 2}, {"at": "1ep", "manifest": 3}]},
-            r"each at of later must be greater than the one before it, not \[0, 2, 1\]",
+            r"later: each at must be greater than the one before it, found \[0, 2, 1\]",
         ),
         ({"later": [{"at": "1ep"}]}, "key 'later.0.manifest' is missing"),
     ],

@@ -66,7 +66,7 @@ def test_a_run_is_described_without_being_started(
             ["--gpus", "1"],
             "optimizer.no_decay: 'layernom' matches no",
         ),
-        (["optimizer.no_decay=['(']"], ["--gpus", "1"], "'(' is no regular expression"),
+        (["optimizer.no_decay=['(']"], ["--gpus", "1"], "'(' is not a regular expression"),
         (["callbacks.hf_export={}"], ["--gpus", "1"], "key 'callbacks.hf_export.folder' is missing."),
         (["train_loader.dataset.streams.domain.corpus=/nowhere"], ["--seq-len", "32"], None),
         (["callbacks.domain_eval={tasks: MQP, system: Be kind}"], ["--gpus", "1"], "needs a chat template"),

@@ -94,10 +94,10 @@ def test_a_name_that_matches_nothing_is_refused_with_the_nearest_names() -> None
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("norms", "'norms' is no list; expected one such as [norms], or [] to decay all"),
-        (None, "None is no list"),
-        ([""], "'' would match every name"),
-        (["norm"], "'norm' is no kind. Did you mean 'norms'? As a regular expression write 'norm.*'"),
+        ("norms", "'norms' is not a list; expected one such as [norms], or [] to decay all"),
+        (None, "None is not a list"),
+        ([""], "'' matches every name"),
+        (["norm"], "'norm' is not a kind. Did you mean 'norms'? For a regular expression write 'norm.*'"),
         (["Norms"], "Did you mean 'norms'?"),
         (["bias"], "Did you mean 'biases'?"),
         (["embedding"], "Did you mean 'embeddings'?"),

@@ -175,4 +175,4 @@ def test_an_export_that_fails_behind_the_last_step_is_told_with_the_checkpoint_t
     )
     assert "-ba2" in said
     assert "`tutelage export FILE.yaml --output DIR` makes a model of it, and with autoresume: true" in said
-    assert "/export/model.safetensors: read-only file system. Use a place that can be written." in said
+    assert "/export/model.safetensors: read-only file system. Use a folder that you can write to." in said

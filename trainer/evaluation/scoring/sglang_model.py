@@ -133,7 +133,8 @@ class ServedModel:
         rows: Sequence[RowT],
         answer: Callable[[SGLangClient, int, RowT], Awaitable[Answer | RefusedRow]],
     ) -> list[Answer | RefusedRow]:
-        from plugins.sglang.client import ClientOptions, SGLangClient  # training does without
+        from plugins.sglang.client import SGLangClient  # training does without
+        from plugins.sglang.retries import ClientOptions
 
         async def run() -> list[Answer | RefusedRow]:
             options = ClientOptions(max_in_flight=_MAX_IN_FLIGHT, patience_sec=_PATIENCE_SEC)

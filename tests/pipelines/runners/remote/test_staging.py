@@ -149,7 +149,7 @@ def test_pins_are_the_versions_installed_here_and_hold_all_that_pipelines_run_on
         assert pins[name] == Distribution.from_name(name).version.partition("+")[0]
     assert pins.keys() & {"tutelage", "mosaicml", "pytest", "mypy", "scikit-learn"} == set()
     wheels = {Path(path).name.partition("-")[0]: path for path in setup.extra_packages}
-    assert names_in(Path(wheels.pop("tutelage"))) > {WORKER, "plugins/sglang/server.yaml"}
+    assert names_in(Path(wheels.pop("tutelage"))) > {WORKER, "plugins/sglang/server_defaults.yaml"}
     assert all(Distribution.from_name(name).read_text("direct_url.json") for name in wheels)
     assert setup.requirements_cache == "skip"
 

@@ -1,6 +1,6 @@
-"""JSON that somebody else may have written, read into records of plain values, each value of its type.
+"""Records from JSON of unknown origin: each value must have the type that its dataclass declares.
 
-Pydantic would do, but for lone surrogates: names of files hold them, and it refuses any string that does.
+Pydantic cannot do this, because it refuses strings with lone surrogates, and file names hold them.
 """
 
 from __future__ import annotations
@@ -19,30 +19,38 @@ def parse_json(line: str | bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: It is none, or nested too deep; or it holds NaN or Infinity, which are no JSON either.
+        ValueError: The line is not JSON, nests too deeply, or holds NaN or Infinity.
     """
+    too_deep = ValueError(f"it is nested more than {JSON_DEPTH} deep")
     try:
         values = json.loads(line, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError(f"it is nested more than {JSON_DEPTH} deep") from None
-    level = [values]
-    for _ in range(JSON_DEPTH + 1):
+        raise too_deep from None
+    if is_deeper(values, JSON_DEPTH):
+        raise too_deep
+    return values
+
+
+def is_deeper(value: Any, depth: int) -> bool:
+    """True if a JSON value nests lists and objects deeper than `depth`."""
+    level = [value]
+    for _ in range(depth + 1):
         level = [each for each in level if isinstance(each, dict | list)]
         if not level:
-            return values
+            return False
         level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
-    raise ValueError(f"it is nested more than {JSON_DEPTH} deep")
+    return True
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}, which is no JSON")
+    raise ValueError(f"it holds {constant}, which is not JSON")
 
 
 def made(kind: Any, values: Any) -> Any:
-    """A record of the values of a JSON object; lists become the tuples that the record declares.
+    """Make a record from a JSON object; lists become the tuples that the record declares.
 
     Raises:
-        ValueError: A key is missing or unknown, or a value of another type than the record declares.
+        ValueError: A key is missing or unknown, or a value has another type than the record declares.
     """
     if not isinstance(values, dict):
         raise ValueError(f"a {kind.__name__} is {type(values).__name__}, expected an object")
@@ -61,19 +69,12 @@ def made(kind: Any, values: Any) -> Any:
 
 
 class _Field(NamedTuple):
-    """What a field of a record may hold.
-
-    Attributes:
-        types: Types of JSON.
-        item: Of a tuple, what each of its items is.
-        values: All that are allowed, where there are few.
-        is_needed: Whether it has no default.
-    """
+    """Allowed values of a record's field."""
 
     types: tuple[type[Any], ...]
-    item: Any = None
-    values: tuple[Any, ...] = ()
-    is_needed: bool = False
+    item: Any = None  # type of a tuple's items
+    values: tuple[Any, ...] = ()  # of a Literal
+    is_needed: bool = False  # it has no default
 
 
 def _item(kind: Any, value: Any, name: str) -> Any:
@@ -90,7 +91,7 @@ def _check(field: _Field, value: Any, name: str) -> None:
     if field.values and value not in field.values:
         raise ValueError(f"{name} is {value!a}, expected one of {field.values}")
     if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= NUMBER):
-        raise ValueError(f"{name} is no number below 2^64")
+        raise ValueError(f"{name} is not a number below 2^64")
 
 
 @functools.cache

@@ -1,10 +1,9 @@
-"""Mining rules that read connectives: inference, cause and effect, paraphrase and contrast.
+"""Mining rules for connectives: inference, cause and effect, paraphrase and contrast.
 
-A connective is the writer's own word for how two statements stand to each other, so a pair built on
-it is true without a model to judge it, provided three things hold: the statement asked about does
-not point back ("It does the opposite"), it does not report a view ("people assume that ..."), and
-the connective can be read in one way only ("not ... because" cannot). Where one fails, the rule
-finds nothing.
+A connective is the writer's own word for the relation of two statements, so a pair built on it is true
+without a model as judge, under three conditions: the statement in the question does not point back ("It does
+the opposite"), it does not report a view ("people assume that ..."), and the connective is unambiguous ("not
+... because" is ambiguous). If a condition fails, the rule finds nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import random
 import re
 from collections.abc import Iterator
 
+from plugins.synthesizers.mining_sentences import POINTS_BACK, Passage, Sentence, word_stems
 from plugins.synthesizers.mining_wordings import CONTRADICTION, ENTAILMENT, NEUTRAL, Finding
-from plugins.synthesizers.sentences import POINTS_BACK, Passage, Sentence, word_stems
 
 _CONSEQUENCE = r"Therefore|Thus,|Hence,|It follows that"
 _CONTRAST = r"However,|Nevertheless,|Nonetheless,|In contrast,|By contrast,|On the contrary,"
@@ -46,7 +45,7 @@ _WITHIN_SENTENCE = (
     ("cause", re.compile(rf"{_NOUN.format('effect')} {_IS_DUE_TO} {_NOUN.format('cause')}\."), _UNCLEAR),
     ("effect", re.compile(rf"{_NOUN.format('cause')} {_LEADS_TO} {_NOUN.format('effect')}\."), _UNCLEAR),
 )
-"""Task, pattern of the whole sentence, and what in the quoted part makes the rule hold back."""
+"""Task, pattern of the whole sentence, and pattern of quoted parts that are not used."""
 _WHY_CONSEQUENCE = 'The passage joins the two with "{}", so the second is drawn from the first.'
 _WHY_CONTRAST = 'The passage joins the two with "{}", so the second is set against the first.'
 _WHEREAS = re.compile(r"(?P<left>[^;:]+), whereas (?P<right>[^;:]+)\.")
@@ -55,7 +54,7 @@ _ADDITION = re.compile(r"(?:Moreover|Furthermore|For example|For instance|In add
 
 
 def _phrase(text: str) -> str:
-    """Text cut from a sentence, to stand by itself: addition openers dropped, capital added."""
+    """Make a text cut from a sentence stand alone: drop an opener of addition, start with a capital."""
     text = _ADDITION.sub("", text, count=1)
     first = text.split(maxsplit=1)[0]
     if first.isalpha() and first.islower():  # "pH" and "p53" stay as they are
@@ -64,7 +63,7 @@ def _phrase(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Text cut from a sentence as one of its own: a phrase with a stop, if it has none itself."""
+    """Make a text cut from a sentence a sentence: a phrase that ends in a full stop."""
     text = _phrase(text)
     return text if text.rstrip("\"'”’").endswith((".", "?", "!", "…")) else f"{text}."
 
@@ -75,7 +74,7 @@ def _opener(connectives: str) -> re.Pattern[str]:
 
 
 def _linked(passage: Passage, connectives: str) -> Iterator[tuple[str, str, str, frozenset[int]]]:
-    """Neighbours of which the second opens with a connective and the first stands alone.
+    """Find neighbours whose second sentence opens with a connective and whose first one stands alone.
 
     Yields:
         First sentence, second without its connective, the connective, and both indices.
@@ -90,7 +89,7 @@ def _linked(passage: Passage, connectives: str) -> Iterator[tuple[str, str, str,
 def _linked_inside(
     passage: Passage, inner: re.Pattern[str]
 ) -> Iterator[tuple[str, str, str, frozenset[int]]]:
-    """The same for a connective inside the second sentence ("The limb, in contrast, lets ...")."""
+    """As `_linked`, for a connective inside the second sentence ("The limb, in contrast, lets ...")."""
     for left, right in passage.neighbours():
         match = inner.search(right.text) if left.stands_alone and right.stands_alone else None
         if match and right.num_words >= 6:
@@ -101,10 +100,10 @@ def _linked_inside(
 
 
 def inference(passage: Passage, rng: random.Random) -> list[Finding]:
-    """Two statements, and how the second stands to the first.
+    """Find pairs of statements and the relation of the second to the first.
 
-    Consequence and contrast come from the connective between neighbours. Beside them, and only
-    beside them, comes one neutral pair: sentences of different paragraphs with no content word shared.
+    The connective between neighbours gives consequence and contrast. If there are any, one neutral pair is
+    added: two sentences of different paragraphs without a common content word.
     """
     found = [
         Finding("inference", {"premise": left, "hypothesis": right}, relation, both, why.format(connective))
@@ -130,7 +129,7 @@ def inference(passage: Passage, rng: random.Random) -> list[Finding]:
 
 
 def cause_and_effect(passage: Passage, rng: random.Random) -> list[Finding]:
-    """What is so because of what: within one sentence, or from one to the next."""
+    """Find causes and effects, within one sentence or in neighbours."""
     found = [
         finding
         for sentence in passage.sentences
@@ -159,7 +158,7 @@ def _causes_within(sentence: Sentence) -> Iterator[Finding]:
 
 
 def paraphrase_and_contrast(passage: Passage, rng: random.Random) -> list[Finding]:
-    """A statement, and how the text restates it, likens another to it, or sets something against it."""
+    """Find restatements, similarities and contrasts of a statement."""
     found = [
         Finding(task, {"statement": left}, right, both)
         for task, connectives in (

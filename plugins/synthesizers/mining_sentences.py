@@ -1,9 +1,9 @@
-"""English text as sentences, found without a model.
+"""Sentences of English text, found by rules.
 
-A sentence ends at `.`, `!` or `?` before white space and a capital, a digit or an opening quote,
-unless the word before the full stop is an abbreviation. Some abbreviations never end a sentence
-("Dr.", "e.g."), some not before a number ("Fig. 2"), and some, initials among them, only before a
-word that often starts one ("in the U.S. The", "vitamin C. It", but "J. Smith").
+A sentence ends at `.`, `!` or `?` before white space and a capital, a digit or an opening quote, unless an
+abbreviation precedes the full stop. Some abbreviations never end a sentence ("Dr.", "e.g."), some not before
+a number ("Fig. 2"), and some, such as initials, only before a word that often starts a sentence ("in the U.S.
+The", "vitamin C. It", but "J. Smith").
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ POINTS_BACK = re.compile(
     r"(?:in|by) contrast|in other words|put (?:simply|differently)|even so|still|instead|equally|similar)\b",
     re.IGNORECASE,
 )
-"""Openings of a sentence that cannot be understood without the one before it."""
+"""Openings of sentences that depend on the sentence before."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence, the paragraph it stands in, and its place in the passage."""
+    """A sentence with the index of its paragraph and its own index in the passage."""
 
     text: str
     paragraph: int
@@ -57,14 +57,14 @@ class Sentence:
 
     @property
     def is_whole(self) -> bool:
-        """Whether this is a full sentence of moderate length, not a heading or a list item."""
+        """True for a full sentence of 4 to 60 words; false for a heading or a list item."""
         first = self.text.lstrip(_OPENING_MARKS)[:1]
         ends = self.text.rstrip(_CLOSING_MARKS)[-1:] in (".", "!", "?")
         return (first.isupper() or first.isdigit()) and ends and 4 <= self.num_words <= 60
 
     @property
     def stands_alone(self) -> bool:
-        """Whether it is a whole statement that can be understood without the one before it."""
+        """True for a whole statement that does not depend on the sentence before."""
         return self.is_whole and not self.text.endswith("?") and not POINTS_BACK.match(self.text)
 
 
@@ -82,14 +82,14 @@ class Passage:
         return cls(" ".join(title.split()), tuple(Sentence(s, n, i) for i, (n, s) in enumerate(numbered)))
 
     def neighbours(self) -> Iterator[tuple[Sentence, Sentence]]:
-        """Whole sentences with the whole sentence before them, within one paragraph."""
+        """Pairs of successive whole sentences in one paragraph."""
         for left, right in pairwise(self.sentences):
             if left.paragraph == right.paragraph and left.is_whole and right.is_whole:
                 yield left, right
 
 
 def split_sentences(text: str) -> tuple[str, ...]:
-    """Split a paragraph into sentences, each with its whitespace runs made one space."""
+    """Split a paragraph into sentences; runs of white space become one space."""
     text = " ".join(text.split())
     cuts = [0, *(end.end() for end in _END.finditer(text) if _ends_sentence(text, end)), len(text)]
     return tuple(piece for left, right in pairwise(cuts) if (piece := text[left:right].strip()))
@@ -112,5 +112,5 @@ def _ends_sentence(text: str, end: re.Match[str]) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def word_stems(text: str) -> frozenset[str]:
-    """The first five letters of each word of four or more; equal stems mean a shared subject."""
+    """First five letters of each word of four letters or more; a common stem suggests a common subject."""
     return frozenset(word[:5].lower() for word in WORD.findall(text) if len(word) > 3)
