@@ -18,6 +18,8 @@ from composer import Callback, Event, Logger, State
 from composer.core import Time, get_precision_context
 from composer.utils import create_interval_scheduler
 
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.task import Task
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError, unknown_name
 from trainer.evaluation.best_checkpoint import BestCheckpoint
@@ -26,8 +28,6 @@ from trainer.evaluation.ranks import Ranks
 from trainer.evaluation.report.cost import EvaluationCost
 from trainer.evaluation.report.trend import add_to_trend, plot_trend
 from trainer.evaluation.scoring.chat_turns import describe_chat
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.task import Task
 from trainer.evaluation.training_overlap import FoundRows, TrainingText, find_rows
 
 _LOGGED_UNDER = "metrics/domain_eval/"

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from plugins.adapter_folder import tokenizer_of
 from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.task import Task
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.evaluation import processes
 from trainer.evaluation.report.saved_results import SCORING, SavedRun
 from trainer.evaluation.scoring.chat_turns import file_digest
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.task import Task
 from trainer.startup.config_checks import check_model_name
 
 if TYPE_CHECKING:

@@ -16,26 +16,19 @@ from typing import Any, cast
 
 import torch
 
+from plugins.tasks import METRICS
+from plugins.tasks.rows import ChoiceRow, GenerateRow, RefusedRow, Row, repeats, rows_digest
+from plugins.tasks.task import Task, read_rows
 from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError, InputError
-from trainer.evaluation import METRICS
 from trainer.evaluation.ranks import Ranks, TaskFailed, describe
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.chat_turns import as_chat
 from trainer.evaluation.scoring.choice import plan_choices, run_choices
 from trainer.evaluation.scoring.generation import plan_generations, run_generations
 from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.scoring.metrics import bootstrap_interval
 from trainer.evaluation.scoring.sglang_model import ServedModel
-from trainer.evaluation.tasks.rows import (
-    Answer,
-    ChoiceRow,
-    GenerateRow,
-    RefusedRow,
-    Row,
-    repeats,
-    rows_digest,
-)
-from trainer.evaluation.tasks.task import Task, read_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM
 
 from plugins.callbacks import CALLBACKS
+from plugins.tasks.task import Task
 from schemas.errors import ConfigError
 from trainer.evaluation.callback import DomainEval
 from trainer.evaluation.evaluator import Evaluator, TaskResult
-from trainer.evaluation.tasks.task import Task
 
 
 def train(

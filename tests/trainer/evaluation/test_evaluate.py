@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from plugins.tasks.task import Task
 from trainer.evaluation import processes
 from trainer.evaluation.evaluate import main
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.tasks.task import Task
 
 ROOT = Path(__file__).parents[3]
 

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from plugins.attention_probe import CannotCopy
 from plugins.causal_lm import load_causal_lm
+from plugins.tasks.rows import GenerateRow
 from plugins.tokenizers import fingerprint, load_tokenizer
 from schemas.errors import ConfigError, TutelageError
 from schemas.train_config import ModelConfig
@@ -30,6 +31,7 @@ from tests.trainer.conftest import WORDS, random_rows
 from tests.trainer.evaluation.scoring.test_choice import plain_scores, row, score
 from trainer import export, train
 from trainer.data.row_loader import RowRules, to_batch
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.generation import (
     first_line,
     plan_generations,
@@ -37,7 +39,6 @@ from trainer.evaluation.scoring.generation import (
     stop_token_ids,
 )
 from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
-from trainer.evaluation.tasks.rows import Answer, GenerateRow
 from trainer.model.packed_model import build_model
 
 EMBEDDINGS = 640

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.evaluation import METRICS
+from plugins.tasks import METRICS
+from plugins.tasks.rows import ChoiceRow, Row
 from trainer.evaluation.evaluator import TaskResult
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.metrics import RowMean, accuracy, bootstrap_difference, exact_match
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow, Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

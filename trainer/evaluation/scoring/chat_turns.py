@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
+from plugins.tasks.rows import ChoiceRow, GenerateRow
 from schemas.errors import ConfigError, unknown_name
 from schemas.records import digest
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
 
 _DIGEST_BYTES = 8
 _ANSWERED = ("user", "assistant", "user")

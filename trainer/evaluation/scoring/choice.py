@@ -26,12 +26,13 @@ from typing import Any
 
 import torch
 
+from plugins.tasks.rows import ChoiceRow, RefusedRow
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.encoding import EncodedRow, batches, check_ids, encode_row, filler, right_pad
 from trainer.evaluation.scoring.language_model import CausalModel
 from trainer.evaluation.scoring.logits import logits_at
 from trainer.evaluation.scoring.shared_prefixes import RowGroup, group_rows
 from trainer.evaluation.scoring.token_tree import attention_mask, batch_trees, lay_out
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow, RefusedRow
 
 # A tree attends over its whole length and needs a mask, so it must spare at least this share of the tokens.
 _MIN_SPARED = 0.2

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from plugins.tasks.rows import ChoiceRow, RefusedRow
 from plugins.tokenizers import opening_ids, pad_token_id
 from schemas.errors import ConfigError
-from trainer.evaluation.tasks.rows import ChoiceRow, RefusedRow
 
 ItemT = TypeVar("ItemT")
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from plugins.tasks.rows import GenerateRow, RefusedRow
 from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.encoding import batches, body, check_ids, filler, left_pad
-from trainer.evaluation.tasks.rows import Answer, GenerateRow, RefusedRow
 
 if TYPE_CHECKING:
     from trainer.evaluation.scoring.language_model import CausalModel

@@ -16,17 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from plugins.tasks.rows import ChoiceRow, GenerateRow
 from schemas.errors import ConfigError
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Metric: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], float]
 """(rows, answers) to a score: answers are option indices or texts, as the task's kind says."""
-
-NUM_HEADLINE_CLASSES = 9
-"""Questions that Headline asks; a row's `class_id` says which."""
 
 _ENTITY = re.compile(r"(\S+\s*)\s\((\S+)\)")
 _NUMBER = re.compile(r"[-+]?\.?\d+(?:,\d{3})*\.?\d*(?:[eE][-+]?\d+)?%*")

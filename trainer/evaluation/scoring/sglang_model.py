@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plugins.synthesizers.generator import GenerationFailure
+from plugins.tasks.rows import ChoiceRow, GenerateRow, RefusedRow
 from schemas.errors import ConfigError, TutelageError
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.choice import choose
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
 from trainer.evaluation.scoring.generation import encode_prompts
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow, GenerateRow, RefusedRow
 
 if TYPE_CHECKING:
     from plugins.sglang.client import SGLangClient

@@ -13,6 +13,8 @@ import torch
 from aiohttp import web
 from composer.core import Event, Precision
 
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.rows import ChoiceRow, GenerateRow, RefusedRow
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from tests.tiny import save_bpe, save_bytes, save_llama
@@ -23,8 +25,6 @@ from trainer.evaluation.scoring.chat_turns import Chat, describe_chat
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
 from trainer.evaluation.scoring.generation import Prompt, encode_prompts, first_line, stop_token_ids
 from trainer.evaluation.scoring.sglang_model import ServedModel
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow, RefusedRow
 
 SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 CHATML = (

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from plugins.tasks.rows import GenerateRow
 from schemas.errors import ConfigError
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.generation import (
     first_line,
     generate_lines,
@@ -17,7 +19,6 @@ from trainer.evaluation.scoring.generation import (
     stop_token_ids,
 )
 from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
-from trainer.evaluation.tasks.rows import Answer, GenerateRow
 
 
 def row(prompt: str) -> GenerateRow:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from plugins.tasks.lookup import load_tasks
 from tests.trainer.evaluation.conftest import WORDS
 from tests.trainer.evaluation.test_evaluator import comparable
 from trainer.evaluation import evaluator as evaluator_module
@@ -16,7 +17,6 @@ from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.encoding import batches
 from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
 from trainer.evaluation.scoring.padding import HARMLESS
-from trainer.evaluation.tasks.lookup import load_tasks
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 128}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}

@@ -13,13 +13,13 @@ import pytest
 from aiohttp import web
 
 from plugins.sglang.server import lease_servers
+from plugins.tasks.lookup import load_tasks
 from schemas.config import ConfigError
 from schemas.corpus_config import ServerConfig
 from schemas.errors import TutelageError
 from trainer.evaluation.evaluate import main
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.sglang_model import ServedModel
-from trainer.evaluation.tasks.lookup import load_tasks
 
 Write = Callable[..., Path]
 
