@@ -157,7 +157,7 @@ def score_rows(
 ) -> tuple[list[list[float]], int]:
     """The same by ours."""
     plan = plan_choices(rows, model, tokenizer, add_bos=False, batch_tokens=batch_tokens)
-    answers = run_choices(plan, rows, model, tokenizer, num_forwards=plan.num_forwards)
+    answers = run_choices(plan, model, tokenizer, num_passes=plan.num_passes)
     return [list(answer.option_scores) for answer in answers if isinstance(answer, Answer)], plan.num_tokens
 
 

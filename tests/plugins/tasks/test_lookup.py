@@ -216,7 +216,7 @@ def test_a_yaml_file_declares_a_task_and_owns_its_rows(tmp_path: Path, write_row
         (("metrics:", "metric:"), "key 'metric' is unknown. Did you mean 'metrics'"),
         (
             ("rows: rows.jsonl", "rows: gone.jsonl"),
-            "gone.jsonl. A relative path starts in the YAML's directory",
+            "gone.jsonl. A relative path starts in the YAML",
         ),
         (("rows: rows.jsonl", "rows: rows.csv"), "rows is 'rows.csv', expected a .jsonl, .json or .parquet"),
         (("kind: choice", "kind: choise"), "kind is 'choise'"),

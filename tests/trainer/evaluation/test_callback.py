@@ -269,6 +269,6 @@ def test_scores_on_rows_that_training_text_does_not_hold_stand_beside(
     printed = capsys.readouterr().out
     assert f", {unseen:.3f} on 5 unseen rows" in printed
     assert (
-        "domain_eval: mcq: 2 of 7 rows stand in the training text; the first: "
+        "domain_eval: mcq: 2 rows occur in the training text; the first: "
         f"{task_dir}/mcq.jsonl:2: 'the words'" in printed
     )

@@ -183,7 +183,7 @@ def test_the_command_shows_both_scores_and_does_not_look_twice(
     ]
     assert lines[1].split()[:5] == ["quiz", "choice", "12", "accuracy", f"{sum(right) / 12:.3f}"]
     assert lines[2].split()[:5] == ["quiz", "unseen", "9", "accuracy", f"{sum(unseen) / 9:.3f}"]
-    assert "quiz: 3 rows stand in the training text" in "\n".join(lines)
+    assert "quiz: 3 rows occur in the training text" in "\n".join(lines)
 
     # The same command reads no text again; with a corpus that grew it does, and asks no model.
     monkeypatch.setattr("trainer.evaluation.training_overlap.find_rows", None)

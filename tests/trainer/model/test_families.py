@@ -408,7 +408,7 @@ def test_scores_and_answers_are_those_of_each_row_alone(
     asked = [GenerateRow(row_id=each, position=each, input=each, labels=()) for each in prompts()]
     with evaluating(model):
         plan = plan_generations(asked, seen, tokenizer, add_bos=False, batch_tokens=4096, max_new_tokens=8)
-        answers = run_generations(plan, seen, tokenizer, max_new_tokens=8, num_calls=plan.num_calls)
+        answers = run_generations(plan, seen, tokenizer, num_passes=plan.num_passes)
     stops = stop_token_ids(tokenizer)
     for each, answer in zip(asked, answers, strict=True):
         ids = tokenizer(each.input).input_ids

@@ -206,6 +206,7 @@ def _try_tree(model: CausalModel) -> str:
     sequences = [trunk + first, trunk + second]
     row = EncodedRow(
         index=0,
+        position="",
         sequences=[[*ids, 0] for ids in sequences],
         starts=[len(trunk)] * 2,
         num_shared=len(trunk),

@@ -94,7 +94,7 @@ class ServedModel:
             scores = [first, *rest]
             if failed := [each for each in scores if isinstance(each, GenerationFailure)]:
                 return _refused(row, failed[0])
-            return choose(encoded, row, [each for each in scores if isinstance(each, float)])
+            return choose(encoded, [each for each in scores if isinstance(each, float)])
 
         return self._each(rows, score)
 

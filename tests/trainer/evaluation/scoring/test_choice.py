@@ -35,7 +35,7 @@ def score(
     with evaluating(model):
         causal = dataclasses.replace(as_causal_model(model), **changes)
         plan = plan_choices(rows, causal, tokenizer, add_bos=add_bos, batch_tokens=batch_tokens)
-        return run_choices(plan, rows, causal, tokenizer, num_forwards=plan.num_forwards)
+        return run_choices(plan, causal, tokenizer, num_passes=plan.num_passes)
 
 
 def plain_scores(each: ChoiceRow, model: Any, tokenizer: Any, *, add_bos: bool) -> list[float]:
@@ -153,12 +153,12 @@ def test_a_row_passes_once_and_single_tokens_cost_nothing(model: Any, tokenizer:
 
     with evaluating(model):
         plan = plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=4096)
-        run_choices(plan, rows, causal, tokenizer, num_forwards=4)
+        run_choices(plan, causal, tokenizer, num_passes=4)
 
     # Each option is one token: the prompt's last one predicts it, and it predicts nothing itself.
     prompt_tokens = len(tokenizer(prompt).input_ids)
     assert causal.no_trees == ""
-    assert (plan.num_forwards, plan.num_tokens) == (1, prompt_tokens)
+    assert (plan.num_passes, plan.num_tokens) == (1, prompt_tokens)
     assert shapes == [(1, prompt_tokens), (1, 1), (1, 1), (1, 1)]
 
 
@@ -168,7 +168,7 @@ def test_options_pass_whole_where_they_share_little(model: Any, tokenizer: Any) 
 
     with evaluating(model):
         plan = plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=4096)
-        run_choices(plan, rows, causal, tokenizer, num_forwards=plan.num_forwards)
+        run_choices(plan, causal, tokenizer, num_passes=plan.num_passes)
 
     assert plan.trees == [] and len(shapes) == 1 and shapes[0][0] == 2
 
