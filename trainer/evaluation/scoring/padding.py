@@ -1,9 +1,9 @@
-"""Whether a row's answer stays the same beside longer rows, which pad it.
+"""Effect of padding on a model's answers: found by a probe of a few tokens and by the configuration.
 
-Attention with a mask does not see padding. Models that keep a state may read it (RWKV), positions may change
-with the longest row of a batch (LongRoPE), and chunks of attention may be counted from a padded row's start
-(Llama 4). Such a model's rows pass only beside rows of their own length. What depends on lengths that a few
-tokens do not reach is known by the configuration; the rest is tried.
+Masked attention does not see padding. But models with a recurrent state may read it (RWKV), positions may
+change with the longest row of a batch (LongRoPE), and chunks of attention may be counted from a padded row's
+start (Llama 4). Such a model's rows pass only beside rows of the same length. Effects that begin beyond a few
+tokens are known from the configuration; the probe finds the others.
 
 Scoring pads on the right, generation on the left; trees have a probe of their own (language_model.py).
 
@@ -33,11 +33,11 @@ _BEFORE = [_FILLER] * (len(_LONGER) - len(_ROW))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Padding:
-    """What padding on one side does to a model's answers.
+    """Effect of padding on one side on a model's answers.
 
     Attributes:
-        harm: Why it changes them; empty where it does not.
-        harmless_tokens: Batches whose longest row has no more tokens than this may be padded all the same.
+        harm: Why it changes them; empty if it does not.
+        harmless_tokens: Padding does no harm in batches whose longest row has at most this many tokens.
     """
 
     harm: str = ""
@@ -45,20 +45,20 @@ class Padding:
 
     @property
     def longest_padded(self) -> int | None:
-        """Longest row, in tokens, of a batch that may hold rows of several lengths; None for any."""
+        """A longer row, in tokens, shares its batch only with rows of its own length; None for no limit."""
         return self.harmless_tokens if self.harm else None
 
     def note(self, rows: str) -> str:
-        """What a person is told where it does harm."""
+        """The harm in words."""
         beyond = f" of more than {self.harmless_tokens} tokens" if self.harmless_tokens else ""
-        return f"{rows}{beyond} pass only beside others of the same length, since {self.harm}."
+        return f"{rows}{beyond} pass only beside {rows} of the same length, since {self.harm}."
 
 
 HARMLESS = Padding()
 
 
 def right_padding(model: CausalModel, config: Any) -> Padding:
-    """What padding does to scores; makes up to three forward passes of a few tokens."""
+    """Effect of padding on scores; makes up to three forward passes of a few tokens."""
     if found := _positions(config):
         return found
     tokens_BT, mask_BT = right_pad([_ROW, _LONGER], _FILLER, model.device)
@@ -66,7 +66,7 @@ def right_padding(model: CausalModel, config: Any) -> Padding:
 
 
 def left_padding(model: CausalModel, config: Any) -> Padding:
-    """What padding does to generated answers; generates two tokens twice, besides two forward passes."""
+    """Effect of padding on generated answers; generates two tokens twice, and makes two forward passes."""
     if found := _positions(config):
         return found
     chunk = getattr(config.get_text_config(), "attention_chunk_size", None)
@@ -83,7 +83,7 @@ def left_padding(model: CausalModel, config: Any) -> Padding:
 
 def _positions(config: Any) -> Padding | None:
     positions = length_dependent_positions(config)
-    # No row is longer than the model's positions.
+    # No row is longer than the table of positions, so a limit at its end has no effect.
     if positions is None or positions[1] >= config.get_text_config().max_position_embeddings:
         return None
     kind, limit = positions
@@ -93,8 +93,8 @@ def _positions(config: Any) -> Padding | None:
 def _harm(model: CausalModel, padded: Any, alone: Any = None) -> str:
     """Compare a padded row with the row alone.
 
-    The measure is what the padding gives as text in front of the row: rounding is far below that in any
-    precision.
+    The threshold is a quarter of the effect that padding has as visible text in front of the row: rounding is
+    far below that in any precision.
     """
     tokens_BT, mask_BT = right_pad([_ROW], _FILLER, model.device)
     plain_V = _last_logits(model, tokens_BT, mask_BT)
@@ -103,7 +103,12 @@ def _harm(model: CausalModel, padded: Any, alone: Any = None) -> str:
     expected_NV = plain_V[None] if alone is None else alone()
     try:
         found_NV = padded()
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what a mask of its own kind meets
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+    ) as error:  # errors of models that take only their own kind of mask
         lines = str(error).splitlines()
         return f"it refuses padding: {lines[0] if lines else type(error).__name__}"
     num_steps = min(len(found_NV), len(expected_NV))
@@ -124,7 +129,7 @@ def _last_logits(
 
 
 def _generated_logits(model: CausalModel, prompts: list[list[int]]) -> torch.Tensor:
-    """Logits of the first row's next token, and of the one after it."""
+    """Logits of the first row's next two tokens."""
     tokens_BT, mask_BT = left_pad(prompts, _FILLER, model.device)
     found: Any = model.generate(
         input_ids=tokens_BT,

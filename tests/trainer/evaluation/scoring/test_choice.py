@@ -217,7 +217,7 @@ def test_a_long_tree_in_a_padded_batch_equals_whole_sequences(model: Any, tokeni
     ("changes", "reason"),
     [
         ({"_attn_implementation": "flash_attention_2"}, "attention flash_attention_2 takes no mask"),
-        ({"model_type": "gpt2"}, "gpt2 is none of the families"),
+        ({"model_type": "gpt2"}, "gpt2 is not one of the families"),
         ({"sliding_window": 16}, "it attends through a sliding window"),
         ({"rope_scaling": {"rope_type": "dynamic"}}, "its dynamic positions depend on the length"),
     ],
@@ -245,7 +245,7 @@ def test_a_model_that_ignores_or_refuses_the_mask_is_found_out(
         return forward(self, *args, attention_mask=attention_mask, **kwargs)
 
     for stand_in, reason in (
-        (deaf, "its attention does not heed a tree mask"),
+        (deaf, "its attention does not obey a tree mask"),
         (strict, "its attention refuses a tree mask: attention_mask should be 2D"),
     ):
         functools.update_wrapper(stand_in, forward)  # its signature is looked at

@@ -27,12 +27,12 @@ HARMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a state that reads padding": (
         "rwkv",
         {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, "context_length": 128},
-        ["prompts pass only beside others of the same length, since padding moves its logits by "],
+        ["prompts pass only beside prompts of the same length, since padding moves its logits by "],
     ),
     "positions that count padding": (
         "openai-gpt",
         {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
-        ["prompts pass only beside others of the same length, since padding moves its logits by "],
+        ["prompts pass only beside prompts of the same length, since padding moves its logits by "],
     ),
     "positions that depend on the longest row": (
         "phi3",
@@ -44,9 +44,9 @@ HARMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
             "pad_token_id": 1,
         },
         [
-            "options of more than 20 tokens pass only beside others of the same length, since its longrope "
+            "options of more than 20 tokens pass only beside options of the same length, since its longrope "
             "positions change with the longest row of a batch.",
-            "prompts of more than 20 tokens pass only beside others of the same length, since its longrope "
+            "prompts of more than 20 tokens pass only beside prompts of the same length, since its longrope "
             "positions change with the longest row of a batch.",
         ],
     ),
@@ -54,7 +54,7 @@ HARMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         "llama4_text",
         {**SMALL, **HEADS, **CHUNKS},
         [
-            "prompts of more than 8 tokens pass only beside others of the same length, since its attention "
+            "prompts of more than 8 tokens pass only beside prompts of the same length, since its attention "
             "is cut into chunks from a row's start."
         ],
     ),
