@@ -27,7 +27,7 @@ DOMAINS = {
     "finance": ("FPB", "FiQA_SA", "Headline", "NER", "ConvFinQA"),
     "law": ("SCOTUS", "CaseHOLD", "UNFAIR_ToS"),
 }
-"""Domains of the papers and their tasks; a domain may be named wherever a task may."""
+"""Domains of the papers and their tasks; a domain may replace a task in every list of tasks."""
 
 TASKS = Registry(
     "evaluation task",

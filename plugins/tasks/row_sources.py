@@ -100,12 +100,12 @@ def rows_under(root: str, name: str) -> FileRows:
 
 
 def _files_in(directory: str) -> list[str]:
-    # Not `expand`: other entries there, such as directories of other tasks, are no concern of this task.
+    # Not `expand`, which would refuse directories inside: those of other tasks.
     return list_uri(directory).files if storage.exists(directory) else []
 
 
 def _read_file(uri: str) -> Iterator[RawRow | RefusedRow]:
-    """Yield the rows of a file; one that is damaged ends in a refused row that `ends_file`."""
+    """Yield the rows of a file; at damage yield a refused row with `ends_file` and stop."""
     match = _TASK_FILE.search(uri)
     read = _parquet_values if match and match["format"] == "parquet" else _json_values
     number = 0

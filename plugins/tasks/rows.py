@@ -143,14 +143,7 @@ def parse_choice(position: str, values: Mapping[str, Any]) -> ChoiceRow:
     _expect_fields(values, ("input", "options", "gold_index"), kind="choice")
     prompt = _text("input", values["input"])
     options = _texts("options", values["options"])
-    return ChoiceRow(
-        row_id=_row_id(values, position),
-        position=position,
-        inputs=(prompt,) * len(options),
-        options=options,
-        gold=_gold(values["gold_index"], len(options)),
-        fields=values,
-    )
+    return _choice_row(position, values, (prompt,) * len(options), options)
 
 
 def parse_inputs(position: str, values: Mapping[str, Any], *, needs_gold: bool = True) -> ChoiceRow:
@@ -164,16 +157,8 @@ def parse_inputs(position: str, values: Mapping[str, Any], *, needs_gold: bool =
     expected = ("input_options", "output", "gold_index")
     _expect_fields(values, expected if needs_gold else expected[:2], kind="choice")
     inputs = _texts("input_options", values["input_options"])
-    gold = values.get("gold_index")
-    return ChoiceRow(
-        row_id=_row_id(values, position),
-        position=position,
-        inputs=inputs,
-        options=(_text("output", values["output"]),) * len(inputs),
-        gold=() if gold is None else _gold(gold, len(inputs)),
-        separator="",
-        fields=values,
-    )
+    options = (_text("output", values["output"]),) * len(inputs)
+    return _choice_row(position, values, inputs, options, separator="")
 
 
 def parse_generate(position: str, values: Mapping[str, Any]) -> GenerateRow:
@@ -192,6 +177,25 @@ def parse_generate(position: str, values: Mapping[str, Any]) -> GenerateRow:
         position=position,
         input=_text("input", values["input"]),
         labels=tuple(_text("label", label) for label in labels),
+        fields=values,
+    )
+
+
+def _choice_row(
+    position: str,
+    values: Mapping[str, Any],
+    inputs: tuple[str, ...],
+    options: tuple[str, ...],
+    separator: str = " ",
+) -> ChoiceRow:
+    gold = values.get("gold_index")
+    return ChoiceRow(
+        row_id=_row_id(values, position),
+        position=position,
+        inputs=inputs,
+        options=options,
+        gold=() if gold is None else _gold(gold, len(options)),
+        separator=separator,
         fields=values,
     )
 

@@ -12,7 +12,7 @@
  Answer per row ── gather over ranks ──► metrics ──► TaskResult: scores, refused rows, answers
                                                       │
                         callback.DomainEval: at the start, at intervals, at the end of training
-                        evaluate.main:       `tutelage eval`, models side by side
+                        command.main:        `tutelage eval`, models side by side
 ```
 
 | place | holds |
@@ -20,7 +20,7 @@
 | scoring/ | prompts, batches, log-probabilities of options, generation, metrics |
 | report/ | tables, comparisons, the trend of a training run, saved results |
 | evaluator.py | from tasks and a model to results, on one process or many (ranks.py, processes.py) |
-| evaluate.py | `tutelage eval` |
+| command.py | `tutelage eval` |
 | callback.py, best_checkpoint.py | scores while a model trains, and the best checkpoint |
 | training_overlap.py | rows that occur in the training text |
 

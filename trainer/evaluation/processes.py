@@ -64,7 +64,7 @@ def run_each(argv: Sequence[str], count: int) -> int:
             keep_to_loopback(environment)
             running.append(
                 subprocess.Popen(
-                    python_command("trainer.evaluation.evaluate", *argv),
+                    python_command("trainer.evaluation.command", *argv),
                     env=environment,
                     stdout=None if rank == 0 else log,
                     stderr=None if rank == 0 else log,

@@ -14,7 +14,7 @@ from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest
 from schemas.records import AugmentedText, to_json
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.ranks import Ranks
 from trainer.evaluation.training_overlap import TrainingText, find_rows, search_key
 

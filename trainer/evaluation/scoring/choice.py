@@ -188,10 +188,8 @@ def _mean_logprobs(
         inputs: Hugging Face's keyword arguments.
     """
     flat = [(row, position, token) for row, of_option in predicted for position, token in of_option]
-    if model.keeps_cache:
-        inputs["use_cache"] = False
     rows_N, positions_N, targets_N = torch.tensor(flat, device=model.device).unbind(1)
-    logits_NV = logits_at(model.forward, model.head, rows_N, positions_N, inputs)
+    logits_NV = logits_at(model.forward, model.head, rows_N, positions_N, inputs | model.no_cache)
     logprobs_N = logits_NV.gather(1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(1)
     logprobs = iter(logprobs_N.tolist())
     return [math.fsum(islice(logprobs, len(of_option))) / len(of_option) for _, of_option in predicted]

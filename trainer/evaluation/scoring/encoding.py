@@ -27,7 +27,7 @@ class EncodedRow:
         position: Its place, as file:line.
         sequences: Token ids of prompt and option, one sequence per option.
         starts: Position of each option's first token.
-        num_shared: Leading tokens that all sequences have in common.
+        num_shared: Number of leading tokens that all sequences have in common.
         is_truncated: True if the prompt lost its start.
         is_merged: True if an option shares a token with its prompt.
     """

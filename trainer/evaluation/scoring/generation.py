@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trainer.evaluation.scoring.language_model import CausalModel
 
 # Explicit arguments of `generate`: a model's own generation_config must not replace greedy decoding.
-GREEDY: dict[str, Any] = {
+_GREEDY: dict[str, Any] = {
     "do_sample": False,
     "num_beams": 1,
     "repetition_penalty": 1.0,
@@ -184,21 +184,31 @@ def generate_lines(
     prompts: Sequence[Sequence[int]], model: CausalModel, tokenizer: Any, *, max_new_tokens: int
 ) -> list[str]:
     """Continue prompts (token ids) greedily; return the first line of each continuation, stripped."""
-    pad = filler(tokenizer, model.num_embeddings)
-    tokens_BT, mask_BT = left_pad(prompts, pad, model.device)
     stops = stop_token_ids(tokenizer)
-    generated = model.generate(
-        input_ids=tokens_BT,
-        attention_mask=mask_BT,
+    generated = generate_greedily(
+        prompts,
+        model,
+        filler(tokenizer, model.num_embeddings),
         max_new_tokens=max_new_tokens,
         eos_token_id=sorted(stops) or None,
+    )
+    length = max(map(len, prompts))
+    return [first_line(ids, stops, tokenizer) for ids in generated[:, length:].tolist()]
+
+
+def generate_greedily(prompts: Sequence[Sequence[int]], model: CausalModel, pad: int, **options: Any) -> Any:
+    """Call the model's `generate` with left-padded prompts (token ids) and further options."""
+    tokens_BT, mask_BT = left_pad(prompts, pad, model.device)
+    return model.generate(
+        input_ids=tokens_BT,
+        attention_mask=mask_BT,
         pad_token_id=pad,
         # Without a filled cache, as under some sharding, later tokens would be nonsense.
         use_cache=model.keeps_cache or not model.is_sharded,
         synced_gpus=model.is_sharded,
-        **GREEDY,
+        **_GREEDY,
+        **options,
     )
-    return [first_line(ids, stops, tokenizer) for ids in generated[:, tokens_BT.shape[1] :].tolist()]
 
 
 def first_line(ids: Sequence[int], stops: frozenset[int], tokenizer: Any) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from plugins.attention_probe import length_dependent_positions
+from trainer.evaluation.ranks import describe
 from trainer.evaluation.scoring.encoding import EncodedRow
 from trainer.evaluation.scoring.logits import find_head
 from trainer.evaluation.scoring.padding import HARMLESS, Padding, left_padding, right_padding
@@ -76,6 +77,11 @@ class CausalModel:
     right_padding: Padding = HARMLESS
     left_padding: Padding = HARMLESS
 
+    @property
+    def no_cache(self) -> dict[str, bool]:
+        """Arguments of `forward` that switch the key-value cache off."""
+        return {"use_cache": False} if self.keeps_cache else {}
+
     def notes(self, kinds: Collection[str]) -> Iterator[str]:
         """Yield what is unusual in the evaluation of tasks of these kinds, and why."""
         if "choice" in kinds and self.no_trees:
@@ -109,7 +115,7 @@ def as_causal_model(
     Args:
         model: A Hugging Face causal LM or Composer's wrapper of one.
         world_size: Number of ranks; with several, a model that is no DDP replica counts as sharded.
-        kinds: Kinds of the tasks; only what these need is tried.
+        kinds: Kinds of the tasks; probes for other kinds are left out.
     """
     from transformers import PreTrainedModel
 
@@ -220,9 +226,7 @@ def _try_tree(model: CausalModel) -> str:
     mask = attention_mask(sees, dtype=model.dtype, as_bool=model.bool_masks)
 
     def last(**inputs: Any) -> torch.Tensor:
-        if model.keeps_cache:
-            inputs["use_cache"] = False
-        logits_TV: torch.Tensor = model.forward(**inputs).logits[-1, -len(second) :].float()
+        logits_TV: torch.Tensor = model.forward(**inputs, **model.no_cache).logits[-1, -len(second) :].float()
         return logits_TV
 
     def plain(ids: list[int]) -> torch.Tensor:
@@ -233,8 +237,7 @@ def _try_tree(model: CausalModel) -> str:
     try:
         found = last(input_ids=tokens_BT, position_ids=positions_BT, attention_mask=mask)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:  # errors for a mask of a wrong shape
-        lines = str(error).splitlines()
-        return f"its attention refuses a tree mask: {lines[0] if lines else type(error).__name__}"
+        return f"its attention refuses a tree mask: {describe(error)}"
     deviation = float((found - expected).abs().max())
     if not deviation <= max(_PROBE_TOLERANCE, float((wrong - expected).abs().max()) / 4):
         return f"its attention does not obey a tree mask: logits differ by {deviation:.2g}"

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from plugins.attention_probe import length_dependent_positions
-from trainer.evaluation.scoring.encoding import left_pad, right_pad
-from trainer.evaluation.scoring.generation import GREEDY
+from trainer.evaluation.ranks import describe
+from trainer.evaluation.scoring.encoding import right_pad
+from trainer.evaluation.scoring.generation import generate_greedily
 
 if TYPE_CHECKING:
     from trainer.evaluation.scoring.language_model import CausalModel
@@ -61,8 +62,7 @@ def right_padding(model: CausalModel, config: Any) -> Padding:
     """Effect of padding on scores; makes up to three forward passes of a few tokens."""
     if found := _positions(config):
         return found
-    tokens_BT, mask_BT = right_pad([_ROW, _LONGER], _FILLER, model.device)
-    return Padding(harm=_harm(model, lambda: _last_logits(model, tokens_BT, mask_BT)[None]))
+    return Padding(harm=_harm(model, lambda: _logits(model, [_ROW, _LONGER], len(_ROW) - 1)[None]))
 
 
 def left_padding(model: CausalModel, config: Any) -> Padding:
@@ -96,10 +96,8 @@ def _harm(model: CausalModel, padded: Any, alone: Any = None) -> str:
     The threshold is a quarter of the effect that padding has as visible text in front of the row: rounding is
     far below that in any precision.
     """
-    tokens_BT, mask_BT = right_pad([_ROW], _FILLER, model.device)
-    plain_V = _last_logits(model, tokens_BT, mask_BT)
-    tokens_BT, mask_BT = right_pad([_BEFORE + _ROW], _FILLER, model.device)
-    wrong = float((_last_logits(model, tokens_BT, mask_BT, at=-1) - plain_V).abs().max())
+    plain_V = _logits(model, [_ROW], -1)
+    wrong = float((_logits(model, [_BEFORE + _ROW], -1) - plain_V).abs().max())
     expected_NV = plain_V[None] if alone is None else alone()
     try:
         found_NV = padded()
@@ -108,9 +106,8 @@ def _harm(model: CausalModel, padded: Any, alone: Any = None) -> str:
         ValueError,
         TypeError,
         IndexError,
-    ) as error:  # errors of models that take only their own kind of mask
-        lines = str(error).splitlines()
-        return f"it refuses padding: {lines[0] if lines else type(error).__name__}"
+    ) as error:  # some models take other masks
+        return f"it refuses padding: {describe(error)}"
     num_steps = min(len(found_NV), len(expected_NV))
     deviation = float((found_NV[:num_steps] - expected_NV[:num_steps]).abs().max())
     if deviation > max(_TOLERANCE, wrong / 4):
@@ -118,29 +115,23 @@ def _harm(model: CausalModel, padded: Any, alone: Any = None) -> str:
     return ""
 
 
-def _last_logits(
-    model: CausalModel, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, at: int = len(_ROW) - 1
-) -> torch.Tensor:
-    inputs: dict[str, Any] = {"input_ids": tokens_BT, "attention_mask": mask_BT}
-    if model.keeps_cache:
-        inputs["use_cache"] = False
-    logits_V: torch.Tensor = model.forward(**inputs).logits[0, at].float()
+def _logits(model: CausalModel, rows: list[list[int]], at: int) -> torch.Tensor:
+    """Logits of the first of some right-padded rows at a position, float32 of shape (V,)."""
+    tokens_BT, mask_BT = right_pad(rows, _FILLER, model.device)
+    output = model.forward(input_ids=tokens_BT, attention_mask=mask_BT, **model.no_cache)
+    logits_V: torch.Tensor = output.logits[0, at].float()
     return logits_V
 
 
 def _generated_logits(model: CausalModel, prompts: list[list[int]]) -> torch.Tensor:
     """Logits of the first row's next two tokens."""
-    tokens_BT, mask_BT = left_pad(prompts, _FILLER, model.device)
-    found: Any = model.generate(
-        input_ids=tokens_BT,
-        attention_mask=mask_BT,
+    found = generate_greedily(
+        prompts,
+        model,
+        _FILLER,
         max_new_tokens=2,
         eos_token_id=None,
-        pad_token_id=_FILLER,
-        use_cache=model.keeps_cache or not model.is_sharded,
-        synced_gpus=model.is_sharded,
         return_dict_in_generate=True,
         output_logits=True,
-        **GREEDY,
     )
     return torch.stack([step_BV[0].float() for step_BV in found.logits])

@@ -19,7 +19,7 @@ from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from tests.tiny import save_bpe, save_bytes, save_llama
 from trainer.evaluation.callback import DomainEval
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.chat_turns import Chat, describe_chat
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row

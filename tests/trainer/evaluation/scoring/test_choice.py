@@ -246,7 +246,7 @@ def test_a_model_that_ignores_or_refuses_the_mask_is_found_out(
 
     for stand_in, reason in (
         (deaf, "its attention does not obey a tree mask"),
-        (strict, "its attention refuses a tree mask: attention_mask should be 2D"),
+        (strict, "its attention refuses a tree mask: ValueError: attention_mask should be 2D"),
     ):
         functools.update_wrapper(stand_in, forward)  # its signature is looked at
         monkeypatch.setattr(type(model), "forward", stand_in)

@@ -154,7 +154,7 @@ def test_a_model_that_refuses_padding_gets_none(model: Any) -> None:
         found = as_causal_model(model, kinds=["choice"])
 
     assert seen.right_padding == HARMLESS
-    assert found.right_padding.harm == "it refuses padding: no padding here"
+    assert found.right_padding.harm == "it refuses padding: ValueError: no padding here"
 
 
 def test_batches_of_long_rows_hold_one_length_and_short_ones_any() -> None:

@@ -17,7 +17,7 @@ from plugins.tasks.lookup import load_tasks
 from schemas.config import ConfigError
 from schemas.corpus_config import ServerConfig
 from schemas.errors import TutelageError
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.sglang_model import ServedModel
 

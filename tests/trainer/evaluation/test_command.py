@@ -14,7 +14,7 @@ import pytest
 
 from plugins.tasks.task import Task
 from trainer.evaluation import processes
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.evaluator import Evaluator
 
 ROOT = Path(__file__).parents[3]
@@ -277,7 +277,7 @@ def test_an_empty_directory_is_no_model(
 
 def test_wrong_use_is_told_before_torch_is_imported() -> None:
     script = (
-        "import sys; from trainer.evaluation.evaluate import main; "
+        "import sys; from trainer.evaluation.command import main; "
         "status = main(['--model', 'm', '--tasks', '/nowhere/']); "
         "print(status, 'torch' in sys.modules, 'transformers' in sys.modules)"
     )
