@@ -34,11 +34,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from plugins.tasks.rows import ChoiceRow
 from plugins.tokenizers import load_tokenizer, pad_token_id
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.choice import plan_choices, run_choices
 from trainer.evaluation.scoring.encoding import right_pad
 from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow
 
 _SEED = 29
 _REFERENCE_BATCHES = (1, 8)  # sequences
@@ -156,7 +157,7 @@ def score_rows(
 ) -> tuple[list[list[float]], int]:
     """The same by ours."""
     plan = plan_choices(rows, model, tokenizer, add_bos=False, batch_tokens=batch_tokens)
-    answers = run_choices(plan, rows, model, tokenizer, num_forwards=plan.num_forwards)
+    answers = run_choices(plan, model, tokenizer, num_passes=plan.num_passes)
     return [list(answer.option_scores) for answer in answers if isinstance(answer, Answer)], plan.num_tokens
 
 

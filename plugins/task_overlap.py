@@ -1,31 +1,36 @@
-"""Which rows of the evaluation tasks a text overlaps with: an index of the tasks' word sequences.
+"""Overlap of texts with rows of the evaluation tasks, by an index of the rows' word sequences.
 
     task rows ─► texts ─► words ─► every 13 in a row ─► hashes, sorted ──┐
                                    (a shorter text: all of its words)    ▼
     training text ─► words ─► windows of words that tasks know ─► hashes ─► found? ─► same words? ─► overlap
 
-As GPT-3 did it: a text that shares 13 consecutive words with a row is contaminated, in lower case and without
-punctuation. A row of fewer words is compared as a whole, if it has at least 8: GPT-3 measured overlaps with
-as few as 8 words for tasks of short rows, and found spurious ones below. The defaults of `decontaminate:`
-are these numbers. Where we differ:
+The rule is GPT-3's: a text that shares 13 consecutive words with a row is contaminated, in lower case and
+without punctuation. A row of fewer words is compared as a whole if it has at least 8: GPT-3 measured overlaps
+with as few as 8 words for tasks of short rows, and found spurious ones below. The defaults of
+`decontaminate:` are these numbers.
+
+Of a row, its inputs and its right answers count. Wrong options do not: they are often names or labels that
+occur all over a domain's text.
+
+Differences from GPT-3:
 
 - GPT-3 ignored 13-grams that more than 10 training documents share: boilerplate. Here a document's fate must
-  not depend on which others come with it, or increments would differ from one build of all. So it is the rows
-  that are counted: what more than 10 rows share is the prompt's wording and is ignored.
-- What all rows of a task begin with or end in ("Question: … Answer:") is taken off where a task has more than
-  10, so that a short row is found without it.
-- GPT-3 cut 200 characters around the overlap and kept the pieces. Here the whole document goes, since pairs
-  are written about whole documents; a book in one document is lost for one sentence of it. Cut it before.
+  not depend on other documents, or increments would differ from one build of all. So rows are counted
+  instead: a sequence that more than 10 rows share is the wording of the prompt and is ignored.
+- The words that all rows of a task begin with or end in ("Question: … Answer:") are removed where a task has
+  more than 10 rows, so that a short row is found without them.
+- GPT-3 cut 200 characters around the overlap and kept the pieces. Here the whole document is rejected, since
+  pairs are written about whole documents; one sentence costs a book that is one document. Split it before.
 - Words are those of plugins/words.py. In scripts without spaces each character is a word: 13 of them are 6 to
   8 Chinese words and fewer Thai ones, so that ordinary phrases may overlap; use `ngram: 26` or more for
-  corpora in them.
+  corpora in these scripts.
 
-Paraphrases and translations are not found. What a corpus took in before its tasks were named stays in it.
+Paraphrases and translations are not found. Documents that the corpus took in before its tasks were named stay
+in it.
 
 Cost: 4 bytes a word, 20 a sequence and 150 a distinct word of the tasks in each worker process, some 4 MB for
-1,000 rows of 100 words. A text costs its cutting into words; windows with a word that no task knows are not
-looked up. Hashes are 64 bits and only find candidates: words are compared one by one before anything is
-called an overlap.
+1,000 rows of 100 words. A text costs its division into words; windows with a word that no task has are not
+looked up. Hashes are 64 bits and only find candidates: an overlap is reported after the words are compared.
 
 Source: Brown et al. 2020, arXiv 2005.14165, appendix C.
 """
@@ -39,6 +44,7 @@ from typing import Any
 
 import numpy as np
 
+from plugins.tasks.rows import ChoiceRow, RefusedRow, Row, row_number
 from plugins.words import words_of
 
 _Int32s = np.ndarray[Any, np.dtype[np.int32]]
@@ -50,45 +56,28 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRow:
-    """What of a row must not be in training text.
-
-    Attributes:
-        number: Its place in the file, from 1.
-        row_id: Its `id`, or "".
-        inputs: What the model is given.
-        answers: What is right to say.
-    """
-
-    number: int
-    row_id: str
-    inputs: tuple[str, ...]
-    answers: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """One file of rows.
+class TaskRows:
+    """The rows of one task.
 
     Attributes:
         name: The file's stem; its whole URI where two files have one stem.
         uri: The file.
         rows: Its good rows.
-        refused: What is no row: `number: reason`.
+        refused: Its other rows.
     """
 
     name: str
     uri: str
-    rows: tuple[TaskRow, ...]
-    refused: tuple[str, ...]
+    rows: tuple[Row, ...]
+    refused: tuple[RefusedRow, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedRow:
-    """A row that texts are compared with: name of its task, its number from 1, its id or ""."""
+    """A row in the index: name of its task, its position as file:line, its own id or ""."""
 
     task: str
-    number: int
+    position: str
     row_id: str
 
 
@@ -107,11 +96,11 @@ class Coverage:
     Attributes:
         name: The task.
         uri: Its file.
-        rows: Its rows, refused ones not counted.
-        rows_refused: What could not be read as a row.
+        rows: Its good rows.
+        rows_refused: Its other rows.
         rows_too_short: Rows with no text of `min_words` words.
-        rows_of_shared_wording: Rows that say nothing but what more than `max_rows` rows say.
-        first_refused: The first refused row's number and reason, or "".
+        rows_of_shared_wording: Rows all of whose word sequences occur in more than `max_rows` rows.
+        first_refused: Number of the first refused row and the reason, or "".
     """
 
     name: str
@@ -127,15 +116,19 @@ class TaskIndex:
     """The word sequences of all tasks.
 
     Args:
-        tasks: The tasks, rows read.
+        tasks: The tasks and their rows.
         ngram: Words of a sequence.
         min_words: A text of fewer than `ngram` words is one sequence if it has this many, else none.
-        max_rows: Sequences that more rows have are ignored.
+        max_rows: Sequences that occur in more rows are ignored.
     """
 
-    def __init__(self, tasks: Sequence[Task], *, ngram: int, min_words: int, max_rows: int):
+    def __init__(self, tasks: Sequence[TaskRows], *, ngram: int, min_words: int, max_rows: int):
         self._rows = [
-            IndexedRow(task=task.name, number=row.number, row_id=row.row_id)
+            IndexedRow(
+                task=task.name,
+                position=row.position,
+                row_id="" if row.row_id == row.position else row.row_id,
+            )
             for task in tasks
             for row in task.rows
         ]
@@ -164,11 +157,11 @@ class TaskIndex:
         )
 
     def find(self, text: str) -> list[Overlap]:
-        """Name every row that the text overlaps with, in the order of the words they share."""
+        """Find every row that the text overlaps with, in the order of the shared words in the text."""
         words = words_of(text)
         ids = np.fromiter(map(self._ids.get, words, itertools.repeat(_UNKNOWN)), np.int32, len(words))
         longest = self._tables[-1].length if self._tables else 0
-        unknown = np.ones(len(ids) + longest, bool)  # as are the words past the end
+        unknown = np.ones(len(ids) + longest, bool)  # the words past the end are unknown
         unknown[: len(ids)] = ids == _UNKNOWN
         unknown_before = np.concatenate([[0], np.cumsum(unknown)])
         first: dict[int, tuple[int, int]] = {}
@@ -179,7 +172,7 @@ class TaskIndex:
             known = unknown_before[windows + length] == unknown_before[windows]
             windows = windows[known]
             if not len(windows):
-                break  # nor is there a longer one
+                break  # no longer window has known words only
             hashes = _hash(hashes[known], ids, windows, range(hashed, length), self._mixed)
             hashed = length
             for row, at in table.find(hashes, ids, windows, self._words).items():
@@ -197,8 +190,8 @@ class _Table:
     Attributes:
         length: Words of a sequence.
         hashes: uint64 of shape (num_entries,), sorted.
-        starts: int64 of shape (num_entries,), places in the index's words.
-        rows: int32 of shape (num_entries,), places in the index's rows.
+        starts: int64 of shape (num_entries,), offsets in the index's words.
+        rows: int32 of shape (num_entries,), indices of the index's rows.
     """
 
     length: int
@@ -216,7 +209,7 @@ class _Table:
         *,
         max_rows: int,
     ) -> _Table:
-        """Make a table of the places where each row's sequences start."""
+        """Make a table from the offsets at which each row's sequences start."""
         starts = np.concatenate([each for each, _ in found])
         rows = np.repeat(
             np.array([row for _, row in found], np.int32), np.array([len(each) for each, _ in found])
@@ -233,12 +226,12 @@ class _Table:
         return cls(length, hashes[kept], starts[kept], rows[kept])
 
     def find(self, hashes: _Hashes, ids: _Int32s, windows: _Int64s, words: _Int32s) -> dict[int, int]:
-        """The rows that have one of a text's windows, each with where the first of these starts.
+        """Find the rows that have one of a text's windows; to each, the offset of the first such window.
 
         Args:
             hashes: Of the windows' words.
             ids: The text's words.
-            windows: Where in the text each window starts, in order.
+            windows: Offset of each window in the text, in order.
             words: The index's words.
         """
         begins = np.searchsorted(self.hashes, hashes, side="left")
@@ -256,7 +249,7 @@ class _Table:
 
 
 def _hash(hashes: _Hashes, ids: _Int32s, starts: _Int64s, offsets: range, mixed: _Hashes) -> _Hashes:
-    """Go on with polynomial hashes modulo 2**64 by the ids at these offsets from each start."""
+    """Extend polynomial hashes modulo 2**64 by the ids at these offsets from each start."""
     for offset in offsets:
         hashes = hashes * _BASE + mixed[ids[starts + offset]]
     return hashes
@@ -272,37 +265,47 @@ def _mixed(count: int) -> _Hashes:
 
 
 def _numbered_texts(
-    tasks: Sequence[Task], *, min_words: int, max_rows: int
+    tasks: Sequence[TaskRows], *, min_words: int, max_rows: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each row over all tasks with the words of each of its texts that is long enough."""
+    """Yield the index of each row over all tasks with the words of each of its texts that is long enough."""
     first = 0
     for task in tasks:
-        inputs = [(first + at, words_of(text)) for at, row in enumerate(task.rows) for text in row.inputs]
+        parted = [_inputs_and_answers(row) for row in task.rows]
+        inputs = [(first + at, words_of(text)) for at, (texts, _) in enumerate(parted) for text in texts]
         if len(task.rows) > max_rows:
             inputs = _without_frame(inputs)
-        answers = [(first + at, words_of(text)) for at, row in enumerate(task.rows) for text in row.answers]
+        answers = [(first + at, words_of(text)) for at, (_, texts) in enumerate(parted) for text in texts]
         yield from ((row, words) for row, words in [*inputs, *answers] if len(words) >= min_words)
         first += len(task.rows)
 
 
+def _inputs_and_answers(row: Row) -> tuple[Sequence[str], Sequence[str]]:
+    """The texts that the model reads, each once, and the right answers."""
+    if not isinstance(row, ChoiceRow):
+        return (row.input,), row.labels
+    right = row.gold or range(len(row.options))  # without gold_index all options are the one output
+    return list(dict.fromkeys(row.inputs)), list(dict.fromkeys(row.options[at] for at in right))
+
+
 def _without_frame(inputs: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
-    """Take off the words that all inputs begin with, and those that all end in."""
+    """Remove the words that all inputs begin with, and those that all end in."""
     begin = _num_common([words for _, words in inputs])
     end = _num_common([words[begin:][::-1] for _, words in inputs])
     return [(row, words[begin : len(words) - end]) for row, words in inputs]
 
 
 def _num_common(texts: Sequence[list[str]]) -> int:
-    """How many words all texts begin with; the first and the last in order differ the soonest."""
+    """Number of words that all texts begin with; the first and the last in order differ the soonest."""
     same = zip(min(texts), max(texts), strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], same))
 
 
-def _coverage(tasks: Sequence[Task], *, with_text: set[int], compared: set[int]) -> tuple[Coverage, ...]:
+def _coverage(tasks: Sequence[TaskRows], *, with_text: set[int], compared: set[int]) -> tuple[Coverage, ...]:
     coverage = []
     first = 0
     for task in tasks:
         rows = set(range(first, first + len(task.rows)))
+        refused = [f"{row_number(row.position)}: {row.reason}" for row in task.refused[:1]]
         coverage.append(
             Coverage(
                 name=task.name,
@@ -311,7 +314,7 @@ def _coverage(tasks: Sequence[Task], *, with_text: set[int], compared: set[int])
                 rows_refused=len(task.refused),
                 rows_too_short=len(rows - with_text),
                 rows_of_shared_wording=len((rows & with_text) - compared),
-                first_refused=task.refused[0] if task.refused else "",
+                first_refused="".join(refused),
             )
         )
         first += len(rows)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
@@ -43,6 +45,19 @@ _LONGEST = {
     "test_train.py",
     "test_two_ranks.py",
 }
+
+
+@pytest.fixture
+def write_rows() -> Callable[..., Path]:
+    """Write rows as JSON lines; a string is written as it is."""
+
+    def write(path: Path, *rows: dict[str, Any] | str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture(autouse=True)

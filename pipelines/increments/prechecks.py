@@ -21,12 +21,12 @@ from pipelines.steps.read import FilePart
 from pipelines.steps.split_documents import row_limit
 from pipelines.steps.tokenize import ends
 from pipelines.steps.tuning_tokens import ends_of_examples
-from pipelines.task_rows import tasks_hash
 from plugins.corpus_tokenizer import files_to_keep, is_kept, keep_tokenizer
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from plugins.tasks.decontamination_rows import tasks_hash
 from plugins.templates import TEMPLATES
 from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
 from schemas import manifest as manifests

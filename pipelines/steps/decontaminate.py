@@ -28,8 +28,9 @@ from apache_beam.utils.shared import Shared
 
 from pipelines.steps.base import StepFn, guarded
 from pipelines.steps.clean_pairs import with_pairs
-from pipelines.task_rows import read_tasks
 from plugins.task_overlap import IndexedRow, Overlap, TaskIndex
+from plugins.tasks.decontamination_rows import read_tasks
+from plugins.tasks.rows import row_number
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
 from schemas.records import Document, InstructionPair, SynthesizedDocument
@@ -106,7 +107,7 @@ class _Decontaminate(StepFn):
         for overlap in overlaps:
             row = overlap.row
             contamination = Contamination(
-                row=(row.task, row.number, row.row_id),
+                row=(row.task, row_number(row.position), row.row_id),
                 words=overlap.words,
                 stream=self.stream,
                 document_id=document.document_id,
@@ -265,7 +266,7 @@ def _pair_text(pair: InstructionPair) -> str:
 
 
 def _name(row: IndexedRow) -> str:
-    return f"task {row.task} row {row.number}" + (f" ({row.row_id})" if row.row_id else "")
+    return f"task {row.task} row {row_number(row.position)}" + (f" ({row.row_id})" if row.row_id else "")
 
 
 def _shortened(text: str) -> str:

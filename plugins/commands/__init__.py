@@ -9,7 +9,7 @@ COMMANDS = Registry(
         "chat": "trainer.chat:main",
         "corpus": "pipelines.command:main",
         "demo": "plugins.commands.demo:main",
-        "eval": "trainer.evaluation.evaluate:main",
+        "eval": "trainer.evaluation.command:main",
         "export": "trainer.export:main",
         "models": "plugins.models.models_command:main",
         "tokenizer": "plugins.extend_tokenizer:main",

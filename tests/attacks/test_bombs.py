@@ -16,14 +16,14 @@ import pytest
 import zstandard
 
 from pipelines.steps.read import FilePart, ReadFiles
-from pipelines.task_rows import read_tasks
 from plugins.readers import jsonl, open_reader
+from plugins.tasks.decontamination_rows import read_tasks
+from plugins.tasks.row_sources import FileRows
+from plugins.tasks.rows import RefusedRow
 from schemas import limits
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject
-from trainer.evaluation.tasks.row_files import FileRows
-from trainer.evaluation.tasks.rows import RefusedRow
 
 LIMIT = 2_000_000
 SIZE = 20 * LIMIT
@@ -136,15 +136,13 @@ def test_evaluation_rows_have_the_same_limit(tmp_path: Path) -> None:
     array = tmp_path / "array.json.gz"
     array.write_bytes(gzip.compress(b"[" + b"x" * SIZE))
     tracemalloc.reset_peak()
-    rows = list(FileRows(str(path))())
+    rows = list(FileRows((str(path),))())
     assert [isinstance(row, RefusedRow) for row in rows] == [False, True, True, False]
     (task,) = read_tasks([str(path)])
     assert len(task.rows) == 2
-    assert task.refused[0] == f"2: {TOO_LONG}"
-    assert task.refused[1].startswith("3: maximum recursion depth exceeded")
-    with pytest.raises(
-        ConfigError, match=r"array\.json\.gz: cannot be read: it has more than 2,000,000 bytes"
-    ):
+    assert str(task.refused[0]) == f"{path}:2: {TOO_LONG}"
+    assert task.refused[1].reason.startswith("bad JSON: maximum recursion depth exceeded")
+    with pytest.raises(ConfigError, match=r"array\.json\.gz:1: the file cannot be read from here on: it has"):
         read_tasks([str(array)])
 
 

@@ -13,6 +13,7 @@ import pytest
 from pipelines.steps.tokenize import ends
 from pipelines.steps.tuning_tokens import ends_of_examples, tokenize_examples
 from plugins.plain_token_ids import plain_ids
+from plugins.tasks.rows import ChoiceRow, GenerateRow
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, TokenizerConfig
 from schemas.errors import CorpusError
@@ -20,7 +21,6 @@ from schemas.manifest import read_manifest
 from tests.tiny import save_bpe
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
 from trainer.evaluation.scoring.generation import Prompt, encode_prompts
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
 
 EOS, GMASK, SOP, SEP = 0, 1, 2, 3
 

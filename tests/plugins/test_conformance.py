@@ -28,12 +28,12 @@ from plugins.readers.base import Reader
 from plugins.registry import Registry
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
+from plugins.tasks import METRICS, TASKS
+from plugins.tasks.task import Task
 from plugins.templates import TEMPLATES
 from schemas.corpus_config import SourceConfig, SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, InstructionPair, Reject
-from trainer.evaluation import METRICS, TASKS
-from trainer.evaluation.tasks.task import Task
 
 REGISTRIES = (
     *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),

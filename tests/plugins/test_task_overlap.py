@@ -5,34 +5,36 @@ from collections.abc import Sequence
 
 import pytest
 
-from plugins import task_overlap as decontamination
-from plugins.task_overlap import Coverage, IndexedRow, Overlap, Task, TaskIndex, TaskRow
+from plugins import task_overlap
+from plugins.task_overlap import Coverage, IndexedRow, Overlap, TaskIndex, TaskRows
+from plugins.tasks.rows import ChoiceRow, GenerateRow, row_number
 
 QUESTION = "Question: Which of these nerves leaves the spinal cord between the fifth and the sixth vertebra?"
 ANSWER = "The nerve that bends the elbow and is hurt when a child is pulled by the arm."
 
 
-def task_of(*inputs: str, name: str = "quiz", answers: Sequence[str] = ("yes",)) -> Task:
+def task_of(*inputs: str, name: str = "quiz", answers: Sequence[str] = ("yes",)) -> TaskRows:
+    positions = [f"{name}.jsonl:{number}" for number in range(1, len(inputs) + 1)]
     rows = tuple(
-        TaskRow(number=number, row_id="", inputs=(text,), answers=tuple(answers))
-        for number, text in enumerate(inputs, start=1)
+        GenerateRow(row_id=position, position=position, input=text, labels=tuple(answers))
+        for position, text in zip(positions, inputs, strict=True)
     )
-    return Task(name=name, uri=f"{name}.jsonl", rows=rows, refused=())
+    return TaskRows(name=name, uri=f"{name}.jsonl", rows=rows)
 
 
-def index_of(*tasks: Task, ngram: int = 13, min_words: int = 8, max_rows: int = 10) -> TaskIndex:
+def index_of(*tasks: TaskRows, ngram: int = 13, min_words: int = 8, max_rows: int = 10) -> TaskIndex:
     return TaskIndex(tasks, ngram=ngram, min_words=min_words, max_rows=max_rows)
 
 
 def numbers(index: TaskIndex, text: str) -> list[int]:
-    return [overlap.row.number for overlap in index.find(text)]
+    return [row_number(overlap.row.position) for overlap in index.find(text)]
 
 
 def test_thirteen_words_in_a_row_are_an_overlap_whatever_their_case_and_punctuation() -> None:
     text = "He asked: WHICH of these nerves leaves\nthe (spinal) cord – between the fifth, and the other?"
     assert index_of(task_of(QUESTION)).find(text) == [
         Overlap(
-            row=IndexedRow(task="quiz", number=1, row_id=""),
+            row=IndexedRow(task="quiz", position="quiz.jsonl:1", row_id=""),
             words="which of these nerves leaves the spinal cord between the fifth and the",
         )
     ]
@@ -109,14 +111,17 @@ def test_rows_that_say_only_what_all_say_are_counted() -> None:
 
 def test_several_inputs_of_one_row_count_as_one_row() -> None:
     inputs = tuple(f"{QUESTION} Option {number}" for number in range(12))
-    row = TaskRow(number=1, row_id="", inputs=inputs, answers=("so.",))
-    index = index_of(Task(name="cases", uri="cases.jsonl", rows=(row,), refused=()))
+    row = ChoiceRow(row_id="", position="cases.jsonl:1", inputs=inputs, options=("so.",) * 12, gold=(3,))
+    index = index_of(TaskRows(name="cases", uri="cases.jsonl", rows=(row,)))
     assert numbers(index, QUESTION) == [1]
 
 
 def test_rows_of_all_tasks_are_named_in_the_order_of_the_words_they_share() -> None:
     index = index_of(task_of("No words.", QUESTION), task_of(ANSWER, name="other"))
-    found = [(each.row.task, each.row.number, each.words) for each in index.find(f"{ANSWER} {QUESTION}")]
+    found = [
+        (each.row.task, row_number(each.row.position), each.words)
+        for each in index.find(f"{ANSWER} {QUESTION}")
+    ]
     assert found == [
         ("other", 1, "the nerve that bends the elbow and is hurt when a child is"),
         ("quiz", 2, "question which of these nerves leaves the spinal cord between the fifth and"),
@@ -124,7 +129,7 @@ def test_rows_of_all_tasks_are_named_in_the_order_of_the_words_they_share() -> N
 
 
 def test_an_equal_hash_of_other_words_is_no_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decontamination, "_hash", lambda hashes, *_: hashes)
+    monkeypatch.setattr(task_overlap, "_hash", lambda hashes, *_: hashes)
     index = index_of(task_of(QUESTION, ANSWER), max_rows=100)
     others = "the child leaves the arm and bends the spinal cord when a nerve is hurt by the elbow"
     assert index.find(others) == []

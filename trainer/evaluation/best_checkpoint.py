@@ -1,4 +1,4 @@
-"""The checkpoint with the best score so far, kept beside those that training saves by itself."""
+"""The checkpoint with the best score so far, beside the checkpoints of the training run itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from composer.callbacks import CheckpointSaver
 
 
 class BestCheckpoint:
-    """Saves a whole checkpoint whenever a score is higher than all before, and drops the one before it.
+    """Saves a whole checkpoint whenever a score exceeds all earlier ones, and deletes the previous best.
 
-    `best-rank0.pt` in the folder is a link to it. What the model scored before its first step sets no mark.
+    `best-rank0.pt` in the folder is a link to it. The score before training is not a candidate for the best.
 
     Args:
         metric: The score's name, such as `MQP/accuracy` or `biomedicine/average`; higher is better.
@@ -36,14 +36,14 @@ class BestCheckpoint:
         )
 
     def consider(self, scores: Mapping[str, float]) -> None:
-        """Take note of an evaluation; a better one is saved at the batch's checkpoint."""
+        """Take the scores of an evaluation; the next checkpoint event saves a better one."""
         score = scores.get(self.metric)
         if score is not None and (self.score is None or score > self.score):
             self.score = score
             self._is_due = True
 
     def run_event(self, event: Event, state: State, logger: Logger) -> None:
-        """Prepare the folder, and save at the event after an evaluation, on every rank alike."""
+        """Prepare the folder, and save at the event after an evaluation; the same on every rank."""
         if event == Event.INIT:
             self._saver.init(state, logger)
         elif event == Event.FIT_START:
@@ -53,10 +53,10 @@ class BestCheckpoint:
             self._is_due = False
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know to go on."""
+        """The state for a resumed run."""
         return {"score": self.score, "saved": [str(path) for path in self._saver.saved_checkpoints]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where the checkpoint's run was."""
+        """Load the state of a checkpoint."""
         self.score = state["score"]
         self._saver.saved_checkpoints = [path for path in state["saved"] if os.path.exists(path)]

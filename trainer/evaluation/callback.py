@@ -1,9 +1,8 @@
 """Domain tasks while a model trains: at the start, at intervals, at the end.
 
-Training does not notice: modes, random states and gradients are as they were, so a run with this
-callback has the losses and weights, bit for bit, of one without. An evaluation is at BATCH_END,
-before the checkpoint of that batch is written; so a resumed run knows what was evaluated and does
-not repeat it.
+Training is not affected: the callback restores modes, random states and gradients, so that a run with it
+has the losses and weights, bit for bit, of a run without it. An evaluation runs at BATCH_END, before the
+checkpoint of that batch is written, so that a resumed run does not repeat it.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from composer import Callback, Event, Logger, State
 from composer.core import Time, get_precision_context
 from composer.utils import create_interval_scheduler
 
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.task import Task
 from schemas import storage
 from schemas.errors import ConfigError, TutelageError, unknown_name
 from trainer.evaluation.best_checkpoint import BestCheckpoint
@@ -26,48 +27,46 @@ from trainer.evaluation.ranks import Ranks
 from trainer.evaluation.report.cost import EvaluationCost
 from trainer.evaluation.report.trend import add_to_trend, plot_trend
 from trainer.evaluation.scoring.chat_turns import describe_chat
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.task import Task
 from trainer.evaluation.training_overlap import FoundRows, TrainingText, find_rows
 
 _LOGGED_UNDER = "metrics/domain_eval/"
 
 
 class DomainEval(Callback):
-    """Evaluates domain tasks while training, logs their scores and prints one line each time.
+    """Evaluates domain tasks while a model trains, logs their scores and prints one line each time.
 
     Logs `metrics/domain_eval/<task>/<metric>`, and `metrics/domain_eval/<domain>/average`, the mean
-    of the headline scores of a domain whose tasks were all scored. Its own cost is `time/domain_eval/sec`,
-    seconds of this evaluation, and `time/domain_eval/share`, that of all evaluations so far of the time
-    since training began, stops between resumed runs not counted.
+    of the headline scores of a domain whose tasks were all scored. Logs its cost as `time/domain_eval/sec`,
+    the seconds of this evaluation, and `time/domain_eval/share`, the share of all evaluations so far in the
+    time since training began, without the pauses between resumed runs.
 
     Args:
         tasks: Names of tasks or domains, task files, or directories of them; one string is one name.
-        tokenizer: The model's; None takes that of Composer's model.
-        interval: Time between evaluations, as Composer writes it: 0.25dur, 500ba, 1ep.
-        max_rows: Rows of a task, chosen by `seed`; None takes all.
+        tokenizer: The model's; None takes the tokenizer of Composer's model.
+        interval: Time between evaluations, in Composer's notation: 0.25dur, 500ba, 1ep.
+        max_rows: Rows per task, chosen by `seed`; None takes all.
         batch_tokens: Padded tokens of a forward pass.
         seed: Of the choice of rows.
         max_new_tokens: Longest generated answer, in tokens.
-        add_bos: As of `Evaluator`: whether a prompt is opened; None opens it as the tokenizer does.
-        chat_template: Whether rows are turns of the tokenizer's chat template; or another one's name or file.
+        add_bos: Of `Evaluator`: whether a prompt is opened; None opens it as the tokenizer does.
+        chat_template: True makes rows turns of the tokenizer's chat template; or another one's name or file.
         system: Text of the system turn.
         output: Folder for `eval/<batch>/<task>.jsonl` (answers), `scores.jsonl` (one line an
             evaluation) and `scores.png` (scores against tokens); `{run_name}` is filled in. None
             writes nothing.
-        tasks_root: Directory that takes the place of the Hub for registered tasks: ROOT/<task>.jsonl
-            or the test files of ROOT/<task>/.
-        keep_best: A score, such as `MQP/accuracy` or `biomedicine/average`, whose best checkpoint is
-            kept in `best/` of `output`, which is then a local folder. None keeps none.
-        fail_training: Whether a task that fails ends the run; else it is reported.
-        manifest: Corpora trained on, or manifests of theirs (CORPUS/manifest/000003.json), read once before
-            the first evaluation: scores are shown and logged besides on the rows that their text does not
-            hold, as `metrics/domain_eval/<task>/unseen/<metric>`. One string is one; None reads none.
+        tasks_root: Directory that replaces the Hub for registered tasks: ROOT/<task>.jsonl or the test
+            files of ROOT/<task>/.
+        keep_best: A score, such as `MQP/accuracy` or `biomedicine/average`. The checkpoint with the best
+            such score is kept in `best/` of `output`, which must be a local folder. None keeps none.
+        fail_training: True ends the run when a task fails; False reports the failure. manifest: Corpora of
+        the training, or manifests of them (CORPUS/manifest/000003.json), read once before
+            the first evaluation. A second score counts only the rows that their text does not hold:
+            `metrics/domain_eval/<task>/unseen/<metric>`. One string is one corpus; None reads none.
 
     Raises:
-        ConfigError: A task, the interval or a figure is wrong.
+        ConfigError: A task, the interval or a number is wrong.
         InputError: A task file has no good row.
-        CorpusError: `manifest` is none.
+        CorpusError: A manifest is missing or damaged.
     """
 
     def __init__(
@@ -121,7 +120,7 @@ class DomainEval(Callback):
 
         Args:
             arguments: The section's keys.
-            config: The whole TrainConfig; nothing of it is needed here.
+            config: The whole TrainConfig; not used.
             tokenizer: The tokenizer of training.
 
         Raises:
@@ -140,11 +139,11 @@ class DomainEval(Callback):
 
     @property
     def scored_batch(self) -> int:
-        """Batches trained when `scores` were taken, by `<task>/<metric>`; -1 before the first time."""
+        """Number of trained batches at the last evaluation, which gave `scores`; -1 before the first one."""
         return self._last_batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know, as one value whose key is always there."""
+        """The state for a resumed run, as one value with a fixed key."""
         evaluated = {
             "last_batch": self._last_batch,
             "first_scores": self._first_scores,
@@ -155,7 +154,7 @@ class DomainEval(Callback):
         return {"evaluated": json.dumps(evaluated)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where the checkpoint's run was."""
+        """Load the state of a checkpoint."""
         evaluated = json.loads(state["evaluated"])
         self._last_batch = evaluated["last_batch"]
         self._first_scores = evaluated["first_scores"]
@@ -165,7 +164,7 @@ class DomainEval(Callback):
             self._best.load_state_dict(evaluated["best"])
 
     def run_event(self, event: Event, state: State, logger: Logger) -> None:
-        """Evaluate if it is time to, on every rank alike."""
+        """Evaluate if an evaluation is due; the same on every rank."""
         if event == Event.FIT_START:
             self.cost.start_run()
         batch = int(state.timestamp.batch)
@@ -201,7 +200,7 @@ class DomainEval(Callback):
             line = readable_line(batch, results, self._first_scores)
             print(f"{line}  {seconds:.1f} s, {share:.1%} of the run's time", flush=True)
             for result in results:
-                for note in _notes(result, with_rows=is_first):
+                for note in _notes(result, is_first=is_first):
                     print(f"domain_eval: {note}", flush=True)
             if self.output is not None:
                 self._write(self.output.replace("{run_name}", state.run_name), state, results, scores)
@@ -213,7 +212,10 @@ class DomainEval(Callback):
             if self.fail_training:
                 raise
             if Ranks.current().rank == 0:
-                print(f"domain_eval: rows are not looked for in the training text: {error}", flush=True)
+                print(
+                    f"domain_eval: the training text is not searched for rows of the tasks: {error}",
+                    flush=True,
+                )
             self._training_text = []
             return None
 
@@ -234,10 +236,17 @@ class DomainEval(Callback):
             if len(trend) > 1 and trend[-2].get("chat") != chat:
                 was, now = describe_chat(trend[-2].get("chat")), describe_chat(chat)
                 print(
-                    f"domain_eval: scores before this batch are of {was}, from here on of {now}", flush=True
+                    f"domain_eval: scores before this batch are with {was}, from here on with {now}",
+                    flush=True,
                 )
             plot_trend(folder, trend, _panels(self.tasks))
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # storage's, and a plot's
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            ImportError,
+            RuntimeError,
+        ) as error:  # errors of storage and of the plot
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
             if self.fail_training:
                 raise TutelageError(message) from error
@@ -245,7 +254,7 @@ class DomainEval(Callback):
 
 
 def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
-    """Scores by the names they are logged under, and the average of each fully scored domain."""
+    """Scores by their names in the log, and the average of each fully scored domain."""
     metrics = {
         f"{_LOGGED_UNDER}{result.task.name}/{metric}": score
         for result in results
@@ -264,7 +273,7 @@ def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
 
 
 def readable_line(batch: int, results: Sequence[TaskResult], first: dict[str, float]) -> str:
-    """One line a person reads while training: each task's headline and its change since the first time."""
+    """One line for a person: each task's headline score and its change since the first evaluation."""
     parts = []
     for result in results:
         name, metric = result.task.name, result.task.metrics[0]
@@ -278,29 +287,14 @@ def readable_line(batch: int, results: Sequence[TaskResult], first: dict[str, fl
     return f"domain_eval  batch {batch}  {'  '.join(parts)}"
 
 
-def _notes(result: TaskResult, *, with_rows: bool) -> list[str]:
+def _notes(result: TaskResult, *, is_first: bool) -> list[str]:
     name = result.task.name
     if result.error:
         return [f"{name} failed: {result.error}"]
-    notes = []
-    if with_rows and result.chat:
+    remarks = result.remarks(of_answers_only=not is_first).items()
+    notes = [f"{remark}; the first: {rows[0]}" for remark, rows in remarks]
+    if is_first and result.chat:
         notes.append(f"{name}: prompts are turns of {describe_chat(result.chat)}")
-    if with_rows and result.refused:
-        notes.append(f"{name}: {len(result.refused)} rows are not scored; the first: {result.refused[0]}")
-    if with_rows and result.repeated:
-        notes.append(f"{name}: {len(result.repeated)} rows repeat others; the first: {result.repeated[0]}")
-    if with_rows and result.found:
-        position, words = next(iter(result.found.items()))
-        notes.append(
-            f"{name}: {len(result.found)} of {len(result.rows)} rows stand in the training text; the first: "
-            f"{position}: {words!r}"
-        )
-    if with_rows and result.truncated:
-        notes.append(f"{name}: {len(result.truncated)} prompts lost their start to fit the model's context")
-    if with_rows and result.merged:
-        notes.append(f"{name}: {len(result.merged)} rows share a token of prompt and option")
-    if result.tied:
-        notes.append(f"{name}: {len(result.tied)} rows have several best options; the first counts")
     return notes
 
 
@@ -319,8 +313,8 @@ def _best_checkpoint(metric: str, tasks: Sequence[Task], output: str | None) -> 
         raise ConfigError(unknown_name("score", metric, known, shown=f"domain_eval.keep_best: {metric}"))
     if output is None or not storage.is_local(output):
         raise ConfigError(
-            f"domain_eval.keep_best is {metric!r}, but output is {output!r}; give a local folder, in which "
-            "the checkpoint is kept."
+            f"domain_eval.keep_best is {metric!r}, but output is {output!r}; give a local folder for "
+            "the checkpoint."
         )
     return BestCheckpoint(metric, storage.join(output, "best"))
 

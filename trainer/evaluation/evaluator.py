@@ -1,7 +1,8 @@
-"""Tasks and a model in, results out, on one process or many.
+"""From tasks and a model to results, on one process or many.
 
-Rank r of W takes rows r::W, so that long and short rows spread evenly. Where the model is sharded all ranks
-make equally many forward passes, since each pass needs them all. Then every rank has all answers.
+Rank r of W takes rows r::W, so that long and short rows spread evenly. If the model is sharded, all ranks
+make the same number of forward passes, since each pass needs all ranks. At the end every rank has all
+answers.
 """
 
 from __future__ import annotations
@@ -12,50 +13,43 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 
+from plugins.tasks import METRICS
+from plugins.tasks.rows import ChoiceRow, RefusedRow, Row, repeats, rows_digest
+from plugins.tasks.task import Task, read_rows
 from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError, InputError
-from trainer.evaluation import METRICS
 from trainer.evaluation.ranks import Ranks, TaskFailed, describe
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.chat_turns import as_chat
 from trainer.evaluation.scoring.choice import plan_choices, run_choices
 from trainer.evaluation.scoring.generation import plan_generations, run_generations
 from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.scoring.metrics import bootstrap_interval
 from trainer.evaluation.scoring.sglang_model import ServedModel
-from trainer.evaluation.tasks.rows import (
-    Answer,
-    ChoiceRow,
-    GenerateRow,
-    RefusedRow,
-    Row,
-    repeats,
-    rows_digest,
-)
-from trainer.evaluation.tasks.task import Task, read_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskResult:
-    """What came of one task.
+    """The result of one task.
 
     Attributes:
         task: The task.
         scores: By metric, shares of 1; empty if the task failed.
         intervals: By metric, 95% bootstrap intervals; empty unless asked for.
-        rows: The rows that were scored.
+        rows: The scored rows.
         answers: The model's answers to them.
         refused: Rows that were not scored, each with its reason.
-        repeated: Rows that repeat an earlier one; they are scored as the others are.
-        found: The scored rows that stand in the training text, each with the words they share; None
-            where it was not looked at.
-        unseen_scores: By metric, on the rows that were not found; empty if all were, or `found` is None.
-        unseen_intervals: As `intervals`, on these rows.
-        rows_digest: Of the rows that were to be scored.
-        chat: Of `Chat.summary`, where rows were turns of a conversation.
+        repeated: Rows that repeat an earlier one; they are scored like the others.
+        found: The scored rows that occur in the training text, each with the words they share; None
+            if the training text was not searched.
+        unseen_scores: By metric, on the other rows; empty if there are none, or if `found` is None.
+        unseen_intervals: Like `intervals`, on the other rows.
+        rows_digest: Of the rows that were chosen for scoring.
+        chat: `Chat.summary`, if rows were turns of a conversation.
         seconds: Time taken, reading included.
         error: Why the task failed; empty if it did not.
     """
@@ -82,30 +76,49 @@ class TaskResult:
 
     @property
     def num_unseen(self) -> int:
-        """Scored rows that were not found in the training text."""
+        """Number of scored rows that do not occur in the training text."""
         return len(self.rows) - len(self.found or ())
 
     @property
     def truncated(self) -> list[str]:
-        """Where the rows stand whose prompt lost its start."""
-        return self._where(lambda answer: answer.is_truncated)
+        """Positions of the rows whose prompt lost its start."""
+        return self._positions(lambda answer: answer.is_truncated)
 
     @property
     def tied(self) -> list[str]:
-        """Where the rows stand of which several options have the best score; the first one counts."""
-        return self._where(lambda answer: answer.is_tied)
+        """Positions of the rows with several best options; the first option counts."""
+        return self._positions(lambda answer: answer.is_tied)
 
     @property
     def merged(self) -> list[str]:
-        """Where the rows stand of which an option shares a token with its prompt."""
-        return self._where(lambda answer: answer.is_merged)
+        """Positions of the rows with an option that shares a token with its prompt."""
+        return self._positions(lambda answer: answer.is_merged)
 
-    def _where(self, holds: Callable[[Answer], bool]) -> list[str]:
+    def _positions(self, holds: Callable[[Answer], bool]) -> list[str]:
         pairs = zip(self.rows, self.answers, strict=True)
         return [row.position for row, answer in pairs if holds(answer)]
 
+    def remarks(self, *, of_answers_only: bool = False) -> dict[str, list[str]]:
+        """Remarks on the rows, each with the rows that it is about, at least one.
+
+        Args:
+            of_answers_only: Leave out remarks that stay the same while the model changes.
+        """
+        remarks = {"rows have several best options; the first counts": self.tied}
+        if not of_answers_only:
+            remarks |= {
+                "prompts lost their start to fit the context": self.truncated,
+                "rows share a token of prompt and option": self.merged,
+                "rows repeat others": self.repeated,
+                "rows are not scored": [str(row) for row in self.refused],
+                "rows occur in the training text": [
+                    f"{position}: {words!r}" for position, words in (self.found or {}).items()
+                ],
+            }
+        return {f"{self.task.name}: {len(rows)} {what}": rows for what, rows in remarks.items() if rows}
+
     def summary(self) -> dict[str, Any]:
-        """The result as plain values, without the single answers."""
+        """The result as plain values, without the answers."""
         unseen: dict[str, Any] = {}
         if self.found is not None:
             unseen = {
@@ -136,31 +149,31 @@ class TaskResult:
         }
 
     def predictions(self) -> list[dict[str, Any]]:
-        """Each scored row's answer beside what was right, as plain values."""
+        """Each scored row's answer beside the right one, as plain values."""
         return [_prediction(row, answer) for row, answer in zip(self.rows, self.answers, strict=True)]
 
 
 class Evaluator:
-    """Evaluates models on tasks. Rows are read once, so that all evaluations see the same ones.
+    """Evaluates models on tasks. Rows are read once, so that all evaluations use the same rows.
 
     Args:
-        tasks: What is evaluated.
+        tasks: The tasks.
         tokenizer: The model's; it should treat special-token strings as text (`load_tokenizer` does).
-        add_bos: Whether a prompt is opened, as the tokenizer itself opens a text or else with BOS; None opens
-            it as the tokenizer does, or as the chat template does.
-        chat_template: Whether rows are turns of the tokenizer's chat template; or another one's name or file.
+        add_bos: True opens each prompt as the tokenizer opens a text, or else with BOS; False opens it with
+            nothing; None opens it as the tokenizer does, or as the chat template does.
+        chat_template: True makes rows turns of the tokenizer's chat template; or another one's name or file.
         system: Text of the system turn.
         batch_tokens: Padded tokens of a forward pass.
         max_new_tokens: Longest generated answer, in tokens.
-        max_rows: Rows of a task, chosen by `seed`; None takes all.
+        max_rows: Rows per task, chosen by `seed`; None takes all.
         seed: Of the choice of rows and of the bootstrap.
-        intervals: Whether 95% intervals are computed.
+        intervals: Whether to compute 95% intervals.
         ranks: This process among its peers; None asks torch.distributed.
-        found: Of `contamination.find_rows`; None where training text was not looked at.
+        found: Result of `training_overlap.find_rows`; None if the training text was not searched.
 
     Raises:
-        ConfigError: `add_bos` is asked for and the tokenizer has no BOS, there is no such chat template, or a
-            figure is below 1.
+        ConfigError: `add_bos` is true and the tokenizer has no BOS, there is no such chat template, or a
+            number is below 1.
     """
 
     def __init__(
@@ -198,6 +211,7 @@ class Evaluator:
         if self.chat is not None:
             self.tokenizer = self.chat.tokenizer
             self.add_bos = bool(add_bos) and not self.chat.opens_with_bos
+        self.chat_summary = None if self.chat is None else self.chat.summary
         self.batch_tokens = batch_tokens
         self.max_new_tokens = max_new_tokens
         self.max_rows = max_rows
@@ -206,7 +220,7 @@ class Evaluator:
         self.ranks = ranks
         self.found = found
         self._rows: dict[str, tuple[list[Row], list[RefusedRow], list[str]]] = {}
-        self._is_told = False
+        self._has_printed_notes = False
 
     def run(
         self,
@@ -217,24 +231,24 @@ class Evaluator:
         on_result: Callable[[TaskResult], None] = lambda result: None,
         is_whole: bool = False,
     ) -> list[TaskResult]:
-        """Evaluate a model on all tasks; it is left as it was found.
+        """Evaluate a model on all tasks, and leave the model unchanged.
 
         Args:
             model: A Hugging Face causal LM, or Composer's wrapper of one, under DDP or FSDP or neither;
                 or one behind a server.
-            keep_going: Whether a failed task is a result with an `error`, rather than an exception.
-                A sharded model that fails in a forward pass raises all the same: its peers wait in it.
-            tasks: Those of the evaluator's tasks to run; None runs all.
-            on_result: Called with each task's result as it comes.
-            is_whole: Whether each rank has a whole model of its own; else one that is no DDP replica is
-                taken to be sharded where there are several ranks.
+            keep_going: True makes a failed task a result with an `error` instead of an exception.
+                A sharded model that fails in a forward pass raises in any case: its peers wait in the pass.
+            tasks: Some of the evaluator's tasks; None runs all.
+            on_result: Called with each task's result as soon as it is there.
+            is_whole: True if each rank has a whole model of its own. Else a model on several ranks counts as
+                sharded unless it is a DDP replica.
 
         Returns:
-            One result a task, the same on every rank.
+            One result per task, the same on every rank.
         """
         ranks = self.ranks or Ranks.current()
         with contextlib.nullcontext() if isinstance(model, ServedModel) else evaluating(model):
-            seen = model if isinstance(model, ServedModel) else self._look_at(model, ranks, is_whole)
+            seen = model if isinstance(model, ServedModel) else self._inspect(model, ranks, is_whole)
             results = []
             for task in self.tasks if tasks is None else tasks:
                 results.append(self._run_task(task, seen, ranks, keep_going))
@@ -242,11 +256,11 @@ class Evaluator:
             return results
 
     def restored(self, task: Task, saved: Mapping[str, Any]) -> TaskResult | None:
-        """A task's result from what was saved of it, if its rows are still the same.
+        """A task's result from its saved form; None if its rows or the chat template changed.
 
         Args:
             task: One of the evaluator's tasks.
-            saved: Of `TaskResult.summary`, with its `predictions` as `answers`.
+            saved: `TaskResult.summary`, with its `predictions` as `answers`.
         """
         rows, _, repeated = self._rows_of(task)
         if (
@@ -260,14 +274,14 @@ class Evaluator:
         refused = [RefusedRow(**row) for row in saved["refused"]]
         return self._measured(task, scored, refused, repeated, saved["rows_digest"], saved["seconds"])
 
-    def _look_at(self, model: torch.nn.Module, ranks: Ranks, is_whole: bool) -> CausalModel:
-        """Learn how to call a model; says once how it departs from the usual way, and why."""
+    def _inspect(self, model: torch.nn.Module, ranks: Ranks, is_whole: bool) -> CausalModel:
+        """Find out how to call a model; prints once what is unusual about it, and why."""
         kinds = {task.kind for task in self.tasks}
         seen = as_causal_model(model, world_size=1 if is_whole else ranks.world_size, kinds=kinds)
-        if ranks.rank == 0 and not self._is_told:
+        if ranks.rank == 0 and not self._has_printed_notes:
             for note in seen.notes(kinds):
                 print(f"evaluation: {note}", file=sys.stderr, flush=True)
-            self._is_told = True
+            self._has_printed_notes = True
         return seen
 
     def _run_task(
@@ -289,9 +303,8 @@ class Evaluator:
         if task.context_tokens is not None:
             model = replace(model, context_tokens=min(model.context_tokens, task.context_tokens))
         mine = rows[ranks.rank :: ranks.world_size]
-        answer = self._answer_choices if task.kind == "choice" else self._answer_prompts
         outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
-        for rank, theirs in enumerate(ranks.gather(answer(mine, model, ranks))):
+        for rank, theirs in enumerate(ranks.gather(self._answer(task, mine, model, ranks))):
             outcomes[rank :: ranks.world_size] = theirs
         scored = [(row, out) for row, out in zip(rows, outcomes, strict=True) if isinstance(out, Answer)]
         refused = [*refused, *(out for out in outcomes if isinstance(out, RefusedRow))]
@@ -300,11 +313,6 @@ class Evaluator:
                 task, scored, refused, repeated, rows_digest(rows), time.monotonic() - began
             )
         )
-
-    @property
-    def chat_summary(self) -> dict[str, Any] | None:
-        """What scores say of the chat template; None where rows are no turns of one."""
-        return None if self.chat is None else self.chat.summary
 
     def _rows_of(self, task: Task) -> tuple[list[Row], list[RefusedRow], list[str]]:
         if task.name not in self._rows:
@@ -316,55 +324,28 @@ class Evaluator:
             self._rows[task.name] = rows, refused, repeated
         return self._rows[task.name]
 
-    def _answer_choices(
-        self, rows: list[Row], model: CausalModel | ServedModel, ranks: Ranks
+    def _answer(
+        self, task: Task, rows: Sequence[Row], model: CausalModel | ServedModel, ranks: Ranks
     ) -> list[Answer | RefusedRow]:
-        mine = cast(list[ChoiceRow], rows)
-        if self.chat is not None:
-            mine = [self.chat.choice(row) for row in mine]
+        """Answer this rank's rows; one outcome per row, in their order."""
+        chosen: Any = rows if self.chat is None else list(map(self.chat.as_turn, rows))
+        settings: dict[str, Any] = {"add_bos": self.add_bos}
+        is_choice = task.kind == "choice"
+        if not is_choice:
+            settings["max_new_tokens"] = self.max_new_tokens
         if isinstance(model, ServedModel):
-            served = model
-            return ranks.together(lambda: served.answer_choices(mine, self.tokenizer, add_bos=self.add_bos))
+            ask: Any = model.answer_choices if is_choice else model.answer_prompts
+            return ranks.together(lambda: ask(chosen, self.tokenizer, **settings))
+        make_plan: Any = plan_choices if is_choice else plan_generations
+        run_plan: Any = run_choices if is_choice else run_generations
         plan = ranks.together(
-            lambda: plan_choices(
-                mine, model, self.tokenizer, add_bos=self.add_bos, batch_tokens=self.batch_tokens
-            )
+            lambda: make_plan(chosen, model, self.tokenizer, batch_tokens=self.batch_tokens, **settings)
         )
-        most = max(ranks.gather(plan.num_forwards)) if model.is_sharded else plan.num_forwards
+        most = max(ranks.gather(plan.num_passes)) if model.is_sharded else plan.num_passes
 
         def work() -> list[Answer | RefusedRow]:
-            return run_choices(plan, mine, model, self.tokenizer, num_forwards=most)
-
-        return work() if model.is_sharded else ranks.together(work)
-
-    def _answer_prompts(
-        self, rows: list[Row], model: CausalModel | ServedModel, ranks: Ranks
-    ) -> list[Answer | RefusedRow]:
-        mine = cast(list[GenerateRow], rows)
-        if self.chat is not None:
-            mine = [self.chat.generate(row) for row in mine]
-        limit = self.max_new_tokens
-        if isinstance(model, ServedModel):
-            served = model
-            return ranks.together(
-                lambda: served.answer_prompts(
-                    mine, self.tokenizer, add_bos=self.add_bos, max_new_tokens=limit
-                )
-            )
-        plan = ranks.together(
-            lambda: plan_generations(
-                mine,
-                model,
-                self.tokenizer,
-                add_bos=self.add_bos,
-                batch_tokens=self.batch_tokens,
-                max_new_tokens=limit,
-            )
-        )
-        most = max(ranks.gather(plan.num_calls)) if model.is_sharded else plan.num_calls
-
-        def work() -> list[Answer | RefusedRow]:
-            return run_generations(plan, model, self.tokenizer, max_new_tokens=limit, num_calls=most)
+            outcomes: list[Answer | RefusedRow] = run_plan(plan, model, self.tokenizer, num_passes=most)
+            return outcomes
 
         return work() if model.is_sharded else ranks.together(work)
 
@@ -377,22 +358,8 @@ class Evaluator:
         digest: str,
         seconds: float,
     ) -> TaskResult:
-        if not scored:
-            error = f"evaluation task {task.name}: no row could be scored. The first: {refused[0]}."
-            return TaskResult(
-                task=task,
-                refused=refused,
-                repeated=repeated,
-                rows_digest=digest,
-                chat=self.chat_summary,
-                seconds=seconds,
-                error=error,
-            )
-        scores, intervals = self._scores(task, scored)
         result = TaskResult(
             task=task,
-            scores=scores,
-            intervals=intervals,
             rows=[row for row, _ in scored],
             answers=[answer for _, answer in scored],
             refused=refused,
@@ -401,6 +368,11 @@ class Evaluator:
             chat=self.chat_summary,
             seconds=seconds,
         )
+        if not scored:
+            error = f"evaluation task {task.name}: no row could be scored. The first: {refused[0]}."
+            return replace(result, error=error)
+        scores, intervals = self._scores(task, scored)
+        result = replace(result, scores=scores, intervals=intervals)
         if self.found is None:
             return result
         of_task = self.found.get(task.name, {})

@@ -1,7 +1,7 @@
 """`tutelage eval --processes N`: the same command in N processes, which divide the rows among them.
 
-Each process loads the whole model, on a GPU of its own where there are GPUs. The first one prints and writes.
-They meet through a file in a temporary folder, and talk over loopback.
+Each process loads the whole model, on its own GPU if there are GPUs. The first process prints and writes.
+The processes find each other through a file in a temporary folder and communicate over loopback.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from schemas.scratch_folder import scratch
 _STORE, _RANK, _COUNT = "TUTELAGE_EVAL_STORE", "TUTELAGE_EVAL_RANK", "TUTELAGE_EVAL_PROCESSES"
 _POLL_SEC = 0.1
 _KILL_SEC = 10.0
-# One process may have much more to do than the others; whichever dies takes all others with it anyway.
+# One process may take much longer than the others. If one dies, `run_each` ends all others.
 _TIMEOUT = timedelta(days=7)
 
 
 def is_one_of_several() -> bool:
-    """Whether `run_each` started this process."""
+    """True if `run_each` started this process."""
     return _STORE in os.environ
 
 
 def join() -> int:
-    """Meet the other processes; gives this one's rank, 0 where it is alone."""
+    """Connect to the other processes; return the rank of this one, 0 without others."""
     if not is_one_of_several():
         return 0
     import torch.distributed as dist
@@ -48,10 +48,10 @@ def join() -> int:
 
 
 def run_each(argv: Sequence[str], count: int) -> int:
-    """Run `tutelage eval ARGV` in `count` processes and give the exit status of the first that fails, or 0.
+    """Run `tutelage eval ARGV` in `count` processes; return the exit status of the first failure, or 0.
 
     Raises:
-        TutelageError: One that does not print failed; carries the last line it wrote.
+        TutelageError: A process other than the first failed; carries its last line of output.
     """
     threads = str(max(1, (os.cpu_count() or 1) // count))
     with scratch("eval") as folder, contextlib.ExitStack() as stack:
@@ -64,7 +64,7 @@ def run_each(argv: Sequence[str], count: int) -> int:
             keep_to_loopback(environment)
             running.append(
                 subprocess.Popen(
-                    python_command("trainer.evaluation.evaluate", *argv),
+                    python_command("trainer.evaluation.command", *argv),
                     env=environment,
                     stdout=None if rank == 0 else log,
                     stderr=None if rank == 0 else log,
@@ -77,7 +77,7 @@ def run_each(argv: Sequence[str], count: int) -> int:
             return 0
         first = failed[0]
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # What all of them met, such as a model that cannot be loaded, the first one tells by itself.
+            # A failure of all processes, such as a model that cannot be loaded, is printed by the first.
             if running[0].wait(_KILL_SEC) == states[first]:
                 return running[0].returncode
         logs[first].seek(0)
@@ -88,7 +88,7 @@ def run_each(argv: Sequence[str], count: int) -> int:
 
 
 def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End those that still run: without one of them the others wait for ever."""
+    """End the processes that still run: if one is missing, the others wait for ever."""
     for process in running:
         if process.poll() is None:
             process.terminate()

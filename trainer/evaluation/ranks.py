@@ -1,7 +1,7 @@
-"""This process among its peers: who it is, and how all of them agree.
+"""Ranks of an evaluation: gathering values, and failing together.
 
-Under sharded training a forward pass is a collective: a rank that stops alone leaves the others
-waiting for it. So work that can fail is done `together`, where one rank's failure is everyone's.
+Under sharded training a forward pass is a collective: if one rank stops alone, the others wait for ever.
+So work that can fail runs `together`: if it fails on one rank, it fails on all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class TaskFailed(TutelageError):
-    """A task cannot be evaluated; raised on all ranks alike, so that all can go on to the next."""
+    """A task cannot be evaluated; raised on all ranks, so that all of them continue with the next task."""
 
 
 def _alone(value: Any) -> list[Any]:
@@ -39,7 +39,7 @@ class Ranks:
 
     @classmethod
     def current(cls) -> Ranks:
-        """The ranks of torch.distributed, or a single one where it is not in use."""
+        """The ranks of torch.distributed, or a single rank if it is not in use."""
         import torch.distributed as dist
 
         if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
@@ -53,7 +53,7 @@ class Ranks:
         return cls(dist.get_rank(), dist.get_world_size(), gather)
 
     def together(self, work: Callable[[], T]) -> T:
-        """Do `work`, and fail on every rank if it fails on any; a rank alone raises what it met.
+        """Do `work`; if it fails on any rank, fail on every rank. A single rank raises its own exception.
 
         Raises:
             TaskFailed: Carries the message of the first rank that failed.
@@ -63,7 +63,7 @@ class Ranks:
         failure: Exception | None = None
         try:
             value = work()
-        except Exception as error:  # whatever a rank meets, its peers must hear of it
+        except Exception as error:  # any failure must reach the other ranks
             failure = error
         messages = [message for message in self.gather(failure and describe(failure)) if message]
         if messages:
@@ -72,7 +72,7 @@ class Ranks:
 
 
 def describe(error: Exception) -> str:
-    """What a person is told of an error: our own message, or the kind and first line of another's."""
+    """An error for a person: our own message, or the class and first line of another exception."""
     if isinstance(error, TutelageError):
         return str(error)
     lines = str(error).strip().splitlines()

@@ -135,7 +135,7 @@ def test_a_parser_of_sub_commands_is_one_that_argparse_knows() -> None:
         "plugins.commands.main",
         "plugins.models.models_command",
         "trainer.chat",
-        "trainer.evaluation.evaluate",
+        "trainer.evaluation.command",
         "trainer.export",
         "trainer.train",
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,19 +73,6 @@ def model(tiny_model_dir: Path) -> Iterator[Any]:
     from transformers import AutoModelForCausalLM
 
     yield AutoModelForCausalLM.from_pretrained(tiny_model_dir)
-
-
-@pytest.fixture
-def write_rows() -> Callable[..., Path]:
-    """Write rows as JSON lines; a string is written as it is."""
-
-    def write(path: Path, *rows: dict[str, Any] | str) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        return path
-
-    return write
 
 
 @pytest.fixture

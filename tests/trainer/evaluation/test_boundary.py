@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.rows import ChoiceRow, RefusedRow
 from tests.tiny import save_bpe
 from tests.trainer.evaluation.scoring.test_choice import row, score
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow, RefusedRow
 
 
 @pytest.fixture(scope="module")

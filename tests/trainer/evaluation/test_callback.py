@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM
 
 from plugins.callbacks import CALLBACKS
+from plugins.tasks.task import Task
 from schemas.errors import ConfigError
 from trainer.evaluation.callback import DomainEval
 from trainer.evaluation.evaluator import Evaluator, TaskResult
-from trainer.evaluation.tasks.task import Task
 
 
 def train(
@@ -269,6 +269,6 @@ def test_scores_on_rows_that_training_text_does_not_hold_stand_beside(
     printed = capsys.readouterr().out
     assert f", {unseen:.3f} on 5 unseen rows" in printed
     assert (
-        "domain_eval: mcq: 2 of 7 rows stand in the training text; the first: "
+        "domain_eval: mcq: 2 rows occur in the training text; the first: "
         f"{task_dir}/mcq.jsonl:2: 'the words'" in printed
     )

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import torch
 
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.rows import RefusedRow
+from plugins.tasks.task import Task
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation.evaluator import Evaluator, TaskResult
 from trainer.evaluation.ranks import Ranks, TaskFailed
 from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.rows import RefusedRow
-from trainer.evaluation.tasks.task import Task
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[3]
@@ -35,7 +35,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import AutoModelForCausalLM
 from plugins.tokenizers import load_tokenizer
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.tasks.lookup import load_tasks
+from plugins.tasks.lookup import load_tasks
 
 dist.init_process_group("gloo")
 model_dir, task_dir, output = sys.argv[1:]

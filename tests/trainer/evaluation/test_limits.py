@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from plugins.tasks.lookup import load_tasks
 from schemas.errors import ConfigError
 from tests.trainer.evaluation.scoring.test_choice import row, score
 from tests.trainer.evaluation.test_evaluator import comparable
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.rows import Answer
 
 
 @pytest.mark.parametrize("no_trees", [True, False])

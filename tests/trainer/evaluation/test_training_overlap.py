@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from plugins.tasks.lookup import load_tasks
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest
 from schemas.records import AugmentedText, to_json
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.ranks import Ranks
-from trainer.evaluation.tasks.lookup import load_tasks
 from trainer.evaluation.training_overlap import TrainingText, find_rows, search_key
 
 TOPICS = ("nerve", "heart", "lung", "liver", "kidney", "spleen", "bone", "skin", "eye", "ear", "blood", "gut")
@@ -143,8 +143,8 @@ def test_rows_that_say_too_little_to_be_looked_for_are_counted(
     (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
     find_rows(load_tasks([str(tmp_path / "mixed.jsonl")]), [TrainingText.of(make_corpus(["nothing of it"]))])
     told = capsys.readouterr().err
-    assert "12 of 13 rows of mixed say too little" in told
-    assert "1 are too short, 11 say only what many rows say." in told
+    assert "12 of 13 rows of mixed were not looked for" in told
+    assert "1 are too short, 11 have only words that many rows have." in told
 
 
 def test_texts_that_are_gone_are_named(tasks: Path, make_corpus: Callable[..., str]) -> None:
@@ -183,7 +183,7 @@ def test_the_command_shows_both_scores_and_does_not_look_twice(
     ]
     assert lines[1].split()[:5] == ["quiz", "choice", "12", "accuracy", f"{sum(right) / 12:.3f}"]
     assert lines[2].split()[:5] == ["quiz", "unseen", "9", "accuracy", f"{sum(unseen) / 9:.3f}"]
-    assert "quiz: 3 rows stand in the training text" in "\n".join(lines)
+    assert "quiz: 3 rows occur in the training text" in "\n".join(lines)
 
     # The same command reads no text again; with a corpus that grew it does, and asks no model.
     monkeypatch.setattr("trainer.evaluation.training_overlap.find_rows", None)

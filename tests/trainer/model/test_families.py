@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from plugins.attention_probe import CannotCopy
 from plugins.causal_lm import load_causal_lm
+from plugins.tasks.rows import GenerateRow
 from plugins.tokenizers import fingerprint, load_tokenizer
 from schemas.errors import ConfigError, TutelageError
 from schemas.train_config import ModelConfig
@@ -30,6 +31,7 @@ from tests.trainer.conftest import WORDS, random_rows
 from tests.trainer.evaluation.scoring.test_choice import plain_scores, row, score
 from trainer import export, train
 from trainer.data.batches import RowRules, to_batch
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.generation import (
     first_line,
     plan_generations,
@@ -37,7 +39,6 @@ from trainer.evaluation.scoring.generation import (
     stop_token_ids,
 )
 from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
-from trainer.evaluation.tasks.rows import Answer, GenerateRow
 from trainer.model.packed_model import build_model
 
 EMBEDDINGS = 640
@@ -407,7 +408,7 @@ def test_scores_and_answers_are_those_of_each_row_alone(
     asked = [GenerateRow(row_id=each, position=each, input=each, labels=()) for each in prompts()]
     with evaluating(model):
         plan = plan_generations(asked, seen, tokenizer, add_bos=False, batch_tokens=4096, max_new_tokens=8)
-        answers = run_generations(plan, seen, tokenizer, max_new_tokens=8, num_calls=plan.num_calls)
+        answers = run_generations(plan, seen, tokenizer, num_passes=plan.num_passes)
     stops = stop_token_ids(tokenizer)
     for each, answer in zip(asked, answers, strict=True):
         ids = tokenizer(each.input).input_ids

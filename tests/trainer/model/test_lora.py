@@ -325,7 +325,7 @@ def test_an_adapter_whose_base_is_a_path_that_is_not_there_says_so(
 def test_eval_and_chat_take_an_adapter_and_say_if_its_base_is_missing(
     write_config: Callable[..., str], tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trainer.evaluation import evaluate
+    from trainer.evaluation import command
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"input": "the cell", "options": [" a", " dose"], "gold_index": 0}\n' * 3)
@@ -340,7 +340,7 @@ def test_eval_and_chat_take_an_adapter_and_say_if_its_base_is_missing(
     )
     assert train.main([config]) == 0
     assert "library_name: peft" in (adapter / "README.md").read_text()
-    assert evaluate.main(["--model", str(adapter), "--tasks", str(rows), "--json"]) == 0
+    assert command.main(["--model", str(adapter), "--tasks", str(rows), "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out.splitlines()[-1])["models"]) == [str(adapter)]
     asked = ["--model", str(adapter), "--prompt", "the", "--max-new-tokens", "2"]
     (adapter / "tokenizer.json").unlink()  # as of an adapter without a tokenizer: the base model's is taken

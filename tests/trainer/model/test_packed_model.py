@@ -78,16 +78,16 @@ def test_a_wrappers_prefix_is_refused_on_whichever_device_weights_begin(
 
 def test_eval_and_chat_refuse_it(wrapped: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from trainer import chat
-    from trainer.evaluation import evaluate
+    from trainer.evaluation import command
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"input": "the cell", "options": ["a", "b"], "gold_index": 0}\n')
-    assert evaluate.main(["--model", wrapped, "--tasks", str(rows)]) == 2
+    assert command.main(["--model", wrapped, "--tasks", str(rows)]) == 2
     assert "--model" in (told := capsys.readouterr().err) and "begin with 'module.'" in told
     assert chat.main(["--model", wrapped, "--prompt", "the"]) == 2
     assert "begin with 'module.'" in capsys.readouterr().err
     named = ["--weights-may-differ", "."]
-    assert evaluate.main(["--model", wrapped, "--tasks", str(rows), *named]) == 0
+    assert command.main(["--model", wrapped, "--tasks", str(rows), *named]) == 0
     assert chat.main(["--model", wrapped, "--prompt", "the", "--max-new-tokens", "1", *named]) == 0
 
 

@@ -1,1 +1,1 @@
-"""What an evaluation says and keeps: tables, trends, comparisons, saved results."""
+"""Reports of an evaluation: tables, trends, comparisons, saved results."""

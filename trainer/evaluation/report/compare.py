@@ -1,4 +1,4 @@
-"""Two models on the same rows: how sure their difference is, and the rows where they differ."""
+"""Comparison of two models on the same rows: the difference with its interval, and the differing rows."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.evaluation import METRICS
+from plugins.tasks import METRICS
+from plugins.tasks.rows import ChoiceRow, Row
 from trainer.evaluation.evaluator import TaskResult
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.metrics import RowMean, accuracy, bootstrap_difference, exact_match
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow, Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DifferingRow:
-    """A row that two models answer differently: its place, what is right, and both answers."""
+    """A row that two models answer differently: its position, the right answers, and both answers."""
 
     position: str
     gold: list[Any]
@@ -29,11 +30,11 @@ class Comparison:
     Attributes:
         task: The task's name.
         metric: Its headline.
-        num_rows: Rows that both were scored on; no others count here.
-        difference: The second's score less the first's, on those rows.
-        interval: Its 95% bootstrap interval, both drawn with the same rows.
-        rows: Where their answers differ.
-        chats: The chat template of each, with its system text; None where there was none.
+        num_rows: Rows that both models were scored on; no other rows count.
+        difference: The second model's score minus the first's, on those rows.
+        interval: Its 95% bootstrap interval, each sample drawn from the same rows for both.
+        rows: The rows with different answers.
+        chats: The chat template of each, with its system text; None for a model without one.
     """
 
     task: str
@@ -46,12 +47,12 @@ class Comparison:
 
     @property
     def num_better(self) -> int:
-        """Rows on which the second is better."""
+        """Rows on which the second model is better."""
         return sum(row.gain > 0 for row in self.rows)
 
     @property
     def num_worse(self) -> int:
-        """Rows on which the second is worse."""
+        """Rows on which the second model is worse."""
         return sum(row.gain < 0 for row in self.rows)
 
     def summary(self) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def compare(first: TaskResult, second: TaskResult, *, seed: int) -> Comparison |
     """Compare two results of one task; None if no row was scored in both.
 
     Args:
-        first: Of the model that is compared with.
+        first: Of the reference model.
         second: Of the other model, on the same rows.
         seed: Of the bootstrap.
     """
@@ -114,7 +115,7 @@ def compare(first: TaskResult, second: TaskResult, *, seed: int) -> Comparison |
 
 
 def _credits(metric: Any, rows: Sequence[Row], answers: Sequence[Any]) -> Any:
-    """What each row earns: its part of a metric that is a mean over rows, else whether it is right."""
+    """Score of each row: its part of a metric that is a mean over rows, else 1 for a right answer."""
     if isinstance(metric, RowMean):
         return metric.each(rows, answers)
     return (accuracy if isinstance(rows[0], ChoiceRow) else exact_match).each(rows, answers)

@@ -1,4 +1,4 @@
-"""What evaluation costs a training run: its seconds, and their share of the run's."""
+"""Cost of evaluation in a training run: its seconds, and their share of the run's time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 
 class EvaluationCost:
-    """Seconds of all evaluations beside seconds of the run, over all of its resumptions.
+    """Counts the seconds of all evaluations and of the run, over all of its resumptions.
 
     Args:
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
 
     Attributes:
         evaluation_sec: Of all evaluations so far.
@@ -23,7 +23,7 @@ class EvaluationCost:
         self._started: float | None = None
 
     def start_run(self) -> None:
-        """Training begins or goes on; what passed since the last state was saved does not count."""
+        """Start or resume counting; the time since the last saved state does not count."""
         self._earlier_sec = self.run_sec
         self._started = self._clock()
 
@@ -42,11 +42,11 @@ class EvaluationCost:
         return self.evaluation_sec / self.run_sec if self.run_sec else 0.0
 
     def state_dict(self) -> dict[str, float]:
-        """What a resumed run goes on from."""
+        """The state for a resumed run."""
         return {"evaluation_sec": self.evaluation_sec, "run_sec": self.run_sec}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from a checkpoint; one of an earlier version has nothing of it, and counting begins anew."""
+        """Load the state of a checkpoint; one of an earlier version has none, and counting starts at 0."""
         self.evaluation_sec = state.get("evaluation_sec", 0.0)
         self._earlier_sec = state.get("run_sec", 0.0)
         self._started = None

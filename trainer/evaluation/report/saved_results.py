@@ -1,8 +1,8 @@
-"""The file of `tutelage eval --output`: written after each task, and read again by a run that goes on.
+"""File of `tutelage eval --output`: written after each task, and read by a run that continues it.
 
     {"settings": {…}, "models": {NAME: {"state": …, "tasks": [{…, "answers": […]}]}}, "comparisons": […]}
 
-What it holds of a task is used again if the settings, the model's files and the task's rows are the same.
+The result of a task is used again if the settings, the model's files and the task's rows are the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.errors import ConfigError, TutelageError
 from schemas.records import digest
 
 SCORING = 2
-"""Which way of scoring the answers come from; results of another way are not gone on with."""
+"""Version of the scoring; results of another version are refused."""
 
 
 class _Task(pydantic.BaseModel):
@@ -41,7 +41,7 @@ class _Found(pydantic.BaseModel):
 
 
 class _Saved(pydantic.BaseModel):
-    """What of the file is gone on with; the rest of a task is its own affair."""
+    """The fields of the file that a continued run needs; `Evaluator.restored` checks the rest of a task."""
 
     settings: dict[str, Any]
     models: dict[str, _Model]
@@ -49,18 +49,18 @@ class _Saved(pydantic.BaseModel):
 
 
 class SavedRun:
-    """Results so far, and where they are written.
+    """Results so far, and their file.
 
     Attributes:
-        problem: Why the file does not hold what is known, if it does not.
+        problem: Why the results could not be written; None if they could.
 
     Args:
         uri: The file; None keeps results only in memory.
-        settings: What answers depend on beside model and rows.
-        writes: Whether this process writes; of several that evaluate together, one does.
+        settings: All that answers depend on, beside model and rows.
+        writes: Whether this process writes; one of several processes does.
 
     Raises:
-        ConfigError: The file is there and holds something else, or results of other settings.
+        ConfigError: The file exists and holds something else, or results of other settings.
     """
 
     def __init__(self, uri: str | None, settings: Mapping[str, Any], *, writes: bool = True):
@@ -79,7 +79,7 @@ class SavedRun:
             self._found = found.get("found_rows", {})
         except (ValueError, RecursionError) as error:
             raise ConfigError(
-                f"--output {uri!r} is there and holds no evaluation to go on with. Name another file."
+                f"--output {uri!r} exists and holds no evaluation to continue. Name another file."
             ) from error
         for name, value in self.settings.items():
             if earlier.get(name) != value:
@@ -89,14 +89,14 @@ class SavedRun:
                 )
 
     def task(self, model: str, name: str) -> dict[str, Any] | None:
-        """What is known of a task, of the model as its files are now."""
+        """The saved result of a task, if the model's files are unchanged."""
         known = self._models.get(model)
         if known is None or known["state"] != model_state(model):
             return None
         return next((task for task in known["tasks"] if task["task"] == name), None)
 
     def add(self, model: str, result: Mapping[str, Any]) -> None:
-        """Take in a task's result and write the file."""
+        """Add a task's result and write the file."""
         state = model_state(model)
         known = self._models.setdefault(model, {"state": state, "tasks": []})
         if known["state"] != state:
@@ -106,16 +106,16 @@ class SavedRun:
         self.write()
 
     def found(self, key: str) -> dict[str, dict[str, str]] | None:
-        """Rows that were found in training text, if they were looked for under the same key."""
+        """Rows that were found in the training text, if the search had the same key."""
         return self._found["tasks"] if self._found.get("key") == key else None
 
     def keep_found(self, key: str, found: Mapping[str, Mapping[str, str]]) -> None:
-        """Take in the rows that were found in training text, under the key of what that depends on."""
+        """Save the rows that were found in the training text, with the key of the search."""
         self._found = {"key": key, "tasks": found}
         self.write()
 
     def write(self, comparisons: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Write the file, if there is one to be written. Scores that cannot be written are still printed."""
+        """Write the file, if this process writes one; a failure is a warning, and the scores are printed."""
         if self.uri is None or not self.writes:
             return
         whole = {"settings": self.settings, "models": self._models, "comparisons": list(comparisons)}
@@ -135,7 +135,7 @@ class SavedRun:
 
 
 def _other(name: str, earlier: Any, now: Any) -> str:
-    """How a setting of saved results differs from the command's, in the words of its options."""
+    """The difference between a setting of saved results and the command's, in the words of the options."""
     if name == "scoring":
         return "of an earlier version, which scores otherwise"
     if name == "chat_template_digest":
@@ -151,11 +151,11 @@ def _other(name: str, earlier: Any, now: Any) -> str:
 
 
 def model_state(name: str) -> str:
-    """What tells whether a model's directory changed: names, sizes and times. A hub name is itself."""
+    """Hash of names, sizes and times of the files in a model's directory; a Hub name stands for itself."""
     if not os.path.isdir(name):
         return name
     files = sorted(path for path in Path(name).iterdir() if path.is_file())
     states = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    if base := base_of("--model", name):  # an adapter's
+    if base := base_of("--model", name):  # the name is an adapter's folder
         states.append(model_state(base))
     return digest(*states)

@@ -1,4 +1,4 @@
-"""The trend of a training run: scores against tokens trained on, as lines of JSON and as a plot."""
+"""Trend of a training run: scores against trained tokens, as lines of JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def add_to_trend(
 ) -> list[dict[str, Any]]:
     """Add an evaluation to a folder's `scores.jsonl`.
 
-    Later batches that are there already are dropped: a run that was resumed from before its last
-    evaluation evaluates those again.
+    Lines of this batch and of later ones are removed: a run that resumes from before its last evaluation
+    evaluates at these batches again.
 
     Args:
-        folder: Where the file lies; any fsspec URI.
-        batch: Batches trained.
-        tokens: Tokens trained on.
+        folder: Folder of the file; any fsspec URI.
+        batch: Number of trained batches.
+        tokens: Number of trained tokens.
         scores: By `<task>/<metric>` and `<domain>/average`.
-        chat: The chat template they were taken with, and its system text, if there was one.
+        chat: `Chat.summary` of the chat template, if there was one.
 
     Returns:
         All evaluations so far, each with `batch`, `tokens`, `scores` and, if there was one, `chat`.
@@ -47,12 +47,12 @@ def add_to_trend(
 
 
 def plot_trend(folder: str, trend: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]]) -> None:
-    """Draw `scores.png`: a panel a domain, a line a score, against tokens.
+    """Draw `scores.png`: one panel per domain, one line per score, against tokens.
 
     Args:
-        folder: Where the file goes; any fsspec URI.
-        trend: Evaluations of `add_to_trend`. Where they count no tokens, batches take their place.
-        panels: The names of each domain's scores, its average last; scores that are missing leave a gap.
+        folder: Folder of the file; any fsspec URI.
+        trend: Evaluations of `add_to_trend`. If they have no tokens, the axis shows batches.
+        panels: Names of each domain's scores, its average last; a missing score leaves a gap.
     """
     from matplotlib.figure import Figure
 

@@ -1,15 +1,15 @@
-"""Rows as turns of a conversation, for instruct models: the prompt is a user turn, the option the answer.
+"""Chat turns for instruct models: the prompt of a row is a user turn, the option is the answer.
 
     <|im_start|>user⏎ Question: … Answer: <|im_end|>⏎<|im_start|>assistant⏎ yes
     └── head, kept ──┘ └─ prompt ─────┘ └── tail, kept ────────────────────┘ └ option
 
-As in lm-evaluation-harness (`--apply_chat_template`), examples in a prompt stay in its one turn, nothing
-stands between the template's opening of the answer and the option, and BOS is the template's affair. What is
-cut for want of room is the start of the prompt's own text, never a token of the template.
+As in lm-evaluation-harness (`--apply_chat_template`), examples in a prompt stay in its one turn, the option
+follows the template's opening of the answer directly, and only the template writes BOS. Truncation removes
+the start of the prompt's own text, never a token of the template.
 
 A rendered row is tokenised as one string, as in training. Special tokens that the template writes are
-special; the same strings in a row are text. For that a copy of the tokenizer's backend knows each special
-token by a second name, which no text holds.
+special; the same strings in a row are text. To tell them apart, a copy of the tokenizer's backend has a
+second name for each special token, which no text contains.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
+from plugins.tasks.rows import ChoiceRow, Row
 from schemas.errors import ConfigError, unknown_name
 from schemas.records import digest
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
 
 _DIGEST_BYTES = 8
 _ANSWERED = ("user", "assistant", "user")
@@ -38,7 +38,7 @@ class _Encoded:
 
 
 class ChatTokenizer:
-    """A tokenizer for rendered rows; all but calls is left to the model's own."""
+    """A tokenizer for rendered rows; other attributes are those of the model's own tokenizer."""
 
     def __init__(self, tokenizer: Any):
         from tokenizers import AddedToken
@@ -49,7 +49,7 @@ class ChatTokenizer:
         self._names: dict[str, str] = {}
         self._ids: dict[int, int] = {}
         self.end_of_turn_ids: frozenset[int] = frozenset()
-        self.frame = "the chat template"  # what stands around a row, for messages
+        self.frame = "the chat template"  # name of the text around a row, for messages
         for token_id, token in self._backend.get_added_tokens_decoder().items():
             if token.special:
                 name = f"\ue000{token_id}\ue001"
@@ -61,16 +61,16 @@ class ChatTokenizer:
         self._special = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def special(self, template_text: str) -> str:
-        """Text of a template with its special tokens under names that no text holds."""
+        """Replace the special tokens in text of a template by their second names."""
         return self._special.sub(lambda found: self._names[found[0]], template_text)
 
     def first_special_id(self, template_text: str) -> int | None:
-        """The special token with which text of a template begins, blanks apart."""
+        """The special token that text of a template begins with, blanks ignored; None for other text."""
         found = self._special.match(template_text.lstrip())
         return None if found is None else self._ids[self._backend.token_to_id(self._names[found[0]])]
 
     def __call__(self, texts: str | Sequence[str], **_: Any) -> _Encoded:
-        """Token ids and offsets of one text or several, as a tokenizer of transformers gives them."""
+        """Token ids and offsets of one text or several, like a tokenizer of transformers."""
         batch = [texts] if isinstance(texts, str) else list(texts)
         encoded = self._backend.encode_batch(batch, add_special_tokens=False)
         ids = [[self._ids.get(token_id, token_id) for token_id in each.ids] for each in encoded]
@@ -85,16 +85,16 @@ class ChatTokenizer:
 
 
 class Chat:
-    """How rows become conversations.
+    """Renders rows as conversations.
 
     Args:
         tokenizer: The model's, fast.
         template: True for the tokenizer's own chat template, the name of one of several, or a file of Jinja.
-        system: Text of the system turn; None writes none. A template that has no place for one gets it at the
-            head of the user turn.
+        system: Text of the system turn; None for no such turn. If the template has no system turn, the text
+            is put at the head of the user turn.
 
     Raises:
-        ConfigError: There is no such template, or none for a user turn.
+        ConfigError: There is no such template, or it cannot render a user turn.
     """
 
     def __init__(self, tokenizer: Any, template: bool | str, *, system: str | None = None):
@@ -127,7 +127,7 @@ class Chat:
             else:
                 is_tail = True
                 before, after = pieces[at - 1], pieces[at + 1]
-                # What the template strips from a turn, it strips from a row.
+                # If the template strips blanks around a turn, they are stripped from rows.
                 self._lstrips = padded[at - 1] not in (f"{before} ", f" {before} ")
                 self._rstrips = padded[at + 1] not in (f" {after}", f" {after} ")
         self._head, self._tail = parts
@@ -141,24 +141,19 @@ class Chat:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What scores say of it: name and digest, the block of thoughts that is closed, the system text."""
+        """For results: name and digest of the template, the block of thoughts it closes, the system text."""
         where = "system turn" if self.has_system_turn else "head of the user turn"
         system = {} if self.system is None else {"system": self.system, "system_in": where}
         closed = {} if self.closed_thought is None else {"closes": f"<{self.closed_thought}>"}
         return {"template": self.template, **closed, **system}
 
-    def choice(self, row: ChoiceRow) -> ChoiceRow:
-        """A row of options whose prompts are user turns; the options follow without a separator."""
-        inputs = tuple(map(self._rendered, row.inputs))
-        return dataclasses.replace(row, inputs=inputs, separator="", frame=self._frame)
-
-    def generate(self, row: GenerateRow) -> GenerateRow:
-        """A row whose prompt is a user turn."""
-        return dataclasses.replace(row, input=self._rendered(row.input), frame=self._frame)
-
-    @property
-    def _frame(self) -> tuple[int, int]:
-        return len(self._head), len(self._tail)
+    def as_turn(self, row: Row) -> Row:
+        """The row with user turns as prompts; options follow without a separator."""
+        frame = len(self._head), len(self._tail)
+        if isinstance(row, ChoiceRow):
+            inputs = tuple(map(self._rendered, row.inputs))
+            return dataclasses.replace(row, inputs=inputs, separator="", frame=frame)
+        return dataclasses.replace(row, input=self._rendered(row.input), frame=frame)
 
     def _rendered(self, text: str) -> str:
         text = text.lstrip() if self._lstrips else text
@@ -167,7 +162,7 @@ class Chat:
 
 
 def as_chat(tokenizer: Any, template: bool | str, system: str | None, *, add_bos: bool | None) -> Chat | None:
-    """How rows become conversations; None where no template is asked for.
+    """Make the Chat of a template; None without a template.
 
     Raises:
         ConfigError: There is no such template, or the options contradict each other.
@@ -183,7 +178,7 @@ def as_chat(tokenizer: Any, template: bool | str, system: str | None, *, add_bos
 
 
 def describe_chat(summary: Mapping[str, Any] | None) -> str:
-    """`Chat.summary` as a person reads it."""
+    """`Chat.summary` in words."""
     if summary is None:
         return "no chat template"
     closed = f", whose {summary['closes']} is closed before the answer" if "closes" in summary else ""
@@ -197,7 +192,7 @@ def _shortened(text: str) -> str:
 
 
 def file_digest(template: bool | str | None) -> str | None:
-    """What tells one text of a template's file from another; None where `template` names no file."""
+    """Hash of the text of a template's file; None if `template` names no file."""
     if not isinstance(template, str) or not os.path.isfile(template):
         return None
     return digest(_read(template), size_bytes=_DIGEST_BYTES)
@@ -221,7 +216,7 @@ def _find(tokenizer: Any, template: bool | str) -> tuple[str, str]:
     if template is not True and os.path.isfile(wanted):
         return _read(wanted), os.path.basename(wanted)
     if template is not True:
-        raise ConfigError(f"{unknown_name('chat template', wanted, named)} It is no file of Jinja, either.")
+        raise ConfigError(f"{unknown_name('chat template', wanted, named)} Nor is it a file of Jinja.")
     have = f"has only {', '.join(sorted(named))}: name one" if named else "has none: give a file of Jinja"
     raise ConfigError(
         f"a chat template is asked for, but the tokenizer of {tokenizer.name_or_path!r} {have} "

@@ -1,15 +1,16 @@
-"""Choice tasks: the option that the model finds likeliest, token for token.
+"""Choice tasks: the best option is the one with the highest mean log-probability per token.
 
-An option is scored as `input + " " + option`, tokenised as one string. Its tokens are those after
-the first `len(tokens(input))`, or from the first that holds text of it where that is earlier; its score is
-their mean log-probability; the best score wins, and among equals the first. A row that is longer than the
-model's context loses its start, the same tokens for each option, so that all options are weighed against
+An option is scored as `input + " " + option`, tokenised as one string. Its tokens are those after the first
+`len(tokens(input))`, or from the first token that holds text of the option, if that is earlier. Its score is
+their mean log-probability; the best score wins, and the first option wins a tie. A row that is longer than
+the model's context loses its start, the same tokens for each option, so that all options are compared behind
 one prompt.
 
-The options of a row differ only at their end. Where the model allows it (`CausalModel.no_trees` is
-empty) a row passes as a tree, its common tokens once (token_tree.py), and rows that begin alike as one tree
-(shared_prefixes.py); else, and where little is common, each option passes whole. Both give equal scores up to
-rounding. Logits are made, in float32, only where an option's token is predicted (logits.py).
+The options of a row differ only at their end. If the model allows it (`CausalModel.no_trees` is empty), a row
+passes as a tree, its common tokens once (token_tree.py), and rows with a common start pass as one tree
+(shared_prefixes.py). Otherwise, or if a row shares few tokens, each option passes whole. Both give equal
+scores up to rounding. Logits are computed in float32, and only for the predicted tokens of options
+(logits.py).
 
 Shapes: B sequences in a batch, T tokens of a padded sequence, N predicted tokens of a batch, V vocabulary.
 
@@ -26,25 +27,26 @@ from typing import Any
 
 import torch
 
+from plugins.tasks.rows import ChoiceRow, RefusedRow
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.encoding import EncodedRow, batches, check_ids, encode_row, filler, right_pad
 from trainer.evaluation.scoring.language_model import CausalModel
 from trainer.evaluation.scoring.logits import logits_at
 from trainer.evaluation.scoring.shared_prefixes import RowGroup, group_rows
 from trainer.evaluation.scoring.token_tree import attention_mask, batch_trees, lay_out
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow, RefusedRow
 
-# A tree attends over its whole length and needs a mask, so it must spare at least this share of the tokens.
-_MIN_SPARED = 0.2
+# A tree attends over its whole length and needs a mask, so it must save at least this share of the tokens.
+_MIN_SAVED = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoicePlan:
-    """Batches that are ready to run; `num_forwards` is what ranks agree on before they start.
+    """Batches that are ready to run.
 
     Attributes:
-        trees: Groups of rows, each of which passes as one tree.
-        plain: (row, option) pairs that pass whole.
-        outcomes: One a row; refusals stand already, the rest is filled by `run_choices`.
+        trees: Batches of groups of rows; each group passes as one tree.
+        plain: Batches of (row, option) pairs that pass whole.
+        outcomes: One per row: refused rows from the start, answers after `run_choices`.
     """
 
     trees: list[list[RowGroup]]
@@ -52,7 +54,7 @@ class ChoicePlan:
     outcomes: list[Answer | RefusedRow | None]
 
     @property
-    def num_forwards(self) -> int:
+    def num_passes(self) -> int:
         """Forward passes of this rank's batches."""
         return len(self.trees) + len(self.plain)
 
@@ -70,11 +72,10 @@ def plan_choices(
 
     Args:
         rows: This rank's rows.
-        model: Says how long a sequence may be and whether rows may pass as trees.
+        model: Knows the longest sequence and whether rows may pass as trees.
         tokenizer: Of transformers; fast.
         add_bos: Whether the tokenizer's `opening_ids` open each string.
-        batch_tokens: Padded tokens of a batch. A tree is never divided, and one that is larger makes a
-            batch of its own.
+        batch_tokens: Padded tokens of a batch. A tree is never divided; a larger one is a batch of its own.
 
     Raises:
         ConfigError: A token has no embedding.
@@ -88,7 +89,7 @@ def plan_choices(
             outcomes[index] = encoded
             continue
         check_ids(row.position, encoded.sequences, model.num_embeddings)
-        if not model.no_trees and encoded.tree_tokens <= (1 - _MIN_SPARED) * encoded.plain_tokens:
+        if not model.no_trees and encoded.tree_tokens <= (1 - _MIN_SAVED) * encoded.plain_tokens:
             trees.append(encoded)
         else:
             plain += [(encoded, option) for option in range(len(encoded.sequences))]
@@ -108,39 +109,40 @@ def plan_choices(
 
 
 def run_choices(
-    plan: ChoicePlan, rows: Sequence[ChoiceRow], model: CausalModel, tokenizer: Any, *, num_forwards: int
+    plan: ChoicePlan, model: CausalModel, tokenizer: Any, *, num_passes: int
 ) -> list[Answer | RefusedRow]:
     """Score a plan's rows.
 
     Args:
-        plan: Of `plan_choices` for these rows.
-        rows: This rank's rows.
+        plan: Of `plan_choices`.
         model: In evaluation mode, without gradients.
         tokenizer: Gives the padding token.
-        num_forwards: Forward passes to make in all; idle ones fill up to what the busiest rank needs.
+        num_passes: Forward passes to make in all; idle passes make up for those of the busiest rank.
 
     Returns:
-        One outcome a row, in the order of `rows`.
+        One outcome per row, in the order of the plan's rows.
     """
     pad = filler(tokenizer, model.num_embeddings)
-    scores: dict[tuple[int, int], float] = {}
+    scores: dict[int, dict[int, float]] = {}
     encoded: dict[int, EncodedRow] = {}
+
+    def keep(pairs: Sequence[tuple[EncodedRow, int]], found: Sequence[float]) -> None:
+        for (row, option), score in zip(pairs, found, strict=True):
+            encoded[row.index] = row
+            scores.setdefault(row.index, {})[option] = score
+
     for batch in plan.trees:
-        rows_of_batch = [row for group in batch for row in group.rows]
-        pairs = [(row, option) for row in rows_of_batch for option in range(len(row.sequences))]
-        scores.update(zip(_keys(pairs), _score_trees(batch, model, pad), strict=True))
-        encoded.update((row.index, row) for row in rows_of_batch)
+        rows = [row for group in batch for row in group.rows]
+        pairs = [(row, option) for row in rows for option in range(len(row.sequences))]
+        keep(pairs, _score_trees(batch, model, pad))
     for pairs in plan.plain:
-        scores.update(zip(_keys(pairs), _score_plain(pairs, model, pad), strict=True))
-        encoded.update((row.index, row) for row, _ in pairs)
-    for _ in range(num_forwards - plan.num_forwards):
+        keep(pairs, _score_plain(pairs, model, pad))
+    for _ in range(num_passes - plan.num_passes):
         idle_B1 = torch.full((1, 1), pad, device=model.device)
         model.forward(input_ids=idle_B1, attention_mask=torch.ones_like(idle_B1))
     outcomes = list(plan.outcomes)
     for index, row in encoded.items():
-        outcomes[index] = choose(
-            row, rows[index], [scores[index, option] for option in range(len(row.sequences))]
-        )
+        outcomes[index] = choose(row, [scores[index][option] for option in range(len(row.sequences))])
     assert all(outcome is not None for outcome in outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -178,31 +180,31 @@ def _score_trees(groups: Sequence[RowGroup], model: CausalModel, pad: int) -> li
 def _mean_logprobs(
     model: CausalModel, predicted: Sequence[tuple[int, Sequence[tuple[int, int]]]], **inputs: Any
 ) -> list[float]:
-    """Run a batch; (its row, (position, token it should predict) …) to a mean each."""
+    """Run a batch and return the mean log-probability of each option.
+
+    Args:
+        predicted: For each option its row of the batch, and for each of its tokens the position that
+            predicts it and its id.
+        inputs: Hugging Face's keyword arguments.
+    """
     flat = [(row, position, token) for row, of_option in predicted for position, token in of_option]
-    if model.keeps_cache:
-        inputs["use_cache"] = False
     rows_N, positions_N, targets_N = torch.tensor(flat, device=model.device).unbind(1)
-    logits_NV = logits_at(model.forward, model.head, rows_N, positions_N, inputs)
+    logits_NV = logits_at(model.forward, model.head, rows_N, positions_N, inputs | model.no_cache)
     logprobs_N = logits_NV.gather(1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(1)
     logprobs = iter(logprobs_N.tolist())
     return [math.fsum(islice(logprobs, len(of_option))) / len(of_option) for _, of_option in predicted]
 
 
-def choose(encoded: EncodedRow, row: ChoiceRow, scores: list[float]) -> Answer | RefusedRow:
-    """The answer of a row whose options have these scores; a refusal if one of them is no number."""
+def choose(row: EncodedRow, scores: list[float]) -> Answer | RefusedRow:
+    """The answer of a row whose options have these scores; a refused row if a score is not a number."""
     if any(map(math.isnan, scores)):
         return RefusedRow(position=row.position, reason="the model gives it a score that is not a number")
     # Options of equal tokens take the first one's score: rounding must not break their tie.
-    scored = list(zip(encoded.sequences, encoded.starts, strict=True))
+    scored = list(zip(row.sequences, row.starts, strict=True))
     scores = [scores[scored.index(each)] for each in scored]
     return Answer(
         value=scores.index(max(scores)),
         option_scores=tuple(scores),
-        is_truncated=encoded.is_truncated,
-        is_merged=encoded.is_merged,
+        is_truncated=row.is_truncated,
+        is_merged=row.is_merged,
     )
-
-
-def _keys(pairs: Sequence[tuple[EncodedRow, int]]) -> list[tuple[int, int]]:
-    return [(row.index, option) for row, option in pairs]

@@ -1,4 +1,4 @@
-"""Rows in tokens, and tokens in batches.
+"""Tokenise rows, and divide them into padded batches.
 
 Shapes: B sequences in a batch, T tokens of a padded sequence.
 """
@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from plugins.tasks.rows import ChoiceRow, RefusedRow
 from plugins.tokenizers import opening_ids, pad_token_id
 from schemas.errors import ConfigError
-from trainer.evaluation.tasks.rows import ChoiceRow, RefusedRow
 
 ItemT = TypeVar("ItemT")
 
@@ -23,15 +23,17 @@ class EncodedRow:
     """A row in tokens.
 
     Attributes:
-        index: Where its answer goes.
-        sequences: Token ids of prompt and option, one an option.
+        index: Index of the row among its rank's rows.
+        position: Its place, as file:line.
+        sequences: Token ids of prompt and option, one sequence per option.
         starts: Position of each option's first token.
-        num_shared: Leading tokens that all sequences have in common.
-        is_truncated: Whether the prompt lost its start.
-        is_merged: Whether an option shares a token with its prompt.
+        num_shared: Number of leading tokens that all sequences have in common.
+        is_truncated: True if the prompt lost its start.
+        is_merged: True if an option shares a token with its prompt.
     """
 
     index: int
+    position: str
     sequences: list[list[int]]
     starts: list[int]
     num_shared: int
@@ -40,28 +42,28 @@ class EncodedRow:
 
     @property
     def body_end(self) -> int:
-        """How many leading tokens all sequences have in common and predict no token of an option."""
+        """Number of leading tokens that all sequences share and that predict no token of an option."""
         return min(self.num_shared, min(self.starts) - 1)
 
     @property
     def tree_tokens(self) -> int:
-        """Tokens of one pass over the shared ones and each sequence's own; last ones predict nothing."""
+        """Tokens of a pass as a tree: shared tokens once, without the last ones, which predict nothing."""
         return self.num_shared + sum(max(0, len(ids) - 1 - self.num_shared) for ids in self.sequences)
 
     @property
     def plain_tokens(self) -> int:
-        """Tokens of one pass a sequence."""
+        """Tokens of one pass per sequence."""
         return sum(len(ids) - 1 for ids in self.sequences)
 
 
 def encode_row(
     index: int, row: ChoiceRow, tokenizer: Any, *, add_bos: bool, context_tokens: int
 ) -> EncodedRow | RefusedRow:
-    """Tokenise a row's options behind their inputs, or say why it cannot be scored.
+    """Tokenise a row's options behind their inputs, or give the reason why it cannot be scored.
 
     An option's tokens are those after the first `len(tokens(input))` of the whole string, as in
-    microsoft/LMOps; where these leave out text of the option, since a token holds it together with the
-    input's end, they begin at the first token that holds text of the option.
+    microsoft/LMOps. If one token holds both the input's end and text of the option, the option's tokens
+    begin with that token.
     """
     strings = [row.separator.join(pair) for pair in zip(row.inputs, row.options, strict=True)]
     prompts = list(dict.fromkeys(row.inputs))
@@ -110,6 +112,7 @@ def encode_row(
         starts = [start - cut for start in starts]
     return EncodedRow(
         index=index,
+        position=row.position,
         sequences=sequences,
         starts=starts,
         num_shared=common_prefix(sequences),
@@ -119,12 +122,12 @@ def encode_row(
 
 
 def body(offsets: Sequence[tuple[int, int]], num_characters: int, frame: tuple[int, int]) -> tuple[int, int]:
-    """The tokens of a prompt that may be cut away: from the first one outside its frame to the last.
+    """The range of a prompt's tokens outside its frame, which truncation may remove.
 
     Args:
         offsets: Of the prompt's tokens, in characters.
         num_characters: Of the prompt.
-        frame: How many characters stay at its start and at its end.
+        frame: Number of characters to keep at its start and at its end.
     """
     begin = sum(first < frame[0] for first, _ in offsets)
     end = sum(last <= num_characters - frame[1] for _, last in offsets) if frame[1] else len(offsets)
@@ -132,10 +135,10 @@ def body(offsets: Sequence[tuple[int, int]], num_characters: int, frame: tuple[i
 
 
 def check_ids(position: str, sequences: Iterable[Sequence[int]], num_embeddings: int) -> None:
-    """See that the model has an embedding for all tokens of a row.
+    """Check that the model has an embedding for all tokens of a row.
 
     Raises:
-        ConfigError: It has none for one; on a GPU a pass with it would end the process.
+        ConfigError: A token has none; on a GPU a pass with it would end the process.
     """
     largest = max(map(max, sequences))
     if largest >= num_embeddings:
@@ -147,7 +150,7 @@ def check_ids(position: str, sequences: Iterable[Sequence[int]], num_embeddings:
 
 
 def filler(tokenizer: Any, num_embeddings: int) -> int:
-    """The token id that fills batches; masked, so that 0 serves where the padding token has no embedding."""
+    """The token id for padding: the padding token, or 0 if it has no embedding, since padding is masked."""
     pad = pad_token_id(tokenizer)
     return pad if pad < num_embeddings else 0
 
@@ -162,10 +165,10 @@ def batches(
     """Divide items into batches under a budget of padded tokens, longest first.
 
     Args:
-        items: What is batched.
+        items: The items.
         length: Tokens of an item.
-        batch_tokens: Longest length times number of items stays within this, but for a single item.
-        longest_padded: Longest item of a batch that may hold shorter ones; None for any.
+        batch_tokens: Limit on the longest length times the number of items; a single item may exceed it.
+        longest_padded: A longer item shares its batch only with items of its own length; None for no limit.
     """
     batch: list[ItemT] = []
     for item in sorted(items, key=length, reverse=True):
@@ -194,14 +197,14 @@ def right_pad(
 def left_pad(
     sequences: Sequence[Sequence[int]], pad: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same, with the padding in front."""
+    """Pad like `right_pad`, but in front."""
     tokens_BT, mask_BT = right_pad([ids[::-1] for ids in sequences], pad, device)
     return tokens_BT.flip(1), mask_BT.flip(1)
 
 
 def common_prefix(sequences: Sequence[list[int]]) -> int:
-    """How many leading tokens all sequences have in common."""
-    low, high = min(sequences), max(sequences)  # in this order, all others lie between these two
+    """Number of leading tokens that all sequences have in common."""
+    low, high = min(sequences), max(sequences)  # all others lie between these two
     return next(
         (at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high))
     )

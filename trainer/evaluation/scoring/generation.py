@@ -1,8 +1,8 @@
 """Generation tasks: the model continues the prompt greedily, and its first line is the answer.
 
-Prompts are left-padded, so that all rows of a batch write at the same position; one that leaves no
+Prompts are left-padded, so that all rows of a batch write at the same position; a prompt that leaves no
 room for the answer loses its start. A row stops at EOS or at the first token that holds a newline;
-the answer is what precedes the newline, stripped.
+the answer is the text before the newline, stripped.
 
 Shapes: B rows in a batch, T tokens of a padded prompt.
 """
@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from plugins.tasks.rows import GenerateRow, RefusedRow
 from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.encoding import batches, body, check_ids, filler, left_pad
-from trainer.evaluation.tasks.rows import Answer, GenerateRow, RefusedRow
 
 if TYPE_CHECKING:
     from trainer.evaluation.scoring.language_model import CausalModel
 
-# Said to `generate` outright: a model's own generation_config must not turn greedy into something else.
-GREEDY: dict[str, Any] = {
+# Explicit arguments of `generate`: a model's own generation_config must not replace greedy decoding.
+_GREEDY: dict[str, Any] = {
     "do_sample": False,
     "num_beams": 1,
     "repetition_penalty": 1.0,
@@ -44,20 +45,20 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratePlan:
-    """Batches that are ready to run; `num_calls` is what ranks agree on before they start.
+    """Batches that are ready to run.
 
     Attributes:
-        batches: (row, prompt's token ids), longest prompts first.
-        truncated: Rows whose prompt lost its start.
-        outcomes: One a row; refusals stand already, the rest is filled by `run_generations`.
+        batches: (row, prompt) pairs, longest prompts first.
+        outcomes: One per row: refused rows from the start, answers after `run_generations`.
+        max_new_tokens: Longest answer, in tokens.
     """
 
-    batches: list[list[tuple[int, list[int]]]]
-    truncated: frozenset[int]
+    batches: list[list[tuple[int, Prompt]]]
     outcomes: list[Answer | RefusedRow | None]
+    max_new_tokens: int
 
     @property
-    def num_calls(self) -> int:
+    def num_passes(self) -> int:
         """Calls of `generate` for this rank's batches."""
         return len(self.batches)
 
@@ -75,7 +76,7 @@ def plan_generations(
 
     Args:
         rows: This rank's rows.
-        model: Says how long prompt and answer may be together.
+        model: Knows how long prompt and answer may be together.
         tokenizer: Of transformers; fast.
         add_bos: Whether the tokenizer's `opening_ids` open each prompt.
         batch_tokens: Padded tokens of a batch, answers included.
@@ -85,8 +86,7 @@ def plan_generations(
         ConfigError: The answers alone fill the context, or a token has no embedding.
     """
     outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
-    prompts: list[tuple[int, list[int]]] = []
-    truncated = set()
+    prompts: list[tuple[int, Prompt]] = []
     encoded = encode_prompts(
         rows,
         tokenizer,
@@ -99,27 +99,27 @@ def plan_generations(
             outcomes[index] = prompt
             continue
         check_ids(rows[index].position, [prompt.token_ids], model.num_embeddings)
-        prompts.append((index, prompt.token_ids))
-        if prompt.is_truncated:
-            truncated.add(index)
+        prompts.append((index, prompt))
     return GeneratePlan(
         batches=list(
             batches(
                 prompts,
-                lambda prompt: len(prompt[1]) + max_new_tokens,
+                lambda pair: len(pair[1].token_ids) + max_new_tokens,
                 batch_tokens,
                 longest_padded=model.left_padding.longest_padded,
             )
         ),
-        truncated=frozenset(truncated),
         outcomes=outcomes,
+        max_new_tokens=max_new_tokens,
     )
 
 
 def encode_prompts(
     rows: Sequence[GenerateRow], tokenizer: Any, *, add_bos: bool, context_tokens: int, max_new_tokens: int
 ) -> list[Prompt | RefusedRow]:
-    """Tokenise prompts and cut their start where they leave no room for the answer; arguments as above.
+    """Tokenise prompts and cut the start of those that leave no room for the answer.
+
+    Arguments as in `plan_generations`; `context_tokens` is the longest prompt and answer together.
 
     Raises:
         ConfigError: The answers alone fill the context.
@@ -153,7 +153,7 @@ def encode_prompts(
 
 
 def run_generations(
-    plan: GeneratePlan, model: CausalModel, tokenizer: Any, *, max_new_tokens: int, num_calls: int
+    plan: GeneratePlan, model: CausalModel, tokenizer: Any, *, num_passes: int
 ) -> list[Answer | RefusedRow]:
     """Generate the answers of a plan's rows.
 
@@ -161,21 +161,21 @@ def run_generations(
         plan: Of `plan_generations`.
         model: In evaluation mode, without gradients.
         tokenizer: Turns tokens into text.
-        max_new_tokens: Longest answer, in tokens.
-        num_calls: Calls to make in all; idle ones fill up to what the busiest rank needs.
+        num_passes: Calls of `generate` in all; idle calls make up for those of the busiest rank.
 
     Returns:
-        One outcome a row, in the plan's order.
+        One outcome per row, in the order of the plan's rows.
     """
     outcomes = list(plan.outcomes)
+    limit = plan.max_new_tokens
     for batch in plan.batches:
-        texts = generate_lines([ids for _, ids in batch], model, tokenizer, max_new_tokens=max_new_tokens)
-        for (index, _), text in zip(batch, texts, strict=True):
-            outcomes[index] = Answer(value=text, is_truncated=index in plan.truncated)
-    for _ in range(num_calls - plan.num_calls):
-        generate_lines(
-            [[filler(tokenizer, model.num_embeddings)]], model, tokenizer, max_new_tokens=max_new_tokens
-        )
+        ids = [prompt.token_ids for _, prompt in batch]
+        texts = generate_lines(ids, model, tokenizer, max_new_tokens=limit)
+        for (index, prompt), text in zip(batch, texts, strict=True):
+            outcomes[index] = Answer(value=text, is_truncated=prompt.is_truncated)
+    for _ in range(num_passes - plan.num_passes):
+        idle = [[filler(tokenizer, model.num_embeddings)]]
+        generate_lines(idle, model, tokenizer, max_new_tokens=limit)
     assert all(outcome is not None for outcome in outcomes)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -183,34 +183,44 @@ def run_generations(
 def generate_lines(
     prompts: Sequence[Sequence[int]], model: CausalModel, tokenizer: Any, *, max_new_tokens: int
 ) -> list[str]:
-    """Continue prompts (token ids) greedily; the first line of each continuation, stripped."""
-    pad = filler(tokenizer, model.num_embeddings)
-    tokens_BT, mask_BT = left_pad(prompts, pad, model.device)
+    """Continue prompts (token ids) greedily; return the first line of each continuation, stripped."""
     stops = stop_token_ids(tokenizer)
-    generated = model.generate(
-        input_ids=tokens_BT,
-        attention_mask=mask_BT,
+    generated = generate_greedily(
+        prompts,
+        model,
+        filler(tokenizer, model.num_embeddings),
         max_new_tokens=max_new_tokens,
         eos_token_id=sorted(stops) or None,
+    )
+    length = max(map(len, prompts))
+    return [first_line(ids, stops, tokenizer) for ids in generated[:, length:].tolist()]
+
+
+def generate_greedily(prompts: Sequence[Sequence[int]], model: CausalModel, pad: int, **options: Any) -> Any:
+    """Call the model's `generate` with left-padded prompts (token ids) and further options."""
+    tokens_BT, mask_BT = left_pad(prompts, pad, model.device)
+    return model.generate(
+        input_ids=tokens_BT,
+        attention_mask=mask_BT,
         pad_token_id=pad,
-        # A cache that comes back empty under sharding would silently make nonsense of later tokens.
+        # Without a filled cache, as under some sharding, later tokens would be nonsense.
         use_cache=model.keeps_cache or not model.is_sharded,
         synced_gpus=model.is_sharded,
-        **GREEDY,
+        **_GREEDY,
+        **options,
     )
-    return [first_line(ids, stops, tokenizer) for ids in generated[:, tokens_BT.shape[1] :].tolist()]
 
 
 def first_line(ids: Sequence[int], stops: frozenset[int], tokenizer: Any) -> str:
     """The text of generated tokens before their first newline, stripped."""
     end = next((at for at, token_id in enumerate(ids) if token_id in stops), len(ids))
-    # The stopping token itself may open with text: `.\n` is one token in many vocabularies.
+    # The stopping token itself may begin with text: `.\n` is one token in many vocabularies.
     text: str = tokenizer.decode(ids[: end + 1], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text.split("\n", 1)[0].strip()
 
 
 def stop_token_ids(tokenizer: Any) -> frozenset[int]:
-    """EOS, what ends a turn of a chat template, and every token whose text holds a newline."""
+    """EOS, the end of a chat template's turn, and every token whose text holds a newline."""
     newlines = _newline_token_ids(tokenizer) | getattr(tokenizer, "end_of_turn_ids", frozenset())
     return newlines if tokenizer.eos_token_id is None else newlines | {tokenizer.eos_token_id}
 

@@ -1,7 +1,7 @@
-"""A causal LM as the evaluation sees it, whatever it is wrapped in.
+"""One interface to causal LMs with any wrapper, and probes of what they support.
 
-Scoring and generation call `forward` and `generate` of a `CausalModel` and know of no wrapper: a
-plain Hugging Face model, Composer's `HuggingFaceModel`, and either of them under DDP or FSDP.
+Scoring and generation call `forward` and `generate` of a `CausalModel`. It stands for a plain Hugging Face
+model, Composer's `HuggingFaceModel`, or either of them under DDP or FSDP.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from plugins.attention_probe import length_dependent_positions
+from trainer.evaluation.ranks import describe
 from trainer.evaluation.scoring.encoding import EncodedRow
 from trainer.evaluation.scoring.logits import find_head
 from trainer.evaluation.scoring.padding import HARMLESS, Padding, left_padding, right_padding
@@ -30,7 +31,7 @@ _FULL_ATTENTION_FAMILIES = frozenset({
     "qwen3", "smollm3",
 })  # fmt: skip
 _MASKED_ATTENTION = {"sdpa": True, "eager": False}
-"""Attention implementations that take a mask of any shape, and whether it may be of booleans."""
+"""Attention implementations that take a mask of any shape; true if the mask may be boolean."""
 _PROBE_TOLERANCE = 1e-3
 _CONTEXT_KEYS = (
     "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx",
@@ -41,24 +42,24 @@ _DEFAULT_CONTEXT_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CausalModel:
-    """The calls that evaluation makes, and what may be relied on.
+    """The functions of a model that evaluation calls, and its properties.
 
     Attributes:
         forward: Takes Hugging Face's keyword arguments; returns an output with `logits`.
         generate: `transformers.GenerationMixin.generate`, or a wrapper's version of it.
-        device: Where inputs go.
+        device: Device of the inputs.
         dtype: Of the weights.
         context_tokens: Longest input, in tokens.
-        names_context: Whether its configuration says so; else it is a guess.
+        names_context: True if the configuration names the context; else it is a guess.
         num_embeddings: Token ids below this have an embedding.
-        is_sharded: Whether each forward pass needs all ranks.
-        head: The output layer, through which logits are had in float32 (logits.py); None where the model
-            gives logits only in its own precision.
-        keeps_cache: Whether a forward pass gives back a key-value cache that it filled.
-        no_trees: Why it cannot take a tree mask with equal results; empty where it can.
-        bool_masks: Whether its attention takes a mask of booleans; else one that is added.
-        right_padding: What it does to scores.
-        left_padding: What it does to generated answers.
+        is_sharded: True if each forward pass needs all ranks.
+        head: The output layer, for logits in float32 (logits.py); None if the model gives logits only in its
+            own precision.
+        keeps_cache: True if a forward pass returns a key-value cache that it filled.
+        no_trees: Why the model gives other results with a tree mask; empty if it does not.
+        bool_masks: True if its attention takes a boolean mask; else it takes one that is added.
+        right_padding: Effect on scores.
+        left_padding: Effect on generated answers.
     """
 
     forward: Callable[..., Any]
@@ -71,13 +72,18 @@ class CausalModel:
     is_sharded: bool = False
     head: torch.nn.Linear | None = None
     keeps_cache: bool = False
-    no_trees: str = "it was not asked"
+    no_trees: str = "it was not tried"
     bool_masks: bool = True
     right_padding: Padding = HARMLESS
     left_padding: Padding = HARMLESS
 
+    @property
+    def no_cache(self) -> dict[str, bool]:
+        """Arguments of `forward` that switch the key-value cache off."""
+        return {"use_cache": False} if self.keeps_cache else {}
+
     def notes(self, kinds: Collection[str]) -> Iterator[str]:
-        """How tasks of these kinds are evaluated where it is not the usual way, and why."""
+        """Yield what is unusual in the evaluation of tasks of these kinds, and why."""
         if "choice" in kinds and self.no_trees:
             yield f"each option passes through the model by itself, since {self.no_trees}."
         is_exact = self.dtype is torch.float32 and not torch.is_autocast_enabled(self.device.type)
@@ -100,21 +106,21 @@ class CausalModel:
 def as_causal_model(
     model: torch.nn.Module, *, world_size: int = 1, kinds: Collection[str] = ("choice", "generate")
 ) -> CausalModel:
-    """Look at a model in evaluation mode and learn how to call it.
+    """Find out how to call a model in evaluation mode.
 
-    Makes some forward passes of a few tokens, on every rank: FSDP2 with mixed precision hands each
-    layer a copy of the cache, which then comes back empty, and only trying tells; nor does a model say
-    whether it heeds a tree mask, or padding.
+    Makes some forward passes of a few tokens, on every rank, since no attribute of a model says whether it
+    fills the cache (FSDP2 with mixed precision gives each layer a copy, and the cache comes back empty),
+    whether it obeys a tree mask, and whether padding changes its results.
 
     Args:
         model: A Hugging Face causal LM or Composer's wrapper of one.
-        world_size: Number of ranks; a model that is not DDP's replica is then taken to be sharded.
-        kinds: Of the tasks that it is to answer; nothing else is tried.
+        world_size: Number of ranks; with several, a model that is no DDP replica counts as sharded.
+        kinds: Kinds of the tasks; probes for other kinds are left out.
     """
     from transformers import PreTrainedModel
 
     is_replica = isinstance(model, DistributedDataParallel)
-    # A replica's own forward broadcasts buffers; evaluation changes none, so it is not needed.
+    # The forward of the DDP wrapper broadcasts buffers; evaluation changes none, so it calls the inner model.
     inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
     causal = inner if isinstance(inner, PreTrainedModel) else inner.model
     if causal is inner:
@@ -153,7 +159,7 @@ def as_causal_model(
 
 @contextlib.contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's mode and all random states come back after."""
+    """Evaluation mode without gradients; restores every module's mode and all random states at the end."""
     modes = [(module, module.training) for module in model.modules()]
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
@@ -183,11 +189,11 @@ def _attention_of(config: Any) -> str:
 
 
 def _why_no_trees(config: Any, parameters: frozenset[str]) -> str:
-    """Why a tree is not tried: known families only, whose positions are rotary and attention is full."""
+    """Why trees are not tried; empty for known families with rotary positions and full attention."""
     if "position_ids" not in parameters:
         return "its forward takes no position_ids"
     if config.model_type not in _FULL_ATTENTION_FAMILIES:
-        return f"{config.model_type} is none of the families known to give equal results"
+        return f"{config.model_type} is not one of the families known to give equal results"
     if getattr(config, "sliding_window", None) is not None:
         return "it attends through a sliding window"
     if positions := length_dependent_positions(config):
@@ -198,29 +204,29 @@ def _why_no_trees(config: Any, parameters: frozenset[str]) -> str:
 
 
 def _try_tree(model: CausalModel) -> str:
-    """Compare a branch with the plain sequence it stands for; why it cannot be used, or nothing.
+    """Compare a branch with its plain sequence; return why trees cannot be used, or "".
 
-    The measure is what a branch gives that sees its neighbour: rounding is far below that in any precision.
+    The threshold is a quarter of the error of a branch that sees its neighbour: rounding is far below that in
+    any precision.
     """
     trunk, first, second = [5, 3, 8, 2, 7], [6, 9, 4], [9, 1, 6]
     sequences = [trunk + first, trunk + second]
     row = EncodedRow(
         index=0,
+        position="",
         sequences=[[*ids, 0] for ids in sequences],
         starts=[len(trunk)] * 2,
         num_shared=len(trunk),
         is_truncated=False,
     )
-    # A shorter row beside it, so that there is padding.
+    # A shorter row in the batch adds padding.
     short = dataclasses.replace(row, sequences=[[*trunk[:2], token, 0] for token in (1, 4)], num_shared=2)
     short = dataclasses.replace(short, starts=[2, 2])
     tokens_BT, positions_BT, sees = batch_trees([lay_out([short]), lay_out([row])], 0, model.device)
     mask = attention_mask(sees, dtype=model.dtype, as_bool=model.bool_masks)
 
     def last(**inputs: Any) -> torch.Tensor:
-        if model.keeps_cache:
-            inputs["use_cache"] = False
-        logits_TV: torch.Tensor = model.forward(**inputs).logits[-1, -len(second) :].float()
+        logits_TV: torch.Tensor = model.forward(**inputs, **model.no_cache).logits[-1, -len(second) :].float()
         return logits_TV
 
     def plain(ids: list[int]) -> torch.Tensor:
@@ -230,12 +236,11 @@ def _try_tree(model: CausalModel) -> str:
     expected, wrong = plain(sequences[1]), plain(trunk + first + second)
     try:
         found = last(input_ids=tokens_BT, position_ids=positions_BT, attention_mask=mask)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what a mask of a wrong shape meets
-        lines = str(error).splitlines()
-        return f"its attention refuses a tree mask: {lines[0] if lines else type(error).__name__}"
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # errors for a mask of a wrong shape
+        return f"its attention refuses a tree mask: {describe(error)}"
     deviation = float((found - expected).abs().max())
     if not deviation <= max(_PROBE_TOLERANCE, float((wrong - expected).abs().max()) / 4):
-        return f"its attention does not heed a tree mask: logits are {deviation:.2g} off"
+        return f"its attention does not obey a tree mask: logits differ by {deviation:.2g}"
     return ""
 
 
@@ -245,12 +250,12 @@ def _num_embeddings(causal: Any) -> int:
 
 
 def _learned_positions(causal: Any) -> Iterator[int]:
-    """How many tokens each table of learned positions has room for, whatever the configuration says."""
-    text_model, *_ = text_modules(causal)  # other tables count patches of pictures
+    """Yield the number of tokens that each table of learned positions has room for."""
+    text_model, *_ = text_modules(causal)  # tables elsewhere are for patches of images
     for path, table in text_model.named_modules():
         name = path.rpartition(".")[2]
         if isinstance(table, torch.nn.Embedding) and (name == "wpe" or "position" in name):
-            # Some begin to count behind the padding's own position, some at an offset.
+            # Some tables start behind the position of padding, some at an offset.
             before = 0 if table.padding_idx is None else table.padding_idx + 1
             yield table.num_embeddings - before - getattr(table, "offset", 0)
 

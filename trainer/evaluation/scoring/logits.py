@@ -1,9 +1,9 @@
-"""Logits in float32, of the positions that are scored only.
+"""Logits in float32, at the scored positions only.
 
-A model in bfloat16, or under autocast, rounds its logits to 8 significant bits: options of a row then tie, or
-change places, that differ. Hooks on the output layer pass only the chosen hidden states to it and compute its
-product again in float32, with the weights cast in pieces. What the model does to its logits afterwards, such
-as a scale or a soft cap, it does in float32 too.
+A model in bfloat16, or under autocast, rounds its logits to 8 significant bits: different options of a row
+may then tie or change places. Hooks on the output layer pass only the chosen hidden states to it and compute
+its product again in float32, with the weights cast in pieces. Later operations on the logits, such as a scale
+or a soft cap, run in float32 too.
 
 Shapes: B sequences of T tokens, N chosen positions, D hidden size, V vocabulary.
 """
@@ -19,7 +19,7 @@ import torch
 _ROWS_AT_ONCE = 16384
 """Rows of the output layer's weights that are cast to float32 at a time."""
 _PROBE_TOLERANCE = 0.02
-"""Share of the largest logit; rounding to bfloat16 is 0.004."""
+"""Tolerance as a share of the largest logit; rounding to bfloat16 is 0.004."""
 
 
 def logits_at(
@@ -29,12 +29,11 @@ def logits_at(
     positions_N: torch.Tensor,
     inputs: dict[str, Any],
 ) -> torch.Tensor:
-    """Run a batch; logits of chosen positions, float32 of shape (N, V).
+    """Run a batch and return the logits of chosen positions, float32 of shape (N, V).
 
     Args:
         forward: Takes `inputs`; returns an output with `logits`.
-        head: The output layer that `forward` runs; None where there is no such layer: logits are then in
-            the precision that the model gives.
+        head: The output layer that `forward` runs; None takes the logits in the model's own precision.
         rows_N: Rows of the chosen positions, int64.
         positions_N: The positions, int64.
         inputs: Hugging Face's keyword arguments.
@@ -48,7 +47,7 @@ def logits_at(
 
 
 def find_head(model: Any, forward: Callable[..., Any], device: torch.device) -> torch.nn.Linear | None:
-    """The output layer of a causal LM, if `logits_at` gives with it what the model gives without.
+    """The output layer of a causal LM; None unless `logits_at` gives equal results with and without it.
 
     Makes two forward passes of a few tokens.
 
@@ -58,7 +57,7 @@ def find_head(model: Any, forward: Callable[..., Any], device: torch.device) -> 
         device: Where inputs go.
     """
     head = model.get_output_embeddings()
-    # Weights on the meta device are those that accelerate brings in only while the layer runs.
+    # accelerate keeps weights on the meta device and loads them only while the layer runs.
     if not isinstance(head, torch.nn.Linear) or head.weight.is_meta or not head.weight.is_floating_point():
         return None
     tokens_BT = torch.tensor([[5, 3, 8], [2, 7, 1]], device=device)
@@ -68,7 +67,12 @@ def find_head(model: Any, forward: Callable[..., Any], device: torch.device) -> 
     try:
         found_NV = logits_at(forward, head, rows_N, positions_N, inputs)
         deviation = float((found_NV - expected_NV).abs().max())
-    except (RuntimeError, ValueError, TypeError, IndexError):  # what fewer logits than tokens meet
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+    ):  # errors of models that return fewer logits than tokens
         return None
     return None if deviation > _PROBE_TOLERANCE * float(expected_NV.abs().max()) else head
 
@@ -83,7 +87,7 @@ def _in_float32(head: torch.nn.Linear, rows_N: torch.Tensor, positions_N: torch.
     def project(_: Any, arguments: tuple[Any, ...], __: Any) -> torch.Tensor:
         return _project(arguments[0], head)
 
-    # First among the hooks behind the layer: FSDP's own takes the weights away.
+    # Before all other forward hooks of the layer: FSDP's hook frees the weights.
     hooks = head.register_forward_pre_hook(choose), head.register_forward_hook(project, prepend=True)
     try:
         yield
@@ -96,7 +100,7 @@ def _project(hidden_1ND: torch.Tensor, head: torch.nn.Linear) -> torch.Tensor:
     device = head.weight.device
     hidden_1ND = hidden_1ND.to(device, torch.float32)
     matmul = torch.backends.cuda.matmul
-    allows_tf32 = matmul.allow_tf32  # Composer allows it: 10 bits of each factor
+    allows_tf32 = matmul.allow_tf32  # Composer allows TF32, which has 10 bits of each factor
     matmul.allow_tf32 = False
     try:
         with torch.autocast(device.type, enabled=False):

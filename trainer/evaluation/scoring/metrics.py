@@ -1,7 +1,7 @@
-"""From answers to figures, and how sure a figure is.
+"""Metrics and their bootstrap intervals.
 
-A metric is a function of a task's rows and its answers, in the same order, to a share of 1. One that
-is a mean over rows says so (`RowMean`), which makes its interval cheap.
+A metric is a function of a task's rows and the answers, in the same order, to a share of 1. A metric that is
+a mean over rows is a `RowMean`, whose interval is cheap.
 """
 
 from __future__ import annotations
@@ -16,17 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from plugins.tasks.rows import ChoiceRow, GenerateRow
 from schemas.errors import ConfigError
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Metric: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], float]
-"""(rows, answers) to a score: answers are option indices or texts, as the task's kind says."""
-
-NUM_HEADLINE_CLASSES = 9
-"""Questions that Headline asks; a row's `class_id` says which."""
+"""(rows, answers) to a score: answers are option indices or texts, depending on the task's kind."""
 
 _ENTITY = re.compile(r"(\S+\s*)\s\((\S+)\)")
 _NUMBER = re.compile(r"[-+]?\.?\d+(?:,\d{3})*\.?\d*(?:[eE][-+]?\d+)?%*")
@@ -37,7 +34,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclass(frozen=True, slots=True)
 class RowMean:
-    """A metric that is the mean of a score a row."""
+    """A metric that is the mean of one score per row."""
 
     score: Callable[[Any, Any], float]
 
@@ -72,13 +69,13 @@ token_f1 = RowMean(_shares_tokens)
 
 
 def _credits_entities(row: GenerateRow, answer: str) -> float:
-    """F1 of the types and texts of a row's entities; `entity_f1` says how they are credited."""
+    """F1 of the types and texts of a row's entities; see `entity_f1` for the credits."""
     true, found = entities(row.labels[0]), entities(answer)
     credits = 0
     for text, kind in true:
         for found_text, found_kind in found:
             if found_text == text or found_kind == kind:
-                # The first that agrees in anything is taken for this one, and no other is looked at.
+                # The first found entity that agrees in text or type is its pair, whatever comes later.
                 credits += (found_text == text) + (found_kind == kind)
                 break
     return credits / (len(true) + len(found)) if credits else 0.0
@@ -96,12 +93,12 @@ def _hits_number(row: GenerateRow, answer: str) -> float:
 
 
 entity_f1 = RowMean(_credits_entities)
-"""Mean over rows of the F1 of entities, type and text credited apart.
+"""Mean over rows of the F1 of entities, with separate credits for type and text.
 
 Entities are read as `word (TYPE)` from the answer and the first label, repeated ones once. Each true
-entity is paired with the first found one that has its text or its type, and earns a credit for each of
-the two that is equal; two credits an entity are possible. All entities are taken to start at one place,
-as the papers' evaluation has it, so that any two overlap.
+entity is paired with the first found entity that has its text or its type, and earns one credit for an equal
+text and one for an equal type. As in the papers' evaluation, all entities count as starting at one
+place, so that any two overlap.
 
 Source: the definition of `nereval` (Trienes 2018), after MUC; Cheng et al. 2024, arXiv 2309.09530.
 """
@@ -111,12 +108,12 @@ number_match = RowMean(_hits_number)
 
 
 def entities(text: str) -> list[tuple[str, str]]:
-    """The distinct (text, type) of `word (TYPE)` items, in their order."""
+    """The distinct (text, type) pairs of `word (TYPE)` items, in their order."""
     return list(dict.fromkeys(_ENTITY.findall(text)))
 
 
 def numbers(text: str) -> list[float]:
-    """The numbers of a text's first line: `3%` is 0.03, `1,234.5` is 1234.5; one too large to hold is NaN.
+    """The numbers of a text's first line: `3%` is 0.03, `1,234.5` is 1234.5; a number too large is NaN.
 
     Parentheses do not make a number negative.
     """
@@ -132,7 +129,9 @@ def headline_f1(rows: Sequence[ChoiceRow], answers: Sequence[int]) -> float:
     of_class: dict[int, list[int]] = {}
     for at, row in enumerate(rows):
         if "class_id" not in row.fields:
-            raise ConfigError(f"{row.position}: has no class_id, which headline_f1 needs; use weighted_f1.")
+            raise ConfigError(
+                f"{row.position}: has no class_id, which headline_f1 needs; add it, or use weighted_f1."
+            )
         of_class.setdefault(row.fields["class_id"], []).append(at)
     scores = [
         _f1([rows[at] for at in members], [answers[at] for at in members], "weighted")
@@ -142,22 +141,22 @@ def headline_f1(rows: Sequence[ChoiceRow], answers: Sequence[int]) -> float:
 
 
 def weighted_f1(rows: Sequence[ChoiceRow], answers: Sequence[int]) -> float:
-    """F1 of each option index, weighted by how often it is right."""
+    """F1 of each option index, weighted by the number of rows where it is right."""
     return _f1(rows, answers, "weighted")
 
 
 def micro_f1(rows: Sequence[ChoiceRow], answers: Sequence[int]) -> float:
-    """F1 over all decisions; with one right option a row this is accuracy."""
+    """F1 over all decisions; with one right option per row this is accuracy."""
     return _f1(rows, answers, "micro")
 
 
 def macro_f1(rows: Sequence[ChoiceRow], answers: Sequence[int]) -> float:
-    """Plain mean of the F1 of each option index that is right or answered somewhere."""
+    """Plain mean of the F1 of each option index that is right or the answer in some row."""
     return _f1(rows, answers, "macro")
 
 
 def normalize(text: str) -> str:
-    """Lower-case, without punctuation, articles and repeated spaces.
+    """Convert to lower case; remove punctuation, articles and repeated spaces.
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250, the official evaluation of SQuAD.
     """
@@ -184,9 +183,9 @@ def bootstrap_difference(
     seed: int,
     resamples: int = 1000,
 ) -> tuple[float, tuple[float, float]]:
-    """How much higher a metric is for `others` than for `answers`, with its 95% percentile interval.
+    """The metric for `others` minus the metric for `answers`, with its 95% percentile interval.
 
-    Both are scored on the same draws, so that what makes rows easy or hard for both cancels.
+    Both are scored on the same draws, so that effects of easy or hard rows cancel.
     """
     before, after = _resampled(metric, rows, answers), _resampled(metric, rows, others)
     differences = [after(drawn) - before(drawn) for drawn in _draws(len(rows), seed, resamples)]
@@ -203,7 +202,7 @@ def _draws(num_rows: int, seed: int, resamples: int) -> Iterator[NDArray[np.int6
 def _resampled(
     metric: Metric, rows: Sequence[Any], answers: Sequence[Any]
 ) -> Callable[[NDArray[np.int64]], float]:
-    """The metric of drawn rows; one that is a mean over rows scores each only once."""
+    """A function of drawn row indices to the metric; a RowMean scores each row only once."""
     if isinstance(metric, RowMean):
         each = metric.each(rows, answers)
         return lambda drawn: float(each[drawn].mean())
@@ -222,7 +221,7 @@ def _f1(rows: Sequence[ChoiceRow], answers: Sequence[int], average: str) -> floa
     if several is not None:
         raise ConfigError(
             f"{several.position}: gold_index holds {len(several.gold)} indices, but {average}_f1 needs "
-            "one a row; use accuracy, or give the row one."
+            "one per row; use accuracy, or give the row one."
         )
     return float(f1_score([row.gold[0] for row in rows], list(answers), average=average, zero_division=0))
 

@@ -1,9 +1,9 @@
-"""Whether a row's answer stays the same beside longer rows, which pad it.
+"""Effect of padding on a model's answers: found by a probe of a few tokens and by the configuration.
 
-Attention with a mask does not see padding. Models that keep a state may read it (RWKV), positions may change
-with the longest row of a batch (LongRoPE), and chunks of attention may be counted from a padded row's start
-(Llama 4). Such a model's rows pass only beside rows of their own length. What depends on lengths that a few
-tokens do not reach is known by the configuration; the rest is tried.
+Masked attention does not see padding. But models with a recurrent state may read it (RWKV), positions may
+change with the longest row of a batch (LongRoPE), and chunks of attention may be counted from a padded row's
+start (Llama 4). Such a model's rows pass only beside rows of the same length. Effects that begin beyond a few
+tokens are known from the configuration; the probe finds the others.
 
 Scoring pads on the right, generation on the left; trees have a probe of their own (language_model.py).
 
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from plugins.attention_probe import length_dependent_positions
-from trainer.evaluation.scoring.encoding import left_pad, right_pad
-from trainer.evaluation.scoring.generation import GREEDY
+from trainer.evaluation.ranks import describe
+from trainer.evaluation.scoring.encoding import right_pad
+from trainer.evaluation.scoring.generation import generate_greedily
 
 if TYPE_CHECKING:
     from trainer.evaluation.scoring.language_model import CausalModel
@@ -33,11 +34,11 @@ _BEFORE = [_FILLER] * (len(_LONGER) - len(_ROW))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Padding:
-    """What padding on one side does to a model's answers.
+    """Effect of padding on one side on a model's answers.
 
     Attributes:
-        harm: Why it changes them; empty where it does not.
-        harmless_tokens: Batches whose longest row has no more tokens than this may be padded all the same.
+        harm: Why it changes them; empty if it does not.
+        harmless_tokens: Padding does no harm in batches whose longest row has at most this many tokens.
     """
 
     harm: str = ""
@@ -45,28 +46,27 @@ class Padding:
 
     @property
     def longest_padded(self) -> int | None:
-        """Longest row, in tokens, of a batch that may hold rows of several lengths; None for any."""
+        """A longer row, in tokens, shares its batch only with rows of its own length; None for no limit."""
         return self.harmless_tokens if self.harm else None
 
     def note(self, rows: str) -> str:
-        """What a person is told where it does harm."""
+        """The harm in words."""
         beyond = f" of more than {self.harmless_tokens} tokens" if self.harmless_tokens else ""
-        return f"{rows}{beyond} pass only beside others of the same length, since {self.harm}."
+        return f"{rows}{beyond} pass only beside {rows} of the same length, since {self.harm}."
 
 
 HARMLESS = Padding()
 
 
 def right_padding(model: CausalModel, config: Any) -> Padding:
-    """What padding does to scores; makes up to three forward passes of a few tokens."""
+    """Effect of padding on scores; makes up to three forward passes of a few tokens."""
     if found := _positions(config):
         return found
-    tokens_BT, mask_BT = right_pad([_ROW, _LONGER], _FILLER, model.device)
-    return Padding(harm=_harm(model, lambda: _last_logits(model, tokens_BT, mask_BT)[None]))
+    return Padding(harm=_harm(model, lambda: _logits(model, [_ROW, _LONGER], len(_ROW) - 1)[None]))
 
 
 def left_padding(model: CausalModel, config: Any) -> Padding:
-    """What padding does to generated answers; generates two tokens twice, besides two forward passes."""
+    """Effect of padding on generated answers; generates two tokens twice, and makes two forward passes."""
     if found := _positions(config):
         return found
     chunk = getattr(config.get_text_config(), "attention_chunk_size", None)
@@ -83,7 +83,7 @@ def left_padding(model: CausalModel, config: Any) -> Padding:
 
 def _positions(config: Any) -> Padding | None:
     positions = length_dependent_positions(config)
-    # No row is longer than the model's positions.
+    # No row is longer than the table of positions, so a limit at its end has no effect.
     if positions is None or positions[1] >= config.get_text_config().max_position_embeddings:
         return None
     kind, limit = positions
@@ -93,19 +93,21 @@ def _positions(config: Any) -> Padding | None:
 def _harm(model: CausalModel, padded: Any, alone: Any = None) -> str:
     """Compare a padded row with the row alone.
 
-    The measure is what the padding gives as text in front of the row: rounding is far below that in any
-    precision.
+    The threshold is a quarter of the effect that padding has as visible text in front of the row: rounding is
+    far below that in any precision.
     """
-    tokens_BT, mask_BT = right_pad([_ROW], _FILLER, model.device)
-    plain_V = _last_logits(model, tokens_BT, mask_BT)
-    tokens_BT, mask_BT = right_pad([_BEFORE + _ROW], _FILLER, model.device)
-    wrong = float((_last_logits(model, tokens_BT, mask_BT, at=-1) - plain_V).abs().max())
+    plain_V = _logits(model, [_ROW], -1)
+    wrong = float((_logits(model, [_BEFORE + _ROW], -1) - plain_V).abs().max())
     expected_NV = plain_V[None] if alone is None else alone()
     try:
         found_NV = padded()
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # what a mask of its own kind meets
-        lines = str(error).splitlines()
-        return f"it refuses padding: {lines[0] if lines else type(error).__name__}"
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+    ) as error:  # some models take other masks
+        return f"it refuses padding: {describe(error)}"
     num_steps = min(len(found_NV), len(expected_NV))
     deviation = float((found_NV[:num_steps] - expected_NV[:num_steps]).abs().max())
     if deviation > max(_TOLERANCE, wrong / 4):
@@ -113,29 +115,23 @@ def _harm(model: CausalModel, padded: Any, alone: Any = None) -> str:
     return ""
 
 
-def _last_logits(
-    model: CausalModel, tokens_BT: torch.Tensor, mask_BT: torch.Tensor, at: int = len(_ROW) - 1
-) -> torch.Tensor:
-    inputs: dict[str, Any] = {"input_ids": tokens_BT, "attention_mask": mask_BT}
-    if model.keeps_cache:
-        inputs["use_cache"] = False
-    logits_V: torch.Tensor = model.forward(**inputs).logits[0, at].float()
+def _logits(model: CausalModel, rows: list[list[int]], at: int) -> torch.Tensor:
+    """Logits of the first of some right-padded rows at a position, float32 of shape (V,)."""
+    tokens_BT, mask_BT = right_pad(rows, _FILLER, model.device)
+    output = model.forward(input_ids=tokens_BT, attention_mask=mask_BT, **model.no_cache)
+    logits_V: torch.Tensor = output.logits[0, at].float()
     return logits_V
 
 
 def _generated_logits(model: CausalModel, prompts: list[list[int]]) -> torch.Tensor:
-    """Logits of the first row's next token, and of the one after it."""
-    tokens_BT, mask_BT = left_pad(prompts, _FILLER, model.device)
-    found: Any = model.generate(
-        input_ids=tokens_BT,
-        attention_mask=mask_BT,
+    """Logits of the first row's next two tokens."""
+    found = generate_greedily(
+        prompts,
+        model,
+        _FILLER,
         max_new_tokens=2,
         eos_token_id=None,
-        pad_token_id=_FILLER,
-        use_cache=model.keeps_cache or not model.is_sharded,
-        synced_gpus=model.is_sharded,
         return_dict_in_generate=True,
         output_logits=True,
-        **GREEDY,
     )
     return torch.stack([step_BV[0].float() for step_BV in found.logits])

@@ -1,12 +1,12 @@
-"""A model behind a running SGLang server, as the evaluation sees it.
+"""Evaluation of a model behind a running SGLang server.
 
     choice       prompt and option as token ids ─► log-probabilities of the option's tokens ─► their mean
     generation   the prompt's token ids ─► greedy, up to a newline
 
-Rows are tokenised and cut here, as they are for a model in this process. The first option of a row is asked
-for before the others, which the server then answers from its prefix cache: it reads each prompt once.
-Log-probabilities come as the server computes them, from logits in the model's precision unless it was told
-to take float32.
+Rows are tokenised and truncated here, as for a model in this process. The first option of a row is sent
+before the others; the server then takes their prompt from its prefix cache, so it reads each prompt once. The
+server computes log-probabilities from logits in the model's precision, unless it was started with float32
+logits.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plugins.synthesizers.generator import GenerationFailure
+from plugins.tasks.rows import ChoiceRow, GenerateRow, RefusedRow
 from schemas.errors import ConfigError, TutelageError
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.choice import choose
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
 from trainer.evaluation.scoring.generation import encode_prompts
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow, GenerateRow, RefusedRow
 
 if TYPE_CHECKING:
     from plugins.sglang.client import SGLangClient
@@ -36,12 +37,12 @@ _CONNECT_SEC = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """A server that answers, and what it serves.
+    """A running server and the model that it serves.
 
     Attributes:
         url: Such as `http://127.0.0.1:30000`.
-        name: The model's directory or hub name, as the server was started with.
-        tokenizer_name: Likewise of its tokenizer.
+        name: The model's directory or hub name on the server's command line.
+        tokenizer_name: The tokenizer's directory or hub name on the server's command line.
         context_tokens: Longest request, in tokens.
     """
 
@@ -52,12 +53,12 @@ class ServedModel:
 
     @classmethod
     def connect(cls, url: str) -> ServedModel:
-        """Ask a server what it serves.
+        """Ask a server for its model.
 
         Raises:
-            ConfigError: It is no URL, or nothing answers there as SGLang does.
+            ConfigError: The URL is not valid, or no SGLang server answers there.
         """
-        from plugins.sglang.urls import check_endpoint  # training does without
+        from plugins.sglang.urls import check_endpoint  # not needed in training
 
         url = check_endpoint(url, "--server")
         info = _get(url, "server_info", "get_server_info")
@@ -70,41 +71,41 @@ class ServedModel:
             )
         except (KeyError, TypeError, ValueError):
             raise ConfigError(
-                f"--server {url!r} answers, but not as SGLang does; give the URL of an SGLang server."
+                f"--server {url!r} answers, but is no SGLang server; give the URL of an SGLang server."
             ) from None
 
     def answer_choices(
         self, rows: Sequence[ChoiceRow], tokenizer: Any, *, add_bos: bool
     ) -> list[Answer | RefusedRow]:
-        """Score the options of rows; one outcome a row, in their order.
+        """Score the options of rows; one outcome per row, in their order.
 
         Raises:
-            TutelageError: The server cannot be reached, or fails at a row again and again.
+            TutelageError: The server cannot be reached, or fails at a row after all retries.
         """
 
         async def score(client: SGLangClient, index: int, row: ChoiceRow) -> Answer | RefusedRow:
             encoded = encode_row(index, row, tokenizer, add_bos=add_bos, context_tokens=self.context_tokens)
             if isinstance(encoded, RefusedRow):
                 return encoded
-            # The first one leaves the prompt in the prefix cache for the others.
+            # The first request puts the prompt into the prefix cache for the others.
             first = await _mean_logprob(client, encoded, 0)
             others = range(1, len(encoded.sequences))
             rest = await asyncio.gather(*(_mean_logprob(client, encoded, option) for option in others))
             scores = [first, *rest]
             if failed := [each for each in scores if isinstance(each, GenerationFailure)]:
                 return _refused(row, failed[0])
-            return choose(encoded, row, [each for each in scores if isinstance(each, float)])
+            return choose(encoded, [each for each in scores if isinstance(each, float)])
 
         return self._each(rows, score)
 
     def answer_prompts(
         self, rows: Sequence[GenerateRow], tokenizer: Any, *, add_bos: bool, max_new_tokens: int
     ) -> list[Answer | RefusedRow]:
-        """Continue rows greedily up to a newline; one outcome a row, in their order.
+        """Continue rows greedily up to a newline; one outcome per row, in their order.
 
         Raises:
             ConfigError: The answer leaves no room for a prompt.
-            TutelageError: The server cannot be reached, or fails at a row again and again.
+            TutelageError: The server cannot be reached, or fails at a row after all retries.
         """
         encoded = encode_prompts(
             rows,
@@ -139,7 +140,7 @@ class ServedModel:
         async def run() -> list[Answer | RefusedRow]:
             options = ClientOptions(max_in_flight=_MAX_IN_FLIGHT, patience_sec=_PATIENCE_SEC)
             client = SGLangClient([self.url], options)
-            # Rows start in order and few at a time, so that a row's prompt is still cached for its options.
+            # Rows start in order, a few at a time, so that a row's prompt is still cached for its options.
             slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
 
             async def one(index: int, row: RowT) -> Answer | RefusedRow:
@@ -165,16 +166,16 @@ async def _mean_logprob(client: SGLangClient, row: EncodedRow, option: int) -> f
 
 
 def _refused(row: ChoiceRow | GenerateRow, failure: GenerationFailure) -> RefusedRow:
-    """What the server will not take is the row's fault; anything else would score on what got through."""
+    """Refuse the row if the server refuses it; raise for any other failure, which is not the row's fault."""
     if failure.reason == "refused":
         return RefusedRow(position=row.position, reason=f"the server refuses it: {failure.detail}")
     raise TutelageError(f"{row.position}: the server gave no answer ({failure.reason}): {failure.detail}")
 
 
 def _get(url: str, *paths: str) -> Any:
-    """The JSON at the first of these paths that is there; later versions renamed some."""
+    """The JSON at the first of these paths that answers: versions of SGLang have different paths."""
     from plugins.sglang.http import Http
-    from plugins.sglang.responses import parse  # training does without
+    from plugins.sglang.responses import parse  # not needed in training
     from plugins.sglang.urls import base_url_hint
 
     async def ask() -> Any:
@@ -192,8 +193,8 @@ def _get(url: str, *paths: str) -> Any:
         finally:
             await http.close()
         raise ConfigError(
-            f"--server {url!r} cannot be asked what it serves: {problem}. Give the URL of a running SGLang "
-            f"server, such as http://127.0.0.1:30000{base_url_hint(url)}."
+            f"--server {url!r} does not report its model: {problem}. Give the URL of a running "
+            f"SGLang server, such as http://127.0.0.1:30000{base_url_hint(url)}."
         )
 
     return asyncio.run(ask())

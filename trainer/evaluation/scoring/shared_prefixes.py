@@ -1,4 +1,4 @@
-"""Rows that begin alike, such as with one set of few-shot examples, in groups whose beginning passes once.
+"""Groups of rows with a common start, such as one set of few-shot examples; the start passes once.
 
     rows, sorted       head              own tokens and options
     q1  E E E E E a b  ┐
@@ -7,8 +7,8 @@
                                      ├─  c   ┬ yes …
                                      └─  d e ┬ yes …
 
-A token costs the model's weights once and attention over the whole tree, seen or not. So a group is kept to
-a few times its head: there the head is spread over the rows, and attention takes no more than that spares.
+Each token passes through the model's weights once, and attends over the whole tree, visible or not. So a
+group is at most a few times as long as its head: then attention costs no more than the shared head saves.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from trainer.evaluation.scoring.encoding import EncodedRow, common_prefix
 
 _MAX_HEADS = 3
 """Longest tree of several rows, in lengths of its head."""
-_MIN_SPARED = 0.2
-"""Share of its tokens that a row must spare where it joins a group."""
+_MIN_SAVED = 0.2
+"""Share of its tokens that a row must save to join a group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,8 @@ class RowGroup:
     """Rows that pass as one tree.
 
     Attributes:
-        rows: At least one.
-        head_tokens: Leading tokens that all of them have in common; 0 for a single row.
+        rows: One or more.
+        head_tokens: Number of leading tokens that all rows share; 0 for a single row.
     """
 
     rows: tuple[EncodedRow, ...]
@@ -38,15 +38,15 @@ class RowGroup:
 
     @property
     def tree_tokens(self) -> int:
-        """Tokens of the pass."""
+        """Tokens of the pass through the model."""
         return sum(row.tree_tokens for row in self.rows) - (len(self.rows) - 1) * self.head_tokens
 
 
 def group_rows(rows: Sequence[EncodedRow], *, max_tokens: int) -> list[RowGroup]:
-    """Divide rows into groups; one that begins like no other is a group by itself.
+    """Divide rows into groups; a row with no common start is a group of its own.
 
     Args:
-        rows: That pass as trees.
+        rows: Rows that pass as trees.
         max_tokens: Longest tree of several rows.
     """
     return list(_groups(sorted(rows, key=lambda row: row.sequences[0]), max_tokens))
@@ -64,7 +64,7 @@ def _groups(rows: Sequence[EncodedRow], max_tokens: int) -> Iterator[RowGroup]:
 
 
 def _joined(group: RowGroup, row: EncodedRow, max_tokens: int) -> RowGroup | None:
-    """The group with one more row, if that spares enough."""
+    """The group with one more row; None if that saves too little."""
     last = group.rows[-1]
     head = min(common_prefix([last.sequences[0], row.sequences[0]]), last.body_end, row.body_end)
     if len(group.rows) > 1:
@@ -73,4 +73,4 @@ def _joined(group: RowGroup, row: EncodedRow, max_tokens: int) -> RowGroup | Non
     if larger.tree_tokens > min(max_tokens, _MAX_HEADS * head):
         return None
     apart = group.tree_tokens + row.tree_tokens
-    return larger if apart - larger.tree_tokens >= _MIN_SPARED * row.tree_tokens else None
+    return larger if apart - larger.tree_tokens >= _MIN_SAVED * row.tree_tokens else None

@@ -1,19 +1,19 @@
-"""Rows in one forward pass: the tokens they share are a trunk, what follows are its branches.
+"""Token trees: rows in one forward pass, with shared tokens as trunk and the rest as branches.
 
     tokens       t0 t1 t2 t3   a1 a2   b1   c1 c2 c3
     positions     0  1  2  3    4  5    4    4  5  6
     a2 sees       x  x  x  x    x  x
     b1 sees       x  x  x  x             x
 
-Each token sees the trunk and what precedes it on its own branch, at the position it has in the plain
-sequence, so the model computes for it what it computes there. A row of n options costs its prompt once
-instead of n times, and an option of one token nothing at all: it is predicted by the trunk's end. Rows
-that begin alike (shared_prefixes.py) branch twice: from their common head into each row's own trunk, and
+Each token sees the trunk and the earlier tokens of its own branch, and has its position of the plain
+sequence, so the model computes the same for it as in the plain sequence. A row of n options costs its prompt
+once instead of n times, and an option of one token costs nothing: the trunk's end predicts it. Rows with a
+common start (shared_prefixes.py) branch twice: from their common head into each row's own trunk, and
 from there into its options. Attention runs over the tree's length squared, with a mask of one byte (or one
-number) a pair of tokens.
+number) per pair of tokens.
 
-What predicts an option stands at the end of a tree, and rows of a batch are padded on the left, so that
-logits are made from there only.
+The tokens that predict options are at the end of a tree, and batches are padded on the left, so that the
+model computes logits only there.
 
 Shapes: B trees in a batch, T tokens of a padded tree.
 
@@ -38,12 +38,12 @@ class Tree:
     """Rows laid out for a single pass.
 
     Attributes:
-        tokens: Head, then bodies of the rows, then what predicts their options.
-        positions: Of each token in its plain sequence.
-        rows: 0 for tokens of all rows, 1 + row for those of one.
-        options: 0 for tokens of all options of a row, 1 + option for those of one.
-        predicted: For each row's options in turn, (index of the predicting token, predicted token) of each
-            of its tokens.
+        tokens: The head, then the bodies of the rows, then the tokens that predict their options.
+        positions: Position of each token in its plain sequence.
+        rows: 0 for tokens of all rows, 1 + row for tokens of one row.
+        options: 0 for tokens of all options of a row, 1 + option for tokens of one option.
+        predicted: For each option of each row, (index of the predicting token, predicted token) for each of
+            its tokens.
     """
 
     tokens: list[int]
@@ -54,16 +54,16 @@ class Tree:
 
 
 def lay_out(rows: Sequence[EncodedRow], head_tokens: int = 0) -> Tree:
-    """Lay rows out as trunk and branches; a sequence's last token predicts nothing and stays outside.
+    """Arrange rows as trunk and branches, without each sequence's last token, which predicts nothing.
 
     Args:
-        rows: All begin with the same `head_tokens` tokens, none of which predicts an option's.
-        head_tokens: How many that are.
+        rows: All begin with the same `head_tokens` tokens, none of which predicts a token of an option.
+        head_tokens: Number of common leading tokens.
     """
     tree = Tree(tokens=[], positions=[], rows=[], options=[], predicted=[])
 
     def add(sequence: Sequence[int], start: int, end: int, *, row: int, option: int = _SHARED) -> int:
-        """Put a piece of a sequence down; from a place in the sequence to its place in the tree."""
+        """Append a piece of a sequence; return the offset from its indices to those of the tree."""
         offset = len(tree.tokens) - start
         tree.tokens.extend(sequence[start:end])
         tree.positions.extend(range(start, end))
@@ -95,8 +95,8 @@ def batch_trees(
     """Pad trees on the left.
 
     Returns:
-        Token ids and positions, int64 of shape (B, T), and who sees whom, bool of shape (B, 1, T, T):
-        [b, 0, q, k] says whether token q of tree b sees token k.
+        Token ids and positions, int64 of shape (B, T), and the mask, bool of shape (B, 1, T, T):
+        [b, 0, q, k] is true if token q of tree b sees token k.
     """
     length = max(len(tree.tokens) for tree in trees)
 
@@ -107,20 +107,20 @@ def batch_trees(
     positions_BT = padded([tree.positions for tree in trees], 0)
     rows_BT = padded([tree.rows for tree in trees], _PADDING)
     options_BT = padded([tree.options for tree in trees], _SHARED)
-    # Padding sees padding: a token that sees nothing has no attention to compute.
+    # Padding sees padding: attention of a token that sees nothing is not defined.
     sees_BTT = _shared_or_same(rows_BT) & _shared_or_same(options_BT)
     sees_BTT &= (rows_BT != _PADDING)[:, :, None] | (rows_BT == _PADDING)[:, None, :]
     return tokens_BT, positions_BT, sees_BTT.tril()[:, None]
 
 
 def _shared_or_same(branches_BT: torch.Tensor) -> torch.Tensor:
-    """Whether a key (last axis) is on no branch, or on that of the query."""
+    """True if a key (last axis) is on no branch, or on the branch of the query."""
     keys, queries = branches_BT[:, None, :], branches_BT[:, :, None]
     return (keys == _SHARED) | (keys == queries)
 
 
 def attention_mask(sees: torch.Tensor, *, dtype: torch.dtype, as_bool: bool) -> torch.Tensor:
-    """What a model's attention takes: the booleans themselves, or 0 and the lowest number of `dtype`."""
+    """The mask as the model's attention takes it: booleans, or 0 and the lowest number of `dtype`."""
     if as_bool:
         return sees
     lowest = torch.finfo(dtype).min

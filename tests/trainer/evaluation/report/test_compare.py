@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from plugins.tasks.rows import ChoiceRow
+from plugins.tasks.task import Task
 from trainer.evaluation.evaluator import TaskResult
 from trainer.evaluation.report.compare import compare
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.metrics import accuracy, bootstrap_difference, macro_f1
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow
-from trainer.evaluation.tasks.task import Task
 
 
 def rows_of(count: int) -> list[ChoiceRow]:

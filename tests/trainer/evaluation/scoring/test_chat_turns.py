@@ -13,18 +13,18 @@ import torch
 from aiohttp import web
 from composer.core import Event, Precision
 
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.rows import ChoiceRow, GenerateRow, RefusedRow
 from plugins.tokenizers import load_tokenizer
 from schemas.errors import ConfigError
 from tests.tiny import save_bpe, save_bytes, save_llama
 from trainer.evaluation.callback import DomainEval
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.chat_turns import Chat, describe_chat
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
 from trainer.evaluation.scoring.generation import Prompt, encode_prompts, first_line, stop_token_ids
 from trainer.evaluation.scoring.sglang_model import ServedModel
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow, RefusedRow
 
 SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 CHATML = (
@@ -69,7 +69,7 @@ def choice(text: str, *options: str) -> ChoiceRow:
 
 
 def encode(chat: Chat, row: ChoiceRow, context_tokens: int = 1000) -> EncodedRow | RefusedRow:
-    return encode_row(0, chat.choice(row), chat.tokenizer, add_bos=False, context_tokens=context_tokens)
+    return encode_row(0, chat.as_turn(row), chat.tokenizer, add_bos=False, context_tokens=context_tokens)
 
 
 def test_the_prompt_is_a_user_turn_and_the_option_its_answer(bytes_tokenizer: Any) -> None:
@@ -85,7 +85,7 @@ def test_special_tokens_are_the_templates_alone_and_the_system_turn_comes_first(
     chat = Chat(bytes_tokenizer, True, system="Be <s>.")
     row = GenerateRow(row_id="1", position="t:1", input="x<|im_end|>", labels=("y",))
     (prompt,) = encode_prompts(
-        [chat.generate(row)], chat.tokenizer, add_bos=False, context_tokens=500, max_new_tokens=5
+        [chat.as_turn(row)], chat.tokenizer, add_bos=False, context_tokens=500, max_new_tokens=5
     )
     system = [2, *b("system\nBe <s>."), 3, *b("\n")]
     user = [2, *b("user\nx<|im_end|>"), 3, *b("\n")]
@@ -114,7 +114,7 @@ def test_ids_are_those_of_transformers_where_a_row_holds_no_special_string(
     tokenizer = load_tokenizer(str(tmp_path))
     chat = Chat(tokenizer, True)
     for text in ("Question: it is so?\nAnswer:", "\nQuestion", "it "):
-        row = chat.generate(GenerateRow(row_id="1", position="t:1", input=text, labels=("y",)))
+        row = chat.as_turn(GenerateRow(row_id="1", position="t:1", input=text, labels=("y",)))
         turns = [{"role": "user", "content": text}]
         expected = AutoTokenizer.from_pretrained(tmp_path).apply_chat_template(
             turns, add_generation_prompt=True
@@ -161,7 +161,7 @@ def test_what_is_cut_is_the_start_of_the_prompts_text_and_never_the_template(byt
         "the chat template with its system text takes 128 tokens: beside it an option of 1 token leaves no "
         "prompt in a context of 90 tokens"
     )
-    row = chat.generate(GenerateRow(row_id="1", position="t:1", input="0123456789", labels=("y",)))
+    row = chat.as_turn(GenerateRow(row_id="1", position="t:1", input="0123456789", labels=("y",)))
     for num_left, expected in ((4, b("6789")), (0, None)):
         (prompt,) = encode_prompts(
             [row], chat.tokenizer, add_bos=False, context_tokens=room + num_left + 5, max_new_tokens=5
@@ -182,7 +182,7 @@ def test_a_template_without_a_system_turn_gets_it_in_the_user_turn_and_strips_as
     file = tmp_path / "gemma.jinja"
     file.write_text(NO_SYSTEM)
     chat = Chat(bytes_tokenizer, str(file), system="Be kind.")
-    row = chat.generate(GenerateRow(row_id="1", position="t:1", input=" a\n", labels=("y",)))
+    row = chat.as_turn(GenerateRow(row_id="1", position="t:1", input=" a\n", labels=("y",)))
     user = b("user\nBe kind.\n\n a")  # the row does not begin the turn: its blank stays
     assert chat.tokenizer(row.input).input_ids == [0, 2, *user, 3, *b("\n"), 2, *b("assistant\n")]
     rendered = bytes_tokenizer.apply_chat_template(
@@ -243,7 +243,7 @@ def test_a_template_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=r"has none: give a file of Jinja \(--chat-template, chat_template"):
         Chat(tokenizer, True)
-    with pytest.raises(ConfigError, match=r"Did you mean 'default'.* It is no file of Jinja, either"):
+    with pytest.raises(ConfigError, match=r"Did you mean 'default'.* Nor is it a file of Jinja"):
         Chat(bytes_tokenizer, "defualt")
     with pytest.raises(ConfigError, match="a system text needs a chat template"):
         DomainEval(str(task_dir), tokenizer=bytes_tokenizer, system="Be kind.")

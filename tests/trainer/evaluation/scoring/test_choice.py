@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from plugins.tasks.rows import ChoiceRow, RefusedRow
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.choice import plan_choices, run_choices
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
 from trainer.evaluation.scoring.language_model import _why_no_trees, as_causal_model, evaluating
-from trainer.evaluation.tasks.rows import Answer, ChoiceRow, RefusedRow
 
 
 def row(prompt: str, *options: str, gold: int = 0, position: str = "f:1") -> ChoiceRow:
@@ -34,7 +35,7 @@ def score(
     with evaluating(model):
         causal = dataclasses.replace(as_causal_model(model), **changes)
         plan = plan_choices(rows, causal, tokenizer, add_bos=add_bos, batch_tokens=batch_tokens)
-        return run_choices(plan, rows, causal, tokenizer, num_forwards=plan.num_forwards)
+        return run_choices(plan, causal, tokenizer, num_passes=plan.num_passes)
 
 
 def plain_scores(each: ChoiceRow, model: Any, tokenizer: Any, *, add_bos: bool) -> list[float]:
@@ -152,12 +153,12 @@ def test_a_row_passes_once_and_single_tokens_cost_nothing(model: Any, tokenizer:
 
     with evaluating(model):
         plan = plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=4096)
-        run_choices(plan, rows, causal, tokenizer, num_forwards=4)
+        run_choices(plan, causal, tokenizer, num_passes=4)
 
     # Each option is one token: the prompt's last one predicts it, and it predicts nothing itself.
     prompt_tokens = len(tokenizer(prompt).input_ids)
     assert causal.no_trees == ""
-    assert (plan.num_forwards, plan.num_tokens) == (1, prompt_tokens)
+    assert (plan.num_passes, plan.num_tokens) == (1, prompt_tokens)
     assert shapes == [(1, prompt_tokens), (1, 1), (1, 1), (1, 1)]
 
 
@@ -167,7 +168,7 @@ def test_options_pass_whole_where_they_share_little(model: Any, tokenizer: Any) 
 
     with evaluating(model):
         plan = plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=4096)
-        run_choices(plan, rows, causal, tokenizer, num_forwards=plan.num_forwards)
+        run_choices(plan, causal, tokenizer, num_passes=plan.num_passes)
 
     assert plan.trees == [] and len(shapes) == 1 and shapes[0][0] == 2
 
@@ -216,7 +217,7 @@ def test_a_long_tree_in_a_padded_batch_equals_whole_sequences(model: Any, tokeni
     ("changes", "reason"),
     [
         ({"_attn_implementation": "flash_attention_2"}, "attention flash_attention_2 takes no mask"),
-        ({"model_type": "gpt2"}, "gpt2 is none of the families"),
+        ({"model_type": "gpt2"}, "gpt2 is not one of the families"),
         ({"sliding_window": 16}, "it attends through a sliding window"),
         ({"rope_scaling": {"rope_type": "dynamic"}}, "its dynamic positions depend on the length"),
     ],
@@ -244,8 +245,8 @@ def test_a_model_that_ignores_or_refuses_the_mask_is_found_out(
         return forward(self, *args, attention_mask=attention_mask, **kwargs)
 
     for stand_in, reason in (
-        (deaf, "its attention does not heed a tree mask"),
-        (strict, "its attention refuses a tree mask: attention_mask should be 2D"),
+        (deaf, "its attention does not obey a tree mask"),
+        (strict, "its attention refuses a tree mask: ValueError: attention_mask should be 2D"),
     ):
         functools.update_wrapper(stand_in, forward)  # its signature is looked at
         monkeypatch.setattr(type(model), "forward", stand_in)

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from plugins.tasks.rows import GenerateRow
 from schemas.errors import ConfigError
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.generation import (
     first_line,
     generate_lines,
@@ -17,7 +19,6 @@ from trainer.evaluation.scoring.generation import (
     stop_token_ids,
 )
 from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
-from trainer.evaluation.tasks.rows import Answer, GenerateRow
 
 
 def row(prompt: str) -> GenerateRow:
@@ -79,9 +80,9 @@ def test_batched_answers_equal_greedy_decoding_by_hand(model: Any, tokenizer: An
             batch_tokens=64,
             max_new_tokens=12,
         )
-        answers = run_generations(plan, causal, tokenizer, max_new_tokens=12, num_calls=plan.num_calls + 1)
+        answers = run_generations(plan, causal, tokenizer, num_passes=plan.num_passes + 1)
 
-    assert plan.num_calls > 1
+    assert plan.num_passes > 1
     assert [answer.value for answer in answers if isinstance(answer, Answer)] == expected
 
 
@@ -108,8 +109,9 @@ def test_a_long_prompt_loses_its_start(model: Any, tokenizer: Any) -> None:
 
     plan = plan_generations(rows, causal, tokenizer, add_bos=True, batch_tokens=10_000, max_new_tokens=28)
 
-    ((long, ids), (short, _)) = plan.batches[0]
-    assert (long, short, plan.truncated) == (0, 1, frozenset({0}))
+    ((long, prompt), (short, other)) = plan.batches[0]
+    assert (long, prompt.is_truncated, short, other.is_truncated) == (0, True, 1, False)
+    ids = prompt.token_ids
     assert len(ids) == 100 and ids[0] == tokenizer.bos_token_id
     assert ids[1:] == tokenizer(rows[0].input).input_ids[-99:]
 

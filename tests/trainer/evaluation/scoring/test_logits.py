@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from plugins.tasks.lookup import load_tasks
 from tests.trainer.evaluation.scoring.test_choice import row, score
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
 from trainer.evaluation.scoring.logits import find_head, logits_at
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.rows import Answer
 
 PROMPT = "the patient has a fever and the doctor gives aspirin because"
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plugins.tasks import METRICS
+from plugins.tasks.rows import ChoiceRow, GenerateRow
 from schemas.errors import ConfigError
-from trainer.evaluation import METRICS
 from trainer.evaluation.scoring.metrics import bootstrap_interval, entities, normalize, numbers
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
 
 
 def choice(*gold: int, **fields: Any) -> ChoiceRow:

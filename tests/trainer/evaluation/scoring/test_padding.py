@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from plugins.tasks.lookup import load_tasks
 from tests.trainer.evaluation.conftest import WORDS
 from tests.trainer.evaluation.test_evaluator import comparable
 from trainer.evaluation import evaluator as evaluator_module
@@ -16,7 +17,6 @@ from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.encoding import batches
 from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
 from trainer.evaluation.scoring.padding import HARMLESS
-from trainer.evaluation.tasks.lookup import load_tasks
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 128}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
@@ -27,12 +27,12 @@ HARMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a state that reads padding": (
         "rwkv",
         {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, "context_length": 128},
-        ["prompts pass only beside others of the same length, since padding moves its logits by "],
+        ["prompts pass only beside prompts of the same length, since padding moves its logits by "],
     ),
     "positions that count padding": (
         "openai-gpt",
         {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
-        ["prompts pass only beside others of the same length, since padding moves its logits by "],
+        ["prompts pass only beside prompts of the same length, since padding moves its logits by "],
     ),
     "positions that depend on the longest row": (
         "phi3",
@@ -44,9 +44,9 @@ HARMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
             "pad_token_id": 1,
         },
         [
-            "options of more than 20 tokens pass only beside others of the same length, since its longrope "
+            "options of more than 20 tokens pass only beside options of the same length, since its longrope "
             "positions change with the longest row of a batch.",
-            "prompts of more than 20 tokens pass only beside others of the same length, since its longrope "
+            "prompts of more than 20 tokens pass only beside prompts of the same length, since its longrope "
             "positions change with the longest row of a batch.",
         ],
     ),
@@ -54,7 +54,7 @@ HARMED: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         "llama4_text",
         {**SMALL, **HEADS, **CHUNKS},
         [
-            "prompts of more than 8 tokens pass only beside others of the same length, since its attention "
+            "prompts of more than 8 tokens pass only beside prompts of the same length, since its attention "
             "is cut into chunks from a row's start."
         ],
     ),
@@ -154,7 +154,7 @@ def test_a_model_that_refuses_padding_gets_none(model: Any) -> None:
         found = as_causal_model(model, kinds=["choice"])
 
     assert seen.right_padding == HARMLESS
-    assert found.right_padding.harm == "it refuses padding: no padding here"
+    assert found.right_padding.harm == "it refuses padding: ValueError: no padding here"
 
 
 def test_batches_of_long_rows_hold_one_length_and_short_ones_any() -> None:

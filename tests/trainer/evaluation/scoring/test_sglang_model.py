@@ -13,13 +13,13 @@ import pytest
 from aiohttp import web
 
 from plugins.sglang.server import lease_servers
+from plugins.tasks.lookup import load_tasks
 from schemas.config import ConfigError
 from schemas.corpus_config import ServerConfig
 from schemas.errors import TutelageError
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.sglang_model import ServedModel
-from trainer.evaluation.tasks.lookup import load_tasks
 
 Write = Callable[..., Path]
 
@@ -83,10 +83,10 @@ def test_what_is_no_server_is_refused_by_name(
     serve: Callable[[web.Application], str], task_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = serve(web.Application())
-    with pytest.raises(ConfigError, match="cannot be asked what it serves"):
+    with pytest.raises(ConfigError, match="does not report its model"):
         ServedModel.connect(url)
     assert main(["--server", url, "--tasks", str(task_dir)]) == 2
-    assert "cannot be asked what it serves" in capsys.readouterr().err
+    assert "does not report its model" in capsys.readouterr().err
     with pytest.raises(ConfigError) as raised:
         ServedModel.connect(f"{url}/v1/")
     assert str(raised.value).endswith(f"(give the server's base URL: {url}).")

@@ -11,12 +11,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-import trainer.evaluation.tasks.lookup as find_module
+import plugins.tasks.lookup as lookup_module
 from plugins.registry import Registry
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.rows import ChoiceRow, GenerateRow
+from plugins.tasks.task import Task, read_rows
 from schemas.errors import ConfigError, InputError
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.rows import ChoiceRow, GenerateRow
-from trainer.evaluation.tasks.task import Task, read_rows
 
 Write = Callable[..., Path]
 GOOD_CHOICE = {"id": "q1", "input": "Is it?", "options": ["yes", "no"], "gold_index": 1}
@@ -129,7 +129,8 @@ def test_a_file_without_a_good_row_is_an_error(tmp_path: Path, write_rows: Write
         load_tasks([str(path)])
     assert str(error.value) == (
         f"evaluation task cases: none of its 2 rows can be used. The first: {path}:1: gold_index is 5, "
-        "expected 0 to 1. A row is input, options and gold_index, or input and label."
+        "expected 0 to 1. A row has input, options and gold_index; input_options, output and gold_index; or "
+        "input and label."
     )
     with pytest.raises(InputError, match=r"evaluation task void: has no rows\."):
         load_tasks([str(tmp_path / "void.jsonl")])
@@ -138,7 +139,7 @@ def test_a_file_without_a_good_row_is_an_error(tmp_path: Path, write_rows: Write
 def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"PAR1 this is none")
 
-    with pytest.raises(InputError, match=r"t\.parquet:1: the file is damaged"):
+    with pytest.raises(InputError, match=r"t\.parquet:1: the file cannot be read from here on: "):
         load_tasks([str(tmp_path / "t.parquet")])
 
 
@@ -146,7 +147,7 @@ def test_names_that_mean_no_task_are_wrong_use(
     tmp_path: Path, write_rows: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     targets = {"mqp": "tests_registered:TASK"}
-    monkeypatch.setattr(find_module, "TASKS", Registry("evaluation task", "tutelage.test-tasks", targets))
+    monkeypatch.setattr(lookup_module, "TASKS", Registry("evaluation task", "tutelage.test-tasks", targets))
     write_rows(tmp_path / "a" / "cases.jsonl", GOOD_CHOICE)
     write_rows(tmp_path / "b" / "cases.jsonl", GOOD_CHOICE)
     (tmp_path / "empty").mkdir()
@@ -170,7 +171,7 @@ def test_names_that_mean_no_task_are_wrong_use(
 def test_a_registered_name_gives_its_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry("evaluation task", "tutelage.test-tasks", {"mqp": "somewhere:MQP"})
     monkeypatch.setattr(registry, "load", lambda name: REGISTERED)
-    monkeypatch.setattr(find_module, "TASKS", registry)
+    monkeypatch.setattr(lookup_module, "TASKS", registry)
 
     assert load_tasks(["mqp"]) == [REGISTERED]
 
@@ -178,3 +179,56 @@ def test_a_registered_name_gives_its_declaration(monkeypatch: pytest.MonkeyPatch
 def test_a_task_names_known_metrics() -> None:
     with pytest.raises(ConfigError, match="task t: metric 'acuracy' is unknown"):
         Task(name="t", domain="d", kind="choice", metrics=("acuracy",), source=lambda: [])
+
+
+DECLARED = """
+name: cardiology
+domain: medicine
+kind: choice
+metrics: [macro_f1, accuracy]
+rows: rows.jsonl
+num_options: 2
+"""
+
+
+def test_a_yaml_file_declares_a_task_and_owns_its_rows(tmp_path: Path, write_rows: Write) -> None:
+    row = GOOD_CHOICE
+    write_rows(tmp_path / "rows.jsonl", row, row | {"options": ["a", "b", "c"]})
+    write_rows(tmp_path / "other.jsonl", row)
+    (tmp_path / "cardiology.yaml").write_text(DECLARED)
+
+    declared, other = load_tasks([str(tmp_path)])
+
+    assert (declared.name, declared.domain, declared.metrics) == (
+        "cardiology",
+        "medicine",
+        ("macro_f1", "accuracy"),
+    )
+    assert other.name == "other"
+    good, refused = read_rows(declared)
+    assert len(good) == 1 and "has 3 options, expected 2" in str(refused[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("metrics: [macro_f1, accuracy]", "metrics: [macro]"), "task cardiology: metric 'macro' is unknown"),
+        (("metrics:", "metric:"), "key 'metric' is unknown. Did you mean 'metrics'"),
+        (
+            ("rows: rows.jsonl", "rows: gone.jsonl"),
+            "gone.jsonl. A relative path starts in the YAML",
+        ),
+        (("rows: rows.jsonl", "rows: rows.csv"), "rows is 'rows.csv', expected a .jsonl, .json or .parquet"),
+        (("kind: choice", "kind: choise"), "kind is 'choise'"),
+    ],
+)
+def test_a_wrong_yaml_task_is_wrong_use(
+    tmp_path: Path, write_rows: Write, change: tuple[str, str], message: str
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", GOOD_CHOICE)
+    path = tmp_path / "cardiology.yaml"
+    path.write_text(DECLARED.replace(*change))
+
+    with pytest.raises(ConfigError) as error:
+        load_tasks([str(path)])
+    assert message in str(error.value)

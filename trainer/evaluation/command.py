@@ -1,9 +1,9 @@
 """`tutelage eval`: domain tasks on any causal LM, several models side by side.
 
-With several models, each later one is compared with the first, row by row. With `--output`, answers are
-written after each task, and the same command goes on where one was stopped: tasks that are done are not
-computed again, and a model of which all are done is not even loaded. A task that fails is shown as failed,
-the others are scored, and the exit status is 1.
+With several models, each later one is compared with the first, row by row. With --output, answers are
+written after each task, and the same command continues after a stop: it does not compute finished tasks
+again, and does not load a model whose tasks are all finished. A task that fails is shown as failed, the
+others are scored, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from plugins.adapter_folder import tokenizer_of
 from plugins.causal_lm import load_causal_lm
 from plugins.commands.parser import Parser
+from plugins.tasks.lookup import load_tasks
+from plugins.tasks.task import Task
 from schemas.errors import ConfigError, TutelageError, report
 from trainer.evaluation import processes
 from trainer.evaluation.report.saved_results import SCORING, SavedRun
 from trainer.evaluation.scoring.chat_turns import file_digest
-from trainer.evaluation.tasks.lookup import load_tasks
-from trainer.evaluation.tasks.task import Task
 from trainer.startup.config_checks import check_model_name
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def build_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--server", metavar="URL",
-        help="score the model that an SGLang server serves; --model is then its tokenizer, if that lies "
-        "elsewhere than the server says",
+        help="score the model that an SGLang server serves; --model then names its tokenizer, if the "
+        "server's own path to it is not valid here",
     )  # fmt: skip
     parser.add_argument(
         "--tasks", required=True, metavar="NAME,…|DIR",
@@ -54,20 +54,21 @@ def build_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--tasks-root", metavar="DIR",
-        help="where the rows of named tasks lie, as DIR/TASK.jsonl or DIR/TASK/test.json (default: the hub)",
+        help="rows of named tasks, as DIR/TASK.jsonl or DIR/TASK/test.json (default: from the Hub)",
     )  # fmt: skip
     parser.add_argument(
         "--add-bos-token", choices=["true", "false"],
-        help="whether each prompt is opened, as the tokenizer does or else by BOS (default: as it does)",
+        help="true opens each prompt as the tokenizer opens a text, or else with BOS; false opens it with "
+        "nothing (default: as the tokenizer does)",
     )  # fmt: skip
     parser.add_argument(
         "--chat-template", nargs="?", const=True, metavar="NAME|FILE",
-        help="for instruct models: a prompt is a user turn of the model's chat template, the option its "
-        "answer; NAME is one of several templates, FILE one of Jinja",
+        help="for instruct models: the prompt is a user turn of the model's chat template, the option is the "
+        "answer; NAME chooses one of several templates, FILE is a Jinja template",
     )  # fmt: skip
     parser.add_argument("--system", metavar="TEXT", help="the system turn of the chat template")
     parser.add_argument(
-        "--max-rows", type=int, metavar="N", help="rows of a task, chosen by --seed (default: all)"
+        "--max-rows", type=int, metavar="N", help="rows per task, chosen by --seed (default: all)"
     )
     parser.add_argument(
         "--max-new-tokens", type=int, default=100, metavar="N", help="longest answer, in tokens"
@@ -76,38 +77,38 @@ def build_parser() -> Parser:
         "--batch-tokens", type=int, metavar="N",
         help=f"padded tokens of a forward pass (default: {_BATCH_TOKENS})",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=17, help="of the choice of rows and the intervals")
+    parser.add_argument(
+        "--seed", type=int, default=17, help="seed of the choice of rows and of the intervals"
+    )
     parser.add_argument(
         "--dtype", choices=["auto", "float32", "bfloat16"],
-        help="of the weights; auto, the default, is bfloat16 on a GPU, float32 elsewhere",
+        help="dtype of the weights; auto, the default, is bfloat16 on a GPU, else float32",
     )  # fmt: skip
     parser.add_argument(
-        "--device", metavar="DEVICE", help="such as cpu or cuda:0 (default: a GPU if there is one)"
+        "--device", metavar="DEVICE", help="a device such as cpu or cuda:0 (default: a GPU if there is one)"
     )
     parser.add_argument(
         "--processes", type=int, default=1, metavar="N",
-        help="divide rows among N processes, each with the whole model: one a GPU",
+        help="divide rows among N processes, each with the whole model on its own GPU",
     )  # fmt: skip
     parser.add_argument(
         "--device-map", choices=["auto", "balanced", "sequential"],
-        help="spread one model's layers over all GPUs, as accelerate does",
+        help="spread one model's layers over all GPUs by accelerate",
     )  # fmt: skip
-    parser.add_argument(
-        "--trust-remote-code", action="store_true", help="let code that comes with a model run"
-    )
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with a model")
     parser.add_argument(
         "--weights-may-differ", action="append", default=[], metavar="REGEX",
         help="weights that may be missing from a model's files or differ from them in the loaded model; any "
-        "other such weight is an error; repeat for several",
+        "other such weight is an error; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--output", metavar="FILE.json",
-        help="write scores and every answer there, task by task; if it is there, go on from it",
+        help="write scores and every answer to this file, task by task; continue from an existing file",
     )  # fmt: skip
     parser.add_argument(
         "--manifest", nargs="+", default=[], metavar="URI", dest="manifests",
-        help="corpora trained on, or manifests of theirs (CORPUS/manifest/000003.json): each score is shown "
-        "besides on the rows that their text does not hold",
+        help="corpora of the training, or manifests of them (CORPUS/manifest/000003.json): a second score "
+        "counts only the rows that their text does not hold",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object")
     return parser
@@ -123,7 +124,7 @@ def main(argv: list[str]) -> int:
 
 
 def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
-    # All that can be wrong is looked at before torch is imported, which takes seconds.
+    # Check everything that may be wrong before the import of torch, which takes seconds.
     _check(options)
     tasks = load_tasks(
         [name.strip() for name in options.tasks.split(",") if name.strip()], options.tasks_root
@@ -173,11 +174,11 @@ def _evaluate(options: argparse.Namespace, argv: Sequence[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse options that are wrong or do not go together."""
+    """Refuse options that are wrong or cannot be combined."""
     if not options.models and options.server is None:
         raise ConfigError("--model is missing: give Hugging Face directories or hub names, or --server URL.")
     if len(set(options.models)) < len(options.models):
-        raise ConfigError("--model names one model twice.")
+        raise ConfigError("--model names a model twice; name it once.")
     for name in options.models:
         check_model_name("--model", name, may_be_adapter=True)
     for flag in ("max_rows", "max_new_tokens", "batch_tokens", "processes"):
@@ -185,25 +186,25 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise ConfigError(f"--{flag.replace('_', '-')} is {value}, expected at least 1.")
     if options.system is not None and not options.chat_template:
-        raise ConfigError("--system needs --chat-template, in which it is the system turn.")
+        raise ConfigError("--system is the system turn of a chat template; add --chat-template.")
     if options.server is not None:
         if len(options.models) > 1:
             raise ConfigError(
-                f"--server serves one model, but --model names {len(options.models)}; name its own."
+                f"--server serves one model, but --model names {len(options.models)}; name only its own."
             )
         if not options.server.startswith(("http://", "https://")):
             raise ConfigError(f"--server is {options.server!r}, expected a URL with http:// or https://.")
         _refuse(options, ("batch_tokens", "dtype", "device", "device_map"), beside="--server")
         if options.processes > 1:
             raise ConfigError(
-                "--processes does not go with --server, which is asked for many rows at once anyway."
+                "--processes does not apply with --server, which answers many rows at once; leave it out."
             )
     if options.processes > 1:
         _refuse(options, ("device_map",), beside="--processes")
         if options.device is not None and ":" in options.device:
             raise ConfigError(
-                f"--device is {options.device!r}, but --processes {options.processes} take a GPU each; "
-                "leave it out, or choose GPUs by CUDA_VISIBLE_DEVICES."
+                f"--device is {options.device!r}, but --processes {options.processes} use one GPU each; "
+                "leave it out, or choose GPUs with CUDA_VISIBLE_DEVICES."
             )
     if options.device_map is not None:
         _refuse(options, ("device",), beside="--device-map")
@@ -216,7 +217,7 @@ def _refuse(options: argparse.Namespace, names: Sequence[str], *, beside: str) -
 
 
 def _find_rows(tasks: Sequence[Task], manifests: Sequence[str], saved: SavedRun) -> FoundRows | None:
-    """Rows that stand in the training text; from the saved run if nothing changed. None without manifests."""
+    """Rows that occur in the training text, if possible from the saved run; None without manifests."""
     if not manifests:
         return None
     from trainer.evaluation.ranks import Ranks
@@ -232,7 +233,7 @@ def _find_rows(tasks: Sequence[Task], manifests: Sequence[str], saved: SavedRun)
 
 
 def _compare(results: dict[str, list[TaskResult]], seed: int) -> dict[tuple[str, str], list[Comparison]]:
-    """Each later model beside the first one, on each task that has rows in common."""
+    """Compare each later model with the first one, on each task with common rows."""
     if len(results) < 2:
         return {}
     from trainer.evaluation.report.compare import compare
@@ -289,7 +290,7 @@ def _evaluate_model(
             done[task.name] = result
     left = [task for task in tasks if task.name not in done]
     if done and saved.writes:
-        known_tasks = f"{len(done)} of {len(tasks)} tasks of {name} are known from {saved.uri}."
+        known_tasks = f"{len(done)} of {len(tasks)} results of {name} come from {saved.uri}."
         print(known_tasks, file=sys.stderr, flush=True)
     if not left:
         return [done[task.name] for task in tasks]
@@ -298,12 +299,12 @@ def _evaluate_model(
         done[result.task.name] = result
         saved.add(name, result.summary() | {"answers": result.predictions()})
 
-    # Together: one that cannot load it must not leave the others waiting.
+    # Together: if one process cannot load the model, the others must not wait for it.
     model = served or Ranks.current().together(lambda: _load(name, options))
-    # One task that fails must not hide the scores of the others.
+    # A failing task must not hide the scores of the others.
     evaluator.run(model, tasks=left, on_result=keep, is_whole=True, keep_going=True)
     del model
-    gc.collect()  # the next model needs the room
+    gc.collect()  # the next model needs the memory
     return [done[task.name] for task in tasks]
 
 

@@ -1,13 +1,13 @@
-"""Which tasks a name means: a registered task, a domain, a YAML task, a file of rows, a directory of files.
+"""Find tasks by name: a registered task, a domain, a YAML task, a file of rows, or a directory of files.
 
-A file of rows is a task by itself: named by its stem, its kind follows from its first good row. A YAML
-file says more, and the file of its rows may lie beside it:
+A file of rows is a task: its stem is the task's name, and its first good row decides the kind. A YAML file
+declares more, and the file of its rows may lie beside it:
 
     name: cardiology
     domain: medicine
     kind: choice                  # or generate
     metrics: [accuracy, macro_f1]
-    rows: cardiology.jsonl        # from the YAML's own directory; .jsonl, .json or .parquet
+    rows: cardiology.jsonl        # relative to the YAML's directory; .jsonl, .json or .parquet
     num_options: 4                # optional: a row with another number is refused
     context_tokens: 2048          # optional: longest prompt and generated answer together
 """
@@ -21,14 +21,13 @@ from typing import Annotated
 import pydantic
 
 from plugins.readers.listing import expand
+from plugins.tasks import DOMAINS, TASKS
+from plugins.tasks.row_sources import FileRows, HubRows, rows_under, task_stem
+from plugins.tasks.rows import Kind, RefusedRow, kind_of, parse_row
+from plugins.tasks.task import Task, no_good_row
 from schemas import storage
 from schemas.config import Section, load_config
 from schemas.errors import ConfigError, InputError, unknown_name
-from trainer.evaluation import DOMAINS, TASKS
-from trainer.evaluation.tasks.hub_rows import HubRows, rows_under
-from trainer.evaluation.tasks.row_files import TASK_FILE, FileRows
-from trainer.evaluation.tasks.rows import RefusedRow
-from trainer.evaluation.tasks.task import Kind, Task, no_good_row, parser_of
 
 _YAML = (".yaml", ".yml")
 _FILE_METRICS: dict[Kind, tuple[str, ...]] = {
@@ -56,8 +55,8 @@ def load_tasks(names: Sequence[str], root: str | None = None) -> list[Task]:
 
     Args:
         names: Each a name in `TASKS` or `DOMAINS`, a YAML task, a file of rows, or a directory of those.
-        root: Directory that takes the place of the Hub for registered tasks: ROOT/<task>.jsonl, or
-            the test files of ROOT/<task>/.
+        root: Directory that replaces the Hub for registered tasks: ROOT/<task>.jsonl, or the test files of
+            ROOT/<task>/.
 
     Raises:
         ConfigError: A name is neither a task nor a path, a directory holds no task file, two tasks
@@ -84,23 +83,23 @@ def _find(name: str, root: str | None) -> list[Task]:
     if name in TASKS.names():
         return [_registered(name, root)]
     if not name or not storage.exists(name):
-        if "/" in name or TASK_FILE.search(name) or name.endswith(_YAML):
+        if "/" in name or task_stem(name) or name.endswith(_YAML):
             raise ConfigError(f"evaluation tasks {name!r}: no such file or directory.")
         known = [*DOMAINS, *TASKS.names()]
         raise ConfigError(
-            f"{unknown_name('evaluation task', name, known)} Nor is it a file or directory here."
+            f"{unknown_name('evaluation task', name, known)} Nor is there a file or directory of this name."
         )
     try:
-        uris = [uri for uri in expand(name) if TASK_FILE.search(uri) or uri.endswith(_YAML)]
+        uris = [uri for uri in expand(name) if task_stem(uri) or uri.endswith(_YAML)]
     except InputError as error:
         raise ConfigError(f"evaluation tasks {error}.") from None
     if not uris:
         raise ConfigError(f"evaluation tasks {name!r}: found no .jsonl, .json, .parquet or .yaml file there.")
     declared = {uri: _declared_task(uri) for uri in uris if uri.endswith(_YAML)}
-    rows_of_declared = {task.source.uri for task in declared.values() if isinstance(task.source, FileRows)}
-    return [
-        declared.get(uri) or _file_task(uri) for uri in uris if uri in declared or uri not in rows_of_declared
-    ]
+    of_declared = {
+        uri for task in declared.values() if isinstance(task.source, FileRows) for uri in task.source.uris
+    }
+    return [declared.get(uri) or _file_task(uri) for uri in uris if uri not in of_declared]
 
 
 def _registered(name: str, root: str | None) -> Task:
@@ -116,50 +115,33 @@ def _declared_task(uri: str) -> Task:
     found = load_config(TaskFile, uri)
     is_whole = "://" in found.rows or found.rows.startswith("/") or "/" not in uri
     rows = found.rows if is_whole else storage.join(uri.rpartition("/")[0], found.rows)
-    if not TASK_FILE.search(rows):
+    if not task_stem(rows):
         raise ConfigError(f"{uri}: rows is {found.rows!r}, expected a .jsonl, .json or .parquet file.")
     if not storage.exists(rows):
-        raise ConfigError(f"{uri}: rows: {rows} is not there. A relative path starts where the YAML lies.")
-    return Task(
-        name=found.name,
-        domain=found.domain,
-        kind=found.kind,
-        metrics=tuple(found.metrics),
-        source=FileRows(rows),
-        num_options=found.num_options,
-        context_tokens=found.context_tokens,
-    )
+        raise ConfigError(f"{uri}: rows: there is no {rows}. A relative path starts in the YAML's directory.")
+    declared = found.model_dump() | {"metrics": tuple(found.metrics)}
+    del declared["rows"]
+    return Task(**declared, source=FileRows((rows,)))
 
 
 def _file_task(uri: str) -> Task:
-    folder, _, filename = uri.rpartition("/")
-    match = TASK_FILE.search(filename)
-    assert match is not None
-    kind = _kind_of(uri, match["stem"])
-    domain = folder.rstrip("/").rpartition("/")[2].strip(".")
-    return Task(
-        name=match["stem"],
-        domain=domain or "tasks",
-        kind=kind,
-        metrics=_FILE_METRICS[kind],
-        source=FileRows(uri),
-    )
+    name, source = task_stem(uri), FileRows((uri,))
+    kind = _kind_of_first_good(name, source)
+    domain = uri.rpartition("/")[0].rstrip("/").rpartition("/")[2].strip(".")
+    return Task(name=name, domain=domain or "tasks", kind=kind, metrics=_FILE_METRICS[kind], source=source)
 
 
-def _kind_of(uri: str, name: str) -> Kind:
-    """The kind of the file's first good row."""
+def _kind_of_first_good(name: str, source: FileRows) -> Kind:
     refused = []
-    for raw in FileRows(uri)():
+    for raw in source():
         if isinstance(raw, RefusedRow):
             refused.append(raw)
             continue
         position, values = raw
-        is_choice = "options" in values or "input_options" in values
-        kind: Kind = "generate" if "label" in values and not is_choice else "choice"
         try:
-            parser_of(kind, values)(position, values)
+            parse_row(position, values)
         except ValueError as error:
             refused.append(RefusedRow(position=position, reason=str(error)))
             continue
-        return kind
+        return kind_of(values)
     raise no_good_row(name, refused)

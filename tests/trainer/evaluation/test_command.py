@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from plugins.tasks.task import Task
 from trainer.evaluation import processes
-from trainer.evaluation.evaluate import main
+from trainer.evaluation.command import main
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.tasks.task import Task
 
 ROOT = Path(__file__).parents[3]
 
@@ -157,7 +157,7 @@ def test_a_run_goes_on_where_its_output_ends(
     assert ran == ["qa"]
     captured = capsys.readouterr()
     assert captured.out == table
-    assert f"1 of 2 tasks of {tiny_model_dir} are known from {output}." in captured.err
+    assert f"1 of 2 results of {tiny_model_dir} come from {output}." in captured.err
     assert _timeless(output) == _timeless(unbroken)
 
     # All is known: nothing runs. Other rows, or another model in the same place, and it does.
@@ -187,7 +187,7 @@ def test_a_model_that_changed_is_evaluated_anew(
 
     assert main([*arguments, "--output", output]) == 0
 
-    assert "are known from" not in capsys.readouterr().err
+    assert "results of" not in capsys.readouterr().err
 
 
 def test_an_output_of_other_settings_or_of_something_else_is_left_alone(
@@ -206,7 +206,7 @@ def test_an_output_of_other_settings_or_of_something_else_is_left_alone(
     assert output.read_bytes() == before
     output.write_text("[1, 2]")
     assert main(arguments) == 2
-    assert "holds no evaluation to go on with" in capsys.readouterr().err
+    assert "holds no evaluation to continue" in capsys.readouterr().err
 
 
 def test_named_tasks_come_from_a_directory(
@@ -277,7 +277,7 @@ def test_an_empty_directory_is_no_model(
 
 def test_wrong_use_is_told_before_torch_is_imported() -> None:
     script = (
-        "import sys; from trainer.evaluation.evaluate import main; "
+        "import sys; from trainer.evaluation.command import main; "
         "status = main(['--model', 'm', '--tasks', '/nowhere/']); "
         "print(status, 'torch' in sys.modules, 'transformers' in sys.modules)"
     )
@@ -317,7 +317,7 @@ def test_a_model_spread_by_accelerate_answers_alike(
         (["--processes", "2", "--device-map", "auto"], "--device-map does not apply with --processes"),
         (
             ["--processes", "2", "--device", "cuda:1"],
-            "--device is 'cuda:1', but --processes 2 take a GPU each",
+            "--device is 'cuda:1', but --processes 2 use one GPU each",
         ),
         (["--device-map", "auto", "--device", "cpu"], "--device does not apply with --device-map"),
     ],
@@ -353,7 +353,7 @@ def test_two_processes_answer_what_one_answers_and_go_on(
     whole["models"][str(tiny_model_dir)]["tasks"].pop()
     two.write_text(json.dumps(whole))
     assert main(both) == 0
-    assert "1 of 2 tasks" in capfd.readouterr().err
+    assert "1 of 2 results" in capfd.readouterr().err
     assert scores_of(two) == scores_of(one)
 
 

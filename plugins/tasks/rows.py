@@ -1,29 +1,31 @@
-"""What a task's rows are, and AdaptLLM's format of them."""
+"""Rows of evaluation tasks, and the parser of their three shapes (see plugins/tasks/__init__.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from schemas.records import digest
 
 _SHOWN_CHARACTERS = 60
 
+Kind: TypeAlias = Literal["choice", "generate"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceRow:
-    """A question whose options are weighed against each other.
+    """A question with options; the best-scored option is the answer.
 
     Attributes:
         row_id: The row's own id, or its position.
-        position: Where it stands, as file:line.
+        position: Its place, as file:line.
         inputs: The prompt before each option; most tasks repeat one prompt.
-        options: What may follow the prompt.
+        options: The continuations of the prompts that are compared.
         gold: Indices of the right options; most rows have one.
-        separator: What stands between prompt and option.
-        frame: Characters at the start and at the end of each input that stay when it is cut: a template's.
-        fields: The row as it was read, for a metric that looks at more.
+        separator: Text between prompt and option.
+        frame: Characters at the start and at the end of each input that truncation keeps: a template's.
+        fields: All fields of the row, for a metric that needs more.
     """
 
     row_id: str
@@ -50,20 +52,35 @@ class GenerateRow:
 
 Row: TypeAlias = "ChoiceRow | GenerateRow"
 
+RowParser: TypeAlias = Callable[[str, Mapping[str, Any]], Row]
+"""Makes a row of its position and fields; raises ValueError with the reason if it cannot."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRow:
-    """A row that is not scored: where it stands (file:line) and why."""
+    """A row that cannot be used.
+
+    Attributes:
+        position: Its place, as file:line.
+        reason: Why it cannot be used.
+        ends_file: True if the rest of its file cannot be read either.
+    """
 
     position: str
     reason: str
+    ends_file: bool = False
 
     def __str__(self) -> str:
         return f"{self.position}: {self.reason}"
 
 
+def row_number(position: str) -> int:
+    """Number of a row in its file, from 1, by its position."""
+    return int(position.rpartition(":")[2])
+
+
 def rows_digest(rows: Sequence[Row]) -> str:
-    """Hash of what rows ask and where they stand, in their order: equal only for the same rows."""
+    """Hash of the content and the positions of rows, in their order."""
     parts = (
         repr((row.position, row.inputs, row.options, row.gold, row.separator))
         if isinstance(row, ChoiceRow)
@@ -74,7 +91,7 @@ def rows_digest(rows: Sequence[Row]) -> str:
 
 
 def repeats(rows: Sequence[Row]) -> list[str]:
-    """Rows that ask what an earlier row asks and want the same answer, as `position repeats position`."""
+    """Rows with the question and the answer of an earlier row, as `position repeats position`."""
     first: dict[Any, Row] = {}
     found = []
     for row in rows:
@@ -87,26 +104,34 @@ def repeats(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the model answered to one row.
+def kind_of(values: Mapping[str, Any]) -> Kind:
+    """Kind of a row by its fields."""
+    given = {name for name, value in values.items() if value is not None}
+    return "generate" if "label" in given and not given & {"options", "input_options"} else "choice"
 
-    Attributes:
-        value: Index of the option it finds best, or the text it wrote.
-        option_scores: Mean log-probability of each option; empty where text was generated.
-        is_truncated: Whether the prompt lost its start to fit the context.
-        is_merged: Whether an option shares a token with its prompt.
+
+def parse_row(
+    position: str, values: Mapping[str, Any], kind: Kind | None = None, *, needs_gold: bool = True
+) -> Row:
+    """Make a row of any shape.
+
+    Args:
+        position: Place of the row, as file:line.
+        values: Its fields.
+        kind: Kind of the task's rows; None takes the row's own.
+        needs_gold: False accepts `input_options` and `output` without `gold_index`.
+
+    Raises:
+        ValueError: Says which field is wrong, what it holds and what was expected.
     """
-
-    value: int | str
-    option_scores: tuple[float, ...] = ()
-    is_truncated: bool = False
-    is_merged: bool = False
-
-    @property
-    def is_tied(self) -> bool:
-        """Whether several options share the best score; the first of them is the answer."""
-        return bool(self.option_scores) and self.option_scores.count(max(self.option_scores)) > 1
+    given = {name for name, value in values.items() if value is not None}
+    if kind is None and not given & {"label", "options", "input_options"}:
+        raise ValueError(f"has neither label, options nor input_options; found {_names(values)}")
+    if (kind or kind_of(values)) == "generate":
+        return parse_generate(position, values)
+    if "input_options" in given and ("output" in given or "options" not in given):
+        return parse_inputs(position, values, needs_gold=needs_gold)
+    return parse_choice(position, values)
 
 
 def parse_choice(position: str, values: Mapping[str, Any]) -> ChoiceRow:
@@ -115,38 +140,25 @@ def parse_choice(position: str, values: Mapping[str, Any]) -> ChoiceRow:
     Raises:
         ValueError: Says which field is wrong, what it holds and what was expected.
     """
-    _expect_fields(values, ("input", "options", "gold_index"), kind="choice", other_kind="generate")
+    _expect_fields(values, ("input", "options", "gold_index"), kind="choice")
     prompt = _text("input", values["input"])
     options = _texts("options", values["options"])
-    return ChoiceRow(
-        row_id=_row_id(values, position),
-        position=position,
-        inputs=(prompt,) * len(options),
-        options=options,
-        gold=_gold(values["gold_index"], len(options)),
-        fields=values,
-    )
+    return _choice_row(position, values, (prompt,) * len(options), options)
 
 
-def parse_inputs(position: str, values: Mapping[str, Any]) -> ChoiceRow:
+def parse_inputs(position: str, values: Mapping[str, Any], *, needs_gold: bool = True) -> ChoiceRow:
     """Make a row of `input_options`, one `output` that follows each of them, and `gold_index`.
 
-    Nothing is put between input and output: they carry their own spaces.
+    Input and output are joined as they are: they carry their own spaces.
 
     Raises:
         ValueError: Says which field is wrong, what it holds and what was expected.
     """
-    _expect_fields(values, ("input_options", "output", "gold_index"), kind="choice", other_kind="generate")
+    expected = ("input_options", "output", "gold_index")
+    _expect_fields(values, expected if needs_gold else expected[:2], kind="choice")
     inputs = _texts("input_options", values["input_options"])
-    return ChoiceRow(
-        row_id=_row_id(values, position),
-        position=position,
-        inputs=inputs,
-        options=(_text("output", values["output"]),) * len(inputs),
-        gold=_gold(values["gold_index"], len(inputs)),
-        separator="",
-        fields=values,
-    )
+    options = (_text("output", values["output"]),) * len(inputs)
+    return _choice_row(position, values, inputs, options, separator="")
 
 
 def parse_generate(position: str, values: Mapping[str, Any]) -> GenerateRow:
@@ -155,7 +167,7 @@ def parse_generate(position: str, values: Mapping[str, Any]) -> GenerateRow:
     Raises:
         ValueError: Says which field is wrong, what it holds and what was expected.
     """
-    _expect_fields(values, ("input", "label"), kind="generate", other_kind="choice")
+    _expect_fields(values, ("input", "label"), kind="generate")
     found = values["label"]
     labels = found if isinstance(found, list) else [found]
     if not labels:
@@ -169,17 +181,37 @@ def parse_generate(position: str, values: Mapping[str, Any]) -> GenerateRow:
     )
 
 
-def _expect_fields(values: Mapping[str, Any], names: Sequence[str], *, kind: str, other_kind: str) -> None:
+def _choice_row(
+    position: str,
+    values: Mapping[str, Any],
+    inputs: tuple[str, ...],
+    options: tuple[str, ...],
+    separator: str = " ",
+) -> ChoiceRow:
+    gold = values.get("gold_index")
+    return ChoiceRow(
+        row_id=_row_id(values, position),
+        position=position,
+        inputs=inputs,
+        options=options,
+        gold=() if gold is None else _gold(gold, len(options)),
+        separator=separator,
+        fields=values,
+    )
+
+
+def _expect_fields(values: Mapping[str, Any], names: Sequence[str], *, kind: Kind) -> None:
     missing = [name for name in names if values.get(name) is None]
     if not missing:
         return
-    sign = {"choice": "options", "generate": "label"}[other_kind]
+    other, sign = ("generate", "label") if kind == "choice" else ("choice", "options")
     if values.get(sign) is not None:
-        raise ValueError(
-            f"is a {other_kind} row (it has {sign}) in a {kind} task; put it in a file of its own"
-        )
-    found = ", ".join(sorted(map(str, values))) or "no fields"
-    raise ValueError(f"{' and '.join(missing)} missing; found {found}")
+        raise ValueError(f"is a {other} row (it has {sign}) in a {kind} task; put it in a file of its own")
+    raise ValueError(f"{' and '.join(missing)} missing; found {_names(values)}")
+
+
+def _names(values: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(map(str, values))) or "no fields"
 
 
 def _text(name: str, value: Any) -> str:
@@ -210,6 +242,6 @@ def _row_id(values: Mapping[str, Any], position: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it, cut where it grows long."""
+    """A value as messages show it: its repr, cut after 60 characters."""
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
