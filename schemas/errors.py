@@ -10,6 +10,8 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+from schemas import exit_status
+
 
 class TutelageError(Exception):
     """A failure with a message meant for the person who ran the command (exit status 1)."""
@@ -60,9 +62,9 @@ class UnexpectedError(TutelageError):
 
 
 def report(error: TutelageError) -> int:
-    """Print an error for the person who ran the command; returns the exit status."""
+    """Print an error for the person who ran the command; return the exit status."""
     print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    return 2 if isinstance(error, ConfigError) else 1
+    return exit_status.WRONG_USE if isinstance(error, ConfigError) else exit_status.FAILED
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str], *, shown: str = "") -> str:

@@ -19,6 +19,7 @@ import numpy as np
 import pydantic
 
 from schemas import limits, storage
+from schemas.corpus_layout import index_uri
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
 from schemas.mds import check_table, decompress
@@ -149,7 +150,7 @@ def read_index(corpus: str, shard_set: ShardSet) -> ShardIndex:
     Raises:
         CorpusError: It is missing, not an index, or names what no corpus holds.
     """
-    uri = storage.join(corpus, shard_set.path, "index.json")
+    uri = index_uri(storage.join(corpus, shard_set.path))
     try:
         index: ShardIndex = read_json(uri, ShardIndex)
     except FileNotFoundError:
@@ -286,7 +287,7 @@ def directory_damage(corpus: str, shard_set: ShardSet, index: ShardIndex) -> Ite
     num_samples = sum(file.num_samples for file in files)
     if num_samples != shard_set.num_samples:
         yield Damage(
-            file=f"{uri}/index.json",
+            file=index_uri(uri),
             finding=f"announces {num_samples} rows, the manifest {shard_set.num_samples}: the directory was "
             "changed after it was published",
         )

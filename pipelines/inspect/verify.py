@@ -1,34 +1,37 @@
-"""Whether a corpus is as it was published: every shard file, row and pair that a manifest names.
+"""`corpus verify`: check that every shard file, row and pair of a manifest is as it was published.
 
-    manifest ─┬► shard directories ─► listing: is each file there, of its size
-              │                    └► each file: hash ─► unpack ─► rows: as many, as long, texts that fit
-              ├► texts, pairs ─► as many pairs as announced, each of its text
-              ├► ledgers and near indexes ─► those of each stream of an increment: hash
-              └► the tokenizer's files: hash
+    manifest ─┬► shard directories ─► listing: each file exists and has its size
+              │                    └► each file: hash ─► unpack ─► rows: number, length, texts that fit
+              ├► texts, pairs ─► number of pairs, each with its text
+              ├► ledgers and near indexes of each increment and stream ─► hash
+              └► files of the tokenizer ─► hash
 
-Streaming itself ends an epoch early, and says nothing, where a shard is missing or cut short, and knows
-nothing of the manifest. Every file is read once, whichever file system it lies on; at any time at most
-`NUM_READERS` shards are in memory, packed and unpacked.
+Streaming itself does not know the manifest, and ends an epoch early without an error if a shard is missing or
+truncated. Verification reads every file once, on any file system. At most `NUM_READERS` shards are in memory,
+packed and unpacked.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from pipelines.store.layout import ledger_uri, near_index_uri
 from pipelines.store.ledger import check_ledger
 from pipelines.store.near_index import check_near_index
 from pipelines.store.pair_files import read_texts
 from plugins.corpus_tokenizer import tokenizer_damage
-from schemas import storage
+from schemas import exit_status, storage
+from schemas.corpus_layout import index_uri, ledger_uri, near_index_uri, text_uris
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, ShardSet, text_uris
+from schemas.manifest import Manifest, ShardSet, read_manifest
 from schemas.mds import rows_of
 from schemas.shard_index import (
+    CURE,
     Damage,
     ShardFile,
     directory_damage,
@@ -40,24 +43,24 @@ from schemas.shard_index import (
 )
 
 NUM_READERS = 4
-"""Shards read at a time: hashing and unpacking leave Python's lock, and remote files take their time."""
+"""Shards read at a time, by threads: hashing and unpacking release Python's lock, remote reads are slow."""
 
 NAMED_ROWS = 3
-"""Wrong rows of a shard that are named one by one; the others are counted."""
+"""Wrong rows of a shard that are named one by one; further ones are counted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What was read of a corpus, and what was wrong with it.
+    """Result of a verification.
 
     Attributes:
         corpus: URI of the corpus.
         manifest: Number of the manifest.
-        num_files: Shard files that it names.
-        num_bytes: Their size together, as announced.
-        num_rows: Rows that it announces.
-        num_pairs: Instruction pairs that it announces to be stored.
-        damages: One for each thing that is wrong; empty for a sound corpus.
+        num_files: Shard files in the indexes.
+        num_bytes: Total size of these files, as announced.
+        num_rows: Rows that the manifest announces.
+        num_pairs: Stored instruction pairs that it announces.
+        damages: One for each fault; empty for a sound corpus.
     """
 
     corpus: str
@@ -71,19 +74,29 @@ class Verification:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What one shard file holds.
+    """Result of reading one shard file.
 
     Attributes:
         num_tokens: Tokens of its texts; None if it could not be read to its end.
-        findings: What is wrong with it.
+        findings: Its faults.
     """
 
     num_tokens: int | None
     findings: tuple[str, ...]
 
 
+def verify_command(arguments: argparse.Namespace) -> int:
+    """Run `corpus verify`; return the exit status, FAILED for a damaged corpus."""
+    verification = verify_corpus(arguments.uri, read_manifest(arguments.uri, arguments.manifest))
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(verification), ensure_ascii=False))
+    else:
+        _print(verification)
+    return exit_status.FAILED if verification.damages else exit_status.DONE
+
+
 def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
-    """Read every shard that a manifest names.
+    """Read every file that a manifest names.
 
     Args:
         corpus: URI of the corpus, on any fsspec file system.
@@ -97,8 +110,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
             try:
                 index = read_index(corpus, shard_set)
             except (CorpusError, OSError) as error:
-                file = storage.join(corpus, shard_set.path, "index.json")
-                damages.append(Damage(file=file, finding=str(error).removeprefix(f"{file}: ").rstrip(".")))
+                damages.append(_damage(index_uri(storage.join(corpus, shard_set.path)), error))
                 continue
             files = stored_files(index)
             num_files += len(files)
@@ -120,7 +132,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
 
 
 def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
-    """Ledgers that are missing or damaged, by which a build knows what is in, and damaged near indexes."""
+    """Ledgers that are missing or damaged, and damaged near indexes."""
     for increment in manifest.increments:
         for stream in increment.streams:
             ledger = ledger_uri(corpus, stream, increment.name)
@@ -131,7 +143,11 @@ def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
                 except FileNotFoundError:
                     yield Damage(file=uri, finding="is missing")
                 except (CorpusError, OSError) as error:
-                    yield Damage(file=uri, finding=str(error).removeprefix(f"{uri}: ").rstrip("."))
+                    yield _damage(uri, error)
+
+
+def _damage(file: str, error: Exception) -> Damage:
+    return Damage(file=file, finding=str(error).removeprefix(f"{file}: ").rstrip("."))
 
 
 def _damages(
@@ -142,7 +158,7 @@ def _damages(
     seq_len: int,
     readers: ThreadPoolExecutor,
 ) -> Iterator[Damage]:
-    """Damages of one shard directory: those of its listing, then those of the files that are there whole."""
+    """Damages of one shard directory: those in its listing, then those inside the complete files."""
     yield from listed
     uri = storage.join(corpus, shard_set.path)
     known = {damage.file for damage in listed}
@@ -157,13 +173,13 @@ def _damages(
         all_read = all_read and reading.num_tokens is not None
     if all_read and num_tokens != shard_set.num_tokens:
         yield Damage(
-            file=f"{uri}/index.json",
+            file=index_uri(uri),
             finding=f"its shards hold {num_tokens} tokens, the manifest says {shard_set.num_tokens}",
         )
 
 
 def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
-    """Damages of the pairs of a stream in an increment; of texts only where they hold stored pairs."""
+    """Damages of the texts and pairs of an increment and stream; nothing without stored pairs."""
     if not shard_set.num_stored_pairs:
         return
     found = stored = 0
@@ -189,7 +205,7 @@ def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
 
 
 def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
-    """Read one shard file to its last row, or to where it is damaged."""
+    """Read one shard file to its last row, or to the first damage."""
     try:
         data = storage.read_bytes(name, limit=file.num_bytes)
     except OSError as error:
@@ -215,3 +231,16 @@ def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
 
 def _unread(finding: str) -> _Reading:
     return _Reading(num_tokens=None, findings=(finding,))
+
+
+def _print(verification: Verification) -> None:
+    for damage in verification.damages:
+        print(f"{damage.file}: {damage.finding}.")
+    size = f"{verification.num_files:,} shard files of {verification.num_bytes / 1e6:,.1f} MB"
+    head = f"{verification.corpus}, manifest {verification.manifest}: {size}, {verification.num_rows:,} rows"
+    if verification.num_pairs:
+        head += f", {verification.num_pairs:,} pairs"
+    if verification.damages:
+        print(f"{head}: {len(verification.damages):,} found wrong. {CURE}")
+    else:
+        print(f"{head}: all sound.")

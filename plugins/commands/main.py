@@ -1,6 +1,6 @@
 """`tutelage COMMAND …`: finds the command and hands it the rest of the line.
 
-Exit status: 0 done, 1 failed, 2 wrong use or configuration, 130 interrupted.
+Exit statuses are in schemas/exit_status.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from plugins.commands import COMMANDS
+from schemas import exit_status
 from schemas.crash_messages import understood
 from schemas.errors import TutelageError, report
 from schemas.process import drop_output, end_without_collecting, escape_unprintable
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_HELP, end="")
-        return 0 if arguments else 2
+        return exit_status.DONE if arguments else exit_status.WRONG_USE
     if arguments[0] == "--version":
         import importlib.metadata
 
@@ -68,10 +69,10 @@ def run(command: Callable[[list[str]], int], argv: Sequence[str] | None = None) 
             return report(error)
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
-            return 130
+            return exit_status.INTERRUPTED
         except BrokenPipeError:  # of standard output: `| head` has read enough
             drop_output()
-            return 1
+            return exit_status.FAILED
         except Exception as error:
             return report(understood(error))
 

@@ -1,14 +1,13 @@
 """Shared memory that killed runs left behind.
 
-Streaming keeps its readers' state in segments `/dev/shm/000003_barrier`, the number being the first
-that is free, so runs side by side do not meet. A run that is killed leaves its segments; they do no
-harm but take memory until the machine restarts. Streaming's own `clean_stale_shared_memory` removes
-those of running jobs too.
+Streaming keeps the state of its readers in segments `/dev/shm/000003_barrier`. The number is the first free
+one, so concurrent runs have different numbers. A killed run leaves its segments, which take memory until the
+machine restarts. Streaming's own `clean_stale_shared_memory` also removes the segments of running jobs.
 
-So a run says which number is its own, in a marker `/dev/shm/tutelage-000003.json` with its process id,
-the time that process started and its process namespace. The next run removes the segments of a marker
-whose process has ended, if no process has them mapped. Those of other programs, and of containers that
-share /dev/shm and whose processes cannot be seen from here, are left alone.
+So each run marks its number by a file `/dev/shm/tutelage-000003.json` with its process id, start time and PID
+namespace. If the process of a marker has ended and no process has mapped its segments, the next run removes
+them. It leaves alone the segments of other programs, and of containers that share /dev/shm, because it cannot
+see their processes.
 """
 
 from __future__ import annotations
@@ -20,30 +19,31 @@ import re
 from typing import Any
 
 from schemas import storage
+from schemas.process_identity import pid_namespace, process_started
 
 _FOLDER = "/dev/shm"
 _MARKER = re.compile(r"tutelage-(\d{6})\.json")
 
 
 def claim_segments(number: int, folder: str = _FOLDER) -> None:
-    """Mark the segments of a number as this process's, until it exits.
+    """Mark the segments of a number as those of this process, until it exits.
 
     Args:
-        number: Streaming's for a dataset: the first part of its segments' names.
-        folder: Where shared memory appears as files; without it nothing is marked.
+        number: Streaming's number of a dataset, with which the names of its segments begin.
+        folder: Folder that shows shared memory as files; without it nothing is marked.
     """
     if not os.path.isdir(folder):
         return
     path = os.path.join(folder, f"tutelage-{number:06}.json")
-    storage.write_bytes(path, json.dumps(_identity(os.getpid())).encode())
+    storage.write_bytes(path, json.dumps(_identity()).encode())
     atexit.register(_remove, path)
 
 
 def remove_stale_segments(folder: str = _FOLDER) -> list[str]:
-    """Remove what runs of ours that have ended left behind; returns the names of what was removed.
+    """Remove segments and markers of our runs that have ended; return their names.
 
     Args:
-        folder: Where shared memory appears as files.
+        folder: Folder that shows shared memory as files.
     """
     try:
         names = os.listdir(folder)
@@ -62,30 +62,24 @@ def remove_stale_segments(folder: str = _FOLDER) -> list[str]:
     return removed
 
 
-def _identity(pid: int) -> dict[str, Any]:
-    """What tells a process from a later one of the same id."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        started = file.read().rpartition(")")[2].split()[19]  # clock ticks since the machine started
-    return {"pid": pid, "started": started, "namespace": os.readlink("/proc/self/ns/pid")}
+def _identity() -> dict[str, Any]:
+    """Identity of this process, for a marker."""
+    return {"pid": os.getpid(), "started": process_started(os.getpid()), "namespace": pid_namespace()}
 
 
 def _has_ended(marker: str) -> bool:
-    """Whether a marker's process is known to be gone."""
+    """True if the process of a marker is known to be gone."""
     try:
         with open(marker, encoding="utf-8") as file:
             said = json.load(file)
-        if said["namespace"] != os.readlink("/proc/self/ns/pid"):
-            return False
-        try:
-            return bool(_identity(int(said["pid"])) != said)
-        except FileNotFoundError:
-            return True
+        is_visible = said["namespace"] == pid_namespace()
+        return is_visible and bool(process_started(int(said["pid"])) != said["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return False  # another user's, or being written
 
 
 def _mapped_files(folder: str) -> set[str]:
-    """Names in `folder` that processes seen from here have mapped."""
+    """Names in `folder` that a visible process has mapped."""
     names: set[str] = set()
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:

@@ -28,9 +28,16 @@ from plugins import task_overlap as decontamination
 from plugins.task_overlap import Coverage, TaskIndex, TaskRow
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
+from schemas.corpus_layout import (
+    decontamination_uri,
+    increment_uri,
+    manifest_uri,
+    parse_manifest_uri,
+    text_uris,
+)
 from schemas.errors import ConfigError, CorpusError, TutelageError
 from schemas.limits import COUNT
-from schemas.manifest import Manifest, increment_uri, manifest_uri, read_manifest, text_uris
+from schemas.manifest import Manifest, read_manifest
 from schemas.records import AugmentedText, digest
 from schemas.validation import read_json, read_records
 from trainer.evaluation.ranks import Ranks
@@ -40,7 +47,6 @@ from trainer.evaluation.tasks.task import Task, read_rows
 FoundRows: TypeAlias = "dict[str, dict[str, str]]"
 """By task, the positions of the rows that were found, each with the first words it shares."""
 
-_REPORT_FILE = "decontamination.json"
 _SETTINGS = ("ngram", "min_words", "max_rows")
 
 
@@ -70,13 +76,12 @@ class TrainingText:
         """
         if not uri.endswith(".json"):
             return cls(uri, read_manifest(uri))
-        folder, _, name = uri.rpartition("/")
-        corpus, _, parent = folder.rpartition("/")
-        if parent != "manifest" or not corpus or not name[:-5].isdigit() or int(name[:-5]) < 1:
+        found = parse_manifest_uri(uri)
+        if found is None:
             raise ConfigError(
                 f"manifest {uri!r} is none; expected a corpus, or CORPUS/manifest/000003.json of it."
             )
-        return cls(corpus, read_manifest(corpus, int(name[:-5])))
+        return cls(found[0], read_manifest(*found))
 
     @property
     def uri(self) -> str:
@@ -86,7 +91,7 @@ class TrainingText:
     def settings(self) -> dict[str, int]:
         """How the corpus was decontaminated last: words of a sequence, and so on; else the defaults."""
         for name in reversed(self.manifest.names()):
-            uri = storage.join(increment_uri(self.corpus, name), _REPORT_FILE)
+            uri = decontamination_uri(increment_uri(self.corpus, name))
             if storage.exists(uri):
                 report: _Report = read_json(uri, _Report)
                 return {name: getattr(report, name) for name in _SETTINGS}

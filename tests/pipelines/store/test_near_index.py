@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.increments.publish import remove_increment
 from pipelines.store import near_index
-from pipelines.store.layout import near_index_uri, remove_increment
 from pipelines.store.near_index import (
     NearIndex,
     check_indexes,
@@ -22,6 +22,7 @@ from pipelines.store.near_index import (
 )
 from schemas import storage
 from schemas.corpus_config import NearDedupConfig
+from schemas.corpus_layout import near_index_uri
 from schemas.errors import CorpusError
 
 CONFIG = NearDedupConfig()
@@ -123,11 +124,13 @@ def test_keys_made_in_another_way_are_refused(
         with pytest.raises(CorpusError) as caught:
             check(corpus, "domain", ["000001", "000002"], NearDedupConfig(**values))
         message = str(caught.value)
-        made_with = "its keys were made with scheme minhash-1, ngram 5, bands 14, rows 8, dedup.near says "
+        made_with = (
+            "its keys were made with scheme minhash-1, ngram 5, bands 14, rows 8, but dedup.near says "
+        )
         assert message.startswith(f"{uri}: {made_with}")
         assert differs in message
         assert message.endswith(
-            "Keep the index's values, set dedup.near to null to do without, or build a new corpus."
+            "Keep the index's values, set dedup.near to null to keep near copies, or build a new corpus."
         )
 
 
