@@ -44,9 +44,7 @@ def make_parser(description: str | None) -> Parser:
         json=False,
     )
     seconds: dict[str, Any] = {"type": float, "metavar": "SEC"}
-    watch.add_argument(
-        "--interval", default=60.0, help="time between two scans of the sources (default 60)", **seconds
-    )
+    watch.add_argument("--interval", default=60.0, help="time between two scans (default 60)", **seconds)
     watch.add_argument(
         "--settle", default=10.0, help="time that a file must be unchanged (default 10)", **seconds
     )
@@ -55,7 +53,7 @@ def make_parser(description: str | None) -> Parser:
         type=int,
         default=1,
         metavar="N",
-        help="least new documents of an increment (default 1)",
+        help="least documents of an increment (default 1)",
     )
 
     withdraw = _of_a_yaml(
@@ -126,7 +124,7 @@ def make_parser(description: str | None) -> Parser:
     export.add_argument(
         "--with-passage",
         action="store_true",
-        help="add the passage: as alpaca's input, or before the question",
+        help="add the passage, as alpaca's input or before the question",
     )
     export.add_argument("--output", metavar="FILE", help="a file or URI (default: standard output)")
     return parser

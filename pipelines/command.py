@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pipelines.arguments import make_parser
 from pipelines.runners.local import fork_server
+from schemas import exit_status
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
@@ -23,7 +24,14 @@ def main(argv: Sequence[str]) -> int:
     ours, beam_options = _split_at_dashes(list(argv))
     arguments = make_parser(__doc__).parse_args(ours)
     if arguments.command in _OF_A_YAML:
-        return _OF_A_YAML[arguments.command](arguments, beam_options)
+        config = load_config(CorpusConfig, arguments.file, arguments.overrides)
+        if _MULTI_PROCESSING in beam_options:
+            fork_server.begin_beside()  # it imports Beam while this process does
+        from pipelines.runners.startup_warnings import quiet_libraries
+
+        quiet_libraries()  # before the imports of the command
+        _OF_A_YAML[arguments.command](arguments, config, beam_options)
+        return exit_status.DONE
     if arguments.uri.endswith((".yaml", ".yml")):
         arguments.uri = load_config(CorpusConfig, arguments.uri).corpus
     module, _, function = _OF_A_CORPUS[arguments.command].partition(":")
@@ -31,19 +39,7 @@ def main(argv: Sequence[str]) -> int:
     return status
 
 
-def _config(arguments: argparse.Namespace, beam_options: Sequence[str]) -> CorpusConfig:
-    """Load the configuration of the command line, and quieten the libraries that are imported after it."""
-    config = load_config(CorpusConfig, arguments.file, arguments.overrides)
-    if _MULTI_PROCESSING in beam_options:
-        fork_server.begin_beside()  # it imports Beam while this process does
-    from pipelines.runners.startup_warnings import quiet_libraries
-
-    quiet_libraries()
-    return config
-
-
-def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+def _build(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.increments.build import build_increment
 
     manifest = build_increment(
@@ -56,11 +52,9 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     dry = any(option.startswith("--dry_run") for option in beam_options)
     nothing = f"{'a dry run' if dry else 'nothing new'}; the corpus is unchanged."
     _print_result(config, manifest, nothing, as_json=arguments.json)
-    return 0
 
 
-def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+def _plan(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.planning.plan import plan_increment
     from pipelines.planning.plan_table import print_plan
 
@@ -75,10 +69,9 @@ def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
         print(json.dumps(plan.as_json(), ensure_ascii=False))
     else:
         print_plan(plan)
-    return 0
 
 
-def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+def _watch(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     for option, value, least in (
         ("--interval", arguments.interval, 0.1),
         ("--min-documents", arguments.min_documents, 1),
@@ -86,7 +79,6 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     ):
         if value < least:
             raise ConfigError(f"{option} is {value:g}; expected at least {least:g}.")
-    config = _config(arguments, beam_options)
     from pipelines.increments.watch import stop_on_signals, watch
 
     with stop_on_signals() as stop:
@@ -99,11 +91,9 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
             settle_sec=arguments.settle,
             published=lambda manifest: _print_result(config, manifest),
         )
-    return 0
 
 
-def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+def _withdraw(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.increments.withdraw import withdraw
 
     names = [*arguments.id, *_lines_of(arguments.ids_from)]
@@ -112,17 +102,15 @@ def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     manifest = withdraw(
         config, beam_options, document_ids=names, sources=arguments.source, quiet=arguments.json
     )
-    _print_result(config, manifest, "", as_json=arguments.json)
-    return 0
+    _print_result(config, manifest, as_json=arguments.json)
 
 
-def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+def _compact(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.increments.compact import compact
 
     manifest = compact(config, beam_options, quiet=arguments.json)
-    _print_result(config, manifest, "is one increment already; nothing was changed.", as_json=arguments.json)
-    return 0
+    nothing = "is one increment already; nothing was changed."
+    _print_result(config, manifest, nothing, as_json=arguments.json)
 
 
 def _print_result(

@@ -1,10 +1,10 @@
-"""The tokenizer that made a corpus's rows, kept with it.
+"""Tokenizer of a corpus: the files that made its rows, kept with it.
 
     tokenizer/<fingerprint>/tokenizer.json, tokenizer_config.json, …    as `load_tokenizer` found them
     tokenizer/<fingerprint>/files.json                                  a hash of each, written last
 
-No code is kept: tokenizers that bring their own are refused for corpora. Corpora built before keep none; for
-them the tokenizer is loaded by its name, and the next build adds its files.
+No code is kept: tokenizers with code of their own are refused for corpora. Corpora of older versions keep no
+tokenizer; theirs is loaded by name, and the next build adds its files.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _Listing = Annotated[dict[str, str], pydantic.Field(max_length=limits.TOKENIZER_
 
 
 def files_to_keep(name: str, tokenizer: Any) -> dict[str, bytes]:
-    """What has to be kept of a tokenizer.
+    """Read the files of a tokenizer that a corpus keeps.
 
     Args:
         name: Directory or hub name.
-        tokenizer: What `load_tokenizer` makes of it.
+        tokenizer: The tokenizer, as `load_tokenizer` returns it.
 
     Raises:
-        ConfigError: What these files give is another tokenizer.
+        ConfigError: These files load as another tokenizer.
     """
     # config.json names the class where tokenizer_config.json does not.
     files = tokenizer_files(name, tokenizer, "config.json")
@@ -52,7 +52,7 @@ def files_to_keep(name: str, tokenizer: Any) -> dict[str, bytes]:
 
 
 def keep_tokenizer(corpus: str, fingerprint: str, files: Mapping[str, bytes]) -> None:
-    """Write a tokenizer's files into a corpus, to be used once all are there."""
+    """Write a tokenizer's files into a corpus, and their listing last."""
     folder = tokenizer_uri(corpus, fingerprint)
     for name, data in files.items():
         storage.write_bytes(storage.join(folder, name), data)
@@ -63,12 +63,12 @@ def keep_tokenizer(corpus: str, fingerprint: str, files: Mapping[str, bytes]) ->
 
 
 def is_kept(corpus: str, fingerprint: str) -> bool:
-    """Whether a corpus holds a tokenizer."""
+    """True if a corpus holds a tokenizer."""
     return storage.exists(storage.join(tokenizer_uri(corpus, fingerprint), TOKENIZER_LISTING))
 
 
 def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
-    """Load the tokenizer that made the rows of a manifest, wherever the corpus lies.
+    """Load the tokenizer that made the rows of a manifest.
 
     Raises:
         CorpusError: A file of it is missing or damaged, or it gives other token ids.
@@ -89,7 +89,7 @@ def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
             tokenizer, where = load_tokenizer(manifest.tokenizer_name), manifest.tokenizer_name
         except ConfigError as error:
             raise ConfigError(
-                f"{corpus} keeps no tokenizer, as corpora built before did not (the next build adds it), and "
+                f"{corpus} keeps no tokenizer, as corpora of older versions (the next build adds it), and "
                 f"{error}"
             ) from error
     if (found := fingerprint(tokenizer)) != manifest.tokenizer:
@@ -101,7 +101,7 @@ def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
 
 
 def tokenizer_damage(corpus: str, manifest: Manifest) -> Iterator[Damage]:
-    """What is wrong with the files of a corpus's tokenizer; nothing where it keeps none."""
+    """Damages of the files of a corpus's tokenizer; nothing if it keeps none."""
     if is_kept(corpus, manifest.tokenizer):
         for name, _, finding in _read(corpus, manifest.tokenizer):
             if finding:
@@ -109,7 +109,7 @@ def tokenizer_damage(corpus: str, manifest: Manifest) -> Iterator[Damage]:
 
 
 def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
-    """Name and content of each kept file, and what is wrong with it, or ""."""
+    """Name, content and damage of each kept file; the damage is "" for a sound one."""
     folder = tokenizer_uri(corpus, fingerprint)
     try:
         hashes: dict[str, str] = read_json(storage.join(folder, TOKENIZER_LISTING), _Listing)

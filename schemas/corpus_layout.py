@@ -19,7 +19,10 @@
     sources.jsonl.zst                        source files already read
     lock/000007.json                         lease of the run that may write
 
-The token is random, so each run writes to folders of its own. Increments built before tokens have none.
+The token is random, so each run writes to folders of its own. Increments of older versions have none.
+
+A function `…_uri` returns the URI of one of these files or folders. Its first argument is the corpus, or the
+directory of an increment or journal.
 """
 
 from __future__ import annotations
@@ -72,12 +75,10 @@ def numbers_in(folder: str) -> list[int]:
 
 
 def manifest_uri(corpus: str, number: int) -> str:
-    """URI of a manifest."""
     return storage.join(corpus, MANIFESTS, f"{number:06d}.json")
 
 
 def manifest_numbers(corpus: str) -> list[int]:
-    """Numbers of all manifests, in order."""
     return numbers_in(storage.join(corpus, MANIFESTS))
 
 
@@ -90,17 +91,14 @@ def parse_manifest_uri(uri: str) -> tuple[str, int] | None:
 
 
 def lease_uri(corpus: str, number: int) -> str:
-    """URI of the lease of a number."""
     return storage.join(corpus, LEASES, f"{number:06d}.json")
 
 
 def lease_numbers(corpus: str) -> list[int]:
-    """Numbers of all leases, in order."""
     return numbers_in(storage.join(corpus, LEASES))
 
 
 def sources_note_uri(corpus: str) -> str:
-    """URI of the note of source files already read."""
     return storage.join(corpus, SOURCES_NOTE)
 
 
@@ -110,7 +108,6 @@ def tokenizer_uri(corpus: str, fingerprint: str) -> str:
 
 
 def journal_uri(corpus: str) -> str:
-    """Directory of the journal."""
     return storage.join(corpus, JOURNAL)
 
 
@@ -120,12 +117,10 @@ def journal_files(journal: str) -> list[str]:
 
 
 def journal_file_uri(journal: str, writer: str, number: int) -> str:
-    """URI of a file that one worker writes."""
     return storage.join(journal, f"{writer}-{number:04d}.jsonl")
 
 
 def retry_marker_uri(journal: str) -> str:
-    """URI of the file with the number of the attempt to ask again."""
     return storage.join(journal, "retry.json")
 
 
@@ -135,7 +130,7 @@ def ledger_uri(corpus: str, stream: str, name: str) -> str:
 
 
 def streams_with_ledgers(corpus: str, names: Collection[str]) -> set[str]:
-    """Streams of which one of these increments has a ledger."""
+    """Streams with a ledger of one of these increments."""
     found = map(_LEDGER.fullmatch, names_in(storage.join(corpus, LEDGERS)))
     return {each[2] for each in found if each and each[1] in names}
 
@@ -146,12 +141,10 @@ def near_index_uri(corpus: str, stream: str, name: str) -> str:
 
 
 def near_partition_uri(index: str, number: int) -> str:
-    """URI of a partition in the directory of such an index."""
     return storage.join(index, f"{number:05d}.near")
 
 
 def index_uri(folder: str) -> str:
-    """URI of the index of a directory of shards or partitions."""
     return storage.join(folder, INDEX_FILE)
 
 
@@ -161,7 +154,6 @@ def increment_name(number: int, token: str = "") -> str:
 
 
 def number_of(name: str) -> int:
-    """Number of the increment of a name."""
     return int(name.partition("-")[0])
 
 
@@ -174,7 +166,6 @@ def increment_entries(corpus: str) -> Iterator[tuple[str, str]]:
 
 
 def increment_uri(corpus: str, name: str) -> str:
-    """Directory of an increment. The functions below take it, or return a path inside it."""
     return storage.join(corpus, INCREMENTS, name)
 
 
@@ -194,7 +185,6 @@ def group_path(kind: str, stream: str, group: str) -> str:
 
 
 def text_uri(increment: str, stream: str, group: str) -> str:
-    """URI of the texts of a group."""
     return storage.join(increment, group_path(TEXTS, stream, group))
 
 
@@ -216,12 +206,10 @@ def pairs_uri(texts: str) -> str:
 
 
 def lineage_uri(increment: str, stream: str, group: str) -> str:
-    """URI of the lineage of a group's rows."""
     return storage.join(increment, group_path(LINEAGE, stream, group))
 
 
 def rejects_uri(increment: str, stage: str) -> str:
-    """URI of the rejects of one step."""
     return storage.join(increment, REJECTS, f"{stage}.jsonl.zst")
 
 
@@ -232,30 +220,24 @@ def rejects_uris(increment: str) -> list[str]:
 
 
 def duplicates_uri(increment: str, stream: str) -> str:
-    """URI of the documents of a stream that were dropped as copies."""
     return storage.join(increment, DUPLICATES, f"{stream}.jsonl.zst")
 
 
 def superseded_uri(increment: str, stream: str) -> str:
-    """URI of the document_ids that an increment replaces."""
     return storage.join(increment, f"superseded-{stream}.zst")
 
 
 def asked_again_uri(increment: str, stream: str) -> str:
-    """URI of the document_ids that `--retry-empty` asks about again."""
     return storage.join(increment, f"asked-again-{stream}.zst")
 
 
 def decontamination_uri(increment: str) -> str:
-    """URI of the report on evaluation tasks."""
     return storage.join(increment, "decontamination.json")
 
 
 def stats_uri(increment: str) -> str:
-    """URI of the statistics."""
     return storage.join(increment, "stats.json")
 
 
 def card_uri(increment: str) -> str:
-    """URI of the dataset card."""
     return storage.join(increment, "README.md")

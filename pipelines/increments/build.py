@@ -57,9 +57,7 @@ def build_increment(
     """Take in what is new in the sources.
 
     Args:
-        config: The corpus.
         beam_options: Options of Beam; without `--runner` it runs on this machine.
-        quiet: Print nothing on standard error.
         reread: Read unchanged files again.
         retry_empty: Ask again about documents without pairs, and where a stored answer has none.
         wanted: True for each new or changed file to take in now.

@@ -51,7 +51,6 @@ class SourceFile:
 
     Attributes:
         source: Index of the source in its stream.
-        uri: The file.
         read_as: Hash of its name and of all settings that decide what becomes of its documents.
         state: State that its storage reports; None if it is not reliable.
     """
@@ -88,7 +87,6 @@ def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = Fal
     """List the files of every source and their states, without reading them.
 
     Args:
-        config: The corpus.
         tasks: Hash of the evaluation tasks that documents are compared with.
         may_be_none: Accept a source without files.
 

@@ -81,12 +81,8 @@ def rewrite(
     """Replace some increments by one new increment.
 
     Args:
-        config: The corpus.
-        beam_options: Options of Beam.
-        before: The newest manifest.
         names: Increments to replace.
         withdrawn: By stream, names of documents to withdraw; only increments in `names` hold them.
-        quiet: Print nothing on standard error.
     """
     started = time.monotonic()
     options = parse_options(beam_options)

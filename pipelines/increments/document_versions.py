@@ -27,7 +27,6 @@ class Origin(NamedTuple):
     Attributes:
         source: Index of its source in the stream.
         pattern: `uri` of the source.
-        uri: The file.
     """
 
     source: int

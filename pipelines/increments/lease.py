@@ -111,7 +111,7 @@ class Holder(_Content):
             raise self.at_work()
 
     def at_work(self) -> CorpusError:
-        """Error that tells another run of this one."""
+        """Error for another run while this one is at work."""
         return CorpusError(
             f"{self.uri}: another run holds this corpus ({self}). Wait for it. If that run is gone, the next "
             f"run takes over {EXPIRES_SEC:g} s after its last renewal. To take over now, remove the file and "
@@ -293,7 +293,6 @@ def held(
     """Hold the lease of a corpus while the block runs.
 
     Args:
-        corpus: The corpus.
         token: Token of the run; see `new_token`.
         say: Called with a line for the person while the run waits for another holder.
 

@@ -47,7 +47,6 @@ class Prepared:
 
     Attributes:
         spec: The increment to build.
-        options: Options of Beam.
         before: The newest manifest; None for the first build.
         tokenizer: Fingerprint of the tokenizer.
         tokenizer_files: Files that the corpus keeps of the tokenizer; none if it has them already.

@@ -44,7 +44,6 @@ class Pruned:
     """Result of a prune.
 
     Attributes:
-        corpus: The corpus.
         kept: Numbers of the manifests that stay.
         manifests: Numbers of the removed manifests.
         increments: Numbers of the removed increments.
@@ -76,7 +75,6 @@ def prune(corpus: str, *, keep: Iterable[int] = (), journal: bool = False, dry_r
     """Remove everything that no kept manifest needs.
 
     Args:
-        corpus: The corpus.
         keep: Numbers of manifests that stay whole, beside the newest.
         journal: Remove the journal, too.
         dry_run: Remove nothing; only report.

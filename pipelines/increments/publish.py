@@ -47,7 +47,6 @@ class Draft:
     """An increment that a run writes; `drafted` makes it.
 
     Attributes:
-        run: The run.
         view: Progress of the run.
         manifest: The manifest to publish, set just before it is written.
     """
@@ -115,11 +114,8 @@ def drafted(
     An error after publication becomes a warning.
 
     Args:
-        config: The corpus.
-        options: Options of Beam.
         before: The newest manifest; None for the first build.
         files: Files to read for each stream.
-        quiet: Print nothing on standard error.
         started: Start of the run, as `time.monotonic` gives it.
 
     Raises:

@@ -90,14 +90,12 @@ def watch(
     """Build increments as files arrive, until `stop` is asked for.
 
     Args:
-        config: The corpus.
         beam_options: Options of Beam; only the local runner is allowed.
         stop: Asks for the end.
         interval_sec: Seconds between scans, or from the end of an increment to the next scan.
         min_documents: Least new documents of an increment.
         settle_sec: Seconds for which a file must be unchanged.
         published: Called with each manifest.
-        quiet: Print nothing on standard error.
 
     Raises:
         ConfigError: A value or option is refused.
@@ -118,7 +116,10 @@ def watch(
         f"a file is taken once it has not changed for {settle_sec:g} s, an increment has at least "
         f"{min_documents:,} new documents."
     )
-    with _held_servers(config):
+    # Servers of the workers stay up between increments.
+    server = config.synthesis.server if config.synthesizes else None
+    model = config.synthesis.model or ""
+    with lease_servers(server, model=server.model or model) if server else contextlib.nullcontext():
         while not stop.is_asked():
             try:
                 files = list_files(config, tasks=tasks, may_be_none=True).files
@@ -193,14 +194,3 @@ class _Settled:
         settled = frozenset(file for file, since in self._since.items() if now - since >= self._settle_sec)
         self.is_waiting = len(settled) < len(files)
         return settled
-
-
-@contextlib.contextmanager
-def _held_servers(config: CorpusConfig) -> Iterator[None]:
-    """Keep the servers that the workers would start running from one increment to the next."""
-    server = config.synthesis.server
-    if server is None or not config.synthesizes:
-        yield
-        return
-    with lease_servers(server, model=server.model or config.synthesis.model or ""):
-        yield

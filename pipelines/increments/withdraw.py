@@ -36,11 +36,8 @@ def withdraw(
     """Withdraw documents from every stream that holds them.
 
     Args:
-        config: The corpus.
-        beam_options: Options of Beam.
         document_ids: Names of documents.
         sources: URIs, folders or globs of the files that a build read the documents from.
-        quiet: Print nothing on standard error.
 
     Raises:
         ConfigError: A value or option is refused.

@@ -84,9 +84,7 @@ def current_pairs(
     """Yield the pairs of a stream whose documents are current in a manifest, oldest increment first.
 
     Args:
-        corpus: The corpus.
         manifest: One of its manifests.
-        stream: The stream.
         counts: Gets the numbers of skipped pairs, as `superseded` and `withdrawn`.
         with_passage: Read the texts, too, for the passages.
 

@@ -54,7 +54,6 @@ class Segment:
         start: First token of the part, counted from 0 in the text.
         end: End of the part: its last token plus 1.
         num_tokens: Tokens of the whole text, BOS and EOS included.
-        text: The text.
     """
 
     place: Place
@@ -69,7 +68,6 @@ class Row:
     """A packed row.
 
     Attributes:
-        stream: Its stream.
         index: Its number in the stream.
         shards: Directory of its shards, relative to the corpus.
         index_in_shards: Its number in these shards.

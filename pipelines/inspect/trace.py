@@ -47,7 +47,6 @@ class Entry:
     """A row of a ledger: the state of the document in one increment.
 
     Attributes:
-        stream: The stream.
         increment: Number of the increment.
         content_hash: Its content there; "" if it was withdrawn.
         file: The file that this version came from; "" if the ledger has none.
@@ -66,9 +65,7 @@ class Holding:
     """The document's share of a training text.
 
     Attributes:
-        stream: The stream.
         place: Place of the text.
-        text_id: The text.
         template: Template of the text.
         passage: Record of the share.
         text: Characters of the share.
@@ -126,7 +123,6 @@ def trace_document(corpus: str, manifest: Manifest, name: str) -> DocumentTrace:
     """Look up a document.
 
     Args:
-        corpus: The corpus.
         manifest: One of its manifests.
         name: The document_id, or at least the first 8 digits of the hash of one of its contents.
 

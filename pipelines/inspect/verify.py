@@ -54,7 +54,6 @@ class Verification:
     """Result of a verification.
 
     Attributes:
-        corpus: URI of the corpus.
         manifest: Number of the manifest.
         num_files: Shard files in the indexes.
         num_bytes: Total size of these files, as announced.

@@ -52,7 +52,6 @@ class Cluster:
     """A kept document and its dropped copies.
 
     Attributes:
-        stream: Their stream.
         kept_id: As in Duplicate.
         kept_source: As in Duplicate.
         kept_content: As in Duplicate.
@@ -77,9 +76,7 @@ def find_clusters(corpus: str, increment: str, stream: str, most: int) -> list[C
     """Find the clusters of an increment, biggest first, then by name.
 
     Args:
-        corpus: The corpus.
         increment: Name of the increment.
-        stream: The stream.
         most: Maximum number of clusters.
     """
     uri = duplicates_uri(increment_uri(corpus, increment), stream)
@@ -105,15 +102,15 @@ def find_clusters(corpus: str, increment: str, stream: str, most: int) -> list[C
     return [_cluster(stream, [kept(copy) for copy in copies], copies) for copies in found.values()]
 
 
-def _cluster(stream: str, told: list[Duplicate], copies: list[Duplicate]) -> Cluster:
-    """Make the cluster of these copies; the records in `told` describe its kept document."""
-    named = max(told, key=lambda each: each.kept_id)
+def _cluster(stream: str, records: list[Duplicate], copies: list[Duplicate]) -> Cluster:
+    """Make the cluster of these copies; `records` describe its kept document."""
+    named = max(records, key=lambda each: each.kept_id)
     copies.sort(key=lambda each: (each.kind, -(each.similarity or 0.0), each.document_id, each.source))
     return Cluster(
         stream=stream,
         kept_id=named.kept_id,
         kept_source=named.kept_source,
         kept_content=named.kept_content,
-        kept_in=max(each.kept_in for each in told),
+        kept_in=max(each.kept_in for each in records),
         copies=tuple(copies),
     )

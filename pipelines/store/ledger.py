@@ -57,7 +57,6 @@ class _Table(NamedTuple):
     """The ledger of one increment.
 
     Attributes:
-        uri: The file.
         rows: Its rows, of `_ROW` or of `_OLD_ROW`.
         ends: End offset of each origin's line.
         origins: Bytes of these lines.
@@ -133,8 +132,6 @@ def current_rows(
     """Collect rows of some increments that no newer row of the corpus replaces, for a common ledger.
 
     Args:
-        corpus: The corpus.
-        stream: The stream.
         names: All increments of the corpus.
         of: Increments whose rows to collect.
         withdrawn: Names of documents to withdraw now; their rows come first.

@@ -123,8 +123,6 @@ def merge_index(
     Writes nothing if no increment has an index. One partition at a time is in memory.
 
     Args:
-        corpus: The corpus.
-        stream: The stream.
         names: Increments whose indexes to merge; their indexes stay.
         into: Another increment, which gets the new index.
         is_current: True for each content that is the current text of a document. A content is the first 8

@@ -16,7 +16,6 @@ def read_rows(corpus: str, shard_set: ShardSet, start: int = 0) -> Iterator[dict
     """Yield the rows of a shard directory in order.
 
     Args:
-        corpus: The corpus.
         shard_set: One of its shard directories.
         start: Number of the first row to yield.
 

@@ -95,7 +95,6 @@ def read_texts(texts: str, shards: ShardSet) -> Iterator[AugmentedText]:
     """Yield the training texts in a file, with their pairs.
 
     Args:
-        texts: The file.
         shards: Counts of its increment and stream in the manifest.
 
     Raises:

@@ -133,7 +133,7 @@ def test_a_corpus_built_before_falls_back_to_the_name_and_the_next_build_adds_th
     done = tutelage("corpus", "show", corpus, "--rows", "1")
     assert done.status == 2
     assert (
-        f"{corpus} keeps no tokenizer, as corpora built before did not (the next build adds it), and "
+        f"{corpus} keeps no tokenizer, as corpora of older versions (the next build adds it), and "
         in done.err
     )
     assert "tokenizer 'models/tiny' cannot be loaded: ConnectionError" in done.err
