@@ -143,6 +143,13 @@ def upload(local_path: str, uri: str) -> None:
     sync(os.path.dirname(path))
 
 
+def remove_file(uri: str) -> None:
+    """Remove a file; another process may have removed it already."""
+    fs, path = filesystem(uri)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
 def remove_tree(uri: str) -> None:
     """Remove a file, or a directory and all in it, if it is there."""
     fs, path = filesystem(uri)

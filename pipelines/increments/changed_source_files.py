@@ -17,7 +17,6 @@ build reads all files once. The ledger alone decides which documents are in a co
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -199,9 +198,7 @@ def carry_over(corpus: str, before: Manifest, after: Manifest) -> None:
 
 def forget_read(corpus: str) -> None:
     """Remove the note, so that the next build reads all files."""
-    fs, path = storage.filesystem(sources_note_uri(corpus))
-    with contextlib.suppress(FileNotFoundError):
-        fs.rm_file(path)
+    storage.remove_file(sources_note_uri(corpus))
 
 
 def _identity(manifest: Manifest) -> list[Any]:

@@ -171,9 +171,9 @@ class Lease:
                 self.taken_from = before if before and not before.released and before.is_dead() else None
                 for older in lease_numbers(self._corpus):
                     if older < self._mine.number:
-                        _remove(lease_uri(self._corpus, older))
+                        storage.remove_file(lease_uri(self._corpus, older))
                 return
-            _remove(self.uri)
+            storage.remove_file(self.uri)
         raise CorpusError(
             f"{self._corpus}: another run took the lock a moment ago. Wait for it, then run again."
         )
@@ -352,12 +352,6 @@ def _newest(corpus: str) -> Holder | None:
         content = parse(_Content, data, name=uri, cure=_CURE).model_dump()
         return Holder(uri=uri, number=numbers[-1], **content)
     raise CorpusError(f"{uri}: is listed, but cannot be read. {_CURE}")
-
-
-def _remove(uri: str) -> None:
-    fs, path = storage.filesystem(uri)
-    with contextlib.suppress(FileNotFoundError):
-        fs.rm_file(path)
 
 
 def _own(corpus: str, number: int, token: str) -> Holder:

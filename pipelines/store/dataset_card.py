@@ -17,8 +17,8 @@ import yaml
 
 from pipelines.increments.preflight_checks import asks_a_model
 from pipelines.runners.progress_lines import cut_texts, parted
+from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
-from pipelines.store.loading_examples import dataset_configs, how_to_read
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.corpus_layout import card_uri

@@ -94,9 +94,7 @@ def attempt_at(uri: str) -> Iterator[int]:
         raise
     finally:
         if not stopped:
-            fs, path = storage.filesystem(marker)
-            with contextlib.suppress(FileNotFoundError):
-                fs.rm_file(path)
+            storage.remove_file(marker)
 
 
 def _parsed(line: bytes) -> tuple[str, Generation, int]:

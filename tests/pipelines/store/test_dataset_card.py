@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from pipelines.increments.compact import compact
 from pipelines.store.dataset_card import _public, write_card
-from pipelines.store.loading_examples import how_to_read
+from pipelines.store.dataset_card_loading import how_to_read
 from pipelines.store.packed_rows import read_rows
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest, read_manifest

@@ -206,7 +206,7 @@ def test_a_ledger_that_was_cut_short_is_refused(corpus: str, length: int) -> Non
 @pytest.mark.parametrize(
     ("at", "finding"),
     [
-        (0, "does not begin as a ledger does"),
+        (0, "does not begin like a ledger"),
         (16, "is a ledger of version 3"),
         (24, "expected"),
         (40, "expected"),

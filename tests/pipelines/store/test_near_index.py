@@ -178,7 +178,7 @@ def test_a_damaged_index_is_refused(
 def test_bytes_that_were_changed_are_noticed_when_all_of_them_are_read(corpus: str, write: Write) -> None:
     uri = write(1, [(5, 50), (FAR, 51)], count=2)
     storage.write_bytes(f"{uri}/00001.near", b"\xff" * 16)
-    with pytest.raises(CorpusError, match=r"00001\.near: is damaged: its bytes are not those"):
+    with pytest.raises(CorpusError, match=r"00001\.near: is damaged: its bytes do not have the hash"):
         merge_index(corpus, "domain", ["000001"], "000002", lambda contents: contents > 0)
     assert not storage.exists(f"{near_index_uri(corpus, 'domain', '000002')}/index.json")
 
@@ -235,7 +235,7 @@ def test_indexes_made_in_different_ways_are_not_merged(corpus: str, write: Write
     write(1, [(5, 50)])
     write(2, [(5, 50)], config=NearDedupConfig(rows=7))
     with pytest.raises(
-        CorpusError, match=r"000002\.domain: its keys were made with .* rows 7, the index .*001"
+        CorpusError, match=r"000002\.domain: its keys were made with .* rows 7, but the index .*001"
     ):
         merge_index(corpus, "domain", ["000001", "000002"], "000003", lambda contents: contents > 0)
 

@@ -267,7 +267,7 @@ def test_a_corpus_built_before_says_what_to_do(tutelage: Any, corpus: CorpusConf
     done = tutelage("corpus", "export-pairs", corpus.corpus)
     assert (done.status, done.out) == (1, "")
     assert f"{corpus.corpus}: its 9 pairs are only inside its texts." in done.err
-    assert "build a new corpus from the same YAML, with this one's journal/ copied into it first" in done.err
+    assert "build a new corpus from the same YAML and copy this one's journal/ into it first" in done.err
     assert compact(corpus, quiet=True) is not None
     assert tutelage("corpus", "verify", corpus.corpus).status == 0
 
