@@ -1,10 +1,9 @@
-"""Names and statistics of published increments, for tests."""
+"""Names and statistics of published increments, for tests; importing it needs no Beam."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pipelines.store.statistics import stats_of
 from schemas.manifest import newest_number, published_names
 
 
@@ -15,4 +14,6 @@ def name_of(corpus: str, number: int) -> str:
 
 def read_stats(corpus: str, number: int) -> dict[str, Any]:
     """Statistics of a published increment."""
+    from pipelines.store.statistics import stats_of
+
     return stats_of(corpus, name_of(corpus, number))
