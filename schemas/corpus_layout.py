@@ -69,9 +69,10 @@ def names_in(folder: str) -> list[str]:
     return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in entries)
 
 
-def numbers_in(folder: str) -> list[int]:
-    """Numbers of the files `000003.json` in a folder, in order."""
-    return sorted(int(name[:-5]) for name in names_in(folder) if _NUMBERED.fullmatch(name))
+def numbers_in(corpus: str, folder: str) -> list[int]:
+    """Numbers of the files `000003.json` in the folder of manifests or leases, in order."""
+    names = names_in(storage.join(corpus, folder))
+    return sorted(int(name[:-5]) for name in names if _NUMBERED.fullmatch(name))
 
 
 def manifest_uri(corpus: str, number: int) -> str:
@@ -79,7 +80,7 @@ def manifest_uri(corpus: str, number: int) -> str:
 
 
 def manifest_numbers(corpus: str) -> list[int]:
-    return numbers_in(storage.join(corpus, MANIFESTS))
+    return numbers_in(corpus, MANIFESTS)
 
 
 def parse_manifest_uri(uri: str) -> tuple[str, int] | None:
@@ -92,10 +93,6 @@ def parse_manifest_uri(uri: str) -> tuple[str, int] | None:
 
 def lease_uri(corpus: str, number: int) -> str:
     return storage.join(corpus, LEASES, f"{number:06d}.json")
-
-
-def lease_numbers(corpus: str) -> list[int]:
-    return numbers_in(storage.join(corpus, LEASES))
 
 
 def sources_note_uri(corpus: str) -> str:

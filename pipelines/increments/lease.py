@@ -37,7 +37,7 @@ import pydantic
 
 from pipelines.increments.refuse_symlinks import refuse_links
 from schemas import limits, storage
-from schemas.corpus_layout import LEASES, lease_numbers, lease_uri
+from schemas.corpus_layout import LEASES, lease_uri, numbers_in
 from schemas.errors import CorpusError
 from schemas.process_identity import process_started, this_machine
 from schemas.validation import Strict, parse
@@ -169,7 +169,7 @@ class Lease:
                 continue
             if self.is_ours():
                 self.taken_from = before if before and not before.released and before.is_dead() else None
-                for older in lease_numbers(self._corpus):
+                for older in numbers_in(self._corpus, LEASES):
                     if older < self._mine.number:
                         storage.remove_file(lease_uri(self._corpus, older))
                 return
@@ -342,7 +342,7 @@ def refuse_if_held(corpus: str) -> None:
 def _newest(corpus: str) -> Holder | None:
     """The holder of the highest number."""
     for _ in range(_TRIES):
-        if not (numbers := lease_numbers(corpus)):
+        if not (numbers := numbers_in(corpus, LEASES)):
             return None
         uri = lease_uri(corpus, numbers[-1])
         try:

@@ -47,7 +47,6 @@ class Prepared:
 
     Attributes:
         spec: The increment to build.
-        before: The newest manifest; None for the first build.
         tokenizer: Fingerprint of the tokenizer.
         tokenizer_files: Files that the corpus keeps of the tokenizer; none if it has them already.
         around: Token ids before and after each text.
@@ -55,7 +54,6 @@ class Prepared:
 
     spec: IncrementSpec
     options: PipelineOptions
-    before: Manifest | None
     tokenizer: str
     tokenizer_files: Mapping[str, bytes]
     around: tuple[list[int], list[int]]
@@ -132,7 +130,6 @@ def prepared(
                 token=new_token(),
             ),
             options=options,
-            before=before,
             tokenizer=name,
             tokenizer_files={} if is_known else files_to_keep(config.tokenizer.name, tokenizer),
             around=around,

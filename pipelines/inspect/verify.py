@@ -35,11 +35,10 @@ from schemas.shard_index import (
     Damage,
     ShardFile,
     directory_damage,
-    hash_mismatch,
     read_index,
+    read_shard,
     row_fault,
     stored_files,
-    unpack,
 )
 
 NUM_READERS = 4
@@ -69,19 +68,6 @@ class Verification:
     num_rows: int
     num_pairs: int
     damages: tuple[Damage, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """Result of reading one shard file.
-
-    Attributes:
-        num_tokens: Tokens of its texts; None if it could not be read to its end.
-        findings: Its faults.
-    """
-
-    num_tokens: int | None
-    findings: tuple[str, ...]
 
 
 def verify_command(arguments: argparse.Namespace) -> int:
@@ -164,12 +150,11 @@ def _damages(
     whole = [file for file in files if f"{uri}/{file.basename}" not in known]
     num_tokens = 0
     all_read = len(whole) == len(files)
-    for file, reading in zip(
-        whole, readers.map(lambda file: _read(f"{uri}/{file.basename}", file, seq_len), whole), strict=True
-    ):
-        yield from (Damage(file=f"{uri}/{file.basename}", finding=finding) for finding in reading.findings)
-        num_tokens += reading.num_tokens or 0
-        all_read = all_read and reading.num_tokens is not None
+    readings = readers.map(lambda file: _read(uri, file, seq_len), whole)
+    for file, (tokens, findings) in zip(whole, readings, strict=True):
+        yield from (Damage(file=f"{uri}/{file.basename}", finding=finding) for finding in findings)
+        num_tokens += tokens or 0
+        all_read = all_read and tokens is not None
     if all_read and num_tokens != shard_set.num_tokens:
         yield Damage(
             file=index_uri(uri),
@@ -203,33 +188,27 @@ def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
         )
 
 
-def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
-    """Read one shard file to its last row, or to the first damage."""
+def _read(uri: str, file: ShardFile, seq_len: int) -> tuple[int | None, list[str]]:
+    """Read one shard file; return its tokens, None if it is damaged, and its faults."""
     try:
-        data = storage.read_bytes(name, limit=file.num_bytes)
-    except OSError as error:
-        return _unread(f"shard cannot be read: {error}")
-    mismatch = hash_mismatch([data], file.hashes)
-    if mismatch is not None:
-        return _unread(mismatch)
+        data = read_shard(uri, file)
+    except CorpusError as error:
+        message = str(error).removeprefix(f"{uri}/{file.basename}: ")
+        return None, [message.removesuffix(f" {CURE}").rstrip(".")]
+    num_tokens = num_misfits = 0
+    findings: list[str] = []
     try:
-        num_tokens = num_misfits = 0
-        findings: list[str] = []
-        for number, row in enumerate(rows_of(unpack(data, file), file.columns)):
+        for number, row in enumerate(rows_of(data, file.columns)):
             finding = row_fault(row, seq_len)
             if finding is not None:
                 num_misfits += 1
                 findings += [f"row {number} {finding}"] if num_misfits <= NAMED_ROWS else []
             num_tokens += int(row["segment_lengths"].sum(dtype=np.int64))
-        if num_misfits > NAMED_ROWS:
-            findings.append(f"{num_misfits - NAMED_ROWS} more rows are wrong")
     except CorpusError as error:
-        return _unread(f"shard {error}")
-    return _Reading(num_tokens=num_tokens, findings=tuple(findings))
-
-
-def _unread(finding: str) -> _Reading:
-    return _Reading(num_tokens=None, findings=(finding,))
+        return None, [f"shard {error}"]
+    if num_misfits > NAMED_ROWS:
+        findings.append(f"{num_misfits - NAMED_ROWS} more rows are wrong")
+    return num_tokens, findings
 
 
 def _print(verification: Verification) -> None:

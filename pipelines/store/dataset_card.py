@@ -159,19 +159,8 @@ def _contents(corpus: str, manifest: Manifest) -> str:
             f"Increment {newest.number} stands in the place of {', '.join(map(str, newest.replaces))}; "
             f"{newest.num_withdrawn:,} documents were withdrawn."
         )
-    heads = (
-        "increment",
-        "stream",
-        "documents",
-        "texts",
-        "pairs",
-        "rows",
-        "tokens",
-        "filled",
-        "parted",
-        "cut",
-    )
-    return "\n\n".join(["## What is in it", _table(heads, rows), *notes])
+    sizes = ("documents", "texts", "pairs", "rows", "tokens", "filled", "parted", "cut")
+    return "\n\n".join(["## What is in it", _table(("increment", "stream", *sizes), rows), *notes])
 
 
 def _sources(config: CorpusConfig) -> str:

@@ -249,6 +249,7 @@ class Journal:
         return storage.join(self._uri, os.path.basename(path))
 
 
+@dataclasses.dataclass(eq=False)
 class JournaledGenerator(Generator):
     """Generator that answers from the journal if it can, and stores the answers of an inner generator.
 
@@ -262,52 +263,42 @@ class JournaledGenerator(Generator):
         on_damage: See Journal.
     """
 
-    def __init__(
-        self,
-        inner: Generator,
-        *,
-        uri: str,
-        identity: str,
-        on_answer: Callable[[Generation, bool], None],
-        attempt: int = 0,
-        is_useful: Callable[[str], bool] = lambda text: True,
-        on_damage: Callable[[str], None] = lambda place: None,
-    ):
-        self._inner = inner
-        self._attempt = attempt
-        self._is_useful = is_useful
-        self._uri = uri
-        self._identity = identity
-        self._on_answer = on_answer
-        self._on_damage = on_damage
+    inner: Generator
+    _: dataclasses.KW_ONLY
+    uri: str
+    identity: str
+    on_answer: Callable[[Generation, bool], None]
+    attempt: int = 0
+    is_useful: Callable[[str], bool] = lambda text: True
+    on_damage: Callable[[str], None] = lambda place: None
 
     def open(self) -> None:
-        self._inner.open()
-        self._journal = Journal(self._uri, self._on_damage)
+        self.inner.open()
+        self._journal = Journal(self.uri, self.on_damage)
 
     async def close(self) -> None:
-        await self._inner.close()
+        await self.inner.close()
         await self._journal.close()
 
     def tallies(self) -> Mapping[str, EndpointTally]:
-        return self._inner.tallies()
+        return self.inner.tallies()
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
-        key = request_key(self._identity, request)
+        key = request_key(self.identity, request)
         found = self._journal.find(key)
         if found is not None:
             stored, attempt = found
             if (
-                attempt >= self._attempt
-                or self._is_useful(stored.text)
+                attempt >= self.attempt
+                or self.is_useful(stored.text)
                 or self._is_repaired(request, stored.text)
             ):
-                self._on_answer(stored, False)
+                self.on_answer(stored, False)
                 return dataclasses.replace(stored, key=key)
-        answer = await self._inner.generate(request)
+        answer = await self.inner.generate(request)
         if isinstance(answer, Generation):
-            await self._journal.add(key, answer, self._attempt)
-            self._on_answer(answer, True)
+            await self._journal.add(key, answer, self.attempt)
+            self.on_answer(answer, True)
             return dataclasses.replace(answer, key=key)
         return answer
 
@@ -317,8 +308,8 @@ class JournaledGenerator(Generator):
         if prompt is None:
             return False
         again = dataclasses.replace(request, prompt_ids=prompt)
-        found = self._journal.find(request_key(self._identity, again))
-        return found is not None and self._is_useful(found[0].text)
+        found = self._journal.find(request_key(self.identity, again))
+        return found is not None and self.is_useful(found[0].text)
 
 
 def _line(record: Mapping[str, object]) -> bytes:

@@ -59,7 +59,7 @@ def test_a_manifest_is_named_by_its_uri(uri: str, found: tuple[str, int] | None)
 def test_entries_that_are_no_numbered_files_are_passed_over(tmp_path: Path) -> None:
     for name in ("000002.json", "1000000.json", "000000.json", "0000003.json", "12.json", "000004.json.tmp"):
         (tmp_path / name).touch()
-    assert numbers_in(str(tmp_path)) == [2, 1_000_000]
+    assert numbers_in(str(tmp_path), "") == [2, 1_000_000]
     assert names_in(f"{tmp_path}/none") == names_in(f"{tmp_path}/000002.json/none") == []
 
 
