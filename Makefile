@@ -23,7 +23,7 @@ test-current: ## the trainer's tests with torch 2.13 and transformers 5, in .ven
 		--no-loadscope-reorder $(CURRENT_TESTS) $(ARGS)
 
 # What touches torch, transformers, Composer or Streaming, and what needs a library that does not fit beside Beam.
-CURRENT_TESTS = tests/plugins/readers/test_huggingface.py tests/pipelines/store/test_loading_examples.py \
+CURRENT_TESTS = tests/plugins/readers/test_huggingface.py tests/pipelines/store/test_dataset_card_loading.py \
 	$(addprefix tests/trainer/, test_hf_export.py test_resume.py test_train.py test_two_ranks.py \
 	checkpoints/test_checkpoint_files.py checkpoints/test_resume_from.py data/test_batches.py \
 	data/test_row_loader.py model/test_boundaries.py model/test_families.py \

@@ -44,7 +44,6 @@ import numpy as np
 
 from pipelines.steps.near.clusters import as_contents, find_clusters, pack_rows, star_edges
 from pipelines.steps.near.minhash import MinHasher
-from pipelines.store.layout import near_index_uri
 from pipelines.store.near_index import (
     NearIndex,
     num_partitions,
@@ -53,6 +52,7 @@ from pipelines.store.near_index import (
     write_partition,
 )
 from schemas.corpus_config import NearDedupConfig
+from schemas.corpus_layout import near_index_uri
 from schemas.records import content_hash
 
 _CONFIG = NearDedupConfig()

@@ -1,4 +1,4 @@
-"""What can be said after `tutelage corpus`."""
+"""Command-line arguments of `tutelage corpus`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from plugins.commands.parser import Parser
 
 
 def make_parser(description: str | None) -> Parser:
-    """A parser of all sub-commands; Beam's options, behind `--`, are not its business."""
+    """Make the parser of all sub-commands; it does not see Beam's options, which come after `--`."""
     parser = Parser(prog="tutelage corpus", description=description)
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -17,86 +17,86 @@ def make_parser(description: str | None) -> Parser:
         commands,
         "build",
         "[--reread] [--retry-empty]",
-        "take in what is new in the sources, as one increment",
+        "build one increment of what is new in the sources",
     )
-    build.add_argument(
-        "--reread", action="store_true", help="read files again that have not changed since they were read"
-    )
+    build.add_argument("--reread", action="store_true", help="read unchanged files again")
     build.add_argument(
         "--retry-empty",
         action="store_true",
-        help="ask again for documents without pairs: those in the corpus, and stored answers without any",
+        help="ask again about documents in the corpus without pairs, and where a stored answer has none",
     )
 
     plan = _of_a_yaml(
         commands,
         "plan",
         "[--requests-per-sec X | --tokens-per-sec X]",
-        "what a build would do: documents, chains, requests, tokens, hours; sends and writes nothing",
+        "show what a build would do: documents, chains, requests, tokens, hours; sends and writes nothing",
     )
     speed: dict[str, Any] = {"type": float, "metavar": "X"}
-    plan.add_argument("--requests-per-sec", help="requests that all servers together answer", **speed)
-    plan.add_argument("--tokens-per-sec", help="tokens that all servers together generate", **speed)
+    plan.add_argument("--requests-per-sec", help="speed of all servers together, in requests", **speed)
+    plan.add_argument("--tokens-per-sec", help="speed of all servers together, in generated tokens", **speed)
 
     watch = _of_a_yaml(
         commands,
         "watch",
         "[--interval SEC] [--min-documents N] [--settle SEC]",
-        "take in files as they arrive, an increment at a time, until stopped",
+        "build increments as files arrive, until stopped",
         json=False,
     )
     seconds: dict[str, Any] = {"type": float, "metavar": "SEC"}
-    watch.add_argument("--interval", default=60.0, help="from one look to the next (default 60)", **seconds)
+    watch.add_argument("--interval", default=60.0, help="time between two scans (default 60)", **seconds)
     watch.add_argument(
-        "--settle", default=10.0, help="how long a file must have been as it is (default 10)", **seconds
+        "--settle", default=10.0, help="time that a file must be unchanged (default 10)", **seconds
     )
     watch.add_argument(
-        "--min-documents", type=int, default=1, metavar="N", help="documents of an increment (default 1)"
+        "--min-documents",
+        type=int,
+        default=1,
+        metavar="N",
+        help="least documents of an increment (default 1)",
     )
 
     withdraw = _of_a_yaml(
         commands,
         "withdraw",
         "[--id ID ...] [--ids-from FILE] [--source URI ...]",
-        "take documents out of the corpus, for good",
+        "remove documents from the corpus for good",
     )
     again: dict[str, Any] = {"action": "append", "default": []}
-    withdraw.add_argument("--id", help="a document; may be given again", **again)
-    withdraw.add_argument("--ids-from", metavar="FILE", help="a file of one document_id a line")
+    withdraw.add_argument("--id", help="a document_id; may be repeated", **again)
+    withdraw.add_argument("--ids-from", metavar="FILE", help="a file with one document_id a line")
     withdraw.add_argument(
-        "--source", metavar="URI", help="a file, folder or glob; may be given again", **again
+        "--source", metavar="URI", help="a file, folder or glob of the sources; may be repeated", **again
     )
 
-    _of_a_yaml(commands, "compact", "", "write all increments as one, without what is superseded")
+    _of_a_yaml(commands, "compact", "", "rewrite all increments as one, without superseded text")
 
-    show = _of_a_corpus(commands, "show", "what is in a corpus: counts, texts, packed rows, copies")
-    show.add_argument("--stream", help="stream to show texts and rows of; default the first")
+    show = _of_a_corpus(commands, "show", "show the content of a corpus: counts, texts, packed rows, copies")
+    show.add_argument("--stream", help="stream of the texts and rows (default: the first)")
     count: dict[str, Any] = {"type": int, "metavar": "N"}
     show.add_argument("--texts", default=1, help="texts to show (default 1)", **count)
     show.add_argument("--rows", default=0, help="packed rows to show, decoded (default 0)", **count)
     show.add_argument(
         "--duplicates",
         **count,
-        help="show up to N clusters of copies that the newest increment dropped, and nothing else",
+        help="show only up to N clusters of copies that the newest increment dropped",
     )
     show.add_argument(
         "--row",
         metavar="STREAM:INDEX",
-        help="show one packed row with the texts, documents and files that it is made of, and nothing else",
+        help="show only one packed row, with its texts, documents and files",
     )
     _add_whole(show)
 
     trace = _of_a_corpus(
-        commands, "trace", "what became of a document: increments, texts, rows, answers, rejects"
+        commands, "trace", "show everything about a document: increments, texts, rows, answers, rejects"
     )
     trace.add_argument(
-        "document_id", help="name of the document, or how the hash of its content begins (8 digits or more)"
+        "document_id", help="the document_id, or the first 8 or more digits of the content hash"
     )
     _add_whole(trace)
 
-    _of_a_corpus(
-        commands, "verify", "read every shard and row; name what is missing, damaged or not as announced"
-    )
+    _of_a_corpus(commands, "verify", "read every shard and row, and name everything missing or damaged")
 
     prune = commands.add_parser("prune", help="remove increments that no kept manifest needs")
     _add_corpus(prune)
@@ -106,10 +106,10 @@ def make_parser(description: str | None) -> Parser:
         action="append",
         default=[],
         metavar="NUMBER",
-        help="a manifest to keep beside the newest, such as one that a run pins; may be given again",
+        help="a manifest to keep beside the newest, such as one that a run pins; may be repeated",
     )
     prune.add_argument("--journal", action="store_true", help="remove the journal of generations, too")
-    prune.add_argument("--dry-run", action="store_true", help="say what would go and remove nothing")
+    prune.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     prune.add_argument("--json", action="store_true", help="print the result as JSON")
     export = _of_a_corpus(
         commands, "export-pairs", "write the instruction pairs of all current documents", json=False
@@ -118,19 +118,21 @@ def make_parser(description: str | None) -> Parser:
         "--format",
         choices=("jsonl", "alpaca", "messages"),
         default="jsonl",
-        help="all that is known of a pair (default); instruction, input, output; or chat messages",
+        help="all fields of a pair (default); instruction, input, output; or chat messages",
     )
-    export.add_argument("--stream", help="the only stream wanted; default all")
+    export.add_argument("--stream", help="export one stream only (default: all)")
     export.add_argument(
-        "--with-passage", action="store_true", help="the passage too: alpaca's input, or before the question"
+        "--with-passage",
+        action="store_true",
+        help="add the passage, as alpaca's input or before the question",
     )
-    export.add_argument("--output", metavar="FILE", help="a file or URI; default standard output")
+    export.add_argument("--output", metavar="FILE", help="a file or URI (default: standard output)")
     return parser
 
 
 def _add_whole(parser: Parser) -> None:
     parser.add_argument(
-        "--whole", action="store_true", help="show long texts to their end, not their beginning alone"
+        "--whole", action="store_true", help="show long texts whole, not only their beginning"
     )
 
 
@@ -155,7 +157,7 @@ def _of_a_yaml(
     )
     parser.add_argument("file", metavar="FILE.yaml", help="a corpus YAML")
     parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="key=value", help="values that win over the file's"
+        "overrides", nargs="*", default=[], metavar="key=value", help="values that override the file's"
     )
     if json:
         parser.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
@@ -168,8 +170,8 @@ def _of_a_corpus(
     parser = commands.add_parser(name, help=does)
     _add_corpus(parser)
     parser.add_argument(
-        "--manifest", type=int, metavar="NUMBER", help="number of the manifest; default the newest"
+        "--manifest", type=int, metavar="NUMBER", help="number of the manifest (default: the newest)"
     )
     if json:
-        parser.add_argument("--json", action="store_true", help="print what was asked for as JSON")
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser

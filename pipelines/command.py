@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import importlib
 import json
 import sys
 from collections.abc import Sequence
 
 from pipelines.arguments import make_parser
 from pipelines.runners.local import fork_server
+from schemas import exit_status
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
@@ -19,46 +20,26 @@ _MULTI_PROCESSING = "--direct_running_mode=multi_processing"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `tutelage corpus …`; the exit status."""
+    """Run `tutelage corpus …`; return the exit status."""
     ours, beam_options = _split_at_dashes(list(argv))
     arguments = make_parser(__doc__).parse_args(ours)
-    if "uri" in arguments and arguments.uri.endswith((".yaml", ".yml")):
+    if arguments.command in _OF_A_YAML:
+        config = load_config(CorpusConfig, arguments.file, arguments.overrides)
+        if _MULTI_PROCESSING in beam_options:
+            fork_server.begin_beside()  # it imports Beam while this process does
+        from pipelines.runners.startup_warnings import quiet_libraries
+
+        quiet_libraries()  # before the imports of the command
+        _OF_A_YAML[arguments.command](arguments, config, beam_options)
+        return exit_status.DONE
+    if arguments.uri.endswith((".yaml", ".yml")):
         arguments.uri = load_config(CorpusConfig, arguments.uri).corpus
-    if arguments.command == "prune":
-        return _prune(arguments)
-    if arguments.command == "show":
-        from pipelines.inspect.show_corpus import show_corpus
-
-        return show_corpus(arguments)
-    if arguments.command == "trace":
-        from pipelines.inspect.trace_text import show_trace
-
-        return show_trace(arguments)
-    if arguments.command == "verify":
-        from pipelines.inspect.verify_text import show_verification
-
-        return show_verification(arguments)
-    if arguments.command == "export-pairs":
-        from pipelines.inspect.export_pairs import export_pairs
-
-        return export_pairs(arguments)
-    run = {"build": _build, "plan": _plan, "watch": _watch, "withdraw": _withdraw, "compact": _compact}
-    return run[arguments.command](arguments, beam_options)
+    module, _, function = _OF_A_CORPUS[arguments.command].partition(":")
+    status: int = getattr(importlib.import_module(module), function)(arguments)
+    return status
 
 
-def _config(arguments: argparse.Namespace, beam_options: Sequence[str]) -> CorpusConfig:
-    """The configuration that the command line names; what is imported after it says nothing of its own."""
-    config = load_config(CorpusConfig, arguments.file, arguments.overrides)
-    if _MULTI_PROCESSING in beam_options:
-        fork_server.begin_beside()  # it imports Beam while this process does
-    from pipelines.runners.startup_warnings import quiet_libraries
-
-    quiet_libraries()
-    return config
-
-
-def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+def _build(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.increments.build import build_increment
 
     manifest = build_increment(
@@ -69,17 +50,11 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
         retry_empty=arguments.retry_empty,
     )
     dry = any(option.startswith("--dry_run") for option in beam_options)
-    _tell(
-        config,
-        manifest,
-        f"{'a dry run' if dry else 'nothing new'}; the corpus is as it was.",
-        as_json=arguments.json,
-    )
-    return 0
+    nothing = f"{'a dry run' if dry else 'nothing new'}; the corpus is unchanged."
+    _print_result(config, manifest, nothing, as_json=arguments.json)
 
 
-def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+def _plan(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.planning.plan import plan_increment
     from pipelines.planning.plan_table import print_plan
 
@@ -94,10 +69,9 @@ def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
         print(json.dumps(plan.as_json(), ensure_ascii=False))
     else:
         print_plan(plan)
-    return 0
 
 
-def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
+def _watch(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     for option, value, least in (
         ("--interval", arguments.interval, 0.1),
         ("--min-documents", arguments.min_documents, 1),
@@ -105,7 +79,6 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     ):
         if value < least:
             raise ConfigError(f"{option} is {value:g}; expected at least {least:g}.")
-    config = _config(arguments, beam_options)
     from pipelines.increments.watch import stop_on_signals, watch
 
     with stop_on_signals() as stop:
@@ -116,57 +89,41 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
             interval_sec=arguments.interval,
             min_documents=arguments.min_documents,
             settle_sec=arguments.settle,
-            published=lambda manifest: _tell(config, manifest),
+            published=lambda manifest: _print_result(config, manifest),
         )
-    return 0
 
 
-def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+def _withdraw(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.increments.withdraw import withdraw
 
     names = [*arguments.id, *_lines_of(arguments.ids_from)]
     if not names and not arguments.source:
-        raise ConfigError("corpus withdraw needs --id, --ids-from or --source: what is to go?")
+        raise ConfigError("corpus withdraw needs --id, --ids-from or --source to name the documents.")
     manifest = withdraw(
         config, beam_options, document_ids=names, sources=arguments.source, quiet=arguments.json
     )
-    _tell(config, manifest, "", as_json=arguments.json)
-    return 0
+    _print_result(config, manifest, as_json=arguments.json)
 
 
-def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+def _compact(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.increments.compact import compact
 
     manifest = compact(config, beam_options, quiet=arguments.json)
-    _tell(config, manifest, "is one increment already; nothing was done.", as_json=arguments.json)
-    return 0
+    nothing = "is one increment already; nothing was changed."
+    _print_result(config, manifest, nothing, as_json=arguments.json)
 
 
-def _prune(arguments: argparse.Namespace) -> int:
-    from pipelines.increments.prune import prune
-    from pipelines.increments.prune_text import print_pruned
-
-    pruned = prune(arguments.uri, keep=arguments.keep, journal=arguments.journal, dry_run=arguments.dry_run)
-    if arguments.json:
-        print(json.dumps(dataclasses.asdict(pruned)))
-    else:
-        print_pruned(pruned, dry_run=arguments.dry_run)
-    return 0
-
-
-def _tell(
+def _print_result(
     config: CorpusConfig, manifest: Manifest | None, nothing: str = "", *, as_json: bool = False
 ) -> None:
-    """Print the manifest that was published, or that nothing was."""
-    from pipelines.increments.after_publishing import telling
-    from pipelines.increments.summary import print_increment
+    """Print the published manifest, or that nothing was published."""
+    from pipelines.increments.increment_summary import print_increment
+    from pipelines.increments.publish import after_publication
 
     if manifest is None:
         print(json.dumps(None) if as_json else f"{config.corpus}: {nothing}")
         return
-    with telling(config.corpus, manifest):
+    with after_publication(config.corpus, manifest):
         if as_json:
             print(manifest.model_dump_json())
         else:
@@ -183,6 +140,17 @@ def _lines_of(path: str | None) -> list[str]:
         raise ConfigError(
             f"--ids-from {path!r}: {error}. Give a UTF-8 file of one document_id a line."
         ) from None
+
+
+_OF_A_YAML = {"build": _build, "plan": _plan, "watch": _watch, "withdraw": _withdraw, "compact": _compact}
+
+_OF_A_CORPUS = {
+    "prune": "pipelines.increments.prune:prune_command",
+    "show": "pipelines.inspect.show:show",
+    "trace": "pipelines.inspect.trace:trace_command",
+    "verify": "pipelines.inspect.verify:verify_command",
+    "export-pairs": "pipelines.inspect.export_pairs:export_pairs",
+}
 
 
 def _split_at_dashes(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -49,13 +49,21 @@ from pipelines.steps.tokenize import TokenizeTexts
 from pipelines.steps.tuning_texts import MakeTuningTexts, MergeContexts, as_answered, by_dataset
 from pipelines.steps.write_near_index import WriteNearIndex
 from pipelines.steps.write_shards import WriteShards
-from pipelines.store.dropped_copies import duplicates_uri
-from pipelines.store.layout import asked_again_uri, ledger_uri, near_index_uri
 from pipelines.store.ledger import NO_ORIGIN, ledger_row, write_ledger
 from plugins.readers import open_reader
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import increment_name, increment_uri
+from schemas.corpus_layout import (
+    asked_again_uri,
+    duplicates_uri,
+    increment_name,
+    increment_uri,
+    journal_uri,
+    ledger_uri,
+    near_index_uri,
+    rejects_uri,
+    superseded_uri,
+)
 from schemas.records import AugmentedText, Document, Reject, SynthesizedDocument, digest, to_json
 
 _BATCH_CHARACTERS = 1 << 22
@@ -117,7 +125,7 @@ class IncrementSpec:
     @property
     def journal(self) -> str:
         """URI of the journal."""
-        return storage.join(self.config.corpus, "journal")
+        return journal_uri(self.config.corpus)
 
     @functools.cached_property
     def tasks(self) -> SharedTasks | None:
@@ -423,7 +431,7 @@ def _add_ledger(spec: IncrementSpec, name: str, found: TakenIn) -> None:
         | f"{name}/WriteSuperseded"
         >> beam.Map(
             lambda ids, uri: storage.write_lines_zst(uri, sorted(ids[1])),
-            storage.join(spec.increment, f"superseded-{name}.zst"),
+            superseded_uri(spec.increment, name),
         )
     )
 
@@ -466,7 +474,7 @@ def _ledger_row(document: Document) -> tuple[None, bytes]:
 def _write_rejects(group: tuple[str, Iterable[Reject]], increment: str) -> None:
     stage, rejects = group
     lines = sorted(map(to_json, rejects))
-    storage.write_lines_zst(storage.join(increment, "rejects", f"{stage}.jsonl.zst"), lines)
+    storage.write_lines_zst(rejects_uri(increment, stage), lines)
 
 
 def config_hash(config: CorpusConfig) -> str:

@@ -18,6 +18,7 @@ import pydantic
 
 from plugins.tokenizers import fingerprint, load_tokenizer, tokenizer_files, write_files
 from schemas import limits, storage
+from schemas.corpus_layout import TOKENIZER_LISTING, tokenizer_uri
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
 from schemas.records import digest
@@ -26,7 +27,6 @@ from schemas.shard_index import Damage
 from schemas.validation import read_json
 
 _NAME = re.compile(r"(additional_chat_templates/)?\w[\w.-]*")
-_LISTING = "files.json"
 _Listing = Annotated[dict[str, str], pydantic.Field(max_length=limits.TOKENIZER_FILES)]
 
 
@@ -52,16 +52,18 @@ def files_to_keep(name: str, tokenizer: Any) -> dict[str, bytes]:
 
 def keep_tokenizer(corpus: str, fingerprint: str, files: Mapping[str, bytes]) -> None:
     """Write a tokenizer's files into a corpus; the listing, written last, makes them valid."""
-    folder = _uri(corpus, fingerprint)
+    folder = tokenizer_uri(corpus, fingerprint)
     for name, data in files.items():
         storage.write_bytes(storage.join(folder, name), data)
     listing = {name: digest(data) for name, data in files.items()}
-    storage.write_bytes(storage.join(folder, _LISTING), json.dumps(listing, indent=2).encode() + b"\n")
+    storage.write_bytes(
+        storage.join(folder, TOKENIZER_LISTING), json.dumps(listing, indent=2).encode() + b"\n"
+    )
 
 
 def is_kept(corpus: str, fingerprint: str) -> bool:
     """True if a corpus holds a tokenizer."""
-    return storage.exists(storage.join(_uri(corpus, fingerprint), _LISTING))
+    return storage.exists(storage.join(tokenizer_uri(corpus, fingerprint), TOKENIZER_LISTING))
 
 
 def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
@@ -72,12 +74,14 @@ def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
         ConfigError: The corpus holds no tokenizer, and its name cannot be loaded.
     """
     if is_kept(corpus, manifest.tokenizer):
-        files = {}
+        files, where = {}, tokenizer_uri(corpus, manifest.tokenizer)
         for name, data, finding in _read(corpus, manifest.tokenizer):
             if finding:
-                raise CorpusError(f"{_uri(corpus, manifest.tokenizer)}/{name}: {finding}. Restore it.")
+                raise CorpusError(
+                    f"{tokenizer_uri(corpus, manifest.tokenizer)}/{name}: {finding}. Restore it."
+                )
             files[name] = data
-        tokenizer, where = _load(files), _uri(corpus, manifest.tokenizer)
+        tokenizer = _load(files)
         tokenizer.name_or_path = manifest.tokenizer_name
     else:
         try:
@@ -100,20 +104,24 @@ def tokenizer_damage(corpus: str, manifest: Manifest) -> Iterator[Damage]:
     if is_kept(corpus, manifest.tokenizer):
         for name, _, finding in _read(corpus, manifest.tokenizer):
             if finding:
-                yield Damage(file=f"{_uri(corpus, manifest.tokenizer)}/{name}", finding=finding)
+                yield Damage(file=f"{tokenizer_uri(corpus, manifest.tokenizer)}/{name}", finding=finding)
 
 
 def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
     """Yield name, content and damage ("" for none) of each file."""
-    folder = _uri(corpus, fingerprint)
+    folder = tokenizer_uri(corpus, fingerprint)
     try:
-        hashes: dict[str, str] = read_json(storage.join(folder, _LISTING), _Listing)
+        hashes: dict[str, str] = read_json(storage.join(folder, TOKENIZER_LISTING), _Listing)
     except CorpusError as error:
-        yield _LISTING, b"", str(error).removeprefix(f"{storage.join(folder, _LISTING)}: ").rstrip(".")
+        yield (
+            TOKENIZER_LISTING,
+            b"",
+            str(error).removeprefix(f"{storage.join(folder, TOKENIZER_LISTING)}: ").rstrip("."),
+        )
         return
     for name, expected in hashes.items():
         if not _NAME.fullmatch(name):
-            yield _LISTING, b"", f"names a file {name!r}, which no tokenizer has"
+            yield TOKENIZER_LISTING, b"", f"names a file {name!r}, which no tokenizer has"
             continue
         try:
             data = storage.read_bytes(storage.join(folder, name), limit=limits.TOKENIZER_BYTES)
@@ -131,7 +139,3 @@ def _load(files: Mapping[str, bytes]) -> Any:
     with scratch("tokenizer") as folder, storage.naming(folder):
         write_files(folder, files)
         return load_tokenizer(folder)
-
-
-def _uri(corpus: str, fingerprint: str) -> str:
-    return storage.join(corpus, "tokenizer", fingerprint)

@@ -19,6 +19,7 @@ import numpy as np
 import pydantic
 
 from schemas import limits, storage
+from schemas.corpus_layout import index_uri
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
 from schemas.mds import check_table, decompress
@@ -120,7 +121,7 @@ def read_index(corpus: str, shard_set: ShardSet) -> ShardIndex:
     Raises:
         CorpusError: The file is missing, is not an index, or names files or columns that no corpus holds.
     """
-    uri = storage.join(corpus, shard_set.path, "index.json")
+    uri = index_uri(storage.join(corpus, shard_set.path))
     try:
         index: ShardIndex = read_json(uri, ShardIndex)
     except FileNotFoundError:
@@ -232,7 +233,7 @@ def directory_damage(corpus: str, shard_set: ShardSet, index: ShardIndex) -> Ite
     num_samples = sum(file.samples for file in files)
     if num_samples != shard_set.num_samples:
         yield Damage(
-            file=f"{uri}/index.json",
+            file=index_uri(uri),
             finding=f"announces {num_samples} rows, the manifest {shard_set.num_samples}: the directory was "
             "changed after it was published",
         )

@@ -137,6 +137,13 @@ def upload(local_path: str, uri: str) -> None:
         os.replace(temporary, path)
 
 
+def remove_file(uri: str) -> None:
+    """Remove a file; another process may have removed it already."""
+    fs, path = filesystem(uri)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
+
+
 def remove_tree(uri: str) -> None:
     """Remove a file or a directory tree, if it exists."""
     fs, path = filesystem(uri)

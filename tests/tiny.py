@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config import Section
-from schemas.manifest import name_of
+from tests.published import name_of
 
 
 def save_bpe(

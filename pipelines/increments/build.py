@@ -1,9 +1,9 @@
-"""One increment: check, lock, run, publish.
+"""`corpus build`: one increment of what is new in the sources.
 
 list the sources ─► no file is new or changed: nothing to do
-    ─► check everything that can be checked ─► take the lease ─► run the pipeline
-    ─► too many failures, or nothing new in the files: publish nothing
-    ─► index each stream ─► stats.json, README.md ─► manifest/NNNNNN.json, last
+─► check everything that can be checked ─► take the lease ─► run the pipeline
+─► too many failures, or nothing new in the files: publish nothing
+─► index each stream ─► stats.json, README.md ─► manifest/NNNNNN.json, last
 """
 
 from __future__ import annotations
@@ -15,18 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pipelines.increment import IncrementSpec, add_increment
-from pipelines.increments.after_publishing import Publishing
-from pipelines.increments.failure_limits import first_rejects, refuse_unexpected
-from pipelines.increments.prechecks import (
-    asks_a_model,
-    check_names,
-    check_protocol,
-    newest_manifest,
-    prepared,
-)
-from pipelines.increments.publish import drafted
-from pipelines.increments.retry_empty import documents_without_pairs, with_their_files, write_asked_again
-from pipelines.increments.source_files import (
+from pipelines.increments.changed_source_files import (
     SourceFile,
     list_files,
     note_read,
@@ -34,20 +23,26 @@ from pipelines.increments.source_files import (
     unread,
     with_later_files,
 )
+from pipelines.increments.failure_limits import (
+    first_rejects,
+    refuse_failed,
+    refuse_unexpected,
+    refuse_useless_sources,
+    refuse_without_pairs,
+)
+from pipelines.increments.preflight_checks import asks_a_model, check_names, check_protocol, newest_manifest
+from pipelines.increments.publish import drafted
+from pipelines.increments.retry_empty import documents_without_pairs, with_their_files, write_asked_again
 from pipelines.runners.progress_table import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
 from pipelines.steps.write_shards import merge_groups
-from pipelines.store.dataset_card import write_card
 from pipelines.store.journal import attempt_at
 from pipelines.store.ledger import count_documents
-from pipelines.store.statistics import measured, write_stats
+from pipelines.store.statistics import measured
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.errors import InputError, SynthesisError
-from schemas.manifest import Increment, Manifest
-
-_TOO_FEW_TO_JUDGE = 50
-_BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger", "tuning")
+from schemas.corpus_layout import superseded_uri
+from schemas.manifest import Increment, Manifest, ShardSet
 
 
 def build_increment(
@@ -62,21 +57,19 @@ def build_increment(
     """Take in what is new in the sources.
 
     Args:
-        config: The corpus.
-        beam_options: Options for Beam; without `--runner` it runs on this machine.
-        quiet: Show nothing on standard error.
-        reread: Read files again that are known to be unchanged.
-        retry_empty: Ask again for documents that are in without pairs, and where a stored answer gives none.
-        wanted: Which of the new or changed files to take in now.
+        beam_options: Options of Beam; without `--runner` it runs on this machine.
+        reread: Read unchanged files again.
+        retry_empty: Ask again about documents without pairs, and where a stored answer has none.
+        wanted: True for each new or changed file to take in now.
 
     Returns:
-        The new manifest, or None when there is nothing new.
+        The new manifest, or None if nothing is new.
 
     Raises:
-        ConfigError: A name, value or option is refused; nothing was touched.
-        InputError: The sources hold nothing that can be used, or too much of them led to unexpected errors.
-        SynthesisError: More documents failed than `synthesis.max_failure_share` allows, or are without pairs
-            than `synthesis.max_empty_share` allows.
+        ConfigError: A name, value or option is refused; nothing was changed.
+        InputError: The sources have no usable document, or too many unexpected errors.
+        SynthesisError: More documents failed than `synthesis.max_failure_share` allows, or more are without
+            pairs than `synthesis.max_empty_share` allows.
         CorpusError: The corpus is damaged, made with another tokenizer, or held by another run.
     """
     started = time.monotonic()
@@ -84,34 +77,31 @@ def build_increment(
     tasks = check_names(config)
     before = newest_manifest(config)
     listed = list_files(config, tasks=tasks)
-    all_files = listed.files
-    files = all_files if reread else unread(all_files, config.corpus, before)
+    files = listed.files if reread else unread(listed.files, config.corpus, before)
     without = documents_without_pairs(config, before) if retry_empty and before is not None else {}
-    files = with_their_files(files, all_files, without)
-    left_for_later = {file for group in files.values() for file in group if not wanted(file)}
-    files = {name: [file for file in group if file not in left_for_later] for name, group in files.items()}
-    known = {
-        name: [file for file in group if file not in left_for_later] for name, group in all_files.items()
-    }
+    files = with_their_files(files, listed.files, without)
+    for_later = {file for group in files.values() for file in group if not wanted(file)}
+    known = {name: [file for file in group if file not in for_later] for name, group in listed.files.items()}
+    files = {name: [file for file in group if file not in for_later] for name, group in files.items()}
     files = with_later_files(config, files, known)
+    early = ProgressView(None, quiet=quiet)
     for line in listed.left_out:
-        ProgressView(None, quiet=quiet).say(line)
+        early.say(line)
     if before is not None and not any(files.values()):
-        ProgressView(None, quiet=quiet).say(
-            f"No file is new or changed since increment {before.number} of {config.corpus}."
-        )
+        early.say(f"No file is new or changed since increment {before.number} of {config.corpus}.")
         return None
     check_protocol(config, options)
-    with Publishing(config.corpus) as publishing, contextlib.ExitStack() as stack:
-        run = stack.enter_context(prepared(config, options, before=before, files=parts_of(config, files)))
-        spec = run.spec
-        view = ProgressView(spec.progress_dir, quiet=quiet)
-        draft = stack.enter_context(drafted(config.corpus, spec.number, spec.token, view.say))
+    parts = parts_of(config, files)
+    with (
+        drafted(config, options, before=before, files=parts, quiet=quiet, started=started) as draft,
+        contextlib.ExitStack() as stack,
+    ):
+        spec, view = draft.run.spec, draft.view
         if retry_empty:
             write_asked_again(spec.increment, without)
             spec = dataclasses.replace(spec, attempt=stack.enter_context(attempt_at(spec.journal)))
         view.say(_opening(spec))
-        pipeline = make_pipeline(run.options)
+        pipeline = make_pipeline(draft.run.options)
         add_increment(pipeline, spec)
         with view:
             metrics = run_to_end(pipeline, view.say)
@@ -126,23 +116,14 @@ def build_increment(
                 "found again in the files and asked about. --reread reads all files."
             )
         increment = _seal(spec, found.counts)
-        manifest = None
         if increment is not None:
-            manifest = run.manifest([*(before.increments if before else ()), increment])
-            stats = write_stats(spec.increment, config, manifest, found, wall_sec=time.monotonic() - started)
-            write_card(spec.increment, config, manifest, stats)
-            publishing.manifest = manifest
-            run.publish(draft, manifest)
+            draft.publish([*(before.increments if before else ()), increment], found)
         elif any("/rejected_" in name for name in found.counts):
-            view.say(f"Nothing new. First rejects: {first_rejects(spec.increment, _BEFORE_SYNTHESIS)}")
+            view.say(f"Nothing new. {first_rejects(spec.increment)}")
         if draft.is_ours():
-            note_read(
-                config.corpus,
-                manifest or before,
-                (file for group in all_files.values() for file in group if file not in left_for_later),
-            )
-        return manifest
-    return publishing.manifest
+            noted = (file for group in known.values() for file in group)
+            note_read(config.corpus, draft.manifest or before, noted)
+    return draft.manifest
 
 
 def _opening(spec: IncrementSpec) -> str:
@@ -157,41 +138,24 @@ def _opening(spec: IncrementSpec) -> str:
 
 
 def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
-    """Check the outcome and write each stream's index; None when nothing new came through."""
+    """Check the outcome and write the index of each stream; None if no document is new."""
     fs, _ = storage.filesystem(spec.increment)
-    fs.invalidate_cache()  # workers elsewhere wrote what an object store's listing here may not know
-    asked, failed = counts["synthesize/documents"], counts["synthesize/failed_documents"]
-    allowed = spec.config.synthesis.max_failure_share
-    if asked and failed / asked > allowed:
-        raise SynthesisError(
-            f"{failed} of {asked} documents failed, more than synthesis.max_failure_share {allowed:g}; "
-            f"nothing was published. First failures: {first_rejects(spec.increment, ['synthesize'])}"
-        )
+    fs.invalidate_cache()  # an object store's listing here may lack files of remote workers
+    refuse_failed(spec, counts)
     refuse_unexpected(spec.increment, counts)
-    # Not a counter: bundles that were tried twice may have counted twice.
+    # From the ledgers: counters count a bundle twice if Beam tries it twice.
     num_documents = sum(count_documents(spec.config.corpus, name, spec.name) for name in spec.config.streams)
     if not num_documents:
-        if not counts["ledger/unchanged"] and not spec.known:
-            if not counts["read/documents"] and not any("/rejected_" in name for name in counts):
-                raise InputError("the sources hold no documents; nothing was published.")
-            raise InputError(
-                "no document of the sources can be used; nothing was published. First rejects: "
-                + first_rejects(spec.increment, _BEFORE_SYNTHESIS)
-            )
+        refuse_useless_sources(spec, counts)
         return None
-    streams = {}
-    for name in spec.config.streams:
-        shards = merge_groups(spec.increment, name)
-        if shards is not None:
-            streams[name] = shards
-    left = any(shards.num_pairs for name, shards in streams.items() if spec.config.streams[name].synthesize)
-    answered = counts["synthesize/documents_with_pairs"] if left else 0  # none may fit a row
-    _check_pairs(spec, asked=asked, answered=answered, failed=failed)
+    streams: dict[str, ShardSet] = {}
     superseded: list[str] = []
     for name in spec.config.streams:
-        uri = storage.join(spec.increment, f"superseded-{name}.zst")
-        if storage.exists(uri):
+        if (shards := merge_groups(spec.increment, name)) is not None:
+            streams[name] = shards
+        if storage.exists(uri := superseded_uri(spec.increment, name)):
             superseded += storage.read_lines_zst(uri)
+    refuse_without_pairs(spec, counts, streams)
     return Increment(
         number=spec.number,
         token=spec.token,
@@ -199,22 +163,3 @@ def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),
     )
-
-
-def _check_pairs(spec: IncrementSpec, *, asked: int, answered: int, failed: int) -> None:
-    """Refuse an increment of which next to nothing became pairs.
-
-    A few documents about which there is nothing to ask may come to a corpus later, and rules may find nothing
-    in a few at any time; what is asked about again is mostly of that kind.
-    """
-    most = spec.config.synthesis.max_empty_share
-    are_few = asked < _TOO_FEW_TO_JUDGE and not failed and not spec.attempt
-    if not asked or most == 1 or (are_few and (spec.known or not asks_a_model(spec.config))):
-        return
-    if not answered or ((asked - answered) / asked > most and not spec.attempt):
-        raise SynthesisError(
-            f"{asked - answered} of {asked} documents got no pairs, more than synthesis.max_empty_share "
-            f"{most:g} allows; nothing was published. See to the synthesizer (model, protocol, prompt) and "
-            "run again, with --retry-empty if these stay as they are, since what was answered is in the "
-            "journal. If there is nothing to ask about such documents, set synthesis.max_empty_share: 1."
-        )

@@ -1,15 +1,15 @@
-"""Which of several versions of a document is the newest: by source, then by file name, then by position.
+"""Order of the versions of a document, the newest last: by source, then by file name, then by position.
 
-    within a build      Document.version: number of the file in that order, and position in it, as one integer
-    between builds      the file that the ledger has for the document, beside the file that it was read from
+    within a build      Document.version: number of the file in this order, and position in it, as one integer
+    between builds      the file in the ledger, compared with the file of the build
 
-Digits in file names compare as numbers: part-2 comes before part-10. The same file read again, with other
-bytes or other options, counts as newer. A document that file and position name has one version only.
+Digits in file names compare as numbers: part-2 comes before part-10. The same file, read again with other
+bytes or other options, counts as newer. A document named by file and position has one version only.
 
-Sources may be added, removed, moved and put in another order between builds. A file of the ledger belongs to
-the source that has the `uri` by which it was listed. Where no source has it any more, the file keeps the
-index that its source had. It comes before all files of the source that has this index now, unless the `uri`
-of that one covers it: changed documents of a folder that was moved would be refused otherwise.
+Between builds, sources may be added, removed, moved and reordered. A file of the ledger belongs to the source
+with the `uri` that listed it. If no source has this `uri` any more, the file keeps its source's old index. It
+comes before all files of the source that has this index now, unless that source's `uri` covers the file.
+Without this rule, changed documents of a moved folder would be refused.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ class Origin(NamedTuple):
 
     Attributes:
         source: Index of its source in the stream.
-        pattern: The source's `uri`.
-        uri: The file.
+        pattern: `uri` of the source.
     """
 
     source: int
@@ -36,7 +35,7 @@ class Origin(NamedTuple):
 
 
 def natural(name: str) -> tuple[list[int | str], str]:
-    """Sort key by which `a:2` comes before `a:10`; names that differ have different keys."""
+    """Sort key that puts `a:2` before `a:10`; different names have different keys."""
     parts: list[int | str] = [
         int(part) if at % 2 else part for at, part in enumerate(re.split(r"(\d+)", name))
     ]
@@ -44,20 +43,20 @@ def natural(name: str) -> tuple[list[int | str], str]:
 
 
 def first_version(number: int) -> int:
-    """Version of what stands at the beginning of a build's file of this number."""
+    """Version of the first position in the file of this number."""
     return number << _POSITION_BITS
 
 
 def file_number(version: int) -> int:
-    """Number of the file that a version is of."""
+    """Number of the file of a version."""
     return version >> _POSITION_BITS
 
 
 class VersionOrder:
-    """Compares documents of a build with what ledgers have under their names.
+    """Compares documents of a build with the files that ledgers have for the same names.
 
     Args:
-        origins: The files of the build, in their order.
+        origins: Files of the build, in order.
         patterns: The `uri` of each source of the stream.
     """
 
@@ -66,7 +65,7 @@ class VersionOrder:
         self._patterns = tuple(patterns)
 
     def is_older(self, version: int, known: Origin) -> bool:
-        """Whether a document of the build comes from a file that stands before one of a ledger."""
+        """True if a document of the build comes from a file before the one in the ledger."""
         read = self._origins[file_number(version)]
         source, is_covered = self._place(known)
         if not is_covered or read.source != source:
@@ -74,7 +73,7 @@ class VersionOrder:
         return natural(read.uri) < natural(known.uri)
 
     def _place(self, known: Origin) -> tuple[int, bool]:
-        """Today's index of a file's source, and whether the names of that source's files compare with it."""
+        """Current index of a file's source; True if the file's name compares with the names of its files."""
         same = [index for index, pattern in enumerate(self._patterns) if pattern == known.pattern]
         if same:
             return (known.source if known.source in same else same[-1]), True

@@ -1,49 +1,56 @@
-"""Rejects of a run that is not published yet: the first of them in a message, and too many unexpected ones.
+"""Limits on failures: when a run ends with an error and publishes nothing.
 
-One record that leads to an exception costs itself. Exceptions for many records, or for all, are a bug or a
-wrong use, and end the run.
+synthesis.max_failure_share   documents whose requests failed
+synthesis.max_empty_share     documents without pairs
+1 %, and 10 of them           documents or files with an unexpected exception: a bug or wrong use
+none left                     sources of which no document can be used
+5 in a row                    failed increments of `corpus watch`
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pipelines.increment import IncrementSpec
+from pipelines.increments.preflight_checks import asks_a_model
 from schemas import storage
-from schemas.errors import InputError
+from schemas.corpus_layout import rejects_uri
+from schemas.errors import InputError, SynthesisError
+from schemas.manifest import ShardSet
 from schemas.records import UNEXPECTED, Reject, from_json
+
+WATCH_FAILURES = 5
+"""Failures in a row that end `corpus watch`."""
 
 _SHOWN = 3
 _FEW = 10
 _MOST_SHARE = 0.01
+_TOO_FEW_TO_JUDGE = 50
+_BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledger", "tuning")
 
 
-def first_rejects(increment: str, stages: Iterable[str], reason: str | None = None) -> str:
-    """The first rejects of some stages, for a message.
+def refuse_failed(spec: IncrementSpec, counts: Mapping[str, int]) -> None:
+    """End a run in which too many documents failed.
 
-    Args:
-        increment: URI of the increment's directory.
-        stages: Names of steps, in order.
-        reason: Only those of a reason; None is any.
+    Raises:
+        SynthesisError: More than `synthesis.max_failure_share` of them.
     """
-    shown: list[str] = []
-    for stage in stages:
-        uri = storage.join(increment, "rejects", f"{stage}.jsonl.zst")
-        if storage.exists(uri):
-            for line in storage.read_lines_zst(uri):
-                reject = from_json(Reject, line)
-                if reason in (None, reject.reason):
-                    shown.append(f"{reject.source}: {reject.reason} ({reject.detail})")
-    more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return "; ".join(shown[:_SHOWN]) + more + "."
+    asked, failed = counts["synthesize/documents"], counts["synthesize/failed_documents"]
+    allowed = spec.config.synthesis.max_failure_share
+    if asked and failed / asked > allowed:
+        raise SynthesisError(
+            f"{failed} of {asked} documents failed, more than synthesis.max_failure_share {allowed:g}; "
+            f"nothing was published. First failures: {_first(spec.increment, ['synthesize'])}"
+        )
 
 
 def refuse_unexpected(increment: str, counts: Mapping[str, int], *, few: int = _FEW) -> None:
-    """End a run in which too much was rejected for unexpected exceptions.
+    """End a run with too many unexpected exceptions.
 
     Args:
         increment: URI of the increment's directory.
         counts: Counters by `step/name`.
-        few: So many are allowed, if they are not all documents of the run.
+        few: Exceptions that are allowed, unless they concern all documents of the run.
 
     Raises:
         InputError: All documents, or more than `few` and more than 1 % of them, or as many files cut short.
@@ -61,5 +68,67 @@ def refuse_unexpected(increment: str, counts: Mapping[str, int], *, few: int = _
         if found > most or (found and failed >= num_documents):
             raise InputError(
                 f"{found} of {of} {what} led to unexpected errors; at most {most} may, and not all. Nothing "
-                f"was published. First: {first_rejects(increment, stages, UNEXPECTED)}"
+                f"was published. First: {_first(increment, stages, UNEXPECTED)}"
             )
+
+
+def refuse_useless_sources(spec: IncrementSpec, counts: Mapping[str, int]) -> None:
+    """End the first build of a corpus if no document got through.
+
+    Raises:
+        InputError: The sources are empty, or all of their documents were rejected.
+    """
+    if counts["ledger/unchanged"] or spec.known:
+        return
+    if not counts["read/documents"] and not any("/rejected_" in name for name in counts):
+        raise InputError("the sources hold no documents; nothing was published.")
+    raise InputError(
+        f"no document of the sources can be used; nothing was published. {first_rejects(spec.increment)}"
+    )
+
+
+def refuse_without_pairs(
+    spec: IncrementSpec, counts: Mapping[str, int], streams: Mapping[str, ShardSet]
+) -> None:
+    """End a run in which too few documents got pairs.
+
+    A corpus may later get a few documents without anything to ask about, and rules may find nothing in a few
+    documents at any time. `--retry-empty` asks mostly about such documents.
+
+    Raises:
+        SynthesisError: None of them, or more than `synthesis.max_empty_share` are without pairs.
+    """
+    asked, failed = counts["synthesize/documents"], counts["synthesize/failed_documents"]
+    most = spec.config.synthesis.max_empty_share
+    are_few = asked < _TOO_FEW_TO_JUDGE and not failed and not spec.attempt
+    if not asked or most == 1 or (are_few and (spec.known or not asks_a_model(spec.config))):
+        return
+    # Pairs may exist and fit no row.
+    fits = any(shards.num_pairs for name, shards in streams.items() if spec.config.streams[name].synthesize)
+    answered = counts["synthesize/documents_with_pairs"] if fits else 0
+    if not answered or ((asked - answered) / asked > most and not spec.attempt):
+        raise SynthesisError(
+            f"{asked - answered} of {asked} documents got no pairs, more than synthesis.max_empty_share "
+            f"{most:g} allows; nothing was published. Check the synthesizer (model, protocol, prompt) and "
+            "run again. Answers so far are in the journal: if the settings stay the same, add --retry-empty. "
+            "If there is nothing to ask about such documents, set synthesis.max_empty_share: 1."
+        )
+
+
+def first_rejects(increment: str) -> str:
+    """The first rejects of the steps before synthesis, as a sentence of a message."""
+    return f"First rejects: {_first(increment, _BEFORE_SYNTHESIS)}"
+
+
+def _first(increment: str, stages: Iterable[str], reason: str | None = None) -> str:
+    """The first rejects of some steps, in order; with a reason, only those of it."""
+    shown: list[str] = []
+    for stage in stages:
+        uri = rejects_uri(increment, stage)
+        if storage.exists(uri):
+            for line in storage.read_lines_zst(uri):
+                reject = from_json(Reject, line)
+                if reason in (None, reject.reason):
+                    shown.append(f"{reject.source}: {reject.reason} ({reject.detail})")
+    more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return "; ".join(shown[:_SHOWN]) + more + "."

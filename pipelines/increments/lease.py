@@ -2,33 +2,29 @@
 
     lock/000007.json     the holder: token, host, process, PID namespace, boot; renewed every 15 s
                          └─► released at the end, or expired after 90 s without a renewal
-    lock/000008.json     the next holder; made by exactly one run, which then removes the older files
+    lock/000008.json     the next holder; exactly one run creates it, and then removes the older files
 
-The highest number holds the lease. A run takes it by creating the file of the next number, which the storage
-allows once (`storage.create_bytes`), and looks again whether a higher one was created meanwhile. Only the
-holder of a number writes its file again. So a run that was suspended, or whose file somebody removed, finds
-out before it publishes: its number is no longer the highest, or its file has another token.
+The highest number holds the lease. To take it, a run creates the file of the next number, which the storage
+allows only once (`storage.create_bytes`), and then checks that no higher number has appeared. Only the holder
+rewrites its file. A run that was suspended, or whose file was removed, notices before it publishes: its
+number is no longer the highest, or its file has another token.
 
-A holder of the same host, boot and PID namespace whose process is gone is taken over at once. Of any other
-one only the renewals tell. Clocks of hosts may differ: a time in the file is used to refuse early, never to
-take over. A lease is taken over after its file was watched for 90 s by the clock of the run that watches,
-and was not renewed.
+If the holder ran on the same host, boot and PID namespace and its process has ended, the next run takes over
+at once. All other holders are judged by their renewals. Clocks of hosts may differ, so the time in the file
+serves only to refuse early. To take over, a run watches the file for 90 s by its own clock without seeing a
+renewal.
 
-Limit: on a store that cannot create a file only where there is none (fsspec's `mode="create"`), two runs that
-start within one round trip may both believe that they hold the lease until the next check. Each still writes
-to folders of its own.
+Limit: some stores cannot create a file only if it does not exist (fsspec's `mode="create"`). There, two runs
+that start within one round trip may both believe that they hold the lease until the next check. Each still
+writes to folders of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
-import json
 import os
-import re
 import signal
-import socket
 import sys
 import threading
 import time
@@ -39,32 +35,49 @@ from typing import Annotated
 
 import pydantic
 
-from pipelines.increments.symlinks import refuse_links
+from pipelines.increments.refuse_symlinks import refuse_links
 from schemas import limits, storage
+from schemas.corpus_layout import LEASES, lease_uri, numbers_in
 from schemas.errors import CorpusError
+from schemas.process_identity import process_started, this_machine
 from schemas.validation import Strict, parse
 
 RENEW_SEC = 15.0
 EXPIRES_SEC = 90.0
-_FOLDER = "lock"
 _TRIES = 8
 _LOOKS = 60
-_NAME = re.compile(r"(?!0{6})(?:[0-9]{6}|[1-9][0-9]{6,17})\.json")
 _CURE = "If no run is at work on this corpus, remove it and run again."
 
-_Told = Annotated[str, pydantic.Field(max_length=255)]
+_Text = Annotated[str, pydantic.Field(max_length=255)]
 
 
-class _File(Strict):
-    """What a file of a lease holds, whoever wrote it; see Holder."""
+def new_token() -> str:
+    """Random name of a run, which its increment and its lease carry."""
+    return uuid.uuid4().hex[:12]
 
-    token: str = pydantic.Field(pattern=r"^[0-9a-f]{0,32}$")  # a run of before had none
-    host: _Told
-    boot: _Told
-    pid_namespace: _Told
+
+class _Content(Strict):
+    """Content of a lease file.
+
+    Attributes:
+        token: Token of the run; empty in files of older versions.
+        host: Host of the run.
+        boot: Boot id of the host.
+        pid_namespace: PID namespace of the process.
+        pid: Process of the run.
+        process_started: Start time of the process, in ticks since boot.
+        since: Time at which the run took the lease.
+        renewed: Time of the last renewal, by the run's clock.
+        released: True once the run has ended.
+    """
+
+    token: str = pydantic.Field(pattern=r"^[0-9a-f]{0,32}$")
+    host: _Text
+    boot: _Text
+    pid_namespace: _Text
     pid: int = pydantic.Field(ge=1, le=limits.COUNT)
-    process_started: _Told
-    since: _Told
+    process_started: _Text
+    since: _Text
     renewed: str = pydantic.Field(max_length=64)
     released: bool
 
@@ -76,63 +89,56 @@ class _File(Strict):
         return value
 
 
-def new_token() -> str:
-    """What tells a run and all that it writes from any other."""
-    return uuid.uuid4().hex[:12]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Holder:
-    """What a file of a lease says.
-
-    Attributes:
-        uri: The file.
-        number: Its number.
-        token: Of the run.
-        host: Where the run is.
-        boot: Which start of that machine.
-        pid_namespace: In which its process has its number.
-        pid: Its process.
-        process_started: When that began, in ticks since boot.
-        since: When the run took the lease.
-        renewed: When it said last that it is at work, by its clock.
-        released: Whether it has ended.
-    """
+class Holder(_Content):
+    """Content of a lease file, with its URI and number."""
 
     uri: str
     number: int
-    token: str
-    host: str
-    boot: str
-    pid_namespace: str
-    pid: int
-    process_started: str
-    since: str
-    renewed: str
-    released: bool = False
 
     def is_dead(self) -> bool:
-        """Whether the run is surely gone."""
-        is_here = (self.host, self.boot, self.pid_namespace) == _here()
-        return is_here and _started(self.pid) != self.process_started
+        """True if the run's process is known to have ended."""
+        is_here = (self.host, self.boot, self.pid_namespace) == this_machine()
+        return is_here and process_started(self.pid) != self.process_started
 
     def age_sec(self) -> float:
         """Seconds since the last renewal, by the clocks of two hosts."""
         renewed = datetime.datetime.fromisoformat(self.renewed)
         return (datetime.datetime.now(datetime.timezone.utc) - renewed).total_seconds()
 
+    def refuse_if_fresh(self) -> None:
+        """Raise a CorpusError if the last renewal is recent."""
+        if 0 <= self.age_sec() <= EXPIRES_SEC:
+            raise self.at_work()
+
+    def at_work(self) -> CorpusError:
+        """Error for another run while this one is at work."""
+        return CorpusError(
+            f"{self.uri}: another run holds this corpus ({self}). Wait for it. If that run is gone, the next "
+            f"run takes over {EXPIRES_SEC:g} s after its last renewal. To take over now, remove the file and "
+            "run again. Nothing was changed."
+        )
+
+    def write(self) -> None:
+        """Write the file again."""
+        storage.write_bytes(self.uri, self.content())
+
+    def content(self) -> bytes:
+        """Bytes of the file."""
+        return self.model_dump_json(exclude={"uri", "number"}).encode()
+
     def __str__(self) -> str:
         age = self.age_sec()
-        told = f"{_span(age)} ago" if age >= 0 else f"{_span(-age)} in the future, by clocks that differ"
-        return f"process {self.pid} on {self.host}, since {self.since}, last renewed {told}"
+        when = f"{_span(age)} ago" if age >= 0 else f"{_span(-age)} in the future, by clocks that differ"
+        return f"process {self.pid} on {self.host}, since {self.since}, last renewed {when}"
 
 
 class Lease:
-    """Made by `held`.
+    """Lease of one run; `held` makes it.
 
     Attributes:
         uri: File of the lease.
-        taken_from: The holder before, if its process is surely gone.
+        taken_from: The holder before, if its process is known to have ended.
+        is_lost: True once another run took over.
     """
 
     def __init__(self, corpus: str, token: str, say: Callable[[str], None]):
@@ -151,101 +157,96 @@ class Lease:
         """Become the holder.
 
         Raises:
-            CorpusError: Another run is.
+            CorpusError: Another run holds the lease.
         """
         for _ in range(_TRIES):
             before = _newest(self._corpus)
             if before is not None and not self._is_free(before):
                 continue
-            number = before.number + 1 if before else 1
-            self.uri = _uri(self._corpus, number)
-            self._mine = _own(self.uri, number, self._token)
-            if not storage.create_bytes(self.uri, _content(self._mine)):
+            self._mine = _own(self._corpus, before.number + 1 if before else 1, self._token)
+            self.uri = self._mine.uri
+            if not storage.create_bytes(self.uri, self._mine.content()):
                 continue
             if self.is_ours():
                 self.taken_from = before if before and not before.released and before.is_dead() else None
-                for older in _numbers(self._corpus):
-                    if older < number:
-                        _remove(_uri(self._corpus, older))
+                for older in numbers_in(self._corpus, LEASES):
+                    if older < self._mine.number:
+                        storage.remove_file(lease_uri(self._corpus, older))
                 return
-            _remove(self.uri)
+            storage.remove_file(self.uri)
         raise CorpusError(
             f"{self._corpus}: another run took the lock a moment ago. Wait for it, then run again."
         )
 
     def is_ours(self) -> bool:
-        """Whether no other run took it over."""
+        """True if no other run took over."""
         assert self._mine is not None
         newest = _newest(self._corpus)
         self.is_lost = newest is None or (newest.number, newest.token) != (self._mine.number, self._token)
         return not self.is_lost
 
     def check(self) -> None:
-        """See that it is ours before something is published or removed.
+        """Check the lease before a step that publishes or removes something.
 
         Raises:
-            CorpusError: Another run took it over.
+            CorpusError: Another run took over.
         """
         if not self.is_ours():
             raise self.lost()
 
     def lost(self) -> CorpusError:
-        """What a run ends with that lost the lease."""
+        """Error that ends a run without its lease."""
         with contextlib.suppress(CorpusError, OSError):
             newest = _newest(self._corpus)
             if newest is not None:
                 return CorpusError(
                     f"{self._corpus}: another run took the lock over ({newest}), because this one did not "
                     f"renew {self.uri} for {EXPIRES_SEC:g} s, or somebody removed that file. Was this "
-                    "process suspended? Nothing was published; what was answered is in the journal. Run "
-                    "again."
+                    "process suspended? Nothing was published; answers so far are in the journal. Run again."
                 )
         return CorpusError(
-            f"{self.uri}: was removed while this run held it. Nothing was published; what was answered is in "
+            f"{self.uri}: was removed while this run held it. Nothing was published; answers so far are in "
             "the journal. Run again."
         )
 
     def renew_in_background(self) -> None:
-        """Say that this run is at work, until `release`."""
+        """Renew the lease in a thread, until `release`."""
         threading.Thread(target=self._renew, name="renew-lease", daemon=True).start()
 
     def release(self) -> None:
-        """Let the next run have it."""
+        """Let the next run take the lease."""
         self._over.set()
         with self._writing, contextlib.suppress(OSError, CorpusError):  # else it expires
             if self._mine is not None and self.is_ours():
-                storage.write_bytes(self.uri, _content(dataclasses.replace(self._mine, released=True)))
+                self._mine.model_copy(update={"released": True}).write()
 
     def _renew(self) -> None:
         assert self._mine is not None
         while not self._over.wait(RENEW_SEC):
-            with (
-                self._writing,
-                contextlib.suppress(OSError, CorpusError),
-            ):
+            with self._writing, contextlib.suppress(OSError, CorpusError):
                 if self._over.is_set():
                     return
                 if not self.is_ours():
                     if self._has_handler:
                         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
                     return
-                storage.write_bytes(self.uri, _content(dataclasses.replace(self._mine, renewed=_now())))
+                self._mine.model_copy(update={"renewed": _now()}).write()
 
     def _is_free(self, holder: Holder) -> bool:
-        """Whether a holder has ended or is gone; of one that is not known about, watches its renewals.
+        """Return True if a holder has ended; if that is unknown, watch its renewals first.
 
         Returns:
-            False where another run was quicker.
+            False if another run took the lease meanwhile.
 
         Raises:
-            CorpusError: It is at work.
+            CorpusError: The holder is at work.
         """
         if holder.released or holder.is_dead():
             return True
-        refuse_if_fresh(holder)
+        holder.refuse_if_fresh()
         self._say(
-            f"{holder.uri}: another run held this corpus ({holder}). It is watched for {EXPIRES_SEC:g} s, "
-            "and taken over if it is not renewed."
+            f"{holder.uri}: another run held this corpus ({holder}). This run watches it for "
+            f"{EXPIRES_SEC:g} s and takes over if it is not renewed."
         )
         until = time.monotonic() + EXPIRES_SEC
         while time.monotonic() < until:
@@ -256,12 +257,12 @@ class Lease:
             if now.released:
                 return True
             if now != holder:
-                raise _held(now)
+                raise now.at_work()
         return True
 
     @contextlib.contextmanager
     def ended_by_sigterm(self) -> Iterator[None]:
-        """Have SIGTERM end this run as Ctrl-C does, and the loss of the lease end it with an error."""
+        """End the run on SIGTERM as Ctrl-C does, and on the loss of the lease with an error."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -273,7 +274,7 @@ class Lease:
             if callable(before) and not self.is_lost:
                 before(number, frame)
             elif not was_asked and before is not signal.SIG_IGN:
-                was_asked = True  # what is removed at the end is removed
+                was_asked = True  # a second signal must not interrupt the cleanup
                 raise self.lost() if self.is_lost else KeyboardInterrupt
 
         signal.signal(signal.SIGTERM, handle)
@@ -289,20 +290,19 @@ class Lease:
 def held(
     corpus: str, token: str, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 ) -> Iterator[Lease]:
-    """Hold the lease of a corpus for a while.
+    """Hold the lease of a corpus while the block runs.
 
     Args:
-        corpus: The corpus.
-        token: Of the run; see `new_token`.
-        say: Tells the person of a holder that is waited for.
+        token: Token of the run; see `new_token`.
+        say: Called with a line for the person while the run waits for another holder.
 
     Raises:
-        CorpusError: Another run holds it, or the corpus cannot be written.
+        CorpusError: Another run holds the lease, or the corpus cannot be written.
     """
     lease = Lease(corpus, token, say)
     with lease.ended_by_sigterm():
         try:
-            with writable(storage.join(corpus, _FOLDER)):
+            with writable(storage.join(corpus, LEASES)):
                 refuse_links(corpus)
                 lease.take()
             lease.renew_in_background()
@@ -313,10 +313,10 @@ def held(
 
 @contextlib.contextmanager
 def writable(uri: str) -> Iterator[None]:
-    """Name what cannot be written before a run has done anything.
+    """Turn an OSError of the block, before the run did anything, into an error that names the URI.
 
     Raises:
-        CorpusError: It cannot.
+        CorpusError: The URI cannot be written.
     """
     try:
         yield
@@ -328,88 +328,47 @@ def writable(uri: str) -> Iterator[None]:
 
 
 def refuse_if_held(corpus: str) -> None:
-    """See that no run is at work on a corpus, without taking its lease.
+    """Check that no run is at work on a corpus, without taking its lease.
 
     Raises:
-        CorpusError: One is.
+        CorpusError: A run is at work.
     """
     refuse_links(corpus)
     holder = _newest(corpus)
     if holder is not None and not holder.released and not holder.is_dead():
-        refuse_if_fresh(holder)
-
-
-def refuse_if_fresh(holder: Holder) -> None:
-    """Refuse a lease that was renewed a short time ago.
-
-    Raises:
-        CorpusError: It was.
-    """
-    if 0 <= holder.age_sec() <= EXPIRES_SEC:
-        raise _held(holder)
-
-
-def _held(holder: Holder) -> CorpusError:
-    return CorpusError(
-        f"{holder.uri}: another run holds this corpus ({holder}). Wait for it. A run that is gone renews no "
-        f"more: {EXPIRES_SEC:g} s after the last renewal the next run takes over. To take over now, remove "
-        "the file and run again. Nothing was changed."
-    )
+        holder.refuse_if_fresh()
 
 
 def _newest(corpus: str) -> Holder | None:
     """The holder of the highest number."""
     for _ in range(_TRIES):
-        if not (numbers := _numbers(corpus)):
+        if not (numbers := numbers_in(corpus, LEASES)):
             return None
-        uri = _uri(corpus, numbers[-1])
+        uri = lease_uri(corpus, numbers[-1])
         try:
             data = storage.read_bytes(uri, limit=limits.LOCK_BYTES)
         except FileNotFoundError:
             continue  # its successor removed it
-        values = parse(_File, data, name=uri, cure=_CURE).model_dump()
-        return Holder(uri=uri, number=numbers[-1], **values)
-    raise CorpusError(f"{_uri(corpus, numbers[-1])}: is listed, but cannot be read. {_CURE}")
+        content = parse(_Content, data, name=uri, cure=_CURE).model_dump()
+        return Holder(uri=uri, number=numbers[-1], **content)
+    raise CorpusError(f"{uri}: is listed, but cannot be read. {_CURE}")
 
 
-def _numbers(corpus: str) -> list[int]:
-    fs, path = storage.filesystem(storage.join(corpus, _FOLDER))
-    try:
-        names = [entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False, refresh=True)]
-    except FileNotFoundError:
-        return []
-    return sorted(int(name[:-5]) for name in names if _NAME.fullmatch(name))
-
-
-def _uri(corpus: str, number: int) -> str:
-    return storage.join(corpus, _FOLDER, f"{number:06d}.json")
-
-
-def _remove(uri: str) -> None:
-    fs, path = storage.filesystem(uri)
-    with contextlib.suppress(FileNotFoundError):
-        fs.rm_file(path)
-
-
-def _own(uri: str, number: int, token: str) -> Holder:
-    host, boot, pid_namespace = _here()
+def _own(corpus: str, number: int, token: str) -> Holder:
+    host, boot, pid_namespace = this_machine()
     return Holder(
-        uri=uri,
+        uri=lease_uri(corpus, number),
         number=number,
         token=token,
         host=host,
         boot=boot,
         pid_namespace=pid_namespace,
         pid=os.getpid(),
-        process_started=_started(os.getpid()),
+        process_started=process_started(os.getpid()),
         since=_now(),
         renewed=_now(),
+        released=False,
     )
-
-
-def _content(holder: Holder) -> bytes:
-    values = dataclasses.asdict(holder)
-    return json.dumps({key: value for key, value in values.items() if key not in ("uri", "number")}).encode()
 
 
 def _now() -> str:
@@ -418,34 +377,3 @@ def _now() -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _here() -> tuple[str, str, str]:
-    """Host, boot and PID namespace of this process; what the system does not tell is empty."""
-    boot = pid_namespace = ""
-    with contextlib.suppress(OSError):
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip()
-        pid_namespace = os.readlink("/proc/self/ns/pid")
-    return socket.gethostname(), boot, pid_namespace
-
-
-def _started(pid: int) -> str:
-    """When a process of this machine started, in ticks since boot; "gone" when there is none.
-
-    Tells a process from a later one of the same number. Without /proc all live ones look alike.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            state, *fields = file.read().rpartition(")")[2].split()
-        return "gone" if state in "ZX" else fields[18]
-    except (FileNotFoundError, ProcessLookupError):
-        if os.path.exists("/proc/self/stat"):
-            return "gone"
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return "gone"
-    except PermissionError:
-        pass
-    return "alive"

@@ -1,45 +1,55 @@
-"""Increments that no kept manifest needs, removed from a corpus.
+"""`corpus prune`: removal of increments that no kept manifest needs.
 
-    kept manifests: the newest, and those that are asked for ─► the increments that they name
+    kept manifests: the newest, and those named by --keep ─► increments in them
     take the lease, so that no other run writes
         ─► remove manifests that name any other increment
         ─► remove the other increments: texts, shards, rejects, statistics, ledgers, indexes
-        ─► remove what ended runs left
+        ─► remove the remains of ended runs
 
-Manifests go first: whenever it is stopped, no manifest names files that are gone, and the next prune goes on.
-A training run that pins a removed manifest cannot be resumed. The journal stays unless its removal is asked
-for: without it documents that are synthesized once more are paid for once more.
+Manifests go first: whenever a prune stops, no manifest names missing files, and the next prune continues. A
+training run that pins a removed manifest cannot resume. The journal stays unless --journal is given: without
+it, documents that are synthesized once more are paid for once more.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from pipelines.increments.lease import held, new_token, refuse_if_held
-from pipelines.increments.symlinks import refuse_links
-from pipelines.store.layout import TABLES, entries_of
+from pipelines.increments.refuse_symlinks import refuse_links
 from schemas import storage
-from schemas.manifest import manifest_numbers, manifest_uri, number_of, read_manifest
+from schemas.corpus_layout import (
+    LEASES,
+    MANIFESTS,
+    OF_INCREMENTS,
+    increment_entries,
+    journal_uri,
+    manifest_numbers,
+    manifest_uri,
+    names_in,
+    number_of,
+)
+from schemas.manifest import read_manifest
 
-_OF_AN_INCREMENT = re.compile(r"(\d{6,}(?:-[0-9a-f]+)?)(\..*)?")
 _TEMPORARY = re.compile(r".*\.[0-9a-f]{32}\.tmp")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What was removed, or would be.
+    """Result of a prune.
 
     Attributes:
-        corpus: The corpus.
         kept: Numbers of the manifests that stay.
-        manifests: Numbers of the manifests that go.
-        increments: Numbers of the increments that go with them.
-        leftovers: What ended runs left: names of increments that no manifest names, and temporary files.
-        journal: Whether the journal goes.
-        num_bytes: Bytes of all that goes.
+        manifests: Numbers of the removed manifests.
+        increments: Numbers of the removed increments.
+        leftovers: Remains of ended runs: names of increments that no manifest names, and temporary files.
+        journal: True if the journal is removed.
+        num_bytes: Bytes of everything removed.
     """
 
     corpus: str
@@ -51,14 +61,23 @@ class Pruned:
     num_bytes: int
 
 
+def prune_command(arguments: argparse.Namespace) -> int:
+    """Run `corpus prune`; return the exit status."""
+    pruned = prune(arguments.uri, keep=arguments.keep, journal=arguments.journal, dry_run=arguments.dry_run)
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(pruned)))
+    else:
+        _print(pruned, dry_run=arguments.dry_run)
+    return 0
+
+
 def prune(corpus: str, *, keep: Iterable[int] = (), journal: bool = False, dry_run: bool = False) -> Pruned:
-    """Remove what no kept manifest needs.
+    """Remove everything that no kept manifest needs.
 
     Args:
-        corpus: The corpus.
         keep: Numbers of manifests that stay whole, beside the newest.
-        journal: Whether the journal goes, too.
-        dry_run: Only find out what would go.
+        journal: Remove the journal, too.
+        dry_run: Remove nothing; only report.
 
     Raises:
         CorpusError: There is no corpus or no such manifest, a manifest is damaged, or another run is at work.
@@ -76,7 +95,7 @@ def prune(corpus: str, *, keep: Iterable[int] = (), journal: bool = False, dry_r
 
 
 def _find(corpus: str, *, keep: Iterable[int], journal: bool) -> tuple[Pruned, list[str]]:
-    """What goes, and the URIs of it in the order in which they are removed."""
+    """The result of a prune, and the URIs to remove, in this order."""
     newest = read_manifest(corpus)
     kept = {newest.number: newest} | {number: read_manifest(corpus, number) for number in keep}
     needed = {name for manifest in kept.values() for name in manifest.names()}
@@ -88,18 +107,19 @@ def _find(corpus: str, *, keep: Iterable[int], journal: bool) -> tuple[Pruned, l
         else:
             manifests.append(number)
             named |= of_manifest - needed
-    folders = ("increments", *TABLES)
-    entries = [entry for folder in folders for entry in _entries(corpus, folder) if entry[0] not in needed]
     temporary = [
         storage.join(corpus, folder, file)
-        for folder in ("", "manifest", "lock", *folders)
-        for file in entries_of(corpus, folder)
+        for folder in ("", MANIFESTS, LEASES, *OF_INCREMENTS)
+        for file in names_in(storage.join(corpus, folder))
         if _TEMPORARY.fullmatch(file)
     ]
+    entries = [
+        (name, uri)
+        for name, uri in increment_entries(corpus)
+        if name not in needed and not _TEMPORARY.fullmatch(uri)
+    ]
     doomed = [manifest_uri(corpus, number) for number in manifests]
-    doomed += [*(uri for _, uri in entries), *temporary]
-    if journal:
-        doomed.append(storage.join(corpus, "journal"))
+    doomed += [*(uri for _, uri in entries), *temporary, *([journal_uri(corpus)] if journal else [])]
     found = Pruned(
         corpus=corpus,
         kept=tuple(sorted(kept)),
@@ -115,16 +135,27 @@ def _find(corpus: str, *, keep: Iterable[int], journal: bool) -> tuple[Pruned, l
     return found, doomed
 
 
-def _entries(corpus: str, folder: str) -> Iterator[tuple[str, str]]:
-    """Names of increments and URIs of what lies in a folder under them."""
-    for file in entries_of(corpus, folder):
-        matched = _OF_AN_INCREMENT.fullmatch(file)
-        if matched and not _TEMPORARY.fullmatch(file):
-            yield matched[1], storage.join(corpus, folder, file)
-
-
 def _size(uri: str) -> int:
     fs, path = storage.filesystem(uri)
     with contextlib.suppress(FileNotFoundError):
         return int(fs.du(path))
     return 0
+
+
+def _print(pruned: Pruned, *, dry_run: bool) -> None:
+    lines = []
+    if pruned.increments:
+        lines.append(f"  increments {_list(pruned.increments)}, which no kept manifest names")
+    if pruned.manifests:
+        lines.append(f"  manifests {_list(pruned.manifests)}: training runs that pin them cannot resume")
+    if pruned.leftovers:
+        lines.append(f"  left by killed runs: {_list(pruned.leftovers)}")
+    if pruned.journal:
+        lines.append("  the journal: a document that is synthesized again costs a request again")
+    size = f"{pruned.num_bytes / 1e6:,.1f} MB"
+    head = f"{'would remove' if dry_run else 'removed'} {size}" if lines else "nothing to remove"
+    print("\n".join([f"{pruned.corpus}: {head}; manifests kept: {_list(pruned.kept)}.", *lines]))
+
+
+def _list(values: tuple[object, ...]) -> str:
+    return ", ".join(map(str, values))

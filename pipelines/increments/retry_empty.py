@@ -1,8 +1,9 @@
-"""Documents that are in a corpus without pairs, though its streams synthesize: to be asked about again.
+"""`--retry-empty`: documents without pairs in streams that synthesize, to be asked about again.
 
-    texts ─► passages that are current ─► no passage of the document has a pair ─► its name, and its source
+    texts ─► current passages ─► documents of which no passage has a pair ─► their names and sources
 
-A part of a document whose other parts have pairs is left as it is. Cost: every text is read once.
+If some parts of a document have pairs, its other parts are not asked about again. Cost: it reads every text
+once.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from pipelines.increments.source_files import SourceFile, SourceFiles
+from pipelines.increments.changed_source_files import SourceFile, SourceFiles
 from pipelines.inspect.lineage import text_lines
 from pipelines.steps.cut_stale_passages import Newest
-from pipelines.store.layout import asked_again_uri
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
+from schemas.corpus_layout import asked_again_uri
 from schemas.manifest import Manifest
 
 Without = Mapping[str, Mapping[str, str]]
-"""By stream, where each document without pairs was read, by its name."""
+"""By stream, the source of each document without pairs, by its name."""
 
 
 def documents_without_pairs(config: CorpusConfig, manifest: Manifest) -> Without:
-    """Find them in every stream that synthesizes."""
+    """Find the documents without pairs in every stream that synthesizes."""
     found: dict[str, dict[str, str]] = {}
     for stream in (name for name, each in config.streams.items() if each.synthesize):
         newest = Newest(config.corpus, stream, manifest.names())
@@ -42,7 +43,7 @@ def documents_without_pairs(config: CorpusConfig, manifest: Manifest) -> Without
 
 
 def with_their_files(files: SourceFiles, all_files: SourceFiles, without: Without) -> SourceFiles:
-    """Some files, and those of all from which documents without pairs were read."""
+    """Add to some files those from which documents without pairs were read."""
     both: dict[str, tuple[SourceFile, ...]] = {}
     for name, group in all_files.items():
         wanted, uris = set(files[name]), _uris(without.get(name, {}).values())
@@ -51,13 +52,13 @@ def with_their_files(files: SourceFiles, all_files: SourceFiles, without: Withou
 
 
 def _uris(sources: Iterable[str]) -> set[str]:
-    """What each source, `uri` or `uri:position`, may have as its URI."""
+    """Possible URIs of sources `uri` or `uri:position`."""
     pieces = (source.split(":") for source in sources)
     return {":".join(each[:length]) for each in pieces for length in range(1, len(each) + 1)}
 
 
 def write_asked_again(increment: str, without: Without) -> None:
-    """Have the steps of an increment take these documents in once more."""
+    """Write the names of these documents, so that the steps of the increment take them in once more."""
     for stream, names in without.items():
         if names:
             storage.write_lines_zst(asked_again_uri(increment, stream), map(json.dumps, sorted(names)))

@@ -1,17 +1,18 @@
-"""A corpus that takes in files as they arrive, one increment after the other, until it is stopped.
+"""`corpus watch`: increments of files as they arrive, until it is stopped.
 
-    look ─► files new or changed, and settled? ─► enough documents in them? ─► build an increment
+    scan ─► files new or changed, and settled? ─► enough documents in them? ─► build an increment
       ▲                                                                             │
       └──────────────────────────── wait for the interval ◄─────────────────────────┘
 
-A look lists the sources and compares what storage says of each file with the note of what was read; it reads
-none. A file counts as settled once it has not changed for a while, so that one that is still being written is
-left for a later look. With `min_documents` the new documents are counted first, by the steps of a build up to
-its synthesis; until there are enough, the same files are not counted twice.
+A scan lists the sources and compares the state of each file with the note of files already read; it reads no
+file. A file is settled once it has not changed for a while, so the watch does not read half-written files.
+With `min_documents` the watch first counts the new documents, by the steps of a build before synthesis. It
+does not count the same files twice.
 
-The first SIGTERM or SIGINT lets the increment in hand be finished; a second one drops it, and what its
-requests were answered is in the journal. A server or a run in the way is waited for; what needs a person ends
-the watch. Servers that workers start are held from the first look to the last.
+After the first SIGTERM or SIGINT the watch finishes the current increment and ends. A second one drops the
+increment; the answers so far are in the journal. The watch retries after failures of a server or conflicts
+with another run, and ends on errors that need a person. It keeps the servers of its workers running between
+increments.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 from pipelines.increments.build import build_increment
-from pipelines.increments.prechecks import check_names, newest_manifest
-from pipelines.increments.source_files import SourceFile, list_files, unread
+from pipelines.increments.changed_source_files import SourceFile, list_files, unread
+from pipelines.increments.failure_limits import WATCH_FAILURES
+from pipelines.increments.preflight_checks import check_names, newest_manifest
 from pipelines.planning.plan import count_new
 from pipelines.runners.run import parse_options, runs_here
 from plugins.sglang.server import lease_servers
@@ -35,38 +37,36 @@ from schemas.crash_messages import understood
 from schemas.errors import ConfigError, CorpusError, InputError, MachineError, SynthesisError, WorkerError
 from schemas.manifest import Manifest
 
-_MOST_FAILURES = 5
-
 
 class Stop:
-    """Says when to end: at the first signal after the increment in hand, at the second at once."""
+    """Signal handler: the first signal asks for an end after this increment, the second ends at once."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Be a signal handler."""
+        """Handle a signal."""
         if self._asked.is_set():
             raise KeyboardInterrupt
         self._asked.set()
         print(
-            f"{signal.Signals(number).name}: ending after the increment in hand. Once more to drop it; "
-            "what it was answered is in the journal.",
+            f"{signal.Signals(number).name}: ending after the current increment. Send it again to drop the "
+            "increment; answers so far are in the journal.",
             file=sys.stderr,
         )
 
     def is_asked(self) -> bool:
-        """Whether to end."""
+        """True once a signal asked for the end."""
         return self._asked.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, unless asked to end."""
+        """Sleep, or return early if a signal asks for the end."""
         self._asked.wait(seconds)
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Have SIGTERM and SIGINT ask to end while the block lasts."""
+    """Handle SIGTERM and SIGINT by a Stop while the block runs."""
     stop = Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -87,22 +87,19 @@ def watch(
     published: Callable[[Manifest], None] = lambda manifest: None,
     quiet: bool = False,
 ) -> None:
-    """Build increments as files arrive, until asked to stop.
+    """Build increments as files arrive, until `stop` is asked for.
 
     Args:
-        config: The corpus.
-        beam_options: Options for Beam; the runner must be this machine's.
-        stop: Says when to end.
-        interval_sec: Seconds from one look to the next, or from the end of an increment.
-        min_documents: New documents that make an increment.
-        settle_sec: Seconds for which a file must have been as it is.
+        beam_options: Options of Beam; only the local runner is allowed.
+        stop: Asks for the end.
+        interval_sec: Seconds between scans, or from the end of an increment to the next scan.
+        min_documents: Least new documents of an increment.
+        settle_sec: Seconds for which a file must be unchanged.
         published: Called with each manifest.
-        quiet: Show nothing on standard error.
 
     Raises:
         ConfigError: A value or option is refused.
-        TutelageError: An increment could not be built for a reason that waiting does not mend, or for the
-            fifth time in a row.
+        TutelageError: An increment failed for a reason that waiting does not fix, or the fifth time in a row.
     """
     if not runs_here(parse_options(beam_options)):
         raise ConfigError(
@@ -113,13 +110,16 @@ def watch(
     settled = _Settled(settle_sec)
     too_few: frozenset[SourceFile] = frozenset()
     failures = 0
-    say = _Says(quiet)
+    say = _NewLines(quiet)
     say(
         f"Watching the sources of {', '.join(config.streams)} for {config.corpus}, every {interval_sec:g} s; "
         f"a file is taken once it has not changed for {settle_sec:g} s, an increment has at least "
         f"{min_documents:,} new documents."
     )
-    with _held_servers(config):
+    # Servers of the workers stay up between increments.
+    server = config.synthesis.server if config.synthesizes else None
+    model = config.synthesis.model or ""
+    with lease_servers(server, model=server.model or model) if server else contextlib.nullcontext():
         while not stop.is_asked():
             try:
                 files = list_files(config, tasks=tasks, may_be_none=True).files
@@ -147,19 +147,19 @@ def watch(
                 failures = 0
             except (SynthesisError, CorpusError, InputError, WorkerError, MachineError, OSError) as error:
                 failures += 1
-                if failures == _MOST_FAILURES:
+                if failures == WATCH_FAILURES:
                     raise
                 ours = understood(error)
                 print(
                     f"{type(ours).__name__}: {ours} Trying again in {interval_sec:g} s "
-                    f"({failures} of {_MOST_FAILURES}).",
+                    f"({failures} of {WATCH_FAILURES}).",
                     file=sys.stderr,
                 )
             stop.wait(min(interval_sec, settle_sec) if settled.is_waiting else interval_sec)
 
 
-class _Says:
-    """Prints what a look found, unless the look before it found the same."""
+class _NewLines:
+    """Prints the result of a scan, unless the scan before had the same."""
 
     def __init__(self, quiet: bool):
         self._quiet = quiet
@@ -176,10 +176,10 @@ def _files(count: int) -> str:
 
 
 class _Settled:
-    """Knows since when each file is as it is.
+    """Time since when each file is unchanged.
 
     Attributes:
-        is_waiting: Whether a file changed too short a time ago.
+        is_waiting: True if a file changed too recently.
     """
 
     def __init__(self, settle_sec: float):
@@ -188,20 +188,9 @@ class _Settled:
         self.is_waiting = False
 
     def among(self, files: Sequence[SourceFile]) -> frozenset[SourceFile]:
-        """Those of the files that were seen in the same state for long enough."""
+        """Files that have had the same state for long enough."""
         now = time.monotonic()
         self._since = {file: self._since.get(file, now) for file in files}
         settled = frozenset(file for file, since in self._since.items() if now - since >= self._settle_sec)
         self.is_waiting = len(settled) < len(files)
         return settled
-
-
-@contextlib.contextmanager
-def _held_servers(config: CorpusConfig) -> Iterator[None]:
-    """Keep servers that the workers would start for themselves, from one increment to the next."""
-    server = config.synthesis.server
-    if server is None or not config.synthesizes:
-        yield
-        return
-    with lease_servers(server, model=server.model or config.synthesis.model or ""):
-        yield

@@ -1,13 +1,12 @@
-"""Documents taken out of a corpus: from its next manifest on no row holds them, and no build takes them in.
+"""`corpus withdraw`: removal of documents from the next manifest on; no build takes them in again.
 
-    names, and sources whose documents are found in the texts ─► increments that hold them ─► rewritten as one
+    names, and documents of the named sources in the texts ─► increments that hold them ─► rewritten as one
 
-What they leave is a row in the ledger that says so. A document of a chain leaves its mates behind: their
-texts and pairs stay, though those pairs were asked for with its text in the prompt. Copies that were refused
-as its duplicates are free to come in by the next build, unless they are withdrawn too. Older manifests and
-the journal keep what they hold.
+A withdrawn document leaves a row in the ledger. The other documents of its chain keep their texts and pairs,
+although its text was in the prompts for these pairs. The next build may take in copies that were rejected as
+its duplicates, unless they are withdrawn too. Older manifests and the journal keep the document.
 
-Cost: names are looked up in the ledgers; sources are looked for in every text of the corpus, read once.
+Cost: names need a look-up in the ledgers; sources need one pass over every text of the corpus.
 """
 
 from __future__ import annotations
@@ -37,16 +36,13 @@ def withdraw(
     """Withdraw documents from every stream that holds them.
 
     Args:
-        config: The corpus.
-        beam_options: Options for Beam.
         document_ids: Names of documents.
-        sources: Files whose documents go, as a build read them: URIs, folders, or globs.
-        quiet: Show nothing on standard error.
+        sources: URIs, folders or globs of the files that a build read the documents from.
 
     Raises:
         ConfigError: A value or option is refused.
-        CorpusError: The corpus does not hold one of them; nothing was changed. Or it is damaged, made with
-            another tokenizer, or held by another run.
+        CorpusError: The corpus lacks one of the documents, and nothing was changed. Or it is damaged, made
+            with another tokenizer, or held by another run.
     """
     before = open_corpus(config)
     corpus, increments = config.corpus, before.names()
@@ -84,9 +80,9 @@ def withdraw(
 def _names_in_sources(
     config: CorpusConfig, manifest: Manifest, patterns: Sequence[str]
 ) -> tuple[dict[str, set[str]], set[str]]:
-    """By stream, the documents that were read from one of the sources; and the sources that had any.
+    """By stream, the documents of these sources; and the sources that have any.
 
-    What some documents' source is, letter by letter, is no glob.
+    A pattern that equals the source of some document is a name, not a glob.
     """
     found: dict[tuple[str, bool], dict[str, set[str]]] = {}
     for stream in config.streams if patterns else ():
@@ -107,13 +103,13 @@ def _names_in_sources(
 
 
 def is_in(source: str, name: str) -> bool:
-    """Whether a document's source, `uri` or `uri:position`, is a file, or in a folder."""
+    """True if a document's source, `uri` or `uri:position`, is this file or in this folder."""
     rest = source.removeprefix(name)
     return source.startswith(name) and (not rest or rest[0] in ":/ " or name.endswith("/"))
 
 
 def is_of(source: str, pattern: str) -> bool:
-    """Whether a document's source is a file, or in a folder, or matches a glob."""
+    """True if a document's source is this file, in this folder, or matches this glob."""
     return is_in(source, pattern) or any(
         fnmatch.fnmatchcase(source, each) for each in (pattern, f"{pattern}:*")
     )

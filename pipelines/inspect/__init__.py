@@ -1,1 +1,1 @@
-"""What a corpus holds, where it came from, and whether it is sound."""
+"""Inspection of a corpus: its content, the origin of its rows, its damages, its pairs."""

@@ -1,9 +1,9 @@
-"""Pairs of a corpus for other trainers: `tutelage corpus export-pairs`.
+"""`corpus export-pairs`: the instruction pairs of a corpus in formats of other trainers.
 
-    pairs/ of each increment ─► those of current documents ─► jsonl | alpaca | messages
+    pairs/ of each increment ─► pairs of current documents ─► jsonl | alpaca | messages
 
-A pair goes out once, as its document stands in the manifest: pairs of superseded and withdrawn documents are
-left out and counted. One pair is in memory at a time; with passages, one training text.
+The export has each pair of a current document once. It skips and counts pairs of superseded and withdrawn
+documents. One pair is in memory at a time; with passages, one training text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import string
 import sys
 from collections import Counter
@@ -21,14 +20,16 @@ from typing import Any
 from pipelines.store.ledger import WITHDRAWN, Ledger
 from pipelines.store.pair_files import read_pairs, read_texts
 from schemas import storage
+from schemas.corpus_layout import PAIRS, increment_uri, text_uris
 from schemas.errors import ConfigError, CorpusError, unknown_name
-from schemas.manifest import Manifest, ShardSet, increment_uri, read_manifest, text_uris
+from schemas.manifest import Manifest, ShardSet, read_manifest
+from schemas.process import drop_output
 from schemas.records import StoredPair, to_json
 from schemas.scratch_folder import scratch
 
 
 def export_pairs(arguments: argparse.Namespace) -> int:
-    """Write the pairs of a corpus, and say on standard error how many those are; the exit status.
+    """Run `corpus export-pairs`; return the exit status.
 
     Raises:
         ConfigError: There is no such stream.
@@ -44,7 +45,7 @@ def export_pairs(arguments: argparse.Namespace) -> int:
         for field in ("num_pairs", "num_stored_pairs")
     )
     if made and not stored:
-        raise CorpusError(f"{arguments.uri}: its {made:,} pairs are not stored as such. {_CURE}")
+        raise CorpusError(f"{arguments.uri}: its {made:,} pairs are only inside its texts. {_CURE}")
     counts: Counter[str] = Counter()
     lines = (
         FORMATS[arguments.format](pair, passage)
@@ -55,8 +56,8 @@ def export_pairs(arguments: argparse.Namespace) -> int:
     )
     try:
         _write(lines, arguments.output, counts)
-    except BrokenPipeError:  # whoever reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has enough
+        drop_output()
     left_out = ", ".join(
         f"{counts[reason]:,} of {reason} documents"
         for reason in ("superseded", "withdrawn")
@@ -65,32 +66,30 @@ def export_pairs(arguments: argparse.Namespace) -> int:
     print(
         f"{arguments.uri}, manifest {manifest.number}: {counts['written']:,} pairs written"
         + (f"; left out: {left_out}" if left_out else "")
-        + (f". {made - stored:,} more are not stored as such. {_CURE}" if made > stored else "."),
+        + (f". {made - stored:,} more are only inside texts. {_CURE}" if made > stored else "."),
         file=sys.stderr,
     )
     return 0
 
 
 _CURE = (
-    "Increments built before pairs were kept hold them only inside their texts. To have them, build a new "
-    "corpus from the same YAML, with this one's journal/ copied into it first: no answer is asked for again."
+    "Older versions of Tutelage did not store pairs by themselves. To export them, build a new corpus from "
+    "the same YAML and copy this one's journal/ into it first, so that no answer is asked for again."
 )
 
 
 def current_pairs(
     corpus: str, manifest: Manifest, stream: str, counts: Counter[str], *, with_passage: bool = False
 ) -> Iterator[tuple[StoredPair, str]]:
-    """The pairs of a stream whose documents are current in a manifest, oldest increment first.
+    """Yield the pairs of a stream whose documents are current in a manifest, oldest increment first.
 
     Args:
-        corpus: The corpus.
-        manifest: The state of it.
-        stream: The stream.
-        counts: Gets the number of those left out, by `superseded` and `withdrawn`.
-        with_passage: Whether their passages are wanted, for which texts are read.
+        manifest: One of its manifests.
+        counts: Gets the numbers of skipped pairs, as `superseded` and `withdrawn`.
+        with_passage: Read the texts, too, for the passages.
 
     Yields:
-        Each with its passage, or "".
+        Each pair with its passage, or "" without `with_passage`.
 
     Raises:
         CorpusError: A file is missing or damaged.
@@ -116,7 +115,7 @@ def current_pairs(
                     counts["withdrawn" if content == WITHDRAWN else "superseded"] += 1
         if num_read != shards.num_stored_pairs:
             raise CorpusError(
-                f"{increment_uri(corpus, increment.name)}/pairs: is damaged: it holds {num_read} pairs of "
+                f"{increment_uri(corpus, increment.name)}/{PAIRS}: is damaged: it holds {num_read} pairs of "
                 f"stream {stream!r}, the manifest says {shards.num_stored_pairs}. Restore it."
             )
 
@@ -151,11 +150,11 @@ FORMATS: Mapping[str, Callable[[StoredPair, str], str]] = {
     "alpaca": _alpaca,
     "messages": _messages,
 }
-"""Line of JSON of a pair and its passage, or "", by format."""
+"""By format, a function that writes a pair and its passage, or "", as a line of JSON."""
 
 
 def _question(pair: StoredPair) -> str:
-    """The instruction with its options, in the order given, as A, B, C; from the 27th on as numbers."""
+    """The instruction with its options as A, B, C; as numbers from the 27th on."""
     names = [*string.ascii_uppercase, *map(str, range(27, len(pair.options) + 1))]
     named = zip(names, pair.options, strict=False)
     return "\n".join([pair.instruction, *(f"{name}. {option}" for name, option in named)])
@@ -166,13 +165,13 @@ def _answer(pair: StoredPair) -> str:
 
 
 def _write(lines: Iterator[str], output: str | None, counts: Counter[str]) -> None:
-    """Write lines to standard output, or to a file or URI that is seen whole or not at all."""
+    """Write lines to standard output, or to a file or URI that appears whole or not at all."""
     with contextlib.ExitStack() as stack:
         file: Any = sys.stdout.buffer
         if output is not None:
             file = stack.enter_context(open(f"{stack.enter_context(scratch('pairs'))}/pairs", "wb"))
         for line in lines:
-            file.write(line.encode("utf-8", "backslashreplace") + b"\n")  # half an emoji, as JSON writes it
+            file.write(line.encode("utf-8", "backslashreplace") + b"\n")  # JSON escapes for lone surrogates
             counts["written"] += 1
         file.flush()
         if output is not None:

@@ -1,13 +1,13 @@
-"""From a packed row back to the texts, documents and files that it is made of, and from a text to its rows.
+"""Lineage: the texts, documents and files of a packed row, and the rows of a text.
 
-    row 17 of a stream ─► increment ─► group ─► its line in lineage/ ─► texts, by their place in texts/
+    row 17 of a stream ─► increment ─► group ─► its line in lineage/ ─► texts, by their position in texts/
                                                                            └─► passages: document, source,
                                                                                generation
 
-Rows of a stream are counted as the trainer reads them: oldest increment first, then group by group.
+Rows of a stream are numbered as the trainer reads them: oldest increment first, then group by group.
 
-Cost: a row reads the index, the lineage and the texts of its group; rows of a text read the lineage of its
-group. One line at a time is in memory, beside one number for each text of a group.
+Cost: a row reads the index, the lineage and the texts of its group; the rows of a text read the lineage of
+its group. In memory are one line, and one number for each text of a group.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from pipelines.steps.pack import Piece
-from pipelines.store.layout import lineage_uri, text_uri
 from schemas import storage
+from schemas.corpus_layout import group_of, increment_uri, lineage_uri, text_uri, text_uris
 from schemas.errors import ConfigError, CorpusError, unknown_name
-from schemas.manifest import Increment, Manifest, ShardSet, increment_uri, text_uris
+from schemas.manifest import Increment, Manifest, ShardSet
 from schemas.records import AugmentedText
 from schemas.shard_index import read_index
 from schemas.validation import Count, parse, record
 
 _Pieces = list[tuple[Count, Count, Count]]
-"""A row's pieces, as its line has them."""
+"""Pieces of a row, as in its line: text, first token, number of tokens."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Place:
-    """Where a text lies.
+    """Place of a text.
 
     Attributes:
         increment: Number of its increment.
         group: Name of its group of shards, such as 00000.
-        position: Its place in the group's file of texts, counted from 0.
+        position: Its line in the group's file of texts, counted from 0.
     """
 
     increment: int
@@ -47,14 +47,13 @@ class Place:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """What a row holds of one text.
+    """Part of a text in a row.
 
     Attributes:
-        place: Where the text lies.
-        start: Its first token in the row, counted from 0 in the text.
-        end: Behind its last token in the row.
+        place: Place of the text.
+        start: First token of the part, counted from 0 in the text.
+        end: End of the part: its last token plus 1.
         num_tokens: Tokens of the whole text, BOS and EOS included.
-        text: The text.
     """
 
     place: Place
@@ -69,11 +68,10 @@ class Row:
     """A packed row.
 
     Attributes:
-        stream: Its stream.
         index: Its number in the stream.
         shards: Directory of its shards, relative to the corpus.
-        index_in_shards: Its number in them.
-        segments: What it is made of, in order; the rest is padding.
+        index_in_shards: Its number in these shards.
+        segments: Its parts of texts, in order; the rest is padding.
     """
 
     stream: str
@@ -87,7 +85,7 @@ def parse_row(value: str, manifest: Manifest) -> tuple[str, int]:
     """Read `STREAM:INDEX`, or `INDEX` of the first stream.
 
     Raises:
-        ConfigError: It is none, or there is no such stream.
+        ConfigError: The value is malformed, or there is no such stream.
     """
     name, _, index = value.rpartition(":")
     names = manifest.stream_names()
@@ -99,7 +97,7 @@ def parse_row(value: str, manifest: Manifest) -> tuple[str, int]:
 
 
 def find_row(corpus: str, manifest: Manifest, stream: str, index: int) -> Row:
-    """Look up what a row is made of.
+    """Find the segments of a row.
 
     Raises:
         ConfigError: The stream has no such row.
@@ -108,7 +106,7 @@ def find_row(corpus: str, manifest: Manifest, stream: str, index: int) -> Row:
     num_rows = sum(shards.num_samples for shards in manifest.shard_sets(stream))
     if index >= num_rows:
         raise ConfigError(
-            f"--row {stream}:{index} is not there; stream {stream!r} has rows 0 to {num_rows - 1}."
+            f"--row {stream}:{index} does not exist; stream {stream!r} has rows 0 to {num_rows - 1}."
         )
     for group in _groups(corpus, manifest, stream):
         if group.start <= index < group.start + group.num_rows:
@@ -127,7 +125,7 @@ def find_row(corpus: str, manifest: Manifest, stream: str, index: int) -> Row:
 def rows_of(
     corpus: str, manifest: Manifest, stream: str, places: Collection[Place]
 ) -> dict[Place, list[int]]:
-    """For each of some texts of a stream, the rows that hold tokens of it.
+    """Find the rows with tokens of each of some texts of a stream.
 
     Raises:
         CorpusError: A file of the corpus is missing or damaged.
@@ -146,20 +144,20 @@ def rows_of(
 
 
 def texts_of(corpus: str, manifest: Manifest, stream: str) -> Iterator[AugmentedText]:
-    """The training texts of a stream, newest increment first, in the order of their shards."""
+    """Yield the training texts of a stream, newest increment first, in the order of their shards."""
     for each in text_lines(corpus, manifest, stream):
         yield each.text()
 
 
 class TextLine(NamedTuple):
-    """A training text as it is stored: its place, the file, the line."""
+    """A stored training text: its place, the file, the line."""
 
     place: Place
     uri: str
     line: str
 
     def text(self) -> AugmentedText:
-        """The text.
+        """Parse the text.
 
         Raises:
             CorpusError: The line is damaged.
@@ -168,17 +166,16 @@ class TextLine(NamedTuple):
 
 
 def text_lines(corpus: str, manifest: Manifest, stream: str) -> Iterator[TextLine]:
-    """The same as they are stored, each with its place."""
+    """Yield the same texts as stored lines, each with its place."""
     for increment in reversed(manifest.increments):
         for uri in text_uris(corpus, stream, increment.name):
-            group = uri.rsplit("-", 1)[1].partition(".")[0]
             for position, line in enumerate(storage.read_lines_zst(uri)):
-                place = Place(increment=increment.number, group=group, position=position)
+                place = Place(increment=increment.number, group=group_of(uri), position=position)
                 yield TextLine(place, uri, line)
 
 
 class _Group(NamedTuple):
-    """Rows that were packed together: their increment, and where they begin in the stream and its shards."""
+    """Rows packed together: their increment, and the number of the first in the stream and its shards."""
 
     increment: Increment
     name: str
@@ -210,9 +207,7 @@ def _lineage(corpus: str, stream: str, group: _Group) -> Iterator[list[Piece]]:
         for number, line in enumerate(storage.read_lines_zst(uri)):
             yield [Piece(*piece) for piece in parse(_Pieces, line, name=f"{uri}: line {number + 1}")]
     except FileNotFoundError:
-        raise CorpusError(
-            f"{uri}: is missing, so what its rows are made of is not known. Restore it."
-        ) from None
+        raise CorpusError(f"{uri}: is missing, so the texts of its rows are unknown. Restore it.") from None
 
 
 def _segments(corpus: str, stream: str, group: _Group, row: int) -> tuple[Segment, ...]:

@@ -1,18 +1,19 @@
-"""All that a corpus knows about one document.
+"""`corpus trace`: everything that a corpus knows about one document.
 
-    name, or the beginning of its content's hash
-      ├─► ledgers: which increments took it in, and which of its contents is current
-      ├─► texts that hold it ─► the rows that hold tokens of them
-      │      └─► the key of the answer that its pairs were read from ─► journal, if it is still there
+    name, or the first digits of its content hash
+      ├─► ledgers: increments that took it in, and its current content
+      ├─► texts that hold it ─► rows with tokens of these texts
+      │      └─► key of the answer with its pairs ─► journal, if the answer is still there
       └─► rejects with its name, of all increments up to the manifest's
 
-A text longer than a row lies in several, and the document's own share may be in only some of them.
+A text longer than a row is in several rows, and the document's own share may be in only some of them.
 
-Cost: all texts and rejects are read once, a line at a time; only lines with the name in them are parsed.
+Cost: one pass over all texts and rejects, a line at a time; only lines with the name are parsed.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import itertools
@@ -21,29 +22,34 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
+from rich.panel import Panel
+from rich.text import Text
+
 from pipelines.inspect.lineage import Place, rows_of, text_lines
+from pipelines.inspect.show import beginning_of, passage_line
 from pipelines.store.journal import find_generations
 from pipelines.store.ledger import WITHDRAWN, Ledger
+from plugins.console import Console
 from schemas import storage
+from schemas.corpus_layout import increment_uri, journal_uri, rejects_uris, streams_with_ledgers
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, increment_uri, published_names
+from schemas.manifest import Manifest, published_names, read_manifest
 from schemas.records import Generation, Passage, Reject
 from schemas.validation import record
 
 _COMPARED_NAMES = 100_000
 _HASH_BEGINNING = re.compile("[0-9a-f]{8,32}")
-_LEDGER = re.compile(r"([0-9]{6,18}(?:-[0-9a-f]{1,32})?)\.([\w-]+)\.ledger", re.ASCII)
+_SHOWN_ROWS = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A row of a ledger: what became of the document in one increment.
+    """A row of a ledger: the state of the document in one increment.
 
     Attributes:
-        stream: The stream.
         increment: Number of the increment.
-        content_hash: Its content there; "" where it was withdrawn.
-        file: The file that this version came from; "" where the ledger does not say.
+        content_hash: Its content there; "" if it was withdrawn.
+        file: The file that this version came from; "" if the ledger has none.
         state: `current`, `superseded` by a newer increment, or `withdrawn`.
     """
 
@@ -56,18 +62,16 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """A share of a training text that is the document's.
+    """The document's share of a training text.
 
     Attributes:
-        stream: The stream.
-        place: Where the text lies.
-        text_id: The text.
-        template: How it was rendered.
-        passage: The document's share of it.
-        text: The same in words.
-        is_current: Whether it is of the document's current content.
-        rows: Rows of the stream that hold tokens of the whole text.
-        generation: What the model answered, or None where none was asked or the journal holds it no more.
+        place: Place of the text.
+        template: Template of the text.
+        passage: Record of the share.
+        text: Characters of the share.
+        is_current: True if the share is of the document's current content.
+        rows: Rows of the stream with tokens of the whole text.
+        generation: The model's answer; None if no model was asked or the journal has no answer any more.
     """
 
     stream: str
@@ -96,7 +100,7 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentTrace:
-    """All about one document, oldest first."""
+    """Everything about one document, oldest first."""
 
     document_id: str
     entries: tuple[Entry, ...]
@@ -104,19 +108,30 @@ class DocumentTrace:
     refusals: tuple[Refusal, ...]
 
 
+def trace_command(arguments: argparse.Namespace) -> int:
+    """Run `corpus trace`; return the exit status."""
+    manifest = read_manifest(arguments.uri, arguments.manifest)
+    trace = trace_document(arguments.uri, manifest, arguments.document_id)
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(trace), indent=2, ensure_ascii=False))
+    else:
+        _print(Console(highlight=False), trace, whole=arguments.whole)
+    return 0
+
+
 def trace_document(corpus: str, manifest: Manifest, name: str) -> DocumentTrace:
     """Look up a document.
 
     Args:
-        corpus: The corpus.
-        manifest: The state of it that is looked at.
-        name: Its document_id, or at least 8 digits that the hash of a content of it begins with.
+        manifest: One of its manifests.
+        name: The document_id, or at least the first 8 digits of the hash of one of its contents.
 
     Raises:
-        CorpusError: Nothing is known of it, or several documents have such a content; or a file of the corpus
+        CorpusError: The corpus knows no such document, or several with such a hash; or a file of the corpus
             is missing or damaged.
     """
-    streams = _stream_names(corpus, manifest)
+    # Ledgers also name streams whose documents were all withdrawn.
+    streams = sorted(streams_with_ledgers(corpus, manifest.names()) | {*manifest.stream_names()})
     found = _look_up(corpus, manifest, streams, name)
     if found is None and _HASH_BEGINNING.fullmatch(name.lower()):
         names = sorted(_names_by_content(corpus, manifest, streams, name.lower()))
@@ -143,7 +158,7 @@ def _look_up(corpus: str, manifest: Manifest, streams: list[str], name: str) -> 
         current = {(entry.increment, entry.content_hash) for entry in of_stream if entry.state == "current"}
         holdings += _holdings(corpus, manifest, stream, name, current)
     keys = {holding.passage.generation for holding in holdings} - {""}
-    answers = find_generations(storage.join(corpus, "journal"), keys) if keys else {}
+    answers = find_generations(journal_uri(corpus), keys) if keys else {}
     trace = DocumentTrace(
         document_id=name,
         entries=tuple(sorted(entries, key=lambda entry: (entry.increment, entry.stream))),
@@ -154,15 +169,6 @@ def _look_up(corpus: str, manifest: Manifest, streams: list[str], name: str) -> 
         refusals=tuple(_refusals(corpus, manifest, name)),
     )
     return trace if trace.entries or trace.holdings or trace.refusals else None
-
-
-def _stream_names(corpus: str, manifest: Manifest) -> list[str]:
-    """All streams, those included whose documents were all withdrawn, so that only ledgers know them."""
-    fs, path = storage.filesystem(storage.join(corpus, "ledger"))
-    files = fs.ls(path, detail=False) if fs.exists(path) else []
-    found = filter(None, (_LEDGER.fullmatch(file.rsplit("/", 1)[-1]) for file in files))
-    known = {each[2] for each in found if each[1] in manifest.names()}
-    return sorted(known | {*manifest.stream_names()})
 
 
 def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[Entry]:
@@ -218,16 +224,13 @@ def _refusals(corpus: str, manifest: Manifest, name: str) -> Iterator[Refusal]:
 
 
 def _reject_lines(corpus: str, manifest: Manifest) -> Iterator[tuple[int, int, str, str]]:
-    """Rejects of all increments that were published until then, also of those since replaced.
+    """Yield the rejects of all increments published up to a manifest, replaced ones included.
 
     Yields:
         Number of the increment, number of the line, the file, and the line.
     """
     for number, increment in published_names(corpus, manifest.number).items():
-        folder = storage.join(increment_uri(corpus, increment), "rejects")
-        fs, path = storage.filesystem(folder)
-        for file in sorted(fs.ls(path, detail=False)) if fs.exists(path) else ():
-            uri = storage.join(folder, file.rsplit("/", 1)[-1])
+        for uri in rejects_uris(increment_uri(corpus, increment)):
             for at, line in enumerate(storage.read_lines_zst(uri)):
                 yield number, at, uri, line
 
@@ -249,3 +252,51 @@ def _names_in(corpus: str, manifest: Manifest, streams: list[str]) -> Iterator[s
             yield from each.text().document_ids
     for _, at, uri, line in _reject_lines(corpus, manifest):
         yield from filter(None, (record(Reject, line, uri, at).document_id,))
+
+
+def _print(console: Console, trace: DocumentTrace, *, whole: bool) -> None:
+    console.print(Text(f"document {trace.document_id}"), soft_wrap=True)
+    if not trace.entries:
+        console.print(Text("  not in the corpus"))
+    for line in (*map(_entry, trace.entries), *map(_refusal, trace.refusals)):
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    for holding in trace.holdings:
+        about = "".join(f"{line}\n" for line in _about(holding))
+        title = f"{holding.stream}, increment {holding.place.increment}, text {holding.text_id}"
+        shown = Text(beginning_of(holding.text, whole=whole))
+        console.print(Panel(Text(about, style="dim") + shown, title=Text(title)))
+        if holding.generation is not None:
+            answer = Text(beginning_of(holding.generation.text, whole=whole))
+            console.print(Panel(answer, title="the model's answer"))
+
+
+def _entry(entry: Entry) -> str:
+    content = f", content {entry.content_hash}" if entry.content_hash else ""
+    file = f", version of {entry.file}" if entry.file else ""
+    return f"increment {entry.increment}, {entry.stream}: {entry.state}{content}{file}"
+
+
+def _refusal(refusal: Refusal) -> str:
+    reject = refusal.reject
+    detail = f" ({reject.detail})" if reject.detail else ""
+    return f"increment {refusal.increment}, {reject.stage}: {reject.reason}{detail}, {reject.source}"
+
+
+def _about(holding: Holding) -> list[str]:
+    passage, answer = holding.passage, holding.generation
+    names = [f"{holding.stream}:{row}" for row in holding.rows[:_SHOWN_ROWS]]
+    more = f" and {len(holding.rows) - _SHOWN_ROWS} more" if len(holding.rows) > _SHOWN_ROWS else ""
+    lines = [
+        passage_line(passage),
+        f"characters {passage.start} to {passage.end}, {holding.template}; group {holding.place.group}, "
+        f"text {holding.place.position}" + ("" if holding.is_current else "; superseded"),
+        f"rows {', '.join(names)}{more}",
+    ]
+    if answer is not None:
+        lines.append(
+            f"{answer.prompt_tokens} prompt tokens, {answer.completion_tokens} completion tokens, "
+            f"finished by {answer.finish_reason}"
+        )
+    elif passage.generation:
+        lines.append("the journal no longer has its answer")
+    return lines

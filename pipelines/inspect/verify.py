@@ -1,62 +1,63 @@
-"""Whether a corpus is as it was published: every shard file, row and pair that a manifest names.
+"""`corpus verify`: check that every shard file, row and pair of a manifest is as it was published.
 
-    manifest ─┬► shard directories ─► listing: is each file there, of its size
-              │                    └► each file: hash ─► unpack ─► rows: as many, as long, texts that fit
-              ├► texts, pairs ─► as many pairs as announced, each of its text
-              ├► ledgers and near indexes ─► those of each stream of an increment: hash
-              └► the tokenizer's files: hash
+    manifest ─┬► shard directories ─► listing: each file exists and has its size
+              │                    └► each file: hash ─► unpack ─► rows: number, length, texts that fit
+              ├► texts, pairs ─► number of pairs, each with its text
+              ├► ledgers and near indexes of each increment and stream ─► hash
+              └► files of the tokenizer ─► hash
 
-Streaming itself ends an epoch early, and says nothing, where a shard is missing or cut short, and knows
-nothing of the manifest. Every file is read once, whichever file system it lies on; at any time at most
-`NUM_READERS` shards are in memory, packed and unpacked.
+Streaming itself does not know the manifest, and ends an epoch early without an error if a shard is missing or
+truncated. Verification reads every file once, on any file system. At most `NUM_READERS` shards are in memory,
+packed and unpacked.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from pipelines.store.layout import ledger_uri, near_index_uri
 from pipelines.store.ledger import check_ledger
 from pipelines.store.near_index import check_near_index
 from pipelines.store.pair_files import read_texts
 from plugins.corpus_tokenizer import tokenizer_damage
-from schemas import storage
+from schemas import exit_status, storage
+from schemas.corpus_layout import index_uri, ledger_uri, near_index_uri, text_uris
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, ShardSet, text_uris
+from schemas.manifest import Manifest, ShardSet, read_manifest
 from schemas.mds import rows_of
 from schemas.shard_index import (
+    CURE,
     Damage,
     ShardFile,
     directory_damage,
-    hash_mismatch,
     read_index,
+    read_shard,
     row_fault,
-    unpack,
 )
 
 NUM_READERS = 4
-"""Shards read at a time: hashing and unpacking leave Python's lock, and remote files take their time."""
+"""Shards read at a time, by threads: hashing and unpacking release Python's lock, remote reads are slow."""
 
 NAMED_ROWS = 3
-"""Wrong rows of a shard that are named one by one; the others are counted."""
+"""Wrong rows of a shard that are named one by one; further ones are counted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """What was read of a corpus, and what was wrong with it.
+    """Result of a verification.
 
     Attributes:
-        corpus: URI of the corpus.
         manifest: Number of the manifest.
-        num_files: Shard files that it names.
-        num_bytes: Their size together, as announced.
-        num_rows: Rows that it announces.
-        num_pairs: Instruction pairs that it announces to be stored.
-        damages: One for each thing that is wrong; empty for a sound corpus.
+        num_files: Shard files in the indexes.
+        num_bytes: Total size of these files, as announced.
+        num_rows: Rows that the manifest announces.
+        num_pairs: Stored instruction pairs that it announces.
+        damages: One for each fault; empty for a sound corpus.
     """
 
     corpus: str
@@ -68,21 +69,18 @@ class Verification:
     damages: tuple[Damage, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """What one shard file holds.
-
-    Attributes:
-        num_tokens: Tokens of its texts; None if it could not be read to its end.
-        findings: What is wrong with it.
-    """
-
-    num_tokens: int | None
-    findings: tuple[str, ...]
+def verify_command(arguments: argparse.Namespace) -> int:
+    """Run `corpus verify`; return the exit status, FAILED for a damaged corpus."""
+    verification = verify_corpus(arguments.uri, read_manifest(arguments.uri, arguments.manifest))
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(verification), ensure_ascii=False))
+    else:
+        _print(verification)
+    return exit_status.FAILED if verification.damages else exit_status.DONE
 
 
 def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
-    """Read every shard that a manifest names.
+    """Read every file that a manifest names.
 
     Args:
         corpus: URI of the corpus, on any fsspec file system.
@@ -96,8 +94,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
             try:
                 index = read_index(corpus, shard_set)
             except (CorpusError, OSError) as error:
-                file = storage.join(corpus, shard_set.path, "index.json")
-                damages.append(Damage(file=file, finding=str(error).removeprefix(f"{file}: ").rstrip(".")))
+                damages.append(_damage(index_uri(storage.join(corpus, shard_set.path)), error))
                 continue
             files = index.shards
             num_files += len(files)
@@ -119,7 +116,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
 
 
 def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
-    """Ledgers that are missing or damaged, by which a build knows what is in, and damaged near indexes."""
+    """Ledgers that are missing or damaged, and damaged near indexes."""
     for increment in manifest.increments:
         for stream in increment.streams:
             ledger = ledger_uri(corpus, stream, increment.name)
@@ -130,7 +127,11 @@ def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
                 except FileNotFoundError:
                     yield Damage(file=uri, finding="is missing")
                 except (CorpusError, OSError) as error:
-                    yield Damage(file=uri, finding=str(error).removeprefix(f"{uri}: ").rstrip("."))
+                    yield _damage(uri, error)
+
+
+def _damage(file: str, error: Exception) -> Damage:
+    return Damage(file=file, finding=str(error).removeprefix(f"{file}: ").rstrip("."))
 
 
 def _damages(
@@ -141,32 +142,27 @@ def _damages(
     seq_len: int,
     readers: ThreadPoolExecutor,
 ) -> Iterator[Damage]:
-    """Damages of one shard directory: those of its listing, then those of the files that are there whole."""
+    """Damages of one shard directory: those in its listing, then those inside the complete files."""
     yield from listed
     uri = storage.join(corpus, shard_set.path)
     known = {damage.file for damage in listed}
     whole = [file for file in files if f"{uri}/{file.stored.basename}" not in known]
     num_tokens = 0
     all_read = len(whole) == len(files)
-    for file, reading in zip(
-        whole,
-        readers.map(lambda file: _read(f"{uri}/{file.stored.basename}", file, seq_len), whole),
-        strict=True,
-    ):
-        yield from (
-            Damage(file=f"{uri}/{file.stored.basename}", finding=finding) for finding in reading.findings
-        )
-        num_tokens += reading.num_tokens or 0
-        all_read = all_read and reading.num_tokens is not None
+    readings = readers.map(lambda file: _read(uri, file, seq_len), whole)
+    for file, (tokens, findings) in zip(whole, readings, strict=True):
+        yield from (Damage(file=f"{uri}/{file.stored.basename}", finding=finding) for finding in findings)
+        num_tokens += tokens or 0
+        all_read = all_read and tokens is not None
     if all_read and num_tokens != shard_set.num_tokens:
         yield Damage(
-            file=f"{uri}/index.json",
+            file=index_uri(uri),
             finding=f"its shards hold {num_tokens} tokens, the manifest says {shard_set.num_tokens}",
         )
 
 
 def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
-    """Damages of the pairs of a stream in an increment; of texts only where they hold stored pairs."""
+    """Damages of the texts and pairs of an increment and stream; nothing without stored pairs."""
     if not shard_set.num_stored_pairs:
         return
     found = stored = 0
@@ -191,30 +187,37 @@ def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
         )
 
 
-def _read(name: str, file: ShardFile, seq_len: int) -> _Reading:
-    """Read one shard file to its last row, or to where it is damaged."""
+def _read(uri: str, file: ShardFile, seq_len: int) -> tuple[int | None, list[str]]:
+    """Read one shard file; return its tokens, None if it is damaged, and its faults."""
     try:
-        data = storage.read_bytes(name, limit=file.stored.bytes)
-    except OSError as error:
-        return _unread(f"shard cannot be read: {error}")
-    mismatch = hash_mismatch([data], file.stored.hashes)
-    if mismatch is not None:
-        return _unread(mismatch)
+        data = read_shard(uri, file)
+    except CorpusError as error:
+        message = str(error).removeprefix(f"{uri}/{file.stored.basename}: ")
+        return None, [message.removesuffix(f" {CURE}").rstrip(".")]
+    num_tokens = num_misfits = 0
+    findings: list[str] = []
     try:
-        num_tokens = num_misfits = 0
-        findings: list[str] = []
-        for number, row in enumerate(rows_of(unpack(data, file), file.column_names)):
+        for number, row in enumerate(rows_of(data, file.column_names)):
             finding = row_fault(row, seq_len)
             if finding is not None:
                 num_misfits += 1
                 findings += [f"row {number} {finding}"] if num_misfits <= NAMED_ROWS else []
             num_tokens += int(row["segment_lengths"].sum(dtype=np.int64))
-        if num_misfits > NAMED_ROWS:
-            findings.append(f"{num_misfits - NAMED_ROWS} more rows are wrong")
     except CorpusError as error:
-        return _unread(f"shard {error}")
-    return _Reading(num_tokens=num_tokens, findings=tuple(findings))
+        return None, [f"shard {error}"]
+    if num_misfits > NAMED_ROWS:
+        findings.append(f"{num_misfits - NAMED_ROWS} more rows are wrong")
+    return num_tokens, findings
 
 
-def _unread(finding: str) -> _Reading:
-    return _Reading(num_tokens=None, findings=(finding,))
+def _print(verification: Verification) -> None:
+    for damage in verification.damages:
+        print(f"{damage.file}: {damage.finding}.")
+    size = f"{verification.num_files:,} shard files of {verification.num_bytes / 1e6:,.1f} MB"
+    head = f"{verification.corpus}, manifest {verification.manifest}: {size}, {verification.num_rows:,} rows"
+    if verification.num_pairs:
+        head += f", {verification.num_pairs:,} pairs"
+    if verification.damages:
+        print(f"{head}: {len(verification.damages):,} found wrong. {CURE}")
+    else:
+        print(f"{head}: all sound.")

@@ -15,10 +15,9 @@ from typing import Any
 
 from pipelines.store.journal import stored_generations
 from pipelines.store.statistics import stats_of
-from schemas import storage
 from schemas.corpus_config import CorpusConfig
+from schemas.corpus_layout import journal_uri, number_of
 from schemas.errors import ConfigError
-from schemas.manifest import number_of
 
 _PAPER_PAIRS, _PAPER_PAIR_TOKENS = 5, 52  # Cheng et al. 2024, arXiv 2406.14491
 
@@ -71,7 +70,7 @@ def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
     """
     most = config.synthesis.max_new_tokens
     count = tokens = 0
-    for generation in stored_generations(storage.join(config.corpus, "journal")):
+    for generation in stored_generations(journal_uri(config.corpus)):
         count, tokens = count + 1, tokens + generation.completion_tokens
     if count:
         detail = f"mean of {count:,} answers in the corpus's journal"

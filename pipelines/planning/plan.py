@@ -39,14 +39,20 @@ from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricResults, MetricsFilter
 
 from pipelines.increment import IncrementSpec, split, take_in
-from pipelines.increments.prechecks import (
+from pipelines.increments.changed_source_files import (
+    SourceFile,
+    list_files,
+    parts_of,
+    unread,
+    with_later_files,
+)
+from pipelines.increments.preflight_checks import (
     asks_a_model,
     check_names,
     check_protocol,
     newest_manifest,
     prepared,
 )
-from pipelines.increments.source_files import SourceFile, list_files, parts_of, unread, with_later_files
 from pipelines.planning.assumptions import expected_answers, expected_speed
 from pipelines.planning.estimate_tokens import EstimateTokens
 from pipelines.planning.estimates import IncrementPlan, StreamPlan, plan_stream, synthesis_hours, total_of

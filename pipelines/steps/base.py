@@ -75,7 +75,7 @@ class StepFn(beam.DoFn):
 def guarded(process: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:
     """Have a step's `process` reject the documents of an element that leads to an unexpected exception.
 
-    Of such an element nothing else is given. How many there may be in a run: `pipelines/increments/build.py`.
+    Of such an element nothing else is given. Their limit in a run: `pipelines/increments/failure_limits.py`.
     """
 
     @functools.wraps(process)

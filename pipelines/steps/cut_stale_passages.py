@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pipelines.steps.base import StepFn
 from pipelines.store.ledger import Ledger
 from pipelines.store.pair_files import read_texts
-from schemas.manifest import ShardSet, number_of
+from schemas.corpus_layout import number_of
+from schemas.manifest import ShardSet
 from schemas.records import AugmentedText, Passage, digest
 
 

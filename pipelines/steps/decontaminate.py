@@ -33,10 +33,10 @@ from plugins.tasks.decontamination_rows import read_tasks
 from plugins.tasks.rows import row_number
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
+from schemas.corpus_layout import decontamination_uri
 from schemas.records import Document, InstructionPair, SynthesizedDocument
 
 CONTAMINATIONS = "contaminations"
-REPORT_FILE = "decontamination.json"
 
 _SHOWN_CHARACTERS = 80
 _NAMED = 10
@@ -185,7 +185,7 @@ class WriteReport(beam.PTransform):
     def __init__(self, tasks: SharedTasks, increment: str):
         super().__init__()
         self.tasks = tasks
-        self.uri = storage.join(increment, REPORT_FILE)
+        self.uri = decontamination_uri(increment)
 
     def expand(self, contaminations: beam.PCollection) -> beam.PCollection:
         found = (
@@ -225,7 +225,7 @@ class _WriteReport(beam.DoFn):
 
 def read_summary(increment: str) -> dict[str, dict[str, Any]]:
     """The report of an increment by task, without the rows found; empty where no task was named."""
-    uri = storage.join(increment, REPORT_FILE)
+    uri = decontamination_uri(increment)
     if not storage.exists(uri):
         return {}
     tasks: dict[str, dict[str, Any]] = json.loads(storage.read_bytes(uri))["tasks"]

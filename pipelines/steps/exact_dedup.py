@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from pipelines.steps.base import REJECTS, StepFn
-from pipelines.store.dropped_copies import Duplicate, shortened
+from pipelines.store.duplicate_records import Duplicate, shortened
 from schemas.records import Document
 
 DUPLICATES = "duplicates"

@@ -38,7 +38,7 @@ from pipelines.steps.base import REJECTS, StepFn
 from pipelines.steps.exact_dedup import DUPLICATES
 from pipelines.steps.near.clusters import as_contents, find_clusters, pack_rows, star_edges
 from pipelines.steps.near.minhash import MinHasher, UInt64s, similarity
-from pipelines.store.dropped_copies import Duplicate, shortened
+from pipelines.store.duplicate_records import Duplicate, shortened
 from pipelines.store.ledger import Ledger
 from pipelines.store.near_index import NearIndex, check_indexes, partition_of
 from schemas.corpus_config import NearDedupConfig
@@ -219,7 +219,7 @@ class _AgainstEarlier(StepFn):
         held: dict[int, tuple[str, int]] = {}
         for at, prefix, number in sorted(set(rows)):
             content = f"{prefix:016x}"
-            if at in held or not ledger.has_content_beginning(content):
+            if at in held or ledger.holder_of(content) is None:
                 continue
             own = ledger.content_of(documents[at].document_id)
             if own is None or not own.startswith(content):

@@ -74,13 +74,15 @@ def _by_partition(fingerprints: list[bytes], count: int) -> Iterator[tuple[int, 
         yield partition, part.tobytes()
 
 
-def _write_partition(partition: tuple[int, Iterable[bytes]], uri: str) -> tuple[None, PartitionEntry]:
+def _write_partition(
+    partition: tuple[int, Iterable[bytes]], uri: str
+) -> tuple[None, tuple[int, PartitionEntry]]:
     number, parts = partition
     rows = np.frombuffer(b"".join(parts), "<u8").reshape(-1, 2)
     return None, write_partition(uri, number, rows[:, 0], rows[:, 1])
 
 
 def _write_index(
-    entries: tuple[None, Iterable[PartitionEntry]], count: int, uri: str, config: NearDedupConfig
+    entries: tuple[None, Iterable[tuple[int, PartitionEntry]]], count: int, uri: str, config: NearDedupConfig
 ) -> None:
     write_index(uri, config, entries[1], count=count)

@@ -31,19 +31,26 @@ from pipelines.steps.pack import PACKERS, PackedRow, Piece
 from pipelines.steps.parted_pairs import begins_with_passages, num_parted_pairs
 from pipelines.steps.tokenize import TokenizedText, ends
 from pipelines.steps.tuning_tokens import spans_within
-from pipelines.store.layout import lineage_uri, pairs_uri, text_uri
 from pipelines.store.mds_writer import mds_writer
 from plugins.plain_token_ids import Ids, plain_ids
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
 from schemas.corpus_config import PackConfig, ShardConfig, TokenizerConfig
+from schemas.corpus_layout import (
+    GROUP_FILE,
+    INDEX_FILE,
+    index_uri,
+    lineage_uri,
+    names_in,
+    pairs_uri,
+    shards_path,
+    shards_uri,
+    text_uri,
+)
 from schemas.manifest import ShardSet
 from schemas.records import PackedSample, to_json
 from schemas.scratch_folder import scratch
 from schemas.shard_index import COLUMNS, LOSS_SPANS
-
-GROUP_FILE = "group.json"
-"""Rows, tokens, texts and pairs of a group, and what of them is cut, beside its index.json."""
 
 _HASHES = ["xxh64"]
 
@@ -104,26 +111,26 @@ def merge_groups(increment: str, stream: str) -> ShardSet | None:
         increment: URI of the increment's directory.
         stream: Name of the stream.
     """
-    uri = storage.join(increment, "shards", stream)
-    fs, path = storage.filesystem(uri)
-    if not fs.exists(path):
+    uri = shards_uri(increment, stream)
+    groups = [name for name in names_in(uri) if name != INDEX_FILE]
+    if not groups:
         return None
     shards: list[dict[str, Any]] = []
     sizes: Counter[str] = Counter()
-    for group in sorted(entry.rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False)):
+    for group in groups:
         sizes.update(json.loads(storage.read_bytes(storage.join(uri, group, GROUP_FILE))))
-        index = json.loads(storage.read_bytes(storage.join(uri, group, "index.json")))
+        index = json.loads(storage.read_bytes(index_uri(storage.join(uri, group))))
         for shard in index["shards"]:
             for part in ("raw_data", "zip_data"):
                 if shard.get(part):
                     shard[part]["basename"] = f"{group}/{shard[part]['basename']}"
             shards.append(shard)
     storage.write_bytes(
-        storage.join(uri, "index.json"),
+        index_uri(uri),
         json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
     )
     return ShardSet(
-        path=storage.join("increments", increment.rstrip("/").rsplit("/", 1)[-1], "shards", stream),
+        path=shards_path(increment.rstrip("/").rsplit("/", 1)[-1], stream),
         num_samples=sizes["num_samples"],
         num_tokens=sizes["num_tokens"],
         num_repeated_tokens=sizes["num_repeated_tokens"],
@@ -205,7 +212,7 @@ class WriteGroup(StepFn):
             top_up=self.pack.top_up,
             may_begin=[begins_with_passages(each.text) for each in texts],
         )
-        path = storage.join("shards", self.stream, f"{number:05d}")
+        folder_uri = storage.join(shards_uri(self.increment, self.stream), f"{number:05d}")
         num_tokens = 0
         lineage: list[str] = []
         cut: defaultdict[int, list[Piece]] = defaultdict(list)
@@ -246,10 +253,10 @@ class WriteGroup(StepFn):
                 "num_stored_pairs": len(pairs),
             }
             storage.write_bytes(
-                storage.join(self.increment, path, GROUP_FILE), json.dumps(sizes, sort_keys=True).encode()
+                storage.join(folder_uri, GROUP_FILE), json.dumps(sizes, sort_keys=True).encode()
             )
-            for name in sorted(os.listdir(folder), key=lambda name: (name == "index.json", name)):
-                storage.upload(os.path.join(folder, name), storage.join(self.increment, path, name))
+            for name in sorted(os.listdir(folder), key=lambda name: (name == INDEX_FILE, name)):
+                storage.upload(os.path.join(folder, name), storage.join(folder_uri, name))
         self.counters.add("groups")
         self.counters.add("rows", len(lineage))
 

@@ -1,1 +1,1 @@
-"""A corpus on disk: where each file lies, and how it is written and read."""
+"""Files of a corpus: ledger, journal, index of near duplicates, pairs, rows, statistics, dataset card."""

@@ -1,9 +1,9 @@
-"""The dataset card of an increment: `README.md`, as Hugging Face shows it.
+"""Dataset card of an increment: `README.md`, as Hugging Face shows it.
 
     statistics, manifest, configuration ─► front matter (YAML) + Markdown
 
-It says what the corpus is once this increment is in: what it was made from and how, what each increment
-added, what was refused, and how it is read. Values from outside are escaped: file names may hold anything.
+The card describes the corpus with this increment: its sources and steps, the contents of each increment, the
+rejects, and code that loads it. Values from outside are escaped, because file names may hold anything.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 
 import yaml
 
-from pipelines.increments.prechecks import asks_a_model
+from pipelines.increments.preflight_checks import asks_a_model
 from pipelines.runners.progress_lines import cut_texts, parted
+from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
-from pipelines.store.loading_examples import dataset_configs, how_to_read
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
+from schemas.corpus_layout import card_uri
 from schemas.manifest import Manifest
 
 _SIZES = (
@@ -37,13 +38,13 @@ Stats = Mapping[str, Any]
 
 
 def write_card(increment: str, config: CorpusConfig, manifest: Manifest, stats: Stats) -> None:
-    """Write the card of an increment that is about to be published.
+    """Write the card of an increment before its publication.
 
     Args:
         increment: URI of the increment's directory.
-        config: What it was built from.
-        manifest: The corpus with it.
-        stats: What `write_stats` wrote.
+        config: Configuration of the build.
+        manifest: The new manifest, with this increment.
+        stats: Statistics from `write_stats`.
     """
     front = yaml.safe_dump(_front_matter(config, manifest), sort_keys=False, allow_unicode=True)
     sections = (
@@ -59,7 +60,7 @@ def write_card(increment: str, config: CorpusConfig, manifest: Manifest, stats: 
         _versions(stats),
     )
     text = f"---\n{front}---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
-    storage.write_bytes(storage.join(increment, "README.md"), text.encode("utf-8", "replace"))
+    storage.write_bytes(card_uri(increment), text.encode("utf-8", "replace"))
 
 
 def _front_matter(config: CorpusConfig, manifest: Manifest) -> dict[str, Any]:
@@ -158,19 +159,8 @@ def _contents(corpus: str, manifest: Manifest) -> str:
             f"Increment {newest.number} stands in the place of {', '.join(map(str, newest.replaces))}; "
             f"{newest.num_withdrawn:,} documents were withdrawn."
         )
-    heads = (
-        "increment",
-        "stream",
-        "documents",
-        "texts",
-        "pairs",
-        "rows",
-        "tokens",
-        "filled",
-        "parted",
-        "cut",
-    )
-    return "\n\n".join(["## What is in it", _table(heads, rows), *notes])
+    sizes = ("documents", "texts", "pairs", "rows", "tokens", "filled", "parted", "cut")
+    return "\n\n".join(["## What is in it", _table(("increment", "stream", *sizes), rows), *notes])
 
 
 def _sources(config: CorpusConfig) -> str:
@@ -247,7 +237,7 @@ def _name(config: CorpusConfig) -> str:
 
 
 def _public(uri: str) -> str:
-    """A URI without what it may hold to log in by."""
+    """A URI without logins and signatures."""
     bare = _LOGIN.sub("", uri)
     return _QUERY.sub("", bare) if bare.startswith(("http://", "https://")) else bare
 
@@ -257,18 +247,18 @@ def _uri(uri: str) -> str:
 
 
 def _code(value: str) -> str:
-    """Inline code that stays such in a table, whatever the value holds."""
+    """Inline code that is safe in a table, whatever the value holds."""
     inside = _NOT_PLAIN.sub(lambda found: f"&#{ord(found[0])};", " ".join(value.split()))
     return f"<code>{inside}</code>"
 
 
 def _plain(value: str) -> str:
-    """Text in which nothing is markup."""
+    """Text with all markup escaped."""
     return _MARKUP.sub(r"\\\1", html.escape(" ".join(value.split()), quote=False))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table; numbers to the right, and strings as they are."""
+    """A Markdown table; numbers get thousands separators."""
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
     lines = [heads, ["---"] * len(heads), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,25 +1,24 @@
-"""Generations so far, so that none is paid for twice.
+"""Journal of generations: append-only files, so that no generation is paid for twice.
 
     request ─► key ─► in the journal? ─► yes: the stored generation, no request
-                                    └─► no: ask, write it down, and only then use it
+                                    └─► no: ask, write the answer to the journal, and only then use it
 
-    journal/<run>-<worker>-0001.jsonl      one line a generation: {"key": …, "generation": {…}}
+    journal/<process>-<random>-0001.jsonl      one line a generation: {"key": …, "generation": {…}}
 
-A key is the hash of who answers (model and backend), how (sampling), and the prompt's token ids; it does
-not depend on documents, chains or files, so a run that was killed, or one over reordered input, finds
-all that was answered. Many workers share a journal: each writes files of its own and reads them all when
-it opens. Locally a line is appended and synced; elsewhere the open file is written whole again, for
-object stores cannot append. Records that arrive while a write is under way go together in the next one.
-A file whose end was cut off loses only its last line.
+A key is a hash of the model and backend, the sampling, and the prompt's token ids. It does not depend on
+documents, chains or files, so the next run finds all answers of a killed run, also over reordered input. Many
+workers share a journal: each writes its own files, and reads all files when it opens the journal. Locally a
+worker appends each line and syncs. Object stores cannot append, so there it writes the open file whole again.
+Records that arrive during a write go into the next write together. A truncated file loses its last line only.
 
-A line that is damaged costs one request: its key counts as not answered, and the new answer's line holds from
-then on. File and line are reported when the key is asked for; at once where the key cannot be read either.
+A damaged line costs one request: its key counts as not answered, and the line of the new answer replaces it.
+The journal reports file and line when somebody asks for the key; at once if it cannot read the key either.
 
-A build that asks again (`--retry-empty`) passes over stored generations of which no pair comes, but for those
-of its own attempt. Its lines say which attempt they are of, and of several lines of a key the one of the
-newest attempt holds. A killed attempt is taken up by the next: `retry.json` lasts until a build ends.
+A build that asks again (`--retry-empty`) skips stored generations without pairs, except those of its own
+attempt. Its lines carry the number of the attempt; of several lines with one key, the newest attempt wins.
+The next build continues a killed attempt: `retry.json` exists until a build ends.
 
-A journal in use costs about 150 bytes of memory a generation (key and place); texts stay on disk.
+An open journal takes about 150 bytes of memory a generation (key and offset); texts stay on disk.
 """
 
 from __future__ import annotations
@@ -40,6 +39,7 @@ import orjson
 
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import limits, storage
+from schemas.corpus_layout import journal_file_uri, journal_files, retry_marker_uri
 from schemas.errors import CorpusError
 from schemas.json_records import made, parse_json
 from schemas.records import Generation, digest
@@ -54,21 +54,21 @@ _KEY = re.compile(rb'"key": ?"([0-9a-f]{32})"')
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
-    """What makes two requests the same: who answers, how, and the prompt's token ids."""
+    """Key that equal requests share: a hash of the model, the sampling and the prompt's token ids."""
     how = (request.max_new_tokens, request.temperature, *request.stop, request.json_schema)
     return digest(identity, repr(how), np.asarray(request.prompt_ids, dtype="<i8").tobytes())
 
 
 def stored_generations(uri: str) -> Iterator[Generation]:
-    """Every generation that the journal at a URI holds, file by file; none where there is no journal.
+    """Yield every generation of the journal at a URI, file by file; nothing if there is no journal.
 
-    Only reads, and may be used beside a run that writes: a line that is damaged or not yet whole is left out.
+    Safe while another run writes: damaged and incomplete lines are skipped.
     """
     return (generation for _, generation, _ in _stored(uri))
 
 
 def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
-    """The generations of some keys in the journal at a URI, as far as it holds them; reads all of it once."""
+    """Generations of those keys that are in the journal at a URI; reads all of it once."""
     found: dict[str, tuple[int, Generation]] = {}
     for key, generation, attempt in _stored(uri):
         if key in keys and attempt >= found.get(key, (0,))[0]:
@@ -78,14 +78,14 @@ def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
 
 @contextlib.contextmanager
 def attempt_at(uri: str) -> Iterator[int]:
-    """Number of an attempt to ask again, greater than all before; a killed build's is taken up."""
-    marker = storage.join(uri, "retry.json")
+    """Number of an attempt to ask again, greater than all before, or that of a killed build."""
+    marker = retry_marker_uri(uri)
     try:
         attempt = read_json(marker, Count)
-    except (FileNotFoundError, CorpusError):  # none, or damaged
+    except (FileNotFoundError, CorpusError):  # missing or damaged
         attempt = time.time_ns() // 1_000_000
         storage.write_bytes(marker, json.dumps(attempt).encode())
-    stopped = True  # by hand or killed: to be taken up
+    stopped = True  # by hand or killed: the next build continues it
     try:
         yield attempt
         stopped = False
@@ -94,13 +94,11 @@ def attempt_at(uri: str) -> Iterator[int]:
         raise
     finally:
         if not stopped:
-            fs, path = storage.filesystem(marker)
-            with contextlib.suppress(FileNotFoundError):
-                fs.rm_file(path)
+            storage.remove_file(marker)
 
 
 def _parsed(line: bytes) -> tuple[str, Generation, int]:
-    """Key, generation and attempt of a line.
+    """Parse a line into key, generation and attempt.
 
     Raises:
         ValueError: It is damaged.
@@ -122,7 +120,7 @@ def _parsed(line: bytes) -> tuple[str, Generation, int]:
 
 
 def _lines(file: Any) -> Iterator[bytes]:
-    """The lines of a file, each to its end or as far as shows that it is too long."""
+    """Yield the lines of a file; an empty line for each that is longer than the limit."""
     while line := file.readline(limits.JOURNAL_LINE_BYTES + 1):
         rest = line
         while len(rest) > limits.JOURNAL_LINE_BYTES and not rest.endswith(b"\n"):
@@ -131,24 +129,20 @@ def _lines(file: Any) -> Iterator[bytes]:
 
 
 def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
-    fs, path = storage.filesystem(uri)
-    if not fs.exists(path):
-        return
-    for found in sorted(fs.ls(path, detail=False, refresh=True)):
-        if not found.endswith(".jsonl"):
-            continue
-        with fs.open(found, "rb") as file:
+    for found in journal_files(uri):
+        fs, path = storage.filesystem(found)
+        with fs.open(path, "rb") as file:
             for line in _lines(file):
                 with contextlib.suppress(ValueError):
                     yield _parsed(line)
 
 
 class Journal:
-    """Generations at a URI, by key. Made in one worker; its methods may be called from one event loop.
+    """Generations at a URI, by key; for one worker and one event loop.
 
     Args:
         uri: Directory of the journal.
-        on_damage: Called with file and line of each damaged line that costs a request.
+        on_damage: Called with file and line number of each damaged line that costs a request.
     """
 
     def __init__(self, uri: str, on_damage: Callable[[str], None] = lambda place: None):
@@ -166,7 +160,7 @@ class Journal:
         return len(self._places)
 
     def find(self, key: str) -> tuple[Generation, int] | None:
-        """The stored generation and the attempt that it is of, 0 for none; or None."""
+        """The stored generation and its attempt, 0 for the first; None if there is none."""
         name = bytes.fromhex(key)
         if name in self._places:
             path, start, size, _ = self._places[name]
@@ -183,7 +177,7 @@ class Journal:
         return None
 
     async def add(self, key: str, generation: Generation, attempt: int = 0) -> None:
-        """Write a generation down; returns when it is safe."""
+        """Write a generation; return when it is safe on disk."""
         record: dict[str, object] = {"generation": {name: getattr(generation, name) for name in _FIELDS}}
         record |= {"key": key, "attempt": attempt} if attempt else {"key": key}
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -193,23 +187,23 @@ class Journal:
         await written
 
     async def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for pending writes, and close the files."""
         if self._task is not None:
             await self._task
         await asyncio.to_thread(self._writer.close)
         self._local_copies.close()
 
     async def _write_pending(self) -> None:
-        await asyncio.sleep(_GATHER_SEC)  # a write is a change of threads: better for several at a time
+        await asyncio.sleep(_GATHER_SEC)  # each write changes threads, so gather several records
         while self._pending:
             batch, self._pending = self._pending, []
             failed: Exception | None = None
             try:
                 await asyncio.to_thread(self._writer.write, b"".join(line for line, _ in batch))
-            except Exception as error:  # those who wait must hear of it, whatever the storage raised
+            except Exception as error:  # the waiting callers get it, whatever the storage raised
                 failed = error
             for _, written in batch:
-                if written.done():  # who waited was cancelled
+                if written.done():  # the waiting caller was cancelled
                     continue
                 if failed is None:
                     written.set_result(None)
@@ -217,24 +211,22 @@ class Journal:
                     written.set_exception(failed)
 
     def _read_all(self) -> None:
-        fs, path = storage.filesystem(self._uri)
-        if not fs.exists(path):
-            return
-        copies = "" if storage.is_local(self._uri) else self._local_copies.enter_context(scratch("journal"))
-        for found in sorted(fs.ls(path, detail=False, refresh=True)):
-            if not found.endswith(".jsonl"):
-                continue
-            local = found
-            if copies:
-                local = os.path.join(copies, os.path.basename(found))
-                fs.get_file(found, local)
-            self._read(local)
+        files = journal_files(self._uri)
+        is_local = storage.is_local(self._uri)
+        copies = "" if is_local or not files else self._local_copies.enter_context(scratch("journal"))
+        for found in files:
+            fs, path = storage.filesystem(found)
+            if not is_local:
+                copy = os.path.join(copies, os.path.basename(path))
+                fs.get_file(path, copy)
+                path = copy
+            self._read(path)
 
     def _read(self, path: str) -> None:
         at = 0
         with open(path, "rb") as file:
             for number, line in enumerate(_lines(file), 1):
-                if line.endswith(b"\n"):  # else its end was cut off
+                if line.endswith(b"\n"):  # else it is truncated
                     try:
                         found, _, attempt = _parsed(line)
                     except ValueError:
@@ -246,7 +238,7 @@ class Journal:
                 at = file.tell()
 
     def _pass_over(self, line: bytes, place: str) -> None:
-        """Remember a damaged line by its key, to be reported once that is asked for."""
+        """Keep the place of a damaged line by its key, to report it once somebody asks for the key."""
         key = _KEY.search(line)
         if key is None:
             self._on_damage(place)
@@ -257,83 +249,67 @@ class Journal:
         return storage.join(self._uri, os.path.basename(path))
 
 
+@dataclasses.dataclass(eq=False)
 class JournaledGenerator(Generator):
-    """Answers from the journal what it can; writes down what the inner generator answers.
+    """Generator that answers from the journal if it can, and stores the answers of an inner generator.
 
     Args:
-        inner: Who is asked.
+        inner: Generator for requests without a stored answer.
         uri: Directory of the journal.
-        identity: Who answers: changes when the same prompt would be answered by another model.
-        on_answer: Called with each generation, and whether it was paid for just now.
-        attempt: Number of the attempt to ask again; 0 takes whatever is stored.
-        is_useful: Whether pairs come of a generated text; stored ones of which none come are asked for again.
+        identity: Identity of the model; another model has another identity.
+        on_answer: Called with each generation, and True if it was paid for just now.
+        attempt: Number of the attempt to ask again; 0 accepts every stored answer.
+        is_useful: True for a generated text with pairs; stored answers without pairs are asked for again.
         on_damage: See Journal.
     """
 
-    def __init__(
-        self,
-        inner: Generator,
-        *,
-        uri: str,
-        identity: str,
-        on_answer: Callable[[Generation, bool], None],
-        attempt: int = 0,
-        is_useful: Callable[[str], bool] = lambda text: True,
-        on_damage: Callable[[str], None] = lambda place: None,
-    ):
-        self._inner = inner
-        self._attempt = attempt
-        self._is_useful = is_useful
-        self._uri = uri
-        self._identity = identity
-        self._on_answer = on_answer
-        self._on_damage = on_damage
+    inner: Generator
+    _: dataclasses.KW_ONLY
+    uri: str
+    identity: str
+    on_answer: Callable[[Generation, bool], None]
+    attempt: int = 0
+    is_useful: Callable[[str], bool] = lambda text: True
+    on_damage: Callable[[str], None] = lambda place: None
 
     def open(self) -> None:
-        self._inner.open()
-        self._journal = Journal(self._uri, self._on_damage)
+        self.inner.open()
+        self._journal = Journal(self.uri, self.on_damage)
 
     async def close(self) -> None:
-        await self._inner.close()
+        await self.inner.close()
         await self._journal.close()
 
     def tallies(self) -> Mapping[str, EndpointTally]:
-        return self._inner.tallies()
+        return self.inner.tallies()
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
-        key = request_key(self._identity, request)
+        key = request_key(self.identity, request)
         found = self._journal.find(key)
         if found is not None:
             stored, attempt = found
             if (
-                attempt >= self._attempt
-                or self._is_useful(stored.text)
+                attempt >= self.attempt
+                or self.is_useful(stored.text)
                 or self._is_repaired(request, stored.text)
             ):
-                self._on_answer(stored, False)
+                self.on_answer(stored, False)
                 return dataclasses.replace(stored, key=key)
-        answer = await self._inner.generate(request)
+        answer = await self.inner.generate(request)
         if isinstance(answer, Generation):
-            await self._journal.add(key, answer, self._attempt)
-            self._on_answer(answer, True)
+            await self._journal.add(key, answer, self.attempt)
+            self.on_answer(answer, True)
             return dataclasses.replace(answer, key=key)
         return answer
 
     def _is_repaired(self, request: GenerationRequest, text: str) -> bool:
-        """Whether the answer to the prompt that asks once more is stored, and of use."""
+        """True if a useful answer to the repair prompt is stored."""
         prompt = request.repair(text) if request.repair is not None else None
         if prompt is None:
             return False
         again = dataclasses.replace(request, prompt_ids=prompt)
-        found = self._journal.find(request_key(self._identity, again))
-        return found is not None and self._is_useful(found[0].text)
-
-
-def _attempt(record: Mapping[str, object]) -> int:
-    attempt = record.get("attempt", 0)
-    if type(attempt) is not int:
-        raise ValueError(f"attempt is {attempt!r}")
-    return attempt
+        found = self._journal.find(request_key(self.identity, again))
+        return found is not None and self.is_useful(found[0].text)
 
 
 def _line(record: Mapping[str, object]) -> bytes:
@@ -344,7 +320,7 @@ def _line(record: Mapping[str, object]) -> bytes:
 
 
 def _append(file: BinaryIO, lines: bytes) -> None:
-    """Append whole lines to an unbuffered file, and sync it; after an error it ends as it did before."""
+    """Append whole lines to an unbuffered file and sync it; an error leaves the file as it was."""
     before = os.fstat(file.fileno()).st_size
     rest = memoryview(lines)
     try:
@@ -357,14 +333,14 @@ def _append(file: BinaryIO, lines: bytes) -> None:
 
 
 class _Writer:
-    """Appends to files of this worker's own; a new one after 16 MB."""
+    """Appends to files of this worker alone; begins a new file after 16 MB."""
 
     def __init__(self, uri: str):
         self._uri = uri
         self._name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._number = 0
         self._size = 0
-        self._content = bytearray()  # of the open file, where it cannot be appended to
+        self._content = bytearray()  # content of the open file, for stores without append
         self._file: BinaryIO | None = None
 
     def write(self, lines: bytes) -> None:
@@ -373,7 +349,7 @@ class _Writer:
             self._number += 1
             self._size = 0
             self._content.clear()
-        uri = storage.join(self._uri, f"{self._name}-{self._number:04d}.jsonl")
+        uri = journal_file_uri(self._uri, self._name, self._number)
         self._size += len(lines)
         if storage.is_local(uri):
             if self._file is None:

@@ -1,20 +1,20 @@
-"""What is in a corpus: for each document a hash of its name, the hash of its content, and its file.
+"""Ledger of a corpus: for each document a hash of its name, the hash of its content, and its file.
 
     ledger/000003-<token>.domain.ledger
         header   64 bytes: magic, version, row size, three counts, BLAKE2b-128 of all that follows
         rows     36 bytes each, sorted: blake2b-128(document_id), content_hash, number of an origin
-        ends     8 bytes an origin: where its line ends
+        ends     8 bytes an origin: end offset of its line
         origins  JSON lines, sorted: index of a source, its `uri`, a file; then spaces
 
-A document that was withdrawn has a row of its name and zeros, which later runs go by like any other. A row
-without an origin is of a document that file and position name, or was withdrawn.
+The row of a withdrawn document has its name and zeros; later runs treat it like any other row. A row has no
+origin if file and position name the document, or if it was withdrawn.
 
-One file an increment and stream. A look-up bisects a memory-mapped file, newest increment first, so
-that opening costs nothing and memory is what the operating system chooses to keep. Of origins, only those of
-documents that changed are read.
+There is one file for each increment and stream. A look-up bisects a memory-mapped file, newest increment
+first. So opening a ledger costs nothing, and the operating system decides how much stays in memory. Only
+origins of changed documents are read.
 
-Corpora of the first version have rows of 32 bytes, without an origin, and nothing else. The size of such a
-file is a multiple of 32; spaces make that of the others none.
+Ledgers of version 1 have rows of 32 bytes without an origin, and nothing else. Their size is a multiple of
+32; spaces at the end make sure that the size of newer ledgers is not.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipelines.increments.document_versions import Origin
-from pipelines.store.layout import ledger_uri
 from schemas import storage
+from schemas.corpus_layout import ledger_uri, number_of
 from schemas.errors import CorpusError
 from schemas.json_records import parse_json
-from schemas.manifest import number_of
 from schemas.scratch_folder import scratch
 
 WITHDRAWN = "00" * 16
-"""Stands for the content of a document that was withdrawn."""
+"""Content hash of a withdrawn document."""
 
 NO_ORIGIN = 0xFFFF_FFFF
-"""Number of the origin of a row that has none."""
+"""Origin number of a row without an origin."""
 
 _Rows = np.ndarray[Any, np.dtype[np.void]]
 _MAGIC = b"tutelage ledger\n"
@@ -51,17 +50,16 @@ _HEADER = struct.Struct("<16sIIQQQ16s")  # magic, version, bytes of a row, rows,
 _OLD_ROW = np.dtype([("name", ">u8"), ("name_rest", ">u8"), ("content", ">u8"), ("content_rest", ">u8")])
 _ROW = np.dtype([*((name, ">u8") for name in _OLD_ROW.names or ()), ("origin", ">u4")])
 _NAMES = np.dtype([("name", ">u8"), ("name_rest", ">u8")])
-_NAME = np.dtype("S16")  # compares like 16 bytes: what it leaves out, zeros at the end, both sides leave out
+_NAME = np.dtype("S16")  # compares like 16 bytes: both sides lack zeros at the end
 
 
 class _Table(NamedTuple):
     """The ledger of one increment.
 
     Attributes:
-        uri: The file.
         rows: Its rows, of `_ROW` or of `_OLD_ROW`.
-        ends: Where the line of each origin ends.
-        origins: Those lines.
+        ends: End offset of each origin's line.
+        origins: Bytes of these lines.
     """
 
     uri: str
@@ -70,30 +68,30 @@ class _Table(NamedTuple):
     origins: np.ndarray[Any, np.dtype[np.uint8]]
 
     def origin(self, number: int) -> Origin:
-        """Read one of its origins."""
+        """Read an origin."""
         try:
             start = int(self.ends[number - 1]) if number else 0
             source, pattern, uri = parse_json(self.origins[start : int(self.ends[number])].tobytes())
             if type(source) is not int or source < 0 or type(pattern) is not str or type(uri) is not str:
-                raise ValueError("it is no source and two names")
+                raise ValueError("expected the index of a source and two names")
             return Origin(source, pattern, uri)
         except (IndexError, ValueError, TypeError) as error:
             raise _damaged(self.uri, f"its origin {number} cannot be read: {error}") from error
 
 
 def ledger_row(document_id: str, content_hash: str, origin: int = NO_ORIGIN) -> bytes:
-    """One row; `origin` is a number in what is given to `write_ledger`."""
+    """Bytes of one row; `origin` is an index in the origins of `write_ledger`."""
     return name_hash(document_id) + bytes.fromhex(content_hash) + origin.to_bytes(4, "big")
 
 
 def count_documents(corpus: str, stream: str, name: str) -> int:
-    """Documents that one increment took into a stream; those that it withdrew are none."""
+    """Number of documents that one increment took into a stream, without withdrawn ones."""
     uri = ledger_uri(corpus, stream, name)
     return _num_documents(_open(uri).rows) if storage.exists(uri) else 0
 
 
 def write_ledger(uri: str, rows: Iterable[bytes], origins: Sequence[Origin] = ()) -> None:
-    """Write rows, sorted by name hash, and those of the origins that they have."""
+    """Write rows, sorted by name hash, and the origins that they use."""
     table = np.frombuffer(b"".join(sorted(rows)), _ROW).copy()
     has_origin = table["origin"] != NO_ORIGIN
     used, of_row = np.unique(table["origin"][has_origin], return_inverse=True)
@@ -113,17 +111,17 @@ def write_ledger(uri: str, rows: Iterable[bytes], origins: Sequence[Origin] = ()
 
 
 def check_ledger(uri: str) -> None:
-    """Read all of a ledger.
+    """Read a whole ledger and check it.
 
     Raises:
         CorpusError: It is damaged.
-        FileNotFoundError: There is none.
+        FileNotFoundError: It does not exist.
     """
     rows = _open(uri).rows
     if rows.dtype == _ROW:
         data = storage.read_bytes(uri)
         if hashlib.blake2b(data[_HEADER.size :], digest_size=16).digest() != _HEADER.unpack_from(data)[-1]:
-            raise _damaged(uri, "its bytes are not those that its header announces")
+            raise _damaged(uri, "its bytes do not have the hash in its header")
     elif (rows["name"][1:] < rows["name"][:-1]).any():
         raise _damaged(uri, "its rows are not in order")
 
@@ -131,17 +129,15 @@ def check_ledger(uri: str) -> None:
 def current_rows(
     corpus: str, stream: str, names: Iterable[str], *, of: Container[str], withdrawn: Iterable[str] = ()
 ) -> tuple[list[bytes], list[Origin], int]:
-    """Rows of some increments that no newer row of the corpus replaces, for one ledger in their place.
+    """Collect rows of some increments that no newer row of the corpus replaces, for a common ledger.
 
     Args:
-        corpus: The corpus.
-        stream: The stream.
         names: All increments of the corpus.
-        of: Those whose rows are wanted.
-        withdrawn: Names of documents that are withdrawn now; their rows come first.
+        of: Increments whose rows to collect.
+        withdrawn: Names of documents to withdraw now; their rows come first.
 
     Returns:
-        The rows, their origins, and how many of them are of documents that are not withdrawn.
+        The rows, their origins, and the number of documents that are not withdrawn.
     """
     gone = sorted({ledger_row(document_id, WITHDRAWN) for document_id in withdrawn})
     rows = list(gone)
@@ -170,10 +166,10 @@ def current_rows(
 
 
 class Ledger:
-    """The documents of several increments of one stream.
+    """Documents of several increments of one stream.
 
     Args:
-        tables: Those of the increments, the newest first.
+        tables: Ledgers of the increments, newest first.
     """
 
     def __init__(self, tables: Sequence[_Table]):
@@ -181,12 +177,12 @@ class Ledger:
 
     @functools.cached_property
     def _by_content(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-        """Rows of the same tables in order of content; 8 bytes a document in memory, for whoever asks."""
+        """Row numbers of the tables in order of content, made on first use; 8 bytes of memory a document."""
         return [np.argsort(table.rows["content"], kind="stable") for table in self._tables]
 
     @classmethod
     def open(cls, corpus: str, stream: str, names: Iterable[str]) -> Ledger:
-        """Open the ledgers of the given increments; an increment without this stream has none.
+        """Open the ledgers of some increments; an increment without this stream has none.
 
         Raises:
             CorpusError: A ledger is damaged.
@@ -196,11 +192,11 @@ class Ledger:
         return cls([_open(uri) for uri in uris if storage.exists(uri)])
 
     def content_of(self, document_id: str) -> str | None:
-        """The newest content hash of a document, or None if it is not in."""
+        """The newest content hash of a document; None if the corpus does not have it."""
         return self._newest(name_hash(document_id))
 
     def origin_of(self, document_id: str) -> Origin | None:
-        """The file that a document's newest content came from; None where the ledger has none."""
+        """The file of a document's newest content; None if the ledger has no origin of it."""
         found = self._find(name_hash(document_id))
         if found is None or found[0].rows.dtype != _ROW:
             return None
@@ -208,15 +204,11 @@ class Ledger:
         number = int(table.rows["origin"][at])
         return None if number == NO_ORIGIN else table.origin(number)
 
-    def has_content_beginning(self, digits: str) -> bool:
-        """Whether any document has a content now whose hash begins with these digits, 16 or more."""
-        return self.holder_of(digits) is not None
-
     def holder_of(self, digits: str) -> bytes | None:
-        """Which document has a content now whose hash begins with these digits, 16 or more.
+        """Find a document whose current content hash begins with these digits, 16 or more.
 
         Returns:
-            The hash of its name, as `name_hash` gives it; what a newer text superseded does not count.
+            Hash of its name, as `name_hash` returns it; None if there is none, or only superseded content.
         """
         key = int(digits[:16], 16)
         for table, order in zip(self._tables, self._by_content, strict=True):
@@ -235,10 +227,10 @@ class Ledger:
         return None if found is None else found[0].rows[found[1]].tobytes()[16:32].hex()
 
     def _find(self, name: bytes) -> tuple[_Table, int] | None:
-        """The newest row of a name: its table, and its place there."""
+        """Table and row number of the newest row of a name."""
         key, rest = int.from_bytes(name[:8], "big"), int.from_bytes(name[8:], "big")
         for table in self._tables:
-            # np.searchsorted would copy the whole column first, since its bytes are in the other order.
+            # np.searchsorted would first copy the whole column, because its byte order is not the native one.
             names = table.rows["name"]
             at = bisect.bisect_left(names, key)
             while at < len(names) and int(names[at]) == key:
@@ -249,7 +241,7 @@ class Ledger:
 
 
 def name_hash(document_id: str) -> bytes:
-    """What a row names its document by: blake2b-128 of the document_id."""
+    """Hash of a document's name in its row: blake2b-128 of the document_id."""
     return hashlib.blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -260,7 +252,7 @@ def _num_documents(rows: _Rows) -> int:
 def _open(uri: str) -> _Table:
     if storage.is_local(uri):
         return _map(uri, storage.filesystem(uri)[1])
-    with scratch("ledger") as folder, storage.naming(folder):  # mapped, so it may be unlinked
+    with scratch("ledger") as folder, storage.naming(folder):  # a mapped file may be unlinked
         copy = f"{folder}/copy"
         with open(copy, "wb") as file:
             file.write(storage.read_bytes(uri))
@@ -275,7 +267,7 @@ def _map(uri: str, path: str) -> _Table:
     header = data[: _HEADER.size].tobytes()
     if not header.startswith(_MAGIC):
         if num_bytes % _OLD_ROW.itemsize:
-            raise _damaged(uri, f"it has {num_bytes} bytes and does not begin as a ledger does")
+            raise _damaged(uri, f"it has {num_bytes} bytes and does not begin like a ledger")
         return _Table(uri, data.view(_OLD_ROW), np.empty(0, np.uint64), data[:0])
     if num_bytes < _HEADER.size:
         raise _damaged(uri, f"it has {num_bytes} bytes, fewer than its header")

@@ -1,16 +1,16 @@
-"""The band keys of all documents taken in: what near copies of them are found by, in any later increment.
+"""Index of near duplicates: band keys of all documents, by which later increments find near copies.
 
     dedup/000003-<token>.domain/
-        index.json     how keys were made; rows and BLAKE2b of each partition; written last
-        00000.near     a partition: keys in order, 8 bytes each, then their contents, 8 each
+        index.json     parameters of the keys; rows and BLAKE2b of each partition; written last
+        00000.near     a partition: keys in order, 8 bytes each, then their contents, 8 bytes each
 
 A content is the first 8 bytes of a document's content hash; a document has a row for each band. Keys are
-spread evenly, so a partition is a range of keys of equal width, and there are so many that each holds some
-2 million rows, 32 MB: that is what whoever writes or merges an index needs in memory, some times over.
+distributed evenly, so each partition covers a range of keys of equal width and has about 2 million rows,
+32 MB. Writing or merging an index needs a few times that much memory.
 
-A look-up bisects memory-mapped partitions, many keys at a time and in order. Opening costs nothing locally,
-and memory is what the operating system chooses to keep; elsewhere a partition is fetched to a temporary file
-first. Whether a content that is found is still the text of a document is the ledger's to say.
+A look-up bisects memory-mapped partitions, many sorted keys at a time. Opening a local index costs nothing,
+and the operating system decides how much stays in memory; a partition of a remote index is first copied to a
+temporary file. The ledger knows whether a content found here is still the text of a document.
 
 Cost: 16 bytes a key, with 14 bands 224 a document; benchmarks/near_duplicates.py has 10 million of them.
 """
@@ -28,15 +28,13 @@ import numpy as np
 import pydantic
 
 from pipelines.steps.near.minhash import SCHEME, UInt64s, is_shared
-from pipelines.store.layout import near_index_uri
 from schemas import limits, storage
 from schemas.corpus_config import NearDedupConfig
+from schemas.corpus_layout import INDEX_FILE, index_uri, near_index_uri, near_partition_uri, number_of
 from schemas.errors import CorpusError
-from schemas.manifest import number_of
 from schemas.scratch_folder import scratch
 from schemas.validation import Count, Strict, read_json
 
-_INDEX = "index.json"
 _PARTITION_ROWS = 1 << 21
 _ROW_BYTES = 16
 _MAPPED_BYTES = 1 << 18  # a mapped file keeps a file descriptor, and many increments are small
@@ -45,29 +43,26 @@ _Partition = np.ndarray[Any, np.dtype[np.uint64]]
 """Shape (2, num_rows): keys in order, and their contents."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionEntry:
-    """A partition that was written.
+class PartitionEntry(Strict):
+    """A partition in `index.json`, which lists all of them in order.
 
     Attributes:
-        number: Which one.
         num_rows: Its rows.
         blake2b: BLAKE2b-128 of its bytes.
     """
 
-    number: int
-    num_rows: int
+    num_rows: Count
     blake2b: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hits:
-    """Rows that were found, one place in each array for each.
+    """Rows found in indexes; each array has one entry a row.
 
     Attributes:
-        query: Which of the documents asked about.
-        content: The content that shares a key with it.
-        number: The increment that holds the row.
+        query: Number of the document in the query.
+        content: Content that shares a key with it.
+        number: Number of the increment with the row.
     """
 
     query: np.ndarray[Any, np.dtype[np.int64]]
@@ -76,17 +71,17 @@ class Hits:
 
 
 def num_partitions(num_rows: int) -> int:
-    """Partitions that an index of so many rows is written in."""
+    """Number of partitions of an index with this many rows."""
     return max(1, math.ceil(num_rows / _PARTITION_ROWS))
 
 
 def partition_of(keys: UInt64s, count: int) -> UInt64s:
-    """The partition of each key, of so many."""
+    """Partition of each key, out of `count`."""
     return (keys >> np.uint64(32)) * np.uint64(count) >> np.uint64(32)
 
 
-def write_partition(uri: str, number: int, keys: UInt64s, contents: UInt64s) -> PartitionEntry:
-    """Write the rows of one partition of the index at `uri`; equal rows are written once."""
+def write_partition(uri: str, number: int, keys: UInt64s, contents: UInt64s) -> tuple[int, PartitionEntry]:
+    """Write one partition of the index at `uri`, without duplicate rows; return its number and entry."""
     order = np.argsort(keys, kind="stable")
     rows = np.stack([keys[order], contents[order]]).astype("<u8")
     shared = is_shared(rows[0])
@@ -94,29 +89,26 @@ def write_partition(uri: str, number: int, keys: UInt64s, contents: UInt64s) -> 
     is_new = np.ones(len(order), bool)
     is_new[1:] = (rows[:, 1:] != rows[:, :-1]).any(axis=0)
     data = rows[:, is_new].tobytes()
-    storage.write_bytes(_partition_uri(uri, number), data)
-    return PartitionEntry(number=number, num_rows=len(data) // _ROW_BYTES, blake2b=_digest(data))
+    storage.write_bytes(near_partition_uri(uri, number), data)
+    return number, PartitionEntry(num_rows=len(data) // _ROW_BYTES, blake2b=_digest(data))
 
 
-def write_index(uri: str, config: NearDedupConfig, entries: Iterable[PartitionEntry], *, count: int) -> None:
-    """Write what makes the partitions an index; one that is not among the entries is empty.
+def write_index(
+    uri: str, config: NearDedupConfig, written: Iterable[tuple[int, PartitionEntry]], *, count: int
+) -> None:
+    """Write the `index.json` of an index.
 
     Args:
         uri: Directory of the index.
-        config: How its keys were made.
-        entries: The partitions that were written, in any order.
-        count: How many there are, the empty ones included.
+        config: Parameters of its keys.
+        written: Results of `write_partition`; the other partitions are empty.
+        count: Number of partitions, empty ones included.
     """
-    written = {entry.number: entry for entry in entries}
-    empty = {"num_rows": 0, "blake2b": _digest(b"")}
-    partitions = [
-        {"num_rows": written[number].num_rows, "blake2b": written[number].blake2b}
-        if number in written
-        else empty
-        for number in range(count)
-    ]
+    empty = PartitionEntry(num_rows=0, blake2b=_digest(b""))
+    by_number = dict(written)
+    partitions = [by_number.get(number, empty).model_dump() for number in range(count)]
     content = {"keys": _made_by(config), "partitions": partitions}
-    storage.write_bytes(storage.join(uri, _INDEX), json.dumps(content, indent=1).encode() + b"\n")
+    storage.write_bytes(index_uri(uri), json.dumps(content, indent=1).encode() + b"\n")
 
 
 def merge_index(
@@ -126,20 +118,18 @@ def merge_index(
     into: str,
     is_current: Callable[[UInt64s], np.ndarray[Any, np.dtype[np.bool_]]],
 ) -> None:
-    """Write one index in the place of several, of the rows whose content is still current.
+    """Merge several indexes into one, without rows whose content is outdated.
 
-    Nothing is written where none of the increments has an index. Holds one partition at a time in memory.
+    Writes nothing if no increment has an index. One partition at a time is in memory.
 
     Args:
-        corpus: The corpus.
-        stream: The stream.
-        names: Increments whose indexes are merged; they stay as they are.
-        into: Increment whose index is written; not one of them.
-        is_current: For contents, the first 8 bytes of content hashes read as big-endian numbers, which of
-            them are the text of some document now.
+        names: Increments whose indexes to merge; their indexes stay.
+        into: Another increment, which gets the new index.
+        is_current: True for each content that is the current text of a document. A content is the first 8
+            bytes of a content hash as a big-endian number.
 
     Raises:
-        CorpusError: An index is damaged, or two of them were made with different parameters.
+        CorpusError: An index is damaged, or two of them have different parameters.
     """
     tables = [_Table.open(corpus, stream, name) for name in names]
     found = [table for table in tables if table is not None]
@@ -150,18 +140,18 @@ def merge_index(
         table.check(config, f"the index {found[0].uri}")
     count = num_partitions(sum(table.num_rows for table in found))
     uri = near_index_uri(corpus, stream, into)
-    entries = []
+    written = []
     for number in range(count):
         first, last = _lowest(number, count), _lowest(number + 1, count) - 1
         rows = np.concatenate([part for table in found for part in table.between(first, last)], axis=1)
         rows = rows[:, is_current(rows[1])]
         if rows.shape[1]:
-            entries.append(write_partition(uri, number, rows[0], rows[1]))
-    write_index(uri, config, entries, count=count)
+            written.append(write_partition(uri, number, rows[0], rows[1]))
+    write_index(uri, config, written, count=count)
 
 
 class NearIndex:
-    """The indexes of several increments of one stream.
+    """Indexes of several increments of one stream.
 
     Args:
         tables: One for each increment.
@@ -172,10 +162,10 @@ class NearIndex:
 
     @classmethod
     def open(cls, corpus: str, stream: str, names: Iterable[str], config: NearDedupConfig) -> NearIndex:
-        """Open the indexes of the given increments; one that was made without near dedup has none.
+        """Open the indexes of some increments; an increment built without near dedup has none.
 
         Raises:
-            CorpusError: An index is damaged, or its keys were made in another way than `config` says.
+            CorpusError: An index is damaged, or its keys have other parameters than `config`.
         """
         tables = [_Table.open(corpus, stream, name) for name in sorted(names, key=number_of)]
         found = [table for table in tables if table is not None]
@@ -184,7 +174,7 @@ class NearIndex:
         return cls(found)
 
     def find(self, keys: UInt64s) -> Hits:
-        """Find all rows that have one of the keys.
+        """Find all rows with one of the keys.
 
         Args:
             keys: Shape (num_documents, bands).
@@ -201,10 +191,10 @@ class NearIndex:
 
 
 def check_indexes(corpus: str, stream: str, names: Iterable[str], config: NearDedupConfig) -> None:
-    """Check without opening partitions that new keys can be compared with those of the corpus.
+    """Check that keys of the corpus have the parameters of new keys, without opening partitions.
 
     Raises:
-        CorpusError: An index is damaged, or its keys were made in another way than `config` says.
+        CorpusError: An index is damaged, or its keys have other parameters than `config`.
     """
     for name in names:
         uri = near_index_uri(corpus, stream, name)
@@ -213,7 +203,7 @@ def check_indexes(corpus: str, stream: str, names: Iterable[str], config: NearDe
 
 
 def check_near_index(uri: str) -> None:
-    """Read all of an index, if there is one.
+    """Read a whole index and check it, if there is one.
 
     Raises:
         CorpusError: It is damaged.
@@ -225,27 +215,25 @@ def check_near_index(uri: str) -> None:
 
 
 class _Table:
-    """The index of one increment.
+    """Index of one increment.
 
     Args:
         uri: Its directory.
-        number: The increment.
-        content: What its index.json says.
+        number: Number of the increment.
+        content: Content of its index.json.
     """
 
     def __init__(self, uri: str, number: int, content: _Content):
         self.uri = uri
         self.number = number
         self._made_by = content.keys
-        self._entries = [
-            PartitionEntry(number=at, **each.model_dump()) for at, each in enumerate(content.partitions)
-        ]
-        self._partitions = [_open_partition(uri, entry) for entry in self._entries]
+        self._entries = content.partitions
+        self._partitions = [_open_partition(uri, at, entry) for at, entry in enumerate(self._entries)]
         self._checked: set[int] = set()
 
     @classmethod
     def open(cls, corpus: str, stream: str, name: str) -> _Table | None:
-        """Open the index of an increment, or None where it has none."""
+        """Open the index of an increment; None if it has none."""
         uri = near_index_uri(corpus, stream, name)
         return cls(uri, number_of(name), _read_index(uri)) if storage.exists(uri) else None
 
@@ -256,15 +244,15 @@ class _Table:
 
     @property
     def config(self) -> NearDedupConfig:
-        """How its keys were made."""
+        """Parameters of its keys."""
         return NearDedupConfig(**self._made_by.model_dump(include=set(NearDedupConfig.model_fields)))
 
     def check(self, config: NearDedupConfig, named: str) -> None:
-        """Refuse keys that were made in another way than `config`, which `named` names, says."""
+        """Refuse keys with other parameters than `config`; `named` is its name in the message."""
         _check(self.uri, self._made_by, config, named)
 
     def find(self, keys: UInt64s) -> tuple[np.ndarray[Any, np.dtype[np.int64]], UInt64s]:
-        """For each row that has one of the keys, which are in order, the place of the key and the content."""
+        """For each row with one of the sorted keys: position of the key in `keys`, and content of the row."""
         places, contents = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
         starts = np.searchsorted(
             partition_of(keys, len(self._partitions)), np.arange(len(self._partitions) + 1)
@@ -283,15 +271,15 @@ class _Table:
         return np.concatenate(places), np.concatenate(contents)
 
     def between(self, first: int, last: int) -> Iterator[_Partition]:
-        """The rows with keys from `first` to `last`, checked against their digests, in pieces."""
+        """Yield the rows with keys from `first` to `last`, checked against their digests, by partition."""
         numbers = partition_of(np.array([first, last], np.uint64), len(self._partitions)).tolist()
         for number in range(numbers[0], numbers[1] + 1):
             partition = self._partitions[number]
             if number not in self._checked:
                 if _digest(partition.tobytes()) != self._entries[number].blake2b:
                     raise CorpusError(
-                        f"{_partition_uri(self.uri, number)}: is damaged: its bytes are not those that "
-                        "index.json tells of. Restore it."
+                        f"{near_partition_uri(self.uri, number)}: is damaged: its bytes do not have the "
+                        "hash in index.json. Restore it."
                     )
                 self._checked.add(number)
             start = int(np.searchsorted(partition[0], np.uint64(first), side="left"))
@@ -300,7 +288,7 @@ class _Table:
 
 
 class _Keys(Strict):
-    """How keys were made."""
+    """Parameters of keys."""
 
     scheme: str
     ngram: int = pydantic.Field(ge=1, le=limits.COUNT)
@@ -308,18 +296,11 @@ class _Keys(Strict):
     rows: int = pydantic.Field(ge=1, le=limits.COUNT)
 
 
-class _Rows(Strict):
-    """A partition, by its place in the list."""
-
-    num_rows: Count
-    blake2b: str
-
-
 class _Content(Strict):
-    """An index.json."""
+    """Content of an index.json."""
 
     keys: _Keys
-    partitions: tuple[_Rows, ...] = pydantic.Field(min_length=1)
+    partitions: tuple[PartitionEntry, ...] = pydantic.Field(min_length=1)
 
 
 def _made_by(config: NearDedupConfig) -> dict[str, Any]:
@@ -331,26 +312,26 @@ def _check(uri: str, made_by: _Keys, config: NearDedupConfig, named: str) -> Non
     if found != expected:
         has, says = (", ".join(f"{name} {values[name]}" for name in expected) for values in (found, expected))
         raise CorpusError(
-            f"{uri}: its keys were made with {has}, {named} says {says}, and the two cannot be compared. "
-            "Keep the index's values, set dedup.near to null to do without, or build a new corpus."
+            f"{uri}: its keys were made with {has}, but {named} says {says}; such keys cannot be compared. "
+            "Keep the index's values, set dedup.near to null to keep near copies, or build a new corpus."
         )
 
 
 def _read_index(uri: str) -> _Content:
     try:
-        content: _Content = read_json(storage.join(uri, _INDEX), _Content)
+        content: _Content = read_json(index_uri(uri), _Content)
     except FileNotFoundError:
         raise CorpusError(
-            f"{uri}: has no {_INDEX}, so that it is not known what it holds. Restore it, or remove the whole "
-            "directory to do without near copies of that increment's documents."
+            f"{uri}: has no {INDEX_FILE}, so its content is unknown. Restore it, or remove the whole "
+            "directory; then near copies of that increment's documents are not found."
         ) from None
     return content
 
 
-def _open_partition(uri: str, entry: PartitionEntry) -> _Partition:
+def _open_partition(uri: str, number: int, entry: PartitionEntry) -> _Partition:
     if not entry.num_rows:
         return np.empty((2, 0), np.uint64)
-    file = _partition_uri(uri, entry.number)
+    file = near_partition_uri(uri, number)
     shape, size = (2, entry.num_rows), entry.num_rows * _ROW_BYTES
     fs, path = storage.filesystem(file)
     try:
@@ -363,18 +344,14 @@ def _open_partition(uri: str, entry: PartitionEntry) -> _Partition:
         return np.frombuffer(storage.read_bytes(file), "<u8").reshape(shape)
     if storage.is_local(file):
         return np.memmap(path, "<u8", "r", shape=shape)
-    with scratch("near") as folder, storage.naming(folder):  # mapped, so it may be unlinked
+    with scratch("near") as folder, storage.naming(folder):  # a mapped file may be unlinked
         copy = f"{folder}/copy"
         fs.get_file(path, copy)
         return np.memmap(copy, "<u8", "r", shape=shape)
 
 
-def _partition_uri(uri: str, number: int) -> str:
-    return storage.join(uri, f"{number:05d}.near")
-
-
 def _lowest(number: int, count: int) -> int:
-    """The lowest key of a partition, of so many; for the one past the last, 2⁶⁴."""
+    """Lowest key of a partition, out of `count`; 2⁶⁴ for the one past the last."""
     return -(-(number << 32) // count) << 32
 
 

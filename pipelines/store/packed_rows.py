@@ -1,25 +1,23 @@
-"""Packed rows as they are stored, read one shard at a time, in memory."""
+"""Reading packed rows from the shards of a corpus, one shard in memory at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.steps.tuning_tokens import spans_within
 from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
 from schemas.mds import rows_of
-from schemas.shard_index import LOSS_SPANS, Damage, read_index, read_shard, row_fault
+from schemas.shard_index import Damage, read_index, read_shard, row_fault
 
 
 def read_rows(corpus: str, shard_set: ShardSet, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a shard directory in order, from one on.
+    """Yield the rows of a shard directory in order.
 
     Args:
-        corpus: The corpus.
         shard_set: One of its shard directories.
-        start: The first row wanted.
+        start: Number of the first row to yield.
 
     Raises:
         CorpusError: A file is missing or damaged, or a row breaks the rules of rows.
@@ -40,11 +38,3 @@ def read_rows(corpus: str, shard_set: ShardSet, start: int = 0) -> Iterator[dict
         except CorpusError as error:
             name = storage.join(uri, file.stored.basename)
             raise Damage(file=name, finding=f"shard is damaged: {error}").error() from None
-
-
-def loss_note(row: dict[str, Any], start: int, end: int) -> str:
-    """How many of some of a row's tokens carry loss, in words; "" where all do."""
-    if LOSS_SPANS not in row:
-        return ""
-    spans = spans_within(row[LOSS_SPANS], start, end)
-    return f", loss on {int((spans[1::2] - spans[0::2]).sum())}"

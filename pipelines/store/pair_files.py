@@ -1,4 +1,4 @@
-"""Instruction pairs as data: what was asked and answered about each document, beside the training texts.
+"""Instruction pairs as data, stored beside the training texts.
 
 texts/<stream>-00000.jsonl.zst     the texts of a group
 pairs/<stream>-00000.jsonl.zst     their pairs, a StoredPair a line, in the order of the texts
@@ -10,11 +10,11 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 
-from pipelines.store.layout import pairs_uri
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas import storage
 from schemas.corpus_config import SynthesisConfig
+from schemas.corpus_layout import pairs_uri
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
 from schemas.records import AugmentedText, StoredPair, SynthesizedDocument
@@ -22,7 +22,7 @@ from schemas.validation import read_records
 
 
 def synthesizer_name(config: SynthesisConfig) -> str:
-    """Who writes pairs, as `StoredPair.synthesizer` says it."""
+    """Name of the synthesizer in `StoredPair.synthesizer`."""
     kind = SYNTHESIZERS.load(config.backend)
     if isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer):
         return f"{config.backend}:{config.protocol}:{config.model}"
@@ -32,12 +32,12 @@ def synthesizer_name(config: SynthesisConfig) -> str:
 def with_pairs(
     text: AugmentedText, documents: Sequence[SynthesizedDocument], *, synthesizer: str
 ) -> AugmentedText:
-    """A training text with its pairs beside it.
+    """Add the pairs of its documents to a training text.
 
     Args:
-        text: Rendered from `documents`, a passage for each.
-        documents: What it is made of.
-        synthesizer: Who wrote their pairs.
+        text: Rendered from `documents`, with a passage for each.
+        documents: Documents with their pairs.
+        synthesizer: Name of the synthesizer that wrote the pairs.
     """
     pairs: list[StoredPair] = []
     for passage, done in zip(text.passages, documents, strict=True):
@@ -66,10 +66,10 @@ def with_pairs(
 
 
 def find_words(wanted: str, text: str) -> tuple[int, ...]:
-    """Offsets of the first place where a text holds some words as they are, or none.
+    """Start and end offset of the first occurrence of some words in a text; an empty tuple if there is none.
 
-    "no" is not found in "diagnosis". Scripts that know no letter case are searched as they stand, since many
-    of them put nothing between words.
+    Only whole words count: "diagnosis" has no "no". Scripts without letter case are searched without this
+    rule, because many of them do not separate words.
     """
     start = text.find(wanted) if wanted else -1
     while start >= 0:
@@ -85,21 +85,20 @@ def _within_word(two: str) -> bool:
 
 
 def read_pairs(texts: str) -> Iterator[StoredPair]:
-    """The pairs of the texts in a file; none where there is no file of them."""
+    """Yield the pairs of the texts in a file; nothing if no text has any."""
     uri = pairs_uri(texts)
     if storage.exists(uri):
         yield from read_records(uri, StoredPair)
 
 
 def read_texts(texts: str, shards: ShardSet) -> Iterator[AugmentedText]:
-    """The training texts in a file, with their pairs.
+    """Yield the training texts in a file, with their pairs.
 
     Args:
-        texts: The file.
-        shards: What the manifest says of the stream that it is of.
+        shards: Counts of its increment and stream in the manifest.
 
     Raises:
-        CorpusError: A file is damaged, or a pair is missing that the manifest counts.
+        CorpusError: A file is damaged, or lacks a pair that the manifest counts.
     """
     groups = itertools.groupby(read_pairs(texts), key=lambda pair: pair.text_id)
     upcoming = next(groups, None)
@@ -116,5 +115,5 @@ def read_texts(texts: str, shards: ShardSet) -> Iterator[AugmentedText]:
     if upcoming is not None:
         raise CorpusError(
             f"{pairs_uri(texts)}: is damaged: it holds pairs of a text {upcoming[0]}, which {texts} does not "
-            "hold there. Restore it."
+            "have there. Restore it."
         )

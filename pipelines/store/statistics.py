@@ -1,8 +1,8 @@
-"""What an increment cost and gave: `stats.json`.
+"""Statistics of an increment: `stats.json`.
 
-counts       every counter of every step, by `step/name`
-synthesis    requests, tokens, rates and cache share, in all and for each endpoint
-decontamination   how much of each evaluation task was found
+counts            every counter of every step, by `step/name`
+synthesis         requests, tokens, rates and cache share, in total and for each endpoint
+decontamination   rows found of each evaluation task
 streams, config, versions, wall time
 """
 
@@ -23,8 +23,9 @@ from pipelines.runners.counters import AT_WORK
 from pipelines.steps.decontaminate import read_summary
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
+from schemas.corpus_layout import increment_uri, stats_uri
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, increment_uri, name_of
+from schemas.manifest import Manifest
 from schemas.validation import Count, read_json
 
 _PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
@@ -36,11 +37,11 @@ _OF_AN_ENDPOINT = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What Beam measured in a run.
+    """Metrics of a run.
 
     Attributes:
         counts: Counters by `step/name`.
-        synthesis_sec: From the first chain taken up to the last answer.
+        synthesis_sec: Seconds from the start of the first chain to the last answer.
     """
 
     counts: Counter[str]
@@ -48,7 +49,7 @@ class Measured:
 
 
 class _Partly(pydantic.BaseModel):
-    """What of a file is used again; what else it holds stays."""
+    """Keys of a file that a reader uses; the file may have others."""
 
     model_config = pydantic.ConfigDict(extra="allow", strict=True)
 
@@ -90,11 +91,11 @@ def measured(metrics: MetricResults) -> Measured:
 
 
 def synthesis_stats(counts: Mapping[str, int], seconds: float) -> dict[str, Any]:
-    """Requests, tokens, rates and cache share of a synthesis; empty where nothing was asked.
+    """Requests, tokens, rates and cache share of a synthesis; empty if no model was asked.
 
     Args:
         counts: Counters by `step/name`.
-        seconds: How long it took.
+        seconds: Duration of the synthesis.
     """
     endpoints = sorted(
         {name.partition("@")[2] for name in counts if name.startswith("synthesize/") and "@" in name}
@@ -117,7 +118,7 @@ def synthesis_stats(counts: Mapping[str, int], seconds: float) -> dict[str, Any]
 
 
 def _served(counts: dict[str, int], seconds: float) -> dict[str, Any]:
-    """Counts with the rates that follow from them."""
+    """Counts with their rates."""
     share = counts["cached_tokens"] / counts["prompt_tokens"] if counts["prompt_tokens"] else 0.0
     rates = {
         f"{name}_per_sec": round(counts[name] / seconds, 3)
@@ -130,7 +131,7 @@ def _served(counts: dict[str, int], seconds: float) -> dict[str, Any]:
 def write_stats(
     increment: str, config: CorpusConfig, manifest: Manifest, found: Measured, *, wall_sec: float
 ) -> dict[str, Any]:
-    """Write the statistics of an increment that is about to be published; gives them, too."""
+    """Write the statistics of an increment before its publication, and return them."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -147,28 +148,17 @@ def write_stats(
         "config_hash": manifest.config_hash,
         "versions": versions,
     }
-    storage.write_bytes(
-        storage.join(increment, "stats.json"), json.dumps(stats, indent=2, ensure_ascii=False).encode()
-    )
+    storage.write_bytes(stats_uri(increment), json.dumps(stats, indent=2, ensure_ascii=False).encode())
     return stats
 
 
-def read_stats(corpus: str, number: int) -> dict[str, Any]:
-    """The statistics of a published increment.
-
-    Raises:
-        CorpusError: There are none.
-    """
-    return stats_of(corpus, name_of(corpus, number))
-
-
 def stats_of(corpus: str, name: str) -> dict[str, Any]:
-    """The statistics of an increment by its name.
+    """Statistics of a published increment, by its name.
 
     Raises:
-        CorpusError: There are none.
+        CorpusError: The file is missing or damaged.
     """
-    uri = storage.join(increment_uri(corpus, name), "stats.json")
+    uri = stats_uri(increment_uri(corpus, name))
     try:
         stats: dict[str, Any] = read_json(uri, _Stats).model_dump(exclude_unset=True)
     except FileNotFoundError:

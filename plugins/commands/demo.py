@@ -26,9 +26,9 @@ from rich.text import Text
 
 from plugins.commands.parser import Parser
 from plugins.console import Console
-from schemas import storage
+from schemas.corpus_layout import text_uris
 from schemas.errors import ConfigError, TutelageError
-from schemas.manifest import read_manifest
+from schemas.manifest import Manifest, read_manifest
 from schemas.process import python_command
 from schemas.records import AugmentedText
 from schemas.validation import read_records
@@ -153,7 +153,7 @@ def _step(console: Console, number: int, title: str, arguments: list[str]) -> No
 
 def _summary(console: Console, *, corpus: str, exported: str, scores: str, seconds: float) -> None:
     manifest = read_manifest(corpus)
-    texts = list(_texts(corpus))
+    texts = list(_texts(corpus, manifest))
     num_pairs = sum(text.num_pairs for text in texts)
     made = Table.grid(padding=(0, 2))
     for name in manifest.stream_names():
@@ -204,11 +204,11 @@ def _shortened(text: str) -> str:
     )
 
 
-def _texts(corpus: str) -> Iterator[AugmentedText]:
-    """Training texts of the stream with pairs."""
-    fs, _ = storage.filesystem(corpus)
-    for path in sorted(fs.glob(storage.join(corpus, "increments", "*", "texts", "domain-*.jsonl.zst"))):
-        yield from read_records(path, AugmentedText)
+def _texts(corpus: str, manifest: Manifest) -> Iterator[AugmentedText]:
+    """The training texts of the stream whose documents have pairs."""
+    for name in manifest.names():
+        for uri in text_uris(corpus, "domain", name):
+            yield from read_records(uri, AugmentedText)
 
 
 def _show_scores(console: Console, path: Path) -> None:

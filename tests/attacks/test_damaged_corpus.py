@@ -13,20 +13,21 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines.increments.source_files import _read_note
+from pipelines.increments.changed_source_files import _read_note
 from pipelines.inspect.lineage import find_row, rows_of, text_lines
 from pipelines.inspect.trace import trace_document
-from pipelines.store.dropped_copies import find_clusters
+from pipelines.store.duplicate_records import find_clusters
 from pipelines.store.journal import Journal, find_generations
 from pipelines.store.ledger import Ledger, check_ledger
 from pipelines.store.near_index import check_indexes, check_near_index
 from pipelines.store.packed_rows import read_rows
 from pipelines.store.pair_files import read_texts
-from pipelines.store.statistics import read_stats
+from pipelines.store.statistics import stats_of
 from plugins.corpus_tokenizer import tokenizer_damage
 from schemas.corpus_config import NearDedupConfig
+from schemas.corpus_layout import text_uris
 from schemas.errors import TutelageError
-from schemas.manifest import Manifest, read_manifest, text_uris
+from schemas.manifest import Manifest, read_manifest
 from schemas.records import AugmentedText
 from schemas.shard_index import directory_damage, read_index
 from tests.attacks.conftest import KEY
@@ -127,7 +128,7 @@ def _duplicates(corpus: Corpus) -> None:
 
 
 def _stats(corpus: Corpus) -> None:
-    stats = read_stats(corpus.uri, 1)
+    stats = stats_of(corpus.uri, corpus.first)
     assert all(type(count) is int and count >= 0 for count in stats["counts"].values())
 
 

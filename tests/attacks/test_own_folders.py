@@ -14,8 +14,9 @@ from pipelines.increments.lease import held, new_token
 from pipelines.store.journal import Journal
 from plugins.commands.main import main
 from schemas import limits
+from schemas.corpus_layout import manifest_numbers
 from schemas.errors import CorpusError
-from schemas.manifest import manifest_numbers, read_manifest
+from schemas.manifest import read_manifest
 
 LINKED = [
     "lock",

@@ -18,8 +18,8 @@ from plugins.synthesizers import SYNTHESIZERS
 from schemas import storage
 from schemas.config import validate
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import name_of
 from schemas.records import AugmentedText, from_json
+from tests.published import name_of
 from tests.tiny import save_bpe
 
 WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"

@@ -22,7 +22,8 @@ from pipelines.steps import clean
 from plugins.tokenizers import load_tokenizer
 from schemas import manifest as manifests
 from schemas import storage
-from schemas.manifest import name_of, read_manifest
+from schemas.manifest import read_manifest
+from tests.published import name_of
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG_ENOUGH = "This text is long enough to be kept."

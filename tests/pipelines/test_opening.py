@@ -116,7 +116,7 @@ def test_a_corpus_of_such_a_tokenizer_is_opened_and_not_mixed_with_texts_that_ar
         assert len(starts) == shards.num_texts
 
     write_jsonl(tmp_path / "in" / "b.jsonl", [{"id": "later", "text": passages(9)[8]["text"]}])
-    with pytest.raises(CorpusError, match="new ones would end in nothing"):
+    with pytest.raises(CorpusError, match="new ones would end with nothing"):
         build(config(add_eos=False))
     with pytest.raises(CorpusError, match="add_bos to what it was, or build"):
         build(config(add_bos=False))
@@ -129,8 +129,8 @@ def test_a_corpus_of_such_a_tokenizer_is_opened_and_not_mixed_with_texts_that_ar
     with pytest.raises(CorpusError) as caught:
         build(config())
     assert str(caught.value) == (
-        f"{tmp_path / 'corpus'}: its texts open with nothing, and new ones would open with [gMASK]<sop>: "
-        "rows of both kinds would be mixed. Set tokenizer.add_bos to false, or build a new corpus."
+        f"{tmp_path / 'corpus'}: its texts begin with nothing, and new ones would begin with [gMASK]<sop>: "
+        "the corpus would mix rows of both kinds. Set tokenizer.add_bos to false, or build a new corpus."
     )
     build(config(add_bos=False))
     assert read_manifest(str(tmp_path / "corpus")).opening == ()

@@ -16,7 +16,6 @@ from pipelines.planning.plan import plan_increment
 from pipelines.steps.render import RenderTexts
 from pipelines.steps.split_documents import SplitDocuments
 from pipelines.store.packed_rows import read_rows
-from pipelines.store.statistics import read_stats
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer
@@ -25,6 +24,7 @@ from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.manifest import ShardSet, read_manifest
 from schemas.records import AugmentedText, Generation
+from tests.published import read_stats
 from tests.tiny import located
 
 Config = Callable[..., CorpusConfig]

@@ -24,7 +24,6 @@ from typing import Any
 
 import pytest
 
-from pipelines.store.statistics import read_stats
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import SynthesisProtocol
 from plugins.sglang.client import SGLangClient
@@ -34,6 +33,7 @@ from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, ServerConfig, SynthesisConfig
 from schemas.records import Document, Generation
+from tests.published import read_stats
 from tests.tiny import revealed_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

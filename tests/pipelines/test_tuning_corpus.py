@@ -333,13 +333,13 @@ def test_a_plan_counts_examples_with_their_pairs(
     [
         (
             {"streams": {"a": {"tuning": {}, "sources": [{"reader": "jsonl", "uri": "a"}]}}},
-            "streams.a has tuning, but its source 'a' does not say where pairs are. Set its pairs_field, or "
-            "use a preset such as squad.",
+            "streams.a has tuning, but its source 'a' has no pairs_field. Set it to the field of the "
+            "pairs, or use a preset such as squad.",
         ),
         (
             {"streams": {"a": {"sources": [{"preset": "squad", "uri": "a"}]}}},
-            "streams.a: source 'a' has pairs_field 'qas', of which only a stream with tuning makes "
-            "something. Set `tuning: {}`, or pairs_field: null.",
+            "streams.a: source 'a' has pairs_field 'qas', which only a stream with tuning uses. "
+            "Set `tuning: {}`, or pairs_field: null.",
         ),
         (
             {
@@ -359,7 +359,7 @@ def test_a_plan_counts_examples_with_their_pairs(
 def test_what_contradicts_itself_is_refused(
     changes: dict[str, Any], message: str, sources: list[dict[str, Any]], tokenizer_dir: str, tmp_path: Path
 ) -> None:
-    from pipelines.increments.prechecks import check_names
+    from pipelines.increments.preflight_checks import check_names
 
     with pytest.raises(ConfigError) as caught:
         check_names(config_of(tmp_path / "corpus", sources, tokenizer_dir, **changes))

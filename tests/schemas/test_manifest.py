@@ -10,16 +10,9 @@ from pathlib import Path
 import pytest
 
 from schemas import storage
+from schemas.corpus_layout import manifest_uri
 from schemas.errors import CorpusError
-from schemas.manifest import (
-    Increment,
-    Manifest,
-    ShardSet,
-    manifest_uri,
-    newest_number,
-    publish_manifest,
-    read_manifest,
-)
+from schemas.manifest import Increment, Manifest, ShardSet, newest_number, publish_manifest, read_manifest
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -92,7 +85,7 @@ def test_the_same_number_is_published_once(corpus: str) -> None:
     with pytest.raises(CorpusError) as caught:
         publish_manifest(corpus, manifest(1).model_copy(update={"config_hash": "other"}))
     assert str(caught.value) == (
-        f"{corpus}/manifest/000001.json: was published by another run meanwhile. "
+        f"{corpus}/manifest/000001.json: another run published this number meanwhile. "
         "Nothing was changed; run the build again."
     )
     assert read_manifest(corpus).config_hash == "beef"

@@ -20,6 +20,7 @@ import re
 from typing import Any
 
 from schemas import storage
+from schemas.process_identity import pid_namespace, process_started
 
 _FOLDER = "/dev/shm"
 _MARKER = re.compile(r"tutelage-(\d{6})\.json")
@@ -36,7 +37,7 @@ def claim_segments(number: int, folder: str = _FOLDER) -> None:
         return
     remove_stale_segments(folder)
     path = os.path.join(folder, f"tutelage-{number:06}.json")
-    storage.write_bytes(path, json.dumps(_identity(os.getpid())).encode())
+    storage.write_bytes(path, json.dumps(_identity()).encode())
     atexit.register(_remove, path)
 
 
@@ -59,24 +60,18 @@ def remove_stale_segments(folder: str = _FOLDER) -> list[str]:
     return removed
 
 
-def _identity(pid: int) -> dict[str, Any]:
-    """What tells a process from a later one of the same id."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        started = file.read().rpartition(")")[2].split()[19]  # clock ticks since the machine started
-    return {"pid": pid, "started": started, "namespace": os.readlink("/proc/self/ns/pid")}
+def _identity() -> dict[str, Any]:
+    """Identity of this process, for a marker."""
+    return {"pid": os.getpid(), "started": process_started(os.getpid()), "namespace": pid_namespace()}
 
 
 def _has_ended(marker: str) -> bool:
-    """Whether a marker's process is known to be gone."""
+    """True if the process of a marker is known to be gone."""
     try:
         with open(marker, encoding="utf-8") as file:
             said = json.load(file)
-        if said["namespace"] != os.readlink("/proc/self/ns/pid"):
-            return False
-        try:
-            return bool(_identity(int(said["pid"])) != said)
-        except FileNotFoundError:
-            return True
+        is_visible = said["namespace"] == pid_namespace()
+        return is_visible and bool(process_started(int(said["pid"])) != said["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return False  # another user's, or being written
 

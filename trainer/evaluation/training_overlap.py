@@ -29,17 +29,22 @@ from plugins.tasks.rows import Row, rows_digest
 from plugins.tasks.task import Task, read_rows
 from schemas import storage
 from schemas.corpus_config import DecontaminationConfig
+from schemas.corpus_layout import (
+    decontamination_uri,
+    increment_uri,
+    manifest_uri,
+    parse_manifest_uri,
+    text_uris,
+)
 from schemas.errors import ConfigError, CorpusError, TutelageError
 from schemas.limits import COUNT
-from schemas.manifest import Manifest, increment_uri, manifest_uri, read_manifest, text_uris
+from schemas.manifest import Manifest, read_manifest
 from schemas.records import AugmentedText, digest
 from schemas.validation import read_json, read_records
 from trainer.evaluation.ranks import Ranks
 
 FoundRows: TypeAlias = "dict[str, dict[str, str]]"
 """By task, the positions of the rows that were found, each with the first words it shares."""
-
-_REPORT_FILE = "decontamination.json"
 
 
 class _Report(pydantic.BaseModel):
@@ -68,13 +73,12 @@ class TrainingText:
         """
         if not uri.endswith(".json"):
             return cls(uri, read_manifest(uri))
-        folder, _, name = uri.rpartition("/")
-        corpus, _, parent = folder.rpartition("/")
-        if parent != "manifest" or not corpus or not name[:-5].isdigit() or int(name[:-5]) < 1:
+        found = parse_manifest_uri(uri)
+        if found is None:
             raise ConfigError(
                 f"manifest {uri!r} is no manifest; expected a corpus, or CORPUS/manifest/000003.json of it."
             )
-        return cls(corpus, read_manifest(corpus, int(name[:-5])))
+        return cls(found[0], read_manifest(*found))
 
     @property
     def uri(self) -> str:
@@ -84,7 +88,7 @@ class TrainingText:
     def settings(self) -> dict[str, int]:
         """Arguments of TaskIndex by which the corpus was decontaminated last; else the defaults."""
         for name in reversed(self.manifest.names()):
-            uri = storage.join(increment_uri(self.corpus, name), _REPORT_FILE)
+            uri = decontamination_uri(increment_uri(self.corpus, name))
             if storage.exists(uri):
                 report: _Report = read_json(uri, _Report)
                 return report.model_dump()

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -25,9 +17,6 @@ import yaml
 import zstandard
 
 from pipelines.increments.build import build_increment
-from pipelines.store.layout import ledger_uri
-from pipelines.store.ledger import ledger_row, write_ledger
-from pipelines.store.statistics import read_stats
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.mined import MinedSynthesizer
 from plugins.tokenizers import load_tokenizer
@@ -36,13 +25,14 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError, CorpusError, InputError, SynthesisError
 from schemas.manifest import read_manifest
 from schemas.records import Chain, SynthesizedDocument
+from tests.published import read_stats
 
 Config = Callable[..., CorpusConfig]
 Build = Callable[..., Any]
-ROOT = Path(__file__).resolve().parents[3]
 NOTE = "sources.jsonl.zst"
+"""Note of files already read. Files of a test are too new to be known by their time."""
+
 TOKENIZER = ("files.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
-"""Says which files were read. Those of a test are too new to be known by their time."""
 
 
 @pytest.fixture(scope="module")
@@ -488,118 +478,6 @@ def test_a_corpus_keeps_its_row_length_and_its_tokenizer(
         corpus=three_readers.corpus, tokenizer=three_readers.tokenizer.name, other=other
     )
     assert contents(three_readers.corpus) == before
-
-
-class Waiting(MinedSynthesizer):
-    """Waits in its first chain until the test lets it go on."""
-
-    reached = threading.Event()
-    go_on = threading.Event()
-
-    async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
-        self.reached.set()
-        while not self.go_on.is_set():
-            await asyncio.sleep(0.01)
-        return await super().synthesize(chain)
-
-
-def test_of_two_builds_at_once_one_wins_and_the_other_says_why_it_ends(
-    one_file: CorpusConfig, synthesizer: Any, build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Waiting, "reached", threading.Event())
-    monkeypatch.setattr(Waiting, "go_on", threading.Event())
-    synthesis = one_file.synthesis.model_copy(update={"backend": synthesizer(Waiting)})
-    published: list[Any] = []
-    first = threading.Thread(
-        target=lambda: published.append(build(one_file.model_copy(update={"synthesis": synthesis})))
-    )
-    first.start()
-    try:
-        assert Waiting.reached.wait(60)
-        before = contents(one_file.corpus)
-        with pytest.raises(CorpusError) as caught:
-            build(one_file)
-        assert str(caught.value).startswith(
-            f"{one_file.corpus}/lock/000001.json: another run holds this corpus (process {os.getpid()} on "
-        )
-        assert contents(one_file.corpus) == before
-    finally:
-        Waiting.go_on.set()
-        first.join()
-    (manifest,) = published
-    assert (manifest.number, manifest.increments[0].num_documents) == (1, 12)
-    assert json.loads((Path(one_file.corpus) / "lock/000001.json").read_text())["released"]
-
-
-def test_a_run_whose_lock_was_taken_over_publishes_and_removes_nothing_but_its_own(
-    one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
-) -> None:
-    theirs = Path(one_file.corpus) / "increments/000001-0123456789ab/stats.json"
-
-    class Overtaken(MinedSynthesizer):
-        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
-            storage.write_bytes(str(theirs), b"another run's")
-            own = Path(one_file.corpus) / "lock/000001.json"
-            own.with_name("000002.json").write_text(own.read_text())
-            return await super().synthesize(chain)
-
-    synthesis = one_file.synthesis.model_copy(update={"backend": synthesizer(Overtaken)})
-    with pytest.raises(
-        CorpusError, match=r"another run took the lock over \(process .* Nothing was published"
-    ):
-        build(one_file.model_copy(update={"synthesis": synthesis}))
-    assert not (Path(one_file.corpus) / "manifest").exists()
-    assert [name for name in files_of(one_file.corpus) if "journal" not in name] == [
-        "increments/000001/stats.json"
-    ]
-    assert theirs.read_text() == "another run's"
-
-
-def test_a_killed_run_publishes_nothing_and_the_next_cleans_up_after_it(
-    one_file: CorpusConfig, build: Build, tmp_path: Path, digests_of: Any, files_of: Any
-) -> None:
-    reached = tmp_path / "reached"
-    script = f"""
-        import sys, time, types
-        from pipelines.increments.build import build_increment
-        from plugins.synthesizers import SYNTHESIZERS
-        from plugins.synthesizers.mined import MinedSynthesizer
-        from schemas.corpus_config import CorpusConfig
-
-        class Endless(MinedSynthesizer):
-            async def synthesize(self, chain):
-                open({str(reached)!r}, "w").close()
-                time.sleep(3600)
-
-        module = types.ModuleType("endless")
-        module.Endless = Endless
-        sys.modules["endless"] = module
-        SYNTHESIZERS._targets["mined"] = "endless:Endless"
-        build_increment(CorpusConfig.model_validate_json({one_file.model_dump_json()!r}))
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        while not reached.exists():
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    assert (Path(one_file.corpus) / "lock/000001.json").exists()
-    assert not (Path(one_file.corpus) / "manifest").exists()
-    # What it had no time to leave behind: half a group, and the ledger of a stream that is no more.
-    group = Path(one_file.corpus) / "increments/000001-0123456789ab/shards/domain/00007"
-    group.mkdir(parents=True)
-    (group / "shard.00000.mds.zstd").write_bytes(b"half")
-    write_ledger(ledger_uri(one_file.corpus, "gone", "000001-0123456789ab"), [ledger_row("a", "00" * 16)])
-
-    assert build(one_file).increments[0].num_documents == 12
-    unbroken = one_file.model_copy(update={"corpus": str(tmp_path / "unbroken")})
-    build(unbroken)
-    assert digests_of(one_file.corpus) == digests_of(unbroken.corpus)
-    assert files_of(one_file.corpus) == files_of(unbroken.corpus)
 
 
 def test_the_first_line_says_what_a_build_does(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.increments.compact import compact
-from pipelines.increments.prechecks import for_rewriting
+from pipelines.increments.preflight_checks import for_rewriting
 from pipelines.increments.withdraw import is_of, withdraw
 from pipelines.inspect.verify import verify_corpus
 from pipelines.runners.remote.reachability import check_reachable
@@ -307,18 +307,18 @@ def test_the_commands_say_what_they_did(three: CorpusConfig, tutelage: Any, tmp_
     said = tutelage("corpus", "withdraw", str(yaml), "--ids-from", str(tmp_path / "ids.txt"), "--id", "doc-3")
     assert said.status == 0
     assert said.out.startswith(f"{three.corpus}: increment 4 published, 8 documents, ")
-    assert "in the place of 1; 3 documents withdrawn, 4 passages that were not current cut out" in said.out
+    assert "replaces 1; 3 documents withdrawn, 4 outdated passages removed" in said.out
     said = tutelage("corpus", "compact", str(yaml), "--json")
     assert json.loads(said.out)["increments"][0]["replaces"] == [2, 3, 4]
     assert tutelage("corpus", "compact", str(yaml)).out == (
-        f"{three.corpus}: is one increment already; nothing was done.\n"
+        f"{three.corpus}: is one increment already; nothing was changed.\n"
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "corpus withdraw needs --id, --ids-from or --source: what is to go?"),
+        ((), "corpus withdraw needs --id, --ids-from or --source to name the documents."),
         (("--ids-from", "{root}/none"), "--ids-from '{root}/none': [Errno 2] No such file"),
     ],
 )
@@ -376,7 +376,7 @@ def test_a_corpus_of_folders_without_tokens_is_read_extended_and_compacted(
     config = corpus_config(tmp_path / "corpus", f"{tmp_path}/in/*.jsonl")
     write_jsonl(tmp_path / "in/0.jsonl", passages(3))
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.increments.prechecks.new_token", lambda: "")
+        patched.setattr("pipelines.increments.preflight_checks.new_token", lambda: "")
         build(config)
     path = Path(config.corpus) / "manifest/000001.json"
     path.write_text(path.read_text().replace('      "token": "",\n', ""))

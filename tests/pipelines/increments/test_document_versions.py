@@ -21,7 +21,8 @@ from plugins.readers import jsonl
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
-from schemas.manifest import name_of, newest_number, read_manifest
+from schemas.manifest import newest_number, read_manifest
+from tests.published import name_of
 from tests.tiny import located
 
 Config = Callable[..., CorpusConfig]

@@ -68,9 +68,9 @@ def test_a_second_run_is_refused_with_who_holds_the_lease_for_how_long_and_what_
         pass
     assert str(caught.value) == (
         f"{corpus}/lock/000001.json: another run holds this corpus (process 12 on elsewhere, since "
-        "2026-01-02T03:04:05.000+00:00, last renewed 30 s ago). Wait for it. A run that is gone renews no "
-        "more: 90 s after the last renewal the next run takes over. To take over now, remove the file and "
-        "run again. Nothing was changed."
+        "2026-01-02T03:04:05.000+00:00, last renewed 30 s ago). Wait for it. If that run is gone, the "
+        "next run takes over 90 s after its last renewal. To take over now, remove the file and run again. "
+        "Nothing was changed."
     )
     with pytest.raises(CorpusError, match="process 12 on elsewhere"):
         refuse_if_held(corpus)
@@ -123,7 +123,7 @@ def test_a_lease_that_is_not_renewed_while_it_is_watched_is_taken_over_whatever_
     assert time.monotonic() - started > 0.6
     (line,) = said
     told = "60 min ago" if seconds_ago > 0 else "60 min in the future, by clocks that differ"
-    assert f"last renewed {told}). It is watched for 0.6 s, and taken over if it is not renewed." in line
+    assert f"last renewed {told}). This run watches it for 0.6 s and takes over if it is not renewed." in line
 
 
 def test_a_lease_that_is_renewed_while_it_is_watched_is_refused_whatever_clocks_say(

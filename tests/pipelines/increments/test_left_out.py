@@ -13,9 +13,9 @@ import pytest
 from pipelines.increments.build import build_increment
 from pipelines.increments.withdraw import withdraw
 from pipelines.planning.plan import plan_increment
-from pipelines.store.statistics import read_stats
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
+from tests.published import read_stats
 
 Config = Callable[..., CorpusConfig]
 
@@ -76,8 +76,8 @@ def test_what_cannot_be_listed_ends_a_run_before_it_begins(
     with pytest.raises(InputError) as caught:
         run(config_of(folder), quiet=True)
     assert str(caught.value) == (
-        f"source uri '{folder}': {said}. Mend that, name the files by a glob, or set "
-        "allow_unreadable: true on the source to go on without."
+        f"source uri '{folder}': {said}. Fix that, name the files by a glob, or set "
+        "allow_unreadable: true on the source to skip them."
     )
     assert not (folder.parent / "corpus").exists()
 

@@ -16,8 +16,9 @@ from pipelines.increments.lease import held, new_token
 from pipelines.increments.prune import prune
 from pipelines.inspect.verify import verify_corpus
 from schemas import storage
+from schemas.corpus_layout import manifest_numbers
 from schemas.errors import CorpusError
-from schemas.manifest import Increment, Manifest, manifest_numbers, publish_manifest, read_manifest
+from schemas.manifest import Increment, Manifest, publish_manifest, read_manifest
 
 Config = Callable[..., Any]
 
@@ -183,7 +184,7 @@ def test_a_pruned_corpus_is_sound_and_goes_on(
     assert dry.out.endswith(
         " MB; manifests kept: 3.\n"
         "  increments 1, 2, which no kept manifest names\n"
-        "  manifests 1, 2: runs that pin them cannot go on\n"
+        "  manifests 1, 2: training runs that pin them cannot resume\n"
     )
     done = tutelage("corpus", "prune", config.corpus)
     assert done.out == dry.out.replace("would remove", "removed")

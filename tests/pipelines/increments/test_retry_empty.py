@@ -12,15 +12,15 @@ import pytest
 
 from pipelines.increments.build import build_increment
 from pipelines.increments.compact import compact
+from pipelines.increments.increment_summary import print_increment
 from pipelines.increments.retry_empty import documents_without_pairs
-from pipelines.increments.summary import print_increment
-from pipelines.store.statistics import read_stats
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.errors import SynthesisError
 from schemas.manifest import Manifest, read_manifest
 from schemas.records import Generation
+from tests.published import read_stats
 
 PAIR = "<QUE> Which dose? <ANS> It was small. </END>"
 NUM_DOCUMENTS = 8

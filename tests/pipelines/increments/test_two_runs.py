@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,9 +21,15 @@ import pytest
 
 from pipelines.increments import lease
 from pipelines.inspect.verify import verify_corpus
+from pipelines.store.ledger import ledger_row, write_ledger
+from plugins.synthesizers.mined import MinedSynthesizer
 from schemas import scratch_folder as scratch
+from schemas import storage
 from schemas.corpus_config import CorpusConfig
+from schemas.corpus_layout import ledger_uri
+from schemas.errors import CorpusError
 from schemas.manifest import read_manifest
+from schemas.records import Chain, SynthesizedDocument
 
 ROOT = Path(__file__).resolve().parents[3]
 WAITING = """
@@ -114,6 +122,71 @@ def contents(corpus: str) -> dict[str, str]:
     }
 
 
+class WaitingHere(MinedSynthesizer):
+    """Waits in its first chain until the test lets it go on."""
+
+    reached = threading.Event()
+    go_on = threading.Event()
+
+    async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+        self.reached.set()
+        while not self.go_on.is_set():
+            await asyncio.sleep(0.01)
+        return await super().synthesize(chain)
+
+
+def test_of_two_builds_at_once_one_wins_and_the_other_says_why_it_ends(
+    config: CorpusConfig, synthesizer: Any, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WaitingHere, "reached", threading.Event())
+    monkeypatch.setattr(WaitingHere, "go_on", threading.Event())
+    synthesis = config.synthesis.model_copy(update={"backend": synthesizer(WaitingHere)})
+    published: list[Any] = []
+    first = threading.Thread(
+        target=lambda: published.append(build(config.model_copy(update={"synthesis": synthesis})))
+    )
+    first.start()
+    try:
+        assert WaitingHere.reached.wait(60)
+        before = contents(config.corpus)
+        with pytest.raises(CorpusError) as caught:
+            build(config)
+        assert str(caught.value).startswith(
+            f"{config.corpus}/lock/000001.json: another run holds this corpus (process {os.getpid()} on "
+        )
+        assert contents(config.corpus) == before
+    finally:
+        WaitingHere.go_on.set()
+        first.join()
+    (manifest,) = published
+    assert (manifest.number, manifest.increments[0].num_documents) == (1, 4)
+    assert json.loads((Path(config.corpus) / "lock/000001.json").read_text())["released"]
+
+
+def test_a_run_whose_lock_was_taken_over_publishes_and_removes_nothing_but_its_own(
+    config: CorpusConfig, synthesizer: Any, build: Any, files_of: Any
+) -> None:
+    theirs = Path(config.corpus) / "increments/000001-0123456789ab/stats.json"
+
+    class Overtaken(MinedSynthesizer):
+        async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+            storage.write_bytes(str(theirs), b"another run's")
+            own = Path(config.corpus) / "lock/000001.json"
+            own.with_name("000002.json").write_text(own.read_text())
+            return await super().synthesize(chain)
+
+    synthesis = config.synthesis.model_copy(update={"backend": synthesizer(Overtaken)})
+    with pytest.raises(
+        CorpusError, match=r"another run took the lock over \(process .* Nothing was published"
+    ):
+        build(config.model_copy(update={"synthesis": synthesis}))
+    assert not (Path(config.corpus) / "manifest").exists()
+    assert [name for name in files_of(config.corpus) if "journal" not in name] == [
+        "increments/000001/stats.json"
+    ]
+    assert theirs.read_text() == "another run's"
+
+
 @pytest.mark.parametrize("way", ["it is not renewed", "its file was removed", "another PID namespace"])
 def test_a_suspended_build_that_another_overtook_publishes_nothing_and_changes_no_byte(
     config: CorpusConfig, start: Start, build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
@@ -135,15 +208,13 @@ def test_a_suspended_build_that_another_overtook_publishes_nothing_and_changes_n
     assert process.returncode == 1
     *_, last = said.splitlines()
     assert last.startswith(f"CorpusError: {config.corpus}: another run took the lock over (process ")
-    assert "Nothing was published; what was answered is in the journal. Run again." in last
+    assert "Nothing was published; answers so far are in the journal. Run again." in last
     assert "Traceback" not in said
     assert contents(config.corpus) == published
     assert verify_corpus(config.corpus, read_manifest(config.corpus)).damages == ()
 
 
-@pytest.mark.parametrize(
-    "workers", [(), ("--direct_running_mode=multi_processing", "--direct_num_workers=2")]
-)
+@pytest.mark.parametrize("workers", [(), WORKERS])
 def test_sigterm_ends_a_build_which_leaves_nothing_but_the_lock_it_gave_back(
     config: CorpusConfig, start: Start, workers: tuple[str, ...]
 ) -> None:
@@ -156,21 +227,35 @@ def test_sigterm_ends_a_build_which_leaves_nothing_but_the_lock_it_gave_back(
     assert os.listdir(tempfile.gettempdir()) == []
 
 
-@pytest.mark.parametrize(
-    "workers", [(), ("--direct_running_mode=multi_processing", "--direct_num_workers=2")]
-)
+@pytest.mark.parametrize("workers", [(), WORKERS])
 def test_what_a_killed_build_left_in_the_corpus_and_in_tmpdir_goes_with_the_next(
-    config: CorpusConfig, start: Start, build: Any, workers: tuple[str, ...]
+    config: CorpusConfig,
+    start: Start,
+    build: Any,
+    digests_of: Any,
+    files_of: Any,
+    tmp_path: Path,
+    workers: tuple[str, ...],
 ) -> None:
     process = start(*workers)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert os.listdir(tempfile.gettempdir())
-    (Path(config.corpus) / "increments").mkdir(exist_ok=True)
+    assert (Path(config.corpus) / "lock/000001.json").exists()
+    assert not (Path(config.corpus) / "manifest").exists()
+    # What it had no time to leave behind: half a group, and the ledger of a stream that is no more.
+    group = Path(config.corpus) / "increments/000001-0123456789ab/shards/domain/00007"
+    group.mkdir(parents=True)
+    (group / "shard.00000.mds.zstd").write_bytes(b"half")
+    write_ledger(ledger_uri(config.corpus, "gone", "000001-0123456789ab"), [ledger_row("a", "00" * 16)])
     scratch._remove_abandoned.cache_clear()
     manifest = build(config)
     assert os.listdir(tempfile.gettempdir()) == []
     assert os.listdir(Path(config.corpus) / "increments") == list(manifest.names())
+    unbroken = config.model_copy(update={"corpus": str(tmp_path / "unbroken")})
+    build(unbroken)
+    assert digests_of(config.corpus) == digests_of(unbroken.corpus)
+    assert files_of(config.corpus) == files_of(unbroken.corpus)
 
 
 @pytest.mark.parametrize(("limit", "what"), [(2_000, "/tutelage-scratch-tokenizer-"), (40_000, "/t-")])

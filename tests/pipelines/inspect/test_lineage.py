@@ -188,7 +188,7 @@ def test_a_row_without_a_stream_is_of_the_first(tutelage: Any, corpus: CorpusCon
         ("domain", "--row is 'domain'; expected STREAM:INDEX, such as domain:17."),
         ("domain:-1", "--row is 'domain:-1'; expected STREAM:INDEX, such as domain:17."),
         ("domian:1", "stream 'domian' is unknown. Did you mean 'domain'? Available: domain, general."),
-        ("domain:99999", "--row domain:99999 is not there; stream 'domain' has rows 0 to {last}."),
+        ("domain:99999", "--row domain:99999 does not exist; stream 'domain' has rows 0 to {last}."),
     ],
 )
 def test_a_row_that_is_not_there_is_refused(

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.store.dropped_copies import Duplicate, duplicates_uri, find_clusters
+from pipelines.store.duplicate_records import Duplicate, find_clusters
 from schemas import storage
-from schemas.manifest import increment_uri
+from schemas.corpus_layout import duplicates_uri, increment_uri
 from schemas.records import content_hash, to_json
 
 

@@ -238,7 +238,7 @@ def test_without_its_journal_all_but_the_answer_is_there(config: CorpusConfig, t
     assert before.generation is not None and after.generation is None
     assert (after.passage, after.rows, after.text) == (before.passage, before.rows, before.text)
     done = tutelage("corpus", "trace", config.corpus, "doc-2")
-    assert "the journal does not hold its answer any more" in done.out
+    assert "the journal no longer has its answer" in done.out
 
 
 def test_the_beginning_of_a_contents_hash_stands_for_its_document(config: CorpusConfig) -> None:

@@ -18,13 +18,13 @@ from pipelines.planning.assumptions import Answers, expected_answers, expected_s
 from pipelines.planning.estimate_tokens import Round, estimate_rounds
 from pipelines.planning.estimates import IncrementPlan
 from pipelines.planning.plan import plan_increment
-from pipelines.store.statistics import read_stats
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
-from schemas.manifest import name_of, read_manifest
+from schemas.manifest import read_manifest
 from schemas.records import Chain, Document, Generation
+from tests.published import name_of, read_stats
 from tests.tiny import save_bytes
 
 Config = Callable[..., CorpusConfig]

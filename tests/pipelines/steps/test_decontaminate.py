@@ -22,12 +22,11 @@ from pipelines.steps.decontaminate import (
     DecontaminatePairs,
     SharedTasks,
 )
-from pipelines.store.statistics import read_stats
 from schemas.config import load_config, validate
 from schemas.corpus_config import CorpusConfig, DecontaminationConfig
 from schemas.errors import ConfigError
-from schemas.manifest import name_of
 from schemas.records import Document, InstructionPair, Reject, SynthesizedDocument
+from tests.published import name_of, read_stats
 from tests.tiny import located
 
 ROOT = Path(__file__).resolve().parents[3]

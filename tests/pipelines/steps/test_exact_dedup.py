@@ -6,7 +6,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines.steps.exact_dedup import DropDuplicates, KeepNewestVersions
-from pipelines.store.dropped_copies import Duplicate
+from pipelines.store.duplicate_records import Duplicate
 from schemas.records import Document
 
 COPIES = [

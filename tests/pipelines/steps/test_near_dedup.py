@@ -17,11 +17,11 @@ from apache_beam.testing.util import assert_that, equal_to
 from pipelines.planning.plan import plan_increment
 from pipelines.steps.near.minhash import MinHasher, similarity
 from pipelines.steps.near_dedup import DropNearDuplicates
-from pipelines.store.statistics import read_stats
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, NearDedupConfig
 from schemas.errors import CorpusError
 from schemas.records import Document, Reject, content_hash, from_json, to_json
+from tests.published import read_stats
 
 Config = Callable[..., CorpusConfig]
 Build = Callable[..., Any]

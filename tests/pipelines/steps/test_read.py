@@ -10,7 +10,7 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.increments.source_files import list_files, parts_of
+from pipelines.increments.changed_source_files import list_files, parts_of
 from pipelines.steps.base import REJECTS
 from pipelines.steps.read import FilePart, ReadFiles
 from plugins.readers import jsonl, open_reader

@@ -15,12 +15,12 @@ from markdown_it import MarkdownIt
 
 from pipelines.increments.compact import compact
 from pipelines.store.dataset_card import _public, write_card
-from pipelines.store.loading_examples import how_to_read
+from pipelines.store.dataset_card_loading import how_to_read
 from pipelines.store.packed_rows import read_rows
-from pipelines.store.statistics import read_stats
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import Increment, Manifest, ShardSet, name_of, publish_manifest, read_manifest
+from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest, read_manifest
 from schemas.records import StoredPair
+from tests.published import name_of, read_stats
 from tests.tiny import located
 
 Config = Callable[..., CorpusConfig]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.increments.document_versions import Origin
-from pipelines.store.layout import ledger_uri, remove_increment
+from pipelines.increments.publish import remove_increment
 from pipelines.store.ledger import (
     WITHDRAWN,
     Ledger,
@@ -20,6 +20,7 @@ from pipelines.store.ledger import (
     write_ledger,
 )
 from schemas import storage
+from schemas.corpus_layout import ledger_uri
 from schemas.errors import CorpusError
 from schemas.records import content_hash
 
@@ -107,8 +108,9 @@ def test_a_content_is_found_by_the_beginning_of_its_hash_while_it_is_current(
     ledger: Callable[..., Ledger],
 ) -> None:
     found = ledger({"a": ONE, "b": TWO}, {"a": THREE})
-    assert [found.has_content_beginning(content[:16]) for content in (ONE, TWO, THREE)] == [False, True, True]
-    assert not found.has_content_beginning(TWO[:15] + ("0" if TWO[15] != "0" else "1"))
+    is_held = [found.holder_of(content[:16]) is not None for content in (ONE, TWO, THREE)]
+    assert is_held == [False, True, True]
+    assert found.holder_of(TWO[:15] + ("0" if TWO[15] != "0" else "1")) is None
 
 
 def test_only_the_ledgers_of_one_increment_are_removed(corpus: str, ledger: Callable[..., Ledger]) -> None:
@@ -204,7 +206,7 @@ def test_a_ledger_that_was_cut_short_is_refused(corpus: str, length: int) -> Non
 @pytest.mark.parametrize(
     ("at", "finding"),
     [
-        (0, "does not begin as a ledger does"),
+        (0, "does not begin like a ledger"),
         (16, "is a ledger of version 3"),
         (24, "expected"),
         (40, "expected"),
@@ -227,7 +229,7 @@ def test_a_changed_byte_is_found_where_all_of_a_ledger_is_read(corpus: str, at: 
     data = bytearray(storage.read_bytes(uri))
     data[at] ^= 1
     storage.write_bytes(uri, bytes(data))
-    with pytest.raises(CorpusError, match="its bytes are not those that its header announces"):
+    with pytest.raises(CorpusError, match="its bytes do not have the hash in its header"):
         check_ledger(uri)
 
 

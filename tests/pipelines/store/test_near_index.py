@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.increments.publish import remove_increment
 from pipelines.store import near_index
-from pipelines.store.layout import near_index_uri, remove_increment
 from pipelines.store.near_index import (
     NearIndex,
     check_indexes,
@@ -22,6 +22,7 @@ from pipelines.store.near_index import (
 )
 from schemas import storage
 from schemas.corpus_config import NearDedupConfig
+from schemas.corpus_layout import near_index_uri
 from schemas.errors import CorpusError
 
 CONFIG = NearDedupConfig()
@@ -123,11 +124,13 @@ def test_keys_made_in_another_way_are_refused(
         with pytest.raises(CorpusError) as caught:
             check(corpus, "domain", ["000001", "000002"], NearDedupConfig(**values))
         message = str(caught.value)
-        made_with = "its keys were made with scheme minhash-1, ngram 5, bands 14, rows 8, dedup.near says "
+        made_with = (
+            "its keys were made with scheme minhash-1, ngram 5, bands 14, rows 8, but dedup.near says "
+        )
         assert message.startswith(f"{uri}: {made_with}")
         assert differs in message
         assert message.endswith(
-            "Keep the index's values, set dedup.near to null to do without, or build a new corpus."
+            "Keep the index's values, set dedup.near to null to keep near copies, or build a new corpus."
         )
 
 
@@ -175,7 +178,7 @@ def test_a_damaged_index_is_refused(
 def test_bytes_that_were_changed_are_noticed_when_all_of_them_are_read(corpus: str, write: Write) -> None:
     uri = write(1, [(5, 50), (FAR, 51)], count=2)
     storage.write_bytes(f"{uri}/00001.near", b"\xff" * 16)
-    with pytest.raises(CorpusError, match=r"00001\.near: is damaged: its bytes are not those"):
+    with pytest.raises(CorpusError, match=r"00001\.near: is damaged: its bytes do not have the hash"):
         merge_index(corpus, "domain", ["000001"], "000002", lambda contents: contents > 0)
     assert not storage.exists(f"{near_index_uri(corpus, 'domain', '000002')}/index.json")
 
@@ -232,7 +235,7 @@ def test_indexes_made_in_different_ways_are_not_merged(corpus: str, write: Write
     write(1, [(5, 50)])
     write(2, [(5, 50)], config=NearDedupConfig(rows=7))
     with pytest.raises(
-        CorpusError, match=r"000002\.domain: its keys were made with .* rows 7, the index .*001"
+        CorpusError, match=r"000002\.domain: its keys were made with .* rows 7, but the index .*001"
     ):
         merge_index(corpus, "domain", ["000001", "000002"], "000003", lambda contents: contents > 0)
 

@@ -17,9 +17,11 @@ from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
+from schemas.corpus_layout import increment_uri, text_uris
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, increment_uri, name_of, read_manifest, text_uris
+from schemas.manifest import Manifest, read_manifest
 from schemas.records import InstructionPair, StoredPair, SynthesizedDocument, content_hash, from_json
+from tests.published import name_of
 
 Config = Callable[..., CorpusConfig]
 
@@ -264,8 +266,8 @@ def test_a_corpus_built_before_says_what_to_do(tutelage: Any, corpus: CorpusConf
     assert tutelage("corpus", "verify", corpus.corpus).status == 0
     done = tutelage("corpus", "export-pairs", corpus.corpus)
     assert (done.status, done.out) == (1, "")
-    assert f"{corpus.corpus}: its 9 pairs are not stored as such." in done.err
-    assert "build a new corpus from the same YAML, with this one's journal/ copied into it first" in done.err
+    assert f"{corpus.corpus}: its 9 pairs are only inside its texts." in done.err
+    assert "build a new corpus from the same YAML and copy this one's journal/ into it first" in done.err
     assert compact(corpus, quiet=True) is not None
     assert tutelage("corpus", "verify", corpus.corpus).status == 0
 
@@ -279,7 +281,7 @@ def test_increments_built_before_are_counted_beside_those_that_have_pairs(
     done = tutelage("corpus", "export-pairs", corpus.corpus)
     assert done.status == 0
     assert {json.loads(line)["document_id"] for line in done.out.splitlines()} == {"new"}
-    assert "3 pairs written. 9 more are not stored as such." in done.err
+    assert "3 pairs written. 9 more are only inside texts." in done.err
     manifest = compact(corpus, quiet=True)
     assert manifest is not None
     shards = manifest.increments[0].streams["domain"]

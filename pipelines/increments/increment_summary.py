@@ -1,9 +1,9 @@
-"""What a build, a withdrawal or a compaction made, in lines for a person."""
+"""Summary of a new increment, printed after `corpus build`, `watch`, `withdraw` and `compact`."""
 
 from __future__ import annotations
 
 from pipelines.runners.progress_lines import cut_texts, parted, without_pairs
-from pipelines.store.statistics import read_stats
+from pipelines.store.statistics import stats_of
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest, ShardSet
 
@@ -20,9 +20,9 @@ _OF_A_MODEL = ("requests", "from_journal", "failed_documents")
 
 
 def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
-    """Say what the newest increment of a manifest is."""
+    """Print the counts of the newest increment of a manifest."""
     increment = manifest.increments[-1]
-    stats = read_stats(config.corpus, manifest.number)
+    stats = stats_of(config.corpus, increment.name)
     counts = stats["counts"]
     print(
         f"{config.corpus}: increment {manifest.number} published, {increment.num_documents:,} documents, "
@@ -31,9 +31,9 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
     )
     if increment.replaces:
         print(
-            f"  in the place of {', '.join(map(str, increment.replaces))}; "
+            f"  replaces {', '.join(map(str, increment.replaces))}; "
             f"{increment.num_withdrawn:,} documents withdrawn, "
-            f"{counts.get('current/passages_cut', 0):,} passages that were not current cut out"
+            f"{counts.get('current/passages_cut', 0):,} outdated passages removed"
         )
     for name, shards in increment.streams.items():
         filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
@@ -54,7 +54,7 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             each.num_pairs for name, each in increment.streams.items() if config.streams[name].synthesize
         )
         if kept < counts["synthesize/pairs"]:
-            print(f"  {kept:,} of these pairs are in the texts; the others are among the rejects")
+            print(f"  {kept:,} of these pairs are in the texts; the others are in the rejects")
         if counts.get("render/cut_runs"):
             print(
                 f"  {counts['render/cut_runs']:,} few-shot texts longer than a row were cut between documents"
@@ -89,11 +89,11 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
 
 
 def _cut(shards: ShardSet) -> list[str]:
-    """What rows part, in lines."""
+    """Lines about pairs and texts that are split over several rows."""
     lines = []
     if shards.num_pairs:
         first = shards.num_pairs_asked_first
-        asked = f"; {first:,} stand before it, as their layout has it" if first else ""
+        asked = f"; {first:,} come before it, as their template says" if first else ""
         lines.append(f"pairs without their whole passage in the row: {parted(shards)}{asked}")
     if shards.num_cut_texts:
         lines.append(f"texts that go on in another row: {cut_texts(shards)} of {shards.num_texts:,}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.store.loading_examples import dataset_configs
+from pipelines.store.dataset_card_loading import dataset_configs
 from schemas import storage
 from schemas.manifest import ShardSet
 from schemas.records import AugmentedText, Passage, StoredPair, to_json

@@ -1,4 +1,4 @@
-"""What is checked and looked up before a run touches anything."""
+"""Checks before a run touches anything: plugin names, tokenizer, ends of texts, row length, protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.increment import IncrementSpec, config_hash
 from pipelines.increments.lease import new_token
-from pipelines.increments.publish import Draft
 from pipelines.runners.remote.reachability import prepare_workers
 from pipelines.runners.run import expect_workers, runs_here
 from pipelines.steps.filter import make_filters
@@ -21,7 +20,7 @@ from pipelines.steps.read import FilePart
 from pipelines.steps.split_documents import row_limit
 from pipelines.steps.tokenize import ends
 from pipelines.steps.tuning_tokens import ends_of_examples
-from plugins.corpus_tokenizer import files_to_keep, is_kept, keep_tokenizer
+from plugins.corpus_tokenizer import files_to_keep, is_kept
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
@@ -47,30 +46,20 @@ class Prepared:
     """A run that may begin.
 
     Attributes:
-        spec: What is made from what.
-        options: How Beam runs it.
-        before: The newest manifest, if any.
+        spec: The increment to build.
         tokenizer: Fingerprint of the tokenizer.
-        tokenizer_files: What the corpus keeps of it; none where it does so already.
-        around: Token ids put before and behind each text.
+        tokenizer_files: Files that the corpus keeps of the tokenizer; none if it has them already.
+        around: Token ids before and after each text.
     """
 
     spec: IncrementSpec
     options: PipelineOptions
-    before: Manifest | None
     tokenizer: str
     tokenizer_files: Mapping[str, bytes]
     around: tuple[list[int], list[int]]
 
-    def publish(self, draft: Draft, manifest: Manifest) -> None:
-        """Make the increment part of the corpus, and the tokenizer that made its rows."""
-        draft.check()
-        if self.tokenizer_files:
-            keep_tokenizer(self.spec.config.corpus, self.tokenizer, self.tokenizer_files)
-        draft.publish(manifest)
-
     def manifest(self, increments: Sequence[Increment]) -> Manifest:
-        """The manifest that this run would publish, made of these increments."""
+        """The manifest of these increments that this run would publish."""
         config = self.spec.config
         return Manifest(
             number=self.spec.number,
@@ -94,17 +83,17 @@ def prepared(
     before: Manifest | None,
     files: Mapping[str, Sequence[FilePart]],
 ) -> Iterator[Prepared]:
-    """Load what a run needs and check that it fits the corpus; lasts as long as the run's progress files.
+    """Load the tokenizer, check that it fits the corpus, and make the folder of the run's progress files.
 
     Args:
         config: The corpus; see `check_names`.
-        options: How Beam runs it; what workers elsewhere need is added.
+        options: Options of Beam; the needs of remote workers are added.
         before: The newest manifest, if any.
-        files: What is read for each stream.
+        files: Files to read for each stream.
 
     Raises:
         ConfigError: A value or option is refused.
-        CorpusError: The corpus has rows of another tokenizer, or its texts open or end otherwise.
+        CorpusError: The corpus has rows of another tokenizer, or its texts begin or end with other tokens.
     """
     expect_workers(options)
     tokenizer = load_tokenizer(config.tokenizer.name)
@@ -114,14 +103,14 @@ def prepared(
     if config.synthesizes and files:
         synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
         row_limit(config, synthesizer.pair_tokens)
-    if before is not None and before.tokenizer != fingerprint(tokenizer):
+    name = fingerprint(tokenizer)
+    if before is not None and before.tokenizer != name:
         raise CorpusError(
             f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
             f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
         )
     if before is not None:
         _check_ends(config, before, tokenizer, around)
-    name = fingerprint(tokenizer)
     is_known = is_kept(config.corpus, name)
     with contextlib.ExitStack() as stack:
         progress = None
@@ -141,7 +130,6 @@ def prepared(
                 token=new_token(),
             ),
             options=options,
-            before=before,
             tokenizer=name,
             tokenizer_files={} if is_known else files_to_keep(config.tokenizer.name, tokenizer),
             around=around,
@@ -151,25 +139,25 @@ def prepared(
 def _check_ends(
     config: CorpusConfig, before: Manifest, tokenizer: Any, around: tuple[list[int], list[int]]
 ) -> None:
-    """See that new texts open and end as those of the corpus do."""
+    """Check that new texts begin and end with the same tokens as those of the corpus."""
     opening, closing = before.opening, before.closing
-    if opening is None:  # built before manifests said so, when only BOS could open a text
+    if opening is None:  # an older manifest, from when only BOS could open a text
         bos = tokenizer.bos_token_id
         has_bos = bos is not None and (config.tokenizer.add_bos or around[0][:1] == [bos])
         opening = (bos,) if has_bos else ()
         if _is_tuning(config) and ends_of_examples(tokenizer, config.tokenizer)[0] != [bos]:
             raise CorpusError(
-                f"{config.corpus}: only BOS opens its examples, and new ones would open as the tokenizer "
-                "itself opens a text. Build a new corpus."
+                f"{config.corpus}: its examples begin with BOS alone, and new ones would begin as the "
+                "tokenizer itself begins a text. Build a new corpus."
             )
     for key, what, known, now in (
-        ("add_bos", "open with", opening, around[0]),
-        ("add_eos", "end in", closing, around[1]),
+        ("add_bos", "begin with", opening, around[0]),
+        ("add_eos", "end with", closing, around[1]),
     ):
         if known is not None and list(known) != now:
             raise CorpusError(
                 f"{config.corpus}: its texts {what} {_tokens(tokenizer, known)}, and new ones would {what} "
-                f"{_tokens(tokenizer, now)}: rows of both kinds would be mixed. Set tokenizer.{key} to "
+                f"{_tokens(tokenizer, now)}: the corpus would mix rows of both kinds. Set tokenizer.{key} to "
                 f"{'what it was' if known else 'false'}, or build a new corpus."
             )
 
@@ -183,7 +171,7 @@ def _tokens(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def for_rewriting(config: CorpusConfig) -> CorpusConfig:
-    """What a run uses that reads no source and asks no model: no servers, sources, tasks or filters."""
+    """The configuration without servers, sources, tasks and filters, for runs that only rewrite texts."""
     streams = {
         name: stream.model_copy(update={"sources": (), "synthesize": False})
         for name, stream in config.streams.items()
@@ -193,20 +181,18 @@ def for_rewriting(config: CorpusConfig) -> CorpusConfig:
 
 
 def newest_manifest(config: CorpusConfig) -> Manifest | None:
-    """The newest manifest of a corpus, or None where nothing is published yet.
+    """Read the newest manifest of a corpus; None if nothing is published yet.
 
     Raises:
         CorpusError: It is damaged, cannot be read, or has rows of another length.
     """
     try:
-        if not manifests.newest_number(config.corpus):
-            return None
-        found = manifests.read_manifest(config.corpus)
+        found = manifests.find_manifest(config.corpus)
     except OSError as error:
         raise CorpusError(
             f"{config.corpus}: cannot be read: {error}. Check `corpus` and its permissions."
         ) from error
-    if found.seq_len != config.pack.seq_len:
+    if found is not None and found.seq_len != config.pack.seq_len:
         raise CorpusError(
             f"{config.corpus}: has rows of {found.seq_len} tokens, pack.seq_len is {config.pack.seq_len}. "
             "Keep the corpus's value, or build a new corpus."
@@ -218,7 +204,7 @@ def check_names(config: CorpusConfig) -> str:
     """Refuse unknown names, bad options and missing task files before anything starts.
 
     Returns:
-        A hash of the evaluation tasks that documents are compared with, "" for none.
+        Hash of the evaluation tasks that documents are compared with; "" for none.
     """
     for name, stream in config.streams.items():
         for source in stream.sources:
@@ -232,9 +218,9 @@ def check_names(config: CorpusConfig) -> str:
 
 
 def check_protocol(config: CorpusConfig, options: PipelineOptions) -> None:
-    """Load what the model is prompted with: its tokenizer, chat template and prompt file.
+    """Load the tokenizer, chat template and prompt file of the model.
 
-    Workers elsewhere may have a model that this machine lacks; they find out themselves.
+    Remote workers may have a model that this machine lacks, so they check for themselves.
 
     Raises:
         ConfigError: One of them cannot be used.
@@ -246,21 +232,21 @@ def check_protocol(config: CorpusConfig, options: PipelineOptions) -> None:
 
 
 def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:
-    """Refuse sources with pairs where nothing is made of them, and the other way round."""
+    """Refuse sources with pairs in a stream without tuning, and the other way round."""
     if stream.tuning is not None and source.pairs_field is None:
         raise ConfigError(
-            f"streams.{name} has tuning, but its source {source.uri!r} does not say where pairs are. Set its "
-            "pairs_field, or use a preset such as squad."
+            f"streams.{name} has tuning, but its source {source.uri!r} has no pairs_field. Set it to the "
+            "field of the pairs, or use a preset such as squad."
         )
     if stream.tuning is None and source.pairs_field is not None:
         raise ConfigError(
-            f"streams.{name}: source {source.uri!r} has pairs_field {source.pairs_field!r}, of which only a "
-            "stream with tuning makes something. Set `tuning: {}`, or pairs_field: null."
+            f"streams.{name}: source {source.uri!r} has pairs_field {source.pairs_field!r}, which only a "
+            "stream with tuning uses. Set `tuning: {}`, or pairs_field: null."
         )
 
 
 def asks_a_model(config: CorpusConfig) -> bool:
-    """Whether the synthesizer sends requests; told by its class, so that no setting of it is checked."""
+    """True if the synthesizer sends requests; decided by its class, without checking its settings."""
     if not config.synthesizes or config.synthesis.backend not in SYNTHESIZERS.names():
         return False
     kind = SYNTHESIZERS.load(config.synthesis.backend)

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from pipelines.increments.build import build_increment
-from pipelines.store.statistics import read_stats
 from plugins.readers.file_state import file_state
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
+from tests.published import read_stats
 
 Config = Callable[..., CorpusConfig]
 LONG_AGO = 1_700_000_000

@@ -1,4 +1,4 @@
-"""How an increment is loaded: what its card says to `datasets`, and to a person with a DataLoader.
+"""Loading section of the dataset card: configurations for `datasets`, and example code for a DataLoader.
 
 texts/<stream>-00000.jsonl.zst ─► load_dataset(increment, "texts-<stream>")
 pairs/<stream>-00000.jsonl.zst ─► load_dataset(increment, "pairs-<stream>")
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from schemas.corpus_layout import PAIRS, TEXTS, group_path
 from schemas.manifest import Manifest, ShardSet
 from schemas.records import StoredPair
 
@@ -22,18 +23,18 @@ _FEATURES = {
 
 
 def dataset_configs(streams: Mapping[str, ShardSet]) -> dict[str, Any]:
-    """The part of a card's front matter by which `datasets` loads the increment that it lies in.
+    """Front matter of a card from which `datasets` knows the configurations of its increment.
 
-    The columns of pairs are declared, because a file in which no pair has options says nothing of their type.
+    It declares the columns of pairs, because a file without any options does not show their type.
 
     Args:
-        streams: The increment's.
+        streams: Shards of the increment by stream.
     """
     kinds = [
-        (f"{kind}-{name}", f"{kind}/{name}-{_GROUP}.jsonl.zst")
+        (f"{kind}-{name}", group_path(kind, name, _GROUP))
         for name, shards in streams.items()
-        for kind in ("texts", "pairs")
-        if kind == "texts" or shards.num_stored_pairs
+        for kind in (TEXTS, PAIRS)
+        if kind == TEXTS or shards.num_stored_pairs
     ]
     configs = [{"config_name": name, "data_files": files} for name, files in kinds]
     hints = get_type_hints(StoredPair).items()
@@ -49,7 +50,7 @@ def dataset_configs(streams: Mapping[str, ShardSet]) -> dict[str, Any]:
 
 
 def how_to_read(manifest: Manifest) -> str:
-    """A section of a card, with code that runs once it is told where the corpus lies."""
+    """Section of the card with example code; a reader only fills in the URI of the corpus."""
     if not manifest.stream_names():
         return ""
     streams = "\n".join(

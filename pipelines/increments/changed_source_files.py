@@ -1,23 +1,22 @@
-"""Which files of the sources are new or changed, found out without reading them.
+"""New and changed files of the sources, found without reading them.
 
-    list every source's files ─► is its state the noted one? ─► yes: read before, and left alone
-       │                                                   └─► no, or not known: it is read
-       └─► what cannot be listed fails the run, or is named and counted (allow_unreadable)
+    list the files of every source ─► state as noted: the file was read before, skip it
+       │                          └─► another state, or none: read it
+       └─► a file that cannot be listed fails the run, or is named and counted (allow_unreadable)
 
-    sources.jsonl.zst      first line: the manifest it belongs to; then a line a file: what it is, its state
+    sources.jsonl.zst      first line: its manifest; then one line a file: identity, state
 
-A file's state is what its storage tells of it: an ETag or checksum, else size and time of change. One that
-tells neither, or a time so near to now that a later change might bear it too, is read each time. Files are
-noted as what they are read as: stream, reader and fields, and all in the configuration that decides what
-comes of their documents, so that a change of a filter or of the tokenizer reads everything once more.
+The state of a file comes from its storage: an ETag or checksum, else size and modification time. A file
+without them, or modified less than 2 s ago, is always read again. The identity of a file includes stream,
+reader, fields and all settings that decide what becomes of its documents. So a change of a filter or of the
+tokenizer has everything read once more.
 
-The note holds for the one manifest that it names, and is written after it. It can be removed at any time, for
-the price of one reading: what is in a corpus is decided by the ledger, never by this.
+The note is valid for the manifest that it names, and is written after it. Anyone may remove it; then the next
+build reads all files once. The ledger alone decides which documents are in a corpus.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -30,6 +29,7 @@ from plugins.readers import open_reader
 from plugins.readers.listing import Listing, shown_name
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig
+from schemas.corpus_layout import sources_note_uri
 from schemas.errors import CorpusError, InputError
 from schemas.json_records import parse_json
 from schemas.manifest import Manifest
@@ -38,10 +38,10 @@ from schemas.records import digest
 ResultT = TypeVar("ResultT")
 
 _VERSION = 2
-"""Raised when the same file and configuration begin to give other documents."""
+"""Version to increase when the same file and configuration begin to give other documents."""
 
 _DECIDES = ("clean", "filters", "dedup", "decontaminate", "tokenizer")
-"""Sections of a configuration by which documents are taken in or refused."""
+"""Sections of a configuration that decide whether documents are taken in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +50,8 @@ class SourceFile:
 
     Attributes:
         source: Index of the source in its stream.
-        uri: The file.
-        read_as: Hash of all that decides what comes of it, its name included.
-        state: What storage says of its bytes; None where that cannot be relied on.
+        read_as: Hash of its name and of all settings that decide what becomes of its documents.
+        state: State that its storage reports; None if it is not reliable.
     """
 
     source: int
@@ -62,20 +61,20 @@ class SourceFile:
 
 
 SourceFiles = Mapping[str, Sequence[SourceFile]]
-"""By stream, its files: by the place of their source, then by name."""
+"""By stream, its files: in the order of the sources, then by name."""
 
 _NOT_READ_AS = {"uri", "allow_unreadable"}
-"""Fields of a source that decide which files are read, and not what comes of them."""
+"""Fields of a source that decide which files are read, but not what becomes of their documents."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """What the sources hold.
+    """Listing of the sources.
 
     Attributes:
         files: The files.
-        left_out: What of the sources is none of them, in words, a line a source.
-        counts: The same as counters: `list/unreadable`, `list/hidden`.
+        left_out: Lines about skipped entries, one for each source and kind.
+        counts: Their numbers: `list/unreadable`, `list/hidden`.
     """
 
     files: SourceFiles
@@ -84,15 +83,14 @@ class Listed:
 
 
 def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = False) -> Listed:
-    """List the files of every source and their states; reads none.
+    """List the files of every source and their states, without reading them.
 
     Args:
-        config: The corpus.
         tasks: Hash of the evaluation tasks that documents are compared with.
-        may_be_none: Whether a source may name no file.
+        may_be_none: Accept a source without files.
 
     Raises:
-        InputError: A source names no file, and may not; or something in it cannot be listed.
+        InputError: A source has no file, or something in it cannot be listed.
     """
     decides = json.dumps([_VERSION, tasks, config.model_dump(mode="json", include=set(_DECIDES))])
     files: dict[str, list[SourceFile]] = {}
@@ -117,11 +115,11 @@ def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = Fal
 
 
 def _check(listing: Listing, source: SourceConfig, *, may_be_none: bool) -> None:
-    """Refuse a source without files, or with something that cannot be read, unless it may be so."""
+    """Refuse a source without files or with unreadable entries, unless that is allowed."""
     if listing.unreadable and not source.allow_unreadable:
         raise InputError(
-            f"source uri {source.uri!r}: {listing.described()}. Mend that, name the files by a glob, or set "
-            "allow_unreadable: true on the source to go on without."
+            f"source uri {source.uri!r}: {listing.described()}. Fix that, name the files by a glob, or set "
+            "allow_unreadable: true on the source to skip them."
         )
     if not listing.files and not may_be_none:
         raise InputError(
@@ -130,7 +128,7 @@ def _check(listing: Listing, source: SourceConfig, *, may_be_none: bool) -> None
 
 
 def _asked(uri: str, what: Callable[[str], ResultT]) -> ResultT:
-    """What storage says of a file that was listed."""
+    """Ask the storage about a listed file."""
     try:
         return what(uri)
     except OSError as error:
@@ -138,7 +136,7 @@ def _asked(uri: str, what: Callable[[str], ResultT]) -> ResultT:
 
 
 def unread(files: SourceFiles, corpus: str, manifest: Manifest | None) -> SourceFiles:
-    """Those of the files that are not known to be read, and unchanged since, as of a manifest."""
+    """Files that are not noted as read and unchanged as of a manifest."""
     noted = _read_note(corpus, manifest)
     return {
         name: tuple(file for file in group if file.state is None or noted.get(file.read_as) != file.state)
@@ -147,10 +145,10 @@ def unread(files: SourceFiles, corpus: str, manifest: Manifest | None) -> Source
 
 
 def with_later_files(config: CorpusConfig, files: SourceFiles, all_files: SourceFiles) -> SourceFiles:
-    """Some files, and of sources whose documents have ids those that come after one of them, too.
+    """Add to some files all later files of the same source, if its documents have ids.
 
-    So the newest version of a document is read together with an older one, also if it was refused or repeats
-    what is in, of which no ledger knows. Where new files come last by name, that is no file more.
+    So a build reads the newest version of a document together with an older one, even if the newest was
+    rejected or is a copy, which no ledger records. If new files come last by name, this adds no file.
     """
     both: dict[str, Sequence[SourceFile]] = {}
     for name, group in files.items():
@@ -173,7 +171,7 @@ def with_later_files(config: CorpusConfig, files: SourceFiles, all_files: Source
 
 
 def parts_of(config: CorpusConfig, files: SourceFiles) -> dict[str, list[FilePart]]:
-    """What workers read at a time: files, large ones in parts, numbered by the order of versions."""
+    """Units that workers read: files, large ones in parts, numbered in the order of versions."""
     return {
         name: [
             FilePart(file.source, file.uri, part, number)
@@ -185,43 +183,39 @@ def parts_of(config: CorpusConfig, files: SourceFiles) -> dict[str, list[FilePar
 
 
 def note_read(corpus: str, manifest: Manifest | None, files: Iterable[SourceFile]) -> None:
-    """Note that all documents of these files, in these states, are in or refused as of a manifest."""
+    """Note that all documents of these files, in these states, are taken in or rejected as of a manifest."""
     if manifest is None:
         return
     states = sorted({(file.read_as, file.state) for file in files if file.state is not None})
-    lines = (json.dumps(line) for line in [_identity(manifest), *states])
-    storage.write_lines_zst(_note_uri(corpus), lines)
+    _write_note(corpus, manifest, states)
 
 
 def carry_over(corpus: str, before: Manifest, after: Manifest) -> None:
-    """Let the note of one manifest hold for another of the same documents."""
-    states = _read_note(corpus, before)
-    if states:
-        lines = [_identity(after), *sorted(states.items())]
-        storage.write_lines_zst(_note_uri(corpus), (json.dumps(line) for line in lines))
+    """Make the note of one manifest valid for another with the same documents."""
+    if states := _read_note(corpus, before):
+        _write_note(corpus, after, sorted(states.items()))
 
 
 def forget_read(corpus: str) -> None:
-    """Have the next build read everything once more."""
-    fs, path = storage.filesystem(_note_uri(corpus))
-    with contextlib.suppress(FileNotFoundError):
-        fs.rm_file(path)
-
-
-def _note_uri(corpus: str) -> str:
-    return storage.join(corpus, "sources.jsonl.zst")
+    """Remove the note, so that the next build reads all files."""
+    storage.remove_file(sources_note_uri(corpus))
 
 
 def _identity(manifest: Manifest) -> list[Any]:
     return [manifest.number, manifest.created, manifest.config_hash]
 
 
+def _write_note(corpus: str, manifest: Manifest, states: Sequence[tuple[str, str]]) -> None:
+    lines = (json.dumps(line) for line in [_identity(manifest), *states])
+    storage.write_lines_zst(sources_note_uri(corpus), lines)
+
+
 def _read_note(corpus: str, manifest: Manifest | None) -> dict[str, str]:
-    """States by `read_as`; none where there is no note, or it is another manifest's, or damaged."""
+    """States by `read_as`; none if the note is missing, damaged, or of another manifest."""
     if manifest is None:
         return {}
     try:
-        first, *states = map(parse_json, storage.read_lines_zst(_note_uri(corpus)))
+        first, *states = map(parse_json, storage.read_lines_zst(sources_note_uri(corpus)))
         noted = {read_as: state for read_as, state in states}
         if any(type(each) is not str for pair in noted.items() for each in pair):
             raise ValueError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.inspect.excerpt import beginning_of
+from pipelines.inspect.show import beginning_of
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
 

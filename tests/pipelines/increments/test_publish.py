@@ -12,8 +12,8 @@ import pytest
 
 from pipelines.increments import build as build_module
 from pipelines.increments import compact as rewrite
+from pipelines.increments import increment_summary as increment
 from pipelines.increments import publish as draft
-from pipelines.increments import summary as increment
 from pipelines.increments.publish import Draft
 from pipelines.increments.watch import Stop, watch
 from schemas.corpus_config import CorpusConfig
@@ -50,7 +50,7 @@ def and_full(whole: Callable[..., Any]) -> Callable[..., Any]:
         pytest.param(build_module, "note_read", full, id="the note of what was read"),
         pytest.param(draft.Draft, "publish", and_full(Draft.publish), id="what publishes, once it has"),
         pytest.param(draft.Draft, "close", full, id="letting go of the increment"),
-        pytest.param(increment, "read_stats", full, id="the statistics to be printed"),
+        pytest.param(increment, "stats_of", full, id="the statistics to be printed"),
     ],
 )
 def test_a_build_whose_end_fails_behind_the_manifest_is_a_success(
@@ -67,21 +67,21 @@ def test_a_build_whose_end_fails_behind_the_manifest_is_a_success(
     assert said.status == 0, said.err
     *_, warning = said.err.splitlines()
     assert warning.startswith(
-        f"Warning: increment 1 of {tmp_path}/corpus is published and whole. What followed failed; the next "
+        f"Warning: increment 1 of {tmp_path}/corpus is published and whole. A later step failed; the next "
         f"run makes up for it: MachineError: /full/file: {FULL} Traceback: "
     )
     assert "in full" in Path(warning.rpartition("Traceback: ")[2]).read_text()
     assert newest_number(f"{tmp_path}/corpus") == 1
     monkeypatch.undo()
     assert (
-        tutelage("corpus", "build", yaml).out == f"{tmp_path}/corpus: nothing new; the corpus is as it was.\n"
+        tutelage("corpus", "build", yaml).out == f"{tmp_path}/corpus: nothing new; the corpus is unchanged.\n"
     )
 
 
 def test_a_build_that_fails_before_its_manifest_publishes_nothing(
     yaml: str, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_module, "write_card", full)
+    monkeypatch.setattr(draft, "write_card", full)
     said = tutelage("corpus", "build", yaml)
     assert (said.status, newest_number(f"{tmp_path}/corpus")) == (1, 0)
     assert f"MachineError: /full/file: {FULL}" in said.err
