@@ -9,13 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.arguments import make_parser
-from pipelines.runners.local import fork_server
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 from schemas.manifest import Manifest
-
-_MULTI_PROCESSING = "--direct_running_mode=multi_processing"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -46,11 +43,9 @@ def main(argv: Sequence[str]) -> int:
     return run[arguments.command](arguments, beam_options)
 
 
-def _config(arguments: argparse.Namespace, beam_options: Sequence[str]) -> CorpusConfig:
-    """The configuration that the command line names; what is imported after it says nothing of its own."""
+def _config(arguments: argparse.Namespace) -> CorpusConfig:
+    """Read the configuration, and silence the start-up messages of libraries before they are imported."""
     config = load_config(CorpusConfig, arguments.file, arguments.overrides)
-    if _MULTI_PROCESSING in beam_options:
-        fork_server.begin_beside()  # it imports Beam while this process does
     from pipelines.runners.startup_warnings import quiet_libraries
 
     quiet_libraries()
@@ -58,7 +53,7 @@ def _config(arguments: argparse.Namespace, beam_options: Sequence[str]) -> Corpu
 
 
 def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+    config = _config(arguments)
     from pipelines.increments.build import build_increment
 
     manifest = build_increment(
@@ -79,7 +74,7 @@ def _build(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 
 def _plan(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+    config = _config(arguments)
     from pipelines.planning.plan import plan_increment
     from pipelines.planning.plan_table import print_plan
 
@@ -105,7 +100,7 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
     ):
         if value < least:
             raise ConfigError(f"{option} is {value:g}; expected at least {least:g}.")
-    config = _config(arguments, beam_options)
+    config = _config(arguments)
     from pipelines.increments.watch import stop_on_signals, watch
 
     with stop_on_signals() as stop:
@@ -122,7 +117,7 @@ def _watch(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 
 def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+    config = _config(arguments)
     from pipelines.increments.withdraw import withdraw
 
     names = [*arguments.id, *_lines_of(arguments.ids_from)]
@@ -136,7 +131,7 @@ def _withdraw(arguments: argparse.Namespace, beam_options: list[str]) -> int:
 
 
 def _compact(arguments: argparse.Namespace, beam_options: list[str]) -> int:
-    config = _config(arguments, beam_options)
+    config = _config(arguments)
     from pipelines.increments.compact import compact
 
     manifest = compact(config, beam_options, quiet=arguments.json)

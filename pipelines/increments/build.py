@@ -34,7 +34,7 @@ from pipelines.increments.source_files import (
     unread,
     with_later_files,
 )
-from pipelines.runners.progress_table import ProgressView
+from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
 from pipelines.steps.write_shards import merge_groups
 from pipelines.store.dataset_card import write_card

@@ -23,7 +23,7 @@ from pipelines.increments.failure_limits import refuse_unexpected
 from pipelines.increments.prechecks import Prepared, newest_manifest, prepared
 from pipelines.increments.publish import drafted
 from pipelines.increments.source_files import carry_over, forget_read
-from pipelines.runners.progress_table import ProgressView
+from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.cut_stale_passages import KeepCurrent, ReadTexts
 from pipelines.steps.write_shards import merge_groups

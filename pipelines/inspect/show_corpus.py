@@ -14,7 +14,7 @@ from pipelines.inspect.excerpt import beginning_of
 from pipelines.inspect.lineage import texts_of
 from pipelines.inspect.show_duplicates import show_duplicates
 from pipelines.inspect.show_row import show_row
-from pipelines.runners.progress_lines import cut_texts, parted, without_pairs
+from pipelines.runners.progress import cut_texts, parted, without_pairs
 from pipelines.store.packed_rows import loss_note, read_rows
 from pipelines.store.statistics import read_stats
 from plugins.console import Console
