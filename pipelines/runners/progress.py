@@ -1,7 +1,7 @@
 """Progress of a local run while it goes on, and counts as phrases.
 
-A view adds up the progress files of all workers (`counters.py`), and shows a live table on a terminal or plain
-lines elsewhere. Each step and each endpoint with a count has a line.
+A view adds up the progress files of all workers (`counters.py`), and shows a live table on a terminal or
+plain lines elsewhere. Each step and each endpoint with a count has a line.
 """
 
 from __future__ import annotations

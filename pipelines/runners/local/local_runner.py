@@ -1,10 +1,12 @@
-"""Beam's runner for this machine; it replaces internals of Beam while a pipeline runs (docs/internals.md).
+"""Beam's runner for this machine. It replaces internals of Beam while a pipeline runs (docs/internals.md).
 
-spilled_buffers   collections and shuffles are on disk, and only their offsets in memory
-data_channel      backpressure: messages are made when a worker takes them
-unix_sockets      workers reach the runner through sockets of this user alone
-start_worker      workers are processes of this program, which send no logs; Beam waits for ever for a worker
-                  that dies, here its end fails the run
+Differences from FnApiRunner:
+
+    spilled_buffers   collections and shuffles are on disk, and only their offsets in memory
+    data_channel      backpressure: a message is made when a worker takes it
+    unix_sockets      workers reach the runner through sockets of this user alone
+    start_worker      workers are processes of this program and send no logs; the end of a worker fails the
+                      run, where Beam would wait for ever
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Buffers of the local runner on disk: collections between stages, and shuffles.
 
 FnApiRunner keeps both in memory: a collection as the list of messages in which it arrived, a shuffle as
-decoded values. It then encodes a worker's share of a shuffle into one string of bytes. Here both are temporary
-files.
+decoded values. It then encodes a worker's share of a shuffle into one string of bytes. Here both are
+temporary files.
 
     SpillingListBuffer   the first MiB of messages in memory, the rest in a file
     SpillingBuffer       worker ─► append: encoded values ─► file   memory: key ─► offsets, 16 bytes a value
@@ -247,9 +247,7 @@ class _Share:
         group = _windowed((self._key_coder.decode(encoded_key), []))
         encoded: bytes = self._group_coder.encode_nested(group)
         if not encoded.endswith(_NO_VALUES):
-            found = (
-                f"of {self._group_coder} ends an empty group with {encoded[-4:]!r}, expected {_NO_VALUES!r}"
-            )
+            found = f"ends an empty group with {encoded[-4:]!r}, expected {_NO_VALUES!r}"
             raise internal_changed(type(self._group_coder), "encode_nested", found)
         return encoded[: -len(_NO_VALUES)]
 

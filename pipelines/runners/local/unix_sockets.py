@@ -1,8 +1,8 @@
 """Unix sockets of this user alone between the local runner and its workers, in place of open ports.
 
 Beam's servers for worker processes listen on all interfaces of the machine and authenticate no one: anyone
-who reaches them can read the pipeline with its configuration, and send false results. A port on loopback would
-keep out other machines; a socket in a folder of mode 700 also keeps out the other users of this machine.
+who reaches them can read the pipeline with its configuration, and send false results. A port on loopback
+would keep out other machines; a socket in a folder of mode 700 also keeps out other users of this machine.
 """
 
 from __future__ import annotations

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
+from pipelines.increments.build import build_increment
 from pipelines.runners.local import spilled_buffers
+from pipelines.runners.local.local_runner import internals
 from pipelines.runners.local.spilled_buffers import SpillFile
 from pipelines.runners.run import make_pipeline, parse_options
+from schemas.corpus_config import CorpusConfig
 
 PROCESSES = ["--direct_running_mode=multi_processing"]
 ROWS = [(f"key-{number % 37}", f"{number}-{'x' * 997}") for number in range(400)]
@@ -44,3 +51,44 @@ def test_a_pipeline_shuffles_through_files(
 
 def _sorted(key: str, values: Iterable[str]) -> tuple[str, list[str]]:
     return key, sorted(values)
+
+
+@pytest.mark.parametrize(
+    "more", [[], [*PROCESSES, "--direct_num_workers=1"]], ids=["in process", "worker process"]
+)
+def test_a_program_finds_all_as_it_was_after_a_build(
+    more: list[str],
+    corpus_config: Callable[..., CorpusConfig],
+    passages: Callable[[int], list[dict[str, str]]],
+    write_jsonl: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [state()]
+    partition = SpillingBuffer.partition
+    monkeypatch.setattr(
+        SpillingBuffer, "partition", lambda self, n: found.append(state()) or partition(self, n)
+    )
+    config = corpus_config(tmp_path / "corpus", write_jsonl(tmp_path / "raw.jsonl", passages(3)))
+    assert build_increment(config, more, quiet=True) is not None
+    found.append(state())
+    before, during, after = found[0], found[1], found[-1]
+    assert after == before
+    assert [name for name in before if during[name] == before[name]] == [
+        "logging.root.level",
+        "warnings.filters",
+    ]
+
+
+def state() -> dict[str, object]:
+    """All that a build may change in its process, outside of this program's own modules."""
+    replaceable = {
+        f"{each.owner.__name__}.{each.name}": getattr(each.owner, each.name) for each in internals()
+    }
+    return {
+        **replaceable,
+        "logging.root.level": logging.getLogger().level,
+        "apache_beam's log level": logging.getLogger("apache_beam").level,
+        "threading.excepthook": threading.excepthook,
+        "warnings.filters": list(warnings.filters),
+    }
