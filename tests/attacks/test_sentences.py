@@ -251,7 +251,7 @@ def test_an_output_on_a_full_disk_is_a_sentence() -> None:
     assert "Traceback (most" not in done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked, and found by /proc, on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc names the workers")
 def test_a_build_whose_worker_is_killed_ends_with_a_sentence(yaml: Path) -> None:
     command = ["corpus", "build", str(yaml), "--", "--direct_running_mode=multi_processing"]
     build = subprocess.Popen(

@@ -49,13 +49,7 @@ def test_a_pipeline_shuffles_through_files(
         assert size in read  # otherwise Beam's own buffer grouped them: it makes other coders now
 
 
-def _sorted(key: str, values: Iterable[str]) -> tuple[str, list[str]]:
-    return key, sorted(values)
-
-
-@pytest.mark.parametrize(
-    "more", [[], [*PROCESSES, "--direct_num_workers=1"]], ids=["in process", "worker process"]
-)
+@pytest.mark.parametrize("more", [[], PROCESSES], ids=["in process", "worker process"])
 def test_a_program_finds_all_as_it_was_after_a_build(
     more: list[str],
     corpus_config: Callable[..., CorpusConfig],
@@ -64,31 +58,25 @@ def test_a_program_finds_all_as_it_was_after_a_build(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = [state()]
-    partition = SpillingBuffer.partition
-    monkeypatch.setattr(
-        SpillingBuffer, "partition", lambda self, n: found.append(state()) or partition(self, n)
-    )
+    before, during, read = state(), [], SpillFile.at
+    monkeypatch.setattr(SpillFile, "at", lambda self, offsets: during.append(state()) or read(self, offsets))
     config = corpus_config(tmp_path / "corpus", write_jsonl(tmp_path / "raw.jsonl", passages(3)))
     assert build_increment(config, more, quiet=True) is not None
-    found.append(state())
-    before, during, after = found[0], found[1], found[-1]
-    assert after == before
-    assert [name for name in before if during[name] == before[name]] == [
-        "logging.root.level",
-        "warnings.filters",
-    ]
+    assert state() == before
+    as_before = [name for name in before if during[0][name] == before[name]]
+    assert as_before == ["logging.root.level", "warnings.filters"]
 
 
 def state() -> dict[str, object]:
-    """All that a build may change in its process, outside of this program's own modules."""
-    replaceable = {
-        f"{each.owner.__name__}.{each.name}": getattr(each.owner, each.name) for each in internals()
-    }
+    """Return all that a build may change in its process, outside of this program's own modules."""
     return {
-        **replaceable,
+        **{f"{owner.__name__}.{name}": getattr(owner, name) for owner, name, _ in internals()},
         "logging.root.level": logging.getLogger().level,
         "apache_beam's log level": logging.getLogger("apache_beam").level,
         "threading.excepthook": threading.excepthook,
         "warnings.filters": list(warnings.filters),
     }
+
+
+def _sorted(key: str, values: Iterable[str]) -> tuple[str, list[str]]:
+    return key, sorted(values)
