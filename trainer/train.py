@@ -27,9 +27,10 @@ from schemas.manifest import Number
 from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
 from schemas.validation import read_json
-from trainer.checkpoints.checkpoint_files import find_damage, list_checkpoints, load_only_data
+from trainer.checkpoints.checkpoint_files import find_damage, list_checkpoints
 from trainer.checkpoints.local_folder import RunCheckpoints, fill_in_places
 from trainer.checkpoints.resumption import check_resumption, write_settings
+from trainer.checkpoints.unpickling import data_only
 from trainer.data.resolve_streams import pin_manifests, resolve_streams, rows_per_epoch, verify_shards
 from trainer.estimate.dry_run import add_dry_run_arguments, dry_run, refuse_without_dry_run
 from trainer.estimate.run_length import run_pace, steps_by_epoch
@@ -126,7 +127,6 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
 
     from trainer.startup import composer_trainer as build
 
-    load_only_data()
     if is_one_machine():
         keep_to_loopback(os.environ)
 
@@ -140,7 +140,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
         checkpoints.fetch()
     if checkpoints.are_fetched:
         dist.barrier()
-    trainer, progress = build.build_trainer(config, streams, checkpoints)
+    with data_only(checkpoints.newest or config.load_path or ""):
+        trainer, progress = build.build_trainer(config, streams, checkpoints)
     state = trainer.state
     try:
         if rank_zero and checkpoints.save_folder:
