@@ -33,7 +33,7 @@ import yaml
 _DOCUMENT_BYTES = 10_000
 _NUM_FILES = 100
 _WORKERS = 2
-_WORKERS_COMMANDS = {b"pipelines.runners.local.worker_process", b"pipelines.runners.local.fork_server"}
+_WORKER_COMMAND = b"pipelines.runners.local.worker_process"
 _FUNCTION_WORDS = [
     "the",
     "be",
@@ -177,7 +177,7 @@ class Memory:
             self.runner_mib = max(self.runner_mib, _resident_mib(self._pid))
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
-                    if _WORKERS_COMMANDS & set(path.read_bytes().split(b"\0")):
+                    if _WORKER_COMMAND in path.read_bytes().split(b"\0"):
                         self.worker_mib = max(self.worker_mib, _resident_mib(int(path.parent.name)))
                 except OSError:
                     pass

@@ -9,14 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.arguments import make_parser
-from pipelines.runners.local import fork_server
 from schemas import exit_status
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 from schemas.manifest import Manifest
-
-_MULTI_PROCESSING = "--direct_running_mode=multi_processing"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,8 +22,6 @@ def main(argv: Sequence[str]) -> int:
     arguments = make_parser(__doc__).parse_args(ours)
     if arguments.command in _OF_A_YAML:
         config = load_config(CorpusConfig, arguments.file, arguments.overrides)
-        if _MULTI_PROCESSING in beam_options:
-            fork_server.begin_beside()  # it imports Beam while this process does
         from pipelines.runners.startup_warnings import quiet_libraries
 
         quiet_libraries()  # before the imports of the command

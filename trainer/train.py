@@ -25,9 +25,10 @@ from schemas.crash_messages import understood
 from schemas.errors import TrainingError, TutelageError, report
 from schemas.process import keep_to_loopback
 from schemas.train_config import TrainConfig
-from trainer.checkpoints.checkpoint_files import list_checkpoints, load_only_data
+from trainer.checkpoints.checkpoint_files import list_checkpoints
 from trainer.checkpoints.resume_from import RunCheckpoints, fill_in_places, find_sound
 from trainer.checkpoints.run_settings import check_resumption, read_pins, write_settings
+from trainer.checkpoints.unpickling import data_only
 from trainer.data.resolve_streams import ResolvedStream, pin_manifests, resolve_streams
 from trainer.data.rows_per_epoch import check_epochs, rows_per_epoch
 from trainer.data.verify_shards import verify_streams
@@ -114,7 +115,6 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
 
     from trainer.startup import composer_trainer as build
 
-    load_only_data()
     if is_one_machine():
         keep_to_loopback(os.environ)
 
@@ -127,7 +127,8 @@ def train(config: TrainConfig) -> dict[str, Any] | None:
         checkpoints.fetch()
     if checkpoints.are_fetched:
         dist.barrier()
-    trainer, progress = build.build_trainer(config, streams, checkpoints)
+    with data_only(checkpoints.newest or config.load_path or ""):
+        trainer, progress = build.build_trainer(config, streams, checkpoints)
     state = trainer.state
     try:
         if rank_zero and checkpoints.save_folder:

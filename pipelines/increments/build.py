@@ -33,7 +33,7 @@ from pipelines.increments.failure_limits import (
 from pipelines.increments.preflight_checks import asks_a_model, check_names, check_protocol, newest_manifest
 from pipelines.increments.publish import drafted
 from pipelines.increments.retry_empty import documents_without_pairs, with_their_files, write_asked_again
-from pipelines.runners.progress_table import ProgressView
+from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
 from pipelines.steps.write_shards import merge_groups
 from pipelines.store.journal import attempt_at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.runners.progress_lines import cut_texts, parted, without_pairs
+from pipelines.runners.progress import cut_texts, parted, without_pairs
 from pipelines.store.statistics import stats_of
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest, ShardSet

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.increment import IncrementSpec, config_hash
 from pipelines.increments.lease import new_token
 from pipelines.runners.remote.reachability import prepare_workers
-from pipelines.runners.run import expect_workers, runs_here
+from pipelines.runners.run import runs_here
 from pipelines.steps.filter import make_filters
 from pipelines.steps.read import FilePart
 from pipelines.steps.split_documents import row_limit
@@ -95,7 +95,6 @@ def prepared(
         ConfigError: A value or option is refused.
         CorpusError: The corpus has rows of another tokenizer, or its texts begin or end with other tokens.
     """
-    expect_workers(options)
     tokenizer = load_tokenizer(config.tokenizer.name)
     around = ends(tokenizer, config.tokenizer)
     if _is_tuning(config):

@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.increments.lease import Lease, held, writable
 from pipelines.increments.preflight_checks import Prepared, prepared
-from pipelines.runners.progress_table import ProgressView
+from pipelines.runners.progress import ProgressView
 from pipelines.steps.read import FilePart
 from pipelines.store.dataset_card import write_card
 from pipelines.store.statistics import Measured, write_stats

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.inspect.lineage import Row, Segment, find_row, parse_row, texts_of
-from pipelines.runners.progress_lines import cut_texts, parted, without_pairs
+from pipelines.runners.progress import cut_texts, parted, without_pairs
 from pipelines.steps.tuning_tokens import spans_within
 from pipelines.store.duplicate_records import Cluster, find_clusters
 from pipelines.store.packed_rows import read_rows

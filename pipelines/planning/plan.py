@@ -56,7 +56,7 @@ from pipelines.increments.preflight_checks import (
 from pipelines.planning.assumptions import expected_answers, expected_speed
 from pipelines.planning.estimate_tokens import EstimateTokens
 from pipelines.planning.estimates import IncrementPlan, StreamPlan, plan_stream, synthesis_hours, total_of
-from pipelines.runners.progress_table import ProgressView
+from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.base import REJECTS
 from pipelines.steps.form_chains import FormChains

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.planning.estimates import IncrementPlan, StreamPlan
-from pipelines.runners.progress_lines import duration
+from pipelines.runners.progress import duration
 from plugins.console import Console
 
 _WIDE = 1000

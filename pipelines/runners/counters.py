@@ -1,7 +1,7 @@
-"""Counts of what a step did: as Beam metrics everywhere, and as small files while a local run goes on.
+"""Counters of a step: Beam metrics on every runner, and progress files during a local run.
 
-A local runner shows no metrics before the end, so each worker also writes its counts to a file of its
-own in `progress_dir`, at most twice a second; `pipelines/runners/progress_table.py` adds the files up.
+A local runner shows no metrics before the end. So each worker also writes its counts to a file of its own in
+`progress_dir`, at most twice a second; `progress.py` adds the files up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WRITE_EVERY_SEC = 0.5
 
 
 class Counters:
-    """Counters of one step in one worker. Made in a DoFn's `setup`, flushed in `finish_bundle`.
+    """Counters of one step in one worker. A DoFn makes them in `setup` and flushes them in `finish_bundle`.
 
     Args:
         step: Name of the step; the metrics' namespace.
@@ -33,18 +33,18 @@ class Counters:
         self._written = 0.0
 
     def add(self, name: str, count: int = 1) -> None:
-        """Raise a counter. Call it on the DoFn's own thread, where Beam can see it."""
+        """Raise a counter. Call it on the DoFn's own thread; Beam ignores other threads."""
         Metrics.counter(self._step, name).inc(count)
         self._counts[f"{self._step}/{name}"] += count
         if self._path and self.are_due():
             self.flush()
 
     def at_work(self) -> None:
-        """Say that this step is at work now: of all moments the first and the last are kept, in ms."""
+        """Record that this step is at work now. The metric keeps the first and the last time, in ms."""
         Metrics.distribution(self._step, AT_WORK).update(time.time_ns() // 1_000_000)
 
     def are_due(self) -> bool:
-        """Whether it is time to write the progress file again."""
+        """True if the progress file is due to be written again."""
         return time.monotonic() - self._written >= _WRITE_EVERY_SEC
 
     def flush(self) -> None:

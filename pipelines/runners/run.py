@@ -1,7 +1,7 @@
-"""Which Beam runner runs a build, and what went wrong in it, said as one of our own errors.
+"""Choose Beam's runner, run a pipeline to its end, and raise its failures as our own errors.
 
-This machine's runner is FnApiRunner, named outright: Beam's DirectRunner would first try to download
-another one. With `--direct_running_mode=multi_processing` its workers are processes of ours.
+This machine's runner is always FnApiRunner, because Beam's DirectRunner first tries to download another one.
+With `--direct_running_mode=multi_processing` its workers are processes of this program.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.transforms import environments
 
-from pipelines.runners.local import fork_server
-from pipelines.runners.local.local_runner import local_runner, lost_worker
+from pipelines.runners.local.local_runner import LocalRunner, lost_worker
 from schemas import errors
 from schemas.crash_messages import machines_fault
 from schemas.errors import ConfigError, TutelageError, unknown_name
@@ -36,23 +35,23 @@ _OURS_IN_A_TRACEBACK = re.compile(
 _MOST_CAUSES = 20
 
 _READERS = ("beam_control_read", "read_grpc_client_inputs")
-"""Beam's threads that end with an exception when a worker is lost."""
+"""Threads of Beam that raise when a worker is lost."""
 
 
 def parse_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Read Beam's options.
+    """Parse Beam's options.
 
     Raises:
-        ConfigError: One of them is unknown to Beam, or has a value that Beam refuses.
+        ConfigError: Beam does not know an option, or refuses its value.
     """
     known = PipelineOptions([]).get_all_options().keys()
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(stderr):
             options = PipelineOptions(list(arguments))
             unknown = options.get_all_options(retain_unknown_options=True).keys() - known
     except SystemExit:
-        lines = said.getvalue().strip().splitlines() or ["Beam refuses them"]
+        lines = stderr.getvalue().strip().splitlines() or ["Beam refuses them"]
         raise ConfigError(
             f"options for Beam after --: {lines[-1].partition('error: ')[2] or lines[-1]}"
         ) from None
@@ -62,48 +61,47 @@ def parse_options(arguments: Sequence[str]) -> PipelineOptions:
 
 
 def runs_here(options: PipelineOptions) -> bool:
-    """Whether the options mean this machine."""
+    """True if the options choose a runner on this machine."""
     return options.view_as(StandardOptions).runner in _THIS_MACHINE
 
 
-def expect_workers(options: PipelineOptions) -> None:
-    """Let worker processes get ready, if the options want any on this machine."""
-    if runs_here(options) and options.view_as(DirectOptions).direct_running_mode == "multi_processing":
-        fork_server.begin()
-
-
 def make_pipeline(options: PipelineOptions) -> beam.Pipeline:
-    """An empty pipeline for the runner that the options name.
+    """Make an empty pipeline for the runner that the options name.
 
     Raises:
         ConfigError: Beam refuses the options.
     """
     try:
         if not runs_here(options):
-            return _without_folder(beam.Pipeline(options=options))
-        direct = options.view_as(DirectOptions)
-        if direct.direct_running_mode != "multi_processing":
-            return _without_folder(beam.Pipeline(runner=local_runner(), options=options))
-        direct.direct_running_mode = "in_memory"  # else Beam takes its own worker command
-        workers = environments.SubprocessSDKEnvironment.from_command_string(
-            shlex.join(python_command("pipelines.runners.local.worker_process"))
-        )
-        return _without_folder(beam.Pipeline(runner=local_runner(workers), options=options))
+            pipeline = beam.Pipeline(options=options)
+        else:
+            pipeline = beam.Pipeline(runner=LocalRunner(_workers(options)), options=options)
     except ValueError as error:
         raise ConfigError(f"options for Beam after --: {error}") from error
-
-
-def _without_folder(pipeline: beam.Pipeline) -> beam.Pipeline:
-    """Remove its folder in TMPDIR: only transforms in other languages use it, and a kill would leave it."""
-    os.rmdir(pipeline.local_tempdir)
+    os.rmdir(pipeline.local_tempdir)  # only transforms in other languages use it, and a kill would leave it
     return pipeline
 
 
+def _workers(options: PipelineOptions) -> environments.Environment | None:
+    """Return the environment of worker processes; None if the steps run in this process."""
+    direct = options.view_as(DirectOptions)
+    if direct.direct_running_mode != "multi_processing":
+        return None
+    direct.direct_running_mode = "in_memory"  # otherwise Beam starts its own worker command
+    return environments.SubprocessSDKEnvironment.from_command_string(
+        shlex.join(python_command("pipelines.runners.local.worker_process"))
+    )
+
+
 def run_to_end(pipeline: beam.Pipeline, say: Callable[[str], None]) -> MetricResults | None:
-    """Run a pipeline and wait for it; a job on other machines is named, and cancelled on an interrupt.
+    """Run a pipeline and wait for its end. An interrupt cancels a job on other machines.
+
+    Args:
+        pipeline: Made by `make_pipeline`.
+        say: Prints a line; receives the name of a Dataflow job.
 
     Returns:
-        What it measured; None when Dataflow's runner was told to build the job only (`--dry_run`).
+        Metrics of the run; None if Dataflow's runner only built the job (`--dry_run`).
 
     Raises:
         TutelageError: A worker raised it.
@@ -122,33 +120,33 @@ def run_to_end(pipeline: beam.Pipeline, say: Callable[[str], None]) -> MetricRes
 
 
 def run_for_metrics(pipeline: beam.Pipeline, say: Callable[[str], None]) -> MetricResults:
-    """`run_to_end` where a job that is only built is of no use.
+    """Run a pipeline as `run_to_end` does, and refuse a job that is only built.
 
     Raises:
-        ConfigError: The options say `--dry_run`.
+        ConfigError: The options have `--dry_run`.
     """
     metrics = run_to_end(pipeline, say)
     if metrics is None:
         raise ConfigError(
-            "--dry_run builds a job without running it, which is of use to `corpus build` only."
+            "--dry_run builds a job and does not run it. Only `corpus build` takes it; leave it out here."
         )
     return metrics
 
 
 @contextlib.contextmanager
 def our_errors() -> Iterator[None]:
-    """Raise as itself the TutelageError or interrupt that Beam wraps, and keep Beam from logging it.
+    """Raise the TutelageError or interrupt that Beam wraps, and keep Beam from logging it.
 
-    What the machine or a store refused a worker is a MachineError.
+    An error of the machine or of a store, such as a full disk, becomes a MachineError.
     """
     logger = logging.getLogger("apache_beam")
     level, excepthook = logger.level, threading.excepthook
     logger.setLevel(logging.CRITICAL)
-    threading.excepthook = lambda found: _is_of_a_lost_worker(found) or excepthook(found)
+    threading.excepthook = lambda raised: _reads_from_lost_worker(raised) or excepthook(raised)
     try:
         yield
     except Exception as error:
-        if str(error).startswith(KeyboardInterrupt.__name__):  # Beam makes a RuntimeError of it
+        if str(error).startswith(KeyboardInterrupt.__name__):  # Beam turns it into a RuntimeError
             raise KeyboardInterrupt from error
         ours = find_our_error(error) or lost_worker(error) or machines_fault(error)
         if ours is None:
@@ -159,13 +157,13 @@ def our_errors() -> Iterator[None]:
         threading.excepthook = excepthook
 
 
-def _is_of_a_lost_worker(found: threading.ExceptHookArgs) -> bool:
-    """Whether it is Beam's thread that reads from a worker which was lost: the run says so itself."""
-    return found.thread is not None and found.thread.name in _READERS
+def _reads_from_lost_worker(raised: threading.ExceptHookArgs) -> bool:
+    """True for Beam's reader threads, whose worker is lost: the run itself reports the worker."""
+    return raised.thread is not None and raised.thread.name in _READERS
 
 
 def find_our_error(error: BaseException) -> TutelageError | None:
-    """The TutelageError behind what Beam raised, as an exception or, from a worker process, as text."""
+    """Find the TutelageError behind an error of Beam: a cause, or a worker process's traceback as text."""
     cause: BaseException | None = error
     for _ in range(_MOST_CAUSES):
         if cause is None:

@@ -1,6 +1,6 @@
-"""What libraries say at start-up that a person building a corpus need not read.
+"""Start-up messages of libraries that a person building a corpus need not read.
 
-Each entry names one harmless message and says why it is harmless; everything else still shows.
+Each entry names one harmless message and its reason. All other messages still show.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import logging
 import warnings
 
 _HARMLESS_WARNINGS = (
-    # Google's clients announce that a grpcio of next year will be required; Beam pins today's.
+    # Google's clients announce that they will require a newer grpcio; Beam pins today's.
     r".*grpcio.*Post-Quantum Cryptography.*",
 )
-# Beam's TFRecord module wants a checksum package, which nothing here uses.
+# Beam's TFRecord module asks for a checksum package that no step of ours uses.
 _HARMLESS_LOG = "crcmod package not found"
 
 
 def quiet_libraries() -> None:
-    """Silence the messages above, and import Beam while it can say them to nobody."""
+    """Silence the messages above in this process, and import Beam."""
     for message in _HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", category=FutureWarning, message=message)
     root = logging.getLogger()
@@ -27,7 +27,7 @@ def quiet_libraries() -> None:
         import apache_beam  # noqa: F401
     finally:
         root.removeFilter(_is_worth_reading)
-        root.handlers[:] = handlers  # logging made one of its own for the message that was dropped
+        root.handlers[:] = handlers  # logging added one for the message that the filter dropped
 
 
 def _is_worth_reading(record: logging.LogRecord) -> bool:

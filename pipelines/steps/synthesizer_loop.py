@@ -100,6 +100,7 @@ class Engine:
         self._tallied: dict[str, EndpointTally] = {}
         self._running: set[Any] = set()
         self._slots = asyncio.Semaphore(max_under_way(self._config))
+        self._settings = gc.get_threshold(), sys.getswitchinterval()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="tutelage-synthesize", daemon=True
@@ -115,6 +116,10 @@ class Engine:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        thresholds, interval = self._settings
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)
 
     async def _begin(self) -> None:
         self._synthesizer.open()

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from pipelines.increments.preflight_checks import asks_a_model
-from pipelines.runners.progress_lines import cut_texts, parted
+from pipelines.runners.progress import cut_texts, parted
 from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
 from schemas import storage

@@ -251,7 +251,7 @@ def test_an_output_on_a_full_disk_is_a_sentence() -> None:
     assert "Traceback (most" not in done.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked, and found by /proc, on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc names the workers")
 def test_a_build_whose_worker_is_killed_ends_with_a_sentence(yaml: Path) -> None:
     command = ["corpus", "build", str(yaml), "--", "--direct_running_mode=multi_processing"]
     build = subprocess.Popen(
@@ -260,7 +260,7 @@ def test_a_build_whose_worker_is_killed_ends_with_a_sentence(yaml: Path) -> None
         stderr=subprocess.PIPE,
         text=True,
     )
-    killer = threading.Thread(target=kill_first_grandchild, args=(build.pid,))
+    killer = threading.Thread(target=kill_first_worker, args=(build.pid,))
     killer.start()
     _, said = build.communicate(timeout=500)
     killer.join()
@@ -272,16 +272,15 @@ def test_a_build_whose_worker_is_killed_ends_with_a_sentence(yaml: Path) -> None
     assert not list(yaml.parent.glob("corpus/manifest/*"))
 
 
-def kill_first_grandchild(pid: int) -> None:
-    """A worker's parent is the server that forks, whose parent is the command; gRPC gives it threads."""
+def kill_first_worker(pid: int) -> None:
+    """Kill a child of the command once it works: gRPC then gives it threads."""
     end = time.monotonic() + 240
     while time.monotonic() < end:
         for child in children(pid):
-            for worker in children(child):
-                with contextlib.suppress(OSError):  # a program that an import runs has ended
-                    if len(list(Path(f"/proc/{worker}/task").iterdir())) > 1:
-                        os.kill(worker, signal.SIGKILL)
-                        return
+            with contextlib.suppress(OSError):  # a program that an import runs has ended
+                if len(list(Path(f"/proc/{child}/task").iterdir())) > 1:
+                    os.kill(child, signal.SIGKILL)
+                    return
         time.sleep(0.05)
 
 

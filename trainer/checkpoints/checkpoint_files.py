@@ -7,30 +7,27 @@ loads checkpoints with pickle, which runs any code that a file names; it does no
 whole; and after a resumption it forgets the older checkpoints that it should delete. Here:
 
     find_damage      compares every byte with its checksum, at the disk's speed
-    load_only_data   puts torch's restricted unpickler in place of pickle, for both kinds
     keep_counting    gives the new process the checkpoints of the old one
+    unpickling.py    puts torch's restricted unpickler in place of pickle, for both kinds
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
-import datetime
 import io
 import os
 import pickle
 import posixpath
 import re
 import zipfile
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from schemas import storage
 from schemas.errors import ConfigError, TrainingError
+from trainer.checkpoints.unpickling import METADATA, data_only, load_metadata, load_whole, read_metadata
 
 _NAME = re.compile(r"ep(?P<epoch>\d+)-ba(?P<batch>\d+)(?P<whole>-rank0\.pt)?")
-_METADATA = ".metadata"
 _SHARDED_MODEL = "state.model."
 _SHARDED_TIME = "state.timestamp.Timestamp."
 _SHARDED_GROUP = re.compile(r"state\.optimizers\.\w+\.param_groups\.\d+\.params")
@@ -84,7 +81,7 @@ def _kind_of(path: str) -> str:
     model, names = posixpath.dirname(path), {posixpath.basename(path)}
     if fs.isdir(root):
         model, names = path, {posixpath.basename(each.rstrip("/")) for each in fs.ls(root, detail=False)}
-        if _METADATA in names:
+        if METADATA in names:
             return ""
         if held := list_checkpoints(path):
             return f"a folder of checkpoints. Name one of them, such as {held[-1]}."
@@ -123,7 +120,7 @@ def find_damage(path: str) -> str | None:
     try:
         if not os.path.isdir(path):
             return _zip_damage(path, os.path.basename(path))
-        metadata = _read_metadata(os.path.join(path, _METADATA))
+        metadata = read_metadata(path)
         for name, pieces in _pieces(metadata).items():
             with open(os.path.join(path, name), "rb") as file:
                 for offset, length in pieces:
@@ -134,7 +131,7 @@ def find_damage(path: str) -> str | None:
     except FileNotFoundError as error:
         return f"{os.path.basename(str(error.filename))} is missing"
     except _UNREADABLE as error:
-        return f"{_METADATA} cannot be read: {error}"
+        return f"{METADATA} cannot be read: {error}"
     return None
 
 
@@ -143,7 +140,7 @@ def is_complete(path: str) -> bool:
     if not path.endswith("-rank0.pt"):
         fs, root = storage.filesystem(path)
         try:
-            metadata = _MetadataUnpickler(io.BytesIO(fs.cat_file(f"{root}/{_METADATA}"))).load()
+            metadata = load_metadata(io.BytesIO(fs.cat_file(f"{root}/{METADATA}")))
         except (FileNotFoundError, *_UNREADABLE):
             return False
         sizes = {posixpath.basename(entry["name"]): entry["size"] for entry in fs.ls(root, detail=True)}
@@ -204,21 +201,21 @@ def read_checkpoint(path: str) -> SavedModel:
         TrainingError: It holds something other than data.
     """
     if not os.path.isdir(path):
-        state = _load_whole(path, "cpu")["state"]
+        state = load_whole(path, "cpu")["state"]
         at = state["timestamp"]["Timestamp"]
         return SavedModel(weights=state["model"], steps=int(at["batch"]), tokens=int(at["token"]))
     import torch
     from torch.distributed import checkpoint
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-    load_only_data()
     wanted: dict[str, Any] = {}
-    for name, info in _read_metadata(os.path.join(path, _METADATA)).state_dict_metadata.items():
+    for name, info in read_metadata(path).state_dict_metadata.items():
         if name.startswith(_SHARDED_MODEL) and isinstance(info, TensorStorageMetadata):
             wanted[name] = torch.empty(info.size, dtype=info.properties.dtype)
         elif name in (f"{_SHARDED_TIME}batch", f"{_SHARDED_TIME}token"):
             wanted[name] = None
-    checkpoint.state_dict_loader.load(wanted, checkpoint_id=path, no_dist=True)
+    with data_only(path):
+        checkpoint.state_dict_loader.load(wanted, checkpoint_id=path, no_dist=True)
     return SavedModel(
         weights={
             name.removeprefix(_SHARDED_MODEL): tensor
@@ -233,132 +230,20 @@ def read_checkpoint(path: str) -> SavedModel:
 def weight_names(path: str) -> list[str]:
     """Return the names of the weights in a checkpoint, whole or sharded, without reading the weights."""
     if not os.path.isdir(path):
-        return list(_load_whole(path, "meta")["state"]["model"])
-    names = _read_metadata(os.path.join(path, _METADATA)).state_dict_metadata
+        return list(load_whole(path, "meta")["state"]["model"])
+    names = read_metadata(path).state_dict_metadata
     return [name.removeprefix(_SHARDED_MODEL) for name in names if name.startswith(_SHARDED_MODEL)]
 
 
 def parameter_groups_in(path: str) -> list[set[str]]:
     """Return the parameter names of each optimizer group in a checkpoint; none without an optimizer."""
     if not os.path.isdir(path):
-        optimizers = _load_whole(path, "meta")["state"].get("optimizers") or {}
+        optimizers = load_whole(path, "meta")["state"].get("optimizers") or {}
         return [set(group["params"]) for each in optimizers.values() for group in each["param_groups"]]
     from torch.distributed import checkpoint
 
-    load_only_data()
-    names = sorted(_read_metadata(os.path.join(path, _METADATA)).state_dict_metadata)
+    names = sorted(read_metadata(path).state_dict_metadata)
     wanted = dict.fromkeys(filter(_SHARDED_GROUP.fullmatch, names))
-    checkpoint.state_dict_loader.load(wanted, checkpoint_id=path, no_dist=True)
+    with data_only(path):
+        checkpoint.state_dict_loader.load(wanted, checkpoint_id=path, no_dist=True)
     return [set(each or ()) for each in wanted.values()]
-
-
-def load_only_data() -> None:
-    """Have checkpoints loaded with `weights_only=True`, in this process from now on.
-
-    Three places unpickle: Composer's loader of whole checkpoints, torch's loader of what is no tensor
-    in sharded ones, and torch's reader of their `.metadata`. None takes an argument for it.
-    """
-    from composer.utils import checkpoint
-    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-    from torch.distributed.checkpoint.filesystem import FileSystemReader
-
-    places: list[tuple[Any, str, Callable[..., Any]]] = [
-        (checkpoint, "_torch_load_with_validation", _load_whole),
-        (DefaultLoadPlanner, "load_bytes", _load_bytes),
-        (FileSystemReader, "read_metadata", _read_metadata_of),
-    ]
-    for owner, name, ours in places:
-        setattr(owner, name, ours)
-
-
-def _load_whole(checkpoint_filepath: Any, map_location: str) -> Any:
-    import torch
-
-    try:
-        with _known_classes():
-            return torch.load(checkpoint_filepath, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refusal(str(checkpoint_filepath), error) from error
-
-
-def _load_bytes(planner: Any, read_item: Any, value: io.BytesIO) -> None:
-    import torch
-    from torch.distributed.checkpoint._traverse import set_element
-
-    name = read_item.dest_index.fqn
-    try:
-        with _known_classes():
-            loaded = torch.load(value, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refusal(name, error) from error
-    if planner.flatten_state_dict:
-        set_element(planner.original_state_dict, planner.mappings[name], loaded)
-    else:
-        planner.state_dict[name] = loaded
-
-
-def _read_metadata_of(reader: Any) -> Any:
-    path = os.path.join(str(reader.path), _METADATA)
-    try:
-        metadata = _read_metadata(path)
-    except pickle.UnpicklingError as error:
-        raise _refusal(path, error) from error
-    if getattr(metadata, "storage_meta", None) is None:
-        metadata.storage_meta = reader.storage_meta()
-    metadata.storage_meta.load_id = reader.load_id
-    return metadata
-
-
-def _read_metadata(path: str) -> Any:
-    with open(path, "rb") as file:
-        return _MetadataUnpickler(file).load()
-
-
-class _MetadataUnpickler(pickle.Unpickler):
-    """Reads `.metadata` of a sharded checkpoint: names, shapes and places, and nothing that acts."""
-
-    _MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
-    _NAMES = (
-        ("torch", "Size"),
-        ("torch.serialization", "_get_layout"),
-        ("collections", "OrderedDict"),
-        ("pathlib", "PosixPath"),
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        import torch
-
-        if module in self._MODULES or (module, name) in self._NAMES:
-            found = super().find_class(module, name)
-            if module not in self._MODULES or (isinstance(found, type) and found.__module__ == module):
-                return found
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype | torch.memory_format):
-            return getattr(torch, name)
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of a checkpoint")
-
-
-@contextlib.contextmanager
-def _known_classes() -> Iterator[None]:
-    """What Composer's checkpoints hold beside tensors and plain values: random state, times, versions."""
-    import numpy as np
-    import torch
-
-    # Numpy's own name for it differs between versions 1 and 2; both are found by pickling an array.
-    reconstruct: Any = np.empty(0).__reduce__()[0]
-    known: list[Any] = [
-        *(reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))),
-        datetime.timedelta,
-        torch.torch_version.TorchVersion,
-    ]
-    with torch.serialization.safe_globals(known):
-        yield
-
-
-def _refusal(name: str, error: Exception) -> TrainingError:
-    named = re.search(r"(?:GLOBAL|names) ([\w.]+)", str(error))
-    reason = named[1].rstrip(".") if named else None
-    return TrainingError(
-        f"checkpoint {name} holds {reason or 'something'}, which is no data, and is not loaded: reading it "
-        "could run code. Load what this trainer wrote; if a callback of yours saved it, let its state_dict "
-        "return numbers, strings, lists and tensors only."
-    )

@@ -14,7 +14,6 @@ skipped without an error. Here a number is free only if it has no segment at all
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import streaming.base.dataset
@@ -23,16 +22,12 @@ from streaming.base.shared import SharedMemory, prefix
 from streaming.base.world import World
 from torch import distributed as dist
 
+from schemas.replaced_internals import Internal, replaced
 
-@contextlib.contextmanager
-def agreed_numbers() -> Iterator[None]:
+
+def agreed_numbers() -> contextlib.AbstractContextManager[None]:
     """Replace Streaming's search for a number while a StreamingDataset is made."""
-    module: Any = streaming.base.dataset
-    original, module.get_shm_prefix = module.get_shm_prefix, take_number
-    try:
-        yield
-    finally:
-        module.get_shm_prefix = original
+    return replaced(Internal(streaming.base.dataset, "get_shm_prefix", take_number))
 
 
 def take_number(

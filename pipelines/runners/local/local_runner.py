@@ -1,91 +1,90 @@
-"""Beam's runner for one machine, without some habits that cost much.
+"""Beam's runner for this machine. It replaces internals of Beam while a pipeline runs (docs/internals.md).
 
-FnApiRunner keeps what goes from stage to stage in memory, and queues all that a worker will read before that
-starts. Here it stands in temporary files (`spill_file.py`, `shuffle_buffer.py`) and is read and sent as the
-workers take it (`backpressure.py`, `worker_process.py`), so that neither the runner's memory nor a worker's
-grows with the corpus, but for the runner's index of it.
+Differences from FnApiRunner:
 
-For each transform Beam makes a new parser of command lines, and asks Python for the signature of each
-method of its DoFn several times: 400 and 20,000 for a build, near half of the time that a small one takes.
-Here each is made once.
-
-Worker processes are forked from one that has imported everything (`fork_server.py`), and reach the runner
-through sockets that are this user's (`unix_sockets.py`); they send no logs, which nobody reads. Beam waits
-for ever for one that has died, before it registered or later; here its end ends the run.
-
-These are internals of Beam 2.71, replaced for this process.
+    spilled_buffers   collections and shuffles are on disk, and only their offsets in memory
+    data_channel      backpressure: a message is made when a worker takes it
+    unix_sockets      workers reach the runner through sockets of this user alone
+    start_worker      workers are processes of this program and send no logs; the end of a worker fails the
+                      run, where Beam would wait for ever
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import queue
+import shlex
 import signal
+import subprocess
+import sys
 import threading
-import types
-import weakref
-from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pipeline import Pipeline
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import execution, fn_runner
-from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner, RunnerResult
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
     BeamFnControlServicer,
     ControlFuture,
     SubprocessSdkWorkerHandler,
 )
-from apache_beam.runners.worker.data_plane import _GrpcDataChannel
-from apache_beam.transforms import core
-from apache_beam.transforms.environments import Environment
 from google.protobuf import json_format, text_format
 
-from pipelines.runners.local import fork_server
-from pipelines.runners.local.backpressure import PullQueue, messages
-from pipelines.runners.local.fork_server import ForkedWorker, StartedWorker
-from pipelines.runners.local.shuffle_buffer import SpillingBuffer
-from pipelines.runners.local.spill_file import SpillingListBuffer
-from pipelines.runners.local.unix_sockets import use_private_sockets
+from pipelines.runners.local.data_channel import runner_internals
+from pipelines.runners.local.spilled_buffers import SpillingBuffer, SpillingListBuffer
+from pipelines.runners.local.unix_sockets import socket_internals
 from schemas.errors import WorkerError
 from schemas.process import allocate_from_one_heap
+from schemas.replaced_internals import Internal, replaced
 
-_SHELL_SIGNAL = 128
-_HUNG_UP = "Channel closed prematurely"
-_NEWS_SEC = 5.0
-_lost: queue.SimpleQueue[str] = queue.SimpleQueue()
-"""What is said of workers that ended badly."""
+_CHANNEL_CLOSED = "Channel closed prematurely"
+_LAST_LINES = 20
+_LAST_LINES_SEC = 1.0
+_REPORT_SEC = 5.0
 
-_make_channel = _GrpcDataChannel.__init__
-_make_view = PipelineOptions.view_as
-_views: weakref.WeakKeyDictionary[Any, dict[type, Any]] = weakref.WeakKeyDictionary()
-_ask_for_parameters = core.get_function_args_defaults
-_parameters: weakref.WeakKeyDictionary[Any, tuple[list[str], list[Any]]] = weakref.WeakKeyDictionary()
+_lost_workers: queue.SimpleQueue[str] = queue.SimpleQueue()
+"""One sentence for each worker that ended with an error."""
 
 
-def local_runner(default_environment: Environment | None = None) -> FnApiRunner:
-    """A runner for this machine.
+class LocalRunner(FnApiRunner):
+    """FnApiRunner with internals of Beam replaced until the pipeline ends."""
 
-    Args:
-        default_environment: Where its workers run; None is in this process.
-    """
-    allocate_from_one_heap()
-    while not _lost.empty():  # of an earlier run
-        _lost.get()
-    execution.GroupingBuffer = SpillingBuffer
-    execution.ListBuffer = fn_runner.ListBuffer = SpillingListBuffer
-    _GrpcDataChannel.__init__ = _channel_that_pulls
-    BundleManager._send_input_to_worker = _send_input_to_worker
-    PipelineOptions.view_as = _view_as
-    core.get_function_args_defaults = _parameters_of
-    use_private_sockets()
-    SubprocessSdkWorkerHandler.start_worker = _start_worker
-    return FnApiRunner(default_environment=default_environment)
+    def run_pipeline(self, pipeline: Pipeline, options: PipelineOptions) -> RunnerResult:
+        """Run a pipeline to its end."""
+        allocate_from_one_heap()
+        while not _lost_workers.empty():  # of an earlier run
+            _lost_workers.get()
+        with replaced(*internals()):
+            return super().run_pipeline(pipeline, options)
+
+
+def internals() -> list[Internal]:
+    """Internals of Beam that a local run replaces."""
+    return [
+        Internal(execution, "GroupingBuffer", SpillingBuffer),
+        Internal(execution, "ListBuffer", SpillingListBuffer),
+        Internal(fn_runner, "ListBuffer", SpillingListBuffer),
+        Internal(SubprocessSdkWorkerHandler, "start_worker", _start_worker),
+        *runner_internals(),
+        *socket_internals(),
+    ]
+
+
+def lost_worker(error: BaseException) -> WorkerError | None:
+    """Return how a worker ended if Beam noticed only its silence; None if the error is another one."""
+    if _CHANNEL_CLOSED not in str(error):
+        return None
+    with contextlib.suppress(queue.Empty):
+        return WorkerError(_lost_workers.get(timeout=_REPORT_SEC))
+    return WorkerError("a worker process hung up before its work was done. Run again.")
 
 
 def _start_worker(self: Any) -> None:
-    """Start a worker process that fails the runner's requests once it has ended."""
+    """Start a worker process. Its end fails all later requests of the runner."""
     self.worker_thread = threading.Thread(name="run_worker", target=_run_worker, args=(self,))
     self.worker_thread.start()
 
@@ -100,40 +99,46 @@ def _run_worker(handler: Any) -> None:
         "WORKER_ID": handler.worker_id,
     }
     try:
-        worker = fork_server.popen(handler._worker_command_line.decode(), shell=True, env=environment)
-        worker.wait()
-        said = _end_of(worker)
-        if worker.returncode:
-            _lost.put(said)
+        worker = subprocess.Popen(
+            shlex.split(handler._worker_command_line.decode()),
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
     except OSError as error:
-        said = f"a worker process cannot be started: {error}."
-    _fail_requests(handler.control_conn, f"{WorkerError.__module__}.{WorkerError.__name__}: {said}")
+        ended = f"a worker process cannot be started: {error}."
+    else:
+        last_lines: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        reader = threading.Thread(target=_pass_on, args=(worker.stderr, last_lines), daemon=True)
+        reader.start()
+        status = worker.wait()
+        reader.join(_LAST_LINES_SEC)  # a process that the worker left behind may hold the pipe open
+        ended = _how_it_ended(status, last_lines)
+        if status:
+            _lost_workers.put(ended)
+    _fail_requests(handler.control_conn, f"{WorkerError.__module__}.{WorkerError.__name__}: {ended}")
 
 
-def lost_worker(error: BaseException) -> WorkerError | None:
-    """The end of a worker that Beam noticed by its silence alone; None where the error is another."""
-    if _HUNG_UP not in str(error):
-        return None
-    with contextlib.suppress(queue.Empty):
-        return WorkerError(_lost.get(timeout=_NEWS_SEC))
-    return WorkerError("a worker process hung up before its work was done. Run again.")
+def _pass_on(stderr: IO[str], last_lines: collections.deque[str]) -> None:
+    with stderr:
+        for line in stderr:
+            if line.strip():
+                last_lines.append(line.rstrip())
+            sys.stderr.write(line)
 
 
-def _end_of(worker: ForkedWorker | StartedWorker) -> str:
-    status = worker.returncode or 0
-    if status > _SHELL_SIGNAL:  # a shell started it
-        status = _SHELL_SIGNAL - status
+def _how_it_ended(status: int, last_lines: collections.deque[str]) -> str:
     ended = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     cure = " Was there too little memory? Try fewer workers." if status == -signal.SIGKILL else ""
-    words = worker.last_words()
-    lines = "\n".join(line for line in words.splitlines() if line.strip())
+    lines = "\n".join(["", *last_lines])
     return f"a worker process {ended} before its work was done.{cure}" + (
-        f" Its last words:\n{lines}" if lines else ""
+        f" Its last lines:{lines}" if last_lines else ""
     )
 
 
 def _fail_requests(connection: Any, error: str) -> None:
-    """Answer what the runner asked of a worker, and what it still asks, with an error."""
+    """Answer the runner's requests to a worker with an error: those under way, and all later ones."""
     push = connection.push
 
     def refuse(request: Any) -> ControlFuture | None:
@@ -145,44 +150,3 @@ def _fail_requests(connection: Any, error: str) -> None:
     connection.push = refuse
     for future in list(connection._futures_by_id.values()):
         future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=future.instruction_id, error=error))
-
-
-def _view_as(self: Any, cls: type) -> Any:
-    """Options as another class shows them; all views of the same options share their values."""
-    views = _views.setdefault(self, {})
-    if cls not in views:
-        views[cls] = _make_view(self, cls)
-    return views[cls]
-
-
-def _parameters_of(function: Any) -> tuple[list[str], list[Any]]:
-    """Names and defaults of parameters, as Beam wants them; bound methods of one function have the same."""
-    if not isinstance(function, types.MethodType) or not isinstance(function.__func__, types.FunctionType):
-        asked: tuple[list[str], list[Any]] = _ask_for_parameters(function)
-        return asked
-    if function.__func__ not in _parameters:
-        _parameters[function.__func__] = _ask_for_parameters(function)
-    names, defaults = _parameters[function.__func__]
-    return list(names), list(defaults)
-
-
-def _channel_that_pulls(self: Any, data_buffer_time_limit_ms: int = 0) -> None:
-    """A channel whose messages may be made as they are sent."""
-    _make_channel(self, data_buffer_time_limit_ms)
-    self._to_send = PullQueue()
-
-
-def _send_input_to_worker(
-    self: Any, process_bundle_id: str, read_transform_id: str, byte_streams: Iterable[bytes] | None
-) -> None:
-    """Send the pieces of a bundle's input: over a network once the worker asks for them."""
-    channel = self._worker_handler.data_conn
-    if isinstance(channel, _GrpcDataChannel):
-        channel._to_send.put(
-            messages(byte_streams or [], bundle_id=process_bundle_id, transform_id=read_transform_id)
-        )
-        return
-    data_out = channel.output_stream(process_bundle_id, read_transform_id)
-    for byte_stream in byte_streams or []:
-        data_out.write(byte_stream)
-    data_out.close()

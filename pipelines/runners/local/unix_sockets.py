@@ -1,8 +1,8 @@
-"""Unix sockets in a folder of this user alone, where Beam would wait for its workers at open ports.
+"""Unix sockets of this user alone between the local runner and its workers, in place of open ports.
 
-Beam's servers for worker processes listen on all interfaces of the machine and authenticate nobody: whoever
-reaches them reads the pipeline with its configuration, and can send results of his own. Loopback would keep
-other machines out; a socket in a folder of mode 700 keeps the other users of this machine out, too.
+Beam's servers for worker processes listen on all interfaces of the machine and authenticate no one: anyone
+who reaches them can read the pipeline with its configuration, and send false results. A port on loopback
+would keep out other machines; a socket in a folder of mode 700 also keeps out other users of this machine.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import worker_handlers
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler
 
 from schemas.errors import MachineError
+from schemas.replaced_internals import Internal
 from schemas.scratch_folder import scratch
 
 _LONGEST_PATH = 100
@@ -31,14 +32,20 @@ _SHORT_FOLDER = "/tmp"
 _numbers = itertools.count()
 
 
-def use_private_sockets() -> None:
-    """Have Beam's servers in this process listen on Unix sockets, and tell workers so."""
-    worker_handlers.grpc = types.SimpleNamespace(server=_server)  # of grpc it uses no more than this
-    GrpcWorkerHandler.port_from_worker = lambda self, port: port  # an address already
+def socket_internals() -> list[Internal]:
+    """Internals to replace so that Beam's servers listen on Unix sockets and give workers their addresses."""
+    return [
+        Internal(worker_handlers, "grpc", types.SimpleNamespace(**{**vars(grpc), "server": _server})),
+        Internal(GrpcWorkerHandler, "port_from_worker", _address_from_worker),
+    ]
+
+
+def _address_from_worker(self: Any, port: Any) -> Any:
+    return port  # `_server` returns addresses in place of ports
 
 
 def _server(*arguments: Any, **named: Any) -> grpc.Server:
-    """`grpc.server`; it listens on a socket of its own, whatever port it is told."""
+    """Return a `grpc.server` that listens on a socket of its own instead of any port."""
     server = grpc.server(*arguments, **named)
     add = server.add_insecure_port
 
@@ -48,8 +55,8 @@ def _server(*arguments: Any, **named: Any) -> grpc.Server:
             add(address)
         except RuntimeError as error:
             raise MachineError(
-                f"{_folder()}: takes no socket, by which worker processes reach the command: {error}. "
-                "Set TMPDIR to a folder on a local disk."
+                f"{_folder()}: cannot hold a Unix socket, which connects worker processes to the command: "
+                f"{error}. Set TMPDIR to a folder on a local disk."
             ) from error
         return address
 
@@ -58,7 +65,7 @@ def _server(*arguments: Any, **named: Any) -> grpc.Server:
 
 
 def _folder() -> str:
-    """Where sockets are; another one if somebody removed it."""
+    """Return the folder of sockets; make another one if the first was removed."""
     if not os.path.isdir(_made()):
         _made.cache_clear()
     return _made()
@@ -66,7 +73,7 @@ def _folder() -> str:
 
 @functools.cache
 def _made() -> str:
-    """A folder of mode 700, removed when this process ends, or by the next one."""
+    """Make a folder of mode 700. This process removes it when it ends, or the next run does."""
     place = tempfile.gettempdir()
     is_short = len(os.fsencode(place)) + len("/tutelage-scratch-sockets-12345678/123") <= _LONGEST_PATH
     held = contextlib.ExitStack()
@@ -76,5 +83,5 @@ def _made() -> str:
 
 
 def _release(held: contextlib.ExitStack, owner: int) -> None:
-    if os.getpid() == owner:  # and not a child of it
+    if os.getpid() == owner:  # a forked child leaves the folder to its parent
         held.close()

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import pipelines.runners.progress_table
+import pipelines.runners.progress
 from pipelines.runners.counters import Counters, read_progress
-from pipelines.runners.progress_lines import describe, duration
-from pipelines.runners.progress_table import ProgressView
+from pipelines.runners.progress import ProgressView, describe, duration
 
 
 def test_the_progress_files_of_all_workers_add_up(tmp_path: Path) -> None:
@@ -88,16 +87,16 @@ def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> N
 
 def test_a_synthesis_without_requests_shows_none() -> None:
     counts = Counter({"chains/documents": 9, "synthesize/documents": 9, "synthesize/pairs": 30})
-    assert describe(counts) == [("synthesized", "9 documents, 30 pairs")]
+    assert describe(counts, {}) == [("synthesized", "9 documents, 30 pairs")]
 
 
 def test_a_single_endpoint_has_no_line_of_its_own() -> None:
     counts = Counter({"synthesize/requests": 9, "synthesize/requests@http://a:1": 9})
-    assert [name for name, _ in describe(counts)] == ["synthesized", "requests"]
+    assert [name for name, _ in describe(counts, {})] == ["synthesized", "requests"]
 
 
 def test_requests_under_way_are_shown_before_the_first_answer() -> None:
-    assert describe(Counter({"synthesize/in_flight": 8})) == [("requests", "0 done, 8 in flight")]
+    assert describe(Counter({"synthesize/in_flight": 8}), {}) == [("requests", "0 done, 8 in flight")]
 
 
 @pytest.mark.parametrize(
@@ -108,13 +107,13 @@ def test_a_length_of_time_is_said_as_a_person_would(seconds: float, said: str) -
 
 
 def test_nothing_done_is_described_by_nothing() -> None:
-    assert describe(Counter()) == []
+    assert describe(Counter(), {}) == []
 
 
 def test_without_a_terminal_a_plain_line_is_printed_when_something_has_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipelines.runners.progress_table, "_LINE_EVERY_SEC", 0.02)
+    monkeypatch.setattr(pipelines.runners.progress, "_LINE_EVERY_SEC", 0.02)
     counters = Counters("read", str(tmp_path))
     counters.add("documents", 3)
     counters.flush()
@@ -138,7 +137,7 @@ def test_on_a_terminal_a_table_is_kept_up_to_date(tmp_path: Path, monkeypatch: p
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(pipelines.runners.progress_table, "_LIVE_EVERY_SEC", 0.02)
+    monkeypatch.setattr(pipelines.runners.progress, "_LIVE_EVERY_SEC", 0.02)
     counters = Counters("read", str(tmp_path))
     counters.add("documents", 3)
     counters.flush()

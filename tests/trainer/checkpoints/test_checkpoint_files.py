@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pickle
 from pathlib import Path
@@ -19,8 +18,9 @@ from trainer.checkpoints.checkpoint_files import (
     find_damage,
     keep_counting,
     list_checkpoints,
-    load_only_data,
+    read_checkpoint,
 )
+from trainer.checkpoints.unpickling import data_only
 
 
 def save(folder: Path, *batches: int) -> list[Path]:
@@ -102,38 +102,53 @@ class Act:
         return os.mkdir, (self.folder,)
 
 
-def _anew(module: Any) -> Any:
-    """A module as its file has it, whatever was replaced in it since."""
-    spec = importlib.util.spec_from_file_location(f"{module.__name__}_anew", module.__file__)
-    assert spec is not None and spec.loader is not None
-    fresh = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fresh)
-    return fresh
-
-
-def test_a_checkpoint_that_acts_when_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_acts_when_read_is_refused(tmp_path: Path) -> None:
     from composer.utils import checkpoint
-    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
-    for owner, name in (
-        (checkpoint, "_torch_load_with_validation"),
-        (DefaultLoadPlanner, "load_bytes"),
-        (FileSystemReader, "read_metadata"),
-    ):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back afterwards
     path, marker = tmp_path / "ep0-ba1-rank0.pt", tmp_path / "acted"
     torch.save({"state": Act(str(marker))}, path)
-    _anew(checkpoint).safe_torch_load(path)
+    checkpoint.safe_torch_load(path)
     marker.rmdir()  # Composer's own loader let it act; ours does not
-    load_only_data()
-    with pytest.raises(TrainingError, match="mkdir, which is no data, and is not loaded"):
+    with pytest.raises(TrainingError) as raised, data_only(str(path)):
         checkpoint.safe_torch_load(path)
-
-    sharded = tmp_path / "ep0-ba2"
-    sharded.mkdir()
-    (sharded / ".metadata").write_bytes(pickle.dumps(Act(str(marker))))
-    with pytest.raises(TrainingError, match=r"holds posix\.mkdir, which is no data"):
-        FileSystemReader(str(sharded)).read_metadata()
-    assert (find_damage(str(sharded)) or "").startswith(".metadata cannot be read: it names posix.mkdir")
+    assert str(raised.value).startswith(
+        f"checkpoint {path} holds posix.mkdir, which is not data, and is not loaded"
+    )
+    with pytest.raises(TrainingError, match=r"holds posix\.mkdir, which is not data"):
+        read_checkpoint(str(path))
     assert not marker.exists()
+
+
+def test_metadata_that_acts_when_read_is_refused(tmp_path: Path) -> None:
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    marker = tmp_path / "acted"
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Act(str(marker))))
+    theirs = FileSystemReader.read_metadata
+    with (
+        pytest.raises(TrainingError, match=r"holds posix\.mkdir, which is not data"),
+        data_only(str(tmp_path)),
+    ):
+        FileSystemReader(str(tmp_path)).read_metadata()
+    assert (find_damage(str(tmp_path)) or "").startswith(".metadata cannot be read: it names posix.mkdir")
+    assert not marker.exists()
+    assert FileSystemReader.read_metadata is theirs
+
+
+def test_a_sharded_checkpoint_that_acts_when_read_is_refused(tmp_path: Path) -> None:
+    from torch.distributed.checkpoint.state_dict_loader import load
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    marker, wanted = tmp_path / "acted", {"number": 0, "act": None}
+    folder = str(tmp_path / "ep0-ba2")
+    save({"number": 5, "act": Act(str(marker))}, checkpoint_id=folder, no_dist=True)
+    with data_only(folder):
+        load(number := {"number": 0}, checkpoint_id=folder, no_dist=True)
+    assert number == {"number": 5}
+    with pytest.raises(TrainingError, match=r"ep0-ba2 holds posix\.mkdir, which is not data"):
+        with data_only(folder), data_only(folder):
+            load(wanted, checkpoint_id=folder, no_dist=True)
+    assert not marker.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    load(wanted, checkpoint_id=folder, no_dist=True)
+    assert marker.exists()  # torch's own loader lets it act

@@ -1,38 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import gc
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import execution, fn_runner
-from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager
-from apache_beam.runners.worker.data_plane import _GrpcDataChannel
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms import core
 
-from pipelines.runners.local import local_runner
-from pipelines.runners.local import shuffle_buffer as shuffle
-from pipelines.runners.local.spill_file import SpillFile
+from pipelines.increments.build import build_increment
+from pipelines.runners.local import spilled_buffers
+from pipelines.runners.local.local_runner import internals
+from pipelines.runners.local.spilled_buffers import SpillFile
 from pipelines.runners.run import make_pipeline, parse_options
+from schemas.corpus_config import CorpusConfig
 
 PROCESSES = ["--direct_running_mode=multi_processing"]
 ROWS = [(f"key-{number % 37}", f"{number}-{'x' * 997}") for number in range(400)]
-
-
-@pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is replaced, and pieces that 400 rows fill several of."""
-    monkeypatch.setattr(shuffle, "PIECE_BYTES", 1 << 14)
-    monkeypatch.setattr(execution, "GroupingBuffer", execution.GroupingBuffer)
-    monkeypatch.setattr(execution, "ListBuffer", execution.ListBuffer)
-    monkeypatch.setattr(fn_runner, "ListBuffer", fn_runner.ListBuffer)
-    monkeypatch.setattr(_GrpcDataChannel, "__init__", _GrpcDataChannel.__init__)
-    monkeypatch.setattr(BundleManager, "_send_input_to_worker", BundleManager._send_input_to_worker)
-    monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
-    monkeypatch.setattr(core, "get_function_args_defaults", core.get_function_args_defaults)
-    local_runner.local_runner()
 
 
 @pytest.mark.parametrize(
@@ -47,50 +35,50 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pipeline_shuffles_through_files(
     rows: list[tuple[str, str]], more: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(spilled_buffers, "PIECE_BYTES", 1 << 14)  # 400 rows fill several pieces
     expected: dict[str, list[str]] = {}
     for key, value in rows:
         expected.setdefault(key, []).append(value)
     read = []
     at = SpillFile.at
     monkeypatch.setattr(
-        SpillFile, "at", lambda self, places: read.append(len(places) // 2) or at(self, places)
+        SpillFile, "at", lambda self, offsets: read.append(len(offsets) // 2) or at(self, offsets)
     )
     with make_pipeline(parse_options(more)) as pipeline:
         groups = pipeline | beam.Create(rows, reshuffle=False) | beam.GroupByKey() | beam.MapTuple(_sorted)
         assert_that(groups, equal_to([(key, sorted(values)) for key, values in expected.items()]))
     for size in map(len, expected.values()):
-        assert size in read  # else Beam's own buffer grouped them: it makes other coders now
+        assert size in read  # otherwise Beam's own buffer grouped them: it makes other coders now
 
 
-class Step(beam.DoFn):
-    """Has parameters of all kinds that Beam looks for."""
-
-    def process(self, element: str, extra: int = 3, window: Any = beam.DoFn.WindowParam) -> Iterable[str]:
-        yield element * extra
-
-
-def test_signatures_are_those_that_beam_finds_and_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    ask = local_runner._ask_for_parameters
-    monkeypatch.setattr(local_runner, "_ask_for_parameters", lambda f: asked.append(f) or ask(f))
-    for _ in range(3):
-        names, defaults = core.get_function_arguments(Step(), "process")
-        assert names == ["element", "extra", "window"]
-        assert defaults == [3, beam.DoFn.WindowParam]
-        names.append("what a caller adds is its own")
-    assert len(asked) == 1
-    for function in (Step.process, _sorted, len):  # none of them bound to one of ours
-        assert core.get_function_args_defaults(function) == ask(function)
+@pytest.mark.parametrize("more", [[], PROCESSES], ids=["in process", "worker process"])
+def test_a_program_finds_all_as_it_was_after_a_build(
+    more: list[str],
+    corpus_config: Callable[..., CorpusConfig],
+    passages: Callable[[int], list[dict[str, str]]],
+    write_jsonl: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, during, read = state(), [], SpillFile.at
+    monkeypatch.setattr(SpillFile, "at", lambda self, offsets: during.append(state()) or read(self, offsets))
+    config = corpus_config(tmp_path / "corpus", write_jsonl(tmp_path / "raw.jsonl", passages(3)))
+    assert build_increment(config, more, quiet=True) is not None
+    assert state() == before
+    as_before = {name for name in before if during[0][name] == before[name]}
+    assert as_before <= {"logging.root.level", "warnings.filters", "interpreter"}
 
 
-def test_all_views_of_options_share_their_values() -> None:
-    options, others = PipelineOptions(["--streaming"]), PipelineOptions([])
-    assert options.view_as(StandardOptions) is options.view_as(StandardOptions)
-    assert options.view_as(StandardOptions).streaming
-    assert not others.view_as(StandardOptions).streaming
-    options.view_as(DirectOptions).direct_num_workers = 5
-    assert options.view_as(StandardOptions).view_as(DirectOptions).direct_num_workers == 5
-    assert others.view_as(DirectOptions).direct_num_workers == 1
+def state() -> dict[str, object]:
+    """Return all that a build may change in its process, outside of this program's own modules."""
+    return {
+        **{f"{owner.__name__}.{name}": getattr(owner, name) for owner, name, _ in internals()},
+        "logging.root.level": logging.getLogger().level,
+        "apache_beam's log level": logging.getLogger("apache_beam").level,
+        "threading.excepthook": threading.excepthook,
+        "interpreter": (gc.get_threshold(), gc.get_freeze_count() > 0, sys.getswitchinterval()),
+        "warnings.filters": list(warnings.filters),
+    }
 
 
 def _sorted(key: str, values: Iterable[str]) -> tuple[str, list[str]]:

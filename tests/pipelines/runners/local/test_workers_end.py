@@ -15,8 +15,8 @@ import pytest
 import yaml
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-from pipelines.runners.local import local_runner as local_runner_module
-from pipelines.runners.local.local_runner import local_runner
+from pipelines.runners.local import local_runner
+from pipelines.runners.local.local_runner import LocalRunner
 from pipelines.runners.run import make_pipeline, our_errors, parse_options, run_to_end
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import WorkerError
@@ -30,16 +30,18 @@ def nothing(said: str) -> None:
     pass
 
 
-def test_a_worker_that_dies_before_it_registers_ends_the_build_with_its_last_words(
+def test_a_worker_that_dies_before_it_registers_ends_the_build_with_its_last_lines(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    workers = SubprocessSDKEnvironment.from_command_string("echo No module named pipelines >&2; exit 3")
-    pipeline = beam.Pipeline(runner=local_runner(workers))
+    workers = SubprocessSDKEnvironment.from_command_string(
+        "sh -c 'echo No module named pipelines >&2; exit 3'"
+    )
+    pipeline = beam.Pipeline(runner=LocalRunner(workers))
     pipeline | beam.Create([1]) | beam.Map(str)
     with pytest.raises(WorkerError) as raised:
         run_to_end(pipeline, nothing)
     assert str(raised.value) == (
-        "a worker process ended with status 3 before its work was done. Its last words:\n"
+        "a worker process ended with status 3 before its work was done. Its last lines:\n"
         "No module named pipelines"
     )
     assert "No module named pipelines" in capfd.readouterr().err
@@ -64,13 +66,13 @@ def test_a_worker_that_is_killed_at_work_ends_the_build() -> None:
 def test_a_worker_that_beam_misses_by_its_silence_is_named_with_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipelines.runners.local.local_runner._NEWS_SEC", 0.1)
-    monkeypatch.setattr("pipelines.runners.local.local_runner._lost", queue.SimpleQueue())
+    monkeypatch.setattr("pipelines.runners.local.local_runner._REPORT_SEC", 0.1)
+    monkeypatch.setattr("pipelines.runners.local.local_runner._lost_workers", queue.SimpleQueue())
     silence = RuntimeError("Traceback …\nRuntimeError: Channel closed prematurely.\n")
     assert said_of(silence) == "a worker process hung up before its work was done. Run again."
-    local_runner_module._lost.put("a worker process was killed by SIGKILL.")
+    local_runner._lost_workers.put("a worker process was killed by SIGKILL.")
     assert said_of(silence) == "a worker process was killed by SIGKILL."
-    assert local_runner_module.lost_worker(ValueError("another")) is None
+    assert local_runner.lost_worker(ValueError("another")) is None
 
 
 def said_of(error: Exception) -> str:

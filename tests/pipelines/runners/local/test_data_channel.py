@@ -7,8 +7,8 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.data_plane import _GrpcDataChannel
 
-from pipelines.runners.local.backpressure import PullQueue, messages
-from pipelines.runners.local.local_runner import local_runner
+from pipelines.runners.local.data_channel import PullQueue, messages, runner_internals, worker_internals
+from schemas.replaced_internals import replaced
 
 PIECE = 6 << 20
 
@@ -39,10 +39,10 @@ def test_messages_are_in_order_and_made_when_they_are_taken() -> None:
         pulled.get_nowait()
 
 
-def test_beams_channel_makes_no_more_than_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_GrpcDataChannel, "__init__", _GrpcDataChannel.__init__)
-    local_runner()
-    channel, log = _GrpcDataChannel(), []
+def test_beams_channel_makes_no_more_than_it_sends() -> None:
+    log: list[int] = []
+    with replaced(*runner_internals()):
+        channel = _GrpcDataChannel()
     channel._to_send.put(messages(made([bytes(PIECE)] * 9, log), bundle_id="bundle", transform_id="read"))
     channel.close()
     sent, ahead = [], []
@@ -51,3 +51,15 @@ def test_beams_channel_makes_no_more_than_it_sends(monkeypatch: pytest.MonkeyPat
         ahead.append(len(log) - len(sent))
     assert sent == [(PIECE, False)] * 9 + [(0, True)]
     assert ahead[:4] == [0, 0, 0, 0]
+
+
+def test_a_worker_that_is_behind_holds_the_runner_back() -> None:
+    with replaced(*worker_internals()):
+        channel = _GrpcDataChannel()
+        queues = (channel._received["bundle"], 1), (channel._to_send, 2)
+    for waiting, most in queues:
+        size = () if isinstance(waiting, queue.Queue) else (0,)  # newer versions of Beam ask for it
+        for _ in range(most):
+            waiting.put(None, *size, timeout=0)
+        with pytest.raises(queue.Full):
+            waiting.put(None, *size, timeout=0.01)

@@ -1,0 +1,203 @@
+"""Progress of a local run while it goes on, and counts as phrases.
+
+A view adds up the progress files of all workers (`counters.py`), and shows a live table on a terminal or
+plain lines elsewhere. Each step and each endpoint with a count has a line.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.live import Live
+from rich.table import Table
+
+from pipelines.runners.counters import read_progress
+from plugins.console import Console
+from schemas.manifest import ShardSet
+
+_LINE_EVERY_SEC = 5.0
+_LIVE_EVERY_SEC = 0.5
+_RATES_OVER_SEC = 60.0
+
+
+class ProgressView:
+    """Show the sum of all workers' progress files on standard error, until the block ends.
+
+    Args:
+        progress_dir: Folder of the progress files; without one the view prints only the lines of `say`.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, progress_dir: str | None, *, quiet: bool = False):
+        self._folder = progress_dir
+        self._quiet = quiet
+        self._console = Console(file=sys.stderr, highlight=False)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tutelage-progress", daemon=True)
+        self._started = time.monotonic()
+        self._history: deque[tuple[float, Counter[str]]] = deque()
+
+    def __enter__(self) -> ProgressView:
+        if not self._quiet and self._folder is not None:
+            self._thread.start()
+        return self
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        if not self._quiet:
+            self._console.print(line, markup=False, soft_wrap=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        if self._console.is_terminal:
+            with Live(console=self._console, refresh_per_second=4, transient=True) as live:
+                while not self._stop.wait(_LIVE_EVERY_SEC):
+                    live.update(self._table())
+            return
+        shown = ""
+        while not self._stop.wait(_LINE_EVERY_SEC):
+            line = "; ".join(f"{step} {text}" for step, text in self._described())
+            if line != shown:
+                self.say(f"[{self._elapsed()}] {line}")
+                shown = line
+
+    def _described(self) -> list[tuple[str, str]]:
+        assert self._folder is not None
+        now, counts = time.monotonic(), read_progress(self._folder)
+        self._history.append((now, counts))
+        while now - self._history[0][0] > _RATES_OVER_SEC:
+            self._history.popleft()
+        then, before = self._history[0]
+        rates = {name: (count - before[name]) / (now - then) for name, count in counts.items() if now > then}
+        return describe(counts, rates)
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for step, text in self._described():
+            table.add_row(f"  {step}", text)
+        table.add_row("  elapsed", self._elapsed())
+        return table
+
+    def _elapsed(self) -> str:
+        return f"{time.monotonic() - self._started:.0f} s"
+
+
+def describe(counts: Counter[str], rates: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Describe counts, in the pipeline's order.
+
+    Args:
+        counts: Counters by `step/name`.
+        rates: Growth of the same counters, per second.
+    """
+    documents = _number(counts, "read/documents")
+    rejected = sum(count for name, count in counts.items() if "/rejected_" in name)
+    endpoints = sorted({name.partition("@")[2] for name in counts if "@" in name})
+    shown = [
+        ("read", f"{documents} documents" if documents else ""),
+        ("new", _number(counts, "ledger/new")),
+        ("unchanged", _number(counts, "ledger/unchanged")),
+        ("synthesized", _synthesized(counts, rates)),
+        ("requests", _requests(counts, rates)),
+        *[
+            (endpoint, _requests(counts, rates, f"@{endpoint}"))
+            for endpoint in (endpoints if len(endpoints) > 1 else ())
+        ],
+        ("tokenized", _with(_number(counts, "tokenize/tokens"), "tokens")),
+        ("written", _with(_number(counts, "write/rows"), "rows")),
+        ("rejected", f"{rejected:,}" if rejected else ""),
+    ]
+    return [(step, text) for step, text in shown if text]
+
+
+def without_pairs(counts: Mapping[str, int]) -> str:
+    """Phrase the number of documents or parts without pairs, failed ones apart; "" if all have pairs.
+
+    Args:
+        counts: Counters by `step/name` of a build, or of the compaction of several increments.
+    """
+    step = "current" if "current/documents" in counts else "synthesize"
+    empty, failed = (counts.get(f"{step}/{kind}_documents", 0) for kind in ("empty", "failed"))
+    if not empty + failed:
+        return ""
+    num_documents = counts[f"{step}/documents"]
+    return f"without pairs: {empty + failed:,} of {num_documents:,} documents, {failed:,} of them failed"
+
+
+def parted(shards: ShardSet) -> str:
+    """Phrase the number and share of a stream's pairs whose row lacks a part of their passage."""
+    if shards.num_parted_pairs is None:
+        return "not counted"
+    return f"{shards.num_parted_pairs:,} ({shards.num_parted_pairs / max(shards.num_pairs, 1):.1%})"
+
+
+def cut_texts(shards: ShardSet) -> str:
+    """Phrase the number of a stream's texts that continue in another row."""
+    return "not counted" if shards.num_cut_texts is None else f"{shards.num_cut_texts:,}"
+
+
+def duration(seconds: float) -> str:
+    """Phrase a length of time: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _number(counts: Mapping[str, int], name: str) -> str:
+    return f"{counts[name]:,}" if counts.get(name) else ""
+
+
+def _with(number: str, unit: str) -> str:
+    return f"{number} {unit}" if number else ""
+
+
+def _synthesized(counts: Mapping[str, int], rates: Mapping[str, float]) -> str:
+    done, total = counts.get("synthesize/documents", 0), counts.get("chains/documents", 0)
+    if not done and not counts.get("synthesize/requests"):
+        return ""
+    of_total = f" of {total:,}" if total > done else ""
+    parts = [
+        f"{done:,}{of_total} documents",
+        f"{counts.get('synthesize/pairs', 0):,} pairs",
+        _with(_number(counts, "synthesize/failed_documents"), "failed"),
+        _with(_number(counts, "synthesize/empty_documents"), "without pairs"),
+    ]
+    speed = rates.get("synthesize/documents", 0.0)
+    if of_total and speed > 0:
+        parts.append(f"{duration((total - done) / speed)} left")
+    return ", ".join(part for part in parts if part)
+
+
+def _requests(counts: Mapping[str, int], rates: Mapping[str, float], endpoint: str = "") -> str:
+    """Phrase the requests and tokens of one endpoint, such as `@http://host:30000`, or of all."""
+
+    def count(field: str) -> int:
+        return counts.get(f"synthesize/{field}{endpoint}", 0)
+
+    def speed(field: str) -> str:
+        rate = rates.get(f"synthesize/{field}{endpoint}", 0.0)
+        return f" at {rate:,.0f}/s" if rate >= 0.5 else ""
+
+    words = {
+        "in_flight": "in flight",
+        "failed": "failed",
+        "retried": "retried",
+        "taken_out": "× taken out",
+        "from_journal": "from the journal",
+    }
+    parts = [f"{count(field):,} {word}" for field, word in words.items() if count(field)]
+    if count("prompt_tokens"):
+        cached = f" ({count('cached_tokens') / count('prompt_tokens'):.0%} cached)"
+        parts.append(f"{count('prompt_tokens'):,} tokens in{speed('prompt_tokens')}{cached}")
+        parts.append(f"{count('completion_tokens'):,} out{speed('completion_tokens')}")
+    return ", ".join([f"{count('requests'):,} done", *parts]) if parts or count("requests") else ""
