@@ -4,7 +4,7 @@ Words are letters, digits and marks in a row, so "don't" is two. In scripts with
 Thai, Lao, Khmer, Burmese) each character is a word, with its marks.
 
 Near duplicates keep hashes of words in the corpus, so this is part of the SCHEME of
-`pipelines/steps/near/minhash.py`.
+`pipelines/steps/dedup/minhash.py`.
 What looks at pieces between white space, and why, says so itself: filters/gopher_quality.py,
 filters/gopher_repetition.py, and the mining rules, which know English only.
 """

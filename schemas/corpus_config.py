@@ -163,7 +163,7 @@ class CleanConfig(Section):
 
 
 class NearDedupConfig(Section):
-    """When two documents are near copies; see pipelines/steps/near/minhash.py. The defaults are FineWeb's
+    """When two documents are near copies; see pipelines/steps/dedup/minhash.py. The defaults are FineWeb's
     (arXiv 2406.17557): of documents that have three quarters of their shingles in common, 77 % are found.
 
     Attributes:

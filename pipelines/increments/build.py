@@ -95,9 +95,9 @@ def build_increment(
     }
     files = with_later_files(config, files, known)
     for line in listed.left_out:
-        ProgressView(None, quiet=quiet).say(line)
+        ProgressView(quiet=quiet).say(line)
     if before is not None and not any(files.values()):
-        ProgressView(None, quiet=quiet).say(
+        ProgressView(quiet=quiet).say(
             f"No file is new or changed since increment {before.number} of {config.corpus}."
         )
         return None
@@ -105,7 +105,7 @@ def build_increment(
     with Publishing(config.corpus) as publishing, contextlib.ExitStack() as stack:
         run = stack.enter_context(prepared(config, options, before=before, files=parts_of(config, files)))
         spec = run.spec
-        view = ProgressView(spec.progress_dir, quiet=quiet)
+        view = ProgressView(quiet=quiet)
         draft = stack.enter_context(drafted(config.corpus, spec.number, spec.token, view.say))
         if retry_empty:
             write_asked_again(spec.increment, without)

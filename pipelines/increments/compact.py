@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import apache_beam as beam
 import numpy as np
 
-from pipelines.increment import write_rejects, write_texts
+from pipelines.increment import Branch, write_rejects, write_texts
 from pipelines.increments.after_publishing import Publishing
 from pipelines.increments.failure_limits import refuse_unexpected
 from pipelines.increments.prechecks import Prepared, newest_manifest, prepared
@@ -25,7 +25,7 @@ from pipelines.increments.publish import drafted
 from pipelines.increments.source_files import carry_over, forget_read
 from pipelines.runners.progress_table import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
-from pipelines.steps.cut_stale_passages import KeepCurrent, ReadTexts
+from pipelines.steps.cut_superseded import CutSuperseded, ReadTexts
 from pipelines.steps.write_shards import merge_groups
 from pipelines.store.dataset_card import write_card
 from pipelines.store.layout import ledger_uri
@@ -101,7 +101,7 @@ def rewrite(
     with Publishing(config.corpus) as publishing, contextlib.ExitStack() as stack:
         run = stack.enter_context(prepared(config, options, before=before, files={}))
         spec = run.spec
-        view = ProgressView(spec.progress_dir, quiet=quiet)
+        view = ProgressView(quiet=quiet)
         draft = stack.enter_context(drafted(config.corpus, spec.number, spec.token, view.say))
         view.say(
             f"Rewriting {'increment' if len(numbers) == 1 else 'increments'} "
@@ -161,8 +161,8 @@ def _write_tables(run: Prepared, stream: str, names: Sequence[str], withdrawn: S
 def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, names: Sequence[str]) -> None:
     spec = run.spec
     assert run.before is not None
-    corpus, progress = spec.config.corpus, spec.progress_dir
-    rejects = []
+    corpus = spec.config.corpus
+    written = []
     for name, stream in spec.config.streams.items():
         files = [
             (increment.number, uri, increment.streams[name])
@@ -170,13 +170,15 @@ def _add_rewriting(pipeline: beam.Pipeline, run: Prepared, names: Sequence[str])
             if increment.name in names and name in increment.streams
             for uri in text_uris(corpus, name, increment.name)
         ]
-        keep = KeepCurrent(corpus, name, spec.known, spec.name, progress, counts_pairs=stream.synthesize)
+        cut = CutSuperseded(
+            corpus=corpus, stream=name, names=spec.known, into=spec.name, counts_pairs=stream.synthesize
+        )
         texts = (
             pipeline
             | f"{name}/TextFiles" >> beam.Create(files)
             | f"{name}/SpreadTextFiles" >> beam.Reshuffle()
-            | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts(progress))
-            | f"{name}/KeepCurrent" >> beam.ParDo(keep)
+            | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts())
+            | f"{name}/CutSuperseded" >> beam.ParDo(cut)
         )
-        rejects.append(write_texts(spec, name, texts))
-    write_rejects(spec, rejects)
+        written.append(write_texts(spec, Branch(name, texts)))
+    write_rejects(spec, written)

@@ -27,7 +27,7 @@ from types import FrameType
 from pipelines.increments.build import build_increment
 from pipelines.increments.prechecks import check_names, newest_manifest
 from pipelines.increments.source_files import SourceFile, list_files, unread
-from pipelines.planning.plan import count_new
+from pipelines.planning.counting_job import count_new
 from pipelines.runners.run import parse_options, runs_here
 from plugins.sglang.server import lease_servers
 from schemas.corpus_config import CorpusConfig

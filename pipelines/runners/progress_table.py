@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.live import Live
 from rich.table import Table
 
-from pipelines.runners.counters import read_progress
+from pipelines.runners.counters import progress_dir, read_progress
 from pipelines.runners.progress_lines import describe
 from plugins.console import Console
 
@@ -21,15 +21,16 @@ _RATES_OVER_SEC = 60.0
 
 
 class ProgressView:
-    """Shows the sum of all workers' progress files until the block ends, on standard error.
+    """Shows the sum of all workers' progress files on standard error until the block ends.
+
+    Outside of `progress_files_in` it shows only the lines that it is told to `say`.
 
     Args:
-        progress_dir: Folder of the progress files; without one only what is said is shown.
         quiet: Show nothing.
     """
 
-    def __init__(self, progress_dir: str | None, *, quiet: bool = False):
-        self._folder = progress_dir
+    def __init__(self, *, quiet: bool = False):
+        self._folder = progress_dir()
         self._quiet = quiet
         self._console = Console(file=sys.stderr, highlight=False)
         self._stop = threading.Event()

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from pipelines.steps.near.minhash import SCHEME, UInt64s, is_shared
+from pipelines.steps.dedup.minhash import SCHEME, UInt64s, is_shared
 from pipelines.store.layout import near_index_uri
 from schemas import limits, storage
 from schemas.corpus_config import NearDedupConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.steps.tuning_tokens import spans_within
+from pipelines.steps.loss_spans import spans_within
 from schemas import storage
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet

@@ -4,18 +4,17 @@
     round 2   text₁ pairs₁ text₂                        → pairs₂
     round 3   text₁ pairs₁ text₂ pairs₂ text₃           → pairs₃
 
-Earlier examples reach back until the last break. The chain breaks before a document if the one before
-it got no pairs, or if examples and document do not fit into the context beside the generation. A
-document after a break is prompted alone and starts a new training text. A document that yields no
-pairs stays raw and joins nothing. One chain is driven through its rounds on its own, so that its
-prefix stays warm in a server's cache and no round waits for another chain.
+Examples reach back to the last break. The chain breaks before a document if the previous document got no
+pairs, or if examples and document do not fit into the context beside the generation. A document after a break
+is prompted alone and starts a new training text. A document without pairs stays raw text. Each chain goes
+through its rounds on its own, so that its prefix stays in the server's cache and no round waits for another
+chain.
 
-Repeated questions are dropped within one answer only: an instruction that documents of a chain share is what
-few-shot texts are made of. Small models copy pairs of their prompt, question and response together; a pair
-that equals one of the prompt's examples in both is dropped as a copy, unless it chooses among options, as
-documents of one class do, or its response stands in the document's own text. An answer of which
-nothing can be read is asked for once more, where the protocol knows how; if that cannot be read either, the
-document has failed.
+Repeated questions are dropped within one answer only, since few-shot texts consist of documents that share
+an instruction. Small models copy pairs of their prompt, question and response together. A pair that equals a
+pair of the prompt in both is dropped as a copy, unless it has options, as documents of one class do, or its
+response is in the document's own text. If an answer is unreadable and the protocol has a repair prompt, the
+document is asked about once more; if the second answer is unreadable, too, the document has failed.
 
 Source: Cheng et al. 2024, arXiv 2406.14491, section 2.2.
 """
@@ -24,7 +23,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
@@ -35,6 +34,32 @@ from schemas.records import Chain, Document, Generation, InstructionPair, Synthe
 _SHOWN_CHARACTERS = 200
 
 
+def next_prompt(
+    protocol: SynthesisProtocol,
+    examples: Sequence[Example],
+    document: Document,
+    *,
+    budget: int,
+    answer_tokens: int = 0,
+) -> tuple[TokenIds, Sequence[Example]]:
+    """Make the prompt of a round; break the chain if examples and document do not fit.
+
+    Args:
+        protocol: Builds prompts.
+        examples: The chain's documents since the last break, with their pairs.
+        document: The document of this round.
+        budget: Tokens of a prompt, at most.
+        answer_tokens: Tokens to add for each example, whose pairs an estimate does not know.
+
+    Returns:
+        The prompt, and the examples in it: all or none.
+    """
+    prompt = protocol.prompt(examples, document)
+    if examples and len(prompt) + len(examples) * answer_tokens > budget:
+        return protocol.prompt((), document), ()
+    return prompt, examples
+
+
 async def run_chain(
     chain: Chain,
     *,
@@ -43,12 +68,12 @@ async def run_chain(
     config: SynthesisConfig,
     count: Callable[[Generation], None],
 ) -> tuple[SynthesizedDocument, ...]:
-    """Drive one chain through its rounds.
+    """Run one chain through its rounds.
 
     Args:
         chain: The documents, in round order.
         protocol: Builds prompts and parses answers.
-        generator: Answers them.
+        generator: Answers prompts.
         config: Token limits and sampling.
         count: Called with each generation received.
 
@@ -77,7 +102,7 @@ async def run_chain(
         return answer
 
     async def ask(prompt: TokenIds, document: Document) -> tuple[Parsed, Generation] | GenerationFailure:
-        """Ask about a document, and once more where nothing could be read; gives the last answer, too."""
+        """Ask about a document, and once more after an unreadable answer; returns the last answer, too."""
         answer = await generate(prompt, repair=functools.partial(protocol.repair, examples, document))
         if isinstance(answer, GenerationFailure):
             return answer
@@ -90,24 +115,23 @@ async def run_chain(
             return answer
         return protocol.read(answer.text), answer
 
-    examples: list[Example] = []
+    examples: Sequence[Example] = ()
     done: list[SynthesizedDocument] = []
     lost: GenerationFailure | None = None
     for document in chain.documents:
-        prompt = protocol.prompt(examples, document) if lost is None else []
-        if examples and len(prompt) > budget:
-            examples = []
-            prompt = protocol.prompt(examples, document)
+        found: tuple[Parsed, Generation] | GenerationFailure
         if lost is not None:
-            found: tuple[Parsed, Generation] | GenerationFailure = lost
-        elif len(prompt) > budget:
-            detail = f"the prompt has {len(prompt)} tokens, at most {budget} fit beside the generation"
-            found = GenerationFailure(reason="too_long", detail=detail)
+            found = lost
         else:
-            found = await ask(prompt, document)
+            prompt, examples = next_prompt(protocol, examples, document, budget=budget)
+            if len(prompt) > budget:
+                detail = f"the prompt has {len(prompt)} tokens, at most {budget} fit beside the generation"
+                found = GenerationFailure(reason="too_long", detail=detail)
+            else:
+                found = await ask(prompt, document)
         if isinstance(found, GenerationFailure):
             done.append(SynthesizedDocument(document=document, failure=f"{found.reason}: {found.detail}"))
-            examples = []
+            examples = ()
             lost = found if found.ends_chain else None
             continue
         parsed, answer = found
@@ -130,12 +154,12 @@ async def run_chain(
                 },
             )
         )
-        examples = [*examples, Example(document=document, pairs=pairs)] if pairs else []
+        examples = [*examples, Example(document=document, pairs=pairs)] if pairs else ()
     return tuple(done)
 
 
 def _may_come_again(pair: InstructionPair, document: Document) -> bool:
-    """Whether a pair that another document has may be this one's own."""
+    """True if a pair of another document may also be this document's own."""
     own = re.compile(rf"(?<!\w){re.escape(pair.response)}(?!\w)", re.IGNORECASE)
     return bool(pair.options) or own.search(document.text) is not None
 

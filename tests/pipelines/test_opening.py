@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.steps.loss_spans import ends_of_examples, tokenize_examples
 from pipelines.steps.tokenize import ends
-from pipelines.steps.tuning_tokens import ends_of_examples, tokenize_examples
 from plugins.plain_ids import plain_ids
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, TokenizerConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pipelines.runners.progress_table
-from pipelines.runners.counters import Counters, read_progress
+from pipelines.runners.counters import Counters, progress_files_in, read_progress
 from pipelines.runners.progress_lines import describe, duration
 from pipelines.runners.progress_table import ProgressView
 
@@ -119,7 +119,7 @@ def test_without_a_terminal_a_plain_line_is_printed_when_something_has_changed(
     counters.add("documents", 3)
     counters.flush()
     said = ""
-    with ProgressView(str(tmp_path)) as view:
+    with progress_files_in(str(tmp_path)), ProgressView() as view:
         view.say("Building [red]increment 1[/red].")
         while "read" not in said:
             time.sleep(0.01)
@@ -142,19 +142,19 @@ def test_on_a_terminal_a_table_is_kept_up_to_date(tmp_path: Path, monkeypatch: p
     counters = Counters("read", str(tmp_path))
     counters.add("documents", 3)
     counters.flush()
-    with ProgressView(str(tmp_path)):
+    with progress_files_in(str(tmp_path)), ProgressView():
         while "3 documents" not in terminal.getvalue():
             time.sleep(0.01)
     assert "elapsed" in terminal.getvalue()
 
 
 def test_a_quiet_view_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressView(str(tmp_path), quiet=True) as view:
+    with progress_files_in(str(tmp_path)), ProgressView(quiet=True) as view:
         view.say("a line")
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_view_without_a_folder_says_what_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressView(None) as view:
+    with ProgressView() as view:
         view.say("a line")
     assert capsys.readouterr() == ("", "a line\n")
