@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from pipelines.increments.document_versions import Origin, VersionOrder, file_number
-from pipelines.steps.base import StepFn, outputs_of
+from pipelines.steps.base import StepFn, batches_of, outputs_of
 from pipelines.steps.clean import CleanDocuments
 from pipelines.steps.decontaminate import (
     DecontaminateDocuments,
@@ -53,9 +53,7 @@ from plugins.readers import open_reader
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import increment_name, increment_uri
-from schemas.records import AugmentedText, Document, Reject, SynthesizedDocument, digest, to_json
-
-_BATCH_CHARACTERS = 1 << 22
+from schemas.records import Document, Reject, SynthesizedDocument, digest, to_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -267,23 +265,14 @@ def _decontaminate_pairs(spec: IncrementSpec, chains: Branch) -> Branch:
 
 def write_texts(spec: IncrementSpec, texts: Branch) -> Branch:
     """Tokenize the training texts of a stream and write its shards."""
-    batches = texts.then("Batch", _batches_of(_num_characters))
+    batches = texts.then("Batch", batches_of(lambda text: len(text.text)))
     return _write_shards(spec, batches.then("Tokenize", TokenizeTexts(spec.config.tokenizer)))
 
 
 def _render(spec: IncrementSpec, chains: Branch) -> Branch:
     """Render chains of documents with pairs as training texts and write the shards of the stream."""
-    batches = chains.then("Batch", _batches_of(_chain_characters))
+    batches = chains.then("Batch", batches_of(_chain_characters))
     return _write_shards(spec, batches.then("Render", RenderTexts(spec.config)))
-
-
-def _batches_of(num_characters: Callable[[Any], int]) -> beam.PTransform:
-    """Batch values that are tokenized together."""
-    return beam.BatchElements(
-        min_batch_size=_BATCH_CHARACTERS // 64,
-        max_batch_size=_BATCH_CHARACTERS,
-        element_size_fn=num_characters,
-    )
 
 
 def _write_shards(spec: IncrementSpec, tokenized: Branch) -> Branch:
@@ -350,10 +339,6 @@ def _add_near_copies(spec: IncrementSpec, new: Branch) -> None:
         assert near is not None
         index_uri = near_index_uri(spec.config.corpus, name, spec.name)
         fingerprints | f"{name}/NearIndex" >> WriteNearIndex(index_uri, near)
-
-
-def _num_characters(text: AugmentedText) -> int:
-    return len(text.text)
 
 
 def _chain_characters(chain: Sequence[SynthesizedDocument]) -> int:

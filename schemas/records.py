@@ -131,13 +131,16 @@ class Document:
         )
 
     def changed(self, text: str, pairs: tuple[InstructionPair, ...] | None = None) -> Document:
-        """The same document with another text, and with other pairs if given."""
+        """The same document with another text, and with other pairs if given; hashed again if one differs."""
+        pairs = self.pairs if pairs is None else pairs
+        if (text, pairs) == (self.text, self.pairs):
+            return self
         return Document.of(
             self.document_id,
             text,
             source=self.source,
             metadata=self.metadata,
-            pairs=self.pairs if pairs is None else pairs,
+            pairs=pairs,
             dataset=self.dataset,
             version=self.version,
         )

@@ -30,7 +30,7 @@ from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.form_chains import FormChains
 from pipelines.steps.tuning_texts import example_document
 from schemas.corpus_config import CorpusConfig
-from schemas.records import Chain, Document, Reject
+from schemas.records import Chain, Document
 
 _SAMPLED_CHAINS = 300
 _METRICS = "plan"
@@ -66,11 +66,14 @@ def count_increment(
         else:
             if stream.tuning is not None:
                 parts = new.then("AsExamples", beam.Map(example_document))
-            chains = parts.ok | f"{name}/OneByOne" >> beam.Map(_alone)
+            chains = parts.ok | f"{name}/OneByOne" >> beam.Map(
+                lambda document: Chain(chain_id=document.content_hash, documents=(document,))
+            )
         estimate = EstimateTokens(spec.config, answer_tokens=answer_tokens if stream.synthesize else None)
         sample = (
             chains
-            | f"{name}/Sample" >> beam.combiners.Top.Smallest(_SAMPLED_CHAINS, key=_chain_id)
+            | f"{name}/Sample"
+            >> beam.combiners.Top.Smallest(_SAMPLED_CHAINS, key=lambda chain: chain.chain_id)
             | f"{name}/EachOfSample" >> beam.FlatMap(list)
             | f"{name}/SpreadSample" >> beam.Reshuffle()
             | f"{name}/Estimate" >> beam.ParDo(estimate)
@@ -81,10 +84,13 @@ def count_increment(
             *(each | f"{name}/CountChanged" >> beam.Map(_one, f"{name}/changed") for each in new.superseded),
             parts.rejects
             | f"{name}/Rejects" >> beam.Flatten()
-            | f"{name}/CountRejects" >> beam.Map(_rejected, name),
-            parts.ok | f"{name}/CountParts" >> beam.FlatMap(_parts, name),
-            chains | f"{name}/CountChains" >> beam.FlatMap(_chain, name),
-            sample | f"{name}/CountSample" >> beam.Map(_sampled, name),
+            | f"{name}/CountRejects"
+            >> beam.Map(lambda reject, name: (f"{name}/{reject.stage}/{reject.reason}", 1), name),
+            parts.ok | f"{name}/CountParts" >> beam.FlatMap(_count_parts, name),
+            chains | f"{name}/CountChains" >> beam.FlatMap(_count_chain, name),
+            sample
+            | f"{name}/CountSample"
+            >> beam.Map(lambda count, name: (f"{name}/sampled_{count[0]}", count[1]), name),
         ]
     return _run_counting(pipeline, counted, say)
 
@@ -135,33 +141,17 @@ def _run_counting(
     return counts
 
 
-def _alone(document: Document) -> Chain:
-    return Chain(chain_id=document.content_hash, documents=(document,))
-
-
-def _chain_id(chain: Chain) -> str:
-    return chain.chain_id
-
-
 def _one(_: object, key: str) -> tuple[str, int]:
     return key, 1
 
 
-def _rejected(reject: Reject, stream: str) -> tuple[str, int]:
-    return f"{stream}/{reject.stage}/{reject.reason}", 1
-
-
-def _parts(document: Document, stream: str) -> Iterator[tuple[str, int]]:
+def _count_parts(document: Document, stream: str) -> Iterator[tuple[str, int]]:
     if document.part:
         yield f"{stream}/parts", 1
         yield f"{stream}/split", int(document.part.startswith("1/"))
 
 
-def _chain(chain: Chain, stream: str) -> Iterator[tuple[str, int]]:
+def _count_chain(chain: Chain, stream: str) -> Iterator[tuple[str, int]]:
     yield f"{stream}/chains", 1
     yield f"{stream}/documents", len(chain.documents)
     yield f"{stream}/characters", sum(len(document.text) for document in chain.documents)
-
-
-def _sampled(count: tuple[str, int], stream: str) -> tuple[str, int]:
-    return f"{stream}/sampled_{count[0]}", count[1]

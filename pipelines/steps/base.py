@@ -18,6 +18,8 @@ REJECTS = "rejects"
 NOT_OF_A_RECORD = (TutelageError, OSError, MemoryError)
 """Exceptions that concern the run, its storage or its machine, not one record. They end the run."""
 
+_BATCH_CHARACTERS = 1 << 22
+
 
 class Named(Protocol):
     """A document, or a record that stands for one."""
@@ -87,6 +89,15 @@ def outputs_of(
     pardo = beam.ParDo(step, *side_inputs).with_resource_hints(**resource_hints)
     made = values | label >> pardo.with_outputs(*step.tags, main="ok")
     return {tag: made[tag] for tag in ("ok", *step.tags)}
+
+
+def batches_of(num_characters: Callable[[Any], int]) -> beam.PTransform:
+    """Batch values up to a number of characters."""
+    return beam.BatchElements(
+        min_batch_size=_BATCH_CHARACTERS // 64,
+        max_batch_size=_BATCH_CHARACTERS,
+        element_size_fn=num_characters,
+    )
 
 
 def guarded(process: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:

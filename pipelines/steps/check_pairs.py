@@ -37,7 +37,7 @@ def problem_of(pair: InstructionPair) -> tuple[str, str] | None:
     return None
 
 
-def with_pairs(
+def keep_pairs(
     chain: Sequence[SynthesizedDocument], kept: Sequence[Sequence[InstructionPair]]
 ) -> tuple[SynthesizedDocument, ...]:
     """Give the documents of a chain fewer pairs; cut its text before and after one that lost all pairs."""

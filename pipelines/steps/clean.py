@@ -12,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pipelines.runners.counters import Counters
 from pipelines.steps.base import StepFn, guarded
 from pipelines.steps.personal_data import mask_personal_data
 from pipelines.steps.unicode_repair import repair_unicode
@@ -99,34 +99,27 @@ class CleanDocuments(StepFn):
             yield self.reject("too_long", document, found)
         else:
             self.counters.add("documents")
-            yield document.changed(text, self._clean_pairs(document.pairs))
-
-    def _clean_pairs(self, pairs: tuple[InstructionPair, ...]) -> tuple[InstructionPair, ...]:
-        cleaned = [clean_pair(pair, self.config) for pair in pairs]
-        for _, masked in cleaned:
-            for kind, count in masked.items():
-                self.counters.add(f"masked_{kind}", count)
-        return tuple(pair for pair, _ in cleaned)
+            yield document.changed(text, clean_pairs(document.pairs, self.config, self.counters))
 
 
-def clean_pair(pair: InstructionPair, config: CleanConfig) -> tuple[InstructionPair, dict[str, int]]:
-    """Clean all texts of a pair as the text of a document.
-
-    Returns:
-        The pair, and the number of masked personal data by kind.
-    """
-    found: Counter[str] = Counter()
+def clean_pairs(
+    pairs: Iterable[InstructionPair], config: CleanConfig, counters: Counters
+) -> tuple[InstructionPair, ...]:
+    """Clean all texts of pairs as the text of a document; count masked personal data by kind."""
 
     def cleaned(text: str) -> str:
         text = clean_text(well_formed(text), repair=config.repair_unicode)
         text, masked = mask_personal_data(text, config.mask_personal_data)
-        found.update(masked)
+        for kind, count in masked.items():
+            counters.add(f"masked_{kind}", count)
         return text
 
-    pair = InstructionPair(
-        instruction=cleaned(pair.instruction),
-        response=cleaned(pair.response),
-        options=tuple(map(cleaned, pair.options)),
-        rationale=cleaned(pair.rationale),
+    return tuple(
+        InstructionPair(
+            instruction=cleaned(pair.instruction),
+            response=cleaned(pair.response),
+            options=tuple(map(cleaned, pair.options)),
+            rationale=cleaned(pair.rationale),
+        )
+        for pair in pairs
     )
-    return pair, dict(found)

@@ -27,7 +27,7 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from pipelines.steps.base import REJECTS, StepFn, guarded
-from pipelines.steps.check_pairs import with_pairs
+from pipelines.steps.check_pairs import keep_pairs
 from pipelines.task_rows import read_tasks
 from plugins.task_overlap import IndexedRow, Overlap, TaskIndex
 from schemas import storage
@@ -152,7 +152,7 @@ class DecontaminatePairs(_Decontaminate):
                     pairs.append(pair)
             self.counters.add("documents_without_pairs", bool(done.pairs) and not pairs)
             kept.append(pairs)
-        yield with_pairs(chain, kept)
+        yield keep_pairs(chain, kept)
 
 
 @beam.ptransform_fn

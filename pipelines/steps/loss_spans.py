@@ -31,8 +31,8 @@ def ends_of_examples(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int]
     opening = opening_ids(tokenizer, add_bos=True)
     if not opening or tokenizer.eos_token_id is None:
         raise ConfigError(
-            f"tokenizer {config.name!r} has no BOS or no EOS token, between which each example of a stream "
-            "with `tuning` stands. Choose the tokenizer of the model that is to be the synthesizer."
+            f"tokenizer {config.name!r} has no BOS or no EOS token; each example of a stream with `tuning` "
+            "needs both. Choose the tokenizer of the model that becomes the synthesizer."
         )
     return opening, tokenizer.eos_token_id
 

@@ -29,8 +29,8 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.steps.base import NOT_OF_A_RECORD, StepFn
-from pipelines.steps.check_pairs import problem_of, with_pairs
-from pipelines.steps.clean import clean_pair
+from pipelines.steps.check_pairs import keep_pairs, problem_of
+from pipelines.steps.clean import clean_pairs
 from pipelines.steps.synthesizer_loop import SynthesizerLoop, max_chains_in_flight
 from schemas.corpus_config import CleanConfig, SynthesisConfig
 from schemas.errors import RecordError, SynthesisError
@@ -178,7 +178,7 @@ class SynthesizeChains(StepFn):
         kept: list[list[InstructionPair]] = []
         for done in documents:
             sound = []
-            for number, pair in enumerate(self._cleaned(done), 1):
+            for number, pair in enumerate(clean_pairs(done.pairs, self.clean, self.counters), 1):
                 problem = problem_of(pair)
                 if problem is None:
                     sound.append(pair)
@@ -186,7 +186,7 @@ class SynthesizeChains(StepFn):
                     reason, found = problem
                     yield self.reject(reason, done.document, f"pair {number}: {found}")
             kept.append(sound)
-        documents = with_pairs(documents, kept)
+        documents = keep_pairs(documents, kept)
         self.counters.add("chains")
         self.counters.add("documents", len(documents))
         self.counters.add("documents_with_pairs", sum(bool(done.pairs) for done in documents))
@@ -205,13 +205,6 @@ class SynthesizeChains(StepFn):
                 if not done.pairs:
                     self.counters.add("empty_documents")
         yield documents
-
-    def _cleaned(self, done: SynthesizedDocument) -> Iterator[InstructionPair]:
-        for pair in done.pairs:
-            cleaned, masked = clean_pair(pair, self.clean)
-            for kind, count in masked.items():
-                self.counters.add(f"masked_{kind}", count)
-            yield cleaned
 
 
 def _windowed(value: Any, timestamp: Any, window: Any) -> Any:

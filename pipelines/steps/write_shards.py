@@ -43,7 +43,7 @@ from schemas.scratch_folder import scratch
 from schemas.shard_index import COLUMNS, LOSS_SPANS
 
 GROUP_FILE = "group.json"
-"""Counts of rows, tokens, texts, pairs and cuts of a group, beside its index.json."""
+"""Counts of a group under their names in ShardSet, beside its index.json."""
 
 _HASHES = ["xxh64"]
 
@@ -90,16 +90,7 @@ def merge_groups(increment: str, stream: str) -> ShardSet | None:
         json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
     )
     return ShardSet(
-        path=storage.join("increments", increment.rstrip("/").rsplit("/", 1)[-1], "shards", stream),
-        num_samples=sizes["num_samples"],
-        num_tokens=sizes["num_tokens"],
-        num_repeated_tokens=sizes["num_repeated_tokens"],
-        num_texts=sizes["num_texts"],
-        num_pairs=sizes["num_pairs"],
-        num_cut_texts=sizes["num_cut_texts"],
-        num_parted_pairs=sizes["num_parted_pairs"],
-        num_pairs_asked_first=sizes["num_pairs_asked_first"],
-        num_stored_pairs=sizes["num_stored_pairs"],
+        path=storage.join("increments", increment.rstrip("/").rsplit("/", 1)[-1], "shards", stream), **sizes
     )
 
 

@@ -9,11 +9,11 @@ Versions, names and hashes decide which document stays, never the order of arriv
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import apache_beam as beam
 
-from pipelines.steps.base import REJECTS, StepFn, outputs_of
+from pipelines.steps.base import REJECTS, Named, StepFn, outputs_of
 from pipelines.store.dropped_copies import Duplicate, shortened
 from schemas.records import Document
 
@@ -48,23 +48,34 @@ def DropDuplicates(documents: beam.PCollection) -> dict[str, beam.PCollection]:
     return outputs_of(by_content, "KeepOneOfContent", _KeepOneOfContent())
 
 
+class Hashed(Named, Protocol):
+    """A document, or a record of its names and its content hash."""
+
+    @property
+    def content_hash(self) -> str: ...
+
+
+def duplicate_of(kind: Literal["exact", "near"], copy: Hashed, kept: Hashed, similarity: float) -> Duplicate:
+    """Make the Duplicate of a copy and the document of the same increment that is kept."""
+    return Duplicate(
+        kind=kind,
+        document_id=copy.document_id,
+        source=copy.source,
+        content=shortened(copy.content_hash),
+        kept_content=shortened(kept.content_hash),
+        kept_id=kept.document_id,
+        kept_source=kept.source,
+        similarity=similarity,
+    )
+
+
 class _KeepOne(StepFn):
     step = "dedup"
     tags = (REJECTS, DUPLICATES)
 
     def _drop_copy(self, copy: Document, kept: Document) -> Iterator[Any]:
         yield self.reject("exact_duplicate", copy, f"kept {kept.document_id!r} from {kept.source}")
-        duplicate = Duplicate(
-            kind="exact",
-            document_id=copy.document_id,
-            source=copy.source,
-            content=shortened(copy.content_hash),
-            kept_content=shortened(kept.content_hash),
-            kept_id=kept.document_id,
-            kept_source=kept.source,
-            similarity=1.0,
-        )
-        yield beam.pvalue.TaggedOutput(DUPLICATES, duplicate)
+        yield beam.pvalue.TaggedOutput(DUPLICATES, duplicate_of("exact", copy, kept, 1.0))
 
 
 class _KeepNewest(_KeepOne):

@@ -35,9 +35,9 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.utils.shared import Shared
 
-from pipelines.steps.base import REJECTS, StepFn, outputs_of
+from pipelines.steps.base import REJECTS, StepFn, batches_of, outputs_of
 from pipelines.steps.dedup.clusters import as_contents, find_clusters, pack_rows, star_edges
-from pipelines.steps.dedup.exact import DUPLICATES
+from pipelines.steps.dedup.exact import DUPLICATES, duplicate_of
 from pipelines.steps.dedup.minhash import MinHasher, UInt64s, similarity
 from pipelines.store.dropped_copies import Duplicate, shortened
 from pipelines.store.ledger import Ledger
@@ -58,7 +58,6 @@ _ROWS = "rows"
 _MEMBERS = "members"
 
 _PARTITIONS = 256
-_BATCH_CHARACTERS = 1 << 22
 _BATCH_FINGERPRINTS = 4096
 _DOCUMENT_CHARACTERS = 1 << 10  # size of a document beside its text, since it brings a signature
 
@@ -83,9 +82,7 @@ def DropNearDuplicates(
         CorpusError: While the graph is built: the corpus compares documents by other rules.
     """
     check_indexes(corpus, stream, names, config)
-    batches = documents | "Batch" >> beam.BatchElements(
-        min_batch_size=_BATCH_CHARACTERS // 64, max_batch_size=_BATCH_CHARACTERS, element_size_fn=_size
-    )
+    batches = documents | "Batch" >> batches_of(_size)
     compared = outputs_of(batches, "AgainstEarlier", _AgainstEarlier(config, corpus, stream, tuple(names)))
     clusters = (
         compared[_ROWS]
@@ -148,7 +145,7 @@ class _Member(NamedTuple):
     is_kept: bool
     document_id: str
     source: str
-    content: str
+    content_hash: str
     signature: bytes
 
 
@@ -244,16 +241,7 @@ class _Report(StepFn):
             alike = similarity(np.frombuffer(member.signature, np.uint32), signature)
             found = f"kept {kept.document_id!r} from {kept.source}, similarity {alike:.2f}"
             yield self.reject("near_duplicate", member, found)
-            yield Duplicate(
-                kind="near",
-                document_id=member.document_id,
-                source=member.source,
-                content=shortened(member.content),
-                kept_content=shortened(kept.content),
-                kept_id=kept.document_id,
-                kept_source=kept.source,
-                similarity=round(alike, 4),
-            )
+            yield duplicate_of("near", member, kept, round(alike, 4))
 
 
 def _size(document: Document) -> int:
@@ -287,7 +275,7 @@ def _settle(joined: tuple[bytes, Any]) -> Iterator[Any]:
             is_kept=first == content,
             document_id=document.document_id,
             source=document.source,
-            content=document.content_hash,
+            content_hash=document.content_hash,
             signature=signed.signature,
         )
         yield beam.pvalue.TaggedOutput(_MEMBERS, (first, member))

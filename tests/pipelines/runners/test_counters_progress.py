@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ import pipelines.runners.progress_table
 from pipelines.runners.counters import Counters, progress_files_in, read_progress
 from pipelines.runners.progress_lines import describe, duration
 from pipelines.runners.progress_table import ProgressView
+from pipelines.steps.read import ReadFiles
 
 
 def test_the_progress_files_of_all_workers_add_up(tmp_path: Path) -> None:
@@ -33,6 +35,17 @@ def test_counters_without_a_folder_write_nothing(tmp_path: Path, monkeypatch: py
     counters.add("documents")
     counters.flush()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_steps_copy_in_a_worker_writes_to_the_folder_in_which_the_step_was_made(tmp_path: Path) -> None:
+    with progress_files_in(str(tmp_path)):
+        made = pickle.dumps(ReadFiles(()))
+    for pickled in (made, pickle.dumps(ReadFiles(()))):
+        step = pickle.loads(pickled)
+        step.setup()
+        step.counters.add("files")
+        step.finish_bundle()
+    assert read_progress(str(tmp_path)) == Counter({"read/files": 1})
 
 
 def test_a_step_that_did_nothing_writes_nothing(tmp_path: Path) -> None:
