@@ -262,8 +262,8 @@ def steps(arguments: argparse.Namespace) -> None:
 
     from pipelines.steps.clean import CleanDocuments
     from pipelines.steps.decontaminate import DecontaminateDocuments, SharedTasks
+    from pipelines.steps.dedup.minhash import MinHasher
     from pipelines.steps.filter import FilterDocuments
-    from pipelines.steps.near.minhash import MinHasher
     from pipelines.steps.pack import PACKERS
     from pipelines.steps.render import raw_text
     from pipelines.steps.tokenize import TokenizeTexts
@@ -307,18 +307,18 @@ def steps(arguments: argparse.Namespace) -> None:
         documents: list[Document] = timed(
             "read", lambda: [each for uri in reader.listing().files for each in reader.read(uri)]
         )
-        cleaning = ready(CleanDocuments(config.clean, None))
+        cleaning = ready(CleanDocuments(config.clean))
         clean = timed("clean", lambda: run(cleaning, documents))
-        filtering = ready(FilterDocuments(config.filters, None))
+        filtering = ready(FilterDocuments(config.filters))
         timed("filter (gopher_quality, c4)", lambda: run(filtering, clean))
         timed("content hash", lambda: [content_hash(each.text) for each in clean])
         hasher = MinHasher(NearDedupConfig())
         timed("near-duplicate keys", lambda: list(hasher.keys(hasher.sign([each.text for each in clean]))))
         tasks = SharedTasks(config.decontaminate)
-        comparing = ready(DecontaminateDocuments(tasks, "raw", None))
+        comparing = ready(DecontaminateDocuments(tasks, "raw"))
         timed("decontaminate", lambda: run(comparing, clean))
         batches = [[raw_text(each) for each in clean[at : at + 64]] for at in range(0, len(clean), 64)]
-        tokenizing = ready(TokenizeTexts(config.tokenizer, None))
+        tokenizing = ready(TokenizeTexts(config.tokenizer))
         tokenized = timed("tokenize", lambda: run(tokenizing, batches))
         tokens = [each.tokens for each in tokenized]
         timed("pack", lambda: list(PACKERS[config.pack.method](tokens, seq_len=2048, pad_id=0)))

@@ -21,7 +21,7 @@ import apache_beam as beam
 
 from benchmarks.inputs import make_chains, tiny_tokenizer
 from benchmarks.window_dofn import stub
-from pipelines.runners.counters import read_progress
+from pipelines.runners.counters import progress_files_in, read_progress
 from pipelines.runners.run import make_pipeline, parse_options
 from pipelines.steps.base import REJECTS
 from pipelines.steps.synthesize import SynthesizeChains
@@ -71,7 +71,8 @@ def main() -> None:
             endpoints=(server.url,),
             max_in_flight=arguments.in_flight,
         )
-        step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal, progress_dir=progress)
+        with progress_files_in(progress):
+            step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal)
         pipeline = make_pipeline(
             parse_options(["--direct_running_mode=multi_processing", "--direct_num_workers=1"])
         )

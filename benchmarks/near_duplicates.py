@@ -42,8 +42,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.steps.near.clusters import as_contents, find_clusters, pack_rows, star_edges
-from pipelines.steps.near.minhash import MinHasher
+from pipelines.steps.dedup.clusters import as_contents, find_clusters, pack_rows, star_edges
+from pipelines.steps.dedup.minhash import MinHasher
 from pipelines.store.near_index import (
     NearIndex,
     num_partitions,

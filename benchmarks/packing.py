@@ -147,16 +147,15 @@ def rows(arguments: argparse.Namespace) -> None:
 def ours(texts: Sequence[str], tokenizer_dir: str, folder: str) -> float:
     """Tokens a second of our steps: tokenize, pack, write."""
     steps = (
-        TokenizeTexts(TokenizerConfig(name=tokenizer_dir), None),
+        TokenizeTexts(TokenizerConfig(name=tokenizer_dir)),
         WriteGroup(
-            os.path.join(folder, "increment"),
-            "raw",
+            increment=os.path.join(folder, "increment"),
+            stream="raw",
             seed=1,
             pad_id=0,
             tokenizer=TokenizerConfig(name=tokenizer_dir),
             pack=PackConfig(seq_len=SEQ_LEN),
             shards=ShardConfig(),
-            progress_dir=None,
         ),
     )
     for step in steps:

@@ -37,7 +37,7 @@ from benchmarks.inputs import passages_as_chains
 from pipelines.runners.run import make_pipeline, parse_options
 from pipelines.steps.base import REJECTS
 from pipelines.steps.synthesize import SynthesizeChains
-from pipelines.steps.synthesizer_loop import Engine
+from pipelines.steps.synthesizer_loop import SynthesizerLoop
 from pipelines.store.statistics import measured, synthesis_stats
 from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example
@@ -140,7 +140,7 @@ def _batch_client(
 def _step(config: SynthesisConfig, chains: list[Chain], url: str) -> dict[str, Any]:
     empty_cache(url)
     with tempfile.TemporaryDirectory() as journal:
-        step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal, progress_dir=None)
+        step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal)
         options = parse_options(["--direct_running_mode=multi_processing", "--direct_num_workers=1"])
         pipeline = make_pipeline(options)
         (
@@ -218,7 +218,7 @@ def _recording(config: SynthesisConfig) -> tuple[SGLangSynthesizer, _Recording]:
 def _drive_chains(config: SynthesisConfig, chains: list[Chain]) -> dict[str, Any]:
     """As the step does it: the engine, fed with as many chains at a time as the step lets under way."""
     with tempfile.TemporaryDirectory() as journal:
-        engine = Engine(config, 1, journal)
+        engine = SynthesizerLoop(config, 1, journal)
         engine.enter()
         recording = _Recording(config, engine._synthesizer.generator._inner._options)  # type: ignore[attr-defined]
         engine._synthesizer.generator._inner = recording  # type: ignore[attr-defined]

@@ -176,7 +176,7 @@ def ours(url: str, chains: list[Chain], in_flight: int, workers: int, tokenizer_
     )
     options = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     with tempfile.TemporaryDirectory() as journal:
-        step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal, progress_dir=None)
+        step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=journal)
         pipeline = make_pipeline(parse_options(options))
         (
             pipeline

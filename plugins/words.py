@@ -4,7 +4,7 @@ A word is a run of letters, digits and marks, so "don't" is two. In scripts with
 Thai, Lao, Khmer, Burmese) each character, with its marks, is a word.
 
 The near index of a corpus holds hashes of words, so this is part of the SCHEME of
-`pipelines/steps/near/minhash.py`. Exceptions use the pieces between white space: filters/gopher_quality.py,
+`pipelines/steps/dedup/minhash.py`. Exceptions use the pieces between white space: filters/gopher_quality.py,
 filters/gopher_repetition.py, and the mining rules, which are for English.
 """
 

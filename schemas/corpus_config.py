@@ -173,7 +173,7 @@ class CleanConfig(Section):
 
 
 class NearDedupConfig(Section):
-    """Near-duplicate detection by MinHash; see pipelines/steps/near/minhash.py. The defaults are FineWeb's
+    """Near-duplicate detection by MinHash; see pipelines/steps/dedup/minhash.py. The defaults are FineWeb's
     (arXiv 2406.17557): they find 77 % of the pairs of documents that share three quarters of their shingles.
 
     Attributes:

@@ -129,6 +129,8 @@ class Document:
     def changed(self, text: str, pairs: tuple[InstructionPair, ...] | None = None) -> Document:
         """Copy the document with another text, and with other pairs if given; not for parts."""
         pairs = self.pairs if pairs is None else pairs
+        if (text, pairs) == (self.text, self.pairs):
+            return self
         hashed = _hash_of(text, pairs)
         return dataclasses.replace(self, text=text, pairs=pairs, content_hash=hashed, part="", whole_hash="")
 

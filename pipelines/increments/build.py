@@ -84,7 +84,7 @@ def build_increment(
     known = {name: [file for file in group if file not in for_later] for name, group in listed.files.items()}
     files = {name: [file for file in group if file not in for_later] for name, group in files.items()}
     files = with_later_files(config, files, known)
-    early = ProgressView(None, quiet=quiet)
+    early = ProgressView(quiet=quiet)
     for line in listed.left_out:
         early.say(line)
     if before is not None and not any(files.values()):

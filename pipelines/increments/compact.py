@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 import apache_beam as beam
 import numpy as np
 
-from pipelines.increment import IncrementSpec, write_rejects, write_texts
+from pipelines.increment import Branch, IncrementSpec, write_rejects, write_texts
 from pipelines.increments.changed_source_files import carry_over, forget_read
 from pipelines.increments.failure_limits import refuse_unexpected
 from pipelines.increments.preflight_checks import newest_manifest
 from pipelines.increments.publish import drafted
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
-from pipelines.steps.cut_stale_passages import KeepCurrent, ReadTexts
+from pipelines.steps.cut_superseded import CutSuperseded, ReadTexts
 from pipelines.steps.write_shards import merge_groups
 from pipelines.store.ledger import current_rows, write_ledger
 from pipelines.store.near_index import merge_index
@@ -137,8 +137,8 @@ def _write_tables(spec: IncrementSpec, stream: str, names: Sequence[str], withdr
 def _add_rewriting(
     pipeline: beam.Pipeline, spec: IncrementSpec, before: Manifest, names: Sequence[str]
 ) -> None:
-    corpus, progress = spec.config.corpus, spec.progress_dir
-    rejects = []
+    corpus = spec.config.corpus
+    written = []
     for name, stream in spec.config.streams.items():
         files = [
             (increment.number, uri, increment.streams[name])
@@ -146,13 +146,15 @@ def _add_rewriting(
             if increment.name in names and name in increment.streams
             for uri in text_uris(corpus, name, increment.name)
         ]
-        keep = KeepCurrent(corpus, name, spec.known, spec.name, progress, counts_pairs=stream.synthesize)
+        cut = CutSuperseded(
+            corpus=corpus, stream=name, names=spec.known, into=spec.name, counts_pairs=stream.synthesize
+        )
         texts = (
             pipeline
             | f"{name}/TextFiles" >> beam.Create(files)
             | f"{name}/SpreadTextFiles" >> beam.Reshuffle()
-            | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts(progress))
-            | f"{name}/KeepCurrent" >> beam.ParDo(keep)
+            | f"{name}/ReadTexts" >> beam.ParDo(ReadTexts())
+            | f"{name}/CutSuperseded" >> beam.ParDo(cut)
         )
-        rejects.append(write_texts(spec, name, texts))
-    write_rejects(spec, rejects)
+        written.append(write_texts(spec, Branch(name, texts)))
+    write_rejects(spec, written)

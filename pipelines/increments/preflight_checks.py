@@ -13,13 +13,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.increment import IncrementSpec, config_hash
 from pipelines.increments.lease import new_token
+from pipelines.runners.counters import progress_files_in
 from pipelines.runners.remote.reachability import prepare_workers
 from pipelines.runners.run import runs_here
 from pipelines.steps.filter import make_filters
+from pipelines.steps.loss_spans import ends_of_examples
 from pipelines.steps.read import FilePart
 from pipelines.steps.split_documents import row_limit
 from pipelines.steps.tokenize import ends
-from pipelines.steps.tuning_tokens import ends_of_examples
 from plugins.corpus_tokenizer import files_to_keep, is_kept
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
@@ -112,9 +113,8 @@ def prepared(
         _check_ends(config, before, tokenizer, around)
     is_known = is_kept(config.corpus, name)
     with contextlib.ExitStack() as stack:
-        progress = None
         if runs_here(options):
-            progress = stack.enter_context(scratch("progress"))
+            stack.enter_context(progress_files_in(stack.enter_context(scratch("progress"))))
         else:
             staging = stack.enter_context(scratch("staging"))
             prepare_workers(config if files else for_rewriting(config), options, Path(staging))
@@ -125,7 +125,6 @@ def prepared(
                 known=before.names() if before else (),
                 files=files,
                 pad_id=pad_token_id(tokenizer),
-                progress_dir=progress,
                 token=new_token(),
             ),
             options=options,

@@ -29,7 +29,7 @@ from pipelines.increments.build import build_increment
 from pipelines.increments.changed_source_files import SourceFile, list_files, unread
 from pipelines.increments.failure_limits import WATCH_FAILURES
 from pipelines.increments.preflight_checks import check_names, newest_manifest
-from pipelines.planning.plan import count_new
+from pipelines.planning.counting_job import count_new
 from pipelines.runners.run import parse_options, runs_here
 from plugins.sglang.server import lease_servers
 from schemas.corpus_config import CorpusConfig

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from pipelines.inspect.lineage import Row, Segment, find_row, parse_row, texts_of
 from pipelines.runners.progress import cut_texts, parted, without_pairs
-from pipelines.steps.tuning_tokens import spans_within
+from pipelines.steps.loss_spans import spans_within
 from pipelines.store.duplicate_records import Cluster, find_clusters
 from pipelines.store.packed_rows import read_rows
 from pipelines.store.statistics import stats_of

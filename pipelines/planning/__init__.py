@@ -1,1 +1,1 @@
-"""`tutelage corpus plan`: what a build would do, and what that rests on."""
+"""`tutelage corpus plan`: numbers of a build before it runs, and the sources of its estimates."""

@@ -1,9 +1,9 @@
-"""What a plan takes for granted: how long an answer will be, and how fast the servers will answer.
+"""Assumptions of a plan: length of an answer, and speed of the servers.
 
-Each comes from the best source there is, and says from which:
+Each comes from the first of its sources that has a value, and names it:
 
-    tokens an answer   the corpus's journal ─► its increments' stats.json ─► the paper's mean
-    speed              the command line     ─► its newest increment's     ─► not known
+    tokens of an answer   the corpus's journal ─► stats.json of its increments ─► the paper's mean
+    speed                 the command line ─► stats.json of its newest increment ─► unknown
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _PAPER_PAIRS, _PAPER_PAIR_TOKENS = 5, 52  # Cheng et al. 2024, arXiv 2406.14491
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
-    """How long answers are.
+    """Assumed length of answers.
 
     Attributes:
-        mean_completion_tokens: Of an answer, at most `synthesis.max_new_tokens`.
+        mean_completion_tokens: Mean length, at most `synthesis.max_new_tokens`.
         source: `journal`, `stats` or `paper`.
-        detail: The same for a person.
+        detail: The source in words.
     """
 
     mean_completion_tokens: float
@@ -39,13 +39,13 @@ class Answers:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast all servers together answer; one of the two rates is set.
+    """Assumed speed of all servers together; one of the two rates is set.
 
     Attributes:
         requests_per_sec: Requests, or None.
         completion_tokens_per_sec: Generated tokens, or None.
         source: `option` or `stats`.
-        detail: The same for a person.
+        detail: The source in words.
     """
 
     requests_per_sec: float | None = None
@@ -54,7 +54,7 @@ class Speed:
     detail: str
 
     def hours(self, *, num_requests: int, completion_tokens: float) -> float:
-        """How long that many requests and generated tokens take."""
+        """Return the hours that so many requests and generated tokens take."""
         if self.requests_per_sec is not None:
             return num_requests / self.requests_per_sec / 3600
         assert self.completion_tokens_per_sec is not None
@@ -62,7 +62,7 @@ class Speed:
 
 
 def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
-    """How long the answers of the next increment will be.
+    """Estimate the length of the next increment's answers.
 
     Args:
         config: The corpus.
@@ -94,23 +94,23 @@ def expected_speed(
     requests_per_sec: float | None = None,
     tokens_per_sec: float | None = None,
 ) -> Speed | None:
-    """How fast the servers will answer, or None where nothing says so.
+    """Estimate the speed of the servers; returns None if unknown.
 
     Args:
         config: The corpus.
         known: Names of the increments already in.
-        requests_per_sec: What the command line says, of all servers together.
+        requests_per_sec: Option of the command line, for all servers together.
         tokens_per_sec: The same, in generated tokens.
 
     Raises:
-        ConfigError: Both are given, or one is no positive number.
+        ConfigError: Both are given, or one is not a positive number.
     """
     given = {"--requests-per-sec": requests_per_sec, "--tokens-per-sec": tokens_per_sec}
     if requests_per_sec is not None and tokens_per_sec is not None:
-        raise ConfigError(f"{' and '.join(given)} are both given; keep the one that you have measured.")
+        raise ConfigError(f"{' and '.join(given)} are both given; keep the measured one.")
     for option, rate in given.items():
         if rate is not None and not (0 < rate < math.inf):
-            raise ConfigError(f"{option} {rate:g}: expected a number above 0, of all servers together.")
+            raise ConfigError(f"{option} {rate:g}: expected a number above 0, for all servers together.")
     if requests_per_sec is not None:
         detail = f"{requests_per_sec:,g} requests a second, as --requests-per-sec says"
         return Speed(requests_per_sec=requests_per_sec, source="option", detail=detail)
@@ -126,7 +126,7 @@ def expected_speed(
 
 
 def _syntheses(config: CorpusConfig, known: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and `synthesis` of each increment that sent requests, newest first."""
+    """Yield number and `synthesis` of each increment that sent requests, newest first."""
     for name in sorted(known, key=number_of, reverse=True):
         synthesis = stats_of(config.corpus, name).get("synthesis") or {}
         if synthesis.get("requests"):

@@ -1,14 +1,12 @@
-"""The tokens of chains whose answers are not there yet.
+"""Token estimate for chains without their answers.
 
-    round 1   [opening text₁]                                    in brackets: what an ideal prefix cache has
+    round 1   [opening text₁]                                    in brackets: held by an ideal prefix cache
     round 2   [opening text₁ answer₁] text₂
     round 3   [opening text₁ answer₁ text₂ answer₂] text₃
 
-The prompts are the protocol's own, around the documents themselves. Each earlier answer counts as
-`answer_tokens` tokens, and is taken to hold pairs; where the next prompt would be too long with them the
-chain breaks, as in
-`plugins/synthesizers/chain_rounds.py`. A prefix cache that forgets nothing has the opening
-that all prompts share, and of a chain the prompt and the answer of the round before.
+The prompts are those of a build (`plugins/synthesizers/chain_rounds.py`), but for the pairs of earlier
+documents: each earlier answer counts as `answer_tokens` tokens and is assumed to hold pairs. An ideal prefix
+cache holds the opening that all prompts share, and the prompt and the answer of a chain's previous round.
 
 Cost: every prompt is made; about 5 s on one core for 300 chains of 3 documents of 400 tokens.
 """
@@ -26,6 +24,7 @@ from pipelines.steps.tokenize import ends
 from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example, SynthesisProtocol
 from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.chain_rounds import next_prompt
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
@@ -33,11 +32,11 @@ from schemas.records import Chain
 
 
 class Round(NamedTuple):
-    """What one request would cost.
+    """Tokens of one request.
 
     Attributes:
         prompt_tokens: Tokens of the prompt.
-        cached_tokens: Those of them that an ideal prefix cache has.
+        cached_tokens: Prompt tokens that an ideal prefix cache holds.
         is_alone: Whether the document is prompted without examples, and so begins a training text.
     """
 
@@ -49,26 +48,25 @@ class Round(NamedTuple):
 def estimate_rounds(
     chain: Chain, *, protocol: SynthesisProtocol, config: SynthesisConfig, answer_tokens: int
 ) -> Iterator[Round]:
-    """Go through the rounds of a chain without asking.
+    """Estimate the rounds of a chain without requests.
 
     Args:
-        chain: The documents, in round order, none too long to be prompted alone.
+        chain: The documents, in round order; each fits a prompt alone.
         protocol: Builds the prompts.
-        config: `context_tokens` and `max_new_tokens` say what fits.
-        answer_tokens: Length that every answer is taken to have, in tokens.
+        config: `context_tokens` and `max_new_tokens` limit a prompt.
+        answer_tokens: Assumed length of every answer, in tokens.
 
     Yields:
         One Round for each document.
     """
     budget = config.context_tokens - config.max_new_tokens
     opening = protocol.prompt((), dataclasses.replace(chain.documents[0], text=""))
-    examples: list[Example] = []
+    examples: Sequence[Example] = ()
     before: TokenIds = ()
     for document in chain.documents:
-        prompt = protocol.prompt(examples, document)
-        if examples and len(prompt) + len(examples) * answer_tokens > budget:
-            examples = []
-            prompt = protocol.prompt(examples, document)
+        prompt, examples = next_prompt(
+            protocol, examples, document, budget=budget, answer_tokens=answer_tokens
+        )
         of_answers = len(examples) * answer_tokens
         yield Round(
             prompt_tokens=len(prompt) + of_answers,
@@ -80,7 +78,7 @@ def estimate_rounds(
 
 
 def _num_common(one: TokenIds, other: TokenIds) -> int:
-    """Length of the prefix that two prompts share, in tokens."""
+    """Return the length of the prefix that two prompts share, in tokens."""
     length = min(len(one), len(other))
     differ = np.not_equal(one[:length], other[:length])
     return int(differ.argmax()) if differ.any() else length
@@ -91,19 +89,19 @@ class EstimateTokens(beam.DoFn):
 
     Takes Chains; gives pairs of a name and a count, to be added up:
 
-        chains, documents, characters    what the sample holds
-        texts                            training texts that it would become: a chain's text is cut between
-                                         documents where a row has no room for the next one and its answer
-        cut_texts                        those of them that are longer than a row
-        own_rows                         rows at least: full ones of cut texts, and one for each text or rest
+        chains, documents, characters    size of the sample
+        texts                            its training texts: a chain's text is cut between documents where the
+                                         next document and its answer do not fit the row
+        cut_texts                        texts that are longer than a row
+        own_rows                         rows at least: full rows of cut texts, and one for each text or rest
                                          of more than half a row; 0 for `pack.method: concat`
-        text_tokens                      tokens of its documents, to the model that is trained
-        document_tokens                  the same to the model that is asked
+        text_tokens                      tokens of its documents, to the trained model
+        document_tokens                  the same, to the synthesizer
         prompt_tokens, cached_tokens     see Round
 
     Args:
         config: The corpus.
-        answer_tokens: See `estimate_rounds`; None where nothing is asked.
+        answer_tokens: See `estimate_rounds`; None without requests.
     """
 
     def __init__(self, config: CorpusConfig, *, answer_tokens: int | None):
@@ -147,11 +145,11 @@ class EstimateTokens(beam.DoFn):
         yield "cached_tokens", sum(each.cached_tokens for each in rounds)
 
     def _texts(self, sizes: Sequence[int], begins: Sequence[bool]) -> Iterator[tuple[str, int]]:
-        """Count the texts of a chain, from tokens of its documents with their answers.
+        """Count the texts of a chain.
 
         Args:
-            sizes: Of each document.
-            begins: Whether it begins a text for another reason than the length of a row.
+            sizes: Tokens of each document with its answer.
+            begins: Whether each document begins a text, whatever the room in the row.
         """
         seq_len, num_ends = self.config.pack.seq_len, self._num_ends
         texts: list[int] = []

@@ -1,51 +1,38 @@
-"""What a build would do: documents, chains, requests, tokens, hours. Sends nothing and writes nothing.
+"""Plan of an increment: documents, chains, requests, tokens and hours of a build. Sends and writes nothing.
 
-    files ─► take in ─► split ─► chains ─┬─► count                                   exact
-             as a build does             └─► sample ─► prompts without answers       estimated
+    files ─► counting_job.py ─► counts of each stream, exact ──────┬─► StreamPlan ─► IncrementPlan
+                             └► tokens of a sample of its chains ──┤
+    assumptions.py ─► length of an answer, speed of the servers ───┘
 
-Counted are documents, rejects, parts, chains and requests: one request for each document of a chain, at
-most, repairs not included. Estimated are tokens, from the `_SAMPLED_CHAINS` chains of a stream with the
-smallest hashes: the same sample for the same documents, wherever and in whatever order they are read.
+Documents, rejects, parts, chains and requests are counted: one request for each document of a chain, at most,
+without repairs. The other numbers are estimates:
 
-    prompt tokens       requests × mean of the sample's prompts (transforms/estimate.py)
-    completion tokens   requests × mean answer (assumptions.py)
-    text tokens         characters × the sample's tokens a character
-    pair tokens         completion tokens, in the corpus's tokenizer; not known for a synthesizer that is
-                        not asked over the wire, such as mined
-    training tokens     text and pair tokens, and BOS and EOS of each text
-    texts               the sample's texts a chain; where the next document of a chain and an answer do not
-                        fit into its row, another text begins
+    prompt tokens       requests × mean prompt of the sample (estimate_tokens.py)
+    completion tokens   requests × mean answer
+    text tokens         characters × tokens a character in the sample
+    pair tokens         completion tokens, in the corpus's tokenizer; unknown for a synthesizer that sends no
+                        requests, such as mined
+    training tokens     text tokens, pair tokens, and BOS and EOS of each text
+    texts               chains × texts a chain in the sample; another text begins where the next document and
+                        its answer do not fit the row
     rows                training tokens / seq_len, as if every row were full; at least one for each text of
                         more than half a row
-    hours               of synthesis: completion tokens or requests / speed (assumptions.py)
+    hours               of synthesis: completion tokens or requests / speed
 
-A sample that is the whole stream makes text tokens exact. In a stream with `tuning` a text is an example,
-pairs included; all are counted, also those that a build would refuse for their number or length. What the
-journal would answer is not taken off.
-
-The counts come home as Beam metrics, which every runner has and which need no place to write to: as
-distributions, whose maximum is the same where a bundle was tried twice.
-
-Cost: a build without its synthesis, rendering and packing.
+If the sample is the whole stream, text tokens are exact. In a stream with `tuning` a text is an example with
+its pairs; the plan counts all examples, also those that a build would refuse for their number or length. It
+does not subtract requests that the journal would answer.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import apache_beam as beam
-from apache_beam.metrics import Metrics
-from apache_beam.metrics.metric import MetricResults, MetricsFilter
-
-from pipelines.increment import IncrementSpec, split, take_in
-from pipelines.increments.changed_source_files import (
-    SourceFile,
-    list_files,
-    parts_of,
-    unread,
-    with_later_files,
-)
+from pipelines.increments.changed_source_files import list_files, parts_of, unread, with_later_files
 from pipelines.increments.preflight_checks import (
     asks_a_model,
     check_names,
@@ -53,20 +40,95 @@ from pipelines.increments.preflight_checks import (
     newest_manifest,
     prepared,
 )
-from pipelines.planning.assumptions import expected_answers, expected_speed
-from pipelines.planning.estimate_tokens import EstimateTokens
-from pipelines.planning.estimates import IncrementPlan, StreamPlan, plan_stream, synthesis_hours, total_of
+from pipelines.planning.assumptions import Answers, Speed, expected_answers, expected_speed
+from pipelines.planning.counting_job import count_increment
 from pipelines.runners.progress import ProgressView
-from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
-from pipelines.steps.base import REJECTS
-from pipelines.steps.form_chains import FormChains
-from pipelines.steps.tuning_texts import example_document
+from pipelines.runners.run import parse_options
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
-from schemas.records import Chain, Document, Reject
 
-_SAMPLED_CHAINS = 300
-_METRICS = "plan"
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamPlan:
+    """Plan of one stream, or of all together. None stands for unknown.
+
+    Attributes:
+        num_files: Files to read: new or changed ones.
+        num_read: Documents in them.
+        num_new: Documents to take in, changed ones included.
+        num_changed: Changed ones, which supersede an older text.
+        num_unchanged: Documents in those files that the corpus already holds.
+        num_rejected: Records that go no further.
+        rejects: The same by stage and reason.
+        num_split: Documents that are cut into parts.
+        num_parts: The parts.
+        num_chains: Chains; 0 without synthesis.
+        num_texts: Training texts, estimated.
+        num_cut_texts: Texts longer than a row, which go on in another row, estimated; 0 with synthesis, which
+            makes its texts fit.
+        num_requests: Requests to the synthesizer, at most, without repairs.
+        num_sampled_chains: Chains in the sample, or without synthesis documents.
+        mean_document_tokens: Tokens of a document or part, to the synthesizer.
+        prompt_tokens: Tokens of all prompts.
+        cached_tokens: Prompt tokens that an ideal prefix cache holds.
+        completion_tokens: Generated tokens.
+        text_tokens: Tokens of the documents, to the trained model.
+        pair_tokens: Tokens of the pairs, to the trained model.
+        training_tokens: Tokens of the training texts.
+        num_rows: Rows of `pack.seq_len` tokens for these, at least.
+    """
+
+    num_files: int
+    num_read: int
+    num_new: int
+    num_changed: int
+    num_unchanged: int
+    num_rejected: int
+    rejects: dict[str, dict[str, int]]
+    num_split: int
+    num_parts: int
+    num_chains: int
+    num_texts: int
+    num_cut_texts: int
+    num_requests: int
+    num_sampled_chains: int
+    mean_document_tokens: float | None
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    text_tokens: int
+    pair_tokens: int | None
+    training_tokens: int
+    num_rows: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IncrementPlan:
+    """Plan of an increment.
+
+    Attributes:
+        corpus: URI of the corpus.
+        increment: Number of the increment.
+        seq_len: Tokens of a row.
+        streams: Plans by stream.
+        total: Plan of all streams together.
+        answers: Assumed length of answers; None without requests.
+        speed: Assumed speed of the servers; None if unknown.
+        synthesis_hours: Duration of the synthesis; None without a speed.
+    """
+
+    corpus: str
+    increment: int
+    seq_len: int
+    streams: dict[str, StreamPlan]
+    total: StreamPlan
+    answers: Answers | None
+    speed: Speed | None
+    synthesis_hours: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values under stable names."""
+        return dataclasses.asdict(self)
 
 
 def plan_increment(
@@ -77,13 +139,13 @@ def plan_increment(
     tokens_per_sec: float | None = None,
     quiet: bool = False,
 ) -> IncrementPlan:
-    """Say what `build_increment` would do with the same configuration.
+    """Plan what `build_increment` does with the same configuration.
 
     Args:
         config: The corpus; it need not exist.
         beam_options: Options for Beam; without `--runner` it runs on this machine.
         requests_per_sec: Requests that all servers together answer in a second.
-        tokens_per_sec: The same in generated tokens; at most one of the two.
+        tokens_per_sec: The same in generated tokens; give at most one of the two.
         quiet: Show nothing on standard error.
 
     Raises:
@@ -102,17 +164,16 @@ def plan_increment(
     check_protocol(config, options)
     with prepared(config, options, before=before, files=parts_of(config, files)) as run:
         spec = run.spec
-        view = ProgressView(spec.progress_dir, quiet=quiet)
+        view = ProgressView(quiet=quiet)
         for line in listed.left_out:
             view.say(line)
         view.say(f"Planning increment {spec.number} of {config.corpus}; nothing is sent or written.")
-        pipeline = make_pipeline(run.options)
-        _add_plan(pipeline, spec, answer_tokens=round(answers.mean_completion_tokens) if answers else None)
+        answer_tokens = round(answers.mean_completion_tokens) if answers else None
         with view:
-            counts = _counts_of(run_for_metrics(pipeline, view.say))
+            counts = count_increment(run.options, spec, view.say, answer_tokens=answer_tokens)
     streams = {
-        name: plan_stream(
-            counts.get(name, {}),
+        name: _plan_stream(
+            counts.get(name, Counter()),
             num_files=spec.num_files(name),
             synthesize=stream.synthesize,
             answers=answers if stream.synthesize else None,
@@ -121,8 +182,11 @@ def plan_increment(
         )
         for name, stream in config.streams.items()
     }
-    total = total_of(streams.values())
+    total = _total_of(list(streams.values()))
     _check_usable(total, known)
+    hours = None if total.num_requests else 0.0
+    if total.num_requests and speed is not None:
+        hours = speed.hours(num_requests=total.num_requests, completion_tokens=total.completion_tokens)
     return IncrementPlan(
         corpus=config.corpus,
         increment=spec.number,
@@ -131,134 +195,103 @@ def plan_increment(
         total=total,
         answers=answers,
         speed=speed,
-        synthesis_hours=synthesis_hours(total, speed),
+        synthesis_hours=hours,
     )
 
 
-def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callable[[SourceFile], bool]) -> int:
-    """Count the documents that a build of some files would take in.
+def _plan_stream(
+    counts: Counter[str],
+    *,
+    num_files: int,
+    synthesize: bool,
+    answers: Answers | None,
+    num_ends: int,
+    seq_len: int,
+) -> StreamPlan:
+    """Plan one stream.
 
     Args:
-        config: The corpus.
-        beam_options: Options for Beam.
-        wanted: Which of the new or changed files.
+        counts: Counts of the stream and of its sample, see `count_increment`.
+        num_files: Files of the stream.
+        synthesize: Whether its documents get pairs.
+        answers: Assumed length of answers; None without requests.
+        num_ends: Number of tokens around a training text: BOS, EOS.
+        seq_len: Tokens of a row.
     """
-    before = newest_manifest(config)
-    all_files = list_files(config, tasks=check_names(config)).files
-    found = unread(all_files, config.corpus, before)
-    later = {file for group in found.values() for file in group if not wanted(file)}
-    files, settled = (
-        {name: [file for file in group if file not in later] for name, group in each.items()}
-        for each in (found, all_files)
-    )
-    parts = parts_of(config, with_later_files(config, files, settled))
-    with prepared(config, parse_options(beam_options), before=before, files=parts) as run:
-        pipeline = make_pipeline(run.options)
-        _bring_home_sums(
-            [
-                take_in(pipeline, run.spec, name).new | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new")
-                for name in config.streams
-            ]
-        )
-        found_counts = _counts_of(run_for_metrics(pipeline, lambda line: None))
-    return sum(counts["new"] for counts in found_counts.values())
 
+    def scaled(name: str, by: str) -> float:
+        """Scale a count of the sample to the whole stream."""
+        sampled = counts[f"sampled_{by}"]
+        return counts[f"sampled_{name}"] * counts[by] / sampled if sampled else 0.0
 
-def _add_plan(pipeline: beam.Pipeline, spec: IncrementSpec, *, answer_tokens: int | None) -> None:
-    """Add all that a plan counts to a pipeline; the sums become metrics."""
-    counted: list[beam.PCollection] = []
-    for name, stream in spec.config.streams.items():
-        found = take_in(pipeline, spec, name)
-        if stream.synthesize:
-            cut = split(spec, name, found.new)
-            parts, rejects = cut.ok, (*found.rejects, cut[REJECTS])
-            chains = parts | f"{name}/Chains" >> FormChains(spec.config.chains, spec.progress_dir)
-            asked_tokens = answer_tokens
-        else:
-            parts, rejects = found.new, found.rejects
-            if stream.tuning is not None:
-                parts = parts | f"{name}/AsExamples" >> beam.Map(example_document)
-            chains = parts | f"{name}/OneByOne" >> beam.Map(_alone)
-            asked_tokens = None
-        sample = (
-            chains
-            | f"{name}/Sample" >> beam.combiners.Top.Smallest(_SAMPLED_CHAINS, key=_chain_id)
-            | f"{name}/EachOfSample" >> beam.FlatMap(list)
-            | f"{name}/SpreadSample" >> beam.Reshuffle()
-            | f"{name}/Estimate" >> beam.ParDo(EstimateTokens(spec.config, answer_tokens=asked_tokens))
-        )
-        counted += [
-            found.read | f"{name}/CountRead" >> beam.Map(_one, f"{name}/read"),
-            found.new | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new"),
-            found.superseded | f"{name}/CountChanged" >> beam.Map(_one, f"{name}/changed"),
-            rejects
-            | f"{name}/Rejects" >> beam.Flatten()
-            | f"{name}/CountRejects" >> beam.Map(_rejected, name),
-            parts | f"{name}/CountParts" >> beam.FlatMap(_parts, name),
-            chains | f"{name}/CountChains" >> beam.FlatMap(_chain, name),
-            sample | f"{name}/CountSample" >> beam.Map(_sampled, name),
-        ]
-    _bring_home_sums(counted)
-
-
-def _bring_home_sums(counted: list[beam.PCollection]) -> None:
-    """Add up counts by key, and make the sums metrics."""
-    (
-        counted
-        | "AllCounts" >> beam.Flatten()
-        | "AddUp" >> beam.CombinePerKey(sum)
-        | "BringHome" >> beam.Map(_bring_home)
+    rejects: dict[str, dict[str, int]] = {}
+    for name, count in sorted(counts.items()):
+        stage, slash, reason = name.partition("/")
+        if slash:
+            rejects.setdefault(stage, {})[reason] = count
+    num_requests = counts["documents"] if answers else 0
+    completion_tokens = num_requests * answers.mean_completion_tokens if answers else 0.0
+    pair_tokens: float | None = 0.0
+    if synthesize:
+        asked_tokens = counts["sampled_document_tokens"]
+        per_token = counts["sampled_text_tokens"] / asked_tokens if asked_tokens else 1.0
+        pair_tokens = completion_tokens * per_token if answers else None
+    text_tokens = scaled("text_tokens", "characters")
+    training_tokens = round(text_tokens + (pair_tokens or 0) + num_ends * scaled("texts", "chains"))
+    gone = sum(sum(reasons.values()) for stage, reasons in rejects.items() if stage != "read")
+    return StreamPlan(
+        num_files=num_files,
+        num_read=counts["read"],
+        num_new=counts["new"],
+        num_changed=counts["changed"],
+        num_unchanged=counts["read"] - gone - counts["new"],
+        num_rejected=sum(sum(reasons.values()) for reasons in rejects.values()),
+        rejects=rejects,
+        num_split=counts["split"],
+        num_parts=counts["parts"],
+        num_chains=counts["chains"] if synthesize else 0,
+        num_texts=round(scaled("texts", "chains")),
+        num_cut_texts=0 if synthesize else round(scaled("cut_texts", "chains")),
+        num_requests=num_requests,
+        num_sampled_chains=counts["sampled_chains"],
+        mean_document_tokens=(
+            counts["sampled_document_tokens"] / counts["sampled_documents"] if num_requests else None
+        ),
+        prompt_tokens=round(scaled("prompt_tokens", "documents")),
+        cached_tokens=round(scaled("cached_tokens", "documents")),
+        completion_tokens=round(completion_tokens),
+        text_tokens=round(text_tokens),
+        pair_tokens=None if pair_tokens is None else round(pair_tokens),
+        training_tokens=training_tokens,
+        num_rows=max(math.ceil(training_tokens / seq_len), round(scaled("own_rows", "chains"))),
     )
 
 
-def _alone(document: Document) -> Chain:
-    return Chain(chain_id=document.content_hash, documents=(document,))
-
-
-def _chain_id(chain: Chain) -> str:
-    return chain.chain_id
-
-
-def _one(_: object, key: str) -> tuple[str, int]:
-    return key, 1
-
-
-def _rejected(reject: Reject, stream: str) -> tuple[str, int]:
-    return f"{stream}/{reject.stage}/{reject.reason}", 1
-
-
-def _parts(document: Document, stream: str) -> Iterator[tuple[str, int]]:
-    if document.part:
-        yield f"{stream}/parts", 1
-        yield f"{stream}/split", int(document.part.startswith("1/"))
-
-
-def _chain(chain: Chain, stream: str) -> Iterator[tuple[str, int]]:
-    yield f"{stream}/chains", 1
-    yield f"{stream}/documents", len(chain.documents)
-    yield f"{stream}/characters", sum(len(document.text) for document in chain.documents)
-
-
-def _sampled(count: tuple[str, int], stream: str) -> tuple[str, int]:
-    return f"{stream}/sampled_{count[0]}", count[1]
-
-
-def _bring_home(total: tuple[str, int]) -> None:
-    Metrics.distribution(_METRICS, total[0]).update(total[1])
-
-
-def _counts_of(metrics: MetricResults) -> dict[str, Counter[str]]:
-    """By stream, the counts by name, those of rejects by `stage/reason`."""
-    found = metrics.query(MetricsFilter().with_namespace(_METRICS))
-    counts: dict[str, Counter[str]] = {}
-    for each in found["distributions"]:
-        stream, _, what = each.key.metric.name.partition("/")
-        counts.setdefault(stream, Counter())[what] = each.result.max
-    return counts
+def _total_of(streams: Sequence[StreamPlan]) -> StreamPlan:
+    """Add up the plans of streams. Pair tokens are unknown if they are unknown in one stream."""
+    values: dict[str, Any] = {
+        field.name: sum(getattr(stream, field.name) or 0 for stream in streams)
+        for field in dataclasses.fields(StreamPlan)
+        if field.name not in ("rejects", "mean_document_tokens")
+    }
+    if any(stream.pair_tokens is None for stream in streams):
+        values["pair_tokens"] = None
+    rejects: dict[str, dict[str, int]] = {}
+    for stream in streams:
+        for stage, reasons in stream.rejects.items():
+            rejects[stage] = dict(Counter(rejects.get(stage, {})) + Counter(reasons))
+    asked = [
+        (stream.mean_document_tokens, stream.num_requests)
+        for stream in streams
+        if stream.mean_document_tokens is not None
+    ]
+    num_tokens = sum(mean * count for mean, count in asked)
+    mean = num_tokens / sum(count for _, count in asked) if asked else None
+    return StreamPlan(**values, rejects=rejects, mean_document_tokens=mean)
 
 
 def _check_usable(total: StreamPlan, known: Iterable[str]) -> None:
-    """Refuse what a build would refuse: sources that hold nothing for a corpus that holds nothing."""
+    """Refuse sources that hold nothing for an empty corpus, as a build does."""
     if total.num_new or total.num_unchanged or any(known):
         return
     if not total.num_rejected:

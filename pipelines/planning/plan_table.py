@@ -1,4 +1,4 @@
-"""A plan for a person: a table by stream, and what its estimates rest on.
+"""Table of a plan on the terminal, by stream, with the sources of its estimates.
 
 Estimates say `about` and are rounded to three digits.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.planning.estimates import IncrementPlan, StreamPlan
+from pipelines.planning.plan import IncrementPlan, StreamPlan
 from pipelines.runners.progress import duration
 from plugins.console import Console
 
@@ -16,14 +16,14 @@ _WIDE = 1000
 
 
 def print_plan(plan: IncrementPlan) -> None:
-    """Print a plan for a person; plain where nobody looks, however wide it is."""
+    """Print a plan; outside a terminal without colours and line breaks."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
     if plan.total.num_new:
         first = f"{plan.corpus}: increment {plan.increment}, of {plan.total.num_new:,} documents."
     else:
-        first = f"{plan.corpus}: nothing new; a build would ask for nothing and publish nothing."
+        first = f"{plan.corpus}: nothing new; a build would send no requests and publish nothing."
     console.print(Text(first), soft_wrap=True)
     if plan.total.num_files:
         console.print(plan_table(plan))
@@ -32,7 +32,7 @@ def print_plan(plan: IncrementPlan) -> None:
 
 
 def plan_table(plan: IncrementPlan) -> Table:
-    """A plan as a table: what there is down, streams across; rows of nothing are left out."""
+    """Make the table of a plan: a column for each stream, no rows of zeros."""
     columns = dict(plan.streams)
     if len(columns) > 1:
         columns["all"] = plan.total
@@ -49,7 +49,7 @@ def plan_table(plan: IncrementPlan) -> Table:
 
 
 def plan_lines(plan: IncrementPlan) -> list[str]:
-    """What the estimates of a plan rest on, and how long it takes."""
+    """Return the sources of a plan's estimates, and the duration of the synthesis."""
     if not plan.total.num_new:
         return []
     lines = []
@@ -58,13 +58,13 @@ def plan_lines(plan: IncrementPlan) -> list[str]:
     if plan.answers is None or not plan.total.num_requests:
         return lines
     lines += [
-        "Requests: one for each document of a chain, at most; repairs are not counted, nor what the "
-        "journal would answer.",
+        "Requests: one for each document of a chain, at most; repairs and answers in the journal are not "
+        "counted.",
         f"Tokens of an answer: about {plan.answers.mean_completion_tokens:.0f}, {plan.answers.detail}.",
     ]
     if plan.speed is None or plan.synthesis_hours is None:
         lines.append(
-            "Hours: not known. Give --requests-per-sec or --tokens-per-sec, or build a small increment first."
+            "Hours: unknown. Give --requests-per-sec or --tokens-per-sec, or build a small increment first."
         )
     else:
         took = duration(plan.synthesis_hours * 3600)

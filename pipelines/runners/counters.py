@@ -7,15 +7,38 @@ A local runner shows no metrics before the end. So each worker also writes its c
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 from apache_beam.metrics import Metrics
 
 AT_WORK = "at_work_ms"
 _WRITE_EVERY_SEC = 0.5
+_PROGRESS_DIR: ContextVar[str | None] = ContextVar("progress_dir", default=None)
+
+
+@contextlib.contextmanager
+def progress_files_in(folder: str | None) -> Iterator[None]:
+    """Let every step that is made within the block, and its copies in workers, write progress files.
+
+    Args:
+        folder: A local folder, or None to write none.
+    """
+    before = _PROGRESS_DIR.set(folder)
+    try:
+        yield
+    finally:
+        _PROGRESS_DIR.reset(before)
+
+
+def progress_dir() -> str | None:
+    """Return the folder of `progress_files_in`; None outside of such a block."""
+    return _PROGRESS_DIR.get()
 
 
 class Counters:

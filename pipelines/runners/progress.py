@@ -16,7 +16,7 @@ from types import TracebackType
 from rich.live import Live
 from rich.table import Table
 
-from pipelines.runners.counters import read_progress
+from pipelines.runners.counters import progress_dir, read_progress
 from plugins.console import Console
 from schemas.manifest import ShardSet
 
@@ -28,13 +28,14 @@ _RATES_OVER_SEC = 60.0
 class ProgressView:
     """Show the sum of all workers' progress files on standard error, until the block ends.
 
+    Outside of `progress_files_in` the view prints only the lines of `say`.
+
     Args:
-        progress_dir: Folder of the progress files; without one the view prints only the lines of `say`.
         quiet: Show nothing.
     """
 
-    def __init__(self, progress_dir: str | None, *, quiet: bool = False):
-        self._folder = progress_dir
+    def __init__(self, *, quiet: bool = False):
+        self._folder = progress_dir()
         self._quiet = quiet
         self._console = Console(file=sys.stderr, highlight=False)
         self._stop = threading.Event()

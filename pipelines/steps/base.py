@@ -1,67 +1,77 @@
-"""What all our DoFns share: counters, and rejects as a second output."""
+"""Base class of all steps: counters, and rejects as a second output."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import apache_beam as beam
 
-from pipelines.runners.counters import Counters
+from pipelines.runners.counters import Counters, progress_dir
 from schemas.errors import TutelageError
-from schemas.records import UNEXPECTED, AugmentedText, Document, Passage, Reject, SynthesizedDocument
+from schemas.records import UNEXPECTED, AugmentedText, Reject, SynthesizedDocument
 
 REJECTS = "rejects"
 
 NOT_OF_A_RECORD = (TutelageError, OSError, MemoryError)
-"""What says something of the run, its storage or its machine, and ends it."""
+"""Exceptions that concern the run, its storage or its machine, not one record. They end the run."""
+
+_BATCH_CHARACTERS = 1 << 22
 
 
+class Named(Protocol):
+    """A document, or a record that stands for one."""
+
+    @property
+    def document_id(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+
+@dataclasses.dataclass(eq=False)
 class StepFn(beam.DoFn):
-    """A DoFn that counts under the name of its step.
+    """A DoFn that counts and rejects under the name of its step. A subclass with fields is a dataclass, too.
 
-    Args:
-        step: Name of the step, as in rejects and statistics.
-        progress_dir: See Counters.
+    Attributes:
+        step: Name of the step in rejects and statistics.
+        tags: Names of all outputs beside the main one.
+        progress_dir: Folder of progress files; the copies in workers bring it along.
     """
 
-    def __init__(self, step: str, progress_dir: str | None):
-        self.step = step
-        self.progress_dir = progress_dir
+    step: ClassVar[str]
+    tags: ClassVar[tuple[str, ...]] = (REJECTS,)
+    progress_dir: str | None = dataclasses.field(default_factory=progress_dir, init=False)
 
     def setup(self) -> None:
-        """Called once in each worker, where the counters live."""
+        """Make the counters; Beam calls it once for each copy in a worker."""
         self.counters = Counters(self.step, self.progress_dir)
 
     def finish_bundle(self) -> Any:
-        """Make the counts visible."""
+        """Write the counts to the progress file."""
         self.counters.flush()
 
-    def reject(
-        self, reason: str, *, document_id: str, source: str, detail: str = ""
-    ) -> beam.pvalue.TaggedOutput:
-        """Count a reject and tag it for the rejects' output."""
+    def reject(self, reason: str, record: Named, detail: str = "") -> beam.pvalue.TaggedOutput:
+        """Count the reject of a document and tag it for the output of rejects."""
         return self.pass_on(
-            Reject(stage=self.step, reason=reason, document_id=document_id, source=source, detail=detail)
+            Reject(
+                stage=self.step,
+                reason=reason,
+                document_id=record.document_id,
+                source=record.source,
+                detail=detail,
+            )
         )
 
     def pass_on(self, reject: Reject) -> beam.pvalue.TaggedOutput:
-        """Count a reject made elsewhere and tag it."""
+        """Count a reject that was made elsewhere and tag it."""
         self.counters.add(f"rejected_{reject.reason}")
         return beam.pvalue.TaggedOutput(REJECTS, reject)
 
-    def unexpected(self, error: Exception, document: Document | Passage) -> beam.pvalue.TaggedOutput:
-        """Count and tag a document for which nobody foresaw what happened."""
-        return self.reject(
-            UNEXPECTED,
-            document_id=document.document_id,
-            source=document.source,
-            detail=f"{type(error).__name__}: {error}",
-        )
-
     def of_batch(self, batch: Sequence[Any], make: Callable[[Sequence[Any]], Iterator[Any]]) -> Iterator[Any]:
-        """What `make` gives for a batch; for each element alone where it leads to an unexpected exception."""
+        """Yield what `make` yields for a batch; after an unexpected exception, for one element at a time."""
         try:
             yield from list(make(batch))
         except NOT_OF_A_RECORD:
@@ -72,10 +82,29 @@ class StepFn(beam.DoFn):
                 yield from alone(self, element)
 
 
-def guarded(process: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:
-    """Have a step's `process` reject the documents of an element that leads to an unexpected exception.
+def outputs_of(
+    values: beam.PCollection, label: str, step: StepFn, *side_inputs: Any, **resource_hints: str
+) -> dict[str, beam.PCollection]:
+    """Apply a step; returns its main output under `ok` and the others under their tags."""
+    pardo = beam.ParDo(step, *side_inputs).with_resource_hints(**resource_hints)
+    made = values | label >> pardo.with_outputs(*step.tags, main="ok")
+    return {tag: made[tag] for tag in ("ok", *step.tags)}
 
-    Of such an element nothing else is given. Their limit in a run: `pipelines/increments/failure_limits.py`.
+
+def batches_of(num_characters: Callable[[Any], int]) -> beam.PTransform:
+    """Batch values up to a number of characters."""
+    return beam.BatchElements(
+        min_batch_size=_BATCH_CHARACTERS // 64,
+        max_batch_size=_BATCH_CHARACTERS,
+        element_size_fn=num_characters,
+    )
+
+
+def guarded(process: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any], Iterator[Any]]:
+    """Make a step's `process` reject the documents of an element that leads to an unexpected exception.
+
+    The step gives nothing else for such an element. `pipelines/increments/failure_limits.py` decides how many
+    of them end the run.
     """
 
     @functools.wraps(process)
@@ -85,14 +114,15 @@ def guarded(process: Callable[[Any, Any], Iterator[Any]]) -> Callable[[Any, Any]
         except NOT_OF_A_RECORD:
             raise
         except Exception as error:
-            made = [self.unexpected(error, document) for document in _documents_of(element)]
+            found = f"{type(error).__name__}: {error}"
+            made = [self.reject(UNEXPECTED, document, found) for document in _documents_of(element)]
         yield from made
 
     return process_or_reject
 
 
-def _documents_of(element: Any) -> Iterator[Document | Passage]:
-    """What has a document_id and a source: a document, those of a chain, or the passages of texts."""
+def _documents_of(element: Any) -> Iterator[Named]:
+    """Yield a document, those of a chain, or the passages of texts."""
     if isinstance(element, (list, tuple)):
         for each in element:
             yield from _documents_of(each)

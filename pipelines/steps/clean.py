@@ -1,20 +1,21 @@
-"""Text made regular, and documents too short or too long refused.
+"""Normalisation of text, and rejection of documents that are too short or too long.
 
     repair Unicode ─► regular text ─► (drop boilerplate lines) ─► (mask personal data) ─► lengths
 
-Wrong decodings are undone, Unicode is composed (NFC), line ends and page breaks become `\\n`, control
-characters go, and more than one blank line becomes one. Nothing that a reader would miss is changed. What
-stands in brackets is off unless the configuration asks for it.
+The step undoes wrong decodings, composes Unicode (NFC), turns line ends and page breaks into `\\n`, removes
+control characters, and reduces several blank lines to one. A reader misses nothing. The steps in brackets
+are off unless the configuration asks for them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pipelines.runners.counters import Counters
 from pipelines.steps.base import StepFn, guarded
 from pipelines.steps.personal_data import mask_personal_data
 from pipelines.steps.unicode_repair import repair_unicode
@@ -30,15 +31,15 @@ _BOILERPLATE = {"javascript": asks_for_javascript, "policy": is_about_policy, "l
 
 
 def clean_text(text: str, *, repair: bool = True) -> str:
-    """Make a text regular; cleaning twice changes nothing more.
+    """Normalise a text; a second call changes nothing.
 
     Args:
         text: Any text.
-        repair: Whether wrong decodings are undone first: C1 controls, which go later, are part of them.
+        repair: Undo wrong decodings first, since they contain C1 controls, which are removed later.
     """
     if not repair:
         return _regular(text)
-    # What goes with the control characters may show another wrong decoding, as may a repair.
+    # Without its control characters, or repaired once, a text may show another wrong decoding.
     for _ in range(_MOST_REPAIRS):
         before = text
         text = _regular(repair_unicode(text))
@@ -49,17 +50,16 @@ def clean_text(text: str, *, repair: bool = True) -> str:
 
 def _regular(text: str) -> str:
     text = unicodedata.normalize("NFC", _CONTROL.sub("", text))
-    # What splitlines splits at beyond line ends and page breaks are controls, and gone.
+    # The other separators of splitlines are control characters, which are gone.
     text = "\n".join(line.rstrip(" \t") for line in text.splitlines())
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def drop_boilerplate(text: str, config: BoilerplateConfig) -> tuple[str, dict[str, int]]:
-    """Drop lines that say nothing of the text's own.
+    """Drop lines of boilerplate.
 
     Returns:
-        The text, and by rule (javascript, policy, lorem_ipsum) how many lines were dropped; rules without
-        any are left out.
+        The text, and the number of dropped lines by rule (javascript, policy, lorem_ipsum), without zeros.
     """
     dropped: dict[str, int] = {}
     for rule, is_boilerplate in _BOILERPLATE.items():
@@ -71,16 +71,16 @@ def drop_boilerplate(text: str, config: BoilerplateConfig) -> tuple[str, dict[st
     return text, dropped
 
 
+@dataclasses.dataclass(eq=False)
 class CleanDocuments(StepFn):
     """Clean each document, and the pairs that came with it; reject those outside the configured lengths.
 
-    Counted are also lines dropped by each rule (`dropped_lines_policy`) and personal data masked of each
-    kind (`masked_email`).
+    The step also counts dropped lines by rule (`dropped_lines_policy`) and masked personal data by kind
+    (`masked_email`).
     """
 
-    def __init__(self, config: CleanConfig, progress_dir: str | None):
-        super().__init__("clean", progress_dir)
-        self.config = config
+    step = "clean"
+    config: CleanConfig
 
     @guarded
     def process(self, document: Document) -> Iterator[Any]:
@@ -91,44 +91,35 @@ class CleanDocuments(StepFn):
             self.counters.add(f"dropped_lines_{rule}", count)
         for kind, count in masked.items():
             self.counters.add(f"masked_{kind}", count)
-        where = {"document_id": document.document_id, "source": document.source}
         if not has_words(text, self.config.min_words):
             found = f"{len(words_of(text))} words, at least {self.config.min_words}"
-            yield self.reject("too_short", detail=found, **where)
+            yield self.reject("too_short", document, found)
         elif len(text) > self.config.max_characters:
-            yield self.reject(
-                "too_long", detail=f"{len(text)} characters, at most {self.config.max_characters}", **where
-            )
+            found = f"{len(text)} characters, at most {self.config.max_characters}"
+            yield self.reject("too_long", document, found)
         else:
             self.counters.add("documents")
-            yield document.changed(text, self._clean_pairs(document.pairs))
-
-    def _clean_pairs(self, pairs: tuple[InstructionPair, ...]) -> tuple[InstructionPair, ...]:
-        cleaned = [clean_pair(pair, self.config) for pair in pairs]
-        for _, masked in cleaned:
-            for kind, count in masked.items():
-                self.counters.add(f"masked_{kind}", count)
-        return tuple(pair for pair, _ in cleaned)
+            yield document.changed(text, clean_pairs(document.pairs, self.config, self.counters))
 
 
-def clean_pair(pair: InstructionPair, config: CleanConfig) -> tuple[InstructionPair, dict[str, int]]:
-    """Clean all that a pair says, as the text of a document.
-
-    Returns:
-        The pair, and by kind how many personal data were masked.
-    """
-    found: Counter[str] = Counter()
+def clean_pairs(
+    pairs: Iterable[InstructionPair], config: CleanConfig, counters: Counters
+) -> tuple[InstructionPair, ...]:
+    """Clean all texts of pairs as the text of a document; count masked personal data by kind."""
 
     def cleaned(text: str) -> str:
         text = clean_text(well_formed(text), repair=config.repair_unicode)
         text, masked = mask_personal_data(text, config.mask_personal_data)
-        found.update(masked)
+        for kind, count in masked.items():
+            counters.add(f"masked_{kind}", count)
         return text
 
-    pair = InstructionPair(
-        instruction=cleaned(pair.instruction),
-        response=cleaned(pair.response),
-        options=tuple(map(cleaned, pair.options)),
-        rationale=cleaned(pair.rationale),
+    return tuple(
+        InstructionPair(
+            instruction=cleaned(pair.instruction),
+            response=cleaned(pair.response),
+            options=tuple(map(cleaned, pair.options)),
+            rationale=cleaned(pair.rationale),
+        )
+        for pair in pairs
     )
-    return pair, dict(found)

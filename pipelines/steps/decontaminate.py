@@ -1,4 +1,4 @@
-"""Keep the evaluation tasks out of the corpus: documents, then the pairs written about them.
+"""Decontamination: documents and pairs that overlap with evaluation tasks stay out of the corpus.
 
     documents ─► DecontaminateDocuments ─► documents that overlap with no row
                      └──────────┬─► rejects `task_overlap`: task, row and the words they share
@@ -7,13 +7,13 @@
                                 ▼
                           Contaminations ─► WriteReport ─► decontamination.json
 
-A pair is its instruction, options, response and rationale, one after the other. It loses only itself; a
-document left without pairs goes on as raw text, and the chain's text is cut before and after it, as if the
-synthesizer had found nothing to ask. What later rounds learned from the lost pairs as examples is not undone.
+The text of a pair is its instruction, options, response and rationale in a row. Only the pair itself is
+lost. A document without other pairs goes on as raw text, and the chain's text is cut before and after it, as
+if the synthesizer had found no question. Later rounds may have seen the lost pairs as examples; this stays.
 
-Documents are compared before the ledger is asked, since a changed one that is contaminated now must not
-supersede what the corpus holds. A document that came in before its task was named is rejected here as well,
-where it is read again; the corpus keeps what it holds of it.
+A contaminated document does not reach MarkSuperseded, so a changed document that is contaminated now does not
+supersede its old text. A document that came in before its task was named is rejected when it is read again;
+the corpus keeps its old text.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from pipelines.steps.base import StepFn, guarded
-from pipelines.steps.clean_pairs import with_pairs
+from pipelines.steps.base import REJECTS, StepFn, guarded
+from pipelines.steps.check_pairs import keep_pairs
 from plugins.task_overlap import IndexedRow, Overlap, TaskIndex
 from plugins.tasks.decontamination_rows import read_tasks
 from plugins.tasks.rows import row_number
@@ -48,9 +48,9 @@ class Contamination:
 
     Attributes:
         row: Name of the task, number of the row, its id.
-        words: The first words they share.
+        words: The first words that they share.
         stream: Stream of the document.
-        document_id: The document, or that of the pair.
+        document_id: The document, or the document of the pair.
         part: Its part, or "".
         pair: Number of the pair from 1, or 0 for the document itself.
     """
@@ -64,14 +64,14 @@ class Contamination:
 
 
 class SharedTasks:
-    """The tasks of a configuration, indexed once in a worker process for all steps of a run."""
+    """Index of the configured tasks, made once in a worker process for all steps of a run."""
 
     def __init__(self, config: DecontaminationConfig):
         self.config = config
         self._shared = Shared()
 
     def index(self) -> TaskIndex:
-        """The index; hold on to it."""
+        """Return the index; it lives as long as somebody holds it."""
         index: TaskIndex = self._shared.acquire(self._read)
         return index
 
@@ -81,11 +81,12 @@ class SharedTasks:
         return TaskIndex(tasks, ngram=config.ngram, min_words=config.min_words, max_rows=config.max_rows)
 
 
+@dataclasses.dataclass(eq=False)
 class _Decontaminate(StepFn):
-    def __init__(self, tasks: SharedTasks, stream: str, progress_dir: str | None):
-        super().__init__("decontaminate", progress_dir)
-        self.tasks = tasks
-        self.stream = stream
+    step = "decontaminate"
+    tags = (REJECTS, CONTAMINATIONS)
+    tasks: SharedTasks
+    stream: str
 
     def setup(self) -> None:
         super().setup()
@@ -94,16 +95,12 @@ class _Decontaminate(StepFn):
     def _refuse(
         self, document: Document, overlaps: Sequence[Overlap], *, pair: int = 0, instruction: str = ""
     ) -> Iterator[beam.pvalue.TaggedOutput]:
-        """Give the reject of a document or pair, and each row it overlaps with."""
+        """Yield the reject of a document or pair, and a Contamination for each row."""
         first, *others = overlaps
-        yield self.reject(
-            "pair_task_overlap" if pair else "task_overlap",
-            document_id=document.document_id,
-            source=document.source,
-            detail=(f"pair {pair} {_shortened(instruction)!r}: " if pair else "")
-            + f"{_name(first.row)}: {_shortened(first.words)!r}"
-            + (f"; and {len(others)} more rows" if others else ""),
-        )
+        found = f"pair {pair} {_shortened(instruction)!r}: " if pair else ""
+        found += f"{_name(first.row)}: {_shortened(first.words)!r}"
+        found += f"; and {len(others)} more rows" if others else ""
+        yield self.reject("pair_task_overlap" if pair else "task_overlap", document, found)
         for overlap in overlaps:
             row = overlap.row
             contamination = Contamination(
@@ -120,13 +117,8 @@ class _Decontaminate(StepFn):
 class DecontaminateDocuments(_Decontaminate):
     """Reject documents that overlap with a row of a task; the rows go to the `contaminations` output.
 
-    Args:
-        tasks: The tasks.
-        stream: Name of the documents' stream.
-        progress_dir: See Counters.
-
     Raises:
-        ConfigError: A task file is not there, cannot be read, or has no good row.
+        ConfigError: A task file is missing, cannot be read, or has no valid row.
     """
 
     @guarded
@@ -140,9 +132,9 @@ class DecontaminateDocuments(_Decontaminate):
 
 
 class DecontaminatePairs(_Decontaminate):
-    """Take pairs that overlap with a row of a task from the documents of each chain.
+    """Remove pairs that overlap with a row of a task from the documents of each chain.
 
-    Arguments, outputs and errors as in DecontaminateDocuments.
+    Outputs and errors as in DecontaminateDocuments.
     """
 
     @guarded
@@ -161,11 +153,12 @@ class DecontaminatePairs(_Decontaminate):
                     pairs.append(pair)
             self.counters.add("documents_without_pairs", bool(done.pairs) and not pairs)
             kept.append(pairs)
-        yield with_pairs(chain, kept)
+        yield keep_pairs(chain, kept)
 
 
-class WriteReport(beam.PTransform):
-    """Write how much of each task was found, from the contaminations of all streams.
+@beam.ptransform_fn
+def WriteReport(contaminations: beam.PCollection, tasks: SharedTasks, increment: str) -> beam.PCollection:
+    """Write `decontamination.json`: how much of each task is in the documents and pairs of all streams.
 
         {"ngram": 13, "min_words": 8, "max_rows": 10, "tasks": {"bio_choice": {
             "uri": …, "rows": 72, "rows_refused": 0, "first_refused": "", "rows_too_short": 4,
@@ -174,57 +167,49 @@ class WriteReport(beam.PTransform):
             "found": [{"row": 12, "id": …, "words": …, "num_documents": 1, "num_pairs": 0,
                        "documents": [{"stream": …, "document_id": …}], "pairs": []}]}}}
 
-    Documents and pairs are counted each once for a row, however often a bundle was tried. Of each row the
-    first ten are named, in the order of their names; of a pair also its number, from 1.
+    A document or pair counts once for a row, however often a bundle was tried. The report names the first ten
+    of each row in the order of their names, and of a pair also its number, from 1.
 
     Args:
+        contaminations: Those of all streams.
         tasks: The tasks.
-        increment: URI of the increment's directory, where `decontamination.json` is written.
+        increment: URI of the increment's directory.
     """
-
-    def __init__(self, tasks: SharedTasks, increment: str):
-        super().__init__()
-        self.tasks = tasks
-        self.uri = decontamination_uri(increment)
-
-    def expand(self, contaminations: beam.PCollection) -> beam.PCollection:
-        found = (
-            contaminations
-            | "KeyByRow" >> beam.Map(lambda each: (each.row, each))
-            | "GroupByRow" >> beam.GroupByKey()
-            | "SumUpRow" >> beam.MapTuple(_found_row)
+    found = (
+        contaminations
+        | "KeyByRow" >> beam.Map(lambda each: (each.row, each))
+        | "GroupByRow" >> beam.GroupByKey()
+        | "SumUpRow" >> beam.MapTuple(_found_row)
+    )
+    return (
+        contaminations.pipeline
+        | "OneReport" >> beam.Create([None])
+        | "Write"
+        >> beam.Map(
+            lambda _, found: _write_report(found, tasks, decontamination_uri(increment)),
+            beam.pvalue.AsList(found),
         )
-        return (
-            contaminations.pipeline
-            | "OneReport" >> beam.Create([None])
-            | "Write" >> beam.ParDo(_WriteReport(self.tasks, self.uri), beam.pvalue.AsList(found))
-        )
+    )
 
 
-class _WriteReport(beam.DoFn):
-    def __init__(self, tasks: SharedTasks, uri: str):
-        self.tasks = tasks
-        self.uri = uri
-
-    def process(self, _: None, found: list[tuple[str, dict[str, Any]]]) -> None:
-        config = self.tasks.config
-        tasks: dict[str, dict[str, Any]] = {}
-        for task in self.tasks.index().coverage:
-            rows = sorted((row for name, row in found if name == task.name), key=lambda row: row["row"])
-            tasks[task.name] = {
-                **{key: value for key, value in dataclasses.asdict(task).items() if key != "name"},
-                "rows_found": len(rows),
-                "rows_found_in_documents": sum(row["num_documents"] > 0 for row in rows),
-                "rows_found_in_pairs": sum(row["num_pairs"] > 0 for row in rows),
-                "share_found": round(len(rows) / task.rows, 4),
-                "found": rows,
-            }
-        report = {**config.model_dump(include={"ngram", "min_words", "max_rows"}), "tasks": tasks}
-        storage.write_bytes(self.uri, json.dumps(report, indent=2, ensure_ascii=False).encode())
+def _write_report(found: Sequence[tuple[str, dict[str, Any]]], shared: SharedTasks, uri: str) -> None:
+    tasks: dict[str, dict[str, Any]] = {}
+    for task in shared.index().coverage:
+        rows = sorted((row for name, row in found if name == task.name), key=lambda row: row["row"])
+        tasks[task.name] = {
+            **{key: value for key, value in dataclasses.asdict(task).items() if key != "name"},
+            "rows_found": len(rows),
+            "rows_found_in_documents": sum(row["num_documents"] > 0 for row in rows),
+            "rows_found_in_pairs": sum(row["num_pairs"] > 0 for row in rows),
+            "share_found": round(len(rows) / task.rows, 4),
+            "found": rows,
+        }
+    report = {**shared.config.model_dump(include={"ngram", "min_words", "max_rows"}), "tasks": tasks}
+    storage.write_bytes(uri, json.dumps(report, indent=2, ensure_ascii=False).encode())
 
 
 def read_summary(increment: str) -> dict[str, dict[str, Any]]:
-    """The report of an increment by task, without the rows found; empty where no task was named."""
+    """Read the report of an increment by task, without the rows; empty if no task was named."""
     uri = decontamination_uri(increment)
     if not storage.exists(uri):
         return {}
@@ -237,7 +222,7 @@ def read_summary(increment: str) -> dict[str, dict[str, Any]]:
 def _found_row(
     row: tuple[str, int, str], contaminations: Iterable[Contamination]
 ) -> tuple[str, dict[str, Any]]:
-    """Name of the task, and what the report says of one of its rows."""
+    """Return the name of the task, and the report's entry of one of its rows."""
     task, number, row_id = row
     words = []
     places: tuple[set[tuple[str, str, str, int]], set[tuple[str, str, str, int]]] = (set(), set())

@@ -1,12 +1,12 @@
-"""Documents that the configured filters refuse go no further.
+"""Quality filters, in the order in which the YAML names them; the first that refuses a document decides.
 
-The filters are applied in the order in which the YAML names them; the first that refuses a document decides.
 The reject's reason is the filter and its rule, `gopher_quality.min_words`, which is the key to change under
-`filters`; its detail is what was measured and what was allowed.
+`filters`. Its detail says what was measured and what was allowed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,11 +16,11 @@ from plugins.filters.base import Filter, Verdict
 from schemas.records import Document
 
 FilterOptions = Mapping[str, Mapping[str, Any] | None]
-"""By name of a filter its options; None is as published."""
+"""Options of filters by name; None for the published ones."""
 
 
 def make_filters(filters: FilterOptions) -> dict[str, Filter[Any]]:
-    """The filters by name, in the order given.
+    """Make filters by name, in the order given.
 
     Raises:
         ConfigError: A name, an option or a value is refused.
@@ -28,12 +28,12 @@ def make_filters(filters: FilterOptions) -> dict[str, Filter[Any]]:
     return {name: FILTERS.load(name)(options) for name, options in filters.items()}
 
 
+@dataclasses.dataclass(eq=False)
 class FilterDocuments(StepFn):
     """Pass each document through all filters; reject it at the first that refuses it."""
 
-    def __init__(self, filters: FilterOptions, progress_dir: str | None):
-        super().__init__("filter", progress_dir)
-        self.filters = filters
+    step = "filter"
+    filters: FilterOptions
 
     def setup(self) -> None:
         super().setup()
@@ -44,12 +44,7 @@ class FilterDocuments(StepFn):
         for name, accept in self._made.items():
             outcome = accept(document)
             if isinstance(outcome, Verdict):
-                yield self.reject(
-                    f"{name}.{outcome.rule}",
-                    document_id=document.document_id,
-                    source=document.source,
-                    detail=outcome.detail,
-                )
+                yield self.reject(f"{name}.{outcome.rule}", document, outcome.detail)
                 return
             if outcome.text != document.text:
                 self.counters.add(f"shortened_by_{name}")

@@ -1,11 +1,12 @@
-"""Documents into chains of M, in hash order inside hash buckets.
+"""Chains of M documents, in hash order inside hash buckets.
 
-The same documents give the same chains on any number of workers and in any order of arrival, and no
-worker holds more than a bucket.
+The same documents give the same chains on any number of workers and in any order of arrival. No worker holds
+more than a bucket.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 
@@ -16,23 +17,17 @@ from schemas.corpus_config import ChainConfig
 from schemas.records import Chain, Document, digest
 
 
-class FormChains(beam.PTransform):
+@beam.ptransform_fn
+def FormChains(documents: beam.PCollection, config: ChainConfig) -> beam.PCollection:
     """Group documents into chains of at most `max_documents`."""
-
-    def __init__(self, config: ChainConfig, progress_dir: str | None = None):
-        super().__init__()
-        self.config = config
-        self.progress_dir = progress_dir
-
-    def expand(self, documents: beam.PCollection) -> beam.PCollection:
-        num_documents = documents | "CountForBuckets" >> beam.combiners.Count.Globally()
-        return (
-            documents
-            | "KeyByBucket"
-            >> beam.Map(_with_bucket, beam.pvalue.AsSingleton(num_documents), self.config.bucket_documents)
-            | "GroupByBucket" >> beam.GroupByKey()
-            | "CutBuckets" >> beam.ParDo(_CutBuckets(self.config.max_documents, self.progress_dir))
-        )
+    num_documents = documents | "CountForBuckets" >> beam.combiners.Count.Globally()
+    return (
+        documents
+        | "KeyByBucket"
+        >> beam.Map(_with_bucket, beam.pvalue.AsSingleton(num_documents), config.bucket_documents)
+        | "GroupByBucket" >> beam.GroupByKey()
+        | "CutBuckets" >> beam.ParDo(_CutBuckets(config.max_documents))
+    )
 
 
 def _with_bucket(document: Document, num_documents: int, bucket_documents: int) -> tuple[int, Document]:
@@ -40,10 +35,10 @@ def _with_bucket(document: Document, num_documents: int, bucket_documents: int) 
     return int(document.content_hash[:16], 16) * num_buckets >> 64, document
 
 
+@dataclasses.dataclass(eq=False)
 class _CutBuckets(StepFn):
-    def __init__(self, max_documents: int, progress_dir: str | None):
-        super().__init__("chains", progress_dir)
-        self.max_documents = max_documents
+    step = "chains"
+    max_documents: int
 
     def process(self, bucket: tuple[int, Iterable[Document]]) -> Iterator[Chain]:
         documents = sorted(bucket[1], key=lambda each: (each.content_hash, each.document_id, each.part))

@@ -1,20 +1,21 @@
-"""Texts of all lengths into rows of T tokens.
+"""Packing of texts into rows of T tokens.
 
-`best_fit` keeps texts whole: texts are taken from the longest to the shortest, and each goes into the
-fullest row that still has room, or opens a new one. Rows that lack more than a thousandth of T are then
-taken apart and packed anew, each with the texts that fill it best (`subset_sum.py`). Only texts longer than
-a row are cut, and their full rows are rows of their own. `concat` lays texts end to end and chops at row
-ends; it fills every row but the last, and cuts a text in almost every one.
+`best_fit` keeps texts whole. It goes from the longest text to the shortest and puts each into the fullest row
+with room for it, or into a new one. Then it takes rows with more than a thousandth of T empty apart and packs
+them again, each with the texts that fill it best (subset sum). It cuts only texts longer than a row; their
+full pieces are rows of their own. `concat` lays texts end to end and cuts at row ends. It fills every row but
+the last, and cuts a text in almost every row.
 
-With `top_up`, what is still empty is filled with texts that stand in other rows already, each at most once
-more, and where none is short enough with the beginning of one, so that a step's tokens are tokens of text.
-Where that is not wanted it is padding. Only texts that a caller names are begun so: of one that asks before
-its passage a beginning would hold questions without it.
+With `top_up`, texts of other rows fill the empty part of a row, each at most once more. If no text is short
+enough, the beginning of one fills it, so that a training step sees no padding. The caller names the texts
+that may be cut so: the beginning of a text that asks before its passage holds questions without the passage.
+Without `top_up` the empty part is padding.
 
-Both take n texts in memory; best_fit needs O(n log T) time, and for each row that it packs anew a sum over
-256 texts at most. Equal inputs give equal rows. Each row says which tokens of which texts it is made of.
+Both hold n texts in memory. best_fit takes O(n log T) time, and a subset sum of at most 256 texts for each
+row that it packs again. Equal inputs give equal rows. Each row lists its pieces: tokens of texts.
 
-Source: Ding et al. 2024, arXiv 2404.10830, section 3.
+Source: Ding et al. 2024, arXiv 2404.10830, section 3; the exact dynamic programme for subset sum (Bellman
+1957) on bit strings.
 """
 
 from __future__ import annotations
@@ -26,25 +27,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.steps.subset_sum import fullest_subset
 from schemas.records import PackedSample
 
 Tokens = np.ndarray[Any, np.dtype[np.int32]]
 
 _SLACK = 1000
-"""A row that lacks no more than T over this counts as full."""
+"""A row with at most T over this many tokens empty counts as full."""
 
 _MOST_CANDIDATES = 256
-"""Texts, evenly spread over those that fit, of which those are chosen that fill a row best."""
+"""Texts that a subset sum chooses from, evenly spread over those that fit."""
 
 
 class Piece(NamedTuple):
     """Tokens of a text in a row.
 
     Attributes:
-        text: Which of the texts, counted from 0.
-        start: Its first token here.
-        num_tokens: How many of its tokens.
+        text: Index of the text.
+        start: Its first token in the row.
+        num_tokens: Number of its tokens in the row.
     """
 
     text: int
@@ -54,7 +54,7 @@ class Piece(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackedRow:
-    """A training row and what it is made of, a piece for each segment."""
+    """A training row and its pieces, one for each segment."""
 
     sample: PackedSample
     pieces: tuple[Piece, ...]
@@ -73,9 +73,9 @@ def pack_best_fit(
     Args:
         texts: Token ids of one text each, int32 of shape (num_tokens,).
         seq_len: Row length T, in tokens.
-        pad_id: Token that fills what is left of a row.
-        top_up: Whether rows that are not full get texts of other rows once more.
-        may_begin: For each text whether the beginning of it may fill a row; None for all.
+        pad_id: Token that fills the rest of a row.
+        top_up: Fill rows that are not full with texts of other rows.
+        may_begin: Whether the beginning of each text may fill a row; None if all may.
 
     Yields:
         Rows with `tokens` int32 of shape (T,), in the order of the first text in each.
@@ -120,9 +120,9 @@ def best_fit_decreasing(sizes: Sequence[int], seq_len: int) -> list[list[int]]:
 
 
 def _repacked(rows: list[list[int]], sizes: Sequence[int], seq_len: int) -> list[list[int]]:
-    """The same with rows that lack much taken apart and packed anew, if that takes no more rows.
+    """Take rows with much room apart and pack their pieces again, unless that takes more rows.
 
-    The longest piece opens each row, and what fills it best goes with it.
+    The longest piece opens each row; the pieces that fill it best join it.
     """
     full: list[list[int]] = []
     loose: list[list[int]] = []
@@ -143,7 +143,7 @@ def _repacked(rows: list[list[int]], sizes: Sequence[int], seq_len: int) -> list
 def _again(
     rows: Sequence[Sequence[int]], pieces: Sequence[Piece], seq_len: int, may_begin: Sequence[bool] | None
 ) -> list[list[Piece]]:
-    """What each row that lacks much gets of other rows: whole texts, then the beginning of one."""
+    """Choose pieces of other rows for each row with much room: whole texts, then the beginning of one."""
     sizes = [piece.num_tokens for piece in pieces]
     spare = sorted((at for at in range(len(pieces)) if not pieces[at].start), key=lambda at: (-sizes[at], at))
     found: list[list[Piece]] = []
@@ -173,12 +173,38 @@ def _lacks_much(room: int, seq_len: int) -> bool:
 
 
 def _fullest(pieces: list[int], sizes: Sequence[int], room: int) -> set[int]:
-    """Of pieces from the longest to the shortest those that fill the room best together."""
+    """Choose the pieces that together fill the room best; `pieces` run from the longest to the shortest."""
     first = bisect.bisect_left(pieces, -room, key=lambda at: -sizes[at])
     fitting = len(pieces) - first
     count = min(fitting, _MOST_CANDIDATES)
     some = [pieces[first + number * fitting // count] for number in range(count)]
     return {some[index] for index in fullest_subset([sizes[at] for at in some], room)}
+
+
+def fullest_subset(sizes: Sequence[int], limit: int) -> list[int]:
+    """Return ascending indices of sizes with the largest sum up to a limit.
+
+    Among subsets of equal sum it takes one from the shortest prefix of `sizes`. The sums that a prefix can
+    make are the bits of one integer, which the next size shifts: 256 sizes and a limit of 4,096 take 256
+    shifts of 64 machine words.
+
+    Args:
+        sizes: Each above 0.
+        limit: The largest allowed sum.
+    """
+    within = (1 << limit + 1) - 1
+    sums = [1]
+    for size in sizes:
+        sums.append((sums[-1] | sums[-1] << size) & within)
+        if sums[-1] >> limit:
+            break
+    best = sums[-1].bit_length() - 1
+    chosen = []
+    for index in range(len(sums) - 2, -1, -1):
+        if not sums[index] >> best & 1:
+            chosen.append(index)
+            best -= sizes[index]
+    return chosen[::-1]
 
 
 def pack_concat(
@@ -189,7 +215,7 @@ def pack_concat(
     top_up: bool = False,
     may_begin: Sequence[bool] | None = None,
 ) -> Iterator[PackedRow]:
-    """Lay texts end to end and chop at row ends; with `top_up` the first texts fill the last of several."""
+    """Lay texts end to end and cut at row ends; with `top_up` the first texts fill the last row."""
     row: list[Piece] = []
     space = seq_len
     for number, text in enumerate(texts):

@@ -1,9 +1,9 @@
-"""Pairs that stand in a row without their whole passage, counted from what rows are made of.
+"""Number of pairs that are in a row without their whole passage.
 
-Only texts that are not whole in each of their rows can hold such pairs: those longer than a row, those that
-`pack.method: concat` chops, and those whose beginning fills a row. Of these the tokens before each passage's
-own text, its end and the end of its pairs are counted, by tokenizing what stands before. All pairs about a
-passage count together: they are parted from it if any row holds tokens of them and not of the whole passage.
+Only texts that are cut can hold such pairs: texts longer than a row, texts that `pack.method: concat` cuts,
+and texts whose beginning fills a row. To find the tokens of a passage and of its pairs, the step tokenizes
+the text up to the start and the end of each. All pairs of a passage count together: they are parted from it
+if any row holds tokens of them without the whole passage.
 
 Cost: a text that is cut is tokenized about twice more.
 """
@@ -20,26 +20,26 @@ from schemas.records import AugmentedText, Passage
 
 
 def begins_with_passages(text: AugmentedText) -> bool:
-    """Whether in each beginning of a text all pairs stand behind their passage."""
+    """True if in a text all pairs follow their passage."""
     return all(not each.num_pairs or (_text_end(each) and not each.asks_first) for each in text.passages)
 
 
 def num_parted_pairs(
     text: AugmentedText, tokens: Tokens, pieces: Sequence[Piece], encode: Callable[[str], Ids]
 ) -> int:
-    """Count the pairs of a text that stand in a row without their whole passage.
+    """Count the pairs of a text that are in a row without their whole passage.
 
     Args:
-        text: A text that is not whole in all of its rows.
+        text: A text that is cut in some of its rows.
         tokens: Its tokens, int32 of shape (num_tokens,), BOS and EOS included.
-        pieces: What rows hold of it, as far as they do not hold it whole.
-        encode: Gives the token ids of a text, with BOS and without EOS.
+        pieces: Its pieces in the rows that do not hold all of it.
+        encode: Returns the token ids of a text, with BOS and without EOS.
     """
     cuts = {cut for piece in pieces for cut in (piece.start, piece.start + piece.num_tokens)}
     cuts -= {0, len(tokens)}
 
     def reach(offset: int) -> tuple[int, int]:
-        """Tokens wholly before an offset of the text, and those that all before it stands in."""
+        """Count the tokens that end before an offset of the text, and the tokens that cover all before it."""
         ids = encode(text.text[:offset])
         size = min(len(ids), len(tokens))
         differs = np.flatnonzero(ids[:size] != tokens[:size])
@@ -69,5 +69,5 @@ def _text_start(passage: Passage) -> int:
 
 
 def _text_end(passage: Passage) -> int:
-    """Offset behind the passage's own text; 0 where that is not known."""
+    """Return the offset behind the passage's own text; 0 if unknown."""
     return passage.text_end or (passage.prompt_length and passage.start + passage.prompt_length)

@@ -1,16 +1,16 @@
-"""Personal data in a text, replaced by `<EMAIL>`, `<IP>` and `<PHONE>`.
+"""Masking of personal data in a text by `<EMAIL>`, `<IP>` and `<PHONE>`.
 
 | kind | found by | kept |
 |---|---|---|
 | e-mail addresses | their form; Unicode letters allowed | |
 | IP addresses, v4 and v6 | `ipaddress` | local, private and reserved ones, which name no one |
-| phone numbers | Google's libphonenumber | numbers that no country gives out |
+| phone numbers | Google's libphonenumber | numbers that no country assigns |
 
-Phone numbers are found in their international form (+44 20 7031 3000); with a region also as they are
-dialled there. A version number of four parts (8.8.4.4) cannot be told from an address and is masked too.
+Phone numbers are found in their international form (+44 20 7031 3000); with a region also in its national
+form. A version number of four parts (8.8.4.4) looks like an address and is masked too.
 
-Cost: a text is searched only where it holds what the kind cannot do without: `@`, dots or colons between
-digits, seven digits near each other.
+Cost: a text is searched only if it holds the signs of the kind: `@`, dots or colons between digits, seven
+digits near each other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.corpus_config import PersonalDataConfig
 
 EMAIL, IP, PHONE = "<EMAIL>", "<IP>", "<PHONE>"
 
-# Bounded and with a guard in front, so that a long run of letters is looked at once.
+# Bounded, and with a guard in front, so that a long run of letters is searched once.
 _EMAIL = re.compile(
     r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,63}(?![\w-])"
 )
@@ -34,10 +34,10 @@ _MAY_BE_PHONE = re.compile(r"(?:[+(\uff0b]\W{0,2})?(?:\d\W{0,3}){6,}\d")
 
 
 def mask_personal_data(text: str, config: PersonalDataConfig) -> tuple[str, dict[str, int]]:
-    """Replace what the configuration asks for.
+    """Mask the kinds that the configuration names.
 
     Returns:
-        The text, and by kind (email, ip, phone) how many were masked; kinds without any are left out.
+        The text, and the number of masked data by kind (email, ip, phone), without zeros.
     """
     masked: dict[str, int] = {}
     if config.email and "@" in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -15,20 +16,20 @@ from schemas.errors import InputError
 from schemas.records import UNEXPECTED, Reject
 
 _DAMAGED = frozenset({"damaged_file", "truncated_file"})
-"""Of BadRows: the file goes on behind it, and cannot be read there."""
+"""Reasons of BadRows behind which the rest of the file cannot be read."""
 
 _OTHER_FIELDS = frozenset({"missing_field", "not_text", "missing_id"})
-"""Of rows without a document: the source names fields that they do not have."""
+"""Reasons of rows without a document: the source names fields that the rows do not have."""
 
 
 class FilePart(NamedTuple):
-    """What one worker reads at a time: a file, or a byte range of a large one.
+    """The unit that a worker reads: a file, or a byte range of a large one.
 
     Attributes:
         source: Index of the source in its stream.
         uri: The file.
         part: The range.
-        number: Place of the file among all of the stream that a build reads; see
+        number: Number of the file among all files of the stream that a build reads; see
             `pipelines/increments/document_versions.py`.
     """
 
@@ -38,15 +39,12 @@ class FilePart(NamedTuple):
     number: int = 0
 
 
+@dataclasses.dataclass(eq=False)
 class ReadFiles(StepFn):
-    """Read the files of one stream.
+    """Read FileParts of one stream; gives Documents, and Rejects for rows that cannot be read."""
 
-    Takes FileParts; gives Documents, and Rejects for what could not be read.
-    """
-
-    def __init__(self, sources: tuple[SourceConfig, ...], progress_dir: str | None):
-        super().__init__("read", progress_dir)
-        self.sources = sources
+    step = "read"
+    sources: tuple[SourceConfig, ...]
 
     def process(self, element: FilePart) -> Iterator[Any]:
         index, uri, part, number = element
@@ -76,16 +74,16 @@ class ReadFiles(StepFn):
         if part.start == 0:
             self.counters.add("files")
             self.counters.add("files_empty", not num_rows)
-            # Of a file that others read on, a row as long as this part says nothing of the rest.
+            # A row as long as this part says nothing about the parts of the file that other workers read.
             reads_on = part.end is not None and bad is not None and bad.reason == "record_too_long"
             if bad is not None and not has_good_rows and not reads_on:
                 self._no_row(reader.source, uri, bad)
 
     def _no_row(self, source: SourceConfig, uri: str, bad: Reject) -> None:
-        """Count a file of which no row could be read, or refuse it."""
+        """Count a file without a readable row, or end the run."""
         if not source.allow_unreadable:
             raise InputError(
-                f"{shown_name(uri)}: no row of it could be read: {bad.reason} ({bad.detail}). Mend it, leave "
-                "it out of the uri, or set allow_unreadable: true on its source. Nothing was published."
+                f"{shown_name(uri)}: none of its rows can be read: {bad.reason} ({bad.detail}). Repair it, "
+                "leave it out of the uri, or set allow_unreadable: true on its source. Nothing was published."
             )
         self.counters.add("files_unreadable")

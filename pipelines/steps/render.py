@@ -1,13 +1,12 @@
-"""Synthesized documents to training texts that fit a row, and their token ids.
+"""Training texts of synthesized documents, rendered so that they fit a row, and their token ids.
 
     chains ─► runs ─► render ─► tokenize ─┬─ fits ──────────────────────────► text
                 ▲                         └─ too long for a row: cut the run between documents; of a single
                 └──────────────────────────  document leave out its longest pair
 
-So a row that holds a text whole holds each pair with its passage. A text is tokenized when it is rendered;
-only what did not fit is rendered and tokenized again. Texts keep their names and seeds unless their run is
-cut. A pair that finds no room beside its passage is a reject, `pairs_beyond_row`; documents were cut with
-pairs in mind (split_documents.py), so that there are few.
+So a row that holds a whole text holds each pair with its passage. Only texts that do not fit are rendered and
+tokenized again. Texts keep their text_ids and seeds unless their run is cut. A pair without room beside its
+passage becomes a reject, `pairs_beyond_row`; these are few, since split_documents.py reserves room for pairs.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _SEED_BITS = 63
 
 
 def runs(documents: Sequence[SynthesizedDocument]) -> Iterator[tuple[SynthesizedDocument, ...]]:
-    """Cut a chain where a document does not follow the one before it; each run is one training text."""
+    """Cut a chain before each document that does not follow the previous one; a run is one training text."""
     run: list[SynthesizedDocument] = []
     for document in documents:
         if run and not document.follows_previous:
@@ -38,20 +37,22 @@ def runs(documents: Sequence[SynthesizedDocument]) -> Iterator[tuple[Synthesized
         yield tuple(run)
 
 
+@dataclasses.dataclass(eq=False)
 class RenderTexts(StepFn):
     """Render the training texts of chains with a template family, and tokenize them.
 
-    Takes batches (lists) of chains; gives TokenizedTexts, and rejects of pairs that no row has room for.
+    Takes batches (lists) of chains; gives TokenizedTexts, and rejects of pairs that fit no row.
     """
 
-    def __init__(self, config: CorpusConfig, progress_dir: str | None):
-        super().__init__("render", progress_dir)
-        self.config = config
+    step = "render"
+    config: CorpusConfig
+
+    def __post_init__(self) -> None:
+        self._tokenize = TokenizeTexts(self.config.tokenizer)
 
     def setup(self) -> None:
         super().setup()
         self._family = TEMPLATES.load(self.config.templates)()
-        self._tokenize = TokenizeTexts(self.config.tokenizer, self.progress_dir)
         self._tokenize.setup()
         self._synthesizer = synthesizer_name(self.config.synthesis)
 
@@ -73,26 +74,18 @@ class RenderTexts(StepFn):
                     self.counters.add("cut_runs")
                     shorter += _cut(run, text, len(tokens), seq_len)
                 elif len(tokens) > seq_len and text.num_pairs:
-                    detail = f"passage and pairs have {len(tokens)} tokens, a row has {seq_len}"
-                    yield self._without_longest_pair(run[0], detail, shorter)
+                    done, pair = _without_longest_pair(run[0])
+                    shorter.append((done,))
+                    found = f"passage and pairs have {len(tokens)} tokens, a row has {seq_len}"
+                    yield self.reject(
+                        "pairs_beyond_row", done.document, f"pair {pair.instruction!r}: {found}"
+                    )
                 else:
                     self.counters.add("texts")
                     self.counters.add("augmented_texts", bool(text.num_pairs))
                     text = with_pairs(text, run, synthesizer=self._synthesizer)
                     yield from self._tokenize.finish(text, tokens)
             waiting = shorter
-
-    def _without_longest_pair(
-        self, done: SynthesizedDocument, detail: str, shorter: list[tuple[SynthesizedDocument, ...]]
-    ) -> Any:
-        at = max(range(len(done.pairs)), key=lambda at: (_num_characters(done.pairs[at]), at))
-        shorter.append((dataclasses.replace(done, pairs=done.pairs[:at] + done.pairs[at + 1 :]),))
-        return self.reject(
-            "pairs_beyond_row",
-            document_id=done.document.document_id,
-            source=done.document.source,
-            detail=f"pair {done.pairs[at].instruction!r}: {detail}",
-        )
 
     def _render(self, run: tuple[SynthesizedDocument, ...]) -> AugmentedText:
         text_id = digest(*(part for done in run for part in names_of(done.document)))
@@ -118,8 +111,15 @@ class RenderTexts(StepFn):
         )
 
 
-def _num_characters(pair: InstructionPair) -> int:
-    return sum(map(len, (pair.instruction, *pair.options, pair.rationale, pair.response)))
+def _without_longest_pair(done: SynthesizedDocument) -> tuple[SynthesizedDocument, InstructionPair]:
+    """Remove the longest pair of a document, of equal ones the last; returns both."""
+
+    def num_characters(at: int) -> tuple[int, int]:
+        pair = done.pairs[at]
+        return sum(map(len, (pair.instruction, *pair.options, pair.rationale, pair.response))), at
+
+    at = max(range(len(done.pairs)), key=num_characters)
+    return dataclasses.replace(done, pairs=done.pairs[:at] + done.pairs[at + 1 :]), done.pairs[at]
 
 
 def _cut(
@@ -127,7 +127,7 @@ def _cut(
 ) -> list[tuple[SynthesizedDocument, ...]]:
     """Cut a run whose text is longer than a row between documents, into parts that should fit.
 
-    Takes the tokens of each document to be in proportion to its characters.
+    Assumes that tokens are in proportion to characters.
     """
     parts: list[list[SynthesizedDocument]] = [[]]
     room = float(seq_len)
@@ -138,15 +138,15 @@ def _cut(
             room = seq_len
         parts[-1].append(done)
         room -= size
-    if len(parts) == 1:  # it was about to fit
+    if len(parts) == 1:  # by this estimate it fits
         parts.append([parts[0].pop()])
     return [tuple(part) for part in parts]
 
 
 def _own_text(done: SynthesizedDocument, text: str, span: tuple[int, int]) -> dict[str, Any]:
-    """Where a document's own text stands in its share of a text; empty without pairs."""
+    """Return the offsets of a document's own text in its passage; none without pairs."""
     start = text.find(done.document.text, *span)
-    if not done.pairs or start < 0:  # a family that changes a text leaves it unknown
+    if not done.pairs or start < 0:  # a template family may change the text
         return {}
     before = text[span[0] : start]
     return {
@@ -157,7 +157,7 @@ def _own_text(done: SynthesizedDocument, text: str, span: tuple[int, int]) -> di
 
 
 def raw_text(document: Document) -> AugmentedText:
-    """A document of a stream without synthesis, as it is."""
+    """Make a training text of a document without synthesis."""
     return AugmentedText(
         text_id=digest(*names_of(document)),
         text=document.text,
@@ -169,7 +169,7 @@ def raw_text(document: Document) -> AugmentedText:
 
 
 def passage_of(document: Document, span: tuple[int, int], **made: Any) -> Passage:
-    """A document's share of a text, from the first offset of its span to the second."""
+    """Make the Passage of a document that spans the text from the first offset to the second."""
     start, end = span
     return Passage(
         document_id=document.document_id,
@@ -183,6 +183,6 @@ def passage_of(document: Document, span: tuple[int, int], **made: Any) -> Passag
 
 
 def names_of(document: Document) -> tuple[str, ...]:
-    """What the name of a text that the document is in is derived from."""
+    """Return a document's parts of the text_id of a text that holds it."""
     part = (document.part,) if document.part else ()
     return document.document_id, document.content_hash, *part

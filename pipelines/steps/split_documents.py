@@ -1,7 +1,8 @@
-"""Documents that are too long for one prompt, or for a row with their pairs, cut into several."""
+"""Splitting of documents that are too long for one prompt, or for a row with their pairs."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from pipelines.steps.base import StepFn, guarded
@@ -16,12 +17,12 @@ from schemas.errors import ConfigError
 from schemas.records import Document
 
 
+@dataclasses.dataclass(eq=False)
 class SplitDocuments(StepFn):
-    """Cut each document as its synthesizer and the rows need it; most stay whole."""
+    """Cut each document into parts that fit the synthesizer and a row; most documents stay whole."""
 
-    def __init__(self, config: CorpusConfig, progress_dir: str | None):
-        super().__init__("split", progress_dir)
-        self.config = config
+    step = "split"
+    config: CorpusConfig
 
     def setup(self) -> None:
         super().setup()
@@ -41,11 +42,11 @@ class SplitDocuments(StepFn):
 
 
 def row_limit(config: CorpusConfig, pair_tokens: int) -> Limit:
-    """What of a row is left for a document, beside BOS, EOS and the tokens kept free for its pairs.
+    """Return the room of a row for a document, beside BOS, EOS and the tokens reserved for its pairs.
 
     Args:
         config: The corpus.
-        pair_tokens: Tokens kept free for pairs; at most half of the row is.
+        pair_tokens: Tokens to reserve for pairs; at most half of the row is reserved.
 
     Raises:
         ConfigError: Less than `LEAST_ROOM` tokens are left.

@@ -1,7 +1,7 @@
-"""An event loop with an open synthesizer on it, one for each worker process.
+"""Event loop with an open synthesizer, one for each worker process.
 
-The loop has a thread of its own; chains come in from Beam's threads and results go back as futures. What was
-answered meanwhile is tallied here, for whichever of Beam's threads asks first: counters belong to those.
+The loop has a thread of its own. Beam's threads submit chains and get futures. The loop tallies answers, and
+the first Beam thread that asks takes the tally, since only Beam's threads can count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from pipelines.steps.clean_pairs import problem_of
+from pipelines.steps.check_pairs import problem_of
 from pipelines.store.journal import JournaledGenerator
 from plugins.protocols.base import pair_key
 from plugins.synthesizers import SYNTHESIZERS
@@ -33,19 +33,19 @@ _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 _ONLY_ENDPOINTS_KNOW = ("in_flight", "failed", "retried", "taken_out")
 
 
-def max_under_way(config: SynthesisConfig) -> int:
-    """Most chains under way in a process: some more than requests, since each pauses between its rounds."""
+def max_chains_in_flight(config: SynthesisConfig) -> int:
+    """Limit chains in flight in a process: more than requests, since a chain pauses between rounds."""
     return config.max_in_flight + config.max_in_flight // 2
 
 
-class Engine:
-    """Opened by the first who enters and closed by the last who leaves; it may be entered again.
+class SynthesizerLoop:
+    """The first user's `enter` opens it, the last user's `leave` closes it; then it may be entered again.
 
     Args:
-        config: Who writes the pairs.
-        seed: Of the synthesizer's random choices.
+        config: The synthesizer.
+        seed: Seed of the synthesizer's random choices.
         journal: Directory of the generations so far.
-        attempt: Number of the attempt to ask again for what gave no pairs; 0 asks for nothing again.
+        attempt: Number of the retry of answers without pairs; 0 for no retry.
     """
 
     def __init__(self, config: SynthesisConfig, seed: int, journal: str, attempt: int = 0):
@@ -60,14 +60,14 @@ class Engine:
         self._users = 0
 
     def enter(self) -> None:
-        """Count one user more; opens the synthesizer for the first."""
+        """Add a user; open the synthesizer for the first."""
         with self._lock:
             if not self._users:
                 self._open()
             self._users += 1
 
     def leave(self) -> None:
-        """Count one user less; closes the synthesizer after the last."""
+        """Remove a user; close the synthesizer after the last."""
         with self._lock:
             self._users -= 1
             if not self._users:
@@ -77,7 +77,7 @@ class Engine:
                     self._stop()
 
     def submit(self, chain: Chain) -> Future[tuple[SynthesizedDocument, ...]]:
-        """Start on a chain, as soon as there is room."""
+        """Start a chain as soon as there is a slot."""
         self._synthesizer.prepare(chain)
         return asyncio.run_coroutine_threadsafe(self._run(chain), self._loop)
 
@@ -99,8 +99,8 @@ class Engine:
             self._synthesizer.count = self._count
         self._tallied: dict[str, EndpointTally] = {}
         self._running: set[Any] = set()
-        self._slots = asyncio.Semaphore(max_under_way(self._config))
         self._settings = gc.get_threshold(), sys.getswitchinterval()
+        self._slots = asyncio.Semaphore(max_chains_in_flight(self._config))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="tutelage-synthesize", daemon=True
@@ -124,12 +124,12 @@ class Engine:
     async def _begin(self) -> None:
         self._synthesizer.open()
         gc.collect()
-        gc.freeze()  # libraries are a million objects, which each full collection would look through
-        gc.set_threshold(50_000, 10, 10)  # of 700 new objects nearly all are requests under way
-        sys.setswitchinterval(0.001)  # after each system call the loop waits so long for Beam's threads
+        gc.freeze()  # else each full collection visits the libraries' million objects
+        gc.set_threshold(50_000, 10, 10)  # nearly all of 700 new objects are requests in flight
+        sys.setswitchinterval(0.001)  # Beam's threads hold up the loop for this long after a system call
 
     async def _end(self) -> None:
-        await asyncio.gather(*self._running, return_exceptions=True)  # cancelled, not yet gone
+        await asyncio.gather(*self._running, return_exceptions=True)  # cancelled, but not yet ended
         await self._synthesizer.close()
 
     async def _run(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
@@ -142,9 +142,9 @@ class Engine:
             self._running.discard(task)
 
     def take_tally(self) -> Counter[str]:
-        """What was answered, failed or is in flight, as differences since the last call.
+        """Return counts of answers, failures and requests in flight, as differences since the last call.
 
-        Names are those of EndpointTally, with `@endpoint` for those of one endpoint, and `from_journal`.
+        Names are `from_journal` and the fields of EndpointTally, with `@endpoint` for one endpoint.
         """
         with self._tally_lock:
             tally, self._tally = self._tally, Counter()
@@ -160,7 +160,7 @@ class Engine:
         return tally
 
     def take_damages(self) -> Iterator[str]:
-        """File and line of damaged lines of the journal that were met since the last call."""
+        """Yield file and line of damaged journal lines that were read since the last call."""
         with contextlib.suppress(queue.Empty):
             while True:
                 yield self._damages.get_nowait()
@@ -184,7 +184,7 @@ class Engine:
 
 
 def _is_useful(synthesizer: LanguageModelSynthesizer, text: str) -> bool:
-    """Whether a generated text holds a pair that may go on."""
+    """True if a generated text holds a sound pair."""
     worked = set(map(pair_key, synthesizer.protocol.worked_pairs))
     pairs = synthesizer.protocol.read(text).pairs
     return any(problem_of(pair) is None and pair_key(pair) not in worked for pair in pairs)

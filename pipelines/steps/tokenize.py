@@ -1,8 +1,8 @@
-"""Training texts to token ids, in batches.
+"""Tokenization of training texts, in batches.
 
-What opens a text (BOS for most tokenizers) and EOS are put around it by id; special-token strings inside a
-text stay plain text. Examples that a synthesizer is tuned on are each a text of their own here
-(tuning_tokens.py), and say where loss is.
+The step puts the opening tokens (BOS for most tokenizers) and EOS around a text by id. Special-token strings
+inside a text stay plain text. A text of a tuning stream is tokenized example by example, and its result says
+which tokens carry loss (loss_spans.py).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.steps.base import StepFn
+from pipelines.steps.loss_spans import join_examples, tokenize_examples
 from pipelines.steps.pack import Tokens
-from pipelines.steps.tuning_tokens import join_examples, tokenize_examples
 from plugins.plain_token_ids import plain_ids_of
 from plugins.tokenizers import load_tokenizer, opening_ids
 from schemas.corpus_config import TokenizerConfig
@@ -31,7 +31,7 @@ class TokenizedText:
         text: The text.
         tokens: Its tokens.
         loss_spans: int32 of shape (2 * num_spans,): first token and end of each run of tokens that carry
-            loss; None where all do.
+            loss; None if all tokens do.
     """
 
     text: AugmentedText
@@ -39,18 +39,18 @@ class TokenizedText:
     loss_spans: Tokens | None = None
 
 
+@dataclasses.dataclass(eq=False)
 class TokenizeTexts(StepFn):
     """Tokenize batches (lists) of AugmentedTexts."""
 
-    def __init__(self, config: TokenizerConfig, progress_dir: str | None):
-        super().__init__("tokenize", progress_dir)
-        self.config = config
+    step = "tokenize"
+    config: TokenizerConfig
 
     def setup(self) -> None:
         super().setup()
         self._tokenizer = load_tokenizer(self.config.name)
         self._before, self._after = ends(self._tokenizer, self.config)
-        plain_ids_of(self._tokenizer, [])  # what the first call makes is made before the work begins
+        plain_ids_of(self._tokenizer, [])  # the first call makes tables
 
     def process(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
         yield from self.of_batch(texts, self._tokenized)
@@ -62,20 +62,20 @@ class TokenizeTexts(StepFn):
         yield from map(self._tuning_text, (text for text in texts if text.is_tuning))
 
     def encode(self, texts: Sequence[AugmentedText]) -> list[Tokens]:
-        """Token ids of texts, BOS and EOS included; also of those that have no others."""
+        """Return the token ids of texts, BOS and EOS included."""
         return [
             np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
             for ids in plain_ids_of(self._tokenizer, [text.text for text in texts])
         ]
 
     def finish(self, text: AugmentedText, tokens: Tokens) -> Iterator[Any]:
-        """Count a text and give it with its tokens, or rejects where it has none but BOS and EOS."""
+        """Yield a text with its tokens, or rejects if it has only BOS and EOS; count its tokens."""
         if len(tokens) > len(self._before) + len(self._after):
             self.counters.add("tokens", len(tokens))
             yield TokenizedText(text=text, tokens=tokens)
             return
         for passage in text.passages:
-            yield self.reject("no_tokens", document_id=passage.document_id, source=passage.source)
+            yield self.reject("no_tokens", passage)
 
     def _tuning_text(self, text: AugmentedText) -> TokenizedText:
         examples = [
@@ -91,7 +91,7 @@ class TokenizeTexts(StepFn):
 
 
 def ends(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], list[int]]:
-    """Token ids that go before and after each text.
+    """Return the token ids before and after each text.
 
     Raises:
         ConfigError: BOS or EOS is wanted and the tokenizer has none.

@@ -1,14 +1,14 @@
-"""Question-answer sets to the texts that an instruction synthesizer is tuned on.
+"""Tuning texts: question-answer sets as the texts that an instruction synthesizer is tuned on.
 
     documents with pairs ─► MergeContexts ─► … ─► by dataset ─► choose ─► concatenate ─► texts
 
-An example is a context with all pairs about it, in the tag format in which synthesis asks and is answered.
-A text is several examples of one dataset, chosen so that it fills a row as well as whole examples can; each
-stands between BOS and EOS of its own. So the synthesizer learns from the format of earlier examples, as the
-rounds of a chain prompt it. Loss is on what it has to answer: the pairs, what stands between them, and EOS.
+An example is a context with all its pairs, in the tag format of synthesis prompts and answers. A text
+consists of several whole examples of one dataset that together fill a row; each has a BOS and EOS of its own.
+So the synthesizer learns from the format of earlier examples, as the rounds of a chain prompt it. Loss is on
+the answer: the pairs, the separators between them, and EOS.
 
-The examples of a dataset are taken in an order given by their names, so that texts do not depend on files and
-workers. At most `max_examples` of one dataset are in memory.
+The names of the examples decide their order, so that texts do not depend on files and workers. At most
+`max_examples` of one dataset are in memory.
 
 Source: Cheng et al. 2024, arXiv 2406.14491, section 2.1.
 """
@@ -25,9 +25,9 @@ import apache_beam as beam
 
 from pipelines.increments.document_versions import natural
 from pipelines.steps.base import StepFn
+from pipelines.steps.loss_spans import ends_of_examples, tokenize_examples
 from pipelines.steps.pack import best_fit_decreasing
 from pipelines.steps.render import names_of, passage_of
-from pipelines.steps.tuning_tokens import ends_of_examples, tokenize_examples
 from pipelines.store.pair_files import with_pairs
 from plugins.protocols.base import question_key
 from plugins.protocols.instruction_synthesizer import answer_text, is_writable, prompt_text
@@ -43,25 +43,24 @@ from schemas.records import (
 )
 
 TEMPLATE = "tuning/instruction_synthesizer"
-"""The template of such a text."""
+"""Template of a tuning text."""
 
 _CHUNK = 1024
 """Examples tokenized at a time."""
 
 
-class MergeContexts(beam.PTransform):
-    """Make one document of all that have the same context in the same dataset, with the pairs of all.
+@beam.ptransform_fn
+def MergeContexts(documents: beam.PCollection) -> beam.PCollection:
+    """Merge documents with the same context and dataset into one with all their pairs.
 
-    It takes the name of the first, in the order of the file; sets with a row for each question need it.
+    It keeps the name of the first in the order of the file. Sets with a row for each question need it.
     """
-
-    def expand(self, documents: beam.PCollection) -> beam.PCollection:
-        return (
-            documents
-            | "KeyByContext" >> beam.Map(_context_key)
-            | "GroupByContext" >> beam.GroupByKey()
-            | "MergePairs" >> beam.MapTuple(_merged)
-        )
+    return (
+        documents
+        | "KeyByContext" >> beam.Map(_context_key)
+        | "GroupByContext" >> beam.GroupByKey()
+        | "MergePairs" >> beam.MapTuple(_merged)
+    )
 
 
 def _context_key(document: Document) -> tuple[str, Document]:
@@ -77,23 +76,23 @@ def _merged(_: str, documents: Iterable[Document]) -> Document:
 
 
 def as_answered(document: Document) -> tuple[SynthesizedDocument]:
-    """A document as synthesis would give it, had it written the document's own pairs."""
+    """Turn a document's own pairs into the output of a synthesis."""
     return (SynthesizedDocument(document=document, pairs=document.pairs),)
 
 
 def by_dataset(answered: Sequence[SynthesizedDocument]) -> tuple[str, SynthesizedDocument]:
-    """Key an answered document by the question-answer set it is of."""
+    """Key an answered document by its question-answer set."""
     (done,) = answered
     return done.document.dataset, done
 
 
 def example_document(document: Document) -> Document:
-    """A document whose text is the whole example; what a plan counts the tokens of."""
+    """Make a document whose text is the whole example; a plan counts its tokens."""
     return document.changed(prompt_text(document.text) + answer_text(document.pairs), ())
 
 
 class _Example(NamedTuple):
-    """An example that may be chosen; the best compare as the largest. Names are distinct."""
+    """A candidate example; the best compares as the largest. Names are distinct."""
 
     num_pairs: int
     order: str
@@ -102,34 +101,25 @@ class _Example(NamedTuple):
     done: SynthesizedDocument
 
 
+@dataclasses.dataclass(eq=False)
 class MakeTuningTexts(StepFn):
     """Choose the examples of a dataset and make texts of them.
 
     Takes the name of a dataset with its documents; gives AugmentedTexts, and rejects for pairs and examples
     that are not in them.
 
-    Args:
-        tuning: How many.
-        tokenizer: What the synthesizer reads and writes with.
-        seq_len: Most tokens of a text.
-        seed: Orders examples that have equally many pairs.
-        progress_dir: See Counters.
+    Attributes:
+        tuning: Limits the number of examples.
+        tokenizer: Tokenizer of the synthesizer.
+        seq_len: Tokens of a text, at most.
+        seed: Orders examples with equally many pairs.
     """
 
-    def __init__(
-        self,
-        tuning: TuningConfig,
-        tokenizer: TokenizerConfig,
-        *,
-        seq_len: int,
-        seed: int,
-        progress_dir: str | None,
-    ):
-        super().__init__("tuning", progress_dir)
-        self.tuning = tuning
-        self.tokenizer = tokenizer
-        self.seq_len = seq_len
-        self.seed = seed
+    step = "tuning"
+    tuning: TuningConfig
+    tokenizer: TokenizerConfig
+    seq_len: int
+    seed: int
 
     def setup(self) -> None:
         super().setup()
@@ -147,9 +137,9 @@ class MakeTuningTexts(StepFn):
                 heapq.heappush(chosen, found)
                 continue
             least = heapq.heappushpop(chosen, found)
-            yield self._reject(
-                least.done.document,
+            yield self.reject(
                 "beyond_max_examples",
+                least.done.document,
                 f"dataset {dataset!r} has more than {self.tuning.max_examples} examples, of which those with "
                 f"most pairs are taken; this one has {least.num_pairs}",
             )
@@ -158,7 +148,7 @@ class MakeTuningTexts(StepFn):
             yield self._text([chosen[at].done for at in sorted(members)])
 
     def _examples(self, documents: Iterable[SynthesizedDocument]) -> Iterator[Any]:
-        """Examples with their sizes, and rejects of pairs and of examples without any or that fit no row."""
+        """Yield examples; reject pairs, examples without pairs, and examples longer than a row."""
         remaining = iter(documents)
         while chunk := list(itertools.islice(remaining, _CHUNK)):
             good: list[SynthesizedDocument] = []
@@ -168,25 +158,22 @@ class MakeTuningTexts(StepFn):
                     key = question_key(pair)
                     if key in pairs or not is_writable(pair):
                         reason = "repeated_question" if key in pairs else "not_writable"
-                        yield self._reject(done.document, reason, f"pair {number}: {pair.instruction!r}")
+                        yield self.reject(reason, done.document, f"pair {number}: {pair.instruction!r}")
                     else:
                         pairs[key] = pair
                 if pairs:
                     good.append(dataclasses.replace(done, pairs=tuple(pairs.values())))
                 else:
-                    yield self._reject(done.document, "no_pairs", f"none of {len(done.pairs)} can be used")
+                    yield self.reject("no_pairs", done.document, f"none of {len(done.pairs)} can be used")
             encoded = tokenize_examples(self._tokenizer, [_parts(done) for done in good])
             for done, (tokens, _) in zip(good, encoded, strict=True):
                 if len(tokens) > self.seq_len:
                     detail = f"{len(tokens)} tokens with {len(done.pairs)} pairs; a row has {self.seq_len}"
-                    yield self._reject(done.document, "longer_than_row", detail)
+                    yield self.reject("longer_than_row", done.document, detail)
                 else:
                     name = done.document.document_id
                     order = digest(str(self.seed), name)
                     yield _Example(len(done.pairs), order, name, len(tokens), done)
-
-    def _reject(self, document: Document, reason: str, detail: str) -> beam.pvalue.TaggedOutput:
-        return self.reject(reason, document_id=document.document_id, source=document.source, detail=detail)
 
     def _text(self, examples: Sequence[SynthesizedDocument]) -> AugmentedText:
         self.counters.add("texts")
@@ -211,5 +198,5 @@ class MakeTuningTexts(StepFn):
 
 
 def _parts(done: SynthesizedDocument) -> tuple[str, str]:
-    """What the synthesizer is asked with, and what it has to answer."""
+    """Return the prompt of an example and its answer."""
     return prompt_text(done.document.text), answer_text(done.pairs)

@@ -1,11 +1,11 @@
-"""Text that was decoded wrongly once, decoded rightly: "cafÃ©" becomes "café".
+"""Repair of mojibake, text that was decoded with the wrong encoding: "cafÃ©" becomes "café".
 
-ftfy recognises mojibake by character sequences that no language writes, line by line. Of its many fixes only
-those of wrong decoding are on: curly quotes, ligatures, full-width letters, HTML entities and Unicode forms
-are how some texts are meant to be, so text that was decoded rightly stays as it is in every language. Quotes
-of Windows that were read as Latin-1 ("it\\x92s") were decoded wrongly, too.
+ftfy recognises mojibake by character sequences that no language writes, line by line. Only its fixes of
+wrong decodings are on. Curly quotes, ligatures, full-width letters, HTML entities and Unicode forms may be
+intended, so text with the right encoding stays as it is in every language. Windows quotes that were read as
+Latin-1 ("it\\x92s") count as mojibake.
 
-Cost: what is ASCII is not looked at, and what holds no mojibake is searched once.
+Cost: ASCII is skipped; other text without mojibake is searched once.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import re
 from collections.abc import Callable
 
 _NEXT_LINE = re.compile(r"(?<![\x80-\xff])\x85")
-"""A line end (NEL) that is no second half of a letter; ftfy would make it an ellipsis."""
+"""A line end (NEL) outside of mojibake; ftfy would turn it into an ellipsis."""
 
 
 def repair_unicode(text: str) -> str:
-    """Undo wrong decodings; returns the same text where there are none."""
+    """Undo wrong decodings; text without them stays as it is."""
     if text.isascii():
         return text
     text = _NEXT_LINE.sub("\n", text)
     is_bad, fix = _ftfy()
     if not is_bad(text):
         return text
-    # One line's repair must not depend on another's, as it would in a file of several encodings.
+    # Line by line, since a file may mix several encodings.
     return "\n".join(fix(line) if not line.isascii() else line for line in text.split("\n"))
 
 

@@ -1,23 +1,21 @@
-"""Tokenized texts to MDS shards, deterministic and idempotent.
+"""MDS shards of tokenized texts, deterministic and idempotent.
 
-    h = blake2b(seed, text_id) ─► group = h·N >> 64 ─► sort by (h, text_id) ─► pack ─► MDS shards
+    texts ─► groups in shuffled order (shuffle.py) ─► pack (pack.py) ─► MDS shards of each group
 
-which is a global shuffle at the memory of one group. The bytes depend on the texts and the seed alone,
-so a group written twice is the same group; files appear whole, the group's index.json last.
+The bytes depend on the texts and the seed alone, so a group that is written twice has the same bytes. Files
+appear whole, the group's index.json last.
 
     texts/<stream>-00000.jsonl.zst      the texts of a group, in its order
-    pairs/<stream>-00000.jsonl.zst      their pairs, text by text; no file where there are none
+    pairs/<stream>-00000.jsonl.zst      their pairs, text by text; no file without pairs
     lineage/<stream>-00000.jsonl.zst    a line for each of its rows: [[text, first token, tokens], …]
 
-Rows of a group have the column `loss_spans` if any text of it has tokens without loss.
+Rows of a group have the column `loss_spans` if a text of the group has tokens without loss.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,10 +25,11 @@ import apache_beam as beam
 import numpy as np
 
 from pipelines.steps.base import StepFn
+from pipelines.steps.loss_spans import spans_within
 from pipelines.steps.pack import PACKERS, PackedRow, Piece
 from pipelines.steps.parted_pairs import begins_with_passages, num_parted_pairs
+from pipelines.steps.shuffle import group_of, shuffle_key
 from pipelines.steps.tokenize import TokenizedText, ends
-from pipelines.steps.tuning_tokens import spans_within
 from pipelines.store.mds_writer import mds_writer
 from plugins.plain_token_ids import Ids, plain_ids
 from plugins.tokenizers import load_tokenizer
@@ -55,57 +54,24 @@ from schemas.shard_index import COLUMNS, LOSS_SPANS
 _HASHES = ["xxh64"]
 
 
-class WriteShards(beam.PTransform):
-    """Write the texts and the shards of one stream of one increment; its groups are merged by whoever
-    publishes the increment (`merge_groups`).
+@beam.ptransform_fn
+def WriteShards(texts: beam.PCollection, write: WriteGroup) -> beam.PCollection:
+    """Write the texts and the shards of one stream of one increment.
 
-    Args:
-        increment: URI of the increment's directory.
-        stream: Name of the stream.
-        seed: Seed of the shuffle.
-        pad_id: Token that fills rows.
-        tokenizer: What the texts are tokenized with.
+    Publishing merges the indexes of the groups (`merge_groups`).
     """
-
-    def __init__(
-        self,
-        increment: str,
-        stream: str,
-        *,
-        seed: int,
-        pad_id: int,
-        tokenizer: TokenizerConfig,
-        pack: PackConfig,
-        shards: ShardConfig,
-        progress_dir: str | None,
-    ):
-        super().__init__()
-        self.seed = seed
-        self.shards = shards
-        self.write = WriteGroup(
-            increment,
-            stream,
-            seed=seed,
-            pad_id=pad_id,
-            tokenizer=tokenizer,
-            pack=pack,
-            shards=shards,
-            progress_dir=progress_dir,
-        )
-
-    def expand(self, texts: beam.PCollection) -> beam.PCollection:
-        num_tokens = texts | "CountTokens" >> beam.Map(_size) | "SumTokens" >> beam.CombineGlobally(sum)
-        return (
-            texts
-            | "KeyByGroup"
-            >> beam.Map(_with_group, beam.pvalue.AsSingleton(num_tokens), self.shards.group_tokens, self.seed)
-            | "GroupByGroup" >> beam.GroupByKey()
-            | "WriteGroup" >> beam.ParDo(self.write)
-        )
+    num_tokens = texts | "CountTokens" >> beam.Map(_size) | "SumTokens" >> beam.CombineGlobally(sum)
+    return (
+        texts
+        | "KeyByGroup"
+        >> beam.Map(_with_group, beam.pvalue.AsSingleton(num_tokens), write.shards.group_tokens, write.seed)
+        | "GroupByGroup" >> beam.GroupByKey()
+        | "WriteGroup" >> beam.ParDo(write)
+    )
 
 
 def merge_groups(increment: str, stream: str) -> ShardSet | None:
-    """Merge the indexes of a stream's groups into one, in the order of the groups; None without groups.
+    """Merge the indexes of a stream's groups in the order of the groups; returns None without groups.
 
     Args:
         increment: URI of the increment's directory.
@@ -129,27 +95,11 @@ def merge_groups(increment: str, stream: str) -> ShardSet | None:
         index_uri(uri),
         json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
     )
-    return ShardSet(
-        path=shards_path(increment.rstrip("/").rsplit("/", 1)[-1], stream),
-        num_samples=sizes["num_samples"],
-        num_tokens=sizes["num_tokens"],
-        num_repeated_tokens=sizes["num_repeated_tokens"],
-        num_texts=sizes["num_texts"],
-        num_pairs=sizes["num_pairs"],
-        num_cut_texts=sizes["num_cut_texts"],
-        num_parted_pairs=sizes["num_parted_pairs"],
-        num_pairs_asked_first=sizes["num_pairs_asked_first"],
-        num_stored_pairs=sizes["num_stored_pairs"],
-    )
-
-
-def shuffle_key(seed: int, text_id: str) -> int:
-    """Where a text falls in the shuffle: uniform in [0, 2⁶⁴)."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{text_id}".encode(), digest_size=8).digest(), "big")
+    return ShardSet(path=shards_path(increment.rstrip("/").rsplit("/", 1)[-1], stream), **sizes)
 
 
 def _with_loss_spans(row: PackedRow, texts: Sequence[TokenizedText]) -> PackedSample:
-    """A row that says which of its tokens carry loss; all do of a text that says nothing."""
+    """Add the loss spans to a row; all tokens of a text without spans carry loss."""
     found, at = [], 0
     for number, start, num_tokens in row.pieces:
         text = texts[number]
@@ -167,39 +117,35 @@ def _size(text: TokenizedText) -> int:
 def _with_group(
     text: TokenizedText, num_tokens: int, group_tokens: int, seed: int
 ) -> tuple[int, TokenizedText]:
-    num_groups = max(1, math.ceil(num_tokens / group_tokens))
-    return shuffle_key(seed, text.text.text_id) * num_groups >> 64, text
+    return group_of(seed, text.text.text_id, num_tokens=num_tokens, group_tokens=group_tokens), text
 
 
+@dataclasses.dataclass(eq=False, kw_only=True)
 class WriteGroup(StepFn):
-    """Write one group: a number, and its TokenizedTexts in any order."""
+    """Write one group: a number, and its TokenizedTexts in any order.
 
-    def __init__(
-        self,
-        increment: str,
-        stream: str,
-        *,
-        seed: int,
-        pad_id: int,
-        tokenizer: TokenizerConfig,
-        pack: PackConfig,
-        shards: ShardConfig,
-        progress_dir: str | None,
-    ):
-        super().__init__("write", progress_dir)
-        self.increment = increment
-        self.stream = stream
-        self.seed = seed
-        self.pad_id = pad_id
-        self.tokenizer = tokenizer
-        self.pack = pack
-        self.shards = shards
+    Attributes:
+        increment: URI of the increment's directory.
+        stream: Name of the stream.
+        seed: Seed of the shuffle.
+        pad_id: Token that fills rows.
+        tokenizer: Tokenizer of the texts.
+        pack: How texts are packed into rows.
+        shards: Size and compression of the shards.
+    """
+
+    step = "write"
+    increment: str
+    stream: str
+    seed: int
+    pad_id: int
+    tokenizer: TokenizerConfig
+    pack: PackConfig
+    shards: ShardConfig
 
     def process(self, group: tuple[int, Iterable[TokenizedText]]) -> None:
         number, members = group
-        texts = sorted(
-            members, key=lambda each: (shuffle_key(self.seed, each.text.text_id), each.text.text_id)
-        )
+        texts = sorted(members, key=lambda each: shuffle_key(self.seed, each.text.text_id))
         uri = text_uri(self.increment, self.stream, f"{number:05d}")
         pairs = [to_json(pair) for each in texts for pair in each.text.pairs]
         if pairs:

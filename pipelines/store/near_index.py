@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from pipelines.steps.near.minhash import SCHEME, UInt64s, is_shared
+from pipelines.steps.dedup.minhash import SCHEME, UInt64s, is_shared
 from schemas import limits, storage
 from schemas.corpus_config import NearDedupConfig
 from schemas.corpus_layout import INDEX_FILE, index_uri, near_index_uri, near_partition_uri, number_of

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
@@ -34,6 +34,32 @@ from schemas.records import Chain, Document, Generation, InstructionPair, Synthe
 _SHOWN_CHARACTERS = 200
 
 
+def next_prompt(
+    protocol: SynthesisProtocol,
+    examples: Sequence[Example],
+    document: Document,
+    *,
+    budget: int,
+    answer_tokens: int = 0,
+) -> tuple[TokenIds, Sequence[Example]]:
+    """Make the prompt of a round; break the chain if examples and document do not fit.
+
+    Args:
+        protocol: Builds prompts.
+        examples: The chain's documents since the last break, with their pairs.
+        document: The document of this round.
+        budget: Tokens of a prompt, at most.
+        answer_tokens: Tokens to add for each example, whose pairs an estimate does not know.
+
+    Returns:
+        The prompt, and the examples in it: all or none.
+    """
+    prompt = protocol.prompt(examples, document)
+    if examples and len(prompt) + len(examples) * answer_tokens > budget:
+        return protocol.prompt((), document), ()
+    return prompt, examples
+
+
 async def run_chain(
     chain: Chain,
     *,
@@ -42,7 +68,7 @@ async def run_chain(
     config: SynthesisConfig,
     count: Callable[[Generation], None],
 ) -> tuple[SynthesizedDocument, ...]:
-    """Drive one chain through its rounds.
+    """Run one chain through its rounds.
 
     Args:
         chain: The documents, in round order.
@@ -89,24 +115,23 @@ async def run_chain(
             return answer
         return protocol.read(answer.text), answer
 
-    examples: list[Example] = []
+    examples: Sequence[Example] = ()
     done: list[SynthesizedDocument] = []
     lost: GenerationFailure | None = None
     for document in chain.documents:
-        prompt = protocol.prompt(examples, document) if lost is None else []
-        if examples and len(prompt) > budget:
-            examples = []
-            prompt = protocol.prompt(examples, document)
+        found: tuple[Parsed, Generation] | GenerationFailure
         if lost is not None:
-            found: tuple[Parsed, Generation] | GenerationFailure = lost
-        elif len(prompt) > budget:
-            detail = f"the prompt has {len(prompt)} tokens, at most {budget} fit beside the generation"
-            found = GenerationFailure(reason="too_long", detail=detail)
+            found = lost
         else:
-            found = await ask(prompt, document)
+            prompt, examples = next_prompt(protocol, examples, document, budget=budget)
+            if len(prompt) > budget:
+                detail = f"the prompt has {len(prompt)} tokens, at most {budget} fit beside the generation"
+                found = GenerationFailure(reason="too_long", detail=detail)
+            else:
+                found = await ask(prompt, document)
         if isinstance(found, GenerationFailure):
             done.append(SynthesizedDocument(document=document, failure=f"{found.reason}: {found.detail}"))
-            examples = []
+            examples = ()
             lost = found if found.ends_chain else None
             continue
         parsed, answer = found
@@ -129,7 +154,7 @@ async def run_chain(
                 },
             )
         )
-        examples = [*examples, Example(document=document, pairs=pairs)] if pairs else []
+        examples = [*examples, Example(document=document, pairs=pairs)] if pairs else ()
     return tuple(done)
 
 

@@ -96,7 +96,7 @@ def test_a_row_as_long_as_the_first_part_of_a_file_is_no_reason_to_refuse_the_re
     monkeypatch.setattr(jsonl, "RANGE_BYTES", LIMIT)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"x" * (3 * LIMIT) + b'\n{"text": "b"}\n')
-    step = ReadFiles((SourceConfig(reader="jsonl", uri=str(path)),), None)
+    step = ReadFiles((SourceConfig(reader="jsonl", uri=str(path)),))
     step.setup()
     parts = open_reader(SourceConfig(reader="jsonl", uri=str(path))).parts(str(path))
     assert len(parts) == 4

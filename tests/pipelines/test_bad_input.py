@@ -213,9 +213,9 @@ def test_a_parquet_file_without_the_text_column_is_refused_with_its_columns(
     assert done.status == 1
     *_, last = done.err.splitlines()
     assert last == (
-        f"InputError: {tmp_path}/in/a.parquet: no row of it could be read: missing_column (no column 'text'; "
-        "the file has body, n. Set text_field or format.). Mend it, leave it out of the uri, or set "
-        "allow_unreadable: true on its source. Nothing was published."
+        f"InputError: {tmp_path}/in/a.parquet: none of its rows can be read: missing_column (no column "
+        "'text'; the file has body, n. Set text_field or format.). Repair it, leave it out of the uri, or "
+        "set allow_unreadable: true on its source. Nothing was published."
     )
     assert files_of(corpus) == []
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.steps.loss_spans import ends_of_examples, tokenize_examples
 from pipelines.steps.tokenize import ends
-from pipelines.steps.tuning_tokens import ends_of_examples, tokenize_examples
 from plugins.plain_token_ids import plain_ids
 from plugins.tasks.rows import ChoiceRow, GenerateRow
 from plugins.tokenizers import load_tokenizer

@@ -247,8 +247,8 @@ def test_a_corpus_built_before_is_shown_extended_and_compacted_with_its_long_tex
     config = config_of(512)
     wide = config.model_copy(update={"pack": config.pack.model_copy(update={"seq_len": 4096})})
     with monkeypatch.context() as before:
-        before.setattr(corpus, "SplitDocuments", lambda _, folder: SplitDocuments(wide, folder))
-        before.setattr(corpus, "RenderTexts", lambda _, folder: RenderTexts(wide, folder))
+        before.setattr(corpus, "SplitDocuments", lambda _: SplitDocuments(wide))
+        before.setattr(corpus, "RenderTexts", lambda _: RenderTexts(wide))
         build(config)
     forget(config)
     assert domain(config).num_parted_pairs is None

@@ -372,6 +372,6 @@ def test_a_tokenizer_without_bos_is_refused_before_anything_is_written(
     tokenizer = load_tokenizer(tokenizer_dir)
     tokenizer.bos_token = None
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    with pytest.raises(ConfigError, match="has no BOS or no EOS token, between which each example"):
+    with pytest.raises(ConfigError, match="has no BOS or no EOS token; each example"):
         build(config_of(tmp_path / "corpus", sources, str(tmp_path / "tokenizer")))
     assert not (tmp_path / "corpus").exists()

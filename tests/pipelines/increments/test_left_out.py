@@ -135,7 +135,7 @@ def test_a_file_without_a_readable_row_ends_a_build_unless_it_is_allowed(
     with pytest.raises(InputError) as caught:
         build(config_of(folder))
     assert str(caught.value) == (
-        f"{folder}/{name}: no row of it could be read: {said}. Mend it, leave it out of the "
+        f"{folder}/{name}: none of its rows can be read: {said}. Repair it, leave it out of the "
         "uri, or set allow_unreadable: true on its source. Nothing was published."
     )
     config = config_of(folder, allow_unreadable=True)
@@ -164,7 +164,7 @@ def test_a_file_whose_rows_lack_the_fields_ends_a_build_unless_it_is_allowed(
     folder: Path, config_of: Config, build: Any, row: str
 ) -> None:
     (folder / "b.jsonl").write_text(f"{row}\n" * 3)
-    with pytest.raises(InputError, match=r"b\.jsonl: no row of it could be read: (missing|not)_\w+ \("):
+    with pytest.raises(InputError, match=r"b\.jsonl: none of its rows can be read: (missing|not)_\w+ \("):
         build(config_of(folder))
     build(config := config_of(folder, allow_unreadable=True))
     assert read_stats(config.corpus, 1)["counts"]["read/files_unreadable"] == 1

@@ -16,8 +16,7 @@ import yaml
 
 from pipelines.planning.assumptions import Answers, expected_answers, expected_speed
 from pipelines.planning.estimate_tokens import Round, estimate_rounds
-from pipelines.planning.estimates import IncrementPlan
-from pipelines.planning.plan import plan_increment
+from pipelines.planning.plan import IncrementPlan, plan_increment
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
@@ -290,10 +289,10 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "  training tokens               about 843",
         "    texts                         about 3",
         "    rows of 64                   about 14",
-        "Requests: one for each document of a chain, at most; repairs are not counted, nor what the journal "
-        "would answer.",
+        "Requests: one for each document of a chain, at most; repairs and answers in the journal are "
+        "not counted.",
         "Tokens of an answer: about 260, the paper's 5 pairs of 52 tokens.",
-        "Hours: not known. Give --requests-per-sec or --tokens-per-sec, or build a small increment first.",
+        "Hours: unknown. Give --requests-per-sec or --tokens-per-sec, or build a small increment first.",
     ]
     assert contents(tmp_path) == before
 
@@ -414,7 +413,7 @@ def test_the_sample_does_not_depend_on_files_order_or_workers(
     corpus_config: Config,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipelines.planning.plan._SAMPLED_CHAINS", 5)
+    monkeypatch.setattr("pipelines.planning.counting_job._SAMPLED_CHAINS", 5)
     rows = [{"id": row["id"], "text": row["text"] * (1 + at % 7)} for at, row in enumerate(passages(40))]
     synthesis = {"backend": "sglang", "model": tokenizer_dir, "endpoints": ["http://127.0.0.1:9"]}
     synthesis["protocol"] = "instruction_synthesizer"
@@ -473,13 +472,15 @@ def test_mining_needs_no_requests_and_a_plan_after_the_build_says_that_nothing_i
     before = contents(tmp_path)
     done = tutelage("corpus", "plan", mined)
     assert done.status == 0
-    assert done.out == f"{tmp_path}/corpus: nothing new; a build would ask for nothing and publish nothing.\n"
+    assert (
+        done.out == f"{tmp_path}/corpus: nothing new; a build would send no requests and publish nothing.\n"
+    )
     assert contents(tmp_path) == before
 
     (tmp_path / "a.jsonl").touch()
     done = tutelage("corpus", "plan", mined)
     assert [line.rstrip() for line in done.out.splitlines()] == [
-        f"{tmp_path}/corpus: nothing new; a build would ask for nothing and publish nothing.",
+        f"{tmp_path}/corpus: nothing new; a build would send no requests and publish nothing.",
         "                   domain",
         "  files                 1",
         "  documents read        4",
@@ -493,17 +494,17 @@ def test_mining_needs_no_requests_and_a_plan_after_the_build_says_that_nothing_i
         (
             ("--requests-per-sec", "0"),
             2,
-            "ConfigError: --requests-per-sec 0: expected a number above 0, of all servers together.",
+            "ConfigError: --requests-per-sec 0: expected a number above 0, for all servers together.",
         ),
         (
             ("--tokens-per-sec", "nan"),
             2,
-            "ConfigError: --tokens-per-sec nan: expected a number above 0, of all servers together.",
+            "ConfigError: --tokens-per-sec nan: expected a number above 0, for all servers together.",
         ),
         (
             ("--tokens-per-sec", "1", "--requests-per-sec", "1"),
             2,
-            "ConfigError: --requests-per-sec and --tokens-per-sec are both given; keep the one that you have",
+            "ConfigError: --requests-per-sec and --tokens-per-sec are both given; keep the measured one.",
         ),
         (("synthesis.backend=mind",), 2, "ConfigError: synthesizer 'mind' is unknown. Did you mean 'mined'?"),
         (("--", "--runer=x"), 2, "ConfigError: Beam option 'runer' is unknown."),

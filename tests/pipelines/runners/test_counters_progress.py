@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import time
 from collections import Counter
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import pipelines.runners.progress
-from pipelines.runners.counters import Counters, read_progress
+from pipelines.runners.counters import Counters, progress_files_in, read_progress
 from pipelines.runners.progress import ProgressView, describe, duration
+from pipelines.steps.read import ReadFiles
 
 
 def test_the_progress_files_of_all_workers_add_up(tmp_path: Path) -> None:
@@ -32,6 +34,17 @@ def test_counters_without_a_folder_write_nothing(tmp_path: Path, monkeypatch: py
     counters.add("documents")
     counters.flush()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_steps_copy_in_a_worker_writes_to_the_folder_in_which_the_step_was_made(tmp_path: Path) -> None:
+    with progress_files_in(str(tmp_path)):
+        made = pickle.dumps(ReadFiles(()))
+    for pickled in (made, pickle.dumps(ReadFiles(()))):
+        step = pickle.loads(pickled)
+        step.setup()
+        step.counters.add("files")
+        step.finish_bundle()
+    assert read_progress(str(tmp_path)) == Counter({"read/files": 1})
 
 
 def test_a_step_that_did_nothing_writes_nothing(tmp_path: Path) -> None:
@@ -118,7 +131,7 @@ def test_without_a_terminal_a_plain_line_is_printed_when_something_has_changed(
     counters.add("documents", 3)
     counters.flush()
     said = ""
-    with ProgressView(str(tmp_path)) as view:
+    with progress_files_in(str(tmp_path)), ProgressView() as view:
         view.say("Building [red]increment 1[/red].")
         while "read" not in said:
             time.sleep(0.01)
@@ -141,19 +154,19 @@ def test_on_a_terminal_a_table_is_kept_up_to_date(tmp_path: Path, monkeypatch: p
     counters = Counters("read", str(tmp_path))
     counters.add("documents", 3)
     counters.flush()
-    with ProgressView(str(tmp_path)):
+    with progress_files_in(str(tmp_path)), ProgressView():
         while "3 documents" not in terminal.getvalue():
             time.sleep(0.01)
     assert "elapsed" in terminal.getvalue()
 
 
 def test_a_quiet_view_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressView(str(tmp_path), quiet=True) as view:
+    with progress_files_in(str(tmp_path)), ProgressView(quiet=True) as view:
         view.say("a line")
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_view_without_a_folder_says_what_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressView(None) as view:
+    with ProgressView() as view:
         view.say("a line")
     assert capsys.readouterr() == ("", "a line\n")

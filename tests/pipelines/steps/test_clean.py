@@ -106,7 +106,7 @@ def test_lines_dropped_and_data_masked_are_counted_by_rule_and_kind() -> None:
     )
     document = Document.of("d", "Ask a@b.org or c@d.org.\nTerms of use", source="a.txt:1")
     with TestPipeline(runner="FnApiRunner") as pipeline:
-        done = pipeline | beam.Create([document]) | beam.ParDo(CleanDocuments(config, None))
+        done = pipeline | beam.Create([document]) | beam.ParDo(CleanDocuments(config))
         assert_that(done, equal_to([Document.of("d", "Ask <EMAIL> or <EMAIL>.", source="a.txt:1")]))
     counters = pipeline.result.metrics().query()["counters"]
     found = {each.key.metric.name: each.committed for each in counters}
@@ -117,7 +117,7 @@ def test_pairs_that_came_with_a_document_are_cleaned_as_it_is() -> None:
     pair = InstructionPair(instruction="Whom to\r\nask?", response="cafÃ© a@example.org")
     document = Document.of("d", "Ask a@example.org\x00.", source="s", pairs=(pair,), dataset="squad")
     config = CleanConfig(min_words=1, mask_personal_data=PersonalDataConfig(email=True))
-    step = CleanDocuments(config, None)
+    step = CleanDocuments(config)
     step.setup()
     clean = InstructionPair(instruction="Whom to\nask?", response="café <EMAIL>")
     assert list(step.process(document)) == [
@@ -135,7 +135,7 @@ def test_documents_outside_the_lengths_are_rejected_with_what_was_found() -> Non
         done = (
             pipeline
             | beam.Create(documents)
-            | beam.ParDo(CleanDocuments(CleanConfig(min_words=3, max_characters=40), None)).with_outputs(
+            | beam.ParDo(CleanDocuments(CleanConfig(min_words=3, max_characters=40))).with_outputs(
                 REJECTS, main="ok"
             )
         )

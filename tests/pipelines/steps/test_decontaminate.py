@@ -62,7 +62,7 @@ def test_a_document_that_overlaps_is_a_reject_with_the_row_and_the_words(quiz: s
         done = (
             pipeline
             | beam.Create([clean, document("b", LEAK)])
-            | beam.ParDo(DecontaminateDocuments(tasks_of(quiz), "domain", None)).with_outputs(
+            | beam.ParDo(DecontaminateDocuments(tasks_of(quiz), "domain")).with_outputs(
                 REJECTS, CONTAMINATIONS, main="ok"
             )
         )
@@ -88,7 +88,7 @@ def test_a_document_that_overlaps_is_a_reject_with_the_row_and_the_words(quiz: s
 
 def decontaminated(quiz: str, *chain: SynthesizedDocument) -> tuple[list[SynthesizedDocument], list[Reject]]:
     """The chain that comes out of the step, and its rejects."""
-    step = DecontaminatePairs(tasks_of(quiz), "domain", None)
+    step = DecontaminatePairs(tasks_of(quiz), "domain")
     step.setup()
     *tagged, cleaned = step.process(chain)
     return list(cleaned), [each.value for each in tagged if each.tag == REJECTS]

@@ -28,7 +28,7 @@ def test_the_first_filter_that_refuses_decides_and_changed_documents_go_on_chang
         done = (
             pipeline
             | beam.Create(documents)
-            | beam.ParDo(FilterDocuments(filters, None)).with_outputs(REJECTS, main="ok")
+            | beam.ParDo(FilterDocuments(filters)).with_outputs(REJECTS, main="ok")
         )
         assert_that(done.ok, equal_to([Document.of("good", PROSE, source="a:1")]), label="kept")
         rejected = [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies
 
-from pipelines.steps.pack import PACKERS, Tokens
+from pipelines.steps.pack import PACKERS, Tokens, fullest_subset
 from schemas.records import PackedSample
 
 T = 16
@@ -249,3 +250,22 @@ def test_a_text_that_may_not_be_begun_fills_no_row_with_its_beginning(method: st
 
     assert is_topped_up(None) and is_topped_up([True, False, False])
     assert not is_topped_up([False, False, False])
+
+
+class TestFullestSubset:
+    @given(
+        sizes=strategies.lists(strategies.integers(1, 30), max_size=9),
+        limit=strategies.integers(0, 60),
+    )
+    def test_no_other_subset_comes_closer(self, sizes: list[int], limit: int) -> None:
+        chosen = fullest_subset(sizes, limit)
+        assert chosen == sorted(set(chosen))
+        sums = {sum(some) for count in range(len(sizes) + 1) for some in itertools.combinations(sizes, count)}
+        assert sum(sizes[index] for index in chosen) == max(each for each in sums if each <= limit)
+
+    def test_of_equal_sums_it_takes_that_of_the_first_sizes(self) -> None:
+        assert fullest_subset([4, 3, 1, 7], 7) == [0, 1]
+
+    @pytest.mark.parametrize("sizes", [[], [5, 4]])
+    def test_nothing_fits(self, sizes: list[int]) -> None:
+        assert fullest_subset(sizes, 3) == []

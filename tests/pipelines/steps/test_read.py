@@ -62,7 +62,7 @@ def test_parts_give_the_documents_and_rejects_of_whole_files(
             pipeline
             | beam.Create(files_of(source))
             | beam.Reshuffle()
-            | beam.ParDo(ReadFiles((source,), None)).with_outputs(REJECTS, main="ok")
+            | beam.ParDo(ReadFiles((source,))).with_outputs(REJECTS, main="ok")
         )
         assert_that(done.ok, equal_to(documents), label="documents")
         assert_that(done[REJECTS], equal_to(rejects), label="rejects")
@@ -87,7 +87,7 @@ def test_versions_grow_from_row_to_row_and_from_file_to_file(
     source: SourceConfig, monkeypatch: pytest.MonkeyPatch, range_bytes: int
 ) -> None:
     monkeypatch.setattr(jsonl, "RANGE_BYTES", range_bytes)
-    step = ReadFiles((source,), None)
+    step = ReadFiles((source,))
     step.setup()
     records = [record for part in files_of(source) for record in step.process(part)]
     versions = [record.version for record in records if isinstance(record, Document)]
@@ -100,7 +100,7 @@ def test_a_file_is_counted_once_however_many_parts_it_has(
     source: SourceConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jsonl, "RANGE_BYTES", 1_000)
-    step = ReadFiles((source,), None)
+    step = ReadFiles((source,))
     step.setup()
     added: list[str] = []
     monkeypatch.setattr(step.counters, "add", lambda name, count=1: added.append(name))

@@ -41,7 +41,7 @@ def render(corpus_config: Config) -> Render:
 
     def run(*chains: list[SynthesizedDocument], tokens: bool = False, **changes: Any) -> list[Any]:
         config = corpus_config("corpus", "none", **{"seed": 3, **changes})
-        step: RenderTexts = pickle.loads(pickle.dumps(RenderTexts(config, None)))
+        step: RenderTexts = pickle.loads(pickle.dumps(RenderTexts(config)))
         step.setup()
         found = list(step.process(chains))
         return found if tokens else [each.text for each in found]

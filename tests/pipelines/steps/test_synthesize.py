@@ -53,9 +53,7 @@ class Obliging(Synthesizer):
 
 
 def step_of(config: SynthesisConfig) -> SynthesizeChains:
-    return SynthesizeChains(
-        config, clean=CleanConfig(), seed=1, journal="memory://no-journal-in-these-tests", progress_dir=None
-    )
+    return SynthesizeChains(config, clean=CleanConfig(), seed=1, journal="memory://no-journal-in-these-tests")
 
 
 def names_in(documents: tuple[SynthesizedDocument, ...]) -> str:
@@ -389,7 +387,7 @@ def test_a_synthesizer_that_loses_a_document_is_found_out(synthesizer: Callable[
         list(step.finish_bundle())
     step.teardown()
     assert str(caught.value) == (
-        "synthesizer 'of_a_test' gave back other documents than those of chain a0+b0; "
+        "synthesizer 'of_a_test' returned other documents than those of chain a0+b0; "
         "it must return each of them, in order."
     )
 
@@ -429,8 +427,8 @@ class TestAHopelessRun:
                 list(step.process(chain, 40, 0, GlobalWindow()))
         step.teardown()
         assert str(caught.value) == (
-            "3 of 40 documents failed, synthesis.max_failure_share is 0.05: the run was ended early and "
-            "nothing was published. What was answered is in the journal: see to the cause and run again. "
+            "3 of 40 documents failed, synthesis.max_failure_share is 0.05: the run ended early and "
+            "nothing was published. The journal keeps the answers: fix the cause and run again. "
             "First failures: file:a0: refused: HTTP 400: no; file:b0: refused: HTTP 400: no; "
             "file:a1: refused: HTTP 400: no"
         )
@@ -499,7 +497,7 @@ def test_what_endpoints_do_is_counted_for_each_of_them_and_in_flight_ends_at_zer
         max_in_flight=4,
         max_failure_share=1,
     )
-    step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=str(tmp_path), progress_dir=None)
+    step = SynthesizeChains(config, clean=CleanConfig(), seed=1, journal=str(tmp_path))
     pipeline = beam.Pipeline(runner=FnApiRunner())
     pipeline | beam.Create(CHAINS, reshuffle=False) | beam.ParDo(step, 40).with_outputs(REJECTS, main="ok")
     counters = pipeline.run().metrics().query()["counters"]

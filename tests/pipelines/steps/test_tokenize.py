@@ -27,7 +27,7 @@ def text(body: str) -> AugmentedText:
 
 
 def tokenize(config: TokenizerConfig, *bodies: str) -> list[Any]:
-    step: TokenizeTexts = pickle.loads(pickle.dumps(TokenizeTexts(config, None)))
+    step: TokenizeTexts = pickle.loads(pickle.dumps(TokenizeTexts(config)))
     step.setup()
     return list(step.process([text(body) for body in bodies]))
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines.steps.base import REJECTS
+from pipelines.steps.loss_spans import join_examples, spans_within, tokenize_examples
 from pipelines.steps.tuning_texts import MakeTuningTexts, _merged, as_answered, by_dataset
-from pipelines.steps.tuning_tokens import join_examples, spans_within, tokenize_examples
 from plugins.protocols.base import Example
 from plugins.protocols.instruction_synthesizer import (
     InstructionSynthesizerProtocol,
@@ -56,7 +56,6 @@ def make(
         TokenizerConfig(name=tokenizer_dir),
         seq_len=seq_len,
         seed=17,
-        progress_dir=None,
     )
     step.setup()
     keyed = [by_dataset(as_answered(document)) for document in documents]

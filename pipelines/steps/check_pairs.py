@@ -1,7 +1,7 @@
-"""Pairs as they may go on: clean as documents are, and none of which it is sure that it is no pair.
+"""Rejection of pairs that are surely no pairs.
 
 pairs of a document ─► clean ─► empty? without a word? a tag or JSON of an answer's format left in it?
-                                   └─► refused with the reason; the document's other pairs go on
+                                   └─► rejected with the reason; the document's other pairs go on
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FORMAT = re.compile(r'<(?:QUE|ANS|/END|CON|/CON)>|"(?:question|answer|pairs|opt
 
 
 def problem_of(pair: InstructionPair) -> tuple[str, str] | None:
-    """Why a clean pair is surely none, as a reason and what was found; None where it may be one."""
+    """Return the reason and the finding against a clean pair; None if it may be a pair."""
     texts = {"question": pair.instruction, "response": pair.response, "reasoning": pair.rationale}
     texts |= {f"option {number}": option for number, option in enumerate(pair.options, 1)}
     for name, text in texts.items():
@@ -37,10 +37,10 @@ def problem_of(pair: InstructionPair) -> tuple[str, str] | None:
     return None
 
 
-def with_pairs(
+def keep_pairs(
     chain: Sequence[SynthesizedDocument], kept: Sequence[Sequence[InstructionPair]]
 ) -> tuple[SynthesizedDocument, ...]:
-    """The documents of a chain with fewer pairs; its text is cut before and after one that lost them all."""
+    """Give the documents of a chain fewer pairs; cut its text before and after one that lost all pairs."""
     changed: list[SynthesizedDocument] = []
     previous_lost_all = False
     for done, pairs in zip(chain, kept, strict=True):

@@ -1,12 +1,12 @@
-"""Clusters of near copies, from band keys: the connected components of "shares a key".
+"""Clusters of near copies: the connected components of documents that share a band key.
 
-    rows (key, content) ─► in order of key ─► of each key's contents the others point to the smallest
-         ─► edges ─► components ─► each member and the smallest of its component, which stays
+    rows (key, content) ─► sort by key ─► edges from all contents of a key to the smallest
+         ─► components ─► each member and the smallest of its component, which stays
 
-A key that a million documents share gives a million edges, not their pairs. Components are found by letting
-every node point to the smallest that it knows of, over and over, until nothing changes: a few passes over the
-edges in numpy. Cost: sorting the rows of one partition, 24 bytes each; 32 bytes an edge for the components,
-all in one worker, about 14 edges a near copy at most. Texts and names are not needed for it.
+A key that a million documents share gives a million edges, not all their pairs. To find components, every
+node points to the smallest node that it knows, until nothing changes: a few passes over the edges in numpy.
+Cost: sorting the rows of one partition, 24 bytes each; for the components 32 bytes an edge in one worker, at
+most about 14 edges a near copy.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.steps.near.minhash import UInt64s, is_shared
+from pipelines.steps.dedup.minhash import UInt64s, is_shared
 
 CONTENT_BYTES = 16
-"""Bytes of a content hash, by which a document is known here."""
+"""Bytes of a content hash; a document goes by it in this module."""
 
 Contents = np.ndarray[Any, np.dtype[np.bytes_]]
 
-# Compares like 16 bytes: what numpy leaves out, zeros at the end, is left out on both sides.
+# Compares like 16 bytes: numpy drops trailing zeros on both sides.
 _CONTENT = np.dtype(f"S{CONTENT_BYTES}")
 _ROW = np.dtype([("key", "<u8"), ("content", _CONTENT)])
 _Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def pack_rows(keys: UInt64s, contents: Contents) -> bytes:
-    """Rows of the same length, one for each key and its content, as bytes to be joined with others."""
+    """Pack keys and their contents into rows of one length, as bytes that can be joined."""
     rows = np.empty(len(keys), _ROW)
     rows["key"], rows["content"] = keys, contents
     return rows.tobytes()
 
 
 def as_contents(hashes: Iterable[bytes]) -> Contents:
-    """Content hashes of 16 bytes as an array."""
+    """Make an array of content hashes of 16 bytes."""
     return np.frombuffer(b"".join(hashes), _CONTENT)
 
 
 def star_edges(rows: bytes) -> bytes:
-    """Edges from all but the smallest content of each key to the smallest, as bytes to be joined.
+    """Return edges from all other contents of each key to the smallest, as bytes that can be joined.
 
     Args:
-        rows: What `pack_rows` gave, joined, with all rows of each key in it.
+        rows: Joined output of `pack_rows`, with all rows of each key.
     """
     table = np.frombuffer(rows, _ROW)
     table = table[np.argsort(table["key"], kind="stable")]
@@ -59,14 +59,14 @@ def star_edges(rows: bytes) -> bytes:
 
 
 def find_clusters(edges: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield every node of the edges with the smallest node of its component, which is its own for one.
+    """Yield every node of the edges with the smallest node of its component.
 
     Args:
-        edges: What `star_edges` gave, in any order.
+        edges: Output of `star_edges`, in any order.
     """
     nodes, ends = np.unique(as_contents(edges), return_inverse=True)
     smallest = _components(len(nodes), ends.reshape(-1, 2))
-    data = nodes.tobytes()  # items of the array would lack zeros at their ends
+    data = nodes.tobytes()  # items of the array lack trailing zeros
     for node, root in enumerate(smallest.tolist()):
         yield (
             data[node * CONTENT_BYTES : (node + 1) * CONTENT_BYTES],
@@ -75,7 +75,7 @@ def find_clusters(edges: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _components(num_nodes: int, edges: _Ints) -> _Ints:
-    """For each node the smallest of its component.
+    """Return the smallest node of each node's component.
 
     Args:
         num_nodes: Nodes are numbered from 0 to this.

@@ -1,10 +1,10 @@
-"""Examples that a synthesizer is tuned on as tokens, and which of them carry loss.
+"""Tokens of tuning examples, and the spans of them that carry loss.
 
     BOS  <CON> … </CON>⏎⏎  <QUE> … <ANS> … </END>⏎⏎<QUE> … </END>  EOS
     └───── no loss ──────┘ └───────────────── loss ─────────────────┘
 
 Prompt and answer are tokenized together, as the rounds of a chain tokenize earlier examples. A token that
-reaches from the prompt into the answer is part of what must be answered, and carries loss.
+reaches from the prompt into the answer belongs to the answer and carries loss.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.errors import ConfigError
 
 
 def ends_of_examples(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], int]:
-    """What opens an example (BOS for most tokenizers) and EOS, between which it stands.
+    """Return the tokens that open an example (BOS for most tokenizers), and EOS, which ends it.
 
     Raises:
         ConfigError: The tokenizer lacks one.
@@ -31,21 +31,21 @@ def ends_of_examples(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int]
     opening = opening_ids(tokenizer, add_bos=True)
     if not opening or tokenizer.eos_token_id is None:
         raise ConfigError(
-            f"tokenizer {config.name!r} has no BOS or no EOS token, between which each example of a stream "
-            "with `tuning` stands. Choose the tokenizer of the model that is to be the synthesizer."
+            f"tokenizer {config.name!r} has no BOS or no EOS token; each example of a stream with `tuning` "
+            "needs both. Choose the tokenizer of the model that becomes the synthesizer."
         )
     return opening, tokenizer.eos_token_id
 
 
 def tokenize_examples(tokenizer: Any, examples: Sequence[tuple[str, str]]) -> list[tuple[Tokens, int]]:
-    """Token ids of examples.
+    """Tokenize examples.
 
     Args:
-        tokenizer: As `load_tokenizer` gives it; it has BOS and EOS.
+        tokenizer: From `load_tokenizer`, with BOS and EOS.
         examples: Prompt and answer of each.
 
     Returns:
-        Of each, int32 of shape (num_tokens,), and how many of the first tokens carry no loss.
+        For each the tokens, int32 of shape (num_tokens,), and the number of first tokens without loss.
     """
     opening, eos = opening_ids(tokenizer, add_bos=True), [tokenizer.eos_token_id]
     prompts = plain_ids_of(tokenizer, [prompt for prompt, _ in examples])
@@ -69,8 +69,8 @@ def join_examples(examples: Sequence[tuple[Tokens, int]]) -> tuple[Tokens, Token
     """Lay the examples of a text end to end.
 
     Returns:
-        Token ids, int32 of shape (num_tokens,), and int32 of shape (2 * num_examples,): for each example its
-        first token with loss, and its end, counted in the text.
+        Token ids, int32 of shape (num_tokens,), and int32 of shape (2 * num_examples,): for each example the
+        offsets in the text of its first token with loss and of its end.
     """
     ends = list(itertools.accumulate(len(tokens) for tokens, _ in examples))
     starts = [end - len(tokens) + without for end, (tokens, without) in zip(ends, examples, strict=True)]
@@ -79,6 +79,6 @@ def join_examples(examples: Sequence[tuple[Tokens, int]]) -> tuple[Tokens, Token
 
 
 def spans_within(spans: Tokens, start: int, end: int) -> Tokens:
-    """What of a text's spans lies between two of its tokens, counted from the first of them."""
+    """Return the parts of a text's spans between two of its tokens, as offsets from the first."""
     inside = np.clip(spans.reshape(-1, 2), start, end) - start
     return inside[inside[:, 0] < inside[:, 1]].reshape(-1)

@@ -5,7 +5,7 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.steps.exact_dedup import DropDuplicates, KeepNewestVersions
+from pipelines.steps.dedup.exact import DropDuplicates, KeepNewestVersions
 from pipelines.store.duplicate_records import Duplicate
 from schemas.records import Document
 
@@ -45,11 +45,11 @@ def copy_of(kept: Document, name: str, source: str) -> Duplicate:
 @pytest.mark.parametrize("order", [1, -1])
 def test_which_copy_stays_is_decided_by_name_and_never_by_arrival(order: int) -> None:
     with TestPipeline(runner="FnApiRunner") as pipeline:
-        done = pipeline | beam.Create(COPIES[::order]) | DropDuplicates(None)
-        assert_that(done.kept, equal_to(COPIES[1:]), label="kept")
-        assert_that(done.duplicates, equal_to([copy_of(COPIES[1], "b", "one:1")]), label="duplicates")
+        done = pipeline | beam.Create(COPIES[::order]) | DropDuplicates()
+        assert_that(done["ok"], equal_to(COPIES[1:]), label="kept")
+        assert_that(done["duplicates"], equal_to([copy_of(COPIES[1], "b", "one:1")]), label="duplicates")
         assert_that(
-            told(done.rejects),
+            told(done["rejects"]),
             equal_to([("dedup", "exact_duplicate", "b", "one:1", "kept 'a' from two:1")]),
             label="rejected",
         )
@@ -61,13 +61,15 @@ def test_of_one_name_the_highest_version_stays_and_an_older_one_keeps_out_no_oth
 ) -> None:
     newest, other = VERSIONS[1], VERSIONS[4]
     with TestPipeline(runner="FnApiRunner") as pipeline:
-        newest_of_name = pipeline | beam.Create(VERSIONS[::order]) | KeepNewestVersions(None)
-        assert_that(newest_of_name.kept, equal_to([newest, other]), label="kept")
-        done = newest_of_name.kept | DropDuplicates(None)
-        assert_that(done.kept, equal_to([newest, other]), label="kept of each content")
-        assert_that(newest_of_name.duplicates, equal_to([copy_of(newest, "d", "two:3")]), label="duplicates")
+        newest_of_name = pipeline | beam.Create(VERSIONS[::order]) | KeepNewestVersions()
+        assert_that(newest_of_name["ok"], equal_to([newest, other]), label="kept")
+        done = newest_of_name["ok"] | DropDuplicates()
+        assert_that(done["ok"], equal_to([newest, other]), label="kept of each content")
         assert_that(
-            told(newest_of_name.rejects),
+            newest_of_name["duplicates"], equal_to([copy_of(newest, "d", "two:3")]), label="duplicates"
+        )
+        assert_that(
+            told(newest_of_name["rejects"]),
             equal_to(
                 [
                     ("dedup", "older_version", "d", "one:3", "kept the version at two:20"),

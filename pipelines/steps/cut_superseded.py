@@ -1,7 +1,7 @@
-"""Texts as they stand after documents were changed or withdrawn.
+"""Removal of superseded and withdrawn passages from the texts of earlier increments.
 
-A text is made of passages, one for each document of its chain. Those of documents whose newest row in the
-ledger has another content are cut out, with what stands between them and the next passage.
+A text consists of passages, one for each document of its chain. The step cuts out the passages of documents
+whose newest ledger row has another content, with the separator before the next passage.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from schemas.records import AugmentedText, Passage, digest
 
 
 class Newest:
-    """Which increment holds the newest text of each document.
+    """Lookup of the increment that holds the newest text of each document.
 
-    A document that was asked about again has one content in two increments; the newer one holds.
+    A document that was asked about again has one content in two increments; the newer increment counts.
 
     Args:
         corpus: The corpus.
@@ -34,7 +34,7 @@ class Newest:
         self._ledgers = [(number_of(name), Ledger.open(corpus, stream, [name])) for name in newest_first]
 
     def is_current(self, number: int, passage: Passage) -> bool:
-        """Whether a passage of an increment is of the newest text of its document."""
+        """True if a passage of an increment belongs to the newest text of its document."""
         for newest, ledger in self._ledgers:
             content = ledger.content_of(passage.document_id)
             if content is not None:
@@ -43,13 +43,13 @@ class Newest:
 
 
 class ReadTexts(StepFn):
-    """Read files of texts; files and texts come with the number of their increment.
+    """Read files of texts.
 
-    A file comes with what the manifest says of its stream in that increment, too.
+    Takes the number of an increment, a file, and the manifest's entry of the stream in that increment. Gives
+    texts with the number of their increment.
     """
 
-    def __init__(self, progress_dir: str | None):
-        super().__init__("read", progress_dir)
+    step = "read"
 
     def process(self, file: tuple[int, str, ShardSet]) -> Iterator[tuple[int, AugmentedText]]:
         number, uri, shards = file
@@ -60,36 +60,26 @@ class ReadTexts(StepFn):
         self.counters.add("files")
 
 
-class KeepCurrent(StepFn):
-    """Cut out of texts what is not current; a text of which nothing is left goes.
+@dataclasses.dataclass(eq=False, kw_only=True)
+class CutSuperseded(StepFn):
+    """Cut superseded and withdrawn passages out of texts; drop texts without any other.
 
-    Documents and parts that stay are counted, those without pairs apart.
+    The step counts the documents and parts that stay, and those of them without pairs.
 
-    Args:
+    Attributes:
         corpus: The corpus.
         stream: The stream of the texts.
         names: The increments so far.
-        into: The one that is made of some of them, whose ledger says what is withdrawn.
-        counts_pairs: Whether pairs are written about the documents of the stream.
-        progress_dir: See Counters.
+        into: The new increment, whose ledger names withdrawn documents.
+        counts_pairs: Whether the stream's documents have pairs.
     """
 
-    def __init__(
-        self,
-        corpus: str,
-        stream: str,
-        names: tuple[str, ...],
-        into: str,
-        progress_dir: str | None,
-        *,
-        counts_pairs: bool,
-    ):
-        super().__init__("current", progress_dir)
-        self.corpus = corpus
-        self.stream = stream
-        self.names = names
-        self.into = into
-        self.counts_pairs = counts_pairs
+    step = "current"
+    corpus: str
+    stream: str
+    names: tuple[str, ...]
+    into: str
+    counts_pairs: bool
 
     def setup(self) -> None:
         super().setup()
@@ -118,11 +108,11 @@ class KeepCurrent(StepFn):
 
 
 def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:
-    """A text of some of its passages, under a name of its own.
+    """Make a text of some of a text's passages, with a text_id of its own.
 
     Args:
         text: Any text.
-        kept: For each passage whether it stays; not for all.
+        kept: Whether each passage stays; at least one does not.
     """
     pieces: list[str] = []
     passages: list[Passage] = []
@@ -130,7 +120,7 @@ def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:
     for number, (passage, is_kept) in enumerate(zip(text.passages, kept, strict=True)):
         if not is_kept:
             continue
-        if passages:  # what stood before it in the whole text stands between it and the one kept before
+        if passages:  # the separator before this passage now follows the last kept one
             between = text.text[text.passages[number - 1].end : passage.start]
             pieces.append(between)
             length += len(between)

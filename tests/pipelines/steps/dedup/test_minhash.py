@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from pipelines.steps.near.minhash import MinHasher, similarity
+from pipelines.steps.dedup.minhash import MinHasher, similarity
 from schemas.corpus_config import NearDedupConfig
 
 MASK = (1 << 64) - 1

@@ -1,26 +1,25 @@
-"""Signatures and band keys: what two texts have in common if they say nearly the same in the same words.
+"""MinHash signatures and band keys, which texts with nearly the same words share.
 
     text ─► words ─► shingles: every 5 words in a row ─► a hash of 32 bits each
          ─► 112 permutations of these hashes: the smallest of each is the signature
          ─► 14 bands of 8 hashes each ─► a key of 64 bits for each band
 
 Two texts agree in one hash of a signature with the probability of their Jaccard similarity s, the share of
-shingles that they have in common, and so in at least one key with 1 - (1 - s^8)^14:
+common shingles. So they agree in at least one key with probability 1 - (1 - s^8)^14:
 
     s       0.5    0.6    0.7    0.75   0.8    0.85   0.9    0.95
     found    5 %   21 %   56 %   77 %   92 %   99 %  100 %  100 %
 
-Words are those of plugins/words.py: NFKC, case folded, without punctuation, in scripts without spaces one
-character each. Digits stay as they are: texts that differ in a dose do not say the same. A text of fewer than
-5 words is one shingle; one without words is compared as it is.
+Words are those of plugins/words.py: NFKC, case folded, without punctuation, one character each in scripts
+without spaces. Digits stay, since texts that differ in a dose differ in meaning. A text of fewer than 5 words
+is one shingle; a text without words is compared as a whole.
 
-Keys are stored in the corpus for good, so nothing they are made from may depend on a library's version:
-BLAKE2b of words, then sums, products and shifts modulo 2⁶⁴ and 2³² as written here. `SCHEME` names all of
-it and changes with it. A permutation is an exclusive or with one constant, then the product with another,
-odd one.
+The corpus stores keys for good, so they must not depend on a library's version: they are BLAKE2b of words,
+then sums, products and shifts modulo 2⁶⁴ and 2³² as written here. `SCHEME` names these rules and changes with
+them. A permutation is an exclusive or with one constant, then a product with another, odd one.
 
-Cost: a core signs some 4,000 texts of 500 words a second, half of it for cutting and hashing words, half for
-permuting. 4 bytes a hash, 8 a key.
+Cost: a core signs about 4,000 texts of 500 words a second; cutting and hashing words takes half of the time,
+permuting the other half. 4 bytes a hash, 8 a key.
 
 Source: Broder 1997, "On the resemblance and containment of documents"; the sizes are FineWeb's (Penedo et al.
 2024, arXiv 2406.17557, appendix E).
@@ -38,7 +37,7 @@ from plugins.words import words_of
 from schemas.corpus_config import NearDedupConfig
 
 SCHEME = "minhash-1"
-"""Name of the rules above; keys of another scheme cannot be compared with ours."""
+"""Name of the rules above; keys of different schemes are not comparable."""
 
 UInt32s = np.ndarray[Any, np.dtype[np.uint32]]
 UInt64s = np.ndarray[Any, np.dtype[np.uint64]]
@@ -46,12 +45,12 @@ UInt64s = np.ndarray[Any, np.dtype[np.uint64]]
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _BASE = np.uint64(0xD6E8FEB86659FD93)
 _HIGH = np.uint64(32)
-_CHUNK_SHINGLES = 1024  # times 112 hashes of 4 bytes: about what a core's own cache holds
+_CHUNK_SHINGLES = 1024  # times 112 hashes of 4 bytes: about the cache of a core
 _REMEMBERED_WORDS = 1 << 18
 
 
 class MinHasher:
-    """Signs texts. Not for several threads at once.
+    """Signs texts; not thread-safe.
 
     Args:
         config: Words of a shingle, bands, hashes of a band.
@@ -73,14 +72,14 @@ class MinHasher:
         return self._bands * self._rows
 
     def sign(self, texts: Sequence[str]) -> UInt32s:
-        """The signatures of texts: uint32 of shape (num_texts, num_hashes)."""
+        """Return the signatures of texts: uint32 of shape (num_texts, num_hashes)."""
         signatures = np.empty((len(texts), self.num_hashes), np.uint32)
         for number, text in enumerate(texts):
             self._sign(self._shingles(text), signatures[number])
         return signatures
 
     def keys(self, signatures: UInt32s) -> UInt64s:
-        """The band keys of signatures: uint64 of shape (num_texts, bands); no two bands share one."""
+        """Return the band keys of signatures: uint64 of shape (num_texts, bands); bands share no key."""
         hashes_NBR = signatures.reshape(len(signatures), self._bands, self._rows).astype(np.uint64)
         keys = np.broadcast_to(
             _mixed(np.arange(1, self._bands + 1, dtype=np.uint64) * _STEP), hashes_NBR.shape[:2]
@@ -112,12 +111,12 @@ class MinHasher:
 
 
 def similarity(one: UInt32s, other: UInt32s) -> float:
-    """The estimated Jaccard similarity of two texts: the share of hashes that their signatures agree in."""
+    """Estimate the Jaccard similarity of two texts: the share of hashes that their signatures agree in."""
     return float(np.mean(one == other))
 
 
 def is_shared(keys: UInt64s) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which of keys that are in order are there more than once; few, since most are one document's."""
+    """Mark sorted keys that occur more than once; few do, since most keys belong to one document."""
     same = keys[1:] == keys[:-1]
     shared = np.zeros(len(keys), bool)
     shared[1:] |= same
@@ -126,7 +125,7 @@ def is_shared(keys: UInt64s) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 class _WordHashes(dict[str, int]):
-    """64-bit hashes of words, remembered while there are not too many."""
+    """Cache of 64-bit hashes of words; a full cache starts again."""
 
     def __missing__(self, word: str) -> int:
         if len(self) >= _REMEMBERED_WORDS:

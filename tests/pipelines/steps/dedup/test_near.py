@@ -15,8 +15,8 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines.planning.plan import plan_increment
-from pipelines.steps.near.minhash import MinHasher, similarity
-from pipelines.steps.near_dedup import DropNearDuplicates
+from pipelines.steps.dedup.minhash import MinHasher, similarity
+from pipelines.steps.dedup.near import DropNearDuplicates
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, NearDedupConfig
 from schemas.errors import CorpusError
@@ -56,7 +56,7 @@ def dropped_among(tmp_path: Path) -> Callable[[Sequence[Document]], list[Reject]
         uri = str(tmp_path / "rejects.jsonl.zst")
         with TestPipeline(runner="FnApiRunner") as pipeline:
             (
-                (pipeline | beam.Create(documents) | _step()).rejects
+                (pipeline | beam.Create(documents) | _step())["rejects"]
                 | beam.Map(lambda reject: (None, to_json(reject)))
                 | beam.GroupByKey()
                 | beam.Map(lambda lines, uri: storage.write_lines_zst(uri, lines[1]), uri)
@@ -68,8 +68,8 @@ def dropped_among(tmp_path: Path) -> Callable[[Sequence[Document]], list[Reject]
     return run
 
 
-def _step(corpus: str = "memory://no-corpus") -> DropNearDuplicates:
-    return DropNearDuplicates(NearDedupConfig(), corpus=corpus, stream="domain", names=(), progress_dir=None)
+def _step(corpus: str = "memory://no-corpus") -> beam.PTransform:
+    return DropNearDuplicates(NearDedupConfig(), corpus=corpus, stream="domain", names=())
 
 
 def test_as_many_planted_copies_are_found_as_the_bands_promise_and_nothing_else(
@@ -116,7 +116,7 @@ def test_which_copy_stays_is_decided_by_content_hash_and_never_by_arrival(order:
     alone = Document.of("d", "A text that has nothing in common with the others.", source="file:9")
     with TestPipeline(runner="FnApiRunner") as pipeline:
         done = pipeline | beam.Create([*ALIKE, alone][::order]) | _step()
-        assert_that(done.kept, equal_to([first, alone]), label="kept")
+        assert_that(done["ok"], equal_to([first, alone]), label="kept")
         rejects, duplicates = [], []
         for other in others:
             alike = similarity(signed[other.document_id], signed[first.document_id])
@@ -132,9 +132,9 @@ def test_which_copy_stays_is_decided_by_content_hash_and_never_by_arrival(order:
             )
             kept = (first.document_id, first.content_hash[:16])
             duplicates.append((other.document_id, *kept, round(alike, 4)))
-        assert_that(done.rejects, equal_to(rejects), label="rejects")
+        assert_that(done["rejects"], equal_to(rejects), label="rejects")
         assert_that(
-            done.duplicates
+            done["duplicates"]
             | beam.Map(lambda each: (each.document_id, each.kept_id, each.kept_content, each.similarity)),
             equal_to(duplicates),
             label="duplicates",
