@@ -27,10 +27,10 @@ from plugins.attention_probe import (
     differs_from_eager,
     length_dependent_positions,
     packed_deviation,
-    say,
 )
 from schemas.errors import ConfigError, TrainingError
 from schemas.train_config import ModelConfig
+from trainer.reporting.announce import announce
 
 _RUN_ON_CPU = ("sdpa", "eager")
 
@@ -57,7 +57,7 @@ def check_attention(config: ModelConfig, hf_config: Any, *, row_tokens: int) -> 
             trust_remote_code=config.trust_remote_code,
         )
     except CannotCopy as error:
-        say(f"attention {config.attn_implementation} was not compared with eager: {error}.")
+        announce(f"attention {config.attn_implementation} was not compared with eager: {error}.")
         return
     if differs:
         raise ConfigError(f"model.attn_implementation: {differs}. Set model.attn_implementation: eager.")
@@ -104,7 +104,7 @@ def check_isolation(
             trust_remote_code=trust_remote_code,
         )
     except CannotCopy as error:
-        say(f"{kind}: packed texts were tried on rows of 6 tokens only: {error}.")
+        announce(f"{kind}: packed texts were tried on rows of 6 tokens only: {error}.")
         share = 0.0
     except Exception as error:  # families fail in many ways on position ids that restart
         first_line = (str(error).strip() or "no message").splitlines()[0]

@@ -139,7 +139,7 @@ def test_what_is_decayed_stays_as_it_was_by_what_is_selected_and_without_run_jso
     assert (
         f"checkpoint {tmp_path / 'run' / 'ep0-ba1-rank0.pt'} was written with another optimizer.no_decay; "
         "of its parameters 5 that it did not decay are decayed now (model.layers.0.input_layernorm.weight, "
-        "model.layers.0.post_attention_layernorm.weight, model.layers.1.input_layernorm.weight, …). Weight"
+        "model.layers.0.post_attention_layernorm.weight, model.layers.1.input_layernorm.weight, …). The run"
     ) in err
     assert "Set it to the value of that run, or" in err and "Rows would be repeated" not in err
     status, err, _ = start(

@@ -45,7 +45,7 @@ def test_a_run_is_described_without_being_started(
 @pytest.mark.parametrize(
     ("overrides", "options", "message"),
     [
-        ([], ["--gpu-memory", "0.001"], "which has 0.0. Take more GPUs with parallelism_config.fsdp"),
+        ([], ["--gpu-memory", "0.001"], "which has 0.0. Use more GPUs with parallelism_config.fsdp"),
         ([], ["--gpu", "h1000"], "--gpu: GPU 'h1000' is unknown. Did you mean 'h100'?"),
         ([], ["--gpus", "3"], "global_train_batch_size is 4, which 3 ranks cannot share evenly"),
         ([], ["--mfu", "40"], "--mfu 40.0; expected at least 1 GPU, and a share over 0 and at most 1."),

@@ -197,7 +197,7 @@ def test_a_multimodal_model_and_a_bias_of_the_head_get_rows_and_another_rank_has
 def test_without_the_key_new_tokens_are_refused_even_where_there_are_rows(
     untied_and_padded: str, extended: str, tiny_model: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"say with model\.new_embeddings \(mean, pieces or a file\)"):
+    with pytest.raises(ConfigError, match=r"or set model\.new_embeddings \(mean, pieces or a file\)"):
         fitted(untied_and_padded, extended, None)
     (tmp_path / "one.txt").write_text("cytokine")
     extend_tokenizer(tiny_model, str(tmp_path / "one.txt"), str(tmp_path / "one"))
@@ -302,7 +302,7 @@ def test_from_extended_tokenizer_to_exported_model(
     assert "model.new_embeddings changes the model that it was trained with" in capsys.readouterr().err
     model["new_embeddings"] = "mean"
     assert main(["train", config(model=model, save_folder=str(tmp_path / "of-adapter"))]) == 2
-    assert "Its checkpoints hold an adapter alone" in capsys.readouterr().err
+    assert "Its checkpoints hold an adapter, which fits only" in capsys.readouterr().err
 
 
 @pytest.mark.slow
