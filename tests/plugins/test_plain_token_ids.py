@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-import plugins.plain_token_ids as plain_ids_module
 from plugins.plain_token_ids import plain_ids, plain_ids_of
 from plugins.tokenizers import load_tokenizer
 
@@ -143,7 +142,7 @@ def test_a_fast_way_that_differs_is_not_taken(
     class Wrong:
         from_json_str = staticmethod(lambda text: wrong)
 
-    monkeypatch.setattr(plain_ids_module.fastokens, "Tokenizer", Wrong)
+    monkeypatch.setattr(fastokens, "Tokenizer", Wrong)
     with caplog.at_level(logging.INFO):
         assert plain_ids(tokenizer, WORDS).tolist() == expected(tokenizer, WORDS)
     assert "fastokens is not used: it gives other ids for" in caplog.text
