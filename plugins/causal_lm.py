@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from plugins.adapter_folder import base_of, other_base, put_adapter
@@ -70,7 +70,10 @@ def load_causal_lm(
             for each in loading["mismatched_keys"]
         },
     }
-    refused = {how: _not_named(names, named) for how, names in differing.items()}
+    refused = {
+        how: {name for name in names if not any(pattern.search(name) for pattern in named)}
+        for how, names in differing.items()
+    }
     if any(refused.values()):
         raise ConfigError(
             f"{key} {name!r}: the weights in its files are not those of {type(model).__name__}: "
@@ -96,10 +99,6 @@ def _attention(name: str, hf_config: Any, options: dict[str, Any]) -> dict[str, 
         return {}
     say(f"{name}: {differs}; eager is used.")
     return {"attn_implementation": "eager"}
-
-
-def _not_named(names: Iterable[str], named: Sequence[re.Pattern[str]]) -> set[str]:
-    return {name for name in names if not any(pattern.search(name) for pattern in named)}
 
 
 def _listed(differing: dict[str, set[str]]) -> str:

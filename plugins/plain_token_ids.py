@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-import fastokens
 import numpy as np
 import numpy.typing as npt
 
@@ -55,6 +54,8 @@ def plain_ids_of(tokenizer: Any, texts: Sequence[str]) -> list[Ids]:
 
 
 def _encoder_of(tokenizer: Any) -> _Encode:
+    import fastokens  # here, because the trainer, which imports TokenIds, does not install it
+
     own = _own_encoder(tokenizer.backend_tokenizer)
     try:
         fast = _fast_encoder(fastokens.Tokenizer.from_json_str(tokenizer.backend_tokenizer.to_str()))
@@ -76,7 +77,7 @@ def _own_encoder(backend: Any) -> _Encode:
     return encode
 
 
-def _fast_encoder(fast: fastokens.Tokenizer) -> _Encode:
+def _fast_encoder(fast: Any) -> _Encode:
     def encode(texts: Sequence[str]) -> list[Ids]:
         flat, offsets = fast.encode_batch_flat(list(texts), split_special_tokens=True)
         ids = np.frombuffer(flat, dtype=np.uint32).astype(np.int32)

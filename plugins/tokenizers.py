@@ -149,10 +149,8 @@ def _own_opening(tokenizer: Any) -> tuple[int, ...]:
 
 def pad_token_id(tokenizer: Any) -> int:
     """Return the id that fills rows: the pad token, else EOS, else 0. It never carries loss."""
-    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token_id is not None:
-            return int(token_id)
-    return 0
+    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(int(token_id) for token_id in candidates if token_id is not None)
 
 
 def fingerprint(tokenizer: Any) -> str:

@@ -142,8 +142,8 @@ def _frames(file: Any, new_frame: type[_Zstd] | type[_Bzip2], kind: str) -> Iter
                 frame = frame or new_frame()
                 yield from frame.decompress(data)
                 data = b""
-                if frame.eof:
-                    data, frame = frame.unused_data, None
+                if frame.inner.eof:
+                    data, frame = frame.unused, None
     if frame is not None:
         raise EOFError(f"the file ends in the middle of a {kind} frame")
 
@@ -152,42 +152,32 @@ class _Zstd:
     """A zstandard decompressor that takes smaller steps while the output of a step is large."""
 
     def __init__(self) -> None:
-        self._inner = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+        self.inner = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES).decompressobj()
+        self.unused = b""
         self._step, _ = _ZSTD_STEP_BYTES
-        self.unused_data = b""
 
     def decompress(self, data: bytes) -> Iterator[bytes]:
         fewest, most = _ZSTD_STEP_BYTES
-        while data and not self.eof:
+        while data and not self.inner.eof:
             step, data = data[: self._step], data[self._step :]
-            chunk = self._inner.decompress(step)
+            chunk = self.inner.decompress(step)
             self._step = fewest if len(chunk) > _CHUNK_BYTES else min(2 * self._step, most)
             yield chunk
-        self.unused_data = self._inner.unused_data + data
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
+        self.unused = self.inner.unused_data + data
 
 
 class _Bzip2:
     """A bzip2 decompressor that raises CorruptBzip2, not OSError."""
 
     def __init__(self) -> None:
-        self._inner = bz2.BZ2Decompressor()
+        self.inner = bz2.BZ2Decompressor()
+        self.unused = b""
 
     def decompress(self, data: bytes) -> Iterator[bytes]:
-        while data or not (self._inner.eof or self._inner.needs_input):
+        while data or not (self.inner.eof or self.inner.needs_input):
             try:
-                yield self._inner.decompress(data, _CHUNK_BYTES)
+                yield self.inner.decompress(data, _CHUNK_BYTES)
             except OSError as error:
                 raise CorruptBzip2(str(error)) from error
             data = b""
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
+        self.unused = self.inner.unused_data

@@ -68,9 +68,6 @@ class Pattern:
         """Join the literals and the values of the slots; ignores values of other slots."""
         return "".join(values[part] if isinstance(part, Slot) else part for part in self.parts)
 
-    def __repr__(self) -> str:
-        return f"Pattern{self.parts!r}"
-
 
 def patterns(slots: Collection[Slot], *rows: tuple[str | Slot, ...]) -> tuple[Pattern, ...]:
     """Make patterns with the same slots."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-import plugins.plain_token_ids as plain_ids_module
 from plugins.plain_token_ids import plain_ids, plain_ids_of
 from plugins.tokenizers import load_tokenizer
 
@@ -143,7 +144,7 @@ def test_a_fast_way_that_differs_is_not_taken(
     class Wrong:
         from_json_str = staticmethod(lambda text: wrong)
 
-    monkeypatch.setattr(plain_ids_module.fastokens, "Tokenizer", Wrong)
+    monkeypatch.setattr(fastokens, "Tokenizer", Wrong)
     with caplog.at_level(logging.INFO):
         assert plain_ids(tokenizer, WORDS).tolist() == expected(tokenizer, WORDS)
     assert "fastokens is not used: it gives other ids for" in caplog.text
@@ -163,3 +164,12 @@ def test_real_text_gives_the_same_as_a_call_of_the_tokenizer(load: Callable[[str
     for file in sorted(Path(__file__).parents[2].glob("docs/*.md")):
         text = file.read_text("utf-8")
         assert plain_ids(tokenizer, text).tolist() == tokenizer(text, add_special_tokens=False).input_ids
+
+
+def test_the_trainer_takes_the_types_without_fastokens() -> None:
+    """`tutelage[trainer]` does not install it."""
+    code = (
+        "import sys; sys.modules['fastokens'] = None\n"
+        "import plugins.plain_token_ids, plugins.protocols.chat_template, plugins.synthesizers.generator"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
