@@ -1,4 +1,4 @@
-"""Keys and passwords in a configuration are found, whatever they are called, and nothing else is."""
+"""Keys and passwords in a configuration are found under all names, and nothing else is."""
 
 from __future__ import annotations
 

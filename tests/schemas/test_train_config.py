@@ -1,4 +1,4 @@
-"""What a training YAML may say; above all, how streams are mixed."""
+"""Allowed and refused values of a training YAML, above all the mix of streams."""
 
 from __future__ import annotations
 

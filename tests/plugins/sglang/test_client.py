@@ -1,4 +1,4 @@
-"""The SGLang client against a real HTTP server: what is sent, and what an answer is read as."""
+"""The SGLang client against a real HTTP server: its requests, and its reading of answers."""
 
 from __future__ import annotations
 
