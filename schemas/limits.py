@@ -1,6 +1,6 @@
 """Limits of foreign input: larger input is refused, and the message names the limit.
 
-They hold for every corpus, whoever wrote it.
+They hold for every corpus, our own included.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
                                                  └─► read_shard       (reads, hashes, unpacks a file)
 
 Validation comes before any file is opened: names cannot lead out of the directory, and columns have the one
-encoding that this package writes. Streaming would decode whatever an index names, pickles included, so it
-gets validated indexes only. This module imports neither Streaming nor torch.
+encoding that this package writes. Streaming would decode every encoding that an index names, pickles
+included, so it gets validated indexes only. This module imports neither Streaming nor torch.
 """
 
 from __future__ import annotations

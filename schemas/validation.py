@@ -1,4 +1,4 @@
-"""Validation of a corpus's files before use, whoever wrote them.
+"""Validation of a corpus's files before use, also of our own.
 
     JSON files        read_json      bytes and nesting limited, then a strict pydantic model
     lines of records  read_records   the same for each line, as a record of schemas/records.py

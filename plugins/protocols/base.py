@@ -32,20 +32,12 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A parsed answer.
+    """A parsed answer."""
 
-    Attributes:
-        pairs: The pairs; all questions differ.
-        num_bad_pieces: Pieces that should be pairs and are not.
-        num_repeated: Pairs dropped because the answer asked their question before.
-        unreadable: True for an answer with neither pairs nor a statement that there are none. Set by
-            `SynthesisProtocol.read`.
-    """
-
-    pairs: tuple[InstructionPair, ...]
-    num_bad_pieces: int = 0
-    num_repeated: int = 0
-    unreadable: bool = False
+    pairs: tuple[InstructionPair, ...]  # the pairs; all questions differ
+    num_bad_pieces: int = 0  # pieces that should be pairs and are not
+    num_repeated: int = 0  # pairs dropped because the answer asked their question before
+    unreadable: bool = False  # neither pairs nor a statement that there are none; set by `read`
 
     @classmethod
     def of(cls, pairs: Sequence[InstructionPair], *, num_bad_pieces: int) -> Parsed:

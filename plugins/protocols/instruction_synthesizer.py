@@ -23,7 +23,7 @@ import numpy as np
 
 from plugins.plain_token_ids import Ids
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
-from plugins.protocols.option_meant import option_meant, unquoted
+from plugins.protocols.matching_option import matching_option, unquoted
 from plugins.tokenizers import opening_ids
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
@@ -124,7 +124,7 @@ def _read(piece: str) -> InstructionPair | None:
             rationale, answer = answer[:start].strip(), unquoted(answer[end:])
     question, options = _split_options(question)
     if options:
-        answer = option_meant(answer, options)
+        answer = matching_option(answer, options)
     if not question or not answer:
         return None
     return InstructionPair(instruction=question, response=answer, options=options, rationale=rationale)

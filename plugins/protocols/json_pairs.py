@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from plugins.protocols.option_meant import lettered_option, option_meant
+from plugins.protocols.matching_option import lettered_option, matching_option
 from schemas.limits import JSON_SEARCH_PASSES, NUMBER_DIGITS
 from schemas.records import InstructionPair, well_formed
 
@@ -268,7 +268,7 @@ def _pair(value: Any) -> InstructionPair | None:
         return None
     choices = tuple(map(_text, options))
     if choices:
-        answer = option_meant(answer, choices) or lettered_option(answer, choices)
+        answer = matching_option(answer, choices) or lettered_option(answer, choices)
         if not answer or "" in choices:
             return None
     return InstructionPair(

@@ -8,7 +8,7 @@
 
     starting ── /health 200 ──► ready ── exits by itself ──► starting, max_restarts times ──► failed
         └─── exits, or is not healthy by the deadline ──────────────────────────────────────────►┘
-    any state ── nobody holds the lease ──► SIGTERM, a short grace, SIGKILL to every descendant, exit
+    any state ── no lease is held ────────► SIGTERM, a short grace, SIGKILL to every descendant, exit
 
 A server that was never ready is restarted only if another process took its port: after a wrong argument a new
 start would fail again, and load the model again. SGLang's own watchdog ends a server that hangs; then the

@@ -12,25 +12,15 @@ from schemas.records import Generation
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One prompt with its sampling parameters.
+    """One prompt with its sampling parameters."""
 
-    Attributes:
-        prompt_ids: Token ids of the prompt.
-        max_new_tokens: Maximum tokens to generate.
-        temperature: Sampling temperature; 0 is greedy.
-        stop: Strings that end the generation.
-        json_schema: JSON schema that constrains the answer, or "". Only SGLang supports it.
-        affinity: Requests with the same value share a prefix, and should go to the same server.
-        repair: Makes the prompt that asks once more after an unreadable answer; returns None for no second
-            prompt.
-    """
-
-    prompt_ids: TokenIds
-    max_new_tokens: int
-    temperature: float = 0.0
-    stop: tuple[str, ...] = ()
-    json_schema: str = ""
-    affinity: str = ""
+    prompt_ids: TokenIds  # token ids of the prompt
+    max_new_tokens: int  # maximum tokens to generate
+    temperature: float = 0.0  # sampling temperature; 0 is greedy
+    stop: tuple[str, ...] = ()  # strings that end the generation
+    json_schema: str = ""  # JSON schema that constrains the answer, or "". Only SGLang supports it
+    affinity: str = ""  # requests with the same value share a prefix, and should go to the same server
+    # Makes the prompt that asks again after an unreadable answer; returns None for no second prompt.
     repair: Callable[[str], TokenIds | None] | None = dataclasses.field(default=None, compare=False)
 
 

@@ -32,7 +32,7 @@ class Wording:
     """One way to ask for a finding."""
 
     text: str  # the instruction, with the finding's fields in braces
-    # names of the finding's responses in this wording; they become the options
+    # Names of the finding's responses in this wording; they become the options.
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""YAML to validated configuration: every message names the file, the key, what was found and the cure."""
+"""YAML to validated configuration: every message names the file, the key, the value and the cure."""
 
 from __future__ import annotations
 

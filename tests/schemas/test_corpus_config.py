@@ -1,4 +1,4 @@
-"""What a corpus YAML may say."""
+"""Allowed and refused values of a corpus YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a process takes memory, and what still runs when it ends without a last collection."""
+"""Memory of a process, and its exit without a last garbage collection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: hashes, and JSON that gives back what it was given."""
+"""Records: hashes, and the way to JSON and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys and passwords in a configuration are found, whatever they are called, and nothing else is."""
+"""Keys and passwords in a configuration are found under all names, and nothing else is."""
 
 from __future__ import annotations
 
@@ -90,6 +90,6 @@ def test_the_environment_of_servers_is_stored_nowhere() -> None:
 
 def test_an_override_that_cannot_be_read_is_shown_without_its_value(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("corpus: a")
-    with pytest.raises(ConfigError, match=r"synthesis\.server\.args\.api-key=… cannot override") as caught:
+    with pytest.raises(ConfigError, match=r"synthesis\.server\.args\.api-key=… cannot be applied") as caught:
         load_config(CorpusConfig, tmp_path / "a.yaml", ["synthesis.server.args.api-key=[sk-CANARY"])
     assert "CANARY" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, on disk and on any other fsspec file system."""
+"""Atomic writes, on disk and on other fsspec file systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training YAML may say; above all, how streams are mixed."""
+"""Allowed and refused values of a training YAML, above all the mix of streams."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ def test_proportion_beside_repeat_or_choose_is_refused(other: dict[str, Any]) ->
 
 
 def test_repeat_and_choose_on_one_stream_are_refused() -> None:
-    assert refusal(a={}, b={"repeat": 2, "choose": 3}) == ("d: stream b has both repeat and choose; keep one")
+    assert refusal(a={}, b={"repeat": 2, "choose": 3}) == (
+        "d: stream b has both repeat and choose; keep one key"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The demo, with a tiny random model in the place of SmolLM2: every process of it is real."""
+"""The demo with a tiny random model in place of SmolLM2; all of its processes are real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print where a terminal cannot show every character."""
+"""Output of commands on a terminal that cannot show every character."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person types: options and overrides in any order, and words that are misspelt."""
+"""Command lines: options and overrides in any order, and misspelt words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small real model: whole or not there, whatever goes wrong on the way."""
+"""The small real model: complete or absent, after any failure."""
 
 from __future__ import annotations
 

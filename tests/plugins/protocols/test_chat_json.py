@@ -1,4 +1,4 @@
-"""The chat protocol: prompts token by token, and pairs out of whatever a model writes."""
+"""The chat protocol: prompts token by token, and pairs out of any text of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model thinks is left out, whatever it calls it."""
+"""Removal of thoughts, in all spellings of their tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests start instead of `sglang.launch_server`: answers /health and does what FAKE_* tells it.
+"""Replacement of `sglang.launch_server` in tests: answers /health and follows the FAKE_* variables.
 
 It leaves `<pid>.json` in FAKE_RECORDS: its arguments, its environment, its processes.
 """

@@ -1,4 +1,4 @@
-"""An SGLang server that misbehaves as a test tells it to, and what asks it."""
+"""A scripted SGLang server that misbehaves on demand, and clients for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Answer = Generation | GenerationFailure
 
 
 OWN_ID = "the id of the request"
-"""What a scripted answer has in the place of the `rid` that it answers."""
+"""Placeholder in a scripted answer for the `rid` of its request."""
 
 
 def quick(**changes: Any) -> ClientOptions:

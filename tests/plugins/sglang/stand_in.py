@@ -1,4 +1,4 @@
-"""A stand-in for an SGLang server, and what the tests of SGLang's ModelHandler say of its answers."""
+"""A stand-in for an SGLang server, and its expected answers, for the tests of the ModelHandler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SGLang client against a real HTTP server: what is sent, and what an answer is read as."""
+"""The SGLang client against a real HTTP server: its requests, and its reading of answers."""
 
 from __future__ import annotations
 
@@ -69,8 +69,7 @@ def test_a_key_that_cannot_be_sent_is_told_without_showing_it(
     with pytest.raises(ConfigError) as caught:
         ask(options=quick(api_key_env="KEY_OF_A_TEST"))
     assert str(caught.value) == (
-        f"synthesis.options.api_key_env names 'KEY_OF_A_TEST', which {wrong} in the environment of this "
-        "worker; set it there."
+        f"synthesis.options.api_key_env names 'KEY_OF_A_TEST', which {wrong} on this worker; set it there."
     )
 
 

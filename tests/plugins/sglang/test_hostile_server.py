@@ -1,4 +1,4 @@
-"""What a broken or hostile server sends: answers of other requests, endless ones, the key it was sent."""
+"""Broken and hostile servers: answers to other requests, endless answers, answers with the API key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP requests to a server that says, byte by byte, what a test tells it to."""
+"""HTTP requests to a server whose bytes are scripted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""M-shot chains: where they break, and what a failure costs. METHOD section 3, sentence by sentence."""
+"""M-shot chains: their breaks, and the cost of failures. METHOD section 3, sentence by sentence."""
 
 from __future__ import annotations
 

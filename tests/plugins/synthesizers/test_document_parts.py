@@ -1,4 +1,4 @@
-"""Documents that are too long: where they are cut, that nothing is lost, and what a part carries."""
+"""Cuts of documents that are too long: their places, no loss of text, and the fields of parts."""
 
 from __future__ import annotations
 

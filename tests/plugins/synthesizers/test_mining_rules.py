@@ -1,4 +1,4 @@
-"""Mining rules: what is found, how it is worded, and what is left alone."""
+"""Mining rules: findings, wordings, and text without findings."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_prompts_that_padding_would_change_share_a_batch_with_their_own_length(
     assert sorted(batches) == [1, 1, 1, 1, 1]  # all of unlike lengths
     alone = [answers(generator, [request])[0] for request in requests]
     assert together == alone
-    assert f"synthesis.model {folder}: prompts" in capsys.readouterr().err
+    assert f"synthesis.model {folder}: only prompts of equal length" in capsys.readouterr().err
     monkeypatch.setattr(generator, "_harm_of_padding", "")
     assert answers(generator, requests) != alone or family == "phi3"
     asyncio.run(generator.close())

@@ -10,7 +10,7 @@ _LETTERED = re.compile(r"\(?([A-Za-z])(?:[.):]+\s*(.*))?", re.DOTALL)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}
 
 
-def option_meant(answer: str, options: Sequence[str]) -> str:
+def matching_option(answer: str, options: Sequence[str]) -> str:
     """The only option equal to an answer, ignoring quotes, a final full stop and letter case; or ""."""
     if answer in options:
         return answer
