@@ -212,10 +212,7 @@ class DomainEval(Callback):
             if self.fail_training:
                 raise
             if Ranks.current().rank == 0:
-                print(
-                    f"domain_eval: the training text is not searched for rows of the tasks: {error}",
-                    flush=True,
-                )
+                print(f"domain_eval: the training text is not searched for rows: {error}", flush=True)
             self._training_text = []
             return None
 
@@ -235,18 +232,9 @@ class DomainEval(Callback):
             trend = add_to_trend(folder, batch=batch, tokens=tokens, scores=scores, chat=chat)
             if len(trend) > 1 and trend[-2].get("chat") != chat:
                 was, now = describe_chat(trend[-2].get("chat")), describe_chat(chat)
-                print(
-                    f"domain_eval: scores before this batch are with {was}, from here on with {now}",
-                    flush=True,
-                )
+                print(f"domain_eval: scores until now are with {was}, from here on with {now}", flush=True)
             plot_trend(folder, trend, _panels(self.tasks))
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            ImportError,
-            RuntimeError,
-        ) as error:  # errors of storage and of the plot
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # of storage or the plot
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
             if self.fail_training:
                 raise TutelageError(message) from error
@@ -260,10 +248,11 @@ def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
         for result in results
         for metric, score in result.scores.items()
     }
-    for result in results:
-        if result.found is not None:
-            for metric, score in result.unseen_scores.items():
-                metrics[f"{_LOGGED_UNDER}{result.task.name}/unseen/{metric}"] = score
+    metrics |= {
+        f"{_LOGGED_UNDER}{result.task.name}/unseen/{metric}": score
+        for result in results
+        for metric, score in result.unseen_scores.items()
+    }
     for domain in dict.fromkeys(result.task.domain for result in results):
         of_domain = [result for result in results if result.task.domain == domain]
         if all(result.scores for result in of_domain):

@@ -309,9 +309,7 @@ def test_a_trend_goes_on_with_another_template_only_with_a_line(
         made.run_event(Event.FIT_START, state, logger)  # type: ignore[arg-type]
     out = capsys.readouterr().out
     assert re.search(r"mcq: prompts are turns of chat template default [0-9a-f]{16}\n", out)
-    assert re.search(
-        r"scores before this batch are of no chat template, from here on of chat template d", out
-    )
+    assert re.search(r"scores until now are with no chat template, from here on with chat template d", out)
     first, second = map(json.loads, (tmp_path / "run" / "scores.jsonl").read_text().splitlines())
     assert "chat" not in first and second["chat"]["template"].startswith("default ")
 
