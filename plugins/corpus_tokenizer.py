@@ -55,10 +55,8 @@ def keep_tokenizer(corpus: str, fingerprint: str, files: Mapping[str, bytes]) ->
     folder = tokenizer_uri(corpus, fingerprint)
     for name, data in files.items():
         storage.write_bytes(storage.join(folder, name), data)
-    listing = {name: digest(data) for name, data in files.items()}
-    storage.write_bytes(
-        storage.join(folder, TOKENIZER_LISTING), json.dumps(listing, indent=2).encode() + b"\n"
-    )
+    listing = json.dumps({name: digest(data) for name, data in files.items()}, indent=2)
+    storage.write_bytes(storage.join(folder, TOKENIZER_LISTING), listing.encode() + b"\n")
 
 
 def is_kept(corpus: str, fingerprint: str) -> bool:
@@ -110,14 +108,11 @@ def tokenizer_damage(corpus: str, manifest: Manifest) -> Iterator[Damage]:
 def _read(corpus: str, fingerprint: str) -> Iterator[tuple[str, bytes, str]]:
     """Yield name, content and damage ("" for none) of each file."""
     folder = tokenizer_uri(corpus, fingerprint)
+    listing = storage.join(folder, TOKENIZER_LISTING)
     try:
-        hashes: dict[str, str] = read_json(storage.join(folder, TOKENIZER_LISTING), _Listing)
+        hashes: dict[str, str] = read_json(listing, _Listing)
     except CorpusError as error:
-        yield (
-            TOKENIZER_LISTING,
-            b"",
-            str(error).removeprefix(f"{storage.join(folder, TOKENIZER_LISTING)}: ").rstrip("."),
-        )
+        yield TOKENIZER_LISTING, b"", str(error).removeprefix(f"{listing}: ").rstrip(".")
         return
     for name, expected in hashes.items():
         if not _NAME.fullmatch(name):

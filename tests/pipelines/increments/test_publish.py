@@ -90,12 +90,12 @@ def test_a_build_that_fails_before_its_manifest_publishes_nothing(
 def test_a_run_that_another_run_overtook_does_not_take_its_manifest_for_its_own(
     yaml: str, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overtaken(self: Draft, manifest: Manifest) -> None:
-        whole(self, manifest.model_copy(update={"created": "2001-01-01T00:00:00+00:00"}))
+    def overtaken(corpus: str, manifest: Manifest) -> None:
+        whole(corpus, manifest.model_copy(update={"created": "2001-01-01T00:00:00+00:00"}))
         raise CorpusError("was published by another run meanwhile.")
 
-    whole = Draft.publish
-    monkeypatch.setattr(Draft, "publish", overtaken)
+    whole = draft.manifests.publish_manifest
+    monkeypatch.setattr(draft.manifests, "publish_manifest", overtaken)
     said = tutelage("corpus", "build", yaml)
     assert (said.status, said.err.splitlines()[-1]) == (
         1,
