@@ -1,1 +1,1 @@
-"""Workers on other machines: what they can reach, and what they are given."""
+"""Workers on other machines: resources they can reach, packages staged for them."""

@@ -1,14 +1,14 @@
-"""A run whose workers are on other machines: what they cannot reach is refused, what they need is staged.
+"""Prepare a run on other machines: refuse what its workers cannot reach, and stage their packages.
 
     options of a run ─► this machine's runner: nothing to do
-                     ─► DataflowRunner: refuse what only this machine has; one container on a machine
-                                        whose workers start a server
+                     ─► DataflowRunner: refuse resources that only this machine has; one container a machine
+                                        if workers start a server
                      ─► all others: stage packages (staging.py)
 
-A path of this machine would fail on the workers only, minutes later and for money. A dry run reads and
-writes nothing, so it may name any path. Other portable runners may well run on this machine or share its
-disks: their paths are let through. What is only read may also lie in the workers' image, at the path it has
-here: such paths are let through where the options name an image.
+A path of this machine would fail only on the workers, minutes later and for money. A dry run reads and writes
+nothing, so it may name any path. Other portable runners may run on this machine or share its disks, so their
+paths pass. A file that is only read may also be in the workers' image, at its path here; such paths pass if
+the options name an image.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ _BUILD_IN = (
 
 
 def prepare_workers(config: CorpusConfig, options: PipelineOptions, folder: Path) -> None:
-    """Make the options of a run fit for workers that are not on this machine.
+    """Prepare the options of a run for workers on other machines.
 
     Args:
         config: The corpus.
-        options: Those of the run; what workers need is added to them.
-        folder: Where staged files are made; must last until the job is submitted.
+        options: Options of the run; this function adds the packages of the workers.
+        folder: Folder for staged files; must exist until the job is submitted.
 
     Raises:
-        ConfigError: Workers could not reach something that the configuration names, or be given what they
-            need.
+        ConfigError: Workers cannot reach something that the configuration names, or a package of theirs
+            cannot be staged.
     """
     if runs_here(options):
         return
     setup = options.view_as(SetupOptions)
     if setup.save_main_session is None:
-        # Beam would send whatever module the command was started from; no step of ours lives there.
+        # Otherwise Beam sends the main module of the command, which holds no step of ours.
         setup.save_main_session = False
     if _is_dataflow(options):
         if not options.view_as(TestOptions).dry_run:
@@ -72,14 +72,14 @@ def prepare_workers(config: CorpusConfig, options: PipelineOptions, folder: Path
 
 
 def check_reachable(config: CorpusConfig, *, image: bool) -> None:
-    """Refuse what only this machine has.
+    """Refuse paths and servers that only this machine has.
 
     Args:
         config: The corpus.
-        image: Whether workers run an image of the user's own, which may hold files and servers.
+        image: True if workers run an image of the user, which may hold files and servers.
 
     Raises:
-        ConfigError: Something is on this machine only; names its key.
+        ConfigError: A value is on this machine only; names its key.
     """
     for key, value, cure in _only_here(config, image=image):
         raise ConfigError(f"{key} {value!r} is on this machine, and Dataflow's workers are on others. {cure}")
@@ -93,7 +93,7 @@ def check_reachable(config: CorpusConfig, *, image: bool) -> None:
 
 
 def _only_here(config: CorpusConfig, *, image: bool) -> Iterator[tuple[str, str, str]]:
-    """Key, value and cure of each thing that workers elsewhere have not."""
+    """Yield key, value and cure of each resource that only this machine has."""
     if storage.is_local(config.corpus):
         yield "corpus", config.corpus, _NAME
     for name, stream in config.streams.items():
@@ -121,7 +121,7 @@ def _only_here(config: CorpusConfig, *, image: bool) -> Iterator[tuple[str, str,
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name that may be a hub's means a file or directory of this machine."""
+    """True if a name, which may be a hub's, means a file or directory of this machine."""
     return name.startswith(("/", ".", "~")) or (bool(name) and os.path.exists(name))
 
 
@@ -139,7 +139,7 @@ def _is_dataflow(options: PipelineOptions) -> bool:
 
 
 def _check_accelerator(config: CorpusConfig, options: PipelineOptions) -> None:
-    """Dataflow takes GPUs for one step or for all machines, not both."""
+    """Refuse GPUs for one step and for all machines at once: Dataflow takes one of them."""
     given = options.view_as(GoogleCloudOptions).dataflow_service_options or []
     if config.synthesis.accelerator and any(each.startswith("worker_accelerator") for each in given):
         raise ConfigError(
@@ -149,9 +149,9 @@ def _check_accelerator(config: CorpusConfig, options: PipelineOptions) -> None:
 
 
 def _keep_servers_together(config: CorpusConfig, options: PipelineOptions) -> None:
-    """One container a machine: workers find each other's servers in their temporary directory only.
+    """Ask for one container a machine, because workers share servers through their temporary directory.
 
-    Dataflow would give each core a container of its own, and each would start servers on the same GPUs.
+    Dataflow would run one container for each core, and each would start servers on the same GPUs.
     """
     debug = options.view_as(DebugOptions)
     given = debug.experiments or []

@@ -1,19 +1,19 @@
-"""What workers on other machines are given: this package as a wheel, and pins of what it runs on.
+"""Packages for workers on other machines: this package as a wheel, and pins of its dependencies.
 
     tutelage[pipelines], plugins by entry point, file systems of the URIs
-        │  every Requires-Dist, followed through what is installed here
+        │  every Requires-Dist, followed through the installed distributions
         ▼
-    each distribution ─┬─ came from an index ────────────────► `name==version` in requirements.txt
-                       └─ came from a directory or a file, ──► a wheel, made again from its files (wheel.py)
-                          and Tutelage in any case
+    each distribution ─┬─ installed from an index ─────────────► `name==version` in requirements.txt
+                       └─ installed from a directory or file, ─► a wheel, rebuilt from its files (wheel.py)
+                          and Tutelage always
 
 Workers install the pins from their own index when they start, so that they run the versions of the machine
-that submits. Beam would rather download every package beforehand and upload it (`--requirements_cache`); it
-asks for manylinux2014 wheels there, of which torch 2.7 has none, so that cache is left out unless it is asked
-for. What the pins bring is large (6 GB with torch) and every worker waits for it: an image that
-holds it already starts at once (pipelines/runners/remote/Dockerfile).
+that submits. Beam's default is to download every package first and upload it (`--requirements_cache`). There
+it asks for manylinux2014 wheels, which torch 2.7 does not have, so this cache is off unless the options turn
+it on. The pins are large (6 GB with torch), and every worker waits for them; an image that already holds them
+starts at once (pipelines/runners/remote/Dockerfile).
 
-Cost: about two seconds, most of it reading metadata.
+Cost: about two seconds, mostly to read metadata.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ _CURE = (
 
 
 def stage(config: CorpusConfig, options: PipelineOptions, folder: Path) -> None:
-    """Have Beam stage what workers need, unless the options say themselves where workers get it from.
+    """Stage the packages of the workers through Beam, unless the options bring packages of their own.
 
     Args:
-        config: The corpus; its URIs and readers decide which packages are needed.
-        options: Those of the run; `requirements_file`, `extra_packages` and `requirements_cache` are set.
-        folder: Where the staged files are made; must last until the job is submitted.
+        config: The corpus; its URIs and readers decide which packages workers need.
+        options: Options of the run; sets `requirements_file`, `extra_packages` and `requirements_cache`.
+        folder: Folder for the staged files; must exist until the job is submitted.
 
     Raises:
-        ConfigError: A package that workers need is not installed here, or does not fit another one.
+        ConfigError: A package that workers need is not installed here, or conflicts with another one.
     """
     if brings_its_own(options):
         return
@@ -82,7 +82,7 @@ def stage(config: CorpusConfig, options: PipelineOptions, folder: Path) -> None:
 
 
 def brings_its_own(options: PipelineOptions) -> bool:
-    """Whether the options say what the workers run on: an image, packages, or a portable environment."""
+    """True if the options name an image, packages, or a portable environment for the workers."""
     setup, portable = options.view_as(SetupOptions), options.view_as(PortableOptions)
     given = [setup.setup_file, setup.requirements_file, setup.extra_packages]
     environment = [portable.environment_config, portable.environment_options]
@@ -90,13 +90,13 @@ def brings_its_own(options: PipelineOptions) -> bool:
 
 
 def has_image(options: PipelineOptions) -> bool:
-    """Whether the options name an image for the workers."""
+    """True if the options name an image for the workers."""
     workers = options.view_as(WorkerOptions)
     return bool(workers.sdk_container_image or workers.worker_harness_container_image)  # the old name
 
 
 def roots(config: CorpusConfig) -> list[Requirement]:
-    """What a corpus needs on its workers by name; all else is what these require."""
+    """Return the distributions that a corpus needs on its workers; these require all others."""
     sources = [with_preset(source) for stream in config.streams.values() for source in stream.sources]
     extras = "pipelines,huggingface" if any(s.reader == "huggingface" for s in sources) else "pipelines"
     plugins = {
@@ -111,7 +111,7 @@ def roots(config: CorpusConfig) -> list[Requirement]:
 
 
 def _file_systems(uris: Iterable[str]) -> Iterator[str]:
-    """The distributions that read and write URIs, such as gcsfs for gs://."""
+    """Yield the distributions that read and write URIs, such as gcsfs for gs://."""
     schemes = {part.partition("://")[0] for uri in uris for part in uri.split("::") if "://" in part}
     for scheme in sorted(schemes):
         try:
@@ -122,18 +122,18 @@ def _file_systems(uris: Iterable[str]) -> Iterator[str]:
             continue
         try:
             yield importlib.metadata.distribution(module).name
-        except importlib.metadata.PackageNotFoundError:  # it goes by another name; finding that out is slow
+        except importlib.metadata.PackageNotFoundError:  # it has another name, which is slow to look up
             yield importlib.metadata.packages_distributions()[module][0]
 
 
 def needed(required: Iterable[Requirement]) -> list[Distribution]:
-    """Installed distributions that requirements lead to, their own requirements included, by name.
+    """Return the installed distributions of requirements and of all that these require, sorted by name.
 
-    One that is required and not installed is left to the installer on the workers.
+    The installer on the workers resolves a dependency that is not installed here.
 
     Raises:
-        ConfigError: A requirement that was passed in is not installed, or the installed version of
-            anything is not the one that is asked for.
+        ConfigError: A requirement of the arguments is not installed, or an installed version does not match a
+            requirement.
     """
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, str]] = set()
@@ -154,9 +154,9 @@ def needed(required: Iterable[Requirement]) -> list[Distribution]:
         distribution = found[name]
         if not requirement.specifier.contains(distribution.version, prereleases=True):
             raise ConfigError(
-                f"{asked_by or 'Tutelage'} asks for {requirement}, and {name} {distribution.version} is "
-                "installed here: an installer on the workers would refuse both together. Install versions "
-                f"that fit, such as those of .ci/requirements/pipelines.txt. {_CURE}"
+                f"{asked_by or 'Tutelage'} requires {requirement}, and {name} {distribution.version} is "
+                "installed here: an installer on the workers would refuse both together. Install matching "
+                f"versions, such as those of .ci/requirements/pipelines.txt. {_CURE}"
             )
         for extra in {"", *requirement.extras}:
             if (name, extra) in seen:

@@ -1,10 +1,10 @@
-"""The wheel of an installed distribution, made again from its files.
+"""Rebuild the wheel of an installed distribution from its files.
 
     ordinary install   the files that its RECORD names
-    editable install   its metadata, and what an ordinary install of the same tree would put into its packages
+    editable install   its metadata, and the files that an ordinary install of the tree has in its packages
 
-No build tool and no network are needed, and equal files give equal bytes. Left out are files outside of
-packages (scripts, which an installer makes anew from the entry points, and `share/`) and bytecode.
+It needs no build tool and no network, and equal files give equal bytes. It leaves out bytecode and files
+outside of packages: `share/`, and scripts, which an installer makes from the entry points.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def is_from_index(distribution: Distribution) -> bool:
-    """Whether an installer can find it by name, as far as its metadata tells."""
+    """True if an installer can find a distribution by name, judged by its metadata."""
     return distribution.read_text("direct_url.json") is None
 
 
 def make_wheel(distribution: Distribution, folder: Path) -> Path:
-    """Make the wheel of an installed distribution again; gives its path.
+    """Rebuild the wheel of an installed distribution; return its path.
 
     Raises:
-        ConfigError: It was not installed from a wheel, so that its files are not known.
+        ConfigError: The distribution was not installed from a wheel, so its files are unknown.
     """
     name = distribution.metadata["Name"]
     files = dict(_files_of(distribution))
     info = _info(distribution)
     if not any(path.endswith(".py") or path.endswith(".so") for path in files):
         raise ConfigError(
-            f"{name}: none of its modules was found here, so workers on other machines cannot be given it. "
+            f"{name}: no module of it was found here, so it cannot be staged for workers on other machines. "
             "Install it with pip or uv."
         )
     record = io.StringIO()
@@ -66,7 +66,7 @@ def make_wheel(distribution: Distribution, folder: Path) -> Path:
 
 
 def _info(distribution: Distribution) -> str:
-    """How a wheel's name and its dist-info folder begin."""
+    """Return the first part of the names of a wheel and of its dist-info folder."""
     return f"{canonicalize_name(distribution.metadata['Name']).replace('-', '_')}-{distribution.version}"
 
 
@@ -78,14 +78,14 @@ def _entry(path: str) -> zipfile.ZipInfo:
 
 
 def _tag(distribution: Distribution) -> str:
-    """Which Pythons and platforms a wheel is for, as its file name says it."""
+    """Return the tag of a wheel's file name: its Pythons and platforms."""
     lines = (distribution.read_text("WHEEL") or "").splitlines()
     tags = [line.partition(":")[2].strip().split("-") for line in lines if line.startswith("Tag:")]
     return "-".join(".".join(dict.fromkeys(parts)) for parts in zip(*tags, strict=True)) or "py3-none-any"
 
 
 def _files_of(distribution: Distribution) -> Iterator[tuple[str, bytes]]:
-    """Files of a wheel by their paths in it."""
+    """Yield the files of a wheel: path in the wheel, and content."""
     info = _info(distribution)
     for file in distribution.files or ():
         first, *rest = file.parts
@@ -104,15 +104,15 @@ def _files_of(distribution: Distribution) -> Iterator[tuple[str, bytes]]:
 
 
 def _top_level(distribution: Distribution) -> set[str]:
-    """Packages and modules of a distribution, as far as its metadata tells."""
+    """Return the packages and modules at the top of a distribution, from its metadata."""
     listed = (distribution.read_text("top_level.txt") or "").split()
     pointed_at = [point.value.partition(":")[0].partition(".")[0] for point in distribution.entry_points]
     return {*listed, *pointed_at}
 
 
 def _package_data(project: Path) -> Mapping[str, Sequence[str]] | None:
-    """Patterns of the files beside modules that setuptools installs, by package; None where others build."""
-    # Not by setuptools itself, which refuses a process that has imported distutils.
+    """Return setuptools' patterns for files beside modules, by package; None for other build tools."""
+    # setuptools itself refuses a process that has imported distutils.
     with contextlib.suppress(FileNotFoundError, ImportError):
         toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
         tools = toml.loads((project / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
@@ -122,11 +122,11 @@ def _package_data(project: Path) -> Mapping[str, Sequence[str]] | None:
 
 
 def _files_in_place(module: str, patterns: Mapping[str, Sequence[str]] | None) -> Iterator[tuple[str, bytes]]:
-    """Files of a package, or a module's own, where an editable install leaves them.
+    """Yield the files of a package, or the file of a module, of an editable install.
 
     Args:
         module: A package or module at the top.
-        patterns: Of the files that a package has beside its modules; None takes all.
+        patterns: Patterns of the files beside a package's modules; None yields all files.
     """
     spec = importlib.util.find_spec(module)
     if spec is None:

@@ -102,7 +102,7 @@ def test_two_workers_build_beside_packages_named_like_ours(
     config = corpus_config(strangers / "corpus", source).model_dump(mode="json")
     (strangers / "corpus.yaml").write_text(yaml.safe_dump(config))
     command = python_command("plugins.commands.main", "corpus", "build", "corpus.yaml", "--", *TWO_PROCESSES)
-    done = subprocess.run(command, cwd=strangers, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=strangers, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert read_manifest(str(strangers / "corpus")).increments[0].num_documents == 6
 

@@ -126,7 +126,7 @@ def test_a_wheel_of_an_ordinary_install_holds_what_its_record_names(
 
 
 def test_a_distribution_without_modules_is_refused(installed: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^empty: none of its modules was found here"):
+    with pytest.raises(ConfigError, match=r"^empty: no module of it was found here"):
         make_wheel(PathDistribution(installed("empty", "1.0")), tmp_path)
 
 
@@ -241,7 +241,7 @@ def test_versions_that_do_not_fit_are_refused_before_a_worker_refuses_them(
     known(monkeypatch, installed("top", "1.0", requires=("deep<5",)), installed("deep", "5.1"))
     with pytest.raises(ConfigError) as caught:
         needed([Requirement("top")])
-    assert str(caught.value).startswith("top 1.0 asks for deep<5, and deep 5.1 is installed here: ")
+    assert str(caught.value).startswith("top 1.0 requires deep<5, and deep 5.1 is installed here: ")
 
 
 def test_what_is_asked_for_by_name_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
