@@ -11,7 +11,6 @@ index says, pickles included, sees checked ones only. Neither Streaming nor torc
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -21,11 +20,11 @@ import pydantic
 from schemas import limits, storage
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
-from schemas.mds import check_table, decompress
+from schemas.mds import check_table, decompress, new_hash
 from schemas.validation import Count, Strict, read_json
 
-COLUMNS = {"tokens": "ndarray:int32", "segment_lengths": "ndarray:int32"}
-"""Columns that every row has, by name, and their encoding; see `schemas.records.PackedSample`."""
+COLUMNS = ("tokens", "segment_lengths")
+"""Columns that every row has; see `schemas.records.PackedSample`."""
 
 LOSS_SPANS = "loss_spans"
 """One more, of the same encoding, in streams of synthesizer tuning data."""
@@ -50,7 +49,7 @@ class FileEntry(Strict):
 
 
 class ShardEntry(Strict):
-    """A shard in an index, as Streaming's MDSWriter writes it."""
+    """A shard in an index, as `schemas.mds.MdsWriter` and Streaming's MDSWriter write it."""
 
     column_encodings: tuple[Literal["ndarray:int32"], ...]
     column_names: tuple[str, ...]
@@ -314,18 +313,9 @@ def hash_mismatch(chunks: Iterable[bytes], hashes: Mapping[str, str]) -> str | N
         How the digests differ; None where they agree or where there is none to compare with.
     """
     for algorithm, expected in sorted(hashes.items()):
-        state = _hasher(algorithm)
+        state = new_hash(algorithm)
         for chunk in chunks:
             state.update(chunk)
         found = state.hexdigest()
         return None if found == expected else f"shard has {algorithm} {found}, its index says {expected}"
     return None
-
-
-def _hasher(algorithm: str) -> Any:
-    """A running hash of an algorithm of `Hashes`."""
-    if not algorithm.startswith("xxh"):
-        return hashlib.new(algorithm)
-    import xxhash
-
-    return getattr(xxhash, algorithm)()

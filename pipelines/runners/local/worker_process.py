@@ -45,9 +45,6 @@ def import_all() -> None:
     from apache_beam.runners.worker import sdk_worker_main  # noqa: F401
 
     import pipelines.increment  # noqa: F401
-    from pipelines.store.mds_writer import mds_writer
-
-    mds_writer()
 
 
 def work() -> None:
