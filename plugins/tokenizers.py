@@ -11,6 +11,7 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,31 @@ _FILES = (
 """What any tokenizer may have beside its own vocabulary files."""
 
 _TEMPLATES = "additional_chat_templates"
+
+_WITHOUT_TORCH = (
+    "None of PyTorch, TensorFlow >= 2.0, or Flax have been found. Models won't be available and only "
+    "tokenizers, configuration and file/data utilities can be used.",
+    "PyTorch was not found. Models won't be available and only tokenizers, configuration and file/data "
+    "utilities can be used.",
+)
+"""Warnings of transformers 4 and 5 as they are imported; nothing here loads a model without torch."""
+
+
+def import_transformers() -> Any:
+    """Import the part of transformers that tokenizers need, without its warning that torch is missing."""
+    logger = logging.getLogger("transformers")
+    logger.addFilter(_is_worth_reading)
+    try:
+        import transformers
+
+        transformers.PreTrainedTokenizerFast  # noqa: B018 - transformers imports it at its first use
+    finally:
+        logger.removeFilter(_is_worth_reading)
+    return transformers
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    return record.getMessage() not in _WITHOUT_TORCH
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
@@ -66,7 +92,7 @@ def _class_of(name: str, options: Mapping[str, Any]) -> Any:
     AutoTokenizer itself is asked only where it names none that transformers has. Importing it brings scipy,
     scikit-learn and torch's compiler: 13 s where this takes 4, in every worker process.
     """
-    import transformers
+    transformers = import_transformers()
     from transformers.utils import cached_file
 
     file = cached_file(

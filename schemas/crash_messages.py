@@ -17,7 +17,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 
-from schemas.errors import MachineError, TutelageError, UnexpectedError
+from schemas.errors import MachineError, TutelageError, UnexpectedError, extra_with, missing_package
 
 _FREE_SPACE = "Free space there, or use another place; then run again."
 _PERMISSION = "Give yourself the permission, or use another place."
@@ -65,6 +65,8 @@ def understood(error: BaseException) -> TutelageError:
     """An error that a person can act on, of any other; its traceback lies in the file that it names."""
     if isinstance(error, TutelageError):
         return error
+    if isinstance(error, ModuleNotFoundError) and extra_with(error):
+        return missing_package("this command", error)
     kind, sentence = _sentence(error)
     return kind(f"{sentence} {_where_the_traceback_is(error)}")
 

@@ -17,6 +17,9 @@ from apache_beam.portability.api import beam_fn_api_pb2
 class PullQueue(queue.Queue[Any]):
     """A queue in which an iterator stands for its messages, up to one with `is_last`."""
 
+    def put(self, item: Any, *size_and_more: Any, **named: Any) -> None:  # from 2.72 on Beam gives a size
+        super().put(item)
+
     def _get(self) -> Any:
         item = self.queue.popleft()
         if not isinstance(item, Iterator):

@@ -41,10 +41,12 @@ def prepare() -> None:
 
 def import_all() -> None:
     """Import what the steps of a build import when they are first used: three fourths of a worker's start."""
-    import transformers.tokenization_utils_fast  # noqa: F401
     from apache_beam.runners.worker import sdk_worker_main  # noqa: F401
 
     import pipelines.increment  # noqa: F401
+    from plugins.tokenizers import import_transformers
+
+    import_transformers()
 
 
 def work() -> None:
@@ -63,6 +65,13 @@ def _use_one_core() -> None:
         os.environ.setdefault(name, value)
 
 
+class _Queue(queue.Queue[Any]):
+    def put(  # type: ignore[override]  # from 2.72 on Beam gives a size
+        self, item: Any, size: int = 0, **named: Any
+    ) -> None:
+        super().put(item, **named)
+
+
 def _shorten_queues() -> None:
     """Hold back the runner when this process is behind, and this process when the runner is."""
     from apache_beam.runners.worker.data_plane import _GrpcDataChannel
@@ -71,8 +80,8 @@ def _shorten_queues() -> None:
 
     def make_short(self: Any, *arguments: Any, **named: Any) -> None:
         make_channel(self, *arguments, **named)
-        self._received = collections.defaultdict(lambda: queue.Queue(maxsize=_READ_AHEAD))
-        self._to_send = queue.Queue(maxsize=_RESULTS_WAITING)
+        self._received = collections.defaultdict(lambda: _Queue(maxsize=_READ_AHEAD))
+        self._to_send = _Queue(maxsize=_RESULTS_WAITING)
 
     _GrpcDataChannel.__init__ = make_short
 

@@ -98,7 +98,11 @@ def has_image(options: PipelineOptions) -> bool:
 def roots(config: CorpusConfig) -> list[Requirement]:
     """What a corpus needs on its workers by name; all else is what these require."""
     sources = [with_preset(source) for stream in config.streams.values() for source in stream.sources]
-    extras = "pipelines,huggingface" if any(s.reader == "huggingface" for s in sources) else "pipelines"
+    extras = {"pipelines"}
+    if any(source.reader == "huggingface" for source in sources):
+        extras.add("huggingface")
+    if config.synthesis.backend == "transformers":  # torch
+        extras.add("trainer")
     plugins = {
         point.dist.name
         for registry in _ON_WORKERS
@@ -107,7 +111,10 @@ def roots(config: CorpusConfig) -> list[Requirement]:
     }
     uris = [config.corpus, *config.decontaminate.tasks]
     uris += [source.uri for source in sources if source.reader != "huggingface"]
-    return [Requirement(name) for name in sorted({f"{_OURS}[{extras}]", *plugins, *_file_systems(uris)})]
+    return [
+        Requirement(name)
+        for name in sorted({f"{_OURS}[{','.join(sorted(extras))}]", *plugins, *_file_systems(uris)})
+    ]
 
 
 def _file_systems(uris: Iterable[str]) -> Iterator[str]:
