@@ -128,8 +128,9 @@ class MdsWriter:
 def _encode(numbers: Any) -> bytes:
     if numbers.dtype != np.int32 or numbers.ndim != 1 or not numbers.size:
         raise ValueError(f"an array of {numbers.dtype} of shape {numbers.shape}, expected one or more int32")
-    width = next(power for power in (0, 1, 2) if numbers.size < 1 << (8 << power))
-    return bytes([1 << 2 | width]) + numbers.size.to_bytes(1 << width, "little") + numbers.tobytes()
+    size = int(numbers.size)
+    width = next(power for power in (0, 1, 2) if size < 1 << (8 << power))
+    return bytes([1 << 2 | width]) + size.to_bytes(1 << width, "little") + bytes(numbers.tobytes())
 
 
 def new_hash(algorithm: str) -> Any:
