@@ -3,7 +3,7 @@
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-current lint setup sglang lock clean
+.PHONY: help demo test test-current test-pipelines lint setup sglang lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,17 @@ CURRENT_TESTS = tests/plugins/readers/test_huggingface.py tests/pipelines/store/
 	checkpoints/test_checkpoint_files.py data/test_row_loader.py model/test_boundaries.py model/test_families.py \
 	model/test_lora.py reporting/test_loggers.py startup/test_newer_libraries.py evaluation/test_callback.py \
 	evaluation/test_evaluator.py)
+
+test-pipelines: ## the pipelines' tests with tutelage[pipelines] alone, no torch and a newer Beam, in .venv-pipelines
+	@.ci/setup-pipelines
+	@$(or $(TUTELAGE_PIPELINES_VENV),.venv-pipelines)/bin/python -m pytest -n 2 --dist loadfile \
+		--no-loadscope-reorder -m "not slow" -rs $(PIPELINES_TESTS) $(ARGS)
+
+# What touches Beam, its replaced internals, transformers without torch, or a library that Composer keeps old.
+PIPELINES_TESTS = tests/golden tests/schemas/test_mds.py tests/plugins/filters \
+	$(addprefix tests/plugins/readers/, test_parquet.py test_readers.py test_medline.py) \
+	$(addprefix tests/pipelines/, test_without_torch.py increments/test_build.py inspect/test_verify.py \
+	planning runners steps store)
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .

@@ -9,9 +9,8 @@
 
 Workers install the pins from their own index when they start, so that they run the versions of the machine
 that submits. Beam would rather download every package beforehand and upload it (`--requirements_cache`); it
-asks for manylinux2014 wheels there, of which torch 2.7 has none, so that cache is left out unless it is asked
-for. What the pins bring is large (6 GB with torch) and every worker waits for it: an image that
-holds it already starts at once (pipelines/remote/Dockerfile).
+asks for manylinux2014 wheels there, which not every package has, so a build uses that cache only on request.
+Every worker waits for its pins (0.7 GB). An image that holds them starts at once (see the Dockerfile here).
 
 Cost: about two seconds, most of it reading metadata.
 """

@@ -183,7 +183,7 @@ def test_the_manifest_and_statistics_say_what_was_done(three_readers: CorpusConf
 def test_rows_read_through_a_cache_hold_every_text_token_by_token(
     three_readers: CorpusConfig, texts_in: Any, tmp_path: Path
 ) -> None:
-    from streaming import StreamingDataset
+    StreamingDataset = pytest.importorskip("streaming").StreamingDataset
 
     tokenizer = load_tokenizer(three_readers.tokenizer.name)
     for stream, shards in read_manifest(three_readers.corpus).increments[0].streams.items():

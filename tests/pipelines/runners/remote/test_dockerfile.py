@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
-DOCKERFILE = (ROOT / "pipelines/remote/Dockerfile").read_text(encoding="utf-8")
-IGNORED = (ROOT / "pipelines/remote/Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+DOCKERFILE = (ROOT / "pipelines/runners/remote/Dockerfile").read_text(encoding="utf-8")
+IGNORED = (ROOT / "pipelines/runners/remote/Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 STEPS = [
@@ -51,8 +51,9 @@ def test_all_of_our_packages_are_in_the_image() -> None:
     assert {name.strip(' "*') for name in packages.split(",")} <= set(COPIED)
 
 
-def test_beam_is_the_version_that_is_pinned() -> None:
-    (pin,) = re.findall(r'"apache-beam\[gcp\]==([^"]+)"', PROJECT)
+def test_beam_is_the_version_of_the_lock() -> None:
+    lock = (ROOT / ".ci/requirements/pipelines.txt").read_text(encoding="utf-8")
+    (pin,) = re.findall(r"(?m)^apache-beam(?:\[gcp\])?==(\S+)", lock)
     assert argument("BEAM_VERSION") == pin
 
 
