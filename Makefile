@@ -3,7 +3,7 @@
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-current coverage docs lint setup sglang lock clean
+.PHONY: help demo check test test-current test-pipelines coverage docs lint setup sglang lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,16 @@ docs: setup ## the documentation in docs/_build, every warning an error
 	@.venv/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
 	@! grep -rlE '<(script|link|img)[^>]+(src|href)="(https?:)?//' docs/_build --include='*.html' || \
 		{ echo "these pages fetch something from elsewhere when they are read" >&2; exit 1; }
+test-pipelines: ## the pipelines' tests with tutelage[pipelines] alone, no torch and a newer Beam, in .venv-pipelines
+	@.ci/setup-pipelines
+	@$(or $(TUTELAGE_PIPELINES_VENV),.venv-pipelines)/bin/python -m pytest -n 2 --dist loadfile \
+		--no-loadscope-reorder -m "not slow" -rs $(PIPELINES_TESTS) $(ARGS)
+
+# What touches Beam, its replaced internals, transformers without torch, or a library that Composer keeps old.
+PIPELINES_TESTS = tests/golden tests/schemas/test_mds.py tests/plugins/filters \
+	$(addprefix tests/plugins/readers/, test_parquet.py test_readers.py test_medline.py) \
+	$(addprefix tests/pipelines/, test_without_torch.py increments/test_build.py inspect/test_verify.py \
+	planning runners steps store)
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .

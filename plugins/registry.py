@@ -11,7 +11,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.errors import ConfigError, unknown_name
+from schemas.errors import ConfigError, missing_package, unknown_name
 
 
 class Registry:
@@ -50,10 +50,7 @@ class Registry:
         try:
             return point.load()
         except ImportError as error:
-            raise ConfigError(
-                f"{self.kind} {name!r} needs a package that is not installed: {error}. "
-                "Install the extra that carries it: pip install 'tutelage[all]'."
-            ) from error
+            raise missing_package(f"{self.kind} {name!r}", error) from error
         except AttributeError as error:
             raise ConfigError(
                 f"{self.kind} {name!r} is registered as {target!r}, which cannot be loaded: {error}."

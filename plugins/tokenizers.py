@@ -11,6 +11,7 @@ import functools
 import hashlib
 import itertools
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,31 @@ _FILES = (
 """Files of any tokenizer, beside the vocabulary files of its class."""
 
 _TEMPLATES = "additional_chat_templates"
+
+_WITHOUT_TORCH = (
+    "None of PyTorch, TensorFlow >= 2.0, or Flax have been found. Models won't be available and only "
+    "tokenizers, configuration and file/data utilities can be used.",
+    "PyTorch was not found. Models won't be available and only tokenizers, configuration and file/data "
+    "utilities can be used.",
+)
+"""Warnings of transformers 4 and 5 as they are imported; nothing here loads a model without torch."""
+
+
+def import_transformers() -> Any:
+    """Import the part of transformers that tokenizers need, without its warning that torch is missing."""
+    logger = logging.getLogger("transformers")
+    logger.addFilter(_is_worth_reading)
+    try:
+        import transformers
+
+        transformers.PreTrainedTokenizerFast  # noqa: B018 - transformers imports it at its first use
+    finally:
+        logger.removeFilter(_is_worth_reading)
+    return transformers
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    return record.getMessage() not in _WITHOUT_TORCH
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
@@ -66,7 +92,7 @@ def _class_of(name: str, options: Mapping[str, Any]) -> Any:
     AutoTokenizer itself decides only if transformers lacks that class. Its import loads scipy, scikit-learn
     and torch's compiler: 13 s instead of 4, in every worker process.
     """
-    import transformers
+    transformers = import_transformers()
     from transformers.utils import cached_file
 
     file = cached_file(

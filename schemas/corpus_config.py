@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from schemas.config import Section
+from schemas.mds import COMPRESSIONS, is_compression
 
 _OneOrMore = Annotated[
     tuple[str, ...], pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
@@ -360,14 +361,24 @@ class ShardConfig(Section):
     """Writing of rows into MDS shards.
 
     Attributes:
-        compression: Compression in Streaming's notation, such as `zstd:3`; null compresses nothing.
+        compression: br, bz2, gz, snappy or zstd, with a level (`zstd:3`) or without; null compresses nothing.
         size_limit_bytes: Maximum bytes of a shard file before compression.
         group_tokens: Tokens that a worker packs and writes at once; bounds its memory.
     """
 
     compression: str | None = "zstd:3"
-    size_limit_bytes: int = pydantic.Field(default=1 << 26, ge=1 << 12)
+    size_limit_bytes: int = pydantic.Field(default=1 << 26, ge=1 << 12, lt=1 << 32)
     group_tokens: int = pydantic.Field(default=8_000_000, ge=1024)
+
+    @pydantic.field_validator("compression")
+    @classmethod
+    def _is_known(cls, compression: str | None) -> str | None:
+        if not compression or is_compression(compression):
+            return compression
+        raise ValueError(
+            f"{compression!r} is unknown. Available, with a level such as zstd:3 or without: "
+            f"{', '.join(COMPRESSIONS)}; null for none"
+        )
 
 
 class CorpusConfig(Section):

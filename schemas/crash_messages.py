@@ -17,7 +17,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 
-from schemas.errors import MachineError, TutelageError, UnexpectedError
+from schemas.errors import MachineError, TutelageError, UnexpectedError, extra_with, missing_package
 
 _PERMISSION = "Give yourself the permission, or use another folder."
 _CURES = {
@@ -64,6 +64,8 @@ def understood(error: BaseException) -> TutelageError:
     """Convert any exception to one that a person can act on; its message names a file with the traceback."""
     if isinstance(error, TutelageError):
         return error
+    if isinstance(error, ModuleNotFoundError) and extra_with(error):
+        return missing_package("this command", error)
     return machines_fault(error) or UnexpectedError(f"{_bug_report(error)} {_save_traceback(error)}")
 
 

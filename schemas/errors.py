@@ -65,6 +65,30 @@ class UnexpectedError(TutelageError):
     """An exception that no code expects: a bug of this program."""
 
 
+_EXTRAS = {
+    "pipelines": "aiohttp apache_beam brotli fastokens ftfy gcsfs jinja2 orjson phonenumbers py3langid "
+    "pyarrow semantic_text_splitter snappy tokenizers transformers xxhash",
+    "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
+    "models": "gguf",
+    "huggingface": "datasets",
+}
+"""Top-level modules by the first of our extras that carries them."""
+
+
+def missing_package(needed_by: str, error: ImportError) -> ConfigError:
+    """Say that an import failed, and which extra of Tutelage carries the package."""
+    return ConfigError(
+        f"{needed_by} needs a package that is not installed: {error}. "
+        f"Install the extra that carries it: pip install 'tutelage[{extra_with(error) or 'all'}]'."
+    )
+
+
+def extra_with(error: ImportError) -> str | None:
+    """Return the extra of ours that carries the module whose import failed; None for a module of no extra."""
+    module = (error.name or "").partition(".")[0]
+    return next((extra for extra, modules in _EXTRAS.items() if module in modules.split()), None)
+
+
 def report(error: TutelageError) -> int:
     """Print an error on standard error; return the exit status."""
     print(f"{type(error).__name__}: {error}", file=sys.stderr)

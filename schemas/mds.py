@@ -1,19 +1,23 @@
-"""Rows of an MDS shard, without Streaming, whose import brings torch.
+"""MDS, the file format of shards, read and written without Streaming, whose import brings torch.
 
-    number of rows n | n + 1 offsets | description of the columns | rows        (integers: uint32)
-    row: sizes of the columns | values of the columns
+    shard: number of rows n | n + 1 offsets | description of the columns | rows     (integers: uint32)
+    row:   sizes of the columns | values of the columns
     value: ndim << 2 | log2 of the width of a dimension | dimensions | int32 numbers
 
-Only the columns that a corpus has are understood: arrays of int32 of one dimension.
+Columns are arrays of int32 of one dimension, as a corpus has them. The writer holds one shard in memory, and
+its files are those of Streaming's MDSWriter, byte by byte.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import importlib
 import io
-from collections.abc import Iterator, Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +26,139 @@ import zstandard
 from schemas.errors import CorpusError
 
 ENCODING = "ndarray:int32"
+
+COMPRESSIONS: Mapping[str, tuple[Sequence[int], int]] = {
+    "br": (range(12), 11),
+    "bz2": (range(1, 10), 9),
+    "gz": (range(10), 9),
+    "snappy": ((), 0),
+    "zstd": (range(1, 23), 3),
+}
+"""Levels and the default one, by the name that Streaming gives to a compression."""
+
 _WORD = 4
 _BROTLI_BYTES = 64
 """Packed bytes that brotli unpacks at a time; a few of them may stand for 16 MiB."""
+
+
+class MdsWriter:
+    """Write rows into a folder as `shard.00000.mds`, … and, at the end, `index.json`.
+
+    Args:
+        folder: An empty local folder.
+        columns: Names of the columns.
+        compression: One of `COMPRESSIONS`, with or without a level (`zstd:3`); None for none.
+        hashes: Names of the digests that the index holds of each file, sorted; see `new_hash`.
+        size_limit: Most bytes of a shard before compression. A larger row has a shard of its own.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        columns: Iterable[str],
+        *,
+        compression: str | None,
+        hashes: Iterable[str],
+        size_limit: int,
+    ):
+        self._folder = folder
+        self._columns = sorted(columns)
+        self._hashes = list(hashes)
+        self._settings: dict[str, Any] = {
+            "column_encodings": [ENCODING] * len(self._columns),
+            "column_names": self._columns,
+            "column_sizes": [None] * len(self._columns),
+            "compression": compression,
+            "format": "mds",
+            "hashes": self._hashes,
+            "size_limit": size_limit,
+            "version": 2,
+        }
+        self._description = json.dumps(self._settings, sort_keys=True).encode()
+        self._shards: list[dict[str, Any]] = []
+        self._begin_shard()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row: an int32 array of shape (size,), size > 0, for each column."""
+        values = [_encode(row[name]) for name in self._columns]
+        encoded = b"".join([np.array([len(value) for value in values], "<u4").tobytes(), *values])
+        if self._num_bytes + len(encoded) + _WORD > self._settings["size_limit"]:
+            self._end_shard()  # without rows where the first of all is larger than a shard, as Streaming does
+        self._rows.append(encoded)
+        self._num_bytes += len(encoded) + _WORD
+
+    def finish(self) -> None:
+        """Write what is left, and the index."""
+        if self._rows:
+            self._end_shard()
+        index = json.dumps({"shards": self._shards, "version": 2}, sort_keys=True)
+        self._save("index.json", index.encode())
+
+    def _begin_shard(self) -> None:
+        self._rows: list[bytes] = []
+        self._num_bytes = 2 * _WORD + len(self._description)
+
+    def _end_shard(self) -> None:
+        sizes = [_WORD * (len(self._rows) + 2) + len(self._description), *map(len, self._rows)]
+        offsets = np.cumsum(sizes).astype("<u4").tobytes()
+        data = b"".join([len(self._rows).to_bytes(_WORD, "little"), offsets, self._description, *self._rows])
+        name = f"shard.{len(self._shards):05}.mds"
+        shard = {"samples": len(self._rows), "raw_data": self._entry(name, data), "zip_data": None}
+        compression = self._settings["compression"]
+        if compression is not None:
+            name, data = f"{name}.{compression.partition(':')[0]}", compress(data, compression)
+            shard["zip_data"] = self._entry(name, data)
+        self._save(name, data)
+        self._shards.append({**self._settings, **shard})
+        self._begin_shard()
+
+    def _entry(self, name: str, data: bytes) -> dict[str, Any]:
+        hashes = {}
+        for algorithm in self._hashes:
+            state = new_hash(algorithm)
+            state.update(data)
+            hashes[algorithm] = state.hexdigest()
+        return {"basename": name, "bytes": len(data), "hashes": hashes}
+
+    def _save(self, name: str, data: bytes) -> None:
+        with open(os.path.join(self._folder, name), "wb") as file:
+            file.write(data)
+
+
+def _encode(numbers: Any) -> bytes:
+    if numbers.dtype != np.int32 or numbers.ndim != 1 or not numbers.size:
+        raise ValueError(f"an array of {numbers.dtype} of shape {numbers.shape}, expected one or more int32")
+    size = int(numbers.size)
+    width = next(power for power in (0, 1, 2) if size < 1 << (8 << power))
+    return bytes([1 << 2 | width]) + size.to_bytes(1 << width, "little") + bytes(numbers.tobytes())
+
+
+def new_hash(algorithm: str) -> Any:
+    """Return a running hash: one of `hashlib`, xxh64, xxh128 or another of `xxhash`."""
+    if not algorithm.startswith("xxh"):
+        return hashlib.new(algorithm)
+    return getattr(importlib.import_module("xxhash"), algorithm)()
+
+
+def is_compression(name: str) -> bool:
+    """True if `name` is one of `COMPRESSIONS`, with a level of its own or without one."""
+    base, colon, level = name.partition(":")
+    return base in COMPRESSIONS and (not colon or level in map(str, COMPRESSIONS[base][0]))
+
+
+def compress(data: bytes, compression: str) -> bytes:
+    """Compress a shard to the bytes that Streaming gives; equal data give equal bytes at any time."""
+    name, _, given = compression.partition(":")
+    level = int(given or COMPRESSIONS[name][1])
+    if name == "zstd":  # with a thread: zstd then cuts long data into jobs, however many threads there are
+        return zstandard.ZstdCompressor(level=level, threads=1).compress(data)
+    if name == "gz":  # the time in the header is fixed; with 0 the header differs between versions of Python
+        return gzip.compress(data, level, mtime=1)
+    if name == "bz2":
+        return bz2.compress(data, level)
+    if name == "br":
+        return bytes(importlib.import_module("brotli").compress(data, quality=level))
+    return bytes(importlib.import_module("snappy").compress(data))
 
 
 def decompress(data: bytes, compression: str, *, limit: int) -> bytes:
@@ -32,7 +166,7 @@ def decompress(data: bytes, compression: str, *, limit: int) -> bytes:
 
     Args:
         data: The file.
-        compression: As Streaming names it, with or without a level: `zstd:3`, `gz`, `bz2`, `br`, `snappy`.
+        compression: One of `COMPRESSIONS`, with or without a level.
         limit: Bytes expected; of more than that, one more is given and the rest left out.
 
     Raises:

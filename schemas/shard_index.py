@@ -11,7 +11,6 @@ included, so it gets validated indexes only. This module imports neither Streami
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -22,11 +21,11 @@ from schemas import limits, storage
 from schemas.corpus_layout import index_uri
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
-from schemas.mds import check_table, decompress
+from schemas.mds import check_table, decompress, new_hash
 from schemas.validation import Count, Strict, read_json
 
-COLUMNS = {"tokens": "ndarray:int32", "segment_lengths": "ndarray:int32"}
-"""Columns of every row, by name, with their encoding; see `schemas.records.PackedSample`."""
+COLUMNS = ("tokens", "segment_lengths")
+"""Columns that every row has; see `schemas.records.PackedSample`."""
 
 LOSS_SPANS = "loss_spans"
 """A further column of the same encoding, in streams of synthesizer tuning data."""
@@ -257,18 +256,9 @@ def directory_damage(corpus: str, shard_set: ShardSet, index: ShardIndex) -> Ite
 def hash_mismatch(chunks: Iterable[bytes], hashes: Mapping[Algorithm, str]) -> str | None:
     """Compare bytes with the first of `hashes`: the difference, or None if they agree or there is no hash."""
     for algorithm, expected in sorted(hashes.items()):
-        state = _hasher(algorithm)
+        state = new_hash(algorithm)
         for chunk in chunks:
             state.update(chunk)
         found = state.hexdigest()
         return None if found == expected else f"shard has {algorithm} {found}, its index says {expected}"
     return None
-
-
-def _hasher(algorithm: str) -> Any:
-    """A running hash of an algorithm of `Hashes`."""
-    if not algorithm.startswith("xxh"):
-        return hashlib.new(algorithm)
-    import xxhash
-
-    return getattr(xxhash, algorithm)()

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Several processes that use all cores each would wait for one another."""
+    os.environ.setdefault("USE_TORCH", "1")  # `tutelage corpus` in this process would spare it for all tests
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 

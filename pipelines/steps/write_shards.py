@@ -30,7 +30,6 @@ from pipelines.steps.pack import PACKERS, PackedRow, Piece
 from pipelines.steps.parted_pairs import begins_with_passages, num_parted_pairs
 from pipelines.steps.shuffle import group_of, shuffle_key
 from pipelines.steps.tokenize import TokenizedText, ends
-from pipelines.store.mds_writer import mds_writer
 from plugins.plain_token_ids import Ids, plain_ids
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
@@ -47,6 +46,7 @@ from schemas.corpus_layout import (
     text_uri,
 )
 from schemas.manifest import ShardSet
+from schemas.mds import MdsWriter
 from schemas.records import PackedSample, to_json
 from schemas.scratch_folder import scratch
 from schemas.shard_index import COLUMNS, LOSS_SPANS
@@ -162,25 +162,26 @@ class WriteGroup(StepFn):
         num_tokens = 0
         lineage: list[str] = []
         cut: defaultdict[int, list[Piece]] = defaultdict(list)
-        columns = dict(COLUMNS)
+        columns = [*COLUMNS]
         if any(each.loss_spans is not None for each in texts):
-            columns[LOSS_SPANS] = columns["tokens"]
+            columns.append(LOSS_SPANS)
         with scratch("shards") as folder, storage.naming(folder):
-            with mds_writer()(
-                out=folder,
-                columns=columns,
-                compression=self.shards.compression,
+            writer = MdsWriter(
+                folder,
+                columns,
+                compression=self.shards.compression or None,
                 hashes=_HASHES,
                 size_limit=self.shards.size_limit_bytes,
-            ) as writer:
-                for row in rows:
-                    sample = row.sample if LOSS_SPANS not in columns else _with_loss_spans(row, texts)
-                    writer.write({name: getattr(sample, name) for name in columns})
-                    lineage.append(json.dumps(row.pieces, separators=(",", ":")))
-                    num_tokens += int(np.sum(sample.segment_lengths))
-                    for piece in row.pieces:
-                        if piece.num_tokens < len(texts[piece.text].tokens):
-                            cut[piece.text].append(piece)
+            )
+            for row in rows:
+                sample = row.sample if LOSS_SPANS not in columns else _with_loss_spans(row, texts)
+                writer.write({name: getattr(sample, name) for name in columns})
+                lineage.append(json.dumps(row.pieces, separators=(",", ":")))
+                num_tokens += int(np.sum(sample.segment_lengths))
+                for piece in row.pieces:
+                    if piece.num_tokens < len(texts[piece.text].tokens):
+                        cut[piece.text].append(piece)
+            writer.finish()
             storage.write_lines_zst(lineage_uri(self.increment, self.stream, f"{number:05d}"), lineage)
             sizes = {
                 "num_samples": len(lineage),

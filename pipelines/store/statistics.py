@@ -28,7 +28,7 @@ from schemas.errors import CorpusError
 from schemas.manifest import Manifest
 from schemas.validation import Count, read_json
 
-_PACKAGES = ("apache-beam", "mosaicml-streaming", "tokenizers", "transformers", "tutelage")
+_PACKAGES = ("apache-beam", "tokenizers", "transformers", "tutelage", "zstandard")
 _OF_AN_ENDPOINT = (
     *("requests", "failed", "retried", "taken_out"),
     *("prompt_tokens", "completion_tokens", "cached_tokens"),

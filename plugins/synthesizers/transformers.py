@@ -8,6 +8,7 @@ does this better. If padding changes a model's answers, only prompts of equal le
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import itertools
 import queue
 import threading
@@ -23,7 +24,7 @@ from plugins.synthesizers.generator import GenerationFailure, GenerationRequest,
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.config import Section, validate
 from schemas.corpus_config import SynthesisConfig
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, missing_package
 from schemas.records import Generation
 
 
@@ -50,9 +51,16 @@ class TransformersOptions(Section):
 
 
 class TransformersSynthesizer(LanguageModelSynthesizer):
-    """Writes pairs with a model loaded in this process."""
+    """Writes pairs with a model loaded in this process.
+
+    Raises:
+        ConfigError: torch is not installed, or an option is invalid.
+    """
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
+        if importlib.util.find_spec("torch") is None:
+            absent = ModuleNotFoundError("No module named 'torch'", name="torch")
+            raise missing_package("synthesis.backend 'transformers'", absent)
         options = validate(TransformersOptions, config.options, name="synthesis.options")
         super().__init__(
             config,

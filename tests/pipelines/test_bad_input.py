@@ -223,7 +223,7 @@ def test_a_parquet_file_without_the_text_column_is_refused_with_its_columns(
 def test_special_strings_in_a_passage_come_through_verbatim_and_as_plain_tokens(
     tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, tokenizer_dir: str, texts_in: Any
 ) -> None:
-    from streaming import StreamingDataset
+    StreamingDataset = pytest.importorskip("streaming").StreamingDataset
 
     passage = "Before <|endoftext|> between </END> and <s> after, all of it stays as it was."
     write_rows(tmp_path / "in/a.jsonl", passage)

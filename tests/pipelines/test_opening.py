@@ -83,7 +83,7 @@ def test_a_scored_row_and_a_prompt_open_with_both_and_are_not_closed(opening_two
 
 
 def rows(uri: str | Path) -> list[list[int]]:
-    from streaming import StreamingDataset
+    StreamingDataset = pytest.importorskip("streaming").StreamingDataset
 
     (shards,) = read_manifest(str(uri)).shard_sets("domain")
     found = StreamingDataset(local=str(Path(uri) / shards.path), shuffle=False, batch_size=1)

@@ -17,6 +17,7 @@ from schemas.config import validate
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 from schemas.manifest import read_manifest
+from schemas.mds import MdsWriter
 from tests.tiny import located
 
 SEQ_LEN = 256
@@ -198,8 +199,6 @@ def test_rows_do_not_depend_on_files_and_their_order(
 def test_a_sound_corpus_passes_and_spans_that_cannot_be_are_named(
     built: str, tutelage: Any, tmp_path: Path
 ) -> None:
-    from streaming import MDSWriter
-
     assert tutelage("corpus", "verify", built).status == 0
     (shards,) = read_manifest(built).shard_sets("tuning")
     rows = rows_of(built)
@@ -208,9 +207,12 @@ def test_a_sound_corpus_passes_and_spans_that_cannot_be_are_named(
         str(corpus / "manifest" / "000001.json"), read_manifest(built).model_dump_json().encode()
     )
     bad = ([], [3], [5, 4], [0, 9, 8, 12], [-1, 3], [0, SEQ_LEN + 1])
-    with MDSWriter(out=str(corpus / shards.path), columns=dict.fromkeys(rows[0], "ndarray:int32")) as writer:
-        for row, spans in zip(rows, [*bad[1:], *([[2, 7, 7, 9]] * len(rows))], strict=False):
-            writer.write({**row, "loss_spans": np.array(spans, np.int32)})
+    folder = corpus / shards.path
+    folder.mkdir(parents=True)
+    writer = MdsWriter(str(folder), rows[0], compression=None, hashes=(), size_limit=1 << 26)
+    for row, spans in zip(rows, [*bad[1:], *([[2, 7, 7, 9]] * len(rows))], strict=False):
+        writer.write({**row, "loss_spans": np.array(spans, np.int32)})
+    writer.finish()
     done = tutelage("corpus", "verify", str(corpus))
     assert done.status == 1
     assert (

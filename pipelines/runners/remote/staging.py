@@ -9,9 +9,8 @@
 
 Workers install the pins from their own index when they start, so that they run the versions of the machine
 that submits. Beam's default is to download every package first and upload it (`--requirements_cache`). There
-it asks for manylinux2014 wheels, which torch 2.7 does not have, so this cache is off unless the options turn
-it on. The pins are large (6 GB with torch), and every worker waits for them; an image that already holds them
-starts at once (pipelines/runners/remote/Dockerfile).
+it asks for manylinux2014 wheels, which not every package has, so a build uses that cache only on request.
+Every worker waits for its pins (0.7 GB). An image that holds them starts at once (see the Dockerfile here).
 
 Cost: about two seconds, mostly to read metadata.
 """
@@ -98,7 +97,11 @@ def has_image(options: PipelineOptions) -> bool:
 def roots(config: CorpusConfig) -> list[Requirement]:
     """Return the distributions that a corpus needs on its workers; these require all others."""
     sources = [with_preset(source) for stream in config.streams.values() for source in stream.sources]
-    extras = "pipelines,huggingface" if any(s.reader == "huggingface" for s in sources) else "pipelines"
+    extras = {"pipelines"}
+    if any(source.reader == "huggingface" for source in sources):
+        extras.add("huggingface")
+    if config.synthesis.backend == "transformers":  # torch
+        extras.add("trainer")
     plugins = {
         point.dist.name
         for registry in _ON_WORKERS
@@ -107,7 +110,10 @@ def roots(config: CorpusConfig) -> list[Requirement]:
     }
     uris = [config.corpus, *config.decontaminate.tasks]
     uris += [source.uri for source in sources if source.reader != "huggingface"]
-    return [Requirement(name) for name in sorted({f"{_OURS}[{extras}]", *plugins, *_file_systems(uris)})]
+    return [
+        Requirement(name)
+        for name in sorted({f"{_OURS}[{','.join(sorted(extras))}]", *plugins, *_file_systems(uris)})
+    ]
 
 
 def _file_systems(uris: Iterable[str]) -> Iterator[str]:

@@ -55,9 +55,10 @@ ACCELERATOR_URN = "beam:resources:accelerator:v1"
 
 INSTALL = r"""
 set -euo pipefail
-cd "$1"; root=$PWD; python=$2; venv=$3; shift 3
+cd "$1"; python=$2; venv=$3; shift 3
 uv=$(.ci/find-uv "$python") || uv=""
-. .ci/index-env
+. .ci/environment
+use_pips_index
 if [ -n "${PIP_FIND_LINKS:-}" ] && [ -z "${UV_FIND_LINKS:-}" ]; then
     links=(${PIP_FIND_LINKS}); export UV_FIND_LINKS=$(IFS=,; echo "${links[*]}")
 fi
@@ -142,7 +143,7 @@ class WorkerEnvironment:
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerEnvironment]:
     environment = WorkerEnvironment(tmp_path_factory.mktemp("workers") / "venv")
     yield environment
-    shutil.rmtree(environment.folder, ignore_errors=True)  # 6 GB, which pytest would keep for three runs
+    shutil.rmtree(environment.folder, ignore_errors=True)  # 0.7 GB, which pytest would keep for three runs
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_our_wheel_says_how_it_is_called_and_what_it_needs(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     metadata = HeaderParser().parsestr(archive.read(f"tutelage-{version}.dist-info/METADATA").decode())
     assert (metadata["Name"], metadata["Version"]) == ("tutelage", version)
-    assert any(each.startswith("apache-beam[gcp]==") for each in metadata.get_all("Requires-Dist"))
+    assert any(each.startswith("apache-beam[gcp]") for each in metadata.get_all("Requires-Dist"))
     entry_points = archive.read(f"tutelage-{version}.dist-info/entry_points.txt").decode()
     assert "tutelage = plugins.commands.main:main" in entry_points
 
@@ -137,17 +137,11 @@ def test_pins_are_the_versions_installed_here_and_hold_all_that_pipelines_run_on
     stage(config, options, tmp_path)
     setup = options.view_as(SetupOptions)
     pins = dict(line.split("==") for line in Path(setup.requirements_file).read_text().splitlines())
-    for name in (
-        "apache-beam",
-        "mosaicml-streaming",
-        "transformers",
-        "tokenizers",
-        "torch",
-        "aiohttp",
-        "gcsfs",
-    ):
+    for name in ("apache-beam", "transformers", "tokenizers", "aiohttp", "gcsfs"):
         assert pins[name] == Distribution.from_name(name).version.partition("+")[0]
-    assert pins.keys() & {"tutelage", "mosaicml", "pytest", "mypy", "scikit-learn"} == set()
+    assert (
+        pins.keys() & {"tutelage", "torch", "mosaicml-streaming", "pytest", "mypy", "scikit-learn"} == set()
+    )
     wheels = {Path(path).name.partition("-")[0]: path for path in setup.extra_packages}
     assert names_in(Path(wheels.pop("tutelage"))) > {WORKER, "plugins/sglang/server_defaults.yaml"}
     assert all(Distribution.from_name(name).read_text("direct_url.json") for name in wheels)
@@ -155,10 +149,15 @@ def test_pins_are_the_versions_installed_here_and_hold_all_that_pipelines_run_on
 
 
 def test_what_is_staged_is_what_the_lock_of_the_pipelines_names(config: CorpusConfig, tmp_path: Path) -> None:
-    """Two ways to the same answer: an installer's resolver, and the metadata of what is installed."""
+    """Two ways to the same answer: an installer's resolver, and the metadata of what is installed.
+
+    Another Beam than the lock's has other requirements; `make test-pipelines` has the lock's.
+    """
     lock = (ROOT / ".ci/requirements/pipelines.txt").read_text().replace("\\\n", " ")
     lines = [line.partition(" --hash")[0] for line in lock.splitlines() if line and line[0] not in "# "]
     locked = {each.name for each in map(Requirement, lines) if each.marker is None or each.marker.evaluate()}
+    if f"apache-beam=={Distribution.from_name('apache-beam').version}" not in lock:
+        pytest.skip("the lock has another Beam than this environment")
     found = {canonicalize_name(each.metadata["Name"]) for each in needed(roots(config))}
     assert found - {"tutelage"} == locked
 
@@ -205,6 +204,11 @@ def test_a_reader_with_an_extra_needs_that_extra(corpus_config: Callable[..., Co
     streams = {"domain": {"sources": [{"reader": "huggingface", "uri": "org/set"}]}}
     config = corpus_config("corpus", streams=streams)
     assert [str(each) for each in roots(config)] == ["tutelage[huggingface,pipelines]"]
+
+
+def test_a_model_in_the_workers_needs_torch_there(corpus_config: Callable[..., CorpusConfig]) -> None:
+    config = corpus_config("corpus", "raw.jsonl", synthesis={"backend": "transformers", "model": "org/model"})
+    assert [str(each) for each in roots(config)] == ["tutelage[pipelines,trainer]"]
 
 
 def known(monkeypatch: pytest.MonkeyPatch, *infos: Path) -> None:
