@@ -96,6 +96,19 @@ def test_the_top_of_a_folder_holds_few_entries(folder: str, most: int) -> None:
     assert len(entries) <= most, sorted(entries)
 
 
+def test_the_table_of_decisions_names_files_and_what_they_hold() -> None:
+    table = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Where is … decided?")[2]
+    rows = re.findall(r"(?m)^\| [^|]+ \| `([^`|]+)` \| `([^`|]+)` \|$", table)
+    assert len(rows) >= 40
+    lost = [
+        f"{name} in {file}"
+        for file, name in rows
+        if not (ROOT / file).is_file()
+        or not re.search(rf"\b{re.escape(name)}\b", (ROOT / file).read_text(encoding="utf-8"))
+    ]
+    assert lost == []
+
+
 @pytest.mark.parametrize("package", ARROWS)
 def test_a_module_begins_with_what_it_is(package: str) -> None:
     """The first line of a module is a noun phrase or an imperative, no question word."""
