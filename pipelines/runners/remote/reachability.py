@@ -87,8 +87,8 @@ def check_reachable(config: CorpusConfig, *, image: bool) -> None:
         raise ConfigError(
             f"synthesis.server.python {config.synthesis.server.python!r} is on this machine, and the image "
             "that Dataflow gives its workers has no SGLang. Build pipelines/runners/remote/Dockerfile "
-            "and name it in --sdk_container_image (docs/dataflow.md), or set synthesis.endpoints to servers that "
-            "run."
+            "and name it in --sdk_container_image (docs/dataflow.md), or set synthesis.endpoints to servers "
+            "that run."
         )
 
 
