@@ -186,7 +186,7 @@ def _check(options: argparse.Namespace) -> None:
         if value is not None and value < 1:
             raise ConfigError(f"--{flag.replace('_', '-')} is {value}, expected at least 1.")
     if options.system is not None and not options.chat_template:
-        raise ConfigError("--system is the system turn of a chat template; add --chat-template.")
+        raise ConfigError("--system needs --chat-template: the text is its system turn.")
     if options.server is not None:
         if len(options.models) > 1:
             raise ConfigError(

@@ -263,7 +263,7 @@ def test_the_command_and_its_file_say_which_template_was_used(
     (saved,) = json.loads(output.read_text())["models"].values()
     assert saved["tasks"][0]["chat"]["system"] == "Be kind."
     assert main(in_chat) == 0
-    assert "1 of 1 tasks" in capsys.readouterr().err
+    assert "1 of 1 results" in capsys.readouterr().err
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert "holds results with --chat-template, and this command has none. Name another file" in said

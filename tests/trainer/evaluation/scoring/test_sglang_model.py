@@ -99,7 +99,7 @@ def test_what_is_no_server_is_refused_by_name(
         (["--batch-tokens", "9"], "--batch-tokens does not apply with --server; leave it out."),
         (["--dtype", "auto"], "--dtype does not apply with --server; leave it out."),
         (["--device-map", "auto"], "--device-map does not apply with --server; leave it out."),
-        (["--processes", "2"], "--processes does not go with --server"),
+        (["--processes", "2"], "--processes does not apply with --server"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
