@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -211,3 +212,20 @@ def test_help_answers_without_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
+
+
+@pytest.mark.slow
+def test_commands_that_read_a_corpus_import_no_beam(tmp_path: Path) -> None:
+    """Beam costs them a second and prints what its libraries have to say."""
+    corpus = shutil.copytree(ROOT / "tests/golden/mined", tmp_path / "corpus")
+    code = (
+        "import sys\n"
+        "from pipelines.command import main\n"
+        f"for words in (['show'], ['verify'], ['prune', '--dry-run'], ['export-pairs']):\n"
+        f"    assert main([words[0], {str(corpus)!r}, *words[1:]]) == 0\n"
+        f"assert main(['trace', {str(corpus)!r}, 'article-6']) == 0\n"
+        "heavy = {'apache_beam', 'torch', 'streaming'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr

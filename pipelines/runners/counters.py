@@ -15,8 +15,6 @@ import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-from apache_beam.metrics import Metrics
-
 AT_WORK = "at_work_ms"
 _WRITE_EVERY_SEC = 0.5
 _PROGRESS_DIR: ContextVar[str | None] = ContextVar("progress_dir", default=None)
@@ -50,6 +48,11 @@ class Counters:
     """
 
     def __init__(self, step: str, progress_dir: str | None):
+        from apache_beam.metrics import (
+            Metrics,  # not at the top: commands that only read a corpus need no Beam
+        )
+
+        self._metrics = Metrics
         self._step = step
         self._path = os.path.join(progress_dir, f"{uuid.uuid4().hex}.json") if progress_dir else None
         self._counts: collections.Counter[str] = collections.Counter()
@@ -57,14 +60,14 @@ class Counters:
 
     def add(self, name: str, count: int = 1) -> None:
         """Raise a counter. Call it on the DoFn's own thread; Beam ignores other threads."""
-        Metrics.counter(self._step, name).inc(count)
+        self._metrics.counter(self._step, name).inc(count)
         self._counts[f"{self._step}/{name}"] += count
         if self._path and self.are_due():
             self.flush()
 
     def at_work(self) -> None:
         """Record that this step is at work now. The metric keeps the first and the last time, in ms."""
-        Metrics.distribution(self._step, AT_WORK).update(time.time_ns() // 1_000_000)
+        self._metrics.distribution(self._step, AT_WORK).update(time.time_ns() // 1_000_000)
 
     def are_due(self) -> bool:
         """True if the progress file is due to be written again."""

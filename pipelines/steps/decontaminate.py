@@ -208,17 +208,6 @@ def _write_report(found: Sequence[tuple[str, dict[str, Any]]], shared: SharedTas
     storage.write_bytes(uri, json.dumps(report, indent=2, ensure_ascii=False).encode())
 
 
-def read_summary(increment: str) -> dict[str, dict[str, Any]]:
-    """Read the report of an increment by task, without the rows; empty if no task was named."""
-    uri = decontamination_uri(increment)
-    if not storage.exists(uri):
-        return {}
-    tasks: dict[str, dict[str, Any]] = json.loads(storage.read_bytes(uri))["tasks"]
-    return {
-        name: {key: value for key, value in task.items() if key != "found"} for name, task in tasks.items()
-    }
-
-
 def _found_row(
     row: tuple[str, int, str], contaminations: Iterable[Contamination]
 ) -> tuple[str, dict[str, Any]]:

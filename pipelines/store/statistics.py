@@ -14,19 +14,20 @@ import importlib.metadata
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
-from apache_beam.metrics.metric import MetricResults
 
 from pipelines.runners.counters import AT_WORK
-from pipelines.steps.decontaminate import read_summary
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.corpus_layout import increment_uri, stats_uri
+from schemas.corpus_layout import decontamination_uri, increment_uri, stats_uri
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest
 from schemas.validation import Count, read_json
+
+if TYPE_CHECKING:
+    from apache_beam.metrics.metric import MetricResults
 
 _PACKAGES = ("apache-beam", "tokenizers", "transformers", "tutelage", "zstandard")
 _OF_AN_ENDPOINT = (
@@ -142,7 +143,7 @@ def write_stats(
         "wall_sec": round(wall_sec, 3),
         "counts": {name: count for name, count in sorted(found.counts.items()) if "@" not in name},
         "synthesis": synthesis_stats(found.counts, found.synthesis_sec),
-        "decontamination": read_summary(increment),
+        "decontamination": _decontamination(increment),
         "streams": {name: shards.model_dump() for name, shards in manifest.increments[-1].streams.items()},
         "config": config.model_dump(mode="json"),
         "config_hash": manifest.config_hash,
@@ -164,3 +165,14 @@ def stats_of(corpus: str, name: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise CorpusError(f"{uri}: is missing; the corpus is damaged. Restore it.") from None
     return stats
+
+
+def _decontamination(increment: str) -> dict[str, dict[str, Any]]:
+    """Read the report of an increment by task, without the rows; empty if no task was named."""
+    uri = decontamination_uri(increment)
+    if not storage.exists(uri):
+        return {}
+    tasks: dict[str, dict[str, Any]] = json.loads(storage.read_bytes(uri))["tasks"]
+    return {
+        name: {key: value for key, value in task.items() if key != "found"} for name, task in tasks.items()
+    }

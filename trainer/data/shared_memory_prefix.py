@@ -82,21 +82,21 @@ def _take(streams_local: list[str], streams_remote: list[str | None], retry: int
             for name in SHM_TO_CLEAN
         ]
         number = max(least, *found)
-        if _has_segments(number):
-            least = number + 1
-            continue
+        while _has_leftovers(number):
+            number += 1
         data = prefix._pack_locals(streams_local, number)
         try:
             memory = SharedMemory(prefix._get_path(number, LOCALS), True, len(data))
-        except FileExistsError:
-            continue  # another job has taken it since
+        except FileExistsError:  # another job has taken it since; it may use the same directories
+            least = number + 1
+            continue
         memory.buf[: len(data)] = data
         return number, memory
 
 
-def _has_segments(number: int) -> bool:
-    """True if a segment of this number exists, even if it is another user's."""
-    for name in SHM_TO_CLEAN:
+def _has_leftovers(number: int) -> bool:
+    """True if a segment other than `locals` exists under this number, even if it is another user's."""
+    for name in set(SHM_TO_CLEAN) - {LOCALS}:
         try:
             SharedMemory(prefix._get_path(number, name), False).cleanup()
         except FileNotFoundError:
