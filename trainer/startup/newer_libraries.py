@@ -1,7 +1,7 @@
 """Adjustments for newer versions of torch and transformers than Composer and Streaming pin.
 
-Each piece checks whether it is needed, and does nothing with the pinned versions. What
-breaks without a piece, `tests/trainer/startup/test_newer_libraries.py` shows; when that test fails, delete it.
+Each piece checks whether it is needed, and does nothing with the pinned versions. A test in
+`tests/trainer/startup/test_newer_libraries.py` shows what breaks without it; when that test fails, delete it.
 
     declare_vision_operators   Composer and Streaming import torchvision. The index's own is built for
                                CUDA: beside a torch for CPUs its library does not load, and its import
