@@ -69,6 +69,7 @@ def internals() -> list[Internal]:
         Internal(execution, "ListBuffer", SpillingListBuffer),
         Internal(fn_runner, "ListBuffer", SpillingListBuffer),
         Internal(SubprocessSdkWorkerHandler, "start_worker", _start_worker),
+        Internal(SubprocessSdkWorkerHandler, "stop_worker", _stop_worker),
         *runner_internals(),
         *socket_internals(),
     ]
@@ -87,6 +88,12 @@ def _start_worker(self: Any) -> None:
     """Start a worker process. Its end fails all later requests of the runner."""
     self.worker_thread = threading.Thread(name="run_worker", target=_run_worker, args=(self,))
     self.worker_thread.start()
+
+
+def _stop_worker(self: Any) -> None:
+    """End a worker, also one that connects later: Beam would leave that one waiting for ever."""
+    self.control_conn.push(BeamFnControlServicer._DONE_MARKER)
+    self.worker_thread.join()
 
 
 def _run_worker(handler: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
@@ -45,6 +46,16 @@ def test_a_worker_that_dies_before_it_registers_ends_the_build_with_its_last_lin
         "No module named pipelines"
     )
     assert "No module named pipelines" in capfd.readouterr().err
+
+
+def test_a_worker_that_connects_after_the_run_has_failed_is_ended(tmp_path: Path) -> None:
+    worker = shlex.join(python_command("pipelines.runners.local.worker_process"))
+    first_dies = f"mkdir {tmp_path}/first && exit 3; sleep 2; exec {worker}"
+    workers = SubprocessSDKEnvironment.from_command_string(shlex.join(["sh", "-c", first_dies]))
+    pipeline = beam.Pipeline(runner=LocalRunner(workers), options=parse_options(["--direct_num_workers=2"]))
+    pipeline | beam.Create([1, 2, 3]) | beam.Reshuffle() | beam.Map(str)
+    with pytest.raises(WorkerError, match="ended with status 3 before its work was done"):
+        run_to_end(pipeline, nothing)
 
 
 def _die(number: int) -> int:
