@@ -140,13 +140,7 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
                 weights = merged_weights(model, weights) if has_adapters(model) else weights
                 weights = drop_tied(model, weights)
             write_export(
-                self.folder,
-                model,
-                weights,
-                dtype=self.dtype,
-                base=self.base,
-                card=card,
-                adapter=self.adapter,
+                self.folder, model, weights, dtype=self.dtype, base=self.base, card=card, adapter=self.adapter
             )
         self._exported_step = int(state.timestamp.batch)
         dist.barrier()

@@ -25,14 +25,7 @@ from collections.abc import Iterable, Iterator
 
 from plugins.readers import text_encoding
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
-from plugins.readers.decompression import (
-    DAMAGED,
-    TooLong,
-    check_length,
-    is_compressed,
-    lines,
-    lines_between,
-)
+from plugins.readers.decompression import DAMAGED, TooLong, check_length, is_compressed, lines, lines_between
 from schemas import limits, storage
 
 RANGE_BYTES = 1 << 26
