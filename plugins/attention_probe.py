@@ -45,11 +45,8 @@ def small_copies(
 ) -> list[Any]:
     """Make copies of a model on the CPU that differ only in their attention implementation.
 
-    Args:
-        config: The model's configuration; a multimodal model is copied as its text model.
-        row_tokens: Tokens of the model's own rows; a window of at least this size does not shrink.
-        implementations: Of attention, one for each copy; None is the default of transformers.
-        trust_remote_code: Whether the model's own code may run.
+    A multimodal model is copied as its text model. A window of at least `row_tokens`, the length of the
+    model's own rows, does not shrink. Implementation None is the default of transformers.
 
     Raises:
         CannotCopy: Its configuration does not allow it.
@@ -111,10 +108,7 @@ def differs_from_eager(
 ) -> str:
     """Compare an attention implementation with `eager`, which follows each paper.
 
-    Arguments and errors are those of `small_copies`.
-
-    Returns:
-        A clause for a message; "" if the logits are the same.
+    Returns a clause for a message; "" if the logits are the same. Errors are those of `small_copies`.
     """
     import torch
 
@@ -135,12 +129,9 @@ def differs_from_eager(
 
 
 def packed_deviation(config: Any, *, implementation: str, row_tokens: int, trust_remote_code: bool) -> float:
-    """Compare the logits of the second text in a packed row with those of the same text alone.
+    """Return the `deviation` of the second text in a packed row from the same text alone.
 
-    Arguments and errors are those of `small_copies`; errors of the model on packed rows are raised too.
-
-    Returns:
-        The `deviation`.
+    Errors are those of `small_copies`, and those of the model on packed rows.
     """
     import torch
 
@@ -159,9 +150,8 @@ def packed_deviation(config: Any, *, implementation: str, row_tokens: int, trust
 def length_dependent_positions(config: Any) -> tuple[str, int] | None:
     """Find rotary positions that change for all texts of a batch when one text is long.
 
-    Returns:
-        Their kind, longrope or dynamic, and the most tokens of a text before they change; None if they never
-        change.
+    Returns their kind, longrope or dynamic, and the most tokens of a text before they change; None if they
+    never change.
     """
     text = config.get_text_config()
     rope = getattr(text, "rope_scaling", None) or getattr(text, "rope_parameters", None) or {}

@@ -31,11 +31,7 @@ _Listing = Annotated[dict[str, str], pydantic.Field(max_length=limits.TOKENIZER_
 
 
 def files_to_keep(name: str, tokenizer: Any) -> dict[str, bytes]:
-    """Return the files of a tokenizer that a corpus holds.
-
-    Args:
-        name: Directory or hub name.
-        tokenizer: The tokenizer that `load_tokenizer` loads from it.
+    """Return the files of a tokenizer that a corpus holds; `load_tokenizer` has loaded it by that name.
 
     Raises:
         ConfigError: These files alone give other token ids.
@@ -75,9 +71,7 @@ def load_corpus_tokenizer(corpus: str, manifest: Manifest) -> Any:
         files, where = {}, tokenizer_uri(corpus, manifest.tokenizer)
         for name, data, finding in _read(corpus, manifest.tokenizer):
             if finding:
-                raise CorpusError(
-                    f"{tokenizer_uri(corpus, manifest.tokenizer)}/{name}: {finding}. Restore it."
-                )
+                raise CorpusError(f"{where}/{name}: {finding}. Restore it.")
             files[name] = data
         tokenizer = _load(files)
         tokenizer.name_or_path = manifest.tokenizer_name

@@ -64,12 +64,7 @@ def main(argv: list[str]) -> int:
 
 
 def extend_tokenizer(base: str, tokens_file: str, folder: str) -> dict[str, list[str]]:
-    """Write a tokenizer with the added tokens of a file.
-
-    Args:
-        base: Directory or hub name.
-        tokens_file: Tokens, one a line.
-        folder: A new or empty directory.
+    """Write a tokenizer with the tokens of a file, one a line, into a new or empty folder.
 
     Returns:
         Tokens in the file's order by outcome: "added", or the reason why they are left out.

@@ -39,31 +39,23 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BaseModel:
-    """Parts of the base model that an export copies.
+    """Parts of the base model that an export copies."""
 
-    Attributes:
-        name: Its directory or hub name.
-        files: Content by name: its tokenizer's, its generation configuration, its code if it has any.
-        use_cache: Whether it generates with a cache; a run trains without one.
-        tokenizer: Fingerprint of its tokenizer; empty without one.
-    """
-
-    name: str
-    files: Mapping[str, bytes]
-    use_cache: bool
-    tokenizer: str
+    name: str  # its directory or hub name
+    files: Mapping[str, bytes]  # content by name: tokenizer, generation configuration, code if there is any
+    use_cache: bool  # whether it generates with a cache; a run trains without one
+    tokenizer: str  # fingerprint of its tokenizer; empty without one
 
 
 def read_base(name: str, tokenizer: Any, *, pretrained: bool = True) -> BaseModel:
-    """Read the parts of a base model that an export copies.
+    """Read the parts of a base model that an export copies; None for the run's tokenizer leaves it out.
 
-    Args:
-        name: Its directory or hub name.
-        tokenizer: The run's; None leaves it out.
-        pretrained: Whether the run began with its weights, and so keeps its generation configuration.
+    A run that began with the base model's weights (`pretrained`) keeps its generation configuration.
     """
     files: dict[str, bytes] = {}
+    of_tokenizer = ""
     if tokenizer is not None:
+        of_tokenizer = fingerprint(tokenizer)
         files = tokenizer_files(tokenizer.name_or_path, tokenizer)
         if not files:  # the tokenizer was made in memory
             with scratch("tokenizer") as saved:
@@ -77,20 +69,11 @@ def read_base(name: str, tokenizer: Any, *, pretrained: bool = True) -> BaseMode
         copied = [Path(folder, GENERATION_CONFIG)] if pretrained else []
         copied += Path(folder).glob("*.py") if "auto_map" in config else []
         files |= {path.name: path.read_bytes() for path in copied if path.is_file()}
-    return BaseModel(
-        name=name,
-        files=files,
-        use_cache=use_cache,
-        tokenizer="" if tokenizer is None else fingerprint(tokenizer),
-    )
+    return BaseModel(name=name, files=files, use_cache=use_cache, tokenizer=of_tokenizer)
 
 
 def check_folder(key: str, folder: str) -> None:
-    """Check that an export may be written to a folder, which may be missing.
-
-    Args:
-        key: The key or option that names it, for the message.
-        folder: Its path.
+    """Check that an export may be written to a folder, which may be missing; messages name its `key`.
 
     Raises:
         ConfigError: It is on a store, or holds files that are no export.
@@ -122,16 +105,10 @@ def write_export(
     card: str,
     adapter: bool,
 ) -> None:
-    """Write a model, or the adapter of a model as peft reads it, in place of an earlier export.
+    """Write a model, or its adapter alone as peft reads it, in place of an earlier export.
 
-    Args:
-        folder: Local directory.
-        model: A transformers model; its class and configurations count, its weights do not.
-        weights: By name: all of the model's, tied ones once, or at least those of the adapter.
-        dtype: Of the weights in the files.
-        base: The parts of the base model to copy.
-        card: The README.
-        adapter: Whether to write the adapter alone.
+    Of `model` only the class and the configurations count. `weights` are by name: all of the model's, tied
+    ones once, or at least those of the adapter; `dtype` is theirs in the files. `card` is the README.
     """
     parent = os.path.dirname(os.path.abspath(folder))
     temporary = os.path.join(parent, f".{os.path.basename(folder.rstrip('/'))}.{uuid.uuid4().hex}.tmp")
@@ -160,10 +137,6 @@ def write_export(
 
 def try_export(key: str, folder: str, model: Any, *, dtype: torch.dtype, base: BaseModel) -> None:
     """Write an export without weights beside its folder, load its tokenizer, and remove both.
-
-    Args:
-        key: The key or option that names the folder, for the message.
-        folder: As for `write_export`; so are the other arguments.
 
     Raises:
         ConfigError: A file cannot be written, or the tokenizer's files give other ids.

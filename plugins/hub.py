@@ -63,12 +63,7 @@ _LACKS_ATTENTION = re.compile(r"(\w+) does not support (an attention implementat
 
 
 def why(error: BaseException, name: str) -> str:
-    """Return a loader's error in one line, with the cure if the hub refuses access.
-
-    Args:
-        error: An exception of transformers, datasets or huggingface_hub.
-        name: The requested repository.
-    """
+    """Return a loader's error on a repository in one line, with the cure if the hub refuses access."""
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 

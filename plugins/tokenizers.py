@@ -55,13 +55,9 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> Any:
-    """Load a Hugging Face fast tokenizer that encodes special-token strings in text as plain text.
+    """Load a fast tokenizer of a directory or hub name; it encodes special-token strings as plain text.
 
     To encode the special tokens of a rendered chat template, call it with `split_special_tokens=False`.
-
-    Args:
-        name: Directory or hub name.
-        trust_remote_code: Whether the tokenizer's own code may run.
 
     Raises:
         ConfigError: It cannot be loaded, or is no fast tokenizer.
@@ -122,13 +118,7 @@ def as_it_came(tokenizer: Any) -> Any:
 
 
 def tokenizer_files(name: str, tokenizer: Any, *more: str) -> dict[str, bytes]:
-    """Read the files of a tokenizer; an empty dict if `folder_of` its name is None.
-
-    Args:
-        name: Directory or hub name that the tokenizer was loaded from.
-        tokenizer: The loaded tokenizer.
-        *more: Names of other files to read from the same directory.
-    """
+    """Read the files of a loaded tokenizer, and `more` of the same directory; none if it has no folder."""
     folder = folder_of(name)
     if folder is None:
         return {}
@@ -150,10 +140,8 @@ def write_files(folder: str, files: Mapping[str, bytes]) -> None:
 def opening_ids(tokenizer: Any, add_bos: bool | None = None) -> list[int]:
     """Return the token ids that open a text: BOS for most tokenizers, `[gMASK]<sop>` for GLM-4.
 
-    Args:
-        tokenizer: Of transformers; fast.
-        add_bos: None gives the ids that the tokenizer itself puts before a text, False none. True gives the
-            tokenizer's, or BOS if there are none and it has a BOS.
+    `add_bos` None gives the ids that the tokenizer itself puts before a text, False none. True gives the
+    tokenizer's, or BOS if there are none and it has a BOS.
     """
     if add_bos is False:
         return []

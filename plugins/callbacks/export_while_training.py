@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from composer.core import Callback, State
+from composer.core import Callback, Event, State
 from composer.loggers import Logger
 from composer.utils import create_interval_scheduler, dist
 
@@ -105,11 +105,11 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
         """Export if an interval of batches or tokens has passed."""
-        self._export_if_due(state, "BATCH_CHECKPOINT")
+        self._export_if_due(state, Event.BATCH_CHECKPOINT)
 
     def epoch_checkpoint(self, state: State, logger: Logger) -> None:
         """Export if an interval of epochs has passed."""
-        self._export_if_due(state, "EPOCH_CHECKPOINT")
+        self._export_if_due(state, Event.EPOCH_CHECKPOINT)
 
     def fit_end(self, state: State, logger: Logger) -> None:
         """Export the finished model."""
@@ -140,21 +140,13 @@ class HuggingFaceExport(Callback):  # type: ignore[misc, unused-ignore]
                 weights = merged_weights(model, weights) if has_adapters(model) else weights
                 weights = drop_tied(model, weights)
             write_export(
-                self.folder,
-                model,
-                weights,
-                dtype=self.dtype,
-                base=self.base,
-                card=card,
-                adapter=self.adapter,
+                self.folder, model, weights, dtype=self.dtype, base=self.base, card=card, adapter=self.adapter
             )
         self._exported_step = int(state.timestamp.batch)
         dist.barrier()
 
-    def _export_if_due(self, state: State, event: str) -> None:
-        from composer.core import Event
-
-        if self._due is not None and self._due(state, Event[event]):
+    def _export_if_due(self, state: State, event: Event) -> None:
+        if self._due is not None and self._due(state, event):
             self.export(state)
 
 

@@ -89,9 +89,7 @@ def main(argv: Sequence[str]) -> int:
         2,
         "The corpus: read, clean, dedup, synthesize, render, pack",
         [
-            "corpus",
-            "build",
-            str(_ROOT / "pipelines/yamls/demo.yaml"),
+            *("corpus", "build", str(_ROOT / "pipelines/yamls/demo.yaml")),
             f"corpus={corpus}",
             f"variables.examples={examples}",
             f"variables.model={model}",
@@ -103,8 +101,7 @@ def main(argv: Sequence[str]) -> int:
         3,
         "Training: Composer, with scores of the domain tasks before, during and after",
         [
-            "train",
-            str(_ROOT / "trainer/yamls/smollm2-135m-cpu.yaml"),
+            *("train", str(_ROOT / "trainer/yamls/smollm2-135m-cpu.yaml")),
             f"run_name={output.name}",
             f"variables.corpus={corpus}",
             f"model.pretrained_model_name_or_path={model}",
@@ -184,15 +181,13 @@ def _summary(console: Console, *, corpus: str, exported: str, scores: str, secon
     console.print("[bold]Where it is[/bold]")
     console.print(Text(f"  corpus   {corpus}\n  model    {exported}\n  scores   {scores}"))
     console.print("[bold]What to run next[/bold]")
+    folder = ".venv/bin/" if Path(".venv/bin/tutelage").exists() else ""
     for command in (
         f"tutelage corpus show {corpus} --texts 3 --rows 1",
         f"tutelage eval --model {exported} --tasks {find_examples()}/biomedicine/tasks",
         f'tutelage chat --model {exported} --prompt "What does the femoral nerve supply?"',
     ):
-        console.print(
-            Text(f"  .venv/bin/{command}" if Path(".venv/bin/tutelage").exists() else f"  {command}"),
-            soft_wrap=True,
-        )
+        console.print(Text(f"  {folder}{command}"), soft_wrap=True)
 
 
 def _shortened(text: str) -> str:

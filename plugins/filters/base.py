@@ -20,17 +20,11 @@ OptionsT = TypeVar("OptionsT", bound=Section)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Why a document is refused.
+    """Why a document is refused."""
 
-    Attributes:
-        rule: Name of the option whose limit the document breaks.
-        value: The measured value.
-        limit: The allowed values: "at least 50".
-    """
-
-    rule: str
-    value: float | str
-    limit: str
+    rule: str  # name of the option whose limit the document breaks
+    value: float | str  # the measured value
+    limit: str  # the allowed values: "at least 50"
 
     @property
     def detail(self) -> str:

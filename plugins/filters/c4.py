@@ -79,11 +79,9 @@ class C4Filter(Filter[C4Options]):
 
     def _keeps(self, line: str) -> bool:
         options, lower = self.options, line.lower()
+        is_ended = line.endswith(TERMINAL_MARKS) and not line.endswith(_ELLIPSES)
         return (
-            (
-                not options.terminal_punctuation
-                or (line.endswith(TERMINAL_MARKS) and not line.endswith(_ELLIPSES))
-            )
+            (is_ended or not options.terminal_punctuation)
             and has_words(line, options.min_line_words)
             and not (options.javascript and "javascript" in lower)
             and not (options.policy and is_about_policy(lower))

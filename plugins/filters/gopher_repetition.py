@@ -81,17 +81,11 @@ class GopherRepetitionFilter(TextRules[GopherRepetitionOptions]):
 
 
 class Ngrams(NamedTuple):
-    """The n-grams of a text that occur more than once.
+    """The n-grams of a text that occur more than once; arrays of shape (num_ngrams,)."""
 
-    Attributes:
-        size: n.
-        starts: int64 of shape (num_ngrams,); the first word of each, ascending.
-        ids: int64 of shape (num_ngrams,); equal for equal n-grams.
-    """
-
-    size: int
-    starts: np.ndarray[Any, np.dtype[np.int64]]
-    ids: np.ndarray[Any, np.dtype[np.int64]]
+    size: int  # n
+    starts: np.ndarray[Any, np.dtype[np.int64]]  # index of the first word of each, ascending
+    ids: np.ndarray[Any, np.dtype[np.int64]]  # equal for equal n-grams
 
 
 def repeated_ngrams(words: Sequence[str], *, longest: int) -> Iterator[Ngrams]:

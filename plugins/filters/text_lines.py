@@ -16,15 +16,10 @@ _PARAGRAPH_END = re.compile(r"\n\s*\n")
 
 
 class Repeated(NamedTuple):
-    """Shares of repeats, from 0 to 1; the first of equal pieces is no repeat.
+    """Shares of repeats, from 0 to 1; the first of equal pieces is no repeat."""
 
-    Attributes:
-        pieces: Of all pieces.
-        characters: Of the characters in all pieces.
-    """
-
-    pieces: float
-    characters: float
+    pieces: float  # of all pieces
+    characters: float  # of the characters in all pieces
 
 
 def lines_of(text: str) -> list[str]:

@@ -19,17 +19,9 @@ from schemas.errors import InputError
 def download_wheel(
     requirement: str, *, filename: str, sha256: str, folder: Path, timeout_sec: int = 900
 ) -> Path:
-    """Download one wheel into `folder` and check its digest.
+    """Download the wheel of an exact requirement ("name==1.2.3"), check its hex digest, and return its path.
 
-    Args:
-        requirement: Exact requirement, such as "name==1.2.3".
-        filename: The wheel file that the requirement must give.
-        sha256: Hex digest that the wheel must have.
-        folder: Existing directory for the wheel.
-        timeout_sec: Maximum seconds of the download.
-
-    Returns:
-        Path of the checked wheel. A wheel that fails the check is deleted.
+    A wheel that fails the check is deleted.
 
     Raises:
         InputError: There is no pip, the index is unreachable, or the file is not the expected one.
@@ -39,12 +31,7 @@ def download_wheel(
     command += ["--disable-pip-version-check", "--no-input", "--dest", str(folder), requirement]
     try:
         done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=timeout_sec,
-            stdin=subprocess.DEVNULL,
-            check=False,
+            command, capture_output=True, text=True, timeout=timeout_sec, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired as error:
         raise InputError(

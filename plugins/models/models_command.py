@@ -48,13 +48,10 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
+    folders = {name: default_output(name) for name in MODELS.names()}
     known = [
-        {
-            "name": name,
-            "path": str(default_output(name)),
-            "is_here": (default_output(name) / "config.json").is_file(),
-        }
-        for name in MODELS.names()
+        {"name": name, "path": str(folder), "is_here": (folder / "config.json").is_file()}
+        for name, folder in folders.items()
     ]
     if options.json:
         print(json.dumps(known))

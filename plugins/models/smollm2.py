@@ -43,11 +43,7 @@ CONTROL_TOKEN = 3
 
 
 def fetch(output: Path | None = None, say: Say = print) -> FetchedModel:
-    """Download and convert the model, unless `output` holds it.
-
-    Args:
-        output: Target directory; None is `models/smollm2-135m` under the current directory.
-        say: Receives lines of progress.
+    """Download and convert the model, unless `output` (by default `models/smollm2-135m`) holds it.
 
     Raises:
         ConfigError: `output` holds something else, or an extra is not installed.

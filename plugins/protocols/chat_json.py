@@ -121,9 +121,7 @@ class ChatProtocol(SynthesisProtocol):
         wording = prompt.format.object if constrain_json else prompt.format.lines
         self._system = (prompt.system or "").replace("{format}", wording).strip()
         self._template_ids: dict[str, Ids] = {}
-        self._template_backend = copy.deepcopy(
-            tokenizer.backend_tokenizer
-        )  # other threads may use the original
+        self._template_backend = copy.deepcopy(tokenizer.backend_tokenizer)  # threads share the original
         self._template_backend.encode_special_tokens = False
         prompt_end = PLACEHOLDER.split(self._template.render(["user"]))[-1]
         self.opens_thought = without_thoughts(prompt_end)[1]

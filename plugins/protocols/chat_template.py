@@ -82,11 +82,7 @@ class ChatTemplate:
         return True
 
     def render(self, roles: Sequence[str], *, around: str = "") -> str:
-        """Render turns up to the answer, with a placeholder for each content.
-
-        Args:
-            roles: Roles of the turns.
-            around: Text before and after each placeholder.
+        """Render turns up to the answer, with a placeholder for each content, between two texts `around`.
 
         Raises:
             ConfigError: The template fails, or it refuses, omits or changes one of the turns.

@@ -32,14 +32,9 @@ _TAG = re.compile(
 
 
 def without_thoughts(text: str, *, is_open: bool = False) -> tuple[str, bool]:
-    """Remove thoughts from a generated text.
+    """Remove thoughts from a generated text; return the rest, and True if the last block has no end.
 
-    Args:
-        text: The text.
-        is_open: True if the prompt ends inside a block, so that the text begins in it.
-
-    Returns:
-        The rest, and True if the last block has no end.
+    If the prompt ends inside a block (`is_open`), the text begins in it.
     """
     said: list[str] = []
     at = 0

@@ -39,15 +39,10 @@ class BadRow:
 
 
 class Part(NamedTuple):
-    """A byte range of a file.
+    """A byte range of a file."""
 
-    Attributes:
-        start: Offset of the first byte.
-        end: Offset behind the last byte; None is the end of the file.
-    """
-
-    start: int
-    end: int | None
+    start: int  # offset of the first byte
+    end: int | None  # offset behind the last byte; None is the end of the file
 
 
 WHOLE = Part(0, None)

@@ -25,14 +25,7 @@ from collections.abc import Iterable, Iterator
 
 from plugins.readers import text_encoding
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
-from plugins.readers.decompression import (
-    DAMAGED,
-    TooLong,
-    check_length,
-    is_compressed,
-    lines,
-    lines_between,
-)
+from plugins.readers.decompression import DAMAGED, TooLong, check_length, is_compressed, lines, lines_between
 from schemas import limits, storage
 
 RANGE_BYTES = 1 << 26
@@ -110,11 +103,9 @@ def _check_end(data: bytes) -> Iterator[BadRow]:
 
 
 def _rows(positioned: Iterable[tuple[str, bytes]], *, is_whole: bool = False) -> Iterator[Row | BadRow]:
-    """Yield the rows of lines.
+    """Yield the rows of lines, given without their ends and with their positions.
 
-    Args:
-        positioned: Positions and lines without their ends.
-        is_whole: True if they are a whole file, whose first line shows its encoding and shape.
+    The first line of a whole file shows its encoding and shape.
     """
     held: list[bytes] = []  # lines of a row that is still open
     num_held = 0  # bytes; beyond the limit of a record no more lines are held
@@ -177,8 +168,7 @@ def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
         if isinstance(value, dict):
             yield Row(where, value)
         else:
-            detail = f"expected a JSON object, found {type(value).__name__}"
-            yield BadRow(where, "not_an_object", detail)
+            yield BadRow(where, "not_an_object", f"expected a JSON object, found {type(value).__name__}")
         at = _end(_BETWEEN, text, at)
         number += 1
 

@@ -28,18 +28,12 @@ _RAW_BYTES = re.compile("[\udc80-\udcff]")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Listing:
-    """Files of a path, glob or directory.
+    """Files of a path, glob or directory."""
 
-    Attributes:
-        files: The files, sorted. Relative paths stay relative, so that names derived from them do not
-            depend on the machine.
-        unreadable: Reasons by path, for entries that are no readable files.
-        hidden: Number of hidden entries of directories, which are skipped.
-    """
-
-    files: list[str]
+    files: list[str]  # sorted; relative paths stay so: names derived from them do not depend on the machine
+    # Reasons by path, for entries that are no readable files.
     unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    hidden: int = 0
+    hidden: int = 0  # number of hidden entries of directories, which are skipped
 
     def described(self) -> str:
         """Return the first unreadable entries, with their reasons."""

@@ -36,16 +36,17 @@ _SIMPLE_SCRIPT = re.compile(r"[+\-−±]?(?:\d+(?:\.\d+)?|[^\W\d_]+)[+\-−]?|\(
 
 
 class _Term(NamedTuple):
-    """Part of a formula.
+    """Part of a formula: its plain text and its kind.
 
-    Attributes:
-        text: Its plain text.
-        kind: `operator`, `quotient`, `script`, `row` (several terms), `text` (words), or "" for one number,
-            name or group.
+    Kinds are `operator`, `quotient`, `script`, `row` (several terms), `text` (words), and "" for one number,
+    name or group.
     """
 
     text: str
     kind: str = ""
+
+
+_NOTHING = _Term("")
 
 
 def formula(element: Element) -> str:
@@ -60,7 +61,7 @@ def _name(element: Element) -> str:
 def _term(element: Element) -> _Term:
     name = _name(element)
     if name in _UNSEEN:
-        return _Term("")
+        return _NOTHING
     if name in _TOKENS:
         return _Term(_words(element))
     if name == "mo":
@@ -175,26 +176,18 @@ def _root(_: Element, base: _Term, index: _Term) -> _Term:
     return _Term(f"{_grouped(base)}^(1/{_grouped(index)})", "script")
 
 
-def _scripts(base: _Term, below: _Term, above: _Term) -> _Term:
+def _scripts(_: Element, base: _Term, below: _Term, above: _Term = _NOTHING) -> _Term:
     return _Term(f"{_grouped(base)}{_script('_', below)}{_script('^', above)}", "script")
 
 
-def _over(_: Element, base: _Term, above: _Term) -> _Term:
+def _above(element: Element, base: _Term, above: _Term) -> _Term:
+    return _scripts(element, base, _NOTHING, above)
+
+
+def _over(element: Element, base: _Term, above: _Term) -> _Term:
     if not any(map(str.isalnum, above.text)):  # an accent
         return _Term(f"{_grouped(base)}{above.text}", "script")
-    return _scripts(base, _Term(""), above)
-
-
-def _below(_: Element, base: _Term, below: _Term) -> _Term:
-    return _scripts(base, below, _Term(""))
-
-
-def _above(_: Element, base: _Term, above: _Term) -> _Term:
-    return _scripts(base, _Term(""), above)
-
-
-def _both(_: Element, base: _Term, below: _Term, above: _Term) -> _Term:
-    return _scripts(base, below, above)
+    return _above(element, base, above)
 
 
 _WRITERS: dict[str, tuple[int, Callable[..., _Term]]] = {
@@ -202,10 +195,10 @@ _WRITERS: dict[str, tuple[int, Callable[..., _Term]]] = {
     "mroot": (2, _root),
     "mover": (2, _over),
     "msup": (2, _above),
-    "msub": (2, _below),
-    "munder": (2, _below),
-    "msubsup": (3, _both),
-    "munderover": (3, _both),
+    "msub": (2, _scripts),
+    "munder": (2, _scripts),
+    "msubsup": (3, _scripts),
+    "munderover": (3, _scripts),
 }
 """Number of children and writer of the elements with a fixed number of children."""
 

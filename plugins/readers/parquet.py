@@ -71,9 +71,8 @@ def _rows(batch: pyarrow.RecordBatch, first: int) -> Iterator[Row | BadRow]:
 
 
 def _row(batch: pyarrow.RecordBatch, index: int) -> dict[str, Any]:
-    return {
-        name: _value(column[index]) for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    }
+    columns = zip(batch.schema.names, batch.columns, strict=True)
+    return {name: _value(column[index]) for name, column in columns}
 
 
 def _value(scalar: Any) -> Any:

@@ -41,9 +41,7 @@ def read_key(*, variable: str | None, path: str | None) -> str | None:
 class Scrubber:
     """Replaces a key by `[api key]`, also in its JSON, URL and HTML spellings.
 
-    Args:
-        key: The key. A key of fewer than 8 characters is not replaced: EMPTY is no secret, and occurs in
-            texts.
+    A key of fewer than 8 characters is not replaced: EMPTY is no secret, and occurs in texts.
     """
 
     def __init__(self, key: str):

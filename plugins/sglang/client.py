@@ -53,12 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 class SGLangClient:
-    """Sends prompts to one or several SGLang servers. Belongs to one event loop.
-
-    Args:
-        endpoints: Base URLs, such as `http://127.0.0.1:30000`.
-        options: Limits and retries.
-    """
+    """Sends prompts to SGLang servers, given by their base URLs. Belongs to one event loop."""
 
     def __init__(self, endpoints: Sequence[str], options: ClientOptions):
         if not endpoints:
@@ -242,16 +237,13 @@ class SGLangClient:
 
     def _connections(self) -> Http:
         if self._http is None:
-            headers = {}
-            options = self._options
+            headers, options = {}, self._options
+            urls = [endpoint.url for endpoint in self._endpoints]
             if key := read_key(variable=options.api_key_env, path=options.api_key_file):
                 headers["Authorization"] = f"Bearer {key}"
                 self._scrubber = Scrubber(key)
             self._http = Http(
-                [endpoint.url for endpoint in self._endpoints],
-                limit=self._options.max_in_flight,
-                timeout_sec=self._options.request_timeout_sec,
-                headers=headers,
+                urls, limit=options.max_in_flight, timeout_sec=options.request_timeout_sec, headers=headers
             )
         return self._http
 

@@ -31,18 +31,12 @@ _log = logging.getLogger(__name__)
 
 
 class Endpoint:
-    """One server and the results of its last requests.
-
-    Attributes:
-        url: Base URL.
-        tally: Its counters.
-        is_out: True after too many failures, until it answers again.
-    """
+    """One server, its counters and the results of its last requests."""
 
     def __init__(self, url: str, backoff: Callable[[int], float], *, is_only: bool):
         self.url = url
         self.tally = EndpointTally()
-        self.is_out = False
+        self.is_out = False  # true after too many failures, until it answers again
         self._is_only = is_only
         self._backoff = backoff
         self._failed: deque[bool] = deque(maxlen=_LAST)
@@ -101,12 +95,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """The endpoints of a client.
-
-    Args:
-        urls: Base URLs.
-        backoff: Returns the seconds of the n-th rest in a row.
-    """
+    """The endpoints of a client; `backoff` returns the seconds of the n-th rest in a row."""
 
     def __init__(self, urls: Sequence[str], backoff: Callable[[int], float]):
         distinct = list(dict.fromkeys(urls))
@@ -118,9 +107,8 @@ class Endpoints:
     def choose(self, affinity: str, failed_at: Collection[Endpoint] = ()) -> Endpoint:
         """Choose the endpoint for a request; if all are out, one of them.
 
-        Args:
-            affinity: Requests with the same value go to the same endpoint while it is in use.
-            failed_at: Endpoints at which this request has failed; the last choice.
+        Requests with the same affinity go to the same endpoint while it is in use. Endpoints at which this
+        request has failed are the last choice.
         """
         if len(self._all) == 1:
             return self._all[0]

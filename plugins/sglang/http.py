@@ -50,13 +50,10 @@ class Answer(NamedTuple):
 
 
 class Http:
-    """A pool of connections. Belongs to the event loop that creates it.
+    """A pool of connections to base URLs. Belongs to the event loop that creates it.
 
-    Args:
-        endpoints: Base URLs.
-        limit: Maximum `post` requests in flight.
-        timeout_sec: Maximum seconds of a `post`, from its slot to the end of its answer.
-        headers: Headers of every request.
+    At most `limit` requests of `post` are in flight, each for at most `timeout_sec` seconds, from its slot to
+    the end of its answer.
     """
 
     def __init__(
@@ -166,11 +163,7 @@ class _Response(aiohttp.ClientResponse):
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read the body up to the limit for its status.
-
-    Raises:
-        TooLarge: The body of an answer with status 200 is longer.
-    """
+    """Read the body up to the limit for its status; beyond it, status 200 raises TooLarge."""
     limit = ANSWER_BYTES if response.status == 200 else ERROR_BYTES
     pieces: list[bytes] = []
     size = 0

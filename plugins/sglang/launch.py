@@ -29,12 +29,8 @@ _NOT_FOR_ARGS = {
     "api-key": "workers send no key, and the server listens on this machine only",
 }
 _PARALLELISM = {
-    "tp-size",
-    "tensor-parallel-size",
-    "dp-size",
-    "data-parallel-size",
-    "pp-size",
-    "pipeline-parallel-size",
+    *("tp-size", "tensor-parallel-size", "dp-size", "data-parallel-size"),
+    *("pp-size", "pipeline-parallel-size"),
 }
 _SEVERAL_MACHINES = {"nnodes", "dist-init-addr", "nccl-init-addr"}
 _OF_OUR_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
@@ -84,14 +80,7 @@ def plan_launches(config: ServerConfig, *, model: str) -> list[Launch]:
     command.append(os.path.abspath(model) if os.path.isdir(model) else model)
     for name, value in arguments.items():
         command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    spec = Spec(
-        command=command,
-        host=host,
-        port=port,
-        startup_timeout_sec=config.startup_timeout_sec,
-        max_restarts=config.max_restarts,
-        grace_sec=_GRACE_SEC,
-    )
+    spec = Spec(command, host, port, config.startup_timeout_sec, config.max_restarts, _GRACE_SEC)
     env = _env(config)
     return [Launch(spec, env if gpus is None else {**env, "CUDA_VISIBLE_DEVICES": gpus}) for gpus in groups]
 

@@ -87,10 +87,7 @@ class Retries:
     ) -> GenerationFailure | None:
         """The failure of a request after its last attempt; None if it gets another one.
 
-        Args:
-            failed: The latest attempt.
-            failed_at: Endpoints of the attempts that count, one for each.
-            endpoints: All endpoints.
+        `failed` is the latest attempt; `failed_at` has the endpoint of each attempt that counts.
         """
         now = time.monotonic()
         urls = ", ".join(each.url for each in endpoints)

@@ -45,14 +45,10 @@ _RUN = (
 
 
 class ServerLease:
-    """Keeps servers running until `release` or the end of this process.
-
-    Attributes:
-        endpoints: Base URLs of the servers, in the order of their GPUs.
-    """
+    """Keeps servers running until `release` or the end of this process."""
 
     def __init__(self, endpoints: Sequence[str], holds: contextlib.ExitStack):
-        self.endpoints = tuple(endpoints)
+        self.endpoints = tuple(endpoints)  # base URLs, in the order of the servers' GPUs
         self._holds = holds
 
     def release(self) -> None:

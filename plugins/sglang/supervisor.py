@@ -192,12 +192,7 @@ def _masked(command: list[str]) -> str:
 
 
 def main(folder: str, lock_fd: str) -> None:
-    """Become a daemon and run the server.
-
-    Args:
-        folder: Path of the ServerFolder.
-        lock_fd: Descriptor of `supervisor.lock`, inherited together with its lock.
-    """
+    """Become a daemon and run the server; `lock_fd` is `supervisor.lock`, inherited with its lock."""
     spec = Spec(**json.load(sys.stdin))
     if os.fork():
         os._exit(0)  # so the worker need not wait for the daemon's exit status

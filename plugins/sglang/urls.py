@@ -14,11 +14,7 @@ _USERINFO = re.compile(r"^((?:[a-z+.-]*:)?//)?.*@", re.IGNORECASE | re.DOTALL)
 
 
 def check_endpoint(url: str, key: str) -> str:
-    """Validate a server's base URL; return it without a slash at its end.
-
-    Args:
-        url: The URL.
-        key: Its key or option, for the message.
+    """Validate a server's base URL; return it without a slash at its end. Messages name its `key`.
 
     Raises:
         ConfigError: It is not an http or https URL, or holds a secret, which would be logged.

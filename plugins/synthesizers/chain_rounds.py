@@ -42,17 +42,10 @@ def next_prompt(
     budget: int,
     answer_tokens: int = 0,
 ) -> tuple[TokenIds, Sequence[Example]]:
-    """Make the prompt of a round; break the chain if examples and document do not fit.
+    """Return the prompt of a round, and the examples in it: all or none.
 
-    Args:
-        protocol: Builds prompts.
-        examples: The chain's documents since the last break, with their pairs.
-        document: The document of this round.
-        budget: Tokens of a prompt, at most.
-        answer_tokens: Tokens to add for each example, whose pairs an estimate does not know.
-
-    Returns:
-        The prompt, and the examples in it: all or none.
+    The chain breaks if examples and document do not fit into `budget` tokens. An estimate does not know the
+    pairs of the examples, and adds `answer_tokens` for each example.
     """
     prompt = protocol.prompt(examples, document)
     if examples and len(prompt) + len(examples) * answer_tokens > budget:
@@ -68,18 +61,10 @@ async def run_chain(
     config: SynthesisConfig,
     count: Callable[[Generation], None],
 ) -> tuple[SynthesizedDocument, ...]:
-    """Run one chain through its rounds.
+    """Run one chain through its rounds; return a SynthesizedDocument for each document, in order.
 
-    Args:
-        chain: The documents, in round order.
-        protocol: Builds prompts and parses answers.
-        generator: Answers prompts.
-        config: Token limits and sampling.
-        count: Called with each received generation.
-
-    Returns:
-        One SynthesizedDocument for each document, in order. If the prompt is too long, the request fails or
-        the answer is unreadable, `failure` is set and the document stays raw.
+    `failure` is set and the document stays raw if the prompt is too long, the request fails or the answer is
+    unreadable. `count` is called with each received generation.
     """
     budget = config.context_tokens - config.max_new_tokens
 

@@ -6,8 +6,7 @@ between sentences, words or characters; a cut loses white space only. Parts have
 part has the id of its document and its own number.
 
 Cost: a document with more bytes than a limit's tokens is tokenised once more, and about ten times if it is
-    cut:
-about 0.5 s for 100,000 characters.
+cut: about 0.5 s for 100,000 characters.
 """
 
 from __future__ import annotations
@@ -54,14 +53,9 @@ def prompt_limit(document: Document, *, protocol: SynthesisProtocol, config: Syn
 
 
 def split_document(document: Document, limits: Sequence[Limit]) -> list[Document]:
-    """Cut a document into parts that keep all limits.
+    """Return the document itself if it keeps all limits; else its parts in order, with `part` set to `k/n`.
 
-    Args:
-        document: Any document.
-        limits: At least one. Parts have about equal length in tokens of the first limit.
-
-    Returns:
-        The document itself if it fits; else its parts in order, with `part` set to `k/n`.
+    Parts have about equal length in tokens of the first limit.
     """
     num_bytes = len(document.text.encode())  # a token has at least one byte
     if all(num_bytes <= limit.room or limit.size(document.text) <= limit.room for limit in limits):

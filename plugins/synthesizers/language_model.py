@@ -86,11 +86,7 @@ class LanguageModelSynthesizer(Synthesizer):
 
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         return await run_chain(
-            chain,
-            protocol=self.protocol,
-            generator=self.generator,
-            config=self.config,
-            count=self.count,
+            chain, protocol=self.protocol, generator=self.generator, config=self.config, count=self.count
         )
 
 

@@ -34,7 +34,6 @@ _EVERYDAY = re.compile(
     r"throughout|understand|university|whatever|whichever|yesterday"
 )
 
-
 _ONCE = "continuation"
 _OF_THE_BEGINNING = {_ONCE, "opening"}
 """Tasks for a document's first part only: later parts do not begin the text."""
@@ -104,15 +103,10 @@ RULES: Mapping[str, Rule] = {
 
 
 def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[InstructionPair, ...]:
-    """Mine instruction-response pairs from one English document.
+    """Mine instruction-response pairs of varied kinds from one English document; maybe none.
 
-    Args:
-        document: The text; summarisation uses `metadata["title"]`.
-        seed: Seed of every choice, with the content hash.
-        max_pairs: Maximum pairs to return.
-
-    Returns:
-        Pairs of varied kinds; instructions differ in more than letter case. Empty if no rule finds anything.
+    Instructions differ in more than letter case. Summarisation uses `metadata["title"]`. Every choice comes
+    from the seed and the content hash.
     """
     rng = random.Random(int(digest(document.content_hash, str(seed)), 16))
     passage = Passage.of(document.text, document.metadata.get("title", ""))

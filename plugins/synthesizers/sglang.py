@@ -33,10 +33,7 @@ class SGLangSynthesizer(LanguageModelSynthesizer):
         values = {"max_in_flight": config.max_in_flight, **config.options}
         options = validate(SGLangOptions, values, name="synthesis.options")
         super().__init__(
-            config,
-            seed=seed,
-            generator=SGLangGenerator(config, options),
-            constrain_json=options.json_schema,
+            config, seed=seed, generator=SGLangGenerator(config, options), constrain_json=options.json_schema
         )
 
 
