@@ -28,12 +28,7 @@ import apache_beam as beam
 from pipelines.increments.document_versions import Origin, VersionOrder, file_number
 from pipelines.steps.base import StepFn, batches_of, outputs_of
 from pipelines.steps.clean import CleanDocuments
-from pipelines.steps.decontaminate import (
-    DecontaminateDocuments,
-    DecontaminatePairs,
-    SharedTasks,
-    WriteReport,
-)
+from pipelines.steps.decontaminate import DecontaminateDocuments, DecontaminatePairs, SharedTasks, WriteReport
 from pipelines.steps.dedup.exact import DropDuplicates, KeepNewestVersions
 from pipelines.steps.dedup.near import DropNearDuplicates, WriteNearIndex
 from pipelines.steps.filter import FilterDocuments

@@ -43,11 +43,7 @@ _METRICS = "plan"
 
 
 def count_increment(
-    options: PipelineOptions,
-    spec: IncrementSpec,
-    say: Callable[[str], None],
-    *,
-    answer_tokens: int | None,
+    options: PipelineOptions, spec: IncrementSpec, say: Callable[[str], None], *, answer_tokens: int | None
 ) -> dict[str, Counter[str]]:
     """Count what a build of an increment would do.
 

@@ -131,10 +131,7 @@ class EstimateTokens(beam.DoFn):
             return
         rounds = list(
             estimate_rounds(
-                chain,
-                protocol=self._protocol,
-                config=self.config.synthesis,
-                answer_tokens=self.answer_tokens,
+                chain, protocol=self._protocol, config=self.config.synthesis, answer_tokens=self.answer_tokens
             )
         )
         yield from self._texts(

@@ -91,10 +91,7 @@ def merge_groups(increment: str, stream: str) -> ShardSet | None:
                 if shard.get(part):
                     shard[part]["basename"] = f"{group}/{shard[part]['basename']}"
             shards.append(shard)
-    storage.write_bytes(
-        index_uri(uri),
-        json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
-    )
+    storage.write_bytes(index_uri(uri), json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode())
     return ShardSet(path=shards_path(increment.rstrip("/").rsplit("/", 1)[-1], stream), **sizes)
 
 

@@ -22,12 +22,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution
 from pathlib import Path
 
-from apache_beam.options.pipeline_options import (
-    PipelineOptions,
-    PortableOptions,
-    SetupOptions,
-    WorkerOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, SetupOptions, WorkerOptions
 from fsspec.registry import get_filesystem_class
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
