@@ -48,10 +48,8 @@ _CURE = (
 def stage(config: CorpusConfig, options: PipelineOptions, folder: Path) -> None:
     """Stage the packages of the workers through Beam, unless the options bring packages of their own.
 
-    Args:
-        config: The corpus; its URIs and readers decide which packages workers need.
-        options: Options of the run; sets `requirements_file`, `extra_packages` and `requirements_cache`.
-        folder: Folder for the staged files; must exist until the job is submitted.
+    It sets `requirements_file`, `extra_packages` and `requirements_cache`. The folder for staged files must
+    exist until the job is submitted.
 
     Raises:
         ConfigError: A package that workers need is not installed here, or conflicts with another one.
