@@ -28,12 +28,7 @@ import apache_beam as beam
 from pipelines.increments.document_versions import Origin, VersionOrder, file_number
 from pipelines.steps.base import StepFn, batches_of, outputs_of
 from pipelines.steps.clean import CleanDocuments
-from pipelines.steps.decontaminate import (
-    DecontaminateDocuments,
-    DecontaminatePairs,
-    SharedTasks,
-    WriteReport,
-)
+from pipelines.steps.decontaminate import DecontaminateDocuments, DecontaminatePairs, SharedTasks, WriteReport
 from pipelines.steps.dedup.exact import DropDuplicates, KeepNewestVersions
 from pipelines.steps.dedup.near import DropNearDuplicates, WriteNearIndex
 from pipelines.steps.filter import FilterDocuments
@@ -66,25 +61,15 @@ from schemas.records import Document, Reject, SynthesizedDocument, digest, to_js
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IncrementSpec:
-    """Inputs of one increment.
-
-    Attributes:
-        config: The corpus.
-        number: Number of the increment.
-        known: Names of the increments already in.
-        files: For each stream, its files, large ones in parts.
-        pad_id: Token that fills rows.
-        attempt: Number of the retry of answers without pairs; 0 for no retry.
-        token: Random part of the increment's name.
-    """
+    """Inputs of one increment."""
 
     config: CorpusConfig
     number: int
-    known: tuple[str, ...]
-    files: Mapping[str, Sequence[FilePart]]
-    pad_id: int
-    attempt: int = 0
-    token: str = ""
+    known: tuple[str, ...]  # names of the increments already in
+    files: Mapping[str, Sequence[FilePart]]  # by stream; large files in parts
+    pad_id: int  # fills rows
+    attempt: int = 0  # number of the retry of answers without pairs; 0 for no retry
+    token: str = ""  # random part of the increment's name
 
     def num_files(self, stream: str) -> int:
         """Count the files of a stream, however many parts each has."""
@@ -125,25 +110,15 @@ class IncrementSpec:
 
 
 class Branch(NamedTuple):
-    """The values of one stream at one point of the graph, and all other outputs of the steps before it.
+    """The values of one stream at one point of the graph, and all other outputs of the steps before it."""
 
-    Attributes:
-        stream: Name of the stream; the labels of its steps begin with it.
-        ok: The values that go on.
-        rejects: Rejects.
-        contaminations: Documents and pairs that overlap with evaluation tasks, row by row.
-        duplicates: Documents dropped as copies, each with the kept one.
-        superseded: document_ids of changed documents.
-        fingerprints: Rows of new documents for the near index.
-    """
-
-    stream: str
-    ok: beam.PCollection
+    stream: str  # the labels of its steps begin with this name
+    ok: beam.PCollection  # the values that go on
     rejects: tuple[beam.PCollection, ...] = ()
-    contaminations: tuple[beam.PCollection, ...] = ()
-    duplicates: tuple[beam.PCollection, ...] = ()
-    superseded: tuple[beam.PCollection, ...] = ()
-    fingerprints: tuple[beam.PCollection, ...] = ()
+    contaminations: tuple[beam.PCollection, ...] = ()  # documents and pairs in evaluation tasks, row by row
+    duplicates: tuple[beam.PCollection, ...] = ()  # documents dropped as copies, each with the kept one
+    superseded: tuple[beam.PCollection, ...] = ()  # document_ids of changed documents
+    fingerprints: tuple[beam.PCollection, ...] = ()  # rows of new documents for the near index
 
     def then(self, label: str, step: Any, *side_inputs: Any, **resource_hints: str) -> Branch:
         """Apply a StepFn or a transform; its other outputs join those of the steps before it."""
@@ -364,8 +339,7 @@ def _ledger_row(document: Document) -> bytes:
 
 def _write_rejects(group: tuple[str, Iterable[Reject]], increment: str) -> None:
     stage, rejects = group
-    lines = sorted(map(to_json, rejects))
-    storage.write_lines_zst(rejects_uri(increment, stage), lines)
+    storage.write_lines_zst(rejects_uri(increment, stage), sorted(map(to_json, rejects)))
 
 
 def config_hash(config: CorpusConfig) -> str:

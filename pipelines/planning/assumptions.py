@@ -24,34 +24,21 @@ _PAPER_PAIRS, _PAPER_PAIR_TOKENS = 5, 52  # Cheng et al. 2024, arXiv 2406.14491
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Assumed length of answers.
+    """Assumed length of answers."""
 
-    Attributes:
-        mean_completion_tokens: Mean length, at most `synthesis.max_new_tokens`.
-        source: `journal`, `stats` or `paper`.
-        detail: The source in words.
-    """
-
-    mean_completion_tokens: float
-    source: str
-    detail: str
+    mean_completion_tokens: float  # at most `synthesis.max_new_tokens`
+    source: str  # `journal`, `stats` or `paper`
+    detail: str  # the source in words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Assumed speed of all servers together; one of the two rates is set.
-
-    Attributes:
-        requests_per_sec: Requests, or None.
-        completion_tokens_per_sec: Generated tokens, or None.
-        source: `option` or `stats`.
-        detail: The source in words.
-    """
+    """Assumed speed of all servers together; one of the two rates is set."""
 
     requests_per_sec: float | None = None
     completion_tokens_per_sec: float | None = None
-    source: str
-    detail: str
+    source: str  # `option` or `stats`
+    detail: str  # the source in words
 
     def hours(self, *, num_requests: int, completion_tokens: float) -> float:
         """Return the hours that so many requests and generated tokens take."""
@@ -62,12 +49,7 @@ class Speed:
 
 
 def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
-    """Estimate the length of the next increment's answers.
-
-    Args:
-        config: The corpus.
-        known: Names of the increments already in.
-    """
+    """Estimate the length of the next increment's answers; `known` are the increments already in."""
     most = config.synthesis.max_new_tokens
     count = tokens = 0
     for generation in stored_generations(journal_uri(config.corpus)):
@@ -94,13 +76,7 @@ def expected_speed(
     requests_per_sec: float | None = None,
     tokens_per_sec: float | None = None,
 ) -> Speed | None:
-    """Estimate the speed of the servers; returns None if unknown.
-
-    Args:
-        config: The corpus.
-        known: Names of the increments already in.
-        requests_per_sec: Option of the command line, for all servers together.
-        tokens_per_sec: The same, in generated tokens.
+    """Estimate the speed of the servers, from an option of the command line or from earlier increments.
 
     Raises:
         ConfigError: Both are given, or one is not a positive number.
@@ -118,8 +94,7 @@ def expected_speed(
         detail = f"{tokens_per_sec:,g} generated tokens a second, as --tokens-per-sec says"
         return Speed(completion_tokens_per_sec=tokens_per_sec, source="option", detail=detail)
     for number, synthesis in _syntheses(config, known):
-        rate = synthesis.get("completion_tokens_per_sec")
-        if rate:
+        if rate := synthesis.get("completion_tokens_per_sec"):
             detail = f"{rate:,g} generated tokens a second, as in increment {number}"
             return Speed(completion_tokens_per_sec=rate, source="stats", detail=detail)
     return None

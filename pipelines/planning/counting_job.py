@@ -43,19 +43,9 @@ _METRICS = "plan"
 
 
 def count_increment(
-    options: PipelineOptions,
-    spec: IncrementSpec,
-    say: Callable[[str], None],
-    *,
-    answer_tokens: int | None,
+    options: PipelineOptions, spec: IncrementSpec, say: Callable[[str], None], *, answer_tokens: int | None
 ) -> dict[str, Counter[str]]:
-    """Count what a build of an increment would do.
-
-    Args:
-        options: Options for Beam.
-        spec: The increment.
-        say: Shows a line to the user.
-        answer_tokens: Assumed length of an answer; None without requests.
+    """Count what a build of an increment would do; `answer_tokens` is None without requests.
 
     Returns:
         Counts by stream and name: read, new, changed, parts, split, chains, documents, characters; rejects by
@@ -102,13 +92,7 @@ def count_increment(
 
 
 def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callable[[SourceFile], bool]) -> int:
-    """Count the documents that a build of some files would take in.
-
-    Args:
-        config: The corpus.
-        beam_options: Options for Beam.
-        wanted: Selects some of the new or changed files.
-    """
+    """Count the documents that a build of the wanted ones of the new or changed files would take in."""
     before = newest_manifest(config)
     all_files = list_files(config, tasks=check_names(config)).files
     found = unread(all_files, config.corpus, before)

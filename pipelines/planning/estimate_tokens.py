@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
-import numpy as np
 
+from pipelines.steps.loss_spans import num_common
 from pipelines.steps.tokenize import ends
 from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example, SynthesisProtocol
@@ -32,33 +32,17 @@ from schemas.records import Chain
 
 
 class Round(NamedTuple):
-    """Tokens of one request.
-
-    Attributes:
-        prompt_tokens: Tokens of the prompt.
-        cached_tokens: Prompt tokens that an ideal prefix cache holds.
-        is_alone: Whether the document is prompted without examples, and so begins a training text.
-    """
+    """Tokens of one request."""
 
     prompt_tokens: int
-    cached_tokens: int
-    is_alone: bool
+    cached_tokens: int  # prompt tokens that an ideal prefix cache holds
+    is_alone: bool  # the document is prompted without examples, and so begins a training text
 
 
 def estimate_rounds(
     chain: Chain, *, protocol: SynthesisProtocol, config: SynthesisConfig, answer_tokens: int
 ) -> Iterator[Round]:
-    """Estimate the rounds of a chain without requests.
-
-    Args:
-        chain: The documents, in round order; each fits a prompt alone.
-        protocol: Builds the prompts.
-        config: `context_tokens` and `max_new_tokens` limit a prompt.
-        answer_tokens: Assumed length of every answer, in tokens.
-
-    Yields:
-        One Round for each document.
-    """
+    """Yield a Round for each document of a chain; each document fits a prompt alone."""
     budget = config.context_tokens - config.max_new_tokens
     opening = protocol.prompt((), dataclasses.replace(chain.documents[0], text=""))
     examples: Sequence[Example] = ()
@@ -70,18 +54,11 @@ def estimate_rounds(
         of_answers = len(examples) * answer_tokens
         yield Round(
             prompt_tokens=len(prompt) + of_answers,
-            cached_tokens=_num_common(prompt, before if examples else opening) + of_answers,
+            cached_tokens=num_common(prompt, before if examples else opening) + of_answers,
             is_alone=not examples,
         )
         before = prompt
         examples = [*examples, Example(document=document, pairs=())]
-
-
-def _num_common(one: TokenIds, other: TokenIds) -> int:
-    """Return the length of the prefix that two prompts share, in tokens."""
-    length = min(len(one), len(other))
-    differ = np.not_equal(one[:length], other[:length])
-    return int(differ.argmax()) if differ.any() else length
 
 
 class EstimateTokens(beam.DoFn):
@@ -99,9 +76,7 @@ class EstimateTokens(beam.DoFn):
         document_tokens                  the same, to the synthesizer
         prompt_tokens, cached_tokens     see Round
 
-    Args:
-        config: The corpus.
-        answer_tokens: See `estimate_rounds`; None without requests.
+    `answer_tokens` is the assumed length of an answer; None without requests.
     """
 
     def __init__(self, config: CorpusConfig, *, answer_tokens: int | None):
@@ -131,10 +106,7 @@ class EstimateTokens(beam.DoFn):
             return
         rounds = list(
             estimate_rounds(
-                chain,
-                protocol=self._protocol,
-                config=self.config.synthesis,
-                answer_tokens=self.answer_tokens,
+                chain, protocol=self._protocol, config=self.config.synthesis, answer_tokens=self.answer_tokens
             )
         )
         yield from self._texts(
@@ -145,12 +117,7 @@ class EstimateTokens(beam.DoFn):
         yield "cached_tokens", sum(each.cached_tokens for each in rounds)
 
     def _texts(self, sizes: Sequence[int], begins: Sequence[bool]) -> Iterator[tuple[str, int]]:
-        """Count the texts of a chain.
-
-        Args:
-            sizes: Tokens of each document with its answer.
-            begins: Whether each document begins a text, whatever the room in the row.
-        """
+        """Count the texts of a chain from its documents' tokens with answers, and which must begin a text."""
         seq_len, num_ends = self.config.pack.seq_len, self._num_ends
         texts: list[int] = []
         for size, is_first in zip(sizes, begins, strict=True):

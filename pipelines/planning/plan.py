@@ -50,81 +50,44 @@ from schemas.errors import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StreamPlan:
-    """Plan of one stream, or of all together. None stands for unknown.
+    """Plan of one stream, or of all together. None stands for unknown."""
 
-    Attributes:
-        num_files: Files to read: new or changed ones.
-        num_read: Documents in them.
-        num_new: Documents to take in, changed ones included.
-        num_changed: Changed ones, which supersede an older text.
-        num_unchanged: Documents in those files that the corpus already holds.
-        num_rejected: Records that go no further.
-        rejects: The same by stage and reason.
-        num_split: Documents that are cut into parts.
-        num_parts: The parts.
-        num_chains: Chains; 0 without synthesis.
-        num_texts: Training texts, estimated.
-        num_cut_texts: Texts longer than a row, which go on in another row, estimated; 0 with synthesis, which
-            makes its texts fit.
-        num_requests: Requests to the synthesizer, at most, without repairs.
-        num_sampled_chains: Chains in the sample, or without synthesis documents.
-        mean_document_tokens: Tokens of a document or part, to the synthesizer.
-        prompt_tokens: Tokens of all prompts.
-        cached_tokens: Prompt tokens that an ideal prefix cache holds.
-        completion_tokens: Generated tokens.
-        text_tokens: Tokens of the documents, to the trained model.
-        pair_tokens: Tokens of the pairs, to the trained model.
-        training_tokens: Tokens of the training texts.
-        num_rows: Rows of `pack.seq_len` tokens for these, at least.
-    """
-
-    num_files: int
-    num_read: int
-    num_new: int
-    num_changed: int
-    num_unchanged: int
-    num_rejected: int
-    rejects: dict[str, dict[str, int]]
-    num_split: int
-    num_parts: int
-    num_chains: int
-    num_texts: int
-    num_cut_texts: int
-    num_requests: int
-    num_sampled_chains: int
-    mean_document_tokens: float | None
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    text_tokens: int
-    pair_tokens: int | None
-    training_tokens: int
-    num_rows: int
+    num_files: int  # new or changed files, which a build reads
+    num_read: int  # documents in them
+    num_new: int  # documents to take in, changed ones included
+    num_changed: int  # changed ones, which supersede an older text
+    num_unchanged: int  # documents in those files that the corpus already holds
+    num_rejected: int  # records that go no further
+    rejects: dict[str, dict[str, int]]  # the same by stage and reason
+    num_split: int  # documents that are cut into parts
+    num_parts: int  # the parts
+    num_chains: int  # 0 without synthesis
+    num_texts: int  # training texts, estimated
+    num_cut_texts: int  # texts that go on in another row, estimated; 0 with synthesis, whose texts fit
+    num_requests: int  # to the synthesizer, at most, without repairs
+    num_sampled_chains: int  # chains in the sample, or without synthesis documents
+    mean_document_tokens: float | None  # of a document or part, to the synthesizer
+    prompt_tokens: int  # of all prompts
+    cached_tokens: int  # prompt tokens that an ideal prefix cache holds
+    completion_tokens: int  # generated tokens
+    text_tokens: int  # of the documents, to the trained model
+    pair_tokens: int | None  # of the pairs, to the trained model
+    training_tokens: int  # of the training texts
+    num_rows: int  # rows of `pack.seq_len` tokens for these, at least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IncrementPlan:
-    """Plan of an increment.
+    """Plan of an increment."""
 
-    Attributes:
-        corpus: URI of the corpus.
-        increment: Number of the increment.
-        seq_len: Tokens of a row.
-        streams: Plans by stream.
-        total: Plan of all streams together.
-        answers: Assumed length of answers; None without requests.
-        speed: Assumed speed of the servers; None if unknown.
-        synthesis_hours: Duration of the synthesis; None without a speed.
-    """
-
-    corpus: str
-    increment: int
-    seq_len: int
-    streams: dict[str, StreamPlan]
-    total: StreamPlan
-    answers: Answers | None
-    speed: Speed | None
-    synthesis_hours: float | None
+    corpus: str  # URI
+    increment: int  # its number
+    seq_len: int  # tokens of a row
+    streams: dict[str, StreamPlan]  # by name
+    total: StreamPlan  # all streams together
+    answers: Answers | None  # assumed length of answers; None without requests
+    speed: Speed | None  # assumed speed of the servers; None if unknown
+    synthesis_hours: float | None  # None without a speed
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values under stable names."""
@@ -208,16 +171,7 @@ def _plan_stream(
     num_ends: int,
     seq_len: int,
 ) -> StreamPlan:
-    """Plan one stream.
-
-    Args:
-        counts: Counts of the stream and of its sample, see `count_increment`.
-        num_files: Files of the stream.
-        synthesize: Whether its documents get pairs.
-        answers: Assumed length of answers; None without requests.
-        num_ends: Number of tokens around a training text: BOS, EOS.
-        seq_len: Tokens of a row.
-    """
+    """Plan one stream from its counts (`count_increment`); `num_ends` counts BOS and EOS around a text."""
 
     def scaled(name: str, by: str) -> float:
         """Scale a count of the sample to the whole stream."""

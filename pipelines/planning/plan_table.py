@@ -1,7 +1,4 @@
-"""Table of a plan on the terminal, by stream, with the sources of its estimates.
-
-Estimates say `about` and are rounded to three digits.
-"""
+"""Table of a plan on the terminal. Estimates say `about` and are rounded to three digits."""
 
 from __future__ import annotations
 

@@ -22,11 +22,7 @@ _PROGRESS_DIR: ContextVar[str | None] = ContextVar("progress_dir", default=None)
 
 @contextlib.contextmanager
 def progress_files_in(folder: str | None) -> Iterator[None]:
-    """Let every step that is made within the block, and its copies in workers, write progress files.
-
-    Args:
-        folder: A local folder, or None to write none.
-    """
+    """Let steps made in the block, and their copies in workers, write progress files to a folder, if any."""
     before = _PROGRESS_DIR.set(folder)
     try:
         yield
@@ -48,9 +44,7 @@ class Counters:
     """
 
     def __init__(self, step: str, progress_dir: str | None):
-        from apache_beam.metrics import (
-            Metrics,  # not at the top: commands that only read a corpus need no Beam
-        )
+        from apache_beam.metrics import Metrics  # here, since commands that read a corpus need no Beam
 
         self._metrics = Metrics
         self._step = step

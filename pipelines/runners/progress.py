@@ -28,10 +28,7 @@ _RATES_OVER_SEC = 60.0
 class ProgressView:
     """Show the sum of all workers' progress files on standard error, until the block ends.
 
-    Outside of `progress_files_in` the view prints only the lines of `say`.
-
-    Args:
-        quiet: Show nothing.
+    Outside of `progress_files_in` the view prints only the lines of `say`, and if it is quiet nothing.
     """
 
     def __init__(self, *, quiet: bool = False):
@@ -95,12 +92,7 @@ class ProgressView:
 
 
 def describe(counts: Counter[str], rates: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Describe counts, in the pipeline's order.
-
-    Args:
-        counts: Counters by `step/name`.
-        rates: Growth of the same counters, per second.
-    """
+    """Describe counters by `step/name` and their growth per second, in the pipeline's order."""
     documents = _number(counts, "read/documents")
     rejected = sum(count for name, count in counts.items() if "/rejected_" in name)
     endpoints = sorted({name.partition("@")[2] for name in counts if "@" in name})
@@ -110,10 +102,7 @@ def describe(counts: Counter[str], rates: Mapping[str, float]) -> list[tuple[str
         ("unchanged", _number(counts, "ledger/unchanged")),
         ("synthesized", _synthesized(counts, rates)),
         ("requests", _requests(counts, rates)),
-        *[
-            (endpoint, _requests(counts, rates, f"@{endpoint}"))
-            for endpoint in (endpoints if len(endpoints) > 1 else ())
-        ],
+        *[(each, _requests(counts, rates, f"@{each}")) for each in endpoints if len(endpoints) > 1],
         ("tokenized", _with(_number(counts, "tokenize/tokens"), "tokens")),
         ("written", _with(_number(counts, "write/rows"), "rows")),
         ("rejected", f"{rejected:,}" if rejected else ""),
@@ -122,11 +111,7 @@ def describe(counts: Counter[str], rates: Mapping[str, float]) -> list[tuple[str
 
 
 def without_pairs(counts: Mapping[str, int]) -> str:
-    """Phrase the number of documents or parts without pairs, failed ones apart; "" if all have pairs.
-
-    Args:
-        counts: Counters by `step/name` of a build, or of the compaction of several increments.
-    """
+    """Phrase the documents or parts without pairs of a build or a compaction; "" if all have pairs."""
     step = "current" if "current/documents" in counts else "synthesize"
     empty, failed = (counts.get(f"{step}/{kind}_documents", 0) for kind in ("empty", "failed"))
     if not empty + failed:

@@ -96,10 +96,6 @@ def _workers(options: PipelineOptions) -> environments.Environment | None:
 def run_to_end(pipeline: beam.Pipeline, say: Callable[[str], None]) -> MetricResults | None:
     """Run a pipeline and wait for its end. An interrupt cancels a job on other machines.
 
-    Args:
-        pipeline: Made by `make_pipeline`.
-        say: Prints a line; receives the name of a Dataflow job.
-
     Returns:
         Metrics of the run; None if Dataflow's runner only built the job (`--dry_run`).
 

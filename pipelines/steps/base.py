@@ -33,16 +33,11 @@ class Named(Protocol):
 
 @dataclasses.dataclass(eq=False)
 class StepFn(beam.DoFn):
-    """A DoFn that counts and rejects under the name of its step. A subclass with fields is a dataclass, too.
+    """A DoFn that counts and rejects under the name of its step. Subclasses with fields are dataclasses."""
 
-    Attributes:
-        step: Name of the step in rejects and statistics.
-        tags: Names of all outputs beside the main one.
-        progress_dir: Folder of progress files; the copies in workers bring it along.
-    """
-
-    step: ClassVar[str]
-    tags: ClassVar[tuple[str, ...]] = (REJECTS,)
+    step: ClassVar[str]  # name of the step in rejects and statistics
+    tags: ClassVar[tuple[str, ...]] = (REJECTS,)  # names of all outputs beside the main one
+    # The copies in workers bring the folder along.
     progress_dir: str | None = dataclasses.field(default_factory=progress_dir, init=False)
 
     def setup(self) -> None:

@@ -25,10 +25,8 @@ def problem_of(pair: InstructionPair) -> tuple[str, str] | None:
         if not text and name != "reasoning":
             return "empty_pair", f"its {name} is empty"
     if pair.options and find_answer(pair) is None:
-        return (
-            "no_option",
-            f"its response {pair.response!r} is none of its options: {', '.join(pair.options)}",
-        )
+        options = ", ".join(pair.options)
+        return "no_option", f"its response {pair.response!r} is none of its options: {options}"
     if not any(map(str.isalnum, pair.instruction)):
         return "no_question", f"its question {pair.instruction!r} holds no letter or digit"
     for name, text in texts.items():

@@ -33,9 +33,7 @@ _BOILERPLATE = {"javascript": asks_for_javascript, "policy": is_about_policy, "l
 def clean_text(text: str, *, repair: bool = True) -> str:
     """Normalise a text; a second call changes nothing.
 
-    Args:
-        text: Any text.
-        repair: Undo wrong decodings first, since they contain C1 controls, which are removed later.
+    With `repair` it undoes wrong decodings first, since they contain C1 controls, which are removed later.
     """
     if not repair:
         return _regular(text)

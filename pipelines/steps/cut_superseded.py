@@ -22,11 +22,6 @@ class Newest:
     """Lookup of the increment that holds the newest text of each document.
 
     A document that was asked about again has one content in two increments; the newer increment counts.
-
-    Args:
-        corpus: The corpus.
-        stream: The stream.
-        names: Its increments.
     """
 
     def __init__(self, corpus: str, stream: str, names: Iterable[str]):
@@ -65,21 +60,14 @@ class CutSuperseded(StepFn):
     """Cut superseded and withdrawn passages out of texts; drop texts without any other.
 
     The step counts the documents and parts that stay, and those of them without pairs.
-
-    Attributes:
-        corpus: The corpus.
-        stream: The stream of the texts.
-        names: The increments so far.
-        into: The new increment, whose ledger names withdrawn documents.
-        counts_pairs: Whether the stream's documents have pairs.
     """
 
     step = "current"
     corpus: str
     stream: str
-    names: tuple[str, ...]
-    into: str
-    counts_pairs: bool
+    names: tuple[str, ...]  # the increments so far
+    into: str  # the new increment, whose ledger names withdrawn documents
+    counts_pairs: bool  # the stream's documents have pairs
 
     def setup(self) -> None:
         super().setup()
@@ -108,12 +96,7 @@ class CutSuperseded(StepFn):
 
 
 def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:
-    """Make a text of some of a text's passages, with a text_id of its own.
-
-    Args:
-        text: Any text.
-        kept: Whether each passage stays; at least one does not.
-    """
+    """Make a text of some of a text's passages, not all, with a text_id of its own."""
     pieces: list[str] = []
     passages: list[Passage] = []
     length = 0
@@ -125,9 +108,8 @@ def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:
             pieces.append(between)
             length += len(between)
         pieces.append(text.text[passage.start : passage.end])
-        size = passage.end - passage.start
         passages.append(passage.moved(length - passage.start))
-        length += size
+        length += passage.end - passage.start
     names = [name for each in passages for name in (each.document_id, each.content_hash, each.part)]
     text_id = digest(text.text_id, *names)
     of_kept = {(each.document_id, each.part) for each in passages}

@@ -44,23 +44,14 @@ _NAMED = 10
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Contamination:
-    """A document or pair that overlaps with a row.
+    """A document or pair that overlaps with a row."""
 
-    Attributes:
-        row: Name of the task, number of the row, its id.
-        words: The first words that they share.
-        stream: Stream of the document.
-        document_id: The document, or the document of the pair.
-        part: Its part, or "".
-        pair: Number of the pair from 1, or 0 for the document itself.
-    """
-
-    row: tuple[str, int, str]
-    words: str
+    row: tuple[str, int, str]  # name of the task, number of the row, its id
+    words: str  # the first words that they share
     stream: str
-    document_id: str
-    part: str
-    pair: int
+    document_id: str  # the document, or the document of the pair
+    part: str  # its part, or ""
+    pair: int  # number of the pair from 1, or 0 for the document itself
 
 
 class SharedTasks:
@@ -76,8 +67,7 @@ class SharedTasks:
         return index
 
     def _read(self) -> TaskIndex:
-        config = self.config
-        tasks = read_tasks(config.tasks)
+        config, tasks = self.config, read_tasks(self.config.tasks)
         return TaskIndex(tasks, ngram=config.ngram, min_words=config.min_words, max_rows=config.max_rows)
 
 
@@ -132,10 +122,7 @@ class DecontaminateDocuments(_Decontaminate):
 
 
 class DecontaminatePairs(_Decontaminate):
-    """Remove pairs that overlap with a row of a task from the documents of each chain.
-
-    Outputs and errors as in DecontaminateDocuments.
-    """
+    """Remove pairs that overlap with a row of a task; outputs and errors as in DecontaminateDocuments."""
 
     @guarded
     def process(self, chain: Sequence[SynthesizedDocument]) -> Iterator[Any]:
@@ -169,11 +156,6 @@ def WriteReport(contaminations: beam.PCollection, tasks: SharedTasks, increment:
 
     A document or pair counts once for a row, however often a bundle was tried. The report names the first ten
     of each row in the order of their names, and of a pair also its number, from 1.
-
-    Args:
-        contaminations: Those of all streams.
-        tasks: The tasks.
-        increment: URI of the increment's directory.
     """
     found = (
         contaminations

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.steps.pack import Tokens
-from plugins.plain_token_ids import plain_ids_of
+from plugins.plain_token_ids import TokenIds, plain_ids_of
 from plugins.tokenizers import opening_ids
 from schemas.corpus_config import TokenizerConfig
 from schemas.errors import ConfigError
@@ -38,11 +38,7 @@ def ends_of_examples(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int]
 
 
 def tokenize_examples(tokenizer: Any, examples: Sequence[tuple[str, str]]) -> list[tuple[Tokens, int]]:
-    """Tokenize examples.
-
-    Args:
-        tokenizer: From `load_tokenizer`, with BOS and EOS.
-        examples: Prompt and answer of each.
+    """Tokenize examples, each a prompt and an answer, with BOS and EOS.
 
     Returns:
         For each the tokens, int32 of shape (num_tokens,), and the number of first tokens without loss.
@@ -53,16 +49,17 @@ def tokenize_examples(tokenizer: Any, examples: Sequence[tuple[str, str]]) -> li
     return [
         (
             np.concatenate((opening, whole, eos), dtype=np.int32, casting="unsafe"),
-            len(opening) + _num_common(prompt, whole),
+            len(opening) + num_common(prompt, whole),
         )
         for prompt, whole in zip(prompts, wholes, strict=True)
     ]
 
 
-def _num_common(prompt: Tokens, whole: Tokens) -> int:
-    size = min(len(prompt), len(whole))
-    differs = np.flatnonzero(prompt[:size] != whole[:size])
-    return int(differs[0]) if len(differs) else size
+def num_common(one: TokenIds, other: TokenIds) -> int:
+    """Return the length of the prefix that two texts share, in tokens."""
+    size = min(len(one), len(other))
+    differ = np.not_equal(one[:size], other[:size])
+    return int(differ.argmax()) if differ.any() else size
 
 
 def join_examples(examples: Sequence[tuple[Tokens, int]]) -> tuple[Tokens, Tokens]:

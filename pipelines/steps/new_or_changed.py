@@ -33,12 +33,8 @@ def KeepNew(
     A document is a copy if the corpus holds its text under another document_id, unless that other document
     changes in this increment: then the text would be lost. This happens where rows move on by one id.
 
-    Args:
-        documents: The documents.
-        open_ledger: Opens the ledger of the increments that they are compared with.
-        order: Decides which version is newer.
-        asked_again: URI of a file of document_ids that are kept although they did not change; it may be
-            missing.
+    `asked_again` is the URI of a file of document_ids that are kept although they did not change; it may be
+    missing.
     """
     found = outputs_of(documents, "Compare", _Compare(open_ledger, order, asked_again))
     by_holder = {tag: found[tag] for tag in (_HELD, _CHANGED)} | "GroupByHolder" >> beam.CoGroupByKey()

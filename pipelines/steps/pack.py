@@ -39,17 +39,11 @@ _MOST_CANDIDATES = 256
 
 
 class Piece(NamedTuple):
-    """Tokens of a text in a row.
+    """Tokens of a text in a row."""
 
-    Attributes:
-        text: Index of the text.
-        start: Its first token in the row.
-        num_tokens: Number of its tokens in the row.
-    """
-
-    text: int
-    start: int
-    num_tokens: int
+    text: int  # index of the text
+    start: int  # its first token in the row
+    num_tokens: int  # number of its tokens in the row
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -186,11 +180,7 @@ def fullest_subset(sizes: Sequence[int], limit: int) -> list[int]:
 
     Among subsets of equal sum it takes one from the shortest prefix of `sizes`. The sums that a prefix can
     make are the bits of one integer, which the next size shifts: 256 sizes and a limit of 4,096 take 256
-    shifts of 64 machine words.
-
-    Args:
-        sizes: Each above 0.
-        limit: The largest allowed sum.
+    shifts of 64 machine words. Each size is above 0.
     """
     within = (1 << limit + 1) - 1
     sums = [1]

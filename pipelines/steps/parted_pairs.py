@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
+from pipelines.steps.loss_spans import num_common
 from pipelines.steps.pack import Piece, Tokens
 from plugins.plain_token_ids import Ids
 from schemas.records import AugmentedText, Passage
@@ -41,9 +40,7 @@ def num_parted_pairs(
     def reach(offset: int) -> tuple[int, int]:
         """Count the tokens that end before an offset of the text, and the tokens that cover all before it."""
         ids = encode(text.text[:offset])
-        size = min(len(ids), len(tokens))
-        differs = np.flatnonzero(ids[:size] != tokens[:size])
-        return int(differs[0]) if len(differs) else size, len(ids)
+        return num_common(ids, tokens), len(ids)
 
     count, start = 0, 0
     for passage in text.passages:
@@ -52,10 +49,8 @@ def num_parted_pairs(
         if not passage.num_pairs or not any(first <= cut <= end for cut in cuts):
             continue
         text_start, text_end = reach(_text_start(passage))[0], reach(_text_end(passage) or passage.end)[1]
-        if passage.asks_first or not _text_end(passage):
-            pairs_start = reach(passage.start)[0]
-        else:
-            pairs_start = reach(_text_end(passage))[0]
+        asks_first = passage.asks_first or not _text_end(passage)
+        pairs_start = reach(passage.start if asks_first else _text_end(passage))[0]
         count += passage.num_pairs * any(
             max(piece.start, pairs_start) < min(piece.start + piece.num_tokens, end)
             and not piece.start <= text_start <= text_end <= piece.start + piece.num_tokens

@@ -23,20 +23,12 @@ _OTHER_FIELDS = frozenset({"missing_field", "not_text", "missing_id"})
 
 
 class FilePart(NamedTuple):
-    """The unit that a worker reads: a file, or a byte range of a large one.
+    """The unit that a worker reads: a file, or a byte range of a large one."""
 
-    Attributes:
-        source: Index of the source in its stream.
-        uri: The file.
-        part: The range.
-        number: Number of the file among all files of the stream that a build reads; see
-            `pipelines/increments/document_versions.py`.
-    """
-
-    source: int
+    source: int  # index of the source in its stream
     uri: str
     part: Part
-    number: int = 0
+    number: int = 0  # among all files that a build reads, see pipelines/increments/document_versions.py
 
 
 @dataclasses.dataclass(eq=False)

@@ -19,13 +19,6 @@ def shuffle_key(seed: int, text_id: str) -> tuple[int, str]:
 
 
 def group_of(seed: int, text_id: str, *, num_tokens: int, group_tokens: int) -> int:
-    """Return the number of a text's group.
-
-    Args:
-        seed: The seed of the shuffle.
-        text_id: The text.
-        num_tokens: Tokens of all texts of the stream.
-        group_tokens: Tokens of a group, about.
-    """
+    """Return the number of a text's group, of about `group_tokens` of the stream's `num_tokens`."""
     num_groups = max(1, math.ceil(num_tokens / group_tokens))
     return shuffle_key(seed, text_id)[0] * num_groups >> 64

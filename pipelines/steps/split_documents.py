@@ -44,9 +44,7 @@ class SplitDocuments(StepFn):
 def row_limit(config: CorpusConfig, pair_tokens: int) -> Limit:
     """Return the room of a row for a document, beside BOS, EOS and the tokens reserved for its pairs.
 
-    Args:
-        config: The corpus.
-        pair_tokens: Tokens to reserve for pairs; at most half of the row is reserved.
+    At most half of the row is reserved for pairs.
 
     Raises:
         ConfigError: Less than `LEAST_ROOM` tokens are left.

@@ -55,23 +55,16 @@ class SynthesizeChains(StepFn):
     text. The step counts documents without pairs: `failed_documents`, and `empty_documents`, whose answer
     names no question or holds no sound pair.
 
-    Attributes:
-        config: The synthesizer and its requests.
-        clean: How documents, and so pairs, are cleaned.
-        seed: Seed of the synthesizer's random choices.
-        journal: Directory of the generations so far.
-        attempt: See SynthesizerLoop.
-
     Raises:
         SynthesisError: The run cannot succeed any more.
     """
 
     step = "synthesize"
     config: SynthesisConfig
-    clean: CleanConfig
-    seed: int
-    journal: str
-    attempt: int = 0
+    clean: CleanConfig  # for documents, and so for pairs
+    seed: int  # of the synthesizer's random choices
+    journal: str  # directory of the generations so far
+    attempt: int = 0  # number of the retry of answers without pairs; 0 for no retry
 
     def __post_init__(self) -> None:
         self._shared = Shared()
@@ -148,13 +141,8 @@ class SynthesizeChains(StepFn):
                     SynthesizedDocument(document=each, failure=failure) for each in chain.documents
                 )
             for place in self._loop.take_damages():
-                damage = Reject(
-                    stage=self.step,
-                    reason="damaged_journal_line",
-                    document_id="",
-                    source=place,
-                    detail=_ASKED,
-                )
+                reason = "damaged_journal_line"
+                damage = Reject(stage=self.step, reason=reason, document_id="", source=place, detail=_ASKED)
                 yield _windowed(self.pass_on(damage), timestamp, window)
             for value in self._report(chain, documents):
                 yield _windowed(value, timestamp, window)
@@ -215,16 +203,11 @@ def _windowed(value: Any, timestamp: Any, window: Any) -> Any:
 
 
 class _Failures:
-    """Failed documents of one DoFn; raises when they are too many for the run.
-
-    Attributes:
-        num_documents: Documents of the whole run.
-        in_a_row: Failures since the last document that did not fail.
-    """
+    """Failed documents of one DoFn; raises when they are too many for the run."""
 
     def __init__(self, max_share: float):
-        self.num_documents = 0
-        self.in_a_row = 0
+        self.num_documents = 0  # of the whole run
+        self.in_a_row = 0  # since the last document that did not fail
         self._max_share = max_share
         self._total = 0
         self._first: list[str] = []

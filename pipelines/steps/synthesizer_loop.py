@@ -41,11 +41,7 @@ def max_chains_in_flight(config: SynthesisConfig) -> int:
 class SynthesizerLoop:
     """The first user's `enter` opens it, the last user's `leave` closes it; then it may be entered again.
 
-    Args:
-        config: The synthesizer.
-        seed: Seed of the synthesizer's random choices.
-        journal: Directory of the generations so far.
-        attempt: Number of the retry of answers without pairs; 0 for no retry.
+    The arguments are those of SynthesizeChains.
     """
 
     def __init__(self, config: SynthesisConfig, seed: int, journal: str, attempt: int = 0):

@@ -27,11 +27,8 @@ from schemas.records import AugmentedText
 class TokenizedText:
     """A training text with its token ids, int32 of shape (num_tokens,), BOS and EOS included.
 
-    Attributes:
-        text: The text.
-        tokens: Its tokens.
-        loss_spans: int32 of shape (2 * num_spans,): first token and end of each run of tokens that carry
-            loss; None if all tokens do.
+    `loss_spans`, int32 of shape (2 * num_spans,), are first token and end of each run of tokens that carry
+    loss; None if all tokens do.
     """
 
     text: AugmentedText

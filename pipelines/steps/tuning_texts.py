@@ -107,19 +107,13 @@ class MakeTuningTexts(StepFn):
 
     Takes the name of a dataset with its documents; gives AugmentedTexts, and rejects for pairs and examples
     that are not in them.
-
-    Attributes:
-        tuning: Limits the number of examples.
-        tokenizer: Tokenizer of the synthesizer.
-        seq_len: Tokens of a text, at most.
-        seed: Orders examples with equally many pairs.
     """
 
     step = "tuning"
     tuning: TuningConfig
-    tokenizer: TokenizerConfig
-    seq_len: int
-    seed: int
+    tokenizer: TokenizerConfig  # of the synthesizer
+    seq_len: int  # tokens of a text, at most
+    seed: int  # orders examples with equally many pairs
 
     def setup(self) -> None:
         super().setup()

@@ -71,12 +71,7 @@ def WriteShards(texts: beam.PCollection, write: WriteGroup) -> beam.PCollection:
 
 
 def merge_groups(increment: str, stream: str) -> ShardSet | None:
-    """Merge the indexes of a stream's groups in the order of the groups; returns None without groups.
-
-    Args:
-        increment: URI of the increment's directory.
-        stream: Name of the stream.
-    """
+    """Merge the indexes of a stream's groups in the order of the groups; returns None without groups."""
     uri = shards_uri(increment, stream)
     groups = [name for name in names_in(uri) if name != INDEX_FILE]
     if not groups:
@@ -91,10 +86,7 @@ def merge_groups(increment: str, stream: str) -> ShardSet | None:
                 if shard.get(part):
                     shard[part]["basename"] = f"{group}/{shard[part]['basename']}"
             shards.append(shard)
-    storage.write_bytes(
-        index_uri(uri),
-        json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode(),
-    )
+    storage.write_bytes(index_uri(uri), json.dumps({"version": 2, "shards": shards}, sort_keys=True).encode())
     return ShardSet(path=shards_path(increment.rstrip("/").rsplit("/", 1)[-1], stream), **sizes)
 
 
@@ -122,23 +114,13 @@ def _with_group(
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class WriteGroup(StepFn):
-    """Write one group: a number, and its TokenizedTexts in any order.
-
-    Attributes:
-        increment: URI of the increment's directory.
-        stream: Name of the stream.
-        seed: Seed of the shuffle.
-        pad_id: Token that fills rows.
-        tokenizer: Tokenizer of the texts.
-        pack: How texts are packed into rows.
-        shards: Size and compression of the shards.
-    """
+    """Write one group: a number, and its TokenizedTexts in any order."""
 
     step = "write"
-    increment: str
+    increment: str  # URI of the increment's directory
     stream: str
-    seed: int
-    pad_id: int
+    seed: int  # of the shuffle
+    pad_id: int  # fills rows
     tokenizer: TokenizerConfig
     pack: PackConfig
     shards: ShardConfig
@@ -192,10 +174,7 @@ class WriteGroup(StepFn):
                 "num_cut_texts": sum(any(piece.start for piece in pieces) for pieces in cut.values()),
                 "num_parted_pairs": self._num_parted_pairs(texts, cut),
                 "num_pairs_asked_first": sum(
-                    passage.num_pairs
-                    for each in texts
-                    for passage in each.text.passages
-                    if passage.asks_first
+                    each.num_pairs for text in texts for each in text.text.passages if each.asks_first
                 ),
                 "num_stored_pairs": len(pairs),
             }

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import dataclasses
 import os
 import tempfile
 from collections import defaultdict
@@ -131,25 +132,23 @@ class _Messages:
         return _Part(self._first, self._file, self._offsets, range(len(self))[part])
 
 
+@dataclasses.dataclass(eq=False)
 class _Part:
     """A slice of the messages. Each iteration reads them anew."""
 
-    def __init__(
-        self, first: Sequence[bytes], file: SpillFile | None, offsets: Offsets[int], numbers: Sequence[int]
-    ):
-        self._first = first
-        self._file = file
-        self._offsets = offsets
-        self._numbers = numbers
+    first: Sequence[bytes]
+    file: SpillFile | None
+    offsets: Offsets[int]
+    numbers: Sequence[int]
 
     def __iter__(self) -> Iterator[bytes]:
-        for number in self._numbers:
-            if number < len(self._first):
-                yield self._first[number]
+        for number in self.numbers:
+            if number < len(self.first):
+                yield self.first[number]
             else:
-                assert self._file is not None
-                at = 2 * (number - len(self._first))
-                yield from self._file.at(self._offsets[at : at + 2])
+                assert self.file is not None
+                at = 2 * (number - len(self.first))
+                yield from self.file.at(self.offsets[at : at + 2])
 
 
 class SpillingBuffer(GroupingBuffer):
@@ -198,11 +197,7 @@ class SpillingBuffer(GroupingBuffer):
                 self._table[key].extend(self._file.add(value))
 
     def partition(self, n: int) -> list[Any]:
-        """Deal out the keys to n workers.
-
-        Returns:
-            For each worker an iterable of encoded pieces. Later calls return the same.
-        """
+        """Deal out the keys to n workers: for each an iterable of encoded pieces, the same in later calls."""
         if not self._spills:
             shares: list[list[bytes]] = super().partition(n)
             return shares
@@ -218,23 +213,21 @@ class SpillingBuffer(GroupingBuffer):
             raise RuntimeError("values were added to a shuffle after it was read.")
 
 
+@dataclasses.dataclass(eq=False)
 class _Share:
     """The groups of one worker, encoded while they are read."""
 
-    def __init__(
-        self, key_coder: Any, group_coder: Any, file: SpillFile, groups: list[tuple[bytes, Offsets[int]]]
-    ):
-        self._key_coder = key_coder
-        self._group_coder = group_coder
-        self._file = file
-        self._groups = groups
+    key_coder: Any
+    group_coder: Any
+    file: SpillFile
+    groups: list[tuple[bytes, Offsets[int]]]
 
     def __iter__(self) -> Iterator[bytes]:
         piece = bytearray()
-        for key, offsets in self._groups:
+        for key, offsets in self.groups:
             piece += self._prefix(key)
             piece += (len(offsets) // 2).to_bytes(4, "big")
-            for value in self._file.at(offsets):
+            for value in self.file.at(offsets):
                 piece += value
             if len(piece) >= PIECE_BYTES:
                 yield bytes(piece)
@@ -244,11 +237,11 @@ class _Share:
 
     def _prefix(self, encoded_key: bytes) -> bytes:
         """Return the encoded group of a key, up to its number of values."""
-        group = _windowed((self._key_coder.decode(encoded_key), []))
-        encoded: bytes = self._group_coder.encode_nested(group)
+        group = _windowed((self.key_coder.decode(encoded_key), []))
+        encoded: bytes = self.group_coder.encode_nested(group)
         if not encoded.endswith(_NO_VALUES):
             found = f"ends an empty group with {encoded[-4:]!r}, expected {_NO_VALUES!r}"
-            raise internal_changed(type(self._group_coder), "encode_nested", found)
+            raise internal_changed(type(self.group_coder), "encode_nested", found)
         return encoded[: -len(_NO_VALUES)]
 
 

@@ -46,12 +46,9 @@ _BUILD_IN = (
 
 
 def prepare_workers(config: CorpusConfig, options: PipelineOptions, folder: Path) -> None:
-    """Prepare the options of a run for workers on other machines.
+    """Prepare the options of a run for workers on other machines, and stage the packages of these.
 
-    Args:
-        config: The corpus.
-        options: Options of the run; this function adds the packages of the workers.
-        folder: Folder for staged files; must exist until the job is submitted.
+    The folder for staged files must exist until the job is submitted.
 
     Raises:
         ConfigError: Workers cannot reach something that the configuration names, or a package of theirs
@@ -63,7 +60,7 @@ def prepare_workers(config: CorpusConfig, options: PipelineOptions, folder: Path
     if setup.save_main_session is None:
         # Otherwise Beam sends the main module of the command, which holds no step of ours.
         setup.save_main_session = False
-    if _is_dataflow(options):
+    if str(options.view_as(StandardOptions).runner).rpartition(".")[2] == "DataflowRunner":
         if not options.view_as(TestOptions).dry_run:
             check_reachable(config, image=has_image(options))
         _check_accelerator(config, options)
@@ -72,11 +69,7 @@ def prepare_workers(config: CorpusConfig, options: PipelineOptions, folder: Path
 
 
 def check_reachable(config: CorpusConfig, *, image: bool) -> None:
-    """Refuse paths and servers that only this machine has.
-
-    Args:
-        config: The corpus.
-        image: True if workers run an image of the user, which may hold files and servers.
+    """Refuse paths and servers that only this machine has; an `image` of the user may hold some of them.
 
     Raises:
         ConfigError: A value is on this machine only; names its key.
@@ -132,10 +125,6 @@ def _is_this_machine(url: str) -> bool:
     except ValueError:
         return host == "localhost"
     return address.is_loopback or address.is_unspecified
-
-
-def _is_dataflow(options: PipelineOptions) -> bool:
-    return str(options.view_as(StandardOptions).runner).rpartition(".")[2] == "DataflowRunner"
 
 
 def _check_accelerator(config: CorpusConfig, options: PipelineOptions) -> None:

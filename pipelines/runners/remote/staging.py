@@ -22,12 +22,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution
 from pathlib import Path
 
-from apache_beam.options.pipeline_options import (
-    PipelineOptions,
-    PortableOptions,
-    SetupOptions,
-    WorkerOptions,
-)
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, SetupOptions, WorkerOptions
 from fsspec.registry import get_filesystem_class
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -53,10 +48,8 @@ _CURE = (
 def stage(config: CorpusConfig, options: PipelineOptions, folder: Path) -> None:
     """Stage the packages of the workers through Beam, unless the options bring packages of their own.
 
-    Args:
-        config: The corpus; its URIs and readers decide which packages workers need.
-        options: Options of the run; sets `requirements_file`, `extra_packages` and `requirements_cache`.
-        folder: Folder for the staged files; must exist until the job is submitted.
+    It sets `requirements_file`, `extra_packages` and `requirements_cache`. The folder for staged files must
+    exist until the job is submitted.
 
     Raises:
         ConfigError: A package that workers need is not installed here, or conflicts with another one.

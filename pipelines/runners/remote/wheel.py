@@ -122,26 +122,18 @@ def _package_data(project: Path) -> Mapping[str, Sequence[str]] | None:
 
 
 def _files_in_place(module: str, patterns: Mapping[str, Sequence[str]] | None) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of a package, or the file of a module, of an editable install.
-
-    Args:
-        module: A package or module at the top.
-        patterns: Patterns of the files beside a package's modules; None yields all files.
-    """
+    """Yield the files of a package or module of an editable install; without patterns all that are in it."""
     spec = importlib.util.find_spec(module)
     if spec is None:
         return
-    if spec.submodule_search_locations is None:
-        if spec.origin is not None:
-            yield Path(spec.origin).name, Path(spec.origin).read_bytes()
-        return
-    for root in map(Path, spec.submodule_search_locations):
+    if spec.submodule_search_locations is None and spec.origin is not None:
+        yield Path(spec.origin).name, Path(spec.origin).read_bytes()
+    for root in map(Path, spec.submodule_search_locations or ()):
         listed = ["*"] if patterns is None else ["*.py", "*.so"]
         found = {path for pattern in listed for path in root.rglob(pattern)}
         found |= {path for pattern in (patterns or {}).get(module, ()) for path in root.glob(pattern)}
         for path in sorted(found):
             inside = path.relative_to(root.parent)
-            if path.is_file() and not any(
-                part == "__pycache__" or part.startswith(".") for part in inside.parts
-            ):
+            is_hidden = any(part == "__pycache__" or part.startswith(".") for part in inside.parts)
+            if path.is_file() and not is_hidden:
                 yield inside.as_posix(), path.read_bytes()

@@ -44,8 +44,7 @@ def as_contents(hashes: Iterable[bytes]) -> Contents:
 def star_edges(rows: bytes) -> bytes:
     """Return edges from all other contents of each key to the smallest, as bytes that can be joined.
 
-    Args:
-        rows: Joined output of `pack_rows`, with all rows of each key.
+    `rows` is joined output of `pack_rows`, with all rows of each key.
     """
     table = np.frombuffer(rows, _ROW)
     table = table[np.argsort(table["key"], kind="stable")]
@@ -59,11 +58,7 @@ def star_edges(rows: bytes) -> bytes:
 
 
 def find_clusters(edges: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield every node of the edges with the smallest node of its component.
-
-    Args:
-        edges: Output of `star_edges`, in any order.
-    """
+    """Yield every node of the edges, which are in any order, with the smallest node of its component."""
     nodes, ends = np.unique(as_contents(edges), return_inverse=True)
     smallest = _components(len(nodes), ends.reshape(-1, 2))
     data = nodes.tobytes()  # items of the array lack trailing zeros
@@ -75,12 +70,7 @@ def find_clusters(edges: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _components(num_nodes: int, edges: _Ints) -> _Ints:
-    """Return the smallest node of each node's component.
-
-    Args:
-        num_nodes: Nodes are numbered from 0 to this.
-        edges: Shape (num_edges, 2).
-    """
+    """Return the smallest node of each node's component; `edges` has the shape (num_edges, 2)."""
     roots = np.arange(num_nodes)
     while True:
         ends = np.unique(np.sort(roots[edges], axis=1), axis=0)

@@ -50,11 +50,7 @@ _REMEMBERED_WORDS = 1 << 18
 
 
 class MinHasher:
-    """Signs texts; not thread-safe.
-
-    Args:
-        config: Words of a shingle, bands, hashes of a band.
-    """
+    """Signs texts; not thread-safe."""
 
     def __init__(self, config: NearDedupConfig):
         self._ngram = config.ngram

@@ -66,17 +66,10 @@ _DOCUMENT_CHARACTERS = 1 << 10  # size of a document beside its text, since it b
 def DropNearDuplicates(
     documents: beam.PCollection, config: NearDedupConfig, *, corpus: str, stream: str, names: Sequence[str]
 ) -> dict[str, beam.PCollection]:
-    """Drop near copies among documents with distinct contents.
+    """Drop near copies among documents with distinct contents, and near copies of earlier increments' texts.
 
     Outputs: `ok`; the others as rejects, with a Duplicate for each; and for each kept document a fingerprint:
     the first 8 bytes of its content hash and its band keys, as bytes of little-endian numbers.
-
-    Args:
-        documents: The documents.
-        config: The rules by which two documents are near copies.
-        corpus: The corpus.
-        stream: Stream of the documents.
-        names: The increments that they are compared with.
 
     Raises:
         CorpusError: While the graph is built: the corpus compares documents by other rules.
@@ -107,13 +100,7 @@ def DropNearDuplicates(
 
 @beam.ptransform_fn
 def WriteNearIndex(fingerprints: beam.PCollection, uri: str, config: NearDedupConfig) -> beam.PCollection:
-    """Write the index of one stream of one increment; none without documents.
-
-    Args:
-        fingerprints: See DropNearDuplicates.
-        uri: Directory of the index.
-        config: The rules by which the keys were made.
-    """
+    """Write the index of one stream of one increment from its fingerprints; none without documents."""
     count = beam.pvalue.AsSingleton(
         fingerprints
         | "CountDocuments" >> beam.combiners.Count.Globally()
@@ -214,8 +201,7 @@ class _AgainstEarlier(StepFn):
         return held
 
     def _refuse(self, document: Document, content: str, number: int) -> Iterator[Any]:
-        found = f"near copy of content {content} in increment {number}"
-        yield self.reject("near_duplicate", document, found)
+        yield self.reject("near_duplicate", document, f"near copy of content {content} in increment {number}")
         duplicate = Duplicate(
             kind="near",
             document_id=document.document_id,
