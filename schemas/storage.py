@@ -173,11 +173,7 @@ def read_lines_zst(uri: str) -> Iterator[str]:
 
 
 def split(
-    chunks: Iterable[bytes],
-    cut: Callable[[bytes], list[bytes]],
-    longest: int,
-    *,
-    most: int | None = None,
+    chunks: Iterable[bytes], cut: Callable[[bytes], list[bytes]], longest: int, *, most: int | None = None
 ) -> Iterator[bytes]:
     """Split a stream of bytes at delimiters, in linear time for pieces of any length.
 

@@ -30,15 +30,7 @@ from schemas.corpus_layout import index_uri, ledger_uri, near_index_uri, text_ur
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, ShardSet, read_manifest
 from schemas.mds import rows_of
-from schemas.shard_index import (
-    CURE,
-    Damage,
-    ShardFile,
-    directory_damage,
-    read_index,
-    read_shard,
-    row_fault,
-)
+from schemas.shard_index import CURE, Damage, ShardFile, directory_damage, read_index, read_shard, row_fault
 
 NUM_READERS = 4
 """Shards read at a time, by threads: hashing and unpacking release Python's lock, remote reads are slow."""

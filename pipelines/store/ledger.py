@@ -282,10 +282,7 @@ def _map(uri: str, path: str) -> _Table:
     if num_bytes != ends_end + origin_bytes:
         raise _damaged(uri, f"it has {num_bytes} bytes, expected {ends_end + origin_bytes}")
     return _Table(
-        uri,
-        data[_HEADER.size : rows_end].view(_ROW),
-        data[rows_end:ends_end].view("<u8"),
-        data[ends_end:],
+        uri, data[_HEADER.size : rows_end].view(_ROW), data[rows_end:ends_end].view("<u8"), data[ends_end:]
     )
 
 
