@@ -38,14 +38,7 @@ Stats = Mapping[str, Any]
 
 
 def write_card(increment: str, config: CorpusConfig, manifest: Manifest, stats: Stats) -> None:
-    """Write the card of an increment before its publication.
-
-    Args:
-        increment: URI of the increment's directory.
-        config: Configuration of the build.
-        manifest: The new manifest, with this increment.
-        stats: Statistics from `write_stats`.
-    """
+    """Write the card of an increment before its publication; `stats` are those of `write_stats`."""
     front = yaml.safe_dump(_front_matter(config, manifest), sort_keys=False, allow_unicode=True)
     sections = (
         _introduction(config, manifest),
