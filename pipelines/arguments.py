@@ -14,10 +14,7 @@ def make_parser(description: str | None) -> Parser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     build = _of_a_yaml(
-        commands,
-        "build",
-        "[--reread] [--retry-empty]",
-        "build one increment of what is new in the sources",
+        commands, "build", "[--reread] [--retry-empty]", "build one increment of what is new in the sources"
     )
     build.add_argument("--reread", action="store_true", help="read unchanged files again")
     build.add_argument(
@@ -77,14 +74,10 @@ def make_parser(description: str | None) -> Parser:
     show.add_argument("--texts", default=1, help="texts to show (default 1)", **count)
     show.add_argument("--rows", default=0, help="packed rows to show, decoded (default 0)", **count)
     show.add_argument(
-        "--duplicates",
-        **count,
-        help="show only up to N clusters of copies that the newest increment dropped",
+        "--duplicates", **count, help="show only up to N clusters of copies that the newest increment dropped"
     )
     show.add_argument(
-        "--row",
-        metavar="STREAM:INDEX",
-        help="show only one packed row, with its texts, documents and files",
+        "--row", metavar="STREAM:INDEX", help="show only one packed row, with its texts, documents and files"
     )
     _add_whole(show)
 
@@ -141,12 +134,7 @@ def _add_corpus(parser: Parser) -> None:
 
 
 def _of_a_yaml(
-    commands: argparse._SubParsersAction[Parser],
-    name: str,
-    usage: str,
-    does: str,
-    *,
-    json: bool = True,
+    commands: argparse._SubParsersAction[Parser], name: str, usage: str, does: str, *, json: bool = True
 ) -> Parser:
     options = " ".join(each for each in (usage, "[--json]" if json else "") if each)
     parser = commands.add_parser(

@@ -53,11 +53,7 @@ def _build(arguments: argparse.Namespace, config: CorpusConfig, beam_options: li
     from pipelines.increments.build import build_increment
 
     manifest = build_increment(
-        config,
-        beam_options,
-        quiet=arguments.json,
-        reread=arguments.reread,
-        retry_empty=arguments.retry_empty,
+        config, beam_options, quiet=arguments.json, reread=arguments.reread, retry_empty=arguments.retry_empty
     )
     dry = any(option.startswith("--dry_run") for option in beam_options)
     nothing = f"{'a dry run' if dry else 'nothing new'}; the corpus is unchanged."

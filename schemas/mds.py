@@ -162,12 +162,7 @@ def compress(data: bytes, compression: str) -> bytes:
 
 
 def decompress(data: bytes, compression: str, *, limit: int) -> bytes:
-    """Unpack a shard file.
-
-    Args:
-        data: The file.
-        compression: One of `COMPRESSIONS`, with or without a level.
-        limit: Bytes expected; of more than that, one more is given and the rest left out.
+    """Unpack a shard file; of more than `limit` bytes, one more is given and the rest left out.
 
     Raises:
         CorpusError: The bytes are no such file; says why.
@@ -247,13 +242,7 @@ def _offsets(data: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
 def rows_of(data: bytes, columns: Sequence[str], start: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the rows of an unpacked shard, from one on.
 
-    Args:
-        data: The shard, unpacked.
-        columns: Names of the columns, in the order of the index; all are `ENCODING`.
-        start: The first row wanted.
-
-    Yields:
-        Arrays of int32, one of shape (size,) for each column.
+    A row has an array of int32 of shape (size,) for each column; `columns` are in the order of the index.
 
     Raises:
         CorpusError: The bytes are no such shard; says where.

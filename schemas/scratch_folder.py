@@ -20,12 +20,7 @@ _PREFIX = "tutelage-scratch-"
 
 @contextlib.contextmanager
 def scratch(purpose: str, place: str | None = None) -> Iterator[str]:
-    """Make a scratch folder for the duration of a block; yield its path.
-
-    Args:
-        purpose: A word for the folder's name.
-        place: Parent folder; TMPDIR if None.
-    """
+    """Make a scratch folder in `place`, by default TMPDIR, for the duration of a block; yield its path."""
     place = place or tempfile.gettempdir()
     _remove_abandoned(place)
     lock = None

@@ -185,12 +185,7 @@ def check_unpacked(data: bytes, file: ShardFile) -> None:
 
 
 def row_fault(row: Mapping[str, Any], seq_len: int) -> str | None:
-    """The first rule that a row breaks, or None.
-
-    Args:
-        row: Columns by name, each int32 with one dimension.
-        seq_len: Tokens in a row, from the manifest.
-    """
+    """The first rule that a row of int32 columns, each of one dimension, breaks; None if it breaks none."""
     tokens_T, segment_lengths, loss_spans = row["tokens"], row["segment_lengths"], row.get(LOSS_SPANS)
     if len(tokens_T) != seq_len:
         return f"has {len(tokens_T)} tokens, the manifest says rows of {seq_len}"
@@ -222,11 +217,7 @@ def _are_spans(loss_spans: Any, num_tokens: int) -> bool:
 
 
 def directory_damage(corpus: str, shard_set: ShardSet, index: ShardIndex) -> Iterator[Damage]:
-    """Compare an index with its manifest, and a listing of the directory with the index.
-
-    Yields:
-        Missing files, and files whose size or number of rows differs.
-    """
+    """Yield missing files and wrong sizes of a directory, and a number of rows that is not the manifest's."""
     uri = storage.join(corpus, shard_set.path)
     files = index.shards
     num_samples = sum(file.samples for file in files)

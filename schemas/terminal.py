@@ -23,14 +23,10 @@ def shown(text: str) -> str:
 
 
 class CleanStream:
-    """A text stream that escapes control characters.
-
-    Attributes:
-        raw: The stream behind it, for progress bars and colours.
-    """
+    """A text stream that escapes control characters."""
 
     def __init__(self, raw: Any):
-        self.raw = raw
+        self.raw = raw  # for progress bars and colours
 
     def write(self, text: str) -> int:
         """Write a text; return its length."""

@@ -44,12 +44,7 @@ class Strict(pydantic.BaseModel):
 
 
 def read_json(uri: str, kind: Any, *, cure: str = CURE) -> Any:
-    """Read a JSON file of a corpus.
-
-    Args:
-        uri: The file.
-        kind: Expected type: a pydantic model, or any type that pydantic can validate.
-        cure: Advice for a damaged file.
+    """Read a JSON file of a corpus as `kind`, any type that pydantic can validate.
 
     Raises:
         FileNotFoundError: The file is missing.

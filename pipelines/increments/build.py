@@ -54,16 +54,13 @@ def build_increment(
     retry_empty: bool = False,
     wanted: Callable[[SourceFile], bool] = lambda file: True,
 ) -> Manifest | None:
-    """Take in what is new in the sources.
+    """Take in what is new in the sources; return the new manifest, or None if nothing is new.
 
     Args:
         beam_options: Options of Beam; without `--runner` it runs on this machine.
         reread: Read unchanged files again.
         retry_empty: Ask again about documents without pairs, and where a stored answer has none.
         wanted: True for each new or changed file to take in now.
-
-    Returns:
-        The new manifest, or None if nothing is new.
 
     Raises:
         ConfigError: A name, value or option is refused; nothing was changed.

@@ -46,18 +46,12 @@ _DECIDES = ("clean", "filters", "dedup", "decontaminate", "tokenizer")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """A file of a source.
+    """A file of a source."""
 
-    Attributes:
-        source: Index of the source in its stream.
-        read_as: Hash of its name and of all settings that decide what becomes of its documents.
-        state: State that its storage reports; None if it is not reliable.
-    """
-
-    source: int
+    source: int  # index of the source in its stream
     uri: str
-    read_as: str
-    state: str | None
+    read_as: str  # hash of its name and of all settings that decide what becomes of its documents
+    state: str | None  # as its storage reports it; None if it is not reliable
 
 
 SourceFiles = Mapping[str, Sequence[SourceFile]]
@@ -69,25 +63,17 @@ _NOT_READ_AS = {"uri", "allow_unreadable"}
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """Listing of the sources.
-
-    Attributes:
-        files: The files.
-        left_out: Lines about skipped entries, one for each source and kind.
-        counts: Their numbers: `list/unreadable`, `list/hidden`.
-    """
+    """Listing of the sources."""
 
     files: SourceFiles
-    left_out: tuple[str, ...]
-    counts: Counter[str]
+    left_out: tuple[str, ...]  # lines about skipped entries, one for each source and kind
+    counts: Counter[str]  # their numbers: list/unreadable, list/hidden
 
 
 def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = False) -> Listed:
     """List the files of every source and their states, without reading them.
 
-    Args:
-        tasks: Hash of the evaluation tasks that documents are compared with.
-        may_be_none: Accept a source without files.
+    `tasks` is a hash of the evaluation tasks; `may_be_none` accepts a source without files.
 
     Raises:
         InputError: A source has no file, or something in it cannot be listed.
@@ -122,9 +108,8 @@ def _check(listing: Listing, source: SourceConfig, *, may_be_none: bool) -> None
             "allow_unreadable: true on the source to skip them."
         )
     if not listing.files and not may_be_none:
-        raise InputError(
-            f"source uri {source.uri!r} matches no file. Check the path; globs such as *.jsonl.zst work."
-        )
+        cure = "Check the path; globs such as *.jsonl.zst work."
+        raise InputError(f"source uri {source.uri!r} matches no file. {cure}")
 
 
 def _asked(uri: str, what: Callable[[str], ResultT]) -> ResultT:

@@ -36,10 +36,7 @@ from schemas.manifest import Increment, Manifest
 def compact(
     config: CorpusConfig, beam_options: Sequence[str] = (), *, quiet: bool = False
 ) -> Manifest | None:
-    """Write all increments of a corpus as one, without superseded text.
-
-    Returns:
-        The new manifest, or None if the corpus has one increment only.
+    """Write all increments of a corpus as one, without superseded text; None if it has one increment only.
 
     Raises:
         ConfigError: A value or option is refused.
@@ -78,12 +75,7 @@ def rewrite(
     withdrawn: Mapping[str, Sequence[str]],
     quiet: bool,
 ) -> Manifest:
-    """Replace some increments by one new increment.
-
-    Args:
-        names: Increments to replace.
-        withdrawn: By stream, names of documents to withdraw; only increments in `names` hold them.
-    """
+    """Replace the increments `names`, which alone hold documents of `withdrawn`, by one new increment."""
     started = time.monotonic()
     options = parse_options(beam_options)
     numbers = tuple(map(number_of, names))

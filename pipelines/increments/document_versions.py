@@ -22,15 +22,10 @@ _POSITION_BITS = 48
 
 
 class Origin(NamedTuple):
-    """A file that documents were read from.
+    """A file that documents were read from."""
 
-    Attributes:
-        source: Index of its source in the stream.
-        pattern: `uri` of the source.
-    """
-
-    source: int
-    pattern: str
+    source: int  # index of its source in the stream
+    pattern: str  # `uri` of the source
     uri: str
 
 
@@ -53,12 +48,7 @@ def file_number(version: int) -> int:
 
 
 class VersionOrder:
-    """Compares documents of a build with the files that ledgers have for the same names.
-
-    Args:
-        origins: Files of the build, in order.
-        patterns: The `uri` of each source of the stream.
-    """
+    """Compares documents from `origins`, in order, with the files that ledgers have for the same names."""
 
     def __init__(self, origins: Sequence[Origin], patterns: Sequence[str]):
         self._origins = tuple(origins)

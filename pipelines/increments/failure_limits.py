@@ -30,11 +30,7 @@ _BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledge
 
 
 def refuse_failed(spec: IncrementSpec, counts: Mapping[str, int]) -> None:
-    """End a run in which too many documents failed.
-
-    Raises:
-        SynthesisError: More than `synthesis.max_failure_share` of them.
-    """
+    """Raise a SynthesisError if more than `synthesis.max_failure_share` of the documents failed."""
     asked, failed = counts["synthesize/documents"], counts["synthesize/failed_documents"]
     allowed = spec.config.synthesis.max_failure_share
     if asked and failed / asked > allowed:
@@ -45,12 +41,7 @@ def refuse_failed(spec: IncrementSpec, counts: Mapping[str, int]) -> None:
 
 
 def refuse_unexpected(increment: str, counts: Mapping[str, int], *, few: int = _FEW) -> None:
-    """End a run with too many unexpected exceptions.
-
-    Args:
-        increment: URI of the increment's directory.
-        counts: Counters by `step/name`.
-        few: Exceptions that are allowed, unless they concern all documents of the run.
+    """End a run with too many unexpected exceptions; `counts` are by `step/name`.
 
     Raises:
         InputError: All documents, or more than `few` and more than 1 % of them, or as many files cut short.
@@ -73,11 +64,7 @@ def refuse_unexpected(increment: str, counts: Mapping[str, int], *, few: int = _
 
 
 def refuse_useless_sources(spec: IncrementSpec, counts: Mapping[str, int]) -> None:
-    """End the first build of a corpus if no document got through.
-
-    Raises:
-        InputError: The sources are empty, or all of their documents were rejected.
-    """
+    """Raise an InputError if no document got through the first build of a corpus."""
     if counts["ledger/unchanged"] or spec.known:
         return
     if not counts["read/documents"] and not any("/rejected_" in name for name in counts):

@@ -57,29 +57,17 @@ def new_token() -> str:
 
 
 class _Content(Strict):
-    """Content of a lease file.
+    """Content of a lease file."""
 
-    Attributes:
-        token: Token of the run; empty in files of older versions.
-        host: Host of the run.
-        boot: Boot id of the host.
-        pid_namespace: PID namespace of the process.
-        pid: Process of the run.
-        process_started: Start time of the process, in ticks since boot.
-        since: Time at which the run took the lease.
-        renewed: Time of the last renewal, by the run's clock.
-        released: True once the run has ended.
-    """
-
-    token: str = pydantic.Field(pattern=r"^[0-9a-f]{0,32}$")
+    token: str = pydantic.Field(pattern=r"^[0-9a-f]{0,32}$")  # of the run; empty in files of older versions
     host: _Text
     boot: _Text
     pid_namespace: _Text
     pid: int = pydantic.Field(ge=1, le=limits.COUNT)
-    process_started: _Text
-    since: _Text
-    renewed: str = pydantic.Field(max_length=64)
-    released: bool
+    process_started: _Text  # in ticks since boot
+    since: _Text  # time at which the run took the lease
+    renewed: str = pydantic.Field(max_length=64)  # time of the last renewal, by the run's clock
+    released: bool  # True once the run has ended
 
     @pydantic.field_validator("renewed")
     @classmethod
@@ -133,18 +121,12 @@ class Holder(_Content):
 
 
 class Lease:
-    """Lease of one run; `held` makes it.
-
-    Attributes:
-        uri: File of the lease.
-        taken_from: The holder before, if its process is known to have ended.
-        is_lost: True once another run took over.
-    """
+    """Lease of one run; `held` makes it."""
 
     def __init__(self, corpus: str, token: str, say: Callable[[str], None]):
         self.uri = ""
-        self.taken_from: Holder | None = None
-        self.is_lost = False
+        self.taken_from: Holder | None = None  # the holder before, if its process is known to have ended
+        self.is_lost = False  # True once another run took over
         self._corpus = corpus
         self._token = token
         self._say = say
@@ -154,11 +136,7 @@ class Lease:
         self._has_handler = False
 
     def take(self) -> None:
-        """Become the holder.
-
-        Raises:
-            CorpusError: Another run holds the lease.
-        """
+        """Become the holder, or raise a CorpusError if another run holds the lease."""
         for _ in range(_TRIES):
             before = _newest(self._corpus)
             if before is not None and not self._is_free(before):
@@ -186,11 +164,7 @@ class Lease:
         return not self.is_lost
 
     def check(self) -> None:
-        """Check the lease before a step that publishes or removes something.
-
-        Raises:
-            CorpusError: Another run took over.
-        """
+        """Raise a CorpusError if another run took over; called before publishing or removing something."""
         if not self.is_ours():
             raise self.lost()
 
@@ -235,11 +209,7 @@ class Lease:
     def _is_free(self, holder: Holder) -> bool:
         """Return True if a holder has ended; if that is unknown, watch its renewals first.
 
-        Returns:
-            False if another run took the lease meanwhile.
-
-        Raises:
-            CorpusError: The holder is at work.
+        Return False if another run took the lease meanwhile; raise a CorpusError if the holder is at work.
         """
         if holder.released or holder.is_dead():
             return True
@@ -290,11 +260,7 @@ class Lease:
 def held(
     corpus: str, token: str, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 ) -> Iterator[Lease]:
-    """Hold the lease of a corpus while the block runs.
-
-    Args:
-        token: Token of the run; see `new_token`.
-        say: Called with a line for the person while the run waits for another holder.
+    """Hold the lease of a corpus while the block runs; `say` gets a line before a wait for another holder.
 
     Raises:
         CorpusError: Another run holds the lease, or the corpus cannot be written.
@@ -313,11 +279,7 @@ def held(
 
 @contextlib.contextmanager
 def writable(uri: str) -> Iterator[None]:
-    """Turn an OSError of the block, before the run did anything, into an error that names the URI.
-
-    Raises:
-        CorpusError: The URI cannot be written.
-    """
+    """Turn an OSError of the block, before the run did anything, into a CorpusError that names the URI."""
     try:
         yield
     except OSError as error:
@@ -328,11 +290,7 @@ def writable(uri: str) -> Iterator[None]:
 
 
 def refuse_if_held(corpus: str) -> None:
-    """Check that no run is at work on a corpus, without taking its lease.
-
-    Raises:
-        CorpusError: A run is at work.
-    """
+    """Raise a CorpusError if a run is at work on a corpus, without taking its lease."""
     refuse_links(corpus)
     holder = _newest(corpus)
     if holder is not None and not holder.released and not holder.is_dead():

@@ -44,20 +44,13 @@ from schemas.scratch_folder import scratch
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A run that may begin.
-
-    Attributes:
-        spec: The increment to build.
-        tokenizer: Fingerprint of the tokenizer.
-        tokenizer_files: Files that the corpus keeps of the tokenizer; none if it has them already.
-        around: Token ids before and after each text.
-    """
+    """A run that may begin."""
 
     spec: IncrementSpec
     options: PipelineOptions
-    tokenizer: str
-    tokenizer_files: Mapping[str, bytes]
-    around: tuple[list[int], list[int]]
+    tokenizer: str  # its fingerprint
+    tokenizer_files: Mapping[str, bytes]  # that the corpus keeps; none if it has them already
+    around: tuple[list[int], list[int]]  # token ids before and after each text
 
     def manifest(self, increments: Sequence[Increment]) -> Manifest:
         """The manifest of these increments that this run would publish."""
@@ -86,11 +79,7 @@ def prepared(
 ) -> Iterator[Prepared]:
     """Load the tokenizer, check that it fits the corpus, and make the folder of the run's progress files.
 
-    Args:
-        config: The corpus; see `check_names`.
-        options: Options of Beam; the needs of remote workers are added.
-        before: The newest manifest, if any.
-        files: Files to read for each stream.
+    It adds the needs of remote workers to `options`.
 
     Raises:
         ConfigError: A value or option is refused.
@@ -199,11 +188,7 @@ def newest_manifest(config: CorpusConfig) -> Manifest | None:
 
 
 def check_names(config: CorpusConfig) -> str:
-    """Refuse unknown names, bad options and missing task files before anything starts.
-
-    Returns:
-        Hash of the evaluation tasks that documents are compared with; "" for none.
-    """
+    """Refuse unknown names, bad options and missing task files; return a hash of the evaluation tasks."""
     for name, stream in config.streams.items():
         for source in stream.sources:
             _check_pairs(name, stream, open_reader(source).source)
@@ -216,12 +201,9 @@ def check_names(config: CorpusConfig) -> str:
 
 
 def check_protocol(config: CorpusConfig, options: PipelineOptions) -> None:
-    """Load the tokenizer, chat template and prompt file of the model.
+    """Load the tokenizer, chat template and prompt file of the model; a ConfigError says which is unusable.
 
     Remote workers may have a model that this machine lacks, so they check for themselves.
-
-    Raises:
-        ConfigError: One of them cannot be used.
     """
     if config.synthesizes and runs_here(options):
         synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)

@@ -41,24 +41,15 @@ _TEMPORARY = re.compile(r".*\.[0-9a-f]{32}\.tmp")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """Result of a prune.
-
-    Attributes:
-        kept: Numbers of the manifests that stay.
-        manifests: Numbers of the removed manifests.
-        increments: Numbers of the removed increments.
-        leftovers: Remains of ended runs: names of increments that no manifest names, and temporary files.
-        journal: True if the journal is removed.
-        num_bytes: Bytes of everything removed.
-    """
+    """Result of a prune."""
 
     corpus: str
-    kept: tuple[int, ...]
-    manifests: tuple[int, ...]
-    increments: tuple[int, ...]
-    leftovers: tuple[str, ...]
-    journal: bool
-    num_bytes: int
+    kept: tuple[int, ...]  # numbers of the manifests that stay
+    manifests: tuple[int, ...]  # numbers of the removed ones
+    increments: tuple[int, ...]  # numbers of the removed ones
+    leftovers: tuple[str, ...]  # of ended runs: increments that no manifest names, and temporary files
+    journal: bool  # True if the journal is removed
+    num_bytes: int  # of everything removed
 
 
 def prune_command(arguments: argparse.Namespace) -> int:

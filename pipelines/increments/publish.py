@@ -44,26 +44,17 @@ from schemas.manifest import Increment, Manifest
 
 
 class Draft:
-    """An increment that a run writes; `drafted` makes it.
-
-    Attributes:
-        view: Progress of the run.
-        manifest: The manifest to publish, set just before it is written.
-    """
+    """An increment that a run writes; `drafted` makes it."""
 
     def __init__(self, run: Prepared, view: ProgressView, lease: Lease, started: float):
         self.run = run
         self.view = view
-        self.manifest: Manifest | None = None
+        self.manifest: Manifest | None = None  # the one to publish, set just before it is written
         self._lease = lease
         self._started = started
 
     def publish(self, increments: Sequence[Increment], found: Measured) -> None:
-        """Write statistics and card of the newest increment, and make it part of the corpus.
-
-        Args:
-            increments: All increments of the new manifest.
-            found: Metrics of the run.
+        """Write statistics and card of the newest of all increments, and make it part of the corpus.
 
         Raises:
             CorpusError: Another run took the lease over, or published this number.
@@ -111,12 +102,7 @@ def drafted(
 ) -> Iterator[Draft]:
     """Prepare a run, hold the lease of the corpus and write the next increment.
 
-    An error after publication becomes a warning.
-
-    Args:
-        before: The newest manifest; None for the first build.
-        files: Files to read for each stream.
-        started: Start of the run, as `time.monotonic` gives it.
+    An error after publication becomes a warning. `started` is the start of the run by `time.monotonic`.
 
     Raises:
         ConfigError: A value or option is refused.

@@ -18,11 +18,7 @@ _DEPTHS = {
 
 
 def refuse_links(corpus: str) -> None:
-    """Check a local corpus for links among the files and folders that a run writes or removes.
-
-    Raises:
-        CorpusError: Names the link.
-    """
+    """Raise a CorpusError if a file or folder that a run writes or removes in a local corpus is a link."""
     if storage.is_local(corpus):
         _, root = storage.filesystem(corpus)
         for name, depth in _DEPTHS.items():

@@ -176,16 +176,12 @@ def _files(count: int) -> str:
 
 
 class _Settled:
-    """Time since when each file is unchanged.
-
-    Attributes:
-        is_waiting: True if a file changed too recently.
-    """
+    """Time since when each file is unchanged."""
 
     def __init__(self, settle_sec: float):
         self._settle_sec = settle_sec
         self._since: dict[SourceFile, float] = {}
-        self.is_waiting = False
+        self.is_waiting = False  # True if a file changed too recently
 
     def among(self, files: Sequence[SourceFile]) -> frozenset[SourceFile]:
         """Files that have had the same state for long enough."""

@@ -83,13 +83,8 @@ def current_pairs(
 ) -> Iterator[tuple[StoredPair, str]]:
     """Yield the pairs of a stream whose documents are current in a manifest, oldest increment first.
 
-    Args:
-        manifest: One of its manifests.
-        counts: Gets the numbers of skipped pairs, as `superseded` and `withdrawn`.
-        with_passage: Read the texts, too, for the passages.
-
-    Yields:
-        Each pair with its passage, or "" without `with_passage`.
+    Each comes with its passage, or "" without `with_passage`. `counts` gets the numbers of skipped pairs, as
+    `superseded` and `withdrawn`.
 
     Raises:
         CorpusError: A file is missing or damaged.

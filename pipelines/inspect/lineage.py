@@ -32,53 +32,33 @@ _Pieces = list[tuple[Count, Count, Count]]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Place:
-    """Place of a text.
+    """Place of a text."""
 
-    Attributes:
-        increment: Number of its increment.
-        group: Name of its group of shards, such as 00000.
-        position: Its line in the group's file of texts, counted from 0.
-    """
-
-    increment: int
-    group: str
-    position: int
+    increment: int  # its number
+    group: str  # name of its group of shards, such as 00000
+    position: int  # its line in the group's file of texts, counted from 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Part of a text in a row.
-
-    Attributes:
-        place: Place of the text.
-        start: First token of the part, counted from 0 in the text.
-        end: End of the part: its last token plus 1.
-        num_tokens: Tokens of the whole text, BOS and EOS included.
-    """
+    """Part of a text in a row."""
 
     place: Place
-    start: int
-    end: int
-    num_tokens: int
+    start: int  # first token of the part, counted from 0 in the text
+    end: int  # its last token plus 1
+    num_tokens: int  # of the whole text, BOS and EOS included
     text: AugmentedText
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A packed row.
-
-    Attributes:
-        index: Its number in the stream.
-        shards: Directory of its shards, relative to the corpus.
-        index_in_shards: Its number in these shards.
-        segments: Its parts of texts, in order; the rest is padding.
-    """
+    """A packed row."""
 
     stream: str
-    index: int
-    shards: str
-    index_in_shards: int
-    segments: tuple[Segment, ...]
+    index: int  # its number in the stream
+    shards: str  # directory of its shards, relative to the corpus
+    index_in_shards: int  # its number in these shards
+    segments: tuple[Segment, ...]  # its parts of texts, in order; the rest is padding
 
 
 def parse_row(value: str, manifest: Manifest) -> tuple[str, int]:
@@ -157,11 +137,7 @@ class TextLine(NamedTuple):
     line: str
 
     def text(self) -> AugmentedText:
-        """Parse the text.
-
-        Raises:
-            CorpusError: The line is damaged.
-        """
+        """Parse the text, or raise a CorpusError if the line is damaged."""
         return record(AugmentedText, self.line, self.uri, self.place.position)
 
 

@@ -44,57 +44,35 @@ _SHOWN_ROWS = 20
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A row of a ledger: the state of the document in one increment.
-
-    Attributes:
-        increment: Number of the increment.
-        content_hash: Its content there; "" if it was withdrawn.
-        file: The file that this version came from; "" if the ledger has none.
-        state: `current`, `superseded` by a newer increment, or `withdrawn`.
-    """
+    """A row of a ledger: the state of the document in one increment."""
 
     stream: str
-    increment: int
-    content_hash: str
-    file: str
+    increment: int  # its number
+    content_hash: str  # "" if it was withdrawn
+    file: str  # that this version came from; "" if the ledger has none
     state: Literal["current", "superseded", "withdrawn"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """The document's share of a training text.
-
-    Attributes:
-        place: Place of the text.
-        template: Template of the text.
-        passage: Record of the share.
-        text: Characters of the share.
-        is_current: True if the share is of the document's current content.
-        rows: Rows of the stream with tokens of the whole text.
-        generation: The model's answer; None if no model was asked or the journal has no answer any more.
-    """
+    """The document's share of a training text."""
 
     stream: str
     place: Place
     text_id: str
     template: str
     passage: Passage
-    text: str
-    is_current: bool
-    rows: tuple[int, ...] = ()
-    generation: Generation | None = None
+    text: str  # characters of the share
+    is_current: bool  # True if the share is of the document's current content
+    rows: tuple[int, ...] = ()  # rows of the stream with tokens of the whole text
+    generation: Generation | None = None  # None if no model was asked or the journal has no answer any more
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A reject of the document.
+    """A reject of the document."""
 
-    Attributes:
-        increment: Number of the increment that was built.
-        reject: The record.
-    """
-
-    increment: int
+    increment: int  # number of the increment that was built
     reject: Reject
 
 
@@ -120,11 +98,7 @@ def trace_command(arguments: argparse.Namespace) -> int:
 
 
 def trace_document(corpus: str, manifest: Manifest, name: str) -> DocumentTrace:
-    """Look up a document.
-
-    Args:
-        manifest: One of its manifests.
-        name: The document_id, or at least the first 8 digits of the hash of one of its contents.
+    """Look up a document by its id, or by at least the first 8 digits of the hash of one of its contents.
 
     Raises:
         CorpusError: The corpus knows no such document, or several with such a hash; or a file of the corpus
@@ -224,11 +198,7 @@ def _refusals(corpus: str, manifest: Manifest, name: str) -> Iterator[Refusal]:
 
 
 def _reject_lines(corpus: str, manifest: Manifest) -> Iterator[tuple[int, int, str, str]]:
-    """Yield the rejects of all increments published up to a manifest, replaced ones included.
-
-    Yields:
-        Number of the increment, number of the line, the file, and the line.
-    """
+    """Yield the increment, line number, file and line of each reject up to a manifest, replaced ones too."""
     for number, increment in published_names(corpus, manifest.number).items():
         for uri in rejects_uris(increment_uri(corpus, increment)):
             for at, line in enumerate(storage.read_lines_zst(uri)):

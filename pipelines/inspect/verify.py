@@ -30,15 +30,7 @@ from schemas.corpus_layout import index_uri, ledger_uri, near_index_uri, text_ur
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, ShardSet, read_manifest
 from schemas.mds import rows_of
-from schemas.shard_index import (
-    CURE,
-    Damage,
-    ShardFile,
-    directory_damage,
-    read_index,
-    read_shard,
-    row_fault,
-)
+from schemas.shard_index import CURE, Damage, ShardFile, directory_damage, read_index, read_shard, row_fault
 
 NUM_READERS = 4
 """Shards read at a time, by threads: hashing and unpacking release Python's lock, remote reads are slow."""
@@ -49,24 +41,15 @@ NAMED_ROWS = 3
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Result of a verification.
-
-    Attributes:
-        manifest: Number of the manifest.
-        num_files: Shard files in the indexes.
-        num_bytes: Total size of these files, as announced.
-        num_rows: Rows that the manifest announces.
-        num_pairs: Stored instruction pairs that it announces.
-        damages: One for each fault; empty for a sound corpus.
-    """
+    """Result of a verification."""
 
     corpus: str
-    manifest: int
-    num_files: int
-    num_bytes: int
-    num_rows: int
-    num_pairs: int
-    damages: tuple[Damage, ...]
+    manifest: int  # its number
+    num_files: int  # shard files in the indexes
+    num_bytes: int  # total size of these files, as announced
+    num_rows: int  # that the manifest announces
+    num_pairs: int  # stored pairs that it announces
+    damages: tuple[Damage, ...]  # one for each fault; empty for a sound corpus
 
 
 def verify_command(arguments: argparse.Namespace) -> int:
@@ -80,12 +63,7 @@ def verify_command(arguments: argparse.Namespace) -> int:
 
 
 def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
-    """Read every file that a manifest names.
-
-    Args:
-        corpus: URI of the corpus, on any fsspec file system.
-        manifest: One of its manifests.
-    """
+    """Read every file that a manifest names."""
     shard_sets = [shards for increment in manifest.increments for shards in increment.streams.values()]
     damages = [*tokenizer_damage(corpus, manifest), *_damaged_tables(corpus, manifest)]
     num_files = num_bytes = 0

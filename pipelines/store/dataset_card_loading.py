@@ -26,9 +26,6 @@ def dataset_configs(streams: Mapping[str, ShardSet]) -> dict[str, Any]:
     """Front matter of a card from which `datasets` knows the configurations of its increment.
 
     It declares the columns of pairs, because a file without any options does not show their type.
-
-    Args:
-        streams: Shards of the increment by stream.
     """
     kinds = [
         (f"{kind}-{name}", group_path(kind, name, _GROUP))

@@ -23,48 +23,31 @@ from schemas.validation import read_records
 class Duplicate:
     """A document that was dropped as a copy of another.
 
-    Attributes:
-        kind: `exact` or `near`.
-        document_id: The dropped document.
-        source: Its source.
-        content: First 16 digits of its content hash.
-        kept_content: First 16 digits of the content hash of the kept document.
-        kept_id: The kept document; "" if it is of an earlier increment.
-        kept_source: Its source; "" if it is of an earlier increment.
-        kept_in: Number of the earlier increment that holds it; 0 for the same increment.
-        similarity: Jaccard similarity of the two: 1 for exact copies, estimated for near copies of the same
-            increment, None for those of earlier increments, whose signatures are not stored.
+    The Jaccard similarity is 1 for exact copies and an estimate for near copies of the same increment. It is
+    None for near copies of earlier increments, whose signatures are not stored.
     """
 
     kind: Literal["exact", "near"]
     document_id: str
     source: str
-    content: str
-    kept_content: str
-    kept_id: str = ""
-    kept_source: str = ""
-    kept_in: int = 0
+    content: str  # first 16 digits of its content hash
+    kept_content: str  # the same of the kept document
+    kept_id: str = ""  # "" if the kept document is of an earlier increment
+    kept_source: str = ""  # "" likewise
+    kept_in: int = 0  # number of the earlier increment that holds it; 0 for the same increment
     similarity: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A kept document and its dropped copies.
-
-    Attributes:
-        kept_id: As in Duplicate.
-        kept_source: As in Duplicate.
-        kept_content: As in Duplicate.
-        kept_in: As in Duplicate.
-        copies: Exact copies, then near ones by similarity, highest first.
-    """
+    """A kept document and its dropped copies."""
 
     stream: str
     kept_id: str
     kept_source: str
     kept_content: str
     kept_in: int
-    copies: tuple[Duplicate, ...]
+    copies: tuple[Duplicate, ...]  # exact copies, then near ones by similarity, highest first
 
 
 def shortened(content_hash: str) -> str:
@@ -73,12 +56,7 @@ def shortened(content_hash: str) -> str:
 
 
 def find_clusters(corpus: str, increment: str, stream: str, most: int) -> list[Cluster]:
-    """Find the clusters of an increment, biggest first, then by name.
-
-    Args:
-        increment: Name of the increment.
-        most: Maximum number of clusters.
-    """
+    """Find up to `most` clusters of an increment, biggest first, then by name."""
     uri = duplicates_uri(increment_uri(corpus, increment), stream)
     if not storage.exists(uri):
         return []

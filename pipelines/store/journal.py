@@ -98,11 +98,7 @@ def attempt_at(uri: str) -> Iterator[int]:
 
 
 def _parsed(line: bytes) -> tuple[str, Generation, int]:
-    """Parse a line into key, generation and attempt.
-
-    Raises:
-        ValueError: It is damaged.
-    """
+    """Parse a line into key, generation and attempt, or raise a ValueError if it is damaged."""
     try:
         record = parse_json(line)
         key, generation = record["key"], made(Generation, record["generation"])
@@ -140,9 +136,7 @@ def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
 class Journal:
     """Generations at a URI, by key; for one worker and one event loop.
 
-    Args:
-        uri: Directory of the journal.
-        on_damage: Called with file and line number of each damaged line that costs a request.
+    `on_damage` is called with file and line number of each damaged line that costs a request.
     """
 
     def __init__(self, uri: str, on_damage: Callable[[str], None] = lambda place: None):

@@ -54,18 +54,12 @@ _NAME = np.dtype("S16")  # compares like 16 bytes: both sides lack zeros at the 
 
 
 class _Table(NamedTuple):
-    """The ledger of one increment.
-
-    Attributes:
-        rows: Its rows, of `_ROW` or of `_OLD_ROW`.
-        ends: End offset of each origin's line.
-        origins: Bytes of these lines.
-    """
+    """The ledger of one increment."""
 
     uri: str
-    rows: _Rows
-    ends: np.ndarray[Any, np.dtype[np.uint64]]
-    origins: np.ndarray[Any, np.dtype[np.uint8]]
+    rows: _Rows  # of `_ROW` or of `_OLD_ROW`
+    ends: np.ndarray[Any, np.dtype[np.uint64]]  # end offset of each origin's line
+    origins: np.ndarray[Any, np.dtype[np.uint8]]  # bytes of these lines
 
     def origin(self, number: int) -> Origin:
         """Read an origin."""
@@ -129,15 +123,10 @@ def check_ledger(uri: str) -> None:
 def current_rows(
     corpus: str, stream: str, names: Iterable[str], *, of: Container[str], withdrawn: Iterable[str] = ()
 ) -> tuple[list[bytes], list[Origin], int]:
-    """Collect rows of some increments that no newer row of the corpus replaces, for a common ledger.
+    """Collect rows of the increments `of` that no newer row of all the corpus's `names` replaces.
 
-    Args:
-        names: All increments of the corpus.
-        of: Increments whose rows to collect.
-        withdrawn: Names of documents to withdraw now; their rows come first.
-
-    Returns:
-        The rows, their origins, and the number of documents that are not withdrawn.
+    The rows of documents to withdraw now come first. Return the rows, their origins, and the number of
+    documents that are not withdrawn.
     """
     gone = sorted({ledger_row(document_id, WITHDRAWN) for document_id in withdrawn})
     rows = list(gone)
@@ -166,14 +155,10 @@ def current_rows(
 
 
 class Ledger:
-    """Documents of several increments of one stream.
+    """Documents of several increments of one stream."""
 
-    Args:
-        tables: Ledgers of the increments, newest first.
-    """
-
-    def __init__(self, tables: Sequence[_Table]):
-        self._tables = tables
+    def __init__(self, newest_first: Sequence[_Table]):
+        self._tables = newest_first
 
     @functools.cached_property
     def _by_content(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
@@ -205,11 +190,7 @@ class Ledger:
         return None if number == NO_ORIGIN else table.origin(number)
 
     def holder_of(self, digits: str) -> bytes | None:
-        """Find a document whose current content hash begins with these digits, 16 or more.
-
-        Returns:
-            Hash of its name, as `name_hash` returns it; None if there is none, or only superseded content.
-        """
+        """`name_hash` of a document whose content hash begins with these digits, 16 or more; or None."""
         key = int(digits[:16], 16)
         for table, order in zip(self._tables, self._by_content, strict=True):
             contents = table.rows["content"]
@@ -282,10 +263,7 @@ def _map(uri: str, path: str) -> _Table:
     if num_bytes != ends_end + origin_bytes:
         raise _damaged(uri, f"it has {num_bytes} bytes, expected {ends_end + origin_bytes}")
     return _Table(
-        uri,
-        data[_HEADER.size : rows_end].view(_ROW),
-        data[rows_end:ends_end].view("<u8"),
-        data[ends_end:],
+        uri, data[_HEADER.size : rows_end].view(_ROW), data[rows_end:ends_end].view("<u8"), data[ends_end:]
     )
 
 

@@ -44,30 +44,19 @@ _Partition = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 class PartitionEntry(Strict):
-    """A partition in `index.json`, which lists all of them in order.
-
-    Attributes:
-        num_rows: Its rows.
-        blake2b: BLAKE2b-128 of its bytes.
-    """
+    """A partition in `index.json`, which lists all of them in order."""
 
     num_rows: Count
-    blake2b: str
+    blake2b: str  # BLAKE2b-128 of its bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hits:
-    """Rows found in indexes; each array has one entry a row.
+    """Rows found in indexes; each array has one entry a row."""
 
-    Attributes:
-        query: Number of the document in the query.
-        content: Content that shares a key with it.
-        number: Number of the increment with the row.
-    """
-
-    query: np.ndarray[Any, np.dtype[np.int64]]
-    content: UInt64s
-    number: np.ndarray[Any, np.dtype[np.int64]]
+    query: np.ndarray[Any, np.dtype[np.int64]]  # number of the document in the query
+    content: UInt64s  # that shares a key with it
+    number: np.ndarray[Any, np.dtype[np.int64]]  # of the increment with the row
 
 
 def num_partitions(num_rows: int) -> int:
@@ -96,14 +85,7 @@ def write_partition(uri: str, number: int, keys: UInt64s, contents: UInt64s) -> 
 def write_index(
     uri: str, config: NearDedupConfig, written: Iterable[tuple[int, PartitionEntry]], *, count: int
 ) -> None:
-    """Write the `index.json` of an index.
-
-    Args:
-        uri: Directory of the index.
-        config: Parameters of its keys.
-        written: Results of `write_partition`; the other partitions are empty.
-        count: Number of partitions, empty ones included.
-    """
+    """Write the `index.json` of an index of `count` partitions; those that are not in `written` are empty."""
     empty = PartitionEntry(num_rows=0, blake2b=_digest(b""))
     by_number = dict(written)
     partitions = [by_number.get(number, empty).model_dump() for number in range(count)]
@@ -120,13 +102,8 @@ def merge_index(
 ) -> None:
     """Merge several indexes into one, without rows whose content is outdated.
 
-    Writes nothing if no increment has an index. One partition at a time is in memory.
-
-    Args:
-        names: Increments whose indexes to merge; their indexes stay.
-        into: Another increment, which gets the new index.
-        is_current: True for each content that is the current text of a document. A content is the first 8
-            bytes of a content hash as a big-endian number.
+    The indexes of the increments `names` stay. Writes nothing if none of them has an index. One partition at
+    a time is in memory. A content is the first 8 bytes of a content hash as a big-endian number.
 
     Raises:
         CorpusError: An index is damaged, or two of them have different parameters.
@@ -151,11 +128,7 @@ def merge_index(
 
 
 class NearIndex:
-    """Indexes of several increments of one stream.
-
-    Args:
-        tables: One for each increment.
-    """
+    """Indexes of several increments of one stream."""
 
     def __init__(self, tables: Sequence[_Table]):
         self._tables = tables
@@ -174,11 +147,7 @@ class NearIndex:
         return cls(found)
 
     def find(self, keys: UInt64s) -> Hits:
-        """Find all rows with one of the keys.
-
-        Args:
-            keys: Shape (num_documents, bands).
-        """
+        """Find all rows with one of the keys, an array of shape (num_documents, bands)."""
         flat = keys.ravel()
         order = np.argsort(flat, kind="stable")
         found = [(table.number, *table.find(flat[order])) for table in self._tables]
@@ -203,11 +172,7 @@ def check_indexes(corpus: str, stream: str, names: Iterable[str], config: NearDe
 
 
 def check_near_index(uri: str) -> None:
-    """Read a whole index and check it, if there is one.
-
-    Raises:
-        CorpusError: It is damaged.
-    """
+    """Read a whole index, if there is one; raise a CorpusError if it is damaged."""
     if storage.exists(uri):
         table = _Table(uri, 0, _read_index(uri))
         for _ in table.between(0, (1 << 64) - 1):
@@ -215,13 +180,7 @@ def check_near_index(uri: str) -> None:
 
 
 class _Table:
-    """Index of one increment.
-
-    Args:
-        uri: Its directory.
-        number: Number of the increment.
-        content: Content of its index.json.
-    """
+    """Index of one increment."""
 
     def __init__(self, uri: str, number: int, content: _Content):
         self.uri = uri

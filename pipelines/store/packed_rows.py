@@ -13,11 +13,7 @@ from schemas.shard_index import Damage, read_index, read_shard, row_fault
 
 
 def read_rows(corpus: str, shard_set: ShardSet, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a shard directory in order.
-
-    Args:
-        shard_set: One of its shard directories.
-        start: Number of the first row to yield.
+    """Yield the rows of a shard directory in order, from row number `start` on.
 
     Raises:
         CorpusError: A file is missing or damaged, or a row breaks the rules of rows.

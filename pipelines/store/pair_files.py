@@ -32,13 +32,7 @@ def synthesizer_name(config: SynthesisConfig) -> str:
 def with_pairs(
     text: AugmentedText, documents: Sequence[SynthesizedDocument], *, synthesizer: str
 ) -> AugmentedText:
-    """Add the pairs of its documents to a training text.
-
-    Args:
-        text: Rendered from `documents`, with a passage for each.
-        documents: Documents with their pairs.
-        synthesizer: Name of the synthesizer that wrote the pairs.
-    """
+    """Add the pairs of its documents to a training text, which has a passage for each document."""
     pairs: list[StoredPair] = []
     for passage, done in zip(text.passages, documents, strict=True):
         words = done.document.text
@@ -92,10 +86,7 @@ def read_pairs(texts: str) -> Iterator[StoredPair]:
 
 
 def read_texts(texts: str, shards: ShardSet) -> Iterator[AugmentedText]:
-    """Yield the training texts in a file, with their pairs.
-
-    Args:
-        shards: Counts of its increment and stream in the manifest.
+    """Yield the training texts in a file, with their pairs; `shards` has their counts in the manifest.
 
     Raises:
         CorpusError: A file is damaged, or lacks a pair that the manifest counts.

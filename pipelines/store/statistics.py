@@ -38,15 +38,10 @@ _OF_AN_ENDPOINT = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Metrics of a run.
+    """Metrics of a run."""
 
-    Attributes:
-        counts: Counters by `step/name`.
-        synthesis_sec: Seconds from the start of the first chain to the last answer.
-    """
-
-    counts: Counter[str]
-    synthesis_sec: float
+    counts: Counter[str]  # by `step/name`
+    synthesis_sec: float  # from the start of the first chain to the last answer
 
 
 class _Partly(pydantic.BaseModel):
@@ -92,12 +87,7 @@ def measured(metrics: MetricResults) -> Measured:
 
 
 def synthesis_stats(counts: Mapping[str, int], seconds: float) -> dict[str, Any]:
-    """Requests, tokens, rates and cache share of a synthesis; empty if no model was asked.
-
-    Args:
-        counts: Counters by `step/name`.
-        seconds: Duration of the synthesis.
-    """
+    """Requests, tokens, rates and cache share of a synthesis; empty if no model was asked."""
     endpoints = sorted(
         {name.partition("@")[2] for name in counts if name.startswith("synthesize/") and "@" in name}
     )
