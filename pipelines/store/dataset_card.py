@@ -119,7 +119,7 @@ def _contents(corpus: str, manifest: Manifest) -> str:
         for name, shards in increment.streams.items():
             taken_in = count_documents(corpus, name, increment.name)
             counts = (
-                num_documents,
+                taken_in,
                 shards.num_texts,
                 shards.num_pairs,
                 shards.num_samples,
