@@ -269,8 +269,9 @@ def steps(arguments: argparse.Namespace) -> None:
     from pipelines.steps.tokenize import TokenizeTexts
     from plugins.readers import open_reader
     from schemas.config import load_config
+    from schemas.content_hash import content_hash
     from schemas.corpus_config import CorpusConfig, NearDedupConfig
-    from schemas.records import Document, content_hash
+    from schemas.records import Document
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one core
     megabytes = (arguments.megabytes or [50])[0]

@@ -51,9 +51,9 @@ from pipelines.store.near_index import (
     write_index,
     write_partition,
 )
+from schemas.content_hash import content_hash
 from schemas.corpus_config import NearDedupConfig
 from schemas.corpus_layout import near_index_uri
-from schemas.records import content_hash
 
 _CONFIG = NearDedupConfig()
 _BATCH = 2_000

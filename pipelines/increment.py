@@ -44,6 +44,7 @@ from pipelines.steps.write_shards import WriteGroup, WriteShards
 from pipelines.store.ledger import NO_ORIGIN, Ledger, ledger_row, write_ledger
 from plugins.readers import open_reader
 from schemas import storage
+from schemas.content_hash import digest
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import (
     asked_again_uri,
@@ -56,7 +57,7 @@ from schemas.corpus_layout import (
     rejects_uri,
     superseded_uri,
 )
-from schemas.records import Document, Reject, SynthesizedDocument, digest, to_json
+from schemas.records import Document, Reject, SynthesizedDocument, to_json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,10 @@ import pydantic
 
 from plugins.tokenizers import fingerprint, load_tokenizer, tokenizer_files, write_files
 from schemas import limits, storage
+from schemas.content_hash import digest
 from schemas.corpus_layout import TOKENIZER_LISTING, tokenizer_uri
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest
-from schemas.records import digest
 from schemas.scratch_folder import scratch
 from schemas.shard_index import Damage
 from schemas.validation import read_json

@@ -10,15 +10,14 @@ value and convert to JSON (`to_json`, `from_json`).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import operator
-import unicodedata
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
+from schemas.content_hash import document_hash
 from schemas.json_records import made, parse_json
 
 RecordT = TypeVar("RecordT")
@@ -42,21 +41,6 @@ def quick_to_pickle(cls: ClassT) -> ClassT:
     cls.__getstate__ = lambda self: values_of(self)  # type: ignore[attr-defined]
     cls.__setstate__ = set_values  # type: ignore[attr-defined]
     return cls
-
-
-def digest(*parts: str | bytes, size_bytes: int = 16) -> str:
-    """Hex blake2b digest of strings; parts have a length prefix, so ("ab", "c") != ("a", "bc")."""
-    state = hashlib.blake2b(digest_size=size_bytes)
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little"))
-        state.update(data)
-    return state.hexdigest()
-
-
-def content_hash(text: str) -> str:
-    """blake2b-128 of the text after NFKC, case folding, and white space runs replaced by one space."""
-    return digest(" ".join(unicodedata.normalize("NFKC", text).casefold().split()))
 
 
 def well_formed(text: str) -> str:
@@ -119,7 +103,7 @@ class Document:
             document_id=document_id,
             text=text,
             source=source,
-            content_hash=_hash_of(text, pairs),
+            content_hash=document_hash(text, pairs),
             metadata=dict(metadata or {}),
             pairs=pairs,
             dataset=dataset,
@@ -131,16 +115,8 @@ class Document:
         pairs = self.pairs if pairs is None else pairs
         if (text, pairs) == (self.text, self.pairs):
             return self
-        hashed = _hash_of(text, pairs)
+        hashed = document_hash(text, pairs)
         return dataclasses.replace(self, text=text, pairs=pairs, content_hash=hashed, part="", whole_hash="")
-
-
-def _hash_of(text: str, pairs: tuple[InstructionPair, ...]) -> str:
-    hashed = content_hash(text)
-    if not pairs:
-        return hashed
-    parts = (part for pair in pairs for part in (pair.instruction, *pair.options, pair.response))
-    return digest(hashed, *map(content_hash, parts))
 
 
 @quick_to_pickle

@@ -28,12 +28,12 @@ from pipelines.steps.read import FilePart
 from plugins.readers import open_reader
 from plugins.readers.listing import Listing, shown_name
 from schemas import storage
+from schemas.content_hash import digest
 from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.corpus_layout import sources_note_uri
 from schemas.errors import CorpusError, InputError
 from schemas.json_records import parse_json
 from schemas.manifest import Manifest
-from schemas.records import digest
 
 ResultT = TypeVar("ResultT")
 

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pipelines.steps.base import StepFn
 from pipelines.store.ledger import Ledger
 from pipelines.store.pair_files import read_texts
+from schemas.content_hash import digest
 from schemas.corpus_layout import number_of
 from schemas.manifest import ShardSet
-from schemas.records import AugmentedText, Passage, digest
+from schemas.records import AugmentedText, Passage
 
 
 class Newest:

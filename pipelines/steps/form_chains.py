@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 
 from pipelines.steps.base import StepFn
+from schemas.content_hash import digest
 from schemas.corpus_config import ChainConfig
-from schemas.records import Chain, Document, digest
+from schemas.records import Chain, Document
 
 
 @beam.ptransform_fn

@@ -19,8 +19,9 @@ from pipelines.steps.base import StepFn
 from pipelines.steps.tokenize import TokenizeTexts
 from pipelines.store.pair_files import synthesizer_name, with_pairs
 from plugins.templates import TEMPLATES
+from schemas.content_hash import digest
 from schemas.corpus_config import CorpusConfig
-from schemas.records import AugmentedText, Document, InstructionPair, Passage, SynthesizedDocument, digest
+from schemas.records import AugmentedText, Document, InstructionPair, Passage, SynthesizedDocument
 
 _SEED_BITS = 63
 

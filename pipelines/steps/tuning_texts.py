@@ -32,15 +32,9 @@ from pipelines.store.pair_files import with_pairs
 from plugins.protocols.base import question_key
 from plugins.protocols.instruction_synthesizer import answer_text, is_writable, prompt_text
 from plugins.tokenizers import load_tokenizer
+from schemas.content_hash import content_hash, digest
 from schemas.corpus_config import TokenizerConfig, TuningConfig
-from schemas.records import (
-    AugmentedText,
-    Document,
-    InstructionPair,
-    SynthesizedDocument,
-    content_hash,
-    digest,
-)
+from schemas.records import AugmentedText, Document, InstructionPair, SynthesizedDocument
 
 TEMPLATE = "tuning/instruction_synthesizer"
 """Template of a tuning text."""

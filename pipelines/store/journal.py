@@ -39,10 +39,11 @@ import orjson
 
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from schemas import limits, storage
+from schemas.content_hash import digest
 from schemas.corpus_layout import journal_file_uri, journal_files, retry_marker_uri
 from schemas.errors import CorpusError
 from schemas.json_records import made, parse_json
-from schemas.records import Generation, digest
+from schemas.records import Generation
 from schemas.scratch_folder import scratch
 from schemas.validation import Count, read_json
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from plugins.synthesizers.generator import EndpointTally
-from schemas.records import digest
+from schemas.content_hash import digest
 
 _LAST = 20
 _FEWEST = 5

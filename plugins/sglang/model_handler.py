@@ -29,9 +29,10 @@ from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 from plugins.sglang.client import SGLangClient
 from plugins.sglang.retries import ClientOptions
 from plugins.synthesizers.generator import GenerationFailure
+from schemas.content_hash import digest
 from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
-from schemas.records import Generation, digest
+from schemas.records import Generation
 
 _NAMESPACE = "tutelage-sglang"
 

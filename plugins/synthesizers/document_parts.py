@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from plugins.protocols.base import SynthesisProtocol
+from schemas.content_hash import content_hash
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
-from schemas.records import Document, content_hash
+from schemas.records import Document
 
 LEAST_ROOM = 16
 """Minimum tokens of a document in a prompt."""

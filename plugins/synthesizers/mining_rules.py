@@ -23,7 +23,8 @@ from itertools import pairwise
 from plugins.synthesizers.mining_connectives import cause_and_effect, inference, paraphrase_and_contrast
 from plugins.synthesizers.mining_sentences import WORD, Passage, word_stems
 from plugins.synthesizers.mining_wordings import Finding, ask_for
-from schemas.records import Document, InstructionPair, digest
+from schemas.content_hash import digest
+from schemas.records import Document, InstructionPair
 
 _EVERYDAY = re.compile(
     r".*(?:ly|ing|ed|ments?|ness|able|ible|ful|tions?|ences?|ents?|ants?|ive|ional|thing|self|selves)|"

@@ -16,8 +16,8 @@ from plugins.readers.listing import expand
 from plugins.task_overlap import TaskRows
 from plugins.tasks.row_sources import FileRows, task_stem
 from plugins.tasks.rows import RefusedRow, Row, parse_row, rows_digest
+from schemas.content_hash import digest
 from schemas.errors import ConfigError, InputError
-from schemas.records import digest
 
 _KEY = "decontaminate.tasks"
 _EXPECTED = "Give files of task rows, globs, or directories of them."

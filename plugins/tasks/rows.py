@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from schemas.records import digest
+from schemas.content_hash import digest
 
 _SHOWN_CHARACTERS = 60
 

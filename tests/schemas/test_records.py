@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 
+from schemas.content_hash import content_hash, digest
 from schemas.records import (
     AugmentedText,
     Chain,
@@ -15,8 +16,6 @@ from schemas.records import (
     InstructionPair,
     Passage,
     Reject,
-    content_hash,
-    digest,
     from_json,
     to_json,
     well_formed,

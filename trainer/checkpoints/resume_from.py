@@ -25,8 +25,8 @@ import time
 from typing import IO
 
 from schemas import storage
+from schemas.content_hash import digest
 from schemas.errors import ConfigError, TrainingError
-from schemas.records import digest
 from schemas.train_config import TrainConfig
 from trainer.checkpoints.checkpoint_files import (
     check_checkpoint,

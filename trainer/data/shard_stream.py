@@ -15,9 +15,9 @@ from typing import Any
 from streaming import Stream
 
 from schemas import storage
+from schemas.content_hash import digest
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
-from schemas.records import digest
 from schemas.shard_index import ShardFile, check_unpacked, read_index, read_shard
 from trainer.data.cache_folder import private_folder
 

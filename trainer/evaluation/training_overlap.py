@@ -28,6 +28,7 @@ from plugins.task_overlap import Coverage, TaskIndex, TaskRows
 from plugins.tasks.rows import Row, rows_digest
 from plugins.tasks.task import Task, read_rows
 from schemas import storage
+from schemas.content_hash import digest
 from schemas.corpus_config import DecontaminationConfig
 from schemas.corpus_layout import (
     decontamination_uri,
@@ -39,7 +40,7 @@ from schemas.corpus_layout import (
 from schemas.errors import ConfigError, CorpusError, TutelageError
 from schemas.limits import COUNT
 from schemas.manifest import Manifest, read_manifest
-from schemas.records import AugmentedText, digest
+from schemas.records import AugmentedText
 from schemas.validation import read_json, read_records
 from trainer.evaluation.ranks import Ranks
 

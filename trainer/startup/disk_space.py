@@ -12,8 +12,8 @@ import shutil
 import tempfile
 
 from schemas import storage
+from schemas.content_hash import digest
 from schemas.errors import ConfigError, TrainingError
-from schemas.records import digest
 from schemas.train_config import TrainConfig
 from trainer.reporting.announce import announce
 

@@ -12,8 +12,9 @@ import pytest
 
 from pipelines.store.duplicate_records import Duplicate, find_clusters
 from schemas import storage
+from schemas.content_hash import content_hash
 from schemas.corpus_layout import duplicates_uri, increment_uri
-from schemas.records import content_hash, to_json
+from schemas.records import to_json
 
 
 def exact(name: str, content: str, kept: str) -> Duplicate:

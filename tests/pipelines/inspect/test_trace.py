@@ -19,10 +19,10 @@ from pipelines.inspect.export_pairs import current_pairs
 from pipelines.inspect.lineage import find_row
 from pipelines.inspect.trace import Entry, Holding, trace_document
 from plugins.tokenizers import load_tokenizer
+from schemas.content_hash import content_hash
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, read_manifest
-from schemas.records import content_hash
 
 Config = Callable[..., CorpusConfig]
 CHANGED = "Study 3 was written anew. Because nothing of it stayed, the older text is superseded now."

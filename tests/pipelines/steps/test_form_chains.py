@@ -8,8 +8,9 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipelines.steps.form_chains import FormChains
+from schemas.content_hash import digest
 from schemas.corpus_config import ChainConfig
-from schemas.records import Chain, Document, digest
+from schemas.records import Chain, Document
 
 DOCUMENTS = [Document.of(name, f"The text of {name}.", source=name) for name in "abcdefg"]
 

@@ -9,16 +9,9 @@ import pytest
 
 from pipelines.steps.render import RenderTexts, raw_text, runs
 from pipelines.steps.tokenize import TokenizedText
+from schemas.content_hash import content_hash, digest
 from schemas.corpus_config import CorpusConfig
-from schemas.records import (
-    AugmentedText,
-    Document,
-    InstructionPair,
-    Passage,
-    SynthesizedDocument,
-    content_hash,
-    digest,
-)
+from schemas.records import AugmentedText, Document, InstructionPair, Passage, SynthesizedDocument
 
 
 def done(name: str, *, pairs: int = 1, follows: bool = False) -> SynthesizedDocument:

@@ -20,9 +20,9 @@ from pipelines.store.ledger import (
     write_ledger,
 )
 from schemas import storage
+from schemas.content_hash import content_hash
 from schemas.corpus_layout import ledger_uri
 from schemas.errors import CorpusError
-from schemas.records import content_hash
 
 ONE, TWO, THREE = map(content_hash, ("text one", "text two", "text three"))
 

@@ -16,11 +16,12 @@ from pipelines.store.pair_files import find_words, read_texts
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from schemas import storage
+from schemas.content_hash import content_hash
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import increment_uri, text_uris
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, read_manifest
-from schemas.records import InstructionPair, StoredPair, SynthesizedDocument, content_hash, from_json
+from schemas.records import InstructionPair, StoredPair, SynthesizedDocument, from_json
 from tests.published import name_of
 
 Config = Callable[..., CorpusConfig]

@@ -6,7 +6,8 @@ import pytest
 
 from plugins.filters.base import Verdict
 from plugins.filters.c4 import C4Filter
-from schemas.records import Document, InstructionPair, content_hash
+from schemas.content_hash import content_hash
+from schemas.records import Document, InstructionPair
 
 PROSE = "The nerve leaves the plexus. It supplies the thigh. A lesion weakens the knee."
 

@@ -12,9 +12,10 @@ from plugins.protocols.base import SynthesisProtocol
 from plugins.protocols.instruction_synthesizer import InstructionSynthesizerProtocol
 from plugins.synthesizers.document_parts import Limit, prompt_limit, split_document
 from plugins.synthesizers.mined import MinedSynthesizer
+from schemas.content_hash import content_hash
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
-from schemas.records import Document, content_hash
+from schemas.records import Document
 
 
 def config(room: int, **more: Any) -> SynthesisConfig:

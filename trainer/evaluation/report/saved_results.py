@@ -18,9 +18,9 @@ import pydantic
 
 from plugins.adapter_folder import base_of
 from schemas import storage
+from schemas.content_hash import digest
 from schemas.crash_messages import understood
 from schemas.errors import ConfigError, TutelageError
-from schemas.records import digest
 
 SCORING = 2
 """Version of the scoring; results of another version are refused."""

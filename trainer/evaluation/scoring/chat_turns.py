@@ -23,8 +23,8 @@ from typing import Any
 
 from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
 from plugins.tasks.rows import ChoiceRow, Row
+from schemas.content_hash import digest
 from schemas.errors import ConfigError, unknown_name
-from schemas.records import digest
 
 _DIGEST_BYTES = 8
 _ANSWERED = ("user", "assistant", "user")

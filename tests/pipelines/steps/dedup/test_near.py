@@ -18,9 +18,10 @@ from pipelines.planning.plan import plan_increment
 from pipelines.steps.dedup.minhash import MinHasher, similarity
 from pipelines.steps.dedup.near import DropNearDuplicates
 from schemas import storage
+from schemas.content_hash import content_hash
 from schemas.corpus_config import CorpusConfig, NearDedupConfig
 from schemas.errors import CorpusError
-from schemas.records import Document, Reject, content_hash, from_json, to_json
+from schemas.records import Document, Reject, from_json, to_json
 from tests.published import read_stats
 
 Config = Callable[..., CorpusConfig]
