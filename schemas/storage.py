@@ -109,9 +109,7 @@ def create_bytes(uri: str, data: bytes) -> bool:
             fs.pipe_file(path, data, mode="create")
         except TypeError:  # a file system without modes
             fs.pipe_file(path, data)
-        except (
-            Exception
-        ):  # its type depends on the store; a store's own retry may meet the file of its first try
+        except Exception:  # its type depends on the store, whose own retry may meet the file of its first try
             fs.invalidate_cache()
             if not fs.exists(path):
                 raise

@@ -121,18 +121,12 @@ class Holder(_Content):
 
 
 class Lease:
-    """Lease of one run; `held` makes it.
-
-    Attributes:
-        uri: File of the lease.
-        taken_from: The holder before, if its process is known to have ended.
-        is_lost: True once another run took over.
-    """
+    """Lease of one run; `held` makes it."""
 
     def __init__(self, corpus: str, token: str, say: Callable[[str], None]):
         self.uri = ""
-        self.taken_from: Holder | None = None
-        self.is_lost = False
+        self.taken_from: Holder | None = None  # the holder before, if its process is known to have ended
+        self.is_lost = False  # True once another run took over
         self._corpus = corpus
         self._token = token
         self._say = say

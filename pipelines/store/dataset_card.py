@@ -87,22 +87,15 @@ def _introduction(config: CorpusConfig, manifest: Manifest) -> str:
 
 def _making(config: CorpusConfig) -> str:
     clean, near, tasks, asked = config.clean, config.dedup.near, config.decontaminate, config.synthesis
+    minhash = near and f"MinHash, {near.bands} bands of {near.rows}, shingles of {near.ngram} words"
+    named = f"{', '.join(map(_uri, tasks.tasks))}, by {tasks.ngram} words in a row"
+    topped_up = ", topped up with texts of other rows" if config.pack.top_up else ""
     rows = [
         ("cleaning", f"{clean.min_words:,} or more words, at most {clean.max_characters:,} characters"),
         ("filters", ", ".join(map(_plain, config.filters)) or "none"),
         ("exact copies", "dropped"),
-        (
-            "near copies",
-            f"dropped: MinHash, {near.bands} bands of {near.rows}, shingles of {near.ngram} words"
-            if near
-            else "kept",
-        ),
-        (
-            "evaluation tasks kept out",
-            f"{', '.join(map(_uri, tasks.tasks))}, by {tasks.ngram} words in a row"
-            if tasks.tasks
-            else "none named",
-        ),
+        ("near copies", f"dropped: {minhash}" if near else "kept"),
+        ("evaluation tasks kept out", named if tasks.tasks else "none named"),
     ]
     if config.synthesizes:
         by = _plain(asked.backend)
@@ -114,11 +107,7 @@ def _making(config: CorpusConfig) -> str:
             ("templates", _plain(config.templates)),
         ]
     rows += [
-        (
-            "packing",
-            f"{_plain(config.pack.method)}, rows of {config.pack.seq_len:,} tokens"
-            + (", topped up with texts of other rows" if config.pack.top_up else ""),
-        ),
+        ("packing", f"{_plain(config.pack.method)}, rows of {config.pack.seq_len:,} tokens{topped_up}"),
         ("seed", str(config.seed)),
     ]
     return "## How it was made\n\n" + _table(("step", "how"), rows)
@@ -128,16 +117,10 @@ def _contents(corpus: str, manifest: Manifest) -> str:
     rows: list[tuple[Any, ...]] = []
     for increment in manifest.increments:
         for name, shards in increment.streams.items():
-            rows.append(
-                (
-                    increment.number,
-                    _plain(name),
-                    count_documents(corpus, name, increment.name),
-                    *(shards.num_texts, shards.num_pairs, shards.num_samples, shards.num_tokens),
-                    f"{shards.num_tokens / (shards.num_samples * manifest.seq_len):.1%}",
-                    *(parted(shards), cut_texts(shards)),
-                )
-            )
+            taken_in = count_documents(corpus, name, increment.name)
+            counts = (taken_in, shards.num_texts, shards.num_pairs, shards.num_samples, shards.num_tokens)
+            filled = f"{shards.num_tokens / (shards.num_samples * manifest.seq_len):.1%}"
+            rows.append((increment.number, _plain(name), *counts, filled, parted(shards), cut_texts(shards)))
     newest = manifest.increments[-1]
     notes = [
         "Parted are pairs that stand in a row without their whole passage; cut are texts that go on in "
