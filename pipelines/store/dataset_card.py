@@ -118,13 +118,7 @@ def _contents(corpus: str, manifest: Manifest) -> str:
     for increment in manifest.increments:
         for name, shards in increment.streams.items():
             taken_in = count_documents(corpus, name, increment.name)
-            counts = (
-                taken_in,
-                shards.num_texts,
-                shards.num_pairs,
-                shards.num_samples,
-                shards.num_tokens,
-            )
+            counts = (taken_in, shards.num_texts, shards.num_pairs, shards.num_samples, shards.num_tokens)
             filled = f"{shards.num_tokens / (shards.num_samples * manifest.seq_len):.1%}"
             rows.append((increment.number, _plain(name), *counts, filled, parted(shards), cut_texts(shards)))
     newest = manifest.increments[-1]
