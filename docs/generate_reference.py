@@ -109,7 +109,7 @@ def yaml_page(title: str, root: type[Section]) -> str:
         ]
         described = descriptions(model)
         for key, field in model.model_fields.items():
-            cells = (f"`{key}`", type_name(field.annotation), default_of(field), described.get(key, ""))
+            cells = (f"`{key}`", type_name(field.annotation), default_of(field), described[key])
             lines.append(
                 "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
             )

@@ -190,7 +190,7 @@ class Ledger:
         return None if number == NO_ORIGIN else table.origin(number)
 
     def holder_of(self, digits: str) -> bytes | None:
-        """Name hash of a document whose current content hash begins with these digits, 16 or more; or None."""
+        """Name hash of a document whose content hash begins with these digits, 16 or more; or None."""
         key = int(digits[:16], 16)
         for table, order in zip(self._tables, self._by_content, strict=True):
             contents = table.rows["content"]
