@@ -91,7 +91,7 @@ def test_ties_are_counted_named_and_go_to_the_first_option(
     from trainer.evaluation.report.tables import print_table
 
     said = "ties: 1 rows have several best options; the first counts"
-    assert _notes(result, with_rows=False) == [said]
+    assert _notes(result, is_first=False) == [f"{said}; the first: {path}:1"]
     print_table({"m": [result]})
     assert said in capsys.readouterr().out
 

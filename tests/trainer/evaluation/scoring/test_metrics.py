@@ -50,7 +50,7 @@ def test_accuracy_accepts_any_of_several_right_options() -> None:
 
 
 def test_f1_refuses_rows_with_several_right_options() -> None:
-    with pytest.raises(ConfigError, match="f:1: gold_index holds 2 indices, but macro_f1 needs one a row"):
+    with pytest.raises(ConfigError, match="f:1: gold_index holds 2 indices, but macro_f1 needs one per row"):
         METRICS.load("macro_f1")([choice(0, 2)], [2])
 
 
