@@ -120,7 +120,7 @@ def test_help_shows_file_and_overrides(capsys: pytest.CaptureFixture[str]) -> No
     assert out.startswith(
         "usage: tutelage corpus build FILE.yaml [key=value ...] [--reread] [--retry-empty] [--json]"
     )
-    assert "key=value values that win over the file's" in " ".join(out.split())
+    assert "key=value values that override the file's" in " ".join(out.split())
 
 
 def test_a_parser_of_sub_commands_is_one_that_argparse_knows() -> None:
