@@ -313,7 +313,7 @@ def test_a_disk_that_takes_no_file_is_an_error_before_anything_is_read(
     done = tutelage("corpus", "build", corpus_yaml())
     assert (done.status, done.out) == (1, "")
     (said,) = done.err.splitlines()
-    found = " whole" if code == errno.ENOSPC else f": [Errno {code}]"
+    found = " completely" if code == errno.ENOSPC else f": [Errno {code}]"
     assert f"cannot be written{found}" in said and os.strerror(code) in said
 
 
