@@ -37,9 +37,9 @@ from transformers import AutoModelForCausalLM
 from plugins.tasks.rows import ChoiceRow
 from plugins.tokenizers import load_tokenizer, pad_token_id
 from trainer.evaluation.scoring.answer import Answer
+from trainer.evaluation.scoring.causal_model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.scoring.choice import plan_choices, run_choices
 from trainer.evaluation.scoring.encoding import right_pad
-from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
 
 _SEED = 29
 _REFERENCE_BATCHES = (1, 8)  # sequences

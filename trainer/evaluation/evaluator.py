@@ -24,10 +24,10 @@ from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation.ranks import Ranks, TaskFailed, describe
 from trainer.evaluation.scoring.answer import Answer
+from trainer.evaluation.scoring.causal_model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.scoring.chat_turns import as_chat
 from trainer.evaluation.scoring.choice import plan_choices, run_choices
 from trainer.evaluation.scoring.generation import plan_generations, run_generations
-from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.scoring.metrics import bootstrap_interval
 from trainer.evaluation.scoring.sglang_model import ServedModel
 

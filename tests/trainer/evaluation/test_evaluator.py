@@ -22,7 +22,7 @@ from plugins.tasks.task import Task
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation.evaluator import Evaluator, TaskResult
 from trainer.evaluation.ranks import Ranks, TaskFailed
-from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
+from trainer.evaluation.scoring.causal_model import as_causal_model, evaluating
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[3]

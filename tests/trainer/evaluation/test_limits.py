@@ -15,7 +15,7 @@ from tests.trainer.evaluation.scoring.test_choice import row, score
 from tests.trainer.evaluation.test_evaluator import comparable
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.answer import Answer
-from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
+from trainer.evaluation.scoring.causal_model import as_causal_model, evaluating
 
 
 @pytest.mark.parametrize("no_trees", [True, False])

@@ -32,13 +32,13 @@ from tests.trainer.evaluation.scoring.test_choice import plain_scores, row, scor
 from trainer import export, train
 from trainer.data.batches import RowRules, to_batch
 from trainer.evaluation.scoring.answer import Answer
+from trainer.evaluation.scoring.causal_model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.scoring.generation import (
     first_line,
     plan_generations,
     run_generations,
     stop_token_ids,
 )
-from trainer.evaluation.scoring.language_model import CausalModel, as_causal_model, evaluating
 from trainer.model.packed_model import build_model
 
 EMBEDDINGS = 640

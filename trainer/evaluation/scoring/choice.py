@@ -29,8 +29,8 @@ import torch
 
 from plugins.tasks.rows import ChoiceRow, RefusedRow
 from trainer.evaluation.scoring.answer import Answer
+from trainer.evaluation.scoring.causal_model import CausalModel
 from trainer.evaluation.scoring.encoding import EncodedRow, batches, check_ids, encode_row, filler, right_pad
-from trainer.evaluation.scoring.language_model import CausalModel
 from trainer.evaluation.scoring.logits import logits_at
 from trainer.evaluation.scoring.shared_prefixes import RowGroup, group_rows
 from trainer.evaluation.scoring.token_tree import attention_mask, batch_trees, lay_out

@@ -21,7 +21,7 @@ from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.encoding import batches, body, check_ids, filler, left_pad
 
 if TYPE_CHECKING:
-    from trainer.evaluation.scoring.language_model import CausalModel
+    from trainer.evaluation.scoring.causal_model import CausalModel
 
 # Explicit arguments of `generate`: a model's own generation_config must not replace greedy decoding.
 _GREEDY: dict[str, Any] = {

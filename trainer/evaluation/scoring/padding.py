@@ -23,7 +23,7 @@ from trainer.evaluation.scoring.encoding import right_pad
 from trainer.evaluation.scoring.generation import generate_greedily
 
 if TYPE_CHECKING:
-    from trainer.evaluation.scoring.language_model import CausalModel
+    from trainer.evaluation.scoring.causal_model import CausalModel
 
 _TOLERANCE = 1e-3
 _ROW = [5, 3, 8, 2]

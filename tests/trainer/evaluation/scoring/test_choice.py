@@ -12,9 +12,9 @@ import torch
 
 from plugins.tasks.rows import ChoiceRow, RefusedRow
 from trainer.evaluation.scoring.answer import Answer
+from trainer.evaluation.scoring.causal_model import _why_no_trees, as_causal_model, evaluating
 from trainer.evaluation.scoring.choice import plan_choices, run_choices
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
-from trainer.evaluation.scoring.language_model import _why_no_trees, as_causal_model, evaluating
 
 
 def row(prompt: str, *options: str, gold: int = 0, position: str = "f:1") -> ChoiceRow:

@@ -11,6 +11,7 @@ import torch
 from plugins.tasks.rows import GenerateRow
 from schemas.errors import ConfigError
 from trainer.evaluation.scoring.answer import Answer
+from trainer.evaluation.scoring.causal_model import as_causal_model, evaluating
 from trainer.evaluation.scoring.generation import (
     first_line,
     generate_lines,
@@ -18,7 +19,6 @@ from trainer.evaluation.scoring.generation import (
     run_generations,
     stop_token_ids,
 )
-from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
 
 
 def row(prompt: str) -> GenerateRow:

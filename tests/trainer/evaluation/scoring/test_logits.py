@@ -14,7 +14,7 @@ from plugins.tasks.lookup import load_tasks
 from tests.trainer.evaluation.scoring.test_choice import row, score
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.answer import Answer
-from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
+from trainer.evaluation.scoring.causal_model import as_causal_model, evaluating
 from trainer.evaluation.scoring.logits import find_head, logits_at
 
 PROMPT = "the patient has a fever and the doctor gives aspirin because"

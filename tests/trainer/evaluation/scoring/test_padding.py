@@ -14,8 +14,8 @@ from tests.trainer.evaluation.conftest import WORDS
 from tests.trainer.evaluation.test_evaluator import comparable
 from trainer.evaluation import evaluator as evaluator_module
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.scoring.causal_model import as_causal_model, evaluating
 from trainer.evaluation.scoring.encoding import batches
-from trainer.evaluation.scoring.language_model import as_causal_model, evaluating
 from trainer.evaluation.scoring.padding import HARMLESS
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "max_position_embeddings": 128}
