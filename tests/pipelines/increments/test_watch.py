@@ -207,6 +207,7 @@ def test_a_wrong_configuration_ends_the_watch_at_once(config: CorpusConfig) -> N
 def test_options_out_of_range_are_refused(
     config: CorpusConfig, tutelage: Any, tmp_path: Path, option: tuple[str, str], message: str
 ) -> None:
+    (tmp_path / "any.yaml").write_text(json.dumps(config.model_dump(mode="json")))
     said = tutelage("corpus", "watch", str(tmp_path / "any.yaml"), *option)
     assert (said.status, said.err) == (2, f"ConfigError: {message}\n")
 

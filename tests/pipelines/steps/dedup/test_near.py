@@ -300,7 +300,7 @@ def test_a_run_that_fails_leaves_no_index(
     config: CorpusConfig, files: Any, build: Build, files_of: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files("a", one=story("One end."))
-    from pipelines.increments import build as module
+    from pipelines.increments import publish as module
 
     def fail(*_: object, **__: object) -> None:
         raise CorpusError("something after the pipeline")
