@@ -176,6 +176,7 @@ def test_pipelines_need_neither_torch_nor_streaming() -> None:
     assert {"torch", "mosaicml", "mosaicml-streaming", "composer"} & {*lock} == set()
 
 
+@pytest.mark.slow
 def test_importing_the_pipelines_imports_no_torch() -> None:
     code = (
         "import sys\n"
@@ -196,6 +197,7 @@ def test_every_example_is_shipped() -> None:
     assert {path for path in (ROOT / "examples").rglob("*") if path.is_file()} - shipped == set()
 
 
+@pytest.mark.slow
 def test_help_answers_without_heavy_imports() -> None:
     code = (
         "import sys\n"

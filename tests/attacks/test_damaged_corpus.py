@@ -182,6 +182,7 @@ def test_there_are_ten_thousand_of_them() -> None:
     assert sum(count for *_, count in KINDS.values()) == 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_named_or_read_right(kind: str, sandbox: Sandbox) -> None:
     pattern, mutate, read, count = KINDS[kind]

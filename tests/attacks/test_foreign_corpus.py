@@ -182,6 +182,7 @@ def swapped(folder: Path) -> Path:
     return found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_swapped_rows(
     num_workers: int,

@@ -41,6 +41,8 @@ import torch.distributed as dist
 from schemas.process import keep_to_loopback
 from trainer.startup.loopback import is_one_machine, store_on_loopback
 
+pytestmark = pytest.mark.slow
+
 os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": PORT}
 os.environ["RANK"] = "0" if os.fork() else "1"
 assert is_one_machine()

@@ -36,6 +36,7 @@ def corpus(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / "corpus"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINKED)
 def test_a_run_neither_writes_nor_removes_behind_a_link(
     name: str, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

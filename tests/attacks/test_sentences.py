@@ -225,6 +225,7 @@ def test_a_row_that_is_nested_without_end_is_a_reject(yaml: Path, capsys: pytest
     assert "2 read: invalid_json" in said.out
 
 
+@pytest.mark.slow
 def test_a_build_over_the_limit_of_a_file_s_size_says_so_and_publishes_nothing(yaml: Path) -> None:
     done = subprocess.run(
         python_command("plugins.commands.main", "corpus", "build", str(yaml)),
@@ -240,6 +241,7 @@ def test_a_build_over_the_limit_of_a_file_s_size_says_so_and_publishes_nothing(y
     assert not list(yaml.parent.glob("corpus/manifest/*"))
 
 
+@pytest.mark.slow
 def test_an_output_on_a_full_disk_is_a_sentence() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -252,6 +254,7 @@ def test_an_output_on_a_full_disk_is_a_sentence() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc names the workers")
+@pytest.mark.slow
 def test_a_build_whose_worker_is_killed_ends_with_a_sentence(yaml: Path) -> None:
     command = ["corpus", "build", str(yaml), "--", "--direct_running_mode=multi_processing"]
     build = subprocess.Popen(

@@ -54,6 +54,7 @@ def corpora(tmp_path: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> d
     return texts
 
 
+@pytest.mark.slow
 def test_both_arms_hold_every_text_and_only_one_holds_the_pairs(
     corpora: dict[str, list[AugmentedText]], tmp_path: Path
 ) -> None:

@@ -241,6 +241,7 @@ def test_special_strings_in_a_passage_come_through_verbatim_and_as_plain_tokens(
     assert load_tokenizer(tokenizer_dir).decode(inside) == text.text
 
 
+@pytest.mark.slow
 def test_json_output_is_the_manifest_and_nothing_else(
     tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path
 ) -> None:
@@ -253,6 +254,7 @@ def test_json_output_is_the_manifest_and_nothing_else(
     assert (again.status, again.out, again.err) == (0, "null\n", "")
 
 
+@pytest.mark.slow
 def test_a_build_from_the_shell_says_what_it_did_and_no_more(
     corpus_yaml: Any, corpus: Path, tmp_path: Path
 ) -> None:

@@ -27,6 +27,8 @@ from schemas.records import AugmentedText, Generation
 from tests.published import read_stats
 from tests.tiny import located
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 Texts = Callable[..., list[AugmentedText]]
 

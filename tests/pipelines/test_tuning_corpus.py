@@ -236,6 +236,7 @@ def test_rows_are_shown_with_how_much_of_them_carries_loss(
     assert "| tuning | the source's own, for synthesizer tuning | squad |" in card
 
 
+@pytest.mark.slow
 def test_changed_contexts_supersede_and_compact_keeps_the_loss(
     tmp_path: Path, tokenizer_dir: str, write_jsonl: Any, build: Any, tutelage: Any
 ) -> None:

@@ -32,6 +32,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_process_of_a_build_imports_torch_or_streaming(
     tmp_path: Path, tokenizer_dir: str, write_jsonl: Any, passages: Any

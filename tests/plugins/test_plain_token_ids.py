@@ -166,6 +166,7 @@ def test_real_text_gives_the_same_as_a_call_of_the_tokenizer(load: Callable[[str
         assert plain_ids(tokenizer, text).tolist() == tokenizer(text, add_special_tokens=False).input_ids
 
 
+@pytest.mark.slow
 def test_the_trainer_takes_the_types_without_fastokens() -> None:
     """`tutelage[trainer]` does not install it."""
     code = (

@@ -51,6 +51,7 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
     assert str(caught.value) == "thing 'jsnl' is unknown. Did you mean 'jsonl'? Available: jsonl, parquet."
 
 
+@pytest.mark.slow
 def test_names_are_listed_without_importing_anything() -> None:
     script = (
         "import sys\n"

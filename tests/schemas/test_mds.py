@@ -56,6 +56,7 @@ def fixed_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [None, *SETTINGS])
 def test_files_are_streamings_byte_by_byte_for_every_compression(
     compression: str | None, tmp_path: Path
@@ -94,6 +95,7 @@ def test_a_shard_that_zstd_cuts_into_jobs_is_streamings_byte_by_byte(tmp_path: P
     assert found == theirs(tmp_path / "theirs", rows, **settings)
 
 
+@pytest.mark.slow
 def test_every_boundary_of_a_size_limit_is_streamings(tmp_path: Path) -> None:
     rows = [{"tokens": np.arange(24, dtype=np.int32)} for _ in range(40)]
     for size_limit in range(4096, 4096 + 104, 13):  # a row takes 102 bytes

@@ -100,6 +100,7 @@ def test_wrong_use_exits_with_2(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_needs_no_torch() -> None:
     script = "import sys; from trainer import chat, train; print({'torch', 'composer'} & set(sys.modules))"
     done = subprocess.run(

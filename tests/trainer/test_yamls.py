@@ -103,6 +103,7 @@ def test_domain_runs_follow_the_papers_table(name: str) -> None:
     assert shares == ({"domain": None} if name == "llama3-8b-vanilla" else {"domain": 1, "general": 1})
 
 
+@pytest.mark.slow
 def test_an_adapter_of_8b_fits_one_gpu_of_80_gb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from trainer import train
 

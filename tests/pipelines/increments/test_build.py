@@ -91,6 +91,7 @@ def contents(folder: str | Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_an_increment_holds_what_the_design_names(
     three_readers: CorpusConfig, files_of: Any, rejects_in: Any, texts_in: Any
 ) -> None:
@@ -204,6 +205,7 @@ def test_rows_read_through_a_cache_hold_every_text_token_by_token(
         assert sum(whole.values()) == num_tokens - shards.num_repeated_tokens  # some stand once more
 
 
+@pytest.mark.slow
 def test_a_build_without_anything_new_publishes_nothing(three_readers: CorpusConfig, build: Build) -> None:
     def published() -> dict[str, bytes]:
         return {name: data for name, data in contents(three_readers.corpus).items() if name != NOTE}
@@ -213,6 +215,7 @@ def test_a_build_without_anything_new_publishes_nothing(three_readers: CorpusCon
     assert published() == before
 
 
+@pytest.mark.slow
 def test_new_and_changed_documents_make_an_increment_and_leave_the_old_as_it_was(
     one_file: CorpusConfig, passages: Any, write_jsonl: Any, build: Build, texts_in: Any, tmp_path: Path
 ) -> None:
@@ -263,6 +266,7 @@ def many(
     return config, rows, digests_of(root / "corpus")
 
 
+@pytest.mark.slow
 def test_the_determinism_tests_compare_several_buckets_groups_and_shards(many: Any) -> None:
     _, _, digests = many
     groups = {name.split("/")[4] for name in digests if name.endswith("group.json")}
@@ -271,6 +275,7 @@ def test_the_determinism_tests_compare_several_buckets_groups_and_shards(many: A
     assert len(shards) > len(groups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -293,6 +298,7 @@ def test_the_bytes_do_not_depend_on_workers_or_retries(
     assert manifest.increments[0].num_documents == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_files", [1, 3])
 def test_the_bytes_do_not_depend_on_files_or_order(
     many: Any, num_files: int, tmp_path: Path, write_jsonl: Any, build: Build, digests_of: Any
@@ -304,6 +310,7 @@ def test_the_bytes_do_not_depend_on_files_or_order(
     assert digests_of(tmp_path / "corpus") == expected
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_texts(
     many: Any, tmp_path: Path, write_jsonl: Any, build: Build, digests_of: Any
 ) -> None:
@@ -313,6 +320,7 @@ def test_another_seed_gives_other_texts(
     assert digests_of(tmp_path / "corpus") != expected
 
 
+@pytest.mark.slow
 def test_a_corpus_can_lie_in_memory(
     one_file: CorpusConfig, build: Build, digests_of: Any, tmp_path: Path, texts_in: Any
 ) -> None:
@@ -355,6 +363,7 @@ def test_more_failures_than_allowed_end_the_run_early_and_publish_nothing(
     assert files_of(one_file.corpus) == []
 
 
+@pytest.mark.slow
 def test_failures_of_several_streams_that_are_too_many_together_publish_nothing(
     one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
 ) -> None:
@@ -491,6 +500,7 @@ def test_the_first_line_says_what_a_build_does(
     )
 
 
+@pytest.mark.slow
 def test_documents_rejected_by_a_build_without_anything_new_are_told(
     one_file: CorpusConfig, build: Build, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

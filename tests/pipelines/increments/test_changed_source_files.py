@@ -19,6 +19,8 @@ from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
 from tests.published import read_stats
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 LONG_AGO = 1_700_000_000
 

@@ -75,6 +75,7 @@ def all_texts(config: CorpusConfig, texts_in: Any, manifest: Manifest) -> list[A
     return [text for number in manifest.numbers() for text in texts_in(config.corpus, number=number)]
 
 
+@pytest.mark.slow
 def test_compacting_leaves_one_increment_with_the_texts_of_all_but_what_is_superseded(
     three: CorpusConfig, texts_in: Any, tmp_path: Path, passages: Any
 ) -> None:
@@ -109,6 +110,7 @@ def test_an_older_manifest_is_served_as_before(three: CorpusConfig, tmp_path: Pa
     assert decoded(three, pinned) == before
 
 
+@pytest.mark.slow
 def test_a_build_after_compacting_finds_nothing_new_and_goes_on_from_there(
     three: CorpusConfig, build: Any, tmp_path: Path, write_jsonl: Any, passages: Any
 ) -> None:
@@ -124,6 +126,7 @@ def test_a_build_after_compacting_finds_nothing_new_and_goes_on_from_there(
     assert build(three) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -167,6 +170,7 @@ def test_a_withdrawn_document_is_in_no_row_of_the_next_manifest_and_its_chain_ma
     assert sorted(names) == sorted([*(f"doc-{number}" for number in range(17) if number != 7), "doc-13"])
 
 
+@pytest.mark.slow
 def test_a_withdrawn_document_does_not_come_back_even_with_another_text(
     three: CorpusConfig, build: Any, rejects_in: Any, tmp_path: Path, write_jsonl: Any, passages: Any
 ) -> None:
@@ -205,6 +209,7 @@ def test_all_documents_of_a_source_can_be_withdrawn(
     assert names == {f"doc-{number}" for number in range(12)}
 
 
+@pytest.mark.slow
 def test_the_whole_corpus_can_be_withdrawn(three: CorpusConfig, origin: Path, build: Any) -> None:
     manifest = withdraw(three, sources=[f"{origin}/in"], quiet=True)
     (increment,) = manifest.increments
@@ -213,6 +218,7 @@ def test_the_whole_corpus_can_be_withdrawn(three: CorpusConfig, origin: Path, bu
     assert build(three) is None
 
 
+@pytest.mark.slow
 def test_copies_of_a_withdrawn_document_come_in_by_the_next_build(
     three: CorpusConfig, build: Any, tmp_path: Path, write_jsonl: Any, passages: Any, texts_in: Any
 ) -> None:
@@ -223,6 +229,7 @@ def test_copies_of_a_withdrawn_document_come_in_by_the_next_build(
     assert [text.document_ids for text in texts_in(three.corpus, number=5)] == [("copy",)]
 
 
+@pytest.mark.slow
 def test_near_copies_are_known_by_after_a_rewriting_what_they_were_known_by_before(
     tmp_path: Path, corpus_config: Config, write_jsonl: Any, build: Any, rejects_in: Any
 ) -> None:
@@ -369,6 +376,7 @@ def test_workers_elsewhere_need_not_reach_what_a_rewriting_does_not_use(corpus_c
     check_reachable(for_rewriting(config), image=False)
 
 
+@pytest.mark.slow
 def test_a_corpus_of_folders_without_tokens_is_read_extended_and_compacted(
     corpus_config: Config, tmp_path: Path, passages: Any, write_jsonl: Any, build: Any, monkeypatch: Any
 ) -> None:

@@ -25,6 +25,8 @@ from schemas.manifest import newest_number, read_manifest
 from tests.published import name_of
 from tests.tiny import located
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 Files = Callable[..., None]
 

@@ -91,6 +91,7 @@ def test_a_lease_is_renewed_while_it_is_held_and_released_at_the_end(corpus: str
         assert not storage.exists(lock(corpus, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{}, {"process_started": "1"}])
 def test_a_lease_of_a_process_that_is_gone_from_here_is_taken_over_at_once(
     corpus: str, change: dict[str, str]
@@ -102,6 +103,7 @@ def test_a_lease_of_a_process_that_is_gone_from_here_is_taken_over_at_once(
         assert lease.uri == lock(corpus, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["host", "boot", "pid_namespace"])
 def test_that_a_process_number_is_free_here_says_nothing_of_another_host_boot_or_pid_namespace(
     corpus: str, change: str
@@ -194,6 +196,7 @@ print(times)
 """
 
 
+@pytest.mark.slow
 def test_of_eight_processes_at_once_one_holds_the_lease_at_any_time(tmp_path: Path) -> None:
     seconds = os.environ.get("TUTELAGE_LEASE_SEC", "3")
     processes = [
@@ -214,6 +217,7 @@ def test_of_eight_processes_at_once_one_holds_the_lease_at_any_time(tmp_path: Pa
     assert len(list((tmp_path / "corpus/lock").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_sigterm_gives_the_lease_back(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pipelines.increments.lease import held;"

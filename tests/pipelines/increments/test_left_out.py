@@ -106,6 +106,7 @@ def test_files_below_a_folder_are_read_by_two_stars(
     assert build(config_of(f"{folder}/**")).increments[0].num_documents == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [

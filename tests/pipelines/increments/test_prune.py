@@ -168,6 +168,7 @@ def test_a_corpus_that_a_run_is_at_work_on_is_left_alone(tmp_path: Path) -> None
         assert files(corpus) == before
 
 
+@pytest.mark.slow
 def test_a_pruned_corpus_is_sound_and_goes_on(
     tmp_path: Path, corpus_config: Config, passages: Any, write_jsonl: Any, build: Any, tutelage: Any
 ) -> None:

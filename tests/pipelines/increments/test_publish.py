@@ -20,6 +20,8 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, newest_number
 
+pytestmark = pytest.mark.slow
+
 FULL = "no space left on device. Free space there, or use another disk; then run again."
 
 

@@ -18,6 +18,8 @@ from aiohttp import web
 
 from schemas.corpus_config import CorpusConfig
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 NUM_DOCUMENTS = 12
 BUILD = (

@@ -22,6 +22,8 @@ from schemas.manifest import Manifest, read_manifest
 from schemas.records import Generation
 from tests.published import read_stats
 
+pytestmark = pytest.mark.slow
+
 PAIR = "<QUE> Which dose? <ANS> It was small. </END>"
 NUM_DOCUMENTS = 8
 

@@ -31,6 +31,8 @@ from schemas.errors import CorpusError
 from schemas.manifest import read_manifest
 from schemas.records import Chain, SynthesizedDocument
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 WAITING = """
     import asyncio, os, sys, types

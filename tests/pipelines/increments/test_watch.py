@@ -69,6 +69,7 @@ def watched(config: CorpusConfig, stop: Stop, **changes: Any) -> list[Manifest]:
     return published
 
 
+@pytest.mark.slow
 def test_each_look_takes_in_what_arrived_since_the_last(config: CorpusConfig, arrive: Any) -> None:
     def then(look: int) -> None:
         if look == 1:
@@ -80,6 +81,7 @@ def test_each_look_takes_in_what_arrived_since_the_last(config: CorpusConfig, ar
     assert [(each.number, each.increments[-1].num_documents) for each in manifests] == [(1, 4), (2, 1)]
 
 
+@pytest.mark.slow
 def test_too_few_documents_wait_for_more_and_are_counted_once(
     config: CorpusConfig, arrive: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +105,7 @@ def test_too_few_documents_wait_for_more_and_are_counted_once(
     assert manifest.increments[0].num_documents == 6
 
 
+@pytest.mark.slow
 def test_a_file_that_is_still_being_written_is_left_for_a_later_look(
     config: CorpusConfig, arrive: Any, tmp_path: Path, passages: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +264,7 @@ def started() -> Iterator[list[Watch]]:
         each.process.wait()
 
 
+@pytest.mark.slow
 def test_a_watch_of_its_own_publishes_what_arrives_and_ends_well_at_sigterm(
     config: CorpusConfig, arrive: Any, tmp_path: Path, started: list[Watch]
 ) -> None:
@@ -299,6 +303,7 @@ SYNTHESIZERS._targets["mined"] = "slow:Slow"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signals", [1, 2])
 def test_sigterm_lets_the_increment_in_hand_be_finished_and_a_second_drops_it(
     config: CorpusConfig, arrive: Any, tmp_path: Path, started: list[Watch], signals: int, build: Any
@@ -327,6 +332,7 @@ def test_sigterm_lets_the_increment_in_hand_be_finished_and_a_second_drops_it(
         assert newest_number(config.corpus) == 1
 
 
+@pytest.mark.slow
 def test_a_watch_says_what_it_waits_for_and_what_each_look_found(
     config: CorpusConfig, arrive: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

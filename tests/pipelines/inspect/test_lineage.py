@@ -68,6 +68,7 @@ def stored_rows(config: CorpusConfig, manifest: Manifest, stream: str) -> list[l
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["domain", "general"])
 def test_each_row_is_made_of_the_tokens_of_its_texts(corpus: CorpusConfig, stream: str) -> None:
     manifest = read_manifest(corpus.corpus)

@@ -40,6 +40,7 @@ def wide_console(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
 
 
+@pytest.mark.slow
 def test_a_corpus_is_shown_by_increment_and_stream_with_a_text(
     tutelage: Any, corpus: str, texts_in: Any
 ) -> None:

@@ -126,6 +126,7 @@ def built(tmp_path: Path, corpus_config: Any, write_jsonl: Any, build: Any) -> s
     return str(corpus)
 
 
+@pytest.mark.slow
 def test_show_prints_clusters_with_what_was_kept_and_what_was_dropped(built: str, tutelage: Any) -> None:
     first = tutelage("corpus", "show", built, "--duplicates", "3", "--manifest", "1")
     assert first.status == 0
@@ -141,6 +142,7 @@ def test_show_prints_clusters_with_what_was_kept_and_what_was_dropped(built: str
     assert f"kept content {content} of increment 1; dropped 1 copy" in " ".join(second.out.split())
 
 
+@pytest.mark.slow
 def test_show_gives_clusters_as_json(built: str, tutelage: Any) -> None:
     show = ("corpus", "show", built, "--duplicates", "1", "--json")
     first = json.loads(tutelage(*show, "--manifest", "1").out)
@@ -155,6 +157,7 @@ def test_show_gives_clusters_as_json(built: str, tutelage: Any) -> None:
     assert [(each["kept_in"], len(each["copies"])) for each in second["clusters"]] == [(1, 1)]
 
 
+@pytest.mark.slow
 def test_show_says_when_there_are_no_copies(
     tmp_path: Path, corpus_config: Any, write_jsonl: Any, passages: Any, build: Any, tutelage: Any
 ) -> None:
@@ -164,6 +167,7 @@ def test_show_says_when_there_are_no_copies(
     assert (shown.status, shown.out) == (0, "Increment 1 dropped no copies of documents.\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "message"),
     [

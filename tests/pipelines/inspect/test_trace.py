@@ -24,6 +24,8 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, read_manifest
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 CHANGED = "Study 3 was written anew. Because nothing of it stayed, the older text is superseded now."
 

@@ -76,6 +76,7 @@ def unpacked(path: Path) -> bytearray:
         return bytearray(stream.read())
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_missing_or_changed_is_named(tutelage: Any, corpus: str) -> None:
     first, second = (located(corpus, f"ledger/{number:06d}.domain.ledger") for number in (1, 2))
     first.unlink()
@@ -294,6 +295,7 @@ def test_what_cannot_be_unpacked_is_an_error(packed: bytes, compression: str) ->
         decompress(packed, compression, limit=99)
 
 
+@pytest.mark.slow
 def test_it_imports_neither_torch_nor_streaming_nor_beam(built: str) -> None:
     code = (
         "import sys; from plugins.commands.main import main; status = main(sys.argv[1:]); "

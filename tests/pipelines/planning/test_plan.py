@@ -126,6 +126,7 @@ def counted(found: IncrementPlan) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
+@pytest.mark.slow
 def test_the_counts_are_those_of_the_build_that_follows(
     asked: Any, tmp_path: Path, passages: Any, write_jsonl: Any, corpus_config: Config, build: Any
 ) -> None:
@@ -189,6 +190,7 @@ def test_the_counts_are_those_of_the_build_that_follows(
     assert (third.total.training_tokens, third.total.num_rows, third.synthesis_hours) == (0, 0, 0.0)
 
 
+@pytest.mark.slow
 def test_prompts_without_examples_are_counted_to_the_token(
     asked: Any, tmp_path: Path, passages: Any, write_jsonl: Any, corpus_config: Config, build: Any
 ) -> None:
@@ -200,6 +202,7 @@ def test_prompts_without_examples_are_counted_to_the_token(
     assert (found.total.num_chains, found.total.num_requests) == (9, 9)
 
 
+@pytest.mark.slow
 def test_a_plan_is_what_can_be_counted_by_hand(
     nobody_calls: str, byte_tokenizer: str, tmp_path: Path, write_jsonl: Any, tutelage: Any
 ) -> None:
@@ -330,6 +333,7 @@ def rounds(chain: Chain, config: SynthesisConfig, *, answer_tokens: int) -> list
     return list(estimate_rounds(chain, protocol=protocol, config=config, answer_tokens=answer_tokens))
 
 
+@pytest.mark.slow
 def test_answers_and_speed_come_from_the_journal_and_the_statistics(
     asked: Any, tmp_path: Path, passages: Any, write_jsonl: Any, corpus_config: Config, build: Any
 ) -> None:
@@ -405,6 +409,7 @@ def test_hours_follow_from_the_speed_given_before_that_of_the_newest_increment(p
     assert expected_speed(config, ("000003",)) is None
 
 
+@pytest.mark.slow
 def test_the_sample_does_not_depend_on_files_order_or_workers(
     tmp_path: Path,
     tokenizer_dir: str,
@@ -456,6 +461,7 @@ def mined(
     return f"{tmp_path}/mined.yaml"
 
 
+@pytest.mark.slow
 def test_mining_needs_no_requests_and_a_plan_after_the_build_says_that_nothing_is_new(
     mined: str, tmp_path: Path, tutelage: Any
 ) -> None:

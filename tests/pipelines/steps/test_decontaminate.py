@@ -199,6 +199,7 @@ def report_of(config: CorpusConfig, number: int = 1) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_a_build_keeps_planted_rows_out_and_reports_them(
     planted: CorpusConfig, build: Any, rejects_in: Any, texts_in: Any, tmp_path: Path
 ) -> None:
@@ -329,6 +330,7 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -357,6 +359,7 @@ def test_a_plan_counts_the_documents_that_a_build_would_reject(planted: CorpusCo
     assert not Path(planted.corpus).exists()
 
 
+@pytest.mark.slow
 def test_a_changed_document_that_is_contaminated_leaves_the_corpus_as_it_was(
     planted: CorpusConfig, build: Any, passages: Any, write_jsonl: Any, tmp_path: Path
 ) -> None:
@@ -382,6 +385,7 @@ def yaml_of(tmp_path: Path) -> Callable[[CorpusConfig], str]:
     return write
 
 
+@pytest.mark.slow
 def test_the_command_says_what_was_found(planted: CorpusConfig, yaml_of: Any, tutelage: Any) -> None:
     done = tutelage("corpus", "build", yaml_of(planted))
     assert done.status == 0
@@ -411,6 +415,7 @@ def test_words_of_a_short_row_cannot_be_more_than_those_of_a_long_one() -> None:
         validate(DecontaminationConfig, {"ngram": 5}, name="test")
 
 
+@pytest.mark.slow
 def test_the_bundled_corpus_holds_none_of_the_bundled_tasks(
     tokenizer_dir: str, build: Any, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_what_is_unknown_is_refused_with_a_suggestion(
         make_filters(filters)
 
 
+@pytest.mark.slow
 def test_a_build_keeps_what_its_filters_keep_and_plans_the_same(
     tmp_path: Path, corpus_config: Any, write_jsonl: Any, build: Any, rejects_in: Any, texts_in: Any
 ) -> None:

@@ -69,6 +69,7 @@ def folder_of(corpus: str) -> Path:
     return Path(corpus, "tokenizer", read_manifest(corpus).tokenizer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["corpus", "remote"])
 def test_rows_are_shown_with_the_corpus_s_own_tokenizer(
     request: pytest.FixtureRequest, tutelage: Any, place: str
@@ -120,6 +121,7 @@ def test_a_listing_that_leads_out_of_its_folder_is_refused(corpus: str, tmp_path
         load_corpus_tokenizer(corpus, read_manifest(corpus))
 
 
+@pytest.mark.slow
 def test_a_corpus_built_before_falls_back_to_the_name_and_the_next_build_adds_the_files(
     tutelage: Any,
     corpus: str,
@@ -147,6 +149,7 @@ def test_a_corpus_built_before_falls_back_to_the_name_and_the_next_build_adds_th
     assert WORDS in tutelage("corpus", "show", corpus, "--texts", "0", "--rows", "9").out
 
 
+@pytest.mark.slow
 def test_a_build_that_publishes_nothing_leaves_no_tokenizer(
     tmp_path: Path, corpus_config: Config, build: Any, write_jsonl: Any
 ) -> None:

@@ -89,6 +89,7 @@ def tables(body: str) -> dict[str, list[list[str]]]:
     return {name: [row for row in rows if row] for name, rows in found.items()}
 
 
+@pytest.mark.slow
 def test_the_front_matter_has_what_hugging_face_reads(corpus: CorpusConfig) -> None:
     front, _ = card(corpus, 2)
     assert front == {

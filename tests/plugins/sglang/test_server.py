@@ -35,6 +35,8 @@ HOLDER = """
 import sys
 from plugins.sglang.server import lease_servers
 from schemas.corpus_config import ServerConfig
+
+pytestmark = pytest.mark.slow
 lease = lease_servers(ServerConfig.model_validate_json(sys.argv[1]), model="some/model")
 print(*lease.endpoints, flush=True)
 sys.stdin.read()

@@ -360,6 +360,7 @@ def test_every_wording_uses_the_fields_its_task_has():
             assert all(filled.count(f"<{name}>") == 1 for name in fields[task]), wording
 
 
+@pytest.mark.slow
 def test_mining_does_not_depend_on_the_process():
     code = (
         "from plugins.synthesizers.mining_rules import mine_pairs\n"

@@ -83,6 +83,7 @@ def test_a_batch_answers_as_each_prompt_alone(
     assert [answer.prompt_tokens for answer in alone if isinstance(answer, Generation)] == [3, 8, 1, 5, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["rwkv", "phi3"])
 def test_prompts_that_padding_would_change_share_a_batch_with_their_own_length(
     family: str,

@@ -122,6 +122,7 @@ class TestEveryFamily:
     def test_the_template_is_named_after_the_family(self, family: TemplateFamily):
         assert family.render(TWO_EACH, seed=0).template.startswith(f"{family.name}/")
 
+    @pytest.mark.slow
     def test_the_text_does_not_depend_on_the_process(self, family: TemplateFamily):
         code = (
             "from plugins.templates import TEMPLATES\n"

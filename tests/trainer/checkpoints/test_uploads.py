@@ -155,6 +155,7 @@ def test_two_processes_of_a_machine_do_not_share_a_run(write_remote: Callable[..
     second.release()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_memory_and_others_begin_there(
     write_remote: Callable[..., str], folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

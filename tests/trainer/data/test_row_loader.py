@@ -89,6 +89,7 @@ def test_a_corpus_on_another_file_system_is_verified_and_read(corpus: str, tmp_p
     assert sorted(rows_seen(loader)) == list(range(100, 148))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(40)
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "garbled"])

@@ -95,6 +95,7 @@ MIXES: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("streams", "epoch_size", "expected"), MIXES)
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 def test_an_epoch_holds_each_stream_to_the_token(
@@ -144,6 +145,7 @@ def test_ranks_that_cannot_share_an_epoch_evenly_are_given_one_row_twice(
     assert (len(first), len(second), len({*first, *second})) == (21, 21, 41)
 
 
+@pytest.mark.slow
 def test_an_epoch_is_at_least_one_batch_and_may_have_more_readers_than_batches(
     full_corpus: str, tmp_path: Path
 ) -> None:

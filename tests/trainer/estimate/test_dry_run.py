@@ -290,6 +290,7 @@ def test_a_gpu_is_known_by_the_name_that_cuda_gives_it(name: str, peak: float | 
     assert peak_flops_of(name) == peak
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_the_size_that_is_foretold(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

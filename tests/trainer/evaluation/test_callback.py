@@ -20,6 +20,8 @@ from schemas.errors import ConfigError
 from trainer.evaluation.callback import DomainEval
 from trainer.evaluation.evaluator import Evaluator, TaskResult
 
+pytestmark = pytest.mark.slow
+
 
 def train(
     model_dir: Path, tokenizer: Any, *callbacks: Any, batches: int = 4, **options: Any

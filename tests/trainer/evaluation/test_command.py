@@ -275,6 +275,7 @@ def test_an_empty_directory_is_no_model(
     assert "is a directory without config.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_wrong_use_is_told_before_torch_is_imported() -> None:
     script = (
         "import sys; from trainer.evaluation.command import main; "
@@ -357,6 +358,7 @@ def test_two_processes_answer_what_one_answers_and_go_on(
     assert scores_of(two) == scores_of(one)
 
 
+@pytest.mark.slow
 def test_what_all_processes_meet_is_told_once(
     tiny_model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -315,6 +315,7 @@ def test_packed_texts_learn_what_they_learn_by_themselves(
     assert TABLE[name][1] == (", ".join(apart) or "no")
 
 
+@pytest.mark.slow
 def test_it_trains_and_its_export_is_what_was_trained(
     name: str,
     family: Family,

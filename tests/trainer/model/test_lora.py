@@ -47,6 +47,7 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(str(path)).weights
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_of_an_adapter_goes_on_exactly(
     write_config: Callable[..., str],
     tiny_model: str,
@@ -104,6 +105,7 @@ def logits_of(model: Any) -> torch.Tensor:
     return logits_BTV
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [{}, {"use_dora": True}, {"use_rslora": True}, {"modules_to_save": ["lm_head"]}]
 )
@@ -220,6 +222,7 @@ def test_what_an_adapter_cannot_do_is_refused_before_torch_is_imported(
     refused("is an adapter, no model", model={"pretrained_model_name_or_path": str(tmp_path)})
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_other_kind_and_another_adapter_are_refused(
     write_config: Callable[..., str], tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,6 +264,7 @@ def test_a_checkpoint_of_the_other_kind_and_another_adapter_are_refused(
     assert f"checkpoint {whole!r} holds a whole model, but model.peft_config" in refusal
 
 
+@pytest.mark.slow
 def test_an_adapter_goes_on_and_is_exported_only_as_it_was_trained(
     write_config: Callable[..., str], tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -322,6 +326,7 @@ def test_an_adapter_whose_base_is_a_path_that_is_not_there_says_so(
         base_of("--model", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_eval_and_chat_take_an_adapter_and_say_if_its_base_is_missing(
     write_config: Callable[..., str], tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

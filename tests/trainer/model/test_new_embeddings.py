@@ -209,6 +209,7 @@ def test_without_the_key_new_tokens_are_refused_even_where_there_are_rows(
         fitted(untied_and_padded, untied_and_padded, "mean")
 
 
+@pytest.mark.slow
 def test_from_extended_tokenizer_to_exported_model(
     untied_and_padded: str,
     extended: str,

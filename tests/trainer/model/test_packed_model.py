@@ -160,6 +160,7 @@ def multimodal(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str
     return folder
 
 
+@pytest.mark.slow
 def test_a_multimodal_model_trains_on_its_text_alone(
     multimodal: str, write_config: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

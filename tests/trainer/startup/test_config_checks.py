@@ -155,6 +155,7 @@ def test_a_machine_without_a_driver_or_with_gpus_hidden_has_a_cpu(monkeypatch: p
     assert known_device() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -46,6 +46,7 @@ def test_a_disk_without_room_for_a_checkpoint_and_the_export_is_refused(
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_checkpoints_that_will_not_all_fit_are_told(
     config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_place_that_is_not_writable_is_refused_at_once(
     assert "step 1" not in err
 
 
+@pytest.mark.slow
 def test_a_generation_configuration_that_cannot_be_saved_again_is_exported(
     write_config: Callable[..., str], tmp_path: Path, tiny_model: str
 ) -> None:
@@ -114,6 +116,7 @@ def test_what_an_export_cannot_write_is_refused_before_the_first_step(
     assert not [path for path in tmp_path.iterdir() if "try" in path.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "is_full"),
     [
@@ -150,6 +153,7 @@ def test_a_disk_that_fills_up_is_told(
     assert "autoresume: true the same command resumes from the newest sound checkpoint" in err
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_behind_the_last_step_is_told_with_the_checkpoint_that_is_there(
     write_config: Callable[..., str],
     tmp_path: Path,

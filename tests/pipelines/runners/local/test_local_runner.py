@@ -19,6 +19,8 @@ from pipelines.runners.local.spilled_buffers import SpillFile
 from pipelines.runners.run import make_pipeline, parse_options
 from schemas.corpus_config import CorpusConfig
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = ["--direct_running_mode=multi_processing"]
 ROWS = [(f"key-{number % 37}", f"{number}-{'x' * 997}") for number in range(400)]
 

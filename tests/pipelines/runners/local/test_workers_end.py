@@ -24,6 +24,8 @@ from schemas.errors import WorkerError
 from schemas.manifest import read_manifest
 from schemas.process import python_command
 
+pytestmark = pytest.mark.slow
+
 TWO_PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 
 

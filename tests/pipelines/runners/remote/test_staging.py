@@ -93,6 +93,7 @@ def test_a_wheel_made_twice_has_the_same_bytes(wheel: Path, tmp_path: Path) -> N
     assert again.read_bytes() == wheel.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_installer_takes_the_wheel_with_its_checksums(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]

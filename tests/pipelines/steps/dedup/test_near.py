@@ -24,6 +24,8 @@ from schemas.errors import CorpusError
 from schemas.records import Document, Reject, from_json, to_json
 from tests.published import read_stats
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 Build = Callable[..., Any]
 Files = Callable[[str | Path], list[str]]

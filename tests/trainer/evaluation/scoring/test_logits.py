@@ -104,6 +104,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_of_chosen_positions_are_those_of_the_model(family: str) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM

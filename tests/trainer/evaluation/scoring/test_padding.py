@@ -93,6 +93,7 @@ def answers(task_dir: Path, model: Any, tokenizer: Any, batch_tokens: int) -> li
     return comparable(evaluator.run(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", HARMED)
 def test_rows_that_padding_would_change_pass_by_their_length(
     task_dir: Path,
