@@ -45,7 +45,7 @@ test-pipelines: ## the pipelines' tests with tutelage[pipelines] alone, no torch
 
 # What touches Beam, its replaced internals, transformers without torch, or a library that Composer keeps old.
 PIPELINES_TESTS = tests/golden tests/schemas/test_mds.py tests/plugins/filters \
-	$(addprefix tests/plugins/readers/, test_parquet.py test_readers.py test_medline.py) \
+	$(addprefix tests/plugins/readers/, test_parquet.py test_decompression.py test_medline.py) \
 	$(addprefix tests/pipelines/, test_without_torch.py increments/test_build.py inspect/test_verify.py \
 	planning runners steps store) --ignore=tests/pipelines/runners/remote/test_dataflow.py
 

@@ -7,11 +7,14 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import filelock
 import pytest
@@ -59,6 +62,26 @@ def write_rows() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Under `make check`, keep tests from starting a process or a training, fixtures included."""
+    if "not slow" not in item.config.option.markexpr:
+        return (yield)
+
+    def refuse(what: str) -> Callable[..., None]:
+        def fail(*given: object, **named: object) -> None:
+            pytest.fail(f"{item.nodeid} starts {what}: mark it `slow`, so that `make check` leaves it out")
+
+        return fail
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(subprocess.Popen, "__init__", refuse("a process")))
+        stack.enter_context(mock.patch.object(BaseProcess, "start", refuse("a process")))
+        if "composer.trainer" in sys.modules:
+            stack.enter_context(mock.patch("composer.trainer.Trainer.fit", refuse("a training")))
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -121,7 +121,7 @@ def test_a_key_is_in_nothing_that_a_build_leaves_or_says(
 
 
 def test_a_file_that_lies_about_in_a_checkout_is_in_no_wheel(tmp_path: Path) -> None:
-    stray = ROOT / "pipelines/remote/canary.env"
+    stray = ROOT / "pipelines/runners/remote/canary.env"
     stray.write_text(CANARY)
     try:
         wheel = make_wheel(Distribution.from_name("tutelage"), tmp_path)

@@ -59,6 +59,7 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_threads_and_exit_functions_run_and_cycles_are_left() -> None:
     done = run(ENDS)
     assert (done.returncode, done.stdout, done.stderr) == (0, "thread\nexit function\n", "")
@@ -67,6 +68,7 @@ def test_threads_and_exit_functions_run_and_cycles_are_left() -> None:
 @pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_info"), reason="glibc alone has arenas"
 )
+@pytest.mark.slow
 def test_threads_share_one_heap() -> None:
     assert run(HEAPS, "one").stdout.count("<heap nr=") == 1
     assert run(HEAPS, "each").stdout.count("<heap nr=") > 1
