@@ -1,4 +1,4 @@
-"""A corpus whose folders, locks or journals lead elsewhere, or never end."""
+"""Corpora whose folders, locks or journals are links to other places, or endless files."""
 
 from __future__ import annotations
 

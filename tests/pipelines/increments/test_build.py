@@ -201,7 +201,7 @@ def test_rows_read_through_a_cache_hold_every_text_token_by_token(
         assert sorted(whole) == sorted(texts)
         assert all(any(text.startswith(each) for text in texts) for each in beginnings)
         assert num_tokens == shards.num_tokens
-        assert sum(whole.values()) == num_tokens - shards.num_repeated_tokens  # some stand once more
+        assert sum(whole.values()) == num_tokens - shards.num_repeated_tokens  # some texts repeat
 
 
 def test_a_build_without_anything_new_publishes_nothing(three_readers: CorpusConfig, build: Build) -> None:
@@ -358,7 +358,7 @@ def test_more_failures_than_allowed_end_the_run_early_and_publish_nothing(
 def test_failures_of_several_streams_that_are_too_many_together_publish_nothing(
     one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
 ) -> None:
-    """No worker has seen too many by itself."""
+    """No single worker exceeds the limit."""
     synthesis = one_file.synthesis.model_copy(
         update={"backend": synthesizer(Failing), "max_failure_share": 0.2}
     )
@@ -426,7 +426,7 @@ def test_an_error_in_a_worker_process_reaches_the_user_as_it_was_raised(
 def test_a_source_that_cannot_be_read_is_named(
     one_file: CorpusConfig, build: Build, files_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tests may run as root, whom no permission stops: storage itself refuses here."""
+    """File permissions do not restrict root, so the reader itself raises the error."""
 
     def refuse(self: Any, uri: str) -> Any:
         raise PermissionError(13, "Permission denied", uri)
