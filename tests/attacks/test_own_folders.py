@@ -1,4 +1,4 @@
-"""Corpora whose folders, locks or journals are links to other places, or endless files."""
+"""Corpora with linked folders, foreign locks, named pipes, or endless lines in a journal."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def test_where_it_is_allowed_it_is_named_and_counted(
     assert capfd.readouterr().err.splitlines()[:2] == lines
     counts = read_stats(config.corpus, 1)["counts"]
     assert (counts["list/unreadable"], counts["list/hidden"]) == (1, 1)
-    assert build_increment(config_of(f"{folder}/a.jsonl")) is None  # it stays read without the option
+    assert build_increment(config_of(f"{folder}/a.jsonl")) is None  # no second read without the option
     assert capfd.readouterr().err.startswith("No file is new or changed")
 
 
