@@ -1,4 +1,4 @@
-"""The bundled example corpus: enough of it, in three kinds of files, and its questions fair."""
+"""Bundled example corpus: enough text, in three kinds of files, with fair questions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def passages() -> dict[str, list[Document]]:
 
 @pytest.fixture(scope="module")
 def instructions() -> list[Document]:
-    """The general instructions, as the demo reads them."""
+    """The general instructions in the form that the demo reads."""
     return read(
         "jsonl",
         EXAMPLES / "general" / "instructions.jsonl.zst",
