@@ -57,7 +57,7 @@ def test_the_command_before_has_no_part_in_it(capsys: pytest.CaptureFixture[str]
 def test_text_is_what_it_was() -> None:
     text = "naïve\t日本語\r\n\u200fעברית\n"
     assert shown(text) == text
-    assert shown("\r 50%") == "\r 50%"  # progress bars begin so
+    assert shown("\r 50%") == "\r 50%"  # the form of progress bars
     assert shown(CLIPBOARD) == r"\u001b]52;c;ZXZpbA==\u0007"
 
 

@@ -1,7 +1,7 @@
 """Synthesis with a real SGLang server on the local CPU, started by our launcher.
 
-One server serves all tests of this file in order; tests that end it come last. SmolLM2-135M answers in seconds,
-and is a real model in everything but the quality of its answers.
+One server serves all tests of this file in order; tests that end it come last. SmolLM2-135M answers in
+seconds, and is a real model in everything but the quality of its answers.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def test_new_and_changed_documents_make_an_increment_and_leave_the_old_as_it_was
     assert sorted(names) == ["doc-12", "doc-13", "doc-3"]
     del before[NOTE]
     assert {name: data for name, data in contents(one_file.corpus).items() if name in before} == before
-    rows[3]["text"] = passages(4)[3]["text"]  # back to what it was
+    rows[3]["text"] = passages(4)[3]["text"]  # the original text
     write_jsonl(tmp_path / "in/a.jsonl", rows)
     third = build(one_file).increments[2]
     assert (third.num_documents, third.superseded_document_ids) == (1, ("doc-3",))
@@ -334,7 +334,7 @@ def test_a_corpus_can_lie_in_memory(
 
 
 class Failing(Synthesizer):
-    """Fails for every fourth document, by the number in its name."""
+    """Synthesizer that fails for every fourth document, by the number in its name."""
 
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         return tuple(
