@@ -16,7 +16,7 @@ from schemas.records import Document
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BIOMEDICINE = EXAMPLES / "biomedicine"
 RUN_WORDS = 8
-"""A question that shares this many words in a row with a passage is copied from it."""
+"""A question with this many consecutive words of a passage counts as copied."""
 
 
 def read(reader: str, uri: Path, **options: Any) -> list[Document]:

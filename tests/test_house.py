@@ -21,12 +21,12 @@ ARROWS = {
     "pipelines": {"schemas", "plugins", "pipelines"},
     "trainer": {"schemas", "plugins", "trainer"},
 }
-"""Which of our packages each of our packages may import."""
+"""Our packages that each of our packages may import."""
 
 LOCKS = ("dev.txt", "pipelines.txt", "trainer.txt")
 
 HEAVY = ("torch", "apache_beam", "streaming", "composer", "transformers", "tokenizers", "pyarrow", "sklearn")
-"""What `tutelage --help` must not wait for."""
+"""Modules that `tutelage --help` must not import."""
 
 
 def modules(package: str) -> list[Path]:

@@ -172,10 +172,10 @@ KINDS: dict[str, tuple[str, Callable[..., bytes], Callable[[Corpus], Any], int]]
     "journal": ("journal/1-x-0001.jsonl", mutate_lines, _journal, 400),
     "tokenizer": ("tokenizer/*/files.json", mutate_json, _tokenizer, 200),
 }
-"""Of each kind of file: where it lies, how it is damaged, what reads it, and how often."""
+"""Path, damage, reader and number of damages for each kind of file."""
 
 SEALED = ("shard", "ledger", "near keys")
-"""Kinds whose bytes have a digest, so that what is read is what was written, or an error."""
+"""Kinds with a digest of their bytes: readers return the written data or raise an error."""
 
 
 def test_there_are_ten_thousand_of_them() -> None:

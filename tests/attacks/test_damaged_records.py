@@ -15,7 +15,7 @@ from schemas.records import Document
 NUMBER = 3
 OBJECTS = [{"id": f"r{number}", "text": f"text {number}"} for number in range(NUMBER)]
 OF_A_FILE = {"truncated_file", "damaged_file", "not_utf8", "not_medline"}
-"""Rejects that speak of a file as a whole."""
+"""Reasons of rejects for a whole file."""
 
 KINDS = ("PubmedArticle", "PubmedBookArticle", "PubmedArticle")
 SHAPES = {

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 LEFT_OUT = re.compile(
     r"(^|/)(stats\.json|README\.md|decontamination\.json)$|^(lock|journal|sources\.jsonl\.zst)"
 )
-"""What holds times, versions or the order in which answers came."""
+"""Files that contain times, versions or the order of answers."""
 
 SOURCES = {
     "domain": {

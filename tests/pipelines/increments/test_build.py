@@ -30,7 +30,7 @@ from tests.published import read_stats
 Config = Callable[..., CorpusConfig]
 Build = Callable[..., Any]
 NOTE = "sources.jsonl.zst"
-"""Note of files already read. Files of a test are too new to be known by their time."""
+"""Note of files already read. Test files are too new to be recognized by their time."""
 
 TOKENIZER = ("files.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 

@@ -1,4 +1,4 @@
-"""Plans compared with the builds that follow them. A synthesizer in the test counts the requests."""
+"""Plans and the builds that follow them. A test synthesizer counts requests: plans send none."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def test_concat_fills_every_row_but_the_last(seed: int) -> None:
 
 
 def test_best_fit_packs_anew_what_it_left_loose() -> None:
-    # Longest first, best fit would give 6 alone, 5+4 and 3+3; 6+4 and 5+3 waste less.
+    # The first pass gives 6+4, 5+4, 3+3+3 and 2; the second gives 6+4, 5+3+2 and 4+3+3.
     rows = pack("best_fit", texts_of([6, 5, 4, 4, 3, 3, 3, 2]), seq_len=10)
     assert [row.segment_lengths.sum() for row in rows] == [10, 10, 10]
 

@@ -72,7 +72,7 @@ else
 fi
 """
 UNREACHABLE = ("Failed to fetch", "error sending request", "dns error", "Connection refused", "timed out")
-"""What installers say when there is no index."""
+"""Messages of installers without a reachable index."""
 
 IMPORT_ALL = """
 import importlib, pkgutil

@@ -128,7 +128,7 @@ def test_the_estimate_is_near_the_share_of_common_shingles(shared: int) -> None:
 
 
 def test_permutations_are_as_good_as_independent() -> None:
-    """Any two of them both map a hash into the smallest 2 % with a frequency of 0.04 %."""
+    """Any two permutations both map a hash into the smallest 2 % with a frequency of 0.04 %."""
     config = NearDedupConfig()
     hasher = MinHasher(config)
     num_texts = 20_000
