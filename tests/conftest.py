@@ -1,4 +1,4 @@
-"""What tests of several packages share."""
+"""Fixtures that tests of several packages share."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Several processes that use all cores each would wait for one another."""
-    os.environ.setdefault("USE_TORCH", "1")  # `tutelage corpus` in this process would spare it for all tests
+    """Give each parallel test process one thread, so that processes do not compete for cores."""
+    os.environ.setdefault("USE_TORCH", "1")  # else `tutelage corpus` turns torch off for all tests
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the files, the longest begin."""
+    """Run the longest files first when several processes share them."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: item.path.name not in _LONGEST)
 
@@ -88,11 +88,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def own_temporary_directory(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Streaming leaves lock files and a cache in the temporary directory.
+    """Give each test its own temporary directory, because Streaming leaves lock files and a cache in it.
 
-    Not under `tmp_path`: that is too long for the sockets by which reader processes hand over tensors.
+    Paths under `tmp_path` are too long for the sockets that carry tensors between reader processes.
     """
-    tmp_path_factory.getbasetemp()  # chosen now: pytest's own folder must outlast this test
+    tmp_path_factory.getbasetemp()  # chosen now: pytest's base folder must outlast this test
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", None)
@@ -102,7 +102,7 @@ def own_temporary_directory(
 
 @contextlib.contextmanager
 def served(app: web.Application) -> Iterator[str]:
-    """Serve an application on a thread of this process; gives its URL."""
+    """Serve an application on a thread of this process, and yield its URL."""
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(app, shutdown_timeout=0.1)
 
@@ -124,7 +124,7 @@ def served(app: web.Application) -> Iterator[str]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[web.Application], str]]:
-    """Serve an application on a thread of this process until the test ends; gives its URL."""
+    """Serve an application on a thread of this process until the test ends, and return its URL."""
     with contextlib.ExitStack() as stack:
         yield lambda app: stack.enter_context(served(app))
 
@@ -135,7 +135,7 @@ def smollm2() -> Path:
     from plugins.models import smollm2
 
     (ROOT / "models").mkdir(exist_ok=True)
-    with filelock.FileLock(ROOT / "models" / f".{smollm2.NAME}.lock"):  # another process may be at it
+    with filelock.FileLock(ROOT / "models" / f".{smollm2.NAME}.lock"):  # another process may be fetching it
         return smollm2.fetch(ROOT / "models" / smollm2.NAME, say=print).path
 
 
@@ -143,8 +143,8 @@ def smollm2() -> Path:
 def sglang_python() -> str:
     """The Python of a real SGLang for CPUs, installed once into .venv-sglang of the checkout.
 
-    The first use may install for minutes and a server starts for one, which counts as time of the test
-    that asks for it: give such a test `@pytest.mark.timeout(1800)`.
+    The installation may take minutes, and the start of a server one minute. Both count as time of the test:
+    mark it with `@pytest.mark.timeout(1800)`.
     """
     done = subprocess.run(
         ["bash", str(ROOT / ".ci/setup-sglang")], capture_output=True, text=True, timeout=20 * 60
@@ -157,21 +157,21 @@ def sglang_python() -> str:
 
 CPU_SERVER_ENV = {
     "SGLANG_USE_CPU_ENGINE": "1",
-    "OMP_NUM_THREADS": "1",  # more of them crawl under load
+    "OMP_NUM_THREADS": "1",  # more threads are very slow under load
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONDONTWRITEBYTECODE": "",  # the same as unset: bytecode saves 10 s at the next start
+    "PYTHONDONTWRITEBYTECODE": "",  # empty means unset: bytecode saves 10 s at the next start
 }
 CPU_SERVER_ARGS: dict[str, str | int | float | bool | None] = {
     "device": "cpu",
-    "dtype": "float32",  # bfloat16 reads prompts 5 times slower on a CPU without bfloat16 instructions
+    "dtype": "float32",  # prefill in bfloat16 is 5 times slower on a CPU without bfloat16 instructions
     "attention-backend": "torch_native",
-    "max-total-tokens": 16384,  # 4 GB of memory; without it 14
-    "sleep-on-idle": True,  # without it an idle server keeps a core busy
+    "max-total-tokens": 16384,  # 4 GB of memory instead of 14 GB
+    "sleep-on-idle": True,  # otherwise an idle server keeps a core busy
     "enable-metrics": True,
     "skip-server-warmup": True,
 }
-"""What makes a server on a CPU small and quick to start."""
+"""Arguments that make a server on a CPU small and quick to start."""
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Names and statistics of published increments, for tests; importing it needs no Beam."""
+"""Names and statistics of published increments, for tests; this module does not import Beam."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md do what they say."""
+"""Examples of CONTRIBUTING.md: each one runs as described."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PAIR = InstructionPair(instruction="Give the text a title.", response="Mitosis")
 
 
 def example(name: str, **more: Any) -> Any:
-    """The class of this name, from the block of code that defines it."""
+    """Return the class of a name from the code block that defines it."""
     (code,) = [block for block in re.findall(r"(?s)```python\n(.*?)```", TEXT) if f"class {name}(" in block]
     assert len(code.splitlines()) <= 14
     found = {**NAMES, **more}

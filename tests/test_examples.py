@@ -1,4 +1,4 @@
-"""The bundled example corpus: enough of it, in three kinds of files, and its questions fair."""
+"""Bundled example corpus: enough text, in three kinds of files, with fair questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.records import Document
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BIOMEDICINE = EXAMPLES / "biomedicine"
 RUN_WORDS = 8
-"""A question that shares this many words in a row with a passage is copied from it."""
+"""A question with this many consecutive words of a passage counts as copied."""
 
 
 def read(reader: str, uri: Path, **options: Any) -> list[Document]:
@@ -43,7 +43,7 @@ def passages() -> dict[str, list[Document]]:
 
 @pytest.fixture(scope="module")
 def instructions() -> list[Document]:
-    """The general instructions, as the demo reads them."""
+    """The general instructions in the form that the demo reads."""
     return read(
         "jsonl",
         EXAMPLES / "general" / "instructions.jsonl.zst",

@@ -1,4 +1,4 @@
-"""The rules that hold the house together: arrows between packages, names, locks, a light `--help`."""
+"""Rules of the repository: imports between packages, names, locks, a light `--help`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ARROWS = {
     "pipelines": {"schemas", "plugins", "pipelines"},
     "trainer": {"schemas", "plugins", "trainer"},
 }
-"""Which of our packages each of our packages may import."""
+"""Our packages that each of our packages may import."""
 
 LOCKS = ("dev.txt", "pipelines.txt", "trainer.txt")
 
 HEAVY = ("torch", "apache_beam", "streaming", "composer", "transformers", "tokenizers", "pyarrow", "sklearn")
-"""What `tutelage --help` must not wait for."""
+"""Modules that `tutelage --help` must not import."""
 
 
 def modules(package: str) -> list[Path]:
@@ -34,7 +34,7 @@ def modules(package: str) -> list[Path]:
 
 
 def imported_names(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and dotted name of every import in a file, those inside functions included."""
+    """Yield line and dotted name of every import in a file, including imports inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -48,7 +48,7 @@ def imported_names(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def requirements(lock: Path) -> Iterator[str]:
-    """Yield each requirement of a lock file as one line, continuation lines joined, comments left out."""
+    """Yield each requirement of a lock file as one line, without comments."""
     lines = [
         line for line in lock.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")
     ]
@@ -80,7 +80,7 @@ def test_the_trainer_never_imports_beam_and_the_pipelines_never_import_composer(
 
 @pytest.mark.parametrize("package", ARROWS)
 def test_every_module_can_be_imported_by_its_path(package: str) -> None:
-    """Folders without `__init__.py` would be left out of the wheel, and odd names of every import."""
+    """The wheel lacks folders without `__init__.py`, and imports need names that are identifiers."""
     assert modules(package), f"{package} holds no module"
     for path in modules(package):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -91,7 +91,7 @@ def test_every_module_can_be_imported_by_its_path(package: str) -> None:
 
 @pytest.mark.parametrize(("folder", "most"), [("pipelines", 10), ("trainer", 10), ("trainer/evaluation", 14)])
 def test_the_top_of_a_folder_holds_few_entries(folder: str, most: int) -> None:
-    """A newcomer reads the names of a folder at one glance."""
+    """A newcomer can read all names of a folder at one glance."""
     beside = {"__init__.py", "__pycache__", "py.typed", "yamls"}
     entries = {path.name for path in (ROOT / folder).iterdir()} - beside
     assert len(entries) <= most, sorted(entries)
@@ -145,7 +145,7 @@ def test_locks_pin_every_requirement_with_hashes(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_locks_name_no_host_and_no_path(name: str) -> None:
-    """An index in a lock would bind everyone to the network of whoever locked."""
+    """An index URL in a lock would bind every user to the network of its author."""
     text = (ROOT / ".ci/requirements" / name).read_text(encoding="utf-8")
     assert "://" not in text
     assert " @ " not in text
@@ -167,7 +167,7 @@ def test_locks_agree_on_every_version() -> None:
 
     everything, pipelines, trainer = map(pins, LOCKS)
     assert {name: versions for name, versions in trainer.items() if versions - everything[name]} == {}
-    for name in ("tokenizers", "transformers"):  # they decide what a corpus's tokens are
+    for name in ("tokenizers", "transformers"):  # these packages determine the tokens of a corpus
         assert pipelines[name] == everything[name]
 
 
@@ -188,7 +188,7 @@ def test_importing_the_pipelines_imports_no_torch() -> None:
 
 
 def test_every_example_is_shipped() -> None:
-    """A pattern of data-files does not reach into folders, so each folder of examples needs its own."""
+    """A pattern of data-files does not match subfolders, so each folder of examples needs its own pattern."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     patterns = re.findall(r'(?m)^"share/tutelage/([^"]+)" = \["([^"]+)"\]$', project)
     shipped = {
@@ -218,7 +218,7 @@ def test_help_answers_without_heavy_imports() -> None:
 
 @pytest.mark.slow
 def test_commands_that_read_a_corpus_import_no_beam(tmp_path: Path) -> None:
-    """Beam costs them a second and prints what its libraries have to say."""
+    """An import of Beam costs a second and prints messages of its libraries."""
     corpus = shutil.copytree(ROOT / "tests/golden/mined", tmp_path / "corpus")
     code = (
         "import sys\n"

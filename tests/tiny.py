@@ -1,4 +1,4 @@
-"""Tokenizers and models small enough to be made for each run of the tests."""
+"""Tokenizers and models, small enough to make for each test run."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def save_bpe(
     chat_template: str | None = None,
     **tokens: Any,
 ) -> str:
-    """Train a byte-level BPE tokenizer and save it as transformers does; gives the folder.
+    """Train a byte-level BPE tokenizer, save it in the format of transformers, and return the folder.
 
     Args:
-        folder: Where it goes.
-        texts: What merges are learned from.
-        vocab_size: At most so many tokens; 256 of them bytes.
-        special_tokens: They get the ids 0, 1, 2, …
-        pre_tokenizer: Instead of GPT-2's words.
-        post_processor: What puts special tokens around a text; none by default.
-        chat_template: Jinja.
+        folder: Folder of the tokenizer.
+        texts: Training texts for merges.
+        vocab_size: Maximum number of tokens; 256 of them are bytes.
+        special_tokens: Special tokens, with the ids 0, 1, 2, …
+        pre_tokenizer: Replacement for GPT-2's split into words.
+        post_processor: Processor that puts special tokens around a text; none by default.
+        chat_template: Chat template in Jinja.
         **tokens: `bos_token` and others of PreTrainedTokenizerFast.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -51,7 +51,7 @@ def save_bpe(
 
 
 def save_bytes(folder: str | Path, special_tokens: Sequence[str], **tokens: Any) -> str:
-    """Save a tokenizer of one token a byte, the special tokens first; gives the folder."""
+    """Save a tokenizer of special tokens and one token a byte, in this order, and return the folder."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     names = [*special_tokens, *sorted(pre_tokenizers.ByteLevel.alphabet())]
@@ -61,7 +61,7 @@ def save_bytes(folder: str | Path, special_tokens: Sequence[str], **tokens: Any)
 
 
 def save_llama(folder: str | Path, *, vocab_size: int, seed: int, **options: Any) -> str:
-    """Save a random Llama, of two layers and hidden size 64 unless told; gives the folder."""
+    """Save a random Llama (by default two layers, hidden size 64) and return the folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -91,12 +91,12 @@ def _save(backend: Any, folder: str | Path, *, chat_template: str | None = None,
 
 
 def located(corpus: str | Path, path: str) -> Path:
-    """A path in a built corpus, given without the random part of an increment's name."""
+    """Find a path in a built corpus; the argument lacks the random part of the increment's name."""
     folder, name, *rest = path.split("/")
     number, dot, stream = name.partition(".")
     return Path(corpus, folder, f"{name_of(str(corpus), int(number))}{dot}{stream}", *rest)
 
 
 def revealed_json(config: Section) -> str:
-    """A configuration as JSON with its secrets, for a process that takes its place."""
+    """Dump a configuration as JSON with its secrets, for a subprocess."""
     return json.dumps(config.model_dump(), default=lambda secret: secret.get_secret_value())

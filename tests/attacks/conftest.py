@@ -1,4 +1,4 @@
-"""A corpus that a stranger may have written: built here, small, with one of each kind of file."""
+"""A small corpus in the role of a stranger's: one file of each kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _text(number: int) -> str:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two increments of a stream, with all that a corpus may hold."""
+    """Two increments of a stream, with every kind of file that a corpus may hold."""
     from pipelines.increments.build import build_increment
 
     root = tmp_path_factory.mktemp("stranger")
@@ -69,7 +69,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sandbox(built: Path, tmp_path: Path) -> Sandbox:
-    """A copy of the corpus beside files of the user, which nothing may touch."""
+    """A copy of the corpus beside files of the user. Nothing may touch those files."""
     shutil.copytree(built, tmp_path / "corpus")
     (tmp_path / "home").mkdir()
     (tmp_path / "home/keys").write_text("secret")

@@ -1,4 +1,4 @@
-"""Damages of a file, drawn from a seed: values of JSON that lead astray, and bytes."""
+"""Damages of a file, drawn from a seed: misleading JSON values, and changed bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RAW = (
 
 
 def mutate_value(rng: random.Random, value: Any) -> Any:
-    """A copy of a JSON value with one to three things changed in it."""
+    """Return a copy of a JSON value with one to three changes."""
     value = copy.deepcopy(value)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         places = list(_places(value))
@@ -53,7 +53,7 @@ def mutate_value(rng: random.Random, value: Any) -> Any:
 
 
 def mutate_json(rng: random.Random, data: bytes) -> bytes:
-    """A JSON file damaged."""
+    """Return a damaged copy of a JSON file."""
     if rng.random() < 0.1:
         return rng.choice(RAW)
     if rng.random() < 0.1:
@@ -63,7 +63,7 @@ def mutate_json(rng: random.Random, data: bytes) -> bytes:
 
 
 def mutate_lines(rng: random.Random, data: bytes) -> bytes:
-    """A file of JSON lines damaged in one of them."""
+    """Return a copy of a JSON lines file with one damaged line."""
     lines = data.splitlines()
     at = rng.randrange(len(lines))
     lines[at] = mutate_json(rng, lines[at])
@@ -71,7 +71,7 @@ def mutate_lines(rng: random.Random, data: bytes) -> bytes:
 
 
 def mutate_zst(rng: random.Random, data: bytes) -> bytes:
-    """The same of a packed file, or its packed bytes damaged."""
+    """Damage one line of a zstd JSON lines file, or its compressed bytes."""
     if rng.random() < 0.3:
         return mutate_bytes(rng, data)
     plain = zstandard.ZstdDecompressor().decompressobj().decompress(data)
@@ -79,7 +79,7 @@ def mutate_zst(rng: random.Random, data: bytes) -> bytes:
 
 
 def mutate_bytes(rng: random.Random, data: bytes) -> bytes:
-    """Bytes flipped, cut off, put in, or doubled."""
+    """Flip, cut off, insert or repeat bytes."""
     changed = bytearray(data)
     action = rng.random()
     at = rng.randrange(len(data))

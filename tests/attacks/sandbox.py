@@ -1,4 +1,4 @@
-"""A folder that is watched: whatever writes outside of its cache, or runs code, is noted."""
+"""Watched folder: an audit hook notes writes outside its cache, and code that runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ sys.addaudithook(_hook)
 
 @contextlib.contextmanager
 def watched(root: Path) -> Iterator[None]:
-    """Note what is done while this lasts; writes are allowed in `root/cache` and in a temporary folder."""
+    """Note events during the block; writes are allowed in `root/cache` and in a temporary folder."""
     _noted.clear()
     temporary = root / "tmp"
     temporary.mkdir()
@@ -62,7 +62,7 @@ class Sandbox:
     """The watched folder.
 
     Args:
-        root: Holds `corpus`, the stranger's, `home`, the user's, and `cache`.
+        root: Folder with the stranger's `corpus`, the user's `home`, and `cache`.
     """
 
     def __init__(self, root: Path):
@@ -72,15 +72,15 @@ class Sandbox:
         self._before = self._state()
 
     def put(self, path: Path, data: bytes) -> None:
-        """Write a file as the stranger does, which is not watched."""
+        """Write a file as the stranger; the audit hook ignores this write."""
         held, _allowed[:] = list(_allowed), []
         path.write_bytes(data)
         _allowed[:] = held
 
     def check(self) -> None:
-        """See that nothing was written outside the cache, and no code was run.
+        """Check that nothing was written outside the cache, and that no code ran.
 
-        Call it when all files of the corpus are as they were.
+        Restore all files of the corpus before the call.
         """
         assert _noted == []
         assert self._state() == self._before

@@ -1,4 +1,4 @@
-"""Which TCP sockets the processes of a command listen on, looked at while it runs."""
+"""TCP sockets that the processes of a command listen on, polled while the command runs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LISTENS = "0A"
 
 
 class Looked:
-    """What was seen of a command and of all processes that came of it, daemons included.
+    """Observations of a command and of all its descendant processes, daemons included.
 
     Attributes:
-        environment: What marks a process as one of them; its children inherit it.
-        addresses: Addresses that were listened on.
-        pids: The processes.
+        environment: Variable that marks the processes of the command; child processes inherit it.
+        addresses: Addresses that the processes listened on.
+        pids: Ids of the processes.
     """
 
     def __init__(self) -> None:
@@ -31,12 +31,12 @@ class Looked:
         self._done = threading.Event()
 
     def beyond_loopback(self) -> list[str]:
-        """Addresses that others than this machine reach."""
+        """Addresses that other machines can reach."""
         return sorted(each for each in self.addresses if not _address(each).is_loopback)
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[None]:
-        """Look again and again while the block lasts."""
+        """Poll the processes during the block."""
         thread = threading.Thread(target=self._keep_looking)
         thread.start()
         try:
@@ -50,11 +50,11 @@ class Looked:
             self.look()
 
     def look(self) -> None:
-        """Look once."""
+        """Poll the processes once."""
         listening = _listening()
         mark = f"{_MARK}={self.environment[_MARK]}".encode()
         for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # it ends, or is another user's
+            with contextlib.suppress(OSError):  # the process ends, or belongs to another user
                 if mark not in (process / "environ").read_bytes().split(b"\0"):
                     continue
                 self.pids.add(int(process.name))
@@ -68,7 +68,7 @@ class Looked:
 def run_looked_at(
     command: Sequence[str], *, cwd: Path, env: Mapping[str, str] | None = None, timeout_sec: float = 500
 ) -> tuple[subprocess.CompletedProcess[str], Looked]:
-    """Run a command to its end, and look meanwhile."""
+    """Run a command to its end, and poll its processes meanwhile."""
     looked = Looked()
     with looked.looking():
         done = subprocess.run(
@@ -100,7 +100,7 @@ def _listening() -> dict[str, str]:
 
 
 def _of_hex(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The kernel prints words of 4 bytes, each in the machine's order, here little-endian."""
+    """Parse an address as the kernel prints it: words of 4 bytes in native order, here little-endian."""
     words = (bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8))
     return _address(str(ipaddress.ip_address(b"".join(words))))
 

@@ -1,4 +1,4 @@
-"""Small files that become large when they are read: memory is bounded, and a reject names the limit."""
+"""Small files that expand when they are read: memory is bounded, and a reject names the limit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def bounded() -> Iterator[None]:
-    """Fails where more than half of the bomb is held at once."""
+    """Fail if more than half of the bomb is in memory at once."""
     tracemalloc.start()
     yield
     peak = tracemalloc.get_traced_memory()[1]
@@ -125,7 +125,7 @@ def test_a_table_whose_rows_share_one_long_text_is_read_some_rows_at_a_time(tmp_
     reader = open_reader(SourceConfig(reader="parquet", uri=str(path)))
     sizes = [pyarrow.total_allocated_bytes() - held for _ in reader.read(str(path))]
     assert len(sizes) == 2000
-    assert max(sizes) < 50_000_000  # all rows at once are 200
+    assert max(sizes) < 50_000_000  # all rows at once take 200 MB
 
 
 @pytest.mark.usefixtures("bounded")

@@ -1,4 +1,4 @@
-"""Keys in every place that may hold one, looked for in all that a build leaves and says."""
+"""API keys in every place that accepts one: no output of a build contains a key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def unpacked(path: Path) -> bytes:
 
 
 def holders(folder: Path) -> list[str]:
-    """Files below a folder that hold the key, packed or not."""
+    """Files below a folder that contain the key, compressed or not."""
     return [
         str(path)
         for path in folder.rglob("*")
@@ -41,7 +41,7 @@ def holders(folder: Path) -> list[str]:
 
 @pytest.fixture
 def echoing() -> Iterator[Server]:
-    """A server, in a thread, that tells everybody the key that it was sent."""
+    """A server, in a thread, that repeats the received key in every response."""
     question = f"Which key? <|q_e|> {CANARY}"
 
     async def echo(server: Server, request: web.Request) -> web.StreamResponse:
@@ -117,7 +117,7 @@ def test_a_key_is_in_nothing_that_a_build_leaves_or_says(
     assert CANARY[:12] not in out + err
     assert holders(tmp_path / "corpus") == holders(temporary) == []
     texts = b"".join(unpacked(path) for path in (tmp_path / "corpus").rglob("*.jsonl.zst"))
-    assert b"[api key]" in texts  # it came back, and was seen
+    assert b"[api key]" in texts  # the key came back and was masked
 
 
 def test_a_file_that_lies_about_in_a_checkout_is_in_no_wheel(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""10,000 damages of a stranger's corpus: each is named in a message, or what is read is right.
+"""10,000 damages of a stranger's corpus: each one is named in a message, or the data read is right.
 
-Nothing is written outside the cache meanwhile, and no code of the corpus runs.
+Meanwhile nothing is written outside the cache, and no code of the corpus runs.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ PLAIN_PATH = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 
 
 class Corpus(NamedTuple):
-    """What readers are given: the corpus, and its manifest as it was before."""
+    """Input of the readers: the corpus, and its manifest from before the damage."""
 
     uri: str
     manifest: Manifest
 
     @property
     def first(self) -> str:
-        """The folder of its first increment."""
+        """The folder of the first increment."""
         return self.manifest.names()[0]
 
     @property
@@ -138,7 +138,7 @@ def _report(corpus: Corpus) -> None:
 
 
 def _note(corpus: Corpus) -> None:
-    noted = _read_note(corpus.uri, corpus.manifest)  # a damaged note is none: files are read again
+    noted = _read_note(corpus.uri, corpus.manifest)  # a damaged note counts as absent: files are read again
     assert all(type(each) is str for pair in noted.items() for each in pair)
 
 
@@ -172,10 +172,10 @@ KINDS: dict[str, tuple[str, Callable[..., bytes], Callable[[Corpus], Any], int]]
     "journal": ("journal/1-x-0001.jsonl", mutate_lines, _journal, 400),
     "tokenizer": ("tokenizer/*/files.json", mutate_json, _tokenizer, 200),
 }
-"""Of each kind of file: where it lies, how it is damaged, what reads it, and how often."""
+"""Path, damage, reader and number of damages for each kind of file."""
 
 SEALED = ("shard", "ledger", "near keys")
-"""Kinds whose bytes have a digest, so that what is read is what was written, or an error."""
+"""Kinds with a digest of their bytes: readers return the written data or raise an error."""
 
 
 def test_there_are_ten_thousand_of_them() -> None:

@@ -1,4 +1,4 @@
-"""One flipped bit anywhere in a file: every record is taken or rejected, and others stay as they were."""
+"""One flipped bit anywhere in a file: every record is accepted or rejected, and the others stay unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.records import Document
 NUMBER = 3
 OBJECTS = [{"id": f"r{number}", "text": f"text {number}"} for number in range(NUMBER)]
 OF_A_FILE = {"truncated_file", "damaged_file", "not_utf8", "not_medline"}
-"""Rejects that speak of a file as a whole."""
+"""Reasons of rejects for a whole file."""
 
 KINDS = ("PubmedArticle", "PubmedBookArticle", "PubmedArticle")
 SHAPES = {
@@ -55,7 +55,7 @@ def test_records_in_are_records_taken_and_rejected(tmp_path: Path, shape: str) -
         if isinstance(each, Document)
     }
     assert len(expected) == NUMBER
-    # The bracket around pretty-printed objects may become a brace, which makes one bad object of them all.
+    # The bracket around pretty-printed objects may become a brace; then all of them are one bad object.
     for data in flipped(whole, start=int(shape == "pretty-printed")):
         path.write_bytes(data)
         found = list(open_reader(source).read(str(path)))
@@ -64,6 +64,6 @@ def test_records_in_are_records_taken_and_rejected(tmp_path: Path, shape: str) -
         changed = [each for each in taken if (each.document_id, each.text) not in expected]
         assert len(taken) >= NUMBER - 2 or OF_A_FILE & {*reasons} or reasons == ["invalid_json"], data
         assert len(changed) <= 1, data
-        # A bad line that two records came to share is one reject, which shows how both begin.
+        # A bad line that merges two records gives one reject, with the beginning of both.
         shared = "invalid_utf8" in reasons or reasons == ["invalid_json"]
         assert len(found) >= NUMBER - shared or OF_A_FILE & {*reasons}, data

@@ -1,4 +1,4 @@
-"""A stranger's corpus names files elsewhere and columns that are pickles: nothing is written or run."""
+"""Stranger's corpora that name outside files and pickled columns: nothing is written or run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INDEX = "increments/000001*/shards/domain/index.json"
 
 
 def change(sandbox: Sandbox, alter: Callable[[dict[str, Any]], None]) -> Path:
-    """Let the stranger alter the first shard of the index."""
+    """Alter the first shard in the index, as a stranger might."""
     (path,) = sandbox.corpus.glob(INDEX)
     index = json.loads(path.read_bytes())
     alter(index["shards"][0])
@@ -35,7 +35,7 @@ def change(sandbox: Sandbox, alter: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def load(corpus: Path, cache: Path, num_workers: int = 0) -> list[list[int]]:
-    """Read as `train` does; the tokens of each row."""
+    """Read a corpus as `train` does, and return the tokens of each row."""
     from trainer.data.resolve_streams import resolve_streams
     from trainer.data.row_loader import build_loader
     from trainer.data.verify_shards import verify_shards
@@ -149,7 +149,7 @@ def test_a_row_whose_lineage_is_empty_is_damaged(
 
 
 def test_an_index_of_streamings_own_writer_is_read(tmp_path: Path) -> None:
-    """As corpora were written from the first version on."""
+    """Older versions wrote corpora with that writer."""
     from streaming import MDSWriter
 
     from schemas.manifest import ShardSet
@@ -172,7 +172,7 @@ def test_an_index_of_streamings_own_writer_is_read(tmp_path: Path) -> None:
 
 
 def swapped(folder: Path) -> Path:
-    """Change a token in each cached shard, whose sizes stay."""
+    """Change a token in each cached shard; file sizes stay the same."""
     found = sorted(folder.rglob("*.mds"))
     for path in found:
         data = bytearray(path.read_bytes())
@@ -190,7 +190,7 @@ def test_swapped_rows(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # One that is short enough for the sockets of reader processes.
+    # This path is short enough for the sockets of reader processes.
     monkeypatch.setattr(tempfile, "tempdir", os.environ["TMPDIR"])
     right = load(sandbox.corpus, sandbox.cache)
     assert len(right) > 5

@@ -1,4 +1,4 @@
-"""Nothing that a command starts is reached from another machine."""
+"""Sockets of all commands: no other machine can reach them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_build_with_worker_processes_listens_to_nobody(corpus_yaml: str, tmp_p
     done, looked = run_looked_at(tutelage("corpus", "build", corpus_yaml, *TWO_WORKERS), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(looked.pids) >= 3  # the command, two workers
-    assert looked.addresses == set()  # Unix sockets, in a folder of the user's own
+    assert looked.addresses == set()  # Unix sockets only, in a folder of the user
 
 
 def test_a_watch_with_worker_processes_listens_to_nobody(corpus_yaml: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A corpus whose folders, locks or journals lead elsewhere, or never end."""
+"""Corpora with linked folders, foreign locks, named pipes, or endless lines in a journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine refuses, and what nobody foresaw, is a sentence; the traceback lies in a file."""
+"""Errors of the machine and unexpected errors: one sentence on the terminal, the traceback in a file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Traceback (most recent call last):
 
 
 def sentence(error: BaseException) -> str:
-    """What is said of an error, without the name of the log file; the file holds the traceback."""
+    """Message of an error without the name of the log file; the file contains the traceback."""
     try:
         raise error
     except type(error) as raised:
@@ -91,7 +91,7 @@ def sentence(error: BaseException) -> str:
 "path.",
         ),
         (
-            FileNotFoundError("bucket/key"),  # as fsspec's stores raise it
+            FileNotFoundError("bucket/key"),  # the form that fsspec's stores raise
             "a file or connection: bucket/key. It may have been removed; put it back, or correct the path.",
         ),
         (
@@ -276,11 +276,11 @@ def test_a_build_whose_worker_is_killed_ends_with_a_sentence(yaml: Path) -> None
 
 
 def kill_first_worker(pid: int) -> None:
-    """Kill a child of the command once it works: gRPC then gives it threads."""
+    """Kill a child of the command once it has several threads: then gRPC runs in it."""
     end = time.monotonic() + 240
     while time.monotonic() < end:
         for child in children(pid):
-            with contextlib.suppress(OSError):  # a program that an import runs has ended
+            with contextlib.suppress(OSError):  # an import runs short-lived programs
                 if len(list(Path(f"/proc/{child}/task").iterdir())) > 1:
                     os.kill(child, signal.SIGKILL)
                     return
@@ -290,7 +290,7 @@ def kill_first_worker(pid: int) -> None:
 def children(pid: int) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
             if int(parent) == pid and state not in "ZX":
                 found.append(int(process.name))

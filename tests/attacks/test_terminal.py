@@ -1,4 +1,4 @@
-"""Texts that command a terminal are shown and not obeyed, whatever prints them."""
+"""Terminal control sequences in texts: every command prints them escaped."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_command_before_has_no_part_in_it(capsys: pytest.CaptureFixture[str]
 def test_text_is_what_it_was() -> None:
     text = "naïve\t日本語\r\n\u200fעברית\n"
     assert shown(text) == text
-    assert shown("\r 50%") == "\r 50%"  # as progress bars begin
+    assert shown("\r 50%") == "\r 50%"  # the form of progress bars
     assert shown(CLIPBOARD) == r"\u001b]52;c;ZXZpbA==\u0007"
 
 

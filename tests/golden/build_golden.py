@@ -1,9 +1,9 @@
-"""The golden corpora: small ones built once, which every later version builds again byte by byte.
+"""Golden corpora: small corpora, built once, that every later version must rebuild byte by byte.
 
-`mined` goes through everything that needs no server: two increments, a changed document, a withdrawal, a
-compaction. `asked` goes through the prompts of a synthesizer and their answers. All URIs are relative, and
-names of increments are counted, so that the same sources give the same bytes wherever they lie.
-`python -m tests.golden.build_golden` builds them anew.
+`mined` covers everything that needs no server: two increments, a changed document, a withdrawal, a
+compaction. `asked` covers the prompts of a synthesizer and their answers. All URIs are relative, and the
+names of increments are counted, so the same sources give the same bytes in any folder.
+`python -m tests.golden.build_golden` rebuilds them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 LEFT_OUT = re.compile(
     r"(^|/)(stats\.json|README\.md|decontamination\.json)$|^(lock|journal|sources\.jsonl\.zst)"
 )
-"""What holds times, versions or the order in which answers came."""
+"""Files that contain times, versions or the order of answers."""
 
 SOURCES = {
     "domain": {
@@ -93,7 +93,7 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def synthesizer() -> Iterator[str]:
-    """A server that gives each prompt its answer; gives the URL."""
+    """Start a server that gives each prompt a fixed answer, and yield its URL."""
 
     async def generate(request: web.Request) -> web.Response:
         return web.json_response(answer(await request.json()))
@@ -109,12 +109,12 @@ def synthesizer() -> Iterator[str]:
 
 
 def build_golden(name: str, folder: Path, token_maker: str) -> Path:
-    """Build a golden corpus in a folder, which becomes the working directory; gives the corpus.
+    """Build a golden corpus in a folder and return the corpus; the folder becomes the working directory.
 
     Args:
         name: A key of CONFIGS.
-        folder: Where sources, tokenizer and corpus go.
-        token_maker: Path of the function that gives increments the random part of their names.
+        folder: Folder of sources, tokenizer and corpus.
+        token_maker: Import path of the function that makes the random part of increment names.
     """
     from plugins.commands.main import main
 
@@ -147,7 +147,7 @@ def build_golden(name: str, folder: Path, token_maker: str) -> Path:
 
 
 def _change_sources(sources: Path) -> None:
-    """Change one article, and add seven that say nothing in words of the others."""
+    """Change one article, and add seven with the words of others in reverse order."""
     path = sources / "articles.jsonl"
     *lines, broken = path.read_text(encoding="utf-8").splitlines(keepends=True)
     rows = [json.loads(line) for line in lines]
@@ -158,10 +158,10 @@ def _change_sources(sources: Path) -> None:
 
 
 def files_of(name: str, corpus: Path) -> dict[str, bytes]:
-    """Contents of the files of a corpus that are to be the same, by path; `.zst` unpacked.
+    """Contents of the files of a corpus that must be identical, by path.
 
-    Unpacked since a newer zstandard may pack the same content otherwise. Shards are compared as they are. The
-    hash of a configuration counts but where the server's port is in it.
+    Files `.jsonl.zst` are decompressed, because another zstandard may compress the same content differently.
+    Shards stay compressed. The hash of a configuration counts, unless it covers the server's port.
     """
     blank = rb"created|config_hash" if name == "asked" else rb"created"
     found = {path.relative_to(corpus).as_posix(): path for path in corpus.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""The golden corpora are built again byte by byte, and one built long ago opens."""
+"""Golden corpora: a rebuild gives the same bytes, and an old corpus still opens."""
 
 from __future__ import annotations
 

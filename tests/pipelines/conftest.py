@@ -1,4 +1,4 @@
-"""A tiny tokenizer, tiny sources, and a build on this machine, for the tests of the pipelines."""
+"""Fixtures of the pipelines' tests: a tiny tokenizer, tiny sources, and local builds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORDS = "the cell protein binds a dose in the trial of a patient gene and acid t
 
 @pytest.fixture(scope="session")
 def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A byte-level BPE tokenizer; `<|endoftext|>` is its EOS, `<s>` its BOS, which it does not add."""
+    """A byte-level BPE tokenizer with EOS `<|endoftext|>` and BOS `<s>`; it adds no BOS."""
     return save_bpe(
         tmp_path_factory.mktemp("tokenizer"),
         [WORDS] * 4,
@@ -55,7 +55,7 @@ def passages() -> Callable[[int], list[dict[str, str]]]:
 
 @pytest.fixture(scope="session")
 def write_jsonl() -> Callable[[Path, Sequence[Mapping[str, Any]]], str]:
-    """Write rows as JSON lines; gives the path."""
+    """Write rows as JSON lines and return the path."""
 
     def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def corpus_config(tokenizer_dir: str) -> Callable[..., CorpusConfig]:
 
 @pytest.fixture(scope="session")
 def build() -> Callable[..., Any]:
-    """Build an increment without a word."""
+    """Build an increment without printing."""
     from pipelines.increments.build import build_increment
 
     def run(config: CorpusConfig, *options: str) -> Any:
@@ -118,8 +118,8 @@ def _files(folder: str | Path) -> dict[str, Path]:
 def digests_of() -> Callable[[str | Path], dict[str, str]]:
     """SHA-256 of everything in a corpus that must not depend on when and where it was built.
 
-    Texts, pairs and ledgers without the places where their documents were read, which are others in other
-    files.
+    Texts, pairs and ledgers count without the positions of their documents, because these depend on the
+    source files.
     """
 
     def content(path: Path) -> bytes:
@@ -179,7 +179,7 @@ def rejects_in() -> Callable[..., list[dict[str, str]]]:
 
 @pytest.fixture
 def synthesizer(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], str]:
-    """Register a synthesizer class for this process; gives the name of its backend."""
+    """Register a synthesizer class in this process and return the name of its backend."""
 
     def register(kind: type) -> str:
         module = types.ModuleType("synthesizer_of_a_test")
@@ -194,7 +194,7 @@ def synthesizer(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], str]:
 
 @dataclasses.dataclass
 class Command:
-    """What a command answered."""
+    """Exit status and output of a command."""
 
     status: int
     out: str

@@ -1,4 +1,4 @@
-"""`tutelage corpus build` on what people really give it: exit status and exact words."""
+"""`tutelage corpus build` on real users' faulty input: exit status and exact messages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def corpus_yaml(tmp_path: Path, corpus: Path, tokenizer_dir: str) -> Callable[..., str]:
-    """Write a configuration that reads everything in `in/`; keywords replace keys."""
+    """Write a configuration whose sources are all files in `in/`; keywords replace keys."""
 
     def write(*, reader: str = "jsonl", uri: str | None = None, source: Any = None, **changes: Any) -> str:
         values = {
@@ -258,7 +258,7 @@ def test_json_output_is_the_manifest_and_nothing_else(
 def test_a_build_from_the_shell_says_what_it_did_and_no_more(
     corpus_yaml: Any, corpus: Path, tmp_path: Path
 ) -> None:
-    """In a process of its own, where libraries greet whoever imports them."""
+    """The build runs in its own process, because libraries may print when they are imported."""
     write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH, "Short.")
     done = subprocess.run(
         [sys.executable, "-m", "plugins.commands.main", "corpus", "build", corpus_yaml()],
@@ -269,7 +269,7 @@ def test_a_build_from_the_shell_says_what_it_did_and_no_more(
     )
     said = [
         line for line in done.stderr.splitlines() if not line.startswith("[")
-    ]  # progress, if it took long
+    ]  # progress lines of slow builds
     assert said == [f"Building increment 1 of {corpus} from 1 file (domain); pairs by mined."]
     assert done.returncode == 0
     first, *others = done.stdout.splitlines()
@@ -287,7 +287,7 @@ def test_a_build_from_the_shell_says_what_it_did_and_no_more(
 def test_a_corpus_that_cannot_be_written_is_named_before_anything_is_read(
     tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, in_the_way: str
 ) -> None:
-    """A file where a folder must be: what root, who may write everywhere, is refused too."""
+    """A file in place of a folder also stops root, who ignores file permissions."""
     write_rows(tmp_path / "in/a.jsonl", LONG_ENOUGH)
     place = tmp_path / in_the_way
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Tokenizers that open a text with two tokens, and close it with one of their own."""
+"""Tokenizers that open a text with two tokens, and close it with a token other than EOS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EOS, GMASK, SOP, SEP = 0, 1, 2, 3
 
 @pytest.fixture(scope="module")
 def opening_two(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Opens with `[gMASK]<sop>` and closes with `[SEP]`; it has no BOS."""
+    """A tokenizer that opens with `[gMASK]<sop>` and closes with `[SEP]`; it has no BOS."""
     from tokenizers import processors
 
     special = ["<|endoftext|>", "[gMASK]", "<sop>", "[SEP]"]
@@ -121,7 +121,7 @@ def test_a_corpus_of_such_a_tokenizer_is_opened_and_not_mixed_with_texts_that_ar
     with pytest.raises(CorpusError, match="add_bos to what it was, or build"):
         build(config(add_bos=False))
 
-    # As a corpus that was built when only BOS opened a text.
+    # The form of older versions, in which only BOS opened a text.
     path = tmp_path / "corpus" / "manifest" / "000001.json"
     before = json.loads(path.read_text())
     del before["opening"], before["closing"]

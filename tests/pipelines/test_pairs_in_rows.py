@@ -1,4 +1,4 @@
-"""Rows hold each pair with its passage: whole builds of documents longer than a row, read back row by row."""
+"""Pairs and their passages in one row: builds of documents longer than a row, read back row by row."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GENERAL = "What is water? " + "It is what rivers carry to the sea. " * 40
 
 
 class Asks(Generator):
-    """Asks three times about the first words of a passage."""
+    """Synthesizer that asks three times about the first words of a passage."""
 
     def __init__(self, model: str):
         self._tokenizer = load_tokenizer(model)
@@ -74,7 +74,7 @@ def asking(synthesizer: Any, tokenizer_dir: str) -> dict[str, Any]:
 
 @pytest.fixture
 def config_of(tmp_path: Path, corpus_config: Config, write_jsonl: Any, passages: Any) -> Config:
-    """Twelve documents of one to twelve passages, in which rules find pairs, and a general text."""
+    """A corpus of twelve documents of one to twelve passages with mined pairs, and a general text."""
     rows = passages(78)
     documents = [
         {"id": f"doc-{n}", "text": "\n\n".join(row["text"] for row in rows[n * (n + 1) // 2 :][: n + 1])}
@@ -108,11 +108,11 @@ def decoded_rows(config: CorpusConfig, number: int = 1) -> list[str]:
 
 
 def num_parted(rows: list[str], texts: list[AugmentedText]) -> int:
-    """Pairs of which a row holds something without their whole passage; pieces are found by their wording."""
+    """Count the pairs in rows that lack a part of their passage; pieces are found by their text."""
     parted = set()
     for piece in (piece for row in rows for piece in row.split("<|endoftext|>") if piece):
         found, *others = [text for text in texts if piece in text.text]
-        if others:  # too short to tell
+        if others:  # too short to be unique
             assert len(piece) < 100
             continue
         start = found.text.index(piece)
@@ -267,7 +267,7 @@ def test_a_corpus_built_before_is_shown_extended_and_compacted_with_its_long_tex
 
 
 def forget(config: CorpusConfig) -> None:
-    """Take out of increment 1 what an older version did not write."""
+    """Remove the values that older versions did not write from increment 1."""
     manifest = Path(config.corpus) / "manifest/000001.json"
     values = json.loads(manifest.read_text())
     for shards in values["increments"][0]["streams"].values():

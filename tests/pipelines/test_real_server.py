@@ -1,7 +1,7 @@
-"""The whole synthesis against a real SGLang server on this machine's CPU, started by our launcher.
+"""Synthesis with a real SGLang server on the local CPU, started by our launcher.
 
-One server serves all tests of this file, in their order: what ends it comes last. SmolLM2-135M is small
-enough to answer in seconds and real enough for everything but the worth of its answers.
+One server serves all tests of this file in order; tests that end it come last. SmolLM2-135M answers in
+seconds, and is a real model in everything but the quality of its answers.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ PATIENT = ClientOptions(max_in_flight=8, patience_sec=600, max_backoff_sec=2)
 
 
 class RealServer:
-    """The server, what it counted, and its processes.
+    """A running server, with its counters and processes.
 
     Attributes:
-        config: What it was started with.
-        url: Where it answers.
-        folder: TMPDIR of those who share it.
+        config: Configuration of the server.
+        url: URL of the server.
+        folder: TMPDIR of the processes that share the server.
     """
 
     def __init__(self, config: ServerConfig, url: str, folder: str):
@@ -71,11 +71,11 @@ class RealServer:
         return sum(float(value) for given, value in found if all(label in given for label in labels))
 
     def answered(self) -> int:
-        """Requests to `/generate` that were answered."""
+        """Number of answered requests to `/generate`."""
         return int(self.metric("http_responses_total", 'endpoint="/generate"', 'status_code="200"'))
 
     def wait_until_idle(self) -> None:
-        """Wait until no request is in flight; the counter of responses follows a moment later."""
+        """Wait until no request is in flight and the counter of responses is steady."""
         until(lambda: self.metric("num_running_reqs") + self.metric("num_queue_reqs") == 0)
         seen = [-1]
 
@@ -87,7 +87,7 @@ class RealServer:
         until(is_steady)
 
     def processes(self) -> list[int]:
-        """Its main process, and those that it was started again as."""
+        """Ids of the server's main processes, including restarted ones."""
         port = self.url.rsplit(":", 1)[1]
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -140,7 +140,7 @@ def document() -> Document:
 def ask(
     server: RealServer, *requests: GenerationRequest, meanwhile: Callable[[], None] | None = None
 ) -> list[Generation | GenerationFailure]:
-    """Send requests at once; do something once they are on their way."""
+    """Send requests at once, and call `meanwhile` when they are in flight."""
 
     async def run() -> list[Generation | GenerationFailure]:
         client = SGLangClient([server.url], PATIENT)
@@ -212,7 +212,7 @@ def config(
     passages: Callable[[int], Any],
     corpus_config: Callable[..., CorpusConfig],
 ) -> CorpusConfig:
-    """A small corpus whose workers lease the server instead of being told its URL."""
+    """A small corpus whose workers lease the server; the configuration has no URL."""
     source = write_jsonl(tmp_path / "in.jsonl", passages(NUM_DOCUMENTS))
     synthesis = {
         "backend": "sglang",
@@ -227,7 +227,7 @@ def config(
 
 
 def start(config: CorpusConfig, server: RealServer) -> subprocess.Popen[str]:
-    """A build of two worker processes, in a session of its own."""
+    """Start a build of two worker processes in its own session."""
     return subprocess.Popen(
         [sys.executable, "-c", BUILD, revealed_json(config)],
         cwd=ROOT,
@@ -265,7 +265,7 @@ def test_a_killed_build_of_two_workers_goes_on_where_it_stood(
     assert server.answered() - before == synthesis["requests"] == journaled(config) - finished
     assert synthesis["endpoints"][server.url]["requests"] == synthesis["requests"]
 
-    # The same journal gives the same bytes in an unbroken run, which asks for nothing.
+    # The same journal gives the same bytes in an unbroken run, without any request.
     unbroken = config.model_copy(update={"corpus": str(tmp_path / "unbroken")})
     shutil.copytree(Path(config.corpus) / "journal", Path(unbroken.corpus) / "journal")
     before = server.answered()
@@ -277,7 +277,7 @@ def test_a_killed_build_of_two_workers_goes_on_where_it_stood(
 
 
 def long_request(protocol: SynthesisProtocol, document: Document) -> GenerationRequest:
-    """Takes some seconds: nothing ends it before its last token."""
+    """Make a request that takes some seconds: only its last token ends the answer."""
     schema = json.dumps({"type": "string", "minLength": 4_000})
     return GenerationRequest(
         prompt_ids=tuple(protocol.prompt((), document)), max_new_tokens=100, json_schema=schema

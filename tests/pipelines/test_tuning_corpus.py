@@ -1,4 +1,4 @@
-"""Synthesizer tuning data from question-answer sets, built as a user builds it: YAML to shards."""
+"""Tuning data for synthesizers from question-answer datasets, built as users do: YAML to shards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sentence(name: str) -> str:
 
 
 def squad_json(path: Path, count: int) -> str:
-    """SQuAD's JSON of paragraphs with one to three questions, and two that are of no use."""
+    """SQuAD's JSON: paragraphs with one to three questions each, and two useless ones."""
     paragraphs: list[dict[str, Any]] = [
         {
             "context": sentence(f"s{number}"),
@@ -46,7 +46,7 @@ def squad_json(path: Path, count: int) -> str:
 
 
 def hub_rows(count: int) -> list[dict[str, Any]]:
-    """SQuAD as the hub has it: two questions about each context, far from one another."""
+    """SQuAD's rows on the hub: two questions about each context, far apart."""
     return [
         {"context": sentence(f"h{number}"), "question": question, "answers": {"text": [f"dose {number}"]}}
         for question in ("What was given?", "What was taken?")
@@ -55,7 +55,7 @@ def hub_rows(count: int) -> list[dict[str, Any]]:
 
 
 def collection_rows(name: str, count: int) -> list[dict[str, Any]]:
-    """Rows as ft-instruction-synthesizer-collection has them."""
+    """Rows in the format of ft-instruction-synthesizer-collection."""
     question = "Which?\nOptions:\n- lung\n- heart"
     return [
         {
@@ -111,7 +111,7 @@ def rows_of(corpus: str, number: int | None = None) -> list[dict[str, Any]]:
 
 
 def without_and_with_loss(row: dict[str, Any], tokenizer: Any) -> tuple[str, str]:
-    """A row's texts decoded in two parts."""
+    """Decode the tokens of a row without loss, and those with loss."""
     used = int(row["segment_lengths"].sum())
     carries = np.zeros(used, bool)
     for start, end in row["loss_spans"].reshape(-1, 2).tolist():
@@ -180,7 +180,7 @@ def test_rows_do_not_depend_on_files_and_their_order(
 ) -> None:
     rows = hub_rows(12)
     hub = Path(sources[1]["uri"])
-    for number in range(2):  # the two questions about a context in two files
+    for number in range(2):  # each file has one of the two questions about a context
         write_jsonl(tmp_path / "parts" / f"{number}.jsonl", rows[number * 12 : number * 12 + 12])
     moved = [sources[2], {**sources[1], "uri": str(tmp_path / "parts" / "*.jsonl")}, sources[0]]
     config = config_of(tmp_path / "corpus", moved, tokenizer_dir)

@@ -1,4 +1,4 @@
-"""Exceptions that nobody foresaw, in steps and in whole builds."""
+"""Unexpected exceptions in steps and in whole builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A corpus is built where torch is missing, and without torch where it is installed."""
+"""Builds without torch: on machines that lack it, and without importing an installed one."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 def test_no_process_of_a_build_imports_torch_or_streaming(
     tmp_path: Path, tokenizer_dir: str, write_jsonl: Any, passages: Any
 ) -> None:
-    """Packages that note each import stand before the real ones."""
+    """Stub packages that note each import precede the real ones on the path."""
     noted = tmp_path / "imported"
     for name in ("torch", "streaming"):
         package = tmp_path / "first" / name / "__init__.py"
         package.parent.mkdir(parents=True)
         package.write_text(f"open({str(noted)!r}, 'a').write({name!r})\n")
         metadata = package.parents[1] / f"{name}-2.7.0.dist-info" / "METADATA"
-        metadata.parent.mkdir()  # without it transformers imports torch to learn its version
+        metadata.parent.mkdir()  # without it transformers imports torch to find its version
         metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.7.0\n")
     source = write_jsonl(tmp_path / "domain.jsonl", passages(12))
     corpus = tmp_path / "corpus"

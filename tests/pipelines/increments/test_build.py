@@ -30,7 +30,7 @@ from tests.published import read_stats
 Config = Callable[..., CorpusConfig]
 Build = Callable[..., Any]
 NOTE = "sources.jsonl.zst"
-"""Note of files already read. Files of a test are too new to be known by their time."""
+"""Note of files already read. Test files are too new to be recognized by their time."""
 
 TOKENIZER = ("files.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -202,7 +202,7 @@ def test_rows_read_through_a_cache_hold_every_text_token_by_token(
         assert sorted(whole) == sorted(texts)
         assert all(any(text.startswith(each) for text in texts) for each in beginnings)
         assert num_tokens == shards.num_tokens
-        assert sum(whole.values()) == num_tokens - shards.num_repeated_tokens  # some stand once more
+        assert sum(whole.values()) == num_tokens - shards.num_repeated_tokens  # some texts repeat
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_new_and_changed_documents_make_an_increment_and_leave_the_old_as_it_was
     assert sorted(names) == ["doc-12", "doc-13", "doc-3"]
     del before[NOTE]
     assert {name: data for name, data in contents(one_file.corpus).items() if name in before} == before
-    rows[3]["text"] = passages(4)[3]["text"]  # back to what it was
+    rows[3]["text"] = passages(4)[3]["text"]  # the original text
     write_jsonl(tmp_path / "in/a.jsonl", rows)
     third = build(one_file).increments[2]
     assert (third.num_documents, third.superseded_document_ids) == (1, ("doc-3",))
@@ -342,7 +342,7 @@ def test_a_corpus_can_lie_in_memory(
 
 
 class Failing(Synthesizer):
-    """Fails for every fourth document, by the number in its name."""
+    """Synthesizer that fails for every fourth document, by the number in its name."""
 
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         return tuple(
@@ -367,7 +367,7 @@ def test_more_failures_than_allowed_end_the_run_early_and_publish_nothing(
 def test_failures_of_several_streams_that_are_too_many_together_publish_nothing(
     one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
 ) -> None:
-    """No worker has seen too many by itself."""
+    """No single worker exceeds the limit."""
     synthesis = one_file.synthesis.model_copy(
         update={"backend": synthesizer(Failing), "max_failure_share": 0.2}
     )
@@ -435,7 +435,7 @@ def test_an_error_in_a_worker_process_reaches_the_user_as_it_was_raised(
 def test_a_source_that_cannot_be_read_is_named(
     one_file: CorpusConfig, build: Build, files_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tests may run as root, whom no permission stops: storage itself refuses here."""
+    """File permissions do not restrict root, so the reader itself raises the error."""
 
     def refuse(self: Any, uri: str) -> Any:
         raise PermissionError(13, "Permission denied", uri)

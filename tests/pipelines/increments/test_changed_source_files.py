@@ -1,4 +1,4 @@
-"""Files that were read and have not changed are not read again."""
+"""Unchanged source files: a build does not read them again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG_AGO = 1_700_000_000
 
 
 def aged(path: str | Path, since: int = LONG_AGO) -> str:
-    """A file whose last change is long ago."""
+    """Set the modification time of a file far into the past."""
     os.utime(path, (since, since))
     return str(path)
 
@@ -138,7 +138,7 @@ def test_a_file_touched_without_change_is_read_once_more_and_noted(
     files_read.clear()
     assert build(two_files) is None
     assert build(two_files) is None
-    assert files_read == ["a.jsonl", "b.jsonl"]  # with the later one, whose versions may be newer
+    assert files_read == ["a.jsonl", "b.jsonl"]  # and the later file, whose versions may be newer
     aged(tmp_path / "in/b.jsonl", LONG_AGO + 5)
     files_read.clear()
     assert build(two_files) is None

@@ -33,7 +33,7 @@ def origin(
     corpus_config: Config,
     build: Any,
 ) -> Path:
-    """Where a corpus of three increments was built: 12 documents, then 5 new ones, then 2 changed."""
+    """The folder of a corpus with three increments: 12 documents, then 5 new ones, then 2 changed ones."""
     root = tmp_path_factory.mktemp("origin")
     rows = passages(17)
     config = corpus_config(root / "corpus", f"{root}/in/*.jsonl", **SHAPE)
@@ -57,7 +57,7 @@ def three(origin: Path, tmp_path: Path, corpus_config: Config) -> CorpusConfig:
 
 
 def decoded(config: CorpusConfig, manifest: Manifest, stream: str = "domain") -> list[str]:
-    """What the rows of a stream say, text by text."""
+    """Decoded rows of a stream, text by text."""
     tokenizer = load_tokenizer(config.tokenizer.name)
     texts = []
     for shards in manifest.shard_sets(stream):
@@ -91,7 +91,7 @@ def test_compacting_leaves_one_increment_with_the_texts_of_all_but_what_is_super
     )
     untouched = [text for text in texts if text.text in old]
     cut = [text for text in texts if text.text not in old]
-    assert len(cut) <= 2  # those in which a superseded passage stood beside others
+    assert len(cut) <= 2  # texts that contained a superseded passage among others
     for text in cut:
         assert any(text.text.split("\n")[0] in each for each in old)
     assert untouched
@@ -160,13 +160,13 @@ def test_a_withdrawn_document_is_in_no_row_of_the_next_manifest_and_its_chain_ma
     manifest = withdraw(three, document_ids=["doc-7"], quiet=True)
     assert [each.number for each in manifest.increments] == [2, 3, 4]
     newest = manifest.increments[2]
-    assert (newest.replaces, newest.num_withdrawn, newest.num_documents) == ((1,), 1, 10)  # nor doc-4's old
+    assert (newest.replaces, newest.num_withdrawn, newest.num_documents) == ((1,), 1, 10)  # no old doc-4
     rows = decoded(three, manifest)
     assert not any(gone in row for row in rows)
     mates = [name for name in holder.document_ids if name not in ("doc-7", "doc-4")]
     names = [name for text in all_texts(three, texts_in, manifest) for name in text.document_ids]
     assert set(mates) <= set(names)
-    # Increment 2 was left alone, the old doc-13 in it.
+    # Increment 2 is unchanged and still contains the old doc-13.
     assert sorted(names) == sorted([*(f"doc-{number}" for number in range(17) if number != 7), "doc-13"])
 
 
@@ -380,7 +380,7 @@ def test_workers_elsewhere_need_not_reach_what_a_rewriting_does_not_use(corpus_c
 def test_a_corpus_of_folders_without_tokens_is_read_extended_and_compacted(
     corpus_config: Config, tmp_path: Path, passages: Any, write_jsonl: Any, build: Any, monkeypatch: Any
 ) -> None:
-    """As corpora were before runs had folders of their own."""
+    """Older versions wrote such corpora, before each run had its own folder."""
     config = corpus_config(tmp_path / "corpus", f"{tmp_path}/in/*.jsonl")
     write_jsonl(tmp_path / "in/0.jsonl", passages(3))
     with monkeypatch.context() as patched:

@@ -1,8 +1,8 @@
-"""Crashes of the machine: whatever was synced is there afterwards, and nothing else need be.
+"""Crashes of the machine: only synced data is sure to survive.
 
-File operations of a run are recorded. After each one the states are made that a crash at this moment may
-leave: a file has the bytes of its last fsync; a folder has the names of its last fsync, or those of now, as a
-file system may write them sooner than it must.
+The test records the file operations of a run. After each operation it makes the states that a crash at this
+moment may leave. A file has the bytes of its last fsync. A folder has the names of its last fsync or the
+current names, because a file system may write names before an fsync.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _OPERATIONS = ("fsync", "replace", "rename", "link", "mkdir", "unlink", "remove"
 
 
 class Disk:
-    """What of a folder is surely on the disk.
+    """The contents of a folder that are certainly on the disk.
 
     Attributes:
-        operations: Names of the recorded ones, in order.
+        operations: Names of the recorded operations, in order.
         states: The different states that a crash may leave, each as the bytes of files by path.
     """
 
@@ -44,7 +44,7 @@ class Disk:
         self._lock = threading.Lock()
         self._files: dict[int, bytes] = {}
         self._folders: dict[int, dict[str, int]] = {}
-        self._kept_open: list[int] = []  # so that no number of a file is used again
+        self._kept_open: list[int] = []  # so that no inode number is reused
         for path in (root, *root.rglob("*")):
             self._synced(os.open(path, os.O_RDONLY))
 
@@ -89,7 +89,7 @@ class Disk:
             state = dict(
                 self._state("", self._root.stat().st_ino, live_names, manifests_as_synced, others_as_synced)
             )
-            # Of what no manifest names nothing is read: only what is published makes a state another one.
+            # No reader opens a file that no manifest names, so only published files distinguish states.
             newest = max(name for name in state if name.startswith("manifest/"))
             named = {name: data for name, data in state.items() if self._is_read(name, state[newest])}
             digest = hashlib.blake2b(repr(sorted(named.items())).encode()).hexdigest()
@@ -125,7 +125,7 @@ def config(tmp_path: Path, corpus_config: Any, passages: Any, write_jsonl: Any, 
 
 
 def check_states(disk: Disk, tmp_path: Path) -> set[int]:
-    """See that every state is a sound corpus; gives the numbers of their newest manifests."""
+    """Check that every state is a sound corpus, and return the numbers of the newest manifests."""
     newest = set()
     for number, state in enumerate(disk.states.values()):
         corpus = tmp_path / f"crashed-{number}"

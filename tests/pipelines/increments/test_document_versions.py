@@ -1,4 +1,4 @@
-"""Several versions of a document: the newest stays, in one build, over several, and if all is read again."""
+"""Several versions of a document: the newest stays, in one build, over several, and after a full reread."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WORKERS = [
 
 @pytest.fixture
 def pubmed(tmp_path: Path) -> Files:
-    """Write files of the same eight articles, each with its dose, as PubMed sends revisions, long ago."""
+    """Write old files of the same eight articles with varying doses, like PubMed's revisions."""
 
     def write(*names: str, more: str = "") -> None:
         for name in names:
@@ -66,7 +66,7 @@ def pubmed(tmp_path: Path) -> Files:
 
 @pytest.fixture
 def config(tmp_path: Path, corpus_config: Config) -> Config:
-    """A corpus of PubMed's files, whose texts are too much alike for near dedup."""
+    """A corpus of PubMed's files, without near dedup because the texts are too similar."""
 
     def make(corpus: str = "corpus", **changes: Any) -> CorpusConfig:
         source = {"preset": "pubmed", "uri": f"{tmp_path}/in/*.xml.gz"}
@@ -78,7 +78,7 @@ def config(tmp_path: Path, corpus_config: Config) -> Config:
 
 @pytest.fixture
 def current(texts_in: Any) -> Callable[[str], dict[str, str]]:
-    """What the corpus says now: by document, its text, or the dose in it."""
+    """The current text of each document, or the dose in the text."""
 
     def read(corpus: str) -> dict[str, str]:
         numbers = read_manifest(corpus).numbers()
@@ -224,7 +224,7 @@ def test_of_one_file_the_last_row_of_a_name_stays_however_the_file_is_cut(
     build(made := corpus_config(tmp_path / "corpus", write_jsonl(tmp_path / "a.jsonl", rows)))
     (text,) = current(made.corpus).values()
     assert "Version 29 of" in text
-    write_jsonl(tmp_path / "a.jsonl", rows[:12])  # the same file, changed, is newer whatever it held
+    write_jsonl(tmp_path / "a.jsonl", rows[:12])  # a changed file is newer, whatever its rows
     build(made)
     (text,) = current(made.corpus).values()
     assert "Version 11 of" in text
@@ -318,7 +318,7 @@ ROW = "The text of {} says that a dose of the drug was given to patients in the 
 
 @pytest.fixture
 def take(tmp_path: Path, corpus_config: Config, write_jsonl: Any, build: Any, texts_in: Any) -> Any:
-    """Build files of rows, each `id:text`; gives the current text of each document."""
+    """Build files of `id:text` rows and return the current text of each document."""
     corpus = str(tmp_path / "rows")
 
     def run(files: dict[str, str]) -> dict[str, str]:

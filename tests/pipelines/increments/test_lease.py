@@ -1,4 +1,4 @@
-"""The lease of a corpus: one holder at any time, and a holder that lost it finds out."""
+"""The lease of a corpus: one holder at any time, and a former holder notices the loss."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read(corpus: str, number: int = 1) -> dict[str, Any]:
 
 
 def leave(corpus: str, **changes: object) -> None:
-    """Leave the lease of a run that was killed, with some fields changed."""
+    """Write the lease of a killed run, with some fields changed."""
     lease = Lease(corpus, new_token(), print)
     lease.take()
     storage.write_bytes(lease.uri, json.dumps({**read(corpus), **changes}).encode())
@@ -164,7 +164,7 @@ def test_a_run_whose_file_was_removed_as_the_message_says_loses_the_lease_to_the
 
 
 def test_what_a_run_wrote_too_late_does_not_make_it_the_holder(corpus: str) -> None:
-    """Suspended between the look and the creation of the next file, which two runs have overtaken."""
+    """The run is suspended between listing the files and creating the next one; two runs overtake it."""
     leave(corpus, released=True)
     for _ in range(2):
         with held(corpus, new_token()):

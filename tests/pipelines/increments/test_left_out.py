@@ -1,4 +1,4 @@
-"""What of the sources cannot be listed or understood fails a build, or is named and counted."""
+"""Source entries that cannot be listed or parsed: they fail a build, or are named and counted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path, passages: Any, write_jsonl: Any) -> Path:
 
 @pytest.fixture
 def config_of(tmp_path: Path, corpus_config: Config) -> Config:
-    """A corpus of one source, whose fields are given."""
+    """A corpus of one source with the given fields."""
 
     def make(uri: Path | str, **fields: Any) -> CorpusConfig:
         source = {"reader": "jsonl", "uri": str(uri), **fields}
@@ -56,7 +56,7 @@ def config_of(tmp_path: Path, corpus_config: Config) -> Config:
 
 
 def harm(folder: Path, kind: str) -> str:
-    """Put something into a folder that is no file of rows; gives what is said of it."""
+    """Put an entry that is no regular file into a folder, and return its description in messages."""
     if kind == "a folder":
         (folder / "old").mkdir()
         return f"{folder}/old is a subfolder; {folder}/** also means its files"
@@ -95,7 +95,7 @@ def test_where_it_is_allowed_it_is_named_and_counted(
     assert capfd.readouterr().err.splitlines()[:2] == lines
     counts = read_stats(config.corpus, 1)["counts"]
     assert (counts["list/unreadable"], counts["list/hidden"]) == (1, 1)
-    assert build_increment(config_of(f"{folder}/a.jsonl")) is None  # nor is it read again without the option
+    assert build_increment(config_of(f"{folder}/a.jsonl")) is None  # no second read without the option
     assert capfd.readouterr().err.startswith("No file is new or changed")
 
 

@@ -1,4 +1,4 @@
-"""`corpus prune`: what no kept manifest needs goes, and a manifest never names what is gone."""
+"""`corpus prune`: it deletes files that no kept manifest needs; no manifest names a deleted file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows a published increment may fail: the command says so, and is a success."""
+"""Failures after the publication of an increment: the command reports them and succeeds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def full(*arguments: Any, **named: Any) -> Any:
 
 
 def and_full(whole: Callable[..., Any]) -> Callable[..., Any]:
-    """The call, and then an error."""
+    """Make the call, then raise an error."""
 
     def call(*arguments: Any) -> Any:
         whole(*arguments)

@@ -1,4 +1,4 @@
-"""A build through an SGLang server that is killed half way: what was answered is never asked again."""
+"""Builds through an SGLang server, killed half way: no answered request is sent again."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ BUILD = (
 
 
 class StandIn:
-    """Answers `/generate` like SGLang, up to `limit` requests; then it hangs.
+    """Server that answers `/generate` like SGLang, up to `limit` requests; then it hangs.
 
     Attributes:
         answered: How often each prompt was answered.
-        limit: Requests answered before it hangs, or None.
+        limit: Requests that the server answers before it hangs, or None.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ def test_a_killed_run_starts_again_without_repeating_a_finished_request(
     assert len(server.answered) == NUM_DOCUMENTS
     assert set(server.answered.values()) == {1}
 
-    # The same journal gives the same bytes in an unbroken run, which asks for nothing.
+    # The same journal gives the same bytes in an unbroken run, without any request.
     unbroken = config.model_copy(update={"corpus": str(tmp_path / "unbroken")})
     shutil.copytree(journal, Path(unbroken.corpus) / "journal")
     build(unbroken)

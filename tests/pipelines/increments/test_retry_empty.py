@@ -1,4 +1,4 @@
-"""Answers without pairs: when they fail a build, and how they are asked for again, each paid for once."""
+"""Answers without pairs: limits that fail a build, and retries, each of them paid for once."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ NUM_DOCUMENTS = 8
 
 
 class Model(Generator):
-    """Answers by the text in the prompt.
+    """Model that chooses its answer by the text in the prompt.
 
     Attributes:
-        answers: What it says by what the prompt holds, else a pair.
+        answers: Answers by a text in the prompt; other prompts get a pair.
         asked: How often each prompt was answered.
     """
 

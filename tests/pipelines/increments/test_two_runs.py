@@ -1,4 +1,4 @@
-"""Runs that are suspended, killed, ended or cut short: what is published stays as it is."""
+"""Runs that are suspended, killed, terminated or interrupted: published files stay unchanged."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def config(tmp_path: Path, corpus_config: Any, passages: Any, write_jsonl: Any) 
 
 @pytest.fixture
 def start(config: CorpusConfig, tmp_path: Path) -> Iterator[Start]:
-    """Start a build in a session of its own that waits in its synthesizer until `go-on` is there.
+    """Start a build in its own session; its synthesizer waits until the file `go-on` exists.
 
-    With workers it does not wait: it has just begun to start them.
+    With workers the build does not wait: it has just begun to start them.
     """
     started: list[subprocess.Popen[str]] = []
 
@@ -125,7 +125,7 @@ def contents(corpus: str) -> dict[str, str]:
 
 
 class WaitingHere(MinedSynthesizer):
-    """Waits in its first chain until the test lets it go on."""
+    """Synthesizer that waits in its first chain until the test sets `go_on`."""
 
     reached = threading.Event()
     go_on = threading.Event()
@@ -199,7 +199,7 @@ def test_a_suspended_build_that_another_overtook_publishes_nothing_and_changes_n
     lock = Path(config.corpus) / "lock/000001.json"
     if way == "its file was removed":
         lock.unlink()
-    elif way == "another PID namespace":  # where the number of the process means nothing
+    elif way == "another PID namespace":  # the process id has no meaning in this namespace
         lock.write_text(lock.read_text().replace("pid:[", "pid:[9"))
     time.sleep(2.2)
     assert build(config).number == 1
@@ -245,7 +245,7 @@ def test_what_a_killed_build_left_in_the_corpus_and_in_tmpdir_goes_with_the_next
     assert os.listdir(tempfile.gettempdir())
     assert (Path(config.corpus) / "lock/000001.json").exists()
     assert not (Path(config.corpus) / "manifest").exists()
-    # What it had no time to leave behind: half a group, and the ledger of a stream that is no more.
+    # Leftovers of a run killed later: half a group, and the ledger of a removed stream.
     group = Path(config.corpus) / "increments/000001-0123456789ab/shards/domain/00007"
     group.mkdir(parents=True)
     (group / "shard.00000.mds.zstd").write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""A corpus that takes in files as they arrive."""
+"""`corpus watch`: a corpus ingests files as they arrive."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LONG_AGO = 1_700_000_000
 
 @pytest.fixture
 def config(tmp_path: Path, corpus_config: Config) -> CorpusConfig:
-    """A corpus whose sources hold no file yet."""
+    """A corpus whose sources have no file yet."""
     (tmp_path / "in").mkdir()
     return corpus_config(tmp_path / "corpus", f"{tmp_path}/in/*.jsonl")
 
 
 @pytest.fixture
 def arrive(tmp_path: Path, passages: Any, write_jsonl: Any) -> Callable[[str, int, int], Path]:
-    """Have a file of some passages arrive, whole and with a time of long ago."""
+    """Move a complete file of passages into the source folder, with an old modification time."""
 
     def put(name: str, first: int, behind: int) -> Path:
         path = Path(write_jsonl(tmp_path / f"on-its-way/{name}", passages(behind)[first:]))
@@ -46,7 +46,7 @@ def arrive(tmp_path: Path, passages: Any, write_jsonl: Any) -> Callable[[str, in
 
 
 class After(Stop):
-    """Asks to end once a number of looks were waited out."""
+    """Stop request after a number of polls."""
 
     def __init__(self, looks: int, then: Callable[[int], None] = lambda look: None):
         super().__init__()
@@ -63,7 +63,7 @@ class After(Stop):
 
 
 def watched(config: CorpusConfig, stop: Stop, **changes: Any) -> list[Manifest]:
-    """The manifests that a watch published."""
+    """Run a watch and return the manifests that it published."""
     published: list[Manifest] = []
     watch(config, stop=stop, published=published.append, quiet=True, **{"settle_sec": 0, **changes})
     return published
@@ -216,7 +216,7 @@ def test_options_out_of_range_are_refused(
 
 
 class Watch:
-    """A `tutelage corpus watch` of its own, and what it printed."""
+    """A `tutelage corpus watch` process and its output."""
 
     def __init__(self, config: CorpusConfig, folder: Path, *, before: str = ""):
         (folder / "corpus.yaml").write_text(json.dumps(config.model_dump(mode="json")))
@@ -239,7 +239,7 @@ class Watch:
             thread.start()
 
     def until(self, done: Callable[[], bool]) -> None:
-        """Wait for something, while the process lives."""
+        """Wait for a condition while the process lives."""
         end = time.monotonic() + 240
         while not done():
             assert self.process.poll() is None, self.err
@@ -247,7 +247,7 @@ class Watch:
             time.sleep(0.05)
 
     def end(self) -> int:
-        """Wait for its end; the exit status."""
+        """Wait for the end of the process and return its exit status."""
         status = self.process.wait(240)
         for thread in self._threads:
             thread.join()
@@ -256,7 +256,7 @@ class Watch:
 
 @pytest.fixture
 def started() -> Iterator[list[Watch]]:
-    """Those started here are ended with the test."""
+    """List of started watches; the fixture kills them after the test."""
     watches: list[Watch] = []
     yield watches
     for each in watches:
@@ -325,7 +325,7 @@ def test_sigterm_lets_the_increment_in_hand_be_finished_and_a_second_drops_it(
         )
         assert build(config).increments[0].num_documents == 4
     else:
-        arrive("b.jsonl", 4, 6)  # too late
+        arrive("b.jsonl", 4, 6)  # too late for this increment
         go_on.touch()
         assert watcher.end() == 0
         assert read_manifest(config.corpus).increments[-1].num_documents == 4

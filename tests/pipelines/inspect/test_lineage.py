@@ -1,4 +1,4 @@
-"""From a packed row back to its texts, documents, files and generations, on real corpora."""
+"""Lineage of packed rows on real corpora: texts, documents, files and generations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def corpus(
     corpus_config: Config,
     build: Any,
 ) -> CorpusConfig:
-    """Two increments in several groups, texts longer than a row among them, and a stream as it is."""
+    """Two increments of several groups, with texts longer than a row, and a stream without synthesis."""
     root = tmp_path_factory.mktemp("lineage")
     streams = {
         name: {
@@ -136,7 +136,7 @@ def test_a_row_is_shown_with_its_texts_and_documents(
     tutelage: Any, corpus: CorpusConfig, tmp_path: Path, files_of: Any
 ) -> None:
     manifest, before = read_manifest(corpus.corpus), files_of(corpus.corpus)
-    index = sum(shards.num_samples for shards in manifest.shard_sets("domain")) - 1  # of increment 2
+    index = sum(shards.num_samples for shards in manifest.shard_sets("domain")) - 1  # a row of increment 2
     done = tutelage("corpus", "show", corpus.corpus, "--row", f"domain:{index}")
     assert (done.status, done.err) == (0, "")
     assert f" domain row {index} " in done.out

@@ -17,7 +17,7 @@ GENERAL = "What is water? It is what rivers carry [to] the sea."
 def corpus(
     tmp_path_factory: pytest.TempPathFactory, write_jsonl: Any, passages: Any, corpus_config: Any, build: Any
 ) -> str:
-    """A corpus of two streams and two increments, the second of `domain` alone."""
+    """A corpus of two streams and two increments; the second increment has only `domain`."""
     root = tmp_path_factory.mktemp("show")
     write_jsonl(root / "domain.jsonl", passages(4))
     write_jsonl(root / "general.jsonl", [{"id": "g", "text": GENERAL}])

@@ -1,4 +1,4 @@
-"""Clusters of copies, from records of who was dropped for whom, and from a corpus by `corpus show`."""
+"""Clusters of duplicates: built from duplicate records, and shown by `corpus show`."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def story(last: str) -> str:
 
 @pytest.fixture
 def built(tmp_path: Path, corpus_config: Any, write_jsonl: Any, build: Any) -> str:
-    """Two increments: copies among the first's documents, and a copy of the first in the second."""
+    """Two increments: the first contains copies, and the second copies a document of the first."""
     corpus = tmp_path / "corpus"
     rows = [
         {"id": "a", "text": story("one end")},

@@ -1,4 +1,4 @@
-"""All about a document, on a corpus that was built through a server, grew, and was compacted."""
+"""Traces of documents in a corpus that was built through a server, extended and compacted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHANGED = "Study 3 was written anew. Because nothing of it stayed, the older tex
 
 
 class StandIn:
-    """Answers `/generate` like SGLang, and refuses to answer about study 5."""
+    """Server that answers `/generate` like SGLang, and refuses requests about study 5."""
 
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
@@ -70,7 +70,7 @@ def config(
     corpus_config: Config,
     build: Any,
 ) -> CorpusConfig:
-    """A corpus of two increments: ten documents, one of them long and one too short, then a changed one."""
+    """A corpus of two increments: ten documents, one long and one too short; then a changed document."""
     synthesis = {
         "backend": "sglang",
         "protocol": "instruction_synthesizer",
@@ -114,7 +114,7 @@ def newest(config: CorpusConfig) -> Manifest:
 
 
 def check_rows(config: CorpusConfig, holding: Holding) -> None:
-    """Every row that is named holds the text, and no other does."""
+    """Check that exactly the named rows contain the text."""
     manifest = newest(config)
     num_rows = sum(shards.num_samples for shards in manifest.shard_sets(holding.stream))
     holders = [
@@ -136,7 +136,7 @@ def test_a_stored_pair_names_the_model_and_its_answer_and_stands_in_its_part(
     ((pair, passage),) = (each for each in found if each[0].document_id == "doc-2")
     assert pair.synthesizer == f"sglang:instruction_synthesizer:{tokenizer_dir}"
     assert pair.generation == holding.passage.generation != ""
-    assert "Study 2 " in passage and pair.span == ()  # "Study 2." stands nowhere
+    assert "Study 2 " in passage and pair.span == ()  # the text has no "Study 2."
     parts = {pair.part: passage for pair, passage in found if pair.document_id == "long"}
     assert len(parts) > 1 and [*parts] != [""]
     assert all(passage.startswith("Study 77 has a sentence ") for passage in parts.values())
@@ -246,7 +246,7 @@ def test_without_its_journal_all_but_the_answer_is_there(config: CorpusConfig, t
 def test_the_beginning_of_a_contents_hash_stands_for_its_document(config: CorpusConfig) -> None:
     manifest = newest(config)
     by_name = trace_document(config.corpus, manifest, "doc-3")
-    for entry in by_name.entries:  # of an older content, too
+    for entry in by_name.entries:  # includes entries of an older content
         assert trace_document(config.corpus, manifest, entry.content_hash[:8].upper()) == by_name
     with pytest.raises(CorpusError, match="nothing is known of a document"):
         trace_document(config.corpus, manifest, by_name.entries[0].content_hash[:7])

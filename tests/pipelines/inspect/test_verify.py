@@ -1,4 +1,4 @@
-"""`tutelage corpus verify`: a sound corpus passes, each kind of damage is named with its file."""
+"""`tutelage corpus verify`: a sound corpus passes; each kind of damage is reported with its file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def built(
 
 @pytest.fixture
 def corpus(built: str, tmp_path: Path) -> str:
-    """A copy of it that a test may damage."""
+    """A copy of the corpus that a test may damage."""
     return shutil.copytree(built, tmp_path / "corpus").as_posix()
 
 
@@ -60,7 +60,7 @@ def index_of(corpus: str, number: int = 1) -> tuple[Path, dict[str, Any]]:
 
 
 def announce(corpus: str, victim: Path, raw: bytes) -> None:
-    """Write other rows into a shard, and make its index say that they are what was written."""
+    """Replace the bytes of a shard, and update its index to match."""
     packed = zstandard.compress(raw)
     victim.write_bytes(packed)
     path, index = index_of(corpus)
@@ -191,7 +191,7 @@ def test_rows_that_fit_neither_length_nor_texts_are_named(tutelage: Any, corpus:
     raw = unpacked(victim)
     num_rows = int(np.frombuffer(raw, "<u4", 1)[0])
     starts = np.frombuffer(bytes(raw), "<u4", num_rows + 1, offset=4)
-    # A row: sizes of both columns, segment lengths behind 2 bytes of shape, tokens behind as many.
+    # A row: sizes of both columns, 2 bytes of shape, segment lengths, 2 bytes of shape, tokens.
     first_length_at = int(starts[0]) + 8 + 2
     raw[first_length_at : first_length_at + 4] = np.int32(SEQ_LEN + 1).tobytes()
     last_token_at = int(starts[2]) - 4

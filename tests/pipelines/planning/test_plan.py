@@ -1,4 +1,4 @@
-"""Plans beside the builds that follow them. Nothing is sent: who is asked stands in the test and counts."""
+"""Plans and the builds that follow them. A test synthesizer counts requests: plans send none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONG_AGO = 1_700_000_000
 
 
 class Asked(Generator):
-    """Answers everything alike, and says how often it was opened or asked."""
+    """Generator that gives one answer to every request, and counts its uses."""
 
     num_opened = 0
     num_asked = 0
@@ -77,13 +77,13 @@ def asked(
 
 @pytest.fixture(scope="session")
 def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tokenizer of one token a byte; `</s>` is its EOS, `<s>` its BOS, which it does not add."""
+    """A tokenizer of one token a byte with EOS `</s>` and BOS `<s>`; it adds no BOS."""
     return save_bytes(tmp_path_factory.mktemp("bytes"), ["</s>", "<s>"], bos_token="<s>", eos_token="</s>")
 
 
 @pytest.fixture
 def nobody_calls() -> Iterator[str]:
-    """URL of a server that nobody may connect to."""
+    """URL of a server; the fixture fails if anyone connects to it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         server.setblocking(False)
@@ -97,7 +97,7 @@ def contents(folder: str | Path) -> dict[str, bytes]:
 
 
 def plan(config: CorpusConfig, *options: str, **speed: float) -> IncrementPlan:
-    """A plan, after which the corpus is as it was."""
+    """Make a plan and check that the corpus is unchanged."""
     before = contents(config.corpus) if Path(config.corpus).exists() else None
     found = plan_increment(config, options, quiet=True, **speed)
     assert (contents(config.corpus) if Path(config.corpus).exists() else None) == before
@@ -105,7 +105,7 @@ def plan(config: CorpusConfig, *options: str, **speed: float) -> IncrementPlan:
 
 
 def counted(found: IncrementPlan) -> dict[str, int]:
-    """A plan's counts, named as a build names them."""
+    """Counts of a plan, under the names of a build's counters."""
     total = found.total
     counts = {
         "read/files": total.num_files,
@@ -176,13 +176,13 @@ def test_the_counts_are_those_of_the_build_that_follows(
 
     rows[0]["text"] = "This document says something else than it has said before."
     more = {"id": "more", "text": "One more document that nobody has seen."}
-    again = {"id": "again", "text": rows[6]["text"].upper()}  # now the first of its content
+    again = {"id": "again", "text": rows[6]["text"].upper()}  # now the first document with this content
     write_jsonl(tmp_path / "a/1.jsonl", [*rows, more, again])
     second, _ = plan_and_build()
     assert (second.increment, second.total.num_new, second.total.num_changed) == (2, 2, 1)
     assert second.total.rejects["ledger"] == {"already_ingested": 2}
     assert second.total.rejects["dedup"] == {"older_version": 1}
-    assert second.total.num_files == 2  # the one that changed, and the later one, which did not
+    assert second.total.num_files == 2  # the changed file, and the later, unchanged one
     assert second.total.num_unchanged == 8
 
     third = plan(config)
@@ -206,7 +206,7 @@ def test_prompts_without_examples_are_counted_to_the_token(
 def test_a_plan_is_what_can_be_counted_by_hand(
     nobody_calls: str, byte_tokenizer: str, tmp_path: Path, write_jsonl: Any, tutelage: Any
 ) -> None:
-    """Texts of 20 bytes; a prompt alone is `<s> <CON> text </CON>⏎⏎`, 37 tokens."""
+    """Each text has 20 bytes; the prompt of a single text is `<s> <CON> text </CON>⏎⏎`, 37 tokens."""
     write_jsonl(tmp_path / "a.jsonl", [{"id": c, "text": f"{c} is a text of bytes"[:20]} for c in "abc"])
     stream = {"synthesize": True, "sources": [{"reader": "jsonl", "uri": f"{tmp_path}/a.jsonl"}]}
     config = {
@@ -227,8 +227,8 @@ def test_a_plan_is_what_can_be_counted_by_hand(
     before = contents(tmp_path)
     done = tutelage("corpus", "plan", f"{tmp_path}/c.yaml", "--json", "--tokens-per-sec", "0.5")
     assert (done.status, done.err) == (0, "")
-    # The second of a chain: 37 tokens and </s> of the first, its answer, and 37 of its own. Cached are
-    # ` <CON> ` with <s> of one that stands alone, and of the second the first and its answer.
+    # The second prompt of a chain: 37 tokens and </s> of the first, its answer, and 37 own tokens. Cached
+    # tokens: `<s> <CON> ` of a single prompt, and in the second prompt the first prompt and its answer.
     domain = {
         "num_files": 1,
         "num_read": 3,
@@ -240,7 +240,7 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "num_split": 0,
         "num_parts": 0,
         "num_chains": 2,
-        "num_texts": 3,  # 20 and 30 tokens of a text and its answer: a row has no room for two
+        "num_texts": 3,  # a text has 20 tokens and its answer 30: two do not fit into a row
         "num_cut_texts": 0,
         "num_requests": 3,
         "num_sampled_chains": 2,
@@ -301,7 +301,7 @@ def test_a_plan_is_what_can_be_counted_by_hand(
 
 
 class OneTokenAByte(SynthesisProtocol):
-    """Prompts of documents alone."""
+    """Protocol whose prompts contain only documents."""
 
     def __init__(self) -> None:
         """Needs no tokenizer."""
@@ -317,7 +317,7 @@ class OneTokenAByte(SynthesisProtocol):
 def test_a_chain_breaks_where_examples_and_answers_do_not_fit() -> None:
     documents = tuple(Document.of(name, name * 10, source="test") for name in "abcd")
     chain = Chain(chain_id="c", documents=documents)
-    config = SynthesisConfig(context_tokens=60, max_new_tokens=10)  # 50 for a prompt
+    config = SynthesisConfig(context_tokens=60, max_new_tokens=10)  # 50 tokens for a prompt
     assert [tuple(each) for each in rounds(chain, config, answer_tokens=10)] == [
         (11, 1, True),
         (11 + 10 + 11, 11 + 10, False),
@@ -358,7 +358,7 @@ def test_answers_and_speed_come_from_the_journal_and_the_statistics(
 
 @pytest.fixture
 def past(tmp_path: Path, corpus_config: Config) -> tuple[CorpusConfig, tuple[str, ...]]:
-    """A corpus whose increments 1 and 2 asked, and whose increment 3 did not."""
+    """A corpus whose increments 1 and 2 sent requests; increment 3 sent none."""
     for number, synthesis in (
         (1, {"requests": 10, "completion_tokens": 1000, "completion_tokens_per_sec": 50.0}),
         (2, {"requests": 30, "completion_tokens": 5000, "completion_tokens_per_sec": 500.0}),

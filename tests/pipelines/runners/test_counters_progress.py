@@ -136,7 +136,7 @@ def test_without_a_terminal_a_plain_line_is_printed_when_something_has_changed(
         while "read" not in said:
             time.sleep(0.01)
             said += capsys.readouterr().err
-        time.sleep(0.2)  # ten more looks at the same counts
+        time.sleep(0.2)  # ten more polls of the same counts
     said += capsys.readouterr().err
     said = re.sub(r"\[\d+ s\]", "[some s]", said)
     assert said == "Building [red]increment 1[/red].\n[some s] read 3 documents\n"

@@ -114,7 +114,7 @@ def test_our_errors_survive_pickling() -> None:
 
 
 class JobOfDataflow(PipelineResult):
-    """What DataflowRunner gives back, as far as it is used; `ending` is raised while it is waited for."""
+    """The used part of DataflowRunner's result; waiting for it raises `ending`."""
 
     def __init__(self, ending: BaseException | None):
         super().__init__(PipelineState.RUNNING)

@@ -1,4 +1,4 @@
-"""The steps alone, then whole builds with overlaps planted in a document, in pairs and in another stream."""
+"""Decontamination: the steps, then builds with overlaps in a document, in pairs and in another stream."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_document_that_overlaps_is_a_reject_with_the_row_and_the_words(quiz: s
 
 
 def decontaminated(quiz: str, *chain: SynthesizedDocument) -> tuple[list[SynthesizedDocument], list[Reject]]:
-    """The chain that comes out of the step, and its rejects."""
+    """Run the step and return its chain and its rejects."""
     step = DecontaminatePairs(tasks_of(quiz), "domain")
     step.setup()
     *tagged, cleaned = step.process(chain)
@@ -151,10 +151,10 @@ def test_a_long_overlap_with_several_rows_is_said_in_short(tmp_path: Path, write
 def planted(
     tmp_path: Path, passages: Any, write_jsonl: Any, corpus_config: Callable[..., CorpusConfig]
 ) -> CorpusConfig:
-    """A corpus not yet built, of two streams and two tasks.
+    """A corpus of two streams and two tasks, not yet built.
 
-    The mined synthesizer asks why the trial ended early, in other words than the passage has them: some
-    pairs overlap with `reasons`, and no document does.
+    The mined synthesizer asks why the trial ended early, but not in the words of the passage. So some pairs
+    overlap with `reasons`, and no document does.
     """
     tasks = tmp_path / "tasks"
     write_jsonl(tasks / "quiz.jsonl", [*QUIZ, {"input": "Too short.", "label": "x"}, {"input": "No label."}])
@@ -375,7 +375,7 @@ def test_a_changed_document_that_is_contaminated_leaves_the_corpus_as_it_was(
 
 @pytest.fixture
 def yaml_of(tmp_path: Path) -> Callable[[CorpusConfig], str]:
-    """Write a configuration as YAML, of which JSON is a part; gives the path."""
+    """Write a configuration as JSON, a subset of YAML, and return the path."""
 
     def write(config: CorpusConfig) -> str:
         path = tmp_path / "corpus.yaml"

@@ -27,7 +27,7 @@ def chains_are(documents: list[Document], config: ChainConfig, expected: list[st
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_same_documents_give_the_same_chains_in_any_order_of_arrival(seed: int) -> None:
-    """Golden: a corpus is rebuilt byte by byte, and its stored generations belong to these chains."""
+    """Golden: a corpus is rebuilt byte by byte, and its stored generations depend on these chains."""
     documents = list(DOCUMENTS)
     random.Random(seed).shuffle(documents)
     chains_are(documents, ChainConfig(max_documents=3), ["gfc", "abe", "d"])

@@ -18,7 +18,7 @@ PAD = -1
 
 
 def texts_of(lengths: Iterable[int]) -> list[Tokens]:
-    """Texts whose tokens are all different: the i-th text counts on from where the one before ended."""
+    """Texts of unique tokens: each text continues the count of the text before it."""
     texts, at = [], 0
     for length in lengths:
         texts.append(np.arange(at, at + length, dtype=np.int32))
@@ -50,7 +50,7 @@ def random_lengths(seed: int, longest: int) -> list[int]:
 
 
 def test_best_fit_puts_each_text_into_the_fullest_row_with_room_for_it() -> None:
-    # 5 opens a row, 4 another (1 free in the first is too little), 2 fits the second exactly, 1 the first.
+    # 5 opens a row; 4 opens another, since the first has 1 free; 2 fills the second row, 1 the first.
     assert plain(pack("best_fit", texts_of([2, 5, 1, 4]), seq_len=6)) == [
         ([0, 1, 8, 9, 10, 11], [2, 4]),
         ([2, 3, 4, 5, 6, 7], [5, 1]),
@@ -84,7 +84,7 @@ def test_every_token_comes_through_once_and_in_order_within_its_text(method: str
     texts = texts_of(random_lengths(seed, longest=3 * T))
     pieces = segments(pack(method, texts))
     assert sorted(token for piece in pieces for token in piece) == list(range(sum(map(len, texts))))
-    for piece in pieces:  # tokens count up, so a piece in order is a run without a gap
+    for piece in pieces:  # tokens count up, so an ordered piece has no gap
         assert piece == list(range(piece[0], piece[0] + len(piece)))
 
 
@@ -161,7 +161,7 @@ def test_concat_fills_every_row_but_the_last(seed: int) -> None:
 
 
 def test_best_fit_packs_anew_what_it_left_loose() -> None:
-    # From the longest to the shortest: 6 alone, 5+4, 3+3: where 6+4 and 5+3 leave less.
+    # The first pass gives 6+4, 5+4, 3+3+3 and 2; the second gives 6+4, 5+3+2 and 4+3+3.
     rows = pack("best_fit", texts_of([6, 5, 4, 4, 3, 3, 3, 2]), seq_len=10)
     assert [row.segment_lengths.sum() for row in rows] == [10, 10, 10]
 
@@ -211,7 +211,7 @@ def test_what_no_text_is_short_enough_for_takes_the_beginning_of_one() -> None:
 
 
 def test_rows_that_cannot_be_packed_anew_are_topped_up_as_they_are() -> None:
-    # Anew: 17+9+4, 14+12, 11+10 and 10, one row more than 17+12, 14+11+4 and 10+10+9.
+    # A second packing gives 17+9+4, 14+12, 11+10 and 10: a row more than 17+12, 14+11+4 and 10+10+9.
     texts = texts_of([11, 10, 17, 4, 9, 10, 14, 12])
     rows = PACKERS["best_fit"](texts, seq_len=30, pad_id=PAD, top_up=True)
     assert [row.pieces for row in rows] == [
@@ -232,7 +232,7 @@ def test_a_single_row_is_not_topped_up_with_itself(method: str) -> None:
     [("best_fit", "a17120a1237a7d2b"), ("concat", "534c203eb21c3116")],
 )
 def test_golden_rows(method: str, expected: str) -> None:
-    """Corpora are rebuilt byte by byte: rows of the same texts may not change between versions."""
+    """Rows of the same texts must not change between versions, because corpora are rebuilt byte by byte."""
     state = hashlib.sha256()
     for row in pack(method, texts_of(random_lengths(7, longest=40)), seq_len=T):
         state.update(row.segment_lengths.tobytes())
@@ -242,7 +242,7 @@ def test_golden_rows(method: str, expected: str) -> None:
 
 @pytest.mark.parametrize("method", ["best_fit", "concat"])
 def test_a_text_that_may_not_be_begun_fills_no_row_with_its_beginning(method: str) -> None:
-    texts = texts_of([12, 12, 13])  # no row has room for a whole one beside its own
+    texts = texts_of([12, 12, 13])  # no row has room for a second whole text
 
     def is_topped_up(may_begin: list[bool] | None) -> bool:
         rows = PACKERS[method](texts, seq_len=T, pad_id=PAD, top_up=True, may_begin=may_begin)

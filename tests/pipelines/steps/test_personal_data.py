@@ -29,10 +29,10 @@ def test_addresses_of_people(text: str, masked: str) -> None:
         ("at 8.8.8.8.", "at <IP>."),
         ("2a00:1450:4001:81b::200e and [2001:4860:4860::8888]", "<IP> and [<IP>]"),
         ("2a00:1450:4001:081b:0000:0000:0000:200e", "<IP>"),
-        # local, private, documentation
+        # local, private and documentation addresses
         ("127.0.0.1 10.0.0.5 192.168.1.1 203.0.113.9", "127.0.0.1 10.0.0.5 192.168.1.1 203.0.113.9"),
         ("::1 fe80::1 fd00::2 2001:db8::3", "::1 fe80::1 fd00::2 2001:db8::3"),
-        # no addresses at all
+        # no addresses
         ("256.1.1.1 1.2.3 1.2.3.4.5 v8.8.8.8a", "256.1.1.1 1.2.3 1.2.3.4.5 v8.8.8.8a"),
         ("12:30:45 std::add dead::beef a::b ratio 1:2:3", "12:30:45 std::add dead::beef a::b ratio 1:2:3"),
     ],

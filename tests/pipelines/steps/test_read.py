@@ -1,4 +1,4 @@
-"""Files to documents: large files in parts, shared among workers."""
+"""Reading of files into documents; workers share the parts of large files."""
 
 from __future__ import annotations
 

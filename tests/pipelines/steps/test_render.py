@@ -30,7 +30,7 @@ Render = Callable[..., list[Any]]
 
 @pytest.fixture
 def render(corpus_config: Config) -> Render:
-    """Render chains: texts, or with `tokens=True` TokenizedTexts and rejects. Keywords change the config."""
+    """Render chains to texts, or with `tokens=True` to TokenizedTexts and rejects; keywords change keys."""
 
     def run(*chains: list[SynthesizedDocument], tokens: bool = False, **changes: Any) -> list[Any]:
         config = corpus_config("corpus", "none", **{"seed": 3, **changes})

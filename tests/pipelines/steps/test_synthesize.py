@@ -1,4 +1,4 @@
-"""Chains through a synthesizer in real Beam runs, with synthesizers made for the test."""
+"""The synthesis step in real Beam runs, with synthesizers made for the test."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHAINS = [chain_of(f"a{number}", f"b{number}") for number in range(20)]
 
 
 class Obliging(Synthesizer):
-    """One pair and one generation for each document."""
+    """Synthesizer that returns one pair and one generation for each document."""
 
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         return tuple([await self.one(document) for document in chain.documents])
@@ -68,7 +68,7 @@ def run(
     expected: list[str] | None = None,
     rejects: list[tuple[str, ...]] | None = None,
 ) -> Counter[str]:
-    """Run the step as one bundle on this machine; gives its counters."""
+    """Run the step as one local bundle and return its counters."""
     config = SynthesisConfig(backend=backend, max_in_flight=max_in_flight)
     pipeline = beam.Pipeline(runner=FnApiRunner())
     done = (
@@ -119,7 +119,7 @@ def test_generations_received_in_tasks_of_the_synthesizers_own_are_counted(
 def test_half_as_many_chains_again_as_requests_are_under_way_where_there_are_enough(
     synthesizer: Callable[[type], str], max_in_flight: int, chains: int
 ) -> None:
-    """A chain pauses between its rounds; the client sees to it that no more requests are in flight."""
+    """A chain pauses between its rounds; the client limits the requests in flight."""
     under_way: list[int] = [0]
 
     class Watched(Obliging):
@@ -185,7 +185,7 @@ def test_two_threads_of_a_process_share_one_open_synthesizer_and_its_limit(
 def test_a_step_set_up_after_the_last_was_torn_down_opens_the_synthesizer_again(
     synthesizer: Callable[[type], str],
 ) -> None:
-    """Beam tears a step down when its bundle failed, and sets up another for the next try."""
+    """Beam tears a step down after a failed bundle, and sets up another step for the retry."""
 
     class Connected(Obliging):
         connected = False
@@ -212,7 +212,7 @@ def test_a_step_set_up_after_the_last_was_torn_down_opens_the_synthesizer_again(
 
 
 def test_cycles_are_found_while_a_synthesizer_is_open(synthesizer: Callable[[type], str]) -> None:
-    """Python looks for them less often then, which is not never."""
+    """Cyclic garbage collection is then less frequent, but not off."""
 
     class Node:
         itself: Any = None
@@ -231,7 +231,7 @@ def test_cycles_are_found_while_a_synthesizer_is_open(synthesizer: Callable[[typ
 
 
 def test_a_slow_chain_holds_up_no_other(synthesizer: Callable[[type], str]) -> None:
-    """With a barrier this would never end: the first chain waits until all others are done."""
+    """The first chain waits for all others, so with a barrier this test would never end."""
     others = len(CHAINS) - 1
 
     class FirstIsLast(Obliging):
@@ -481,7 +481,7 @@ def test_what_endpoints_do_is_counted_for_each_of_them_and_in_flight_ends_at_zer
         async def generate(self, request: GenerationRequest) -> Generation:
             tally = self.all["http://a:1"]
             tally.in_flight += 1
-            await asyncio.sleep(sum(request.prompt_ids) % 7 / 200)  # not all at once
+            await asyncio.sleep(sum(request.prompt_ids) % 7 / 200)  # at different times
             tally.in_flight -= 1
             tally.add(GENERATION)
             return GENERATION

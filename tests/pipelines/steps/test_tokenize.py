@@ -35,7 +35,7 @@ def tokenize(config: TokenizerConfig, *bodies: str) -> list[Any]:
 @pytest.mark.parametrize(
     ("add_bos", "add_eos", "before", "after"),
     [
-        (None, True, [], [EOS]),  # this tokenizer adds no BOS of its own
+        (None, True, [], [EOS]),  # this tokenizer does not add a BOS
         (True, True, [BOS], [EOS]),
         (False, False, [], []),
     ],

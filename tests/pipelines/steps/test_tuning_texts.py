@@ -1,4 +1,4 @@
-"""Examples as tokens with their loss; which examples of a dataset are taken; how they make texts."""
+"""Tuning texts: tokens and loss of examples, selection of examples, and texts made of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from schemas.records import AugmentedText, Document, InstructionPair, Reject
 
 
 def context(name: str, *pairs: tuple[str, str], text: str = "") -> Document:
-    """A context of the set `squad` with its pairs."""
+    """A context of the dataset `squad` with its pairs."""
     return Document.of(
         name,
         text or f"The cell {name} binds a protein.",
@@ -173,7 +173,7 @@ def test_texts_are_whole_examples_that_fill_a_row_as_well_as_they_can(tokenizer_
         return sum(len(tokens) for tokens, _ in tokenize_examples(tokenizer, [(each, "") for each in whole]))
 
     sizes = sorted(map(num_tokens, texts))
-    assert max(sizes) <= 256 and sizes[1] > 200  # one text is what is left over
+    assert max(sizes) <= 256 and sizes[1] > 200  # one text has the rest
     assert sorted(name for text in texts for name in text.document_ids) == sorted(
         document.document_id for document in documents
     )

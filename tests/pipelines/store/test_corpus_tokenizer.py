@@ -1,4 +1,4 @@
-"""A corpus brings the tokenizer that made its rows, so that it is read wherever one stands."""
+"""Corpus tokenizer: each corpus contains its tokenizer, so it can be read from any folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def origin(
     corpus_config: Config,
     build: Any,
 ) -> Path:
-    """Where a corpus was built with a tokenizer named by a relative path that is no more."""
+    """The folder of a corpus whose tokenizer was named by a relative path; that path is deleted."""
     root = tmp_path_factory.mktemp("origin")
     shutil.copytree(tokenizer_dir, root / "models/tiny")
     config = corpus_config(
@@ -46,7 +46,7 @@ def origin(
 
 @pytest.fixture
 def corpus(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A copy of it, seen from another folder, without a hub."""
+    """A copy of that corpus, with another working directory and no hub."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -58,7 +58,7 @@ def corpus(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture
 def remote(corpus: str) -> Iterator[str]:
-    """The same on a file system that is not local."""
+    """The same corpus on a remote file system."""
     memory = fsspec.filesystem("memory")
     memory.put(corpus, "/kept", recursive=True)
     yield "memory://kept"

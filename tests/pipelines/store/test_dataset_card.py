@@ -1,4 +1,4 @@
-"""The dataset card: its front matter parses, its numbers are those of the statistics, nothing breaks it."""
+"""Dataset card: its front matter parses, its numbers match the statistics, hostile names do not break it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def corpus(
     corpus_config: Config,
     build: Any,
 ) -> CorpusConfig:
-    """Two increments of two streams, with rejects, a task row that was found, and a hostile file name."""
+    """Two increments of two streams, with rejects, a task row in a document, and a hostile file name."""
     root = tmp_path_factory.mktemp("card")
     rows = passages(6)
     streams = {
@@ -71,7 +71,7 @@ def card(config: CorpusConfig, number: int) -> tuple[dict[str, Any], str]:
 
 
 def tables(body: str) -> dict[str, list[list[str]]]:
-    """The cells of each table as a renderer shows them, by the heading above."""
+    """Rendered cells of each table, by the heading above the table."""
     found: dict[str, list[list[str]]] = {}
     heading, wants = "", ""
     for token in MarkdownIt("gfm-like", {"linkify": False}).parse(body):
@@ -193,7 +193,7 @@ def test_the_code_that_it_shows_reads_all_rows_in_batches(corpus: CorpusConfig, 
         for each in shards
         for row in read_rows(corpus.corpus, each)
     }
-    assert len({len(each) for each in lengths.values()}) > 1  # what cannot be stacked as it is
+    assert len({len(each) for each in lengths.values()}) > 1  # lengths of different counts cannot be stacked
     for tokens, texts, labels in zip(
         *(batches[name] for name in ("input_ids", "texts", "labels")), strict=True
     ):

@@ -1,4 +1,4 @@
-"""`datasets.load_dataset` of an increment's directory. Run where `tutelage[huggingface]` is installed."""
+"""`datasets.load_dataset` of an increment's directory; needs `tutelage[huggingface]`."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def shards(*, pairs: int) -> ShardSet:
 
 @pytest.fixture
 def increment(tmp_path: Path) -> Path:
-    """Streams of which one's name begins as another's, with shards beside texts and pairs."""
+    """Streams with shards, texts and pairs; the name of one stream is a prefix of another."""
     folder = tmp_path / "increments" / "000001"
     files = {
         "texts/domain-00000": [text(0)],
         "texts/domain-00001": [text(1)],
         "texts/domain-tuning-00000": [text(2, prompt_length=2)],
-        # No pair of the first file says of what type options and spans are.
+        # The pairs of the first file do not show the types of options and spans.
         "pairs/domain-00000": [pair(0)],
         "pairs/domain-00001": [pair(1, options=("a", "b"), span=(1, 3))],
         "pairs/domain-tuning-00000": [pair(2)],

@@ -1,4 +1,4 @@
-"""The journal: nothing is paid for twice, whatever happened to the run before."""
+"""Journal of generations: no request is paid for twice, whatever happened to earlier runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REQUEST = GenerationRequest(prompt_ids=(1, 2, 3), max_new_tokens=8)
 
 
 class Counting(Generator):
-    """Answers with the number of the request; fails for prompts that begin with 0."""
+    """Generator that answers with the number of the request, and fails for prompts that begin with 0."""
 
     def __init__(self) -> None:
         self.num_asked = 0
@@ -50,7 +50,7 @@ class Counting(Generator):
 def ask(
     uri: str, *requests: GenerationRequest, identity: str = "m", damages: list[str] | None = None
 ) -> tuple[list[object], int, int]:
-    """Answers, requests that reached the inner generator, and those found in the journal."""
+    """Return answers, the count of requests to the inner generator, and the count found in the journal."""
     inner = Counting()
 
     async def run() -> tuple[list[object], int]:
@@ -195,7 +195,7 @@ def test_a_damaged_line_costs_one_request_and_is_named_once(
     assert damages == [f"{file}: line 3"]
     again: list[str] = []
     assert ask(uri, *requests, damages=again)[1:] == (0, 5)
-    assert again == ([] if has_key else damages)  # without its key nobody can tell what it was about
+    assert again == ([] if has_key else damages)  # a line without a key matches no request
 
 
 def test_a_line_that_is_damaged_after_it_was_opened_costs_one_request(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_workers_write_files_of_their_own_and_read_them_all(uri: str) -> None:
 
 
 class TestAskingAgain:
-    """An attempt passes over stored answers that are of no use, but for its own."""
+    """An attempt skips useless stored answers of other attempts, but not its own."""
 
     @staticmethod
     def ask(uri: str, inner: Counting, attempt: int = 0, useful: str = "") -> str:
@@ -270,7 +270,7 @@ class TestAskingAgain:
         first = self.ask(uri, inner)
         again = self.ask(uri, inner, attempt=7)
         assert again != first and inner.num_asked == 2
-        assert self.ask(uri, inner, attempt=7) == again  # it was killed, and goes on
+        assert self.ask(uri, inner, attempt=7) == again  # the attempt was killed and resumes
         assert self.ask(uri, inner) == again
         assert find_generations(uri, [request_key("m", REQUEST)])[request_key("m", REQUEST)].text == again
         assert inner.num_asked == 2

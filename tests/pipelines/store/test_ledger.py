@@ -126,7 +126,7 @@ def test_only_the_ledgers_of_one_increment_are_removed(corpus: str, ledger: Call
 
 NAMES = ["000001", "000002", "000003"]
 YEARLY = Origin(0, "raw/*.gz", "raw/n1.gz")
-UPDATE = Origin(0, "raw/*.gz", "raw/n\u00fc \ud800.gz")  # a name that is not UTF-8
+UPDATE = Origin(0, "raw/*.gz", "raw/n\u00fc \ud800.gz")  # the name is not UTF-8
 
 
 def name_of(document_id: str) -> bytes:
@@ -147,7 +147,7 @@ def test_the_bytes_of_a_ledger_are_these(corpus: str) -> None:
     )
     origins = b'[0, "raw/*.gz", "raw/n1.gz"]\n[0, "raw/*.gz", "raw/n\\u00fc \\ud800.gz"]\n'
     body = b"".join(expected_rows) + struct.pack("<QQ", 29, 70) + origins
-    body += b" " * 31  # 289 bytes with the header, no multiple of 32
+    body += b" " * 31  # 289 bytes with the header, not a multiple of 32
     digest = hashlib.blake2b(body, digest_size=16).digest()
     header = b"tutelage ledger\n" + struct.pack("<IIQQQ", 2, 36, 3, 2, 70 + 31) + digest
     assert storage.read_bytes(ledger_uri(corpus, "domain", "000001")) == header + body

@@ -1,8 +1,8 @@
-"""llm-foundry trains on our shards as they are: its text dataset reads the column `tokens`.
+"""llm-foundry's text dataset on our unchanged shards: it reads the column `tokens`.
 
-Its pins clash with ours, so the real package runs under an interpreter of its own, named by
-TUTELAGE_FOUNDRY_PYTHON; without it that test is skipped. On top of our own environment (`.pth`) it takes a
-few seconds and 0.1 GB:
+The pins of llm-foundry clash with ours, so the real package runs under its own interpreter. The variable
+TUTELAGE_FOUNDRY_PYTHON names the interpreter; without the variable that test is skipped. On top of our own
+environment (`.pth`) the installation takes a few seconds and 0.1 GB:
 
     uv venv --python 3.11 FOLDER
     realpath .venv/lib/python3.11/site-packages > FOLDER/lib/python3.11/site-packages/ours.pth
@@ -106,8 +106,8 @@ def test_llm_foundry_reads_every_row_and_finds_its_texts_by_their_eos(
 
 
 def test_rows_keep_the_contract_of_its_reader(corpus: str, tmp_path: Path) -> None:
-    """In llm-foundry 0.22 StreamingTextDataset takes `tokens[:max_seq_len]` of an array as int64; rows of
-    one length are stacked, and a column `text` would be tokenized instead."""
+    """In llm-foundry 0.22 StreamingTextDataset reads `tokens[:max_seq_len]` of an array as int64. It stacks
+    rows of one length, and would tokenize a column `text` instead."""
     torch = pytest.importorskip("torch")
     StreamingDataset = pytest.importorskip("streaming").StreamingDataset
     local = tmp_path / "shards"

@@ -38,7 +38,7 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def write(corpus: str) -> Write:
-    """Write an index of (key, content) rows for an increment; gives its directory."""
+    """Write an index of (key, content) rows for an increment and return its directory."""
 
     def make(number: int, rows: Rows, *, count: int = 1, config: NearDedupConfig = CONFIG) -> str:
         uri = near_index_uri(corpus, "domain", f"{number:06d}")

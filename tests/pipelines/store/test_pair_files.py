@@ -1,4 +1,4 @@
-"""Pairs as data: stored with each increment, carried by compaction, exported as others read them."""
+"""Files of pairs: stored with each increment, kept by compaction, exported in common formats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SEA = "The sea is deep. It holds salt and many fish that swim about in it."
 
 
 class Writer(Synthesizer):
-    """Writes the same three pairs about every document."""
+    """Synthesizer that writes the same three pairs about every document."""
 
     async def synthesize(self, chain: Any) -> tuple[SynthesizedDocument, ...]:
         return tuple(
@@ -54,7 +54,7 @@ class Writer(Synthesizer):
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory, write_jsonl: Any, make: Any, build: Any) -> Path:
-    """Where a corpus was built: two documents, one of which changed, with general texts beside them."""
+    """The folder of a corpus: two documents, one of them changed, and general texts."""
     root = tmp_path_factory.mktemp("origin")
     rows = [{"id": "sky", "text": SKY}, {"id": "sea", "text": SEA}]
     write_jsonl(root / "in.jsonl", rows)
@@ -69,7 +69,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory, write_jsonl: Any, make: Any
 
 @pytest.fixture(scope="module")
 def make(corpus_config: Config) -> Callable[[Path], CorpusConfig]:
-    """What the corpus in a folder is built from."""
+    """Configuration of the corpus in a folder."""
     return lambda root: corpus_config(
         root / "corpus",
         streams={
@@ -108,7 +108,7 @@ def exported(tutelage: Any, config: CorpusConfig, *options: str) -> list[dict[st
 
 
 def built_before(config: CorpusConfig) -> Manifest:
-    """Make the corpus what it was before pairs were kept."""
+    """Reduce the corpus to the form of older versions, which stored no pairs."""
     for path in Path(config.corpus).glob("increments/*/pairs"):
         shutil.rmtree(path)
     for path in Path(config.corpus).glob("manifest/*.json"):

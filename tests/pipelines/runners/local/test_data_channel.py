@@ -58,7 +58,7 @@ def test_a_worker_that_is_behind_holds_the_runner_back() -> None:
         channel = _GrpcDataChannel()
         queues = (channel._received["bundle"], 1), (channel._to_send, 2)
     for waiting, most in queues:
-        size = () if isinstance(waiting, queue.Queue) else (0,)  # newer versions of Beam ask for it
+        size = () if isinstance(waiting, queue.Queue) else (0,)  # newer versions of Beam require a size
         for _ in range(most):
             waiting.put(None, *size, timeout=0)
         with pytest.raises(queue.Full):

@@ -50,7 +50,7 @@ def test_a_pipeline_shuffles_through_files(
         groups = pipeline | beam.Create(rows, reshuffle=False) | beam.GroupByKey() | beam.MapTuple(_sorted)
         assert_that(groups, equal_to([(key, sorted(values)) for key, values in expected.items()]))
     for size in map(len, expected.values()):
-        assert size in read  # otherwise Beam's own buffer grouped them: it makes other coders now
+        assert size in read  # else Beam's own buffer grouped the values: its coders have changed
 
 
 @pytest.mark.parametrize("more", [[], PROCESSES], ids=["in process", "worker process"])
@@ -72,7 +72,7 @@ def test_a_program_finds_all_as_it_was_after_a_build(
 
 
 def state() -> dict[str, object]:
-    """Return all that a build may change in its process, outside of this program's own modules."""
+    """Return the state of the process that a build may change, outside our own modules."""
     return {
         **{f"{owner.__name__}.{name}": getattr(owner, name) for owner, name, _ in internals()},
         "logging.root.level": logging.getLogger().level,

@@ -36,7 +36,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def message(number: int) -> bytes:
-    """Two values, as the coder of a collection writes them."""
+    """Two values in the encoding of a collection."""
     stream = create_OutputStream()
     for part in (b"first", b"second" * (number * 7 % 97)):
         BytesCoder().get_impl().encode_to_stream(part + b"%d" % number, stream, True)
@@ -62,7 +62,7 @@ def read(shares: Iterable[Iterable[bytes]]) -> list[list[bytes]]:
 def test_shares_are_those_of_beams_list(count: int, num_workers: int) -> None:
     expected = held(ListBuffer, MESSAGES[:count])
     buffer = held(SpillingListBuffer, MESSAGES[:count])
-    for _ in range(2):  # a bundle that failed is sent again
+    for _ in range(2):  # Beam sends a failed bundle again
         assert read(buffer.partition(num_workers)) == expected.partition(num_workers)
     assert list(buffer) == MESSAGES[:count]
 
@@ -103,7 +103,7 @@ def test_a_file_that_was_cut_is_named() -> None:
 
 
 def shuffled(cls: type, rows: Iterable[tuple[str, bytes]], windowing: Any = GlobalWindows) -> Any:
-    """A shuffle's buffer that holds rows, which came in messages of 50."""
+    """Make a shuffle buffer and add rows to it in messages of 50."""
     windows = windowing() if windowing is GlobalWindows else windowing
     window_coder = windows.get_window_coder() if windows != GlobalWindows() else GlobalWindowCoder()
     before = WindowedValueCoder(TupleCoder([StrUtf8Coder(), BytesCoder()]), window_coder)
@@ -139,7 +139,7 @@ def test_a_share_comes_in_pieces_of_whole_groups() -> None:
     for share in pieces:
         assert len(share) > 5
         assert all(len(piece) >= PIECE for piece in share[:-1])
-        assert max(map(len, share)) < 3 * PIECE  # a piece ends with the group that fills it
+        assert max(map(len, share)) < 3 * PIECE  # the group that fills a piece is its last
 
 
 def test_values_are_in_the_file_and_not_in_memory() -> None:
@@ -184,7 +184,7 @@ def test_other_windows_are_left_to_beam() -> None:
 
 
 class OtherCoder:
-    """A coder as a later version of Beam might have it."""
+    """Coder of a possible later version of Beam."""
 
     __module__ = "apache_beam.coders"
 

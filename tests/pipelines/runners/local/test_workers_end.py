@@ -1,4 +1,4 @@
-"""Worker processes that end too early, or start where strangers' packages have the names of ours."""
+"""Worker processes that end too early, or start beside foreign packages with our names."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def said_of(error: Exception) -> str:
 
 @pytest.fixture
 def strangers(tmp_path: Path) -> Path:
-    """A folder with packages named like ours, which end whatever imports them."""
+    """A folder of packages with our names; they end any process that imports them."""
     for name in ("pipelines", "plugins", "schemas", "trainer"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(

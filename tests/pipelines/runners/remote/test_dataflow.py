@@ -1,14 +1,14 @@
-"""The very job that Dataflow would be sent, run by two workers that hold its staged artifacts and no more.
+"""Dataflow jobs, run by two local workers that have only the staged artifacts.
 
     corpus build … -- --runner=DataflowRunner --dry_run=True
         │ Beam builds the job and stops before it uploads anything: no account, no network
         ▼
     its proto ─► environments: Docker image ► a worker process of a clean environment
-        │            into which its staged files were installed as a worker would: the pins, the wheel
+        │            with the staged files installed as on a worker: the pins, the wheel
         ▼
     two workers run it ─► the increment's bytes are those of an ordinary build
 
-What this cannot show is Dataflow itself: its containers, its shuffle, its storage.
+These tests do not cover Dataflow's own containers, shuffle and storage.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ else
 fi
 """
 UNREACHABLE = ("Failed to fetch", "error sending request", "dns error", "Connection refused", "timed out")
-"""What installers say when there is no index."""
+"""Messages of installers without a reachable index."""
 
 IMPORT_ALL = """
 import importlib, pkgutil
@@ -90,7 +90,7 @@ print(count)
 
 
 def staged_files(job: Pipeline) -> dict[str, Path]:
-    """Where the artifacts of a job lie on this machine, by the names under which they are staged."""
+    """Local paths of the artifacts of a job, by staged name."""
     return {
         name: Path(path)
         for environment in job.components.environments.values()
@@ -109,11 +109,11 @@ class WorkerEnvironment:
         )
 
     def num_workers(self) -> int:
-        """Worker processes that were started."""
+        """Number of started worker processes."""
         return len(list(self.folder.glob("worker-*")))
 
     def install(self, staged: dict[str, Path]) -> None:
-        """What a worker's container does at its start: the requirements, then the extra packages."""
+        """Install the requirements, then the extra packages, as a worker's container does at its start."""
         wheels = [str(staged[name]) for name in _packages(staged)]
         arguments = [
             str(ROOT),
@@ -135,9 +135,7 @@ class WorkerEnvironment:
             environment.payload = self._command.encode()
             del environment.dependencies[:]
         runner = FnApiRunner()
-        runner._num_workers = (
-            2  # what the option direct_num_workers sets, for pipelines that are no proto yet
-        )
+        runner._num_workers = 2  # direct_num_workers sets this number, but not for a proto
         return runner.run_via_runner_api(job, beam.options.pipeline_options.PipelineOptions([]))
 
 
@@ -145,12 +143,12 @@ class WorkerEnvironment:
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerEnvironment]:
     environment = WorkerEnvironment(tmp_path_factory.mktemp("workers") / "venv")
     yield environment
-    shutil.rmtree(environment.folder, ignore_errors=True)  # 0.7 GB, which pytest would keep for three runs
+    shutil.rmtree(environment.folder, ignore_errors=True)  # pytest would keep 0.7 GB for three runs
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Pipeline], Any]], None]:
-    """Have a function run the job of each build after its dry run; the build goes on with what it gives."""
+    """Run a function on the job of each build after its dry run; the build uses the result."""
 
     def take(run_job: Callable[[Pipeline], Any]) -> None:
         def make(options: Any) -> beam.Pipeline:
@@ -176,7 +174,7 @@ def config(
     write_jsonl: Callable[..., str],
     corpus_config: Callable[..., CorpusConfig],
 ) -> Callable[..., CorpusConfig]:
-    """Two streams, and most steps that there are; keywords replace keys."""
+    """A corpus of two streams with most of the steps; keywords replace keys."""
     domain = write_jsonl(tmp_path / "domain.jsonl", passages(40))
     general = write_jsonl(tmp_path / "general.jsonl", passages(109)[100:])
     tasks = write_jsonl(tmp_path / "tasks" / "quiz.jsonl", [{"input": passages(3)[2]["text"], "label": "x"}])
@@ -259,7 +257,7 @@ def test_a_key_is_in_no_part_of_the_job(
             **{"model": config("corpus").tokenizer.name, "options": key},
         }
         build(config("corpus", synthesis=synthesis), *DRY_RUN)
-    assert any(b"KEY_OF_A_TEST" in part for part in parts)  # the variable's name goes, so steps are read
+    assert any(b"KEY_OF_A_TEST" in part for part in parts)  # the search covers steps: they name the variable
     assert not any(CANARY.encode() in part for part in parts)
 
 
@@ -305,12 +303,12 @@ def test_two_workers_with_the_staged_artifacts_alone_build_the_same_bytes(
     taken(run)
     manifest = build(there, *DRY_RUN)
     assert workers.num_workers() >= 2
-    assert manifest.increments[0].num_documents == 48  # one passage stands in the tasks
+    assert manifest.increments[0].num_documents == 48  # one passage is in the tasks
     assert set(manifest.increments[0].streams) == {"domain", "general"}
     assert len(digests_of(there.corpus)) > 5
     assert digests_of(there.corpus) == digests_of(here.corpus)
 
-    # And what such a small corpus does not come by can be imported there as well.
+    # The workers can also import modules that such a small corpus does not use.
     done = subprocess.run([workers.python, "-I", "-c", IMPORT_ALL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 80
@@ -335,10 +333,10 @@ def test_a_staged_package_that_lacks_modules_fails(
 
 
 def _unpacked(job: bytes) -> Iterator[bytes]:
-    """A job's bytes, and all that Beam pickled into it: base64 of bz2 or zlib."""
+    """The bytes of a job, and all that Beam pickled into them: base64 of bz2 or zlib."""
     yield job
     for encoded in re.findall(rb"[A-Za-z0-9+/]{60,}={0,2}", job):
-        for start in range(4):  # a letter before it may belong to a length
+        for start in range(4):  # the letters before it may belong to a length
             for unpack in (bz2.decompress, zlib.decompress):
                 with contextlib.suppress(ValueError, OSError, zlib.error):
                     data = encoded[start:]
@@ -346,12 +344,12 @@ def _unpacked(job: bytes) -> Iterator[bytes]:
 
 
 def _packages(staged: dict[str, Path]) -> list[str]:
-    """Names of the extra packages, in the order in which a worker installs them."""
+    """Names of the extra packages, in the order of their installation."""
     return staged["extra_packages.txt"].read_text().split()
 
 
 def _without(wheel: Path, folder: str, where: Path) -> Path:
-    """A copy of a wheel that lacks a folder."""
+    """Copy a wheel without a folder."""
     copy = where / wheel.name
     with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(copy, "w") as part:
         for name in whole.namelist():

@@ -1,4 +1,4 @@
-"""The workers' image cannot be built in these tests; what it is built from is held together here."""
+"""Inputs of the workers' image: they must agree, because these tests cannot build the image."""
 
 from __future__ import annotations
 

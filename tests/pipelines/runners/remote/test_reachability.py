@@ -1,4 +1,4 @@
-"""What is refused, and what is added, when the workers are on other machines."""
+"""Remote workers: refused paths and added options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE = "--sdk_container_image=registry/image:1"
 
 @pytest.fixture
 def reachable(corpus_config: Callable[..., CorpusConfig]) -> Callable[..., CorpusConfig]:
-    """A corpus all of which Dataflow's workers can reach; keywords replace keys."""
+    """A corpus whose files and servers Dataflow's workers can reach; keywords replace keys."""
 
     def make(**changes: Any) -> CorpusConfig:
         values = {"corpus": "gs://bucket/corpus", "tokenizer": {"name": "org/tokenizer"}, **changes}

@@ -35,13 +35,13 @@ def config(corpus_config: Callable[..., CorpusConfig]) -> CorpusConfig:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tutelage's own, made from the editable install that runs the tests."""
+    """The wheel of tutelage, made from the editable install that runs the tests."""
     return make_wheel(Distribution.from_name("tutelage"), tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Callable[..., Path]:
-    """Put a distribution into a folder that stands for site-packages, as an installer leaves it."""
+    """Install a distribution into a folder in the role of site-packages."""
 
     def install(name: str, version: str, *, requires: tuple[str, ...] = (), **files: str) -> Path:
         site = tmp_path / "site"
@@ -99,7 +99,7 @@ def test_an_installer_takes_the_wheel_with_its_checksums(wheel: Path, tmp_path: 
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*install, "--target", str(target), str(wheel)], check=True, timeout=120)
     assert (target / WORKER).read_bytes() == (ROOT / WORKER).read_bytes()
-    # The files that pip has put there are an ordinary install, of which the same wheel can be made.
+    # The files from pip are an ordinary install, and give the same wheel.
     (info,) = target.glob("tutelage-*.dist-info")
     (tmp_path / "again").mkdir()
     assert names_in(make_wheel(PathDistribution(info), tmp_path / "again")) == names_in(wheel)
@@ -150,9 +150,9 @@ def test_pins_are_the_versions_installed_here_and_hold_all_that_pipelines_run_on
 
 
 def test_what_is_staged_is_what_the_lock_of_the_pipelines_names(config: CorpusConfig, tmp_path: Path) -> None:
-    """Two ways to the same answer: an installer's resolver, and the metadata of what is installed.
+    """The resolver of an installer and the metadata of installed packages give the same names.
 
-    Another Beam than the lock's has other requirements; `make test-pipelines` has the lock's.
+    The test needs the Beam version of the lock; `make test-pipelines` has it.
     """
     lock = (ROOT / ".ci/requirements/pipelines.txt").read_text().replace("\\\n", " ")
     lines = [line.partition(" --hash")[0] for line in lock.splitlines() if line and line[0] not in "# "]
@@ -213,7 +213,7 @@ def test_a_model_in_the_workers_needs_torch_there(corpus_config: Callable[..., C
 
 
 def known(monkeypatch: pytest.MonkeyPatch, *infos: Path) -> None:
-    """Let these distributions be all that is installed."""
+    """Make these distributions the only installed ones."""
     found = {info.name.partition("-")[0]: PathDistribution(info) for info in infos}
 
     def distribution(name: str) -> Distribution:
@@ -231,7 +231,7 @@ def test_requirements_are_followed_through_extras_and_markers(
         monkeypatch,
         installed("top", "1.0", requires=("plain", 'fast; extra == "speed"', 'docs; extra == "docs"')),
         installed("plain", "2.0", requires=("deep>=1", 'never; python_version < "3"')),
-        installed("fast", "3.0", requires=("top",)),  # a circle
+        installed("fast", "3.0", requires=("top",)),  # a cycle
         installed("deep", "1.5"),
         installed("docs", "9.0"),
         installed("never", "9.0"),

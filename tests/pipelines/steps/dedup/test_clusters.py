@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.steps.dedup.clusters import as_contents, find_clusters, pack_rows, star_edges
 
 A, B, C, D = (bytes([value]) * 15 + b"\0" for value in (1, 2, 3, 4))
-"""Contents that end in a zero byte, which numpy's strings leave out."""
+"""Contents that end in a zero byte; numpy's strings drop it."""
 
 
 def rows(*pairs: tuple[int, bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""Signatures and keys: pinned, since corpora store them, and compared with plain counts."""
+"""MinHash signatures and keys: pinned, because corpora store them, and compared with plain counts."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_texts_without_words_are_compared_as_they_are() -> None:
 
 @pytest.mark.parametrize("shared", [200, 400, 600])
 def test_the_estimate_is_near_the_share_of_common_shingles(shared: int) -> None:
-    """With 112 hashes the standard deviation of one estimate is at most 0.047; here are 200 of them."""
+    """With 112 hashes the standard deviation of one estimate is at most 0.047; the test averages 200."""
     hasher = MinHasher(NearDedupConfig())
     estimates = []
     for pair in range(200):
@@ -128,12 +128,12 @@ def test_the_estimate_is_near_the_share_of_common_shingles(shared: int) -> None:
 
 
 def test_permutations_are_as_good_as_independent() -> None:
-    """How often two of them both make a hash one of the smallest 2 %: 0.04 % of the time, whichever two."""
+    """Any two permutations both map a hash into the smallest 2 % with a frequency of 0.04 %."""
     config = NearDedupConfig()
     hasher = MinHasher(config)
     num_texts = 20_000
     texts = [f"x{number}" for number in range(num_texts)]
-    small = hasher.sign(texts) < int(0.02 * 2**32)  # of a text that is one shingle, the permuted hash itself
+    small = hasher.sign(texts) < int(0.02 * 2**32)  # one shingle: the signature is the permuted hash
     assert small.mean() == pytest.approx(0.02, rel=0.02)
     together = (small.T.astype(np.float32) @ small.astype(np.float32)) / num_texts
     pairs = together[np.triu_indices(config.bands * config.rows, k=1)]

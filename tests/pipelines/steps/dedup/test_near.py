@@ -1,4 +1,4 @@
-"""The step alone, on planted copies of known similarity, then whole builds with several increments."""
+"""Near dedup: the step on planted copies of known similarity, then builds of several increments."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def text_of(words: Sequence[str]) -> str:
 
 
 def words_of(name: str, count: int) -> list[str]:
-    """Words that no other name gives."""
+    """Make words that are unique to a name."""
     return [f"{name}w{at}" for at in range(count)]
 
 
 def planted(alike: float, number: int) -> tuple[str, str]:
-    """Two texts of 200 shingles that have this share of all their shingles in common."""
+    """Make two texts of 200 shingles each with a given Jaccard similarity."""
     common = round(2 * NUM_SHINGLES * alike / (1 + alike))
     name = f"p{round(alike * 100)}n{number}"
     both, rest = words_of(name, common + 4), NUM_SHINGLES - common
@@ -53,7 +53,7 @@ def planted(alike: float, number: int) -> tuple[str, str]:
 
 @pytest.fixture
 def dropped_among(tmp_path: Path) -> Callable[[Sequence[Document]], list[Reject]]:
-    """The rejects of the step, in a corpus that holds nothing."""
+    """Run the step on an empty corpus and return its rejects."""
 
     def run(documents: Sequence[Document]) -> list[Reject]:
         uri = str(tmp_path / "rejects.jsonl.zst")
@@ -83,7 +83,7 @@ def test_as_many_planted_copies_are_found_as_the_bands_promise_and_nothing_else(
         for number in range(NUM_PAIRS):
             one, two = planted(alike, number)
             if alike == 1.0:
-                two = two.upper() + "!"  # another content of the same words
+                two = two.upper() + "!"  # the same words with another content hash
             for side, text in (("a", one), ("b", two)):
                 documents.append(Document.of(f"{alike}/{number}/{side}", text, source="planted"))
     random.Random(1).shuffle(documents)
@@ -95,13 +95,13 @@ def test_as_many_planted_copies_are_found_as_the_bands_promise_and_nothing_else(
     assert shares[0.75] == pytest.approx(1 - (1 - 0.75**8) ** 14, abs=0.07)
     assert shares[0.9] >= 0.99
     assert shares[1.0] == 1.0
-    for reject in rejects:  # each for its own partner: of 45 million other pairs none
+    for reject in rejects:  # only its own partner: none of 45 million other pairs
         pair, side = reject.document_id.rsplit("/", 1)
         assert reject.detail.startswith(f"kept '{pair}/{'b' if side == 'a' else 'a'}' from planted, ")
 
 
 def story(*sentences: str) -> str:
-    """A text of 60 words and these sentences."""
+    """Make a text of 60 words and the given sentences."""
     return " ".join([*(f"Word{number}" for number in range(60)), *sentences])
 
 
@@ -145,7 +145,7 @@ def test_which_copy_stays_is_decided_by_content_hash_and_never_by_arrival(order:
 
 
 def test_copies_of_copies_are_one_cluster(dropped_among: Any) -> None:
-    """Each has nine tenths in common with the next, the first and the last less than half."""
+    """Each text shares nine tenths of its shingles with the next; the first and the last share under half."""
     words = words_of("t", 1000)
     chain = [
         Document.of(f"{at}", text_of(words[at * 10 : at * 10 + 204]), source=f"file:{at}") for at in range(12)
@@ -173,7 +173,7 @@ def test_texts_that_differ_in_numbers_only_are_no_copies_when_the_numbers_are_ma
 
 @pytest.fixture
 def files(tmp_path: Path, write_jsonl: Any) -> Callable[..., None]:
-    """Write a file of documents, by name their texts."""
+    """Write a file of documents from texts by name."""
 
     def write(name: str, **texts: str) -> None:
         write_jsonl(tmp_path / f"in/{name}.jsonl", [{"id": key, "text": text} for key, text in texts.items()])
@@ -183,7 +183,7 @@ def files(tmp_path: Path, write_jsonl: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def config(tmp_path: Path, corpus_config: Config) -> CorpusConfig:
-    """A corpus not yet built, of all files."""
+    """A corpus of all files, not yet built."""
     return corpus_config(tmp_path / "corpus", f"{tmp_path}/in/*.jsonl")
 
 
@@ -277,7 +277,7 @@ def test_near_copies_stay_where_they_are_not_asked_for(
     assert names_in(texts_in, config.corpus, 1) == ["one", "two"]
     assert not [name for name in files_of(config.corpus) if name.startswith("dedup/")]
     files("b", three=story("The third end."), four=story("The fourth end."))
-    build(config)  # what came in without an index is not compared with
+    build(config)  # documents without an index are not compared
     assert len(names_in(texts_in, config.corpus, 2)) == 1
 
 
@@ -328,7 +328,7 @@ def many(
     build: Build,
     digests_of: Any,
 ) -> Iterator[tuple[list[list[dict[str, str]]], dict[str, str], dict[str, bytes]]]:
-    """Rows of two increments with clusters in both and over both, and what a plain build makes of them."""
+    """Rows of two increments, with clusters in each and across both, and the results of a plain build."""
     root = tmp_path_factory.mktemp("many")
 
     def row(which: str, group: int, copy: int) -> dict[str, str]:
@@ -345,12 +345,12 @@ def many(
 
 
 def _without_texts(digests: dict[str, str]) -> dict[str, str]:
-    """The texts' files tell where their sources lie."""
+    """Leave out the files of texts, because these contain paths of sources."""
     return {name: digest for name, digest in digests.items() if "/texts/" not in name}
 
 
 def _told_of(corpus: Path) -> dict[str, bytes]:
-    """Duplicates and rejects, without the folder that the sources lie in."""
+    """Duplicates and rejects without the folder of the sources."""
     folder = str(corpus.parent).encode()
     told = {
         path: "\n".join(sorted(storage.read_lines_zst(str(path)))).encode().replace(folder, b"")
@@ -391,5 +391,5 @@ def test_outcome_and_bytes_do_not_depend_on_workers_retries_or_order(
         source = write_jsonl(tmp_path / f"in/{number}.jsonl", shuffled)
         build(corpus_config(tmp_path / "corpus", source), *options)
     assert _without_texts(digests_of(tmp_path / "corpus")) == digests
-    if options:  # in another order sources are other positions
+    if options:  # another order of rows changes their positions
         assert _told_of(tmp_path / "corpus") == told
