@@ -1,4 +1,4 @@
-"""Does training on texts with instruction pairs beat training on the texts alone? One small trial.
+"""Small trial: training on texts with instruction pairs against training on the texts alone.
 
     tutelage models fetch smollm2-135m
     python -m benchmarks.instruction                 # about 85 minutes on two cores, 4 GB of memory
@@ -13,8 +13,8 @@ texts, and `tutelage train` trains the same model on each:
 Both arms learn from the same number of tokens. Padding carries no loss and is not counted, so the numbers of
 steps differ a little. The instruction arm sees each text about half as often. Before, during and after
 training, `domain_eval` asks about each fact, in words of no text or pair (decontamination is on). The report
-separates facts that the pairs ask about from facts that only the texts state: the first show the effect of
-the pairs as examples, the second their effect on reading.
+separates facts that the pairs ask about from facts that only the texts state: the first show the direct
+effect of the pairs, the second their effect on reading.
 
 Everything differs with the seed: drugs, facts, wordings, order. The report gives the difference between the
 arms with its 95 % interval, bootstrapped over the drugs of all seeds, with the same draws for both arms.
