@@ -1,4 +1,4 @@
-"""SGLang's own batch client: reads a job as JSON on standard input, prints seconds and tokens.
+"""SGLang's own batch client: read a job as JSON on standard input, print seconds and tokens.
 
 Runs under the interpreter of SGLang, started by `benchmarks/real_server.py`.
 """
@@ -11,7 +11,7 @@ import sglang as sgl
 
 
 @sgl.function
-def answer(s, prompt, max_new_tokens):  # SGLang wants this name
+def answer(s, prompt, max_new_tokens):  # SGLang requires this name
     s += prompt
     s += sgl.gen("answer", max_tokens=max_new_tokens, temperature=0)
 

@@ -1,4 +1,4 @@
-"""datatrove's MinHash dedup of a file of JSON lines, in one process: what stays, and how long it took.
+"""datatrove's MinHash dedup of a file of JSON lines, in one process: kept documents and seconds.
 
 Runs under the interpreter of datatrove, started by `benchmarks/near_duplicates.py`.
 """

@@ -1,24 +1,24 @@
-"""Choice tasks: our pass per row beside one pass per option in the manner of the reference, in one run.
+"""Choice tasks: our one pass per row against the reference's one pass per option, in one run.
 
     tutelage models fetch smollm2-135m
-    python -m benchmarks.evaluation              # some 10 minutes of one core, 4 GB of memory
-    python -m benchmarks.evaluation --heads      # some 5: rows that begin with the same examples
+    python -m benchmarks.evaluation              # about 10 minutes on one core, 4 GB of memory
+    python -m benchmarks.evaluation --heads      # about 5 minutes: rows that begin with the same examples
 
-Rows are made up by a seed in the shapes of the papers' choice tasks: as many options, worded alike, behind
-prompts of as many tokens as theirs with their few-shot examples have. Both sides score the same rows with
-the same weights in fp32 on the same threads, one after the other:
+A seeded generator makes the rows in the shapes of the papers' choice tasks: the same number of options,
+similar wording, and prompts as long in tokens as theirs with few-shot examples. Both sides score the same
+rows with the same weights in fp32 on the same threads, one after the other:
 
-    reference   every option in a sequence of its own behind the whole prompt, right-padded; logits and
-                log-softmax of all positions, as inference.py of microsoft/LMOps makes them
+    reference   one sequence per option: the whole prompt and the option, right-padded; logits and
+                log-softmax of all positions, as in inference.py of microsoft/LMOps
     ours        trainer.evaluation, with the batches that it makes
 
-Each is timed at every batch size on the list and its best one counts. Seconds of all cores stand beside
-the time that passed: they vary less where other work runs. Shown as well are how many predictions are the
-same and the largest difference between two scores. Tokens are those that pass through the model, padding
-not counted.
+Each side runs at every batch size on the list, and its best one counts. The report gives CPU seconds of all
+cores beside wall-clock seconds, because CPU seconds vary less when other work runs. It also gives the number
+of equal predictions and the largest difference between two scores. Tokens are those that pass through the
+model, without padding.
 
-With `--heads` rows have ChemProt's options and begin alike, over so many of their tokens as it says. Both
-sides are ours: all rows together, in the groups that trainer.evaluation makes, and each row by itself.
+With `--heads`, rows have ChemProt's options and share a prefix of the given number of tokens. Both sides are
+ours: all rows together, in the groups that trainer.evaluation makes, and each row by itself.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _TERMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What a task's rows are like: tokens of a prompt, tokens or words of its options."""
+    """Shape of a task's rows: tokens of a prompt, tokens or words of its options."""
 
     prompt_tokens: int
     options: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ HEADS = ((400, 150), (1200, 150), (150, 400))
 
 
 def make_rows(name: str, shape: Shape, num_rows: int, head_tokens: int = 0) -> list[ChoiceRow]:
-    """Rows of a shape, behind a common head; a word of the list is about a token."""
+    """Rows of a shape with a common prefix; a word of the list is about one token."""
     generator = random.Random(f"{_SEED}:{name}")
 
     def words(count: int) -> str:
@@ -130,7 +130,7 @@ def make_rows(name: str, shape: Shape, num_rows: int, head_tokens: int = 0) -> l
 def score_by_option(
     rows: Sequence[ChoiceRow], model: Any, tokenizer: Any, batch_size: int
 ) -> tuple[list[list[float]], int]:
-    """Mean log-probabilities of each row's options, a sequence each, and the tokens passed."""
+    """Mean log-probabilities of each row's options, one sequence each, and the number of tokens."""
     pad = pad_token_id(tokenizer)
     sequences, starts = [], []
     for row in rows:
@@ -155,14 +155,14 @@ def score_by_option(
 def score_rows(
     rows: Sequence[ChoiceRow], model: CausalModel, tokenizer: Any, batch_tokens: int
 ) -> tuple[list[list[float]], int]:
-    """The same by ours."""
+    """The same by trainer.evaluation."""
     plan = plan_choices(rows, model, tokenizer, add_bos=False, batch_tokens=batch_tokens)
     answers = run_choices(plan, model, tokenizer, num_passes=plan.num_passes)
     return [list(answer.option_scores) for answer in answers if isinstance(answer, Answer)], plan.num_tokens
 
 
 def best(score: Any, sizes: Sequence[int]) -> dict[str, Any]:
-    """The fastest batch size: seconds, seconds of all cores, tokens and scores of its run."""
+    """Run at the fastest batch size: seconds, CPU seconds, tokens and scores."""
     runs = []
     for size in sizes:
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -180,7 +180,7 @@ def best(score: Any, sizes: Sequence[int]) -> dict[str, Any]:
 
 
 def compare(rows: Sequence[ChoiceRow], model: Any, causal: CausalModel, tokenizer: Any) -> dict[str, Any]:
-    """Both sides on one task's rows."""
+    """Compare both sides on one task's rows."""
     ours = best(lambda size: score_rows(rows, causal, tokenizer, size), _OUR_BATCHES)
     reference = best(lambda size: score_by_option(rows, model, tokenizer, size), _REFERENCE_BATCHES)
     pairs = list(zip(reference["scores"], ours["scores"], strict=True))
@@ -205,7 +205,7 @@ def compare(rows: Sequence[ChoiceRow], model: Any, causal: CausalModel, tokenize
 
 
 def compare_heads(rows: Sequence[ChoiceRow], causal: CausalModel, tokenizer: Any) -> dict[str, Any]:
-    """Rows that begin alike together, and each by itself."""
+    """Score rows with a common prefix together, then each by itself."""
 
     def apart(size: int) -> tuple[list[list[float]], int]:
         found = [score_rows([row], causal, tokenizer, size) for row in rows]
@@ -232,7 +232,7 @@ def compare_heads(rows: Sequence[ChoiceRow], causal: CausalModel, tokenizer: Any
 
 
 def main() -> None:
-    """Print a line of JSON a task, and one of all of them."""
+    """Print a line of JSON for each task and one for all tasks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="models/smollm2-135m")
     parser.add_argument("--tasks", nargs="+", choices=[*SHAPES], default=[*SHAPES], metavar="TASK")

@@ -1,11 +1,11 @@
-"""What `domain_eval` takes of a training run's time, as the callback itself counts it.
+"""Share of a training run's time spent in `domain_eval`, as the callback itself counts it.
 
     python -m benchmarks.evaluation_in_training   # about 5 minutes on one core, 0.3 GB of disk
 
-A random Llama (4 layers, hidden 256) is trained in fp32 by our trainer on rows of 512 tokens, and evaluated
+Our trainer trains a random Llama (4 layers, hidden 256) in fp32 on rows of 512 tokens. It evaluates the model
 at the start, at intervals and at the end on made-up rows of 200 to 300 tokens with five options. The share
-depends on how many rows are scored how often, so the seconds of an evaluation and of a step stand beside
-it, and the interval that would hold the share at one percent.
+depends on the number of rows and the interval. So the report also gives the seconds of an evaluation and of
+a step, and the interval at which the share is one percent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEED = 31
 
 
 def write_rows(path: str, num_rows: int) -> None:
-    """Rows of random words, each about a token."""
+    """Rows of random words, about one token each."""
     generator = random.Random(_SEED)
     with open(path, "w", encoding="utf-8") as file:
         for _ in range(num_rows):
@@ -41,7 +41,7 @@ def write_rows(path: str, num_rows: int) -> None:
 
 
 def measure(config_path: str, rows: str, *, steps: int, interval: int) -> dict[str, Any]:
-    """Train once and read what the callback counted."""
+    """Train once and read the callback's counts."""
     from trainer.checkpoints.resume_from import RunCheckpoints
     from trainer.data.resolve_streams import pin_manifests, resolve_streams
     from trainer.evaluation.callback import DomainEval

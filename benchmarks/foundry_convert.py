@@ -1,6 +1,6 @@
-"""llm-foundry's way from texts to shards over a file of JSON lines, in one process: tokens a second.
+"""llm-foundry's conversion of a file of JSON lines to shards, in one process: tokens a second.
 
-ConcatTokensDataset of llm-foundry makes the rows and MDSWriter writes them, as its own converter has it.
+llm-foundry's ConcatTokensDataset makes the rows and MDSWriter writes them, as in its own converter.
 Runs under the interpreter of llm-foundry, started by `benchmarks/packing.py`.
 """
 

@@ -1,13 +1,13 @@
-"""What it costs to take text in: each step by itself, whole builds without synthesis, builds with little new.
+"""Cost of ingestion: each step by itself, whole builds without synthesis, builds with few new documents.
 
     python -m benchmarks.ingestion steps                      each step on one core; about 2 minutes
     python -m benchmarks.ingestion memory                     100, 300 and 1,000 MB; about 12 minutes
     python -m benchmarks.ingestion again                      all, nothing new, 1% new; about 12 minutes
 
-Texts are made up from a seed, or with `--real FOLDER` cut out of the files of a folder, such as the Debian
-documentation in /usr/share/doc. Builds are `tutelage corpus build` in processes of their own, start and
-imports included, with two worker processes and every step on that needs no model: cleaning with ftfy,
-Gopher's and C4's filters, exact and near duplicates, decontamination, tokenizing, packing, shards.
+A seeded generator makes the texts. With `--real FOLDER`, texts are cut out of the files of a folder, such as
+the Debian documentation in /usr/share/doc. A build is `tutelage corpus build` in a process of its own, with
+start and imports included. It has two worker processes and runs every step that needs no model: cleaning with
+ftfy, Gopher's and C4's filters, exact and near duplicates, decontamination, tokenizing, packing, shards.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _FUNCTION_WORDS = [
 
 
 def made_up_texts(num_bytes: int, seed: int = 1) -> Iterator[str]:
-    """Texts of sentences and paragraphs whose words are as unevenly frequent as a language's."""
+    """Texts of sentences and paragraphs with word frequencies like those of a natural language."""
     rng = np.random.default_rng(seed)
     letters = np.array(list("etaoinshrdlcumwfgypbvk"))
     made = ["".join(rng.choice(letters, size)) for size in rng.integers(3, 10, 20_000)]
@@ -84,12 +84,12 @@ def made_up_texts(num_bytes: int, seed: int = 1) -> Iterator[str]:
 def real_texts(
     folder: str, num_bytes: int, num_bytes_each: tuple[int, int] = (_DOCUMENT_BYTES, _DOCUMENT_BYTES)
 ) -> Iterator[str]:
-    """The files below a folder, unpacked, without tags, cut into documents at blank lines.
+    """Files below a folder, decompressed, without tags, cut into documents at blank lines.
 
     Args:
-        folder: Of files of text, plain or .gz.
-        num_bytes: Of all documents.
-        num_bytes_each: A document ends with the first paragraph that makes it so long; drawn between these.
+        folder: Folder of text files, plain or .gz.
+        num_bytes: Size of all documents together.
+        num_bytes_each: Range of a document's length; it ends with the first paragraph that reaches it.
     """
     left = num_bytes
     rng = random.Random(0)
@@ -114,12 +114,12 @@ def real_texts(
 
 
 def texts(arguments: argparse.Namespace, num_bytes: int) -> Iterator[str]:
-    """Texts of the kind that was asked for."""
+    """Texts of the requested kind."""
     return real_texts(arguments.real, num_bytes) if arguments.real else made_up_texts(num_bytes)
 
 
 def write_files(folder: Path, found: Iterator[str]) -> tuple[int, int]:
-    """Write texts as JSON lines into so many files; gives their number and their bytes."""
+    """Write texts as JSON lines into several files; return the number of texts and their bytes."""
     folder.mkdir()
     files = [open(folder / f"{number:03d}.jsonl", "w") for number in range(_NUM_FILES)]  # noqa: SIM115
     count = num_bytes = 0
@@ -134,7 +134,7 @@ def write_files(folder: Path, found: Iterator[str]) -> tuple[int, int]:
 
 
 def corpus_yaml(folder: Path, tokenizer_dir: str) -> Path:
-    """A configuration with every step on that needs no model."""
+    """Configuration with every step that needs no model."""
     path = folder / "corpus.yaml"
     values = {
         "corpus": str(folder / "corpus"),
@@ -151,11 +151,11 @@ def corpus_yaml(folder: Path, tokenizer_dir: str) -> Path:
 
 
 class Memory:
-    """Most resident memory of the processes of a build, read while it lasts.
+    """Peak resident memory of a build's processes, sampled during the build.
 
     Attributes:
-        worker_mib: Of the largest worker process.
-        runner_mib: Of the process that was started: Beam's local runner, which has an index of shuffles.
+        worker_mib: Memory of the largest worker process.
+        runner_mib: Memory of the started process: Beam's local runner, which holds the index of shuffles.
     """
 
     def __init__(self, pid: int):
@@ -192,7 +192,7 @@ def _resident_mib(pid: int) -> float:
 
 
 def build(path: Path, num_workers: int = _WORKERS, num_cores: int | None = None) -> dict[str, Any]:
-    """Run `tutelage corpus build`, on so many cores if given; its seconds and its memory."""
+    """Run `tutelage corpus build`, on `num_cores` cores if given; return its seconds and its memory."""
     command = [
         *(("taskset", "-c", f"0-{num_cores - 1}") if num_cores else ()),
         sys.executable,
@@ -217,7 +217,7 @@ def build(path: Path, num_workers: int = _WORKERS, num_cores: int | None = None)
 
 
 def whole(arguments: argparse.Namespace) -> None:
-    """Builds of several sizes."""
+    """Run builds of several sizes."""
     for megabytes in arguments.megabytes or [100, 300, 1000]:
         with tempfile.TemporaryDirectory(dir=arguments.tmp) as name:
             folder = Path(name)
@@ -235,7 +235,7 @@ def whole(arguments: argparse.Namespace) -> None:
 
 
 def again(arguments: argparse.Namespace) -> None:
-    """A build of all, one of nothing new, one of 1% more documents."""
+    """Build all documents, then nothing new, then 1% more."""
     megabytes = (arguments.megabytes or [1000])[0]
     with tempfile.TemporaryDirectory(dir=arguments.tmp) as name:
         folder = Path(name)
@@ -243,7 +243,7 @@ def again(arguments: argparse.Namespace) -> None:
         path = corpus_yaml(folder, arguments.tokenizer)
         full, nothing = build(path), build(path)
         write_files(folder / "more", made_up_texts(megabytes * 10_000, seed=2))
-        for each in (folder / "more").iterdir():  # names of their own
+        for each in (folder / "more").iterdir():  # distinct names
             each.write_text(each.read_text().replace('"doc-', '"more-'))
         little = build(path)
         report = {
@@ -257,7 +257,7 @@ def again(arguments: argparse.Namespace) -> None:
 
 
 def steps(arguments: argparse.Namespace) -> None:
-    """Each step by itself, in this process."""
+    """Time each step by itself, in this process."""
     import apache_beam as beam
 
     from pipelines.steps.clean import CleanDocuments
@@ -326,7 +326,7 @@ def steps(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run what the command line names."""
+    """Run the part named on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

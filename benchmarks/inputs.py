@@ -1,4 +1,4 @@
-"""What the benchmarks of synthesis are fed with."""
+"""Inputs of the synthesis benchmarks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _made_up(number: int, position: int, num_words: int) -> Document:
 
 
 def passages_as_chains(num_documents: int, *, documents_each: int, num_words: int = 70) -> list[Chain]:
-    """Chains of real text: the first words of the bundled passages, again from later words where they end."""
+    """Chains of real text: the first words of the bundled passages, then later words of the same passages."""
     with open("examples/biomedicine/articles.jsonl.zst", "rb") as file:
         lines = zstandard.ZstdDecompressor().stream_reader(file).read().decode().splitlines()
     words = [json.loads(line)["text"].split() for line in lines]
@@ -56,7 +56,7 @@ def passages_as_chains(num_documents: int, *, documents_each: int, num_words: in
 
 
 def tiny_tokenizer(folder: str) -> str:
-    """Save a byte-level BPE tokenizer with BOS and EOS; gives its directory."""
+    """Save a byte-level BPE tokenizer with BOS and EOS; return its directory."""
     return save_bpe(
         folder,
         [_TEXT] * 4,

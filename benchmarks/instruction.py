@@ -1,25 +1,25 @@
-"""Does training on texts with instruction pairs beat training on the texts alone? One small trial.
+"""Small trial: training on texts with instruction pairs against training on the texts alone.
 
     tutelage models fetch smollm2-135m
     python -m benchmarks.instruction                 # about 85 minutes on two cores, 4 GB of memory
     python -m benchmarks.instruction --short         # 20 minutes: too short to learn the facts
 
-For each seed a pharmacopoeia is made up (`pharmacopoeia.py`). From its texts two corpora are built by
-`tutelage corpus build`, and on each the same model is trained by `tutelage train`:
+For each seed, `pharmacopoeia.py` invents a pharmacopoeia. `tutelage corpus build` makes two corpora of its
+texts, and `tutelage train` trains the same model on each:
 
     vanilla       the texts as they are
-    instruction   the same texts, chained in twos and rendered with the pairs about them
+    instruction   the same texts, in chains of two and rendered with the pairs about them
 
-until as many tokens were learned from (padding, which carries no loss, is not counted, so the steps differ
-a little); the texts themselves are seen about half as often in the second.
-Before, while and after, `domain_eval` asks about each fact, in words that no text or pair has
-(decontamination is on). Facts that the pairs ask about and facts that stand in the texts only are told
-apart: the first show what the pairs teach, the second what they do for reading.
+Both arms learn from the same number of tokens. Padding carries no loss and is not counted, so the numbers of
+steps differ a little. The instruction arm sees each text about half as often. Before, during and after
+training, `domain_eval` asks about each fact, in words of no text or pair (decontamination is on). The report
+separates facts that the pairs ask about from facts that only the texts state: the first show the direct
+effect of the pairs, the second their effect on reading.
 
-What differs with the seed is everything: drugs, facts, wordings, order. The difference between the two is
-given with its 95 % interval, bootstrapped over the drugs of all seeds, both arms drawn alike.
+Everything differs with the seed: drugs, facts, wordings, order. The report gives the difference between the
+arms with its 95 % interval, bootstrapped over the drugs of all seeds, with the same draws for both arms.
 
-The same command goes on where one was stopped. Checkpoints are deleted when a training is done.
+The same command continues a stopped trial. It deletes the checkpoints of a finished training.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ EVALUATIONS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large a trial is.
+    """Size of a trial.
 
     Attributes:
-        seeds: Each a pharmacopoeia and a pair of trainings.
-        drugs: Of a pharmacopoeia; each has six questions.
-        tokens: That a training learns from, padding not counted; a step is a row of `SEQ_LEN`.
-        learning_rate: At its peak; the same for both arms.
+        seeds: One pharmacopoeia and one pair of trainings for each.
+        drugs: Number of drugs in a pharmacopoeia; each has six questions.
+        tokens: Number of tokens of a training, without padding; a step is a row of `SEQ_LEN`.
+        learning_rate: Peak learning rate of both arms.
     """
 
     seeds: tuple[int, ...]
@@ -88,7 +88,7 @@ def write_domain(folder: Path, *, drugs: int, seed: int) -> None:
 
 
 def corpus_config(arm: str, folder: Path, *, model: str, seed: int) -> dict[str, Any]:
-    """The corpus of an arm, as `tutelage corpus build` takes it."""
+    """Corpus YAML of an arm."""
     source = {"reader": "jsonl", "uri": str(folder / "texts.jsonl"), "id_field": "id"}
     return {
         "corpus": str(folder / arm / "corpus"),
@@ -106,7 +106,7 @@ def corpus_config(arm: str, folder: Path, *, model: str, seed: int) -> dict[str,
 def train_config(
     arm: str, folder: Path, *, model: str, seed: int, steps: int, learning_rate: float
 ) -> dict[str, Any]:
-    """The training of an arm, as `tutelage train` takes it."""
+    """Training YAML of an arm."""
     return {
         "run_name": arm,
         "seed": seed,
@@ -140,7 +140,7 @@ def train_config(
 
 
 def trainings(output: Path, size: Size, model: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is still to be done, in order."""
+    """Names and functions of the remaining trainings, in order."""
     for seed in size.seeds:
         folder = _seed(output, seed)
         for arm in ARMS:
@@ -171,7 +171,7 @@ def _train(output: Path, seed: int, arm: str, model: str, size: Size) -> None:
 
 
 def installed(output: Path) -> Path:
-    """A folder for PYTHONPATH that registers the synthesizer, as an installed package would."""
+    """Folder for PYTHONPATH that registers the synthesizer like an installed package."""
     folder = output / "plugin"
     info = folder / "pharmacopoeia-1.dist-info"
     _write(info / "METADATA", "Metadata-Version: 2.1\nName: pharmacopoeia\nVersion: 1\n")
@@ -192,13 +192,13 @@ def _tutelage(*arguments: str, env: Mapping[str, str] | None = None) -> str:
 
 
 def steps_for(tokens: int, corpus: str) -> int:
-    """Steps of a row after which so many tokens were learned from; a row may hold padding."""
+    """Number of steps of one row that amount to `tokens` tokens; a row may hold padding."""
     (shards,) = read_manifest(corpus).shard_sets("domain")
     return round(tokens * shards.num_samples / shards.num_tokens)
 
 
 def exposure(corpus: str, *, steps: int) -> dict[str, float]:
-    """What a training of so many rows saw: tokens that carry loss, and how often it saw each text."""
+    """Tokens with loss in a training of `steps` rows, and the number of times it saw each text."""
     (shards,) = read_manifest(corpus).shard_sets("domain")
     tokens = steps * shards.num_tokens / shards.num_samples
     return {
@@ -208,7 +208,7 @@ def exposure(corpus: str, *, steps: int) -> dict[str, float]:
 
 
 def right_answers(folder: Path) -> dict[str, dict[str, list[float]]]:
-    """What `domain_eval` wrote at one time: by kind of fact and drug, 1 or 0 for each question."""
+    """Results of one evaluation by kind of fact and drug: 1 or 0 for each question."""
     found: dict[str, dict[str, list[float]]] = {"all": {}}
     for kind in KINDS:
         found[kind] = {}
@@ -223,10 +223,10 @@ def right_answers(folder: Path) -> dict[str, dict[str, list[float]]]:
 def compare_arms(
     vanilla: Sequence[Sequence[float]], instruction: Sequence[Sequence[float]]
 ) -> dict[str, float | list[float]]:
-    """How much more of its questions the instruction arm has right, in the mean over drugs.
+    """Difference in the share of right answers, instruction minus vanilla, as a mean over drugs.
 
     Args:
-        vanilla: For each drug 1 or 0 a question.
+        vanilla: For each drug, 1 or 0 for each question.
         instruction: The same drugs in the same order.
     """
     mean = RowMean(lambda drug, answers: fmean(answers))
@@ -236,7 +236,7 @@ def compare_arms(
 
 
 def summarize(output: Path, size: Size) -> dict[str, Any]:
-    """Shares of right answers: of each model by kind of fact and seed, compared, and while training."""
+    """Shares of right answers by model, kind of fact and seed: compared, and during training."""
 
     def answers(arm: str, evaluation: int) -> list[dict[str, dict[str, list[float]]]]:
         found = []
@@ -324,7 +324,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run what is still to be done, then report."""
+    """Run the remaining trainings, then report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="fewer drugs and tokens")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N")
@@ -342,7 +342,7 @@ def main(argv: list[str]) -> int:
         tokens=args.tokens or preset.tokens,
         learning_rate=args.learning_rate or preset.learning_rate,
     )
-    if size.drugs % 12:  # else wrong options that no text names, or frequent right ones, give answers away
+    if size.drugs % 12:  # else unmentioned wrong options or frequent right ones give answers away
         parser.error(f"--drugs is {size.drugs}, expected a multiple of 12, the values of an attribute")
     output = args.output or Path("runs/instruction-short" if args.short else "runs/instruction")
     for number, (name, do) in enumerate(trainings(output, size, args.model)):

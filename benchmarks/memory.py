@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory --chains 100000       about 4 minutes
 
-A real Beam run with one worker process, against a stub server that answers at once. The chains all come in
-one bundle; the worker's resident memory is read each time another tenth of them is done.
+A real Beam run with one worker process sends requests to a stub server that answers at once. All chains
+arrive in one bundle. The benchmark reads the worker's resident memory after each tenth of the chains.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _some_chains(start: int) -> list[Chain]:
 
 
 def _worker_mib() -> float:
-    """Resident memory of our worker process, the only child that is one."""
+    """Resident memory of the only worker process."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().split(b"\0")
@@ -50,7 +50,7 @@ def _worker_mib() -> float:
 
 
 def main() -> None:
-    """Run it and print what was read."""
+    """Run the benchmark and print its readings."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

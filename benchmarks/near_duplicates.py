@@ -3,20 +3,20 @@
     python -m benchmarks.near_duplicates index                             3 minutes, 3 GB of disk
     python -m benchmarks.near_duplicates rival --python PYTHON             3 minutes
 
-index: band keys as they would be for so many documents, made up (uniform random numbers, as keys are),
-written as one index and as the indexes of ten increments. A process of its own opens each and looks up the
-keys of documents, 2,000 at a time, one in ten of which the index holds. Memory is its resident memory, of
-which mapped files are a part that the operating system may take back.
+index: made-up band keys of a large corpus (uniform random numbers, like real keys), written as one index and
+as the indexes of ten increments. A process of its own opens each and looks up the keys of documents, 2,000 at
+a time; the index holds one in ten of them. Memory is the resident memory of that process. It includes mapped
+files, and the operating system may reclaim these.
 
-rival: texts of words drawn as often as in natural text (Zipf), a quarter of them planted copies with a share
-of their words replaced, and a tenth as many files of /usr/share/doc. Both sides read them from the same JSON
-lines, one after the other, each in one process held to one core:
+rival: texts of words with Zipf frequencies, a quarter of them planted copies with a share of their words
+replaced, and a tenth as many files of /usr/share/doc. Both sides read them from the same JSON lines, one
+after the other, each in one process held to one core:
 
     ours        words, signatures, keys, edges, clusters: what the Beam step calls, without Beam
     datatrove   MinhashDedupSignature, MinhashDedupBuckets for each of 14 buckets, MinhashDedupCluster
 
-with the same sizes (5 words, 14 bands of 8), each with its own rules for words. A planted copy is found if no
-more than one of it and its original stays. PYTHON is an interpreter of an environment of its own:
+Both use the same sizes (5 words, 14 bands of 8), and each its own rules for words. A planted copy counts as
+found unless both it and its original stay. PYTHON is the interpreter of a separate environment:
 
     uv venv --python 3.11 DIR
     uv pip install --python DIR/bin/python 'datatrove[processing]==0.10.1' spacy
@@ -80,7 +80,7 @@ def _write(corpus: str, number: int, num_documents: int, seed: int) -> None:
 
 
 def _keys(seed: int, num_documents: int) -> np.ndarray:
-    """Keys to look up, of which those of every tenth document are in the index of this seed."""
+    """Keys to look up; the index of this seed holds those of every tenth document."""
     keys = np.random.default_rng(7).integers(0, 1 << 64, (_BATCH, _CONFIG.bands), np.uint64, endpoint=False)
     count = num_partitions(num_documents * _CONFIG.bands)
     low, high = 1 << 32, (1 << 64) // count - (1 << 32)
@@ -151,10 +151,10 @@ def _index(num_documents: int, folder: str) -> None:
 
 
 def _texts(num_documents: int) -> Iterator[tuple[str, str]]:
-    """Names and texts: `p7` and its planted copy `p7+0.80`, files of this machine."""
+    """Names and texts: originals such as `p7`, planted copies such as `p7+0.80`, files of this machine."""
     choice = random.Random(11)
     letters = str.maketrans("0123456789", "etaoinshrl")
-    vocabulary = [f"{rank:05d}".translate(letters) for rank in range(50_000)]  # datatrove takes digits for 0
+    vocabulary = [f"{rank:05d}".translate(letters) for rank in range(50_000)]  # datatrove maps digits to 0
     cumulative = np.cumsum([1 / (rank + 3) for rank in range(50_000)]).tolist()
     for number in range(num_documents):
         words = choice.choices(vocabulary, cum_weights=cumulative, k=choice.randint(150, 600))
@@ -177,7 +177,7 @@ def _texts(num_documents: int) -> Iterator[tuple[str, str]]:
 
 
 def _ours(source: str, target: str) -> None:
-    """Write the names of the documents that stay, and how long it took."""
+    """Write the names of the kept documents and the seconds of the run."""
     started = time.perf_counter()
     hasher = MinHasher(_CONFIG)
     names, contents, rows = [], [], []
@@ -234,7 +234,7 @@ def _rival(python: str, num_documents: int, folder: str) -> None:
 
 
 def _compare(names: list[str], kept: dict[str, set[str]]) -> None:
-    """Print what each side found of the copies that were planted, and of each other's."""
+    """Print each side's share of planted copies found, and its dropped files and texts without a copy."""
     planted: dict[str, list[str]] = collections.defaultdict(list)
     for name in names:
         if "+" in name and not name.startswith("/"):
@@ -259,7 +259,7 @@ def _compare(names: list[str], kept: dict[str, set[str]]) -> None:
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Run `index` or `rival`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,24 +1,24 @@
-"""From texts to shards: what rows hold, what our step costs beside its rivals, two workers beside one.
+"""From texts to shards: contents of rows, cost of our step against its rivals, two workers against one.
 
     python -m benchmarks.packing rows                                         best_fit and concat
     python -m benchmarks.packing rates --datatrove PYTHON --foundry PYTHON    one core each
-    python -m benchmarks.packing workers                                      a build by one and by two
+    python -m benchmarks.packing workers                                      builds with one and two workers
 
-rows: the share of tokens that are text, of texts that stand nowhere whole though they would fit a row, and
-of tokens that fill a row as a repetition; at T = 4096, over the example corpus as `corpus build` takes it in
-with mined pairs, and over real text.
+rows: the share of text tokens, the share of cut texts among those that would fit a row, and the share of
+repeated tokens that fill rows. T is 4096. The inputs are the example corpus, built by `corpus build` with
+mined pairs, and real text.
 
-rates: tokens a second of tokenizing, packing and writing together, over `encode_batch` of the bare
-`tokenizers` on the same texts in the same process, and over two rivals' own steps, each under the interpreter
-of an environment that holds it, held to the same core: datatrove's DocumentTokenizer, and llm-foundry's
-ConcatTokensDataset written with MDSWriter, as its converter does.
+rates: tokens a second of tokenizing, packing and writing together. The baselines are `encode_batch` of the
+bare `tokenizers` on the same texts in the same process, and two rivals' own steps: datatrove's
+DocumentTokenizer, and llm-foundry's ConcatTokensDataset with MDSWriter, as in its converter. Each rival runs
+under the interpreter of its own environment, on the same core.
 
-workers: `corpus build` of texts alone, without repair of Unicode and near duplicates, by one worker process
-on one core and by two on two, runner and start included, in turn; and of a single text, which is all start.
-What two cores of this machine can do is told beside: our steps without Beam, in one process on one core and
-in two processes on one each that know nothing of one another.
+workers: `corpus build` of texts alone, without Unicode repair and near duplicates, with one worker process on
+one core and with two on two, in turn. The time includes runner and start. A build of a single text measures
+the start. The report also gives the limit of two cores of this machine: our steps without Beam, in one
+process on one core and in two independent processes on one core each.
 
-Real text is cut out of the files below --real, by default Debian's documentation.
+Real text comes from the files below --real, by default Debian's documentation.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _RIVALS = {"datatrove": "datatrove_tokenize.py", "foundry": "foundry_convert.py"
 
 
 def tokens_of(texts: Iterator[str], tokenizer_dir: str) -> list[Tokens]:
-    """Each text's tokens with EOS."""
+    """Tokens of each text, with EOS."""
     tokenizer = load_tokenizer(tokenizer_dir)
     found: list[Tokens] = []
     batch: list[str] = []
@@ -80,7 +80,7 @@ def tokens_of(texts: Iterator[str], tokenizer_dir: str) -> list[Tokens]:
 
 
 def report_rows(name: str, texts: Sequence[Tokens], group_tokens: int = ShardConfig().group_tokens) -> None:
-    """Pack texts in groups, as a build does, and print what the rows hold."""
+    """Pack texts in groups, as a build does, and print the contents of the rows."""
     groups: list[list[Tokens]] = [[]]
     size = 0
     for text in texts:
@@ -118,7 +118,7 @@ def report_rows(name: str, texts: Sequence[Tokens], group_tokens: int = ShardCon
 
 
 def example_texts(corpus: str, tokenizer_dir: str) -> Iterator[tuple[str, Iterator[str]]]:
-    """The training texts of the example corpus, stream by stream, as a build with mined pairs makes them."""
+    """Training texts of the example corpus, by stream, from a build with mined pairs."""
     config = load_config(
         CorpusConfig,
         "pipelines/yamls/demo.yaml",
@@ -136,7 +136,7 @@ def example_texts(corpus: str, tokenizer_dir: str) -> Iterator[tuple[str, Iterat
 
 
 def rows(arguments: argparse.Namespace) -> None:
-    """What rows hold, of the examples and of real text."""
+    """Report the contents of rows, for the examples and for real text."""
     with tempfile.TemporaryDirectory() as folder:
         for stream, texts in example_texts(os.path.join(folder, "corpus"), arguments.tokenizer):
             report_rows(f"examples, stream {stream}", tokens_of(texts, arguments.tokenizer))
@@ -186,13 +186,13 @@ def bare(texts: Sequence[str], tokenizer_dir: str) -> float:
 
 
 def batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    """In the batches that both are given."""
+    """Batches of texts, the same for both sides."""
     for at in range(0, len(texts), _BATCH):
         yield list(texts[at : at + _BATCH])
 
 
 def rates(arguments: argparse.Namespace) -> None:
-    """Ours, the bare library before and after, and the rivals, all on one core."""
+    """Compare our steps, the bare library before and after them, and the rivals, all on one core."""
     os.sched_setaffinity(0, {0})  # children inherit it
     os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1", OMP_NUM_THREADS="1")
     texts = list(real_texts(arguments.real, arguments.megabytes * 1_000_000))
@@ -231,7 +231,7 @@ def _steps_alone(core: int, share: slice, arguments: argparse.Namespace, begin: 
 
 
 def rate_alone(num_processes: int, arguments: argparse.Namespace) -> float:
-    """Tokens a second of our steps without Beam, of so many processes on a core each together."""
+    """Total tokens a second of our steps without Beam, in several processes on one core each."""
     context = multiprocessing.get_context("spawn")
     begin, rates = context.Barrier(num_processes), context.Queue()
     processes = [
@@ -250,7 +250,7 @@ def rate_alone(num_processes: int, arguments: argparse.Namespace) -> float:
 
 
 def workers(arguments: argparse.Namespace) -> None:
-    """Whole builds of texts as they are, by one worker process and by two, in turn."""
+    """Run whole builds of plain texts with one worker process and with two, in turn."""
     seconds: dict[str, list[float]] = {"little, 1": [], "little, 2": [], "much, 1": [], "much, 2": []}
     cpu_seconds: dict[str, list[float]] = {what: [] for what in seconds}
     with tempfile.TemporaryDirectory() as name:
@@ -303,19 +303,19 @@ def workers(arguments: argparse.Namespace) -> None:
 
 
 def _cpu_sec() -> float:
-    """Core-seconds of all processes that were waited for, and of those that they had waited for."""
+    """Core-seconds of all ended child processes and their ended children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _stolen_sec() -> float:
-    """Core-seconds since boot that the machine below this one has given to others."""
+    """Core-seconds since boot that the hypervisor gave to other virtual machines."""
     with open("/proc/stat", encoding="ascii") as file:
         return int(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Run what the command line names."""
+    """Run the part named on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,15 +1,15 @@
 """A made-up pharmacopoeia: drugs that do not exist, texts about them, questions, and a synthesizer.
 
     seed ─► drugs: a name, and a value of each attribute, drawn at random
-              ├─► texts        one a drug: an opening and six statements, in any order and wording
+              ├─► texts        one per drug: an opening and six statements, in any order and wording
               │     └─► pairs    MonographSynthesizer reads the text alone and asks about 3 of the 6
-              └─► questions    one a fact, in wordings that the synthesizer does not have
+              └─► questions    one per fact, in wordings that the synthesizer does not have
 
-So no model can know a fact from elsewhere, and guessing one of four options is right in 25 %. In a text the
-drug is named once and mostly called "it" afterwards, as texts do; a question always names it.
+So no model can know a fact from elsewhere, and a guess among four options is right in 25 % of cases. A text
+names its drug once and mostly calls it "it" afterwards, like natural text. A question always names the drug.
 
-The synthesizer stands for a language model that reads well. It finds statements by their wordings, so what
-it asks is right and worded by few patterns; a real one errs at times and words freely.
+The synthesizer stands for a language model that reads well. It finds statements by their wordings, so its
+pairs are right and follow few patterns. A real model makes some errors and varies its wording.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _OPTIONS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """What is said of every drug, and how.
+    """An attribute of every drug: its values and wordings.
 
     Attributes:
-        values: Of which each drug has one; wrong options are others of them.
+        values: Each drug has one of them; wrong options are other values.
         statements: Sentences of the texts, with {drug} and {value}.
         asked: Questions of the synthesizer, with {drug}.
         held_out: Questions of the evaluation, with {drug}.
@@ -147,7 +147,7 @@ _ENDS = ("mide", "trol", "zine", "pram", "dine", "xan", "vir", "lone", "cept", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drug:
-    """A drug and what is true of it, by attribute."""
+    """A drug and its facts, by attribute."""
 
     name: str
     facts: dict[str, str]
@@ -157,7 +157,7 @@ def make_drugs(count: int, *, seed: int) -> list[Drug]:
     """Invent drugs with different names; each value of an attribute is as frequent as the others.
 
     Raises:
-        ValueError: There are not as many names.
+        ValueError: There are fewer names than drugs.
     """
     rng = random.Random(f"drugs:{seed}")
     names = ["".join(parts) for parts in itertools.product(_STARTS, _MIDDLES, _ENDS)]
@@ -185,7 +185,7 @@ def text_about(drug: Drug, *, seed: int) -> str:
 
 
 def question_about(drug: Drug, attribute: str, *, seed: int) -> dict[str, object]:
-    """The held-out question about a fact, as a row of an evaluation task: one right option of four."""
+    """Held-out question about a fact, as a row of an evaluation task: one right option of four."""
     rng = random.Random(f"question:{seed}:{drug.name}:{attribute}")
     about, right = ATTRIBUTES[attribute], drug.facts[attribute]
     options = [right, *rng.sample([value for value in about.values if value != right], _OPTIONS - 1)]
@@ -200,10 +200,10 @@ def question_about(drug: Drug, attribute: str, *, seed: int) -> dict[str, object
 
 
 def read_facts(text: str) -> tuple[str, dict[str, str]]:
-    """The drug that a text is about, and the facts that it states; it is found by its wordings alone.
+    """Name of a text's drug, and the facts that the text states, found by their wordings alone.
 
     Returns:
-        Its name, and values by attribute in the order of the text; an empty name if it is no such text.
+        The drug's name, and values by attribute in the order of the text; an empty name without facts.
     """
     name = text.split(" ", 1)[0]
     facts: dict[str, str] = {}
@@ -222,7 +222,7 @@ def _statements() -> Iterator[tuple[str, re.Pattern[str]]]:
 
 
 def pairs_about(text: str, *, seed: int) -> dict[str, InstructionPair]:
-    """What the synthesizer asks about a text, by attribute; about three facts at most."""
+    """The synthesizer's pairs about a text, by attribute; about three facts at most."""
     name, facts = read_facts(text)
     rng = random.Random(f"pairs:{seed}:{text}")
     chosen = rng.sample(sorted(facts), min(PAIRS_A_TEXT, len(facts)))
@@ -236,11 +236,11 @@ def pairs_about(text: str, *, seed: int) -> dict[str, InstructionPair]:
 
 
 class MonographSynthesizer(Synthesizer):
-    """Asks about drugs what their texts say. Documents of a chain form one text."""
+    """Asks about the facts in texts about drugs. Documents of a chain form one text."""
 
     def __init__(self, config: SynthesisConfig, *, seed: int):
         super().__init__(config, seed=seed)
-        validate(Section, config.options, name="synthesis.options")  # it has none
+        validate(Section, config.options, name="synthesis.options")  # this synthesizer has no options
 
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         done: list[SynthesizedDocument] = []

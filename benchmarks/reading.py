@@ -1,10 +1,10 @@
-"""Rows a second that our dataset reads, over plain StreamingDataset on the same shards, in one run.
+"""Rows a second of our dataset, divided by those of plain StreamingDataset on the same shards, in one run.
 
     python -m benchmarks.reading                  # about 2 minutes, 0.2 GB of disk
 
-Both read decompressed shards from this machine's disk, in turn, epoch by epoch; the first epoch of each,
-which decompresses, is not counted. Ours gives input_ids, labels and position ids; the rival what the
-reader of llm-foundry gives, input_ids as int64. Both go through StreamingDataLoader, in batches of 8 rows.
+Both read decompressed shards from this machine's disk, epoch by epoch in turn. The first epoch of each side
+decompresses the shards and is not counted. Ours returns input_ids, labels and position ids. The rival returns
+input_ids as int64, like llm-foundry's reader. Both use StreamingDataLoader with batches of 8 rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BATCH_SIZE = 8
 
 
 class PlainRows(StreamingDataset):
-    """What llm-foundry's text dataset makes of a row: its tokens as int64."""
+    """A row as llm-foundry's text dataset returns it: its tokens as int64."""
 
     def __getitem__(self, at: int) -> dict[str, torch.Tensor]:
         """The tokens of one row."""
@@ -80,7 +80,7 @@ def epoch_sec(rows: Any) -> float:
 
 
 def compare(folder: str, num_rows: int, seq_len: int, num_workers: int, epochs: int) -> dict[str, Any]:
-    """Rows a second of both, the median of some epochs taken in turn."""
+    """Rows a second of both sides: medians of several epochs, taken in turn."""
     plain_folder = os.path.join(folder, f"plain-{num_workers}")
     shutil.copytree(os.path.join(folder, "shards"), plain_folder)
     options = {"batch_size": BATCH_SIZE, "num_workers": num_workers, "drop_last": True}

@@ -1,19 +1,19 @@
-"""Our step against a real SGLang server: tokens a second, and what the prefix cache answers.
+"""Our step against a real SGLang server: tokens a second, and hits of the prefix cache.
 
     python -m benchmarks.real_server throughput     over SGLang's own batch client, at the same concurrency
-    python -m benchmarks.real_server cache          chains driven on their own, over rounds with a barrier
+    python -m benchmarks.real_server cache          independent chains, over rounds with a barrier
 
-Needs `make sglang` and `tutelage models fetch smollm2-135m`; starts the server itself. `--url` asks one that
-runs already, with `--model` its model.
+Needs `make sglang` and `tutelage models fetch smollm2-135m`; starts the server itself. `--url` names
+a running server instead, and `--model` its model.
 
 throughput: the same prompts, greedy, to `sglang.function.run_batch` with as many threads as we have requests
 in flight, then to our step in a Beam run of one worker process (tokenising, parsing and journal included),
-then to the batch client again; the server's cache is emptied before each.
+then to the batch client again. The benchmark empties the server's cache before each.
 
 cache: three-round chains whose prompts together are several times larger than the server's cache. Ours
-drives each chain on its own; the reference runs one round over all chains before the next begins. Counted
-are prompt tokens of rounds 2 and 3 that the server took from its cache, over those that it could have taken:
-the tokens that a prompt shares with the prompt of the round before.
+drives each chain on its own; the reference runs one round over all chains before the next begins. The share
+is the prompt tokens of rounds 2 and 3 that the server took from its cache, divided by the tokens that each
+prompt shares with the prompt of the round before.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _CPU_ARGS: dict[str, Any] = {
 
 @contextlib.contextmanager
 def server(arguments: argparse.Namespace, *, cache_tokens: int) -> Iterator[str]:
-    """The URL of the server to ask."""
+    """URL of the server under test."""
     if arguments.url:
         yield arguments.url
         return
@@ -158,7 +158,7 @@ def _step(config: SynthesisConfig, chains: list[Chain], url: str) -> dict[str, A
 
 
 class _Recording(SGLangGenerator):
-    """Remembers what was asked, in which chain, and what came."""
+    """Remembers requests and answers by chain."""
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
@@ -171,7 +171,7 @@ class _Recording(SGLangGenerator):
         return answer
 
     def share(self) -> dict[str, Any]:
-        """Prompt tokens of later rounds: cached, and those that could have been."""
+        """Prompt tokens of later rounds: cached, and cacheable."""
         cached = possible = prompts = requests = 0
         for rounds in self.asked.values():
             for (before, _), (request, answer) in itertools.pairwise(rounds):
@@ -190,7 +190,7 @@ class _Recording(SGLangGenerator):
 
 
 def _shared(before: TokenIds, now: TokenIds) -> int:
-    """How many tokens two prompts begin with alike."""
+    """Length of the common prefix of two prompts, in tokens."""
     return sum(
         1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, now, strict=False))
     )
@@ -216,14 +216,14 @@ def _recording(config: SynthesisConfig) -> tuple[SGLangSynthesizer, _Recording]:
 
 
 def _drive_chains(config: SynthesisConfig, chains: list[Chain]) -> dict[str, Any]:
-    """As the step does it: the engine, fed with as many chains at a time as the step lets under way."""
+    """Drive chains as the step does: through the engine, with the step's limit of chains in flight."""
     with tempfile.TemporaryDirectory() as journal:
         engine = SynthesizerLoop(config, 1, journal)
         engine.enter()
         recording = _Recording(config, engine._synthesizer.generator._inner._options)  # type: ignore[attr-defined]
         engine._synthesizer.generator._inner = recording  # type: ignore[attr-defined]
         try:
-            for future in [engine.submit(chain) for chain in chains]:  # the engine has the step's limit too
+            for future in [engine.submit(chain) for chain in chains]:  # the engine applies the step's limit
                 future.result()
         finally:
             engine.leave()
@@ -231,7 +231,7 @@ def _drive_chains(config: SynthesisConfig, chains: list[Chain]) -> dict[str, Any
 
 
 async def _drive_rounds(config: SynthesisConfig, chains: list[Chain]) -> dict[str, Any]:
-    """As the reference does it: a round over all chains, then the next."""
+    """Drive chains as the reference does: a round over all chains, then the next."""
     synthesizer, generator = _recording(config)
     protocol = synthesizer.protocol
     examples: dict[str, list[Example]] = {chain.chain_id: [] for chain in chains}
@@ -256,7 +256,7 @@ async def _drive_rounds(config: SynthesisConfig, chains: list[Chain]) -> dict[st
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Run `throughput` or `cache`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,12 +1,12 @@
 """A stand-in for an SGLang server that answers `/generate` after a set time and costs next to no CPU.
 
-It reads no JSON and answers with ready-made pairs, so that what is measured is the client.
+It reads no JSON and answers with ready-made pairs, so that a benchmark measures the client.
 
     python -m benchmarks.stub_server --latency fixed --mean-sec 0.2     prints its URL
 
-Once its input ends, it prints a line of JSON about the time in which the middle eight tenths of its answers
-went out: answers a second (`per_sec`), and requests waiting for theirs in the mean (`in_flight`). Start and
-end, when a client has no work yet or none left, are not in it.
+At the end of its input it prints a line of JSON about the period of the middle eight tenths of its answers:
+answers a second (`per_sec`), and the mean number of waiting requests (`in_flight`). This leaves out the start
+and the end, when a client has little work.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _HEALTHY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
-    """Just enough HTTP/1.1: one request at a time on a connection that stays open."""
+    """Minimal HTTP/1.1: one request at a time on a persistent connection."""
 
     def __init__(self, latency: Any, spans: list[tuple[float, float]]):
         self._latency = latency
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
             size = end + 4 + (int(length.split(b"\r\n")[0]) if length else 0)
             if len(self._received) < size:
                 return
-            rid = bytes(self._received[size - 34 : size - 2])  # where our client's bodies end
+            rid = bytes(self._received[size - 34 : size - 2])  # our client's bodies end with the id
             del self._received[:size]
             if head.startswith(b"post /generate"):
                 asyncio.get_running_loop().call_later(self._latency(), self._answer, time.monotonic(), rid)
@@ -85,10 +85,10 @@ class Connection(asyncio.Protocol):
 
 
 def seen(spans: list[tuple[float, float]]) -> dict[str, float]:
-    """Answers a second, and requests waiting, while the middle eight tenths of all answers went out.
+    """Answers a second, and waiting requests, during the middle eight tenths of all answers.
 
     Args:
-        spans: When each request came and when it was answered, seconds of one clock, by the latter.
+        spans: Arrival and answer times of each request, in seconds of one clock, sorted by answer time.
     """
     num_left_out = len(spans) // 10
     start, end = spans[num_left_out][1], spans[-num_left_out - 1][1]
@@ -100,7 +100,7 @@ def seen(spans: list[tuple[float, float]]) -> dict[str, float]:
 
 
 def latency_of(kind: str, mean_sec: float, seed: int = 7) -> Any:
-    """A function that draws latencies in seconds: all alike, or lognormal with σ = 1 and this mean."""
+    """Function that draws latencies in seconds: constant, or lognormal with σ = 1 and this mean."""
     if kind == "fixed":
         return lambda: mean_sec
     draws = random.Random(seed)
@@ -115,7 +115,7 @@ async def _serve(kind: str, mean_sec: float) -> None:
         lambda: Connection(latency, spans), "127.0.0.1", 0, backlog=1024
     )
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await asyncio.to_thread(sys.stdin.read)  # until whoever started it is gone
+    await asyncio.to_thread(sys.stdin.read)  # until the parent process closes it
     server.close()
     print(json.dumps(seen(spans) if len(spans) > 1 else {}), flush=True)
 

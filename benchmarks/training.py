@@ -1,13 +1,13 @@
-"""Tokens a second of `tutelage train` over a bare PyTorch loop, and what surrounds a step.
+"""Tokens a second of `tutelage train` over a bare PyTorch loop, and the overhead around a step.
 
     python -m benchmarks.training                 # about 4 minutes on one core, 0.3 GB of disk
 
 Both train the same random Llama (4 layers, hidden 256) with AdamW in fp32 on rows of 512 tokens from
-packed texts, gradients clipped, in one process and in turn. The bare loop has its batches in memory;
-ours reads shards, keeps its clock, logs, and draws its progress. Beside that: the share of a step spent
-waiting for data, time and size of a checkpoint beside torch.save of the same state, and the time from
-the command to the end of the first step, in a process of its own. On a machine with other work the
-ratio by CPU time is the one to read: it counts all threads of either, and no one else's.
+packed texts, with gradient clipping, in one process and in turn. The bare loop has its batches in memory;
+ours reads shards, measures time, logs, and draws its progress. The report also gives the share of a step
+spent waiting for data, time and size of a checkpoint beside torch.save of the same state, and the time from
+the command to the end of the first step, in a process of its own. On a machine with other work, use the
+ratio by CPU time: it counts only the threads of the two loops.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def write_corpus(folder: str, model: str, num_rows: int) -> None:
 
 
 def write_config(folder: str, steps: int) -> str:
-    """The training YAML of both forms of our run."""
+    """Training YAML of both forms of our run."""
     values = {
         "run_name": "benchmark",
         "model": {"pretrained_model_name_or_path": os.path.join(folder, "model")},
@@ -119,7 +119,7 @@ def write_config(folder: str, steps: int) -> str:
         "global_train_batch_size": BATCH_ROWS,
         "device_train_microbatch_size": BATCH_ROWS,
         "precision": "fp32",
-        "optimizer": {"name": "adamw", "lr": 1e-4, "no_decay": []},  # as the plain loop has it
+        "optimizer": {"name": "adamw", "lr": 1e-4, "no_decay": []},  # as in the bare loop
         "scheduler": {"name": "cosine_with_warmup", "t_warmup": "10ba"},
         "algorithms": {"gradient_clipping": {"clipping_type": "norm", "clipping_threshold": 1.0}},
         "loggers": {"jsonl": {"path": os.path.join(folder, "metrics.jsonl")}},
@@ -132,7 +132,7 @@ def write_config(folder: str, steps: int) -> str:
 
 
 class DataWait(Callback):
-    """Seconds between asking the loader for a batch and having it, and seconds of whole steps."""
+    """Seconds between the request for a batch and its arrival, and seconds of whole steps."""
 
     def __init__(self) -> None:
         self.waited: list[float] = []
@@ -140,20 +140,20 @@ class DataWait(Callback):
         self._asked = self._begun = 0.0
 
     def before_dataloader(self, state: State, logger: Logger) -> None:
-        """A step begins by asking for its batch."""
+        """Start of a step: it requests its batch."""
         self._asked = self._begun = time.perf_counter()
 
     def after_dataloader(self, state: State, logger: Logger) -> None:
-        """The batch is there."""
+        """Arrival of the batch."""
         self.waited.append(time.perf_counter() - self._asked)
 
     def batch_checkpoint(self, state: State, logger: Logger) -> None:
-        """A step ends when all has been said about it."""
+        """End of a step, after its logging."""
         self.steps.append(time.perf_counter() - self._begun)
 
 
 def bare_loop(model_folder: str) -> Iterator[None]:
-    """The same training without anything around it; one step at a time."""
+    """The same training as a bare loop; yields after each step."""
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(model_folder, torch_dtype=torch.float32).train()
@@ -176,7 +176,7 @@ def bare_loop(model_folder: str) -> Iterator[None]:
 
 
 def compare(config_path: str, model_folder: str, *, rounds: int, steps: int) -> dict[str, Any]:
-    """Tokens a second of both, taken in turn, and our wait for data and checkpoint."""
+    """Tokens a second of both loops, in turn, and our wait for data and checkpoint."""
     from plugins.callbacks import CALLBACKS
     from trainer.checkpoints.resume_from import RunCheckpoints
     from trainer.data.resolve_streams import pin_manifests, resolve_streams
@@ -200,7 +200,7 @@ def compare(config_path: str, model_folder: str, *, rounds: int, steps: int) -> 
             else:
                 for _ in range(steps):
                     next(loop)
-            if number:  # the first of each warms up
+            if number:  # the first run of each is a warm-up
                 seconds[name].append(time.perf_counter() - start)
                 cpu_seconds[name].append(time.process_time() - cpu_start)
     start = time.perf_counter()
@@ -236,7 +236,7 @@ def compare(config_path: str, model_folder: str, *, rounds: int, steps: int) -> 
 
 
 def first_step_sec(config_path: str) -> float:
-    """Seconds from launching the command to the line about its first step."""
+    """Seconds from the start of the command to the log line of its first step."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "trainer.train", config_path, "max_duration=1ba"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:

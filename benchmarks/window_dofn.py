@@ -1,20 +1,20 @@
-"""Requests a second of our DoFn over a plain asyncio client's, at the same number in flight.
+"""Requests a second of our DoFn over those of a plain asyncio client, with the same number in flight.
 
     python -m benchmarks.window_dofn                      all cases; about 6 minutes
     python -m benchmarks.window_dofn --in-flight 128 --latency lognormal --workers 1
 
 Both drive chains of three rounds against a stub server on this machine. The plain client is the limit of
 asyncio and aiohttp: `in-flight` tasks that post ready-made bodies and read the JSON of the answers. Ours is
-the whole step in a real Beam run: prompts are tokenised, answers parsed into pairs, and every generation is
-journaled on disk before its use. The n-th request takes as long in each measurement.
+the whole step in a real Beam run: it tokenises prompts, parses answers into pairs, and journals every
+generation on disk before its use. The n-th request has the same latency in each measurement.
 
-Rates are the server's: answers a second while the middle eight tenths of them went out, as in a long run.
-`with_start_and_end` counts from the first chain taken up to the last answer, in which a window that opens and
-runs empty weighs the more the shorter the measurement.
+Rates are the server's: answers a second during the middle eight tenths of them, as in a long run.
+`with_start_and_end` counts from the first chain to the last answer. The start and the end of the window weigh
+more in it the shorter the measurement is.
 
-Stub server, runner and workers share one machine: `busy_cores` says how much of it was taken, in half the
-seconds of each measurement or more. Where that is all cores, the machine is the limit and not the client; the
-same numbers in flight at a longer `--mean-sec` leave it some.
+Stub server, runner and workers share one machine. `busy_cores` is the median number of busy cores in each
+measurement. If all cores are busy, the machine is the limit and not the client. A longer `--mean-sec` with
+the same numbers in flight leaves some cores idle.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from schemas.records import Chain
 
 @dataclasses.dataclass
 class Stub:
-    """A stub server in a process of its own, and what it has seen once it has ended."""
+    """A stub server in a process of its own, and its report after its end."""
 
     url: str
     seen: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -61,7 +61,7 @@ class Stub:
 
 @contextlib.contextmanager
 def stub(latency: str, mean_sec: float = 0.2) -> Iterator[Stub]:
-    """Start a stub server; it ends with the block."""
+    """Start a stub server, and stop it at the end of the block."""
     command = [
         sys.executable,
         "-m",
@@ -83,9 +83,9 @@ def stub(latency: str, mean_sec: float = 0.2) -> Iterator[Stub]:
 
 
 class BusyCores:
-    """Cores of this machine that are at work, seen while the block lasts.
+    """Number of busy cores of this machine, sampled each second of the block.
 
-    Start and end of a measurement, when processes import and requests run out, are outvoted by its middle.
+    The median ignores start and end of a measurement, when processes import and requests run out.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class BusyCores:
         self._thread.join()
 
     def median(self) -> float:
-        """Of the seconds so far."""
+        """Median over the seconds so far."""
         return statistics.median(self._seen)
 
     def _sample(self) -> None:
@@ -115,14 +115,14 @@ class BusyCores:
 
 
 def _ticks() -> tuple[int, int]:
-    """Idle and all ticks of all cores since boot."""
+    """Idle ticks and all ticks of all cores since boot."""
     with open("/proc/stat", encoding="ascii") as file:
         ticks = [int(each) for each in file.readline().split()[1:]]
     return ticks[3] + ticks[4], sum(ticks[:8])
 
 
 def make_bodies(chains: list[Chain], tokenizer_dir: str) -> list[list[dict[str, Any]]]:
-    """For each chain the bodies that its rounds send, given answers such as the stub's."""
+    """Request bodies of each chain's rounds, given the stub's answers."""
     config = SynthesisConfig(model=tokenizer_dir, protocol="instruction_synthesizer")
     protocol = PROTOCOLS.load(config.protocol)(load_tokenizer(tokenizer_dir), config)
     sampling = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature}
@@ -138,7 +138,7 @@ def make_bodies(chains: list[Chain], tokenizer_dir: str) -> list[list[dict[str, 
 
 
 async def _plain(url: str, chains: list[Chain], in_flight: int, tokenizer_dir: str) -> float:
-    """Requests a second of `in_flight` tasks that do nothing but post and read."""
+    """Requests a second of `in_flight` tasks that only post and read."""
     bodies = make_bodies(chains, tokenizer_dir)
     waiting = iter(bodies)
 
@@ -159,14 +159,14 @@ def _plain_in_a_process(*arguments: object) -> float:
 
 
 def plain(url: str, chains: list[Chain], in_flight: int, workers: int, tokenizer_dir: str) -> float:
-    """Of as many such clients as there are workers, each with its share of the chains."""
+    """Requests a second of one plain client per worker, each with its share of the chains."""
     shares = [(url, chains[start::workers], in_flight, tokenizer_dir) for start in range(workers)]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         return sum(pool.starmap(_plain_in_a_process, shares))
 
 
 def ours(url: str, chains: list[Chain], in_flight: int, workers: int, tokenizer_dir: str) -> float:
-    """Requests a second of the step in a Beam run with so many worker processes."""
+    """Requests a second of the step in a Beam run with `workers` worker processes."""
     config = SynthesisConfig(
         backend="sglang",
         protocol="instruction_synthesizer",
@@ -194,7 +194,7 @@ def ours(url: str, chains: list[Chain], in_flight: int, workers: int, tokenizer_
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One setting."""
+    """One setting to measure."""
 
     latency: str
     mean_sec: float
@@ -208,7 +208,7 @@ class Case:
         work = (chains, self.in_flight, self.workers, tokenizer_dir)
 
         def measure(client: Callable[..., float]) -> tuple[Stub, float, float]:
-            with stub(self.latency, self.mean_sec) as server, BusyCores() as busy:  # anew: the same latencies
+            with stub(self.latency, self.mean_sec) as server, BusyCores() as busy:  # same latencies
                 whole = client(server.url, *work)
                 busy_cores = busy.median()
             return server, whole, busy_cores
@@ -237,7 +237,7 @@ class Case:
 
 
 def main() -> None:
-    """Run the cases that the command line leaves."""
+    """Run the cases selected on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

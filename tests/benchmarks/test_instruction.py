@@ -1,4 +1,4 @@
-"""The instruction trial: what the two arms are made of, and how their answers become figures."""
+"""The instruction trial: inputs of the two arms, and figures from their answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SIZE = Size(seeds=(1, 2), drugs=6, tokens=1500, learning_rate=1e-4)
 
 @pytest.fixture
 def corpora(tmp_path: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[AugmentedText]]:
-    """The texts of both arms' corpora, built as the trial builds them."""
+    """Texts of both arms' corpora, built as in the trial."""
     from pipelines.increments.build import build_increment
 
     monkeypatch.syspath_prepend(str(installed(tmp_path)))
@@ -96,7 +96,7 @@ def test_the_arms_are_trained_alike_but_for_their_folders(tmp_path: Path) -> Non
 
 
 def write_answers(folder: Path, *, asked: dict[str, int], unasked: dict[str, int]) -> None:
-    """What `domain_eval` writes when so many of each drug's three questions of a kind are right."""
+    """Write files as `domain_eval` does, with a number of right answers for each drug and kind."""
     folder.mkdir(parents=True)
     for kind, of_drugs in (("asked", asked), ("unasked", unasked)):
         lines = [
@@ -126,7 +126,7 @@ def test_the_difference_is_that_of_the_means_and_its_interval_that_of_drugs() ->
 
 
 def write_manifest(corpus: Path) -> None:
-    """A corpus of three rows, with 120 tokens that are there twice and 52 of padding."""
+    """Manifest of a corpus of three rows, with 120 repeated tokens and 52 of padding."""
     shards = ShardSet(path="shards", num_samples=3, num_tokens=1100, num_texts=12, num_repeated_tokens=120)
     increment = Increment(number=1, streams={"domain": shards}, num_documents=12)
     manifest = Manifest(
@@ -144,7 +144,7 @@ def write_manifest(corpus: Path) -> None:
 
 def test_a_training_takes_more_steps_where_rows_hold_padding(tmp_path: Path) -> None:
     write_manifest(tmp_path)
-    assert steps_for(11_000, str(tmp_path)) == 30  # 29 rows without padding have as many tokens
+    assert steps_for(11_000, str(tmp_path)) == 30  # without padding, 29 rows hold as many tokens
 
 
 def test_what_is_repeated_to_fill_a_row_counts_as_seen_again(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_which_facts_are_asked_about_differs_from_text_to_text() -> None:
         for attribute in pairs_about(text_about(drug, seed=SEED), seed=SEED)
     )
     assert set(asked) == set(ATTRIBUTES)
-    assert min(asked.values()) > 40  # 60 are expected
+    assert min(asked.values()) > 40  # the mean is 60
 
 
 def test_the_synthesizer_chains_texts_and_leaves_a_text_on_something_else_raw() -> None:

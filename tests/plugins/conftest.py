@@ -1,4 +1,4 @@
-"""A tiny tokenizer and a tiny model on disk, and documents to try things on."""
+"""A tiny tokenizer and a tiny model on disk, and documents for tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def special_tokens() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def make_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Save a byte-level BPE tokenizer of about 300 tokens; gives its directory."""
+    """Save a byte-level BPE tokenizer of about 300 tokens; return its directory."""
 
     def make(
         chat_template: str | None = CHAT_TEMPLATE, *, adds_bos: bool = False, **tokens: str | None
@@ -79,7 +79,7 @@ def tiny_model(make_tokenizer: Callable[..., str]) -> str:
 
 @pytest.fixture(scope="session")
 def document() -> Callable[[str], Document]:
-    """Make a document of a text; its id is the text's first word."""
+    """Document of a text; its id is the text's first word."""
 
     def make(text: str) -> Document:
         return Document.of(text.split()[0] if text.split() else "empty", text, source="test:1")

@@ -1,4 +1,4 @@
-"""Small copies of a model show whether an attention implementation computes the same model."""
+"""The attention probe: small copies of a model under two attention implementations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plugins.attention_probe import CannotCopy, differs_from_eager, row_of_token
 
 
 def test_sdpa_computes_what_eager_computes() -> None:
-    """Also for the families of tests/trainer/model/test_families.py."""
+    """See tests/trainer/model/test_families.py for other families."""
     assert differs_from_eager(transformers.GPT2Config(), implementation="sdpa", row_tokens=8192) == ""
 
 

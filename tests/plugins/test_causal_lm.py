@@ -1,4 +1,4 @@
-"""A model's weights come from its files, or loading is refused."""
+"""Loading of a model: weights from its files, or an error."""
 
 from __future__ import annotations
 

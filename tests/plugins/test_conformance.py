@@ -1,4 +1,4 @@
-"""Contracts of plugins, tested for every registered name; those of templates are in test_templates.py."""
+"""Contracts of plugins, for every registered name; test_templates.py tests those of templates."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_every_reader_is_one(name: str) -> None:
     assert issubclass(READERS.load(name), Reader)
 
 
-# A dataset of huggingface is a directory: tests/plugins/readers/test_huggingface.py.
+# The huggingface reader takes a directory: see tests/plugins/readers/test_huggingface.py.
 @pytest.mark.parametrize("name", [name for name in READERS.names() if name != "huggingface"])
 class TestReadersOfFiles:
     @staticmethod
@@ -92,7 +92,7 @@ class TestReadersOfFiles:
 
     @staticmethod
     def write(name: str, path: Path) -> bytes:
-        """Write a file of one document in the format of the reader."""
+        """Write a file of one document in the reader's format."""
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
         else:
@@ -281,7 +281,7 @@ class TestSynthesizers:
             SYNTHESIZERS.load(name)(self.config(name, protocol="chatt"), seed=1)
 
     def test_documents_come_back_in_order_and_untouched(self, name: str, tiny_model: str) -> None:
-        """Also if all requests fail: no server runs for the synthesizers that need one."""
+        """Synthesizers that need a server have none here, so all their requests fail."""
         options: dict[str, dict[str, Any]] = {"sglang": {"patience_sec": 0, "backoff_sec": 0}}
         config = self.config(
             name,

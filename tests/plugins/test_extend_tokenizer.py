@@ -1,4 +1,4 @@
-"""`tutelage tokenizer extend`: tokens of a file that are added, and those that are left out."""
+"""`tutelage tokenizer extend`: added and omitted tokens of a file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_new_tokens_are_ordinary_ones_and_each_line_is_accounted_for(
     ]
     assert extended.decode(ids) == text
     assert plain_ids(extended, "the cell").tolist() == plain_ids(base, "the cell").tolist()
-    # fastokens gives the same ids, so the backend's encoder, six times slower, is not used.
+    # fastokens gives the same ids, so it replaces the backend's encoder, which is six times slower.
     assert _encoder_of(extended).__qualname__ != _own_encoder(extended.backend_tokenizer).__qualname__
 
 

@@ -80,7 +80,7 @@ def test_a_hub_that_answers_and_a_directory_need_no_options(
 ) -> None:
     from aiohttp import web
 
-    monkeypatch.setattr(constants, "ENDPOINT", serve(web.Application()))  # with 404, which is an answer
+    monkeypatch.setattr(constants, "ENDPOINT", serve(web.Application()))  # 404 is an answer
     assert hub_options("no/such") == {}
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert hub_options(str(tmp_path)) == {}
@@ -90,7 +90,7 @@ def test_a_hub_that_answers_and_a_directory_need_no_options(
 def refusal(kind: type[Exception]) -> Exception:
     """An exception of huggingface_hub inside one of transformers."""
     wrapped = OSError("You are trying to access a gated repo.\nMake sure to have access to it at …\n401")
-    wrapped.__cause__ = kind.__new__(kind)  # its arguments differ between versions
+    wrapped.__cause__ = kind.__new__(kind)  # the arguments of `kind` differ between versions
     return wrapped
 
 

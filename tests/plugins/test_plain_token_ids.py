@@ -1,4 +1,4 @@
-"""Token ids of plain text: fastokens gives the ids of the tokenizer's own backend, or is not used."""
+"""Token ids of plain text: fastokens only if it gives the ids of the tokenizer's own backend."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from plugins.tokenizers import load_tokenizer
 
 SPECIAL = ("<|begin_of_text|>", "<|end_of_text|>")
 WORDS = "the cell's protein binds 12 doses in a trial of 345 patients; they don't know, ½ é 漢字 👩‍👩‍👧 "
-# Splits as Llama 3 does: contractions, words with one character before, up to three digits, blanks.
+# Llama 3's splits: contractions, words with one character before, up to three digits, blanks.
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -82,7 +82,7 @@ KINDS = {"llama-3": _llama_3, "llama-2": _llama_2, "smollm2": _smollm2, "unigram
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
-    """A tokenizer of a kind, trained on a few words, loaded as Tutelage loads one."""
+    """A tokenizer of one kind, trained on a few words and loaded as Tutelage loads one."""
     from transformers import PreTrainedTokenizerFast
 
     def make(kind: str) -> Any:
@@ -168,7 +168,7 @@ def test_real_text_gives_the_same_as_a_call_of_the_tokenizer(load: Callable[[str
 
 @pytest.mark.slow
 def test_the_trainer_takes_the_types_without_fastokens() -> None:
-    """`tutelage[trainer]` does not install it."""
+    """`tutelage[trainer]` does not install fastokens."""
     code = (
         "import sys; sys.modules['fastokens'] = None\n"
         "import plugins.plain_token_ids, plugins.protocols.chat_template, plugins.synthesizers.generator"

@@ -1,4 +1,4 @@
-"""Registries: lazy, open to other packages, helpful about names."""
+"""Registries: lazy loading, plugins of other packages, suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUP = "tutelage.test_things"
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Another installed package, with entry points of the group."""
+    """Another installed package with entry points of the group."""
     package = tmp_path / "site"
     info = package / "strangers-1.0.dist-info"
     info.mkdir(parents=True)

@@ -70,7 +70,7 @@ def test_a_row_of_fewer_words_is_not_compared_and_counted() -> None:
 
 
 def test_what_all_rows_of_a_task_begin_with_and_end_in_is_taken_off() -> None:
-    """Else "question which ... liver answer" would be looked for, which no text says."""
+    """Otherwise the index would hold "question which ... liver answer", and no text has these words."""
     organs = ["liver", "spleen", "kidney", "lung", "brain", "heart", "skin", "eye", "ear", "tongue", "nose"]
     rows = [
         f"Question: {article} vein leads to the {organ} in man?\nAnswer:"

@@ -39,7 +39,7 @@ def test_a_rendered_template_can_be_tokenized_with_its_special_tokens(tokenizer:
 
 
 def test_a_saved_tokenizer_is_as_it_was(tokenizer: Any, tokenizer_dir: str, tmp_path: Path) -> None:
-    """An exported model must not carry our way of reading text."""
+    """Exported models must not inherit our tokenizer settings."""
     from transformers import AutoTokenizer
 
     tokenizer.save_pretrained(tmp_path)
@@ -66,7 +66,7 @@ def test_a_text_opens_with_what_the_tokenizer_puts_before_it(
     assert [opening_ids(tokenizer, add_bos) for add_bos in (None, True, False)] == [[], [0], []]
     assert opening("<s> $A") == [[0], [0], []]
     assert opening("<|im_start|> <s> $A", bos_token=None) == [[2, 0], [2, 0], []]  # [gMASK]<sop>
-    assert opening("<|im_start|> <s> $A </s> <s>") == [[2, 0], [2, 0], []]  # and closes with two
+    assert opening("<|im_start|> <s> $A </s> <s>") == [[2, 0], [2, 0], []]  # with two closing tokens
     assert opening("$A </s>") == [[], [0], []]  # T5
     assert opening("<|im_start|> $A </s>") == [[2], [2], []]  # BERT
     assert opening("$A", bos_token=None) == [[], [], []]

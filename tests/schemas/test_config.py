@@ -1,4 +1,4 @@
-"""YAML to validated configuration: every message names the file, the key, the value and the cure."""
+"""YAML to validated configuration: every message names the file, the key, the value and the remedy."""
 
 from __future__ import annotations
 

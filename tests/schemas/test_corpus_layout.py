@@ -1,4 +1,4 @@
-"""Paths of a corpus: all of them are in schemas/corpus_layout.py."""
+"""Paths of a corpus: only schemas/corpus_layout.py defines them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDERS = {
 
 
 def joined_names(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and literal of each name of a corpus that `storage.join` gets in a file."""
+    """Line and literal of each corpus path name passed to `storage.join` in a file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("storage.join", "join"):
             literals = [each for argument in node.args for each in ast.walk(argument)]

@@ -1,4 +1,4 @@
-"""Errors cross process boundaries, and unknown names get the nearest known one."""
+"""Errors: pickling across process boundaries, and suggestions for unknown names."""
 
 from __future__ import annotations
 

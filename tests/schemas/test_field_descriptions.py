@@ -1,4 +1,4 @@
-"""Every key of a YAML is described in the docstring of its section, from which the reference page is made."""
+"""Descriptions of YAML keys in the docstrings of sections, the source of the reference page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def models(annotation: Any) -> Iterator[Model]:
 
 
 def described(model: Model) -> dict[str, str]:
-    """Descriptions by field, of the class and the classes that it extends."""
+    """Descriptions by field, from the class and its base classes."""
     found: dict[str, str] = {}
     for kind in reversed([kind for kind in model.__mro__ if issubclass(kind, Section)]):
         attributes = (kind.__doc__ or "").partition("\n    Attributes:\n")[2]

@@ -1,4 +1,4 @@
-"""Manifests: published once, found by number, never half understood."""
+"""Manifests: published once, found by number, refused if damaged or of another format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards as our writer makes them: the bytes of Streaming's own, and rows that Streaming reads back."""
+"""Shards of our writer: the same bytes as Streaming's writer, and rows that Streaming reads back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS = [
 
 
 def made_rows(columns: tuple[str, ...], count: int, length: int = 40) -> Iterator[dict[str, Any]]:
-    """Rows of lengths that take one, two and four bytes to say."""
+    """Rows whose lengths take one, two and four bytes."""
     numbers = np.random.default_rng(7)
     for row in range(count):
         size = 70_000 if row == 5 else length + row * 7
@@ -52,7 +52,7 @@ def theirs(folder: Path, rows: list[dict[str, Any]], **settings: Any) -> dict[st
 
 @pytest.fixture(autouse=True)
 def fixed_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streaming's gzip files hold the time; ours always this one."""
+    """Streaming's gzip files hold the current time; ours always hold 1 s."""
     monkeypatch.setattr(time, "time", lambda: 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Records: hashes, and the way to JSON and back."""
+"""Records: hashes, and conversion to JSON and back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from schemas.records import (
 
 
 def test_digest_is_pinned() -> None:
-    """Corpora on disk, chains and seeds hang on these values."""
+    """Corpora on disk, chains and seeds depend on these values."""
     assert digest() == "cae66941d9efbd404e4d88758ea67670"
     assert digest("ab", "c") == "4826ed043ab3cdec576d8541fa5d5a80"
     assert digest("a", size_bytes=4) == "9dfc2fa6"

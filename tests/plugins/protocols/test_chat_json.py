@@ -1,4 +1,4 @@
-"""The chat protocol: prompts token by token, and pairs out of any text of a model."""
+"""The chat protocol: prompts token by token, and pairs from any answer of a model."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class TestPrompt:
         "system",
         [
             "{{ raise_exception('System role not supported') }}",
-            "",  # left out in silence
+            "",  # omits the system message without an error
         ],
     )
     def test_the_task_opens_the_first_turn_where_a_template_has_no_system_turn(
@@ -209,11 +209,11 @@ ONE, TWO = '{"question": "q1", "answer": "a1"}', '{"question": "q2", "answer": "
 
 
 class TestParse:
-    """The answer goes on after the prefill `{"question": "`."""
+    """Answers that continue the prefill `{"question": "`."""
 
     @pytest.fixture
     def bare(self, make: Callable[..., ChatProtocol]) -> ChatProtocol:
-        """Without a prefill, so that the text is the whole answer."""
+        """A protocol without a prefill: the text is the whole answer."""
         return make(prefill="")
 
     @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ class TestParse:
             ('q1", "answer": "a1"}', (Q1,), 0),
             ('q1", "answer": "a1"}\n{"question": "cut off', (Q1,), 1),
             ("", (), 1),
-            (ONE, (Q1,), 0),  # a model that begins anew
+            (ONE, (Q1,), 0),  # a model that ignores the prefill
             (f"\n```json\n{ONE}\n{TWO}\n```", (Q1, Q2), 0),
             (f"[{ONE},\n{TWO}]", (Q1, Q2), 0),
             ('{x} is?", "answer": "a"}', (pair("{x} is?", "a"),), 0),
@@ -370,7 +370,7 @@ class TestRepair:
 
 
 class TestThoughts:
-    """A template may end inside a block of thought; what ChatTemplate closes at once is none of these."""
+    """Blocks of thought in answers, also those that the template opened and ChatTemplate did not close."""
 
     @pytest.fixture
     def opened(self, make_tokenizer: Callable[..., str]) -> Any:

@@ -1,4 +1,4 @@
-"""Chat templates as models bring them: with parts, names, dates, thoughts, and faults of their own."""
+"""Chat templates of real models: with parts, names, dates, thoughts and errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ TURNS = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %
 
 @pytest.fixture
 def template_of(make_tokenizer: Callable[..., str]) -> Callable[[str], ChatTemplate]:
-    """The chat template of a tokenizer saved with this one."""
+    """The chat template of a tokenizer saved with the given template."""
     return lambda text: ChatTemplate(load_tokenizer(make_tokenizer(text)), "some/model")
 
 
 def named(folder: str, templates: list[dict[str, str]]) -> Any:
-    """The tokenizer of a folder, whose templates have names."""
+    """The tokenizer of a folder, with named templates."""
     path = Path(folder) / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": templates}))
     (Path(folder) / "chat_template.jinja").unlink(missing_ok=True)

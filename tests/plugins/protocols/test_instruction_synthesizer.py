@@ -135,14 +135,14 @@ class TestParse:
             ("<QUE> q1 <ANS> a1 </s> </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
             ("<s> <QUE> q1 <ANS> a1 </END> <QUE> q2 <ANS> a2 </END>", (B,), 1),
             ("<QUE> q1 <ANS> a1 </END></s>", (A,), 0),
-            # What follows the next <CON> is about another document.
+            # Text after the next <CON> is about another document.
             (
                 "<QUE> q1 <ANS> a1 </END></s><s> <CON> x </CON><QUE> q <ANS> a </END> <QUE> r <ANS> b </END>",
                 (A,),
                 2,
             ),
             ("<CON> x </CON> <QUE> q <ANS> a </END> <QUE> q2 <ANS> a2 </END> <QUE> q", (), 3),
-            # Repeated questions are dropped, case aside; the first one wins.
+            # The first of several equal questions is kept; case does not matter.
             ("<QUE> q1 <ANS> a1 </END> <QUE> Q1 <ANS> other </END> <QUE> q2 <ANS> a2 </END>", (A, B), 0),
         ],
     )

@@ -1,4 +1,4 @@
-"""JSON as models write it: read whole or refused and counted, never cut."""
+"""JSON from models: read whole, or refused and counted, never cut."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def only_reject(found: list[Document | Reject]) -> Reject:
 
 
 def places(uri: Path | str, found: list[Document | Reject]) -> list[tuple[str, str]]:
-    """Position in the file of each record, and a document's text or a reject's reason."""
+    """Each record's position in the file, and the document's text or the reject's reason."""
     return [
         (
             each.source.removeprefix(str(uri)).removeprefix(":"),

@@ -1,4 +1,4 @@
-"""Compressed files: all documents of whole ones, and those before the damage of others."""
+"""Compressed files: all documents of intact files, and documents before the damage in others."""
 
 from __future__ import annotations
 

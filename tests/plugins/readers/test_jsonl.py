@@ -1,4 +1,4 @@
-"""JSON lines: a document a line."""
+"""JSON lines: one document per line."""
 
 from __future__ import annotations
 

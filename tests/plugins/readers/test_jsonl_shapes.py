@@ -1,4 +1,4 @@
-"""JSON in other shapes than a row a line: arrays, joined objects, pretty-printed objects."""
+"""JSON in other shapes than one row per line: arrays, joined objects, pretty-printed objects."""
 
 from __future__ import annotations
 

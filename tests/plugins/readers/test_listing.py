@@ -1,4 +1,4 @@
-"""Listing of a path, glob or directory, and of its entries that are no readable files."""
+"""Listing of a path, glob or directory, and of its unreadable entries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def locked(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder without permission, even for root."""
+    """A folder that not even root may read."""
 
     def refusing(real: Any) -> Any:
         def call(path: Any = ".") -> Any:

@@ -1,4 +1,4 @@
-"""Reading a long line or record takes time linear in its length: the tests count the bytes searched."""
+"""Linear reading time of long lines and records: the tests count the searched bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG = 200 * CHUNK
 
 @pytest.fixture
 def cut_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the pieces that are searched for delimiters, with small chunks."""
+    """Sizes of the pieces in each search for delimiters, with small chunks."""
     sizes: list[int] = []
     split = storage.split
 

@@ -1,4 +1,4 @@
-"""Taking markup out changes no number."""
+"""Removal of markup: numbers do not change."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def text(inside: str) -> str:
 
 
 def formula(inside: str) -> str:
-    """Text of a formula, the same with and without a namespace prefix."""
+    """Text of a formula, after a check that a namespace prefix does not change it."""
     plain = text(f"<math>{inside}</math>")
     prefixed = re.sub(r"<(/?)(\w)", r"<\1mml:\2", inside)
     assert text(f'<mml:math xmlns:mml="{MATHML}">{prefixed}</mml:math>') == plain

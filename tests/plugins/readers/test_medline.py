@@ -56,7 +56,7 @@ def read(path: Path, data: bytes) -> list[Document | Reject]:
 
 
 def found_in(path: Path, data: bytes) -> list[tuple[str, str]]:
-    """Position of each record, and a document's id or a reject's reason."""
+    """Each record's position, and the document's id or the reject's reason."""
     return [
         (
             each.source.removeprefix(str(path)),

@@ -1,4 +1,4 @@
-"""Documents with pairs: SQuAD's JSON, a row for each question, the collection's rows; bad pairs."""
+"""Documents with pairs: SQuAD's JSON, one row per question, the collection's rows; bad pairs."""
 
 from __future__ import annotations
 

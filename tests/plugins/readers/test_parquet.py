@@ -1,4 +1,4 @@
-"""Parquet: a document a row."""
+"""Parquet: one document per row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files: a document a file, or several between delimiters."""
+"""Text files: one document per file, or several between delimiters."""
 
 from __future__ import annotations
 

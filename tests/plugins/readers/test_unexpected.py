@@ -13,7 +13,7 @@ from schemas.records import Document, Reject
 
 
 class Odd:
-    """A value without a text."""
+    """A value that cannot become text."""
 
     def __str__(self) -> str:
         raise TypeError("no text")
@@ -64,7 +64,7 @@ def test_an_unexpected_exception_of_a_file_says_how_far_reading_got(error: Excep
 
 
 class OfTheNetwork(Exception):
-    """An exception of the client of an object store."""
+    """An exception of an object store's client."""
 
 
 @pytest.mark.parametrize(

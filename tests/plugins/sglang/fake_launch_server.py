@@ -1,6 +1,6 @@
 """Replacement of `sglang.launch_server` in tests: answers /health and follows the FAKE_* variables.
 
-It leaves `<pid>.json` in FAKE_RECORDS: its arguments, its environment, its processes.
+It writes its arguments, environment and processes to `<pid>.json` in FAKE_RECORDS.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
     known, _ = parser.parse_known_args()
     path = os.path.join(os.environ["FAKE_RECORDS"], f"{os.getpid()}.json")
     grandchild = None
-    if "FAKE_GRANDCHILD" in os.environ:  # in a session of its own, and deaf
+    if "FAKE_GRANDCHILD" in os.environ:  # in a new session, ignores SIGTERM
         code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
         grandchild = subprocess.Popen([sys.executable, "-c", code], start_new_session=True).pid
     if "FAKE_IS_DEAF" in os.environ:

@@ -41,10 +41,10 @@ ANSWER = Generation(text="pairs", finish_reason="stop", prompt_tokens=3, complet
 
 
 class Server:
-    """A stand-in on 127.0.0.1: answers in turn by a script, whose last entry goes on for ever.
+    """A stand-in on 127.0.0.1: gives the answers of a script in turn and repeats the last one.
 
     Attributes:
-        bodies: What `/generate` was asked, without the ids.
+        bodies: Bodies of the requests to `/generate`, without the ids.
         ids: The ids of these requests.
     """
 
@@ -128,7 +128,7 @@ def ask(
     times: int = 1,
     health: int = 200,
 ) -> tuple[list[Answer], Server]:
-    """Send a request, or several at once, to one server."""
+    """Send one request, or several at once, to one server."""
 
     async def run() -> tuple[list[Answer], Server]:
         async with Server(*script, health=health) as server:

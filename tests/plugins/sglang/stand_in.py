@@ -16,12 +16,12 @@ QUICK = ClientOptions(
 
 
 class StandIn:
-    """Answers `/generate` like SGLang: with what it was asked. Refuses prompts that begin with "bad".
+    """Answers `/generate` in SGLang's format with the prompt. Refuses prompts that begin with "bad".
 
     Attributes:
-        bodies: What it was asked.
-        delay_sec: How long an answer takes.
-        most_in_flight: Most requests that were under way at once.
+        bodies: Bodies of the requests.
+        delay_sec: Time to an answer, in seconds.
+        most_in_flight: Highest number of requests in flight.
     """
 
     def __init__(self) -> None:
@@ -55,12 +55,12 @@ class StandIn:
 
     @property
     def sampling(self) -> dict[str, dict[str, Any]]:
-        """The sampling parameters that each text was sent with."""
+        """Sampling parameters of each text's request."""
         return {body["text"]: body["sampling_params"] for body in self.bodies}
 
 
 def answer(prompt: str | list[int]) -> Generation:
-    """What a StandIn's answer to a prompt is read as."""
+    """The Generation that the client reads from a StandIn's answer to a prompt."""
     return Generation(
         text=f"re: {prompt}",
         finish_reason="stop",

@@ -1,4 +1,4 @@
-"""The SGLang client against a real HTTP server: its requests, and its reading of answers."""
+"""The SGLang client against a real HTTP server: its requests, and its parsing of answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_token_ids_are_sent_as_given_so_that_no_bos_is_doubled() -> None:
 
 
 def test_a_key_in_the_environment_is_sent_as_a_bearer_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY_OF_A_TEST", "k-1\n")  # as a key that was read from a file
+    monkeypatch.setenv("KEY_OF_A_TEST", "k-1\n")  # like a key from a file
     _, server = ask(options=quick(api_key_env="KEY_OF_A_TEST"))
     assert server.headers[0]["Authorization"] == "Bearer k-1"
     _, server = ask()
@@ -130,7 +130,7 @@ def test_a_redirect_is_followed(code: int) -> None:
 
 
 def test_a_redirect_that_loses_the_request_is_told_with_where_to() -> None:
-    """301 to 303 make a GET of a POST."""
+    """Statuses 301 to 303 turn a POST into a GET."""
     (answer,), server = ask(status(302, "moved", Location="/health?key=1"), health=405)
     assert answer == GenerationFailure(
         reason="refused",
@@ -212,7 +212,7 @@ def test_half_an_emoji_in_an_answer_becomes_a_replacement_character() -> None:
 
 
 def logprobs_of(*told: Any) -> tuple[list[float] | GenerationFailure, Any]:
-    """Ask about the last two of four tokens; gives the answer and what was sent."""
+    """Ask about the last two of four tokens; return the answer and the request body."""
 
     async def run() -> tuple[list[float] | GenerationFailure, Any]:
         async with Server(lambda: good("", input_token_logprobs=list(told))) as server:

@@ -1,4 +1,4 @@
-"""Several servers: where requests go, and where they go once one of them fails."""
+"""Several servers: routing of requests, before and after a server fails."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def endpoints(urls: Sequence[str], *, rest_sec: float = 0) -> Endpoints:
 
 
 def chosen(servers: Endpoints) -> dict[str, str]:
-    """Where each of fifty chains goes."""
+    """The chosen server of each of fifty chains."""
     return {f"chain-{n}": servers.choose(f"chain-{n}").url for n in range(50)}
 
 
@@ -142,7 +142,7 @@ def test_each_endpoint_is_tallied() -> None:
 
 
 class TestBrokenServer:
-    """It answers `/health`, and fails at everything else."""
+    """A server that answers `/health` and fails every other request."""
 
     @pytest.mark.parametrize(
         "broken",
@@ -264,7 +264,7 @@ class TestBrokenServer:
 
 
 class Still:
-    """No jitter."""
+    """A random generator without jitter."""
 
     def uniform(self, low: float, high: float) -> float:
         return high

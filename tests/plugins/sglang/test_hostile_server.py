@@ -31,7 +31,7 @@ KEY = 'sk-"never/shown"+1234'
 
 class TestIds:
     def test_answers_out_of_step_reach_no_other_request(self) -> None:
-        """Of each connection, every third answer is that of the request before it."""
+        """Every third answer on a connection belongs to the request before it."""
         kept: dict[Any, tuple[int, str, int]] = {}
         closed: list[Any] = []
 

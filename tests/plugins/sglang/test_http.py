@@ -24,7 +24,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
-    """Run a test on a loop of its own; everything must have ended with it."""
+    """Run a test on a loop of its own; no task may outlive it."""
 
     async def bounded() -> None:
         await asyncio.wait_for(test, 20)
@@ -34,15 +34,15 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 class Server:
-    """Answers each request with what `answers` holds next, whose last entry goes on for ever.
+    """Answers each request with the next entry of `answers` and repeats the last one.
 
-    An entry is bytes; None for no answer; or an event to wait for before `OK`. What ends in `CLOSE` ends the
-    connection.
+    An entry is bytes; None for no answer; or an event to wait for before `OK`. Bytes that end in `CLOSE`
+    close the connection.
 
     Attributes:
-        requests: What came, head and body, in order.
-        num_connections: How many were made.
-        num_lost: How many of them the other side has ended.
+        requests: Head and body of each request, in order.
+        num_connections: Number of accepted connections.
+        num_lost: Number of connections closed by the client.
     """
 
     CLOSE = b"<close>"
@@ -346,7 +346,7 @@ def test_who_is_cancelled_ends_the_request_and_leaves_the_place_to_the_next() ->
             with pytest.raises(asyncio.CancelledError):
                 await given_up
             assert (await after).status == 200
-            assert server.num_lost == 1  # so that a server stops generating for nobody
+            assert server.num_lost == 1  # a closed connection stops the generation
             await connections.close()
 
     run(test())
@@ -375,7 +375,7 @@ def test_who_is_cancelled_while_waiting_is_never_sent() -> None:
 
 @contextlib.contextmanager
 def nothing_connects() -> Iterator[None]:
-    """No connection is made of those begun within the block."""
+    """Let connections begun within the block never complete."""
 
     async def never(*arguments: Any, **options: Any) -> Any:
         await asyncio.sleep(60)
@@ -472,7 +472,7 @@ def test_closing_ends_what_is_under_way_and_what_waits() -> None:
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's context with a certificate of its own for 127.0.0.1, and the file of that certificate."""
+    """A server's context with a self-signed certificate for 127.0.0.1, and the file of that certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test")])
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -38,7 +38,7 @@ def handler(server: StandIn) -> SGLangModelHandler:
 
 
 def run(elements: list[Any], handler: Any, file: Path, **arguments: Any) -> tuple[list[Any], dict[str, int]]:
-    """What RunInference gives, and what it counted."""
+    """Results and counters of RunInference."""
     pipeline = beam.Pipeline(runner=FnApiRunner())
     results = pipeline | beam.Create(elements) | RunInference(handler, **arguments)
     results | beam.combiners.ToList() | "Keep" >> beam.Map(_keep, str(file))

@@ -1,4 +1,4 @@
-"""When the SGLang client tries a request again, when it waits, and when it gives up."""
+"""Retries, waits and final failures of the SGLang client."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_error_that_never_passes_ends_after_the_attempts() -> None:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits that the client asks for; none is slept for longer than a moment."""
+    """Waits requested by the client, in seconds; each sleep is cut to 0.01 s."""
     asked: list[float] = []
     sleep = asyncio.sleep
 
@@ -207,7 +207,7 @@ def test_a_server_that_is_busy_for_ever_ends_the_chain_once_patience_is_gone() -
 
 
 def test_a_server_that_answers_others_meanwhile_may_be_busy_for_longer_than_the_patience() -> None:
-    """A request that meets a full queue goes on waiting as long as the queue moves."""
+    """A request at a full queue waits as long as the queue moves."""
 
     async def run() -> tuple[Answer, list[Answer]]:
         async with Server() as server:

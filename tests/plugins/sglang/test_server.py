@@ -1,4 +1,4 @@
-"""Servers that workers start for themselves: real processes around a fake `sglang.launch_server`."""
+"""Servers started by workers: real processes around a fake `sglang.launch_server`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Found = TypeVar("Found")
 
 
 def eventually(look: Callable[[], Found], *, timeout_sec: float = 20.0) -> Found:
-    """What `look` returns once that is true."""
+    """Call `look` until its result is true; return that result."""
     deadline = time.monotonic() + timeout_sec
     while not (found := look()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -55,7 +55,7 @@ def eventually(look: Callable[[], Found], *, timeout_sec: float = 20.0) -> Found
 
 
 def refusal(config: ServerConfig) -> str:
-    """Why there is no lease, or "" where there is one."""
+    """Message of a refused lease, or "" if the lease is granted."""
     try:
         lease_servers(config, model="some/model").release()
     except ServerError as error:
@@ -79,7 +79,7 @@ def answers(url: str) -> bool:
 
 
 class Fake:
-    """An environment with the fake in it, and the servers that were started from it."""
+    """An environment with the fake server, and the servers started from it."""
 
     def __init__(self, folder: Path):
         self.records = folder / "records"
@@ -95,17 +95,17 @@ class Fake:
         return ServerConfig(env={**fixed, **(env or {})}, **values)
 
     def started(self) -> list[dict[str, Any]]:
-        """Every server that was started so far, in order."""
+        """All servers started so far, in order."""
         paths = sorted(self.records.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
         return [json.loads(path.read_text()) for path in paths]
 
     def running(self) -> set[int]:
-        """Processes of all of them that run: supervisors, servers, grandchildren."""
+        """Running processes of all servers: supervisors, servers, grandchildren."""
         pids = {one[key] for one in self.started() for key in ("supervisor", "pid", "grandchild")}
         return {pid for pid in pids if pid is not None and is_running(pid)}
 
     def hold(self, config: ServerConfig) -> subprocess.Popen[str]:
-        """Another worker process that holds a lease until its standard input ends."""
+        """Start another worker process that holds a lease until its standard input ends."""
         command = [sys.executable, "-c", HOLDER, revealed_json(config)]
         holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self.holders.append(holder)
@@ -239,7 +239,7 @@ class TestSharing:
         endpoints_of(first)
         with lease_servers(config, model="some/model") as lease:
             release(first)
-            time.sleep(0.5)  # nothing to wait for: this is how long the supervisor has to do wrong
+            time.sleep(0.5)  # no event to wait for: time for a wrong stop by the supervisor
             assert answers(lease.endpoints[0])
         assert len(fake.started()) == 1
 
@@ -349,7 +349,7 @@ class TestFailing:
                 eventually(lambda: answers(lease.endpoints[0]))
                 self.exit(lease.endpoints[0], 3)
                 eventually(lambda times=times: not is_running(fake.started()[times - 1]["pid"]))  # type: ignore[misc]
-            message = eventually(lambda: refusal(config))  # once who watches it has seen that it ended
+            message = eventually(lambda: refusal(config))  # refused once the supervisor sees the end
         assert message.startswith("SGLang exited with code 3 after ")
         assert (
             "and synthesis.server.max_restarts (1) is reached. Check synthesis.server; log file: " in message

@@ -1,4 +1,4 @@
-"""M-shot chains: their breaks, and the cost of failures. METHOD section 3, sentence by sentence."""
+"""M-shot chains: their breaks and the cost of failures, after METHOD section 3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.records import Chain, Document, Generation, InstructionPair, Synthe
 
 
 class WordProtocol(SynthesisProtocol):
-    """A prompt is words, `text q=a text q=a … text`; a token is a word, its id the place in `words`."""
+    """Prompts of words, `text q=a text q=a … text`; a token is a word, its id an index into `words`."""
 
     stop = ("<end>",)
 
@@ -33,7 +33,7 @@ class WordProtocol(SynthesisProtocol):
         return [self.words.index(word) for word in words]
 
     def parse(self, text: str) -> Parsed:
-        """Pairs from words such as `question:answer`; `?` is what cannot be read."""
+        """Pairs from words such as `question:answer`; `?` is unreadable."""
         if text == "?":
             return Parsed(pairs=(), num_bad_pieces=1)
         pieces = [word.split(":") for word in text.split()]
@@ -48,7 +48,7 @@ class WordProtocol(SynthesisProtocol):
 
 
 class ScriptedGenerator(Generator):
-    """Gives the answers of a script in turn and remembers what it was asked."""
+    """Gives the answers of a script in turn and records its requests."""
 
     def __init__(self, *script: str | GenerationFailure):
         self.script = list(script)
@@ -69,7 +69,7 @@ class ScriptedGenerator(Generator):
 
 
 class Run:
-    """One chain driven through its rounds: what came out, and what was asked."""
+    """Drive one chain through its rounds; return its documents and requests."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Cuts of documents that are too long: their places, no loss of text, and the fields of parts."""
+"""Cuts of long documents: their positions, no loss of text, and the fields of parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def protocol(tokenizer: Any) -> SynthesisProtocol:
 
 @pytest.fixture
 def around(protocol: SynthesisProtocol) -> int:
-    """Tokens of a prompt beside its document."""
+    """Number of tokens in a prompt without its document."""
     return len(protocol.prompt((), Document.of("d", "", source="s")))
 
 
@@ -64,7 +64,7 @@ def test_each_part_says_which_it_is_and_whose(protocol: SynthesisProtocol) -> No
             "One cell is here. Two cells are here.\n\nThree cells are here. Four cells are here.",
             ["One cell is here. Two cells are here.", "Three cells are here. Four cells are here."],
         ),
-        # Without paragraphs it is a sentence's end.
+        # Without paragraphs the cut is at a sentence's end.
         (
             "One cell is in here. Two cells are in here. Three cells are here. Four cells are here.",
             [

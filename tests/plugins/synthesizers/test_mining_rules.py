@@ -267,7 +267,7 @@ def test_completion_stays_within_a_paragraph_and_skips_headings():
 def test_no_mark_follows_one_that_is_the_texts_own():
     for task, wordings in WORDINGS.items():
         for wording in wordings:
-            # Words of the text are no sentences: they end in no mark.
+            # Words of the text are no sentences and end in no mark.
             assert task == "words" or not re.search(r"\}(?!\n|$)", wording.text), wording
     text = "Asthma is a disease of the airways. It comes and goes over many years."
     for title in ("Signs of asthma.", "What is asthma?", 'The word "asthma."'):

@@ -33,7 +33,7 @@ Answer = Generation | GenerationFailure
 
 @pytest.fixture
 def opened(tiny_model: str) -> Callable[..., Any]:
-    """A context manager: an open generator, closed at the end. Keyword arguments are its options."""
+    """Context manager of an open generator. Keyword arguments are its options."""
 
     @contextmanager
     def open_generator(**options: Any) -> Iterator[TransformersGenerator]:
@@ -57,7 +57,7 @@ def answers(generator: TransformersGenerator, requests: Sequence[GenerationReque
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the batches that the model is given."""
+    """Sizes of the model's batches."""
     sizes: list[int] = []
     original = TransformersGenerator._generate
 
@@ -118,7 +118,7 @@ def test_prompts_that_padding_would_change_share_a_batch_with_their_own_length(
     generator.open()
     requests = [ask(prompt) for prompt in PROMPTS]
     together = answers(generator, requests)
-    assert sorted(batches) == [1, 1, 1, 1, 1]  # all of unlike lengths
+    assert sorted(batches) == [1, 1, 1, 1, 1]  # all lengths differ
     alone = [answers(generator, [request])[0] for request in requests]
     assert together == alone
     assert f"synthesis.model {folder}: only prompts of equal length" in capsys.readouterr().err
@@ -268,7 +268,7 @@ def test_close_answers_what_waits_and_ends_the_thread(tiny_model: str) -> None:
     assert threads() == before + 1
     assert all(isinstance(answer, Generation) for answer in asyncio.run(run()))
     assert threads() == before
-    asyncio.run(generator.close())  # once more is no error
+    asyncio.run(generator.close())  # a second close is no error
 
 
 class TestSynthesizer:

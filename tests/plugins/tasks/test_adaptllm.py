@@ -1,4 +1,4 @@
-"""The papers' tasks: every registered name on made-up rows in exactly its set's format."""
+"""The papers' tasks: every registered name on made-up rows in the format of its set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WORDS = TEXT.split()
 
 
 def made_up_row(name: str, number: int) -> dict[str, Any]:
-    """A row as the set has it, ids and types of questions included."""
+    """A row in the set's format, ids and types of questions included."""
     common = {"id": number, "type": "completion", "class_id": number % 9}
     if name == "NER":
         return common | {
@@ -60,7 +60,7 @@ def made_up_row(name: str, number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def tasks_root(tmp_path: Path, write_rows: Write) -> Path:
-    """All tasks' rows in a directory, in each way they may lie there."""
+    """A directory with the rows of all tasks, in every supported layout."""
     root = tmp_path / "sets"
     for at, name in enumerate(TASKS.names()):
         rows = [made_up_row(name, number) for number in range(6)]

@@ -1,4 +1,4 @@
-"""Which tasks a name means, and which rows are good."""
+"""Lookup of tasks by name, and validation of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One parser of rows: for what `tutelage eval` scores and for what `decontaminate` keeps out."""
+"""The common parser of rows for `tutelage eval` and `decontaminate`."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def document(text: str, *pairs: InstructionPair) -> SynthesizedDocument:
 
 
 def _core(mark: str) -> str:
-    """A marker without its punctuation; a bullet unchanged."""
+    """A marker without its punctuation, or an unchanged bullet."""
     return re.sub(r"\W", "", mark).casefold() or mark.strip()
 
 
