@@ -1,4 +1,4 @@
-"""Training on a corpus in an object store, read by processes of its own."""
+"""Training on a corpus in an object store, which separate reader processes read."""
 
 from __future__ import annotations
 
