@@ -2,7 +2,7 @@
 
     python -m tests.trainer.ranks '[["first", 2, ["first.yaml", "--json"]], …]'
 
-does one run after another by forks. The parent process has imported everything, because the imports take
+executes one run after another by forks. The parent process has imported everything, because the imports take
 longer than the runs. The output of a rank goes to `first-rank0.log`, its result to `first-rank0.json`. A
 recorder (`recorder.py`) in the configuration records its batches. When one rank fails, the others of its
 run are killed.

@@ -1,4 +1,4 @@
-"""An export is whole, has the requested dtype, and names its origin."""
+"""An export is whole, has the requested dtype, and records its origin."""
 
 from __future__ import annotations
 

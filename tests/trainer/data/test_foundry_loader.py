@@ -41,8 +41,8 @@ def entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def test_its_registries_find_a_function_of_loaders_and_classes_of_callbacks() -> None:
-    """llm-foundry 0.22 calls a loader with the YAML's keys, tokenizer and device_batch_size, and refuses
-    a callback that is no class of Composer's."""
+    """llm-foundry 0.22 calls a loader with the YAML's keys, tokenizer and device_batch_size. It refuses a
+    callback that is not a subclass of Composer's Callback."""
     from composer.core import Callback
 
     from trainer.data.foundry_loader import build_dataloader

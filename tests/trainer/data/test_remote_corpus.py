@@ -1,4 +1,4 @@
-"""Training on a corpus in an object store, which separate reader processes read."""
+"""Training on a corpus in an object store, with reader processes."""
 
 from __future__ import annotations
 
