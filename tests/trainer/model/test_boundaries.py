@@ -262,7 +262,7 @@ def test_flash_attention_learns_the_same_as_a_mask(flash_model: Any) -> None:
 
 
 def test_transformers_alone_keeps_the_texts_of_one_row_apart_under_flash_attention(flash_model: Any) -> None:
-    """In a batch of two rows, transformers without text lengths lets the texts of a row attend to each other."""
+    """In a batch of two rows, transformers alone lets the texts of a row attend to each other."""
     assert_apart(logits_of(flash_model, batch_of(TOKENS))[0], logits_of(flash_model, batch_of(CHANGED))[0])
     before = logits_of(flash_model, batch_of(TOKENS, TOKENS))
     after = logits_of(flash_model, batch_of(TOKENS, CHANGED))
