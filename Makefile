@@ -1,4 +1,4 @@
-# What a person types. `make demo` and `make test` make the environment in .venv themselves.
+# Commands for people. `make demo` and `make test` make the environment in .venv themselves.
 
 ARGS ?=
 
@@ -22,7 +22,7 @@ test-current: ## the trainer's tests with torch 2.13 and transformers 5, in .ven
 	@$(or $(TUTELAGE_CURRENT_VENV),.venv-current)/bin/python -m pytest -n 2 --dist loadfile \
 		--no-loadscope-reorder $(CURRENT_TESTS) $(ARGS)
 
-# What touches torch, transformers, Composer or Streaming, and what needs a library that does not fit beside Beam.
+# Tests of torch, transformers, Composer or Streaming, and of libraries that conflict with Beam.
 CURRENT_TESTS = tests/plugins/readers/test_huggingface.py tests/pipelines/store/test_dataset_card_loading.py \
 	$(addprefix tests/trainer/, test_hf_export.py test_resume.py test_train.py test_two_ranks.py \
 	checkpoints/test_checkpoint_files.py checkpoints/test_resume_from.py data/test_batches.py \
@@ -30,7 +30,7 @@ CURRENT_TESTS = tests/plugins/readers/test_huggingface.py tests/pipelines/store/
 	model/test_lora.py reporting/test_loggers.py startup/test_newer_libraries.py evaluation/test_callback.py \
 	evaluation/test_evaluator.py)
 
-coverage: setup ## which lines the tests of `make check` leave out, and an HTML report in htmlcov/
+coverage: setup ## lines that the tests of `make check` do not run, and an HTML report in htmlcov/
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m "not slow and not gpu" \
 		--cov --cov-report=term-missing:skip-covered --cov-report=html $(ARGS)
 
@@ -43,7 +43,7 @@ test-pipelines: ## the pipelines' tests with tutelage[pipelines] alone, no torch
 	@$(or $(TUTELAGE_PIPELINES_VENV),.venv-pipelines)/bin/python -m pytest -n 2 --dist loadfile \
 		--no-loadscope-reorder -rs $(PIPELINES_TESTS) $(ARGS)
 
-# What touches Beam, its replaced internals, transformers without torch, or a library that Composer keeps old.
+# Tests of Beam, its replaced internals, transformers without torch, or a library that Composer holds back.
 PIPELINES_TESTS = tests/golden tests/schemas/test_mds.py tests/plugins/filters \
 	$(addprefix tests/plugins/readers/, test_parquet.py test_decompression.py test_medline.py) \
 	$(addprefix tests/pipelines/, test_without_torch.py increments/test_build.py inspect/test_verify.py \

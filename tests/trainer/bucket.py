@@ -13,13 +13,13 @@ from typing import Any
 
 
 def environment(address: str) -> dict[str, str]:
-    """Variables of a process whose `gs://` is the store at this address."""
+    """Environment variables that point `gs://` at the store at this address."""
     return {"STORAGE_EMULATOR_HOST": address, "FSSPEC_GS_TOKEN": "anon"}
 
 
 @contextlib.contextmanager
 def serve_bucket() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Serve a store; gives its address, and the objects of `gs://bucket`."""
+    """Serve a store; yield its address and the objects of `gs://bucket`."""
     objects: dict[str, bytes] = {}
     handler = type("OwnBucket", (Bucket,), {"objects": objects})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -34,7 +34,7 @@ def serve_bucket() -> Iterator[tuple[str, dict[str, bytes]]]:
 
 
 class Bucket(http.server.BaseHTTPRequestHandler):
-    """As much of Google Cloud Storage's JSON interface as gcsfs asks for."""
+    """The part of Google Cloud Storage's JSON interface that gcsfs uses."""
 
     protocol_version = "HTTP/1.1"
     objects: dict[str, bytes]
@@ -73,7 +73,7 @@ class Bucket(http.server.BaseHTTPRequestHandler):
             self._answer(self._item(name))
         else:
             source, target = map(self._name, path.replace("/rewriteTo/", "\n/storage/v1/").split("\n"))
-            found = self.objects.get(source or "")  # gcsfs tries to copy folders, which are no objects
+            found = self.objects.get(source or "")  # gcsfs tries to copy folders, which are not objects
             if found is not None and target is not None:
                 self.objects[target] = found
             self._answer({"done": True}, status=404 if found is None else 200)
@@ -87,7 +87,7 @@ class Bucket(http.server.BaseHTTPRequestHandler):
 
     @staticmethod
     def _name(path: str) -> str | None:
-        """Of the object that a path names; None for the list of all."""
+        """Name of the object in a path; None for the list of all objects."""
         match = re.search(r"/storage/v1/b/[^/]+/o/(.+)$", path)
         return urllib.parse.unquote(match[1]) if match else None
 

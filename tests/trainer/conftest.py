@@ -22,19 +22,19 @@ WORDS = "the cell protein binds a dose in the trial of a patient gene and acid t
 
 @pytest.fixture(autouse=True, scope="module")
 def shared_memory_let_go() -> Iterator[None]:
-    """Each StreamingDataset attaches to the memory of all others, and lets go when the process ends."""
+    """Release shared memory: each StreamingDataset attaches to that of all others until the process ends."""
     yield
     memory = sys.modules.get("streaming.base.shared.memory")
     if memory is not None:
         for each in gc.get_objects():
             if type(each) is memory.SharedMemory:
-                with contextlib.suppress(BufferError):  # a dataset that is still there
+                with contextlib.suppress(BufferError):  # a dataset still uses it
                     each.cleanup()
 
 
 @pytest.fixture
 def bucket() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Address of a store that stands for Google's, and the objects in its bucket."""
+    """Address of a stand-in for Google Cloud Storage, and the objects in its bucket."""
     with serve_bucket() as served:
         yield served
 

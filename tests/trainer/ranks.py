@@ -1,11 +1,11 @@
-"""Runs with one or more ranks, by torchrun, or sooner by forks that are told what torchrun would tell them.
+"""Runs with one or more ranks, by torchrun, or faster by forks with torchrun's environment variables.
 
     python -m tests.trainer.ranks '[["first", 2, ["first.yaml", "--json"]], …]'
 
-does one run after another of the second kind. Ranks are forked from a process that has imported everything,
-which takes longer than all that they do. What a rank says goes to `first-rank0.log`, what it answers to
-`first-rank0.json`; what it trained on can be read where the configuration has a recorder (`recorder.py`).
-When one rank ends badly the others of its run are killed.
+executes one run after another by forks. The parent process has imported everything, because the imports take
+longer than the runs. The output of a rank goes to `first-rank0.log`, its result to `first-rank0.json`. A
+recorder (`recorder.py`) in the configuration records its batches. When one rank fails, the others of its
+run are killed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 def run_torchrun(
     folder: Path, config: str, *, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Train with two ranks by `torchrun -m`, as it is done by hand on many GPUs."""
+    """Train with two ranks by `torchrun -m`, as a user does on many GPUs."""
     (folder / "run.py").write_text(_TRAIN)
     return subprocess.run(
         [
@@ -60,12 +60,12 @@ def run_ranks(
     """Do runs in their order, each to its end.
 
     Args:
-        folder: Where they run, and where their logs go.
+        folder: Working directory of the runs, and directory of their logs.
         runs: Name, number of ranks and configuration of each.
-        env: More variables.
+        env: More environment variables.
 
     Returns:
-        For each run 0, or the status of the rank that ended badly first.
+        For each run 0, or the status of the first rank that failed.
     """
     plan = json.dumps([[name, num_ranks, [config, "--json"]] for name, num_ranks, config in runs])
     done = subprocess.run(
@@ -82,17 +82,17 @@ def run_ranks(
 
 
 def said(folder: Path, name: str) -> str:
-    """What the first rank of a run said."""
+    """Output of the first rank of a run."""
     return (folder / f"{name}-rank0.log").read_text()
 
 
 def result(folder: Path, name: str) -> dict[str, Any]:
-    """What `--json` gives of a run."""
+    """Result of a run, from `--json`."""
     return dict(json.loads((folder / f"{name}-rank0.json").read_text()))
 
 
 def recorded(path: Path, rank: int = 0) -> list[Any]:
-    """What a recorder noted under that path: number, rows and loss of each step."""
+    """Records of a recorder with that path: number, rows and loss of each step."""
     return [json.loads(line) for line in Path(f"{path}-rank{rank}.jsonl").read_text().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""A callback that notes what each rank trains on: `callbacks: {recorder: {path: …, kill_at: 7}}`."""
+"""A callback that records the batches of each rank: `callbacks: {recorder: {path: …, kill_at: 7}}`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from composer.core import Callback, State
 
 
 class Recorder(Callback):
-    """Notes the number of each step, its rows (their first tokens) and its loss, to the last bit.
+    """Records the number of each step, its rows (their first tokens) and its loss, to the last bit.
 
     Args:
         path: Beginning of the file's path; `-rank0.jsonl` follows.
-        kill_at: The step after which this process is gone at once.
+        kill_at: The step after which this process kills itself.
     """
 
     def __init__(self, path: str, kill_at: int | None = None):
@@ -23,7 +23,7 @@ class Recorder(Callback):
         self.kill_at = kill_at
 
     def after_dataloader(self, state: State, logger: Any) -> None:
-        """Keep the rows; the batch is taken apart after this."""
+        """Keep the rows; the batch is taken apart after this event."""
         self.rows = state.batch["input_ids"][:, 0].tolist()
 
     def batch_end(self, state: State, logger: Any) -> None:

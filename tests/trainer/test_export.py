@@ -1,4 +1,4 @@
-"""`tutelage export`: a checkpoint becomes what the callback would have written."""
+"""`tutelage export` writes from a checkpoint the same files as the callback."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_named_checkpoint_is_exported_and_a_damaged_newest_one_passed_over(
     (folder / "ep0-ba2-rank0.pt").unlink()
     assert main(["export", trained, "--output", output]) == 1
     assert "holds no sound checkpoint" in capsys.readouterr().err
-    assert (tmp_path / "output" / "model.safetensors").exists()  # the last good one
+    assert (tmp_path / "output" / "model.safetensors").exists()  # the last good export
 
 
 def test_what_does_not_fit_is_named(trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""An export is whole, of the dtype asked for, and says where it comes from."""
+"""An export is whole, has the requested dtype, and records its origin."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def config_of(model: str) -> TrainConfig:
 
 @pytest.fixture
 def state(tiny_model: str) -> Any:
-    """What a callback sees of a model that was trained for 10 batches."""
+    """State that a callback sees of a model trained for 10 batches."""
     from composer.models import HuggingFaceModel
     from transformers import AutoModelForCausalLM
 

@@ -1,6 +1,6 @@
-"""A run that is killed and goes on with another number of ranks sees the batches of an unbroken one.
+"""A run, killed and resumed with another number of ranks, reads the batches of an unbroken run.
 
-It takes a later manifest after its first epoch.
+It reads a later manifest after its first epoch.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def test_ranks_may_come_and_go_with_whole_checkpoints_and_with_shards(
 
     def config(part: str, folder: str, *, sharded: bool = False, **recorder: Any) -> str:
         written = write_config(
-            # 37 rows, and 55 from the second epoch on: of the last three then, two ranks' share is as long
-            # as a batch, one rank's is not.
+            # 37 rows, and 55 from the second epoch on. Then three rows are left over: on two ranks a rank's
+            # share of them is as long as its batch, on one rank it is not.
             train_loader={
                 "dataset": {
                     "streams": {
@@ -78,7 +78,7 @@ def test_ranks_may_come_and_go_with_whole_checkpoints_and_with_shards(
         first, second, third = (global_batches(tmp_path, f"{kind}-{part}") for part in (1, 2, 3))
         assert "going on after step 4" in logs[f"{kind}-2"], logs[f"{kind}-2"][-4000:]
         assert "going on after step 10" in logs[f"{kind}-3"], logs[f"{kind}-3"][-4000:]
-        # Where one rank dies first, the other may not have noted the step.
+        # If one rank dies first, the other may not have recorded the step.
         assert {step: first[step] for step in range(1, 5)} == {step: unbroken[step] for step in range(1, 5)}
         assert second == {step: unbroken[step] for step in range(5, 12)}
         assert third == {step: unbroken[step] for step in range(11, 29)}

@@ -1,4 +1,4 @@
-"""A run that is killed outright, and what becomes of it."""
+"""A run that is killed at once, and its resumption."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert killed == {"broken": -signal.SIGKILL}, said(tmp_path, "broken")[-3000:]
     names = sorted(path.name for path in (tmp_path / "broken").glob("ep*"))
     assert names == ["ep0-ba4-rank0.pt", "ep0-ba6-rank0.pt"]
-    # As if it had been killed while the next checkpoint was written, and the newest had rotted on disk.
+    # As if the run had been killed while the next checkpoint was written, and the newest had rotted on disk.
     shutil.copytree(tmp_path / "broken", tmp_path / "rotten", symlinks=True)
     shutil.copy(tmp_path / "broken-rank0.jsonl", tmp_path / "rotten-rank0.jsonl")
     newest = tmp_path / "broken" / "ep0-ba6-rank0.pt"

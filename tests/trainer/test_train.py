@@ -1,4 +1,4 @@
-"""`tutelage train` from YAML to export, and what it says when it cannot."""
+"""`tutelage train` from YAML to export, and its error messages."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_a_logger_whose_package_is_not_installed_is_refused_by_its_key(
 ) -> None:
     for name in [each for each in sys.modules if each.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, logger, None)  # each is named as its package is
+    monkeypatch.setitem(sys.modules, logger, None)  # each logger has its package's name
     assert train.main([write_config(loggers={logger: {}})]) == 2
     assert f"loggers.{logger} needs a package that is not installed" in capsys.readouterr().err
 

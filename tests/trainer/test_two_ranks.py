@@ -1,4 +1,4 @@
-"""Two real ranks on gloo: `torchrun -m`, as it is done by hand on many GPUs."""
+"""Two real ranks on gloo: `torchrun -m`, as a user does on many GPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shipped training configurations: models built whole without weights, batches reckoned as in the paper."""
+"""Shipped training configurations: whole models built without weights, batch sizes as in the paper."""
 
 from __future__ import annotations
 

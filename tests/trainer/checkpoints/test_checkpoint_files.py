@@ -1,4 +1,4 @@
-"""Checkpoints on disk: found whole, damaged ones named, loaded as data."""
+"""Checkpoints on disk: finding whole ones, naming damaged ones, loading them as data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_checkpoints_are_listed_by_step_and_other_files_are_none(tmp_path: Path)
     paths = save(tmp_path, 10, 9, 100)
     for name in ("latest-rank0.pt", "metrics.jsonl", "ep0-ba11-rank0.pt.damaged", "ep0-ba12-rank1.pt"):
         (tmp_path / name).write_text("")
-    (tmp_path / "ep0-ba50").mkdir()  # a sharded one
+    (tmp_path / "ep0-ba50").mkdir()  # a sharded checkpoint
     listed = [os.path.basename(path) for path in list_checkpoints(str(tmp_path))]
     assert listed == ["ep0-ba9-rank0.pt", "ep0-ba10-rank0.pt", "ep0-ba50", "ep0-ba100-rank0.pt"]
     assert list_checkpoints(str(tmp_path / "nowhere")) == []
@@ -93,7 +93,7 @@ def test_a_checkpoint_asked_for_by_name_is_looked_at_first(tmp_path: Path) -> No
 
 
 class Act:
-    """What a hostile checkpoint holds: unpickled with pickle, it makes a folder."""
+    """Payload of a hostile checkpoint: pickle makes a folder when it unpickles this object."""
 
     def __init__(self, folder: str):
         self.folder = folder
@@ -108,7 +108,7 @@ def test_a_checkpoint_that_acts_when_read_is_refused(tmp_path: Path) -> None:
     path, marker = tmp_path / "ep0-ba1-rank0.pt", tmp_path / "acted"
     torch.save({"state": Act(str(marker))}, path)
     checkpoint.safe_torch_load(path)
-    marker.rmdir()  # Composer's own loader let it act; ours does not
+    marker.rmdir()  # Composer's own loader ran the payload; ours does not
     with pytest.raises(TrainingError) as raised, data_only(str(path)):
         checkpoint.safe_torch_load(path)
     assert str(raised.value).startswith(
@@ -151,4 +151,4 @@ def test_a_sharded_checkpoint_that_acts_when_read_is_refused(tmp_path: Path) -> 
     assert not marker.exists()
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
     load(wanted, checkpoint_id=folder, no_dist=True)
-    assert marker.exists()  # torch's own loader lets it act
+    assert marker.exists()  # torch's own loader runs the payload

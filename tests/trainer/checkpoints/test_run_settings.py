@@ -1,4 +1,4 @@
-"""A run that goes on with a changed YAML: what fixes its rows is refused, the rest is applied and told."""
+"""A run resumed with a changed YAML: changes to its rows are refused, others are applied and reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONSTANT = {"name": "constant_with_warmup", "t_warmup": "0ba"}
 
 @pytest.fixture
 def start(write_config: Callable[..., str], tmp_path: Path) -> Callable[..., tuple[int, str, list[float]]]:
-    """Train a few steps, or go on: gives status, what was said, and the learning rate of each step."""
+    """Train a few steps, or resume; return the status, standard error and the learning rate of each step."""
 
     def start(
         capsys: pytest.CaptureFixture[str], *overrides: str, **changes: Any

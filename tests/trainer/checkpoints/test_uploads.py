@@ -1,4 +1,4 @@
-"""Checkpoints away from this machine: in fsspec's memory, and in a store that is asked over HTTP."""
+"""Checkpoints away from this machine: in fsspec's memory file system, and in a store behind HTTP."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """llm-foundry finds our streams and callbacks by name.
 
-With the real package where TUTELAGE_FOUNDRY_PYTHON names an interpreter that has it (how to make one:
-tests/pipelines/test_llm_foundry.py); the contract of its registries everywhere.
+The tests of its registries' contract run everywhere. The tests of the real package run if
+TUTELAGE_FOUNDRY_PYTHON names an interpreter that has it; tests/pipelines/test_llm_foundry.py says how to
+make one.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def entry_points(group: str) -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def test_its_registries_find_a_function_of_loaders_and_classes_of_callbacks() -> None:
-    """llm-foundry 0.22 calls a loader with the YAML's keys, tokenizer and device_batch_size, and refuses
-    a callback that is no class of Composer's."""
+    """llm-foundry 0.22 calls a loader with the YAML's keys, tokenizer and device_batch_size. It refuses a
+    callback that is not a subclass of Composer's Callback."""
     from composer.core import Callback
 
     from trainer.data.foundry_loader import build_dataloader
@@ -126,7 +127,7 @@ def test_llm_foundry_trains_on_our_streams_with_our_callbacks(
         "python_log_level": "error",
     }
     (tmp_path / "train.yaml").write_text(json.dumps(config))
-    # What an installed wheel would have: the packages, and metadata that name the entry points.
+    # The contents of an installed wheel: the packages, and metadata that name the entry points.
     own = importlib.metadata.distribution("tutelage")
     metadata = tmp_path / "site" / "tutelage-0.dist-info"
     metadata.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Streaming reads a corpus from file systems of fsspec, once it is told how."""
+"""Streaming reads a corpus from fsspec's file systems after they are registered."""
 
 from __future__ import annotations
 

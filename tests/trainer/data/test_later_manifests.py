@@ -1,4 +1,4 @@
-"""A run that takes later manifests between two epochs, stopped anywhere, sees the rows of an unbroken one."""
+"""A run with later manifests, stopped at any step and resumed, reads the rows of an unbroken run."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., tuple[Batches, dict[str, Any]]]:
-    """Train in a folder of that name for a while; gives the batches and the result.
+    """Function that trains in a named folder for a duration and returns the batches and the result.
 
     An epoch has the 30 rows of domain's first increment and 10 others: 10 batches. With
-    `FROM_SECOND_EPOCH` those after the first have 18 rows more: 14 batches, 2 rows left over.
+    `FROM_SECOND_EPOCH` each later epoch has 18 rows more: 14 batches, 2 rows left over.
     """
     (tmp_path / "recorder_of_a_test.py").write_text(RECORDER)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -81,7 +81,7 @@ def run(
         status = train.main([config, "--json"])
         out, err = capsys.readouterr()
         assert status == 0, err
-        # The duration stands for a signal that ends a run early; one that goes on keeps to its unit.
+        # The duration stands in for a signal that ends a run early. A resumed run must keep its unit.
         (tmp_path / folder / "run.json").unlink()
         return [(epoch, rows) for epoch, rows in json.loads(seen.read_text())], json.loads(
             out.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Synthesizer tuning: a corpus built from questions, trained on with loss on the pairs and nothing else."""
+"""Synthesizer tuning: training on a corpus of questions, with loss on the pair tokens only."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def tuning_corpus(tmp_path: Path, tiny_model: str) -> str:
 
 
 def pair_losses(corpus: str, tiny_model: str) -> tuple[list[float], list[float]]:
-    """Cross entropy of each pair token, and of every other token that follows one, text by text.
+    """Cross entropy of each pair token, and of each other token but a text's first, text by text.
 
-    Nothing of the trainer is asked: what is a pair is read off the text, and each text runs alone.
+    It uses no code of the trainer: it finds pairs in the text, and each text passes the model alone.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -123,7 +123,7 @@ def pair_losses(corpus: str, tiny_model: str) -> tuple[list[float], list[float]]
             example: list[int] = []
             for token, loss in zip(ids, [None, *losses], strict=True):
                 example = [token] if token == tokenizer.bos_token_id else [*example, token]
-                is_pair = "</CON>\n\n" in tokenizer.decode(example[:-1])  # what stands before it
+                is_pair = "</CON>\n\n" in tokenizer.decode(example[:-1])  # the text before it
                 if loss is not None:
                     (of_pairs if is_pair else of_others).append(loss)
     return of_pairs, of_others

@@ -1,4 +1,4 @@
-"""Training on a corpus in an object store, read by processes of its own."""
+"""Training on a corpus in an object store, with reader processes."""
 
 from __future__ import annotations
 

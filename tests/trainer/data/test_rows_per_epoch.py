@@ -1,4 +1,4 @@
-"""What an epoch is made of, counted row by row: proportion, repeat, choose, at any number of readers."""
+"""Rows of an epoch, counted one by one: proportion, repeat, choose, at any number of readers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rows_seen(loader: data.RowLoader) -> list[int]:
 
 
 def rows_of_ranks(loader: data.RowLoader, num_ranks: int, *, epoch: int = 0) -> list[list[int]]:
-    """The rows of an epoch that each rank is given, worked out as Streaming does on all ranks alike."""
+    """Rows of an epoch for each rank, divided as Streaming divides them on every rank."""
     from streaming.base.batching import generate_work
     from streaming.base.world import World
 
@@ -129,7 +129,7 @@ def test_two_ranks_together_hold_each_stream_to_the_token(
 
 
 def assert_spread_evenly(seen: list[int]) -> None:
-    """Rows of a shard come up equally often, but for the part of a repeat that does not go up in them."""
+    """Assert that the counts of a shard's rows differ by at most 1."""
     times: dict[str, list[int]] = {}
     for row, count in Counter(seen).items():
         times.setdefault(name_of(row), []).append(count)
@@ -198,7 +198,7 @@ def test_rows_are_divided_by_largest_remainder(
 def test_proportions_are_exact_whatever_the_number_of_increments(
     make_corpus: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Streaming's own division rounds each increment down and hands the rest out at random."""
+    """Streaming's own division rounds each increment down and assigns the remainder at random."""
     rows = [([9] * SEQ_LEN, [SEQ_LEN])]
     corpus = make_corpus({"domain": [rows * 3] * 11, "general": [rows * 7]}, name="many")
     dataset = dataset_of(corpus, tmp_path, 1000, domain={"proportion": 0.7}, general={"proportion": 0.3})
@@ -213,7 +213,7 @@ def test_epoch_size_beside_repeat_is_refused(corpus: str, tmp_path: Path) -> Non
         rows_per_epoch(dataset, resolve_streams(dataset))
 
 
-@pytest.mark.parametrize("num_rows", [52, 53, 54, 55])  # of batches of 4
+@pytest.mark.parametrize("num_rows", [52, 53, 54, 55])  # in batches of 4
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
 def test_an_epoch_has_the_same_batches_on_any_number_of_ranks(num_rows: int, num_workers: int) -> None:
     from streaming.base.partition import get_partitions

@@ -1,4 +1,4 @@
-"""Ranks take one number of shared memory while other jobs of their node begin and end."""
+"""Ranks agree on one shared-memory number while other jobs of their node begin and end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def jobs() -> Iterator[Jobs]:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
-    """What the ranks have said so far; they speak one after another here."""
+    """Values that the ranks have gathered so far; here the ranks run one after another."""
     heard: dict[int, Any] = {}
 
     def gather(gathered: list[Any], value: dict[int, Any]) -> None:
@@ -65,7 +65,7 @@ def test_ranks_agree_on_a_number_that_no_other_job_has(
         number = look(local, remote, shm_name)
         if shm_name == LOCALS:
             found.append(number)
-            if len(found) == 1:  # one ends, and another one is quicker to take what was found
+            if len(found) == 1:  # one job ends, and another takes the number first
                 jobs.end()
                 jobs.begin(number)
         return number
@@ -94,7 +94,7 @@ def test_all_ranks_hear_what_the_first_one_met(tmp_path: Path, said: dict[int, A
 
 
 def test_a_number_is_not_taken_while_a_segment_of_it_is_left(tmp_path: Path) -> None:
-    """Where a killed job's `resume` is left alone, an epoch would begin where that job stood."""
+    """With a killed job's `resume` segment, an epoch would begin at that job's position."""
     number, segment = take_number([str(tmp_path / "a")], [None], World(1, 1, 1, 0))
     segment.cleanup()
     left = SharedMemory(f"{number:06}_{RESUME}", True, 64)

@@ -1,4 +1,4 @@
-"""Shared memory of runs that ended without cleaning up, told from that of runs that go on."""
+"""Shared memory of runs that ended without cleaning up is removed; that of live runs stays."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_only_segments_of_a_killed_run_are_removed(tmp_path: Path) -> None:
         cwd=Path(__file__).resolve().parents[3],
     ) as run:
         assert run.stdout and run.stdout.readline() == "ready\n"
-        assert remove_stale_segments(str(tmp_path)) == []  # it lives
+        assert remove_stale_segments(str(tmp_path)) == []  # its process is alive
         run.communicate("\n")
     assert sorted(remove_stale_segments(str(tmp_path))) == [*sorted(killed), "tutelage-000000.json"]
     assert sorted(os.listdir(tmp_path)) == sorted([*others, *ours, "tutelage-000002.json"])

@@ -1,4 +1,4 @@
-"""`tutelage train --dry-run`, its figures beside those of real small runs."""
+"""`tutelage train --dry-run`: its figures compared with those of real small runs."""
 
 from __future__ import annotations
 
@@ -204,12 +204,12 @@ def test_activations_are_what_a_real_forward_pass_saves(
     log_softmax = 4 * rows * seq_len * model.config.vocab_size
     assert output.loss.requires_grad
     assert estimated.kept + log_softmax == pytest.approx(saved.total, rel=0.02)
-    first, second = estimated.blocks  # what blocks share, rotations and mask, counts in the first
+    first, second = estimated.blocks  # tensors that blocks share count in the first
     assert first > second > 0.9 * first
 
 
 def test_checkpointed_activations_are_what_a_checkpointed_pass_holds(tiny_model: str) -> None:
-    """To the byte: inputs of the blocks and what lies outside them, the output layer's input apart."""
+    """To the byte: inputs of the blocks and tensors outside them; the output layer's input is added."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -262,7 +262,7 @@ def test_the_parts_of_a_gpu_under_fsdp_add_up_as_they_are_explained() -> None:
         Sharding(num_gpus=4, fsdp=True, reshard=True, compute_bytes=2, reduce_bytes=4, checkpointing=True),
         micro_batch_tokens=3,
     )
-    held = 25 * 4 + 1 + 2 * (2 * 4)  # a bias of 4 numbers is one on each GPU
+    held = 25 * 4 + 1 + 2 * (2 * 4)  # a bias of 4 numbers is one number on each GPU
     assert (memory.weights, memory.gradients, memory.optimizer) == (4 * held, 4 * held, 8 * held + 4 * 4)
     assert memory.activations == 10 + 40 + 100
     assert memory.logits == 3 * 100 * (2 + 4 + 4)
@@ -294,7 +294,7 @@ def test_a_gpu_is_known_by_the_name_that_cuda_gives_it(name: str, peak: float | 
 def test_a_checkpoint_has_the_size_that_is_foretold(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Within 5 % of this small model's, tokenizer and random state aside."""
+    """Within 5 % for this small model, without the tokenizer and the random state."""
     folder = tmp_path / "checkpoints"
     config = write_config(save_folder=str(folder), max_duration="1ba", save_interval="1ba")
     assert train.main([config, "--dry-run", "--json"]) == 0

@@ -19,7 +19,7 @@ WORDS = (
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """More threads only wait for each other on a model this small."""
+    """Use one thread: on a model this small, more threads only wait for each other."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Where an option's tokens begin, when its prompt's last token and its first one are one."""
+"""The first token of an option, when one token spans the prompt's end and the option's start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
 
 @pytest.fixture(scope="module")
 def merging(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A tokenizer to which `: yes` and each word with the blank before it are tokens."""
+    """A tokenizer with a token for `: yes`, and one for each word with the blank before it."""
     from tokenizers import Regex, pre_tokenizers
 
     from plugins.tokenizers import load_tokenizer

@@ -1,4 +1,4 @@
-"""DomainEval under a real Composer Trainer: when it fires, what it logs, and that training never notices."""
+"""DomainEval in a real Composer Trainer: its intervals, its logs, and no effect on training."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_resumed_run_repeats_no_evaluation_and_keeps_the_first_scores(
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, by_batch: list[float]) -> None:
-    """Let the evaluations of a run answer these accuracies, one after the other."""
+    """Let the evaluations of a run return these accuracies, one after the other."""
     scores = iter(by_batch)
 
     def run(self: Any, model: Any, **_: Any) -> list[TaskResult]:
@@ -162,7 +162,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, by_batch: list[float]) -> None:
 def test_the_best_checkpoint_is_kept_and_can_be_loaded(
     tiny_model_dir: Path, tokenizer: Any, task_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the untrained model scores, 0.9, sets no mark; batch 3 is the best, batch 4 only equals it.
+    # The untrained model's score, 0.9, does not count; batch 3 is the best, batch 4 only equals it.
     scripted(monkeypatch, [0.9, 0.2, 0.1, 0.5, 0.5])
     callback = DomainEval(
         str(task_dir / "mcq.jsonl"),

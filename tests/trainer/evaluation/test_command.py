@@ -160,7 +160,7 @@ def test_a_run_goes_on_where_its_output_ends(
     assert f"1 of 2 results of {tiny_model_dir} come from {output}." in captured.err
     assert _timeless(output) == _timeless(unbroken)
 
-    # All is known: nothing runs. Other rows, or another model in the same place, and it does.
+    # All results are saved: no task runs. The task runs again with other rows.
     assert main([*arguments, "--output", str(output)]) == 0
     assert ran == ["qa"]
     rows = (task_dir / "qa.jsonl").read_text().splitlines()
@@ -396,7 +396,7 @@ def test_an_output_of_another_way_of_scoring_is_not_gone_on_with(
     ]
     assert main(arguments) == 0
     saved = json.loads(output.read_text())
-    del saved["settings"]["scoring"]  # as before
+    del saved["settings"]["scoring"]  # as an earlier version wrote it
     output.write_text(json.dumps(saved))
 
     assert main(arguments) == 2

@@ -215,7 +215,7 @@ def test_ranks_together_answer_what_one_answers(
         calls[threading.get_ident()] = calls.get(threading.get_ident(), 0) + 1
         return forward(self, *args, **kwargs)
 
-    functools.update_wrapper(counted, forward)  # its signature is looked at
+    functools.update_wrapper(counted, forward)  # the caller inspects its signature
     monkeypatch.setattr(type(model), "forward", counted)
     # Only choices: without torch.distributed, generate cannot keep threads in step.
     choices = evaluate_as_threads(

@@ -1,4 +1,4 @@
-"""Token ids and rows that a model has no room for."""
+"""Token ids without an embedding, and rows beyond a model's context."""
 
 from __future__ import annotations
 

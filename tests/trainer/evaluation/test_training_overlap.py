@@ -1,4 +1,4 @@
-"""Rows of the tasks that stand in the training text, on a corpus in which some were planted."""
+"""Task rows that occur in the training text, on a corpus that holds some of them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_ranks_divide_the_files_and_all_know_what_each_found(
     texts = [TrainingText.of(make_corpus([question(number) for number in range(5)]))]
     loaded = load_tasks([str(tasks / "quiz.jsonl")])
     parts: list[Any] = []
-    for rank in range(2):  # what each rank gives, failures first
+    for rank in range(2):  # the values of each rank, failures first
         given: list[Any] = []
 
         def gather(value: Any, given: list[Any] = given) -> list[Any]:
@@ -185,7 +185,7 @@ def test_the_command_shows_both_scores_and_does_not_look_twice(
     assert lines[2].split()[:5] == ["quiz", "unseen", "9", "accuracy", f"{sum(unseen) / 9:.3f}"]
     assert "quiz: 3 rows occur in the training text" in "\n".join(lines)
 
-    # The same command reads no text again; with a corpus that grew it does, and asks no model.
+    # The same command reads no text again. With a larger corpus it reads the text, and runs no model.
     monkeypatch.setattr("trainer.evaluation.training_overlap.find_rows", None)
     assert main([*arguments, "--json"]) == 0
     (again,) = json.loads(capsys.readouterr().out)["models"].values()

@@ -1,4 +1,4 @@
-"""The texts of a packed row see themselves alone, whichever attention computes it."""
+"""Each text of a packed row attends to itself alone, under every attention implementation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.model.attention import hand_over_text_lengths, text_lengths
 
 TOKENS = list(range(20, 36))
 LENGTHS = [5, 4, 5]  # the last two tokens are padding
-CHANGED = [*TOKENS[:5], 90, 91, 92, 93, *TOKENS[9:]]  # another second text
+CHANGED = [*TOKENS[:5], 90, 91, 92, 93, *TOKENS[9:]]  # with another second text
 
 
 def batch_of(*rows: list[int], boundaries: bool = True) -> dict[str, torch.Tensor]:
@@ -51,7 +51,7 @@ def model(request: pytest.FixtureRequest, tiny_model: str) -> Iterator[Any]:
 
 
 def leave_uncompiled(patch: pytest.MonkeyPatch) -> None:
-    """Run flex attention as torch's own dense arithmetic: a CPU has no kernel for what it compiles to."""
+    """Run flex attention as torch's own dense arithmetic: a CPU has no kernel for its compiled form."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
     from transformers import masking_utils
     from transformers.integrations import flex_attention as integration
@@ -67,7 +67,7 @@ def leave_uncompiled(patch: pytest.MonkeyPatch) -> None:
 
 
 def assert_apart(before: torch.Tensor, after: torch.Tensor) -> None:
-    """Only the logits of the second text have moved."""
+    """Assert that only the logits of the second text have changed."""
     assert (before[5:9] - after[5:9]).abs().max() > 1e-3
     assert torch.equal(before[:5], after[:5])
     assert torch.equal(before[9:], after[9:])
@@ -183,7 +183,7 @@ def test_rows_in_which_a_long_text_would_change_the_positions_of_others_are_refu
         family, **{**sizes, **more, **options}, use_cache=False, initializer_range=0.3
     )
     model = AutoModelForCausalLM.from_config(config).eval()
-    # Texts of 30 and 5 tokens, and of 15 and 5 tokens: in the first row the second text is another.
+    # Texts of 30 and 5 tokens, and of 15 and 5: only the first row changes the second text's logits.
     second = torch.arange(50, 55)
     alone = logits_of(model, {"input_ids": second[None]})[0]
     for before, is_changed in ((30, True), (15, False)):
@@ -204,7 +204,7 @@ def test_rows_in_which_a_long_text_would_change_the_positions_of_others_are_refu
 
 
 def flash(query: Any, key: Any, value: Any, *, softmax_scale: float | None, causal: bool, **_: Any) -> Any:
-    """What flash attention computes: arrays of shape (B, T, heads, head size), the causal mask alone."""
+    """Result of flash attention: arrays of shape (B, T, heads, head size), the causal mask alone."""
     answer = scaled_dot_product_attention(
         *(each.transpose(1, 2) for each in (query, key, value)),
         is_causal=causal,
@@ -262,7 +262,7 @@ def test_flash_attention_learns_the_same_as_a_mask(flash_model: Any) -> None:
 
 
 def test_transformers_alone_keeps_the_texts_of_one_row_apart_under_flash_attention(flash_model: Any) -> None:
-    """Why lengths are handed over: of two rows it says nothing, and lets their texts see one another."""
+    """In a batch of two rows, transformers alone lets the texts of a row attend to each other."""
     assert_apart(logits_of(flash_model, batch_of(TOKENS))[0], logits_of(flash_model, batch_of(CHANGED))[0])
     before = logits_of(flash_model, batch_of(TOKENS, TOKENS))
     after = logits_of(flash_model, batch_of(TOKENS, CHANGED))

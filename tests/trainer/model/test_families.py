@@ -1,4 +1,4 @@
-"""What a user of a model family relies on, for a tiny model of each; docs/models.md is the table of it.
+"""Support of each model family, tested on a tiny model of the family; docs/models.md has the table.
 
 Each model is random, with the family's own peculiarities switched on: soft caps, windows shorter than the
 rows, experts, scaled logits, partly rotary positions, a state.
@@ -58,13 +58,13 @@ class Family:
     """A tiny model.
 
     Attributes:
-        model_type: As transformers calls it.
-        options: Of its configuration.
+        model_type: Name of the family in transformers.
+        options: Options of its configuration.
         tied: Whether its head is its embedding.
-        refused: What the trainer says of an attention implementation that it refuses.
+        refused: The trainer's message about an attention implementation that it refuses.
         boundaries: Whether it can be trained with attention boundaries.
-        names_context: Whether its configuration names a context.
-        no_estimate: What a dry run says that cannot estimate its memory; "" where it can.
+        names_context: Whether its configuration names a context length.
+        no_estimate: Message of a dry run that cannot estimate its memory; "" if it can.
     """
 
     model_type: str
@@ -232,7 +232,7 @@ def folder(name: str, family: Family, tiny_model: str, tmp_path_factory: pytest.
 
 @pytest.fixture
 def corpus(make_corpus: Callable[..., str], folder: str) -> str:
-    """A corpus of the family's own tokenizer: of the same files, transformers 5 makes another for Qwen2."""
+    """A corpus of the family's own tokenizer: from the same files, transformers 5 makes another for Qwen2."""
     made_by = fingerprint(load_tokenizer(folder))
     return make_corpus(
         {"domain": [random_rows(20, first=100)], "general": [random_rows(20, first=300, seed=2)]},
@@ -251,7 +251,7 @@ def tokenizer(tiny_model: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """More threads only wait for each other on models this small."""
+    """Use one thread: on models this small, more threads only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -260,7 +260,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def every_family_is_compared_with_eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A family that the probe cannot copy would be trained untried, with a line only."""
+    """Fail if the probe cannot copy a family: training would start untested, with a line only."""
 
     def refuse(self: CannotCopy, *reason: str) -> None:
         raise AssertionError(reason)
@@ -370,7 +370,7 @@ def test_it_trains_and_its_export_is_what_was_trained(
 
 
 def config_of(folder: str | Path, dtype: str = "") -> dict[str, Any]:
-    """A model's configuration; with a dtype, as it is for weights of that."""
+    """A model's configuration; with a dtype, the one for weights of that dtype."""
     config: dict[str, Any] = json.loads(Path(folder, "config.json").read_text())
     key = "dtype" if "dtype" in config else "torch_dtype"
     for part in (config, config.get("text_config", {}), config.get("vision_config", {})) if dtype else ():
@@ -385,7 +385,7 @@ def prompts() -> list[str]:
 
 
 def greedy(model: Any, ids: list[int], num_tokens: int) -> list[int]:
-    """A row alone, each token from a whole pass."""
+    """Greedy tokens of one row, each from a whole forward pass."""
     ids = list(ids)
     for _ in range(num_tokens):
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Adapters: trained alone, saved alone, and gone on with exactly."""
+"""Adapters: trained alone, saved alone, and resumed exactly."""
 
 from __future__ import annotations
 
@@ -348,7 +348,7 @@ def test_eval_and_chat_take_an_adapter_and_say_if_its_base_is_missing(
     assert command.main(["--model", str(adapter), "--tasks", str(rows), "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out.splitlines()[-1])["models"]) == [str(adapter)]
     asked = ["--model", str(adapter), "--prompt", "the", "--max-new-tokens", "2"]
-    (adapter / "tokenizer.json").unlink()  # as of an adapter without a tokenizer: the base model's is taken
+    (adapter / "tokenizer.json").unlink()  # without it, the base model's is used
     assert chat.main(asked) == 0
 
     about = adapter / "adapter_config.json"

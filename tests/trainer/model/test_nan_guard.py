@@ -17,7 +17,7 @@ from trainer import train
 
 
 class Poison(Callback):
-    """Puts a NaN where `what` says at some steps, counted from 1."""
+    """Puts a NaN into the place that `what` names, at some steps, counted from 1."""
 
     def __init__(self, what: str, steps: list[int]):
         self.what = what
@@ -47,7 +47,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Train six steps of four rows, two a microbatch, with a NaN in it; gives status and standard error."""
+    """Train six steps of four rows, two a microbatch, with a NaN in it; return status and standard error."""
 
     def go(what: str, steps: list[int], **changes: Any) -> tuple[int, str]:
         config = write_config(

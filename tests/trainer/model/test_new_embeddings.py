@@ -26,7 +26,7 @@ from trainer.model.new_embeddings import fit_vocabulary
 
 @pytest.fixture
 def extended(tiny_model: str, tmp_path: Path) -> str:
-    """The tiny model's tokenizer, which knows `cytokine` and `femoral triangle`, too."""
+    """The tiny model's tokenizer with the added tokens `cytokine` and `femoral triangle`."""
     (tmp_path / "tokens.txt").write_text("cytokine\nfemoral triangle\n")
     extend_tokenizer(tiny_model, str(tmp_path / "tokens.txt"), str(tmp_path / "extended"))
     return str(tmp_path / "extended")
@@ -278,7 +278,7 @@ def test_from_extended_tokenizer_to_exported_model(
     parameters = json.loads(capsys.readouterr().out.splitlines()[-1])["parameters"]
     assert parameters == exported.num_parameters()
 
-    # The checkpoint's rows go on; another way to begin changes nothing, which is said.
+    # The run keeps the checkpoint's rows. Another `new_embeddings` changes nothing, and the run says so.
     model = {"pretrained_model_name_or_path": untied_and_padded, "new_embeddings": "pieces"}
     assert main(["train", config(model=model, max_duration="3ba")]) == 0
     said = capsys.readouterr().err
@@ -286,7 +286,7 @@ def test_from_extended_tokenizer_to_exported_model(
     assert "new tokens start" not in said
     assert main(["chat", "--model", str(tmp_path / "exported"), "--prompt", "cytokine", "--raw"]) == 0
 
-    # Beside an adapter the rows stay as they begin, and only the merged model has them.
+    # With an adapter the new rows keep their initial values, and only the merged model has them.
     model = {**model, "peft_config": {"peft_type": "LORA", "r": 2, "target_modules": ["up_proj"]}}
     adapted = config(model=model, save_folder=str(tmp_path / "of-adapter"))
     assert main(["train", adapted]) == 0

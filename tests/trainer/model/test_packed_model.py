@@ -30,7 +30,7 @@ def build(model: str, **changes: Any) -> Any:
 
 @pytest.fixture
 def wrapped(tiny_model: str, tmp_path: Path) -> str:
-    """The tiny model as a program saves it that forgot its wrapper."""
+    """The tiny model, saved by a program that did not remove its wrapper."""
     folder = tmp_path / "wrapped"
     shutil.copytree(tiny_model, folder)
     weights = load_file(folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""What weight decay leaves alone: by kind, by name, in each optimizer, on two ranks, and over resumptions."""
+"""Parameters without weight decay: by kind, by name, in each optimizer, on two ranks, and when resumed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tiny(kind: str = "Llama", **options: Any) -> Any:
 
 
 def not_decayed(model: Any, *no_decay: str) -> tuple[set[str], str]:
-    """Names of what is not decayed, and the line that is said."""
+    """Names of the parameters without weight decay, and the line that is printed."""
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         groups = parameter_groups(model, no_decay)
@@ -142,7 +142,7 @@ def test_two_ranks_of_fsdp2_decay_the_same_and_go_on_so(
         optimizer = {"no_decay": changes.pop("no_decay")} if "no_decay" in changes else {}
         config = write_config(
             callbacks={"hf_export": {"folder": str(tmp_path / run), "dtype": "float32"}},
-            # A step leaves nothing of what is decayed (1 - lr·weight_decay is 0) but Adam's own step of lr.
+            # A step leaves of a decayed weight only Adam's own step of lr: 1 - lr·weight_decay is 0.
             optimizer={"name": "adamw", "lr": 1e-3, "weight_decay": 1000.0, **optimizer},
             scheduler={"name": "constant_with_warmup", "t_warmup": "0ba"},
             parallelism_config={"fsdp": {"state_dict_type": "sharded"}},

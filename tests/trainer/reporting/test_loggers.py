@@ -1,4 +1,4 @@
-"""Loggers by name: what they write is read back, and is what `metrics.jsonl` has."""
+"""Loggers by name: the values that they write equal those of `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOGGED = ("loss/train/total", "lr-DecoupledAdamW/group0")
 
 @pytest.fixture
 def run(write_config: Callable[..., str], tmp_path: Path) -> Callable[..., dict[str, list[float]]]:
-    """Train for three steps with a logger; gives what metrics.jsonl has of `LOGGED`."""
+    """Train for three steps with a logger; return the values of `LOGGED` in metrics.jsonl."""
 
     def start(**loggers: Any) -> dict[str, list[float]]:
         config = write_config(
@@ -57,7 +57,7 @@ def test_weights_and_biases_writes_a_run_without_a_network(
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     found: dict[str, list[float]] = {}
     for _ in range(60):  # a process of W&B's own writes the file, some time after the run
-        with contextlib.suppress(AssertionError):  # of W&B: it is not whole yet
+        with contextlib.suppress(AssertionError):  # W&B's file is not whole yet
             found = wandb_history(file)
             break
         time.sleep(0.5)

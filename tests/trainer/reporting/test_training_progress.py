@@ -1,4 +1,4 @@
-"""What the console and the metrics say of a run's speed."""
+"""The speed of a run, on the console and in the metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times of a run beside its duration: what ends too early is refused, what never happens is told."""
+"""Intervals and schedules that do not fit a run's duration are refused or reported."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_schedule_that_does_not_fit_the_run_is_refused(
                 "only.",
             ],
         ),
-        ({"save_folder": "x", "save_interval": "500ba", "max_duration": "99sec"}, []),  # cannot be told
+        ({"save_folder": "x", "save_interval": "500ba", "max_duration": "99sec"}, []),  # cannot be converted
     ],
 )
 def test_what_never_happens_within_the_run_is_told(

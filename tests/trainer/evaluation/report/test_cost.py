@@ -1,4 +1,4 @@
-"""What evaluation costs a run, with a clock that the test sets."""
+"""Cost of evaluation in a run, with a clock that the test sets."""
 
 from __future__ import annotations
 

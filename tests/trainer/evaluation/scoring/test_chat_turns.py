@@ -1,4 +1,4 @@
-"""Rows as turns of a chat template: token ids, scores, truncation, and what the scores say of it."""
+"""Rows as turns of a chat template: token ids, scores, truncation, and the template in the results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NO_SYSTEM = (
 
 
 def b(text: str) -> list[int]:
-    """Ids of ASCII text in the tokenizer of bytes: after four special tokens, in the order of their names."""
+    """Ids of ASCII text in the byte tokenizer: four special tokens come first, then bytes sorted by name."""
     return [4 + "".join(sorted(_alphabet())).index({"\n": "Ċ", " ": "Ġ"}.get(each, each)) for each in text]
 
 

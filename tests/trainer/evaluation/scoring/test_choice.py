@@ -39,7 +39,7 @@ def score(
 
 
 def plain_scores(each: ChoiceRow, model: Any, tokenizer: Any, *, add_bos: bool) -> list[float]:
-    """The reference's definition, with nothing batched or padded; no text of an option is left out."""
+    """Scores by the reference's definition, without batches or padding; no text of an option is left out."""
     scores = []
     bos = [tokenizer.bos_token_id] if add_bos else []
     for prompt, option in zip(each.inputs, each.options, strict=True):
@@ -131,11 +131,11 @@ def test_random_rows_hold_tokens_that_merge_across_the_prompts_end(tokenizer: An
     assert any(merges(p, o) for each in rows for p, o in zip(each.inputs, each.options, strict=True))
     encoded = [encode_row(0, each, tokenizer, add_bos=False, context_tokens=128) for each in rows]
     loses_text = [each.is_merged for each in encoded if isinstance(each, EncodedRow)]
-    assert 0 < sum(loses_text) < len(rows) / 4  # what the reference leaves out is the exception
+    assert 0 < sum(loses_text) < len(rows) / 4  # the reference leaves out text in few rows
 
 
 def counted(model: Any) -> tuple[Any, list[tuple[int, ...]]]:
-    """The model as evaluation sees it, and the shapes of what will pass through it."""
+    """The model as evaluation sees it, and a list of the shapes of its future batches."""
     shapes: list[tuple[int, ...]] = []
 
     def forward(**batch: Any) -> Any:
@@ -155,7 +155,7 @@ def test_a_row_passes_once_and_single_tokens_cost_nothing(model: Any, tokenizer:
         plan = plan_choices(rows, causal, tokenizer, add_bos=False, batch_tokens=4096)
         run_choices(plan, causal, tokenizer, num_passes=4)
 
-    # Each option is one token: the prompt's last one predicts it, and it predicts nothing itself.
+    # Each option is one token: the prompt's last token predicts it, and it predicts no token itself.
     prompt_tokens = len(tokenizer(prompt).input_ids)
     assert causal.no_trees == ""
     assert (plan.num_passes, plan.num_tokens) == (1, prompt_tokens)
@@ -194,7 +194,7 @@ def test_trees_and_whole_sequences_agree_in_either_precision(
 
 
 def test_a_long_tree_in_a_padded_batch_equals_whole_sequences(model: Any, tokenizer: Any) -> None:
-    """Blocks of attention kernels that a token sees nothing of, in its padding and its neighbours."""
+    """Attention kernels meet blocks that are fully masked for a token: padding and other options."""
     generator = random.Random(3)
     words = ["fever", "nerve", "aspirin", "heart", "pain", "yes", "the", "no"]
 
@@ -248,7 +248,7 @@ def test_a_model_that_ignores_or_refuses_the_mask_is_found_out(
         (deaf, "its attention does not obey a tree mask"),
         (strict, "its attention refuses a tree mask: ValueError: attention_mask should be 2D"),
     ):
-        functools.update_wrapper(stand_in, forward)  # its signature is looked at
+        functools.update_wrapper(stand_in, forward)  # the caller inspects its signature
         monkeypatch.setattr(type(model), "forward", stand_in)
         with evaluating(model):
             assert as_causal_model(model).no_trees.startswith(reason)

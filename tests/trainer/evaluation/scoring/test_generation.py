@@ -1,4 +1,4 @@
-"""Where a generated answer ends."""
+"""The end of a generated answer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_batched_answers_equal_greedy_decoding_by_hand(model: Any, tokenizer: An
             with torch.no_grad():
                 written.append(int(model(torch.tensor([ids + written])).logits[0, -1].argmax()))
         expected.append(first_line(written, stops, tokenizer))
-    model.generation_config.do_sample = True  # what a chat model brings must not matter
+    model.generation_config.do_sample = True  # a chat model's own setting must not matter
     model.generation_config.repetition_penalty = 3.0
 
     with evaluating(model):

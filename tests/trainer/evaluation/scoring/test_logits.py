@@ -42,11 +42,11 @@ def hidden_at_end(model: Any, ids: list[int]) -> torch.Tensor:
 
 @pytest.fixture
 def near_tie(model: Any, tokenizer: Any) -> Any:
-    """The tiny model, which finds `no` likelier than `yes` by less than bfloat16 can tell."""
+    """The tiny model, which finds `no` likelier than `yes` by less than bfloat16 can represent."""
     yes, no = (tokenizer(f"{PROMPT} {option}").input_ids[-1] for option in ("yes", "no"))
     weights = model.lm_head.weight.data
     hidden = hidden_at_end(model, tokenizer(f"{PROMPT} yes").input_ids[:-1])
-    weights[yes] *= 20.0 / (weights[yes] @ hidden)  # a logit of about 20, where bfloat16 counts in 1/8
+    weights[yes] *= 20.0 / (weights[yes] @ hidden)  # a logit of about 20, where bfloat16 has steps of 1/8
     weights.copy_(weights.bfloat16())
     weights[no] = weights[yes]
     axis = int((hidden.abs() - 0.5).abs().argmin())

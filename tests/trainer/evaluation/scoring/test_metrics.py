@@ -159,9 +159,9 @@ def test_entities_are_words_with_their_types(written: str, found: list[tuple[str
     [
         ("Bank (ORG), Kim (PER)", "Bank (ORG), Kim (PER)", 1.0),
         ("Bank (ORG), Kim (PER)", "Bank (ORG)", 2 / 3),  # precision 2/2, recall 2/4
-        ("Bank (ORG)", "Bank (LOC)", 0.5),  # the text, not the type
-        ("Bank (ORG)", "Fund (ORG)", 0.5),  # the type, not the text
-        # Fund is first to have Bank's type, so Bank itself is not looked at; 1 of 2 and of 4.
+        ("Bank (ORG)", "Bank (LOC)", 0.5),  # the text is right, the type is wrong
+        ("Bank (ORG)", "Fund (ORG)", 0.5),  # the type is right, the text is wrong
+        # Fund comes first with Bank's type, so Bank itself is not compared; 1 of 2 and of 4.
         ("Bank (ORG)", "Fund (ORG), Bank (ORG)", 1 / 3),
         ("Bank (ORG)", "nobody", 0.0),
         ("nobody", "Bank (ORG)", 0.0),
@@ -231,7 +231,7 @@ def test_numbers_are_read_without_running_anything(written: str, found: list[flo
         ("25.5%", "0.2451", 1.0),
         ("25.5%", "0.2449", 0.0),
         ("25.5%", "the change is 10 of 39, or 25.5%", 1.0),  # any number of the answer
-        ("10 of 39", "39", 0.0),  # but the first of the label
+        ("10 of 39", "39", 0.0),  # but only the first number of the label
         ("-3", "3", 0.0),
         ("12", "nothing", 0.0),
         ("nothing", "12", 0.0),

@@ -1,4 +1,4 @@
-"""Answers do not depend on which rows stand beside a row."""
+"""The answer to a row does not depend on the other rows of its batch."""
 
 from __future__ import annotations
 

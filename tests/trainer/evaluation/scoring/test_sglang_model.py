@@ -1,4 +1,4 @@
-"""Models behind an SGLang server: a stand-in for what goes wrong, and a real one beside transformers."""
+"""Models behind an SGLang server: a stand-in for failures, and a real server compared with transformers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def stand_in(serve: Callable[[web.Application], str], tiny_model_dir: Path) -> Callable[..., str]:
-    """The URL of a server that answers `/generate` as told."""
+    """Function that starts a server with a given answer to `/generate` and returns its URL."""
 
     def start(generate: Callable[[dict[str, Any]], web.Response], *, max_req_input_len: int = 123) -> str:
         async def answer(request: web.Request) -> web.Response:
@@ -39,7 +39,7 @@ def stand_in(serve: Callable[[web.Application], str], tiny_model_dir: Path) -> C
 
         app = web.Application()
         app.router.add_post("/generate", answer)
-        app.router.add_get("/get_server_info", info)  # as up to 0.5.1; later ones are asked first
+        app.router.add_get("/get_server_info", info)  # up to SGLang 0.5.1; later paths are tried first
         return serve(app)
 
     return start
@@ -71,7 +71,7 @@ def test_a_row_that_the_server_refuses_is_named_and_others_are_scored(
 def test_a_server_that_fails_ends_the_task_instead_of_scoring_what_is_left(
     stand_in: Callable[..., str], task_dir: Path, tokenizer: Any
 ) -> None:
-    def generate(body: dict[str, Any]) -> web.Response:  # as a version that does not tell
+    def generate(body: dict[str, Any]) -> web.Response:  # as a version without log-probabilities
         return web.json_response({"text": "", "meta_info": {"finish_reason": {"type": "length"}}})
 
     tasks = load_tasks([str(task_dir / "mcq.jsonl")])
@@ -201,6 +201,6 @@ def test_a_real_server_answers_with_an_exported_model_as_transformers_does(
         assert [each["answer"] for each in ours["answers"]] == [each["answer"] for each in theirs["answers"]]
         for mine, other in zip(ours["answers"], theirs["answers"], strict=True):
             assert mine.get("option_scores") == pytest.approx(other.get("option_scores"), abs=1e-3)
-    # What a server gave is not taken for what a model in this process gives.
+    # The command does not take results of a server for results of a model in this process.
     assert main(["--model", str(exported), *common, "--output", str(served)]) == 2
     assert "holds results with --server " in capsys.readouterr().err
