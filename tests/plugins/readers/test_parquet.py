@@ -171,7 +171,7 @@ class TestParquet:
         assert texts([first]) == ["one"]
         assert isinstance(second, Reject)
         assert (second.reason, second.source) == ("unreadable_value", f"{path}:1")
-        assert second.detail.startswith("ArrowInvalid: Cannot locate timezone 'Nowhere/Land'")
+        assert second.detail.startswith("ArrowInvalid: Cannot locate ") and "'Nowhere/Land'" in second.detail
 
     def test_an_id_that_is_a_whole_number_is_one_however_it_is_stored(self, tmp_path: Path) -> None:
         ids = pyarrow.array([1.0, float("nan"), None, 1.5, 1e300])
