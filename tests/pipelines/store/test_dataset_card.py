@@ -176,6 +176,7 @@ def test_a_source_of_any_name_is_shown_as_it_is_and_breaks_nothing(corpus: Corpu
 
 
 def test_the_code_that_it_shows_reads_all_rows_in_batches(corpus: CorpusConfig, tmp_path: Path) -> None:
+    pytest.importorskip("streaming")
     _, body = card(corpus, 2)
     code = body.split("```python\n")[1].split("```")[0]
     code = code.replace('"…"', json.dumps(corpus.corpus)).replace("/tmp/corpus", str(tmp_path))
@@ -204,6 +205,7 @@ def test_the_code_that_it_shows_reads_all_rows_in_batches(corpus: CorpusConfig, 
 
 
 def test_in_streams_for_tuning_only_what_is_answered_carries_loss() -> None:
+    pytest.importorskip("torch")
     shards = ShardSet(path="p", num_samples=1, num_tokens=6, num_texts=1)
     manifest = Manifest(
         number=1,
