@@ -20,7 +20,10 @@ from tests.attacks.sockets import Looked, run_looked_at
 from tests.tiny import save_bpe, save_llama
 from trainer.startup.loopback import store_on_loopback
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says which sockets listen")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="/proc says which sockets listen"),
+    pytest.mark.slow,
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_WORKERS = ["--", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -40,8 +43,6 @@ from datetime import timedelta
 import torch.distributed as dist
 from schemas.process import keep_to_loopback
 from trainer.startup.loopback import is_one_machine, store_on_loopback
-
-pytestmark = pytest.mark.slow
 
 os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": PORT}
 os.environ["RANK"] = "0" if os.fork() else "1"

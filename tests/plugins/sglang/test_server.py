@@ -29,6 +29,8 @@ from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError, ServerError
 from tests.tiny import revealed_json
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 FAKE = Path(__file__).with_name("fake_launch_server.py")
 HOLDER = """
@@ -36,7 +38,6 @@ import sys
 from plugins.sglang.server import lease_servers
 from schemas.corpus_config import ServerConfig
 
-pytestmark = pytest.mark.slow
 lease = lease_servers(ServerConfig.model_validate_json(sys.argv[1]), model="some/model")
 print(*lease.endpoints, flush=True)
 sys.stdin.read()

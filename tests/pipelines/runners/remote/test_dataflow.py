@@ -77,7 +77,6 @@ UNREACHABLE = ("Failed to fetch", "error sending request", "dns error", "Connect
 IMPORT_ALL = """
 import importlib, pkgutil
 
-pytestmark = pytest.mark.slow
 names = ["pipelines", "schemas", "plugins.filters", "plugins.protocols", "plugins.readers", "plugins.sglang",
          "plugins.synthesizers", "plugins.templates"]
 count = 0
