@@ -14,7 +14,7 @@ _LEFT_OUT = {
     "read/files_damaged": "files from where they are damaged on",
     "read/files_empty": "empty files",
 }
-_DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs")
+_DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs", "pairs_of_other_parts")
 
 _OF_A_MODEL = ("requests", "from_journal", "failed_documents")
 

@@ -2,8 +2,9 @@
 
     Chain ─► Synthesizer.synthesize ─► SynthesizedDocument, one for each document of the chain
 
-`mined` finds pairs by rules, without a model. The others drive a language model through the rounds of a chain
-(`chain_rounds.py`) with a protocol; they differ in the Generator that answers a prompt.
+`mined` finds pairs by rules, `recorded` reads them from a file; both need no model. The others drive a
+language model through the rounds of a chain (`chain_rounds.py`) with a protocol; they differ in the Generator
+that answers a prompt.
 """
 
 from plugins.registry import Registry
@@ -13,6 +14,7 @@ SYNTHESIZERS = Registry(
     "tutelage.synthesizers",
     {
         "mined": "plugins.synthesizers.mined:MinedSynthesizer",
+        "recorded": "plugins.synthesizers.recorded:RecordedSynthesizer",
         "sglang": "plugins.synthesizers.sglang:SGLangSynthesizer",
         "transformers": "plugins.synthesizers.transformers:TransformersSynthesizer",
     },

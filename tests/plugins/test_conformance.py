@@ -257,9 +257,9 @@ class TestProtocols:
 class TestSynthesizers:
     @staticmethod
     def config(name: str, **changes: Any) -> SynthesisConfig:
-        return SynthesisConfig(
-            backend=name, **{"model": "m", "endpoints": ("http://127.0.0.1:1",), **changes}
-        )
+        options = {**({"pairs": "pairs.jsonl"} if name == "recorded" else {}), **changes.pop("options", {})}
+        defaults = {"model": "m", "endpoints": ("http://127.0.0.1:1",), "options": options}
+        return SynthesisConfig(backend=name, **{**defaults, **changes})
 
     def test_is_constructed_without_loading_anything(self, name: str) -> None:
         synthesizer = SYNTHESIZERS.load(name)(self.config(name), seed=1)
@@ -272,7 +272,7 @@ class TestSynthesizers:
             SYNTHESIZERS.load(name)(self.config(name, options={"no_such": 1}), seed=1)
 
     def test_what_a_language_model_needs_is_asked_for_at_once(self, name: str) -> None:
-        if name == "mined":
+        if name in ("mined", "recorded"):
             SYNTHESIZERS.load(name)(self.config(name, model=None, protocol="chatt"), seed=1)
             return
         with pytest.raises(ConfigError, match=r"^synthesis\.model is missing: "):
@@ -280,9 +280,16 @@ class TestSynthesizers:
         with pytest.raises(ConfigError, match=r"protocol 'chatt' is unknown\. Did you mean 'chat'\?"):
             SYNTHESIZERS.load(name)(self.config(name, protocol="chatt"), seed=1)
 
-    def test_documents_come_back_in_order_and_untouched(self, name: str, tiny_model: str) -> None:
+    def test_documents_come_back_in_order_and_untouched(
+        self, name: str, tiny_model: str, tmp_path: Path
+    ) -> None:
         """Synthesizers that need a server have none here, so all their requests fail."""
-        options: dict[str, dict[str, Any]] = {"sglang": {"patience_sec": 0, "backoff_sec": 0}}
+        recorded = tmp_path / "pairs.jsonl"
+        recorded.write_text('{"document_id": "a", "instruction": "Which nerve?", "response": "femoral"}\n')
+        options: dict[str, dict[str, Any]] = {
+            "sglang": {"patience_sec": 0, "backoff_sec": 0},
+            "recorded": {"pairs": str(recorded)},
+        }
         config = self.config(
             name,
             model=tiny_model,

@@ -105,6 +105,8 @@ def _only_here(config: CorpusConfig, *, image: bool) -> Iterator[tuple[str, str,
     if config.synthesizes:
         names["synthesis.model"] = config.synthesis.model or ""
         names["synthesis.prompt_file"] = config.synthesis.prompt_file or ""
+        if isinstance(pairs := config.synthesis.options.get("pairs"), str) and storage.is_local(pairs):
+            yield "synthesis.options.pairs", pairs, _COPY
         for url in config.synthesis.endpoints:
             if _is_this_machine(url):
                 yield "synthesis.endpoints", url, "Name the server by an address that the workers reach."

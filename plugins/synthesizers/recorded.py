@@ -1,0 +1,134 @@
+"""Pairs from a file, by document: for users who have pairs already, and for the bundled handbook.
+
+    {"document_id": "a-1", "instruction": "…", "response": "…"}    one JSON object a line, plain or compressed
+
+`options`, `rationale` and `part` are optional, and so are the other keys that `tutelage corpus export-pairs`
+writes. A document without a line gets no pairs and is counted as such. Where a document is named by its path,
+the last parts of the path are enough: `notes/a.txt`. Of a document that is cut into parts, a pair without
+`part` goes with each part that holds its response word for word; each part counts the other pairs.
+
+Cost: each worker process holds all pairs in memory, about 1 KB a pair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from plugins.readers import decompression
+from plugins.synthesizers.base import Synthesizer
+from schemas.config import Section, validate
+from schemas.corpus_config import SynthesisConfig
+from schemas.errors import ConfigError
+from schemas.records import Chain, Document, InstructionPair, SynthesizedDocument, from_json
+
+
+class RecordedOptions(Section):
+    """`synthesis.options` of this backend.
+
+    Attributes:
+        pairs: Path or fsspec URI of the file; a relative path is taken from the working directory.
+    """
+
+    pairs: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedPair:
+    """One line of the file. The keys from `passage` on come from `export-pairs` and are not used.
+
+    Attributes:
+        document_id: The document that the pair is about.
+        instruction: As in InstructionPair, and so are `response`, `options` and `rationale`.
+        part: Which part of the document, `k/n`; "" fits each part that holds the response.
+    """
+
+    document_id: str
+    instruction: str
+    response: str
+    options: tuple[str, ...] = ()
+    rationale: str = ""
+    part: str = ""
+    passage: str = ""
+    text_id: str = ""
+    content_hash: str = ""
+    source: str = ""
+    span: tuple[int, ...] = ()
+    passage_span: tuple[int, ...] = ()
+    synthesizer: str = ""
+    generation: str = ""
+
+
+class RecordedSynthesizer(Synthesizer):
+    """Gives each document the pairs that a file holds about it. Documents of a chain form one text."""
+
+    def __init__(self, config: SynthesisConfig, *, seed: int):
+        super().__init__(config, seed=seed)
+        self._uri = validate(RecordedOptions, config.options, name="synthesis.options").pairs
+        self._by_document: dict[str, list[RecordedPair]] = {}
+
+    def open(self) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigError: It is missing or damaged, or a line holds no pair; names the line.
+        """
+        try:
+            for pair in self._read():
+                self._by_document.setdefault(pair.document_id, []).append(pair)
+        except (FileNotFoundError, *decompression.DAMAGED) as error:
+            raise ConfigError(f"synthesis.options.pairs {self._uri!r} cannot be read: {error}.") from error
+
+    def _read(self) -> Iterator[RecordedPair]:
+        for number, line in enumerate(decompression.lines(self._uri), start=1):
+            if not line.strip():
+                continue
+            try:
+                pair = from_json(RecordedPair, line.decode("utf-8-sig"))
+            except ValueError as error:
+                raise ConfigError(
+                    f"synthesis.options.pairs {self._uri}: line {number}: {error}. Expected an object with "
+                    "document_id, instruction and response; options and rationale are optional."
+                ) from None
+            if not pair.instruction.strip() or not pair.response.strip():
+                raise ConfigError(f"synthesis.options.pairs {self._uri}: line {number}: its text is empty.")
+            yield pair
+
+    async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
+        made: list[SynthesizedDocument] = []
+        for document in chain.documents:
+            recorded = self._recorded(document.document_id)
+            fitting = [pair for pair in recorded if _fits(pair, document)]
+            pairs = tuple(
+                InstructionPair(
+                    instruction=pair.instruction,
+                    response=pair.response,
+                    options=pair.options,
+                    rationale=pair.rationale,
+                )
+                for pair in fitting
+            )
+            others = len(recorded) - len(fitting)
+            made.append(
+                SynthesizedDocument(
+                    document=document,
+                    pairs=pairs,
+                    follows_previous=bool(pairs) and bool(made) and bool(made[-1].pairs),
+                    dropped={"pairs_of_other_parts": others} if others else {},
+                )
+            )
+        return tuple(made)
+
+    def _recorded(self, document_id: str) -> list[RecordedPair]:
+        """The pairs of a name, or else of the longest end of it that begins after a slash."""
+        name = document_id
+        while name not in self._by_document and "/" in name:
+            name = name.partition("/")[2]
+        return self._by_document.get(name, [])
+
+
+def _fits(pair: RecordedPair, document: Document) -> bool:
+    """True if the pair is about the whole document, or about this part of it."""
+    if not document.part or pair.part:
+        return pair.part in ("", document.part)
+    return pair.response in document.text
