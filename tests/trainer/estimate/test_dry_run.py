@@ -13,6 +13,7 @@ import pytest
 from trainer import train
 
 
+@pytest.mark.slow
 def test_a_run_is_described_without_being_started(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +43,7 @@ def test_a_run_is_described_without_being_started(
     assert "of 80.0 GiB on each of 2 × a100, at 1 row(s) a forward pass" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "options", "message"),
     [
@@ -307,6 +309,7 @@ def test_a_checkpoint_has_the_size_that_is_foretold(
     assert any(line.get("train/tokens_per_sec", 0) > 0 for line in metrics)
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_gradients_and_moments_of_what_is_trained_alone(
     write_config: Callable[..., str], tiny_model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

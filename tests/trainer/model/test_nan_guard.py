@@ -15,6 +15,8 @@ from composer.core import Callback, State
 from plugins.callbacks import CALLBACKS
 from trainer import train
 
+pytestmark = pytest.mark.slow
+
 
 class Poison(Callback):
     """Puts a NaN into the place that `what` names, at some steps, counted from 1."""
