@@ -26,6 +26,7 @@ from plugins.callbacks.export_while_training import HuggingFaceExport
 from plugins.hf_folder import dtype_of
 from plugins.tokenizers import as_it_came
 from schemas.errors import ConfigError, TutelageError
+from schemas.process import keep_freed_memory
 from schemas.train_config import TrainConfig
 from trainer.checkpoints.checkpoint_files import keep_counting, list_checkpoints
 from trainer.checkpoints.random_states import RandomStates
@@ -84,7 +85,10 @@ def build_trainer(
 
     seq_len = streams[0].manifest.seq_len
     batch_size = rows_per_rank(config, dist.get_world_size())
-    check_hardware(config, device="cpu" if get_device(None).name == "cpu" else "gpu")
+    on_cpu = get_device(None).name == "cpu"
+    check_hardware(config, device="cpu" if on_cpu else "gpu")
+    if on_cpu:
+        keep_freed_memory()
     microbatch_size = resolve_microbatch(config, batch_size, seq_len)
     tokenizer, tokenizer_name = run_tokenizer(config)
     check_tokenizer(tokenizer, tokenizer_name, streams)
