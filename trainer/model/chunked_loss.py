@@ -4,8 +4,11 @@
 
 The logits of a micro-batch are its largest tensor: 8,192 tokens of a vocabulary of 128,256 take 4.2 GB in
 fp32, and the loss needs several such tensors. Here only a chunk of them exists at a time. Each chunk computes
-its gradients while its logits exist, so that nothing is computed twice: what the backward pass keeps has the
-sizes of the hidden states and of the output layer. Positions without loss do not reach the output layer.
+its gradients while its logits exist, so that nothing is computed twice. Positions without loss do not reach
+the output layer.
+
+Chunks cost memory too: a sum of the layer's gradients, of D times V numbers, and each chunk's own. So up to
+about D tokens more than a chunk are one chunk.
 
 The output layer runs as a module, so that adapters and biases count. The loss is computed inside the model's
 forward, where FSDP has gathered the layer. The chunks are right only for a family that gives the unchanged
@@ -33,9 +36,10 @@ _TOLERANCE = 1e-5
 """Largest difference, as a share of the largest loss or gradient; the soft cap of Gemma 2 makes 1.7."""
 
 
-def chunk_tokens(device_type: str) -> int:
-    """Return the tokens of a chunk; a GPU needs more of them to be busy."""
-    return 512 if device_type == "cpu" else 2048
+def chunk_tokens(num_tokens: int, device_type: str, *, hidden_size: int, head_is_trained: bool) -> int:
+    """Return the tokens of a chunk: all of them if smaller chunks would save no memory."""
+    size = 512 if device_type == "cpu" else 2048  # fewer leave a GPU idle
+    return size if num_tokens > size + hidden_size * head_is_trained else max(1, num_tokens)
 
 
 @contextlib.contextmanager
@@ -78,12 +82,15 @@ def cross_entropy(
         head: Output layer, hidden states to logits.
         hidden_BTD: Its inputs.
         labels_BT: int64; IGNORE_INDEX carries no loss.
-        size: Tokens of a chunk; None takes that of the device.
+        size: Tokens of a chunk; None takes `chunk_tokens`.
     """
     carries = labels_BT[:, 1:] != IGNORE_INDEX
     hidden_ND, targets_N = hidden_BTD[:, :-1][carries], labels_BT[:, 1:][carries]
     weights = [each for each in head.parameters() if each.requires_grad]
-    size = size or chunk_tokens(hidden_BTD.device.type)
+    if size is None:
+        num_tokens, hidden_size = hidden_ND.shape
+        kind = hidden_ND.device.type
+        size = chunk_tokens(num_tokens, kind, hidden_size=hidden_size, head_is_trained=bool(weights))
     mean: torch.Tensor = _Chunks.apply(head, size, torch.is_grad_enabled(), hidden_ND, targets_N, *weights)
     return mean
 
@@ -101,8 +108,8 @@ class _Chunks(torch.autograd.Function):
     ) -> torch.Tensor:
         total = torch.zeros((), device=hidden_ND.device)
         hidden_grad_ND = torch.empty_like(hidden_ND)
-        grads = [torch.zeros_like(each, dtype=torch.float32) for each in weights] if learns else []
-        for start in range(0, len(targets_N), size):
+        grads: list[torch.Tensor] = []
+        for start in range(0, max(1, len(targets_N)), size):  # without tokens, once: gradients of 0
             targets_C = targets_N[start : start + size, None]
             with torch.set_grad_enabled(learns):
                 hidden_CD = hidden_ND[start : start + size].detach().requires_grad_(learns)
@@ -113,14 +120,15 @@ class _Chunks(torch.autograd.Function):
                 continue
             # The gradient of the loss: probabilities, less 1 at the target.
             work_CV.exp_().scatter_add_(1, targets_C, work_CV.new_full(targets_C.shape, -1.0))
-            found = torch.autograd.grad(
-                logits_CV, [hidden_CD, *weights], work_CV.to(logits_CV.dtype), allow_unused=True
+            hidden_grad_ND[start : start + size], *found = torch.autograd.grad(
+                logits_CV, [hidden_CD, *weights], work_CV.to(logits_CV.dtype), materialize_grads=True
             )
             del logits_CV, work_CV
-            hidden_grad_ND[start : start + size] = found[0]
-            for grad, of_chunk in zip(grads, found[1:], strict=True):
-                if of_chunk is not None:
-                    grad += of_chunk
+            if grads:
+                grads = [grad.float().add_(more) for grad, more in zip(grads, found, strict=True)]
+            else:
+                grads = found
+            del found
         ctx.num_tokens = max(1, len(targets_N))
         ctx.gradients = [hidden_grad_ND, *grads]
         ctx.dtypes = [hidden_ND.dtype, *(each.dtype for each in weights)]
