@@ -13,8 +13,8 @@ packed texts, with gradient clipping, in one process and in turn:
 The bare loops have their batches in memory; ours reads shards, measures time, logs, and draws its progress.
 In this one process the bare loops, too, have the trainer's settings of malloc. The report also gives the
 share of a step spent waiting for data, time and size of a checkpoint beside torch.save of the same state, the
-time from the command to the end of the first step, and the peak memory of each loop, the last two in processes
-of their own. On a machine with other work, use the ratio by CPU time: it counts only the loops' threads.
+time from the command to the end of the first step, and the peak memory of each loop (both in processes of
+their own). On a machine with other work, use the ratio by CPU time: it counts only the loops' threads.
 """
 
 from __future__ import annotations
