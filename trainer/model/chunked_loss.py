@@ -22,6 +22,7 @@ Source: Hsu et al. 2024, arXiv 2410.10989, section 3.2 (FusedLinearCrossEntropy)
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ from torch.distributed.tensor import DTensor
 from plugins.attention_probe import CannotCopy, row_of_tokens, small_copies
 from schemas.train_config import ModelConfig
 from trainer.data.batches import IGNORE_INDEX
+from trainer.reporting.announce import announce
 
 _TOLERANCE = 1e-5
 """Largest difference, as a share of the largest loss or gradient; the soft cap of Gemma 2 makes 1.7."""
@@ -61,6 +63,9 @@ def loss_in_chunks(model: Any, *, size: int | None = None) -> Iterator[None]:
     def loss(logits: torch.Tensor, labels: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         restore()
         if any(isinstance(each, DTensor) for each in head.parameters()):
+            _announce_once(
+                "Tensor parallelism splits the output layer, so the loss is computed on whole logits."
+            )
             whole: torch.Tensor = whole_loss(head(logits), labels, *args, **kwargs)
             return whole
         return cross_entropy(head, logits, labels, size=size)
@@ -143,6 +148,9 @@ class _Chunks(torch.autograd.Function):
         scale = upstream / ctx.num_tokens
         scaled = [each.mul_(scale).to(dtype) for each, dtype in zip(gradients, ctx.dtypes, strict=True)]
         return (None, None, None, scaled[0], None, *scaled[1:])
+
+
+_announce_once = functools.cache(announce)
 
 
 def whole_loss_because(config: ModelConfig, hf_config: Any) -> str | None:

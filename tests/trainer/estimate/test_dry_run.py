@@ -273,6 +273,66 @@ def test_the_parts_of_a_gpu_under_fsdp_add_up_as_they_are_explained() -> None:
     )
 
 
+def test_logits_in_chunks_are_those_of_a_chunk_and_gradients_of_the_output_layer() -> None:
+    from trainer.estimate.memory import Sharding, _logits
+    from trainer.model.architecture import Architecture, Parameters
+
+    def logits(num_tokens: int, *, chunked: bool = True, head: int = 100 * 4096, fsdp: bool = False) -> int:
+        architecture = Architecture(
+            kind="Toy",
+            parameters=Parameters((), ()),
+            trained=Parameters((), ()),
+            matmul_parameters=0,
+            frozen_matmul_parameters=0,
+            num_layers=1,
+            num_heads=1,
+            head_dim=4,
+            vocab_size=100,
+            hidden_size=4096,
+            trained_head_parameters=head,
+        )
+        sharding = Sharding(
+            num_gpus=1, fsdp=fsdp, reshard=True, compute_bytes=2, reduce_bytes=4, checkpointing=False
+        )
+        return _logits(architecture, sharding, num_tokens, chunked_loss=chunked)
+
+    assert logits(32_768, chunked=False) == 10 * 100 * 32_768
+    assert logits(32_768) == 10 * 100 * 2048 + (4 + 2 + 4) * 100 * 4096
+    assert logits(32_768, fsdp=True) == 10 * 100 * 2048 + (4 + 2) * 100 * 4096
+    assert logits(32_768, head=0) == 10 * 100 * 2048  # a frozen output layer has no gradients
+    assert logits(6144) == 10 * 100 * 6144  # a single chunk
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ([], None),
+        (
+            ["model.chunked_loss=false"],
+            "logits are those of a whole forward pass: model.chunked_loss is false",
+        ),
+    ],
+)
+def test_an_estimate_says_that_the_loss_needs_all_logits(
+    write_config: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    override: list[str],
+    said: str | None,
+) -> None:
+    config = write_config(global_train_batch_size=64)
+    options = ["--dry-run", "--gpus", "1", "device_train_microbatch_size=64", *override]
+    assert train.main([config, *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["whole_loss_because"] == (said and said.partition(": ")[2])
+    # 64 rows of 32 tokens are a single chunk in any case.
+    assert found["memory"]["logits"] == (4 + 8) * 64 * 32 * 2048
+    assert (
+        train.main([config, *options, "device_train_microbatch_size=512", "global_train_batch_size=512"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert (said is None) or said in out
+
+
 @pytest.mark.parametrize(
     ("name", "peak"),
     [
