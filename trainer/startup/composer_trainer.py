@@ -117,11 +117,9 @@ def build_trainer(
     )
     groups = parameter_groups(model.model, config.optimizer.no_decay)
     _check_start(config, checkpoints, model, groups)
-    arguments = config.optimizer.arguments
-    slow_kinds = arguments.keys() & {"foreach", "capturable", "differentiable"}
-    if optimizer_class is torch.optim.AdamW and on_cpu and not config.parallelism_config and not slow_kinds:
-        arguments = {"fused": True, **arguments}  # a fifth of the time
-    optimizer = construct("optimizer", optimizer_class, arguments, groups)
+    optimizer = construct(
+        "optimizer", optimizer_class, optimizer_arguments(config, optimizer_class, on_cpu=on_cpu), groups
+    )
     wanted = hyperparameters(optimizer)
     architecture = describe(model.model)
     loader = build_loader(
@@ -265,6 +263,14 @@ def resolve_microbatch(config: TrainConfig, batch_size: int, seq_len: int) -> in
     rows = max(size for size in range(1, min(limit, batch_size) + 1) if batch_size % size == 0)
     announce(f"device_train_microbatch_size: auto is {rows} row(s) of {seq_len} tokens on this CPU.")
     return rows
+
+
+def optimizer_arguments(config: TrainConfig, kind: Any, *, on_cpu: bool) -> dict[str, Any]:
+    """Return the YAML's arguments; on a CPU AdamW takes the fused kernel, in a fifth of the time."""
+    arguments = config.optimizer.arguments
+    others = arguments.keys() & {"foreach", "capturable", "differentiable"}
+    fuses = kind is torch.optim.AdamW and on_cpu and not config.parallelism_config and not others
+    return {"fused": True, **arguments} if fuses else arguments
 
 
 def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:

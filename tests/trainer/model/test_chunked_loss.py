@@ -14,6 +14,7 @@ from schemas.train_config import ModelConfig
 from tests.trainer.ranks import recorded, run_ranks, said
 from trainer.data.batches import IGNORE_INDEX
 from trainer.model.chunked_loss import chunk_tokens, cross_entropy, loss_in_chunks, whole_loss_because
+from trainer.model.packed_model import build_model
 
 
 def batch(*, no_loss: slice = slice(0, 9)) -> dict[str, torch.Tensor]:
@@ -34,8 +35,6 @@ def llama(*, tied: bool = True) -> Any:
 
 
 def build(model: str, **changes: Any) -> Any:
-    from trainer.model.packed_model import build_model
-
     config = ModelConfig(pretrained_model_name_or_path=model, **changes)
     return build_model(config, load_tokenizer(model), row_tokens=24, attention_boundaries=False)
 
