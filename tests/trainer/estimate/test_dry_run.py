@@ -303,34 +303,22 @@ def test_logits_in_chunks_are_those_of_a_chunk_and_gradients_of_the_output_layer
     assert logits(6144) == 10 * 100 * 6144  # a single chunk
 
 
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ([], None),
-        (
-            ["model.chunked_loss=false"],
-            "logits are those of a whole forward pass: model.chunked_loss is false",
-        ),
-    ],
-)
-def test_an_estimate_says_that_the_loss_needs_all_logits(
-    write_config: Callable[..., str],
-    capsys: pytest.CaptureFixture[str],
-    override: list[str],
-    said: str | None,
+def test_an_estimate_counts_the_logits_that_the_loss_needs_and_says_why(
+    write_config: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_config(global_train_batch_size=64)
-    options = ["--dry-run", "--gpus", "1", "device_train_microbatch_size=64", *override]
-    assert train.main([config, *options, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["whole_loss_because"] == (said and said.partition(": ")[2])
-    # 64 rows of 32 tokens are a single chunk in any case.
-    assert found["memory"]["logits"] == (4 + 8) * 64 * 32 * 2048
-    assert (
-        train.main([config, *options, "device_train_microbatch_size=512", "global_train_batch_size=512"]) == 0
-    )
-    out = capsys.readouterr().out
-    assert (said is None) or said in out
+    """96 rows of 32 tokens, with a vocabulary of 2,048 and hidden states of 64."""
+    config = write_config(global_train_batch_size=96, device_train_microbatch_size=96)
+    found = {}
+    for chunked in (True, False):
+        arguments = [config, "--dry-run", "--gpus", "1", f"model.chunked_loss={chunked}"]
+        assert train.main([*arguments, "--json"]) == 0
+        found[chunked] = json.loads(capsys.readouterr().out)
+        assert train.main(arguments) == 0
+        line = "logits are those of a whole forward pass: model.chunked_loss is false\n"
+        assert (line in capsys.readouterr().out) is not chunked
+    assert found[True]["whole_loss_because"] is None
+    assert found[True]["memory"]["logits"] == (4 + 8) * 2048 * 2048 + (4 + 4) * 2048 * 64
+    assert found[False]["memory"]["logits"] == (4 + 8) * 96 * 32 * 2048
 
 
 @pytest.mark.parametrize(
