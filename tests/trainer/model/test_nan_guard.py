@@ -112,6 +112,23 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     assert saved_batches(tmp_path / "checkpoints") == ["ep0-ba2-rank0.pt"]
 
 
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([1e30, -1e30, 3.0], True),
+        ([3.0, math.inf], False),
+        ([math.inf, -math.inf], False),
+        ([math.nan], False),
+        ([], True),
+    ],
+)
+def test_each_number_of_each_tensor_counts(values: list[float], finite: bool) -> None:
+    from trainer.model.nan_guard import _are_finite
+
+    tensors = [torch.ones(3), torch.tensor(values), torch.tensor([60_000.0] * 4).half()]
+    assert _are_finite(tensors, torch.device("cpu")).item() is finite
+
+
 def test_metrics_that_are_not_finite_are_null(tmp_path: Path) -> None:
     from trainer.reporting.metrics_jsonl import MetricsFile
 
