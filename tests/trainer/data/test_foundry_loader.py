@@ -1,7 +1,7 @@
 """llm-foundry finds our streams and callbacks by name.
 
 The tests of its registries' contract run everywhere. The tests of the real package run if
-TUTELAGE_FOUNDRY_PYTHON names an interpreter that has it; tests/pipelines/test_llm_foundry.py says how to
+TUTELAGE_FOUNDRY_PYTHON names an interpreter that has it; tests/pipelines/store/test_llm_foundry.py says how to
 make one.
 """
 
