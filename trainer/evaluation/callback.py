@@ -234,7 +234,7 @@ class DomainEval(Callback):
                 was, now = describe_chat(trend[-2].get("chat")), describe_chat(chat)
                 print(f"domain_eval: scores until now are with {was}, from here on with {now}", flush=True)
             plot_trend(folder, trend, _panels(self.tasks))
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # of storage or the plot
+        except (TutelageError, OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
             if self.fail_training:
                 raise TutelageError(message) from error
