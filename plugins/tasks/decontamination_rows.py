@@ -46,9 +46,11 @@ def tasks_hash(given: Sequence[str]) -> str:
 def _task_files(given: str) -> list[str]:
     try:
         found = expand(given)
+    except ConfigError as error:
+        raise ConfigError(f"{_KEY}: {error}") from None
     except InputError as error:
         raise ConfigError(f"{_KEY}: {error}. Rows that cannot be read would not be kept out.") from None
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{_KEY}: {given!r}: {error}. {_EXPECTED}") from None
     if not found:
         raise ConfigError(f"{_KEY}: {given!r}: no such file. {_EXPECTED}")

@@ -58,9 +58,9 @@ class DomainEval(Callback):
             files of ROOT/<task>/.
         keep_best: A score, such as `MQP/accuracy` or `biomedicine/average`. The checkpoint with the best
             such score is kept in `best/` of `output`, which must be a local folder. None keeps none.
-        fail_training: True ends the run when a task fails; False reports the failure. manifest: Corpora of
-        the training, or manifests of them (CORPUS/manifest/000003.json), read once before
-            the first evaluation. A second score counts only the rows that their text does not hold:
+        fail_training: True ends the run when a task fails; False reports the failure.
+        manifest: Corpora of the training, or manifests of them (CORPUS/manifest/000003.json), read once
+            before the first evaluation. A second score counts only the rows that their text does not hold:
             `metrics/domain_eval/<task>/unseen/<metric>`. One string is one corpus; None reads none.
 
     Raises:
@@ -234,7 +234,7 @@ class DomainEval(Callback):
                 was, now = describe_chat(trend[-2].get("chat")), describe_chat(chat)
                 print(f"domain_eval: scores until now are with {was}, from here on with {now}", flush=True)
             plot_trend(folder, trend, _panels(self.tasks))
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # of storage or the plot
+        except (TutelageError, OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
             if self.fail_training:
                 raise TutelageError(message) from error

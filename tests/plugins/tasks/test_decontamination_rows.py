@@ -110,8 +110,8 @@ def test_what_is_no_row_is_refused_with_its_number_and_reason(line: str, reason:
         ),
         (
             "nowhere://quiz.jsonl",
-            "decontaminate.tasks: 'nowhere://quiz.jsonl': Protocol not known: nowhere. Give files of task "
-            "rows, globs, or directories of them.",
+            "decontaminate.tasks: nowhere://quiz.jsonl: cannot be opened: Protocol not known: nowhere. "
+            "Correct the URI, or install the package for it.",
         ),
         (
             "{folder}/notes",
