@@ -16,7 +16,6 @@ from trainer.evaluation.scoring.metrics import (
     accuracy,
     bootstrap_difference,
     exact_match,
-    lower_is_better,
 )
 from trainer.evaluation.scoring.perplexity import Windows
 
@@ -108,7 +107,6 @@ def compare(first: TaskResult, second: TaskResult, *, seed: int) -> Comparison |
     metric = METRICS.load(name)
     difference, interval = bootstrap_difference(metric, rows, ours, theirs, seed=seed)
     gains = _credits(metric, rows, theirs) - _credits(metric, rows, ours)
-    gains = -gains if lower_is_better(name) else gains
     shown = [[_shown(*pair) for pair in zip(rows, answers, strict=True)] for answers in (ours, theirs)]
     return Comparison(
         task=first.task.name,
@@ -142,7 +140,9 @@ def _shown(row: Row, answer: Any) -> Any:
 
 
 def _credits(metric: Any, rows: Sequence[Row], answers: Sequence[Any]) -> Any:
-    """Score of each row: its part of a metric that is a mean over rows, else 1 for a right answer."""
-    if isinstance(metric, RowMean | BitsPerByte):
+    """Score of each row, higher is better: its part of a mean over rows or of bits, else 1 if it is right."""
+    if isinstance(metric, BitsPerByte):
+        return -metric.each(rows, answers)
+    if isinstance(metric, RowMean):
         return metric.each(rows, answers)
     return (accuracy if isinstance(rows[0], ChoiceRow) else exact_match).each(rows, answers)
