@@ -101,7 +101,7 @@ class CausalModel:
                 "log-probabilities are as exact as the model's own logits, since its output layer cannot be "
                 "computed in float32; options may tie."
             )
-        if not self.names_context:
+        if not self.names_context and set(kinds) != {"perplexity"}:  # its windows are named anyway
             yield (
                 f"prompts keep their last {self.context_tokens} tokens, since the model's configuration "
                 "names no context length."
