@@ -83,6 +83,6 @@ def _read(uri: str, name: str) -> TaskRows:
         first = f"The first of {len(refused)}: {refused[0]}. " if refused else ""
         raise ConfigError(
             f"{_KEY}: {uri}: has no row that can be used. {first}A row has input, options and gold_index; "
-            "input_options and output; or input and label."
+            "input_options and output; input and label; or text."
         )
     return TaskRows(name=name, uri=uri, rows=tuple(rows), refused=tuple(refused))
