@@ -137,7 +137,7 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     lines = [f"Primary measure, fixed before the runs: {PRIMARY}, {PRIMARY_ARM} minus {REFERENCE}. "]
     found = report["primary"]["result"]
     lines[0] += "No seed has both arms yet." if found is None else f"{_shown(found)}; {_verdict(found)}"
-    arms = list(report["trend"])
+    arms = list(report["training"])
     lines += ["", f"| at the last point | {' | '.join([BASE, *arms])} |", "|---" * (len(arms) + 2) + "|"]
     for measure, of_arms in report["scores"].items():
         cells = [_mean_and_spread(list(of_arms[arm].values())) for arm in (BASE, *arms)]
@@ -154,8 +154,8 @@ def as_markdown(report: Mapping[str, Any]) -> str:
             "In brackets: 95% over seeds (t), then 95% over entries within these seeds (bootstrap).",
         ]
     lines += ["", f"| {PRIMARY}, after | {' | '.join(arms)} |", "|---" * (len(arms) + 1) + "|"]
-    trends = [report["trend"][PRIMARY][arm] for arm in arms] if PRIMARY in report["trend"] else []
-    for points in zip(*trends, strict=False):
+    trends = [report["trend"][PRIMARY][arm] for arm in arms]
+    for points in zip(*trends, strict=True):
         cells = [f"{point['score']:.2f}" for point in points]
         share = f"{points[0]['share']:.0%}"
         lines.append(f"| {' | '.join([share, *cells])} |")
