@@ -3,7 +3,7 @@
     seed ─► 12 drugs that do not exist, 6 facts each ─► 4 texts a drug, pairs, questions          domain.py
               │
     arm ─► corpus YAML ─► tutelage corpus build ─► training YAML ─► tutelage train                arms.py
-              │                            one unit: an arm of a seed, about 6 minutes            unit.py
+              │                            one unit: an arm of a seed                             unit.py
               ▼
     seed-N/ARM.json ─► answers by drug at six points of the training                              measures.py
               │
