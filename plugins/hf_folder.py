@@ -123,14 +123,7 @@ def write_export(
             _write_all_but_weights(temporary, model, dtype=dtype, base=base)
         write_files(temporary, {"README.md": card.encode()})
         storage.sync_tree(temporary)
-        old = None  # a directory cannot be replaced in one step
-        if os.path.exists(folder):
-            old = f"{temporary}.old"
-            os.rename(folder, old)
-        os.rename(temporary, folder)
-        storage.sync(parent)
-        if old is not None:
-            shutil.rmtree(old)
+        storage.replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -272,6 +273,18 @@ def make_folders(path: str) -> None:
     for folder in reversed(missing):
         os.makedirs(folder, exist_ok=True)
         sync(os.path.dirname(folder))
+
+
+def replace_folder(temporary: str, folder: str) -> None:
+    """Put a local folder in place of another one, or of none, both in one parent; the old one is removed."""
+    old = f"{temporary}.old"  # a directory cannot be replaced in one step
+    is_there = os.path.exists(folder)
+    if is_there:
+        os.rename(folder, old)
+    os.rename(temporary, folder)
+    sync(os.path.dirname(os.path.abspath(folder)))
+    if is_there:
+        shutil.rmtree(old)
 
 
 def sync_tree(folder: str) -> None:

@@ -1,0 +1,134 @@
+"""Questions that a synthesizer writes: its pairs about the texts, one text a prompt.
+
+The synthesizer runs as in a build, in a `SynthesizerLoop` with the corpus's journal: a stored answer is not
+paid for again. Protocol `chat` asks with its exam prompt unless `synthesis.prompt_file` names another one, so
+that the questions are worded unlike the training pairs. The wrong options that a model writes are not used,
+because nothing shows that they are wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import plugins.protocols
+from pipelines.steps.check_pairs import problem_of
+from pipelines.steps.synthesizer_loop import SynthesizerLoop
+from pipelines.store.pair_files import synthesizer_name
+from pipelines.task_making.cloze import Vocabulary
+from pipelines.task_making.questions import Question, SourceText
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_layout import journal_uri
+from schemas.errors import SynthesisError
+from schemas.records import Chain, InstructionPair, SynthesizedDocument, well_formed
+
+_EXAM_PROMPT = str(Path(plugins.protocols.__file__).with_name("exam_prompt.yaml"))
+_POINTS_AT_TEXT = re.compile(
+    r"\b(?:passage|text|document|article|author|paragraph|excerpt|above|below|following|mentioned)\b", re.IGNORECASE
+)
+_WORD = re.compile(r"[^\W_]+")
+
+
+def asks_with(config: CorpusConfig) -> SynthesisConfig:
+    """The synthesis section that questions are written with: that of the corpus, with the exam prompt."""
+    synthesis = config.synthesis
+    if synthesis.protocol == "chat" and synthesis.prompt_file is None and is_model(synthesis):
+        return synthesis.model_copy(update={"prompt_file": _EXAM_PROMPT})
+    return synthesis
+
+
+def is_model(synthesis: SynthesisConfig) -> bool:
+    """True if a language model answers."""
+    kind = SYNTHESIZERS.load(synthesis.backend)
+    return isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer)
+
+
+def in_parts(config: CorpusConfig, texts: Sequence[SourceText]) -> list[SourceText]:
+    """Cut whole documents that are too long for the model's prompt or a row; other texts stay."""
+    if not is_model(config.synthesis):
+        return list(texts)
+    from pipelines.steps.split_documents import row_limit
+
+    synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(asks_with(config), seed=config.seed)
+    row = row_limit(config, synthesizer.pair_tokens)
+    return [
+        dataclasses.replace(text, text=part.text, part=part.part)
+        for text in texts
+        for part in ([text.as_document()] if text.part else synthesizer.split(text.as_document(), row))
+    ]
+
+
+def written_questions(
+    config: CorpusConfig, texts: Sequence[SourceText], vocabulary: Vocabulary, counts: Counter[str]
+) -> list[Question]:
+    """Ask the synthesizer about each text; return its pairs as questions, without the span of the answer.
+
+    `counts` gets `asked`, `requests`, `from_journal`, `failed`, `bad_pieces` and `bad_pairs`.
+
+    Raises:
+        ConfigError: The synthesizer's configuration is refused.
+        SynthesisError: More texts failed than `synthesis.max_failure_share` allows.
+    """
+    # Rules vary their wordings by the seed: another seed words them unlike the training pairs.
+    loop = SynthesizerLoop(asks_with(config), config.seed + 1, journal_uri(config.corpus))
+    loop.enter()
+    try:
+        chains = [Chain(chain_id=f"task-{at}", documents=(each.as_document(),)) for at, each in enumerate(texts)]
+        done = [future.result()[0] for future in [loop.submit(chain) for chain in chains]]
+        counts.update({name: count for name, count in loop.take_tally().items() if "@" not in name})
+    finally:
+        loop.leave()
+    _refuse_failed(config, done, counts)
+    author = synthesizer_name(config.synthesis)
+    return [
+        Question(
+            text=pair.instruction,
+            answer=pair.response,
+            about=text,
+            author=author,
+            span=(0, 0),
+            statement=pair.instruction,
+            is_specific=_is_specific(pair.instruction, vocabulary),
+        )
+        for text, each in zip(texts, done, strict=True)
+        for pair in _sound(each, counts)
+    ]
+
+
+def _refuse_failed(config: CorpusConfig, done: Sequence[SynthesizedDocument], counts: Counter[str]) -> None:
+    failures = [f"{each.document.source}: {each.failure}" for each in done if each.failure]
+    counts["asked"], counts["failed"] = len(done), len(failures)
+    for each in done:
+        counts.update({name: count for name, count in each.dropped.items() if count})
+    if failures and len(failures) > config.synthesis.max_failure_share * len(done):
+        raise SynthesisError(
+            f"synthesis.backend {config.synthesis.backend!r} gave no readable answer about {len(failures)} of "
+            f"{len(done)} texts, synthesis.max_failure_share is {config.synthesis.max_failure_share:g}: no task "
+            f"was made. First failures: {'; '.join(failures[:3])}"
+        )
+
+
+def _sound(done: SynthesizedDocument, counts: Counter[str]) -> Iterator[InstructionPair]:
+    for pair in done.pairs:
+        found = InstructionPair(instruction=_line(pair.instruction), response=_line(pair.response))
+        if problem_of(found) is None:
+            yield found
+        else:
+            counts["bad_pairs"] += 1
+
+
+def _line(text: str) -> str:
+    """A text in one line, without control characters."""
+    return " ".join("".join(each if each.isprintable() else " " for each in well_formed(text)).split())
+
+
+def _is_specific(question: str, vocabulary: Vocabulary) -> bool:
+    """True if a question does not point at its text, and names its subject by a name or a rare word."""
+    if _POINTS_AT_TEXT.search(question):
+        return False
+    return any(vocabulary.is_name(word) or vocabulary.is_rare(word) for word in _WORD.findall(question))
