@@ -29,7 +29,9 @@ def known_alone(model: str, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     except ImportError as error:
         raise missing_package("--base-model", error) from error
     scores = scorer("--base-model", model, rows)
-    return {row["id"] for row in rows if row["id"] in scores and _is_clear(scores[row["id"]], row["gold_index"])}
+    return {
+        row["id"] for row in rows if row["id"] in scores and _is_clear(scores[row["id"]], row["gold_index"])
+    }
 
 
 def _is_clear(scores: Sequence[float], right: int) -> bool:

@@ -7,7 +7,7 @@ article and the end of its clause, with a word that is long or rare enough to be
 list of a domain and no model is needed; the rules know English function words, and other texts are refused.
 
 A question is specific, and may be asked without its text, if its sentence holds another name or two other
-technical words that few texts have. "The daily dose is ____." is not, "The daily dose of Nerorix is ____." is.
+technical words: "The daily dose of Nerorix is ____." is, "The daily dose is ____." is not.
 
 Source: Taylor 1953, "Cloze procedure"; Hermann et al. 2015, arXiv 1506.03340, for blanks of entities.
 """
@@ -27,28 +27,41 @@ from plugins.synthesizers.mining_sentences import Passage, Sentence
 
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]\w*(?:[-'’]\w+)*|[^\w\s]")
 _YEAR = re.compile(r"1[5-9]\d\d|20\d\d")
-_ARTICLES = frozenset("a an the".split())
-_LINKS = frozenset("is are was were have has had called avoid".split())
-_SIGNALS = _ARTICLES | frozenset("of in by with from for against on as into her his its their".split())
+
+
+def _set_of(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_ARTICLES = _set_of("a an the")
+_LINKS = _set_of("is are was were have has had called avoid")
+_SIGNALS = _ARTICLES | _set_of("of in by with from for against on as into her his its their")
 """Words before a noun phrase; after `_LINKS` an adjective may stand as well."""
-_ENDS = _LINKS | frozenset(
-    "of in by with from for against on as into to and or but that which who when where while if because since "
-    "than so at after before during under over between through without within among can could may might must "
-    "should will would".split()
+_ENDS = _LINKS | _set_of(
+    """of in by with from for against on as into to and or but that which who when where while if because
+    since than so at after before during under over between through without within among can could may might
+    must should will would"""
 )
 """Words after a noun phrase."""
-_FUNCTION = _SIGNALS | _ENDS | frozenset(
-    "whom whose although though then not no it they them he him she this these those there be been being do "
-    "does did shall about around also only both either neither each all any some most more less such very too "
-    "many several few other example instance".split()
+_FUNCTION = (
+    _SIGNALS
+    | _ENDS
+    | _set_of(
+        """whom whose although though then not no it they them he him she this these those there be been being
+        do does did shall about around also only both either neither each all any some most more less such very
+        too many several few other own one two three four five example instance"""
+    )
 )
-_NO_NOUN = re.compile(r".*(?:ly|ed|ing|[ai]ble|ive|ous|ful|less)|known|given|taken|made|found|seen|often|here|likely|alone")
-_BEFORE_ORDINALS = frozenset("phase type figure fig table chapter section step stage grade class group version part".split())
+_NO_NOUN = re.compile(
+    r".*(?:ly|ed|ing|[ai]ble|ive|ous|ful|less)|known|given|taken|made|found|seen|often|here|likely|alone"
+)
+_BEFORE_ORDINALS = _set_of("phase type figure fig table chapter section step stage grade class group part")
 _OF_RANGES = frozenset(("-", "–", "and", "between", "to", "/"))
 _LEAST_ENGLISH = 0.2
 _PER_TEXT = 3
 _WORDS = range(5, 31)
 _LONG = 7
+_LEAST_LETTERS = 5
 _PIECES = 2
 
 
@@ -103,12 +116,18 @@ class Vocabulary:
         """True for a word of at least one text, but few."""
         return 0 < len(self._texts_with.get(word, ())) <= max(4, self._num_texts // 20)
 
+    def is_subject(self, word: str) -> bool:
+        """True for a name, a technical word, or another word that few texts have."""
+        is_content = len(word) >= _LEAST_LETTERS and word.lower() not in _FUNCTION
+        return self.is_name(word) or self.is_technical(word) or (is_content and self.is_rare(word))
+
     def is_technical(self, word: str) -> bool:
         """True for a word in lower case that a tokenizer of general text cuts into pieces."""
         if not word.islower() or EVERYDAY.fullmatch(word):
             return False
         return any(
-            self._num_pieces(part) >= (_PIECES if len(part) >= _LONG else _PIECES + 1) for part in word.split("-")
+            self._num_pieces(part) >= (_PIECES if len(part) >= _LONG else _PIECES + 1)
+            for part in word.split("-")
         )
 
     def is_term(self, phrase: Sequence[str], *, after_link: bool, after_article: bool) -> bool:
@@ -116,14 +135,18 @@ class Vocabulary:
         *first, last = phrase
         if _NO_NOUN.fullmatch(last) or (after_link and last not in self._nouns):
             return False
-        if first and after_article and last.endswith("s") and not last.endswith(("ss", "is", "us")):
-            return False  # perhaps a verb: "the lung collapses"
+        if first and after_article and (_is_plural(first[0]) or _is_plural(last)):
+            return False  # perhaps a verb: "the lung collapses", "the doctors know"
         return any(map(self.is_technical, phrase)) or any(map(self._is_of_a_name, phrase))
 
     def _is_of_a_name(self, word: str) -> bool:
         """True for a rare word that several texts have, all of which have one name in common."""
         texts = self._texts_with.get(word, ())
-        return len(texts) > 1 and self.is_rare(word) and bool(set.intersection(*(self._names_in[at] for at in texts)))
+        return (
+            len(texts) > 1
+            and self.is_rare(word)
+            and bool(set.intersection(*(self._names_in[at] for at in texts)))
+        )
 
 
 def is_english(text: str) -> bool:
@@ -175,14 +198,17 @@ def _questions(
         technical = len({word for word in rest if vocabulary.is_technical(word)})
         is_specific = sentence.stands_alone and (names > 0 or technical > 1)
         text = " ".join(f"{raw[:start]}{BLANK}{raw[end:]}".split())
-        yield blank.value + 4 * is_specific, Question(
-            text=text,
-            answer=" ".join(answer.split()),
-            about=about,
-            author="cloze",
-            span=(offset + start, offset + end),
-            statement=sentence.text,
-            is_specific=is_specific,
+        yield (
+            blank.value + 4 * is_specific,
+            Question(
+                text=text,
+                answer=" ".join(answer.split()),
+                about=about,
+                author="cloze",
+                span=(offset + start, offset + end),
+                statement=sentence.text,
+                is_specific=is_specific,
+            ),
         )
 
 
@@ -192,7 +218,9 @@ def _blanks(words: Sequence[str], vocabulary: Vocabulary) -> Iterator[_Blank]:
         before, end = words[at - 1].lower() if at else "", at + 1
         after = words[end].lower() if end < len(words) else ""
         if words[at][0].isdigit():
-            has_unit = after == "%" or (after.isalpha() and after not in _FUNCTION and _is_end(words, end + 1))
+            has_unit = after == "%" or (
+                after.isalpha() and after not in _FUNCTION and _is_end(words, end + 1)
+            )
             is_range = before in _OF_RANGES or after in _OF_RANGES
             if has_unit and not is_range and before.isalpha() and before not in _BEFORE_ORDINALS:
                 end += 1
@@ -207,13 +235,19 @@ def _blanks(words: Sequence[str], vocabulary: Vocabulary) -> Iterator[_Blank]:
                 yield _Blank(at, end, 3)
         elif before in _SIGNALS | _LINKS and (closed := _phrase_end(words, at)) > at:
             end = closed
-            if vocabulary.is_term(words[at:end], after_link=before in _LINKS, after_article=before in _ARTICLES):
+            if vocabulary.is_term(
+                words[at:end], after_link=before in _LINKS, after_article=before in _ARTICLES
+            ):
                 yield _Blank(at, end, 2 if any(map(vocabulary.is_technical, words[at:end])) else 1)
         at = end
 
 
 def _is_capitalised(word: str) -> bool:
     return word[0].isupper() and len(word) > 1 and not re.search(r"-[a-z]", word)
+
+
+def _is_plural(word: str) -> bool:
+    return word.endswith("s") and not word.endswith(("ss", "is", "us"))
 
 
 def _is_end(words: Sequence[str], at: int) -> bool:
@@ -224,7 +258,9 @@ def _is_end(words: Sequence[str], at: int) -> bool:
 def _phrase_end(words: Sequence[str], at: int) -> int:
     """Index behind a phrase of one or two words in lower case that ends its clause; `at` if there is none."""
     end = at
-    while end < len(words) and words[end].islower() and words[end] not in _FUNCTION and words[end][0].isalpha():
+    while (
+        end < len(words) and words[end].islower() and words[end] not in _FUNCTION and words[end][0].isalpha()
+    ):
         end += 1
     is_closed = end < len(words) and (words[end] in _ENDS or not words[end][0].isalnum())
     return end if is_closed and end - at <= 2 else at

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.task_making.folder import as_lines, check_output, files_of, write_folder
-from pipelines.task_making.verify import LEAST_WORDS, Refused, closed_book, verify
+from pipelines.task_making.verify import Refused, closed_book, verify
 from plugins.commands.parser import Parser
 from schemas import exit_status
 from schemas.config import load_config
@@ -30,15 +30,19 @@ def build_parser() -> Parser:
     make = actions.add_parser(
         "make",
         help="make questions about the documents of a corpus, and about those that it holds out",
-        usage="tutelage tasks make FILE.yaml [key=value ...] --output DIR [--documents N] [--base-model DIR] [--json]",
+        usage="tutelage tasks make FILE.yaml [key=value ...] --output DIR [--documents N] "
+        "[--base-model DIR_OR_NAME] [--json]",
     )
     make.add_argument("file", metavar="FILE.yaml", help="the YAML of a corpus that is built")
     make.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value",
-        help="values that override the file's, such as synthesis.backend=sglang; backend mined needs no model",
+        help="values that override the file's: synthesis.backend=mined needs no model",
     )  # fmt: skip
     make.add_argument(
-        "--output", required=True, metavar="DIR", help="directory of the tasks; earlier tasks there are replaced"
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="directory of the tasks; earlier tasks there are replaced",
     )
     make.add_argument(
         "--documents", type=int, default=200, metavar="N",
@@ -118,7 +122,7 @@ def make_tasks(config: CorpusConfig, options: argparse.Namespace) -> dict[str, A
         "seed": str(config.seed),
         "questions by": f"{author} and cloze" if config.synthesis.backend == "mined" else author,
         "base model": options.base_model or "none: questions may be answerable without the text",
-        "questions without three wrong options": f"{len(questions) - len(wrong):,}, asked for short answers only",
+        "without three wrong options": f"{len(questions) - len(wrong):,}, asked for short answers only",
     }
     kept_out = _registered_rows(config, manifest, questions)
     write_folder(
@@ -154,17 +158,26 @@ def _streams(config: CorpusConfig, manifest: Manifest) -> list[str]:
     return found
 
 
-def _ask(config: CorpusConfig, texts: Sequence[Any], counts: Counter[str]) -> tuple[list[Any], list[Any], list[Any]]:
+def _ask(
+    config: CorpusConfig, texts: Sequence[Any], counts: Counter[str]
+) -> tuple[list[Any], list[Any], list[Any]]:
     """Return the questions, further questions whose answers may be options, and the texts or parts."""
     from pipelines.task_making.cloze import Vocabulary, cloze_questions, is_english
     from pipelines.task_making.written import in_parts, written_questions
+    from plugins.plain_token_ids import plain_ids
+    from plugins.tokenizers import load_tokenizer
+
+    tokenizer = load_tokenizer(config.tokenizer.name)
+
+    def num_pieces(word: str) -> int:
+        return len(plain_ids(tokenizer, f" {word}"))
 
     if config.synthesis.backend != "mined":
         parts = in_parts(config, texts)
-        return written_questions(config, parts, Vocabulary(parts), counts), [], parts
+        return written_questions(config, parts, Vocabulary(parts, num_pieces), counts), [], parts
     english = [text for text in texts if is_english(text.text)]
     counts["not_english"] = len(texts) - len(english)
-    vocabulary = Vocabulary(english)
+    vocabulary = Vocabulary(english, num_pieces)
     candidates, stock = written_questions(config, english, vocabulary, counts), []
     for text in english:
         best, others = cloze_questions(text, vocabulary)
@@ -193,16 +206,18 @@ def _unknown(
 
 def _nothing(num_candidates: int, refused: Refused, counts: Counter[str]) -> str:
     reasons = ", ".join(f"{len(each):,} {reason}" for reason, each in refused.items())
-    found = f"{counts['documents']:,} documents gave {num_candidates:,} questions" + (f": {reasons}" if reasons else "")
-    cure = "Ask with another synthesizer or prompt, such as synthesis.backend=sglang or another synthesis.prompt_file"
+    found = f"{counts['documents']:,} documents gave {num_candidates:,} questions" + (
+        f": {reasons}" if reasons else ""
+    )
+    cure = "Ask with another synthesizer, such as synthesis.backend=sglang, or another synthesis.prompt_file"
     if counts["not_english"]:
-        cure = (
-            f"{counts['not_english']:,} texts are not English, and rules know no other language. {cure}"
-        )
+        cure = f"{counts['not_english']:,} texts are not English, and rules know no other language. {cure}"
     return f"no question is verified, and nothing was written. {found}. {cure}."
 
 
-def _registered_rows(config: CorpusConfig, manifest: Manifest, questions: Sequence[Any]) -> list[dict[str, Any]]:
+def _registered_rows(
+    config: CorpusConfig, manifest: Manifest, questions: Sequence[Any]
+) -> list[dict[str, Any]]:
     """Rows to keep out of later increments: questions whose words no training text holds.
 
     A question in the words of its text would keep the next version of that document out of the corpus.
@@ -234,11 +249,19 @@ def _register(config: CorpusConfig, output: str, rows: Sequence[dict[str, Any]])
 def _warnings(config: CorpusConfig, options: argparse.Namespace, counts: Counter[str]) -> list[str]:
     lines = []
     if counts["documents"] < options.documents:
-        lines.append(f"--documents is {options.documents:,}; the corpus has {counts['documents']:,}, all were taken.")
+        lines.append(
+            f"--documents is {options.documents:,}; the corpus has {counts['documents']:,}, all were taken."
+        )
     if not counts["held_out"]:
         share = getattr(config, "holdout", 0.0)
-        cure = "the corpus is too small for it; raise it" if share else "set holdout: 1% before documents come in"
-        lines.append(f"no document is held out (holdout is {share:.1%}), so there are no held-out tasks: {cure}.")
+        cure = (
+            "the corpus is too small for it; raise it"
+            if share
+            else "set holdout: 1% before documents come in"
+        )
+        lines.append(
+            f"no document is held out (holdout is {share:.1%}), so there are no held-out tasks: {cure}."
+        )
     for name, what in (
         ("not_english", "texts are not English and were not asked about: the rules know no other language"),
         ("untold", "texts of an older version were left out: their pairs cannot be told from them"),
@@ -261,15 +284,23 @@ def _few(tasks: dict[str, list[Any]]) -> list[str]:
 
 def _print(made: dict[str, Any]) -> None:
     output, counts = made["output"], made["counts"]
-    print(f"{output}: {len(made['tasks'])} tasks about {made['made_from']['corpus']}; {made['made_from']['documents']}.")
+    print(
+        f"{output}: {len(made['tasks'])} tasks about {made['made_from']['corpus']}; documents: "
+        f"{made['made_from']['documents']}."
+    )
     for name, num_rows in made["tasks"].items():
         print(f"  {name}: {num_rows:,} rows")
     for name, found in (("refused", "refused"), ("asked with their text only", "with_text_only")):
         if made[found]:
             print(f"  {name}: {', '.join(f'{count:,} {reason}' for reason, count in made[found].items())}")
     if counts.get("requests") or counts.get("from_journal"):
-        print(f"  synthesis: {counts.get('requests', 0):,} requests, {counts.get('from_journal', 0):,} from the journal")
-    print(f"  {made['kept_out_of_next_build']:,} of {made['questions']:,} questions are kept out of later increments")
+        print(
+            f"  synthesis: {counts.get('requests', 0):,} answers asked for, {counts.get('from_journal', 0):,} from "
+            "the journal"
+        )
+    print(
+        f"  kept out of later increments: {made['kept_out_of_next_build']:,} of {made['questions']:,} questions"
+    )
     print(
         f"Score a model: tutelage eval --model DIR --tasks {output}\n"
         "While it trains:\n"

@@ -21,7 +21,13 @@ from schemas.validation import read_records
 
 
 def draw_texts(
-    corpus: str, manifest: Manifest, streams: Sequence[str], *, seed: int, num_documents: int, counts: Counter[str]
+    corpus: str,
+    manifest: Manifest,
+    streams: Sequence[str],
+    *,
+    seed: int,
+    num_documents: int,
+    counts: Counter[str],
 ) -> list[SourceText]:
     """Draw documents of some streams; return their texts, a document's parts one after the other.
 
@@ -43,7 +49,9 @@ def draw_texts(
     return [parts[name] for parts in chosen for name in sorted(parts, key=_number_of)]
 
 
-def held_out_texts(corpus: str, manifest: Manifest, num_documents: int, counts: Counter[str]) -> list[SourceText]:
+def held_out_texts(
+    corpus: str, manifest: Manifest, num_documents: int, counts: Counter[str]
+) -> list[SourceText]:
     """Return up to `num_documents` held-out documents of each stream; `counts` gets all as `held_out`."""
     taken: Counter[str] = Counter()
     texts = []
@@ -63,7 +71,9 @@ def held_out_texts(corpus: str, manifest: Manifest, num_documents: int, counts: 
     return texts
 
 
-def _current_texts(corpus: str, manifest: Manifest, stream: str, counts: Counter[str]) -> Iterator[SourceText]:
+def _current_texts(
+    corpus: str, manifest: Manifest, stream: str, counts: Counter[str]
+) -> Iterator[SourceText]:
     ledger = Ledger.open(corpus, stream, manifest.names())
     for increment in manifest.increments:
         for uri in text_uris(corpus, stream, increment.name):

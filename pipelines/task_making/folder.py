@@ -1,8 +1,8 @@
 """Task directory: files of rows, a card, and the refused questions, put in place at once.
 
-    closed_book_choice.jsonl …     a task each; `tutelage eval --tasks DIR` takes them all
-    README.md                      card: how they were made, counts, refused questions by reason
-    refused.ndjson                 the refused questions, one JSON object a line; its name is not that of a task
+closed_book_choice.jsonl …     a task each; `tutelage eval --tasks DIR` takes them all
+README.md                      card: how they were made, counts, refused questions by reason
+refused.ndjson                 the refused questions, one JSON object a line; its name is not that of a task
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def check_output(folder: str) -> None:
         ConfigError: It is on a store, or it holds files that are no tasks of this command.
     """
     if "://" in folder:
-        raise ConfigError(f"--output is {folder!r}; expected a local directory. Copy it to a store afterwards.")
+        raise ConfigError(
+            f"--output is {folder!r}; expected a local directory. Copy it to a store afterwards."
+        )
     if not os.path.exists(folder) or (os.path.isdir(folder) and not os.listdir(folder)):
         return
     try:
@@ -50,8 +52,8 @@ def check_output(folder: str) -> None:
         is_ours = False
     if not is_ours:
         raise ConfigError(
-            f"--output {folder!r} holds files that {_MADE_BY} did not make, and would be replaced. Give a new "
-            "or empty directory."
+            f"--output {folder!r} holds files that {_MADE_BY} did not make and would replace. Give a "
+            "new or empty directory."
         )
 
 
@@ -62,7 +64,10 @@ def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def files_of(
-    tasks: Mapping[str, Sequence[Mapping[str, Any]]], refused: Refused, left_out: Refused, made_from: Mapping[str, str]
+    tasks: Mapping[str, Sequence[Mapping[str, Any]]],
+    refused: Refused,
+    left_out: Refused,
+    made_from: Mapping[str, str],
 ) -> dict[str, bytes]:
     """Contents of a task directory by file name; `made_from` are lines of the card by name."""
     records = [
@@ -121,16 +126,24 @@ def _card(
     sections = (
         f"# Questions about {_code(made_from['corpus'])}",
         "The texts keep the licenses of their sources; put the right one in place of `unknown` above.",
-        "## How they were made\n\n" + _table(("what", "value"), [(name, _code(value)) for name, value in made.items()]),
+        "## How they were made\n\n"
+        + _table(("what", "value"), [(name, _code(value)) for name, value in made.items()]),
         "## Tasks\n\n"
         + _table(
             ("task", "rows", "what it asks"),
-            [(name, f"{len(rows):,}", _WHAT.get(name, "held-out documents, for perplexity")) for name, rows in tasks.items()],
+            [
+                (name, f"{len(rows):,}", _WHAT.get(name, "held-out documents, for perplexity"))
+                for name, rows in tasks.items()
+            ],
         ),
         "## Refused questions\n\nThe file `refused.ndjson` has them.\n\n" + _reasons(REASONS, refused),
         "## Asked with their text only\n\n" + _reasons(CLOSED_BOOK_REASONS, left_out),
     )
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n" + "\n\n".join(sections) + "\n"
+    return (
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n"
+        + "\n\n".join(sections)
+        + "\n"
+    )
 
 
 def _reasons(meanings: Mapping[str, str], found: Refused) -> str:

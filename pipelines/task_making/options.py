@@ -46,7 +46,9 @@ class _Answer:
     text: str
     documents: set[str] = dataclasses.field(default_factory=set)  # that it is an answer about
     features: set[str] = dataclasses.field(default_factory=set)
-    sentences: list[frozenset[str]] = dataclasses.field(default_factory=list)  # stems of those with the answer
+    sentences: list[frozenset[str]] = dataclasses.field(
+        default_factory=list
+    )  # stems of those with the answer
 
 
 def kind_of(answer: str) -> str:
@@ -142,7 +144,10 @@ def _add_contexts(answer: _Answer, texts: Sequence[str]) -> None:
     pattern = re.compile(rf"(?<!\w){re.escape(answer.text)}(?!\w)")
     for text in texts:
         for found in pattern.finditer(text):
-            before, after = _WORD.findall(text[: found.start()][-40:]), _WORD.findall(text[found.end() :][:40])
+            before, after = (
+                _WORD.findall(text[: found.start()][-40:]),
+                _WORD.findall(text[found.end() :][:40]),
+            )
             answer.features |= {f"before {' '.join(before[-count:]).lower()}" for count in (1, 2)}
             answer.features |= {f"after {each.lower()}" for each in after[:1]}
             answer.features |= {f"near {stem}" for stem in word_stems(text)}

@@ -1,12 +1,12 @@
 """Rows of the tasks, in the format that `tutelage eval` and `domain_eval` read.
 
     closed_book_choice, closed_book_short                the question alone
-    reading_choice, reading_short                        with its passage: up to 3,000 characters around the answer
+    reading_choice, reading_short                        with its passage: up to 3,000 characters
     heldout_reading_choice, heldout_reading_short        the same about held-out documents
     heldout_perplexity_<stream>                          held-out documents
 
-Each row holds its provenance: document, part, source, stream, author, and the span of characters in the text of
-the document or part.
+Each row holds its provenance: document, part, source, stream, author, and the span of the answer in the text
+of the document or part.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def perplexity_rows(texts: Sequence[SourceText]) -> dict[str, list[Row]]:
     for text in texts:
         if text.held_out:
             span = {"start": 0, "end": len(text.text)}
-            row = {"id": digest(text.stream, text.document_id, size_bytes=6), "text": text.text}
+            row: Row = {"id": digest(text.stream, text.document_id, size_bytes=6), "text": text.text}
             row["provenance"] = _provenance(text) | span
             tasks.setdefault(f"heldout_perplexity_{text.stream}", []).append(row)
     return tasks
@@ -111,8 +111,14 @@ def _passage(question: Question) -> str:
         return text
     opening = max(0, min(start - _PASSAGE_CHARACTERS // 2, len(text) - _PASSAGE_CHARACTERS))
     closing = min(len(text), max(end, opening + _PASSAGE_CHARACTERS))
-    opening = next((found.end() for found in re.finditer(r"\s", text[:start]) if found.end() >= opening), 0) if opening else 0
-    closing = max((found.start() for found in re.finditer(r"\s", text[:closing]) if found.start() >= end), default=end)
+    opening = (
+        next((found.end() for found in re.finditer(r"\s", text[:start]) if found.end() >= opening), 0)
+        if opening
+        else 0
+    )
+    closing = max(
+        (found.start() for found in re.finditer(r"\s", text[:closing]) if found.start() >= end), default=end
+    )
     return text[opening:closing]
 
 

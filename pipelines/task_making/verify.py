@@ -17,7 +17,7 @@ from plugins.words import words_of
 from schemas.manifest import Manifest
 
 REASONS = {
-    "unsupported": "the text does not hold the answer, in the same words but for case, punctuation and an article",
+    "unsupported": "the text does not hold the answer word for word; case, punctuation and an article may differ",
     "long_answer": "the answer has more than 6 words",
     "short_question": "the question has fewer than 4 words",
     "answer_in_question": "the question holds its answer",
@@ -42,7 +42,9 @@ Refused = dict[str, list[Question]]
 """Refused questions by reason."""
 
 
-def verify(questions: Iterable[Question], corpus: str, manifest: Manifest, refused: Refused) -> list[Question]:
+def verify(
+    questions: Iterable[Question], corpus: str, manifest: Manifest, refused: Refused
+) -> list[Question]:
     """Return the questions that pass, their answers in the words of the text; others go to `refused`."""
     passed: list[Question] = []
     asked = set()

@@ -29,7 +29,8 @@ from schemas.records import Chain, InstructionPair, SynthesizedDocument, well_fo
 
 _EXAM_PROMPT = str(Path(plugins.protocols.__file__).with_name("exam_prompt.yaml"))
 _POINTS_AT_TEXT = re.compile(
-    r"\b(?:passage|text|document|article|author|paragraph|excerpt|above|below|following|mentioned)\b", re.IGNORECASE
+    r"\b(?:passage|text|document|article|author|paragraph|excerpt|above|below|following|mentioned)\b",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W_]+")
 
@@ -78,7 +79,9 @@ def written_questions(
     loop = SynthesizerLoop(asks_with(config), config.seed + 1, journal_uri(config.corpus))
     loop.enter()
     try:
-        chains = [Chain(chain_id=f"task-{at}", documents=(each.as_document(),)) for at, each in enumerate(texts)]
+        chains = [
+            Chain(chain_id=f"task-{at}", documents=(each.as_document(),)) for at, each in enumerate(texts)
+        ]
         done = [future.result()[0] for future in [loop.submit(chain) for chain in chains]]
         counts.update({name: count for name, count in loop.take_tally().items() if "@" not in name})
     finally:
@@ -107,9 +110,9 @@ def _refuse_failed(config: CorpusConfig, done: Sequence[SynthesizedDocument], co
         counts.update({name: count for name, count in each.dropped.items() if count})
     if failures and len(failures) > config.synthesis.max_failure_share * len(done):
         raise SynthesisError(
-            f"synthesis.backend {config.synthesis.backend!r} gave no readable answer about {len(failures)} of "
-            f"{len(done)} texts, synthesis.max_failure_share is {config.synthesis.max_failure_share:g}: no task "
-            f"was made. First failures: {'; '.join(failures[:3])}"
+            f"synthesis.backend {config.synthesis.backend!r} gave no readable answer about {len(failures)} "
+            f"of {len(done)} texts, synthesis.max_failure_share is {config.synthesis.max_failure_share:g}: no "
+            f"task was made. First failures: {'; '.join(failures[:3])}"
         )
 
 
@@ -131,4 +134,4 @@ def _is_specific(question: str, vocabulary: Vocabulary) -> bool:
     """True if a question does not point at its text, and names its subject by a name or a rare word."""
     if _POINTS_AT_TEXT.search(question):
         return False
-    return any(vocabulary.is_name(word) or vocabulary.is_rare(word) for word in _WORD.findall(question))
+    return any(map(vocabulary.is_subject, _WORD.findall(question)))

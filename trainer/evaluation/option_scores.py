@@ -14,9 +14,7 @@ from plugins.tokenizers import load_tokenizer
 from trainer.evaluation.evaluator import Evaluator
 
 
-def option_scores(
-    key: str, model: str, rows: Sequence[Mapping[str, Any]]
-) -> dict[str, tuple[float, ...]]:
+def option_scores(key: str, model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
     """Return the mean log-probability a token of each option, by the row's id; a row may be missing.
 
     Args:
@@ -40,6 +38,4 @@ def option_scores(
         torch_dtype=torch.bfloat16 if has_gpu else torch.float32,
     ).to("cuda" if has_gpu else "cpu")
     (result,) = evaluator.run(loaded, is_whole=True)
-    return {
-        row.row_id: answer.option_scores for row, answer in zip(result.rows, result.answers, strict=True)
-    }
+    return {row.row_id: answer.option_scores for row, answer in zip(result.rows, result.answers, strict=True)}
