@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -48,8 +48,8 @@ _FUNCTION = (
     | _ENDS
     | _set_of(
         """whom whose although though then not no it they them he him she this these those there be been being
-        do does did shall about around also only both either neither each all any some most more less such very
-        too many several few other own one two three four five example instance"""
+        do does did shall about around also only both either neither each all any some most more less such
+        very too many several few other own one two three four five example instance"""
     )
 )
 _NO_NOUN = re.compile(
@@ -155,33 +155,31 @@ def is_english(text: str) -> bool:
     return sum(word in _FUNCTION for word in words) > _LEAST_ENGLISH * len(words)
 
 
-def cloze_questions(about: SourceText, vocabulary: Vocabulary) -> tuple[list[Question], list[Question]]:
-    """Make the best questions about a text, at most one a sentence, and all others: a stock of answers."""
-    best: list[tuple[int, Question]] = []
-    others: list[Question] = []
+def cloze_questions(about: SourceText, vocabulary: Vocabulary) -> list[Question]:
+    """Make all cloze questions about a text, better ones first; equal ones by hash, so that kinds vary."""
+    found: list[tuple[int, Question]] = []
     at = 0
     for sentence in Passage.of(about.text).sentences:
-        found = re.compile(r"\s+".join(map(re.escape, sentence.text.split()))).search(about.text, at)
-        if found is None:
+        place = re.compile(r"\s+".join(map(re.escape, sentence.text.split()))).search(about.text, at)
+        if place is None:
             continue
-        at = found.end()
-        if sentence.num_words not in _WORDS or not sentence.is_whole or sentence.text.endswith("?"):
-            continue
-        made = sorted(_questions(sentence, about, found.start(), found[0], vocabulary), key=_rank)
-        best += made[:1]
-        others += [question for _, question in made[1:]]
-    chosen: dict[str, Question] = {}
-    for _, question in sorted(best, key=_rank):
-        if len(chosen) < _PER_TEXT and question.answer not in chosen:
-            chosen[question.answer] = question
-        else:
-            others.append(question)
-    return [*chosen.values()], others
+        at = place.end()
+        if sentence.num_words in _WORDS and sentence.is_whole and not sentence.text.endswith("?"):
+            found += _questions(sentence, about, place.start(), place[0], vocabulary)
+    return [each for _, each in sorted(found, key=lambda pair: (-pair[0], pair[1].question_id))]
 
 
-def _rank(valued: tuple[int, Question]) -> tuple[int, str]:
-    """Better questions first; equal ones in an order by hash, so that kinds of answers vary."""
-    return -valued[0], valued[1].question_id
+def best_questions(questions: Sequence[Question]) -> list[Question]:
+    """Take the first three questions of each text, with one question a sentence and an answer."""
+    best: list[Question] = []
+    taken: Counter[object] = Counter()
+    for question in questions:
+        text = question.about
+        keys = (text, question.statement), (text, question.answer)
+        if taken[text] < _PER_TEXT and not any(taken[key] for key in keys):
+            best.append(question)
+            taken.update((text, *keys))
+    return best
 
 
 def _questions(

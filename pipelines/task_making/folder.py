@@ -12,11 +12,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from pipelines.task_making.make import MadeTasks
+from pipelines.task_making.rows import bare_row, origin
 from pipelines.task_making.verify import CLOSED_BOOK_REASONS, REASONS, Refused
 from schemas import storage
 from schemas.errors import ConfigError
@@ -63,33 +65,21 @@ def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(lines).encode("utf-8", "backslashreplace")  # JSON escapes for lone surrogates
 
 
-def files_of(
-    tasks: Mapping[str, Sequence[Mapping[str, Any]]],
-    refused: Refused,
-    left_out: Refused,
-    made_from: Mapping[str, str],
-) -> dict[str, bytes]:
-    """Contents of a task directory by file name; `made_from` are lines of the card by name."""
+def files_of(made: MadeTasks) -> dict[str, bytes]:
+    """Contents of a task directory by file name."""
     records = [
-        {
-            "reason": reason,
-            "question": question.text,
-            "answer": question.answer,
-            "document_id": question.about.document_id,
-            "stream": question.about.stream,
-            "author": question.author,
-        }
-        for reason, questions in refused.items()
+        {"reason": reason, **bare_row(question), "provenance": origin(question)}
+        for reason, questions in made.refused.items()
         for question in questions
     ]
     return {
-        **{f"{name}.jsonl": as_lines(rows) for name, rows in tasks.items()},
+        **{f"{name}.jsonl": as_lines(rows) for name, rows in made.tasks.items()},
         "refused.ndjson": as_lines(records),
-        CARD: _card(tasks, refused, left_out, made_from).encode("utf-8", "replace"),
+        CARD: _card(made).encode("utf-8", "replace"),
     }
 
 
-def write_folder(folder: str, files: Mapping[str, bytes], *, before: Any = lambda: None) -> None:
+def write_folder(folder: str, files: Mapping[str, bytes], *, before: Callable[[], None]) -> None:
     """Write files to a temporary sibling folder, call `before`, and put it in place of the folder.
 
     Raises:
@@ -112,38 +102,35 @@ def write_folder(folder: str, files: Mapping[str, bytes], *, before: Any = lambd
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _card(
-    tasks: Mapping[str, Sequence[Any]], refused: Refused, left_out: Refused, made_from: Mapping[str, str]
-) -> str:
+def _card(made: MadeTasks) -> str:
+    corpus = made.made_from["corpus"]
     front = {
-        "pretty_name": f"Questions about {made_from['corpus']}",
+        "pretty_name": f"Questions about {corpus}",
         "license": "unknown",
         "made_by": _MADE_BY,
         "tags": ["tutelage", "evaluation"],
-        "configs": [{"config_name": name, "data_files": f"{name}.jsonl"} for name in tasks],
+        "configs": [{"config_name": name, "data_files": f"{name}.jsonl"} for name in made.tasks],
     }
-    made = {**made_from, "version": f"tutelage {importlib.metadata.version('tutelage')}"}
+    how = {**made.made_from, "version": f"tutelage {importlib.metadata.version('tutelage')}"}
+    tasks = [
+        (name, f"{len(rows):,}", _WHAT.get(name, "held-out documents, for perplexity"))
+        for name, rows in made.tasks.items()
+    ]
     sections = (
-        f"# Questions about {_code(made_from['corpus'])}",
+        f"# Questions about {_code(corpus)}",
         "The texts keep the licenses of their sources; put the right one in place of `unknown` above.",
-        "## How they were made\n\n"
-        + _table(("what", "value"), [(name, _code(value)) for name, value in made.items()]),
-        "## Tasks\n\n"
-        + _table(
-            ("task", "rows", "what it asks"),
-            [
-                (name, f"{len(rows):,}", _WHAT.get(name, "held-out documents, for perplexity"))
-                for name, rows in tasks.items()
-            ],
-        ),
-        "## Refused questions\n\nThe file `refused.ndjson` has them.\n\n" + _reasons(REASONS, refused),
-        "## Asked with their text only\n\n" + _reasons(CLOSED_BOOK_REASONS, left_out),
+        "## How they were made",
+        _table(("what", "value"), [(name, _code(value)) for name, value in how.items()]),
+        "## Tasks",
+        _table(("task", "rows", "what it asks"), tasks),
+        "## Refused questions",
+        "They are in `refused.ndjson`.",
+        _reasons(REASONS, made.refused),
+        "## Asked with their text only",
+        _reasons(CLOSED_BOOK_REASONS, made.text_only),
     )
-    return (
-        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n"
-        + "\n\n".join(sections)
-        + "\n"
-    )
+    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    return "\n\n".join((f"---\n{head}---", *sections)) + "\n"
 
 
 def _reasons(meanings: Mapping[str, str], found: Refused) -> str:

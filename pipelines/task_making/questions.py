@@ -48,7 +48,6 @@ class Question:
         span: Start and end offset of the answer in the text.
         statement: The words to look for in training pairs: the question, or the whole sentence of a cloze.
         is_specific: True if the question can be understood without the text.
-        options: Options with the answer among them, or none.
     """
 
     text: str
@@ -58,7 +57,6 @@ class Question:
     span: tuple[int, int]
     statement: str
     is_specific: bool
-    options: tuple[str, ...] = ()
 
     @property
     def question_id(self) -> str:

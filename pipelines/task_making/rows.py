@@ -35,17 +35,19 @@ def question_rows(
         options: By question_id; a question without options is only asked for a short answer.
     """
     tasks: dict[str, list[Row]] = {}
-    for prefix, asked, with_passage in (
-        ("closed_book", closed_book, False),
-        ("reading", [each for each in questions if not each.about.held_out], True),
-        ("heldout_reading", [each for each in questions if each.about.held_out], True),
+    for prefix, asked in (
+        ("closed_book", closed_book),
+        ("reading", [each for each in questions if not each.about.held_out]),
+        ("heldout_reading", [each for each in questions if each.about.held_out]),
     ):
-        for question in asked:
-            if chosen := options.get(question.question_id):
-                row = choice_row(question, chosen, with_passage=with_passage)
-                tasks.setdefault(f"{prefix}_choice", []).append(row)
-            tasks.setdefault(f"{prefix}_short", []).append(_short_row(question, with_passage=with_passage))
-    return tasks
+        with_passage = prefix != "closed_book"
+        tasks[f"{prefix}_choice"] = [
+            choice_row(each, options[each.question_id], with_passage=with_passage)
+            for each in asked
+            if each.question_id in options
+        ]
+        tasks[f"{prefix}_short"] = [_short_row(each, with_passage=with_passage) for each in asked]
+    return {name: rows for name, rows in tasks.items() if rows}
 
 
 def perplexity_rows(texts: Sequence[SourceText]) -> dict[str, list[Row]]:
@@ -67,7 +69,7 @@ def choice_row(question: Question, options: Sequence[str], *, with_passage: bool
         "input": _prompt(question, with_passage=with_passage),
         "options": list(options),
         "gold_index": options.index(question.answer),
-        "provenance": _origin(question),
+        "provenance": origin(question),
     }
 
 
@@ -94,7 +96,7 @@ def _short_row(question: Question, *, with_passage: bool) -> Row:
         "id": question.question_id,
         "input": _prompt(question, with_passage=with_passage),
         "label": accepted(question.answer),
-        "provenance": _origin(question),
+        "provenance": origin(question),
     }
 
 
@@ -122,7 +124,8 @@ def _passage(question: Question) -> str:
     return text[opening:closing]
 
 
-def _origin(question: Question) -> Row:
+def origin(question: Question) -> Row:
+    """Provenance of a question: its text, the span of its answer there, and its author."""
     start, end = question.span
     return _provenance(question.about) | {"start": start, "end": end, "author": question.author}
 

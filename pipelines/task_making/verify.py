@@ -17,7 +17,7 @@ from plugins.words import words_of
 from schemas.manifest import Manifest
 
 REASONS = {
-    "unsupported": "the text does not hold the answer word for word; case, punctuation and an article may differ",
+    "unsupported": "the text does not hold the answer, whatever its case, punctuation and article",
     "long_answer": "the answer has more than 6 words",
     "short_question": "the question has fewer than 4 words",
     "answer_in_question": "the question holds its answer",
@@ -36,7 +36,7 @@ CLOSED_BOOK_REASONS = {
 
 _MOST_WORDS = 6
 LEAST_WORDS = 4
-_ARTICLE = re.compile(r"(?:an?|the)\s+(?=\S)", re.IGNORECASE)
+_ARTICLE = re.compile(r"\A(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 
 Refused = dict[str, list[Question]]
 """Refused questions by reason."""
@@ -87,7 +87,8 @@ def closed_book(questions: Sequence[Question], left_out: Refused) -> list[Questi
             left_out.setdefault("ambiguous", []).extend(alike)
         else:
             kept.append(alike[0])
-            left_out.setdefault("asked_twice", []).extend(alike[1:])
+            for question in alike[1:]:
+                _refuse(left_out, "asked_twice", question)
     return kept
 
 
@@ -102,7 +103,7 @@ def _located(question: Question) -> Question | None:
     """The question with the first place of its answer in the text; None if the text does not hold it."""
     if question.span[1]:
         return question
-    words = re.findall(r"[^\W_]+", _ARTICLE.sub("", question.answer, count=1))
+    words = re.findall(r"[^\W_]+", _ARTICLE.sub("", question.answer))
     pattern = r"(?<!\w)" + r"[\W_]{1,3}".join(map(re.escape, words)) + r"(?!\w)"
     found = re.search(pattern, question.about.text, re.IGNORECASE) if words else None
     if found is None:

@@ -9,6 +9,7 @@ because nothing shows that they are wrong.
 from __future__ import annotations
 
 import dataclasses
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ from pipelines.task_making.cloze import Vocabulary
 from pipelines.task_making.questions import Question, SourceText
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from plugins.synthesizers.mining_connectives import cause_and_effect
+from plugins.synthesizers.mining_sentences import Passage
+from plugins.synthesizers.mining_wordings import ask_for
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.corpus_layout import journal_uri
 from schemas.errors import SynthesisError
@@ -47,6 +51,13 @@ def is_model(synthesis: SynthesisConfig) -> bool:
     """True if a language model answers."""
     kind = SYNTHESIZERS.load(synthesis.backend)
     return isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer)
+
+
+def mined_questions(text: SourceText, *, seed: int) -> list[Question]:
+    """Ask for the causes and effects that the rule of backend `mined` finds; they need their text."""
+    rng = random.Random(f"{seed}:{text.document_id}:{text.part}")
+    pairs = [ask_for(found, rng) for found in cause_and_effect(Passage.of(text.text), rng)]
+    return [_question(_line(pair.instruction), pair.response, text, "mined") for pair in pairs]
 
 
 def in_parts(config: CorpusConfig, texts: Sequence[SourceText]) -> list[SourceText]:
@@ -75,8 +86,7 @@ def written_questions(
         ConfigError: The synthesizer's configuration is refused.
         SynthesisError: More texts failed than `synthesis.max_failure_share` allows.
     """
-    # Rules vary their wordings by the seed: another seed words them unlike the training pairs.
-    loop = SynthesizerLoop(asks_with(config), config.seed + 1, journal_uri(config.corpus))
+    loop = SynthesizerLoop(asks_with(config), config.seed, journal_uri(config.corpus))
     loop.enter()
     try:
         chains = [
@@ -89,18 +99,31 @@ def written_questions(
     _refuse_failed(config, done, counts)
     author = synthesizer_name(config.synthesis)
     return [
-        Question(
-            text=pair.instruction,
-            answer=pair.response,
-            about=text,
-            author=author,
-            span=(0, 0),
-            statement=pair.instruction,
+        _question(
+            pair.instruction,
+            pair.response,
+            text,
+            author,
             is_specific=_is_specific(pair.instruction, vocabulary),
         )
         for text, each in zip(texts, done, strict=True)
         for pair in _sound(each, counts)
     ]
+
+
+def _question(
+    asked: str, answer: str, about: SourceText, author: str, *, is_specific: bool = False
+) -> Question:
+    """A question whose answer has no span yet."""
+    return Question(
+        text=asked,
+        answer=answer,
+        about=about,
+        author=author,
+        span=(0, 0),
+        statement=asked,
+        is_specific=is_specific,
+    )
 
 
 def _refuse_failed(config: CorpusConfig, done: Sequence[SynthesizedDocument], counts: Counter[str]) -> None:
@@ -111,8 +134,8 @@ def _refuse_failed(config: CorpusConfig, done: Sequence[SynthesizedDocument], co
     if failures and len(failures) > config.synthesis.max_failure_share * len(done):
         raise SynthesisError(
             f"synthesis.backend {config.synthesis.backend!r} gave no readable answer about {len(failures)} "
-            f"of {len(done)} texts, synthesis.max_failure_share is {config.synthesis.max_failure_share:g}: no "
-            f"task was made. First failures: {'; '.join(failures[:3])}"
+            f"of {len(done)} texts, but synthesis.max_failure_share is "
+            f"{config.synthesis.max_failure_share:g}: no task was made. First: {'; '.join(failures[:3])}"
         )
 
 
