@@ -8,7 +8,7 @@ asked for in the same words: the cosine of their features, where features of few
 stands beside cities and a dose beside doses of the same unit, without a list of cities.
 
 An option is not used if it may be right as well: if a sentence of any text holds it beside most of the
-question's words.
+question's words and the rarest of them.
 
 Cost: each question is compared with up to 1,000 answers of its kind, about 1 ms.
 """
@@ -29,8 +29,8 @@ from schemas.content_hash import digest
 
 NUM_WRONG = 3
 _CHOSEN_FROM = 6
-_NEAR = 0.1
-"""Weight of words elsewhere in the text, which tell its field, beside words around the answer."""
+_OF_FIELD = 0.1
+"""Weight of two answers' field, the other words of their texts, beside the words around them."""
 _MOST_COMPARED = 1000
 _MAY_BE_RIGHT = 2 / 3
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*\s*(.*)")
@@ -45,7 +45,8 @@ class _Answer:
 
     text: str
     documents: set[str] = dataclasses.field(default_factory=set)  # that it is an answer about
-    features: set[str] = dataclasses.field(default_factory=set)
+    features: set[str] = dataclasses.field(default_factory=set)  # words around it, its head and ending
+    field: set[str] = dataclasses.field(default_factory=set)  # stems of its texts
     sentences: list[frozenset[str]] = dataclasses.field(
         default_factory=list
     )  # stems of those with the answer
@@ -78,18 +79,17 @@ class Options:
             answer = self._answers.setdefault(question.answer, _Answer(question.answer))
             answer.documents.add(question.about.document_id)
             answer.features |= {f"asked {stem}" for stem in word_stems(question.text)}
+        self._texts_with = Counter(stem for text in texts for stem in word_stems(text.text))
         places = defaultdict(list)
         for text in texts:
             for word in {*_WORD.findall(text.text)}:
                 places[word].append(text.text)
         for answer in self._answers.values():
             _add_contexts(answer, places[_WORD.findall(answer.text)[0]])
-        with_feature = Counter(feature for each in self._answers.values() for feature in each.features)
-        self._weights = {
-            feature: math.log(len(self._answers) / count) * (_NEAR if feature.startswith("near ") else 1)
-            for feature, count in with_feature.items()
-        }
-        self._lengths = {name: self._length(each.features) for name, each in self._answers.items()}
+        counted = Counter(
+            feature for each in self._answers.values() for feature in (*each.features, *each.field)
+        )
+        self._weights = {name: math.log(len(self._answers) / count) for name, count in counted.items()}
         by_kind = defaultdict(list)
         for name in sorted(self._answers, key=digest):
             by_kind[kind_of(name)].append(self._answers[name])
@@ -118,8 +118,10 @@ class Options:
 
     def _is_wrong(self, text: str, question: Question, others: Sequence[str]) -> bool:
         asked = word_stems(question.text) - word_stems(question.answer)
+        rarest = min(asked, key=lambda stem: (self._texts_with[stem], stem), default="")
         may_be_right = len(asked) > 1 and any(
-            len(asked & stems) >= _MAY_BE_RIGHT * len(asked) for stems in self._answers[text].sentences
+            rarest in stems and len(asked & stems) >= _MAY_BE_RIGHT * len(asked)
+            for stems in self._answers[text].sentences
         )
         apart = not any(holds(each, text) or holds(text, each) for each in (question.answer, *others))
         return (
@@ -131,8 +133,11 @@ class Options:
         )
 
     def _likeness(self, one: _Answer, other: _Answer) -> float:
-        shared = sum(self._weights[feature] for feature in one.features & other.features)
-        return shared / (self._lengths[one.text] * self._lengths[other.text]) if shared else 0.0
+        return self._cosine(one.features, other.features) + _OF_FIELD * self._cosine(one.field, other.field)
+
+    def _cosine(self, one: set[str], other: set[str]) -> float:
+        lengths = self._length(one) * self._length(other)
+        return self._length(one & other) ** 2 / lengths if lengths else 0.0
 
     def _length(self, features: set[str]) -> float:
         return math.sqrt(sum(self._weights[feature] for feature in features))
@@ -150,7 +155,7 @@ def _add_contexts(answer: _Answer, texts: Sequence[str]) -> None:
             )
             answer.features |= {f"before {' '.join(before[-count:]).lower()}" for count in (1, 2)}
             answer.features |= {f"after {each.lower()}" for each in after[:1]}
-            answer.features |= {f"near {stem}" for stem in word_stems(text)}
+            answer.field |= word_stems(text)
             answer.sentences.append(word_stems(_sentence_around(text, found.start(), found.end())))
 
 
