@@ -7,8 +7,8 @@ Two answers are alike if they stand beside the same words in the texts, have the
 asked for in the same words: the cosine of their features, where features of few answers weigh more. So a city
 stands beside cities and a dose beside doses of the same unit, without a list of cities.
 
-An option is not used if it may be right as well: if a sentence of any text holds it beside most of the
-question's words and the rarest of them.
+An option is not used if it may be right as well: if the question's text holds it, or if a sentence of any text
+holds it beside most words of a specific question and the rarest of them.
 
 Cost: each question is compared with up to 1,000 answers of its kind, about 1 ms.
 """
@@ -89,7 +89,7 @@ class Options:
         counted = Counter(
             feature for each in self._answers.values() for feature in (*each.features, *each.field)
         )
-        self._weights = {name: math.log(len(self._answers) / count) for name, count in counted.items()}
+        self._weights = {name: math.log1p(len(self._answers) / count) for name, count in counted.items()}
         by_kind = defaultdict(list)
         for name in sorted(self._answers, key=digest):
             by_kind[kind_of(name)].append(self._answers[name])
@@ -119,7 +119,7 @@ class Options:
     def _is_wrong(self, text: str, question: Question, others: Sequence[str]) -> bool:
         asked = word_stems(question.text) - word_stems(question.answer)
         rarest = min(asked, key=lambda stem: (self._texts_with[stem], stem), default="")
-        may_be_right = len(asked) > 1 and any(
+        may_be_right = question.is_specific and any(
             rarest in stems and len(asked & stems) >= _MAY_BE_RIGHT * len(asked)
             for stems in self._answers[text].sentences
         )

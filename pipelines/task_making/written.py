@@ -64,6 +64,9 @@ def in_parts(config: CorpusConfig, texts: Sequence[SourceText]) -> list[SourceTe
     """Cut whole documents that are too long for the model's prompt or a row; other texts stay."""
     if not is_model(config.synthesis):
         return list(texts)
+    from pipelines.runners.startup_warnings import quiet_libraries
+
+    quiet_libraries()  # before Beam is imported
     from pipelines.steps.split_documents import row_limit
 
     synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(asks_with(config), seed=config.seed)
