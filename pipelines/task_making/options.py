@@ -7,8 +7,8 @@ Two answers are alike if they stand beside the same words in the texts, have the
 asked for in the same words: the cosine of their features, where features of few answers weigh more. So a city
 stands beside cities and a dose beside doses of the same unit, without a list of cities.
 
-An option is not used if it may be right as well: if the question's text holds it, or if a sentence of any text
-holds it beside most words of a specific question and the rarest of them.
+An option is not used if it may be right as well: if the question's text holds it, or if any sentence holds it
+beside most words of a specific question and the rarest of them.
 
 Cost: each question is compared with up to 1,000 answers of its kind, about 1 ms.
 """

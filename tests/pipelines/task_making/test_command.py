@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -24,23 +25,38 @@ CITIES = ("Kyoto", "Lima", "Oslo", "Cairo", "Vienna", "Sydney", "Boston", "Pragu
 
 
 def sentences(at: int) -> str:
-    return f"The drug Drug{'abcdefgh'[at]} is made in {CITIES[at]} for all. The dose is {10 + at} mg."
+    return f"The drug Drug{'abcdefgh'[at]} is made in {CITIES[at]} for all. The trial dose is {10 + at} mg."
 
 
-@pytest.fixture
-def corpus(tmp_path: Path, write_jsonl: Any, corpus_config: Any, build: Any) -> Callable[..., str]:
-    """Build a corpus of these texts, and return the path of its YAML."""
+@pytest.fixture(scope="session")
+def builder(write_jsonl: Any, corpus_config: Any, build: Any) -> Callable[..., str]:
+    """Build a corpus of texts in a folder, and return the path of its YAML."""
 
-    def make(texts: Sequence[str] = tuple(map(sentences, range(8))), **changes: Any) -> str:
+    def make(folder: Path, texts: Sequence[str], **changes: Any) -> str:
         rows = [{"id": f"d{at}", "text": text} for at, text in enumerate(texts)]
-        source = write_jsonl(tmp_path / "raw.jsonl", rows)
-        config = corpus_config(tmp_path / "corpus", source, **changes)
+        config = corpus_config(folder / "corpus", write_jsonl(folder / "raw.jsonl", rows), **changes)
         build(config)
-        path = tmp_path / "corpus.yaml"
+        path = folder / "corpus.yaml"
         path.write_text(config.model_dump_json(exclude_defaults=True))
         return str(path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, builder: Any) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    builder(folder, [sentences(at) for at in range(8)])
+    return folder
+
+
+@pytest.fixture
+def corpus(built: Path, tmp_path: Path) -> str:
+    """A YAML whose corpus is a copy of that of eight texts."""
+    shutil.copytree(built / "corpus", tmp_path / "corpus")
+    config = json.loads((built / "corpus.yaml").read_text()) | {"corpus": str(tmp_path / "corpus")}
+    (tmp_path / "corpus.yaml").write_text(json.dumps(config))
+    return str(tmp_path / "corpus.yaml")
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -51,8 +67,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_two_runs_write_the_same_tasks_that_eval_reads(corpus: Any, tutelage: Any, tmp_path: Path) -> None:
-    yaml, output = corpus(), tmp_path / "tasks"
+def test_two_runs_write_the_same_tasks_that_eval_reads(corpus: str, tutelage: Any, tmp_path: Path) -> None:
+    yaml, output = corpus, tmp_path / "tasks"
     done = tutelage("tasks", "make", yaml, "--output", str(output))
     assert done.status == 0, done.err
     first = files_in(output)
@@ -83,8 +99,8 @@ def test_two_runs_write_the_same_tasks_that_eval_reads(corpus: Any, tutelage: An
     assert "| unspecific | names no subject" in card
 
 
-def test_what_is_missing_or_small_is_said(corpus: Any, tutelage: Any, tmp_path: Path) -> None:
-    done = tutelage("tasks", "make", corpus(), "--output", str(tmp_path / "tasks"), "--json")
+def test_what_is_missing_or_small_is_said(corpus: str, tutelage: Any, tmp_path: Path) -> None:
+    done = tutelage("tasks", "make", corpus, "--output", str(tmp_path / "tasks"), "--json")
     assert "--documents is 200; the corpus has 8 to ask about, and all were taken." in done.err
     assert "no document is held out" in done.err
     assert "task closed_book_choice has 8 rows, fewer than 20" in done.err
@@ -93,13 +109,13 @@ def test_what_is_missing_or_small_is_said(corpus: Any, tutelage: Any, tmp_path: 
     assert found["counts"]["documents"] == 8
 
 
-def test_documents_are_drawn_by_seed(corpus: Any, tutelage: Any, tmp_path: Path) -> None:
-    yaml = corpus()
+def test_documents_are_drawn_by_seed(corpus: str, tutelage: Any, tmp_path: Path) -> None:
     drawn = []
     for at, override in enumerate(("seed=1", "seed=2")):
         output = tmp_path / f"tasks{at}"
         assert (
-            tutelage("tasks", "make", yaml, override, "--output", str(output), "--documents", "4").status == 0
+            tutelage("tasks", "make", corpus, override, "--output", str(output), "--documents", "4").status
+            == 0
         )
         drawn.append({row["provenance"]["document_id"] for row in rows_of(output / "reading_short.jsonl")})
     assert len(drawn[0]) == len(drawn[1]) == 4
@@ -107,7 +123,7 @@ def test_documents_are_drawn_by_seed(corpus: Any, tutelage: Any, tmp_path: Path)
 
 
 def test_held_out_documents_become_reading_and_perplexity_tasks(
-    corpus: Any, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: str, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held_out = [
         types.SimpleNamespace(
@@ -119,7 +135,7 @@ def test_held_out_documents_become_reading_and_perplexity_tasks(
     ]
     monkeypatch.setattr(drawn_texts, "read_held_out", lambda corpus, manifest: iter(held_out))
     output = tmp_path / "tasks"
-    done = tutelage("tasks", "make", corpus(), "--output", str(output))
+    done = tutelage("tasks", "make", corpus, "--output", str(output))
     assert done.status == 0, done.err
     asked = rows_of(output / "heldout_reading_choice.jsonl")
     assert {row["provenance"]["document_id"] for row in asked} == {"h"}  # general is not asked about
@@ -151,9 +167,9 @@ class Writer(Synthesizer):
 
 
 def test_a_synthesizer_writes_questions_and_its_faults_are_counted(
-    corpus: Any, tutelage: Any, tmp_path: Path, synthesizer: Any
+    corpus: str, tutelage: Any, tmp_path: Path, synthesizer: Any
 ) -> None:
-    yaml, output = corpus(), tmp_path / "tasks"
+    yaml, output = corpus, tmp_path / "tasks"
     overrides = (f"synthesis.backend={synthesizer(Writer)}", "synthesis.max_failure_share=1")
     done = tutelage("tasks", "make", yaml, *overrides, "--output", str(output))
     assert done.status == 0, done.err
@@ -164,21 +180,23 @@ def test_a_synthesizer_writes_questions_and_its_faults_are_counted(
     assert (refused["reason"], refused["label"]) == ("unsupported", ["Tokyo."])
     for said in ("6 texts got no readable", "2 pieces of answers", "1 pairs were no question"):
         assert said in done.err
-    done = tutelage("tasks", "make", yaml, overrides[0], "--output", str(tmp_path / "others"))
+    done = tutelage("tasks", "make", corpus, overrides[0], "--output", str(tmp_path / "others"))
     assert done.status == 1
     assert "gave no readable answer about 6 of 8 texts, but synthesis.max_failure_share is 0.05" in done.err
     assert not (tmp_path / "others").exists()
 
 
+@pytest.mark.slow
 def test_recorded_training_pairs_are_no_questions(
-    corpus: Any, tutelage: Any, tmp_path: Path, write_jsonl: Any
+    builder: Any, tutelage: Any, tmp_path: Path, write_jsonl: Any
 ) -> None:
     pairs = [
         {"document_id": f"d{at}", "instruction": f"Where is Drug{at} made?", "response": CITIES[at]}
         for at in range(8)
     ]
     recorded = {"backend": "recorded", "options": {"pairs": write_jsonl(tmp_path / "pairs.jsonl", pairs)}}
-    yaml, output = corpus(synthesis=recorded), tmp_path / "tasks"
+    yaml = builder(tmp_path, [sentences(at) for at in range(8)], synthesis=recorded)
+    output = tmp_path / "tasks"
     done = tutelage("tasks", "make", yaml, "--output", str(output))
     assert done.status == 1
     assert (
@@ -190,7 +208,10 @@ def test_recorded_training_pairs_are_no_questions(
     assert tutelage("tasks", "make", yaml, *mined, "--output", str(output)).status == 0
 
 
-def test_text_in_another_language_is_refused_by_the_rules(corpus: Any, tutelage: Any, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_text_in_another_language_is_refused_by_the_rules(
+    builder: Any, tutelage: Any, tmp_path: Path
+) -> None:
     chinese = [f"地球是太阳系中的第{at}颗行星,它围绕太阳公转,周期约为三百六十五天。" for at in range(4)]
     done = tutelage(
         "tasks", "make", corpus(chinese, dedup={"near": None}), "--output", str(tmp_path / "tasks")
@@ -201,7 +222,7 @@ def test_text_in_another_language_is_refused_by_the_rules(corpus: Any, tutelage:
 
 
 def test_questions_that_the_base_model_answers_alone_are_refused(
-    corpus: Any, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: str, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def scores(key: str, model: str, rows: Sequence[Any]) -> dict[str, list[float]]:
         assert (key, model) == ("--base-model", "base")
@@ -215,7 +236,7 @@ def test_questions_that_the_base_model_answers_alone_are_refused(
     module = types.SimpleNamespace(option_scores=scores)
     monkeypatch.setitem(sys.modules, "trainer.evaluation.option_scores", module)
     output = tmp_path / "tasks"
-    done = tutelage("tasks", "make", corpus(), "--output", str(output), "--base-model", "base")
+    done = tutelage("tasks", "make", corpus, "--output", str(output), "--base-model", "base")
     assert done.status == 0, done.err
     refused = [row for row in rows_of(output / "refused.ndjson") if row["reason"] == "base_model"]
     assert refused and f"{len(refused)} base_model" in done.out
@@ -225,11 +246,11 @@ def test_questions_that_the_base_model_answers_alone_are_refused(
     assert "| base model | `base` |" in (output / "README.md").read_text()
 
 
-def test_a_directory_with_other_files_is_not_replaced(corpus: Any, tutelage: Any, tmp_path: Path) -> None:
+def test_a_directory_with_other_files_is_not_replaced(corpus: str, tutelage: Any, tmp_path: Path) -> None:
     output = tmp_path / "tasks"
     output.mkdir()
     (output / "mine.jsonl").write_text("{}")
-    done = tutelage("tasks", "make", corpus(), "--output", str(output))
+    done = tutelage("tasks", "make", corpus, "--output", str(output))
     assert done.status == 2
     assert "holds files that tutelage tasks make did not make and would replace" in done.err
     assert files_in(output) == {"mine.jsonl": b"{}"}
@@ -244,9 +265,9 @@ def test_a_directory_with_other_files_is_not_replaced(corpus: Any, tutelage: Any
     ],
 )
 def test_wrong_use_is_said_and_writes_nothing(
-    corpus: Any, tutelage: Any, tmp_path: Path, arguments: Sequence[str], status: int, said: str
+    corpus: str, tutelage: Any, tmp_path: Path, arguments: Sequence[str], status: int, said: str
 ) -> None:
-    done = tutelage("tasks", "make", corpus(), "--output", str(tmp_path / "tasks"), *arguments)
+    done = tutelage("tasks", "make", corpus, "--output", str(tmp_path / "tasks"), *arguments)
     assert done.status == status
     assert said in done.err
     assert not (tmp_path / "tasks").exists()
@@ -256,12 +277,12 @@ def test_wrong_use_is_said_and_writes_nothing(
 @pytest.mark.skipif(
     importlib.util.find_spec("pipelines.store.held_out") is None, reason="stand-ins do not reach the process"
 )
-def test_tasks_are_made_without_beam_and_torch(corpus: Any, tmp_path: Path) -> None:
+def test_tasks_are_made_without_beam_and_torch(corpus: str, tmp_path: Path) -> None:
     code = (
         "import sys; from plugins.commands.main import main; status = main(sys.argv[1:]); "
         "sys.exit(status or ' '.join({'apache_beam', 'torch'} & set(sys.modules)) or 0)"
     )
-    command = ("tasks", "make", corpus(), "--output", str(tmp_path / "tasks"))
+    command = ("tasks", "make", corpus, "--output", str(tmp_path / "tasks"))
     surroundings = {name: value for name, value in os.environ.items() if name != "USE_TORCH"}
     done = subprocess.run(
         [sys.executable, "-c", code, *command], capture_output=True, text=True, timeout=120, env=surroundings
