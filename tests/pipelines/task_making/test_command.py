@@ -213,9 +213,8 @@ def test_text_in_another_language_is_refused_by_the_rules(
     builder: Any, tutelage: Any, tmp_path: Path
 ) -> None:
     chinese = [f"地球是太阳系中的第{at}颗行星,它围绕太阳公转,周期约为三百六十五天。" for at in range(4)]
-    done = tutelage(
-        "tasks", "make", corpus(chinese, dedup={"near": None}), "--output", str(tmp_path / "tasks")
-    )
+    yaml = builder(tmp_path, chinese, dedup={"near": None})
+    done = tutelage("tasks", "make", yaml, "--output", str(tmp_path / "tasks"))
     assert done.status == 1
     assert "4 texts are not English, the only language of the rules." in done.err
     assert not (tmp_path / "tasks").exists()
