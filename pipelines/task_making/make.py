@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from pipelines.store.pair_files import synthesizer_name
-from pipelines.task_making.base_model import known_alone
+from pipelines.task_making.base_model import BaseModel
 from pipelines.task_making.cloze import Vocabulary, best_questions, cloze_questions, is_english
 from pipelines.task_making.drawn_texts import draw_texts, held_out_texts
 from pipelines.task_making.options import Options
@@ -59,6 +59,7 @@ def make_tasks(
     refused: Refused = {}
     text_only: Refused = {}
     streams = _streams(config, manifest)
+    base = None if base_model is None else BaseModel(base_model)  # refused before anything is paid for
     drawn = draw_texts(
         config.corpus, manifest, streams, seed=config.seed, num_documents=num_documents, counts=counts
     )
@@ -69,8 +70,8 @@ def make_tasks(
     cloze = [each for each in verified if each.author == "cloze"]
     questions = [each for each in verified if each.author != "cloze"] + best_questions(cloze)
     options = {each.question_id: found for each in questions if (found := chooser.of(each))}
-    if base_model is not None:
-        questions = _unknown(base_model, questions, options, refused)
+    if base is not None:
+        questions = _unknown(base, questions, options, refused)
     if not questions:
         raise InputError(_nothing(len(candidates), refused, counts))
     asked_alone = closed_book(questions, text_only)
@@ -143,7 +144,7 @@ def _num_pieces(config: CorpusConfig) -> Callable[[str], int]:
 
 
 def _unknown(
-    base_model: str, questions: Sequence[Question], options: Mapping[str, tuple[str, ...]], refused: Refused
+    base: BaseModel, questions: Sequence[Question], options: Mapping[str, tuple[str, ...]], refused: Refused
 ) -> list[Question]:
     """Return the questions that a base model does not answer without their text."""
     rows = [
@@ -151,7 +152,7 @@ def _unknown(
         for each in questions
         if each.question_id in options
     ]
-    known = known_alone(base_model, rows) if rows else set()
+    known = base.knows(rows)
     if known:
         refused["base_model"] = [each for each in questions if each.question_id in known]
     return [each for each in questions if each.question_id not in known]

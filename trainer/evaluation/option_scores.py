@@ -12,6 +12,9 @@ from plugins.causal_lm import load_causal_lm
 from plugins.tasks.task import Task
 from plugins.tokenizers import load_tokenizer
 from trainer.evaluation.evaluator import Evaluator
+from trainer.startup.config_checks import check_model_name
+
+__all__ = ["check_model_name", "option_scores"]
 
 
 def option_scores(key: str, model: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:

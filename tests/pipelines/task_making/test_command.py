@@ -232,7 +232,7 @@ def test_questions_that_the_base_model_answers_alone_are_refused(
             for row in rows
         }
 
-    module = types.SimpleNamespace(option_scores=scores)
+    module = types.SimpleNamespace(option_scores=scores, check_model_name=lambda *_, **__: None)
     monkeypatch.setitem(sys.modules, "trainer.evaluation.option_scores", module)
     output = tmp_path / "tasks"
     done = tutelage("tasks", "make", corpus, "--output", str(output), "--base-model", "base")
@@ -261,6 +261,7 @@ def test_a_directory_with_other_files_is_not_replaced(corpus: str, tutelage: Any
         (("--documents", "0"), 2, "--documents is 0; expected at least 1."),
         (("--output", "s3://bucket/tasks"), 2, "expected a local directory"),
         (("corpus=elsewhere",), 1, "holds no published corpus"),
+        (("--base-model", "nowhere/at/all"), 2, "--base-model 'nowhere/at/all'"),
     ],
 )
 def test_wrong_use_is_said_and_writes_nothing(
