@@ -36,6 +36,7 @@ from pipelines.increments.retry_empty import documents_without_pairs, with_their
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
 from pipelines.steps.write_shards import merge_groups
+from pipelines.store.held_out import held_out_by_stream
 from pipelines.store.journal import attempt_at
 from pipelines.store.ledger import count_documents
 from pipelines.store.statistics import measured
@@ -159,4 +160,5 @@ def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
         streams=streams,
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),
+        num_held_out=held_out_by_stream(spec.config.corpus, spec.config.streams, spec.name),
     )

@@ -10,9 +10,10 @@ and the newest row of a document says which of its versions counts.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipelines.store.ledger import Newest
+from schemas import storage
 from schemas.corpus_layout import held_out_uris
 from schemas.manifest import Increment, Manifest
 from schemas.records import Document, InstructionPair
@@ -66,6 +67,17 @@ def read_held_out(corpus: str, manifest: Manifest) -> Iterator[HeldOutDocument]:
             for document in stored_in(corpus, increment, stream):
                 if newest.is_current(increment.number, document):
                     yield document
+
+
+def count_held_out(corpus: str, stream: str, name: str) -> int:
+    """Number of documents that an increment holds out of a stream."""
+    return sum(1 for uri in held_out_uris(corpus, stream, name) for _ in storage.read_lines_zst(uri))
+
+
+def held_out_by_stream(corpus: str, streams: Iterable[str], name: str) -> dict[str, int]:
+    """The same by stream, without streams that have none."""
+    counts = {stream: count_held_out(corpus, stream, name) for stream in streams}
+    return {stream: count for stream, count in counts.items() if count}
 
 
 def stored_in(corpus: str, increment: Increment, stream: str) -> Iterator[HeldOutDocument]:
