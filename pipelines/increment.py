@@ -207,9 +207,8 @@ def take_in(spec: IncrementSpec, branch: Branch) -> Branch:
         branch = branch.then("NearDedup", near)
     branch = branch.then("MarkSuperseded", MarkSuperseded(open_ledger))
     held_out = held_out_ledger(name)
-    if config.holdout or any(
-        storage.exists(ledger_uri(config.corpus, held_out, each)) for each in spec.known
-    ):
+    uris = (ledger_uri(config.corpus, held_out, each) for each in spec.known)
+    if config.holdout or any(map(storage.exists, uris)):
         branch = branch.then("HoldOut", HoldOut(config.holdout, open_ledger, spec.open_ledger(held_out)))
     return branch
 

@@ -48,8 +48,9 @@ def count_increment(
     """Count what a build of an increment would do; `answer_tokens` is None without requests.
 
     Returns:
-        Counts by stream and name: read, new, changed, parts, split, chains, documents, characters; rejects by
-        `stage/reason`; and of the sample, with `sampled_` before their names, the counts of EstimateTokens.
+        Counts by stream and name: read, new, held_out, changed, parts, split, chains, documents, characters;
+        rejects by `stage/reason`; and of the sample, with `sampled_` before their names, the counts of
+        EstimateTokens.
     """
     pipeline = make_pipeline(options)
     counted: list[beam.PCollection] = []
@@ -76,7 +77,8 @@ def count_increment(
         )
         counted += [
             read.ok | f"{name}/CountRead" >> beam.Map(_one, f"{name}/read"),
-            new.ok | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new"),
+            new.taken_in() | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new"),
+            *(each | f"{name}/CountHeldOut" >> beam.Map(_one, f"{name}/held_out") for each in new.held_out),
             *(each | f"{name}/CountChanged" >> beam.Map(_one, f"{name}/changed") for each in new.superseded),
             parts.rejects
             | f"{name}/Rejects" >> beam.Flatten()
@@ -105,7 +107,7 @@ def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callabl
     with prepared(config, parse_options(beam_options), before=before, files=parts) as run:
         pipeline = make_pipeline(run.options)
         counted = [
-            take_in(run.spec, read_documents(pipeline, run.spec, name)).ok
+            take_in(run.spec, read_documents(pipeline, run.spec, name)).taken_in()
             | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new")
             for name in config.streams
         ]

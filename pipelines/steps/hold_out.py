@@ -55,7 +55,7 @@ class HoldOut(StepFn):
 
     def process(self, document: Document) -> Iterator[Any]:
         is_held_out = self._is_held_out(document)
-        self.counters.add("held_out" if is_held_out else "training")
+        self.counters.add("held_out", is_held_out)
         yield beam.pvalue.TaggedOutput(HELD_OUT, document) if is_held_out else document
 
     def _is_held_out(self, document: Document) -> bool:

@@ -10,7 +10,7 @@ and the newest row of a document says which of its versions counts.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from pipelines.store.ledger import Newest
 from schemas import storage
@@ -53,17 +53,31 @@ class HeldOutDocument:
         )
 
 
-def read_held_out(corpus: str, manifest: Manifest) -> Iterator[HeldOutDocument]:
+def read_held_out(
+    corpus: str,
+    manifest: Manifest,
+    *,
+    streams: Collection[str] | None = None,
+    names: Collection[str] | None = None,
+) -> Iterator[HeldOutDocument]:
     """Yield the held-out documents of a manifest, stream by stream, newest increment first.
 
     Superseded and withdrawn ones are left out. The order is that of hashes, not of the sources.
+
+    Args:
+        streams: Streams to read; None reads all.
+        names: Names of the increments to read; None reads all.
 
     Raises:
         CorpusError: A file is missing or damaged.
     """
     for stream in sorted({name for each in manifest.increments for name in each.num_held_out}):
+        if streams is not None and stream not in streams:
+            continue
         newest = Newest(corpus, stream, manifest.names())
         for increment in reversed(manifest.increments):
+            if names is not None and increment.name not in names:
+                continue
             for document in stored_in(corpus, increment, stream):
                 if newest.is_current(increment.number, document):
                     yield document
