@@ -39,7 +39,8 @@ from pipelines.steps.write_shards import merge_groups
 from pipelines.store.held_out import held_out_by_stream
 from pipelines.store.journal import attempt_at
 from pipelines.store.ledger import count_documents
-from pipelines.store.statistics import measured
+from pipelines.store.made_tasks import with_made_tasks
+from pipelines.store.statistics import measured, stats_of
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import superseded_uri
@@ -72,6 +73,7 @@ def build_increment(
     """
     started = time.monotonic()
     options = parse_options(beam_options)
+    config, made = with_made_tasks(config)
     tasks = check_names(config)
     before = newest_manifest(config)
     listed = list_files(config, tasks=tasks)
@@ -85,6 +87,8 @@ def build_increment(
     early = ProgressView(quiet=quiet)
     for line in listed.left_out:
         early.say(line)
+    if made:
+        early.say(f"Kept out of this build, too: {len(made):,} files of made tasks ({', '.join(made)}).")
     if before is not None and not any(files.values()):
         early.say(f"No file is new or changed since increment {before.number} of {config.corpus}.")
         return None
@@ -99,6 +103,8 @@ def build_increment(
             write_asked_again(spec.increment, without)
             spec = dataclasses.replace(spec, attempt=stack.enter_context(attempt_at(spec.journal)))
         view.say(_opening(spec))
+        if before is not None and (line := _changed_holdout(config, before)):
+            view.say(line)
         pipeline = make_pipeline(draft.run.options)
         add_increment(pipeline, spec)
         with view:
@@ -132,6 +138,17 @@ def _opening(spec: IncrementSpec) -> str:
         f"Building increment {spec.number} of {config.corpus} from {num_files:,} "
         f"{'file' if num_files == 1 else 'files'} ({', '.join(config.streams)}); "
         + (f"pairs by {config.synthesis.backend}{model}." if config.synthesizes else "no synthesis.")
+    )
+
+
+def _changed_holdout(config: CorpusConfig, before: Manifest) -> str:
+    """Say what a changed `holdout` does not change; "" if it is that of the newest increment."""
+    last = stats_of(config.corpus, before.increments[-1].name).get("config", {}).get("holdout", 0.0)
+    if config.holdout == last:
+        return ""
+    return (
+        f"holdout is {config.holdout * 100:g}%, and was {last * 100:g}% for the last increment. It decides "
+        "about new documents only: training text stays training text, held-out documents stay held out."
     )
 
 

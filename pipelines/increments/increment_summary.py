@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.runners.progress import cut_texts, parted, without_pairs
+from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
 from pipelines.store.statistics import stats_of
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest, ShardSet
@@ -34,6 +34,12 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"  replaces {', '.join(map(str, increment.replaces))}; "
             f"{increment.num_withdrawn:,} documents withdrawn, "
             f"{counts.get('current/passages_cut', 0):,} outdated passages removed"
+        )
+    if line := held_out(increment):
+        print(f"  {line}; they are no training text")
+    elif config.holdout and not increment.replaces:
+        print(
+            f"  holdout {config.holdout * 100:g}% of {increment.num_documents:,} documents: none was held out"
         )
     for name, shards in increment.streams.items():
         filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)

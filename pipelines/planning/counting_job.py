@@ -35,6 +35,7 @@ from pipelines.planning.estimate_tokens import EstimateTokens
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.form_chains import FormChains
 from pipelines.steps.tuning_texts import example_document
+from pipelines.store.made_tasks import with_made_tasks
 from schemas.corpus_config import CorpusConfig
 from schemas.records import Chain, Document
 
@@ -96,6 +97,7 @@ def count_increment(
 def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callable[[SourceFile], bool]) -> int:
     """Count the documents that a build of the wanted ones of the new or changed files would take in."""
     before = newest_manifest(config)
+    config, _ = with_made_tasks(config)
     all_files = list_files(config, tasks=check_names(config)).files
     found = unread(all_files, config.corpus, before)
     later = {file for group in found.values() for file in group if not wanted(file)}

@@ -44,6 +44,7 @@ from pipelines.planning.assumptions import Answers, Speed, expected_answers, exp
 from pipelines.planning.counting_job import count_increment
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import parse_options
+from pipelines.store.made_tasks import with_made_tasks
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
 
@@ -118,6 +119,7 @@ def plan_increment(
         CorpusError: The corpus is damaged, or made with another tokenizer.
     """
     options = parse_options(beam_options)
+    config, _ = with_made_tasks(config)
     tasks = check_names(config)
     before = newest_manifest(config)
     known = before.names() if before else ()

@@ -81,7 +81,7 @@ def WriteHeldOut(documents: beam.PCollection, increment: str, stream: str) -> be
         documents
         | "KeyByFile" >> beam.Map(_with_file, beam.pvalue.AsSingleton(size))
         | "GroupByFile" >> beam.GroupByKey()
-        | "WriteFile" >> beam.MapTuple(_write, increment, stream)
+        | "WriteFile" >> beam.Map(_write, increment, stream)
     )
 
 
@@ -90,6 +90,7 @@ def _with_file(document: HeldOutDocument, num_characters: int) -> tuple[int, Hel
     return number, document
 
 
-def _write(number: int, documents: Iterable[HeldOutDocument], increment: str, stream: str) -> None:
+def _write(file: tuple[int, Iterable[HeldOutDocument]], increment: str, stream: str) -> None:
+    number, documents = file
     ordered = sorted(documents, key=lambda each: (shuffle_key(0, each.content_hash), each.document_id))
     storage.write_lines_zst(held_out_uri(increment, stream, f"{number:05d}"), map(to_json, ordered))
