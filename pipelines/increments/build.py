@@ -39,11 +39,12 @@ from pipelines.steps.write_shards import merge_groups
 from pipelines.store.held_out import held_out_by_stream
 from pipelines.store.journal import attempt_at
 from pipelines.store.ledger import count_documents
-from pipelines.store.made_tasks import with_made_tasks
+from pipelines.store.made_tasks import registered, with_made_tasks
 from pipelines.store.statistics import measured, stats_of
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import superseded_uri
+from schemas.errors import CorpusError
 from schemas.manifest import Increment, Manifest, ShardSet
 
 
@@ -99,6 +100,8 @@ def build_increment(
         contextlib.ExitStack() as stack,
     ):
         spec, view = draft.run.spec, draft.view
+        if registered(config.corpus) != made:  # only now, with the lease
+            raise CorpusError(f"{config.corpus}: its made tasks changed meanwhile. Build again.")
         if retry_empty:
             write_asked_again(spec.increment, without)
             spec = dataclasses.replace(spec, attempt=stack.enter_context(attempt_at(spec.journal)))

@@ -38,9 +38,8 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
     if line := held_out(increment):
         print(f"  {line}; they are no training text")
     elif config.holdout and not increment.replaces:
-        print(
-            f"  holdout {config.holdout * 100:g}% of {increment.num_documents:,} documents: none was held out"
-        )
+        share, count = f"{config.holdout * 100:g}%", f"{increment.num_documents:,}"
+        print(f"  holdout {share} of {count} documents: none was held out")
     for name, shards in increment.streams.items():
         filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
         repeated = f", {shards.num_repeated_tokens:,} repeated" if shards.num_repeated_tokens else ""

@@ -126,9 +126,8 @@ def _contents(corpus: str, manifest: Manifest) -> str:
         "Parted are pairs that stand in a row without their whole passage; cut are texts that go on in "
         "another row."
     ]
-    if held := "; ".join(
-        f"increment {each.number} {line}" for each in manifest.increments if (line := held_out(each))
-    ):
+    lines = ((each.number, held_out(each)) for each in manifest.increments)
+    if held := "; ".join(f"increment {number} {_plain(line)}" for number, line in lines if line):
         notes.append(
             f"Kept for evaluation, in `held-out/` of each increment, and not in its texts and rows: {held}."
         )

@@ -1,6 +1,6 @@
 """Made tasks: rows of evaluation tasks that were made about a corpus and that its builds keep out.
 
-made-tasks/<name>.json               {"rows": "<digest>", "files": ["closed_book.jsonl", …]}, written last
+made-tasks/<name>.json               name, digest and names of the files; written last
 made-tasks/<name>/<digest>/<file>    the rows
 
 A build reads the registered files as if `decontaminate.tasks` named them. They lie in the corpus, where
@@ -12,22 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pydantic
+
 from pipelines.increments.lease import held, new_token
 from plugins.tasks.decontamination_rows import read_tasks
 from schemas import storage
 from schemas.content_hash import digest
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import MADE_TASKS, made_tasks_folder, made_tasks_uri, names_in
-from schemas.errors import CorpusError
+from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import read_manifest
-from schemas.validation import Name, RelativePath, Strict, parse, read_json
+from schemas.validation import Name, Strict, explain, read_json
 
 
 class _Registration(Strict):
     """Content of a registration."""
 
+    name: Name
     rows: Name  # folder of its files
-    files: tuple[RelativePath, ...]
+    files: tuple[Name, ...]
 
 
 def register(corpus: str, name: str, files: Mapping[str, bytes]) -> None:
@@ -39,16 +42,16 @@ def register(corpus: str, name: str, files: Mapping[str, bytes]) -> None:
         files: Contents of the files by name, in the formats of `decontaminate.tasks`.
 
     Raises:
-        CorpusError: There is no such corpus, another run is at work on it, or a name is refused. The earlier
+        CorpusError: There is no such corpus, or another run is at work on it.
+        ConfigError: A name is refused, or a file has no row that a build can keep out. The earlier
             registration stays.
-        ConfigError: A file has no row that a build can keep out. The earlier registration stays.
     """
     read_manifest(corpus)
-    content = _Registration(
-        rows=digest(*(part for file in sorted(files.items()) for part in file)), files=tuple(sorted(files))
-    )
-    parse(Name, f'"{name}"', name=f"name of made tasks {name!r}", cure="Choose another name.")
-    parse(_Registration, content.model_dump_json(), name=f"made tasks {name!r}", cure="Rename the file.")
+    rows = digest(*(part for file in sorted(files.items()) for part in file))
+    try:
+        content = _Registration(name=name, rows=rows, files=tuple(sorted(files)))
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"made tasks {name!r}: {explain(error)}. Choose another name.") from None
     with held(corpus, new_token()) as lease:
         folder = made_tasks_folder(corpus, name)
         uris = {file: storage.join(folder, content.rows, file) for file in content.files}
@@ -88,7 +91,7 @@ def registered(corpus: str) -> list[str]:
 def with_made_tasks(config: CorpusConfig) -> tuple[CorpusConfig, list[str]]:
     """Add the registered tasks of a corpus to `decontaminate.tasks`; return them as well."""
     made = registered(config.corpus)
-    tasks = {"tasks": (*config.decontaminate.tasks, *made)}
+    tasks = {"tasks": tuple(dict.fromkeys((*config.decontaminate.tasks, *made)))}
     changed = config.decontaminate.model_copy(update=tasks)
     return (config.model_copy(update={"decontaminate": changed}) if made else config), made
 
@@ -105,7 +108,7 @@ def _files_of(corpus: str, name: str) -> list[str]:
 
 
 def _remove_unnamed(corpus: str, name: str) -> None:
-    """Remove rows that the registration does not name: replaced ones, and those of a refused or killed one."""
+    """Remove rows that a registration does not name: those that were replaced, refused or left by a crash."""
     folder = made_tasks_folder(corpus, name)
     named = _files_of(corpus, name) if name in _names(corpus) else []
     for rows in names_in(folder):

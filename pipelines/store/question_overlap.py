@@ -1,4 +1,4 @@
-"""Overlap of questions with the pairs or texts that a corpus trains on, by the rule of plugins/task_overlap.py.
+"""Overlap of questions with the pairs or texts that a corpus trains on; plugins/task_overlap.py has the rule.
 
 It is the reverse of decontamination: there a document or pair gives way to a question, here a question gives
 way to what increments have already. Every increment counts, superseded versions included, because a model is

@@ -174,7 +174,7 @@ def test_rows_that_move_on_by_one_take_their_text_along(corpus: Corpus) -> None:
     before = set(corpus.held_out().values())
     corpus.add("a", [*rows(90, 91), *ROWS])
     corpus.build(holdout=0, **changes)
-    assert set(corpus.held_out().values()) == before
+    assert before <= set(corpus.held_out().values())
     assert not before & set(corpus.trained().values())
 
 
@@ -213,7 +213,7 @@ def test_a_plan_takes_held_out_documents_off(corpus: Corpus) -> None:
     plan = plan_increment(corpus.config(), quiet=True)
     domain = plan.streams["domain"]
     assert (domain.num_new, domain.num_held_out, domain.num_unchanged) == (20, len(CHOSEN), 0)
-    assert domain.num_texts == 20 - len(CHOSEN)
+    assert domain.num_chains == (20 - len(CHOSEN)) / 2
     corpus.build()
     again = plan_increment(corpus.config(), quiet=True)
     assert again.total.num_new == again.total.num_held_out == 0
