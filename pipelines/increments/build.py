@@ -89,7 +89,7 @@ def build_increment(
     for line in listed.left_out:
         early.say(line)
     if made:
-        early.say(f"Kept out of this build, too: {len(made):,} files of made tasks ({', '.join(made)}).")
+        early.say(f"Made tasks of this corpus are kept out, too: {', '.join(made)}.")
     if before is not None and not any(files.values()):
         early.say(f"No file is new or changed since increment {before.number} of {config.corpus}.")
         return None

@@ -21,7 +21,8 @@ from pipelines.store.held_out import read_held_out
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
-from tests.published import name_of
+from schemas.records import InstructionPair
+from tests.published import name_of, read_stats
 
 pytestmark = pytest.mark.slow
 
@@ -234,5 +235,51 @@ def test_a_damaged_or_missing_held_out_file_is_found(corpus: Corpus) -> None:
 def test_a_trace_says_held_out(corpus: Corpus) -> None:
     manifest = corpus.build()
     for name, expected in ((ID, True), (TRAINED, False)):
-        (entry,) = trace_document(corpus.uri, manifest, name).entries
-        assert (entry.state, entry.is_held_out) == ("current", expected)
+        trace = trace_document(corpus.uri, manifest, name)
+        (entry,) = trace.entries
+        assert (entry.state, entry.is_held_out, not trace.holdings) == ("current", expected, expected)
+        by_hash = trace_document(corpus.uri, manifest, entry.content_hash[:12])
+        assert by_hash.document_id == name
+
+
+def test_every_command_says_how_many_are_held_out(corpus: Corpus, tutelage: Any) -> None:
+    config, yaml = corpus.config().model_dump(mode="json"), corpus.root / "corpus.yaml"
+    yaml.write_text(json.dumps(config))
+    built = tutelage("corpus", "build", str(yaml))
+    general = sum(row["id"] in CHOSEN for row in ROWS[:5])
+    of_each = f"{len(CHOSEN)} of domain, {general} of general"
+    line = f"held out: {len(CHOSEN) + general} of 25 documents ({of_each})"
+    assert f"  {line}; they are no training text\n" in built.out
+    assert f"increment 1, {line}\n" in tutelage("corpus", "show", corpus.uri).out
+    said = "increment 1, domain: current, held out: no training text has it, content "
+    assert said in tutelage("corpus", "trace", corpus.uri, ID).out
+    card = Path(corpus.uri, "increments", name_of(corpus.uri, 1), "README.md").read_text()
+    assert f"increment 1 {line}." in card
+    assert read_stats(corpus.uri, 1)["held_out"] == {"domain": len(CHOSEN), "general": general}
+    corpus.add("b", rows(20, 21))
+    lowered = tutelage("corpus", "build", str(yaml), "holdout=0.01%")
+    assert "holdout is 0.01%, and was 30% for the last increment. It decides" in lowered.err
+    assert "  holdout 0.01% of 1 documents: none was held out\n" in lowered.out
+    corpus.add("c", rows(21, 22))
+    assert "holdout is" not in tutelage("corpus", "build", str(yaml), "holdout=0.0001").err
+
+
+def test_tuning_examples_are_held_out_with_their_pairs(corpus: Corpus) -> None:
+    def example(row: dict[str, str], answer: str) -> dict[str, Any]:
+        return {**row, "pairs": [{"question": "What is told?", "answer": answer}]}
+
+    source = {"reader": "jsonl", "uri": f"{corpus.root}/t/*.jsonl", "id_field": "id", "pairs_field": "pairs"}
+    changes = {"streams": {"tuning": {"tuning": {}, "sources": [source]}}, "dedup": {"near": None}}
+    corpus.add("a", [example(row, "much") for row in ROWS], "t")  # type: ignore[misc]
+    corpus.build(**changes)
+    held_out = list(read_held_out(corpus.uri, read_manifest(corpus.uri)))
+    assert {each.document_id for each in held_out} == CHOSEN
+    assert {each.pairs for each in held_out} == {
+        (InstructionPair(instruction="What is told?", response="much"),)
+    }
+    corpus.add("b", [example(row, "little") for row in ROWS], "t")  # type: ignore[misc]
+    corpus.build(holdout=0, **changes)
+    again = list(read_held_out(corpus.uri, read_manifest(corpus.uri)))
+    assert {each.document_id for each in again} == CHOSEN
+    assert {each.pairs[0].response for each in again} == {"little"}
+    assert corpus.trained("tuning").keys() == {row["id"] for row in ROWS} - CHOSEN

@@ -122,7 +122,8 @@ def test_the_next_build_keeps_registered_rows_out_of_documents_and_pairs(
     assert plan_increment(config, quiet=True).total.rejects == {"decontaminate": {"task_overlap": 1}}
     assert build_increment(config).increments[1].num_documents == 2
     said = capsys.readouterr().err
-    assert "Kept out of this build, too: 1 files of made tasks" in said
+    (uri,) = registered(config.corpus)
+    assert f"Made tasks of this corpus are kept out, too: {uri}.\n" in said
     kinds = {(each["reason"], each["document_id"]) for each in rejects_in(config.corpus, "decontaminate", 2)}
     assert kinds == {("pair_task_overlap", "doc-7"), ("task_overlap", "leak")}
     (task,) = read_stats(config.corpus, 2)["decontamination"].values()
