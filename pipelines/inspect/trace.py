@@ -168,16 +168,8 @@ def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[En
         state: Literal["current", "superseded", "withdrawn"] = "current" if is_newest else "superseded"
         if content == WITHDRAWN:
             state, content = "withdrawn", ""
-        entries.append(
-            Entry(
-                stream=stream,
-                increment=number,
-                content_hash=content,
-                file=file,
-                state=state,
-                is_held_out=is_held_out,
-            )
-        )
+        entry = Entry(stream=stream, increment=number, content_hash=content, file=file, state=state)
+        entries.append(dataclasses.replace(entry, is_held_out=is_held_out))
     return entries
 
 

@@ -89,8 +89,17 @@ def registered(corpus: str) -> list[str]:
 
 
 def with_made_tasks(config: CorpusConfig) -> tuple[CorpusConfig, list[str]]:
-    """Add the registered tasks of a corpus to `decontaminate.tasks`; return them as well."""
-    made = registered(config.corpus)
+    """Add the registered tasks of a corpus to `decontaminate.tasks`; return them as well.
+
+    Raises:
+        CorpusError: The corpus cannot be read, or a registration is damaged.
+    """
+    try:
+        made = registered(config.corpus)
+    except OSError as error:
+        raise CorpusError(
+            f"{config.corpus}: cannot be read: {error}. Check `corpus` and its permissions."
+        ) from error
     tasks = {"tasks": tuple(dict.fromkeys((*config.decontaminate.tasks, *made)))}
     changed = config.decontaminate.model_copy(update=tasks)
     return (config.model_copy(update={"decontaminate": changed}) if made else config), made

@@ -121,6 +121,18 @@ def test_workers_retries_files_and_their_order_change_no_byte(
     assert corpus.held_out() == held_out
 
 
+def test_a_corpus_of_held_out_documents_alone_is_published_and_grows(corpus: Corpus) -> None:
+    corpus.add("a", [row for row in ROWS if row["id"] in CHOSEN])
+    corpus.add("g", [row for row in ROWS if row["id"] in CHOSEN][:1], "general")
+    manifest = corpus.build()
+    assert manifest.stream_names() == []
+    assert not verify_corpus(corpus.uri, manifest).damages
+    corpus.add("b", ROWS)
+    corpus.build()
+    assert corpus.held_out().keys() == CHOSEN
+    assert corpus.trained().keys() == {row["id"] for row in ROWS} - CHOSEN
+
+
 def test_a_share_of_zero_leaves_a_corpus_as_it_was(corpus: Corpus) -> None:
     manifest = corpus.build(holdout=0)
     assert "num_held_out" not in manifest.model_dump_json()
