@@ -40,7 +40,7 @@ def rows(first: int, last: int) -> Rows:
 
 ROWS = rows(0, 20)
 CHOSEN = {row["id"] for row in ROWS if is_chosen(row["text"], SHARE)}
-ID, TRAINED = min(CHOSEN), min({row["id"] for row in ROWS} - CHOSEN)
+ID = min(CHOSEN)
 
 
 class Corpus:
@@ -246,7 +246,8 @@ def test_a_damaged_or_missing_held_out_file_is_found(corpus: Corpus) -> None:
 
 def test_a_trace_says_held_out(corpus: Corpus) -> None:
     manifest = corpus.build()
-    for name, expected in ((ID, True), (TRAINED, False)):
+    alone = {row["id"] for row in ROWS[5:]}  # in one stream only, so that a hash means one document
+    for name, expected in ((min(CHOSEN & alone), True), (min(alone - CHOSEN), False)):
         trace = trace_document(corpus.uri, manifest, name)
         (entry,) = trace.entries
         assert (entry.state, entry.is_held_out, not trace.holdings) == ("current", expected, expected)
@@ -289,7 +290,7 @@ def test_tuning_examples_are_held_out_with_their_pairs(corpus: Corpus) -> None:
     assert {each.pairs for each in held_out} == {
         (InstructionPair(instruction="What is told?", response="much"),)
     }
-    corpus.add("b", [example(row, "little") for row in ROWS], "t")  # type: ignore[misc]
+    corpus.add("a", [example(row, "little") for row in ROWS], "t")  # type: ignore[misc]
     corpus.build(holdout=0, **changes)
     again = list(read_held_out(corpus.uri, read_manifest(corpus.uri)))
     assert {each.document_id for each in again} == CHOSEN
