@@ -9,13 +9,17 @@
         shards/<stream>/00000/               shards of one group, index.json and group.json
         rejects/<stage>.jsonl.zst            rejects of each step
         duplicates/<stream>.jsonl.zst        documents dropped as copies
+        held-out/<stream>-00000.jsonl.zst    documents kept for evaluation; no folder without any
         superseded-<stream>.zst              document_ids that the increment replaces
         asked-again-<stream>.zst             document_ids that --retry-empty asks about again
         decontamination.json  stats.json  README.md
     ledger/000003-<token>.<stream>.ledger    content hashes of the documents
+    ledger/000003-<token>.<stream>.held-out.ledger   of those that are held out, once more
     dedup/000003-<token>.<stream>/           band keys of the documents, an index of near duplicates
     tokenizer/<fingerprint>/                 files of the tokenizer, and files.json with their hashes
     journal/<writer>-0001.jsonl              answers of the model; retry.json marks an attempt to ask again
+    made-tasks/<name>.json                   a registration: files of task rows that builds keep out
+    made-tasks/<name>/<digest>/<file>        these files
     sources.jsonl.zst                        source files already read
     lock/000007.json                         lease of the run that may write
 
@@ -39,6 +43,7 @@ NEAR_INDEXES = "dedup"
 TOKENIZERS = "tokenizer"
 JOURNAL = "journal"
 LEASES = "lock"
+MADE_TASKS = "made-tasks"
 SOURCES_NOTE = "sources.jsonl.zst"
 
 OF_INCREMENTS = (INCREMENTS, LEDGERS, NEAR_INDEXES)
@@ -50,6 +55,7 @@ LINEAGE = "lineage"
 SHARDS = "shards"
 REJECTS = "rejects"
 DUPLICATES = "duplicates"
+HELD_OUT = "held-out"
 INDEX_FILE = "index.json"
 GROUP_FILE = "group.json"
 TOKENIZER_LISTING = "files.json"
@@ -95,6 +101,16 @@ def lease_uri(corpus: str, number: int) -> str:
     return storage.join(corpus, LEASES, f"{number:06d}.json")
 
 
+def made_tasks_uri(corpus: str, name: str) -> str:
+    """URI of the registration of some made tasks."""
+    return storage.join(corpus, MADE_TASKS, f"{name}.json")
+
+
+def made_tasks_folder(corpus: str, name: str) -> str:
+    """Directory of the rows of a registration, current and replaced."""
+    return storage.join(corpus, MADE_TASKS, name)
+
+
 def sources_note_uri(corpus: str) -> str:
     return storage.join(corpus, SOURCES_NOTE)
 
@@ -124,6 +140,11 @@ def retry_marker_uri(journal: str) -> str:
 def ledger_uri(corpus: str, stream: str, name: str) -> str:
     """URI of the ledger of one increment and stream."""
     return storage.join(corpus, LEDGERS, f"{name}.{stream}.ledger")
+
+
+def held_out_ledger(stream: str) -> str:
+    """Stream of `ledger_uri` whose ledger names the held-out documents of a stream; no stream has a dot."""
+    return f"{stream}.{HELD_OUT}"
 
 
 def streams_with_ledgers(corpus: str, names: Collection[str]) -> set[str]:
@@ -177,7 +198,7 @@ def shards_uri(increment: str, stream: str) -> str:
 
 
 def group_path(kind: str, stream: str, group: str) -> str:
-    """File of one group's TEXTS, PAIRS or LINEAGE, relative to the directory of the increment."""
+    """File of one group's TEXTS, PAIRS, LINEAGE or HELD_OUT, relative to the directory of the increment."""
     return storage.join(kind, f"{stream}-{group}.jsonl.zst")
 
 
@@ -187,8 +208,16 @@ def text_uri(increment: str, stream: str, group: str) -> str:
 
 def text_uris(corpus: str, stream: str, name: str) -> list[str]:
     """URIs of all texts that an increment holds of a stream, in the order of its shards."""
-    folder = storage.join(increment_uri(corpus, name), TEXTS)
+    return _group_uris(storage.join(increment_uri(corpus, name), TEXTS), stream)
+
+
+def _group_uris(folder: str, stream: str) -> list[str]:
     return [storage.join(folder, file) for file in names_in(folder) if file.rsplit("-", 1)[0] == stream]
+
+
+def held_out_uris(corpus: str, stream: str, name: str) -> list[str]:
+    """URIs of the documents that an increment holds out of a stream, in the order of their hashes."""
+    return _group_uris(storage.join(increment_uri(corpus, name), HELD_OUT), stream)
 
 
 def group_of(texts: str) -> str:
@@ -204,6 +233,10 @@ def pairs_uri(texts: str) -> str:
 
 def lineage_uri(increment: str, stream: str, group: str) -> str:
     return storage.join(increment, group_path(LINEAGE, stream, group))
+
+
+def held_out_uri(increment: str, stream: str, group: str) -> str:
+    return storage.join(increment, group_path(HELD_OUT, stream, group))
 
 
 def rejects_uri(increment: str, stage: str) -> str:

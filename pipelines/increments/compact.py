@@ -2,6 +2,7 @@
 
     their texts ─► without outdated passages ─► tokenize ─► shuffle ─► pack ─► shards
     their ledgers ─► rows that no newer row replaces, those of withdrawn documents included ─► one ledger
+    their held-out documents ─► current ones ─► one folder and one ledger of them
     their indexes of near duplicates ─► entries of current documents ─► one index
 
 It asks no model and reads no source. The next manifest names the new increment in place of the old ones.
@@ -11,7 +12,7 @@ They stay for readers that pin an older manifest.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import apache_beam as beam
 import numpy as np
@@ -23,12 +24,14 @@ from pipelines.increments.preflight_checks import newest_manifest
 from pipelines.increments.publish import drafted
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.cut_superseded import CutSuperseded, ReadTexts
+from pipelines.steps.hold_out import WriteHeldOut
 from pipelines.steps.write_shards import merge_groups
-from pipelines.store.ledger import current_rows, write_ledger
+from pipelines.store.held_out import HeldOutDocument, held_out_by_stream, read_held_out
+from pipelines.store.ledger import WITHDRAWN, Ledger, current_rows, write_ledger
 from pipelines.store.near_index import merge_index
 from pipelines.store.statistics import measured
 from schemas.corpus_config import CorpusConfig
-from schemas.corpus_layout import ledger_uri, number_of, text_uris
+from schemas.corpus_layout import held_out_ledger, ledger_uri, number_of, text_uris
 from schemas.errors import CorpusError
 from schemas.manifest import Increment, Manifest
 
@@ -101,6 +104,7 @@ def rewrite(
             num_documents=num_documents,
             replaces=numbers,
             num_withdrawn=sum(map(len, withdrawn.values())),
+            num_held_out=held_out_by_stream(config.corpus, config.streams, spec.name),
         )
         kept = [each for each in before.increments if each.number not in numbers]
         draft.publish([*kept, increment], found)
@@ -114,8 +118,14 @@ def rewrite(
 
 
 def _write_tables(spec: IncrementSpec, stream: str, names: Sequence[str], withdrawn: Sequence[str]) -> int:
-    """Write the ledger and the index of near duplicates; return the number of documents."""
+    """Write the ledgers and the index of near duplicates; return the number of documents."""
     corpus = spec.config.corpus
+    held_out = held_out_ledger(stream)
+    known = Ledger.open(corpus, held_out, spec.known)
+    gone = [name for name in withdrawn if known.content_of(name) is not None]
+    rows, origins, _ = current_rows(corpus, held_out, spec.known, of=set(names), withdrawn=gone)
+    if rows:
+        write_ledger(ledger_uri(corpus, held_out, spec.name), rows, origins)
     rows, origins, num_documents = current_rows(
         corpus, stream, spec.known, of=set(names), withdrawn=withdrawn
     )
@@ -149,4 +159,21 @@ def _add_rewriting(
             | f"{name}/CutSuperseded" >> beam.ParDo(cut)
         )
         written.append(write_texts(spec, Branch(name, texts)))
+        if any(name in each.num_held_out for each in before.increments if each.name in names):
+            (
+                pipeline
+                | f"{name}/HeldOutBefore" >> beam.Create([before])
+                | f"{name}/ReadHeldOut" >> beam.FlatMap(_still_held_out, spec, name, names)
+                | f"{name}/WriteHeldOut" >> WriteHeldOut(spec.increment, name)
+            )
     write_rejects(spec, written)
+
+
+def _still_held_out(
+    before: Manifest, spec: IncrementSpec, stream: str, names: Sequence[str]
+) -> Iterator[HeldOutDocument]:
+    """Yield the held-out documents of the increments `names` that are neither superseded nor withdrawn."""
+    ledger = Ledger.open(spec.config.corpus, stream, [spec.name])
+    for document in read_held_out(spec.config.corpus, before, streams=[stream], names=names):
+        if ledger.content_of(document.document_id) != WITHDRAWN:
+            yield document

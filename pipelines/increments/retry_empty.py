@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from pipelines.increments.changed_source_files import SourceFile, SourceFiles
 from pipelines.inspect.lineage import text_lines
-from pipelines.steps.cut_superseded import Newest
+from pipelines.store.ledger import Newest
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import asked_again_uri

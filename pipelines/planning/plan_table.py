@@ -82,6 +82,7 @@ def _plan_cells(stream: StreamPlan, plan: IncrementPlan) -> dict[str, str]:
         "documents read": count(stream.num_read),
         "  new": count(stream.num_new),
         "    of them changed": count(stream.num_changed),
+        "    of them held out": count(stream.num_held_out),
         "  unchanged": count(stream.num_unchanged),
         "rejected": count(stream.num_rejected),
         **{

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from pipelines.increments.preflight_checks import asks_a_model
-from pipelines.runners.progress import cut_texts, parted
+from pipelines.runners.progress import cut_texts, held_out, parted
 from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
 from schemas import storage
@@ -126,6 +126,11 @@ def _contents(corpus: str, manifest: Manifest) -> str:
         "Parted are pairs that stand in a row without their whole passage; cut are texts that go on in "
         "another row."
     ]
+    lines = ((each.number, held_out(each)) for each in manifest.increments)
+    if held := "; ".join(f"increment {number} {_plain(line)}" for number, line in lines if line):
+        notes.append(
+            f"Kept for evaluation, in `held-out/` of each increment, and not in its texts and rows: {held}."
+        )
     if newest.superseded_document_ids:
         notes.append(
             f"Increment {newest.number} supersedes {len(newest.superseded_document_ids):,} older documents."

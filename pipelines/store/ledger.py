@@ -26,7 +26,7 @@ import json
 import os
 import struct
 from collections.abc import Container, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -219,6 +219,35 @@ class Ledger:
                     return table, at
                 at += 1
         return None
+
+
+class Hashed(Protocol):
+    """A version of a document, or a record that stands for one."""
+
+    @property
+    def document_id(self) -> str: ...
+
+    @property
+    def content_hash(self) -> str: ...
+
+
+class Newest:
+    """Lookup of the increment that holds the newest text of each document.
+
+    A document that was asked about again has one content in two increments; the newer increment counts.
+    """
+
+    def __init__(self, corpus: str, stream: str, names: Iterable[str]):
+        newest_first = sorted(names, key=number_of, reverse=True)
+        self._ledgers = [(number_of(name), Ledger.open(corpus, stream, [name])) for name in newest_first]
+
+    def is_current(self, number: int, version: Hashed) -> bool:
+        """True if a version of a document, in this increment, is the newest one."""
+        for newest, ledger in self._ledgers:
+            content = ledger.content_of(version.document_id)
+            if content is not None:
+                return (newest, content) == (number, version.content_hash)
+        return False
 
 
 def name_hash(document_id: str) -> bytes:
