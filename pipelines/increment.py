@@ -45,7 +45,6 @@ from pipelines.steps.synthesize import SynthesizeChains
 from pipelines.steps.tokenize import TokenizeTexts
 from pipelines.steps.tuning_texts import MakeTuningTexts, MergeContexts, as_answered, by_dataset
 from pipelines.steps.write_shards import WriteGroup, WriteShards
-from pipelines.store.held_out import HeldOutDocument
 from pipelines.store.ledger import NO_ORIGIN, Ledger, ledger_row, write_ledger
 from plugins.readers import open_reader
 from schemas import storage
@@ -329,18 +328,14 @@ def _add_ledger(spec: IncrementSpec, new: Branch) -> None:
 
 def _add_held_out(spec: IncrementSpec, new: Branch) -> None:
     name = new.stream
-    uri, origins = ledger_uri(spec.config.corpus, held_out_ledger(name), spec.name), spec.origins(name)
+    uri = ledger_uri(spec.config.corpus, held_out_ledger(name), spec.name)
     for documents in new.held_out:
         (
             documents
-            | f"{name}/HeldOutRow" >> beam.Map(_ledger_row)
-            | f"{name}/WriteHeldOutLedger" >> _WriteTogether(lambda rows: write_ledger(uri, rows, origins))
+            | f"{name}/HeldOutRow" >> beam.Map(_held_out_row)
+            | f"{name}/WriteHeldOutLedger" >> _WriteTogether(lambda rows: write_ledger(uri, rows, ()))
         )
-        (
-            documents
-            | f"{name}/AsHeldOut" >> beam.Map(HeldOutDocument.of, name)
-            | f"{name}/WriteHeldOut" >> WriteHeldOut(spec.increment, name)
-        )
+        documents | f"{name}/WriteHeldOut" >> WriteHeldOut(spec.increment, name)
 
 
 def _add_near_copies(spec: IncrementSpec, new: Branch) -> None:
@@ -369,6 +364,10 @@ def _ledger_row(document: Document) -> bytes:
     is_named = document.document_id != document.source
     number = file_number(document.version) if is_named else NO_ORIGIN
     return ledger_row(document.document_id, document.content_hash, number)
+
+
+def _held_out_row(document: Document) -> bytes:
+    return ledger_row(document.content_hash, document.content_hash, NO_ORIGIN)
 
 
 def _write_rejects(group: tuple[str, Iterable[Reject]], increment: str) -> None:

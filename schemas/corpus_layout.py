@@ -14,12 +14,11 @@
         asked-again-<stream>.zst             document_ids that --retry-empty asks about again
         decontamination.json  stats.json  README.md
     ledger/000003-<token>.<stream>.ledger    content hashes of the documents
-    ledger/000003-<token>.<stream>.held-out.ledger   of those that are held out, once more
+    ledger/000003-<token>.<stream>.held-out.ledger   of those that were held out, by content
     dedup/000003-<token>.<stream>/           band keys of the documents, an index of near duplicates
     tokenizer/<fingerprint>/                 files of the tokenizer, and files.json with their hashes
     journal/<writer>-0001.jsonl              answers of the model; retry.json marks an attempt to ask again
-    made-tasks/<name>.json                   a registration: files of task rows that builds keep out
-    made-tasks/<name>/<digest>/<file>        these files
+    made-tasks/<name>.jsonl                  questions made about the corpus, which builds keep out
     sources.jsonl.zst                        source files already read
     lock/000007.json                         lease of the run that may write
 
@@ -102,13 +101,7 @@ def lease_uri(corpus: str, number: int) -> str:
 
 
 def made_tasks_uri(corpus: str, name: str) -> str:
-    """URI of the registration of some made tasks."""
-    return storage.join(corpus, MADE_TASKS, f"{name}.json")
-
-
-def made_tasks_folder(corpus: str, name: str) -> str:
-    """Directory of the rows of a registration, current and replaced."""
-    return storage.join(corpus, MADE_TASKS, name)
+    return storage.join(corpus, MADE_TASKS, f"{name}.jsonl")
 
 
 def sources_note_uri(corpus: str) -> str:
@@ -143,7 +136,7 @@ def ledger_uri(corpus: str, stream: str, name: str) -> str:
 
 
 def held_out_ledger(stream: str) -> str:
-    """Stream of `ledger_uri` whose ledger names the held-out documents of a stream; no stream has a dot."""
+    """Stream of `ledger_uri` for the held-out contents of a stream; no stream has a dot."""
     return f"{stream}.{HELD_OUT}"
 
 
@@ -206,18 +199,10 @@ def text_uri(increment: str, stream: str, group: str) -> str:
     return storage.join(increment, group_path(TEXTS, stream, group))
 
 
-def text_uris(corpus: str, stream: str, name: str) -> list[str]:
-    """URIs of all texts that an increment holds of a stream, in the order of its shards."""
-    return _group_uris(storage.join(increment_uri(corpus, name), TEXTS), stream)
-
-
-def _group_uris(folder: str, stream: str) -> list[str]:
+def text_uris(corpus: str, stream: str, name: str, kind: str = TEXTS) -> list[str]:
+    """URIs of all TEXTS or HELD_OUT documents that an increment holds of a stream, in order."""
+    folder = storage.join(increment_uri(corpus, name), kind)
     return [storage.join(folder, file) for file in names_in(folder) if file.rsplit("-", 1)[0] == stream]
-
-
-def held_out_uris(corpus: str, stream: str, name: str) -> list[str]:
-    """URIs of the documents that an increment holds out of a stream, in the order of their hashes."""
-    return _group_uris(storage.join(increment_uri(corpus, name), HELD_OUT), stream)
 
 
 def group_of(texts: str) -> str:
@@ -233,10 +218,6 @@ def pairs_uri(texts: str) -> str:
 
 def lineage_uri(increment: str, stream: str, group: str) -> str:
     return storage.join(increment, group_path(LINEAGE, stream, group))
-
-
-def held_out_uri(increment: str, stream: str, group: str) -> str:
-    return storage.join(increment, group_path(HELD_OUT, stream, group))
 
 
 def rejects_uri(increment: str, stage: str) -> str:

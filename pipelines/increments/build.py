@@ -36,11 +36,11 @@ from pipelines.increments.retry_empty import documents_without_pairs, with_their
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
 from pipelines.steps.write_shards import merge_groups
-from pipelines.store.held_out import held_out_by_stream
+from pipelines.store.held_out import count_held_out
 from pipelines.store.journal import attempt_at
 from pipelines.store.ledger import count_documents
 from pipelines.store.made_tasks import registered, with_made_tasks
-from pipelines.store.statistics import measured, stats_of
+from pipelines.store.statistics import measured
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import superseded_uri
@@ -100,14 +100,12 @@ def build_increment(
         contextlib.ExitStack() as stack,
     ):
         spec, view = draft.run.spec, draft.view
-        if registered(config.corpus) != made:  # only now, with the lease
+        if registered(config.corpus) != made:  # since the lease was taken, nobody can add to them
             raise CorpusError(f"{config.corpus}: its made tasks changed meanwhile. Build again.")
         if retry_empty:
             write_asked_again(spec.increment, without)
             spec = dataclasses.replace(spec, attempt=stack.enter_context(attempt_at(spec.journal)))
         view.say(_opening(spec))
-        if before is not None and (line := _changed_holdout(config, before)):
-            view.say(line)
         pipeline = make_pipeline(draft.run.options)
         add_increment(pipeline, spec)
         with view:
@@ -144,17 +142,6 @@ def _opening(spec: IncrementSpec) -> str:
     )
 
 
-def _changed_holdout(config: CorpusConfig, before: Manifest) -> str:
-    """Say what a changed `holdout` does not change; "" if it is that of the newest increment."""
-    last = stats_of(config.corpus, before.increments[-1].name).get("config", {}).get("holdout", 0.0)
-    if config.holdout == last:
-        return ""
-    return (
-        f"holdout is {config.holdout * 100:g}%, and was {last * 100:g}% for the last increment. It decides "
-        "about new documents only: training text stays training text, held-out documents stay held out."
-    )
-
-
 def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
     """Check the outcome and write the index of each stream; None if no document is new."""
     fs, _ = storage.filesystem(spec.increment)
@@ -180,5 +167,5 @@ def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
         streams=streams,
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),
-        num_held_out=held_out_by_stream(spec.config.corpus, spec.config.streams, spec.name),
+        num_held_out=count_held_out(spec.config.corpus, spec.config.streams, spec.name),
     )

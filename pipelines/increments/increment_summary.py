@@ -38,8 +38,7 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
     if line := held_out(increment):
         print(f"  {line}; they are no training text")
     elif config.holdout and not increment.replaces:
-        share, count = f"{config.holdout * 100:g}%", f"{increment.num_documents:,}"
-        print(f"  holdout {share} of {count} documents: none was held out")
+        print(f"  holdout {config.holdout:.2%}: none of {increment.num_documents:,} documents was held out")
     for name, shards in increment.streams.items():
         filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
         repeated = f", {shards.num_repeated_tokens:,} repeated" if shards.num_repeated_tokens else ""

@@ -10,9 +10,8 @@ from schemas import storage
 from schemas.errors import CorpusError
 
 _DEPTHS = {
-    **dict.fromkeys((layout.LEASES, layout.MANIFESTS, layout.JOURNAL, layout.LEDGERS), 1),
+    **dict.fromkeys((layout.LEASES, layout.MANIFESTS, layout.JOURNAL, layout.LEDGERS, layout.MADE_TASKS), 1),
     **dict.fromkeys((layout.INCREMENTS, layout.NEAR_INDEXES, layout.TOKENIZERS), 2),
-    layout.MADE_TASKS: 3,
     layout.SOURCES_NOTE: 0,
 }
 """Levels below each entry in which a run writes or removes by name; removing a tree follows no links."""

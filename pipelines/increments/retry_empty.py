@@ -32,7 +32,7 @@ def documents_without_pairs(config: CorpusConfig, manifest: Manifest) -> Without
         answered: set[str] = set()
         for each in text_lines(config.corpus, manifest, stream):
             for passage in each.text().passages:
-                if not newest.is_current(each.place.increment, passage):
+                if not newest.is_current(each.place.increment, passage.document_id, passage.content_hash):
                     continue
                 if not passage.num_pairs:
                     sources[passage.document_id] = passage.source.removesuffix(f" part {passage.part}")

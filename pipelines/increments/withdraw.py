@@ -90,9 +90,8 @@ def _names_in_sources(
     found: dict[tuple[str, bool], dict[str, set[str]]] = {}
     for stream in config.streams if patterns else ():
         in_texts = (each for text in texts_of(config.corpus, manifest, stream) for each in text.passages)
-        held_out = read_held_out(config.corpus, manifest, streams=[stream])
-        documents: Iterable[Named] = itertools.chain(in_texts, held_out)
-        for document in documents:
+        held_out: Iterable[Named] = read_held_out(config.corpus, manifest, stream)
+        for document in itertools.chain(held_out, in_texts):
             for pattern in patterns:
                 for is_glob, matches in ((False, is_in), (True, is_of)):
                     if matches(document.source, pattern):

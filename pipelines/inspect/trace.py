@@ -159,16 +159,16 @@ def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[En
         ledger = Ledger.open(corpus, stream, [increment.name])
         if (content := ledger.content_of(name)) is not None:
             origin = ledger.origin_of(name)
-            held_out = Ledger.open(corpus, held_out_ledger(stream), [increment.name])
-            is_held_out = held_out.content_of(name) == content != WITHDRAWN
-            found.append((increment.number, content, origin.uri if origin else "", is_held_out))
+            found.append((increment.number, content, origin.uri if origin else ""))
+    held_out = Ledger.open(corpus, held_out_ledger(stream), manifest.names())
     entries = []
-    for at, (number, content, file, is_held_out) in enumerate(found):
+    for at, (number, content, file) in enumerate(found):
         is_newest = at == len(found) - 1
         state: Literal["current", "superseded", "withdrawn"] = "current" if is_newest else "superseded"
         if content == WITHDRAWN:
             state, content = "withdrawn", ""
         entry = Entry(stream=stream, increment=number, content_hash=content, file=file, state=state)
+        is_held_out = held_out.content_of(content) is not None
         entries.append(dataclasses.replace(entry, is_held_out=is_held_out))
     return entries
 
@@ -224,9 +224,8 @@ def _names_by_content(corpus: str, manifest: Manifest, streams: list[str], digit
                 for passage in each.text().passages:
                     if passage.content_hash.startswith(digits):
                         names.add(passage.document_id)
-    for document in read_held_out(corpus, manifest):
-        if document.content_hash.startswith(digits):
-            names.add(document.document_id)
+        held_out = read_held_out(corpus, manifest, stream)
+        names |= {each.document_id for each in held_out if each.content_hash.startswith(digits)}
     return names
 
 
@@ -234,7 +233,7 @@ def _names_in(corpus: str, manifest: Manifest, streams: list[str]) -> Iterator[s
     for stream in streams:
         for each in text_lines(corpus, manifest, stream):
             yield from each.text().document_ids
-    yield from (document.document_id for document in read_held_out(corpus, manifest))
+        yield from (document.document_id for document in read_held_out(corpus, manifest, stream))
     for _, at, uri, line in _reject_lines(corpus, manifest):
         yield from filter(None, (record(Reject, line, uri, at).document_id,))
 

@@ -187,8 +187,8 @@ def _held_out_damages(corpus: str, increment: Increment) -> Iterator[Damage]:
             yield _damage(folder, error)
             continue
         if found != expected:
-            finding = f"holds {found} held-out documents of stream {stream!r}, the manifest says {expected}"
-            yield Damage(file=folder, finding=finding)
+            said = f"the manifest says {expected}"
+            yield Damage(file=folder, finding=f"holds {found} held-out documents of {stream!r}, {said}")
 
 
 def _read(uri: str, file: ShardFile, seq_len: int) -> tuple[int | None, list[str]]:

@@ -72,8 +72,9 @@ class CutSuperseded(StepFn):
             self.counters.add("texts_gone")
 
     def _is_current(self, number: int, passage: Passage) -> bool:
-        is_in = self._ledger.content_of(passage.document_id) == passage.content_hash
-        return is_in and self._newest.is_current(number, passage)
+        name, content = passage.document_id, passage.content_hash
+        is_in = self._ledger.content_of(name) == content
+        return is_in and self._newest.is_current(number, name, content)
 
 
 def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:

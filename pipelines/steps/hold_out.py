@@ -1,7 +1,7 @@
 """Hold-out: a share of the documents is kept for evaluation and never becomes training text.
 
-    taken in ─► its text was held out before ─► held out
-             ─► its text is training text under another name (rows that moved on) ─► training
+    taken in ─► any document had this text and was held out ─► held out
+             ─► the increments have the text in a training text ─► training
              ─► a new version of a known document ─► as its last version
              ─► a new document ─► by a hash of its text
 
@@ -20,16 +20,15 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.steps.base import StepFn
-from pipelines.steps.shuffle import group_of, shuffle_key
-from pipelines.store.held_out import HeldOutDocument
+from pipelines.steps.shuffle import group_of
 from pipelines.store.ledger import Ledger
 from schemas import storage
 from schemas.content_hash import content_hash, digest
-from schemas.corpus_layout import held_out_uri
+from schemas.corpus_layout import HELD_OUT, group_path
 from schemas.records import Document, to_json
 
-HELD_OUT = "held_out"
 _SALT = "tutelage holdout"
+_OUTPUT = "held_out"
 _FILE_CHARACTERS = 1 << 25
 """Average characters of a file; bounds the memory of the worker that writes it."""
 
@@ -44,10 +43,10 @@ class HoldOut(StepFn):
     """Separate documents that are held out; they go to the output `held_out`."""
 
     step = "holdout"
-    tags = (HELD_OUT,)
+    tags = (_OUTPUT,)
     share: float  # of new documents, 0 to 0.5
     open_ledger: Callable[[], Ledger]
-    open_held_out: Callable[[], Ledger]  # the ledger of held-out documents
+    open_held_out: Callable[[], Ledger]  # names and contents are those of held-out contents
 
     def setup(self) -> None:
         super().setup()
@@ -56,22 +55,22 @@ class HoldOut(StepFn):
     def process(self, document: Document) -> Iterator[Any]:
         is_held_out = self._is_held_out(document)
         self.counters.add("held_out", is_held_out)
-        yield beam.pvalue.TaggedOutput(HELD_OUT, document) if is_held_out else document
+        yield beam.pvalue.TaggedOutput(_OUTPUT, document) if is_held_out else document
 
     def _is_held_out(self, document: Document) -> bool:
-        if self._held_out.holder_of(document.content_hash) is not None:
+        if self._held_out.content_of(document.content_hash) is not None:
             return True
-        if self._ledger.holder_of(document.content_hash) is not None:
+        if self._ledger.holder_of(document.content_hash, may_be_superseded=True) is not None:
             return False
         known = self._ledger.content_of(document.document_id)
         if known is not None:
-            return known == self._held_out.content_of(document.document_id)
+            return self._held_out.content_of(known) is not None
         return is_chosen(document.text, self.share)
 
 
 @beam.ptransform_fn
 def WriteHeldOut(documents: beam.PCollection, increment: str, stream: str) -> beam.PCollection:
-    """Write HeldOutDocuments of one stream to files, in the order of hashes; no file without documents."""
+    """Write the held-out documents of one stream to files; no file without documents."""
     size = (
         documents
         | "CountCharacters" >> beam.Map(lambda document: len(document.text))
@@ -85,12 +84,13 @@ def WriteHeldOut(documents: beam.PCollection, increment: str, stream: str) -> be
     )
 
 
-def _with_file(document: HeldOutDocument, num_characters: int) -> tuple[int, HeldOutDocument]:
+def _with_file(document: Document, num_characters: int) -> tuple[str, Document]:
     number = group_of(0, document.content_hash, num_tokens=num_characters, group_tokens=_FILE_CHARACTERS)
-    return number, document
+    return f"{number:05d}", dataclasses.replace(document, version=0)
 
 
-def _write(file: tuple[int, Iterable[HeldOutDocument]], increment: str, stream: str) -> None:
-    number, documents = file
-    ordered = sorted(documents, key=lambda each: (shuffle_key(0, each.content_hash), each.document_id))
-    storage.write_lines_zst(held_out_uri(increment, stream, f"{number:05d}"), map(to_json, ordered))
+def _write(file: tuple[str, Iterable[Document]], increment: str, stream: str) -> None:
+    group, documents = file
+    ordered = sorted(documents, key=lambda each: each.content_hash)
+    uri = storage.join(increment, group_path(HELD_OUT, stream, group))
+    storage.write_lines_zst(uri, map(to_json, ordered))

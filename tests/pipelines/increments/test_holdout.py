@@ -16,6 +16,7 @@ from pipelines.increments.withdraw import withdraw
 from pipelines.inspect.trace import trace_document
 from pipelines.inspect.verify import verify_corpus
 from pipelines.planning.plan import plan_increment
+from pipelines.planning.plan_table import plan_lines
 from pipelines.steps.hold_out import is_chosen
 from pipelines.store.held_out import read_held_out
 from schemas import storage
@@ -66,7 +67,7 @@ class Corpus:
         return self._build(self.config(**changes), *options)
 
     def held_out(self, stream: str = "domain") -> dict[str, str]:
-        found = [each for each in read_held_out(self.uri, read_manifest(self.uri)) if each.stream == stream]
+        found = list(read_held_out(self.uri, read_manifest(self.uri), stream))
         texts = {each.document_id: each.text for each in found}
         assert len(texts) == len(found)
         return texts
@@ -170,6 +171,34 @@ def test_a_raised_share_leaves_training_text_in_training(corpus: Corpus) -> None
     assert {row["id"] for row in ROWS} <= corpus.trained().keys()
 
 
+@pytest.mark.parametrize("between", ["nothing", "compact", "withdraw"])
+def test_an_old_version_that_returns_under_another_name_is_held_out(corpus: Corpus, between: str) -> None:
+    changes = {"dedup": {"near": None}, "holdout": 0}
+    old = next(row["text"] for row in ROWS if row["id"] == ID)
+    corpus.build(dedup={"near": None})
+    corpus.add("b", [{"id": ID, "text": "quite another text that shares no word with the old one"}])
+    corpus.build(**changes)
+    if between == "compact":
+        compact(corpus.config(**changes), quiet=True)
+    if between == "withdraw":
+        withdraw(corpus.config(**changes), document_ids=[ID], quiet=True)
+    corpus.add("c", [{"id": "returned", "text": old}])
+    corpus.build(**changes)
+    assert corpus.held_out()["returned"] == old
+    assert "returned" not in corpus.trained()
+
+
+def test_an_old_version_of_training_text_is_not_held_out_under_another_name(corpus: Corpus) -> None:
+    changes = {"dedup": {"near": None}}
+    old = next(row["text"] for row in ROWS if row["id"] == ID)
+    corpus.build(holdout=0, **changes)
+    corpus.add("b", [{"id": ID, "text": "quite another text that shares no word with the old one"}])
+    corpus.build(holdout=0, **changes)
+    corpus.add("c", [{"id": "returned", "text": old}])
+    corpus.build(**changes)
+    assert "returned" in corpus.trained()
+
+
 @pytest.mark.parametrize("copy", ["exact", "near"])
 def test_a_copy_of_a_held_out_document_never_becomes_training_text(corpus: Corpus, copy: str) -> None:
     corpus.build()
@@ -227,9 +256,13 @@ def test_a_plan_takes_held_out_documents_off(corpus: Corpus) -> None:
     domain = plan.streams["domain"]
     assert (domain.num_new, domain.num_held_out, domain.num_unchanged) == (20, len(CHOSEN), 0)
     assert domain.num_chains == (20 - len(CHOSEN)) / 2
+    general = plan.streams["general"].num_held_out
+    said = f"Held out (holdout 30%): {len(CHOSEN) + general} of 25 documents; they are no training text."
+    assert said in plan_lines(plan)
     corpus.build()
     again = plan_increment(corpus.config(), quiet=True)
     assert again.total.num_new == again.total.num_held_out == 0
+    assert plan_lines(again) == []
 
 
 def test_a_damaged_or_missing_held_out_file_is_found(corpus: Corpus) -> None:
@@ -238,7 +271,7 @@ def test_a_damaged_or_missing_held_out_file_is_found(corpus: Corpus) -> None:
     lines = list(storage.read_lines_zst(str(path)))
     storage.write_lines_zst(str(path), lines[1:])
     (damage,) = verify_corpus(corpus.uri, manifest).damages
-    expected = f"{len(lines) - 1} held-out documents of stream 'domain', the manifest says {len(lines)}"
+    expected = f"{len(lines) - 1} held-out documents of 'domain', the manifest says {len(lines)}"
     assert damage.finding == f"holds {expected}"
     path.write_bytes(b"no zstd")
     assert len(verify_corpus(corpus.uri, manifest).damages) == 1
@@ -285,14 +318,14 @@ def test_tuning_examples_are_held_out_with_their_pairs(corpus: Corpus) -> None:
     changes = {"streams": {"tuning": {"tuning": {}, "sources": [source]}}, "dedup": {"near": None}}
     corpus.add("a", [example(row, "much") for row in ROWS], "t")  # type: ignore[misc]
     corpus.build(**changes)
-    held_out = list(read_held_out(corpus.uri, read_manifest(corpus.uri)))
+    held_out = list(read_held_out(corpus.uri, read_manifest(corpus.uri), "tuning"))
     assert {each.document_id for each in held_out} == CHOSEN
     assert {each.pairs for each in held_out} == {
         (InstructionPair(instruction="What is told?", response="much"),)
     }
     corpus.add("a", [example(row, "little") for row in ROWS], "t")  # type: ignore[misc]
     corpus.build(holdout=0, **changes)
-    again = list(read_held_out(corpus.uri, read_manifest(corpus.uri)))
+    again = list(read_held_out(corpus.uri, read_manifest(corpus.uri), "tuning"))
     assert {each.document_id for each in again} == CHOSEN
     assert {each.pairs[0].response for each in again} == {"little"}
     assert corpus.trained("tuning").keys() == {row["id"] for row in ROWS} - CHOSEN
