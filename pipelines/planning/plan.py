@@ -85,6 +85,8 @@ class IncrementPlan:
     corpus: str  # URI
     increment: int  # its number
     seq_len: int  # tokens of a row
+    holdout: float  # share of new documents to hold out
+    made_tasks: list[str]  # URIs of made tasks that the build keeps out
     streams: dict[str, StreamPlan]  # by name
     total: StreamPlan  # all streams together
     answers: Answers | None  # assumed length of answers; None without requests
@@ -119,7 +121,7 @@ def plan_increment(
         CorpusError: The corpus is damaged, or made with another tokenizer.
     """
     options = parse_options(beam_options)
-    config, _ = with_made_tasks(config)
+    config, made = with_made_tasks(config)
     tasks = check_names(config)
     before = newest_manifest(config)
     known = before.names() if before else ()
@@ -157,6 +159,8 @@ def plan_increment(
         corpus=config.corpus,
         increment=spec.number,
         seq_len=config.pack.seq_len,
+        holdout=config.holdout,
+        made_tasks=made,
         streams=streams,
         total=total,
         answers=answers,

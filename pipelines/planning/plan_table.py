@@ -46,10 +46,15 @@ def plan_table(plan: IncrementPlan) -> Table:
 
 
 def plan_lines(plan: IncrementPlan) -> list[str]:
-    """Return the sources of a plan's estimates, and the duration of the synthesis."""
+    """Return what is kept out and held out, the sources of the estimates, and the synthesis's duration."""
+    lines = [f"Made tasks of this corpus are kept out, too: {uri}." for uri in plan.made_tasks]
     if not plan.total.num_new:
-        return []
-    lines = []
+        return lines
+    if plan.holdout or plan.total.num_held_out:
+        lines.append(
+            f"Held out (holdout {plan.holdout * 100:g}%): {plan.total.num_held_out:,} of "
+            f"{plan.total.num_new:,} documents; they are no training text."
+        )
     if any(stream.pair_tokens is None for stream in plan.streams.values()):
         lines.append("The synthesizer sends no requests. Its pairs are not in the training tokens.")
     if plan.answers is None or not plan.total.num_requests:

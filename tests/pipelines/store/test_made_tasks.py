@@ -13,11 +13,12 @@ import pytest
 from pipelines.increments.lease import held, new_token
 from pipelines.inspect.export_pairs import current_pairs
 from pipelines.planning.plan import plan_increment
-from pipelines.store.made_tasks import forget, register, registered, with_made_tasks
+from pipelines.planning.plan_table import plan_lines
+from pipelines.store.made_tasks import register, registered, with_made_tasks
 from pipelines.store.question_overlap import training_overlaps
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.errors import ConfigError, CorpusError
+from schemas.errors import CorpusError
 from schemas.manifest import read_manifest
 from schemas.records import StoredPair
 from tests.published import name_of, read_stats
@@ -40,60 +41,25 @@ def config(tmp_path: Path, corpus_config: Any, write_jsonl: Any, passages: Any, 
     return made
 
 
-def files_in(corpus: str) -> list[str]:
-    root = Path(corpus, "made-tasks")
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-
-def test_a_registration_is_replaced_whole_and_can_be_forgotten(config: CorpusConfig) -> None:
+def test_made_tasks_are_replaced_whole_and_removed_without_rows(config: CorpusConfig) -> None:
     corpus = config.corpus
     assert registered(corpus) == []
-    register(corpus, "handbook", {"choice.jsonl": question(), "short.jsonl": question("one two")})
-    register(corpus, "atlas", {"choice.jsonl": question()})
-    assert [uri.split("/")[-3:][::2] for uri in registered(corpus)] == [
-        ["atlas", "choice.jsonl"],
-        ["handbook", "choice.jsonl"],
-        ["handbook", "short.jsonl"],
-    ]
-    register(corpus, "handbook", {"short.jsonl": question("another one")})
-    (atlas, short) = registered(corpus)
-    assert storage.read_bytes(short) == question("another one")
-    assert len(files_in(corpus)) == 4  # two registrations, and nothing of the replaced one
-    forget(corpus, "handbook")
+    register(corpus, "handbook", question())
+    register(corpus, "atlas", question())
+    assert [uri.split("/")[-1] for uri in registered(corpus)] == ["atlas.jsonl", "handbook.jsonl"]
+    register(corpus, "handbook", question("another one"))
+    (atlas, handbook) = registered(corpus)
+    assert storage.read_bytes(handbook) == question("another one")
+    register(corpus, "handbook", b"")
     assert registered(corpus) == [atlas]
-    with pytest.raises(CorpusError, match=r"has no made tasks 'handbook'\. Registered: atlas\."):
-        forget(corpus, "handbook")
 
 
-@pytest.mark.parametrize(
-    ("name", "files", "error"),
-    [
-        ("handbook", {"bad.jsonl": b'{"text": "no row"}\n'}, "has no row that can be used"),
-        ("handbook", {"README.md": question()}, "found no .jsonl"),
-        ("handbook", {"../../escape.jsonl": question()}, "files.0 is .* Choose another name"),
-        ("../handbook", {"choice.jsonl": question()}, "name is .* Choose another name"),
-    ],
-)
-def test_what_a_build_could_not_keep_out_is_refused_and_the_earlier_registration_stays(
-    config: CorpusConfig, name: str, files: dict[str, bytes], error: str
-) -> None:
-    register(config.corpus, "handbook", {"choice.jsonl": question()})
-    before, files_before = registered(config.corpus), files_in(config.corpus)
-    with pytest.raises((ConfigError, CorpusError), match=error):
-        register(config.corpus, name, files)
-    assert (registered(config.corpus), files_in(config.corpus)) == (before, files_before)
-
-
-def test_nothing_is_registered_without_a_corpus_or_while_a_build_is_at_work(
-    config: CorpusConfig, tmp_path: Path
-) -> None:
-    with pytest.raises(CorpusError, match="holds no published corpus"):
-        register(str(tmp_path / "nowhere"), "handbook", {"choice.jsonl": question()})
+def test_nothing_is_registered_while_a_build_is_at_work(config: CorpusConfig) -> None:
     with (
         held(config.corpus, new_token()),
         pytest.raises(CorpusError, match="another run holds this corpus"),
     ):
-        register(config.corpus, "handbook", {"choice.jsonl": question()})
+        register(config.corpus, "handbook", question())
     assert registered(config.corpus) == []
 
 
@@ -114,12 +80,16 @@ def test_the_next_build_keeps_registered_rows_out_of_documents_and_pairs(
     build(copy)
     (tmp_path / "in/b.jsonl").unlink()
     asked = [pair.instruction for pair in _pairs(copy) if pair.document_id == "doc-7"]
-    register(config.corpus, "made", {"leak.jsonl": question() + question(max(asked, key=len))})
+    register(config.corpus, "made", question() + question(max(asked, key=len)))
     assert plan_increment(config, quiet=True).total.num_new == 0
     assert build(config) is None  # an earlier increment stays as it is
     capsys.readouterr()
     write_jsonl(tmp_path / "in/b.jsonl", [leaked, *passages(8)[6:]])
-    assert plan_increment(config, quiet=True).total.rejects == {"decontaminate": {"task_overlap": 1}}
+    plan = plan_increment(config, quiet=True)
+    assert plan.total.rejects == {"decontaminate": {"task_overlap": 1}}
+    assert (
+        plan_lines(plan)[0] == f"Made tasks of this corpus are kept out, too: {registered(config.corpus)[0]}."
+    )
     assert build_increment(config).increments[1].num_documents == 2
     said = capsys.readouterr().err
     (uri,) = registered(config.corpus)
@@ -129,12 +99,12 @@ def test_the_next_build_keeps_registered_rows_out_of_documents_and_pairs(
     (task,) = read_stats(config.corpus, 2)["decontamination"].values()
     assert (task["rows"], task["rows_found"]) == (2, 2)
     assert {pair.document_id for pair in _pairs(config)} >= {"doc-0", "doc-6", "doc-7"}
-    forget(config.corpus, "made")
+    register(config.corpus, "made", b"")
     assert build(config).increments[2].num_documents == 1
 
 
 def test_a_registration_is_added_to_the_tasks_once(config: CorpusConfig) -> None:
-    register(config.corpus, "made", {"leak.jsonl": question()})
+    register(config.corpus, "made", question())
     both, made = with_made_tasks(config)
     assert list(both.decontaminate.tasks) == made == registered(config.corpus)
     assert with_made_tasks(both)[0] == both
