@@ -284,16 +284,25 @@ def make_folders(path: str) -> None:
         sync(os.path.dirname(folder))
 
 
-def replace_folder(temporary: str, folder: str) -> None:
-    """Put a local folder in place of another one, or of none, both in one parent; the old one is removed."""
-    old = f"{temporary}.old"  # a directory cannot be replaced in one step
-    is_there = os.path.exists(folder)
-    if is_there:
-        os.rename(folder, old)
-    os.rename(temporary, folder)
-    sync(os.path.dirname(os.path.abspath(folder)))
-    if is_there:
-        shutil.rmtree(old)
+@contextlib.contextmanager
+def new_folder(folder: str) -> Iterator[str]:
+    """A temporary sibling of a local folder, which takes the folder's place when the block ends."""
+    parent, name = os.path.split(os.path.abspath(folder))
+    temporary = os.path.join(parent, f".{name}.{uuid.uuid4().hex}.tmp")
+    os.makedirs(temporary)
+    try:
+        yield temporary
+        sync_tree(temporary)
+        old = f"{temporary}.old"  # a directory cannot be replaced in one step
+        is_there = os.path.exists(folder)
+        if is_there:
+            os.rename(folder, old)
+        os.rename(temporary, folder)
+        sync(parent)
+        if is_there:
+            shutil.rmtree(old)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync_tree(folder: str) -> None:

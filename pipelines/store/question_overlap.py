@@ -18,33 +18,16 @@ from schemas.manifest import Manifest
 from schemas.records import AugmentedText
 from schemas.validation import read_records
 
-_DEFAULT = DecontaminationConfig()
-
 
 def training_overlaps(
     corpus: str,
     manifest: Manifest,
     questions: Sequence[str],
+    rule: DecontaminationConfig,
     *,
-    ngram: int = _DEFAULT.ngram,
-    min_words: int = _DEFAULT.min_words,
-    max_rows: int = _DEFAULT.max_rows,
-    texts: bool = False,
-) -> dict[int, str]:
-    """Find the questions that share words in a row with a training pair.
-
-    Args:
-        corpus: The corpus.
-        manifest: The state of it.
-        questions: The questions, without options and answers.
-        ngram: Words in a row that both have.
-        min_words: A question of fewer than `ngram` words is compared as a whole if it has this many; shorter
-            ones are not compared.
-        max_rows: Words in a row that more questions have are their common wording, and ignored.
-        texts: True compares with whole training texts, False with their pairs.
-
-    Returns:
-        By index of a question, the first words in the alphabet that it shares.
+    in_texts: bool = False,
+) -> set[int]:
+    """Return the indices of the questions that share words in a row with a training pair, or with a text.
 
     Raises:
         CorpusError: A file of the corpus is missing or damaged.
@@ -53,25 +36,20 @@ def training_overlaps(
         GenerateRow(row_id="", position=f"question:{number}", input=question, labels=())
         for number, question in enumerate(questions)
     )
-    index = TaskIndex(
-        [TaskRows(name="questions", uri="", rows=rows)], ngram=ngram, min_words=min_words, max_rows=max_rows
-    )
-    found: dict[int, str] = {}
-    for text in _trained_on(corpus, manifest, texts=texts):
-        for overlap in index.find(text):
-            number = row_number(overlap.row.position)
-            found[number] = min(overlap.words, found.get(number, overlap.words))
-    return dict(sorted(found.items()))
-
-
-def _trained_on(corpus: str, manifest: Manifest, *, texts: bool) -> Iterator[str]:
+    tasks = [TaskRows(name="questions", uri="", rows=rows)]
+    index = TaskIndex(tasks, ngram=rule.ngram, min_words=rule.min_words, max_rows=rule.max_rows)
+    found: set[int] = set()
     for increment in manifest.increments:
-        for stream in increment.streams:
-            for uri in text_uris(corpus, stream, increment.name):
-                if texts:
-                    yield from (each.text for each in read_records(uri, AugmentedText))
-                else:
-                    yield from (
-                        "\n".join([pair.instruction, *pair.options, pair.response, pair.rationale])
-                        for pair in read_pairs(uri)
-                    )
+        for uri in (each for name in increment.streams for each in text_uris(corpus, name, increment.name)):
+            for text in _texts_in(uri) if in_texts else _pairs_in(uri):
+                found.update(row_number(overlap.row.position) for overlap in index.find(text))
+    return found
+
+
+def _texts_in(uri: str) -> Iterator[str]:
+    yield from (each.text for each in read_records(uri, AugmentedText))
+
+
+def _pairs_in(uri: str) -> Iterator[str]:
+    for pair in read_pairs(uri):
+        yield "\n".join([pair.instruction, *pair.options, pair.response, pair.rationale])

@@ -10,52 +10,37 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
+from pipelines.store.dataset_card import code, table
 from pipelines.task_making.make import MadeTasks
-from pipelines.task_making.rows import bare_row, origin
+from pipelines.task_making.rows import PERPLEXITY, QUESTION_TASKS, bare_row, provenance
 from pipelines.task_making.verify import CLOSED_BOOK_REASONS, REASONS, Refused
+from plugins.tokenizers import write_files
 from schemas import storage
 from schemas.errors import ConfigError
 
-CARD = "README.md"
-_MADE_BY = "tutelage tasks make"
-_WHAT = {
-    "closed_book_choice": "questions without their text, four options",
-    "closed_book_short": "questions without their text, short answers",
-    "reading_choice": "questions with their text, four options",
-    "reading_short": "questions with their text, short answers",
-    "heldout_reading_choice": "questions about held-out documents, with their text, four options",
-    "heldout_reading_short": "questions about held-out documents, with their text, short answers",
-}
+_CARD, _REFUSED = "README.md", "refused.ndjson"
 
 
 def check_output(folder: str) -> None:
     """Refuse a folder that cannot become a task directory.
 
     Raises:
-        ConfigError: It is on a store, or it holds files that are no tasks of this command.
+        ConfigError: It is on a store, is a file, or holds files that are no tasks of this command.
     """
-    if "://" in folder:
+    if "://" in folder or os.path.isfile(folder):
+        raise ConfigError(f"--output is {folder!r}; expected a local directory.")
+    held = os.listdir(folder) if os.path.isdir(folder) else []
+    ours = {_CARD, _REFUSED, *(f"{name}.jsonl" for name in QUESTION_TASKS)}
+    others = [name for name in held if name not in ours and not name.startswith(PERPLEXITY)]
+    if held and (others or _REFUSED not in held):
         raise ConfigError(
-            f"--output is {folder!r}; expected a local directory. Copy it to a store afterwards."
-        )
-    if not os.path.exists(folder) or (os.path.isdir(folder) and not os.listdir(folder)):
-        return
-    try:
-        with open(os.path.join(folder, CARD), encoding="utf-8") as file:
-            is_ours = f"made_by: {_MADE_BY}\n" in file.read(1 << 12)
-    except (OSError, UnicodeDecodeError):
-        is_ours = False
-    if not is_ours:
-        raise ConfigError(
-            f"--output {folder!r} holds files that {_MADE_BY} did not make and would replace. Give a "
-            "new or empty directory."
+            f"--output {folder!r} holds {(others or held)[0]!r}, which `tutelage tasks make` did not write "
+            "and would remove. Give a new or empty directory."
         )
 
 
@@ -65,41 +50,24 @@ def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(lines).encode("utf-8", "backslashreplace")  # JSON escapes for lone surrogates
 
 
-def files_of(made: MadeTasks) -> dict[str, bytes]:
-    """Contents of a task directory by file name."""
-    records = [
-        {"reason": reason, **bare_row(question), "provenance": origin(question)}
-        for reason, questions in made.refused.items()
-        for question in questions
-    ]
-    return {
-        **{f"{name}.jsonl": as_lines(rows) for name, rows in made.tasks.items()},
-        "refused.ndjson": as_lines(records),
-        CARD: _card(made).encode("utf-8", "replace"),
-    }
-
-
-def write_folder(folder: str, files: Mapping[str, bytes], *, before: Callable[[], None]) -> None:
-    """Write files to a temporary sibling folder, call `before`, and put it in place of the folder.
+def write_folder(folder: str, made: MadeTasks) -> None:
+    """Write the tasks in place of a folder.
 
     Raises:
         ConfigError: The folder cannot be written.
     """
-    folder = os.path.abspath(folder)
-    parent, name = os.path.split(folder)
-    temporary = os.path.join(parent, f".{name}.{uuid.uuid4().hex}.tmp")
+    refused = (
+        {"reason": reason, **bare_row(question), "provenance": provenance(question)}
+        for reason, questions in made.refused.items()
+        for question in questions
+    )
+    files = {f"{name}.jsonl": as_lines(rows) for name, rows in made.tasks.items()}
+    files |= {_REFUSED: as_lines(refused), _CARD: _card(made).encode("utf-8", "replace")}
     try:
-        os.makedirs(temporary)
-        for file, content in files.items():
-            with open(os.path.join(temporary, file), "wb") as opened:
-                opened.write(content)
-        storage.sync_tree(temporary)
-        before()
-        storage.replace_folder(temporary, folder)
+        with storage.new_folder(folder) as temporary:
+            write_files(temporary, files)
     except OSError as error:
         raise ConfigError(f"--output {folder!r} cannot be written: {error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _card(made: MadeTasks) -> str:
@@ -107,41 +75,28 @@ def _card(made: MadeTasks) -> str:
     front = {
         "pretty_name": f"Questions about {corpus}",
         "license": "unknown",
-        "made_by": _MADE_BY,
         "tags": ["tutelage", "evaluation"],
         "configs": [{"config_name": name, "data_files": f"{name}.jsonl"} for name in made.tasks],
     }
     how = {**made.made_from, "version": f"tutelage {importlib.metadata.version('tutelage')}"}
-    tasks = [
-        (name, f"{len(rows):,}", _WHAT.get(name, "held-out documents, for perplexity"))
-        for name, rows in made.tasks.items()
-    ]
+    of_texts = "held-out documents, for perplexity"
+    tasks = [(name, len(rows), QUESTION_TASKS.get(name, of_texts)) for name, rows in made.tasks.items()]
     sections = (
-        f"# Questions about {_code(corpus)}",
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
+        f"# Questions about {code(corpus)}",
         "The texts keep the licenses of their sources; put the right one in place of `unknown` above.",
         "## How they were made",
-        _table(("what", "value"), [(name, _code(value)) for name, value in how.items()]),
+        table(("what", "value"), [(name, code(value)) for name, value in how.items()]),
         "## Tasks",
-        _table(("task", "rows", "what it asks"), tasks),
-        "## Refused questions",
-        "They are in `refused.ndjson`.",
+        table(("task", "rows", "what it asks"), tasks),
+        f"## Refused questions, in `{_REFUSED}`",
         _reasons(REASONS, made.refused),
         "## Asked with their text only",
         _reasons(CLOSED_BOOK_REASONS, made.text_only),
     )
-    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
-    return "\n\n".join((f"---\n{head}---", *sections)) + "\n"
+    return "\n\n".join(sections) + "\n"
 
 
 def _reasons(meanings: Mapping[str, str], found: Refused) -> str:
-    rows = [(name, meaning, f"{len(found.get(name, ())):,}") for name, meaning in meanings.items()]
-    return _table(("reason", "meaning", "questions"), rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-
-def _code(text: str) -> str:
-    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
+    rows = [(name, meaning, len(found.get(name, ()))) for name, meaning in meanings.items()]
+    return table(("reason", "meaning", "questions"), rows)

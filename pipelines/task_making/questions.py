@@ -12,23 +12,14 @@ BLANK = "____"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SourceText:
-    """A document, or one part of a document that the corpus holds in parts.
-
-    Attributes:
-        document_id: The document.
-        stream: Its stream.
-        text: The text, as the model is trained on it, or as it is held out.
-        source: Origin of the document.
-        part: Part of the document, `k/n`, or "" for the whole document.
-        held_out: True if no model is trained on it.
-    """
+    """A document, or one part of a document, as the model is trained on it, or as it is held out."""
 
     document_id: str
     stream: str
     text: str
-    source: str
-    part: str = ""
-    held_out: bool = False
+    source: str  # origin of the document
+    part: str = ""  # `k/n`, or "" for the whole document
+    held_out: bool = False  # no model is trained on it
 
     def as_document(self) -> Document:
         """The text as synthesizers take it."""
@@ -38,25 +29,15 @@ class SourceText:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question about a text, with its one right answer.
+    """A question about a text, with its one right answer."""
 
-    Attributes:
-        text: The question; in a cloze question the answer's place is `BLANK`.
-        answer: The answer, as the text has it.
-        about: The text.
-        author: `cloze`, or the name of the synthesizer.
-        span: Start and end offset of the answer in the text.
-        statement: The words to look for in training pairs: the question, or the whole sentence of a cloze.
-        is_specific: True if the question can be understood without the text.
-    """
-
-    text: str
-    answer: str
+    text: str  # in a cloze question the answer's place is BLANK
+    answer: str  # as the text has it
     about: SourceText
-    author: str
-    span: tuple[int, int]
-    statement: str
-    is_specific: bool
+    author: str  # `cloze`, or the name of the synthesizer
+    span: tuple[int, int] = (0, 0)  # start and end offset of the answer in the text, once it is found there
+    statement: str  # to look for in training pairs: the question, or the whole sentence of a cloze
+    is_specific: bool  # the question can be understood without the text
 
     @property
     def question_id(self) -> str:

@@ -11,9 +11,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from pipelines.store.question_overlap import training_overlaps
 from pipelines.task_making.questions import Question
-from pipelines.task_making.seam import training_overlaps
 from plugins.words import words_of
+from schemas.corpus_config import DecontaminationConfig
 from schemas.manifest import Manifest
 
 REASONS = {
@@ -35,10 +36,10 @@ CLOSED_BOOK_REASONS = {
 """Reasons for which a question is not asked without its text."""
 
 _MOST_WORDS = 6
-LEAST_WORDS = 4
+_LEAST_WORDS = 4
 _ARTICLE = re.compile(r"\A(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 
-Refused = dict[str, list[Question]]
+Refused = defaultdict[str, list[Question]]
 """Refused questions by reason."""
 
 
@@ -52,23 +53,23 @@ def verify(
         located = _located(question)
         key = question.about, *words_of(question.text)
         if located is None:
-            _refuse(refused, "unsupported", question)
+            refused["unsupported"].append(question)
         elif len(words_of(located.answer)) > _MOST_WORDS:
-            _refuse(refused, "long_answer", located)
-        elif len(words_of(question.text)) < LEAST_WORDS:
-            _refuse(refused, "short_question", located)
+            refused["long_answer"].append(located)
+        elif len(words_of(question.text)) < _LEAST_WORDS:
+            refused["short_question"].append(located)
         elif holds(question.text, located.answer):
-            _refuse(refused, "answer_in_question", located)
+            refused["answer_in_question"].append(located)
         elif key in asked:
-            _refuse(refused, "repeated", located)
+            refused["repeated"].append(located)
         else:
             asked.add(key)
             passed.append(located)
-    statements = [question.statement for question in passed]
-    overlaps = training_overlaps(corpus, manifest, statements, min_words=LEAST_WORDS)
-    for at in overlaps:
-        _refuse(refused, "training_pair", passed[at])
-    return [question for at, question in enumerate(passed) if at not in overlaps]
+    rule = DecontaminationConfig(min_words=_LEAST_WORDS)
+    in_pairs = training_overlaps(corpus, manifest, [each.statement for each in passed], rule)
+    if in_pairs:
+        refused["training_pair"] += [passed[at] for at in sorted(in_pairs)]
+    return [question for at, question in enumerate(passed) if at not in in_pairs]
 
 
 def closed_book(questions: Sequence[Question], left_out: Refused) -> list[Question]:
@@ -80,15 +81,15 @@ def closed_book(questions: Sequence[Question], left_out: Refused) -> list[Questi
         if question.is_specific:
             by_words[tuple(words_of(question.text))].append(question)
         else:
-            _refuse(left_out, "unspecific", question)
+            left_out["unspecific"].append(question)
     kept = []
     for alike in by_words.values():
         if len({tuple(words_of(each.answer)) for each in alike}) > 1:
-            left_out.setdefault("ambiguous", []).extend(alike)
+            left_out["ambiguous"] += alike
         else:
             kept.append(alike[0])
-            for question in alike[1:]:
-                _refuse(left_out, "asked_twice", question)
+            if alike[1:]:
+                left_out["asked_twice"] += alike[1:]
     return kept
 
 
@@ -109,7 +110,3 @@ def _located(question: Question) -> Question | None:
     if found is None:
         return None
     return dataclasses.replace(question, answer=" ".join(found[0].split()), span=found.span())
-
-
-def _refuse(refused: Refused, reason: str, question: Question) -> None:
-    refused.setdefault(reason, []).append(question)

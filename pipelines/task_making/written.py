@@ -17,12 +17,12 @@ from pathlib import Path
 
 import plugins.protocols
 from pipelines.steps.check_pairs import problem_of
+from pipelines.steps.split_documents import row_limit
 from pipelines.steps.synthesizer_loop import SynthesizerLoop
 from pipelines.store.pair_files import synthesizer_name
 from pipelines.task_making.cloze import Vocabulary
 from pipelines.task_making.questions import Question, SourceText
 from plugins.synthesizers import SYNTHESIZERS
-from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.synthesizers.mining_connectives import cause_and_effect
 from plugins.synthesizers.mining_sentences import Passage
 from plugins.synthesizers.mining_wordings import ask_for
@@ -39,37 +39,9 @@ _POINTS_AT_TEXT = re.compile(
 _WORD = re.compile(r"[^\W_]+")
 
 
-def asks_with(config: CorpusConfig) -> SynthesisConfig:
-    """The synthesis section that questions are written with: that of the corpus, with the exam prompt."""
-    synthesis = config.synthesis
-    if synthesis.protocol == "chat" and synthesis.prompt_file is None and is_model(synthesis):
-        return synthesis.model_copy(update={"prompt_file": _EXAM_PROMPT})
-    return synthesis
-
-
-def is_model(synthesis: SynthesisConfig) -> bool:
-    """True if a language model answers."""
-    kind = SYNTHESIZERS.load(synthesis.backend)
-    return isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer)
-
-
-def mined_questions(text: SourceText, *, seed: int) -> list[Question]:
-    """Ask for the causes and effects that the rule of backend `mined` finds; they need their text."""
-    rng = random.Random(f"{seed}:{text.document_id}:{text.part}")
-    pairs = [ask_for(found, rng) for found in cause_and_effect(Passage.of(text.text), rng)]
-    return [_question(_line(pair.instruction), pair.response, text, "mined") for pair in pairs]
-
-
 def in_parts(config: CorpusConfig, texts: Sequence[SourceText]) -> list[SourceText]:
-    """Cut whole documents that are too long for the model's prompt or a row; other texts stay."""
-    if not is_model(config.synthesis):
-        return list(texts)
-    from pipelines.runners.startup_warnings import quiet_libraries
-
-    quiet_libraries()  # before Beam is imported
-    from pipelines.steps.split_documents import row_limit
-
-    synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(asks_with(config), seed=config.seed)
+    """Cut whole documents that are too long for the synthesizer's prompt or a row; other texts stay."""
+    synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(_asks_with(config), seed=config.seed)
     row = row_limit(config, synthesizer.pair_tokens)
     return [
         dataclasses.replace(text, text=part.text, part=part.part)
@@ -78,18 +50,25 @@ def in_parts(config: CorpusConfig, texts: Sequence[SourceText]) -> list[SourceTe
     ]
 
 
+def mined_questions(text: SourceText, *, seed: int) -> list[Question]:
+    """Ask for the causes and effects that a rule of backend `mined` finds; they need their text."""
+    rng = random.Random(f"{seed}:{text.document_id}:{text.part}")
+    pairs = [ask_for(found, rng) for found in cause_and_effect(Passage.of(text.text), rng)]
+    return [_question(_line(pair.instruction), pair.response, text, "mined") for pair in pairs]
+
+
 def written_questions(
     config: CorpusConfig, texts: Sequence[SourceText], vocabulary: Vocabulary, counts: Counter[str]
 ) -> list[Question]:
     """Ask the synthesizer about each text; return its pairs as questions, without the span of the answer.
 
-    `counts` gets `asked`, `requests`, `from_journal`, `failed`, `bad_pieces` and `bad_pairs`.
+    `counts` gets `requests`, `from_journal`, `failed`, `bad_pieces` and `bad_pairs`.
 
     Raises:
         ConfigError: The synthesizer's configuration is refused.
         SynthesisError: More texts failed than `synthesis.max_failure_share` allows.
     """
-    loop = SynthesizerLoop(asks_with(config), config.seed, journal_uri(config.corpus))
+    loop = SynthesizerLoop(_asks_with(config), config.seed, journal_uri(config.corpus))
     loop.enter()
     try:
         chains = [
@@ -117,23 +96,23 @@ def written_questions(
 def _question(
     asked: str, answer: str, about: SourceText, author: str, *, is_specific: bool = False
 ) -> Question:
-    """A question whose answer has no span yet."""
     return Question(
-        text=asked,
-        answer=answer,
-        about=about,
-        author=author,
-        span=(0, 0),
-        statement=asked,
-        is_specific=is_specific,
+        text=asked, answer=answer, about=about, author=author, statement=asked, is_specific=is_specific
     )
+
+
+def _asks_with(config: CorpusConfig) -> SynthesisConfig:
+    synthesis = config.synthesis
+    if synthesis.protocol == "chat" and synthesis.prompt_file is None:
+        return synthesis.model_copy(update={"prompt_file": _EXAM_PROMPT})
+    return synthesis
 
 
 def _refuse_failed(config: CorpusConfig, done: Sequence[SynthesizedDocument], counts: Counter[str]) -> None:
     failures = [f"{each.document.source}: {each.failure}" for each in done if each.failure]
-    counts["asked"], counts["failed"] = len(done), len(failures)
+    counts["failed"] = len(failures)
     for each in done:
-        counts.update({name: count for name, count in each.dropped.items() if count})
+        counts.update(each.dropped)
     if failures and len(failures) > config.synthesis.max_failure_share * len(done):
         raise SynthesisError(
             f"synthesis.backend {config.synthesis.backend!r} gave no readable answer about {len(failures)} "
@@ -157,7 +136,9 @@ def _line(text: str) -> str:
 
 
 def _is_specific(question: str, vocabulary: Vocabulary) -> bool:
-    """True if a question does not point at its text, and names its subject by a name or a rare word."""
-    if _POINTS_AT_TEXT.search(question):
-        return False
-    return any(map(vocabulary.is_subject, _WORD.findall(question)))
+    """True if a question does not point at its text, and names its subject by a name or a rare word.
+
+    In scripts without spaces the words are not known, and each question is taken to name its subject.
+    """
+    names_subject = " " not in question or any(map(vocabulary.is_subject, _WORD.findall(question)))
+    return names_subject and not _POINTS_AT_TEXT.search(question)

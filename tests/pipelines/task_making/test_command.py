@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -15,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.task_making import drawn_texts
+from pipelines.steps.hold_out import is_chosen
 from plugins.synthesizers.base import Synthesizer
 from plugins.tasks.lookup import load_tasks
 from plugins.tasks.task import read_rows
@@ -94,19 +91,17 @@ def test_two_runs_write_the_same_tasks_that_eval_reads(corpus: str, tutelage: An
     assert "closed_book_choice: 8 rows" in done.out
     assert f"tasks: [{json.dumps(str(output))}]" in done.out
     card = first["README.md"].decode()
-    assert "| documents | `8 drawn, 0 of 0 held out` |" in card
+    assert "| documents | <code>8 drawn, 0 of 0 held out</code> |" in card
     assert "| reading_choice | 16 | questions with their text, four options |" in card
     assert "| unspecific | names no subject" in card
 
 
 def test_what_is_missing_or_small_is_said(corpus: str, tutelage: Any, tmp_path: Path) -> None:
-    done = tutelage("tasks", "make", corpus, "--output", str(tmp_path / "tasks"), "--json")
+    done = tutelage("tasks", "make", corpus, "--output", str(tmp_path / "tasks"))
     assert "--documents is 200; the corpus has 8 to ask about, and all were taken." in done.err
     assert "no document is held out" in done.err
     assert "task closed_book_choice has 8 rows, fewer than 20" in done.err
-    found = json.loads(done.out)
-    assert found["tasks"]["closed_book_choice"] == 8
-    assert found["counts"]["documents"] == 8
+    assert "heldout" not in done.err
 
 
 def test_documents_are_drawn_by_seed(corpus: str, tutelage: Any, tmp_path: Path) -> None:
@@ -122,27 +117,46 @@ def test_documents_are_drawn_by_seed(corpus: str, tutelage: Any, tmp_path: Path)
     assert drawn[0] != drawn[1]
 
 
-def test_held_out_documents_become_reading_and_perplexity_tasks(
-    corpus: str, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+def test_held_out_documents_become_reading_and_perplexity_tasks_and_stay_apart_from_later_increments(
+    builder: Any, tutelage: Any, tmp_path: Path, write_jsonl: Any
 ) -> None:
-    held_out = [
-        types.SimpleNamespace(
-            document_id="h", stream="domain", text="Drugz is made in Rome today.", source="raw:1"
-        ),
-        types.SimpleNamespace(
-            document_id="g", stream="general", text="Drugy is made in Bonn today.", source="raw:2"
-        ),
-    ]
-    monkeypatch.setattr(drawn_texts, "read_held_out", lambda corpus, manifest: iter(held_out))
+    texts = [sentences(at) for at in range(8)]
+    general = {
+        "sources": [{"reader": "jsonl", "uri": write_jsonl(tmp_path / "general.jsonl", [{"text": texts[0]}])}]
+    }
+    domain = {"sources": [{"reader": "jsonl", "uri": f"{tmp_path}/raw*.jsonl", "id_field": "id"}]}
+    streams = {"domain": {**domain, "synthesize": True}, "general": general}
+    near = {"near": None}
+    yaml = builder(
+        tmp_path, texts, streams=streams, holdout=0.5, dedup=near, synthesis={"max_empty_share": 1}
+    )
+    chosen = {f"d{at}" for at, text in enumerate(texts) if is_chosen(text, 0.5)}
+    assert 3 <= len(chosen) <= 5
     output = tmp_path / "tasks"
-    done = tutelage("tasks", "make", corpus, "--output", str(output))
+    done = tutelage("tasks", "make", yaml, "--output", str(output))
     assert done.status == 0, done.err
-    asked = rows_of(output / "heldout_reading_choice.jsonl")
-    assert {row["provenance"]["document_id"] for row in asked} == {"h"}  # general is not asked about
-    assert {row["options"][row["gold_index"]] for row in asked} == {"Rome"}
-    assert rows_of(output / "heldout_perplexity_general.jsonl")[0]["text"] == held_out[1].text
-    assert "2 of 2 held out" in (output / "README.md").read_text()
-    assert all(row["provenance"]["document_id"] != "h" for row in rows_of(output / "closed_book_short.jsonl"))
+    assert "no document is held out" not in done.err
+    for row in (held := rows_of(output / "heldout_reading_short.jsonl")):
+        assert row["provenance"]["document_id"] in chosen and row["provenance"]["stream"] == "domain"
+    assert not any(
+        row["provenance"]["document_id"] in chosen for row in rows_of(output / "reading_short.jsonl")
+    )
+    perplexity = load_tasks([str(output / "heldout_perplexity_domain.jsonl")])
+    assert [(task.kind, len(read_rows(task)[0])) for task in perplexity] == [("perplexity", len(chosen))]
+    assert (output / "heldout_perplexity_general.jsonl").exists() == ("d0" in chosen)
+    assert f"{8 - len(chosen)} drawn" in (output / "README.md").read_text()
+    asked = held[0]["input"].rpartition("Fill in the blank: ")[2].removesuffix("\nAnswer:")
+    assert len(asked.split()) >= 8
+    leak = {"id": "leak", "text": f"{asked.replace('____', 'left out')} The rest of it is new to all."}
+    write_jsonl(
+        tmp_path / "raw2.jsonl", [leak, {"id": "new", "text": "Nothing of it was ever asked by them."}]
+    )
+    again = tutelage(
+        "corpus", "build", yaml, "holdout=0", "decontaminate.ngram=5", "decontaminate.min_words=4"
+    )
+    assert "Made tasks of this corpus are kept out, too: " in again.err
+    assert "1 decontaminate: task_overlap" in again.out
 
 
 class Writer(Synthesizer):
@@ -216,24 +230,23 @@ def test_text_in_another_language_is_refused_by_the_rules(
     yaml = builder(tmp_path, chinese, dedup={"near": None})
     done = tutelage("tasks", "make", yaml, "--output", str(tmp_path / "tasks"))
     assert done.status == 1
-    assert "4 texts are not English, the only language of the rules." in done.err
+    assert "(4 texts in other languages than English)" in done.err
     assert not (tmp_path / "tasks").exists()
 
 
 def test_questions_that_the_base_model_answers_alone_are_refused(
     corpus: str, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def scores(key: str, model: str, rows: Sequence[Any]) -> dict[str, list[float]]:
-        assert (key, model) == ("--base-model", "base")
-        assert not any("Text:" in row["input"] for row in rows)
-        best = {row["id"]: (0.0 if "Kyoto" in row["input"] + str(row["options"]) else -2.0) for row in rows}
-        return {
-            row["id"]: [best[row["id"]] if at == row["gold_index"] else -1.0 for at in range(4)]
-            for row in rows
-        }
+    class Known:
+        def __init__(self, key: str, model: str):
+            assert (key, model) == ("--base-model", "base")
 
-    module = types.SimpleNamespace(option_scores=scores, check_model_name=lambda *_, **__: None)
-    monkeypatch.setitem(sys.modules, "trainer.evaluation.option_scores", module)
+        def of(self, rows: Sequence[Any]) -> set[str]:
+            assert not any("Text:" in row["input"] for row in rows)
+            return {row["id"] for row in rows if "Kyoto" in row["input"] + str(row["options"])}
+
+    module = types.SimpleNamespace(KnownAnswers=Known)
+    monkeypatch.setitem(sys.modules, "trainer.evaluation.known_answers", module)
     output = tmp_path / "tasks"
     done = tutelage("tasks", "make", corpus, "--output", str(output), "--base-model", "base")
     assert done.status == 0, done.err
@@ -242,7 +255,7 @@ def test_questions_that_the_base_model_answers_alone_are_refused(
     kept = rows_of(output / "reading_choice.jsonl")
     assert not {row["id"] for row in kept} & {row["id"] for row in refused}
     assert not any("Kyoto" in row["options"] for row in kept)
-    assert "| base model | `base` |" in (output / "README.md").read_text()
+    assert "| base model | <code>base</code> |" in (output / "README.md").read_text()
 
 
 def test_a_directory_with_other_files_is_not_replaced(corpus: str, tutelage: Any, tmp_path: Path) -> None:
@@ -251,7 +264,7 @@ def test_a_directory_with_other_files_is_not_replaced(corpus: str, tutelage: Any
     (output / "mine.jsonl").write_text("{}")
     done = tutelage("tasks", "make", corpus, "--output", str(output))
     assert done.status == 2
-    assert "holds files that tutelage tasks make did not make and would replace" in done.err
+    assert "holds 'mine.jsonl', which `tutelage tasks make` did not write and would remove" in done.err
     assert files_in(output) == {"mine.jsonl": b"{}"}
 
 
@@ -271,20 +284,3 @@ def test_wrong_use_is_said_and_writes_nothing(
     assert done.status == status
     assert said in done.err
     assert not (tmp_path / "tasks").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("pipelines.store.held_out") is None, reason="stand-ins do not reach the process"
-)
-def test_tasks_are_made_without_beam_and_torch(corpus: str, tmp_path: Path) -> None:
-    code = (
-        "import sys; from plugins.commands.main import main; status = main(sys.argv[1:]); "
-        "sys.exit(status or ' '.join({'apache_beam', 'torch'} & set(sys.modules)) or 0)"
-    )
-    command = ("tasks", "make", corpus, "--output", str(tmp_path / "tasks"))
-    surroundings = {name: value for name, value in os.environ.items() if name != "USE_TORCH"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *command], capture_output=True, text=True, timeout=120, env=surroundings
-    )
-    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -30,12 +31,12 @@ def question(
 
 @pytest.fixture
 def no_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify_module, "training_overlaps", lambda *_, **__: {})
+    monkeypatch.setattr(verify_module, "training_overlaps", lambda *_, **__: set())
 
 
 def outcome(*questions: Question) -> tuple[list[str], dict[str, int]]:
     """Answers that pass, and the number of refused questions by reason."""
-    refused: Refused = {}
+    refused: Refused = defaultdict(list)
     manifest: Any = None
     passed = verify(questions, "corpus", manifest, refused)
     return [each.answer for each in passed], {reason: len(each) for reason, each in refused.items()}
@@ -54,7 +55,7 @@ def outcome(*questions: Question) -> tuple[list[str], dict[str, int]]:
 def test_an_answer_gets_the_words_and_the_place_that_it_has_in_the_text(
     answer: str, found: str, span: tuple[int, int]
 ) -> None:
-    (passed,) = verify([question("What does the text tell of?", answer)], "corpus", None, {})  # type: ignore[arg-type]
+    (passed,) = verify([question("What does the text tell of?", answer)], "corpus", None, defaultdict(list))  # type: ignore[arg-type]
     assert (passed.answer, passed.span) == (found, span)
 
 
@@ -86,21 +87,21 @@ def test_a_question_is_asked_once_about_a_text() -> None:
 
 
 def test_a_question_in_the_words_of_a_training_pair_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {}
+    seen: list[Any] = []
 
-    def overlaps(corpus: str, manifest: Any, questions: list[str], **rules: int) -> dict[int, str]:
-        seen.update(questions=questions, **rules)
-        return {1: "what is the dose"}
+    def overlaps(corpus: str, manifest: Any, questions: list[str], rule: Any) -> set[int]:
+        seen.append((questions, rule.ngram, rule.min_words))
+        return {1}
 
     monkeypatch.setattr(verify_module, "training_overlaps", overlaps)
     found = outcome(question("Where is the maker?", "Kyoto"), question("What is the dose?", "20 mg"))
     assert found == (["Kyoto"], {"training_pair": 1})
-    assert seen == {"questions": ["Where is the maker?", "What is the dose?"], "min_words": 4}
+    assert seen == [(["Where is the maker?", "What is the dose?"], 13, 4)]
 
 
 def test_a_closed_book_question_names_its_subject_and_has_one_answer() -> None:
     first, second = make_texts(TEXT, TEXT)
-    left_out: Refused = {}
+    left_out: Refused = defaultdict(list)
     kept = closed_book(
         [
             question("Where is the maker of Nerorix?", "Kyoto", first),
