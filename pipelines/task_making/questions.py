@@ -10,7 +10,7 @@ from schemas.records import Document
 BLANK = "____"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class SourceText:
     """A document, or one part of a document, as the model is trained on it, or as it is held out."""
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipelines.inspect.lineage import texts_of
+from pipelines.inspect.lineage import text_lines
 from pipelines.store.held_out import read_held_out
-from pipelines.store.ledger import Ledger
+from pipelines.store.ledger import Newest
 from pipelines.task_making.questions import SourceText
 from schemas.content_hash import digest
 from schemas.manifest import Manifest
@@ -36,23 +36,19 @@ def draw_texts(
     """
     drawn: dict[str, dict[str, SourceText]] = {}
     for stream in streams:
-        ledger = Ledger.open(corpus, stream, manifest.names())
-        for text in texts_of(corpus, manifest, stream):
+        newest = Newest(corpus, stream, manifest.names())
+        for line in text_lines(corpus, manifest, stream):
+            text = line.text()
             for each in text.passages:
-                if ledger.content_of(each.document_id) != each.content_hash:
+                if not newest.is_current(line.place.increment, each.document_id, each.content_hash):
                     continue
                 start, end = (each.text_start, each.text_end) if each.num_pairs else (each.start, each.end)
                 if start == end:
                     counts["untold"] += 1
                     continue
+                found = SourceText(each.document_id, stream, text.text[start:end], each.source, each.part)
                 key = digest(str(seed), stream, each.document_id)
-                drawn.setdefault(key, {})[each.part] = SourceText(
-                    document_id=each.document_id,
-                    stream=stream,
-                    text=text.text[start:end],
-                    source=each.source,
-                    part=each.part,
-                )
+                drawn.setdefault(key, {})[each.part] = found
             if len(drawn) > 2 * num_documents:
                 drawn = {key: drawn[key] for key in sorted(drawn)[:num_documents]}
     chosen = [drawn[key] for key in sorted(drawn)[:num_documents]]
@@ -67,15 +63,8 @@ def held_out_texts(corpus: str, manifest: Manifest, most: int, counts: Counter[s
         for number, document in enumerate(read_held_out(corpus, manifest, stream)):
             counts["held_out"] += 1
             if number < most:
-                texts.append(
-                    SourceText(
-                        document_id=document.document_id,
-                        stream=stream,
-                        text=document.text,
-                        source=document.source,
-                        held_out=True,
-                    )
-                )
+                text = SourceText(document.document_id, stream, document.text, document.source, held_out=True)
+                texts.append(text)
     return texts
 
 

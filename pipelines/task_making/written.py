@@ -12,7 +12,7 @@ import dataclasses
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import plugins.protocols
@@ -29,7 +29,7 @@ from plugins.synthesizers.mining_wordings import ask_for
 from schemas.corpus_config import CorpusConfig, SynthesisConfig
 from schemas.corpus_layout import journal_uri
 from schemas.errors import SynthesisError
-from schemas.records import Chain, InstructionPair, SynthesizedDocument, well_formed
+from schemas.records import Chain, InstructionPair, well_formed
 
 _EXAM_PROMPT = str(Path(plugins.protocols.__file__).with_name("exam_prompt.yaml"))
 _POINTS_AT_TEXT = re.compile(
@@ -53,8 +53,8 @@ def in_parts(config: CorpusConfig, texts: Sequence[SourceText]) -> list[SourceTe
 def mined_questions(text: SourceText, *, seed: int) -> list[Question]:
     """Ask for the causes and effects that a rule of backend `mined` finds; they need their text."""
     rng = random.Random(f"{seed}:{text.document_id}:{text.part}")
-    pairs = [ask_for(found, rng) for found in cause_and_effect(Passage.of(text.text), rng)]
-    return [_question(_line(pair.instruction), pair.response, text, "mined") for pair in pairs]
+    found = cause_and_effect(Passage.of(text.text), rng)
+    return [_question(ask_for(each, rng), text, "mined", is_specific=False) for each in found]
 
 
 def written_questions(
@@ -71,31 +71,34 @@ def written_questions(
     loop = SynthesizerLoop(_asks_with(config), config.seed, journal_uri(config.corpus))
     loop.enter()
     try:
-        chains = [
-            Chain(chain_id=f"task-{at}", documents=(each.as_document(),)) for at, each in enumerate(texts)
-        ]
+        chains = [Chain(chain_id=str(at), documents=(each.as_document(),)) for at, each in enumerate(texts)]
         done = [future.result()[0] for future in [loop.submit(chain) for chain in chains]]
         counts.update({name: count for name, count in loop.take_tally().items() if "@" not in name})
     finally:
         loop.leave()
-    _refuse_failed(config, done, counts)
-    author = synthesizer_name(config.synthesis)
-    return [
-        _question(
-            pair.instruction,
-            pair.response,
-            text,
-            author,
-            is_specific=_is_specific(pair.instruction, vocabulary),
+    failures = [f"{each.document.source}: {each.failure}" for each in done if each.failure]
+    counts["failed"], share = len(failures), config.synthesis.max_failure_share
+    if len(failures) > share * len(done):
+        raise SynthesisError(
+            f"synthesis.backend {config.synthesis.backend!r} gave no readable answer about {len(failures)} "
+            f"of {len(done)} texts, but synthesis.max_failure_share is {share:g}: no task was made. First: "
+            f"{'; '.join(failures[:3])}"
         )
-        for text, each in zip(texts, done, strict=True)
-        for pair in _sound(each, counts)
-    ]
+    author = synthesizer_name(config.synthesis)
+    questions = []
+    for text, each in zip(texts, done, strict=True):
+        counts.update(each.dropped)
+        for pair in each.pairs:
+            question = _question(pair, text, author, is_specific=_is_specific(pair.instruction, vocabulary))
+            if problem_of(InstructionPair(instruction=question.text, response=question.answer)) is None:
+                questions.append(question)
+            else:
+                counts["bad_pairs"] += 1
+    return questions
 
 
-def _question(
-    asked: str, answer: str, about: SourceText, author: str, *, is_specific: bool = False
-) -> Question:
+def _question(pair: InstructionPair, about: SourceText, author: str, *, is_specific: bool) -> Question:
+    asked, answer = _line(pair.instruction), _line(pair.response)
     return Question(
         text=asked, answer=answer, about=about, author=author, statement=asked, is_specific=is_specific
     )
@@ -106,28 +109,6 @@ def _asks_with(config: CorpusConfig) -> SynthesisConfig:
     if synthesis.protocol == "chat" and synthesis.prompt_file is None:
         return synthesis.model_copy(update={"prompt_file": _EXAM_PROMPT})
     return synthesis
-
-
-def _refuse_failed(config: CorpusConfig, done: Sequence[SynthesizedDocument], counts: Counter[str]) -> None:
-    failures = [f"{each.document.source}: {each.failure}" for each in done if each.failure]
-    counts["failed"] = len(failures)
-    for each in done:
-        counts.update(each.dropped)
-    if failures and len(failures) > config.synthesis.max_failure_share * len(done):
-        raise SynthesisError(
-            f"synthesis.backend {config.synthesis.backend!r} gave no readable answer about {len(failures)} "
-            f"of {len(done)} texts, but synthesis.max_failure_share is "
-            f"{config.synthesis.max_failure_share:g}: no task was made. First: {'; '.join(failures[:3])}"
-        )
-
-
-def _sound(done: SynthesizedDocument, counts: Counter[str]) -> Iterator[InstructionPair]:
-    for pair in done.pairs:
-        found = InstructionPair(instruction=_line(pair.instruction), response=_line(pair.response))
-        if problem_of(found) is None:
-            yield found
-        else:
-            counts["bad_pairs"] += 1
 
 
 def _line(text: str) -> str:
