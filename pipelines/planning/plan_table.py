@@ -52,8 +52,8 @@ def plan_lines(plan: IncrementPlan) -> list[str]:
         return lines
     if plan.holdout or plan.total.num_held_out:
         lines.append(
-            f"Held out, and no training text: {plan.total.num_held_out:,} of {plan.total.num_new:,} documents "
-            f"(holdout {plan.holdout:.2%})."
+            f"Held out, and no training text: {plan.total.num_held_out:,} of {plan.total.num_new:,} "
+            f"documents (holdout {plan.holdout:.2%})."
         )
     if any(stream.pair_tokens is None for stream in plan.streams.values()):
         lines.append("The synthesizer sends no requests. Its pairs are not in the training tokens.")
