@@ -72,6 +72,11 @@ def main(argv: list[str]) -> int:
     write_folder(options.output, made)
     for line in _warnings(config, options.documents, made):
         print(f"Warning: {line}", file=sys.stderr)
+    if (newest := read_manifest(config.corpus).number) != manifest.number:
+        meanwhile = (
+            f"manifest {newest} was published meanwhile, and may hold these questions. Make them again."
+        )
+        print(f"Warning: {meanwhile}", file=sys.stderr)
     _print(options.output, made, len(kept_out), config.decontaminate.min_words)
     return exit_status.DONE
 

@@ -104,7 +104,7 @@ class Options:
         return self._weight(one & other) / math.sqrt(self._weight(one) * self._weight(other))
 
     def _weight(self, features: set[str]) -> float:
-        return sum(self._weights[feature] for feature in features)
+        return math.fsum(self._weights[feature] for feature in features)  # exact, so in any order
 
 
 def _features_of(question: Question) -> set[str]:

@@ -35,7 +35,7 @@ CLOSED_BOOK_REASONS = {
 }
 """Reasons for which a question is not asked without its text."""
 
-_MOST_WORDS = 6
+_MOST_WORDS = 6  # twice as many characters in scripts without spaces
 _LEAST_WORDS = 4
 _ARTICLE = re.compile(r"\A(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 
@@ -54,7 +54,7 @@ def verify(
         key = question.about, *words_of(question.text)
         if located is None:
             refused["unsupported"].append(question)
-        elif len(words_of(located.answer)) > _MOST_WORDS:
+        elif len(words_of(located.answer)) > _MOST_WORDS * (1 if " " in located.answer else 2):
             refused["long_answer"].append(located)
         elif len(words_of(question.text)) < _LEAST_WORDS:
             refused["short_question"].append(located)
@@ -105,8 +105,16 @@ def _located(question: Question) -> Question | None:
     if question.span[1]:
         return question
     words = re.findall(r"[^\W_]+", _ARTICLE.sub("", question.answer))
-    pattern = r"(?<!\w)" + r"[\W_]{1,3}".join(map(re.escape, words)) + r"(?!\w)"
-    found = re.search(pattern, question.about.text, re.IGNORECASE) if words else None
+    if not words:
+        return None
+    begin, end = _edge(words[0][0], r"(?<!\w)"), _edge(words[-1][-1], r"(?!\w)")
+    pattern = begin + r"[\W_]{1,3}".join(map(re.escape, words)) + end
+    found = re.search(pattern, question.about.text, re.IGNORECASE)
     if found is None:
         return None
     return dataclasses.replace(question, answer=" ".join(found[0].split()), span=found.span())
+
+
+def _edge(character: str, pattern: str) -> str:
+    """The pattern of a word's edge; none in scripts without letter case, many of which have no spaces."""
+    return pattern if character.isdigit() or character.lower() != character.upper() else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 from pipelines.task_making.options import Options, kind_of
@@ -42,6 +44,13 @@ def test_options_are_answers_of_the_same_kind_about_other_documents() -> None:
     assert chooser.of(cities[0]) == Options([*doses, *cities], texts, seed=17).of(cities[0])
     orders = {Options([*cities, *doses], texts, seed=seed).of(cities[0]) for seed in range(9)}
     assert len({order.index("Kyoto") for order in orders}) > 1
+
+
+def test_the_order_of_sets_in_a_process_changes_no_likeness() -> None:
+    texts = make_texts("Nerorix is made in Kyoto.")
+    chooser = Options([ask("Nerorix is made in ____.", "Kyoto", texts[0])], texts, seed=17)
+    chooser._weights = {"a": 1e16, "b": 1.0, "c": -1e16, "d": 3.0}
+    assert {chooser._weight(dict.fromkeys(order)) for order in permutations("abcd")} == {4.0}  # type: ignore[arg-type]
 
 
 def options_of(texts: list[SourceText], question: Question, answers: list[str]) -> set[str]:

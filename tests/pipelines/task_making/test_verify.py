@@ -77,6 +77,14 @@ def test_a_question_is_refused_with_its_reason(text: str, answer: str, reason: s
 
 
 @pytest.mark.usefixtures("no_pairs")
+def test_text_without_spaces_supports_an_answer_within_it() -> None:
+    (about,) = make_texts("奈罗利克斯由京都的一家工厂生产,每日剂量为二十毫克。")
+    asked = question("奈罗利克斯在哪里生产?", "京都的一家工厂", about)
+    (passed,) = verify([asked], "corpus", None, defaultdict(list))  # type: ignore[arg-type]
+    assert (passed.answer, passed.span) == ("京都的一家工厂", (6, 13))
+
+
+@pytest.mark.usefixtures("no_pairs")
 def test_a_question_is_asked_once_about_a_text() -> None:
     again = question("where is the Maker of nerorix", "Kyoto")
     other = question("Where is the maker of Nerorix?", "Kyoto", make_texts("x", TEXT)[1])
