@@ -8,7 +8,7 @@
              │                                                                        ▼
              │                                     wrong options of other documents (options.py)
              │                                                                        ▼
-             │                            a base model's answer without the text (base_model.py)
+             │                            refused if a base model answers without the text
              │                                                                        ▼
              └─► perplexity ──────────────────────────► rows (rows.py) ─► task directory and card (folder.py)
 

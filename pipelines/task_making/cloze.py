@@ -59,7 +59,6 @@ _PRONOUNS = _set_of("it they them he she him these those")
 _OF_RANGES = frozenset(("-", "–", "and", "between", "to", "/"))
 _WORDS = range(5, 31)
 _LONG = 7
-_LEAST_LETTERS = 5
 _LEAST_ENGLISH = 0.2
 _PER_TEXT = 3
 
@@ -96,11 +95,6 @@ class Vocabulary:
         """True for a capitalised word that stands inside a sentence, and nowhere in lower case."""
         return word in self._names
 
-    def is_subject(self, word: str) -> bool:
-        """True for a name, a technical word, or another word that few texts have."""
-        is_content = len(word) >= _LEAST_LETTERS and word.lower() not in _FUNCTION
-        return self.is_name(word) or self.is_technical(word) or (is_content and self._is_rare(word))
-
     def is_technical(self, word: str) -> bool:
         """True for a word in lower case that a tokenizer of general text cuts into pieces."""
         is_common = not word.islower() or EVERYDAY.fullmatch(word)
@@ -117,14 +111,11 @@ class Vocabulary:
             return False  # perhaps a verb: "the lung collapses", "the doctors know"
         return any(map(self.is_technical, phrase)) or any(map(self._goes_with_a_name, phrase))
 
-    def _is_rare(self, word: str) -> bool:
-        return 0 < len(self._texts_with.get(word, ())) <= self._most_texts
-
     def _goes_with_a_name(self, word: str) -> bool:
         """True for a rare word whose texts, two or more, have one name in common."""
-        texts = self._texts_with.get(word, ())
-        is_in_some = len(texts) > 1 and self._is_rare(word)
-        return is_in_some and bool(self._names.intersection(*(self._words_in[at] for at in texts)))
+        texts = self._texts_with[word]
+        is_rare = 1 < len(texts) <= self._most_texts
+        return is_rare and bool(self._names.intersection(*(self._words_in[at] for at in texts)))
 
 
 def is_english(text: str) -> bool:

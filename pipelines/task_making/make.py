@@ -72,6 +72,7 @@ def make_tasks(
         raise InputError(_nothing(len(candidates), refused, counts))
     asked_alone = closed_book(questions, text_only)
     author = synthesizer_name(config.synthesis)
+    num_short = sum(each.question_id not in options for each in questions)
     of_held_out = f"{len(held_out):,} of {counts['held_out']:,} held out"
     return MadeTasks(
         tasks=question_rows(questions, asked_alone, options) | perplexity_rows(held_out),
@@ -84,7 +85,7 @@ def make_tasks(
             "seed": str(config.seed),
             "questions by": f"{author} and cloze" if config.synthesis.backend == "mined" else author,
             "base model": base_model or "none, so a model may know answers without the text",
-            "questions without three wrong options": f"{len({*questions}) - len(options):,}",
+            "questions without three wrong options": f"{num_short:,}",
         },
         counts=counts,
     )

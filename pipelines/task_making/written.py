@@ -117,9 +117,10 @@ def _line(text: str) -> str:
 
 
 def _is_specific(question: str, vocabulary: Vocabulary) -> bool:
-    """True if a question does not point at its text, and names its subject by a name or a rare word.
+    """True if a question does not point at its text, and has a name or a technical word.
 
     In scripts without spaces the words are not known, and each question is taken to name its subject.
     """
-    names_subject = " " not in question or any(map(vocabulary.is_subject, _WORD.findall(question)))
-    return names_subject and not _POINTS_AT_TEXT.search(question)
+    words = _WORD.findall(question)
+    names_subject = any(vocabulary.is_name(word) or vocabulary.is_technical(word) for word in words)
+    return (names_subject or " " not in question) and not _POINTS_AT_TEXT.search(question)
