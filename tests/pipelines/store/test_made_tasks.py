@@ -17,11 +17,11 @@ from pipelines.planning.plan_table import plan_lines
 from pipelines.store.made_tasks import register, registered, with_made_tasks
 from pipelines.store.question_overlap import training_overlaps
 from schemas import storage
-from schemas.corpus_config import CorpusConfig
+from schemas.corpus_config import CorpusConfig, DecontaminationConfig
 from schemas.errors import CorpusError
 from schemas.manifest import read_manifest
 from schemas.records import StoredPair
-from tests.published import name_of, read_stats
+from tests.published import read_stats
 
 pytestmark = pytest.mark.slow
 
@@ -122,11 +122,11 @@ def test_questions_that_training_pairs_hold_are_found(config: CorpusConfig, text
     pair = next(each for each in _pairs(config) if len(each.instruction.split()) >= 8)
     sentence = "the trial ended early however patient 3 was well"
     asked = ["Is it something that no pair says of any protein?", pair.instruction.upper(), sentence, "early"]
-    found = training_overlaps(config.corpus, manifest, asked)
+    rule = DecontaminationConfig()
+    found = training_overlaps(config.corpus, manifest, asked, rule)
     assert 1 in found
-    assert not found.keys() & {0, 3}
-    in_texts = training_overlaps(config.corpus, manifest, asked, texts=True)
-    assert in_texts[2] == sentence
-    assert "early" not in in_texts.values()
-    assert training_overlaps(config.corpus, manifest, ["dose"], min_words=1, texts=True) == {0: "dose"}
-    assert name_of(config.corpus, 1) == manifest.increments[0].name
+    assert not found & {0, 3}
+    in_texts = training_overlaps(config.corpus, manifest, asked, rule, in_texts=True)
+    assert 2 in in_texts and 3 not in in_texts
+    single = DecontaminationConfig(min_words=1)
+    assert training_overlaps(config.corpus, manifest, ["dose"], single, in_texts=True) == {0}
