@@ -258,6 +258,8 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "corpus": f"{tmp_path}/corpus",
         "increment": 1,
         "seq_len": 64,
+        "holdout": 0.0,
+        "made_tasks": [],
         "streams": {"domain": domain},
         "total": domain,
         "answers": {
