@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = make_parser(__doc__).parse_args(ours)
     if arguments.command in _OF_A_YAML:
         config = load_config(CorpusConfig, arguments.file, arguments.overrides)
-        _spare_torch(config)
+        spare_torch(config)
         from pipelines.runners.startup_warnings import quiet_libraries
 
         quiet_libraries()  # before the imports of the command
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     return status
 
 
-def _spare_torch(config: CorpusConfig) -> None:
+def spare_torch(config: CorpusConfig) -> None:
     """Keep transformers from importing torch in this process and its workers; tokenizers do not need it.
 
     The import costs each process 2.7 s of a core and 380 MB. Only a model in the process needs it: that of

@@ -2,6 +2,8 @@
 
     files ─► read ─► newest versions ─► clean ─► filter ─► only new ─► dedup ─► decontaminate ─► near dedup
                                                                                   ┌────────────────┘
+                                                                              hold out ─► held-out documents
+                                                                                  │
                                                            synthesize: true ┌─────┴────────────┐ false
         ┌───────────────────────────────────────────────────────────────────┘                  ▼
         └─► split ─► chains ─► synthesize ─► decontaminate            as it is, or pairs: tuning_texts.py
@@ -12,6 +14,7 @@
 
 There is one such branch for each stream. The rejects of all steps are written to `rejects/`. Every document
 that is taken in gets a row in the ledger and, with `dedup.near`, a row in the near index for each band key.
+The same holds for held-out documents, which go no further than `held-out/`.
 This module publishes nothing: `pipelines/increments/build.py` does so at the end.
 `pipelines/planning/counting_job.py` takes in and splits documents by the same steps, and writes nothing.
 """
@@ -33,6 +36,7 @@ from pipelines.steps.dedup.exact import DropDuplicates, KeepNewestVersions
 from pipelines.steps.dedup.near import DropNearDuplicates, WriteNearIndex
 from pipelines.steps.filter import FilterDocuments
 from pipelines.steps.form_chains import FormChains
+from pipelines.steps.hold_out import HoldOut, WriteHeldOut
 from pipelines.steps.new_or_changed import KeepNew, MarkSuperseded
 from pipelines.steps.read import FilePart, ReadFiles
 from pipelines.steps.render import RenderTexts, raw_text
@@ -49,6 +53,7 @@ from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import (
     asked_again_uri,
     duplicates_uri,
+    held_out_ledger,
     increment_name,
     increment_uri,
     journal_uri,
@@ -120,6 +125,7 @@ class Branch(NamedTuple):
     duplicates: tuple[beam.PCollection, ...] = ()  # documents dropped as copies, each with the kept one
     superseded: tuple[beam.PCollection, ...] = ()  # document_ids of changed documents
     fingerprints: tuple[beam.PCollection, ...] = ()  # rows of new documents for the near index
+    held_out: tuple[beam.PCollection, ...] = ()  # documents that are taken in and kept for evaluation
 
     def then(self, label: str, step: Any, *side_inputs: Any, **resource_hints: str) -> Branch:
         """Apply a StepFn or a transform; its other outputs join those of the steps before it."""
@@ -132,6 +138,10 @@ class Branch(NamedTuple):
             return self._replace(ok=made)
         others: dict[str, Any] = {tag: (*getattr(self, tag), made[tag]) for tag in made if tag != "ok"}
         return self._replace(ok=made["ok"], **others)
+
+    def taken_in(self) -> beam.PCollection:
+        """All documents of a branch that `take_in` made, held-out ones included."""
+        return (self.ok, *self.held_out) | f"{self.stream}/TakenIn" >> beam.Flatten()
 
 
 def add_increment(pipeline: beam.Pipeline, spec: IncrementSpec) -> None:
@@ -147,6 +157,7 @@ def add_increment(pipeline: beam.Pipeline, spec: IncrementSpec) -> None:
     written = []
     for name, new in taken.items():
         _add_ledger(spec, new)
+        _add_held_out(spec, new)
         _add_near_copies(spec, new)
         if name in parts:
             written.append(_render(spec, _synthesize(spec, parts[name], num_parts)))
@@ -193,7 +204,12 @@ def take_in(spec: IncrementSpec, branch: Branch) -> Branch:
     if config.dedup.near is not None:
         near = DropNearDuplicates(config.dedup.near, corpus=config.corpus, stream=name, names=spec.known)
         branch = branch.then("NearDedup", near)
-    return branch.then("MarkSuperseded", MarkSuperseded(open_ledger))
+    branch = branch.then("MarkSuperseded", MarkSuperseded(open_ledger))
+    held_out = held_out_ledger(name)
+    uris = (ledger_uri(config.corpus, held_out, each) for each in spec.known)
+    if config.holdout or any(map(storage.exists, uris)):
+        branch = branch.then("HoldOut", HoldOut(config.holdout, open_ledger, spec.open_ledger(held_out)))
+    return branch
 
 
 def _may_repeat_names(spec: IncrementSpec, name: str) -> bool:
@@ -300,7 +316,7 @@ def _add_ledger(spec: IncrementSpec, new: Branch) -> None:
     uri, origins = ledger_uri(spec.config.corpus, name, spec.name), spec.origins(name)
     uri_of_superseded = superseded_uri(spec.increment, name)
     (
-        new.ok
+        new.taken_in()
         | f"{name}/LedgerRow" >> beam.Map(_ledger_row)
         | f"{name}/WriteLedger" >> _WriteTogether(lambda rows: write_ledger(uri, rows, origins))
     )
@@ -308,6 +324,18 @@ def _add_ledger(spec: IncrementSpec, new: Branch) -> None:
         superseded | f"{name}/WriteSuperseded" >> _WriteTogether(
             lambda ids: storage.write_lines_zst(uri_of_superseded, sorted(ids))
         )
+
+
+def _add_held_out(spec: IncrementSpec, new: Branch) -> None:
+    name = new.stream
+    uri = ledger_uri(spec.config.corpus, held_out_ledger(name), spec.name)
+    for documents in new.held_out:
+        (
+            documents
+            | f"{name}/HeldOutRow" >> beam.Map(_held_out_row)
+            | f"{name}/WriteHeldOutLedger" >> _WriteTogether(lambda rows: write_ledger(uri, rows, ()))
+        )
+        documents | f"{name}/WriteHeldOut" >> WriteHeldOut(spec.increment, name)
 
 
 def _add_near_copies(spec: IncrementSpec, new: Branch) -> None:
@@ -338,11 +366,15 @@ def _ledger_row(document: Document) -> bytes:
     return ledger_row(document.document_id, document.content_hash, number)
 
 
+def _held_out_row(document: Document) -> bytes:
+    return ledger_row(document.content_hash, document.content_hash, NO_ORIGIN)
+
+
 def _write_rejects(group: tuple[str, Iterable[Reject]], increment: str) -> None:
     stage, rejects = group
     storage.write_lines_zst(rejects_uri(increment, stage), sorted(map(to_json, rejects)))
 
 
 def config_hash(config: CorpusConfig) -> str:
-    """Hash a whole configuration."""
-    return digest(config.model_dump_json())
+    """Hash a whole configuration; without `holdout` the hash is that of versions before this key."""
+    return digest(config.model_dump_json(exclude=None if config.holdout else {"holdout"}))

@@ -15,9 +15,7 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import tempfile
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -110,10 +108,7 @@ def write_export(
     Of `model` only the class and the configurations count. `weights` are by name: all of the model's, tied
     ones once, or at least those of the adapter; `dtype` is theirs in the files. `card` is the README.
     """
-    parent = os.path.dirname(os.path.abspath(folder))
-    temporary = os.path.join(parent, f".{os.path.basename(folder.rstrip('/'))}.{uuid.uuid4().hex}.tmp")
-    os.makedirs(temporary)
-    try:
+    with storage.new_folder(folder) as temporary:
         if adapter:
             _write_adapter(temporary, model, weights, dtype=dtype, base=base)
         else:
@@ -122,17 +117,6 @@ def write_export(
             save_torch_state_dict(_cast(_as_published(model, weights), dtype), temporary)
             _write_all_but_weights(temporary, model, dtype=dtype, base=base)
         write_files(temporary, {"README.md": card.encode()})
-        storage.sync_tree(temporary)
-        old = None  # a directory cannot be replaced in one step
-        if os.path.exists(folder):
-            old = f"{temporary}.old"
-            os.rename(folder, old)
-        os.rename(temporary, folder)
-        storage.sync(parent)
-        if old is not None:
-            shutil.rmtree(old)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def try_export(key: str, folder: str, model: Any, *, dtype: torch.dtype, base: BaseModel) -> None:

@@ -16,6 +16,9 @@ _OneOrMore = Annotated[
 """A list of strings; one string is a list of one."""
 
 
+_MOST_HELD_OUT = 0.5
+
+
 class SourceConfig(Section):
     """Source files of one kind.
 
@@ -381,6 +384,21 @@ class ShardConfig(Section):
         )
 
 
+def _share(value: Any) -> float:
+    """Read a share of documents, `1%` or 0.01."""
+    text = str(value).strip()
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if isinstance(value, bool) or not 0 <= share <= _MOST_HELD_OUT:
+        raise ValueError(
+            f"{value!r} is no share of documents from 0 to {_MOST_HELD_OUT:.0%}; write 1% or 0.01, or 0 to "
+            "hold none out"
+        )
+    return share
+
+
 class CorpusConfig(Section):
     """A corpus: `tutelage corpus build FILE.yaml`.
 
@@ -393,6 +411,8 @@ class CorpusConfig(Section):
             published settings. None by default.
         dedup: Removal of duplicate documents.
         decontaminate: Removal of text that overlaps with evaluation tasks; off by default.
+        holdout: Share of new documents, such as `1%` or 0.01, at most 50%, that are kept for evaluation and
+            never become training text; chosen by a hash of their text, in every stream. 0 keeps none.
         chains: Grouping of documents into chains.
         synthesis: The synthesizer that writes the pairs; rules by default.
         templates: Name of the template family that renders pairs as text.
@@ -408,6 +428,7 @@ class CorpusConfig(Section):
     filters: dict[str, dict[str, Any] | None] = pydantic.Field(default_factory=dict)
     dedup: DedupConfig = DedupConfig()
     decontaminate: DecontaminationConfig = DecontaminationConfig()
+    holdout: Annotated[float, pydantic.BeforeValidator(_share)] = 0.0
     chains: ChainConfig = ChainConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     templates: str = "reading_comprehension"

@@ -9,13 +9,16 @@
         shards/<stream>/00000/               shards of one group, index.json and group.json
         rejects/<stage>.jsonl.zst            rejects of each step
         duplicates/<stream>.jsonl.zst        documents dropped as copies
+        held-out/<stream>-00000.jsonl.zst    documents kept for evaluation; no folder without any
         superseded-<stream>.zst              document_ids that the increment replaces
         asked-again-<stream>.zst             document_ids that --retry-empty asks about again
         decontamination.json  stats.json  README.md
     ledger/000003-<token>.<stream>.ledger    content hashes of the documents
+    ledger/000003-<token>.<stream>.held-out.ledger   of those that were held out, by content
     dedup/000003-<token>.<stream>/           band keys of the documents, an index of near duplicates
     tokenizer/<fingerprint>/                 files of the tokenizer, and files.json with their hashes
     journal/<writer>-0001.jsonl              answers of the model; retry.json marks an attempt to ask again
+    made-tasks/<name>.jsonl                  questions made about the corpus, which builds keep out
     sources.jsonl.zst                        source files already read
     lock/000007.json                         lease of the run that may write
 
@@ -39,6 +42,7 @@ NEAR_INDEXES = "dedup"
 TOKENIZERS = "tokenizer"
 JOURNAL = "journal"
 LEASES = "lock"
+MADE_TASKS = "made-tasks"
 SOURCES_NOTE = "sources.jsonl.zst"
 
 OF_INCREMENTS = (INCREMENTS, LEDGERS, NEAR_INDEXES)
@@ -50,6 +54,7 @@ LINEAGE = "lineage"
 SHARDS = "shards"
 REJECTS = "rejects"
 DUPLICATES = "duplicates"
+HELD_OUT = "held-out"
 INDEX_FILE = "index.json"
 GROUP_FILE = "group.json"
 TOKENIZER_LISTING = "files.json"
@@ -95,6 +100,10 @@ def lease_uri(corpus: str, number: int) -> str:
     return storage.join(corpus, LEASES, f"{number:06d}.json")
 
 
+def made_tasks_uri(corpus: str, name: str) -> str:
+    return storage.join(corpus, MADE_TASKS, f"{name}.jsonl")
+
+
 def sources_note_uri(corpus: str) -> str:
     return storage.join(corpus, SOURCES_NOTE)
 
@@ -124,6 +133,11 @@ def retry_marker_uri(journal: str) -> str:
 def ledger_uri(corpus: str, stream: str, name: str) -> str:
     """URI of the ledger of one increment and stream."""
     return storage.join(corpus, LEDGERS, f"{name}.{stream}.ledger")
+
+
+def held_out_ledger(stream: str) -> str:
+    """Stream of `ledger_uri` for the held-out contents of a stream; no stream has a dot."""
+    return f"{stream}.{HELD_OUT}"
 
 
 def streams_with_ledgers(corpus: str, names: Collection[str]) -> set[str]:
@@ -177,7 +191,7 @@ def shards_uri(increment: str, stream: str) -> str:
 
 
 def group_path(kind: str, stream: str, group: str) -> str:
-    """File of one group's TEXTS, PAIRS or LINEAGE, relative to the directory of the increment."""
+    """File of one group's TEXTS, PAIRS, LINEAGE or HELD_OUT, relative to the directory of the increment."""
     return storage.join(kind, f"{stream}-{group}.jsonl.zst")
 
 
@@ -185,9 +199,9 @@ def text_uri(increment: str, stream: str, group: str) -> str:
     return storage.join(increment, group_path(TEXTS, stream, group))
 
 
-def text_uris(corpus: str, stream: str, name: str) -> list[str]:
-    """URIs of all texts that an increment holds of a stream, in the order of its shards."""
-    folder = storage.join(increment_uri(corpus, name), TEXTS)
+def text_uris(corpus: str, stream: str, name: str, kind: str = TEXTS) -> list[str]:
+    """URIs of all TEXTS or HELD_OUT documents that an increment holds of a stream, in order."""
+    folder = storage.join(increment_uri(corpus, name), kind)
     return [storage.join(folder, file) for file in names_in(folder) if file.rsplit("-", 1)[0] == stream]
 
 

@@ -66,6 +66,7 @@ class Increment(Strict):
         superseded_document_ids: Documents of earlier increments that it replaces.
         replaces: Numbers of the increments that it rewrites and takes the place of.
         num_withdrawn: Documents that it withdrew from the corpus.
+        num_held_out: Documents that it keeps for evaluation, by stream; absent without any.
     """
 
     number: Number
@@ -75,6 +76,12 @@ class Increment(Strict):
     superseded_document_ids: tuple[str, ...] = ()
     replaces: tuple[Number, ...] = ()
     num_withdrawn: Count = 0
+    num_held_out: dict[Name, Count] = pydantic.Field(default_factory=dict)
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_empty(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        return values if self.num_held_out else {k: v for k, v in values.items() if k != "num_held_out"}
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -281,6 +282,27 @@ def make_folders(path: str) -> None:
     for folder in reversed(missing):
         os.makedirs(folder, exist_ok=True)
         sync(os.path.dirname(folder))
+
+
+@contextlib.contextmanager
+def new_folder(folder: str) -> Iterator[str]:
+    """A temporary sibling of a local folder, which takes the folder's place when the block ends."""
+    parent, name = os.path.split(os.path.abspath(folder))
+    temporary = os.path.join(parent, f".{name}.{uuid.uuid4().hex}.tmp")
+    os.makedirs(temporary)
+    try:
+        yield temporary
+        sync_tree(temporary)
+        old = f"{temporary}.old"  # a directory cannot be replaced in one step
+        is_there = os.path.exists(folder)
+        if is_there:
+            os.rename(folder, old)
+        os.rename(temporary, folder)
+        sync(parent)
+        if is_there:
+            shutil.rmtree(old)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync_tree(folder: str) -> None:

@@ -36,12 +36,15 @@ from pipelines.increments.retry_empty import documents_without_pairs, with_their
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
 from pipelines.steps.write_shards import merge_groups
+from pipelines.store.held_out import count_held_out
 from pipelines.store.journal import attempt_at
 from pipelines.store.ledger import count_documents
+from pipelines.store.made_tasks import registered, with_made_tasks
 from pipelines.store.statistics import measured
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import superseded_uri
+from schemas.errors import CorpusError
 from schemas.manifest import Increment, Manifest, ShardSet
 
 
@@ -71,6 +74,7 @@ def build_increment(
     """
     started = time.monotonic()
     options = parse_options(beam_options)
+    config, made = with_made_tasks(config)
     tasks = check_names(config)
     before = newest_manifest(config)
     listed = list_files(config, tasks=tasks)
@@ -84,6 +88,8 @@ def build_increment(
     early = ProgressView(quiet=quiet)
     for line in listed.left_out:
         early.say(line)
+    if made:
+        early.say(f"Made tasks of this corpus are kept out, too: {', '.join(made)}.")
     if before is not None and not any(files.values()):
         early.say(f"No file is new or changed since increment {before.number} of {config.corpus}.")
         return None
@@ -94,6 +100,8 @@ def build_increment(
         contextlib.ExitStack() as stack,
     ):
         spec, view = draft.run.spec, draft.view
+        if registered(config.corpus) != made:  # since the lease was taken, nobody can add to them
+            raise CorpusError(f"{config.corpus}: its made tasks changed meanwhile. Build again.")
         if retry_empty:
             write_asked_again(spec.increment, without)
             spec = dataclasses.replace(spec, attempt=stack.enter_context(attempt_at(spec.journal)))
@@ -159,4 +167,5 @@ def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
         streams=streams,
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),
+        num_held_out=count_held_out(spec.config.corpus, spec.config.streams, spec.name),
     )

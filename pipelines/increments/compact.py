@@ -2,6 +2,7 @@
 
     their texts ─► without outdated passages ─► tokenize ─► shuffle ─► pack ─► shards
     their ledgers ─► rows that no newer row replaces, those of withdrawn documents included ─► one ledger
+    their held-out documents ─► current ones
     their indexes of near duplicates ─► entries of current documents ─► one index
 
 It asks no model and reads no source. The next manifest names the new increment in place of the old ones.
@@ -23,12 +24,14 @@ from pipelines.increments.preflight_checks import newest_manifest
 from pipelines.increments.publish import drafted
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.cut_superseded import CutSuperseded, ReadTexts
+from pipelines.steps.hold_out import WriteHeldOut
 from pipelines.steps.write_shards import merge_groups
+from pipelines.store.held_out import count_held_out, read_held_out
 from pipelines.store.ledger import current_rows, write_ledger
 from pipelines.store.near_index import merge_index
 from pipelines.store.statistics import measured
 from schemas.corpus_config import CorpusConfig
-from schemas.corpus_layout import ledger_uri, number_of, text_uris
+from schemas.corpus_layout import held_out_ledger, ledger_uri, number_of, text_uris
 from schemas.errors import CorpusError
 from schemas.manifest import Increment, Manifest
 
@@ -89,7 +92,7 @@ def rewrite(
             _write_tables(spec, each, names, withdrawn.get(each, ())) for each in config.streams
         )
         pipeline = make_pipeline(draft.run.options)
-        _add_rewriting(pipeline, spec, before, names)
+        _add_rewriting(pipeline, spec, before, names, withdrawn)
         with view:
             found = measured(run_for_metrics(pipeline, view.say))
         refuse_unexpected(spec.increment, found.counts, few=0)  # each would be a lost text
@@ -101,6 +104,7 @@ def rewrite(
             num_documents=num_documents,
             replaces=numbers,
             num_withdrawn=sum(map(len, withdrawn.values())),
+            num_held_out=count_held_out(config.corpus, config.streams, spec.name),
         )
         kept = [each for each in before.increments if each.number not in numbers]
         draft.publish([*kept, increment], found)
@@ -114,8 +118,12 @@ def rewrite(
 
 
 def _write_tables(spec: IncrementSpec, stream: str, names: Sequence[str], withdrawn: Sequence[str]) -> int:
-    """Write the ledger and the index of near duplicates; return the number of documents."""
+    """Write the ledgers and the index of near duplicates; return the number of documents."""
     corpus = spec.config.corpus
+    held_out = held_out_ledger(stream)
+    rows, origins, _ = current_rows(corpus, held_out, spec.known, of=set(names))
+    if rows:
+        write_ledger(ledger_uri(corpus, held_out, spec.name), rows, origins)
     rows, origins, num_documents = current_rows(
         corpus, stream, spec.known, of=set(names), withdrawn=withdrawn
     )
@@ -127,7 +135,11 @@ def _write_tables(spec: IncrementSpec, stream: str, names: Sequence[str], withdr
 
 
 def _add_rewriting(
-    pipeline: beam.Pipeline, spec: IncrementSpec, before: Manifest, names: Sequence[str]
+    pipeline: beam.Pipeline,
+    spec: IncrementSpec,
+    before: Manifest,
+    names: Sequence[str],
+    withdrawn: Mapping[str, Sequence[str]],
 ) -> None:
     corpus = spec.config.corpus
     written = []
@@ -149,4 +161,14 @@ def _add_rewriting(
             | f"{name}/CutSuperseded" >> beam.ParDo(cut)
         )
         written.append(write_texts(spec, Branch(name, texts)))
+        if any(name in each.num_held_out for each in before.increments if each.name in names):
+            (
+                pipeline
+                | f"{name}/HeldOutStream" >> beam.Create([name])
+                | f"{name}/ReadHeldOut"
+                >> beam.FlatMap(lambda stream: read_held_out(corpus, before, stream, names))
+                | f"{name}/StillHeldOut"
+                >> beam.Filter(lambda each, gone: each.document_id not in gone, {*withdrawn.get(name, ())})
+                | f"{name}/WriteHeldOut" >> WriteHeldOut(spec.increment, name)
+            )
     write_rejects(spec, written)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.runners.progress import cut_texts, parted, without_pairs
+from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
 from pipelines.store.statistics import stats_of
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest, ShardSet
@@ -35,6 +35,10 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"{increment.num_withdrawn:,} documents withdrawn, "
             f"{counts.get('current/passages_cut', 0):,} outdated passages removed"
         )
+    if line := held_out(increment):
+        print(f"  {line}; they are no training text")
+    elif config.holdout and not increment.replaces:
+        print(f"  holdout {config.holdout:.2%}: none of {increment.num_documents:,} documents was held out")
     for name, shards in increment.streams.items():
         filled = shards.num_tokens / (shards.num_samples * manifest.seq_len)
         repeated = f", {shards.num_repeated_tokens:,} repeated" if shards.num_repeated_tokens else ""

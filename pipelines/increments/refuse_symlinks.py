@@ -10,7 +10,7 @@ from schemas import storage
 from schemas.errors import CorpusError
 
 _DEPTHS = {
-    **dict.fromkeys((layout.LEASES, layout.MANIFESTS, layout.JOURNAL, layout.LEDGERS), 1),
+    **dict.fromkeys((layout.LEASES, layout.MANIFESTS, layout.JOURNAL, layout.LEDGERS, layout.MADE_TASKS), 1),
     **dict.fromkeys((layout.INCREMENTS, layout.NEAR_INDEXES, layout.TOKENIZERS), 2),
     layout.SOURCES_NOTE: 0,
 }

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from pipelines.increments.changed_source_files import SourceFile, SourceFiles
 from pipelines.inspect.lineage import text_lines
-from pipelines.steps.cut_superseded import Newest
+from pipelines.store.ledger import Newest
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import asked_again_uri
@@ -32,7 +32,7 @@ def documents_without_pairs(config: CorpusConfig, manifest: Manifest) -> Without
         answered: set[str] = set()
         for each in text_lines(config.corpus, manifest, stream):
             for passage in each.text().passages:
-                if not newest.is_current(each.place.increment, passage):
+                if not newest.is_current(each.place.increment, passage.document_id, passage.content_hash):
                     continue
                 if not passage.num_pairs:
                     sources[passage.document_id] = passage.source.removesuffix(f" part {passage.part}")

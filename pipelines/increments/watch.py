@@ -31,6 +31,7 @@ from pipelines.increments.failure_limits import WATCH_FAILURES
 from pipelines.increments.preflight_checks import check_names, newest_manifest
 from pipelines.planning.counting_job import count_new
 from pipelines.runners.run import parse_options, runs_here
+from pipelines.store.made_tasks import registered, with_made_tasks
 from plugins.sglang.server import lease_servers
 from schemas.corpus_config import CorpusConfig
 from schemas.crash_messages import understood
@@ -106,7 +107,8 @@ def watch(
             "corpus watch runs on this machine only. For another runner, run `corpus build` on a schedule: "
             "a run without new files ends within seconds and publishes nothing (docs/dataflow.md)."
         )
-    tasks = check_names(config)
+    with_made, made = with_made_tasks(config)
+    tasks = check_names(with_made)
     settled = _Settled(settle_sec)
     too_few: frozenset[SourceFile] = frozenset()
     failures = 0
@@ -122,7 +124,10 @@ def watch(
     with lease_servers(server, model=server.model or model) if server else contextlib.nullcontext():
         while not stop.is_asked():
             try:
-                files = list_files(config, tasks=tasks, may_be_none=True).files
+                if registered(config.corpus) != made:
+                    with_made, made = with_made_tasks(config)
+                    tasks = check_names(with_made)
+                files = list_files(with_made, tasks=tasks, may_be_none=True).files
                 found = unread(files, config.corpus, newest_manifest(config))
                 new = [file for group in found.values() for file in group]
                 ready = settled.among(new)

@@ -1,21 +1,24 @@
 """`corpus withdraw`: removal of documents from the next manifest on; no build takes them in again.
 
-    names, and documents of the named sources in the texts ─► increments that hold them ─► rewritten as one
+    names, and documents of the named sources ─► increments that hold them ─► rewritten as one
 
 A withdrawn document leaves a row in the ledger. The other documents of its chain keep their texts and pairs,
 although its text was in the prompts for these pairs. The next build may take in copies that were rejected as
 its duplicates, unless they are withdrawn too. Older manifests and the journal keep the document.
 
-Cost: names need a look-up in the ledgers; sources need one pass over every text of the corpus.
+Cost: names need a look-up in the ledgers; sources need one pass over every text and held-out document.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import itertools
 from collections.abc import Iterable, Sequence
 
 from pipelines.increments.compact import open_corpus, rewrite
 from pipelines.inspect.lineage import texts_of
+from pipelines.steps.base import Named
+from pipelines.store.held_out import read_held_out
 from pipelines.store.ledger import WITHDRAWN, Ledger
 from plugins.readers.listing import shown_name
 from schemas.corpus_config import CorpusConfig
@@ -86,14 +89,15 @@ def _names_in_sources(
     """
     found: dict[tuple[str, bool], dict[str, set[str]]] = {}
     for stream in config.streams if patterns else ():
-        for text in texts_of(config.corpus, manifest, stream):
-            for passage in text.passages:
-                for pattern in patterns:
-                    for is_glob, matches in ((False, is_in), (True, is_of)):
-                        if matches(passage.source, pattern):
-                            ids = found.setdefault((pattern, is_glob), {}).setdefault(stream, set())
-                            ids.add(passage.document_id)
-                            break
+        in_texts = (each for text in texts_of(config.corpus, manifest, stream) for each in text.passages)
+        held_out: Iterable[Named] = read_held_out(config.corpus, manifest, stream)
+        for document in itertools.chain(held_out, in_texts):
+            for pattern in patterns:
+                for is_glob, matches in ((False, is_in), (True, is_of)):
+                    if matches(document.source, pattern):
+                        ids = found.setdefault((pattern, is_glob), {}).setdefault(stream, set())
+                        ids.add(document.document_id)
+                        break
     names: dict[str, set[str]] = {}
     for (pattern, is_glob), by_stream in found.items():
         if not is_glob or (pattern, False) not in found:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.inspect.lineage import Row, Segment, find_row, parse_row, texts_of
-from pipelines.runners.progress import cut_texts, parted, without_pairs
+from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
 from pipelines.steps.loss_spans import spans_within
 from pipelines.store.duplicate_records import Cluster, find_clusters
 from pipelines.store.packed_rows import read_rows
@@ -70,7 +70,8 @@ def _show_corpus(arguments: argparse.Namespace, manifest: Manifest, streams: Seq
     console.print(Text(f"{arguments.uri}, manifest {manifest.number}"), soft_wrap=True)
     console.print(_overview(manifest))
     for increment in manifest.increments:
-        if line := without_pairs(stats_of(arguments.uri, increment.name)["counts"]):
+        counts = stats_of(arguments.uri, increment.name)["counts"]
+        for line in filter(None, (held_out(increment), without_pairs(counts))):
             console.print(Text(f"increment {increment.number}, {line}"), soft_wrap=True)
     if not streams:
         return

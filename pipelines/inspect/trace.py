@@ -1,7 +1,7 @@
 """`corpus trace`: everything that a corpus knows about one document.
 
     name, or the first digits of its content hash
-      ├─► ledgers: increments that took it in, and its current content
+      ├─► ledgers: increments that took it in or held it out, and its current content
       ├─► texts that hold it ─► rows with tokens of these texts
       │      └─► key of the answer with its pairs ─► journal, if the answer is still there
       └─► rejects with its name, of all increments up to the manifest's
@@ -27,11 +27,18 @@ from rich.text import Text
 
 from pipelines.inspect.lineage import Place, rows_of, text_lines
 from pipelines.inspect.show import beginning_of, passage_line
+from pipelines.store.held_out import read_held_out
 from pipelines.store.journal import find_generations
 from pipelines.store.ledger import WITHDRAWN, Ledger
 from plugins.console import Console
 from schemas import storage
-from schemas.corpus_layout import increment_uri, journal_uri, rejects_uris, streams_with_ledgers
+from schemas.corpus_layout import (
+    held_out_ledger,
+    increment_uri,
+    journal_uri,
+    rejects_uris,
+    streams_with_ledgers,
+)
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, published_names, read_manifest
 from schemas.records import Generation, Passage, Reject
@@ -51,6 +58,7 @@ class Entry:
     content_hash: str  # "" if it was withdrawn
     file: str  # that this version came from; "" if the ledger has none
     state: Literal["current", "superseded", "withdrawn"]
+    is_held_out: bool = False  # True if this version is kept for evaluation
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,13 +160,16 @@ def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[En
         if (content := ledger.content_of(name)) is not None:
             origin = ledger.origin_of(name)
             found.append((increment.number, content, origin.uri if origin else ""))
+    held_out = Ledger.open(corpus, held_out_ledger(stream), manifest.names())
     entries = []
     for at, (number, content, file) in enumerate(found):
         is_newest = at == len(found) - 1
         state: Literal["current", "superseded", "withdrawn"] = "current" if is_newest else "superseded"
         if content == WITHDRAWN:
             state, content = "withdrawn", ""
-        entries.append(Entry(stream=stream, increment=number, content_hash=content, file=file, state=state))
+        entry = Entry(stream=stream, increment=number, content_hash=content, file=file, state=state)
+        is_held_out = held_out.content_of(content) is not None
+        entries.append(dataclasses.replace(entry, is_held_out=is_held_out))
     return entries
 
 
@@ -213,6 +224,8 @@ def _names_by_content(corpus: str, manifest: Manifest, streams: list[str], digit
                 for passage in each.text().passages:
                     if passage.content_hash.startswith(digits):
                         names.add(passage.document_id)
+        held_out = read_held_out(corpus, manifest, stream)
+        names |= {each.document_id for each in held_out if each.content_hash.startswith(digits)}
     return names
 
 
@@ -220,6 +233,7 @@ def _names_in(corpus: str, manifest: Manifest, streams: list[str]) -> Iterator[s
     for stream in streams:
         for each in text_lines(corpus, manifest, stream):
             yield from each.text().document_ids
+        yield from (document.document_id for document in read_held_out(corpus, manifest, stream))
     for _, at, uri, line in _reject_lines(corpus, manifest):
         yield from filter(None, (record(Reject, line, uri, at).document_id,))
 
@@ -243,7 +257,8 @@ def _print(console: Console, trace: DocumentTrace, *, whole: bool) -> None:
 def _entry(entry: Entry) -> str:
     content = f", content {entry.content_hash}" if entry.content_hash else ""
     file = f", version of {entry.file}" if entry.file else ""
-    return f"increment {entry.increment}, {entry.stream}: {entry.state}{content}{file}"
+    held_out = ", held out: no training text has it" if entry.is_held_out else ""
+    return f"increment {entry.increment}, {entry.stream}: {entry.state}{held_out}{content}{file}"
 
 
 def _refusal(refusal: Refusal) -> str:

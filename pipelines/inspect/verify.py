@@ -3,6 +3,7 @@
     manifest ─┬► shard directories ─► listing: each file exists and has its size
               │                    └► each file: hash ─► unpack ─► rows: number, length, texts that fit
               ├► texts, pairs ─► number of pairs, each with its text
+              ├► held-out documents ─► number
               ├► ledgers and near indexes of each increment and stream ─► hash
               └► files of the tokenizer ─► hash
 
@@ -21,14 +22,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from pipelines.store.held_out import stored_in
 from pipelines.store.ledger import check_ledger
 from pipelines.store.near_index import check_near_index
 from pipelines.store.pair_files import read_texts
 from plugins.corpus_tokenizer import tokenizer_damage
 from schemas import exit_status, storage
-from schemas.corpus_layout import index_uri, ledger_uri, near_index_uri, text_uris
+from schemas.corpus_layout import (
+    HELD_OUT,
+    held_out_ledger,
+    increment_uri,
+    index_uri,
+    ledger_uri,
+    near_index_uri,
+    text_uris,
+)
 from schemas.errors import CorpusError
-from schemas.manifest import Manifest, ShardSet, read_manifest
+from schemas.manifest import Increment, Manifest, ShardSet, read_manifest
 from schemas.mds import rows_of
 from schemas.shard_index import CURE, Damage, ShardFile, directory_damage, read_index, read_shard, row_fault
 
@@ -82,6 +92,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
     for increment in manifest.increments:
         for stream, shard_set in increment.streams.items():
             damages += _pair_damages(text_uris(corpus, stream, increment.name), shard_set)
+        damages += _held_out_damages(corpus, increment)
     return Verification(
         corpus=corpus,
         manifest=manifest.number,
@@ -96,7 +107,8 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
 def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
     """Ledgers that are missing or damaged, and damaged near indexes."""
     for increment in manifest.increments:
-        for stream in increment.streams:
+        held_out = increment.num_held_out
+        for stream in (*{**increment.streams, **held_out}, *map(held_out_ledger, held_out)):
             ledger = ledger_uri(corpus, stream, increment.name)
             near = near_index_uri(corpus, stream, increment.name)
             for uri, check in ((ledger, check_ledger), (near, check_near_index)):
@@ -163,6 +175,20 @@ def _pair_damages(files: list[str], shard_set: ShardSet) -> Iterator[Damage]:
             finding=f"its texts hold {found} pairs, of which {stored} are stored; the manifest says "
             f"{shard_set.num_pairs} and {shard_set.num_stored_pairs}",
         )
+
+
+def _held_out_damages(corpus: str, increment: Increment) -> Iterator[Damage]:
+    """Damages of the held-out documents of an increment."""
+    for stream, expected in increment.num_held_out.items():
+        folder = storage.join(increment_uri(corpus, increment.name), HELD_OUT)
+        try:
+            found = sum(1 for _ in stored_in(corpus, increment, stream))
+        except (CorpusError, OSError) as error:
+            yield _damage(folder, error)
+            continue
+        if found != expected:
+            said = f"the manifest says {expected}"
+            yield Damage(file=folder, finding=f"holds {found} held-out documents of {stream!r}, {said}")
 
 
 def _read(uri: str, file: ShardFile, seq_len: int) -> tuple[int | None, list[str]]:

@@ -35,6 +35,7 @@ from pipelines.planning.estimate_tokens import EstimateTokens
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.form_chains import FormChains
 from pipelines.steps.tuning_texts import example_document
+from pipelines.store.made_tasks import with_made_tasks
 from schemas.corpus_config import CorpusConfig
 from schemas.records import Chain, Document
 
@@ -48,8 +49,9 @@ def count_increment(
     """Count what a build of an increment would do; `answer_tokens` is None without requests.
 
     Returns:
-        Counts by stream and name: read, new, changed, parts, split, chains, documents, characters; rejects by
-        `stage/reason`; and of the sample, with `sampled_` before their names, the counts of EstimateTokens.
+        Counts by stream and name: read, new, held_out, changed, parts, split, chains, documents, characters;
+        rejects by `stage/reason`; and of the sample, with `sampled_` before their names, the counts of
+        EstimateTokens.
     """
     pipeline = make_pipeline(options)
     counted: list[beam.PCollection] = []
@@ -76,7 +78,8 @@ def count_increment(
         )
         counted += [
             read.ok | f"{name}/CountRead" >> beam.Map(_one, f"{name}/read"),
-            new.ok | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new"),
+            new.taken_in() | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new"),
+            *(each | f"{name}/CountHeldOut" >> beam.Map(_one, f"{name}/held_out") for each in new.held_out),
             *(each | f"{name}/CountChanged" >> beam.Map(_one, f"{name}/changed") for each in new.superseded),
             parts.rejects
             | f"{name}/Rejects" >> beam.Flatten()
@@ -94,6 +97,7 @@ def count_increment(
 def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callable[[SourceFile], bool]) -> int:
     """Count the documents that a build of the wanted ones of the new or changed files would take in."""
     before = newest_manifest(config)
+    config, _ = with_made_tasks(config)
     all_files = list_files(config, tasks=check_names(config)).files
     found = unread(all_files, config.corpus, before)
     later = {file for group in found.values() for file in group if not wanted(file)}
@@ -105,7 +109,7 @@ def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callabl
     with prepared(config, parse_options(beam_options), before=before, files=parts) as run:
         pipeline = make_pipeline(run.options)
         counted = [
-            take_in(run.spec, read_documents(pipeline, run.spec, name)).ok
+            take_in(run.spec, read_documents(pipeline, run.spec, name)).taken_in()
             | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new")
             for name in config.streams
         ]

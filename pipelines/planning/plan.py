@@ -44,6 +44,7 @@ from pipelines.planning.assumptions import Answers, Speed, expected_answers, exp
 from pipelines.planning.counting_job import count_increment
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import parse_options
+from pipelines.store.made_tasks import with_made_tasks
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
 
@@ -56,6 +57,7 @@ class StreamPlan:
     num_read: int  # documents in them
     num_new: int  # documents to take in, changed ones included
     num_changed: int  # changed ones, which supersede an older text
+    num_held_out: int  # of the documents to take in, those that are kept for evaluation
     num_unchanged: int  # documents in those files that the corpus already holds
     num_rejected: int  # records that go no further
     rejects: dict[str, dict[str, int]]  # the same by stage and reason
@@ -83,6 +85,8 @@ class IncrementPlan:
     corpus: str  # URI
     increment: int  # its number
     seq_len: int  # tokens of a row
+    holdout: float  # share of new documents to hold out
+    made_tasks: list[str]  # URIs of made tasks that the build keeps out
     streams: dict[str, StreamPlan]  # by name
     total: StreamPlan  # all streams together
     answers: Answers | None  # assumed length of answers; None without requests
@@ -117,6 +121,7 @@ def plan_increment(
         CorpusError: The corpus is damaged, or made with another tokenizer.
     """
     options = parse_options(beam_options)
+    config, made = with_made_tasks(config)
     tasks = check_names(config)
     before = newest_manifest(config)
     known = before.names() if before else ()
@@ -154,6 +159,8 @@ def plan_increment(
         corpus=config.corpus,
         increment=spec.number,
         seq_len=config.pack.seq_len,
+        holdout=config.holdout,
+        made_tasks=made,
         streams=streams,
         total=total,
         answers=answers,
@@ -198,6 +205,7 @@ def _plan_stream(
         num_read=counts["read"],
         num_new=counts["new"],
         num_changed=counts["changed"],
+        num_held_out=counts["held_out"],
         num_unchanged=counts["read"] - gone - counts["new"],
         num_rejected=sum(sum(reasons.values()) for reasons in rejects.values()),
         rejects=rejects,

@@ -46,10 +46,15 @@ def plan_table(plan: IncrementPlan) -> Table:
 
 
 def plan_lines(plan: IncrementPlan) -> list[str]:
-    """Return the sources of a plan's estimates, and the duration of the synthesis."""
+    """Return what is kept out and held out, the sources of the estimates, and the synthesis's duration."""
+    lines = [f"Made tasks of this corpus are kept out, too: {uri}." for uri in plan.made_tasks]
     if not plan.total.num_new:
-        return []
-    lines = []
+        return lines
+    if plan.holdout or plan.total.num_held_out:
+        lines.append(
+            f"Held out, and no training text: {plan.total.num_held_out:,} of {plan.total.num_new:,} "
+            f"documents (holdout {plan.holdout:.2%})."
+        )
     if any(stream.pair_tokens is None for stream in plan.streams.values()):
         lines.append("The synthesizer sends no requests. Its pairs are not in the training tokens.")
     if plan.answers is None or not plan.total.num_requests:
@@ -82,6 +87,7 @@ def _plan_cells(stream: StreamPlan, plan: IncrementPlan) -> dict[str, str]:
         "documents read": count(stream.num_read),
         "  new": count(stream.num_new),
         "    of them changed": count(stream.num_changed),
+        "    of them held out": count(stream.num_held_out),
         "  unchanged": count(stream.num_unchanged),
         "rejected": count(stream.num_rejected),
         **{

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from pipelines.runners.counters import progress_dir, read_progress
 from plugins.console import Console
-from schemas.manifest import ShardSet
+from schemas.manifest import Increment, ShardSet
 
 _LINE_EVERY_SEC = 5.0
 _LIVE_EVERY_SEC = 0.5
@@ -130,6 +130,15 @@ def parted(shards: ShardSet) -> str:
 def cut_texts(shards: ShardSet) -> str:
     """Phrase the number of a stream's texts that continue in another row."""
     return "not counted" if shards.num_cut_texts is None else f"{shards.num_cut_texts:,}"
+
+
+def held_out(increment: Increment) -> str:
+    """Phrase the number of an increment's held-out documents; "" without any."""
+    if not increment.num_held_out:
+        return ""
+    of_each = ", ".join(f"{count:,} of {name}" for name, count in increment.num_held_out.items())
+    total = sum(increment.num_held_out.values())
+    return f"held out: {total:,} of {increment.num_documents:,} documents ({of_each})"
 
 
 def duration(seconds: float) -> str:

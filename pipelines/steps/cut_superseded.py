@@ -8,34 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from pipelines.steps.base import StepFn
-from pipelines.store.ledger import Ledger
+from pipelines.store.ledger import Ledger, Newest
 from pipelines.store.pair_files import read_texts
 from schemas.content_hash import digest
-from schemas.corpus_layout import number_of
 from schemas.manifest import ShardSet
 from schemas.records import AugmentedText, Passage
-
-
-class Newest:
-    """Lookup of the increment that holds the newest text of each document.
-
-    A document that was asked about again has one content in two increments; the newer increment counts.
-    """
-
-    def __init__(self, corpus: str, stream: str, names: Iterable[str]):
-        newest_first = sorted(names, key=number_of, reverse=True)
-        self._ledgers = [(number_of(name), Ledger.open(corpus, stream, [name])) for name in newest_first]
-
-    def is_current(self, number: int, passage: Passage) -> bool:
-        """True if a passage of an increment belongs to the newest text of its document."""
-        for newest, ledger in self._ledgers:
-            content = ledger.content_of(passage.document_id)
-            if content is not None:
-                return (newest, content) == (number, passage.content_hash)
-        return False
 
 
 class ReadTexts(StepFn):
@@ -92,8 +72,9 @@ class CutSuperseded(StepFn):
             self.counters.add("texts_gone")
 
     def _is_current(self, number: int, passage: Passage) -> bool:
-        is_in = self._ledger.content_of(passage.document_id) == passage.content_hash
-        return is_in and self._newest.is_current(number, passage)
+        name, content = passage.document_id, passage.content_hash
+        is_in = self._ledger.content_of(name) == content
+        return is_in and self._newest.is_current(number, name, content)
 
 
 def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:

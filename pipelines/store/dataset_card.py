@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from pipelines.increments.preflight_checks import asks_a_model
-from pipelines.runners.progress import cut_texts, parted
+from pipelines.runners.progress import cut_texts, held_out, parted
 from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
 from schemas import storage
@@ -79,7 +79,7 @@ def _introduction(config: CorpusConfig, manifest: Manifest) -> str:
         f"# {_plain(_name(config))}\n\n"
         f"A corpus of packed rows for continued pre-training: manifest {manifest.number} of {increments}, "
         f"published {manifest.created}. Rows hold {manifest.seq_len:,} tokens of the tokenizer "
-        f"{_code(manifest.tokenizer_name)} and are padded with token {manifest.pad_token_id}.\n\n"
+        f"{code(manifest.tokenizer_name)} and are padded with token {manifest.pad_token_id}.\n\n"
         "**License.** The texts keep the licenses of their sources, which Tutelage does not know. Put the "
         "right one in place of `unknown` above before this card is published."
     )
@@ -100,7 +100,7 @@ def _making(config: CorpusConfig) -> str:
     if config.synthesizes:
         by = _plain(asked.backend)
         if asks_a_model(config):
-            by += f" with {_code(asked.model or '')}, protocol {_plain(asked.protocol)}"
+            by += f" with {code(asked.model or '')}, protocol {_plain(asked.protocol)}"
         rows += [
             ("pairs written by", by),
             ("documents of a chain", f"at most {config.chains.max_documents}"),
@@ -110,7 +110,7 @@ def _making(config: CorpusConfig) -> str:
         ("packing", f"{_plain(config.pack.method)}, rows of {config.pack.seq_len:,} tokens{topped_up}"),
         ("seed", str(config.seed)),
     ]
-    return "## How it was made\n\n" + _table(("step", "how"), rows)
+    return "## How it was made\n\n" + table(("step", "how"), rows)
 
 
 def _contents(corpus: str, manifest: Manifest) -> str:
@@ -126,6 +126,11 @@ def _contents(corpus: str, manifest: Manifest) -> str:
         "Parted are pairs that stand in a row without their whole passage; cut are texts that go on in "
         "another row."
     ]
+    lines = ((each.number, held_out(each)) for each in manifest.increments)
+    if held := "; ".join(f"increment {number} {_plain(line)}" for number, line in lines if line):
+        notes.append(
+            f"Kept for evaluation, in `held-out/` of each increment, and not in its texts and rows: {held}."
+        )
     if newest.superseded_document_ids:
         notes.append(
             f"Increment {newest.number} supersedes {len(newest.superseded_document_ids):,} older documents."
@@ -136,7 +141,7 @@ def _contents(corpus: str, manifest: Manifest) -> str:
             f"{newest.num_withdrawn:,} documents were withdrawn."
         )
     sizes = ("documents", "texts", "pairs", "rows", "tokens", "filled", "parted", "cut")
-    return "\n\n".join(["## What is in it", _table(("increment", "stream", *sizes), rows), *notes])
+    return "\n\n".join(["## What is in it", table(("increment", "stream", *sizes), rows), *notes])
 
 
 def _sources(config: CorpusConfig) -> str:
@@ -148,7 +153,7 @@ def _sources(config: CorpusConfig) -> str:
         for name, stream in config.streams.items()
         for source in stream.sources
     ]
-    return "## Sources\n\n" + _table(("stream", "pairs", "reader", "source"), rows)
+    return "## Sources\n\n" + table(("stream", "pairs", "reader", "source"), rows)
 
 
 def _pairs(stream: StreamConfig) -> str:
@@ -167,7 +172,7 @@ def _rejects(stats: Stats) -> str:
         return ""
     return (
         f"## What increment {stats['number']} refused\n\n"
-        + _table(("step", "reason", "records"), rows)
+        + table(("step", "reason", "records"), rows)
         + "\n\nEach has a record in `rejects/`, with its file, its position and what was found."
     )
 
@@ -178,7 +183,7 @@ def _evaluation_rows(stats: Stats) -> str:
     ]
     if not rows:
         return ""
-    return "## Evaluation rows found in the sources, and kept out\n\n" + _table(
+    return "## Evaluation rows found in the sources, and kept out\n\n" + table(
         ("task", "rows", "found"), rows
     )
 
@@ -203,7 +208,7 @@ def _versions(stats: Stats) -> str:
     rows = [(_plain(name), _plain(version)) for name, version in stats["versions"].items()]
     return (
         "## Versions\n\n"
-        + _table(("package", "version"), rows)
+        + table(("package", "version"), rows)
         + f"\n\nConfiguration {stats['config_hash']}, in `stats.json` beside this card."
     )
 
@@ -219,10 +224,10 @@ def _public(uri: str) -> str:
 
 
 def _uri(uri: str) -> str:
-    return _code(_public(uri))
+    return code(_public(uri))
 
 
-def _code(value: str) -> str:
+def code(value: str) -> str:
     """Inline code that is safe in a table, whatever the value holds."""
     inside = _NOT_PLAIN.sub(lambda found: f"&#{ord(found[0])};", " ".join(value.split()))
     return f"<code>{inside}</code>"
@@ -233,7 +238,7 @@ def _plain(value: str) -> str:
     return _MARKUP.sub(r"\\\1", html.escape(" ".join(value.split()), quote=False))
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; numbers get thousands separators."""
     cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
     lines = [heads, ["---"] * len(heads), *cells]

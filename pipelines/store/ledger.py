@@ -189,7 +189,7 @@ class Ledger:
         number = int(table.rows["origin"][at])
         return None if number == NO_ORIGIN else table.origin(number)
 
-    def holder_of(self, digits: str) -> bytes | None:
+    def holder_of(self, digits: str, *, may_be_superseded: bool = False) -> bytes | None:
         """Name hash of a document whose content hash begins with these digits, 16 or more; or None."""
         key = int(digits[:16], 16)
         for table, order in zip(self._tables, self._by_content, strict=True):
@@ -198,7 +198,8 @@ class Ledger:
             while at < len(contents) and int(contents[order[at]]) == key:
                 row = table.rows[order[at]].tobytes()
                 content = row[16:32].hex()
-                if content.startswith(digits) and self._newest(row[:16]) == content:
+                is_held = may_be_superseded or self._newest(row[:16]) == content
+                if content.startswith(digits) and is_held:
                     return bytes(row[:16])
                 at += 1
         return None
@@ -219,6 +220,25 @@ class Ledger:
                     return table, at
                 at += 1
         return None
+
+
+class Newest:
+    """Lookup of the increment that holds the newest text of each document.
+
+    A document that was asked about again has one content in two increments; the newer increment counts.
+    """
+
+    def __init__(self, corpus: str, stream: str, names: Iterable[str]):
+        newest_first = sorted(names, key=number_of, reverse=True)
+        self._ledgers = [(number_of(name), Ledger.open(corpus, stream, [name])) for name in newest_first]
+
+    def is_current(self, number: int, document_id: str, content_hash: str) -> bool:
+        """True if an increment's content of a document is the newest one."""
+        for newest, ledger in self._ledgers:
+            content = ledger.content_of(document_id)
+            if content is not None:
+                return (newest, content) == (number, content_hash)
+        return False
 
 
 def name_hash(document_id: str) -> bytes:

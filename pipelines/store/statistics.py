@@ -3,7 +3,7 @@
 counts            every counter of every step, by `step/name`
 synthesis         requests, tokens, rates and cache share, in total and for each endpoint
 decontamination   rows found of each evaluation task
-streams, config, versions, wall time
+streams, held_out, config, versions, wall time
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ def write_stats(
         "synthesis": synthesis_stats(found.counts, found.synthesis_sec),
         "decontamination": _decontamination(increment),
         "streams": {name: shards.model_dump() for name, shards in manifest.increments[-1].streams.items()},
+        "held_out": manifest.increments[-1].num_held_out,
         "config": config.model_dump(mode="json"),
         "config_hash": manifest.config_hash,
         "versions": versions,

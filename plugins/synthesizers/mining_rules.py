@@ -26,7 +26,7 @@ from plugins.synthesizers.mining_wordings import Finding, ask_for
 from schemas.content_hash import digest
 from schemas.records import Document, InstructionPair
 
-_EVERYDAY = re.compile(
+EVERYDAY = re.compile(
     r".*(?:ly|ing|ed|ments?|ness|able|ible|ful|tions?|ences?|ents?|ants?|ive|ional|thing|self|selves)|"
     r"according|between|character|companies|countries|deliberate|difficult|directions|discovery|"
     r"everybody|exchanges|increases|individuals?|intervals|investigators|laboratory|molecules|"
@@ -62,7 +62,7 @@ def word_to_text(passage: Passage, rng: random.Random) -> list[Finding]:
     places: dict[str, set[int]] = defaultdict(set)
     for sentence in passage.sentences:
         for word in WORD.findall(sentence.text):
-            if len(word) >= 9 and word.islower() and not _EVERYDAY.fullmatch(word):
+            if len(word) >= 9 and word.islower() and not EVERYDAY.fullmatch(word):
                 places[word].add(sentence.index)
     found = []
     for sentence in passage.sentences:

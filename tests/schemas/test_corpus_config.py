@@ -122,5 +122,31 @@ def test_a_value_out_of_range_is_refused_by_its_key(section: str, key: str, valu
     assert refusal(**{section: {**extra, key: value}}).startswith(f"c.yaml: {section}.{key} is {value!r}: ")
 
 
+@pytest.mark.parametrize(
+    ("value", "share"),
+    [
+        ("1%", 0.01),
+        ("0.5 %", 0.005),
+        (0.01, 0.01),
+        ("0.01", 0.01),
+        (0, 0),
+        ("0", 0),
+        ("50%", 0.5),
+        (0.5, 0.5),
+    ],
+)
+def test_a_holdout_is_a_share_or_a_percentage(value: Any, share: float) -> None:
+    assert validate(CorpusConfig, {**MINIMAL, "holdout": value}, name="c.yaml").holdout == share
+
+
+@pytest.mark.parametrize("value", ["51%", 0.51, 1, -0.01, "1 %%", "a tenth", True, None, float("nan"), [0.1]])
+def test_a_holdout_of_more_than_half_or_of_nonsense_is_refused(value: Any) -> None:
+    said = refusal(holdout=value)
+    assert said == (
+        f"c.yaml: holdout: {value!r} is no share of documents from 0 to 50%; write 1% or 0.01, or 0 to hold "
+        "none out"
+    )
+
+
 def test_remote_code_is_not_trusted_unless_told() -> None:
     assert SynthesisConfig().trust_remote_code is False

@@ -51,6 +51,14 @@ def test_an_unpublished_corpus_has_number_zero_and_cannot_be_read(corpus: str) -
     )
 
 
+def test_held_out_documents_have_a_key_only_if_there_are_any() -> None:
+    increment = Increment(number=1, streams={}, num_documents=3)
+    assert "num_held_out" not in manifest(1, increment).model_dump_json()
+    some = manifest(1, increment.model_copy(update={"num_held_out": {"domain": 2}}))
+    assert json.loads(some.model_dump_json())["increments"][0]["num_held_out"] == {"domain": 2}
+    assert Manifest.model_validate_json(some.model_dump_json()) == some
+
+
 def test_a_published_manifest_comes_back(corpus: str) -> None:
     publish_manifest(corpus, manifest(1))
     assert newest_number(corpus) == 1

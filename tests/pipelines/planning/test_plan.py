@@ -234,6 +234,7 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "num_read": 3,
         "num_new": 3,
         "num_changed": 0,
+        "num_held_out": 0,
         "num_unchanged": 0,
         "num_rejected": 0,
         "rejects": {},
@@ -257,6 +258,8 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "corpus": f"{tmp_path}/corpus",
         "increment": 1,
         "seq_len": 64,
+        "holdout": 0.0,
+        "made_tasks": [],
         "streams": {"domain": domain},
         "total": domain,
         "answers": {
