@@ -1,0 +1,50 @@
+"""Rows of ChemProt's shape: our scorer, with shared prefixes, beside one pass an option.
+
+Rows begin with the same words, as few-shot examples do. Each side takes its fastest batch size. The model
+has random weights, in bfloat16 on a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from benchmarks.evaluation import SHAPES, best, make_rows, score_by_option, score_rows
+from benchmarks.gpu.device import DEVICE, free_memory
+from benchmarks.gpu.inputs import prepare
+from benchmarks.gpu.sizes import Sizes
+from plugins.tokenizers import load_tokenizer
+from trainer.evaluation.scoring.causal_model import as_causal_model, evaluating
+
+
+def measure(sizes: Sizes, folder: str) -> dict[str, Any]:
+    """Rows a second of both, tokens, equal predictions and the largest difference of two scores."""
+    free_memory()
+    folder = f"{prepare(sizes, folder)}/model"
+    tokenizer = load_tokenizer(folder)
+    config = AutoConfig.from_pretrained(folder)
+    torch.manual_seed(17)
+    dtype = torch.float32 if sizes.precision == "fp32" else torch.bfloat16
+    model: Any = AutoModelForCausalLM.from_config(config).to(DEVICE, dtype)
+    rows = make_rows("ChemProt", SHAPES["ChemProt"], sizes.eval_rows, head_tokens=sizes.head_tokens)
+    with evaluating(model):
+        causal = as_causal_model(model)
+        score_rows(rows[:2], causal, tokenizer, sizes.eval_batches[0])
+        score_by_option(rows[:1], model, tokenizer, sizes.option_batches[0])
+        ours = best(lambda size: score_rows(rows, causal, tokenizer, size), sizes.eval_batches)
+        bare = best(lambda size: score_by_option(rows, model, tokenizer, size), sizes.option_batches)
+    pairs = list(zip(ours["scores"], bare["scores"], strict=True))
+    return {
+        "rows": len(rows),
+        "options": len(rows[0].options),
+        "rows_per_sec": len(rows) / ours["sec"],
+        "rows_per_sec_by_option": len(rows) / bare["sec"],
+        "times_faster": bare["sec"] / ours["sec"],
+        "tokens": ours["tokens"],
+        "tokens_by_option": bare["tokens"],
+        "shared_passes": not causal.no_trees,
+        "same_predictions": sum(a.index(max(a)) == b.index(max(b)) for a, b in pairs),
+        "largest_difference": max(abs(x - y) for a, b in pairs for x, y in zip(a, b, strict=True)),
+    }

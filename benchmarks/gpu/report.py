@@ -1,0 +1,163 @@
+"""Reports of the measurements: gpu.json for programs, gpu.md for people.
+
+    {"version": 1, "small": …, "created": …, "python": …, "machine": {…},
+     "steps": [{"name", "status", "sec", "found", "error"}, …],
+     "targets": [{"what", "wanted", "found", "reached"}, …]}
+
+`mfu` in the figures of a step is its model operations a second as a share of the best matrix rate, and null
+if that is unknown. `reached` is null in small, and where the figure is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.workers import Result
+
+LEAST_MFU = 0.5
+MOST_ERROR = 0.1
+"""Of the estimated memory, as a share of the measured peak."""
+
+_GIB = 1 << 30
+
+
+class Report:
+    """Results so far, written to the output folder after each step."""
+
+    def __init__(self, output: Path, *, small: bool):
+        self._output = output
+        self._small = small
+        self._created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        self.results: list[Result] = []
+
+    def add(self, result: Result) -> None:
+        """Take in a result, and write both files anew."""
+        self.results.append(result)
+        _replace(self._output / "gpu.json", json.dumps(self.values(), indent=2) + "\n")
+        _replace(self._output / "gpu.md", self.markdown())
+
+    def values(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {
+            "version": 1,
+            "small": self._small,
+            "created": self._created,
+            "python": platform.python_version(),
+            "machine": (self._found("matrix") or {}).get("machine"),
+            "steps": [self._step(result) for result in self.results],
+            "targets": self._targets(),
+        }
+
+    def _found(self, name: str) -> dict[str, Any] | None:
+        return next((result.found for result in self.results if result.name == name), None)
+
+    def _step(self, result: Result) -> dict[str, Any]:
+        values = dataclasses.asdict(result)
+        if result.found and "model_flops_per_sec" in result.found:
+            rate = (self._found("matrix") or {}).get("best_flops_per_sec")
+            values["found"]["mfu"] = rate and result.found["model_flops_per_sec"] / rate
+        return values
+
+    def _targets(self) -> list[dict[str, Any]]:
+        shares = [values["found"].get("mfu") for values in map(self._step, self.results) if values["found"]]
+        training, resumption = self._found("training"), self._found("resumption")
+        mfu = max((share for share in shares if share), default=None)
+        ratio = training and training["estimated_over_peak"]
+        equal = resumption and resumption["bit_equal"]
+        targets: list[tuple[str, str, Any, bool | None]] = [
+            ("best MFU", f"at least {LEAST_MFU}", mfu, mfu and mfu >= LEAST_MFU),
+            (
+                "estimated over measured memory",
+                f"{1 - MOST_ERROR:g} to {1 + MOST_ERROR:g}",
+                ratio,
+                ratio and abs(ratio - 1) <= MOST_ERROR,
+            ),
+            ("resumption bit-equal", "true", equal, equal),
+        ]
+        return [
+            {
+                "what": what,
+                "wanted": wanted,
+                "found": found,
+                "reached": None if self._small or found is None else bool(reached),
+            }
+            for what, wanted, found, reached in targets
+        ]
+
+    def markdown(self) -> str:
+        """The same as tables."""
+        values = self.values()
+        machine = values["machine"] or {}
+        names = ("device", "torch", "transformers", "cuda")
+        lines = [
+            f"# Measurements of {values['created']}",
+            "",
+            ", ".join(f"{name} {machine[name]}" for name in names if machine.get(name)) or "Unknown machine.",
+            "",
+            *(["**In small, to show that it works: no figure means anything.**", ""] if self._small else []),
+            *_table("what | wanted | found | reached", [_target_row(each) for each in values["targets"]]),
+            *_table(
+                "step | status | s | figures",
+                [
+                    (each["name"], each["status"], f"{each['sec']:.0f}", each["error"] or _figures(each["found"]))
+                    for each in values["steps"]
+                ],
+            ),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def _target_row(target: dict[str, Any]) -> tuple[str, ...]:
+    found, reached = target["found"], target["reached"]
+    shown = f"{found:.3f}" if isinstance(found, float) else "not measured" if found is None else str(found)
+    return target["what"], target["wanted"], shown, {None: "–", True: "yes", False: "no"}[reached]
+
+
+def _figures(found: dict[str, Any]) -> str:
+    """The figures of a step in a few words."""
+    if "best_flops_per_sec" in found:
+        sheet = found["machine"]["data_sheet_flops_per_sec"]
+        of_sheet = f", {found['best_flops_per_sec'] / sheet:.0%} of the data sheet's" if sheet else ""
+        return f"{found['best_flops_per_sec'] / 1e12:,.3g} TFLOP/s{of_sheet}"
+    if "model_flops_per_sec" in found:
+        mfu = f"MFU {found['mfu']:.3f}, " if found["mfu"] else ""
+        return (
+            f"{mfu}{found['tokens_per_sec']:,.0f} tokens/s, {found['rows']} rows, peak "
+            f"{found['peak_bytes']['tensors'] / _GIB:.1f} GiB of tensors"
+        )
+    if "trainer_over_bare" in found:
+        return (
+            f"{found['trainer_tokens_per_sec']:,.0f} tokens/s, bare loop {found['bare_tokens_per_sec']:,.0f}, "
+            f"ratio {found['trainer_over_bare']:.3f}; peak {found['peak_bytes']['device'] / _GIB:.1f} GiB, "
+            f"estimated {found['estimated_bytes'] / _GIB:.1f}"
+        )
+    if "times_faster" in found:
+        return (
+            f"{found['rows_per_sec']:.1f} rows/s, by option {found['rows_per_sec_by_option']:.1f}, "
+            f"{found['times_faster']:.1f} times faster; {found['same_predictions']} of {found['rows']} "
+            f"predictions equal, scores differ by {found['largest_difference']:.2g} at most"
+        )
+    if "bit_equal" in found:
+        return (
+            f"bit-equal: {found['bit_equal']}; two unbroken runs equal: {found['repeats']}; largest difference "
+            f"of a weight {found['largest_difference']:.2g}"
+        )
+    return json.dumps(found)
+
+
+def _table(heading: str, rows: list[tuple[str, ...]]) -> list[str]:
+    columns = heading.count("|") + 1
+    cells = (" | ".join(cell.replace("|", "/").replace("\n", " ") for cell in row) for row in rows)
+    return [f"| {heading} |", "|" + "---|" * columns, *(f"| {row} |" for row in cells), ""]
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
