@@ -46,9 +46,7 @@ def commands(text: str) -> Iterator[list[str]]:
             yield words
 
 
-ON_THE_PAGE = [
-    words for block in re.findall(r"(?s)```bash\n(.*?)```", PAGE) for words in commands(block)
-]
+ON_THE_PAGE = [words for block in re.findall(r"(?s)```bash\n(.*?)```", PAGE) for words in commands(block)]
 IN_THE_SCRIPT = list(commands(SCRIPT))
 
 

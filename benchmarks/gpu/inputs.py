@@ -51,9 +51,7 @@ def prepare(sizes: Sizes, folder: str, *, changes: dict[str, Any] | None = None)
         return str(place)
     model = str(place / "model")
     special = ["<s>", "</s>"]
-    save_bpe(
-        model, [_WORDS] * 4, vocab_size=500, special_tokens=special, bos_token="<s>", eos_token="</s>"
-    )
+    save_bpe(model, [_WORDS] * 4, vocab_size=500, special_tokens=special, bos_token="<s>", eos_token="</s>")
     LlamaConfig(**shape, bos_token_id=0, eos_token_id=1, architectures=["LlamaForCausalLM"]).save_pretrained(
         model
     )

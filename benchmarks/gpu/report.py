@@ -105,7 +105,12 @@ class Report:
             *_table(
                 "step | status | s | figures",
                 [
-                    (each["name"], each["status"], f"{each['sec']:.0f}", each["error"] or _figures(each["found"]))
+                    (
+                        each["name"],
+                        each["status"],
+                        f"{each['sec']:.0f}",
+                        each["error"] or _figures(each["found"]),
+                    )
                     for each in values["steps"]
                 ],
             ),

@@ -47,9 +47,7 @@ def install(wheels: Path, output: Path) -> str:
     """
     files = sorted(wheels.glob("*.whl"))
     names = {_plain(file.name.split("-")[0]) for file in files}
-    missing = [
-        line for name, line in requirements() if _plain(name) not in names and not _is_installed(name)
-    ]
+    missing = [line for name, line in requirements() if _plain(name) not in names and not _is_installed(name)]
     if missing:
         raise Unusable(
             f"--wheels {wheels} lacks {len(missing)} of the wheels that this machine needs: "

@@ -62,7 +62,9 @@ def test_all_steps_run_in_small_on_a_cpu(tmp_path: Path) -> None:
     losses = [of_step["first_loss"] for name, of_step in found.items() if name.startswith("mfu")]
     assert losses[0] == pytest.approx(math.log(1024), rel=0.05)
     training, evaluation, resumption = (found[name] for name in ("training", "evaluation", "resumption"))
-    assert training["trainer_over_bare"] == training["trainer_tokens_per_sec"] / training["bare_tokens_per_sec"]
+    assert (
+        training["trainer_over_bare"] == training["trainer_tokens_per_sec"] / training["bare_tokens_per_sec"]
+    )
     assert evaluation["same_predictions"] == evaluation["rows"] == 4
     assert evaluation["tokens"] * 5 < evaluation["tokens_by_option"]  # 13 options share a prompt
     assert (resumption["repeats"], resumption["bit_equal"], resumption["steps"]) == (True, True, 6)
@@ -123,7 +125,12 @@ def test_shares_and_targets_follow_from_the_figures(tmp_path: Path) -> None:
     report = Report(tmp_path, small=False)
     machine = {"device": "NVIDIA H100", "data_sheet_flops_per_sec": 989.4e12}
     rates = {"best_flops_per_sec": 800e12, "machine": machine}
-    speed = {"model_flops_per_sec": 440e12, "tokens_per_sec": 5e4, "rows": 2, "peak_bytes": {"tensors": 2**35}}
+    speed = {
+        "model_flops_per_sec": 440e12,
+        "tokens_per_sec": 5e4,
+        "rows": 2,
+        "peak_bytes": {"tensors": 2**35},
+    }
     report.add(Result(name="mfu: sdpa", status="done", found=speed))
     assert report.values()["targets"][0] == {
         "what": "best MFU",
@@ -133,7 +140,11 @@ def test_shares_and_targets_follow_from_the_figures(tmp_path: Path) -> None:
     }
     report.add(Result(name="matrix", status="done", found=rates))
     training = {"trainer_tokens_per_sec": 9.0, "bare_tokens_per_sec": 10.0, "trainer_over_bare": 0.9}
-    training |= {"peak_bytes": {"device": 2**35}, "estimated_bytes": 1.25 * 2**35, "estimated_over_peak": 1.25}
+    training |= {
+        "peak_bytes": {"device": 2**35},
+        "estimated_bytes": 1.25 * 2**35,
+        "estimated_over_peak": 1.25,
+    }
     report.add(Result(name="training", status="done", found=training))
     report.add(Result(name="resumption", status="failed", error="OutOfMemoryError: no memory"))
     assert [(each["found"], each["reached"]) for each in report.values()["targets"]] == [
