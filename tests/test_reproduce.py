@@ -58,7 +58,7 @@ def test_a_command_of_the_page_is_read(words: list[str], monkeypatch: pytest.Mon
         from pipelines.arguments import make_parser
 
         parsed = make_parser(None).parse_args(words[2:])
-        assert load_config(CorpusConfig, parsed.config, parsed.overrides).pack.seq_len == 4096
+        assert load_config(CorpusConfig, parsed.file, parsed.overrides).pack.seq_len == 4096
     elif words[1] == "train":
         config = load_config(TrainConfig, words[2], overrides)
         assert (config.max_duration, config.global_train_batch_size) == ("4000ba", 64)
@@ -66,8 +66,8 @@ def test_a_command_of_the_page_is_read(words: list[str], monkeypatch: pytest.Mon
         from trainer.evaluation.command import build_parser
 
         parsed = build_parser().parse_args(words[2:])
-        assert parsed.tasks == [Path(parsed.output).parent.name]
-        runs = [model for model in parsed.model if model.startswith("runs/")]
+        assert parsed.tasks == Path(parsed.output).parent.name
+        runs = [model for model in parsed.models if model.startswith("runs/")]
         assert {str(Path(model).parent.name) for model in runs} < RUN_NAMES
 
 

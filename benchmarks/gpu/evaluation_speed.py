@@ -18,6 +18,8 @@ from benchmarks.gpu.sizes import Sizes
 from plugins.tokenizers import load_tokenizer
 from trainer.evaluation.scoring.causal_model import as_causal_model, evaluating
 
+_OPTION_TOKENS = 32
+
 
 def measure(sizes: Sizes, folder: str) -> dict[str, Any]:
     """Rows a second of both, tokens, equal predictions and the largest difference of two scores."""
@@ -29,6 +31,9 @@ def measure(sizes: Sizes, folder: str) -> dict[str, Any]:
     dtype = torch.float32 if sizes.precision == "fp32" else torch.bfloat16
     model: Any = AutoModelForCausalLM.from_config(config).to(DEVICE, dtype)
     rows = make_rows("ChemProt", SHAPES["ChemProt"], sizes.eval_rows, head_tokens=sizes.head_tokens)
+    longest = max(len(tokenizer(each).input_ids) for row in rows for each in row.inputs[:1])
+    if longest + _OPTION_TOKENS > config.max_position_embeddings:
+        raise ValueError(f"rows of {longest} tokens are longer than the model's context, and would be cut")
     with evaluating(model):
         causal = as_causal_model(model)
         score_rows(rows[:2], causal, tokenizer, sizes.eval_batches[0])

@@ -14,6 +14,7 @@ import torch
 import yaml
 from transformers import LlamaConfig
 
+from benchmarks.evaluation import SHAPES, make_rows
 from benchmarks.gpu.sizes import Sizes
 from plugins.tokenizers import fingerprint, load_tokenizer
 from schemas.config import load_config
@@ -26,7 +27,6 @@ from trainer.data.batches import RowRules, to_batch
 TEXTS = 4
 """Texts of a row, equally long."""
 
-_WORDS = "the cell protein binds a dose in the trial of a patient gene and acid to blood drug study effect"
 _SHARDS = "increments/000001/shards/domain"
 _FIRST_ID = 2
 """Ids below are special tokens."""
@@ -38,7 +38,7 @@ def has_chunked_loss() -> bool:
 
 
 def prepare(sizes: Sizes, folder: str, *, changes: dict[str, Any] | None = None) -> str:
-    """Write the configuration of a model, its tokenizer, and a corpus, where they are missing; return the folder.
+    """Write a model's configuration, its tokenizer, and a corpus, where they are missing; return the folder.
 
     Args:
         sizes: Their sizes.
@@ -51,7 +51,8 @@ def prepare(sizes: Sizes, folder: str, *, changes: dict[str, Any] | None = None)
         return str(place)
     model = str(place / "model")
     special = ["<s>", "</s>"]
-    save_bpe(model, [_WORDS] * 4, vocab_size=500, special_tokens=special, bos_token="<s>", eos_token="</s>")
+    prompts = [row.inputs[0] for row in make_rows("ChemProt", SHAPES["ChemProt"], 4)]  # a word is a token
+    save_bpe(model, prompts, vocab_size=900, special_tokens=special, bos_token="<s>", eos_token="</s>")
     LlamaConfig(**shape, bos_token_id=0, eos_token_id=1, architectures=["LlamaForCausalLM"]).save_pretrained(
         model
     )

@@ -124,6 +124,10 @@ def _target_row(target: dict[str, Any]) -> tuple[str, ...]:
     return target["what"], target["wanted"], shown, {None: "–", True: "yes", False: "no"}[reached]
 
 
+def _step_row(step: dict[str, Any]) -> tuple[str, ...]:
+    return step["name"], step["status"], f"{step['sec']:.0f}", step["error"] or _figures(step["found"])
+
+
 def _figures(found: dict[str, Any]) -> str:
     """The figures of a step in a few words."""
     if "best_flops_per_sec" in found:
@@ -138,8 +142,9 @@ def _figures(found: dict[str, Any]) -> str:
         )
     if "trainer_over_bare" in found:
         return (
-            f"{found['trainer_tokens_per_sec']:,.0f} tokens/s, bare loop {found['bare_tokens_per_sec']:,.0f}, "
-            f"ratio {found['trainer_over_bare']:.3f}; peak {found['peak_bytes']['device'] / _GIB:.1f} GiB, "
+            f"{found['trainer_tokens_per_sec']:,.0f} tokens/s, bare loop "
+            f"{found['bare_tokens_per_sec']:,.0f}, ratio {found['trainer_over_bare']:.3f}; "
+            f"peak {found['peak_bytes']['device'] / _GIB:.1f} GiB, "
             f"estimated {found['estimated_bytes'] / _GIB:.1f}"
         )
     if "times_faster" in found:
@@ -150,8 +155,8 @@ def _figures(found: dict[str, Any]) -> str:
         )
     if "bit_equal" in found:
         return (
-            f"bit-equal: {found['bit_equal']}; two unbroken runs equal: {found['repeats']}; largest difference "
-            f"of a weight {found['largest_difference']:.2g}"
+            f"bit-equal: {found['bit_equal']}; two unbroken runs equal: {found['repeats']}; "
+            f"largest difference of a weight {found['largest_difference']:.2g}"
         )
     return json.dumps(found)
 

@@ -22,7 +22,7 @@ _SMALLER = {"num_hidden_layers": 2, "vocab_size": 2048}
 
 
 def measure(sizes: Sizes, folder: str) -> dict[str, Any]:
-    """Whether weights and losses are equal, the largest difference of a weight, and the seconds of the runs."""
+    """Whether weights and losses are equal, the largest difference of a weight, seconds of the runs."""
     free_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
     inputs = prepare(sizes, folder, changes=_SMALLER)

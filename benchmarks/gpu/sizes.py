@@ -73,7 +73,7 @@ SMALL = Sizes(
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "vocab_size": 1024,
-        "max_position_embeddings": 1024,
+        "max_position_embeddings": 2048,
         "tie_word_embeddings": True,
     },
     seq_len=64,

@@ -118,8 +118,8 @@ def news_of(number: int) -> dict[str, str]:
     company, other = generator.sample(COMPANIES, 2)
     share, revenue = generator.randint(1, 20), generator.randint(100, 900)
     text = (
-        f"Shares of {company} rose {share} percent on day {number} of the quarter. Revenue was {revenue} million, "
-        f"because demand for its pumps grew. Therefore, the company raised its forecast for the year. However, "
+        f"Shares of {company} rose {share} percent on day {number} of the quarter. Revenue was {revenue} "
+        f"million, because demand for its pumps grew. Therefore, the company raised its forecast. However, "
         f"{other} sold fewer pumps than a year before. In other words, {company} gained what {other} lost. "
         f"Analysts expect a dividend of {share} cents due to the higher profit of {company}."
     )

@@ -123,8 +123,8 @@ def test_steps_for_which_no_time_is_left_are_skipped(tmp_path: Path) -> None:
 
 def test_shares_and_targets_follow_from_the_figures(tmp_path: Path) -> None:
     report = Report(tmp_path, small=False)
-    machine = {"device": "NVIDIA H100", "data_sheet_flops_per_sec": 989.4e12}
-    rates = {"best_flops_per_sec": 800e12, "machine": machine}
+    machine: dict[str, Any] = {"device": "NVIDIA H100", "data_sheet_flops_per_sec": 989.4e12}
+    rates: dict[str, Any] = {"best_flops_per_sec": 800e12, "machine": machine}
     speed = {
         "model_flops_per_sec": 440e12,
         "tokens_per_sec": 5e4,
@@ -140,12 +140,8 @@ def test_shares_and_targets_follow_from_the_figures(tmp_path: Path) -> None:
     }
     report.add(Result(name="matrix", status="done", found=rates))
     training = {"trainer_tokens_per_sec": 9.0, "bare_tokens_per_sec": 10.0, "trainer_over_bare": 0.9}
-    training |= {
-        "peak_bytes": {"device": 2**35},
-        "estimated_bytes": 1.25 * 2**35,
-        "estimated_over_peak": 1.25,
-    }
-    report.add(Result(name="training", status="done", found=training))
+    memory = {"estimated_bytes": 1.25 * 2**35, "estimated_over_peak": 1.25, "peak_bytes": {"device": 2**35}}
+    report.add(Result(name="training", status="done", found={**training, **memory}))
     report.add(Result(name="resumption", status="failed", error="OutOfMemoryError: no memory"))
     assert [(each["found"], each["reached"]) for each in report.values()["targets"]] == [
         (0.55, True),
