@@ -88,6 +88,7 @@ def test_the_script_has_every_command_of_the_page() -> None:
     assert missing == []
 
 
+@pytest.mark.slow
 def test_hours_and_memory_of_the_page_are_those_of_the_dry_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

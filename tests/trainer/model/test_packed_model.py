@@ -204,6 +204,7 @@ def test_overrides_reach_the_sizes_of_a_multimodal_models_text(multimodal: str) 
         loaded(num_layrs=1)
 
 
+@pytest.mark.slow
 def test_a_run_from_scratch_begins_with_the_weights_of_its_seed(tiny_model: str) -> None:
     first, again, other = (
         build_with(seed, tiny_model, pretrained=False).lm_head.weight.detach() for seed in (1, 1, 2)
