@@ -35,8 +35,9 @@ small_run=(
     model.pretrained_model_name_or_path=tiny model.init_device=cpu precision=fp32 parallelism_config=null
     max_duration=4ba global_train_batch_size=4 scheduler.t_warmup=1ba save_interval=4ba
     callbacks.domain_eval.interval=4ba callbacks.domain_eval.tasks_root=data/tasks
+    callbacks.domain_eval.max_new_tokens=8
 )
-small_scores=(--tasks-root data/tasks)
+small_scores=(--tasks-root data/tasks --max-new-tokens 8)
 
 biomedicine() {
     echo "== biomedicine: the corpus with the authors' pairs"
