@@ -55,12 +55,14 @@ def install(wheels: Path, output: Path) -> str:
             f"pip wheel --no-deps --wheel-dir DIR -r {REQUIREMENTS}"
         )
     folder = output / "venv"
-    venv.create(folder, system_site_packages=True, with_pip=True, clear=True)
+    # An environment sees the packages of the Python that it is made from, not of the environment that made it.
+    in_environment = sys.prefix != sys.base_prefix
+    venv.create(folder, system_site_packages=not in_environment, with_pip=True, clear=True)
     python = str(folder / "bin/python")
-    # This interpreter may be that of an environment, too, which the new one would not see.
-    inside = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-    outer = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
-    Path(inside, "outer.pth").write_text("".join(f"{path}\n" for path in outer), encoding="utf-8")
+    if in_environment:
+        inside = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+        outer = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+        Path(inside, "outer.pth").write_text("".join(f"{path}\n" for path in outer), encoding="utf-8")
     command = [python, "-m", "pip", "install", "--no-index", "--find-links", str(wheels), "--no-deps"]
     command += ["--quiet", "--disable-pip-version-check", "--requirement", str(REQUIREMENTS)]
     print(shlex.join(command), flush=True)

@@ -156,6 +156,7 @@ def _last_line(log_path: Path) -> str:
 
 def _work(lines_path: str, folder: str, small: str, *steps: str) -> int:
     """Run steps in this process, and append a line for each; stop at the first that fails."""
+    import trainer  # noqa: F401  makes newer libraries ready
     from benchmarks.gpu.sizes import GPU, SMALL
 
     sizes = SMALL if json.loads(small) else GPU
