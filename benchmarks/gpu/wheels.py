@@ -55,7 +55,7 @@ def install(wheels: Path, output: Path) -> str:
             f"pip wheel --no-deps --wheel-dir DIR -r {REQUIREMENTS}"
         )
     folder = output / "venv"
-    # An environment sees the packages of the Python that it is made from, not of the environment that made it.
+    # A new environment sees the packages of the Python below this one, not those of this one.
     in_environment = sys.prefix != sys.base_prefix
     venv.create(folder, system_site_packages=not in_environment, with_pip=True, clear=True)
     python = str(folder / "bin/python")
