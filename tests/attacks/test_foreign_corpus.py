@@ -57,6 +57,7 @@ def escape(name: str) -> Callable[[dict[str, Any]], None]:
     return alter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["{root}/home/keys", "../../../../../home/keys", "00000/../../keys"])
 def test_a_name_that_leads_out_of_the_folder_is_refused_by_all_who_read_it(
     target: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
@@ -148,6 +149,7 @@ def test_a_row_whose_lineage_is_empty_is_damaged(
     assert "its lineage says []. One of the two is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_index_of_streamings_own_writer_is_read(tmp_path: Path) -> None:
     """Older versions wrote corpora with that writer."""
     from streaming import MDSWriter
@@ -202,7 +204,12 @@ def test_swapped_rows(
     assert f"{one}: cached shard " in capfd.readouterr().err
 
 
-def test_a_cached_shard_that_is_a_link_is_not_followed(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("is_told", [True, False], ids=["told by the thread", "seen in shared memory first"])
+def test_a_cached_shard_that_is_a_link_is_not_followed(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    if not is_told:
+        monkeypatch.setattr("trainer.data.row_dataset.RowDataset.on_exception", lambda *_: None)
     right = load(sandbox.corpus, sandbox.cache)
     one = sorted(sandbox.cache.rglob("*.mds"))[0]
     one.rename(sandbox.root / "tmp/elsewhere.mds")

@@ -10,6 +10,8 @@ from pipelines.inspect.show import beginning_of
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
 
+pytestmark = pytest.mark.slow
+
 GENERAL = "What is water? It is what rivers carry [to] the sea."
 
 
@@ -40,7 +42,6 @@ def wide_console(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
 
 
-@pytest.mark.slow
 def test_a_corpus_is_shown_by_increment_and_stream_with_a_text(
     tutelage: Any, corpus: str, texts_in: Any
 ) -> None:

@@ -267,7 +267,7 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
         "rows_refused": 1,
         "rows_too_short": 1,
         "rows_of_shared_wording": 0,
-        "first_refused": "4: has neither label, options nor input_options; found input",
+        "first_refused": "4: has neither text, label, options nor input_options; found input",
         "rows_found": 1,
         "rows_found_in_documents": 1,
         "rows_found_in_pairs": 0,
@@ -352,6 +352,7 @@ def test_texts_rejects_and_report_do_not_depend_on_workers_or_retries(
         assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_plan_counts_the_documents_that_a_build_would_reject(planted: CorpusConfig) -> None:
     plan = plan_increment(planted, quiet=True)
     assert plan.streams["domain"].rejects == {"decontaminate": {"task_overlap": 1}}

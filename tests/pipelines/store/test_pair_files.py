@@ -24,6 +24,8 @@ from schemas.manifest import Manifest, read_manifest
 from schemas.records import InstructionPair, StoredPair, SynthesizedDocument, from_json
 from tests.published import name_of
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 
 WITH_WRITER = {**SYNTHESIZERS.targets(), "writer": f"{__name__}:Writer"}
@@ -120,7 +122,6 @@ def built_before(config: CorpusConfig) -> Manifest:
     return read_manifest(config.corpus)
 
 
-@pytest.mark.slow
 def test_each_pair_is_stored_with_its_document_its_place_in_it_and_who_wrote_it(corpus: CorpusConfig) -> None:
     found = stored(corpus, 1)
     assert [each.document_id for each in found] == [found[0].document_id] * 3 + [found[3].document_id] * 3
@@ -274,7 +275,6 @@ def test_a_corpus_built_before_says_what_to_do(tutelage: Any, corpus: CorpusConf
     assert tutelage("corpus", "verify", corpus.corpus).status == 0
 
 
-@pytest.mark.slow
 def test_increments_built_before_are_counted_beside_those_that_have_pairs(
     tutelage: Any, corpus: CorpusConfig, build: Any, tmp_path: Path, write_jsonl: Any
 ) -> None:

@@ -20,6 +20,7 @@ from trainer.evaluation.evaluator import Evaluator
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_it_prints_a_plain_table(
     tiny_model_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_it_prints_a_plain_table(
     assert len(mcq["answers"]) == 7 and len(found[1]["answers"]) == 5
 
 
+@pytest.mark.slow
 def test_models_stand_side_by_side_and_refused_rows_below(
     tiny_model_dir: Path,
     task_dir: Path,
@@ -88,6 +90,44 @@ def other_model_dir(tiny_model_dir: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
+def test_bits_a_byte_of_held_out_texts_stand_in_the_table_and_the_comparison(
+    tiny_model_dir: Path,
+    other_model_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    write_rows: Callable[..., Path],
+) -> None:
+    path = write_rows(
+        tmp_path / "held.jsonl", {"text": "the patient has a fever"}, {"text": "pain goes away"}
+    )
+    output = tmp_path / "found.json"
+    models = [str(tiny_model_dir), str(other_model_dir)]
+    arguments = ["--model", *models, "--tasks", str(path), "--output", str(output)]
+
+    assert main(arguments) == 0
+
+    whole = json.loads(output.read_text())
+    (first,), (second,) = (whole["models"][name]["tasks"] for name in models)
+    score = sum(each["bits"] for each in first["answers"]) / sum(each["bytes"] for each in first["answers"])
+    assert first["scores"] == {"bits_per_byte": pytest.approx(score)} and first["window"] == 128
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1].split()[:6] == ["held", "perplexity", "2", "bits_per_byte", "↓", f"{score:.3f}"]
+    assert lines[2] == f"{tiny_model_dir.name}: held: windows of 128 tokens, stride 64"
+    change = second["scores"]["bits_per_byte"] - score
+    (comparison,) = (line for line in lines if line.startswith("held bits_per_byte"))
+    assert comparison.startswith(f"held bits_per_byte {change:+.3f} [")
+    fewer = [a["bits"] > b["bits"] for a, b in zip(first["answers"], second["answers"], strict=True)]
+    assert f"better on {sum(fewer)} rows, worse on {2 - sum(fewer)}, " in comparison
+    a, b = (each["answers"][0]["bits"] / each["answers"][0]["bytes"] for each in (first, second))
+    assert f"  {path}:1: {a:.3f} → {b:.3f}" in lines
+    # The same command takes all results from the file.
+    assert main(arguments) == 0
+    assert "1 of 1 results of" in capsys.readouterr().err
+    assert json.loads(output.read_text()) == whole
+
+
+@pytest.mark.slow
 def test_two_models_are_compared_row_by_row(
     tiny_model_dir: Path,
     other_model_dir: Path,
@@ -121,6 +161,7 @@ def test_two_models_are_compared_row_by_row(
     assert any(line.startswith(f"  {position}: {answers[0]} → {answers[1]}, right is ") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_its_output_ends(
     tiny_model_dir: Path,
     task_dir: Path,
@@ -177,6 +218,7 @@ def _timeless(path: Path) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_a_model_that_changed_is_evaluated_anew(
     other_model_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +343,7 @@ def scores_of(path: Path) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_a_model_spread_by_accelerate_answers_alike(
     tiny_model_dir: Path, task_dir: Path, tmp_path: Path
 ) -> None:
