@@ -5,10 +5,27 @@ from __future__ import annotations
 import gc
 import resource
 import time
+from typing import Any
 
 import torch
+import transformers
+
+from trainer.estimate.gpus import peak_flops_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def machine() -> dict[str, Any]:
+    """Name, memory and data sheet's rate of the device, and versions."""
+    name = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
+    return {
+        "device": name,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "cuda": torch.version.cuda,
+        "memory_bytes": memory_bytes(),
+        "data_sheet_flops_per_sec": peak_flops_of(name),
+    }
 
 
 def now() -> float:

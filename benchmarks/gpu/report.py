@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.workers import Result
+from benchmarks.gpu.steps import Result
+from schemas.storage import write_bytes
 
 LEAST_MFU = 0.5
 MOST_ERROR = 0.1
@@ -39,8 +39,8 @@ class Report:
     def add(self, result: Result) -> None:
         """Take in a result, and write both files anew."""
         self.results.append(result)
-        _replace(self._output / "gpu.json", json.dumps(self.values(), indent=2) + "\n")
-        _replace(self._output / "gpu.md", self.markdown())
+        write_bytes(f"{self._output}/gpu.json", f"{json.dumps(self.values(), indent=2)}\n".encode())
+        write_bytes(f"{self._output}/gpu.md", self.markdown().encode())
 
     def values(self) -> dict[str, Any]:
         """Everything, as plain values."""
@@ -49,35 +49,30 @@ class Report:
             "small": self._small,
             "created": self._created,
             "python": platform.python_version(),
-            "machine": (self._found("matrix") or {}).get("machine"),
+            "machine": self._found("matrix").get("machine"),
             "steps": [self._step(result) for result in self.results],
             "targets": self._targets(),
         }
 
-    def _found(self, name: str) -> dict[str, Any] | None:
-        return next((result.found for result in self.results if result.name == name), None)
+    def _found(self, name: str) -> dict[str, Any]:
+        return next((each.found for each in self.results if each.name == name and each.found), {})
 
     def _step(self, result: Result) -> dict[str, Any]:
         values = dataclasses.asdict(result)
         if result.found and "model_flops_per_sec" in result.found:
-            rate = (self._found("matrix") or {}).get("best_flops_per_sec")
+            rate = self._found("matrix").get("best_flops_per_sec")
             values["found"]["mfu"] = rate and result.found["model_flops_per_sec"] / rate
         return values
 
     def _targets(self) -> list[dict[str, Any]]:
         shares = [values["found"].get("mfu") for values in map(self._step, self.results) if values["found"]]
-        training, resumption = self._found("training"), self._found("resumption")
         mfu = max((share for share in shares if share), default=None)
-        ratio = training and training["estimated_over_peak"]
-        equal = resumption and resumption["bit_equal"]
-        targets: list[tuple[str, str, Any, bool | None]] = [
+        ratio = self._found("training").get("estimated_over_peak")
+        equal = self._found("resumption").get("bit_equal")
+        near = f"{1 - MOST_ERROR:g} to {1 + MOST_ERROR:g}"
+        targets = [
             ("best MFU", f"at least {LEAST_MFU}", mfu, mfu and mfu >= LEAST_MFU),
-            (
-                "estimated over measured memory",
-                f"{1 - MOST_ERROR:g} to {1 + MOST_ERROR:g}",
-                ratio,
-                ratio and abs(ratio - 1) <= MOST_ERROR,
-            ),
+            ("estimated over measured memory", near, ratio, ratio and abs(ratio - 1) <= MOST_ERROR),
             ("resumption bit-equal", "true", equal, equal),
         ]
         return [
@@ -95,25 +90,21 @@ class Report:
         values = self.values()
         machine = values["machine"] or {}
         names = ("device", "torch", "transformers", "cuda")
+        shown = ", ".join(f"{name} {machine[name]}" for name in names if machine.get(name))
+        steps = [
+            (each["name"], each["status"], f"{each['sec']:.0f}", each["error"] or _figures(each["found"]))
+            for each in values["steps"]
+        ]
         lines = [
             f"# Measurements of {values['created']}",
             "",
-            ", ".join(f"{name} {machine[name]}" for name in names if machine.get(name)) or "Unknown machine.",
+            shown or "Unknown machine.",
             "",
             *(["**In small, to show that it works: no figure means anything.**", ""] if self._small else []),
             *_table("what | wanted | found | reached", [_target_row(each) for each in values["targets"]]),
-            *_table(
-                "step | status | s | figures",
-                [
-                    (
-                        each["name"],
-                        each["status"],
-                        f"{each['sec']:.0f}",
-                        each["error"] or _figures(each["found"]),
-                    )
-                    for each in values["steps"]
-                ],
-            ),
+            *_table("step | status | s | figures", steps),
+            "MFU: 6·N + 12·L·H·Q·T operations a token, as in the dry run, over the best matrix rate; for "
+            "packed rows T is the length of a text.",
         ]
         return "\n".join(lines) + "\n"
 
@@ -124,28 +115,25 @@ def _target_row(target: dict[str, Any]) -> tuple[str, ...]:
     return target["what"], target["wanted"], shown, {None: "–", True: "yes", False: "no"}[reached]
 
 
-def _step_row(step: dict[str, Any]) -> tuple[str, ...]:
-    return step["name"], step["status"], f"{step['sec']:.0f}", step["error"] or _figures(step["found"])
-
-
 def _figures(found: dict[str, Any]) -> str:
     """The figures of a step in a few words."""
     if "best_flops_per_sec" in found:
         sheet = found["machine"]["data_sheet_flops_per_sec"]
         of_sheet = f", {found['best_flops_per_sec'] / sheet:.0%} of the data sheet's" if sheet else ""
         return f"{found['best_flops_per_sec'] / 1e12:,.3g} TFLOP/s{of_sheet}"
-    if "model_flops_per_sec" in found:
-        mfu = f"MFU {found['mfu']:.3f}, " if found["mfu"] else ""
-        return (
-            f"{mfu}{found['tokens_per_sec']:,.0f} tokens/s, {found['rows']} rows, peak "
-            f"{found['peak_bytes']['tensors'] / _GIB:.1f} GiB of tensors"
-        )
+    mfu = f"MFU {found['mfu']:.3f}, " if found.get("mfu") else ""
     if "trainer_over_bare" in found:
         return (
-            f"{found['trainer_tokens_per_sec']:,.0f} tokens/s, bare loop "
-            f"{found['bare_tokens_per_sec']:,.0f}, ratio {found['trainer_over_bare']:.3f}; "
-            f"peak {found['peak_bytes']['device'] / _GIB:.1f} GiB, "
+            f"{mfu}{found['trainer_tokens_per_sec']:,.0f} tokens/s, bare loop "
+            f"{found['bare_tokens_per_sec']:,.0f}, ratio {found['trainer_over_bare']:.3f}; {found['rows']} "
+            f"rows, peak {found['peak_bytes']['device'] / _GIB:.1f} GiB, "
             f"estimated {found['estimated_bytes'] / _GIB:.1f}"
+        )
+    if "model_flops_per_sec" in found:
+        graphs = f", {found['compiled_graphs']} compiled graphs" if "compiled_graphs" in found else ""
+        return (
+            f"{mfu}{found['tokens_per_sec']:,.0f} tokens/s, {found['rows']} rows, peak "
+            f"{found['peak_bytes']['tensors'] / _GIB:.1f} GiB of tensors{graphs}"
         )
     if "times_faster" in found:
         return (
@@ -165,9 +153,3 @@ def _table(heading: str, rows: list[tuple[str, ...]]) -> list[str]:
     columns = heading.count("|") + 1
     cells = (" | ".join(cell.replace("|", "/").replace("\n", " ") for cell in row) for row in rows)
     return [f"| {heading} |", "|" + "---|" * columns, *(f"| {row} |" for row in cells), ""]
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

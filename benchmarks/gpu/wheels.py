@@ -1,4 +1,4 @@
-"""An environment for the measurements: wheels from a folder, beside the packages of this interpreter."""
+"""Packages of the measurements: those of the machine, and wheels from a folder for those that it lacks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-import sysconfig
-import venv
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -24,60 +21,49 @@ def check_libraries() -> None:
     """Check that torch and transformers are there, and new enough."""
     for name, least in LEAST.items():
         wanted = f"{name} {'.'.join(map(str, least))} or newer"
-        try:
-            found = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            raise Unusable(f"{sys.executable} has no {name}; expected {wanted}.") from None
+        found = _version(name)
+        if found is None:
+            raise Unusable(f"{sys.executable} has no {name}; expected {wanted}.")
         if tuple(map(int, re.findall(r"\d+", found)[:2])) < least:
             raise Unusable(f"{sys.executable} has {name} {found}; expected {wanted}.")
 
 
-def requirements() -> Iterator[tuple[str, str]]:
-    """Yield name and requirement of each wheel."""
-    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            yield re.split(r"[=<>]", line)[0], line
+def missing() -> list[str]:
+    """The requirements whose packages the machine lacks, in whatever version."""
+    lines = [line for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines() if line[:1].isalpha()]
+    minor = (_version("torch") or "").split(".")[1]
+    lines.append(f"torchvision==0.{int(minor) + 15}.*")  # the release for each torch 2
+    return [line for line in lines if _version(line.split("==")[0]) is None]
 
 
-def install(wheels: Path, output: Path) -> str:
-    """Make the environment in the output folder; return its interpreter.
+def install(wheels: Path, folder: Path) -> None:
+    """Install what the machine lacks into a folder of its own, for PYTHONPATH.
 
     Raises:
         Unusable: Wheels are missing, or pip fails.
     """
-    files = sorted(wheels.glob("*.whl"))
-    names = {_plain(file.name.split("-")[0]) for file in files}
-    missing = [line for name, line in requirements() if _plain(name) not in names and not _is_installed(name)]
-    if missing:
+    wanted = missing()
+    names = {_plain(file.name.split("-")[0]) for file in wheels.glob("*.whl")}
+    lacks = [line for line in wanted if _plain(line.split("==")[0]) not in names]
+    if lacks:
         raise Unusable(
-            f"--wheels {wheels} lacks {len(missing)} of the wheels that this machine needs: "
-            f"{', '.join(missing)}. On a machine with a network, of the same Python and platform: "
+            f"--wheels {wheels} lacks {len(lacks)} of the wheels that this machine needs: "
+            f"{', '.join(lacks)}. On a machine with a network, of the same Python and platform: "
             f"pip wheel --no-deps --wheel-dir DIR -r {REQUIREMENTS}"
         )
-    folder = output / "venv"
-    # A new environment sees the packages of the Python below this one, not those of this one.
-    in_environment = sys.prefix != sys.base_prefix
-    venv.create(folder, system_site_packages=not in_environment, with_pip=True, clear=True)
-    python = str(folder / "bin/python")
-    if in_environment:
-        inside = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-        outer = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-        Path(inside, "outer.pth").write_text("".join(f"{path}\n" for path in outer), encoding="utf-8")
-    command = [python, "-m", "pip", "install", "--no-index", "--find-links", str(wheels), "--no-deps"]
-    command += ["--quiet", "--disable-pip-version-check", "--requirement", str(REQUIREMENTS)]
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(wheels), "--no-deps"]
+    command += ["--quiet", "--disable-pip-version-check", "--upgrade", "--target", str(folder), *wanted]
     print(shlex.join(command), flush=True)
-    if subprocess.run(command, check=False).returncode:
+    if wanted and subprocess.run(command, check=False).returncode:
         raise Unusable("pip has failed; its message stands above.")
-    return python
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _is_installed(name: str) -> bool:
+def _version(name: str) -> str | None:
     try:
-        metadata.version(name)
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from benchmarks.gpu.workers import NotHere
+from benchmarks.gpu.steps import NotHere
 
 
 def works(sizes: Any, folder: str, *, number: int) -> dict[str, int]:
