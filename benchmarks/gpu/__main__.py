@@ -34,7 +34,7 @@ from pathlib import Path
 
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.steps import STEPS
-from benchmarks.gpu.wheels import Unusable, check_libraries, install
+from benchmarks.gpu.wheels import Unusable, check_gpu, check_libraries, install
 from benchmarks.gpu.workers import ROOT, run_steps
 
 BUDGET_SEC = 460.0
@@ -65,6 +65,8 @@ def main(argv: Sequence[str]) -> int:
         check_libraries()
         if args.wheels:
             install(args.wheels.resolve(), output / "packages")
+        if not args.small:
+            check_gpu()
     except Unusable as error:
         print(error, file=sys.stderr)
         return 2

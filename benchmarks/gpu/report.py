@@ -136,10 +136,11 @@ def _figures(found: dict[str, Any]) -> str:
             f"{found['peak_bytes']['tensors'] / _GIB:.1f} GiB of tensors{graphs}"
         )
     if "times_faster" in found:
+        why = f"; no shared passes, since {found['no_shared_passes']}" if found["no_shared_passes"] else ""
         return (
             f"{found['rows_per_sec']:.1f} rows/s, by option {found['rows_per_sec_by_option']:.1f}, "
             f"{found['times_faster']:.1f} times faster; {found['same_predictions']} of {found['rows']} "
-            f"predictions equal, scores differ by {found['largest_difference']:.2g} at most"
+            f"predictions equal, scores differ by {found['largest_difference']:.2g} at most{why}"
         )
     if "bit_equal" in found:
         return (

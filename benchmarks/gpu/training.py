@@ -53,7 +53,7 @@ def measure(sizes: Sizes, folder: str) -> dict[str, Any]:
     estimated = estimate(config, streams, Machine()).memory
     free_memory()
     clock = _Clock()
-    trainer, _ = build_trainer(config, streams, RunCheckpoints(config))
+    trainer = build_trainer(config, streams, RunCheckpoints(config))[0]
     trainer.state.callbacks.append(clock)
     trainer.fit()
     trainer.close()

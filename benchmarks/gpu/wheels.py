@@ -28,6 +28,17 @@ def check_libraries() -> None:
             raise Unusable(f"{sys.executable} has {name} {found}; expected {wanted}.")
 
 
+def check_gpu() -> None:
+    """Check that torch sees a GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise Unusable(
+            f"torch {torch.__version__} sees no NVIDIA GPU; expected one. On a CPU, give --small; otherwise "
+            "look at what `nvidia-smi` says, and whether this torch is a build for CUDA."
+        )
+
+
 def missing() -> list[str]:
     """The requirements whose packages the machine lacks, in whatever version."""
     lines = [line for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines() if line[:1].isalpha()]

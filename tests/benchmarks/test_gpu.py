@@ -74,6 +74,7 @@ def test_all_steps_run_in_small_on_a_cpu(tmp_path: Path) -> None:
         training["trainer_over_bare"] == training["trainer_tokens_per_sec"] / training["bare_tokens_per_sec"]
     )
     assert evaluation["same_predictions"] == evaluation["rows"] == 4
+    assert evaluation["no_shared_passes"] == ""
     assert evaluation["tokens"] * 5 < evaluation["tokens_by_option"]  # 13 options share a prompt
     assert (resumption["repeats"], resumption["bit_equal"], resumption["steps"]) == (True, True, 6)
     assert [target["reached"] for target in values["targets"]] == [None, None, None]
@@ -147,7 +148,12 @@ def test_shares_and_targets_follow_from_the_figures(tmp_path: Path) -> None:
         "reached": None,
     }
     report.add(Result(name="matrix", status="done", found=rates))
-    training = {"trainer_tokens_per_sec": 9.0, "bare_tokens_per_sec": 10.0, "trainer_over_bare": 0.9}
+    training = {
+        "rows": 2,
+        "trainer_tokens_per_sec": 9.0,
+        "bare_tokens_per_sec": 10.0,
+        "trainer_over_bare": 0.9,
+    }
     memory = {"estimated_bytes": 1.25 * 2**35, "estimated_over_peak": 1.25, "peak_bytes": {"device": 2**35}}
     report.add(Result(name="training", status="done", found={**training, **memory}))
     report.add(Result(name="resumption", status="failed", error="OutOfMemoryError: no memory"))
@@ -192,10 +198,8 @@ def test_wheels_of_packages_that_the_machine_lacks_are_installed_beside_it(
             file.writestr(f"{info}/RECORD", "")
     monkeypatch.setattr(wheels, "missing", lambda: ["mosaicml==0.32.1"])
     wheels.install(tmp_path, tmp_path / "packages")
-    assert sorted(path.name for path in (tmp_path / "packages").iterdir()) == [
-        "made_up_mosaicml.py",
-        "mosaicml-0.32.1.dist-info",
-    ]
+    installed = {path.name for path in (tmp_path / "packages").iterdir()} - {"__pycache__"}
+    assert installed == {"made_up_mosaicml.py", "mosaicml-0.32.1.dist-info"}
 
 
 @pytest.mark.parametrize(
@@ -212,3 +216,30 @@ def test_an_old_or_missing_torch_is_refused(
     monkeypatch.setattr(wheels, "_version", found.get)
     assert main(["--output", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_gpu_is_refused_but_for_the_small_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["--output", str(tmp_path)]) == 2
+    assert "sees no NVIDIA GPU; expected one. On a CPU, give --small" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_batches_grow_until_the_memory_does_not_suffice() -> None:
+    import torch
+
+    from benchmarks.gpu.evaluation import fastest
+
+    def score(size: int) -> tuple[list[float], int]:
+        if size > 16:
+            raise torch.OutOfMemoryError("no memory")
+        return [0.5], size
+
+    assert fastest(score, (16, 64))["batch"] == 16
+    with pytest.raises(torch.OutOfMemoryError):
+        fastest(score, (32, 64))
