@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
     output.mkdir(parents=True, exist_ok=True)
     for name in ("inputs", "inputs-changed", "packages"):  # of an earlier call
         shutil.rmtree(output / name, ignore_errors=True)
+    (output / "worker.log").unlink(missing_ok=True)
     try:
         check_libraries()
         if args.wheels:

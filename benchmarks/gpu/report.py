@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.steps import Result
-from schemas.storage import write_bytes
 
 LEAST_MFU = 0.5
 MOST_ERROR = 0.1
@@ -39,8 +38,11 @@ class Report:
     def add(self, result: Result) -> None:
         """Take in a result, and write both files anew."""
         self.results.append(result)
-        write_bytes(f"{self._output}/gpu.json", f"{json.dumps(self.values(), indent=2)}\n".encode())
-        write_bytes(f"{self._output}/gpu.md", self.markdown().encode())
+        texts = {"gpu.json": json.dumps(self.values(), indent=2) + "\n", "gpu.md": self.markdown()}
+        for name, text in texts.items():
+            temporary = self._output / f".{name}"  # this process may lack what schemas.storage needs
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self._output / name)
 
     def values(self) -> dict[str, Any]:
         """Everything, as plain values."""
