@@ -20,7 +20,7 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 
 echo "== data and model"
-(cd "$root" && python -m examples.reproduce.make_data "$folder")
+(cd "$root" && python -B -m examples.reproduce.make_data "$folder") # -B: no bytecode among the examples
 cd "$folder"
 ln -sfn "$root/examples" examples # so that commands and paths are those of the page
 ln -sfn "$root/trainer" trainer
