@@ -21,13 +21,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.training import BATCH_ROWS, SEQ_LEN, WORDS, write_config, write_corpus, write_model
+from benchmarks.training import SEQ_LEN, WORDS, write_config, write_corpus, write_model
 from schemas.config import load_config
 from schemas.train_config import TrainConfig
 from trainer.startup.library_warnings import quiet_libraries
 
 _OPTIONS = ("the cell", "a dose", "acid to blood", "the trial of a drug", "effect")
 _SEED = 31
+_BATCH_ROWS = 2
 
 
 def write_rows(path: str, num_rows: int) -> None:
@@ -85,12 +86,12 @@ def main(argv: list[str]) -> int:
         model, rows = os.path.join(folder, "model"), os.path.join(folder, "rows.jsonl")
         write_model(model)
         write_rows(rows, arguments.rows)
-        write_corpus(os.path.join(folder, "corpus"), model, num_rows=BATCH_ROWS * 2 * arguments.steps)
-        config = write_config(folder, arguments.steps)
+        write_corpus(os.path.join(folder, "corpus"), model, num_rows=_BATCH_ROWS * 2 * arguments.steps)
+        config = write_config(folder, model, _BATCH_ROWS, arguments.steps)
         report = {
             "threads": torch.get_num_threads(),
             "load": os.getloadavg()[0],
-            "tokens_a_step": BATCH_ROWS * SEQ_LEN,
+            "tokens_a_step": _BATCH_ROWS * SEQ_LEN,
             "rows_an_evaluation": arguments.rows,
         }
         report |= measure(config, rows, steps=arguments.steps, interval=arguments.interval)

@@ -74,7 +74,9 @@ def write_model(folder: str) -> None:
     )
 
 
-def write_corpus(folder: str, model: str, num_rows: int) -> None:
+def write_corpus(
+    folder: str, model: str, num_rows: int, *, seq_len: int = SEQ_LEN, vocab_size: int = VOCAB_SIZE
+) -> None:
     """Rows of four texts of random tokens."""
     from streaming import MDSWriter
     from streaming.base.util import merge_index
@@ -88,15 +90,15 @@ def write_corpus(folder: str, model: str, num_rows: int) -> None:
         for _ in range(num_rows):
             writer.write(
                 {
-                    "tokens": rng.integers(2, VOCAB_SIZE, SEQ_LEN, dtype=np.int32),
-                    "segment_lengths": np.full(4, SEQ_LEN // 4, np.int32),
+                    "tokens": rng.integers(2, vocab_size, seq_len, dtype=np.int32),
+                    "segment_lengths": np.full(4, seq_len // 4, np.int32),
                 }
             )
     merge_index([os.path.join(shards, "00000", "index.json")], shards)
     shard_set = ShardSet(
         path="increments/000001/shards/domain",
         num_samples=num_rows,
-        num_tokens=num_rows * SEQ_LEN,
+        num_tokens=num_rows * seq_len,
         num_texts=num_rows * 4,
     )
     publish_manifest(
@@ -104,7 +106,7 @@ def write_corpus(folder: str, model: str, num_rows: int) -> None:
         Manifest(
             number=1,
             created="2026-01-01T00:00:00Z",
-            seq_len=SEQ_LEN,
+            seq_len=seq_len,
             tokenizer=fingerprint(load_tokenizer(model)),
             tokenizer_name="benchmark",
             pad_token_id=1,

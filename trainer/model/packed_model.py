@@ -63,14 +63,16 @@ def build_model(
         tokenizer: Its tokenizer, which checkpoints hold, too.
         row_tokens: Tokens of a training row.
         attention_boundaries: Whether position ids must keep packed texts apart.
-        seed: Of the initial values of adapters.
+        seed: Of the initial values of adapters, and of weights that no file holds.
         begins: Whether training begins with this model, not with a checkpoint.
 
     Raises:
         ConfigError: It cannot be loaded with these settings, or has fewer rows than the tokenizer ids.
         TrainingError: It cannot keep packed texts apart.
     """
-    model = _load(config, row_tokens)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _load(config, row_tokens)
     # With a cache transformers ignores position ids that restart, and texts would attend to earlier texts;
     # generation enables its cache by itself.
     model.config.get_text_config().use_cache = False

@@ -22,10 +22,14 @@ def transformers_is_5() -> bool:
 
 
 def build(model: str, **changes: Any) -> Any:
+    return build_with(17, model, **changes)
+
+
+def build_with(seed: int, model: str, **changes: Any) -> Any:
     from trainer.model.packed_model import build_model
 
-    config = ModelConfig(pretrained_model_name_or_path=model, **changes)
-    return build_model(config, load_tokenizer(model), row_tokens=32, attention_boundaries=True).model
+    config, tokenizer = ModelConfig(pretrained_model_name_or_path=model, **changes), load_tokenizer(model)
+    return build_model(config, tokenizer, row_tokens=32, attention_boundaries=True, seed=seed).model
 
 
 @pytest.fixture
@@ -198,3 +202,12 @@ def test_overrides_reach_the_sizes_of_a_multimodal_models_text(multimodal: str) 
     assert loaded(num_hidden_layers=1).text_config.num_hidden_layers == 1
     with pytest.raises(ConfigError, match=r"config_overrides\.num_layrs: Gemma3TextConfig has no such key\."):
         loaded(num_layrs=1)
+
+
+@pytest.mark.slow
+def test_a_run_from_scratch_begins_with_the_weights_of_its_seed(tiny_model: str) -> None:
+    first, again, other = (
+        build_with(seed, tiny_model, pretrained=False).lm_head.weight.detach() for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

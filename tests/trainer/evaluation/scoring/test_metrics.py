@@ -278,3 +278,15 @@ def test_number_match_equals_its_definition(value: float, off: float, is_percent
     hit = METRICS.load("number_match")([text(label)], [answer])
 
     assert hit == float(math.isclose(*read, abs_tol=1e-2))
+
+
+@given(found=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_f1_metrics_are_those_of_scikit_learn_bit_by_bit(found: list[tuple[int, int]]) -> None:
+    """An interval takes a thousand scores, for each of which scikit-learn needs milliseconds."""
+    from sklearn.metrics import f1_score
+
+    gold, answers = map(list, zip(*found, strict=True))
+    for name in ("micro", "macro", "weighted"):
+        expected = float(f1_score(gold, answers, average=name, zero_division=0))
+        assert METRICS.load(f"{name}_f1")([choice(each) for each in gold], answers) == expected
