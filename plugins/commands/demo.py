@@ -1,7 +1,8 @@
 """`tutelage demo`: corpus, training and evaluation on the bundled examples, by the ordinary commands.
 
-    models fetch ─► corpus build demo.yaml ─► train smollm2-135m-cpu.yaml ─► a summary
+    models fetch ─► corpus build FILE.yaml ─► train FILE.yaml ─► a summary
 
+--fast takes handbook.yaml and smollm2-135m-handbook.yaml, the full demo demo.yaml and smollm2-135m-cpu.yaml.
 Each step runs a command in its own process, as a person would. A second demo in the same folder finds no new
 documents and trains again.
 """
@@ -40,19 +41,42 @@ _TAIL_CHARACTERS = 1100
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:
-    """Size of a demo."""
+    """Size of a demo.
 
-    corpus: tuple[str, ...] = ()  # overrides of the corpus's configuration
-    training: tuple[str, ...] = ()  # overrides of the training configuration
-    batches: int  # training steps
-    minutes: int  # maximum minutes on two cores
+    Attributes:
+        subject: What the corpus holds and who wrote the pairs.
+        corpus: YAML of the corpus, in pipelines/yamls/.
+        training: YAML of the training, in trainer/yamls/.
+        overrides: Overrides of the training's YAML.
+        tasks: Folder of held-out questions in the examples.
+        question: A question to the trained model, for the end of the summary.
+        minutes: Maximum minutes on two cores.
+    """
+
+    subject: str
+    corpus: str
+    training: str
+    overrides: tuple[str, ...] = ()
+    tasks: str
+    question: str
+    minutes: int
 
 
-FULL = Size(batches=12, minutes=20)
+FULL = Size(
+    subject="biomedical passages, with pairs written by the model itself",
+    corpus="demo.yaml",
+    training="smollm2-135m-cpu.yaml",
+    overrides=("max_duration=12ba", "global_train_batch_size=2", "variables.interval=6ba"),
+    tasks="biomedicine/tasks",
+    question="What does the femoral nerve supply?",
+    minutes=20,
+)
 FAST = Size(
-    corpus=("synthesis.backend=mined", "synthesis.options={}"),
-    training=("callbacks.domain_eval.max_rows=24",),
-    batches=6,
+    subject="a handbook of 12 invented drugs, with pairs written for it",
+    corpus="handbook.yaml",
+    training="smollm2-135m-handbook.yaml",
+    tasks="handbook/tasks",
+    question="What is Dolorix given for?",
     minutes=5,
 )
 
@@ -61,7 +85,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the demo; return the exit status."""
     parser = Parser(prog="tutelage demo", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--fast", action="store_true", help="mine the pairs by rules instead of a model, and train briefly"
+        "--fast",
+        action="store_true",
+        help="an invented handbook with recorded pairs, so that no model writes any",
     )
     parser.add_argument("--output", type=Path, help="folder (default runs/demo, with --fast runs/demo-fast)")
     parser.add_argument("--model", help="directory of a causal LM (default: models/smollm2-135m, fetched)")
@@ -78,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
 
     console = Console(highlight=False)
     console.print(
-        f"[bold]Tutelage demo[/bold]: biomedical passages become instruction-augmented training text, "
+        f"[bold]Tutelage demo[/bold]: {size.subject}, become instruction-augmented training text, "
         f"and a 135M model is trained on it. Under {size.minutes} minutes on 2 cores."
     )
     started = time.monotonic()
@@ -89,11 +115,10 @@ def main(argv: Sequence[str]) -> int:
         2,
         "The corpus: read, clean, dedup, synthesize, render, pack",
         [
-            *("corpus", "build", str(_ROOT / "pipelines/yamls/demo.yaml")),
+            *("corpus", "build", str(_ROOT / "pipelines/yamls" / size.corpus)),
             f"corpus={corpus}",
             f"variables.examples={examples}",
             f"variables.model={model}",
-            *size.corpus,
         ],
     )
     _step(
@@ -101,22 +126,20 @@ def main(argv: Sequence[str]) -> int:
         3,
         "Training: Composer, with scores of the domain tasks before, during and after",
         [
-            *("train", str(_ROOT / "trainer/yamls/smollm2-135m-cpu.yaml")),
+            *("train", str(_ROOT / "trainer/yamls" / size.training)),
             f"run_name={output.name}",
             f"variables.corpus={corpus}",
             f"model.pretrained_model_name_or_path={model}",
-            f"max_duration={size.batches}ba",
-            "global_train_batch_size=2",
-            f"variables.interval={size.batches // 2}ba",
-            f"callbacks.domain_eval.tasks=[{examples}/biomedicine/tasks]",
+            f"callbacks.domain_eval.tasks=[{examples}/{size.tasks}]",
             f"callbacks.domain_eval.output={scores}",
-            *size.training,
+            *size.overrides,
             f"callbacks.hf_export.folder={exported}",
             "save_folder=null",
             "autoresume=false",
         ],
     )
-    _summary(console, corpus=corpus, exported=exported, scores=scores, seconds=time.monotonic() - started)
+    seconds = time.monotonic() - started
+    _summary(console, size, corpus=corpus, exported=exported, scores=scores, seconds=seconds)
     return 0
 
 
@@ -148,7 +171,9 @@ def _step(console: Console, number: int, title: str, arguments: list[str]) -> No
         )
 
 
-def _summary(console: Console, *, corpus: str, exported: str, scores: str, seconds: float) -> None:
+def _summary(
+    console: Console, size: Size, *, corpus: str, exported: str, scores: str, seconds: float
+) -> None:
     manifest = read_manifest(corpus)
     texts = list(_texts(corpus, manifest))
     num_pairs = sum(text.num_pairs for text in texts)
@@ -184,8 +209,8 @@ def _summary(console: Console, *, corpus: str, exported: str, scores: str, secon
     folder = ".venv/bin/" if Path(".venv/bin/tutelage").exists() else ""
     for command in (
         f"tutelage corpus show {corpus} --texts 3 --rows 1",
-        f"tutelage eval --model {exported} --tasks {find_examples()}/biomedicine/tasks",
-        f'tutelage chat --model {exported} --prompt "What does the femoral nerve supply?"',
+        f"tutelage eval --model {exported} --tasks {find_examples()}/{size.tasks}",
+        f'tutelage chat --model {exported} --prompt "{size.question}"',
     ):
         console.print(Text(f"  {folder}{command}"), soft_wrap=True)
 
@@ -219,13 +244,6 @@ def _show_scores(console: Console, path: Path) -> None:
         values = [evaluation["scores"].get(metric) for evaluation in evaluations]
         table.add_row(metric, *("-" if value is None else f"{value:.3f}" for value in values))
     console.print(table)
-    console.print(
-        Text(
-            f"{evaluations[-1]['tokens']:,} tokens on a CPU show that it runs, not what it gains: such small "
-            "differences are noise. A real run trains on a billion tokens.",
-            style="dim",
-        )
-    )
 
 
 if __name__ == "__main__":

@@ -57,12 +57,12 @@ def test_demo_goes_from_raw_text_to_a_model_that_loads(tiny_model: Path, tmp_pat
 
     assert done.returncode == 0, done.stdout + done.stderr
     manifest = read_manifest(str(tmp_path / "out/corpus"))
-    assert manifest.stream_names() == ["domain", "general"]
-    assert manifest.increments[0].num_documents == 132 + 160
+    assert manifest.stream_names() == ["domain"]
+    assert manifest.increments[0].num_documents == 48
 
     evaluations = [json.loads(line) for line in (tmp_path / "out/eval/scores.jsonl").read_text().splitlines()]
-    assert [evaluation["batch"] for evaluation in evaluations] == [0, 3, 6]
-    assert all("bio_choice/accuracy" in evaluation["scores"] for evaluation in evaluations)
+    assert [evaluation["batch"] for evaluation in evaluations] == [0, 10, 20, 30, 40]
+    assert all("handbook_choice/accuracy" in evaluation["scores"] for evaluation in evaluations)
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
