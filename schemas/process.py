@@ -10,10 +10,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-_M_ARENA_MAX = -8  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 _RUN_MODULE = (
     "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; "
@@ -45,9 +45,23 @@ def allocate_from_one_heap() -> None:
     By default each thread has an arena, whose free memory serves no other thread. Each of Beam's threads
     would keep as much memory as its largest message, although they take turns.
     """
+    _set_malloc({_M_ARENA_MAX: 1})
+
+
+def keep_freed_memory() -> None:
+    """Let glibc malloc keep what this process frees for its next use; no effect with other allocators.
+
+    By default a freed tensor of over 32 MB goes back to the system, and the system clears each page of the
+    next one: 8 to 14% of the CPU time of a training step.
+    """
+    _set_malloc({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1})
+
+
+def _set_malloc(options: Mapping[int, int]) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
+        for option, value in options.items():
+            mallopt(option, value)
 
 
 def end_without_collecting() -> None:

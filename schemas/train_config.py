@@ -90,6 +90,8 @@ class ModelConfig(Section):
             safetensors file (trainer/model/new_embeddings.py). Null refuses a tokenizer with new tokens.
         peft_config: Adapters to train on the frozen model, as llm-foundry writes them (`peft_type: LORA`, r,
             lora_alpha, target_modules, …); null trains the model itself.
+        chunked_loss: True computes output layer and loss in chunks of tokens, where that gives the same loss:
+            less memory at a large vocabulary. False always holds the logits of a whole forward pass.
     """
 
     name: Literal["hf_causal_lm"] = "hf_causal_lm"
@@ -102,6 +104,7 @@ class ModelConfig(Section):
     weights_may_differ: tuple[str, ...] = ()
     peft_config: dict[str, Any] | None = None
     new_embeddings: str | None = None
+    chunked_loss: bool = True
 
     @pydantic.model_validator(mode="after")
     def _new_rows_need_old_ones(self) -> ModelConfig:

@@ -66,13 +66,13 @@ def write_rows() -> Callable[..., Path]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Under `make check`, skip tests that start a process or a training, fixtures included."""
+    """Under `make check`, fail tests that start a process or a training, fixtures included."""
     if "not slow" not in item.config.option.markexpr:
         return (yield)
 
     def refuse(what: str) -> Callable[..., None]:
         def fail(*given: object, **named: object) -> None:
-            pytest.skip(f"starts {what}, which `make check` leaves out; mark it `slow`")
+            pytest.fail(f"starts {what}, which `make check` leaves out; mark it `slow`")
 
         return fail
 

@@ -60,6 +60,7 @@ def echoing() -> Iterator[Server]:
     thread.join(10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["environment", "file"])
 def test_a_key_is_in_nothing_that_a_build_leaves_or_says(
     where: str,

@@ -12,6 +12,8 @@ from plugins.readers import open_reader
 from schemas.corpus_config import SourceConfig
 from schemas.records import Document
 
+pytestmark = pytest.mark.slow
+
 NUMBER = 3
 OBJECTS = [{"id": f"r{number}", "text": f"text {number}"} for number in range(NUMBER)]
 OF_A_FILE = {"truncated_file", "damaged_file", "not_utf8", "not_medline"}

@@ -57,6 +57,7 @@ def escape(name: str) -> Callable[[dict[str, Any]], None]:
     return alter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["{root}/home/keys", "../../../../../home/keys", "00000/../../keys"])
 def test_a_name_that_leads_out_of_the_folder_is_refused_by_all_who_read_it(
     target: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
@@ -148,6 +149,7 @@ def test_a_row_whose_lineage_is_empty_is_damaged(
     assert "its lineage says []. One of the two is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_index_of_streamings_own_writer_is_read(tmp_path: Path) -> None:
     """Older versions wrote corpora with that writer."""
     from streaming import MDSWriter

@@ -77,6 +77,7 @@ def lock(corpus: Path, name: str = "000001.json", **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

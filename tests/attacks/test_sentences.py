@@ -216,6 +216,7 @@ def yaml(tmp_path: Path) -> Path:
     return tmp_path / "corpus.yaml"
 
 
+@pytest.mark.slow
 def test_a_row_that_is_nested_without_end_is_a_reject(yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open(yaml.with_name("raw.jsonl"), "a") as file:
         file.write(f'{{"id": "deep", "text": {DEEP}\n{DEEP}\n')

@@ -144,6 +144,7 @@ def test_a_source_that_matches_no_file_is_named(
     assert not corpus.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -173,6 +174,7 @@ def test_sources_without_a_usable_document_are_an_error_and_leave_no_file(
     assert files_of(corpus) == []
 
 
+@pytest.mark.slow
 def test_what_is_damaged_costs_itself_and_is_on_record(
     tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, rejects_in: Any, texts_in: Any
 ) -> None:
@@ -220,6 +222,7 @@ def test_a_parquet_file_without_the_text_column_is_refused_with_its_columns(
     assert files_of(corpus) == []
 
 
+@pytest.mark.slow
 def test_special_strings_in_a_passage_come_through_verbatim_and_as_plain_tokens(
     tutelage: Any, corpus_yaml: Any, corpus: Path, tmp_path: Path, tokenizer_dir: str, texts_in: Any
 ) -> None:
@@ -335,6 +338,7 @@ def test_a_corpus_that_cannot_be_listed_is_an_error(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", ["one", "all"])
 def test_one_document_that_fails_unexpectedly_is_a_reject_and_all_of_them_an_error(
     tutelage: Any,

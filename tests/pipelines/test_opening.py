@@ -90,6 +90,7 @@ def rows(uri: str | Path) -> list[list[int]]:
     return [np.asarray(found[number]["tokens"]).tolist() for number in range(shards.num_samples)]
 
 
+@pytest.mark.slow
 def test_a_corpus_of_such_a_tokenizer_is_opened_and_not_mixed_with_texts_that_are_not(
     opening_two: str,
     tmp_path: Path,

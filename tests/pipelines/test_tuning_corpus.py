@@ -120,6 +120,7 @@ def without_and_with_loss(row: dict[str, Any], tokenizer: Any) -> tuple[str, str
     return tokenizer.decode(tokens[~carries]), tokenizer.decode(tokens[carries])
 
 
+@pytest.mark.slow
 def test_loss_is_on_the_pairs_and_on_nothing_else(built: str, tokenizer_dir: str, texts_in: Any) -> None:
     tokenizer = load_tokenizer(tokenizer_dir)
     rows = rows_of(built)
@@ -170,6 +171,7 @@ def test_what_is_of_no_use_is_named_with_file_and_position(
     ]
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_files_and_their_order(
     built: str,
     sources: list[dict[str, Any]],
@@ -260,6 +262,7 @@ def test_changed_contexts_supersede_and_compact_keeps_the_loss(
     assert answered.count("<|endoftext|>") == 8
 
 
+@pytest.mark.slow
 def test_pairs_that_overlap_with_an_evaluation_task_go_and_their_contexts_stay(
     tmp_path: Path, tokenizer_dir: str, write_jsonl: Any, build: Any, texts_in: Any, rejects_in: Any
 ) -> None:
@@ -287,6 +290,7 @@ def test_pairs_that_overlap_with_an_evaluation_task_go_and_their_contexts_stay(
     assert [each["reason"] for each in rejects_in(config.corpus, "tuning")] == ["no_pairs"]
 
 
+@pytest.mark.slow
 def test_other_streams_of_the_corpus_have_no_column_more(
     tmp_path: Path,
     sources: list[dict[str, Any]],

@@ -62,6 +62,7 @@ def test_no_process_of_a_build_imports_torch_or_streaming(
     assert not noted.exists(), noted.read_text()
 
 
+@pytest.mark.slow
 def test_a_tokenizer_loads_without_a_word_about_torch(tokenizer_dir: str) -> None:
     load = f"from plugins.tokenizers import load_tokenizer; load_tokenizer({tokenizer_dir!r})"
     done = run("-c", load, USE_TORCH="0")

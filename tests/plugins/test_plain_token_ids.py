@@ -112,6 +112,7 @@ def test_the_fast_way_is_taken_where_it_gives_the_same(
     assert ("fastokens is not used" not in caplog.text) is fast
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_any_text_gives_what_the_tokenizers_own_backend_gives(load: Callable[[str], Any], kind: str) -> None:
     tokenizer = load(kind)

@@ -48,6 +48,23 @@ libc.malloc_info(0, file)
 libc.fflush(file)
 """
 
+FAULTS = """
+import ctypes, resource, sys
+from schemas.process import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+libc, size = ctypes.CDLL(None), 100 << 20
+libc.malloc.restype = ctypes.c_void_p
+for number in range(5):
+    if number == 1:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = ctypes.c_void_p(libc.malloc(size))
+    ctypes.memset(block, 1, size)
+    libc.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -72,3 +89,13 @@ def test_threads_and_exit_functions_run_and_cycles_are_left() -> None:
 def test_threads_share_one_heap() -> None:
     assert run(HEAPS, "one").stdout.count("<heap nr=") == 1
     assert run(HEAPS, "each").stdout.count("<heap nr=") > 1
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_info"), reason="glibc alone has arenas"
+)
+@pytest.mark.slow
+def test_freed_memory_is_used_again_without_a_page_fault() -> None:
+    """100 MB are allocated and freed four times more."""
+    assert int(run(FAULTS, "keep").stdout) < 100
+    assert int(run(FAULTS, "return").stdout) > 1000

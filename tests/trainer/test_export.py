@@ -11,6 +11,8 @@ import pytest
 
 from plugins.commands.main import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def trained(write_config: Callable[..., str], tmp_path: Path) -> str:

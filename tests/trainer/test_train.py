@@ -18,6 +18,7 @@ from trainer import train
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_its_export_answers_like_the_trained_model(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_run_learns_and_its_export_answers_like_the_trained_model(
     assert AutoTokenizer.from_pretrained(result["export"])("the cell").input_ids
 
 
+@pytest.mark.slow
 def test_autoresume_goes_on_with_the_same_manifests(
     write_config: Callable[..., str],
     make_corpus: Callable[..., str],
@@ -71,6 +73,7 @@ def test_autoresume_goes_on_with_the_same_manifests(
     assert second["manifests"] == {"domain": 1, "general": 1}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_like_an_unbroken_one(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +93,7 @@ def write_and_train(config: str, capsys: pytest.CaptureFixture[str], overrides: 
     return dict(json.loads(out.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_a_finished_run_started_again_is_done_and_writes_an_export_that_is_missing(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +122,7 @@ def test_a_finished_run_started_again_is_done_and_writes_an_export_that_is_missi
     assert train.main([config, "max_duration=4ba"]) == 0
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_run_are_not_written_over(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +216,7 @@ def test_a_model_with_fewer_embeddings_than_token_ids_is_refused(
     assert "has 64 rows. Use the model's own tokenizer" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_auto_microbatch_is_settled_on_a_cpu(
     write_config: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +226,7 @@ def test_auto_microbatch_is_settled_on_a_cpu(
     )
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_before_torch_is_imported(write_config: Callable[..., str], corpus: str) -> None:
     shard = sorted(Path(corpus).rglob("*.mds.zstd"))[0]
     shard.unlink()

@@ -7,8 +7,9 @@ time the parameters outside the blocks; and their gradients until they are reduc
 everything, and gradients twice, since their exchange needs buckets.
 
 The peak is at the start of the backward pass, with all activations and logits, or at its end, when the
-gradients outside the blocks are reduced; the larger one counts. `runtime` is an allowance for CUDA's context,
-NCCL's buffers and the allocator, not a measurement.
+gradients outside the blocks are reduced; the larger one counts. A loss in chunks needs the logits of one
+chunk, the sum of the output layer's gradients, and the chunk's own. `runtime` is an allowance for CUDA's
+context, NCCL's buffers and the allocator, not a measurement.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import dataclasses
 
 from trainer.estimate.activations import Activations
 from trainer.model.architecture import Architecture, Shape, count
+from trainer.model.chunked_loss import chunk_tokens
 
 _FP32 = 4
 _RUNTIME_BYTES = 2 << 30
@@ -53,7 +55,8 @@ class Memory:
         optimizer: Both moments of Adam, and a step count for each parameter.
         gathered: Copies that FSDP2 gathers, and gradients before their reduction; DDP's buckets.
         activations: Activations of one micro-batch.
-        logits: Logits of a micro-batch, their fp32 log-softmax and its gradient.
+        logits: Logits of a micro-batch or chunk, their fp32 log-softmax and its gradient; of chunks also the
+            gradients of the output layer.
         runtime: Allowance for CUDA, NCCL and the allocator.
     """
 
@@ -78,6 +81,7 @@ def estimate_memory(
     *,
     micro_batch_tokens: int,
     mask_bytes: int = 0,
+    chunked_loss: bool = False,
 ) -> Memory:
     """Estimate the peak memory of a GPU; `mask_bytes` is the additive attention mask of one block."""
 
@@ -88,7 +92,7 @@ def estimate_memory(
     num_layers = len(activations.blocks)
     masks = mask_bytes * (1 if sharding.checkpointing else num_layers)
     kept = (activations.checkpointed if sharding.checkpointing else activations.kept) + masks
-    logits = (sharding.compute_bytes + 2 * _FP32) * micro_batch_tokens * architecture.vocab_size
+    logits = _logits(architecture, sharding, micro_batch_tokens, chunked_loss=chunked_loss)
     gathered, at_end = _gathered(architecture, sharding)
     return Memory(
         weights=_FP32 * held(architecture.parameters.shapes),
@@ -115,6 +119,22 @@ def share(shape: Shape, num_gpus: int) -> int:
     """Count the elements of a parameter on the GPU with the largest share."""
     rows = shape[0] if shape else 1
     return -(-rows // num_gpus) * (count((shape,)) // max(1, rows))
+
+
+def _logits(architecture: Architecture, sharding: Sharding, num_tokens: int, *, chunked_loss: bool) -> int:
+    head = architecture.trained_head_parameters
+    compute = sharding.compute_bytes
+    chunk = num_tokens
+    if chunked_loss:
+        chunk = chunk_tokens(
+            num_tokens, "cuda", hidden_size=architecture.hidden_size, head_is_trained=head > 0
+        )
+    logits = (compute + 2 * _FP32) * chunk * architecture.vocab_size
+    if chunk >= num_tokens:
+        return logits
+    # Autocast computes a gradient in the precision of the computation, and casts it.
+    of_chunk = compute if sharding.fsdp or compute == _FP32 else compute + _FP32
+    return logits + (_FP32 + of_chunk) * head
 
 
 def _gathered(architecture: Architecture, sharding: Sharding) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from trainer.estimate.activations import count_activations
 from trainer.estimate.memory import Memory, Sharding, checkpoint_bytes, estimate_memory
 from trainer.model.architecture import build_on_meta, describe
 from trainer.model.attention import check_attention
+from trainer.model.chunked_loss import whole_loss_because
 from trainer.model.lora import add_adapters, describe_adapters
 from trainer.model.weight_decay import parameter_groups
 from trainer.startup.config_checks import rows_per_rank
@@ -56,6 +57,7 @@ class Estimate:
         tokens: Tokens of the run.
         streams: Use of each stream, from `stream_epochs`.
         microbatch_rows: Rows of a forward pass.
+        whole_loss_because: Why the loss needs all logits at once; None if it is computed in chunks.
         memory: Bytes of one GPU at its fullest.
         flops_per_token: Operations to train on a token: 6·N + 12·L·H·Q·T.
         flops: Operations of the run.
@@ -75,6 +77,7 @@ class Estimate:
     tokens: int
     streams: list[dict[str, Any]]
     microbatch_rows: int
+    whole_loss_because: str | None
     memory: Memory
     flops_per_token: float
     flops: float
@@ -111,6 +114,11 @@ class Estimate:
             f"  memory      {self.memory.total / _GIB:.1f}{room} GiB on each of {gpus}, at "
             f"{self.microbatch_rows} row(s) a forward pass",
             f"              {parts}",
+            *(
+                [f"              logits are those of a whole forward pass: {self.whole_loss_because}"]
+                if self.whole_loss_because
+                else []
+            ),
             f"  disk        checkpoint {self.checkpoint_bytes / 1e9:.1f} GB, export "
             f"{self.export_bytes / 1e9:.1f} GB",
         ]
@@ -178,6 +186,7 @@ def estimate(
         attention_boundaries=boundaries,
         put_adapters=put_adapters,
     )
+    because = whole_loss_because(config.model, model.config)
     biased = boundaries and config.model.attn_implementation == "sdpa"
     steps = num_steps(config, pace)
     tokens_per_step = config.global_train_batch_size * seq_len
@@ -195,12 +204,14 @@ def estimate(
         tokens=tokens_per_step * steps,
         streams=stream_epochs(config, streams, steps=steps),
         microbatch_rows=microbatch_rows,
+        whole_loss_because=because,
         memory=estimate_memory(
             architecture,
             activations,
             sharding,
             micro_batch_tokens=microbatch_rows * seq_len,
             mask_bytes=microbatch_rows * seq_len**2 * sharding.compute_bytes if biased else 0,
+            chunked_loss=because is None,
         ),
         flops_per_token=flops_per_token,
         flops=flops,

@@ -63,6 +63,8 @@ class Architecture:
         num_heads: Query heads of a block; 0 in a model without attention.
         head_dim: Width of a head.
         vocab_size: Width of the logits.
+        hidden_size: Width of the hidden states that enter the output layer.
+        trained_head_parameters: Trained parameters of the output layer.
         has_adapters: Whether only adapters are trained, and saved.
     """
 
@@ -75,6 +77,8 @@ class Architecture:
     num_heads: int
     head_dim: int
     vocab_size: int
+    hidden_size: int = 0
+    trained_head_parameters: int = 0
     has_adapters: bool = False
 
     def flops_per_token(self, seq_len: int) -> float:
@@ -191,13 +195,14 @@ def describe(model: Any) -> Architecture:
     try:
         num_heads = int(getattr(hf_config, "num_attention_heads", 0))
         head_dim = getattr(hf_config, "head_dim", None) or (num_heads and hf_config.hidden_size // num_heads)
-        num_layers = int(hf_config.num_hidden_layers)
+        num_layers, hidden_size = int(hf_config.num_hidden_layers), int(hf_config.hidden_size)
     except AttributeError as error:
         raise ConfigError(
             f"the size of {type(model).__name__} is unknown: {error}. Train without --dry-run."
         ) from error
     blocks = [module for module in model.modules() if is_block(model)(module)]
     of_text = {module for part in text_modules(model) for module in part.modules()}
+    head = model.get_output_embeddings()
     linear = [module for module in of_text if isinstance(module, torch.nn.Linear | Conv1D)]
     return Architecture(
         kind=type(model).__name__.removeprefix("FSDP"),
@@ -213,6 +218,8 @@ def describe(model: Any) -> Architecture:
         num_heads=num_heads,
         head_dim=int(head_dim),
         vocab_size=int(hf_config.vocab_size),
+        hidden_size=hidden_size,
+        trained_head_parameters=0 if head is None else count(_shapes(head, trained=True)),
         has_adapters=has_adapters(model),
     )
 

@@ -129,4 +129,8 @@ def _are_finite(tensors: Iterable[torch.Tensor], device: torch.device) -> torch.
     local = [each for each in local if each.numel()]
     if not local:
         return torch.ones((), dtype=torch.bool, device=device)
-    return torch.stack(torch._foreach_norm(local, float("inf"))).isfinite().all().to(device)
+    if local[0].device.type == "cpu":  # where the norm takes nine times as long as a sum
+        found = [each.sum(dtype=torch.float32) for each in local]
+    else:
+        found = list(torch._foreach_norm(local, float("inf")))
+    return torch.stack(found).isfinite().all().to(device)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from composer.models import HuggingFaceModel
 from composer.utils import dist
+from transformers.utils import ModelOutput
 
 from plugins.causal_lm import load_causal_lm
 from schemas.errors import ConfigError
@@ -14,18 +15,32 @@ from schemas.train_config import ModelConfig
 from trainer.data.batches import IGNORE_INDEX
 from trainer.model.architecture import cannot_load, freeze_other_modes, is_block, load_hf_config
 from trainer.model.attention import LENGTHS_WANTED, check_attention, check_isolation, hand_over_text_lengths
+from trainer.model.chunked_loss import loss_in_chunks, whole_loss_because
 from trainer.model.lora import add_adapters, describe_adapters, save_adapters_alone
 from trainer.model.new_embeddings import fit_vocabulary
 from trainer.reporting.announce import announce
 
 
 class CausalLM(HuggingFaceModel):  # type: ignore[misc, unused-ignore]
-    """Composer's wrapper of a transformers model, with loss 0 for a microbatch without loss tokens."""
+    """Composer's wrapper of a transformers model, with loss 0 for a microbatch without loss tokens.
+
+    Attributes:
+        chunked_loss: Whether batches with labels give a loss computed in chunks, and no logits.
+    """
+
+    chunked_loss = False
+
+    def forward(self, batch: Any) -> Any:
+        """Return the model's outputs."""
+        if not self.chunked_loss or "labels" not in batch:
+            return super().forward(batch)
+        with loss_in_chunks(self.model):
+            return ModelOutput(loss=super().forward(batch)["loss"])
 
     def loss(self, outputs: Any, batch: Any) -> Any:
         """Return the mean over the tokens that carry loss; transformers returns NaN if there are none."""
         if (batch["labels"][:, 1:] == IGNORE_INDEX).all():
-            return outputs["logits"].sum() * 0.0
+            return outputs["loss" if self.chunked_loss else "logits"].sum() * 0.0
         return super().loss(outputs, batch)
 
     def _check_tokenizer_and_maybe_resize_embeddings(self, allow_embedding_resizing: bool) -> None:
@@ -83,6 +98,10 @@ def build_model(
     # A decoder block is the unit of sharding and of activation checkpointing; the rest stays at the root.
     model.fsdp_wrap_fn = model.activation_checkpointing_fn = is_block(model)
     composer_model = CausalLM(model, tokenizer=tokenizer, metrics=[], eval_metrics=[])
+    because = whole_loss_because(config, model.config)
+    composer_model.chunked_loss = because is None
+    if because and config.chunked_loss:
+        announce(f"{type(model).__name__}: the loss is computed on whole logits, not in chunks: {because}.")
     if config.peft_config is not None:
         announce(describe_adapters(model))
         save_adapters_alone(composer_model)

@@ -26,6 +26,7 @@ from plugins.callbacks.export_while_training import HuggingFaceExport
 from plugins.hf_folder import dtype_of
 from plugins.tokenizers import as_it_came
 from schemas.errors import ConfigError, TutelageError
+from schemas.process import keep_freed_memory
 from schemas.train_config import TrainConfig
 from trainer.checkpoints.checkpoint_files import keep_counting, list_checkpoints
 from trainer.checkpoints.random_states import RandomStates
@@ -84,7 +85,10 @@ def build_trainer(
 
     seq_len = streams[0].manifest.seq_len
     batch_size = rows_per_rank(config, dist.get_world_size())
-    check_hardware(config, device="cpu" if get_device(None).name == "cpu" else "gpu")
+    on_cpu = get_device(None).name == "cpu"
+    check_hardware(config, device="cpu" if on_cpu else "gpu")
+    if on_cpu:
+        keep_freed_memory()
     microbatch_size = resolve_microbatch(config, batch_size, seq_len)
     tokenizer, tokenizer_name = run_tokenizer(config)
     check_tokenizer(tokenizer, tokenizer_name, streams)
@@ -113,7 +117,9 @@ def build_trainer(
     )
     groups = parameter_groups(model.model, config.optimizer.no_decay)
     _check_start(config, checkpoints, model, groups)
-    optimizer = construct("optimizer", optimizer_class, config.optimizer.arguments, groups)
+    optimizer = construct(
+        "optimizer", optimizer_class, optimizer_arguments(config, optimizer_class, on_cpu=on_cpu), groups
+    )
     wanted = hyperparameters(optimizer)
     architecture = describe(model.model)
     loader = build_loader(
@@ -257,6 +263,14 @@ def resolve_microbatch(config: TrainConfig, batch_size: int, seq_len: int) -> in
     rows = max(size for size in range(1, min(limit, batch_size) + 1) if batch_size % size == 0)
     announce(f"device_train_microbatch_size: auto is {rows} row(s) of {seq_len} tokens on this CPU.")
     return rows
+
+
+def optimizer_arguments(config: TrainConfig, kind: Any, *, on_cpu: bool) -> dict[str, Any]:
+    """Return the YAML's arguments; on a CPU AdamW takes the fused kernel, in a fifth of the time."""
+    arguments = config.optimizer.arguments
+    others = arguments.keys() & {"foreach", "capturable", "differentiable"}
+    fuses = kind is torch.optim.AdamW and on_cpu and not config.parallelism_config and not others
+    return {"fused": True, **arguments} if fuses else arguments
 
 
 def build_callbacks(config: TrainConfig, tokenizer: Any) -> list[Any]:

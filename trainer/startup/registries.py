@@ -7,7 +7,7 @@ OPTIMIZERS = Registry(
     "tutelage.optimizers",
     {
         # Multiplies weights by 1 - weight_decay·(lr/lr_max) a step: 1e-5 is usual, 0.1 ruins the model.
-        "decoupled_adamw": "composer.optim:DecoupledAdamW",
+        "decoupled_adamw": "trainer.model.decoupled_adamw:DecoupledAdamW",
         # Multiplies weights by 1 - weight_decay·lr a step: papers mean this by a weight decay of 0.1.
         "adamw": "torch.optim:AdamW",
     },

@@ -151,6 +151,7 @@ def test_an_increment_holds_what_the_design_names(
     ]
 
 
+@pytest.mark.slow
 def test_the_manifest_and_statistics_say_what_was_done(three_readers: CorpusConfig, texts_in: Any) -> None:
     manifest = read_manifest(three_readers.corpus)
     (increment,) = manifest.increments
@@ -354,6 +355,7 @@ class Failing(Synthesizer):
         )
 
 
+@pytest.mark.slow
 def test_more_failures_than_allowed_end_the_run_early_and_publish_nothing(
     one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any
 ) -> None:
@@ -385,6 +387,7 @@ def test_failures_of_several_streams_that_are_too_many_together_publish_nothing(
     assert files_of(one_file.corpus) == []
 
 
+@pytest.mark.slow
 def test_failures_within_the_allowed_share_are_published_as_raw_text_with_their_rejects(
     one_file: CorpusConfig, synthesizer: Any, build: Build, rejects_in: Any, texts_in: Any
 ) -> None:
@@ -402,6 +405,7 @@ def test_failures_within_the_allowed_share_are_published_as_raw_text_with_their_
     assert read_stats(one_file.corpus, 1)["counts"]["synthesize/failed_documents"] == 3
 
 
+@pytest.mark.slow
 def test_an_error_in_a_workers_setup_reaches_the_user_as_it_was_raised(
     one_file: CorpusConfig, synthesizer: Any, build: Build, files_of: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -489,6 +493,7 @@ def test_a_corpus_keeps_its_row_length_and_its_tokenizer(
     assert contents(three_readers.corpus) == before
 
 
+@pytest.mark.slow
 def test_the_first_line_says_what_a_build_does(
     one_file: CorpusConfig, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,7 @@ def test_compacting_leaves_one_increment_with_the_texts_of_all_but_what_is_super
     assert [row for row in rows if "An entirely new text stands here." in row]
 
 
+@pytest.mark.slow
 def test_an_older_manifest_is_served_as_before(three: CorpusConfig, tmp_path: Path) -> None:
     pinned = read_manifest(three.corpus)
     before = decoded(three, pinned)
@@ -307,6 +308,7 @@ def test_a_source_is_a_file_a_folder_or_a_glob(source: str, pattern: str, expect
     assert is_of(source, pattern) is expected
 
 
+@pytest.mark.slow
 def test_the_commands_say_what_they_did(three: CorpusConfig, tutelage: Any, tmp_path: Path) -> None:
     yaml = tmp_path / "corpus.yaml"
     yaml.write_text(json.dumps(three.model_dump(mode="json")))

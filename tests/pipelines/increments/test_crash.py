@@ -26,6 +26,8 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import CorpusError
 from schemas.manifest import newest_number, read_manifest
 
+pytestmark = pytest.mark.slow
+
 _OPERATIONS = ("fsync", "replace", "rename", "link", "mkdir", "unlink", "remove", "rmdir")
 
 

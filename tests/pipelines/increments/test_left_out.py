@@ -17,6 +17,8 @@ from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
 from tests.published import read_stats
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 
 SIX = {

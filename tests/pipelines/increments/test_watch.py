@@ -129,6 +129,7 @@ def test_a_file_that_is_still_being_written_is_left_for_a_later_look(
     assert stop.waits[-1] == 60
 
 
+@pytest.mark.slow
 def test_a_failure_is_tried_again_and_the_fifth_in_a_row_ends_the_watch(
     config: CorpusConfig, arrive: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_failure_is_tried_again_and_the_fifth_in_a_row_ends_the_watch(
     assert newest_number(config.corpus) == 1
 
 
+@pytest.mark.slow
 def test_servers_that_workers_start_are_held_from_the_first_look_to_the_last(
     config: CorpusConfig, arrive: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

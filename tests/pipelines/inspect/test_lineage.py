@@ -90,6 +90,7 @@ def test_each_row_is_made_of_the_tokens_of_its_texts(corpus: CorpusConfig, strea
     assert set(held) == lines  # every text is in a row
 
 
+@pytest.mark.slow
 def test_the_corpus_has_rows_of_every_kind(corpus: CorpusConfig) -> None:
     manifest = read_manifest(corpus.corpus)
     assert [sorted(each.streams) for each in manifest.increments] == [["domain", "general"], ["domain"]]

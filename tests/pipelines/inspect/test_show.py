@@ -77,6 +77,7 @@ def test_a_corpus_is_shown_by_increment_and_stream_with_a_text(
         assert f"│ {line.strip()}" in done.out
 
 
+@pytest.mark.slow
 def test_a_stream_and_its_rows_are_shown_decoded(tutelage: Any, corpus: str, files_of: Any) -> None:
     before = files_of(corpus)
     done = tutelage("corpus", "show", corpus, "--stream", "general", "--texts", "0", "--rows", "9")

@@ -91,6 +91,7 @@ def test_a_ledger_that_is_missing_or_changed_is_named(tutelage: Any, corpus: str
     ]
 
 
+@pytest.mark.slow
 def test_a_sound_corpus_passes_with_what_was_read(tutelage: Any, corpus: str) -> None:
     done = tutelage("corpus", "verify", corpus, "--json")
     assert (done.status, done.err) == (0, "")

@@ -352,6 +352,7 @@ def test_texts_rejects_and_report_do_not_depend_on_workers_or_retries(
         assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_plan_counts_the_documents_that_a_build_would_reject(planted: CorpusConfig) -> None:
     plan = plan_increment(planted, quiet=True)
     assert plan.streams["domain"].rejects == {"decontaminate": {"task_overlap": 1}}

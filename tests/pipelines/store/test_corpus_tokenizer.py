@@ -86,6 +86,7 @@ def test_rows_are_shown_with_the_corpus_s_own_tokenizer(
     assert tutelage("corpus", "export-pairs", uri).status == 0
 
 
+@pytest.mark.slow
 def test_it_is_the_tokenizer_of_the_build(corpus: str, tokenizer_dir: str) -> None:
     manifest = read_manifest(corpus)
     found = load_corpus_tokenizer(corpus, manifest)

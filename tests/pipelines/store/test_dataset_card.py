@@ -103,6 +103,7 @@ def test_the_front_matter_has_what_hugging_face_reads(corpus: CorpusConfig) -> N
     }
 
 
+@pytest.mark.slow
 def test_the_front_matter_says_where_texts_and_pairs_of_the_increment_lie(corpus: CorpusConfig) -> None:
     front, body = card(corpus, 1)
     assert front["configs"] == [

@@ -105,6 +105,7 @@ def test_llm_foundry_reads_every_row_and_finds_its_texts_by_their_eos(
         assert sequence_id[: len(texts)] == texts
 
 
+@pytest.mark.slow
 def test_rows_keep_the_contract_of_its_reader(corpus: str, tmp_path: Path) -> None:
     """In llm-foundry 0.22 StreamingTextDataset reads `tokens[:max_seq_len]` of an array as int64. It stacks
     rows of one length, and would tokenize a column `text` instead."""

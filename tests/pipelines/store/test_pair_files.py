@@ -152,6 +152,7 @@ def test_each_pair_is_stored_with_its_document_its_place_in_it_and_who_wrote_it(
     assert of_sky[2].span == ()
 
 
+@pytest.mark.slow
 def test_the_manifest_counts_them_and_streams_without_pairs_have_no_file(corpus: CorpusConfig) -> None:
     first, second = read_manifest(corpus.corpus).increments
     assert (first.streams["domain"].num_pairs, first.streams["domain"].num_stored_pairs) == (6, 6)
@@ -233,6 +234,7 @@ def test_an_unknown_stream_is_wrong_use(tutelage: Any, corpus: CorpusConfig) -> 
     assert "Did you mean 'domain'?" in done.err
 
 
+@pytest.mark.slow
 def test_compacting_and_withdrawing_carry_them(tutelage: Any, corpus: CorpusConfig) -> None:
     before = exported(tutelage, corpus)
     compact(corpus, quiet=True)
@@ -263,6 +265,7 @@ def all_texts(config: CorpusConfig, number: int) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_a_corpus_built_before_says_what_to_do(tutelage: Any, corpus: CorpusConfig) -> None:
     assert built_before(corpus).increments[0].streams["domain"].num_stored_pairs == 0
     assert tutelage("corpus", "verify", corpus.corpus).status == 0

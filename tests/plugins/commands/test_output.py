@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 NAME = "naïve – 心 😀"
 """Of Latin-1, of three bytes in UTF-8, and beyond U+FFFF."""

@@ -108,6 +108,7 @@ PAIR = '{"question": "q", "answer": "a"}'
 READ = InstructionPair(instruction="q", response="a")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "piece",

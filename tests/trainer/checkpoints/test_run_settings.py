@@ -11,6 +11,8 @@ import pytest
 
 from trainer import train
 
+pytestmark = pytest.mark.slow
+
 CONSTANT = {"name": "constant_with_warmup", "t_warmup": "0ba"}
 
 

@@ -94,6 +94,7 @@ def domain_rows(batches: Batches, epoch: int) -> list[int]:
     return sorted(row for at, rows in batches if at == epoch for row in rows if row < 200)
 
 
+@pytest.mark.slow
 def test_a_later_manifest_is_read_from_its_epoch_on(run: Any) -> None:
     batches, _ = run("3ep", folder="unbroken", **FROM_SECOND_EPOCH)
     assert [epoch for epoch, _ in batches] == [0] * 10 + [1] * 14 + [2] * 14
@@ -104,6 +105,7 @@ def test_a_later_manifest_is_read_from_its_epoch_on(run: Any) -> None:
         assert len(set(range(130, 148)) & set(rows)) >= 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "save_interval", "num_workers"),
     [
@@ -126,6 +128,7 @@ def test_a_stopped_run_goes_on_with_the_rows_of_an_unbroken_one(
     assert result["loss"] == expected["loss"]
 
 
+@pytest.mark.slow
 def test_a_later_manifest_may_be_given_to_a_run_that_was_stopped(run: Any) -> None:
     unbroken, expected = run("2ep", folder="unbroken", **FROM_SECOND_EPOCH)
     first, _ = run("4ba", folder="broken")
@@ -134,6 +137,7 @@ def test_a_later_manifest_may_be_given_to_a_run_that_was_stopped(run: Any) -> No
     assert result["loss"] == expected["loss"]
 
 
+@pytest.mark.slow
 def test_epochs_before_a_later_manifest_are_those_of_a_run_without(run: Any) -> None:
     without, _ = run("2ep", folder="without")
     with_later, _ = run("2ep", folder="with", later=[{"at": "2ep", "manifest": 2}])

@@ -129,6 +129,7 @@ def pair_losses(corpus: str, tiny_model: str) -> tuple[list[float], list[float]]
     return of_pairs, of_others
 
 
+@pytest.mark.slow
 def test_the_shipped_configuration_trains_on_pair_tokens_only(
     tuning_corpus: str, tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +165,7 @@ def test_the_shipped_configuration_trains_on_pair_tokens_only(
     assert abs(losses["pairs"] - losses["all"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_stream_that_does_not_name_its_pairs_is_refused(
     corpus: str, tuning_corpus: str, write_config: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

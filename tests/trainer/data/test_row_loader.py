@@ -62,6 +62,7 @@ def test_an_unknown_stream_answers_with_the_known_ones(corpus: str, tmp_path: Pa
         resolve_streams(loader_config(corpus, tmp_path, domian={}).dataset)
 
 
+@pytest.mark.slow
 def test_streams_of_different_row_length_are_refused(
     corpus: str, make_corpus: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from trainer.data.stale_shared_memory import claim_segments, remove_stale_segments
 
 CLAIM = """
@@ -28,6 +30,7 @@ def segments(folder: Path, number: int) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_only_segments_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     killed, others, ours = segments(tmp_path, 0), segments(tmp_path, 1), segments(tmp_path, 2)
     claim_segments(2, str(tmp_path))

@@ -13,6 +13,7 @@ import pytest
 from trainer import train
 
 
+@pytest.mark.slow
 def test_a_run_is_described_without_being_started(
     write_config: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +43,7 @@ def test_a_run_is_described_without_being_started(
     assert "of 80.0 GiB on each of 2 × a100, at 1 row(s) a forward pass" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "options", "message"),
     [
@@ -273,6 +275,54 @@ def test_the_parts_of_a_gpu_under_fsdp_add_up_as_they_are_explained() -> None:
     )
 
 
+def test_logits_in_chunks_are_those_of_a_chunk_and_gradients_of_the_output_layer() -> None:
+    from trainer.estimate.memory import Sharding, _logits
+    from trainer.model.architecture import Architecture, Parameters
+
+    def logits(num_tokens: int, *, chunked: bool = True, head: int = 100 * 4096, fsdp: bool = False) -> int:
+        architecture = Architecture(
+            kind="Toy",
+            parameters=Parameters((), ()),
+            trained=Parameters((), ()),
+            matmul_parameters=0,
+            frozen_matmul_parameters=0,
+            num_layers=1,
+            num_heads=1,
+            head_dim=4,
+            vocab_size=100,
+            hidden_size=4096,
+            trained_head_parameters=head,
+        )
+        sharding = Sharding(
+            num_gpus=1, fsdp=fsdp, reshard=True, compute_bytes=2, reduce_bytes=4, checkpointing=False
+        )
+        return _logits(architecture, sharding, num_tokens, chunked_loss=chunked)
+
+    assert logits(32_768, chunked=False) == 10 * 100 * 32_768
+    assert logits(32_768) == 10 * 100 * 2048 + (4 + 2 + 4) * 100 * 4096
+    assert logits(32_768, fsdp=True) == 10 * 100 * 2048 + (4 + 2) * 100 * 4096
+    assert logits(32_768, head=0) == 10 * 100 * 2048  # a frozen output layer has no gradients
+    assert logits(6144) == 10 * 100 * 6144  # a single chunk
+
+
+def test_an_estimate_counts_the_logits_that_the_loss_needs_and_says_why(
+    write_config: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """96 rows of 32 tokens, with a vocabulary of 2,048 and hidden states of 64."""
+    config = write_config(global_train_batch_size=96, device_train_microbatch_size=96)
+    found = {}
+    for chunked in (True, False):
+        arguments = [config, "--dry-run", "--gpus", "1", f"model.chunked_loss={chunked}"]
+        assert train.main([*arguments, "--json"]) == 0
+        found[chunked] = json.loads(capsys.readouterr().out)
+        assert train.main(arguments) == 0
+        line = "logits are those of a whole forward pass: model.chunked_loss is false\n"
+        assert (line in capsys.readouterr().out) is not chunked
+    assert found[True]["whole_loss_because"] is None
+    assert found[True]["memory"]["logits"] == (4 + 8) * 2048 * 2048 + (4 + 4) * 2048 * 64
+    assert found[False]["memory"]["logits"] == (4 + 8) * 96 * 32 * 2048
+
+
 @pytest.mark.parametrize(
     ("name", "peak"),
     [
@@ -307,6 +357,7 @@ def test_a_checkpoint_has_the_size_that_is_foretold(
     assert any(line.get("train/tokens_per_sec", 0) > 0 for line in metrics)
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_gradients_and_moments_of_what_is_trained_alone(
     write_config: Callable[..., str], tiny_model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

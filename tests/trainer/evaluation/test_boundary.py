@@ -105,6 +105,7 @@ def test_an_option_that_is_one_token_with_its_whole_input_needs_a_bos(merging: A
     assert scored(whole, merging, add_bos=True) == ([[": yes"], [" no"]], True)
 
 
+@pytest.mark.slow
 def test_a_task_without_a_scorable_row_leaves_the_others_their_scores(
     tiny_model_dir: Path, task_dir: Path, write_rows: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

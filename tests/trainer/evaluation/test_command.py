@@ -20,6 +20,7 @@ from trainer.evaluation.evaluator import Evaluator
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_it_prints_a_plain_table(
     tiny_model_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_it_prints_a_plain_table(
     assert len(mcq["answers"]) == 7 and len(found[1]["answers"]) == 5
 
 
+@pytest.mark.slow
 def test_models_stand_side_by_side_and_refused_rows_below(
     tiny_model_dir: Path,
     task_dir: Path,
@@ -88,6 +90,7 @@ def other_model_dir(tiny_model_dir: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_two_models_are_compared_row_by_row(
     tiny_model_dir: Path,
     other_model_dir: Path,
@@ -121,6 +124,7 @@ def test_two_models_are_compared_row_by_row(
     assert any(line.startswith(f"  {position}: {answers[0]} → {answers[1]}, right is ") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_its_output_ends(
     tiny_model_dir: Path,
     task_dir: Path,
@@ -177,6 +181,7 @@ def _timeless(path: Path) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_a_model_that_changed_is_evaluated_anew(
     other_model_dir: Path, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +306,7 @@ def scores_of(path: Path) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_a_model_spread_by_accelerate_answers_alike(
     tiny_model_dir: Path, task_dir: Path, tmp_path: Path
 ) -> None:

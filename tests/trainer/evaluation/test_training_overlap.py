@@ -156,6 +156,7 @@ def test_texts_that_are_gone_are_named(tasks: Path, make_corpus: Callable[..., s
         TrainingText.of(f"{corpus}/stats.json")
 
 
+@pytest.mark.slow
 def test_the_command_shows_both_scores_and_does_not_look_twice(
     tasks: Path,
     make_corpus: Callable[..., str],

@@ -73,6 +73,7 @@ def assert_apart(before: torch.Tensor, after: torch.Tensor) -> None:
     assert torch.equal(before[9:], after[9:])
 
 
+@pytest.mark.slow
 def test_changing_one_text_moves_no_logit_of_another(model: Any) -> None:
     assert_apart(logits_of(model, batch_of(TOKENS))[0], logits_of(model, batch_of(CHANGED))[0])
 

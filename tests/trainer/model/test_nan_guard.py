@@ -15,6 +15,8 @@ from composer.core import Callback, State
 from plugins.callbacks import CALLBACKS
 from trainer import train
 
+pytestmark = pytest.mark.slow
+
 
 class Poison(Callback):
     """Puts a NaN into the place that `what` names, at some steps, counted from 1."""
@@ -108,6 +110,23 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     assert status == 1
     assert "TrainingError: after step 4 the model's weights are not finite. They are not saved" in err
     assert saved_batches(tmp_path / "checkpoints") == ["ep0-ba2-rank0.pt"]
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([1e30, -1e30, 3.0], True),
+        ([3.0, math.inf], False),
+        ([math.inf, -math.inf], False),
+        ([math.nan], False),
+        ([], True),
+    ],
+)
+def test_each_number_of_each_tensor_counts(values: list[float], finite: bool) -> None:
+    from trainer.model.nan_guard import _are_finite
+
+    tensors = [torch.ones(3), torch.tensor(values), torch.tensor([60_000.0] * 4).half()]
+    assert _are_finite(tensors, torch.device("cpu")).item() is finite
 
 
 def test_metrics_that_are_not_finite_are_null(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def run(write_config: Callable[..., str], tmp_path: Path) -> Callable[..., dict[
     return start
 
 
+@pytest.mark.slow
 def test_tensorboard_has_the_metrics_of_every_step(
     run: Callable[..., dict[str, list[float]]], tmp_path: Path
 ) -> None:

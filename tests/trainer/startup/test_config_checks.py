@@ -20,6 +20,7 @@ from trainer.startup.run_length import Duration, parse_duration
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -37,6 +37,7 @@ def test_importing_the_trainer_is_enough_for_streaming_and_composer() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @in_strict_lane
 def test_the_strict_lane_needs_nothing() -> None:
     done = run("import sys; before = list(sys.meta_path); import trainer; assert sys.meta_path == before")

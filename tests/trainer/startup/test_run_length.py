@@ -43,6 +43,7 @@ def test_epochs_are_not_converted_without_a_corpus() -> None:
     assert pace.steps(parse_duration("key", "0.5dur"), run=parse_duration("key", "1ep")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -38,6 +38,8 @@ from pipelines.increments import build as build_module
 from pipelines.runners.run import make_pipeline
 from schemas.corpus_config import CorpusConfig
 
+pytestmark = pytest.mark.slow
+
 Pipeline = beam_runner_api_pb2.Pipeline
 
 CANARY = "sk-canary-5f0e6c2a91"
@@ -283,7 +285,6 @@ def test_an_accelerator_is_asked_for_by_the_synthesis_step_alone(
         assert set(hints.values()) == {ACCELERATOR}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_workers_with_the_staged_artifacts_alone_build_the_same_bytes(
     config: Callable[..., CorpusConfig],
@@ -313,7 +314,6 @@ def test_two_workers_with_the_staged_artifacts_alone_build_the_same_bytes(
     assert int(done.stdout) > 80
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_staged_package_that_lacks_modules_fails(
     config: Callable[..., CorpusConfig], build: Any, taken: Any, workers: WorkerEnvironment, tmp_path: Path

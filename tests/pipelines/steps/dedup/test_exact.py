@@ -55,6 +55,7 @@ def test_which_copy_stays_is_decided_by_name_and_never_by_arrival(order: int) ->
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_one_name_the_highest_version_stays_and_an_older_one_keeps_out_no_other_document(
     order: int,

@@ -27,6 +27,7 @@ def result(metric: str, rows: list[ChoiceRow], answers: list[int]) -> TaskResult
     return TaskResult(task=task, rows=[*rows], answers=[Answer(value=answer) for answer in answers])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["accuracy", "micro_f1"])
 def test_gains_and_losses_are_counted_by_row(metric: str) -> None:
     rows = rows_of(6)  # gold 0 1 2 0 1 2
@@ -55,6 +56,7 @@ def test_only_rows_that_both_were_scored_on_count() -> None:
     assert compare(result("accuracy", rows[:2], [0, 1]), result("accuracy", rows[2:], [0, 0]), seed=1) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", [accuracy, macro_f1])
 def test_an_interval_of_differences_draws_the_same_rows_for_both(metric: object) -> None:
     generator = np.random.default_rng(3)

@@ -115,6 +115,7 @@ decisions = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers
 
 
 @settings(deadline=None, max_examples=60)
+@pytest.mark.slow
 @given(decisions)
 def test_f1_metrics_equal_their_definition(found: list[tuple[int, int, int]]) -> None:
     gold, answers, class_ids = (list(column) for column in zip(*found, strict=True))
