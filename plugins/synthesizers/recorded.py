@@ -5,7 +5,9 @@
 `options`, `rationale` and `part` are optional, and so are the other keys that `tutelage corpus export-pairs`
 writes. A document without a line gets no pairs and is counted as such. Where a document is named by its path,
 the last parts of the path are enough: `notes/a.txt`. Of a document that is cut into parts, a pair without
-`part` goes with each part that holds its response word for word; each part counts the other pairs.
+`part` goes with each part that holds its response word for word; each part counts the other pairs. A line
+that repeats the pair of an earlier line is counted and not used again. After a build, `unused_pairs` counts
+the pairs about documents that the increment lacks.
 
 Cost: each worker process holds all pairs in memory, about 1 KB a pair.
 """
@@ -13,7 +15,8 @@ Cost: each worker process holds all pairs in memory, about 1 KB a pair.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 
 from plugins.readers import decompression
 from plugins.synthesizers.base import Synthesizer
@@ -66,18 +69,38 @@ class RecordedSynthesizer(Synthesizer):
         super().__init__(config, seed=seed)
         self._uri = validate(RecordedOptions, config.options, name="synthesis.options").pairs
         self._by_document: dict[str, list[RecordedPair]] = {}
+        self._num_repeated: Counter[str] = Counter()
 
     def open(self) -> None:
         """Read the file.
 
         Raises:
-            ConfigError: It is missing or damaged, or a line holds no pair; names the line.
+            ConfigError: It is missing, damaged or empty, or a line holds no pair; names the line.
         """
+        known: set[tuple[str, ...]] = set()
         try:
             for pair in self._read():
-                self._by_document.setdefault(pair.document_id, []).append(pair)
+                key = (pair.document_id, pair.part, pair.instruction, pair.response, *pair.options)
+                if key in known:
+                    self._num_repeated[pair.document_id] += 1
+                else:
+                    known.add(key)
+                    self._by_document.setdefault(pair.document_id, []).append(pair)
         except (FileNotFoundError, *decompression.DAMAGED) as error:
-            raise ConfigError(f"synthesis.options.pairs {self._uri!r} cannot be read: {error}.") from error
+            raise ConfigError(
+                f"synthesis.options.pairs {self._uri!r} cannot be read: {error}. Check the path, or copy the "
+                "file again if it is cut off."
+            ) from error
+        if not self._by_document:
+            raise ConfigError(
+                f"synthesis.options.pairs {self._uri!r} holds no pair. Write one JSON object a line, with "
+                "document_id, instruction and response."
+            )
+
+    def unused_pairs(self, document_ids: Collection[str]) -> Counter[str]:
+        """Number of pairs by the document that they name, for documents that are not in `document_ids`."""
+        used = {self._recorded_name(document_id) for document_id in document_ids}
+        return Counter({name: len(pairs) for name, pairs in self._by_document.items() if name not in used})
 
     def _read(self) -> Iterator[RecordedPair]:
         for number, line in enumerate(decompression.lines(self._uri), start=1):
@@ -97,7 +120,8 @@ class RecordedSynthesizer(Synthesizer):
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
         made: list[SynthesizedDocument] = []
         for document in chain.documents:
-            recorded = self._recorded(document.document_id)
+            name = self._recorded_name(document.document_id)
+            recorded = self._by_document.get(name, [])
             fitting = [pair for pair in recorded if _fits(pair, document)]
             pairs = tuple(
                 InstructionPair(
@@ -108,23 +132,26 @@ class RecordedSynthesizer(Synthesizer):
                 )
                 for pair in fitting
             )
-            others = len(recorded) - len(fitting)
+            dropped = {
+                "pairs_of_other_parts": len(recorded) - len(fitting),
+                "repeated_pairs": self._num_repeated[name],
+            }
             made.append(
                 SynthesizedDocument(
                     document=document,
                     pairs=pairs,
                     follows_previous=bool(pairs) and bool(made) and bool(made[-1].pairs),
-                    dropped={"pairs_of_other_parts": others} if others else {},
+                    dropped={reason: count for reason, count in dropped.items() if count},
                 )
             )
         return tuple(made)
 
-    def _recorded(self, document_id: str) -> list[RecordedPair]:
-        """The pairs of a name, or else of the longest end of it that begins after a slash."""
+    def _recorded_name(self, document_id: str) -> str:
+        """The name of a document in the file: its id, or else the longest end of it after a slash."""
         name = document_id
         while name not in self._by_document and "/" in name:
             name = name.partition("/")[2]
-        return self._by_document.get(name, [])
+        return name
 
 
 def _fits(pair: RecordedPair, document: Document) -> bool:
