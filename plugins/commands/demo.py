@@ -4,7 +4,7 @@
 
 --fast takes handbook.yaml and smollm2-135m-handbook.yaml, the full demo demo.yaml and smollm2-135m-cpu.yaml.
 Each step runs a command in its own process, as a person would. A second demo in the same folder finds no new
-documents and trains again.
+documents and trains again. The summary computes its intervals from the saved answers of the evaluations.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Size:
     """Size of a demo.
 
     Attributes:
-        subject: What the corpus holds and who wrote the pairs.
+        subject: What the corpus holds and who wrote the pairs; the subject of a sentence.
         corpus: YAML of the corpus, in pipelines/yamls/.
         training: YAML of the training, in trainer/yamls/.
         overrides: Overrides of the training's YAML.
@@ -63,7 +63,7 @@ class Size:
 
 
 FULL = Size(
-    subject="biomedical passages, with pairs written by the model itself",
+    subject="biomedical passages with pairs that the model writes itself",
     corpus="demo.yaml",
     training="smollm2-135m-cpu.yaml",
     overrides=("max_duration=12ba", "global_train_batch_size=2", "variables.interval=6ba"),
@@ -72,7 +72,7 @@ FULL = Size(
     minutes=20,
 )
 FAST = Size(
-    subject="a handbook of 12 invented drugs, with pairs written for it",
+    subject="a handbook of 12 invented drugs, which no model knows, with recorded pairs",
     corpus="handbook.yaml",
     training="smollm2-135m-handbook.yaml",
     tasks="handbook/tasks",
@@ -104,8 +104,9 @@ def main(argv: Sequence[str]) -> int:
 
     console = Console(highlight=False)
     console.print(
-        f"[bold]Tutelage demo[/bold]: {size.subject}, become instruction-augmented training text, "
-        f"and a 135M model is trained on it. Under {size.minutes} minutes on 2 cores."
+        f"[bold]Tutelage demo[/bold]: it turns {size.subject} into instruction-augmented training text, "
+        f"trains a 135M model on it, and asks the model held-out questions before, during and after. "
+        f"Under {size.minutes} minutes on 2 cores."
     )
     started = time.monotonic()
     if not arguments.model:
@@ -192,7 +193,7 @@ def _summary(
         f"[bold]What was made[/bold]: {num_pairs:,} instruction-response pairs in {len(texts):,} texts"
     )
     console.print(made)
-    _show_scores(console, Path(scores) / "scores.jsonl")
+    _show_scores(console, Path(scores))
     augmented = [text for text in texts if text.num_pairs]
     if augmented:
         text = random.Random(manifest.number).choice(augmented)
@@ -205,6 +206,10 @@ def _summary(
         )
     console.print("[bold]Where it is[/bold]")
     console.print(Text(f"  corpus   {corpus}\n  model    {exported}\n  scores   {scores}"))
+    picture = Path(scores) / "scores.png"
+    console.print(
+        Text(f"  picture  {picture}" if picture.exists() else "  picture  none was drawn; see above")
+    )
     console.print("[bold]What to run next[/bold]")
     folder = ".venv/bin/" if Path(".venv/bin/tutelage").exists() else ""
     for command in (
@@ -231,19 +236,63 @@ def _texts(corpus: str, manifest: Manifest) -> Iterator[AugmentedText]:
             yield from read_records(uri, AugmentedText)
 
 
-def _show_scores(console: Console, path: Path) -> None:
-    evaluations: list[dict[str, Any]] = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+def _show_scores(console: Console, folder: Path) -> None:
+    """Show each task's scores by evaluation, with 95% intervals over rows, from the saved answers."""
+    lines = (folder / "scores.jsonl").read_text("utf-8").splitlines()
+    evaluations: list[dict[str, Any]] = [json.loads(line) for line in lines]
     if not evaluations:
         return
-    table = Table(title="Held-out scores", title_justify="left")
-    table.add_column("task/metric")
-    for number, evaluation in enumerate(evaluations):
-        name = "before" if not number else "after" if evaluation is evaluations[-1] else "during"
-        table.add_column(f"{name}\n({evaluation['tokens']:,} tokens)", justify="right")
-    for metric in evaluations[0]["scores"]:
-        values = [evaluation["scores"].get(metric) for evaluation in evaluations]
-        table.add_row(metric, *("-" if value is None else f"{value:.3f}" for value in values))
+    console.print("[bold]What it learned[/bold]: scores on held-out rows, with 95% intervals over rows")
+    table = Table()
+    table.add_column("tokens", justify="right")
+    table.add_column("steps", justify="right")
+    names = sorted(path.stem for path in _answers_of(folder, evaluations[0]).glob("*.jsonl"))
+    headlines = {
+        name: next((key for key in evaluations[0]["scores"] if key.startswith(f"{name}/")), name)
+        for name in names
+    }
+    for name in names:
+        table.add_column(headlines[name])
+        table.add_column("log-probability of\nthe right answer, a token")
+    chance = {}
+    for evaluation in evaluations:
+        cells = []
+        for name in names:
+            text = (_answers_of(folder, evaluation) / f"{name}.jsonl").read_text("utf-8")
+            answers = [json.loads(line) for line in text.splitlines()]
+            score = evaluation["scores"].get(headlines[name])
+            cells += _cells(answers, score)
+            if answers and answers[0].get("option_scores"):
+                chance[name] = sum(len(each["gold"]) / len(each["option_scores"]) for each in answers) / len(
+                    answers
+                )
+        table.add_row(f"{evaluation['tokens']:,}", f"{evaluation['batch']:,}", *cells)
     console.print(table)
+    for name, share in chance.items():
+        console.print(f"A guess scores {share:.3f} on {name}.")
+
+
+def _answers_of(folder: Path, evaluation: dict[str, Any]) -> Path:
+    return folder / "eval" / str(evaluation["batch"])
+
+
+def _cells(answers: list[dict[str, Any]], score: float | None) -> tuple[str, str]:
+    """A score and the mean log-probability of the right options; intervals only where options were scored."""
+    if score is None:
+        return "failed", ""
+    if not answers or not answers[0].get("option_scores"):
+        return f"{score:.3f}", ""
+    accuracy = [float(each["answer"] in each["gold"]) for each in answers]
+    likelihood = [max(each["option_scores"][gold] for gold in each["gold"]) for each in answers]
+    return _with_interval(accuracy, 3), _with_interval(likelihood, 2)
+
+
+def _with_interval(values: list[float], digits: int) -> str:
+    from trainer.evaluation.scoring.metrics import RowMean, bootstrap_interval
+
+    low, high = bootstrap_interval(RowMean(lambda _, value: value), values, values, seed=17)
+    mean = sum(values) / len(values)
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 if __name__ == "__main__":
