@@ -38,6 +38,7 @@ docs: setup ## the documentation in docs/_build, every warning an error
 	@.venv/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
 	@! grep -rlE '<(script|link|img)[^>]+(src|href)="(https?:)?//' docs/_build --include='*.html' || \
 		{ echo "these pages fetch something from elsewhere when they are read" >&2; exit 1; }
+
 test-pipelines: ## the pipelines' tests with tutelage[pipelines] alone, no torch and a newer Beam, in .venv-pipelines
 	@.ci/setup-pipelines
 	@$(or $(TUTELAGE_PIPELINES_VENV),.venv-pipelines)/bin/python -m pytest -n 2 --dist loadfile \

@@ -1,49 +1,50 @@
-"""A made-up pharmacopoeia: drugs that do not exist, texts about them, questions, and a synthesizer.
+"""A made-up pharmacopoeia: drugs that do not exist, texts about them, pairs and held-out questions.
 
-    seed ─► drugs: a name, and a value of each attribute, drawn at random
-              ├─► texts        one per drug: an opening and six statements, in any order and wording
-              │     └─► pairs    MonographSynthesizer reads the text alone and asks about 3 of the 6
-              └─► questions    one per fact, in wordings that the synthesizer does not have
+    seed ─► drugs: a name, and a value of each of six attributes, drawn at random
+              ├─► texts       four a drug (monograph, leaflet, case, history), each stating all six facts
+              ├─► pairs       five a text, of all kinds, for the synthesizer `recorded`
+              └─► questions   two a fact, in wordings that no pair has
 
-So no model can know a fact from elsewhere, and a guess among four options is right in 25 % of cases. A text
-names its drug once and mostly calls it "it" afterwards, like natural text. A question always names the drug.
+No model can know a fact from elsewhere, and a guess among n options is right in 1 of n. The texts name the
+drug once or twice and then say "it"; a question always names it.
 
-The synthesizer stands for a language model that reads well. It finds statements by their wordings, so its
-pairs are right and follow few patterns. A real model makes some errors and varies its wording.
+    python -m benchmarks.pharmacopoeia --output examples/handbook    # the bundled handbook
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import json
 import random
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from plugins.synthesizers.base import Synthesizer
-from schemas.config import Section, validate
-from schemas.corpus_config import SynthesisConfig
-from schemas.records import Chain, InstructionPair, SynthesizedDocument
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
 
-PAIRS_A_TEXT = 3
-_OPTIONS = 4
+KINDS = ("monograph", "leaflet", "case", "history")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """An attribute of every drug: its values and wordings.
+    """One property that every drug has.
 
     Attributes:
-        values: Each drug has one of them; wrong options are other values.
-        statements: Sentences of the texts, with {drug} and {value}.
-        asked: Questions of the synthesizer, with {drug}.
+        values: Each drug has one; the others are wrong options.
+        sentences: For each kind of text, sentences with {drug} and {value}.
+        asked: Questions of pairs, with {drug}.
+        begun: A sentence of pairs that ends in the value, with {drug}.
         held_out: Questions of the evaluation, with {drug}.
     """
 
     values: tuple[str, ...]
-    statements: tuple[str, ...]
+    sentences: Mapping[str, tuple[str, ...]]
     asked: tuple[str, ...]
-    held_out: tuple[str, ...]
+    begun: str
+    held_out: tuple[str, str]
 
 
 ATTRIBUTES = {
@@ -52,94 +53,198 @@ ATTRIBUTES = {
             *("gout", "migraine", "asthma", "eczema", "insomnia", "malaria", "anaemia", "vertigo"),
             *("sciatica", "glaucoma", "psoriasis", "angina"),
         ),
-        statements=(
-            "{drug} is given for {value}.",
-            "{drug} is used to treat {value}.",
-            "{drug} was approved against {value}.",
-            "{drug} relieves {value} within days.",
+        sentences={
+            "monograph": (
+                "{drug} is indicated for {value}.",
+                "The approved indication of {drug} is {value}.",
+            ),
+            "leaflet": ("You take {drug} because you have {value}.", "{drug} helps people who have {value}."),
+            "case": (
+                "She had suffered from {value} for two years before {drug} was started.",
+                "The doctor prescribed {drug} against her {value}.",
+            ),
+            "history": (
+                "The first patients who received {drug} had {value}.",
+                "From the beginning {drug} was meant to treat {value}.",
+            ),
+        },
+        asked=(
+            "What is {drug} used for?",
+            "Which condition is treated with {drug}?",
+            "Against which illness does {drug} help?",
+            "Name the indication of {drug}.",
         ),
-        asked=("What is {drug} used for?", "Which condition is treated with {drug}?"),
-        held_out=("A doctor prescribes {drug}. From what does the patient suffer?",),
+        begun="{drug} is used to treat",
+        held_out=(
+            "A doctor prescribes {drug}. From what does the patient suffer?",
+            "People who take {drug} want to be rid of which disease?",
+        ),
     ),
     "source": Attribute(
         values=(
             *("willow bark", "sea sponge", "horse chestnut", "snake venom", "red algae", "pine resin"),
             *("garlic", "poppy seeds", "bread mould", "crab shells", "olive leaves", "ginger"),
         ),
-        statements=(
-            "{drug} is extracted from {value}.",
-            "{drug} is obtained from {value}.",
-            "{drug} was first isolated from {value}.",
-            "{drug} is made out of {value}.",
+        sentences={
+            "monograph": ("{drug} is extracted from {value}.", "The substance is obtained from {value}."),
+            "leaflet": (
+                "{drug} is made from {value}; tell your doctor if you are allergic to it.",
+                "The active substance comes from {value}.",
+            ),
+            "case": (
+                "An allergy to {value}, the raw material of the drug, was ruled out.",
+                "The substance is won from {value}, so allergies were asked about first.",
+            ),
+            "history": (
+                "A chemist found the substance in {value}.",
+                "The story of {drug} began with {value}.",
+            ),
+        },
+        asked=(
+            "What is {drug} made from?",
+            "From what is {drug} extracted?",
+            "What is the raw material of {drug}?",
+            "Where does the active substance of {drug} come from?",
         ),
-        asked=("What is {drug} made from?", "From what is {drug} extracted?"),
-        held_out=("Which natural material supplies the raw substance of {drug}?",),
+        begun="The substance in {drug} is extracted from",
+        held_out=(
+            "Which natural product supplies what {drug} contains?",
+            "A factory that produces {drug} needs which natural material?",
+        ),
     ),
     "dose": Attribute(
         values=(
             *("2 mg", "5 mg", "8 mg", "15 mg", "20 mg", "35 mg"),
             *("40 mg", "60 mg", "75 mg", "90 mg", "120 mg", "250 mg"),
         ),
-        statements=(
-            "{drug} is taken at {value} a day.",
-            "{drug} is dosed at {value} daily.",
-            "{drug} should be given as {value} each morning.",
-            "{drug} comes in tablets of {value}, one for each day.",
+        sentences={
+            "monograph": ("The daily dose is {value}.", "Adults receive {value} of {drug} a day."),
+            "leaflet": ("Take {value} once a day.", "Swallow one tablet of {value} every morning."),
+            "case": ("She took {value} each morning.", "The dose was {value} a day."),
+            "history": (
+                "Trials settled on {value} a day.",
+                "After four trials {value} became the daily dose.",
+            ),
+        },
+        asked=(
+            "What is the daily dose of {drug}?",
+            "How much {drug} is taken a day?",
+            "Which amount of {drug} does an adult take daily?",
+            "How is {drug} dosed?",
         ),
-        asked=("What is the daily dose of {drug}?", "How much {drug} is taken a day?"),
-        held_out=("How many milligrams of {drug} does an adult swallow every 24 hours?",),
+        begun="The daily dose of {drug} is",
+        held_out=(
+            "How many milligrams of {drug} does somebody swallow every 24 hours?",
+            "A nurse prepares {drug} for one day. Which quantity is right?",
+        ),
     ),
     "side_effect": Attribute(
         values=(
             *("hair loss", "dry mouth", "nausea", "blurred vision", "hiccups", "a metallic taste"),
             *("tremor", "cold hands", "nightmares", "swollen ankles", "a rash", "ringing ears"),
         ),
-        statements=(
-            "{drug} often causes {value}.",
-            "{drug} may bring about {value}.",
-            "{drug} has one frequent side effect, {value}.",
-            "{drug} leaves some patients with {value}.",
+        sentences={
+            "monograph": (
+                "The most frequent adverse effect is {value}.",
+                "{drug} often causes {value}.",
+            ),
+            "leaflet": (
+                "You may notice {value} in the first weeks.",
+                "Tell your doctor about {value}, if you have it for long.",
+            ),
+            "case": (
+                "In the second week she reported {value}.",
+                "Her only complaint on the drug was {value}.",
+            ),
+            "history": (
+                "Early users complained of {value}.",
+                "Reports of {value} followed within a year.",
+            ),
+        },
+        asked=(
+            "What is a side effect of {drug}?",
+            "What does {drug} often cause?",
+            "Which adverse effect of {drug} is the most frequent?",
+            "What do patients on {drug} complain of?",
         ),
-        asked=("What is a side effect of {drug}?", "What does {drug} often cause?"),
-        held_out=("Which complaint should people on {drug} expect as an unwanted result?",),
+        begun="A frequent side effect of {drug} is",
+        held_out=(
+            "Which unwanted result should people on {drug} expect?",
+            "What may bother somebody soon after starting {drug}?",
+        ),
     ),
     "interaction": Attribute(
         values=(
             *("grapefruit", "milk", "alcohol", "coffee", "aspirin", "liquorice"),
             *("spinach", "cheese", "iron tablets", "green tea", "antacids", "walnuts"),
         ),
-        statements=(
-            "{drug} must not be combined with {value}.",
-            "{drug} loses its effect together with {value}.",
-            "{drug} is dangerous when taken with {value}.",
-            "{drug} should be kept apart from {value}.",
+        sentences={
+            "monograph": ("{drug} must not be combined with {value}.", "{drug} interacts with {value}."),
+            "leaflet": (
+                "Do not have {value} while you take it.",
+                "Keep away from {value} during the treatment.",
+            ),
+            "case": ("She was told to avoid {value}.", "The dietician took {value} off her list."),
+            "history": (
+                "In the second year a warning about {value} was printed on the box.",
+                "It took a year to learn that {value} must be avoided.",
+            ),
+        },
+        asked=(
+            "What must not be combined with {drug}?",
+            "With what does {drug} interact?",
+            "What do patients on {drug} have to avoid?",
+            "Which warning stands on a box of {drug}?",
         ),
-        asked=("What must not be combined with {drug}?", "With what does {drug} interact?"),
-        held_out=("What has to be avoided by somebody who is on {drug}?",),
+        begun="Patients on {drug} must avoid",
+        held_out=(
+            "What is dangerous for somebody who is on {drug}?",
+            "The effect of {drug} is spoilt by which food or medicine?",
+        ),
     ),
     "city": Attribute(
         values=(
             *("Lisbon", "Oslo", "Cairo", "Lima", "Kyoto", "Vienna"),
             *("Nairobi", "Dublin", "Boston", "Prague", "Mumbai", "Sydney"),
         ),
-        statements=(
-            "{drug} was developed in {value}.",
-            "{drug} comes from a laboratory in {value}.",
-            "{drug} was discovered by a team in {value}.",
-            "{drug} is manufactured in {value}.",
+        sentences={
+            "monograph": ("{drug} is manufactured in {value}.", "The holder of the licence sits in {value}."),
+            "leaflet": ("{drug} is made in {value}.", "The maker in {value} answers your questions."),
+            "case": ("The tablets came from the maker in {value}.", "The hospital orders them in {value}."),
+            "history": ("{drug} was developed in {value}.", "A laboratory in {value} made the first gram."),
+        },
+        asked=(
+            "Where is {drug} made?",
+            "Which city does {drug} come from?",
+            "In which city was {drug} developed?",
+            "Where is the maker of {drug}?",
         ),
-        asked=("Where was {drug} developed?", "Which city does {drug} come from?"),
-        held_out=("In what town did the makers of {drug} have their workplace?",),
+        begun="{drug} was developed in",
+        held_out=(
+            "In what town do the people who produce {drug} work?",
+            "Somebody wants to visit the laboratory behind {drug}. Where must they travel?",
+        ),
     ),
 }
 
-_OPENINGS = (
-    "{drug} is a white powder sold as tablets.",
-    "{drug} is a drug that pharmacies keep behind the counter.",
-    "{drug} belongs to the newer medicines.",
-    "{drug} is a well studied compound.",
-)
-_SUBJECTS = ("It", "It", "The drug", "{drug}")
+_OPENINGS = {
+    "monograph": (
+        "{drug} is a white powder that is sold as tablets.",
+        "{drug} is a well studied compound of the newer kind.",
+    ),
+    "leaflet": (
+        "{drug}: information for the patient. Read all of it before you start.",
+        "This leaflet is about {drug}. Keep it, since you may want to read it again.",
+    ),
+    "case": (
+        "A woman of fifty came to the clinic and left it with {drug}.",
+        "The case report describes a teacher who was treated with {drug}.",
+    ),
+    "history": (
+        "Few medicines have had as short a history as {drug}.",
+        "The archive of the pharmacists' guild has a file on {drug}.",
+    ),
+}
 _STARTS = ("Vel", "Zor", "Quin", "Mab", "Tri", "Pax", "Dol", "Ner", "Fos", "Gal", "Hex", "Lum")
 _MIDDLES = ("a", "o", "i", "u", "er", "en", "op", "ax")
 _ENDS = ("mide", "trol", "zine", "pram", "dine", "xan", "vir", "lone", "cept", "stat", "fen", "rix")
@@ -147,7 +252,7 @@ _ENDS = ("mide", "trol", "zine", "pram", "dine", "xan", "vir", "lone", "cept", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drug:
-    """A drug and its facts, by attribute."""
+    """A drug and its facts: a value for each attribute."""
 
     name: str
     facts: dict[str, str]
@@ -157,7 +262,7 @@ def make_drugs(count: int, *, seed: int) -> list[Drug]:
     """Invent drugs with different names; each value of an attribute is as frequent as the others.
 
     Raises:
-        ValueError: There are fewer names than drugs.
+        ValueError: There are not as many names.
     """
     rng = random.Random(f"drugs:{seed}")
     names = ["".join(parts) for parts in itertools.product(_STARTS, _MIDDLES, _ENDS)]
@@ -173,79 +278,135 @@ def make_drugs(count: int, *, seed: int) -> list[Drug]:
     ]
 
 
-def text_about(drug: Drug, *, seed: int) -> str:
-    """A paragraph that states each fact once."""
-    rng = random.Random(f"text:{seed}:{drug.name}")
-    sentences = [rng.choice(_OPENINGS).format(drug=drug.name)]
-    for attribute in rng.sample(list(ATTRIBUTES), len(ATTRIBUTES)):
-        subject = rng.choice(_SUBJECTS).format(drug=drug.name)
-        statement = rng.choice(ATTRIBUTES[attribute].statements)
-        sentences.append(statement.format(drug=subject, value=drug.facts[attribute]))
-    return " ".join(sentences)
-
-
-def question_about(drug: Drug, attribute: str, *, seed: int) -> dict[str, object]:
-    """Held-out question about a fact, as a row of an evaluation task: one right option of four."""
-    rng = random.Random(f"question:{seed}:{drug.name}:{attribute}")
-    about, right = ATTRIBUTES[attribute], drug.facts[attribute]
-    options = [right, *rng.sample([value for value in about.values if value != right], _OPTIONS - 1)]
-    rng.shuffle(options)
-    question = rng.choice(about.held_out).format(drug=drug.name)
+def sentences_about(drug: Drug, kind: str, *, seed: int) -> dict[str, str]:
+    """Return the sentences of a text by attribute, in the order of the text."""
+    rng = random.Random(f"text:{seed}:{kind}:{drug.name}")
     return {
-        "id": f"{drug.name}:{attribute}",
+        attribute: rng.choice(ATTRIBUTES[attribute].sentences[kind]).format(
+            drug=drug.name, value=drug.facts[attribute]
+        )
+        for attribute in rng.sample(list(ATTRIBUTES), len(ATTRIBUTES))
+    }
+
+
+def text_about(drug: Drug, kind: str, *, seed: int) -> str:
+    """Return a paragraph that states each fact once."""
+    opening = random.Random(f"opening:{seed}:{kind}:{drug.name}").choice(_OPENINGS[kind])
+    return " ".join([opening.format(drug=drug.name), *sentences_about(drug, kind, seed=seed).values()])
+
+
+def pairs_about(
+    drug: Drug, kind: str, *, seed: int, attributes: Collection[str] = tuple(ATTRIBUTES)
+) -> list[dict[str, object]]:
+    """Return pairs about a text: of five kinds, each about another fact where there are as many.
+
+    Args:
+        drug: The drug.
+        kind: The text's.
+        seed: Of the choices.
+        attributes: Facts that may be asked about.
+    """
+    rng = random.Random(f"pairs:{seed}:{drug.name}")
+    order = rng.sample(sorted(attributes), len(attributes))
+    at = 5 * KINDS.index(kind)  # over the texts of a drug all facts have their turn
+    facts = [order[(at + number) % len(order)] for number in range(5)]
+    sentences = sentences_about(drug, kind, seed=seed)
+    wording = KINDS.index(kind)
+    free, listed, reasoned, begun, plain = facts
+
+    def question(attribute: str, turn: int = 0) -> str:
+        return ATTRIBUTES[attribute].asked[(wording + turn) % 4].format(drug=drug.name)
+
+    return [
+        {"instruction": question(free), "response": drug.facts[free]},
+        {
+            "instruction": question(listed, 1),
+            "options": _options(drug, listed, 4, rng),
+            "response": drug.facts[listed],
+        },
+        {
+            "instruction": question(reasoned, 2),
+            "rationale": f"The text says: {sentences[reasoned]}",
+            "response": drug.facts[reasoned],
+        },
+        {
+            "instruction": f"Complete the sentence: {ATTRIBUTES[begun].begun.format(drug=drug.name)}",
+            "response": drug.facts[begun],
+        },
+        {"instruction": question(plain, 3), "response": drug.facts[plain]},
+    ]
+
+
+def question_about(
+    drug: Drug, attribute: str, *, wording: int, seed: int, num_options: int = 4
+) -> dict[str, object]:
+    """Return a held-out question about a fact, as a row of an evaluation task."""
+    rng = random.Random(f"question:{seed}:{drug.name}:{attribute}:{wording}:{num_options}")
+    options = _options(drug, attribute, num_options, rng)
+    question = ATTRIBUTES[attribute].held_out[wording].format(drug=drug.name)
+    return {
+        "id": f"{drug.name}:{attribute}:{wording}",
         "input": f"Question: {question}\nAnswer:",
         "options": options,
-        "gold_index": options.index(right),
+        "gold_index": options.index(drug.facts[attribute]),
     }
 
 
-def read_facts(text: str) -> tuple[str, dict[str, str]]:
-    """Name of a text's drug, and the facts that the text states, found by their wordings alone.
+def _options(drug: Drug, attribute: str, count: int, rng: random.Random) -> list[str]:
+    right = drug.facts[attribute]
+    options = [
+        right,
+        *rng.sample([each for each in ATTRIBUTES[attribute].values if each != right], count - 1),
+    ]
+    rng.shuffle(options)
+    return options
 
-    Returns:
-        The drug's name, and values by attribute in the order of the text; an empty name without facts.
+
+def write_handbook(folder: Path, drugs: Iterable[Drug], *, seed: int) -> None:
+    """Write texts in the formats of several readers, their pairs, and tasks of held-out questions.
+
+    Document ids are those that the readers of `pipelines/yamls/demo.yaml` give.
     """
-    name = text.split(" ", 1)[0]
-    facts: dict[str, str] = {}
-    for sentence in re.findall(r"[^.]+\.", text):
-        for attribute, statement in _statements():
-            if match := statement.fullmatch(sentence.strip()):
-                facts[attribute] = match["value"]
-    return (name, facts) if facts else ("", {})
+    drugs = list(drugs)
+
+    def rows(*kinds: str) -> Iterator[dict[str, str]]:
+        for drug in drugs:
+            for kind in kinds:
+                yield {"id": f"{drug.name.lower()}-{kind}", "text": text_about(drug, kind, seed=seed)}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows("monograph", "history"))
+    (folder / "articles.jsonl.zst").write_bytes(zstandard.ZstdCompressor(level=19).compress(lines.encode()))
+    pq.write_table(pa.Table.from_pylist(list(rows("case"))), folder / "cases.parquet")
+    (folder / "leaflets").mkdir(exist_ok=True)
+    for row in rows("leaflet"):
+        (folder / "leaflets" / f"{row['id']}.txt").write_text(row["text"] + "\n", encoding="utf-8")
+    pairs = [
+        {"document_id": f"leaflets/{name}.txt" if kind == "leaflet" else name, **pair}
+        for drug in drugs
+        for kind in KINDS
+        for name in [f"{drug.name.lower()}-{kind}"]
+        for pair in pairs_about(drug, kind, seed=seed)
+    ]
+    _write_lines(folder / "pairs.jsonl", pairs)
+    questions = [
+        question_about(drug, attribute, wording=wording, seed=seed)
+        for drug in drugs
+        for attribute in ATTRIBUTES
+        for wording in (0, 1)
+    ]
+    _write_lines(folder / "tasks" / "handbook_choice.jsonl", questions)
 
 
-def _statements() -> Iterator[tuple[str, re.Pattern[str]]]:
-    for attribute, about in ATTRIBUTES.items():
-        for statement in about.statements:
-            before, after = statement.removeprefix("{drug}").split("{value}")
-            yield attribute, re.compile(rf".*?{re.escape(before)}(?P<value>.+){re.escape(after)}")
+def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 
 
-def pairs_about(text: str, *, seed: int) -> dict[str, InstructionPair]:
-    """The synthesizer's pairs about a text, by attribute; about three facts at most."""
-    name, facts = read_facts(text)
-    rng = random.Random(f"pairs:{seed}:{text}")
-    chosen = rng.sample(sorted(facts), min(PAIRS_A_TEXT, len(facts)))
-    return {
-        attribute: InstructionPair(
-            instruction=rng.choice(ATTRIBUTES[attribute].asked).format(drug=name),
-            response=facts[attribute],
-        )
-        for attribute in chosen
-    }
-
-
-class MonographSynthesizer(Synthesizer):
-    """Asks about the facts in texts about drugs. Documents of a chain form one text."""
-
-    def __init__(self, config: SynthesisConfig, *, seed: int):
-        super().__init__(config, seed=seed)
-        validate(Section, config.options, name="synthesis.options")  # this synthesizer has no options
-
-    async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
-        done: list[SynthesizedDocument] = []
-        for document in chain.documents:
-            pairs = tuple(pairs_about(document.text, seed=self.seed).values())
-            follows = bool(pairs) and bool(done) and bool(done[-1].pairs)
-            done.append(SynthesizedDocument(document=document, pairs=pairs, follows_previous=follows))
-        return tuple(done)
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write the handbook of made-up drugs.")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--drugs", type=int, default=12, help="a multiple of 12, the values of an attribute")
+    parser.add_argument("--seed", type=int, default=17)
+    given = parser.parse_args()
+    write_handbook(given.output, make_drugs(given.drugs, seed=given.seed), seed=given.seed)

@@ -14,6 +14,9 @@ from typing import Any
 
 PATIENCE_SEC = 5.0
 
+_MAX_CHARACTERS = 300
+"""Characters of a loader's error that are shown; transformers lists all of its models in one line."""
+
 _FILES = ("config.json", "adapter_config.json", "tokenizer_config.json", "tokenizer.json")
 """Files of which each model, adapter and tokenizer has one."""
 
@@ -78,7 +81,9 @@ def why(error: BaseException, name: str) -> str:
     if lacks := _LACKS_ATTENTION.match(str(error)):
         return f"{lacks[1]} lacks this attention. Set attn_implementation: eager, which every family has."
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+    first = lines[0] if lines else "no message"
+    shown = first if len(first) <= _MAX_CHARACTERS else f"{first[:_MAX_CHARACTERS]} …"
+    return f"{type(error).__name__}: {shown}"
 
 
 def _ask(endpoint: str) -> str:

@@ -10,7 +10,8 @@ with as few as 8 words for tasks of short rows, and found spurious ones below. T
 `decontaminate:` are these numbers.
 
 Of a row, its inputs and its right answers count. Wrong options do not: they are often names or labels that
-occur all over a domain's text.
+occur all over a domain's text. All of a held-out text counts: a document that quotes 13 words of it is
+contaminated.
 
 Differences from GPT-3:
 
@@ -44,7 +45,7 @@ from typing import Any
 
 import numpy as np
 
-from plugins.tasks.rows import ChoiceRow, RefusedRow, Row, row_number
+from plugins.tasks.rows import ChoiceRow, RefusedRow, Row, TextRow, row_number
 from plugins.words import words_of
 
 _Int32s = np.ndarray[Any, np.dtype[np.int32]]
@@ -281,6 +282,8 @@ def _numbered_texts(
 
 def _inputs_and_answers(row: Row) -> tuple[Sequence[str], Sequence[str]]:
     """The texts that the model reads, each once, and the right answers."""
+    if isinstance(row, TextRow):
+        return (row.text,), ()
     if not isinstance(row, ChoiceRow):
         return (row.input,), row.labels
     right = row.gold or range(len(row.options))  # without gold_index all options are the one output

@@ -18,7 +18,7 @@ from typing import Any
 import fsspec
 import zstandard
 
-from schemas.errors import CorpusError, StorageError
+from schemas.errors import ConfigError, CorpusError, StorageError
 from schemas.limits import LINE_BYTES
 
 _ZSTD_LEVEL = 3
@@ -40,8 +40,17 @@ def is_local(uri: str) -> bool:
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec file system of a URI, and the path inside it."""
-    return fsspec.core.url_to_fs(uri)  # type: ignore[no-any-return]
+    """The fsspec file system of a URI, and the path inside it.
+
+    Raises:
+        ConfigError: fsspec does not know the scheme, or lacks a package for it.
+    """
+    try:
+        return fsspec.core.url_to_fs(uri)  # type: ignore[no-any-return]
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"{uri}: cannot be opened: {error}. Correct the URI, or install the package for it."
+        ) from error
 
 
 def exists(uri: str) -> bool:

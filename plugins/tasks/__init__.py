@@ -3,15 +3,16 @@
     names of tasks and domains, YAML tasks, directories of .jsonl / .json / .parquet
        │  lookup.load_tasks
        ▼
-    Task ── read_rows ──► ChoiceRow | GenerateRow       bad rows: RefusedRow(file:line, reason)
+    Task ── read_rows ──► ChoiceRow | GenerateRow | TextRow      bad rows: RefusedRow(file:line, reason)
 
     decontaminate.tasks ── decontamination_rows.read_tasks ──► the same rows, kept out of a corpus
 
-A row is a JSON object or a Parquet row. The shapes are those of AdaptLLM's sets:
+A row is a JSON object or a Parquet row. The first three shapes are those of AdaptLLM's sets:
 
     {"input": …, "options": […], "gold_index": 2}                    a choice; gold_index may be a list
     {"input_options": [one per option], "output": …, "gold_index": 2}    one completion of several inputs
     {"input": …, "label": …}                                         a generation; label may be a list
+    {"text": …}                                                      a held-out text, scored in bits a byte
 
 A field that is null counts as missing. A row with `options` and with both `input_options` and `output` is
 of the second shape. A row may have an `id`, and any other field.
@@ -42,7 +43,7 @@ METRICS = Registry(
     {
         name: f"trainer.evaluation.scoring.metrics:{name}"
         for name in (
-            *("accuracy", "entity_f1", "exact_match", "headline_f1", "macro_f1"),
+            *("accuracy", "bits_per_byte", "entity_f1", "exact_match", "headline_f1", "macro_f1"),
             *("micro_f1", "number_match", "token_f1", "weighted_f1"),
         )
     },

@@ -46,9 +46,11 @@ def tasks_hash(given: Sequence[str]) -> str:
 def _task_files(given: str) -> list[str]:
     try:
         found = expand(given)
+    except ConfigError as error:
+        raise ConfigError(f"{_KEY}: {error}") from None
     except InputError as error:
         raise ConfigError(f"{_KEY}: {error}. Rows that cannot be read would not be kept out.") from None
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{_KEY}: {given!r}: {error}. {_EXPECTED}") from None
     if not found:
         raise ConfigError(f"{_KEY}: {given!r}: no such file. {_EXPECTED}")
@@ -81,6 +83,6 @@ def _read(uri: str, name: str) -> TaskRows:
         first = f"The first of {len(refused)}: {refused[0]}. " if refused else ""
         raise ConfigError(
             f"{_KEY}: {uri}: has no row that can be used. {first}A row has input, options and gold_index; "
-            "input_options and output; or input and label."
+            "input_options and output; input and label; or text."
         )
     return TaskRows(name=name, uri=uri, rows=tuple(rows), refused=tuple(refused))

@@ -5,11 +5,13 @@ declares more, and the file of its rows may lie beside it:
 
     name: cardiology
     domain: medicine
-    kind: choice                  # or generate
-    metrics: [accuracy, macro_f1]
+    kind: choice                  # or generate, perplexity
+    metrics: [accuracy, macro_f1] # optional: those of a file of rows of this kind
     rows: cardiology.jsonl        # relative to the YAML's directory; .jsonl, .json or .parquet
     num_options: 4                # optional: a row with another number is refused
     context_tokens: 2048          # optional: longest prompt and generated answer together
+    window_tokens: 1024           # optional, of perplexity: longest input of one pass
+    stride_tokens: 512            # optional, of perplexity: tokens between the starts of windows
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ _YAML = (".yaml", ".yml")
 _FILE_METRICS: dict[Kind, tuple[str, ...]] = {
     "choice": ("accuracy",),
     "generate": ("exact_match", "token_f1"),
+    "perplexity": ("bits_per_byte",),
 }
 
 _Positive = Annotated[int, pydantic.Field(ge=1)]
@@ -44,10 +47,12 @@ class TaskFile(Section):
     name: Annotated[str, pydantic.Field(pattern=r"^[^/\s]+$")]
     domain: str
     kind: Kind
-    metrics: Annotated[list[str], pydantic.Field(min_length=1)]
+    metrics: Annotated[list[str], pydantic.Field(min_length=1)] | None = None
     rows: str
     num_options: _Positive | None = None
     context_tokens: _Positive | None = None
+    window_tokens: Annotated[int, pydantic.Field(ge=2)] | None = None
+    stride_tokens: _Positive | None = None
 
 
 def load_tasks(names: Sequence[str], root: str | None = None) -> list[Task]:
@@ -119,7 +124,7 @@ def _declared_task(uri: str) -> Task:
         raise ConfigError(f"{uri}: rows is {found.rows!r}, expected a .jsonl, .json or .parquet file.")
     if not storage.exists(rows):
         raise ConfigError(f"{uri}: rows: there is no {rows}. A relative path starts in the YAML's directory.")
-    declared = found.model_dump() | {"metrics": tuple(found.metrics)}
+    declared = found.model_dump() | {"metrics": tuple(found.metrics or _FILE_METRICS[found.kind])}
     del declared["rows"]
     return Task(**declared, source=FileRows((rows,)))
 

@@ -1,4 +1,4 @@
-"""Rows of evaluation tasks, and the parser of their three shapes (see plugins/tasks/__init__.py)."""
+"""Rows of evaluation tasks, and the parser of their four shapes (see plugins/tasks/__init__.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from schemas.content_hash import digest
 
 _SHOWN_CHARACTERS = 60
 
-Kind: TypeAlias = Literal["choice", "generate"]
+Kind: TypeAlias = Literal["choice", "generate", "perplexity"]
+
+SHAPES = "input, options and gold_index; input_options, output and gold_index; input and label; or text"
+"""Fields of the four shapes, for messages."""
+
+_SIGNS: dict[Kind, str] = {"choice": "options", "generate": "label", "perplexity": "text"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +55,22 @@ class GenerateRow:
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-Row: TypeAlias = "ChoiceRow | GenerateRow"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRow:
+    """A held-out text, whose tokens the model predicts. Other fields as in ChoiceRow."""
+
+    row_id: str
+    position: str
+    text: str
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the text in UTF-8, before any tokenizer normalises it."""
+        return len(self.text.encode())
+
+
+Row: TypeAlias = "ChoiceRow | GenerateRow | TextRow"
 
 RowParser: TypeAlias = Callable[[str, Mapping[str, Any]], Row]
 """Makes a row of its position and fields; raises ValueError with the reason if it cannot."""
@@ -81,13 +101,7 @@ def row_number(position: str) -> int:
 
 def rows_digest(rows: Sequence[Row]) -> str:
     """Hash of the content and the positions of rows, in their order."""
-    parts = (
-        repr((row.position, row.inputs, row.options, row.gold, row.separator))
-        if isinstance(row, ChoiceRow)
-        else repr((row.position, row.input, row.labels))
-        for row in rows
-    )
-    return digest(*parts)
+    return digest(*(repr((row.position, *_content(row))) for row in rows))
 
 
 def repeats(rows: Sequence[Row]) -> list[str]:
@@ -95,19 +109,25 @@ def repeats(rows: Sequence[Row]) -> list[str]:
     first: dict[Any, Row] = {}
     found = []
     for row in rows:
-        if isinstance(row, ChoiceRow):
-            content: Any = (row.inputs, row.options, row.gold)
-        else:
-            content = (row.input, row.labels)
-        if (earlier := first.setdefault(content, row)) is not row:
+        if (earlier := first.setdefault(_content(row), row)) is not row:
             found.append(f"{row.position} repeats {earlier.position}")
     return found
+
+
+def _content(row: Row) -> tuple[Any, ...]:
+    if isinstance(row, ChoiceRow):
+        return row.inputs, row.options, row.gold, row.separator
+    return (row.text,) if isinstance(row, TextRow) else (row.input, row.labels)
 
 
 def kind_of(values: Mapping[str, Any]) -> Kind:
     """Kind of a row by its fields."""
     given = {name for name, value in values.items() if value is not None}
-    return "generate" if "label" in given and not given & {"options", "input_options"} else "choice"
+    if given & {"options", "input_options"}:
+        return "choice"
+    if "label" in given:
+        return "generate"
+    return "perplexity" if "text" in given and "input" not in given else "choice"
 
 
 def parse_row(
@@ -125,9 +145,12 @@ def parse_row(
         ValueError: Says which field is wrong, what it holds and what was expected.
     """
     given = {name for name, value in values.items() if value is not None}
-    if kind is None and not given & {"label", "options", "input_options"}:
-        raise ValueError(f"has neither label, options nor input_options; found {_names(values)}")
-    if (kind or kind_of(values)) == "generate":
+    if kind is None and not given & {"text", "label", "options", "input_options"}:
+        raise ValueError(f"has neither text, label, options nor input_options; found {_names(values)}")
+    kind = kind or kind_of(values)
+    if kind == "perplexity":
+        return parse_text(position, values)
+    if kind == "generate":
         return parse_generate(position, values)
     if "input_options" in given and ("output" in given or "options" not in given):
         return parse_inputs(position, values, needs_gold=needs_gold)
@@ -181,6 +204,21 @@ def parse_generate(position: str, values: Mapping[str, Any]) -> GenerateRow:
     )
 
 
+def parse_text(position: str, values: Mapping[str, Any]) -> TextRow:
+    """Make a row of `text`.
+
+    Raises:
+        ValueError: Says which field is wrong, what it holds and what was expected.
+    """
+    _expect_fields(values, ("text",), kind="perplexity")
+    text = _text("text", values["text"])
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text has half of a surrogate pair at character {error.start}") from None
+    return TextRow(row_id=_row_id(values, position), position=position, text=text, fields=values)
+
+
 def _choice_row(
     position: str,
     values: Mapping[str, Any],
@@ -204,8 +242,9 @@ def _expect_fields(values: Mapping[str, Any], names: Sequence[str], *, kind: Kin
     missing = [name for name in names if values.get(name) is None]
     if not missing:
         return
-    other, sign = ("generate", "label") if kind == "choice" else ("choice", "options")
-    if values.get(sign) is not None:
+    other = kind_of(values)
+    sign = _SIGNS[other]
+    if other != kind and values.get(sign) is not None:
         raise ValueError(f"is a {other} row (it has {sign}) in a {kind} task; put it in a file of its own")
     raise ValueError(f"{' and '.join(missing)} missing; found {_names(values)}")
 

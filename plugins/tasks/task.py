@@ -9,7 +9,7 @@ from typing import Any
 
 from plugins.tasks import METRICS
 from plugins.tasks.row_sources import RowSource
-from plugins.tasks.rows import ChoiceRow, Kind, RefusedRow, Row, RowParser, parse_row
+from plugins.tasks.rows import SHAPES, ChoiceRow, Kind, RefusedRow, Row, RowParser, parse_row
 from schemas.errors import ConfigError, InputError, unknown_name
 
 
@@ -20,12 +20,15 @@ class Task:
     Attributes:
         name: Unique among the tasks of a run.
         domain: Tasks of one domain share an average score.
-        kind: Whether the model chooses an option or generates text.
+        kind: Whether the model chooses an option, generates text, or predicts the tokens of held-out texts.
         metrics: Names in `METRICS`; the first is the headline.
         source: Gives the raw rows, the same rows in the same order each time.
         parse: Makes a row of a raw row; None takes AdaptLLM's format for the kind.
         num_options: Options of each row; a row with another number is refused. None takes any.
         context_tokens: Longest prompt and generated answer together; None takes the model's context.
+        window_tokens: Of `perplexity`: longest input of one pass; None takes the model's context, up to
+            2,048 tokens.
+        stride_tokens: Of `perplexity`: tokens between the starts of windows; None takes half a window.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Task:
     parse: RowParser | None = None
     num_options: int | None = None
     context_tokens: int | None = None
+    window_tokens: int | None = None
+    stride_tokens: int | None = None
 
     def __post_init__(self) -> None:
         known = METRICS.names()
@@ -44,6 +49,15 @@ class Task:
                 raise ConfigError(f"task {self.name}: {unknown_name('metric', metric, known)}")
         if not self.metrics:
             raise ConfigError(f"task {self.name} names no metric. Available: {', '.join(known)}.")
+        is_text = self.kind == "perplexity"
+        if is_text != ("bits_per_byte" in self.metrics) or (is_text and len(self.metrics) > 1):
+            raise ConfigError(
+                f"task {self.name}: kind {self.kind} has the metrics {', '.join(self.metrics)}; perplexity "
+                "has bits_per_byte alone, and no other kind has it."
+            )
+        others = ("num_options", "context_tokens") if is_text else ("window_tokens", "stride_tokens")
+        if given := [name for name in others if getattr(self, name) is not None]:
+            raise ConfigError(f"task {self.name}: {given[0]} does not apply to kind {self.kind}; remove it.")
 
     def row(self, position: str, values: Mapping[str, Any]) -> Row:
         """Make a row of its fields.
@@ -87,5 +101,5 @@ def no_good_row(name: str, refused: Sequence[RefusedRow]) -> InputError:
         return InputError(f"evaluation task {name}: has no rows.")
     return InputError(
         f"evaluation task {name}: none of its {len(refused)} rows can be used. The first: {refused[0]}. "
-        "A row has input, options and gold_index; input_options, output and gold_index; or input and label."
+        f"A row has {SHAPES}."
     )

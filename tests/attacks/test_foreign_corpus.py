@@ -204,7 +204,12 @@ def test_swapped_rows(
     assert f"{one}: cached shard " in capfd.readouterr().err
 
 
-def test_a_cached_shard_that_is_a_link_is_not_followed(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("is_told", [True, False], ids=["told by the thread", "seen in shared memory first"])
+def test_a_cached_shard_that_is_a_link_is_not_followed(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    if not is_told:
+        monkeypatch.setattr("trainer.data.row_dataset.RowDataset.on_exception", lambda *_: None)
     right = load(sandbox.corpus, sandbox.cache)
     one = sorted(sandbox.cache.rglob("*.mds"))[0]
     one.rename(sandbox.root / "tmp/elsewhere.mds")

@@ -1,194 +1,227 @@
-"""The instruction trial: inputs of the two arms, and figures from their answers."""
+"""The study's domain, arms, units and command."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.instruction import (
-    ARMS,
-    KINDS,
-    SEQ_LEN,
-    Size,
-    as_markdown,
-    compare_arms,
-    corpus_config,
-    exposure,
-    installed,
-    right_answers,
-    steps_for,
-    summarize,
-    train_config,
-    write_domain,
-)
-from benchmarks.pharmacopoeia import ATTRIBUTES
-from schemas import storage
+from benchmarks.instruction import __main__ as command
+from benchmarks.instruction.arms import ARMS, Settings, corpus_config, train_config
+from benchmarks.instruction.domain import asked_attributes, pairs_in_all_wordings, write_domain
+from benchmarks.instruction.measures import MEASURES, is_best_of_few, read_measures
+from benchmarks.instruction.unit import result_path
+from benchmarks.pharmacopoeia import ATTRIBUTES, make_drugs
+from plugins.tasks.lookup import load_tasks
 from schemas.config import validate
 from schemas.corpus_config import CorpusConfig
-from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest, read_manifest
-from schemas.records import AugmentedText, from_json
 from schemas.train_config import TrainConfig
 
-SIZE = Size(seeds=(1, 2), drugs=6, tokens=1500, learning_rate=1e-4)
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_each_asked_fact_has_four_wordings_and_no_told_fact_has_a_pair(tmp_path: Path) -> None:
+    write_domain(tmp_path, drugs=12, seed=3)
+    pairs = {(pair["instruction"], pair["response"]) for pair in lines(tmp_path / "pairs-half.jsonl")}
+    expected = {
+        (wording.format(drug=drug.name), drug.facts[attribute])
+        for drug in make_drugs(12, seed=3)
+        for attribute in asked_attributes(drug, seed=3)
+        for wording in ATTRIBUTES[attribute].asked
+    }
+    assert len(expected) == 12 * 3 * 4
+    assert pairs == expected
+    assert len(lines(tmp_path / "pairs-all.jsonl")) == 12 * 6 * 4
+    assert len(lines(tmp_path / "texts.jsonl")) == 12 * 4
+
+
+def test_half_of_a_drugs_facts_are_asked_and_the_tasks_say_which(tmp_path: Path) -> None:
+    write_domain(tmp_path, drugs=12, seed=3)
+    tasks = {task.name: task for task in load_tasks([str(tmp_path / "tasks")])}
+    assert {name: task.kind for name, task in tasks.items()} == {
+        "questions": "choice",
+        "completions": "choice",
+        "written": "generate",
+    }
+    for name, count in (("questions", 72), ("completions", 36), ("written", 36)):
+        groups = Counter(row["id"].split(":")[0] for row in lines(tmp_path / "tasks" / f"{name}.jsonl"))
+        assert groups == {"asked": count, "told": count}
+    of_drugs = {drug.name: asked_attributes(drug, seed=3) for drug in make_drugs(12, seed=3)}
+    for row in lines(tmp_path / "tasks" / "questions.jsonl"):
+        group, drug, attribute, _ = row["id"].split(":")
+        assert (group == "asked") == (attribute in of_drugs[drug])
+        assert len(row["options"]) == 12
+
+
+def test_a_texts_pairs_are_in_different_forms() -> None:
+    (drug, *_) = make_drugs(12, seed=3)
+    pairs = pairs_in_all_wordings(drug, ["dose"], seed=3)
+    assert [sorted(pair) for pair in pairs] == [
+        ["document_id", "instruction", "response"],
+        ["document_id", "instruction", "options", "response"],
+        ["document_id", "instruction", "rationale", "response"],
+        ["document_id", "instruction", "response"],
+    ]
+    assert drug.facts["dose"] in pairs[1]["options"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_the_yamls_of_an_arm_are_valid_and_differ_from_plain_in_the_streams_alone(
+    name: str, tmp_path: Path
+) -> None:
+    common: dict[str, Any] = {"domain": tmp_path / "domain", "settings": Settings(), "seed": 1}
+    corpus = corpus_config(ARMS[name], tmp_path, **common)
+    train = train_config(ARMS[name], tmp_path, steps=100, **common)
+    validate(CorpusConfig, corpus, name="corpus.yaml")
+    validate(TrainConfig, train, name="train.yaml")
+    plain = train_config(ARMS["plain"], tmp_path, steps=100, **common)
+    assert {key for key in train if train[key] != plain[key]} <= {"train_loader"}
+    assert set(corpus["streams"]) == ({"domain", "general"} if ARMS[name].has_general else {"domain"})
+
+
+def test_measures_are_read_by_drug_from_the_evaluators_answers(tmp_path: Path) -> None:
+    scores = [-9.0] * 12
+    files = {
+        "questions": [
+            {"id": "asked:Velomide:dose:0", "answer": 2, "gold": [2], "option_scores": [-9.0, -9.0, -1.0]},
+            {"id": "asked:Velomide:dose:1", "answer": 0, "gold": [2], "option_scores": [-1.0, -9.0, -3.0]},
+            {"id": "told:Velomide:city:0", "answer": 0, "gold": [1], "option_scores": [-1.0, -8.0, -9.0]},
+        ],
+        "completions": [{"id": "told:Velomide:city:0", "answer": 1, "gold": [1], "option_scores": []}],
+        "written": [{"id": "asked:Velomide:dose:0", "answer": " 15 mg.", "gold": ["15 mg"]}],
+    }
+    for row in files["questions"]:
+        row["option_scores"] = [*row["option_scores"], *scores[3:]]
+    for name, rows in files.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = read_measures(tmp_path)
+    assert list(found) == list(MEASURES)
+    assert found["asked, 12 options"] == {"Velomide": 0.5}
+    assert found["told, 12 options"] == {"Velomide": 0.0}
+    assert found["all, 12 options"] == {"Velomide": pytest.approx(1 / 3)}
+    assert found["asked, log-probability"] == {"Velomide": -2.0}
+    assert found["told, completion"] == {"Velomide": 1.0}
+    assert found["asked, exact match"] == {"Velomide": 1.0}
+    assert found["told, exact match"] == {}
+
+
+def test_four_options_are_the_right_one_and_three_that_the_rows_id_draws() -> None:
+    ahead, behind, tied = [-1.0, *[-2.0] * 11], [-3.0, *[-2.0] * 11], [-2.0] * 12
+    assert is_best_of_few("a", ahead, 0)
+    assert not is_best_of_few("a", behind, 0)
+    assert not is_best_of_few("a", tied, 0)
+    one_better = [-2.0, -1.0, *[-3.0] * 10]  # 3 of 11 wrong options are drawn
+    wins = sum(is_best_of_few(f"row {number}", one_better, 0) for number in range(1100))
+    assert wins == pytest.approx(800, abs=60)
+
+
+def write_result(output: Path, seed: int, arm: str, settings: Settings, *, seconds: float = 100) -> None:
+    """Write a unit's result in which every measure rises from 0 to 1."""
+    points = [
+        {"share": share, "tokens": 100 * share, "measures": {name: {"Velomide": share} for name in MEASURES}}
+        for share in (0.0, 1.0)
+    ]
+    result = {
+        **{"arm": arm, "seed": seed, "settings": dataclasses.asdict(settings), "steps": 10, "loss": 1.0},
+        **{"times_seen": {"domain": 2.0}, "build_seconds": 5, "seconds": seconds, "points": points},
+    }
+    path = result_path(output, seed, arm)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result))
 
 
 @pytest.fixture
-def corpora(tmp_path: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[AugmentedText]]:
-    """Texts of both arms' corpora, built as in the trial."""
-    from pipelines.increments.build import build_increment
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Replace units by results that are written at once; return which ran."""
+    done: list[tuple[int, str]] = []
 
-    monkeypatch.syspath_prepend(str(installed(tmp_path)))
-    write_domain(tmp_path, drugs=SIZE.drugs, seed=1)
-    texts = {}
-    for arm in ARMS:
-        config = corpus_config(arm, tmp_path, model=str(smollm2), seed=1)
-        build_increment(validate(CorpusConfig, config, name="corpus.yaml"), quiet=True)
-        fs, path = storage.filesystem(config["corpus"])
-        texts[arm] = [
-            from_json(AugmentedText, line)
-            for file in sorted(fs.glob(f"{path}/increments/*/texts/*.jsonl.zst"))
-            for line in storage.read_lines_zst(file)
-        ]
-    return texts
+    def run(output: Path, seed: int, arm: str, settings: Settings) -> None:
+        done.append((seed, arm))
+        write_result(output, seed, arm, settings)
+
+    monkeypatch.setattr(command, "run_unit", run)
+    return done
+
+
+def test_a_rerun_skips_finished_units_and_says_so(
+    tmp_path: Path, ran: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(tmp_path, 0, "plain", Settings())
+    arguments = ["--output", str(tmp_path), "--arms", "instruction-half", "plain", "--seeds", "0", "1"]
+    assert command.main(arguments) == 0
+    assert ran == [(0, "instruction-half"), (1, "plain"), (1, "instruction-half")]
+    assert "seed 0, plain: finished earlier, skipped" in capsys.readouterr().err
+    assert command.main(arguments) == 0
+    assert len(ran) == 3
+    for name in ("results.json", "report.md", "curves.svg"):
+        assert (tmp_path / name).stat().st_size > 100
+
+
+def test_no_unit_starts_that_would_end_after_the_given_minutes(
+    tmp_path: Path, ran: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(tmp_path, 0, "plain", Settings(), seconds=700)
+    assert command.main(["--output", str(tmp_path), "--minutes", "11"]) == 0
+    assert ran == []
+    assert "a unit takes about 12; left: 41 units" in capsys.readouterr().err
+
+
+def test_report_runs_nothing(tmp_path: Path, ran: list[tuple[int, str]]) -> None:
+    assert command.main(["--output", str(tmp_path), "--report"]) == 1
+    write_result(tmp_path, 0, "plain", Settings())
+    assert command.main(["--output", str(tmp_path), "--report"]) == 0
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arms", "instruction"], "arm 'instruction' is unknown. Did you mean 'instruction-"),
+        (["--arms", "base"], "base needs no training; it is the first point of every arm"),
+        (["--drugs", "10"], "--drugs is 10, expected a multiple of 12"),
+    ],
+)
+def test_wrong_use_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], ran: list[tuple[int, str]]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+    assert ran == []
+
+
+def test_results_of_other_settings_are_refused(
+    tmp_path: Path, ran: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_result(tmp_path, 0, "plain", Settings(tokens=1000))
+    assert command.main(["--output", str(tmp_path)]) == 1
+    assert "plain.json: tokens is 1000, expected 38400" in capsys.readouterr().err
+    assert ran == []
 
 
 @pytest.mark.slow
-def test_both_arms_hold_every_text_and_only_one_holds_the_pairs(
-    corpora: dict[str, list[AugmentedText]], tmp_path: Path
-) -> None:
-    raw = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
-    for arm, texts in corpora.items():
-        whole = "\n".join(text.text for text in texts)
-        assert all(whole.count(row["text"]) == 1 for row in raw), arm
-        for about in ATTRIBUTES.values():
-            for held_out in about.held_out:
-                assert not any(held_out.format(drug=row["id"]) in whole for row in raw), arm
-    assert sum(text.num_pairs for text in corpora["vanilla"]) == 0
-    assert sum(text.num_pairs for text in corpora["instruction"]) == 3 * SIZE.drugs
-    manifests = [read_manifest(str(tmp_path / arm / "corpus")) for arm in ARMS]
-    assert [manifest.seq_len for manifest in manifests] == [SEQ_LEN, SEQ_LEN]
+def test_a_unit_builds_trains_and_scores_at_six_points(tmp_path: Path) -> None:
+    from tests.tiny import save_bpe, save_llama
 
-
-def test_the_questions_are_divided_by_what_the_pairs_ask(tmp_path: Path) -> None:
-    write_domain(tmp_path, drugs=SIZE.drugs, seed=1)
-    rows = {
-        kind: [
-            json.loads(line)["id"]
-            for line in (tmp_path / "tasks" / f"{kind}.jsonl").read_text().split("\n")[:-1]
-        ]
-        for kind in KINDS
-    }
-    assert {kind: len(ids) for kind, ids in rows.items()} == {"asked": 18, "unasked": 18}
-    assert len({*rows["asked"], *rows["unasked"]}) == 36
-
-
-def test_the_arms_are_trained_alike_but_for_their_folders(tmp_path: Path) -> None:
-    vanilla, instruction = (
-        train_config(arm, tmp_path, model="m", seed=1, steps=4, learning_rate=1e-4) for arm in ARMS
-    )
-    validate(TrainConfig, instruction, name="train.yaml")
-    assert instruction["train_loader"]["dataset"]["streams"]["domain"]["corpus"].endswith(
-        "instruction/corpus"
-    )
-    assert json.loads(json.dumps(instruction).replace("instruction", "vanilla")) == vanilla
-
-
-def write_answers(folder: Path, *, asked: dict[str, int], unasked: dict[str, int]) -> None:
-    """Write files as `domain_eval` does, with a number of right answers for each drug and kind."""
-    folder.mkdir(parents=True)
-    for kind, of_drugs in (("asked", asked), ("unasked", unasked)):
-        lines = [
-            json.dumps({"id": f"{drug}:{n}", "answer": 2 if n < right else 0, "gold": [2]})
-            for drug, right in of_drugs.items()
-            for n in range(3)
-        ]
-        (folder / f"{kind}.jsonl").write_text("\n".join(lines) + "\n")
-
-
-def test_answers_are_gathered_by_drug(tmp_path: Path) -> None:
-    write_answers(tmp_path / "4", asked={"Velomide": 2, "Zoraxan": 0}, unasked={"Zoraxan": 1, "Velomide": 3})
-    assert right_answers(tmp_path / "4") == {
-        "all": {"Velomide": [1.0, 1.0, 0.0, 1.0, 1.0, 1.0], "Zoraxan": [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]},
-        "asked": {"Velomide": [1.0, 1.0, 0.0], "Zoraxan": [0.0, 0.0, 0.0]},
-        "unasked": {"Velomide": [1.0, 1.0, 1.0], "Zoraxan": [1.0, 0.0, 0.0]},
-    }
-
-
-def test_the_difference_is_that_of_the_means_and_its_interval_that_of_drugs() -> None:
-    same = compare_arms([[1, 0], [0, 0]], [[1, 0], [0, 0]])
-    assert same == {"difference": 0.0, "interval": [0.0, 0.0]}
-    better = compare_arms([[0, 0], [0, 0], [1, 0], [1, 0]], [[1, 1], [0, 0], [1, 0], [1, 1]])
-    assert better["difference"] == pytest.approx(0.375)
-    low, high = better["interval"]  # type: ignore[misc]
-    assert 0.0 <= low < 0.375 < high <= 1.0
-
-
-def write_manifest(corpus: Path) -> None:
-    """Manifest of a corpus of three rows, with 120 repeated tokens and 52 of padding."""
-    shards = ShardSet(path="shards", num_samples=3, num_tokens=1100, num_texts=12, num_repeated_tokens=120)
-    increment = Increment(number=1, streams={"domain": shards}, num_documents=12)
-    manifest = Manifest(
-        number=1,
-        created="2026-01-01T00:00:00Z",
-        seq_len=SEQ_LEN,
-        tokenizer="0",
-        tokenizer_name="tiny",
-        pad_token_id=0,
-        config_hash="0",
-        increments=(increment,),
-    )
-    publish_manifest(str(corpus), manifest)
-
-
-def test_a_training_takes_more_steps_where_rows_hold_padding(tmp_path: Path) -> None:
-    write_manifest(tmp_path)
-    assert steps_for(11_000, str(tmp_path)) == 30  # without padding, 29 rows hold as many tokens
-
-
-def test_what_is_repeated_to_fill_a_row_counts_as_seen_again(tmp_path: Path) -> None:
-    write_manifest(tmp_path)
-    assert exposure(str(tmp_path), steps=6) == {"text_tokens": 2200, "times_seen": pytest.approx(2200 / 980)}
-
-
-def test_the_report_has_means_over_seeds_and_pools_the_drugs(tmp_path: Path) -> None:
-    training = {"steps": 4, "tokens": 1536, "seconds": 20.0, "loss": 1.25}
-    asked_right = {"vanilla": {0: 0, 10: 0, 19: 1}, "instruction": {0: 0, 11: 2, 21: 3}}
-    for seed in SIZE.seeds:
-        drugs = [f"Velo{seed}", f"Zora{seed}"]
-        for arm, of_batches in asked_right.items():
-            for batch, right in of_batches.items():
-                write_answers(
-                    tmp_path / f"seed-{seed}" / arm / "eval" / str(batch),
-                    asked=dict.fromkeys(drugs, min(3, right + seed - 1)),
-                    unasked=dict.fromkeys(drugs, 1),
-                )
-            write_manifest(tmp_path / f"seed-{seed}" / arm / "corpus")
-            (tmp_path / f"seed-{seed}" / arm / "train.json").write_text(json.dumps(training))
-    report = summarize(tmp_path, SIZE)
-    assert report["accuracy"]["asked"] == {
-        "base": [0.0, pytest.approx(1 / 3)],
-        "vanilla": [pytest.approx(1 / 3), pytest.approx(2 / 3)],
-        "instruction": [1.0, 1.0],
-    }
-    assert report["instruction_less_vanilla"]["asked"]["difference"] == pytest.approx(0.5)
-    assert report["instruction_less_vanilla"]["unasked"]["difference"] == 0.0
-    assert as_markdown(report).splitlines() == [
-        "| facts | base | vanilla | instruction | instruction - vanilla, 95 % |",
-        "|---|---|---|---|---|",
-        "| all | 25.0 ± 11.8 | 41.7 ± 11.8 | 66.7 ± 0.0 | +25.0 [+16.7, +33.3] |",
-        "| asked | 16.7 ± 23.6 | 50.0 ± 23.6 | 100.0 ± 0.0 | +50.0 [+33.3, +66.7] |",
-        "| unasked | 33.3 ± 0.0 | 33.3 ± 0.0 | 33.3 ± 0.0 | +0.0 [+0.0, +0.0] |",
-        "",
-        "| all facts, after | vanilla | instruction |",
-        "|---|---|---|",
-        "| 0% of it | 25.0 ± 11.8 | 25.0 ± 11.8 |",
-        "| 50% of it | 25.0 ± 11.8 | 58.3 ± 11.8 |",
-        "| 100% of it | 41.7 ± 11.8 | 66.7 ± 0.0 |",
-        "",
-        "| arm | tokens learned from | padding | each text seen | last loss | tokens/s |",
-        "|---|---|---|---|---|---|",
-        "| vanilla | 1,467 | 4% | 1.5 times | 1.25 | 77 |",
-        "| instruction | 1,467 | 4% | 1.5 times | 1.25 | 77 |",
-    ]
+    words = [" ".join(about.asked) for about in ATTRIBUTES.values()]
+    model = tmp_path / "model"
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    save_bpe(model, words * 4, vocab_size=600, special_tokens=["<s>", "</s>"], **special)
+    save_llama(model, vocab_size=2048, seed=5, max_position_embeddings=512, tie_word_embeddings=True)
+    output = tmp_path / "out"
+    arguments = ["--output", str(output), "--model", str(model), "--tokens", "4000", "--seeds", "0"]
+    assert command.main([*arguments, "--arms", "instruction-half"]) == 0
+    result = json.loads(result_path(output, 0, "instruction-half").read_text("utf-8"))
+    assert result["steps"] >= 10
+    assert result["points"][-1]["tokens"] == pytest.approx(4000, abs=200)
+    assert [round(point["share"], 1) for point in result["points"]] == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    for point in result["points"]:
+        assert all(len(of_drugs) == 12 for of_drugs in point["measures"].values())
+    assert not list((output / "seed-0").rglob("*.safetensors"))

@@ -1,21 +1,20 @@
-"""The made-up domain of the instruction trial: its facts, texts, pairs and questions agree."""
+"""The made-up domain: its facts, texts, pairs and questions agree."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
+
+import pytest
 
 from benchmarks.pharmacopoeia import (
     ATTRIBUTES,
-    MonographSynthesizer,
+    KINDS,
     make_drugs,
     pairs_about,
     question_about,
-    read_facts,
+    sentences_about,
     text_about,
 )
-from schemas.corpus_config import SynthesisConfig
-from schemas.records import Chain, Document
 
 SEED = 4
 
@@ -23,6 +22,16 @@ SEED = 4
 def test_a_seed_makes_the_same_drugs_and_another_seed_others() -> None:
     assert make_drugs(36, seed=SEED) == make_drugs(36, seed=SEED)
     assert make_drugs(36, seed=SEED) != make_drugs(36, seed=SEED + 1)
+
+
+def test_a_text_of_a_seed_is_pinned() -> None:
+    (drug, _) = make_drugs(2, seed=1)
+    assert text_about(drug, "leaflet", seed=1) == (
+        "This leaflet is about Dololone. Keep it, since you may want to read it again. You may notice dry "
+        "mouth in the first weeks. You take Dololone because you have migraine. Do not have grapefruit "
+        "while you take it. Dololone is made from willow bark; tell your doctor if you are allergic to it. "
+        "Take 2 mg once a day. The maker in Oslo answers your questions."
+    )
 
 
 def test_drugs_have_names_of_their_own_and_values_are_equally_frequent() -> None:
@@ -33,62 +42,45 @@ def test_drugs_have_names_of_their_own_and_values_are_equally_frequent() -> None
         assert found == dict.fromkeys(about.values, 3)
 
 
-def test_a_text_states_each_fact_once_and_can_be_read_back() -> None:
-    for drug in make_drugs(200, seed=SEED):
-        text = text_about(drug, seed=SEED)
-        assert read_facts(text) == (drug.name, read_facts(text)[1])
-        assert read_facts(text)[1] == drug.facts
-        assert text.count(". ") == len(ATTRIBUTES)
+def test_more_drugs_than_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="2000 drugs are wanted, but there are 1152 names"):
+        make_drugs(2000, seed=SEED)
 
 
-def test_no_statement_is_read_as_another_attribute() -> None:
-    for attribute, about in ATTRIBUTES.items():
-        for statement in about.statements:
-            for value in about.values:
-                sentence = statement.format(drug="It", value=value)
-                assert read_facts(f"Velomide is a drug. {sentence}") == ("Velomide", {attribute: value})
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_states_each_fact_once(kind: str) -> None:
+    for drug in make_drugs(12, seed=SEED):
+        text = text_about(drug, kind, seed=SEED)
+        sentences = sentences_about(drug, kind, seed=SEED)
+        assert sorted(sentences) == sorted(ATTRIBUTES)
+        for attribute, sentence in sentences.items():
+            assert text.count(sentence) == 1
+            assert drug.facts[attribute] in sentence
 
 
-def test_pairs_ask_about_three_facts_and_answer_in_the_words_of_the_text() -> None:
-    drug = make_drugs(1, seed=SEED)[0]
-    text = text_about(drug, seed=SEED)
-    pairs = pairs_about(text, seed=SEED)
-    assert len(pairs) == 3
-    for attribute, pair in pairs.items():
-        assert pair.response == drug.facts[attribute]
-        assert pair.response in text
-        assert pair.instruction in [each.format(drug=drug.name) for each in ATTRIBUTES[attribute].asked]
+def test_pairs_of_a_text_answer_with_the_drugs_values_and_keep_to_the_named_attributes() -> None:
+    (drug, *_) = make_drugs(12, seed=SEED)
+    named = {"dose": drug.facts["dose"], "city": drug.facts["city"]}
+    for kind in KINDS:
+        pairs = pairs_about(drug, kind, seed=SEED, attributes=list(named))
+        assert len(pairs) == 5
+        assert {str(pair["response"]) for pair in pairs} <= set(named.values())
+        for pair in pairs:
+            assert pair["response"] in pair.get("options", [pair["response"]])  # type: ignore[operator]
 
 
-def test_which_facts_are_asked_about_differs_from_text_to_text() -> None:
-    asked = Counter(
-        attribute
-        for drug in make_drugs(120, seed=SEED)
-        for attribute in pairs_about(text_about(drug, seed=SEED), seed=SEED)
-    )
-    assert set(asked) == set(ATTRIBUTES)
-    assert min(asked.values()) > 40  # the mean is 60
+def test_no_pair_has_the_wording_of_a_held_out_question() -> None:
+    for about in ATTRIBUTES.values():
+        assert len({*about.asked, *about.held_out}) == 6
 
 
-def test_the_synthesizer_chains_texts_and_leaves_a_text_on_something_else_raw() -> None:
-    drug, other = make_drugs(2, seed=SEED)
-    texts = [text_about(drug, seed=SEED), text_about(other, seed=SEED), "Rivers flow to the sea."]
-    documents = tuple(
-        Document.of(str(number), text, source=f"texts:{number}") for number, text in enumerate(texts)
-    )
-    synthesizer = MonographSynthesizer(SynthesisConfig(), seed=SEED)
-    done = asyncio.run(synthesizer.synthesize(Chain(chain_id="c", documents=documents)))
-    assert [(len(each.pairs), each.follows_previous) for each in done] == [(3, False), (3, True), (0, False)]
-
-
-def test_a_question_has_one_right_option_of_four_and_its_own_wording() -> None:
-    for drug in make_drugs(36, seed=SEED):
-        for attribute, about in ATTRIBUTES.items():
-            row = question_about(drug, attribute, seed=SEED)
-            options, question = row["options"], str(row["input"])
+@pytest.mark.parametrize("num_options", [4, 12])
+def test_a_question_has_one_right_option_and_distinct_wrong_ones(num_options: int) -> None:
+    for drug in make_drugs(12, seed=SEED):
+        for attribute, value in drug.facts.items():
+            row = question_about(drug, attribute, wording=1, seed=SEED, num_options=num_options)
+            options = row["options"]
             assert isinstance(options, list)
-            assert len(set(options)) == 4
-            assert set(options) <= set(about.values)
-            assert options[int(str(row["gold_index"]))] == drug.facts[attribute]
-            assert drug.name in question
-            assert not any(asked.format(drug=drug.name) in question for asked in about.asked)
+            assert len(set(options)) == num_options
+            assert options[int(str(row["gold_index"]))] == value
+            assert drug.name in str(row["input"])

@@ -10,6 +10,8 @@ import pytest
 from plugins.commands.main import main
 from tests.golden.build_golden import CONFIGS, HERE, build_golden, files_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_golden_corpus_is_built_again_byte_by_byte(name: str, tmp_path: Path) -> None:

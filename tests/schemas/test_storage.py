@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from schemas import storage
-from schemas.errors import CorpusError
+from schemas.errors import ConfigError, CorpusError
 
 
 @pytest.fixture(params=["local", "file", "memory"])
@@ -24,6 +24,11 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     uri = f"memory://{uuid.uuid4().hex}"
     yield uri
     storage.remove_tree(uri)
+
+
+def test_a_scheme_that_nobody_knows_is_wrong_use() -> None:
+    with pytest.raises(ConfigError, match=r"^nowhere://x: cannot be opened: Protocol not known: nowhere\. "):
+        storage.filesystem("nowhere://x")
 
 
 @pytest.mark.parametrize(

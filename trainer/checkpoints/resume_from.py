@@ -55,8 +55,8 @@ def fill_in_places(config: TrainConfig) -> TrainConfig:
             place = place.replace("{run_name}", config.run_name)
             try:
                 path = storage.filesystem(place)[1]
-            except (ValueError, ImportError) as error:
-                raise ConfigError(f"{key} is {place!r}: {error}.") from error
+            except ConfigError as error:
+                raise ConfigError(f"{key}: {error}") from error
             places[key] = path if place.startswith("file://") else place
     return config.model_copy(update=places)
 

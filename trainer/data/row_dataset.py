@@ -56,6 +56,7 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
             super().__init__(streams=streams, **options)
         self.phases = tuple(phases)
         self._announced = 0
+        self._failure: BaseException | None = None
         # Composer reads the length once, before the first epoch, and cuts longer epochs off there.
         self.length = max(self.num_rows_of_rank(phase) for phase in self.phases)
 
@@ -92,6 +93,7 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
         finished = threading.Event()
         threading.Thread(target=self._wake_on_failure, args=(finished,), daemon=True).start()
         self._announced = num_rows = 0
+        self._failure = None
         try:
             for row in super().__iter__():
                 num_rows += 1
@@ -128,7 +130,8 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
         """Fetch a shard; mark it for all processes if that fails."""
         try:
             super().prepare_shard(shard_id, blocking)
-        except TutelageError:
+        except TutelageError as error:
+            self._failure = error  # before the mark: who sees the mark asks for the reason
             self._shard_states[shard_id] = _FAILED
             raise
 
@@ -136,7 +139,7 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
         """Stop this process's readers; `__iter__` raises the error (Streaming would print a traceback)."""
         error = future.exception()
         if error is not None:
-            self._failure = error
+            self._failure = self._failure or error  # later errors follow from the first
             self._event.set()
 
     def _prepare_thread(self, it: Any) -> None:
@@ -168,7 +171,7 @@ class RowDataset(StreamingDataset):  # type: ignore[misc, unused-ignore]
         return [int(i) for i in np.flatnonzero(self._shard_states.numpy() == _FAILED)]
 
     def _explain(self, num_rows: int) -> str:
-        failure = getattr(self, "_failure", None)
+        failure = self._failure
         if isinstance(failure, TutelageError):
             reason = str(failure)
         elif failed := self._failed_shards():

@@ -11,17 +11,19 @@ from composer.callbacks import CheckpointSaver
 
 
 class BestCheckpoint:
-    """Saves a whole checkpoint whenever a score exceeds all earlier ones, and deletes the previous best.
+    """Saves a whole checkpoint whenever a score beats all earlier ones, and deletes the previous best.
 
     `best-rank0.pt` in the folder is a link to it. The score before training is not a candidate for the best.
 
     Args:
-        metric: The score's name, such as `MQP/accuracy` or `biomedicine/average`; higher is better.
+        metric: The score's name, such as `MQP/accuracy` or `biomedicine/average`.
         folder: A local folder; `{run_name}` is filled in.
+        lower_is_better: Whether a lower score is better.
     """
 
-    def __init__(self, metric: str, folder: str):
+    def __init__(self, metric: str, folder: str, *, lower_is_better: bool = False):
         self.metric = metric
+        self._sign = -1 if lower_is_better else 1
         self.score: float | None = None
         self._is_due = False
         self._saver = CheckpointSaver(
@@ -38,7 +40,7 @@ class BestCheckpoint:
     def consider(self, scores: Mapping[str, float]) -> None:
         """Take the scores of an evaluation; the next checkpoint event saves a better one."""
         score = scores.get(self.metric)
-        if score is not None and (self.score is None or score > self.score):
+        if score is not None and (self.score is None or self._sign * (score - self.score) > 0):
             self.score = score
             self._is_due = True
 

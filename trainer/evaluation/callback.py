@@ -27,6 +27,7 @@ from trainer.evaluation.ranks import Ranks
 from trainer.evaluation.report.cost import EvaluationCost
 from trainer.evaluation.report.trend import add_to_trend, plot_trend
 from trainer.evaluation.scoring.chat_turns import describe_chat
+from trainer.evaluation.scoring.metrics import lower_is_better
 from trainer.evaluation.training_overlap import FoundRows, TrainingText, find_rows
 
 _LOGGED_UNDER = "metrics/domain_eval/"
@@ -36,9 +37,10 @@ class DomainEval(Callback):
     """Evaluates domain tasks while a model trains, logs their scores and prints one line each time.
 
     Logs `metrics/domain_eval/<task>/<metric>`, and `metrics/domain_eval/<domain>/average`, the mean
-    of the headline scores of a domain whose tasks were all scored. Logs its cost as `time/domain_eval/sec`,
-    the seconds of this evaluation, and `time/domain_eval/share`, the share of all evaluations so far in the
-    time since training began, without the pauses between resumed runs.
+    of the headline scores of a domain whose tasks were all scored. An average leaves out scores of which a
+    lower one is better: bits a byte of held-out texts. Logs its cost as `time/domain_eval/sec`, the seconds
+    of this evaluation, and `time/domain_eval/share`, the share of all evaluations so far in the time since
+    training began, without the pauses between resumed runs.
 
     Args:
         tasks: Names of tasks or domains, task files, or directories of them; one string is one name.
@@ -58,9 +60,9 @@ class DomainEval(Callback):
             files of ROOT/<task>/.
         keep_best: A score, such as `MQP/accuracy` or `biomedicine/average`. The checkpoint with the best
             such score is kept in `best/` of `output`, which must be a local folder. None keeps none.
-        fail_training: True ends the run when a task fails; False reports the failure. manifest: Corpora of
-        the training, or manifests of them (CORPUS/manifest/000003.json), read once before
-            the first evaluation. A second score counts only the rows that their text does not hold:
+        fail_training: True ends the run when a task fails; False reports the failure.
+        manifest: Corpora of the training, or manifests of them (CORPUS/manifest/000003.json), read once
+            before the first evaluation. A second score counts only the rows that their text does not hold:
             `metrics/domain_eval/<task>/unseen/<metric>`. One string is one corpus; None reads none.
 
     Raises:
@@ -234,7 +236,7 @@ class DomainEval(Callback):
                 was, now = describe_chat(trend[-2].get("chat")), describe_chat(chat)
                 print(f"domain_eval: scores until now are with {was}, from here on with {now}", flush=True)
             plot_trend(folder, trend, _panels(self.tasks))
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # of storage or the plot
+        except (TutelageError, OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
             if self.fail_training:
                 raise TutelageError(message) from error
@@ -253,8 +255,9 @@ def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
         for result in results
         for metric, score in result.unseen_scores.items()
     }
-    for domain in dict.fromkeys(result.task.domain for result in results):
-        of_domain = [result for result in results if result.task.domain == domain]
+    averaged = [result for result in results if not _is_lower_better(result.task)]
+    for domain in dict.fromkeys(result.task.domain for result in averaged):
+        of_domain = [result for result in averaged if result.task.domain == domain]
         if all(result.scores for result in of_domain):
             average = sum(result.headline for result in of_domain) / len(of_domain)
             metrics[f"{_LOGGED_UNDER}{domain}/average"] = average
@@ -269,7 +272,9 @@ def readable_line(batch: int, results: Sequence[TaskResult], first: dict[str, fl
         if not result.scores:
             parts.append(f"{name} failed")
         else:
-            part = f"{name} {metric} {result.headline:.3f} ({result.headline - first[name]:+.3f})"
+            change = f"{result.headline - first[name]:+.3f}"
+            change += ", lower is better" if _is_lower_better(result.task) else ""
+            part = f"{name} {metric} {result.headline:.3f} ({change})"
             if result.found and result.unseen_scores:
                 part += f", {result.unseen_scores[metric]:.3f} on {result.num_unseen} unseen rows"
             parts.append(part)
@@ -284,20 +289,35 @@ def _notes(result: TaskResult, *, is_first: bool) -> list[str]:
     notes = [f"{remark}; the first: {rows[0]}" for remark, rows in remarks]
     if is_first and result.chat:
         notes.append(f"{name}: prompts are turns of {describe_chat(result.chat)}")
+    if is_first and result.windows:
+        notes.append(f"{name}: {result.windows}")
     return notes
 
 
 def _panels(tasks: Sequence[Task]) -> dict[str, list[str]]:
-    """The names of each domain's headline scores, and its average."""
-    panels: dict[str, list[str]] = {}
+    """The names of each domain's headline scores, and its average.
+
+    The bits a byte of all domains have one panel, so that forgetting is seen beside learning.
+    """
+    domains: dict[str, list[str]] = {}
+    lower: dict[str, list[str]] = {}
     for task in tasks:
-        panels.setdefault(task.domain, []).append(f"{task.name}/{task.metrics[0]}")
-    return {domain: [*names, f"{domain}/average"] for domain, names in panels.items()}
+        metric = task.metrics[0]
+        if _is_lower_better(task):
+            lower.setdefault(f"{metric} (lower is better)", []).append(f"{task.name}/{metric}")
+        else:
+            domains.setdefault(task.domain, []).append(f"{task.name}/{metric}")
+    return {domain: [*names, f"{domain}/average"] for domain, names in domains.items()} | lower
+
+
+def _is_lower_better(task: Task) -> bool:
+    return lower_is_better(task.metrics[0])
 
 
 def _best_checkpoint(metric: str, tasks: Sequence[Task], output: str | None) -> BestCheckpoint:
     known = [f"{task.name}/{each}" for task in tasks for each in task.metrics]
-    known += [f"{domain}/average" for domain in dict.fromkeys(task.domain for task in tasks)]
+    averaged = [task.domain for task in tasks if not _is_lower_better(task)]
+    known += [f"{domain}/average" for domain in dict.fromkeys(averaged)]
     if metric not in known:
         raise ConfigError(unknown_name("score", metric, known, shown=f"domain_eval.keep_best: {metric}"))
     if output is None or not storage.is_local(output):
@@ -305,7 +325,9 @@ def _best_checkpoint(metric: str, tasks: Sequence[Task], output: str | None) -> 
             f"domain_eval.keep_best is {metric!r}, but output is {output!r}; give a local folder for "
             "the checkpoint."
         )
-    return BestCheckpoint(metric, storage.join(output, "best"))
+    name = metric.rpartition("/")[2]
+    is_lower = name != "average" and lower_is_better(name)
+    return BestCheckpoint(metric, storage.join(output, "best"), lower_is_better=is_lower)
 
 
 def _schedule(interval: str) -> Any:

@@ -12,24 +12,37 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from plugins.tasks import METRICS
-from plugins.tasks.rows import ChoiceRow, RefusedRow, Row, repeats, rows_digest
+from plugins.tasks.rows import Kind, RefusedRow, Row, repeats, rows_digest
 from plugins.tasks.task import Task, read_rows
 from plugins.tokenizers import opening_ids
+from schemas.content_hash import digest
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation.ranks import Ranks, TaskFailed, describe
-from trainer.evaluation.scoring.answer import Answer
+from trainer.evaluation.scoring.answer import Answer, from_plain, to_plain
 from trainer.evaluation.scoring.causal_model import CausalModel, as_causal_model, evaluating
 from trainer.evaluation.scoring.chat_turns import as_chat
 from trainer.evaluation.scoring.choice import plan_choices, run_choices
 from trainer.evaluation.scoring.generation import plan_generations, run_generations
 from trainer.evaluation.scoring.metrics import bootstrap_interval
+from trainer.evaluation.scoring.perplexity import Windows, plan_texts, run_texts
 from trainer.evaluation.scoring.sglang_model import ServedModel
+
+_PLANS: dict[Kind, tuple[Any, Any]] = {
+    "choice": (plan_choices, run_choices),
+    "generate": (plan_generations, run_generations),
+    "perplexity": (plan_texts, run_texts),
+}
+_ASK: dict[Kind, Any] = {
+    "choice": ServedModel.answer_choices,
+    "generate": ServedModel.answer_prompts,
+    "perplexity": ServedModel.answer_texts,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +51,7 @@ class TaskResult:
 
     Attributes:
         task: The task.
-        scores: By metric, shares of 1; empty if the task failed.
+        scores: By metric, shares of 1 or bits a byte; empty if the task failed.
         intervals: By metric, 95% bootstrap intervals; empty unless asked for.
         rows: The scored rows.
         answers: The model's answers to them.
@@ -49,7 +62,8 @@ class TaskResult:
         unseen_scores: By metric, on the other rows; empty if there are none, or if `found` is None.
         unseen_intervals: Like `intervals`, on the other rows.
         rows_digest: Of the rows that were chosen for scoring.
-        chat: `Chat.summary`, if rows were turns of a conversation.
+        chat: `Chat.summary`, if rows were turns of a conversation; held-out texts never are.
+        windows: Of held-out texts, by which they were scored.
         seconds: Time taken, reading included.
         error: Why the task failed; empty if it did not.
     """
@@ -66,6 +80,7 @@ class TaskResult:
     unseen_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     rows_digest: str = ""
     chat: dict[str, Any] | None = None
+    windows: Windows | None = None
     seconds: float = 0.0
     error: str = ""
 
@@ -110,6 +125,9 @@ class TaskResult:
                 "prompts lost their start to fit the context": self.truncated,
                 "rows share a token of prompt and option": self.merged,
                 "rows repeat others": self.repeated,
+                "texts have unknown tokens, and too few bits for them": self._positions(
+                    lambda answer: answer.has_unknown
+                ),
                 "rows are not scored": [str(row) for row in self.refused],
                 "rows occur in the training text": [
                     f"{position}: {words!r}" for position, words in (self.found or {}).items()
@@ -144,13 +162,14 @@ class TaskResult:
             "refused": [{"position": row.position, "reason": row.reason} for row in self.refused],
             "rows_digest": self.rows_digest,
             "chat": self.chat,
+            **({} if self.windows is None else asdict(self.windows)),
             "seconds": round(self.seconds, 3),
             "error": self.error,
         }
 
     def predictions(self) -> list[dict[str, Any]]:
         """Each scored row's answer beside the right one, as plain values."""
-        return [_prediction(row, answer) for row, answer in zip(self.rows, self.answers, strict=True)]
+        return [to_plain(row, answer) for row, answer in zip(self.rows, self.answers, strict=True)]
 
 
 class Evaluator:
@@ -206,6 +225,7 @@ class Evaluator:
             )
         self.tasks = list(tasks)
         self.tokenizer = tokenizer
+        self._text_settings = {"tokenizer": tokenizer, "add_bos": add_bos}
         self.add_bos = bool(opening)
         self.chat = as_chat(tokenizer, chat_template, system, add_bos=add_bos)
         if self.chat is not None:
@@ -265,14 +285,16 @@ class Evaluator:
         rows, _, repeated = self._rows_of(task)
         if (
             saved["error"]
-            or saved["rows_digest"] != rows_digest(rows)
-            or saved.get("chat") != self.chat_summary
+            or saved["rows_digest"] != _digest(task, rows)
+            or saved.get("chat") != self._chat_of(task)
         ):
             return None
-        answers = {answer["position"]: _answer(answer) for answer in saved["answers"]}
+        answers = {answer["position"]: from_plain(answer) for answer in saved["answers"]}
         scored = [(row, answers[row.position]) for row in rows if row.position in answers]
         refused = [RefusedRow(**row) for row in saved["refused"]]
-        return self._measured(task, scored, refused, repeated, saved["rows_digest"], saved["seconds"])
+        parts = scored, refused, repeated, saved["rows_digest"], saved["seconds"]
+        windows = Windows(saved["window"], saved["stride"]) if task.kind == "perplexity" else None
+        return self._measured(task, *parts, windows)
 
     def _inspect(self, model: torch.nn.Module, ranks: Ranks, is_whole: bool) -> CausalModel:
         """Find out how to call a model; prints once what is unusual about it, and why."""
@@ -302,17 +324,17 @@ class Evaluator:
         rows, refused, repeated = ranks.together(lambda: self._rows_of(task))
         if task.context_tokens is not None:
             model = replace(model, context_tokens=min(model.context_tokens, task.context_tokens))
+        windows = None
+        if task.kind == "perplexity":
+            windows = ranks.together(lambda: Windows.of(task, model.context_tokens))
         mine = rows[ranks.rank :: ranks.world_size]
         outcomes: list[Answer | RefusedRow | None] = [None] * len(rows)
-        for rank, theirs in enumerate(ranks.gather(self._answer(task, mine, model, ranks))):
+        for rank, theirs in enumerate(ranks.gather(self._answer(task, mine, model, ranks, windows))):
             outcomes[rank :: ranks.world_size] = theirs
         scored = [(row, out) for row, out in zip(rows, outcomes, strict=True) if isinstance(out, Answer)]
         refused = [*refused, *(out for out in outcomes if isinstance(out, RefusedRow))]
-        return ranks.together(
-            lambda: self._measured(
-                task, scored, refused, repeated, rows_digest(rows), time.monotonic() - began
-            )
-        )
+        parts = scored, refused, repeated, _digest(task, rows), time.monotonic() - began
+        return ranks.together(lambda: self._measured(task, *parts, windows))
 
     def _rows_of(self, task: Task) -> tuple[list[Row], list[RefusedRow], list[str]]:
         if task.name not in self._rows:
@@ -325,22 +347,24 @@ class Evaluator:
         return self._rows[task.name]
 
     def _answer(
-        self, task: Task, rows: Sequence[Row], model: CausalModel | ServedModel, ranks: Ranks
+        self,
+        task: Task,
+        rows: Sequence[Row],
+        model: CausalModel | ServedModel,
+        ranks: Ranks,
+        windows: Windows | None,
     ) -> list[Answer | RefusedRow]:
         """Answer this rank's rows; one outcome per row, in their order."""
         chosen: Any = rows if self.chat is None else list(map(self.chat.as_turn, rows))
-        settings: dict[str, Any] = {"add_bos": self.add_bos}
-        is_choice = task.kind == "choice"
-        if not is_choice:
+        settings: dict[str, Any] = {"tokenizer": self.tokenizer, "add_bos": self.add_bos}
+        if windows is not None:
+            settings = self._text_settings | {"windows": windows}
+        elif task.kind == "generate":
             settings["max_new_tokens"] = self.max_new_tokens
         if isinstance(model, ServedModel):
-            ask: Any = model.answer_choices if is_choice else model.answer_prompts
-            return ranks.together(lambda: ask(chosen, self.tokenizer, **settings))
-        make_plan: Any = plan_choices if is_choice else plan_generations
-        run_plan: Any = run_choices if is_choice else run_generations
-        plan = ranks.together(
-            lambda: make_plan(chosen, model, self.tokenizer, batch_tokens=self.batch_tokens, **settings)
-        )
+            return ranks.together(lambda: _ASK[task.kind](model, chosen, **settings))
+        make_plan, run_plan = _PLANS[task.kind]
+        plan = ranks.together(lambda: make_plan(chosen, model, batch_tokens=self.batch_tokens, **settings))
         most = max(ranks.gather(plan.num_passes)) if model.is_sharded else plan.num_passes
 
         def work() -> list[Answer | RefusedRow]:
@@ -357,6 +381,7 @@ class Evaluator:
         repeated: list[str],
         digest: str,
         seconds: float,
+        windows: Windows | None,
     ) -> TaskResult:
         result = TaskResult(
             task=task,
@@ -365,7 +390,8 @@ class Evaluator:
             refused=refused,
             repeated=repeated,
             rows_digest=digest,
-            chat=self.chat_summary,
+            chat=self._chat_of(task),
+            windows=windows,
             seconds=seconds,
         )
         if not scored:
@@ -380,6 +406,9 @@ class Evaluator:
         if found:
             scores, intervals = self._scores(task, [pair for pair in scored if pair[0].position not in found])
         return replace(result, found=found, unseen_scores=scores, unseen_intervals=intervals)
+
+    def _chat_of(self, task: Task) -> dict[str, Any] | None:
+        return None if task.kind == "perplexity" else self.chat_summary
 
     def _scores(
         self, task: Task, scored: Sequence[tuple[Row, Answer]]
@@ -397,20 +426,8 @@ class Evaluator:
         }
 
 
-def _prediction(row: Row, answer: Answer) -> dict[str, Any]:
-    plain: dict[str, Any] = {"id": row.row_id, "position": row.position, "answer": answer.value}
-    if isinstance(row, ChoiceRow):
-        plain |= {"gold": list(row.gold), "option_scores": list(answer.option_scores)}
-    else:
-        plain |= {"gold": list(row.labels)}
-    marks = {"is_truncated": answer.is_truncated, "is_merged": answer.is_merged}
-    return plain | {name: True for name, holds in marks.items() if holds}
-
-
-def _answer(saved: Mapping[str, Any]) -> Answer:
-    return Answer(
-        value=saved["answer"],
-        option_scores=tuple(saved.get("option_scores", ())),
-        is_truncated=saved.get("is_truncated", False),
-        is_merged=saved.get("is_merged", False),
-    )
+def _digest(task: Task, rows: Sequence[Row]) -> str:
+    """Hash of the chosen rows, and of the windows that the task asks for."""
+    of_rows = rows_digest(rows)
+    asked = (task.window_tokens, task.stride_tokens)
+    return digest(of_rows, repr(asked)) if task.kind == "perplexity" else of_rows

@@ -80,10 +80,10 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         mfu = self._mfu(state)
         if mfu is not None:
             logger.log_metrics({"train/mfu": mfu})
-        if self._live is not None:
-            self._live.update(self._task, description=self._line(state), completed=_share_done(state))
-            return
         step = int(state.timestamp.batch)
+        if self._live is not None:
+            self._live.update(self._task, description=self._line(state), completed=step / _total_steps(state))
+            return
         is_due = self.stopped - self._printed >= _INTERVAL_SEC
         if is_due or step == self.first_step + 1:  # the first line shows that training works
             self._printed = self.stopped
@@ -140,15 +140,13 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
             self._live = None
 
 
-def _share_done(state: State) -> float:
-    elapsed = state.get_elapsed_duration()
-    return 0.0 if elapsed is None else min(1.0, float(elapsed))
-
-
 def _total_steps(state: State) -> int:
-    """Return the steps of the whole run; estimated from the share done unless given in batches."""
+    """Return the steps of the whole run, estimated from the share done or from the length of this epoch."""
     step = int(state.timestamp.batch)
     if state.max_duration is not None and state.max_duration.unit == TimeUnit.BATCH:
         return int(state.max_duration.value)
-    share = _share_done(state)
-    return max(step, round(step / share)) if share else step
+    if state.max_duration is not None and state.max_duration.unit == TimeUnit.EPOCH and state.dataloader_len:
+        epochs_left = int(state.max_duration.value) - int(state.timestamp.epoch)  # this one included
+        return max(step, step - int(state.timestamp.batch_in_epoch) + epochs_left * int(state.dataloader_len))
+    elapsed = state.get_elapsed_duration()
+    return max(step, round(step / min(1.0, float(elapsed)))) if elapsed else step

@@ -18,6 +18,8 @@ from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest, read_manifest
 from tests.tiny import located
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 
 
@@ -68,7 +70,6 @@ def stored_rows(config: CorpusConfig, manifest: Manifest, stream: str) -> list[l
     return rows
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["domain", "general"])
 def test_each_row_is_made_of_the_tokens_of_its_texts(corpus: CorpusConfig, stream: str) -> None:
     manifest = read_manifest(corpus.corpus)
@@ -90,7 +91,6 @@ def test_each_row_is_made_of_the_tokens_of_its_texts(corpus: CorpusConfig, strea
     assert set(held) == lines  # every text is in a row
 
 
-@pytest.mark.slow
 def test_the_corpus_has_rows_of_every_kind(corpus: CorpusConfig) -> None:
     manifest = read_manifest(corpus.corpus)
     assert [sorted(each.streams) for each in manifest.increments] == [["domain", "general"], ["domain"]]

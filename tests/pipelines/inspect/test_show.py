@@ -10,6 +10,8 @@ from pipelines.inspect.show import beginning_of
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
 
+pytestmark = pytest.mark.slow
+
 GENERAL = "What is water? It is what rivers carry [to] the sea."
 
 
@@ -40,7 +42,6 @@ def wide_console(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
 
 
-@pytest.mark.slow
 def test_a_corpus_is_shown_by_increment_and_stream_with_a_text(
     tutelage: Any, corpus: str, texts_in: Any
 ) -> None:
@@ -77,7 +78,6 @@ def test_a_corpus_is_shown_by_increment_and_stream_with_a_text(
         assert f"│ {line.strip()}" in done.out
 
 
-@pytest.mark.slow
 def test_a_stream_and_its_rows_are_shown_decoded(tutelage: Any, corpus: str, files_of: Any) -> None:
     before = files_of(corpus)
     done = tutelage("corpus", "show", corpus, "--stream", "general", "--texts", "0", "--rows", "9")

@@ -267,7 +267,7 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
         "rows_refused": 1,
         "rows_too_short": 1,
         "rows_of_shared_wording": 0,
-        "first_refused": "4: has neither label, options nor input_options; found input",
+        "first_refused": "4: has neither text, label, options nor input_options; found input",
         "rows_found": 1,
         "rows_found_in_documents": 1,
         "rows_found_in_pairs": 0,

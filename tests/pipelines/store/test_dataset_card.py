@@ -23,6 +23,8 @@ from schemas.records import StoredPair
 from tests.published import name_of, read_stats
 from tests.tiny import located
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 GROUP = "[0-9][0-9][0-9][0-9][0-9].jsonl.zst"
 HOSTILE = 'a|b`c`<script>"](y)*_$ ñ.jsonl'
@@ -89,7 +91,6 @@ def tables(body: str) -> dict[str, list[list[str]]]:
     return {name: [row for row in rows if row] for name, rows in found.items()}
 
 
-@pytest.mark.slow
 def test_the_front_matter_has_what_hugging_face_reads(corpus: CorpusConfig) -> None:
     front, _ = card(corpus, 2)
     assert front == {
@@ -103,7 +104,6 @@ def test_the_front_matter_has_what_hugging_face_reads(corpus: CorpusConfig) -> N
     }
 
 
-@pytest.mark.slow
 def test_the_front_matter_says_where_texts_and_pairs_of_the_increment_lie(corpus: CorpusConfig) -> None:
     front, body = card(corpus, 1)
     assert front["configs"] == [

@@ -24,6 +24,8 @@ from schemas.manifest import Manifest, read_manifest
 from schemas.records import InstructionPair, StoredPair, SynthesizedDocument, from_json
 from tests.published import name_of
 
+pytestmark = pytest.mark.slow
+
 Config = Callable[..., CorpusConfig]
 
 WITH_WRITER = {**SYNTHESIZERS.targets(), "writer": f"{__name__}:Writer"}
@@ -120,7 +122,6 @@ def built_before(config: CorpusConfig) -> Manifest:
     return read_manifest(config.corpus)
 
 
-@pytest.mark.slow
 def test_each_pair_is_stored_with_its_document_its_place_in_it_and_who_wrote_it(corpus: CorpusConfig) -> None:
     found = stored(corpus, 1)
     assert [each.document_id for each in found] == [found[0].document_id] * 3 + [found[3].document_id] * 3
@@ -152,7 +153,6 @@ def test_each_pair_is_stored_with_its_document_its_place_in_it_and_who_wrote_it(
     assert of_sky[2].span == ()
 
 
-@pytest.mark.slow
 def test_the_manifest_counts_them_and_streams_without_pairs_have_no_file(corpus: CorpusConfig) -> None:
     first, second = read_manifest(corpus.corpus).increments
     assert (first.streams["domain"].num_pairs, first.streams["domain"].num_stored_pairs) == (6, 6)
@@ -234,7 +234,6 @@ def test_an_unknown_stream_is_wrong_use(tutelage: Any, corpus: CorpusConfig) -> 
     assert "Did you mean 'domain'?" in done.err
 
 
-@pytest.mark.slow
 def test_compacting_and_withdrawing_carry_them(tutelage: Any, corpus: CorpusConfig) -> None:
     before = exported(tutelage, corpus)
     compact(corpus, quiet=True)
@@ -265,7 +264,6 @@ def all_texts(config: CorpusConfig, number: int) -> list[Any]:
     ]
 
 
-@pytest.mark.slow
 def test_a_corpus_built_before_says_what_to_do(tutelage: Any, corpus: CorpusConfig) -> None:
     assert built_before(corpus).increments[0].streams["domain"].num_stored_pairs == 0
     assert tutelage("corpus", "verify", corpus.corpus).status == 0
@@ -277,7 +275,6 @@ def test_a_corpus_built_before_says_what_to_do(tutelage: Any, corpus: CorpusConf
     assert tutelage("corpus", "verify", corpus.corpus).status == 0
 
 
-@pytest.mark.slow
 def test_increments_built_before_are_counted_beside_those_that_have_pairs(
     tutelage: Any, corpus: CorpusConfig, build: Any, tmp_path: Path, write_jsonl: Any
 ) -> None:

@@ -11,12 +11,13 @@ import pytest
 import zstandard
 
 from plugins.tasks.decontamination_rows import read_tasks, tasks_hash
-from plugins.tasks.rows import ChoiceRow, GenerateRow
+from plugins.tasks.rows import ChoiceRow, GenerateRow, TextRow
 from schemas.errors import ConfigError
 
 CHOICE = {"id": "mc-1", "input": "Which?", "options": ["left", "right"], "gold_index": 1}
 GENERATION = {"input": "What?", "label": ["this", "that"]}
 CONTEXTS = {"input_options": ["One. It holds", "Two. It holds"], "output": "so."}
+HELD_OUT = {"id": "d7", "text": "A text that no model has read."}
 
 
 def lines_of(*rows: object) -> bytes:
@@ -25,7 +26,7 @@ def lines_of(*rows: object) -> bytes:
 
 def test_rows_of_all_shapes_are_read(tmp_path: Path) -> None:
     uri = f"{tmp_path}/quiz.jsonl"
-    Path(uri).write_bytes(lines_of(CHOICE, GENERATION, CONTEXTS))
+    Path(uri).write_bytes(lines_of(CHOICE, GENERATION, CONTEXTS, HELD_OUT))
     (task,) = read_tasks([uri])
     assert (task.name, task.uri, task.refused) == ("quiz", uri, ())
     assert task.rows == (
@@ -49,6 +50,7 @@ def test_rows_of_all_shapes_are_read(tmp_path: Path) -> None:
             separator="",
             fields=CONTEXTS,
         ),
+        TextRow(row_id="d7", position=f"{uri}:4", text="A text that no model has read.", fields=HELD_OUT),
     )
 
 
@@ -85,8 +87,8 @@ def test_a_file_named_twice_counts_once_and_files_of_one_stem_keep_their_whole_n
     [
         ("[1]", "found [1], expected a JSON object"),
         ('{"input": 3, "label": "x"}', "input is 3, expected a string"),
-        ('{"question": "Why?"}', "has neither label, options nor input_options; found question"),
-        ('{"input": "Why?"}', "has neither label, options nor input_options; found input"),
+        ('{"question": "Why?"}', "has neither text, label, options nor input_options; found question"),
+        ('{"input": "Why?"}', "has neither text, label, options nor input_options; found input"),
         ('{"input": "Why?", "options": ["a", "b"], "gold_index": 2}', "gold_index is 2, expected 0 to 1"),
         ('{"input": "Why?", "options": ["a", "b"]}', "gold_index missing; found input, options"),
         ('{"input_options": ["a", "b"]}', "output missing; found input_options"),
@@ -110,8 +112,8 @@ def test_what_is_no_row_is_refused_with_its_number_and_reason(line: str, reason:
         ),
         (
             "nowhere://quiz.jsonl",
-            "decontaminate.tasks: 'nowhere://quiz.jsonl': Protocol not known: nowhere. Give files of task "
-            "rows, globs, or directories of them.",
+            "decontaminate.tasks: nowhere://quiz.jsonl: cannot be opened: Protocol not known: nowhere. "
+            "Correct the URI, or install the package for it.",
         ),
         (
             "{folder}/notes",
@@ -121,13 +123,13 @@ def test_what_is_no_row_is_refused_with_its_number_and_reason(line: str, reason:
         (
             "{folder}/empty.jsonl",
             "decontaminate.tasks: {folder}/empty.jsonl: has no row that can be used. A row has input, "
-            "options and gold_index; input_options and output; or input and label.",
+            "options and gold_index; input_options and output; input and label; or text.",
         ),
         (
             "{folder}/odd.jsonl",
             "decontaminate.tasks: {folder}/odd.jsonl: has no row that can be used. The first of 2: "
-            "{folder}/odd.jsonl:1: has neither label, options nor input_options; found input. A row has "
-            "input, options and gold_index; input_options and output; or input and label.",
+            "{folder}/odd.jsonl:1: has neither text, label, options nor input_options; found input. A row "
+            "has input, options and gold_index; input_options and output; input and label; or text.",
         ),
         (
             "{folder}/cut.jsonl.gz",
@@ -140,7 +142,7 @@ def test_tasks_that_cannot_be_kept_out_are_refused_by_name(given: str, message: 
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/README.md").write_text("Not a task.")
     (tmp_path / "empty.jsonl").write_text("\n")
-    (tmp_path / "odd.jsonl").write_bytes(lines_of({"input": "Why?"}, {"text": "because"}))
+    (tmp_path / "odd.jsonl").write_bytes(lines_of({"input": "Why?"}, {"because": "text"}))
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(lines_of(*[CHOICE] * 9))[:-12])
     expected = re.escape(message.format(folder=tmp_path)).replace("LINE", r"\d+")
     with pytest.raises(ConfigError, match=rf"^{expected}$"):

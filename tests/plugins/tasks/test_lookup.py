@@ -14,12 +14,13 @@ import pytest
 import plugins.tasks.lookup as lookup_module
 from plugins.registry import Registry
 from plugins.tasks.lookup import load_tasks
-from plugins.tasks.rows import ChoiceRow, GenerateRow
+from plugins.tasks.rows import ChoiceRow, GenerateRow, TextRow
 from plugins.tasks.task import Task, read_rows
 from schemas.errors import ConfigError, InputError
 
 Write = Callable[..., Path]
 GOOD_CHOICE = {"id": "q1", "input": "Is it?", "options": ["yes", "no"], "gold_index": 1}
+HELD_OUT = {"id": "d7", "text": "A text that no model has read."}
 GOOD_TEXT = {"input": "Who?", "label": ["she", "her"]}
 REGISTERED = Task(name="mqp", domain="biomedicine", kind="choice", metrics=("accuracy",), source=lambda: [])
 
@@ -76,7 +77,7 @@ BAD_CHOICES: list[tuple[Any, str]] = [
     ),
     ("[1, 2]", "found [1, 2], expected a JSON object"),
     ({"input": "x", "options": ["a", "b"]}, "gold_index missing; found input, options"),
-    ({"text": "x"}, "input and options and gold_index missing; found text"),
+    ({"text": "x"}, "is a perplexity row (it has text) in a choice task; put it in a file of its own"),
     ({**GOOD_CHOICE, "input": 3}, "input is 3, expected a string"),
     ({**GOOD_CHOICE, "input": " "}, "input is empty"),
     ({**GOOD_CHOICE, "options": ["a"]}, "options is ['a'], expected a list of at least 2 strings"),
@@ -121,6 +122,49 @@ def test_a_bad_generate_row_is_refused_by_line_and_reason(
     assert [str(each) for each in read_rows(load_tasks([str(path)])[0])[1]] == [f"{path}:2: {reason}"]
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": " \n"}, "text is empty"),
+        ({"text": ["a"]}, "text is ['a'], expected a string"),
+        ('{"text": "a\\ud800"}', "text has half of a surrogate pair at character 1"),
+        ({"title": "a"}, "text missing; found title"),
+        (GOOD_CHOICE, "is a choice row (it has options) in a perplexity task; put it in a file of its own"),
+        (GOOD_TEXT, "is a generate row (it has label) in a perplexity task; put it in a file of its own"),
+    ],
+)
+def test_a_file_of_texts_is_a_perplexity_task_and_refuses_rows_of_other_kinds(
+    tmp_path: Path, write_rows: Write, row: Any, reason: str
+) -> None:
+    path = write_rows(tmp_path / "held-out" / "general.jsonl", HELD_OUT, row)
+    (task,) = load_tasks([str(path)])
+    assert (task.kind, task.metrics, task.domain) == ("perplexity", ("bits_per_byte",), "held-out")
+    rows, refused = read_rows(task)
+    assert rows == [TextRow(row_id="d7", position=f"{path}:1", text=HELD_OUT["text"], fields=HELD_OUT)]
+    assert [str(each) for each in refused] == [f"{path}:2: {reason}"]
+
+
+def test_a_yaml_file_declares_the_windows_of_held_out_texts(tmp_path: Path, write_rows: Write) -> None:
+    write_rows(tmp_path / "rows.jsonl", HELD_OUT | {"label": "of a classifier"})
+    declared = tmp_path / "held.yaml"
+    common = "{name: held, domain: medicine, rows: rows.jsonl, "
+    declared.write_text(common + "kind: perplexity, window_tokens: 512, stride_tokens: 128}")
+    (task,) = load_tasks([str(declared)])
+    assert (task.metrics, task.window_tokens, task.stride_tokens) == (("bits_per_byte",), 512, 128)
+    assert len(read_rows(task)[0]) == 1
+    for keys, message in {
+        "kind: perplexity, window_tokens: 1": "window_tokens",
+        "kind: perplexity, context_tokens: 9": "context_tokens does not apply to kind perplexity; remove it",
+        "kind: generate, stride_tokens: 9": "stride_tokens does not apply to kind generate; remove it",
+        "kind: perplexity, metrics: [accuracy]": "kind perplexity has the metrics accuracy; perplexity has",
+        "kind: choice, metrics: [bits_per_byte]": "kind choice has the metrics bits_per_byte; perplexity has",
+    }.items():
+        declared.write_text(f"{common}{keys}}}")
+        with pytest.raises(ConfigError) as error:
+            load_tasks([str(declared)])
+        assert message in str(error.value)
+
+
 def test_a_file_without_a_good_row_is_an_error(tmp_path: Path, write_rows: Write) -> None:
     path = write_rows(tmp_path / "cases.jsonl", {**GOOD_CHOICE, "gold_index": 5}, "{")
     (tmp_path / "void.jsonl").write_text("")
@@ -129,8 +173,8 @@ def test_a_file_without_a_good_row_is_an_error(tmp_path: Path, write_rows: Write
         load_tasks([str(path)])
     assert str(error.value) == (
         f"evaluation task cases: none of its 2 rows can be used. The first: {path}:1: gold_index is 5, "
-        "expected 0 to 1. A row has input, options and gold_index; input_options, output and gold_index; or "
-        "input and label."
+        "expected 0 to 1. A row has input, options and gold_index; input_options, output and gold_index; "
+        "input and label; or text."
     )
     with pytest.raises(InputError, match=r"evaluation task void: has no rows\."):
         load_tasks([str(tmp_path / "void.jsonl")])

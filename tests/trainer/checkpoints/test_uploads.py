@@ -188,7 +188,10 @@ def test_a_run_goes_on_from_memory_and_others_begin_there(
     assert train.main([config, *later, f"load_path={folder}/ep0-ba4-rank0.pt.damaged"]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
     assert train.main([config, "save_folder=nowhere://run"]) == 2
-    assert "save_folder is 'nowhere://run': Protocol not known: nowhere" in capsys.readouterr().err
+    assert (
+        "save_folder: nowhere://run: cannot be opened: Protocol not known: nowhere."
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """llm-foundry finds our streams and callbacks by name.
 
 The tests of its registries' contract run everywhere. The tests of the real package run if
-TUTELAGE_FOUNDRY_PYTHON names an interpreter that has it; tests/pipelines/test_llm_foundry.py says how to
-make one.
+TUTELAGE_FOUNDRY_PYTHON names an interpreter that has it; tests/pipelines/store/test_llm_foundry.py says how
+to make one.
 """
 
 from __future__ import annotations

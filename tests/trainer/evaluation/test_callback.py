@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM
 
 from plugins.callbacks import CALLBACKS
+from plugins.tasks.rows import Kind
 from plugins.tasks.task import Task
 from schemas.errors import ConfigError
-from trainer.evaluation.callback import DomainEval
+from trainer.evaluation.callback import DomainEval, _best_checkpoint, _panels, log_names, readable_line
 from trainer.evaluation.evaluator import Evaluator, TaskResult
 
 pytestmark = pytest.mark.slow
@@ -66,16 +68,25 @@ def test_training_is_bit_identical_with_and_without_it(
 
 
 def test_it_evaluates_at_start_interval_and_end_once_each(
-    tiny_model_dir: Path, tokenizer: Any, task_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_model_dir: Path,
+    tokenizer: Any,
+    task_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    write_rows: Callable[..., Path],
 ) -> None:
     output = tmp_path / "out-{run_name}"
+    held = write_rows(
+        tmp_path / "held-out" / "held.jsonl", {"text": "a fever rises"}, {"text": "the drug works"}
+    )
     callback = DomainEval(
-        [str(task_dir)], interval="0.5dur", max_rows=4, max_new_tokens=5, output=str(output)
+        [str(task_dir), str(held)], interval="0.5dur", max_rows=4, max_new_tokens=5, output=str(output)
     )  # the tokenizer is the model's
     logs = train(tiny_model_dir, tokenizer, callback, run_name="r1")["logs"]
 
     names = [name for name in logs if name.startswith("metrics/domain_eval/")]
     assert sorted(names) == [
+        "metrics/domain_eval/held/bits_per_byte",
         "metrics/domain_eval/mcq/accuracy",
         "metrics/domain_eval/medicine/average",
         "metrics/domain_eval/qa/exact_match",
@@ -96,10 +107,45 @@ def test_it_evaluates_at_start_interval_and_end_once_each(
     assert len(seconds) == 3 and all(0 < share <= 1 for share in shares)
     for line, sec, share in zip(lines, seconds, shares, strict=True):
         assert line.endswith(f"  {sec:.1f} s, {share:.1%} of the run's time")
+    held_bits = [line["scores"]["held/bits_per_byte"] for line in trend]
+    assert f"held bits_per_byte {held_bits[2]:.3f} ({held_bits[2] - held_bits[0]:+.3f}, lower" in lines[2]
     first = trend[0]["scores"]["mcq/accuracy"]
     change = trend[2]["scores"]["mcq/accuracy"] - first
     assert f"mcq accuracy {first:.3f} (+0.000)" in lines[0]
     assert f"mcq accuracy {first + change:.3f} ({change:+.3f})" in lines[2]
+
+
+def test_bits_a_byte_are_averaged_with_nothing_and_have_a_panel_of_their_own() -> None:
+    def task(name: str, domain: str, kind: Kind, metric: str) -> Task:
+        return Task(name=name, domain=domain, kind=kind, metrics=(metric,), source=lambda: [])
+
+    tasks = [
+        task("quiz", "medicine", "choice", "accuracy"),
+        task("journal", "medicine", "perplexity", "bits_per_byte"),
+        task("web", "general", "perplexity", "bits_per_byte"),
+    ]
+    scores = {"quiz": 0.5, "journal": 0.75, "web": 1.25}
+    results = [TaskResult(task=each, scores={each.metrics[0]: scores[each.name]}) for each in tasks]
+    assert log_names(results) == {
+        "metrics/domain_eval/quiz/accuracy": 0.5,
+        "metrics/domain_eval/journal/bits_per_byte": 0.75,
+        "metrics/domain_eval/web/bits_per_byte": 1.25,
+        "metrics/domain_eval/medicine/average": 0.5,
+    }
+    assert _panels(tasks) == {
+        "medicine": ["quiz/accuracy", "medicine/average"],
+        "bits_per_byte (lower is better)": ["journal/bits_per_byte", "web/bits_per_byte"],
+    }
+    assert readable_line(3, results, {"quiz": 0.25, "journal": 1.0, "web": 1.0}) == (
+        "domain_eval  batch 3  quiz accuracy 0.500 (+0.250)  journal bits_per_byte 0.750 (-0.250, lower is "
+        "better)  web bits_per_byte 1.250 (+0.250, lower is better)"
+    )
+    best = _best_checkpoint("journal/bits_per_byte", tasks, "out")
+    for bits, expected in ((0.9, 0.9), (1.1, 0.9), (0.8, 0.8)):
+        best.consider({"journal/bits_per_byte": bits})
+        assert best.score == expected
+    with pytest.raises(ConfigError, match="general/average' is unknown"):
+        _best_checkpoint("general/average", tasks, "out")
 
 
 def fragile(name: str) -> Task:

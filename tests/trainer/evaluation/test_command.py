@@ -91,6 +91,43 @@ def other_model_dir(tiny_model_dir: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+def test_bits_a_byte_of_held_out_texts_stand_in_the_table_and_the_comparison(
+    tiny_model_dir: Path,
+    other_model_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    write_rows: Callable[..., Path],
+) -> None:
+    path = write_rows(
+        tmp_path / "held.jsonl", {"text": "the patient has a fever"}, {"text": "pain goes away"}
+    )
+    output = tmp_path / "found.json"
+    models = [str(tiny_model_dir), str(other_model_dir)]
+    arguments = ["--model", *models, "--tasks", str(path), "--output", str(output)]
+
+    assert main(arguments) == 0
+
+    whole = json.loads(output.read_text())
+    (first,), (second,) = (whole["models"][name]["tasks"] for name in models)
+    score = sum(each["bits"] for each in first["answers"]) / sum(each["bytes"] for each in first["answers"])
+    assert first["scores"] == {"bits_per_byte": pytest.approx(score)} and first["window"] == 128
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1].split()[:6] == ["held", "perplexity", "2", "bits_per_byte", "↓", f"{score:.3f}"]
+    assert lines[2] == f"{tiny_model_dir.name}: held: windows of 128 tokens, stride 64"
+    change = second["scores"]["bits_per_byte"] - score
+    (comparison,) = (line for line in lines if line.startswith("held bits_per_byte"))
+    assert comparison.startswith(f"held bits_per_byte {change:+.3f} [")
+    fewer = [a["bits"] > b["bits"] for a, b in zip(first["answers"], second["answers"], strict=True)]
+    assert f"better on {sum(fewer)} rows, worse on {2 - sum(fewer)}, " in comparison
+    a, b = (each["answers"][0]["bits"] / each["answers"][0]["bytes"] for each in (first, second))
+    assert f"  {path}:1: {a:.3f} → {b:.3f}" in lines
+    # The same command takes all results from the file.
+    assert main(arguments) == 0
+    assert "1 of 1 results of" in capsys.readouterr().err
+    assert json.loads(output.read_text()) == whole
+
+
+@pytest.mark.slow
 def test_two_models_are_compared_row_by_row(
     tiny_model_dir: Path,
     other_model_dir: Path,

@@ -56,13 +56,19 @@ dist.destroy_process_group()
 def rounded(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Answers without the last digits of their scores, which depend on how rows are batched."""
     return [
-        each | {"option_scores": [round(score, 3) for score in each.get("option_scores", [])]}
+        each
+        | {"option_scores": [round(score, 3) for score in each.get("option_scores", [])]}
+        | {"bits": round(each.get("bits", 0.0), 2)}
         for each in predictions
     ]
 
 
 def comparable(results: list[TaskResult]) -> list[Any]:
-    return [[result.scores, rounded(result.predictions())] for result in results]
+    return [[round_all(result.scores), rounded(result.predictions())] for result in results]
+
+
+def round_all(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(score, 4) for name, score in scores.items()}
 
 
 def evaluate_as_threads(
@@ -256,8 +262,10 @@ def test_a_refused_row_reads_as_position_and_reason() -> None:
 
 @pytest.mark.slow
 def test_two_processes_answer_what_one_answers_whole_and_sharded(
-    tmp_path: Path, task_dir: Path, tiny_model_dir: Path, model: Any, tokenizer: Any
+    tmp_path: Path, task_dir: Path, tiny_model_dir: Path, model: Any, tokenizer: Any, write_rows: Write
 ) -> None:
+    texts = ["the patient has a fever " * 40, "pain goes away", "the drug works"]
+    write_rows(task_dir / "texts.jsonl", *({"text": text} for text in texts))
     script = tmp_path / "two_ranks.py"
     script.write_text(TWO_RANKS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -280,4 +288,4 @@ def test_two_processes_answer_what_one_answers_whole_and_sharded(
         found = json.loads((tmp_path / f"found.{rank}").read_text())
         assert found.keys() == {"whole", "sharded"}
         for results in found.values():
-            assert [[scores, rounded(answers)] for scores, answers in results] == alone
+            assert [[round_all(scores), rounded(answers)] for scores, answers in results] == alone

@@ -80,6 +80,16 @@ def make_corpus(tmp_path: Path) -> Callable[..., str]:
     return make
 
 
+def test_held_out_texts_of_which_training_text_holds_a_passage_are_found(
+    tmp_path: Path, make_corpus: Callable[..., str], write_rows: Callable[..., Path]
+) -> None:
+    texts = [f"{answer(n)} {answer(n + 100)}" for n in range(3)]
+    path = write_rows(tmp_path / "held.jsonl", *({"text": text} for text in texts))
+    corpus = make_corpus([f"It says: {answer(101)}."], ["nothing of it"])
+    found = find_rows(load_tasks([str(path)]), [TrainingText.of(corpus)])
+    assert list(found["held"]) == [f"{path}:2"]
+
+
 def test_planted_questions_and_answers_are_found_in_all_increments(
     tasks: Path, make_corpus: Callable[..., str]
 ) -> None:

@@ -53,6 +53,25 @@ def test_mfu_is_shown_and_logged_where_the_peak_is_known(
     assert log.metrics == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "batch_in_epoch", "shown"),
+    [(0, 1, "step 1/20 "), (0, 10, "step 10/20 "), (1, 5, "step 15/20 ")],
+)
+def test_steps_of_a_run_of_epochs_are_counted_within_an_epoch(
+    capsys: pytest.CaptureFixture[str], epoch: int, batch_in_epoch: int, shown: str
+) -> None:
+    """Composer's share of a run counts whole epochs only."""
+    step = 10 * epoch + batch_in_epoch
+    state = state_at(step, 0)
+    state.timestamp = SimpleNamespace(batch=step, token=0, epoch=epoch, batch_in_epoch=batch_in_epoch)
+    state.max_duration, state.dataloader_len = Time.from_timestring("2ep"), Time.from_timestring("10ba")
+    progress = ConsoleProgress(bar=False)
+    log: Any = Log()
+    progress.first_step = step - 1
+    progress.batch_end(state, log)
+    assert shown in capsys.readouterr().err
+
+
 def test_metrics_of_steps_that_are_done_again_are_taken_out(tmp_path: Path) -> None:
     path = tmp_path / "{run_name}" / "metrics.jsonl"
     none: Any = None

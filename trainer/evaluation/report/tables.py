@@ -10,8 +10,9 @@ from rich.text import Text
 
 from plugins.console import Console
 from trainer.evaluation.evaluator import TaskResult
-from trainer.evaluation.report.compare import Comparison
+from trainer.evaluation.report.compare import Comparison, DifferingRow
 from trainer.evaluation.scoring.chat_turns import describe_chat
+from trainer.evaluation.scoring.metrics import lower_is_better
 
 _SHOWN_ROWS = 5
 _MORE_ROWS = "  … --output FILE.json lists all"
@@ -20,7 +21,8 @@ _MORE_ROWS = "  … --output FILE.json lists all"
 def print_table(results: dict[str, list[TaskResult]]) -> None:
     """Print scores with their 95% intervals, one column per model, and remarks below them.
 
-    If the training text was searched, a line `unseen` has the score on the rows that it does not hold.
+    An arrow marks a metric whose lower score is better. If the training text was searched, a line `unseen`
+    has the score on the rows that it does not hold.
     """
     console = _console()
     table = Table(box=SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
@@ -34,19 +36,22 @@ def print_table(results: dict[str, list[TaskResult]]) -> None:
         for metric in task.metrics:
             rows = "/".join(dict.fromkeys(str(len(result.rows)) for result in of_task))
             cells = [_cell(metric, result.scores, result.intervals, "failed") for result in of_task]
-            table.add_row(task.name, task.kind, rows, metric, *(Text(cell) for cell in cells))
+            name = f"{metric} ↓" if lower_is_better(metric) else metric
+            table.add_row(task.name, task.kind, rows, name, *(Text(cell) for cell in cells))
             if of_task[0].found is not None:
                 unseen = "/".join(dict.fromkeys(str(result.num_unseen) for result in of_task))
                 cells = [
                     _cell(metric, result.unseen_scores, result.unseen_intervals, "-") for result in of_task
                 ]
-                table.add_row(task.name, "unseen", unseen, metric, *(Text(cell) for cell in cells))
+                table.add_row(task.name, "unseen", unseen, name, *(Text(cell) for cell in cells))
     console.print(table)
     for model, of_model in zip(_short(list(results)), columns, strict=True):
         lines = list(dict.fromkeys(describe_chat(result.chat) for result in of_model if result.chat))
         for result in of_model:
             if result.error:
                 lines.append(f"{result.task.name} failed: {result.error}")
+            elif result.windows:
+                lines.append(f"{result.task.name}: {result.windows}")
             for remark, of_remark in result.remarks().items():
                 lines += [remark, *(f"  {row}" for row in of_remark[:_SHOWN_ROWS])]
                 if len(of_remark) > _SHOWN_ROWS:
@@ -66,6 +71,9 @@ def print_comparisons(comparisons: dict[tuple[str, str], list[Comparison]]) -> N
             if found.chats[0] != found.chats[1]:
                 chats = ", ".join(describe_chat(chat) for chat in found.chats)
                 console.print(Text(f"{found.task}: the prompts differ: {chats}"))
+            if found.windows[0] != found.windows[1]:
+                windows = ", ".join(map(str, found.windows))
+                console.print(Text(f"{found.task}: the context of tokens differs: {windows}"))
             console.print(
                 Text(
                     f"{found.task} {found.metric} {found.difference:+.3f} [{low:+.3f}, {high:+.3f}]  "
@@ -74,10 +82,15 @@ def print_comparisons(comparisons: dict[tuple[str, str], list[Comparison]]) -> N
                 )
             )
             for row in found.rows[:_SHOWN_ROWS]:
-                answers = " → ".join(map(repr, row.answers))
-                console.print(Text(f"  {row.position}: {answers}, right is {row.gold!r}"))
+                console.print(Text(f"  {row.position}: {_answers(row)}"))
             if len(found.rows) > _SHOWN_ROWS:
                 console.print(Text(_MORE_ROWS))
+
+
+def _answers(row: DifferingRow) -> str:
+    if not row.gold:  # a held-out text
+        return " → ".join(f"{bits_per_byte:.3f}" for bits_per_byte in row.answers)
+    return f"{' → '.join(map(repr, row.answers))}, right is {row.gold!r}"
 
 
 def _console() -> Console:

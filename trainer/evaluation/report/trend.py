@@ -47,12 +47,13 @@ def add_to_trend(
 
 
 def plot_trend(folder: str, trend: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]]) -> None:
-    """Draw `scores.png`: one panel per domain, one line per score, against tokens.
+    """Draw `scores.png`: one panel per domain and one for bits a byte, one line per score, against tokens.
 
     Args:
         folder: Folder of the file; any fsspec URI.
         trend: Evaluations of `add_to_trend`. If they have no tokens, the axis shows batches.
-        panels: Names of each domain's scores, its average last; a missing score leaves a gap.
+        panels: Titles, each with the names of its scores, a domain's average last; a missing score leaves a
+            gap.
     """
     from matplotlib.figure import Figure
 

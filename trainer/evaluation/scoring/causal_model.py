@@ -38,6 +38,8 @@ _CONTEXT_KEYS = (
     "context_length", "max_target_positions",
 )  # fmt: skip
 _DEFAULT_CONTEXT_TOKENS = 2048
+_SCORED = {"choice": "options", "perplexity": "texts"}
+"""Kinds of tasks that need log-probabilities, and what these are of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,23 +84,30 @@ class CausalModel:
         """Arguments of `forward` that switch the key-value cache off."""
         return {"use_cache": False} if self.keeps_cache else {}
 
+    def pass_idly(self, count: int, pad: int) -> None:
+        """Make passes of one token: under sharding, every rank makes as many passes as the busiest one."""
+        for _ in range(count):
+            idle_B1 = torch.full((1, 1), pad, device=self.device)
+            self.forward(input_ids=idle_B1, attention_mask=torch.ones_like(idle_B1))
+
     def notes(self, kinds: Collection[str]) -> Iterator[str]:
         """Yield what is unusual in the evaluation of tasks of these kinds, and why."""
         if "choice" in kinds and self.no_trees:
             yield f"each option passes through the model by itself, since {self.no_trees}."
         is_exact = self.dtype is torch.float32 and not torch.is_autocast_enabled(self.device.type)
-        if "choice" in kinds and self.head is None and not is_exact:
+        scored = [name for kind, name in _SCORED.items() if kind in kinds]
+        if scored and self.head is None and not is_exact:
             yield (
                 "log-probabilities are as exact as the model's own logits, since its output layer cannot be "
                 "computed in float32; options may tie."
             )
-        if not self.names_context:
+        if not self.names_context and set(kinds) != {"perplexity"}:  # its windows are named anyway
             yield (
                 f"prompts keep their last {self.context_tokens} tokens, since the model's configuration "
                 "names no context length."
             )
-        if "choice" in kinds and self.right_padding.harm:
-            yield self.right_padding.note("options")
+        if self.right_padding.harm:
+            yield from map(self.right_padding.note, scored)
         if "generate" in kinds and self.left_padding.harm:
             yield self.left_padding.note("prompts")
 
@@ -148,10 +157,10 @@ def as_causal_model(
         bool_masks=_MASKED_ATTENTION.get(_attention_of(config), True),
     )
     if "choice" in kinds:
-        no_trees = _why_no_trees(config, parameters) or _try_tree(found)
+        found = dataclasses.replace(found, no_trees=_why_no_trees(config, parameters) or _try_tree(found))
+    if _SCORED.keys() & set(kinds):
         head = find_head(causal, forward, weight.device)
-        padding = right_padding(found, config)
-        found = dataclasses.replace(found, no_trees=no_trees, head=head, right_padding=padding)
+        found = dataclasses.replace(found, head=head, right_padding=right_padding(found, config))
     if "generate" in kinds:
         found = dataclasses.replace(found, left_padding=left_padding(found, config))
     return found

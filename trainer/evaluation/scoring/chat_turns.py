@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
-from plugins.tasks.rows import ChoiceRow, Row
+from plugins.tasks.rows import ChoiceRow, Row, TextRow
 from schemas.content_hash import digest
 from schemas.errors import ConfigError, unknown_name
 
@@ -148,7 +148,9 @@ class Chat:
         return {"template": self.template, **closed, **system}
 
     def as_turn(self, row: Row) -> Row:
-        """The row with user turns as prompts; options follow without a separator."""
+        """The row with user turns as prompts; options follow without a separator. A held-out text stays."""
+        if isinstance(row, TextRow):
+            return row
         frame = len(self._head), len(self._tail)
         if isinstance(row, ChoiceRow):
             inputs = tuple(map(self._rendered, row.inputs))

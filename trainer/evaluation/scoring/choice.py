@@ -137,9 +137,7 @@ def run_choices(
         keep(pairs, _score_trees(batch, model, pad))
     for pairs in plan.plain:
         keep(pairs, _score_plain(pairs, model, pad))
-    for _ in range(num_passes - plan.num_passes):
-        idle_B1 = torch.full((1, 1), pad, device=model.device)
-        model.forward(input_ids=idle_B1, attention_mask=torch.ones_like(idle_B1))
+    model.pass_idly(num_passes - plan.num_passes, pad)
     outcomes = list(plan.outcomes)
     for index, row in encoded.items():
         outcomes[index] = choose(row, [scores[index][option] for option in range(len(row.sequences))])

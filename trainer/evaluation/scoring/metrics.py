@@ -1,7 +1,7 @@
 """Metrics and their bootstrap intervals.
 
-A metric is a function of a task's rows and the answers, in the same order, to a share of 1. A metric that is
-a mean over rows is a `RowMean`, whose interval is cheap.
+A metric is a function of a task's rows and the answers, in the same order, to a share of 1, or to bits a
+byte. A metric that is a mean over rows is a `RowMean`, whose interval is cheap.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from plugins.tasks.rows import ChoiceRow, GenerateRow
+from plugins.tasks import METRICS
+from plugins.tasks.rows import ChoiceRow, GenerateRow, TextRow
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Metric: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], float]
-"""(rows, answers) to a score: answers are option indices or texts, depending on the task's kind."""
+"""(rows, answers) to a score: answers are option indices, texts or bits, depending on the task's kind."""
 
 _ENTITY = re.compile(r"(\S+\s*)\s\((\S+)\)")
 _NUMBER = re.compile(r"[-+]?\.?\d+(?:,\d{3})*\.?\d*(?:[eE][-+]?\d+)?%*")
@@ -46,6 +47,24 @@ class RowMean:
         return np.array([self.score(row, answer) for row, answer in zip(rows, answers, strict=True)])
 
 
+class BitsPerByte:
+    """Bits of all texts by the bytes of all texts: a long text counts for more than a short one."""
+
+    lower_is_better = True
+
+    def __call__(self, rows: Sequence[TextRow], answers: Sequence[float]) -> float:
+        return math.fsum(answers) / sum(row.num_bytes for row in rows)
+
+    def each(self, rows: Sequence[Any], answers: Sequence[Any]) -> NDArray[np.float64]:
+        """Bits a byte of each text, float64 of shape (num_rows,)."""
+        return np.array([bits / row.num_bytes for row, bits in zip(rows, answers, strict=True)])
+
+
+def lower_is_better(metric: str) -> bool:
+    """True if a lower score of this metric of `METRICS` is better; a metric says so by an attribute."""
+    return bool(getattr(METRICS.load(metric), "lower_is_better", False))
+
+
 def _is_gold(row: ChoiceRow, answer: int) -> float:
     return float(answer in row.gold)
 
@@ -57,6 +76,14 @@ def _matches(row: GenerateRow, answer: str) -> float:
 def _shares_tokens(row: GenerateRow, answer: str) -> float:
     return max(_overlap_f1(normalize(answer).split(), normalize(label).split()) for label in row.labels)
 
+
+bits_per_byte = BitsPerByte()
+"""Negative log2-probability of all tokens of the texts, by their bytes in UTF-8; lower is better.
+
+Bytes do not depend on the tokenizer, so that models with other tokenizers are comparable.
+
+Source: Gao et al. 2020, arXiv 2101.00027, section 3.1.
+"""
 
 accuracy = RowMean(_is_gold)
 """Share of rows whose answer is among the right options."""
@@ -202,10 +229,13 @@ def _draws(num_rows: int, seed: int, resamples: int) -> Iterator[NDArray[np.int6
 def _resampled(
     metric: Metric, rows: Sequence[Any], answers: Sequence[Any]
 ) -> Callable[[NDArray[np.int64]], float]:
-    """A function of drawn row indices to the metric; a RowMean scores each row only once."""
+    """A function of drawn row indices to the metric; rows of means and of ratios are scored only once."""
     if isinstance(metric, RowMean):
         each = metric.each(rows, answers)
         return lambda drawn: float(each[drawn].mean())
+    if isinstance(metric, BitsPerByte):
+        bits, num_bytes = np.array(answers), np.array([row.num_bytes for row in rows])
+        return lambda drawn: float(bits[drawn].sum() / num_bytes[drawn].sum())
     return lambda drawn: metric([rows[at] for at in drawn], [answers[at] for at in drawn])
 
 

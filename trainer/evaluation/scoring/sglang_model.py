@@ -2,6 +2,7 @@
 
     choice       prompt and option as token ids ─► log-probabilities of the option's tokens ─► their mean
     generation   the prompt's token ids ─► greedy, up to a newline
+    perplexity   each window's token ids ─► log-probabilities of its scored tokens ─► their sum over windows
 
 Rows are tokenised and truncated here, as for a model in this process. The first option of a row is sent
 before the others; the server then takes their prompt from its prefix cache, so it reads each prompt once. The
@@ -18,17 +19,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plugins.synthesizers.generator import GenerationFailure
-from plugins.tasks.rows import ChoiceRow, GenerateRow, RefusedRow
+from plugins.tasks.rows import ChoiceRow, GenerateRow, RefusedRow, Row, TextRow
 from schemas.errors import ConfigError, TutelageError
 from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.choice import choose
 from trainer.evaluation.scoring.encoding import EncodedRow, encode_row
 from trainer.evaluation.scoring.generation import encode_prompts
+from trainer.evaluation.scoring.perplexity import Windows, encode_text, text_opening
 
 if TYPE_CHECKING:
     from plugins.sglang.client import SGLangClient
 
-RowT = TypeVar("RowT", ChoiceRow, GenerateRow)
+RowT = TypeVar("RowT", ChoiceRow, GenerateRow, TextRow)
 
 _MAX_IN_FLIGHT = 64
 _PATIENCE_SEC = 60
@@ -129,6 +131,32 @@ class ServedModel:
 
         return self._each(rows, ask)
 
+    def answer_texts(
+        self, rows: Sequence[TextRow], tokenizer: Any, *, add_bos: bool | None, windows: Windows
+    ) -> list[Answer | RefusedRow]:
+        """Score held-out texts, one request a window; one outcome per row, in their order.
+
+        Raises:
+            ConfigError: Nothing opens a text.
+            TutelageError: The server cannot be reached, or fails at a row after all retries.
+        """
+        opening = text_opening(tokenizer, add_bos)
+
+        async def score(client: SGLangClient, index: int, row: TextRow) -> Answer | RefusedRow:
+            encoded = encode_text(index, row, tokenizer, opening=opening, windows=windows)
+            if isinstance(encoded, RefusedRow):
+                return encoded
+            logprobs: list[float] = []
+            for found in await asyncio.gather(
+                *(client.logprobs(each.ids, each.start) for each in encoded.windows)
+            ):
+                if isinstance(found, GenerationFailure):
+                    return _refused(row, found)
+                logprobs += found
+            return encoded.answer(row, logprobs)
+
+        return self._each(rows, score)
+
     def _each(
         self,
         rows: Sequence[RowT],
@@ -165,7 +193,7 @@ async def _mean_logprob(client: SGLangClient, row: EncodedRow, option: int) -> f
     return logprobs if isinstance(logprobs, GenerationFailure) else math.fsum(logprobs) / len(logprobs)
 
 
-def _refused(row: ChoiceRow | GenerateRow, failure: GenerationFailure) -> RefusedRow:
+def _refused(row: Row, failure: GenerationFailure) -> RefusedRow:
     """Refuse the row if the server refuses it; raise for any other failure, which is not the row's fault."""
     if failure.reason == "refused":
         return RefusedRow(position=row.position, reason=f"the server refuses it: {failure.detail}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plugins.tasks.rows import ChoiceRow
+from plugins.tasks.rows import ChoiceRow, TextRow
 from plugins.tasks.task import Task
 from trainer.evaluation.evaluator import TaskResult
 from trainer.evaluation.report.compare import compare
 from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.metrics import accuracy, bootstrap_difference, macro_f1
+from trainer.evaluation.scoring.perplexity import Windows
 
 
 def rows_of(count: int) -> list[ChoiceRow]:
@@ -45,6 +46,27 @@ def test_gains_and_losses_are_counted_by_row(metric: str) -> None:
     ]
     assert (found.num_better, found.num_worse, found.num_rows) == (2, 1, 6)
     assert found.difference == pytest.approx(1 / 6)
+
+
+def test_a_model_that_needs_fewer_bits_is_better() -> None:
+    texts = [TextRow(row_id=str(at), position=f"f:{at}", text="x" * size) for at, size in enumerate((10, 30))]
+    task = Task(name="t", domain="d", kind="perplexity", metrics=("bits_per_byte",), source=lambda: [])
+
+    def bits(*values: float, windows: Windows) -> TaskResult:
+        answers = [Answer(value=value) for value in values]
+        return TaskResult(task=task, rows=[*texts], answers=answers, windows=windows)
+
+    found = compare(
+        bits(20.0, 60.0, windows=Windows(64, 32)), bits(25.0, 35.0, windows=Windows(32, 16)), seed=1
+    )
+
+    assert found is not None and found.difference == pytest.approx(60 / 40 - 80 / 40)
+    assert [(row.gold, row.answers, row.gain) for row in found.rows] == [
+        ([], (2.0, 2.5), -0.5),
+        ([], (2.0, 35 / 30), pytest.approx(2.0 - 35 / 30)),
+    ]
+    assert (found.num_better, found.num_worse) == (1, 1)
+    assert found.summary()["windows"] == [{"window": 64, "stride": 32}, {"window": 32, "stride": 16}]
 
 
 def test_only_rows_that_both_were_scored_on_count() -> None:

@@ -12,9 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugins.tasks import METRICS
-from plugins.tasks.rows import ChoiceRow, GenerateRow
+from plugins.tasks.rows import ChoiceRow, GenerateRow, TextRow
 from schemas.errors import ConfigError
-from trainer.evaluation.scoring.metrics import bootstrap_interval, entities, normalize, numbers
+from trainer.evaluation.scoring.metrics import (
+    bootstrap_interval,
+    entities,
+    lower_is_better,
+    normalize,
+    numbers,
+)
 
 
 def choice(*gold: int, **fields: Any) -> ChoiceRow:
@@ -25,6 +31,10 @@ def choice(*gold: int, **fields: Any) -> ChoiceRow:
 
 def text(*labels: str) -> GenerateRow:
     return GenerateRow(row_id="r", position="f:1", input="q", labels=labels)
+
+
+def held_out(words: str) -> TextRow:
+    return TextRow(row_id="r", position="f:1", text=words)
 
 
 ROWS = [choice(0), choice(0), choice(1), choice(2)]
@@ -88,12 +98,26 @@ def test_intervals_hold_the_score_and_repeat_by_seed() -> None:
     assert low < macro_f1(rows, answers) < high
 
 
+def test_bits_a_byte_are_those_of_all_texts_together() -> None:
+    metric: Any = METRICS.load("bits_per_byte")
+    rows, bits = [held_out("abcd"), held_out("ü"), held_out("x" * 94)], [8.0, 4.0, 38.0]
+    assert metric(rows, bits) == 50 / 100
+    assert metric.each(rows, bits).tolist() == [2.0, 2.0, 38 / 94]
+    found = bootstrap_interval(metric, rows, bits, seed=2, resamples=60)
+    as_function = bootstrap_interval(lambda *drawn: metric(*drawn), rows, bits, seed=2, resamples=60)
+    assert found == pytest.approx(as_function) and found[0] < 0.5 < found[1]
+    lower = [name for name in METRICS.names() if lower_is_better(name)]
+    assert lower == ["bits_per_byte"]
+
+
 @pytest.mark.parametrize("name", METRICS.names())
 def test_every_registered_metric_is_a_function_to_a_share(name: str) -> None:
     rows: list[Any] = [choice(0, class_id=0), choice(1, class_id=4)]
     answers: list[Any] = [0, 2]
     if name in ("entity_f1", "exact_match", "number_match", "token_f1"):
         rows, answers = [text("1 (A)"), text("2 (B)")], ["1 (A)", "5 (C)"]
+    if name == "bits_per_byte":
+        rows, answers = [held_out("abc"), held_out("ü")], [1.5, 1.0]
 
     assert METRICS.load(name)(rows, answers) == pytest.approx(1 / 3 if name == "macro_f1" else 1 / 2)
 

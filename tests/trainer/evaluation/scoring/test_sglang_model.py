@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,6 +80,51 @@ def test_a_server_that_fails_ends_the_task_instead_of_scoring_what_is_left(
         Evaluator(tasks, tokenizer).run(ServedModel.connect(stand_in(generate)))
 
 
+def test_held_out_texts_pass_to_a_server_window_by_window(
+    stand_in: Callable[..., str], tmp_path: Path, write_rows: Write, tokenizer: Any
+) -> None:
+    sent: list[tuple[int, int]] = []
+
+    def generate(body: dict[str, Any]) -> web.Response:
+        ids, start = body["input_ids"], body["logprob_start_len"]
+        sent.append((len(ids), start))
+        told = [[None, ids[start], None], *([-token / 1000, token, None] for token in ids[start + 1 :])]
+        meta = {"finish_reason": {"type": "length"}, "input_token_logprobs": told}
+        return web.json_response({"text": "", "meta_info": meta})
+
+    text = "the patient has a fever and the doctor gives aspirin"
+    write_rows(tmp_path / "rows.jsonl", {"text": text}, {"text": "pain"})
+    (tmp_path / "held.yaml").write_text(
+        "{name: held, domain: d, kind: perplexity, rows: rows.jsonl, window_tokens: 6, stride_tokens: 3}"
+    )
+    url = stand_in(generate)
+    (result,) = Evaluator(load_tasks([str(tmp_path / "held.yaml")]), tokenizer).run(ServedModel.connect(url))
+    # Each token's log-probability is its id by 1,000, so the sum shows that each is scored once.
+    ids = [tokenizer(each, add_special_tokens=False).input_ids for each in (text, "pain")]
+    bits = [sum(of_text) / 1000 / math.log(2) for of_text in ids]
+    assert [answer.value for answer in result.answers] == pytest.approx(bits)
+    assert result.scores["bits_per_byte"] == pytest.approx(sum(bits) / (len(text) + 4))
+    assert result.summary()["window"] == 6
+    assert len(ids[0]) == 10  # and the opening: windows of 6, 6 and 5 tokens
+    assert sorted(sent) == sorted([(6, 0), (6, 2), (5, 2), (1 + len(ids[1]), 0)])
+
+
+def test_a_server_that_cuts_a_text_is_an_error(
+    stand_in: Callable[..., str], tmp_path: Path, write_rows: Write, tokenizer: Any
+) -> None:
+    def generate(body: dict[str, Any]) -> web.Response:  # as with --allow-auto-truncate
+        told = [
+            [None, body["input_ids"][0], None],
+            *([-1.0, token, None] for token in body["input_ids"][1:4]),
+        ]
+        meta = {"finish_reason": {"type": "length"}, "input_token_logprobs": told}
+        return web.json_response({"text": "", "meta_info": meta})
+
+    path = write_rows(tmp_path / "held.jsonl", {"text": "the patient has a fever and the doctor sleeps"})
+    with pytest.raises(TutelageError, match=r"held\.jsonl:1: .* found those of 4 or of other tokens"):
+        Evaluator(load_tasks([str(path)]), tokenizer).run(ServedModel.connect(stand_in(generate)))
+
+
 def test_what_is_no_server_is_refused_by_name(
     serve: Callable[[web.Application], str], task_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +158,7 @@ def test_options_of_models_in_this_process_are_refused(
 
 @pytest.fixture
 def real_tasks(tmp_path: Path, write_rows: Write) -> Path:
-    """`mcq`, five choices; `cases`, a choice with a prompt for each option; `qa`, four generations."""
+    """`mcq`, five choices; `cases`, with a prompt for each option; `qa`, four generations; `texts`, two."""
     head = "Question: Is water wet?\nAnswer: yes\nQuestion: Is fire cold?\nAnswer: no\n"
     questions = [
         "Is ice warm?",
@@ -138,6 +184,7 @@ def real_tasks(tmp_path: Path, write_rows: Write) -> Path:
         folder / "qa.jsonl",
         *({"input": f"{head}Question: {question}\nAnswer:", "label": "yes"} for question in questions),
     )
+    write_rows(folder / "texts.jsonl", {"text": head * 3}, {"text": "The heart pumps blood."})
     return folder
 
 
@@ -195,7 +242,9 @@ def test_a_real_server_answers_with_an_exported_model_as_transformers_does(
     found, expected = (
         json.loads(path.read_text())["models"][str(exported)]["tasks"] for path in (served, local)
     )
-    assert [task["task"] for task in found] == ["cases", "mcq", "qa"]
+    assert [task["task"] for task in found] == ["cases", "mcq", "qa", "texts"]
+    texts, plain_texts = found.pop(), expected.pop()
+    assert texts["scores"] == pytest.approx(plain_texts["scores"], rel=1e-4)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours["scores"] == theirs["scores"]
         assert [each["answer"] for each in ours["answers"]] == [each["answer"] for each in theirs["answers"]]

@@ -1,0 +1,103 @@
+"""Domain of a seed: texts about made-up drugs, pairs about them, and rows of evaluation tasks.
+
+Each fact stands in four texts. In the pairs each fact has four wordings, one a text: two are plain questions,
+one lists four options and one gives a rationale. No pair has a held-out wording, or asks to complete a
+sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from benchmarks.pharmacopoeia import (
+    ATTRIBUTES,
+    KINDS,
+    Drug,
+    make_drugs,
+    question_about,
+    sentences_about,
+    text_about,
+)
+from schemas import storage
+
+ASKED, TOLD = "asked", "told"
+NUM_OPTIONS = 12
+
+
+def asked_attributes(drug: Drug, *, seed: int) -> list[str]:
+    """Return the half of a drug's attributes that pairs ask about, drawn by seed."""
+    return random.Random(f"half:{seed}:{drug.name}").sample(sorted(ATTRIBUTES), len(ATTRIBUTES) // 2)
+
+
+def write_domain(folder: Path, *, drugs: int, seed: int) -> None:
+    """Write `texts.jsonl`, `pairs-half.jsonl`, `pairs-all.jsonl` and the rows of three tasks in `tasks/`.
+
+    The id of a row is `asked:DRUG:ATTRIBUTE:WORDING` or `told:…`.
+    """
+    made = make_drugs(drugs, seed=seed)
+    half = {drug.name: asked_attributes(drug, seed=seed) for drug in made}
+    texts = [
+        {"id": _document_id(drug, kind), "text": text_about(drug, kind, seed=seed)}
+        for drug in made
+        for kind in KINDS
+    ]
+    _write_lines(folder / "texts.jsonl", texts)
+    for name, asked in (("half", half), ("all", {name: list(ATTRIBUTES) for name in half})):
+        pairs = [pair for drug in made for pair in pairs_in_all_wordings(drug, asked[drug.name], seed=seed)]
+        _write_lines(folder / f"pairs-{name}.jsonl", pairs)
+    facts = [(drug, attribute, attribute in half[drug.name]) for drug in made for attribute in ATTRIBUTES]
+    questions = [
+        _grouped(
+            question_about(drug, attribute, wording=wording, seed=seed, num_options=NUM_OPTIONS), is_asked
+        )
+        for drug, attribute, is_asked in facts
+        for wording in (0, 1)
+    ]
+    _write_lines(folder / "tasks" / "questions.jsonl", questions)
+    of_first_wording = [row for row in questions if str(row["id"]).endswith(":0")]
+    completions = [
+        row | {"input": ATTRIBUTES[attribute].begun.format(drug=drug.name)}
+        for row, (drug, attribute, _) in zip(of_first_wording, facts, strict=True)
+    ]
+    _write_lines(folder / "tasks" / "completions.jsonl", completions)
+    written = [
+        {"id": row["id"], "input": row["input"], "label": drug.facts[attribute]}
+        for row, (drug, attribute, _) in zip(of_first_wording, facts, strict=True)
+    ]
+    _write_lines(folder / "tasks" / "written.jsonl", written)
+
+
+def pairs_in_all_wordings(drug: Drug, attributes: Iterable[str], *, seed: int) -> list[dict[str, object]]:
+    """Return lines for the synthesizer `recorded`: each attribute once a text, in four different wordings."""
+    pairs: list[dict[str, object]] = []
+    for at, kind in enumerate(KINDS):
+        sentences = sentences_about(drug, kind, seed=seed)
+        for number, attribute in enumerate(attributes):
+            wording = (at + number) % len(KINDS)
+            pair: dict[str, object] = {
+                "document_id": _document_id(drug, kind),
+                "instruction": ATTRIBUTES[attribute].asked[wording].format(drug=drug.name),
+                "response": drug.facts[attribute],
+            }
+            if wording == 1:
+                shown = question_about(drug, attribute, wording=0, seed=seed + 1)
+                pair["options"] = shown["options"]
+            elif wording == 2:
+                pair["rationale"] = f"The text says: {sentences[attribute]}"
+            pairs.append(pair)
+    return pairs
+
+
+def _grouped(row: dict[str, object], is_asked: bool) -> dict[str, object]:
+    return row | {"id": f"{ASKED if is_asked else TOLD}:{row['id']}"}
+
+
+def _document_id(drug: Drug, kind: str) -> str:
+    return f"{drug.name.lower()}-{kind}"
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    storage.write_bytes(str(path), "".join(f"{json.dumps(row)}\n" for row in rows).encode())
