@@ -3,7 +3,8 @@
     seed ─► drugs: a name, and a value of each of six attributes, drawn at random
               ├─► texts       four a drug (monograph, leaflet, case, history), each stating all six facts
               ├─► pairs       five a text, of all kinds, for the synthesizer `recorded`
-              └─► questions   two a fact, in wordings that no pair has
+              ├─► questions   two a fact, in wordings that no pair has
+              └─► letters     one a drug, in wordings that no text has: held out
 
 No model can know a fact from elsewhere, and a guess among n options is right in 1 of n. The texts name the
 drug once or twice and then say "it"; a question always names it.
@@ -27,6 +28,9 @@ import zstandard
 
 KINDS = ("monograph", "leaflet", "case", "history")
 
+HELD_OUT_KIND = "letter"
+"""Texts of this kind state the same facts for the evaluation alone: bits a byte of held-out texts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
@@ -34,7 +38,7 @@ class Attribute:
 
     Attributes:
         values: Each drug has one; the others are wrong options.
-        sentences: For each kind of text, sentences with {drug} and {value}.
+        sentences: For each kind of text and for HELD_OUT_KIND, sentences with {drug} and {value}.
         asked: Questions of pairs, with {drug}.
         begun: A sentence of pairs that ends in the value, with {drug}.
         held_out: Questions of the evaluation, with {drug}.
@@ -66,6 +70,10 @@ ATTRIBUTES = {
             "history": (
                 "The first patients who received {drug} had {value}.",
                 "From the beginning {drug} was meant to treat {value}.",
+            ),
+            "letter": (
+                "My {value} has been better since I started on {drug}.",
+                "It was my {value} that made me ask for {drug}.",
             ),
         },
         asked=(
@@ -99,6 +107,10 @@ ATTRIBUTES = {
                 "A chemist found the substance in {value}.",
                 "The story of {drug} began with {value}.",
             ),
+            "letter": (
+                "They get it out of {value}, or so my neighbour says.",
+                "I never thought that {value} could be so useful.",
+            ),
         },
         asked=(
             "What is {drug} made from?",
@@ -124,6 +136,10 @@ ATTRIBUTES = {
             "history": (
                 "Trials settled on {value} a day.",
                 "After four trials {value} became the daily dose.",
+            ),
+            "letter": (
+                "My sister thinks that {value} is a lot, but I was told to take that much.",
+                "The slip of paper in my bag says {value} each day.",
             ),
         },
         asked=(
@@ -160,6 +176,10 @@ ATTRIBUTES = {
                 "Early users complained of {value}.",
                 "Reports of {value} followed within a year.",
             ),
+            "letter": (
+                "What troubles me is {value}, though only a little.",
+                "Only {value} is a nuisance.",
+            ),
         },
         asked=(
             "What is a side effect of {drug}?",
@@ -189,6 +209,10 @@ ATTRIBUTES = {
                 "In the second year a warning about {value} was printed on the box.",
                 "It took a year to learn that {value} must be avoided.",
             ),
+            "letter": (
+                "I have had to give up {value}, which I miss.",
+                "My husband hides {value} from me, as the chemist advised.",
+            ),
         },
         asked=(
             "What must not be combined with {drug}?",
@@ -212,6 +236,10 @@ ATTRIBUTES = {
             "leaflet": ("{drug} is made in {value}.", "The maker in {value} answers your questions."),
             "case": ("The tablets came from the maker in {value}.", "The hospital orders them in {value}."),
             "history": ("{drug} was developed in {value}.", "A laboratory in {value} made the first gram."),
+            "letter": (
+                "The parcel bears a stamp from {value}.",
+                "A cousin of mine in {value} has walked past the factory.",
+            ),
         },
         asked=(
             "Where is {drug} made?",
@@ -243,6 +271,10 @@ _OPENINGS = {
     "history": (
         "Few medicines have had as short a history as {drug}.",
         "The archive of the pharmacists' guild has a file on {drug}.",
+    ),
+    "letter": (
+        "You asked how I am getting on with {drug}.",
+        "Dear aunt, a word about {drug}, as I promised.",
     ),
 }
 _STARTS = ("Vel", "Zor", "Quin", "Mab", "Tri", "Pax", "Dol", "Ner", "Fos", "Gal", "Hex", "Lum")
@@ -396,6 +428,8 @@ def write_handbook(folder: Path, drugs: Iterable[Drug], *, seed: int) -> None:
         for wording in (0, 1)
     ]
     _write_lines(folder / "tasks" / "handbook_choice.jsonl", questions)
+    letters = [{"text": text_about(drug, HELD_OUT_KIND, seed=seed)} for drug in drugs]
+    _write_lines(folder / "tasks" / "handbook_passages.jsonl", letters)
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -17,8 +17,6 @@ ROWS_A_STEP = 1
 EVALUATIONS = 5
 """Besides the one before the first step."""
 
-GENERAL = Path(__file__).resolve().parents[2] / "examples/general/instructions.jsonl.zst"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
@@ -79,9 +77,8 @@ def corpus_config(arm: Arm, folder: Path, *, domain: Path, settings: Settings, s
     """
     source = {"reader": "jsonl", "uri": str(domain / "texts.jsonl"), "id_field": "id"}
     streams: dict[str, Any] = {"domain": {"sources": [source], "synthesize": arm.pairs is not None}}
-    if arm.has_general:  # the format of the evaluation's questions, so that an arm without pairs knows it
-        general = {"reader": "jsonl", "uri": str(GENERAL), "id_field": "id"}
-        general["format"] = "Question: {question}\nAnswer: {response}"
+    if arm.has_general:
+        general = {"reader": "jsonl", "uri": str(domain / "general.jsonl"), "id_field": "id"}
         streams["general"] = {"sources": [general]}
     config: dict[str, Any] = {
         "corpus": str(folder / "corpus"),

@@ -1,19 +1,23 @@
-"""Domain of a seed: texts about made-up drugs, pairs about them, and rows of evaluation tasks.
+"""Domain of a seed: texts about made-up drugs, pairs about them, general texts, and rows of evaluation tasks.
 
 Each fact stands in four texts. In the pairs each fact has four wordings, one a text: two are plain questions,
 one lists four options and one gives a rationale. No pair has a held-out wording, or asks to complete a
 sentence.
+
+The general texts are the bundled questions and answers in the format of the evaluation's questions, so that an
+arm without pairs knows it. Each tenth is held out.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.pharmacopoeia import (
     ATTRIBUTES,
+    HELD_OUT_KIND,
     KINDS,
     Drug,
     make_drugs,
@@ -21,10 +25,13 @@ from benchmarks.pharmacopoeia import (
     sentences_about,
     text_about,
 )
+from plugins.readers import decompression
 from schemas import storage
 
 ASKED, TOLD = "asked", "told"
 NUM_OPTIONS = 12
+
+GENERAL = Path(__file__).resolve().parents[2] / "examples/general/instructions.jsonl.zst"
 
 
 def asked_attributes(drug: Drug, *, seed: int) -> list[str]:
@@ -33,9 +40,9 @@ def asked_attributes(drug: Drug, *, seed: int) -> list[str]:
 
 
 def write_domain(folder: Path, *, drugs: int, seed: int) -> None:
-    """Write `texts.jsonl`, `pairs-half.jsonl`, `pairs-all.jsonl` and the rows of three tasks in `tasks/`.
+    """Write texts, general texts, the pairs of two arms, and the rows of five tasks in `tasks/`.
 
-    The id of a row is `asked:DRUG:ATTRIBUTE:WORDING` or `told:…`.
+    The id of a question is `asked:DRUG:ATTRIBUTE:WORDING` or `told:…`.
     """
     made = make_drugs(drugs, seed=seed)
     half = {drug.name: asked_attributes(drug, seed=seed) for drug in made}
@@ -68,6 +75,17 @@ def write_domain(folder: Path, *, drugs: int, seed: int) -> None:
         for row, (drug, attribute, _) in zip(of_first_wording, facts, strict=True)
     ]
     _write_lines(folder / "tasks" / "written.jsonl", written)
+    letters = [{"id": drug.name, "text": text_about(drug, HELD_OUT_KIND, seed=seed)} for drug in made]
+    _write_lines(folder / "tasks" / "letters.jsonl", letters)
+    general = list(_general_texts())
+    _write_lines(folder / "tasks" / "general.jsonl", general[::10])
+    _write_lines(folder / "general.jsonl", [row for at, row in enumerate(general) if at % 10])
+
+
+def _general_texts() -> Iterator[dict[str, object]]:
+    for line in decompression.lines(str(GENERAL)):
+        row = json.loads(line)
+        yield {"id": row["id"], "text": f"Question: {row['question']}\nAnswer: {row['response']}"}
 
 
 def pairs_in_all_wordings(drug: Drug, attributes: Iterable[str], *, seed: int) -> list[dict[str, object]]:

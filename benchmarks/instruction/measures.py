@@ -14,24 +14,26 @@ from trainer.evaluation.scoring.metrics import normalize
 
 GROUPS = (ASKED, TOLD, "all")
 KINDS = ("12 options", "4 options", "log-probability", "completion", "exact match")
-"""Log-probability: mean over the tokens of the right answer. Completion: of a statement, 12 options.
+"""Log-probability: mean over the tokens of the right answer. Completion: of a statement, 12 options."""
 
-Bits a byte of held-out texts will be one more kind: a task `held_out` in `tasks/` of domain.py, read by
-`read_measures`.
-"""
+HELD_OUT = {"bits a byte, held out": "letters", "bits a byte, general": "general"}
+"""Measures of held-out texts, and their tasks; less is better."""
 
-MEASURES = tuple(f"{group}, {kind}" for kind in KINDS for group in GROUPS)
+MEASURES = (*(f"{group}, {kind}" for kind in KINDS for group in GROUPS), *HELD_OUT)
 PRIMARY = "asked, 12 options"
 FEW_OPTIONS = 4
 
 
 def read_measures(folder: Path) -> dict[str, dict[str, float]]:
-    """Return measures by name, each a mean by drug, of a folder `eval/<batch>`."""
+    """Return measures by name, each a mean by drug (or of a general text), of a folder `eval/<batch>`."""
     found: dict[str, dict[str, list[float]]] = {name: {} for name in MEASURES}
     for row_id, kind, value in _values(folder):
         group, drug = row_id.split(":")[:2]
         for each in (group, "all"):
             found[f"{each}, {kind}"].setdefault(drug, []).append(value)
+    for name, task in HELD_OUT.items():
+        for row in _rows(folder / f"{task}.jsonl"):
+            found[name][row["id"]] = [row["bits"] / row["bytes"]]
     return {
         name: {drug: fmean(values) for drug, values in sorted(drugs.items())} for name, drugs in found.items()
     }

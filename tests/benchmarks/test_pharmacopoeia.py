@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.pharmacopoeia import (
     ATTRIBUTES,
+    HELD_OUT_KIND,
     KINDS,
     make_drugs,
     pairs_about,
@@ -47,7 +48,7 @@ def test_more_drugs_than_names_are_refused() -> None:
         make_drugs(2000, seed=SEED)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, HELD_OUT_KIND])
 def test_a_text_states_each_fact_once(kind: str) -> None:
     for drug in make_drugs(12, seed=SEED):
         text = text_about(drug, kind, seed=SEED)
@@ -56,6 +57,12 @@ def test_a_text_states_each_fact_once(kind: str) -> None:
         for attribute, sentence in sentences.items():
             assert text.count(sentence) == 1
             assert drug.facts[attribute] in sentence
+
+
+def test_a_held_out_text_shares_no_sentence_with_the_others() -> None:
+    for about in ATTRIBUTES.values():
+        others = {sentence for kind in KINDS for sentence in about.sentences[kind]}
+        assert not others & set(about.sentences[HELD_OUT_KIND])
 
 
 def test_pairs_of_a_text_answer_with_the_drugs_values_and_keep_to_the_named_attributes() -> None:
