@@ -23,7 +23,8 @@ from plugins.synthesizers.base import Synthesizer
 from schemas.config import Section, validate
 from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
-from schemas.records import Chain, Document, InstructionPair, SynthesizedDocument, from_json
+from schemas.json_records import made, parse_json
+from schemas.records import Chain, Document, InstructionPair, StoredPair, SynthesizedDocument
 
 
 class RecordedOptions(Section):
@@ -37,29 +38,22 @@ class RecordedOptions(Section):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RecordedPair:
-    """One line of the file. The keys from `passage` on come from `export-pairs` and are not used.
+class RecordedPair(InstructionPair):
+    """One line of the file.
 
     Attributes:
         document_id: The document that the pair is about.
-        instruction: As in InstructionPair, and so are `response`, `options` and `rationale`.
-        part: Which part of the document, `k/n`; "" fits each part that holds the response.
+        part: Part of the document, `k/n`; "" fits each part that holds the response.
     """
 
     document_id: str
-    instruction: str
-    response: str
-    options: tuple[str, ...] = ()
-    rationale: str = ""
     part: str = ""
-    passage: str = ""
-    text_id: str = ""
-    content_hash: str = ""
-    source: str = ""
-    span: tuple[int, ...] = ()
-    passage_span: tuple[int, ...] = ()
-    synthesizer: str = ""
-    generation: str = ""
+
+
+_PAIR_FIELDS = tuple(field.name for field in dataclasses.fields(InstructionPair))
+_UNUSED_KEYS = {field.name for field in dataclasses.fields(StoredPair)} | {"passage"}
+_UNUSED_KEYS -= {*_PAIR_FIELDS, "document_id", "part"}
+"""Keys that `tutelage corpus export-pairs` writes and that a pair does not need."""
 
 
 class RecordedSynthesizer(Synthesizer):
@@ -68,8 +62,7 @@ class RecordedSynthesizer(Synthesizer):
     def __init__(self, config: SynthesisConfig, *, seed: int):
         super().__init__(config, seed=seed)
         self._uri = validate(RecordedOptions, config.options, name="synthesis.options").pairs
-        self._by_document: dict[str, list[RecordedPair]] = {}
-        self._num_repeated: Counter[str] = Counter()
+        self._by_document: dict[str, Counter[RecordedPair]] = {}  # pairs, and how often the file holds them
 
     def open(self) -> None:
         """Read the file.
@@ -77,15 +70,9 @@ class RecordedSynthesizer(Synthesizer):
         Raises:
             ConfigError: It is missing, damaged or empty, or a line holds no pair; names the line.
         """
-        known: set[tuple[str, ...]] = set()
         try:
             for pair in self._read():
-                key = (pair.document_id, pair.part, pair.instruction, pair.response, *pair.options)
-                if key in known:
-                    self._num_repeated[pair.document_id] += 1
-                else:
-                    known.add(key)
-                    self._by_document.setdefault(pair.document_id, []).append(pair)
+                self._by_document.setdefault(pair.document_id, Counter())[pair] += 1
         except (FileNotFoundError, *decompression.DAMAGED) as error:
             raise ConfigError(
                 f"synthesis.options.pairs {self._uri!r} cannot be read: {error}. Check the path, or copy the "
@@ -107,7 +94,10 @@ class RecordedSynthesizer(Synthesizer):
             if not line.strip():
                 continue
             try:
-                pair = from_json(RecordedPair, line.decode("utf-8-sig"))
+                row = parse_json(line.decode("utf-8-sig"))
+                if isinstance(row, dict):
+                    row = {key: value for key, value in row.items() if key not in _UNUSED_KEYS}
+                pair: RecordedPair = made(RecordedPair, row)
             except ValueError as error:
                 raise ConfigError(
                     f"synthesis.options.pairs {self._uri}: line {number}: {error}. Expected an object with "
@@ -118,33 +108,28 @@ class RecordedSynthesizer(Synthesizer):
             yield pair
 
     async def synthesize(self, chain: Chain) -> tuple[SynthesizedDocument, ...]:
-        made: list[SynthesizedDocument] = []
+        synthesized: list[SynthesizedDocument] = []
         for document in chain.documents:
-            name = self._recorded_name(document.document_id)
-            recorded = self._by_document.get(name, [])
-            fitting = [pair for pair in recorded if _fits(pair, document)]
+            recorded = self._by_document.get(self._recorded_name(document.document_id), Counter())
             pairs = tuple(
-                InstructionPair(
-                    instruction=pair.instruction,
-                    response=pair.response,
-                    options=pair.options,
-                    rationale=pair.rationale,
-                )
-                for pair in fitting
+                InstructionPair(**{name: getattr(pair, name) for name in _PAIR_FIELDS})
+                for pair in recorded
+                if _fits(pair, document)
             )
             dropped = {
-                "pairs_of_other_parts": len(recorded) - len(fitting),
-                "repeated_pairs": self._num_repeated[name],
+                "pairs_of_other_parts": len(recorded) - len(pairs),
+                "repeated_pairs": recorded.total() - len(recorded),
             }
-            made.append(
+            follows = bool(pairs) and bool(synthesized) and bool(synthesized[-1].pairs)
+            synthesized.append(
                 SynthesizedDocument(
                     document=document,
                     pairs=pairs,
-                    follows_previous=bool(pairs) and bool(made) and bool(made[-1].pairs),
+                    follows_previous=follows,
                     dropped={reason: count for reason, count in dropped.items() if count},
                 )
             )
-        return tuple(made)
+        return tuple(synthesized)
 
     def _recorded_name(self, document_id: str) -> str:
         """The name of a document in the file: its id, or else the longest end of it after a slash."""
