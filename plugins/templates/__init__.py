@@ -11,5 +11,8 @@ from plugins.registry import Registry
 TEMPLATES = Registry(
     "template family",
     "tutelage.templates",
-    {"reading_comprehension": "plugins.templates.reading_comprehension:ReadingComprehension"},
+    {
+        "questions_first": "plugins.templates.reading_comprehension:QuestionsFirst",
+        "reading_comprehension": "plugins.templates.reading_comprehension:ReadingComprehension",
+    },
 )
