@@ -4,7 +4,8 @@
               ├─► texts       four a drug (monograph, leaflet, case, history), each stating all six facts
               ├─► pairs       five a text, of all kinds, for the synthesizer `recorded`
               ├─► questions   two a fact, in wordings that no pair has
-              └─► letters     one a drug, in wordings that no text has: held out
+              └─► held-out texts of two kinds: letters, in wordings that no other text has, and texts in
+                  another order and partly other sentences
 
 No model can know a fact from elsewhere, and a guess among n options is right in 1 of n. The texts name the
 drug once or twice and then say "it"; a question always names it.
@@ -327,6 +328,21 @@ def text_about(drug: Drug, kind: str, *, seed: int) -> str:
     return " ".join([opening.format(drug=drug.name), *sentences_about(drug, kind, seed=seed).values()])
 
 
+def rearranged(drug: Drug, kind: str, *, seed: int) -> str:
+    """Return a text of the same kind in another order and partly other sentences; it shares no 13 words.
+
+    Texts that share 13 words with a row of a task are kept out of a corpus.
+    """
+    taken = _runs_of_words(text_about(drug, kind, seed=seed))
+    texts = (text_about(drug, kind, seed=other) for other in itertools.count(seed + 1))
+    return next(text for text in texts if not taken & _runs_of_words(text))
+
+
+def _runs_of_words(text: str, length: int = 13) -> set[tuple[str, ...]]:
+    words = text.split()
+    return {tuple(words[at : at + length]) for at in range(len(words) - length + 1)}
+
+
 def pairs_about(
     drug: Drug, kind: str, *, seed: int, attributes: Collection[str] = tuple(ATTRIBUTES)
 ) -> list[dict[str, object]]:
@@ -428,8 +444,10 @@ def write_handbook(folder: Path, drugs: Iterable[Drug], *, seed: int) -> None:
         for wording in (0, 1)
     ]
     _write_lines(folder / "tasks" / "handbook_choice.jsonl", questions)
-    letters = [{"text": text_about(drug, HELD_OUT_KIND, seed=seed)} for drug in drugs]
-    _write_lines(folder / "tasks" / "handbook_passages.jsonl", letters)
+    passages = [
+        {"text": rearranged(drug, KINDS[at % len(KINDS)], seed=seed)} for at, drug in enumerate(drugs)
+    ]
+    _write_lines(folder / "tasks" / "handbook_passages.jsonl", passages)
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:

@@ -25,22 +25,27 @@ class Arm:
     Attributes:
         title: What its rows hold, for tables.
         pairs: Pairs about the texts: `half` and `all` are those of the domain; None has none.
+        templates: Template family of the pairs: whether they stand before their text or after it.
         has_general: True takes half of the rows from general questions and answers.
     """
 
     title: str
     pairs: Literal["half", "all", "mined", "model"] | None = None
+    templates: str = "questions_first"
     has_general: bool = False
 
 
 ARMS: Mapping[str, Arm] = {
     "plain": Arm(title="plain text"),
-    "instruction-half": Arm(title="text with pairs about half of the facts", pairs="half"),
+    "instruction-half": Arm(title="pairs about half of the facts, before their text", pairs="half"),
     "plain-general": Arm(title="plain text, 1:1 with general questions and answers", has_general=True),
-    "instruction-all": Arm(title="text with pairs about all facts", pairs="all"),
+    "half-after-text": Arm(
+        title="the same pairs after their text", pairs="half", templates="reading_comprehension"
+    ),
+    "instruction-all": Arm(title="pairs about all facts", pairs="all"),
     "mixed": Arm(title="instruction-half, 1:1 with general instructions", pairs="half", has_general=True),
-    "mined": Arm(title="text with pairs mined by rules", pairs="mined"),
-    "small-model": Arm(title="text with pairs by the small model itself", pairs="model"),
+    "mined": Arm(title="pairs mined by rules", pairs="mined"),
+    "small-model": Arm(title="pairs by the small model itself", pairs="model"),
 }
 """In the order in which they are trained: the arms of the primary measure come first."""
 
@@ -92,6 +97,7 @@ def corpus_config(arm: Arm, folder: Path, *, domain: Path, settings: Settings, s
     }
     if arm.pairs is not None:
         config["synthesis"] = _synthesis(arm.pairs, domain, settings)
+        config["templates"] = arm.templates
     return config
 
 

@@ -4,8 +4,8 @@ Each fact stands in four texts. In the pairs each fact has four wordings, one a 
 one lists four options and one gives a rationale. No pair has a held-out wording, or asks to complete a
 sentence.
 
-The general texts are the bundled questions and answers in the format of the evaluation's questions, so that an
-arm without pairs knows it. Each tenth is held out.
+The general texts are the bundled questions and answers in the format of the evaluation's questions, so that
+an arm without pairs knows it. Each tenth is held out.
 """
 
 from __future__ import annotations

@@ -48,6 +48,8 @@ def test_half_of_a_drugs_facts_are_asked_and_the_tasks_say_which(tmp_path: Path)
         "questions": "choice",
         "completions": "choice",
         "written": "generate",
+        "letters": "perplexity",
+        "general": "perplexity",
     }
     for name, count in (("questions", 72), ("completions", 36), ("written", 36)):
         groups = Counter(row["id"].split(":")[0] for row in lines(tmp_path / "tasks" / f"{name}.jsonl"))
@@ -57,6 +59,9 @@ def test_half_of_a_drugs_facts_are_asked_and_the_tasks_say_which(tmp_path: Path)
         group, drug, attribute, _ = row["id"].split(":")
         assert (group == "asked") == (attribute in of_drugs[drug])
         assert len(row["options"]) == 12
+    held_out = [row["id"] for row in lines(tmp_path / "tasks" / "general.jsonl")]
+    kept = [row["id"] for row in lines(tmp_path / "general.jsonl")]
+    assert (len(held_out), len(kept), set(held_out) & set(kept)) == (16, 144, set())
 
 
 def test_a_texts_pairs_are_in_different_forms() -> None:
@@ -95,6 +100,8 @@ def test_measures_are_read_by_drug_from_the_evaluators_answers(tmp_path: Path) -
         ],
         "completions": [{"id": "told:Velomide:city:0", "answer": 1, "gold": [1], "option_scores": []}],
         "written": [{"id": "asked:Velomide:dose:0", "answer": " 15 mg.", "gold": ["15 mg"]}],
+        "letters": [{"id": "Velomide", "bits": 30.0, "bytes": 20}],
+        "general": [{"id": "general-0001", "bits": 10.0, "bytes": 20}],
     }
     for row in files["questions"]:
         row["option_scores"] = [*row["option_scores"], *scores[3:]]
@@ -109,6 +116,8 @@ def test_measures_are_read_by_drug_from_the_evaluators_answers(tmp_path: Path) -
     assert found["told, completion"] == {"Velomide": 1.0}
     assert found["asked, exact match"] == {"Velomide": 1.0}
     assert found["told, exact match"] == {}
+    assert found["bits a byte, held out"] == {"Velomide": 1.5}
+    assert found["bits a byte, general"] == {"general-0001": 0.5}
 
 
 def test_four_options_are_the_right_one_and_three_that_the_rows_id_draws() -> None:
@@ -223,5 +232,6 @@ def test_a_unit_builds_trains_and_scores_at_six_points(tmp_path: Path) -> None:
     assert result["points"][-1]["tokens"] == pytest.approx(4000, abs=200)
     assert [round(point["share"], 1) for point in result["points"]] == [0, 0.2, 0.4, 0.6, 0.8, 1]
     for point in result["points"]:
-        assert all(len(of_drugs) == 12 for of_drugs in point["measures"].values())
+        sizes = {name: len(of_entries) for name, of_entries in point["measures"].items()}
+        assert sizes == dict.fromkeys(MEASURES, 12) | {"bits a byte, general": 16}
     assert not list((output / "seed-0").rglob("*.safetensors"))
