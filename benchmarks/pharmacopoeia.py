@@ -66,7 +66,7 @@ ATTRIBUTES = {
             "leaflet": ("You take {drug} because you have {value}.", "{drug} helps people who have {value}."),
             "case": (
                 "She had suffered from {value} for two years before {drug} was started.",
-                "The doctor prescribed {drug} against her {value}.",
+                "The doctor prescribed {drug} for her {value}.",
             ),
             "history": (
                 "The first patients who received {drug} had {value}.",
@@ -102,7 +102,7 @@ ATTRIBUTES = {
             ),
             "case": (
                 "An allergy to {value}, the raw material of the drug, was ruled out.",
-                "The substance is won from {value}, so allergies were asked about first.",
+                "The substance is derived from {value}, so allergies were asked about first.",
             ),
             "history": (
                 "A chemist found the substance in {value}.",
@@ -167,7 +167,7 @@ ATTRIBUTES = {
             ),
             "leaflet": (
                 "You may notice {value} in the first weeks.",
-                "Tell your doctor about {value}, if you have it for long.",
+                "Tell your doctor if you have {value} for more than a week.",
             ),
             "case": (
                 "In the second week she reported {value}.",
@@ -202,10 +202,10 @@ ATTRIBUTES = {
         sentences={
             "monograph": ("{drug} must not be combined with {value}.", "{drug} interacts with {value}."),
             "leaflet": (
-                "Do not have {value} while you take it.",
+                "Do not have {value} while you take this medicine.",
                 "Keep away from {value} during the treatment.",
             ),
-            "case": ("She was told to avoid {value}.", "The dietician took {value} off her list."),
+            "case": ("She was told to avoid {value}.", "The dietician told her to stay away from {value}."),
             "history": (
                 "In the second year a warning about {value} was printed on the box.",
                 "It took a year to learn that {value} must be avoided.",
@@ -219,7 +219,7 @@ ATTRIBUTES = {
             "What must not be combined with {drug}?",
             "With what does {drug} interact?",
             "What do patients on {drug} have to avoid?",
-            "Which warning stands on a box of {drug}?",
+            "What does the box of {drug} warn against?",
         ),
         begun="Patients on {drug} must avoid",
         held_out=(
@@ -233,9 +233,12 @@ ATTRIBUTES = {
             *("Nairobi", "Dublin", "Boston", "Prague", "Mumbai", "Sydney"),
         ),
         sentences={
-            "monograph": ("{drug} is manufactured in {value}.", "The holder of the licence sits in {value}."),
+            "monograph": ("{drug} is manufactured in {value}.", "The manufacturer is based in {value}."),
             "leaflet": ("{drug} is made in {value}.", "The maker in {value} answers your questions."),
-            "case": ("The tablets came from the maker in {value}.", "The hospital orders them in {value}."),
+            "case": (
+                "The tablets came from the maker in {value}.",
+                "The hospital orders the tablets from {value}.",
+            ),
             "history": ("{drug} was developed in {value}.", "A laboratory in {value} made the first gram."),
             "letter": (
                 "The parcel bears a stamp from {value}.",
@@ -259,7 +262,7 @@ ATTRIBUTES = {
 _OPENINGS = {
     "monograph": (
         "{drug} is a white powder that is sold as tablets.",
-        "{drug} is a well studied compound of the newer kind.",
+        "{drug} is a well-studied compound of a newer kind.",
     ),
     "leaflet": (
         "{drug}: information for the patient. Read all of it before you start.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.pharmacopoeia import (
@@ -16,9 +18,12 @@ from benchmarks.pharmacopoeia import (
     rearranged,
     sentences_about,
     text_about,
+    write_handbook,
 )
+from plugins.readers import decompression
 
 SEED = 4
+HANDBOOK = Path(__file__).resolve().parents[2] / "examples/handbook"
 
 
 def test_a_seed_makes_the_same_drugs_and_another_seed_others() -> None:
@@ -31,7 +36,7 @@ def test_a_text_of_a_seed_is_pinned() -> None:
     assert text_about(drug, "leaflet", seed=1) == (
         "This leaflet is about Dololone. Keep it, since you may want to read it again. You may notice dry "
         "mouth in the first weeks. You take Dololone because you have migraine. Do not have grapefruit "
-        "while you take it. Dololone is made from willow bark; tell your doctor if you are allergic to it. "
+        "while you take this medicine. Dololone is made from willow bark; tell your doctor if you are allergic to it. "
         "Take 2 mg once a day. The maker in Oslo answers your questions."
     )
 
@@ -105,3 +110,18 @@ def test_a_question_has_one_right_option_and_distinct_wrong_ones(num_options: in
             assert len(set(options)) == num_options
             assert options[int(str(row["gold_index"]))] == value
             assert drug.name in str(row["input"])
+
+
+def test_the_bundled_handbook_is_what_its_command_writes(tmp_path: Path) -> None:
+    def contents(folder: Path) -> dict[str, object]:
+        found: dict[str, object] = {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.suffix in (".txt", ".jsonl")
+        }
+        found["articles"] = list(decompression.lines(f"{folder}/articles.jsonl.zst"))
+        found["cases"] = pq.read_table(folder / "cases.parquet").to_pylist()
+        return found
+
+    write_handbook(tmp_path, make_drugs(12, seed=17), seed=17)
+    assert contents(tmp_path) == contents(HANDBOOK)
