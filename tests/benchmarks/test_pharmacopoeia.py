@@ -36,8 +36,8 @@ def test_a_text_of_a_seed_is_pinned() -> None:
     assert text_about(drug, "leaflet", seed=1) == (
         "This leaflet is about Dololone. Keep it, since you may want to read it again. You may notice dry "
         "mouth in the first weeks. You take Dololone because you have migraine. Do not have grapefruit "
-        "while you take this medicine. Dololone is made from willow bark; tell your doctor if you are allergic "
-        "to it. Take 2 mg once a day. The maker in Oslo answers your questions."
+        "while you take this medicine. Dololone is made from willow bark; tell your doctor if you are "
+        "allergic to it. Take 2 mg once a day. The maker in Oslo answers your questions."
     )
 
 
