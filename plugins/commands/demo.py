@@ -218,16 +218,16 @@ def _summary(console: Console, output: Path, arms: Sequence[Arm], *, model: str,
     console.print(made)
     console.print(
         "[bold]What it learned[/bold]: no model knows these drugs before it is trained on them. The "
-        f"{len(last.right)} questions have four options each, so a guess scores 0.25; neither they nor the "
-        "passages have the wording of a training text. In brackets: 95% intervals over questions or passages."
+        f"{len(last.right)} questions are worded as no pair is and have four options each, so a guess scores "
+        "0.25. The passages state the same facts in another order. In brackets: 95% intervals over questions "
+        "or passages."
     )
     console.print(_table(points))
     for arm in arms[:-1]:
         before = points[arm.title][-1].right
         gain, low, high = Score.of([after - each for each, after in zip(before, last.right, strict=True)])
         console.print(
-            f"On the same questions, {arms[-1].title} score {gain:+.2f} [{low:+.2f}, {high:+.2f}] more than "
-            f"{arm.title}."
+            f"Right answers, {arms[-1].title} minus {arm.title}: {gain:+.2f} [{low:+.2f}, {high:+.2f}]."
         )
     _draw(output / _PICTURE, points)
     text = random.Random(17).choice([text for text in _texts(corpus) if text.num_pairs])

@@ -94,7 +94,7 @@ def test_the_full_demo_compares_three_trainings_with_equal_tokens(tiny_model: Pa
     assert len({json.loads(lines[-1])["tokens"] for lines in trends}) == 1
     pairs = [read_manifest(f"{tmp_path}/out/{arm}/corpus").increments[0].streams["domain"] for arm in arms]
     assert pairs[0].num_pairs == 0 < pairs[2].num_pairs
-    assert done.stdout.count("On the same questions, texts with the handbook's pairs score") == 2
+    assert done.stdout.count("Right answers, texts with the handbook's pairs minus ") == 2
 
 
 def test_scores_have_the_intervals_of_tutelage_eval() -> None:
