@@ -27,6 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from plugins.words import words_of
+
 KINDS = ("monograph", "leaflet", "case", "history")
 
 HELD_OUT_KIND = "letter"
@@ -331,18 +333,18 @@ def text_about(drug: Drug, kind: str, *, seed: int) -> str:
     return " ".join([opening.format(drug=drug.name), *sentences_about(drug, kind, seed=seed).values()])
 
 
-def rearranged(drug: Drug, kind: str, *, seed: int) -> str:
-    """Return a text of the same kind in another order and partly other sentences; it shares no 13 words.
+def rearranged(drug: Drug, kind: str, *, texts: Iterable[str], seed: int) -> str:
+    """Return a text in another order and partly other sentences that shares no 13 words with `texts`.
 
-    Texts that share 13 words with a row of a task are kept out of a corpus.
+    Texts that share 13 words with a row of a task are kept out of a corpus; some sentences name no drug.
     """
-    taken = _runs_of_words(text_about(drug, kind, seed=seed))
-    texts = (text_about(drug, kind, seed=other) for other in itertools.count(seed + 1))
-    return next(text for text in texts if not taken & _runs_of_words(text))
+    taken = set().union(*map(_runs_of_words, texts))
+    made = (text_about(drug, kind, seed=other) for other in itertools.count(seed + 1))
+    return next(text for text in made if not taken & _runs_of_words(text))
 
 
 def _runs_of_words(text: str, length: int = 13) -> set[tuple[str, ...]]:
-    words = text.split()
+    words = words_of(text)
     return {tuple(words[at : at + length]) for at in range(len(words) - length + 1)}
 
 
@@ -447,8 +449,10 @@ def write_handbook(folder: Path, drugs: Iterable[Drug], *, seed: int) -> None:
         for wording in (0, 1)
     ]
     _write_lines(folder / "tasks" / "handbook_choice.jsonl", questions)
+    texts = [text_about(drug, kind, seed=seed) for drug in drugs for kind in KINDS]
     passages = [
-        {"text": rearranged(drug, KINDS[at % len(KINDS)], seed=seed)} for at, drug in enumerate(drugs)
+        {"text": rearranged(drug, KINDS[at % len(KINDS)], texts=texts, seed=seed)}
+        for at, drug in enumerate(drugs)
     ]
     _write_lines(folder / "tasks" / "handbook_passages.jsonl", passages)
 
