@@ -27,6 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
+from plugins.words import words_of
+
 KINDS = ("monograph", "leaflet", "case", "history")
 
 HELD_OUT_KIND = "letter"
@@ -66,7 +68,7 @@ ATTRIBUTES = {
             "leaflet": ("You take {drug} because you have {value}.", "{drug} helps people who have {value}."),
             "case": (
                 "She had suffered from {value} for two years before {drug} was started.",
-                "The doctor prescribed {drug} against her {value}.",
+                "The doctor prescribed {drug} for her {value}.",
             ),
             "history": (
                 "The first patients who received {drug} had {value}.",
@@ -102,7 +104,7 @@ ATTRIBUTES = {
             ),
             "case": (
                 "An allergy to {value}, the raw material of the drug, was ruled out.",
-                "The substance is won from {value}, so allergies were asked about first.",
+                "The substance is derived from {value}, so allergies were asked about first.",
             ),
             "history": (
                 "A chemist found the substance in {value}.",
@@ -167,7 +169,7 @@ ATTRIBUTES = {
             ),
             "leaflet": (
                 "You may notice {value} in the first weeks.",
-                "Tell your doctor about {value}, if you have it for long.",
+                "Tell your doctor if you have {value} for more than a week.",
             ),
             "case": (
                 "In the second week she reported {value}.",
@@ -202,10 +204,10 @@ ATTRIBUTES = {
         sentences={
             "monograph": ("{drug} must not be combined with {value}.", "{drug} interacts with {value}."),
             "leaflet": (
-                "Do not have {value} while you take it.",
+                "Do not have {value} while you take this medicine.",
                 "Keep away from {value} during the treatment.",
             ),
-            "case": ("She was told to avoid {value}.", "The dietician took {value} off her list."),
+            "case": ("She was told to avoid {value}.", "The dietician told her to stay away from {value}."),
             "history": (
                 "In the second year a warning about {value} was printed on the box.",
                 "It took a year to learn that {value} must be avoided.",
@@ -219,7 +221,7 @@ ATTRIBUTES = {
             "What must not be combined with {drug}?",
             "With what does {drug} interact?",
             "What do patients on {drug} have to avoid?",
-            "Which warning stands on a box of {drug}?",
+            "What does the box of {drug} warn against?",
         ),
         begun="Patients on {drug} must avoid",
         held_out=(
@@ -233,9 +235,12 @@ ATTRIBUTES = {
             *("Nairobi", "Dublin", "Boston", "Prague", "Mumbai", "Sydney"),
         ),
         sentences={
-            "monograph": ("{drug} is manufactured in {value}.", "The holder of the licence sits in {value}."),
+            "monograph": ("{drug} is manufactured in {value}.", "The manufacturer is based in {value}."),
             "leaflet": ("{drug} is made in {value}.", "The maker in {value} answers your questions."),
-            "case": ("The tablets came from the maker in {value}.", "The hospital orders them in {value}."),
+            "case": (
+                "The tablets came from the maker in {value}.",
+                "The hospital orders the tablets from {value}.",
+            ),
             "history": ("{drug} was developed in {value}.", "A laboratory in {value} made the first gram."),
             "letter": (
                 "The parcel bears a stamp from {value}.",
@@ -259,7 +264,7 @@ ATTRIBUTES = {
 _OPENINGS = {
     "monograph": (
         "{drug} is a white powder that is sold as tablets.",
-        "{drug} is a well studied compound of the newer kind.",
+        "{drug} is a well-studied compound of a newer kind.",
     ),
     "leaflet": (
         "{drug}: information for the patient. Read all of it before you start.",
@@ -328,18 +333,18 @@ def text_about(drug: Drug, kind: str, *, seed: int) -> str:
     return " ".join([opening.format(drug=drug.name), *sentences_about(drug, kind, seed=seed).values()])
 
 
-def rearranged(drug: Drug, kind: str, *, seed: int) -> str:
-    """Return a text of the same kind in another order and partly other sentences; it shares no 13 words.
+def rearranged(drug: Drug, kind: str, *, texts: Iterable[str], seed: int) -> str:
+    """Return a text in another order and partly other sentences that shares no 13 words with `texts`.
 
-    Texts that share 13 words with a row of a task are kept out of a corpus.
+    Texts that share 13 words with a row of a task are kept out of a corpus; some sentences name no drug.
     """
-    taken = _runs_of_words(text_about(drug, kind, seed=seed))
-    texts = (text_about(drug, kind, seed=other) for other in itertools.count(seed + 1))
-    return next(text for text in texts if not taken & _runs_of_words(text))
+    taken = set().union(*map(_runs_of_words, texts))
+    made = (text_about(drug, kind, seed=other) for other in itertools.count(seed + 1))
+    return next(text for text in made if not taken & _runs_of_words(text))
 
 
 def _runs_of_words(text: str, length: int = 13) -> set[tuple[str, ...]]:
-    words = text.split()
+    words = words_of(text)
     return {tuple(words[at : at + length]) for at in range(len(words) - length + 1)}
 
 
@@ -444,8 +449,10 @@ def write_handbook(folder: Path, drugs: Iterable[Drug], *, seed: int) -> None:
         for wording in (0, 1)
     ]
     _write_lines(folder / "tasks" / "handbook_choice.jsonl", questions)
+    texts = [text_about(drug, kind, seed=seed) for drug in drugs for kind in KINDS]
     passages = [
-        {"text": rearranged(drug, KINDS[at % len(KINDS)], seed=seed)} for at, drug in enumerate(drugs)
+        {"text": rearranged(drug, KINDS[at % len(KINDS)], texts=texts, seed=seed)}
+        for at, drug in enumerate(drugs)
     ]
     _write_lines(folder / "tasks" / "handbook_passages.jsonl", passages)
 

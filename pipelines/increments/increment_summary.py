@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
 from pipelines.store.statistics import stats_of
+from plugins.synthesizers.recorded import RecordedSynthesizer
 from schemas.corpus_config import CorpusConfig
+from schemas.corpus_layout import text_uris
+from schemas.errors import ConfigError
 from schemas.manifest import Manifest, ShardSet
+from schemas.records import AugmentedText
+from schemas.validation import read_records
 
 _LEFT_OUT = {
     "list/unreadable": "unreadable",
@@ -14,7 +19,7 @@ _LEFT_OUT = {
     "read/files_damaged": "files from where they are damaged on",
     "read/files_empty": "empty files",
 }
-_DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs", "pairs_of_other_parts")
+_DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs", "pairs_of_other_parts", "repeated_pairs")
 
 _OF_A_MODEL = ("requests", "from_journal", "failed_documents")
 
@@ -67,6 +72,8 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         if any(dropped.values()):
             each = (f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
             print(f"  of the answers were dropped: {', '.join(each)}")
+    if config.synthesizes and config.synthesis.backend == "recorded":
+        _print_unused_pairs(config, manifest)
     line = without_pairs(counts)
     if line and any(counts.get(f"synthesize/{name}") for name in _OF_A_MODEL):  # rules would find the same
         print(f"  {line}; `corpus build FILE --retry-empty` asks again")
@@ -102,3 +109,26 @@ def _cut(shards: ShardSet) -> list[str]:
     if shards.num_cut_texts:
         lines.append(f"texts that go on in another row: {cut_texts(shards)} of {shards.num_texts:,}")
     return lines
+
+
+def _print_unused_pairs(config: CorpusConfig, manifest: Manifest) -> None:
+    """Print how many recorded pairs are about documents that the newest increment lacks; reads its texts."""
+    synthesizer = RecordedSynthesizer(config.synthesis, seed=config.seed)
+    try:
+        synthesizer.open()
+    except ConfigError as error:  # the increment is published already
+        print(f"  recorded pairs were not compared with the documents: {error}")
+        return
+    name = manifest.increments[-1].name
+    document_ids = {
+        document_id
+        for stream in manifest.increments[-1].streams
+        for uri in text_uris(config.corpus, stream, name)
+        for text in read_records(uri, AugmentedText)
+        for document_id in text.document_ids
+    }
+    if unused := synthesizer.unused_pairs(document_ids):
+        print(
+            f"  {unused.total():,} recorded pairs are about {len(unused):,} documents that this increment "
+            f"lacks; the first: {min(unused)}"
+        )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.pharmacopoeia import (
@@ -16,9 +18,12 @@ from benchmarks.pharmacopoeia import (
     rearranged,
     sentences_about,
     text_about,
+    write_handbook,
 )
+from plugins.readers import decompression
 
 SEED = 4
+HANDBOOK = Path(__file__).resolve().parents[2] / "examples/handbook"
 
 
 def test_a_seed_makes_the_same_drugs_and_another_seed_others() -> None:
@@ -31,8 +36,8 @@ def test_a_text_of_a_seed_is_pinned() -> None:
     assert text_about(drug, "leaflet", seed=1) == (
         "This leaflet is about Dololone. Keep it, since you may want to read it again. You may notice dry "
         "mouth in the first weeks. You take Dololone because you have migraine. Do not have grapefruit "
-        "while you take it. Dololone is made from willow bark; tell your doctor if you are allergic to it. "
-        "Take 2 mg once a day. The maker in Oslo answers your questions."
+        "while you take this medicine. Dololone is made from willow bark; tell your doctor if you are "
+        "allergic to it. Take 2 mg once a day. The maker in Oslo answers your questions."
     )
 
 
@@ -68,15 +73,16 @@ def test_a_held_out_text_shares_no_sentence_with_the_others() -> None:
 
 def test_a_rearranged_text_states_the_same_facts_and_shares_no_13_words_with_a_text() -> None:
     def runs(text: str) -> set[str]:
-        words = text.split()
+        words = text.casefold().replace(".", "").replace(",", "").split()
         return {" ".join(words[at : at + 13]) for at in range(len(words) - 12)}
 
-    for drug in make_drugs(12, seed=SEED):
-        texts = set().union(*(runs(text_about(drug, kind, seed=SEED)) for kind in KINDS))
-        for kind in KINDS:
-            text = rearranged(drug, kind, seed=SEED)
-            assert not texts & runs(text)
-            assert all(value in text for value in drug.facts.values())
+    drugs = make_drugs(12, seed=SEED)
+    texts = [text_about(drug, kind, seed=SEED) for drug in drugs for kind in KINDS]
+    taken = set().union(*map(runs, texts))
+    for drug, kind in zip(drugs, KINDS * 3, strict=True):
+        text = rearranged(drug, kind, texts=texts, seed=SEED)
+        assert not taken & runs(text)
+        assert all(value in text for value in drug.facts.values())
 
 
 def test_pairs_of_a_text_answer_with_the_drugs_values_and_keep_to_the_named_attributes() -> None:
@@ -105,3 +111,18 @@ def test_a_question_has_one_right_option_and_distinct_wrong_ones(num_options: in
             assert len(set(options)) == num_options
             assert options[int(str(row["gold_index"]))] == value
             assert drug.name in str(row["input"])
+
+
+def test_the_bundled_handbook_is_what_its_command_writes(tmp_path: Path) -> None:
+    def contents(folder: Path) -> dict[str, object]:
+        found: dict[str, object] = {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.suffix in (".txt", ".jsonl")
+        }
+        found["articles"] = list(decompression.lines(f"{folder}/articles.jsonl.zst"))
+        found["cases"] = pq.read_table(folder / "cases.parquet").to_pylist()
+        return found
+
+    write_handbook(tmp_path, make_drugs(12, seed=17), seed=17)
+    assert contents(tmp_path) == contents(HANDBOOK)

@@ -190,10 +190,9 @@ def test_pairs_parted_at_row_ends_are_counted_and_said(
 
 
 def test_pairs_before_their_passage_are_counted_apart_and_fill_no_row_without_it(
-    config_of: Config, asking: Any, build: Any, monkeypatch: pytest.MonkeyPatch
+    config_of: Config, asking: Any, build: Any
 ) -> None:
-    monkeypatch.setattr("plugins.templates.reading_comprehension.TEXT_LAST_SHARE", 1.0)
-    config = config_of(512, synthesis=asking)
+    config = config_of(512, synthesis=asking, templates="questions_first")
     build(config)
     shards = domain(config)
     assert shards.num_pairs_asked_first == shards.num_pairs > 0

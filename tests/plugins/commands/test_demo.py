@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from plugins.commands.demo import Score
 from schemas.manifest import read_manifest
 from tests.tiny import save_bytes, save_llama
+from trainer.evaluation.scoring.metrics import BitsPerByte, RowMean, bootstrap_interval
 
 pytestmark = pytest.mark.slow
 
@@ -51,36 +54,56 @@ def run_demo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_demo_goes_from_raw_text_to_a_model_that_loads(tiny_model: Path, tmp_path: Path) -> None:
     done = run_demo("--fast", "--model", str(tiny_model), "--output", "out", cwd=tmp_path)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    manifest = read_manifest(str(tmp_path / "out/corpus"))
-    assert manifest.stream_names() == ["domain", "general"]
-    assert manifest.increments[0].num_documents == 132 + 160
+    folder = tmp_path / "out/recorded"
+    increment = read_manifest(str(folder / "corpus")).increments[0]
+    assert increment.num_documents == 48
+    assert increment.streams["domain"].num_pairs > 0  # bytes are many tokens: not all 240 fit a row
 
-    evaluations = [json.loads(line) for line in (tmp_path / "out/eval/scores.jsonl").read_text().splitlines()]
-    assert [evaluation["batch"] for evaluation in evaluations] == [0, 3, 6]
-    assert all("bio_choice/accuracy" in evaluation["scores"] for evaluation in evaluations)
+    evaluations = [json.loads(line) for line in (folder / "eval/scores.jsonl").read_text().splitlines()]
+    assert [evaluation["batch"] for evaluation in evaluations] == [0, 25, 50]
+    last = evaluations[-1]
+    share, bits = (
+        last["scores"][f"handbook_{name}"] for name in ("choice/accuracy", "passages/bits_per_byte")
+    )
+    (line,) = (line for line in done.stdout.splitlines() if f" {last['tokens']:,} " in line and "[" in line)
+    assert f" {share:.2f} [" in line and f" {bits:.2f} [" in line
+    assert (tmp_path / "out/scores.png").read_bytes().startswith(b"\x89PNG")
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    exported = str(tmp_path / "out/model")
+    exported = str(folder / "model")
     assert AutoModelForCausalLM.from_pretrained(exported).config.hidden_size == 32
     assert AutoTokenizer.from_pretrained(exported)("ab").input_ids
 
-    for part in (
-        "What was made",
-        "Held-out scores",
-        "before",
-        "after",
-        "One augmented text",
-        "What to run next",
-    ):
-        assert part in done.stdout
+    parts = ("What was trained", "What it learned", "One augmented text", "Where it is", "What to run next")
+    assert [part for part in parts if part not in done.stdout] == []
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr, done.stderr
+
+
+def test_the_full_demo_compares_three_trainings_with_equal_tokens(tiny_model: Path, tmp_path: Path) -> None:
+    done = run_demo("--model", str(tiny_model), "--output", "out", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    arms = ("plain", "own-pairs", "recorded")
+    trends = [(tmp_path / "out" / arm / "eval/scores.jsonl").read_text().splitlines() for arm in arms]
+    assert len({json.loads(lines[-1])["tokens"] for lines in trends}) == 1
+    pairs = [read_manifest(f"{tmp_path}/out/{arm}/corpus").increments[0].streams["domain"] for arm in arms]
+    assert pairs[0].num_pairs == 0 < pairs[2].num_pairs
+    assert done.stdout.count("Right answers, texts with the handbook's pairs minus ") == 2
+
+
+def test_scores_have_the_intervals_of_tutelage_eval() -> None:
+    right = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
+    mean = RowMean(lambda _, value: value)
+    assert Score.of(right) == pytest.approx((4 / 7, *bootstrap_interval(mean, right, right, seed=17)))
+    rows = [SimpleNamespace(num_bytes=1), SimpleNamespace(num_bytes=4), SimpleNamespace(num_bytes=3)]
+    interval = bootstrap_interval(BitsPerByte(), rows, [2.0, 4.0, 9.0], seed=17)
+    assert Score.of([2.0, 4.0, 9.0], [1, 4, 3]) == pytest.approx((15 / 8, *interval))
 
 
 def test_a_model_that_is_no_directory_is_refused_before_anything_runs(tmp_path: Path) -> None:

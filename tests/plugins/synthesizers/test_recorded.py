@@ -71,6 +71,10 @@ def test_a_part_gets_the_pairs_that_name_it_or_whose_response_it_holds(tmp_path:
     [
         ({"document_id": "a", "instruction": "Why?"}, "line 2: a RecordedPair lacks response"),
         ({**ONE, "option": ["x"]}, "line 2: a RecordedPair has a key 'option', which is unknown"),
+        (
+            {"document_id": "a", "instruction": "Why?", "respons": "It is."},
+            "line 2: a RecordedPair has a key 'respons', which is unknown",
+        ),
         ({**ONE, "response": 3}, "line 2: .*response"),
         ({**ONE, "response": " "}, "line 2: its text is empty"),
         ("{", "line 2: "),
@@ -79,6 +83,27 @@ def test_a_part_gets_the_pairs_that_name_it_or_whose_response_it_holds(tmp_path:
 def test_a_line_that_holds_no_pair_is_named(tmp_path: Path, row: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=rf"^synthesis\.options\.pairs .*pairs\.jsonl: {message}"):
         synthesize(write(tmp_path / "pairs.jsonl", ONE, row), document("a"))
+
+
+def test_a_line_that_repeats_a_pair_is_used_once_and_counted(tmp_path: Path) -> None:
+    (found,) = synthesize(write(tmp_path / "pairs.jsonl", ONE, CHOICE, ONE), document("a"))
+    assert [pair.instruction for pair in found.pairs] == ["Which nerve?", "Pick one."]
+    assert found.dropped == {"repeated_pairs": 1}
+
+
+def test_pairs_about_documents_that_a_corpus_lacks_are_counted_by_document(tmp_path: Path) -> None:
+    file = write(tmp_path / "pairs.jsonl", ONE, CHOICE, OF_A_FILE, {**ONE, "document_id": "gone"})
+    synthesizer = RecordedSynthesizer(
+        SynthesisConfig(backend="recorded", options={"pairs": str(file)}), seed=1
+    )
+    synthesizer.open()
+    assert synthesizer.unused_pairs(["/data/notes/b.txt", "c"]) == {"a": 2, "gone": 1}
+    assert synthesizer.unused_pairs(["a", "gone", "notes/b.txt"]) == {}
+
+
+def test_a_file_without_a_pair_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pairs\.jsonl' holds no pair\. Write one JSON object a line"):
+        synthesize(write(tmp_path / "pairs.jsonl", "", " "), document("a"))
 
 
 def test_a_file_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
