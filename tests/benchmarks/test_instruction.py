@@ -178,7 +178,7 @@ def test_no_unit_starts_that_would_end_after_the_given_minutes(
     write_result(tmp_path, 0, "plain", Settings(), seconds=700)
     assert command.main(["--output", str(tmp_path), "--minutes", "11"]) == 0
     assert ran == []
-    assert "a unit takes about 12; left: 41 units" in capsys.readouterr().err
+    assert "a unit takes about 12; left: 47 units" in capsys.readouterr().err
 
 
 def test_report_runs_nothing(tmp_path: Path, ran: list[tuple[int, str]]) -> None:
