@@ -287,6 +287,7 @@ class AugmentedText:
         seed: Seed of every random choice of the rendering.
         pairs: Its pairs, passage by passage. On disk they have a file of their own; corpora of old versions
             lack it.
+        is_apart: Whether the model reads each document's own text and the pairs about it by themselves.
     """
 
     text_id: str
@@ -296,6 +297,18 @@ class AugmentedText:
     template: str
     seed: int
     pairs: tuple[StoredPair, ...] = ()
+    is_apart: bool = False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What the model reads by itself: the whole text, or each document's own text and its pairs."""
+        if not self.is_apart:
+            return (self.text,)
+        found: list[str] = []
+        for each in self.passages:
+            cut = each.text_end or each.end
+            found += (self.text[each.start : cut], self.text[cut : each.end].lstrip())
+        return tuple(filter(None, found))
 
     @property
     def document_ids(self) -> tuple[str, ...]:
@@ -358,7 +371,7 @@ def to_json(record: Any) -> str:
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 
-_RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first", "pairs"))
+_RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first", "pairs", "is_apart"))
 
 
 def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:

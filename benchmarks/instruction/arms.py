@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,19 +24,19 @@ class Arm:
     Attributes:
         title: What its rows hold, for tables.
         pairs: Pairs about the texts: `half` and `all` are those of the domain; None has none.
-        templates: Template family of the pairs: whether they stand before their text or after it.
+        templates: Template family: whether the model reads the pairs without their text, or after it.
         has_general: True takes half of the rows from general questions and answers.
     """
 
     title: str
     pairs: Literal["half", "all", "mined", "model"] | None = None
-    templates: str = "questions_first"
+    templates: str = "pairs_apart"
     has_general: bool = False
 
 
 ARMS: Mapping[str, Arm] = {
     "plain": Arm(title="plain text"),
-    "instruction-half": Arm(title="pairs about half of the facts, before their text", pairs="half"),
+    "instruction-half": Arm(title="pairs about half of the facts", pairs="half"),
     "plain-general": Arm(title="plain text, 1:1 with general questions and answers", has_general=True),
     "half-after-text": Arm(
         title="the same pairs after their text", pairs="half", templates="reading_comprehension"
@@ -139,7 +138,7 @@ def train_config(
         "callbacks": {
             "domain_eval": {
                 "tasks": [str(domain / "tasks")],
-                "interval": f"{math.ceil(steps / EVALUATIONS)}ba",
+                "interval": f"{1 / EVALUATIONS}dur",
                 "output": str(folder),
                 "batch_tokens": 4096,
                 "max_new_tokens": 8,  # the longest right answer has 5 tokens, `250 mg`

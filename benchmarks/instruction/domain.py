@@ -1,8 +1,7 @@
 """Domain of a seed: texts about made-up drugs, pairs about them, general texts, and rows of evaluation tasks.
 
-Each fact stands in four texts. In the pairs each fact has four wordings, one a text: two are plain questions,
-one lists four options and one gives a rationale. No pair has a held-out wording, or asks to complete a
-sentence.
+Each fact stands in four texts. In the pairs each fact has four wordings, one a text. No pair has a held-out
+wording, or asks to complete a sentence.
 
 The general texts are the bundled questions and answers in the format of the evaluation's questions, so that
 an arm without pairs knows it. Each tenth is held out.
@@ -22,7 +21,6 @@ from benchmarks.pharmacopoeia import (
     Drug,
     make_drugs,
     question_about,
-    sentences_about,
     text_about,
 )
 from plugins.readers import decompression
@@ -53,7 +51,7 @@ def write_domain(folder: Path, *, drugs: int, seed: int) -> None:
     ]
     _write_lines(folder / "texts.jsonl", texts)
     for name, asked in (("half", half), ("all", {name: list(ATTRIBUTES) for name in half})):
-        pairs = [pair for drug in made for pair in pairs_in_all_wordings(drug, asked[drug.name], seed=seed)]
+        pairs = [pair for drug in made for pair in pairs_in_all_wordings(drug, asked[drug.name])]
         _write_lines(folder / f"pairs-{name}.jsonl", pairs)
     facts = [(drug, attribute, attribute in half[drug.name]) for drug in made for attribute in ATTRIBUTES]
     questions = [
@@ -88,24 +86,19 @@ def _general_texts() -> Iterator[dict[str, object]]:
         yield {"id": row["id"], "text": f"Question: {row['question']}\nAnswer: {row['response']}"}
 
 
-def pairs_in_all_wordings(drug: Drug, attributes: Iterable[str], *, seed: int) -> list[dict[str, object]]:
+def pairs_in_all_wordings(drug: Drug, attributes: Iterable[str]) -> list[dict[str, object]]:
     """Return lines for the synthesizer `recorded`: each attribute once a text, in four different wordings."""
     pairs: list[dict[str, object]] = []
     for at, kind in enumerate(KINDS):
-        sentences = sentences_about(drug, kind, seed=seed)
         for number, attribute in enumerate(attributes):
             wording = (at + number) % len(KINDS)
-            pair: dict[str, object] = {
-                "document_id": _document_id(drug, kind),
-                "instruction": ATTRIBUTES[attribute].asked[wording].format(drug=drug.name),
-                "response": drug.facts[attribute],
-            }
-            if wording == 1:
-                shown = question_about(drug, attribute, wording=0, seed=seed + 1)
-                pair["options"] = shown["options"]
-            elif wording == 2:
-                pair["rationale"] = f"The text says: {sentences[attribute]}"
-            pairs.append(pair)
+            pairs.append(
+                {
+                    "document_id": _document_id(drug, kind),
+                    "instruction": ATTRIBUTES[attribute].asked[wording].format(drug=drug.name),
+                    "response": drug.facts[attribute],
+                }
+            )
     return pairs
 
 

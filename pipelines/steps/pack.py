@@ -45,6 +45,11 @@ class Piece(NamedTuple):
     start: int  # its first token in the row
     num_tokens: int  # number of its tokens in the row
 
+    def within(self, parts: Sequence[Piece]) -> Piece:
+        """The piece of a text that a piece of one of the parts is."""
+        part = parts[self.text]
+        return Piece(part.text, part.start + self.start, self.num_tokens)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackedRow:

@@ -4,9 +4,10 @@
                 ▲                         └─ too long for a row: cut the run between documents; of a single
                 └──────────────────────────  document leave out its longest pair
 
-So a row that holds a whole text holds each pair with its passage. Only texts that do not fit are rendered and
-tokenized again. Texts keep their text_ids and seeds unless their run is cut. A pair without room beside its
-passage becomes a reject, `pairs_beyond_row`; these are few, since split_documents.py reserves room for pairs.
+So a row that holds a whole text holds each pair with its passage, unless the template family keeps the two
+apart. Only texts that do not fit are rendered and tokenized again. Texts keep their text_ids and seeds unless
+their run is cut. A pair without room beside its passage becomes a reject, `pairs_beyond_row`; these are few,
+since split_documents.py reserves room for pairs.
 """
 
 from __future__ import annotations
@@ -66,18 +67,20 @@ class RenderTexts(StepFn):
 
     def _rendered(self, chains: Sequence[Sequence[SynthesizedDocument]]) -> Iterator[Any]:
         seq_len = self.config.pack.seq_len
-        waiting = [run for chain in chains for run in runs(chain)]
+        waiting = [run for chain in chains for run in self._runs(chain)]
         while waiting:
             texts = [self._render(run) for run in waiting]
             shorter: list[tuple[SynthesizedDocument, ...]] = []
-            for run, text, tokens in zip(waiting, texts, self._tokenize.encode(texts), strict=True):
-                if len(tokens) > seq_len and len(run) > 1:
+            for run, text, parts in zip(waiting, texts, self._tokenize.encode(texts), strict=True):
+                num_tokens = len(parts[-1])
+                if num_tokens > seq_len and len(run) > 1:
                     self.counters.add("cut_runs")
-                    shorter += _cut(run, text, len(tokens), seq_len)
-                elif len(tokens) > seq_len and text.num_pairs:
+                    shorter += _cut(run, text, num_tokens, seq_len)
+                elif num_tokens > seq_len and text.num_pairs:
                     done, pair = _without_longest_pair(run[0])
                     shorter.append((done,))
-                    found = f"passage and pairs have {len(tokens)} tokens, a row has {seq_len}"
+                    what = "its pairs" if text.is_apart else "passage and pairs"
+                    found = f"{what} have {num_tokens} tokens, a row has {seq_len}"
                     yield self.reject(
                         "pairs_beyond_row", done.document, f"pair {pair.instruction!r}: {found}"
                     )
@@ -85,8 +88,11 @@ class RenderTexts(StepFn):
                     self.counters.add("texts")
                     self.counters.add("augmented_texts", bool(text.num_pairs))
                     text = with_pairs(text, run, synthesizer=self._synthesizer)
-                    yield from self._tokenize.finish(text, tokens)
+                    yield from self._tokenize.finish(text, parts)
             waiting = shorter
+
+    def _runs(self, chain: Sequence[SynthesizedDocument]) -> Iterator[tuple[SynthesizedDocument, ...]]:
+        return ((done,) for done in chain) if self._family.is_apart else runs(chain)
 
     def _render(self, run: tuple[SynthesizedDocument, ...]) -> AugmentedText:
         text_id = digest(*(part for done in run for part in names_of(done.document)))
@@ -109,6 +115,7 @@ class RenderTexts(StepFn):
             num_pairs=sum(len(done.pairs) for done in run),
             template=rendered.template,
             seed=seed,
+            is_apart=self._family.is_apart and any(done.pairs for done in run),
         )
 
 

@@ -1,13 +1,14 @@
 """Tokenization of training texts, in batches.
 
-The step puts the opening tokens (BOS for most tokenizers) and EOS around a text by id. Special-token strings
-inside a text stay plain text. A text of a tuning stream is tokenized example by example, and its result says
-which tokens carry loss (loss_spans.py).
+The step puts the opening tokens (BOS for most tokenizers) and EOS around a text by id, or around each part of
+a text that keeps pairs apart. Special-token strings inside a text stay plain text. A text of a tuning stream
+is tokenized example by example, and its result says which tokens carry loss (loss_spans.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,12 +28,15 @@ from schemas.records import AugmentedText
 class TokenizedText:
     """A training text with its token ids, int32 of shape (num_tokens,), BOS and EOS included.
 
+    `part_sizes` are the numbers of tokens of its parts (`AugmentedText.parts`), which the model reads by
+    themselves.
     `loss_spans`, int32 of shape (2 * num_spans,), are first token and end of each run of tokens that carry
     loss; None if all tokens do.
     """
 
     text: AugmentedText
     tokens: Tokens
+    part_sizes: tuple[int, ...]
     loss_spans: Tokens | None = None
 
 
@@ -54,22 +58,25 @@ class TokenizeTexts(StepFn):
 
     def _tokenized(self, texts: Sequence[AugmentedText]) -> Iterator[Any]:
         plain = [text for text in texts if not text.is_tuning]
-        for text, tokens in zip(plain, self.encode(plain), strict=True):
-            yield from self.finish(text, tokens)
+        for text, parts in zip(plain, self.encode(plain), strict=True):
+            yield from self.finish(text, parts)
         yield from map(self._tuning_text, (text for text in texts if text.is_tuning))
 
-    def encode(self, texts: Sequence[AugmentedText]) -> list[Tokens]:
-        """Return the token ids of texts, BOS and EOS included."""
-        return [
+    def encode(self, texts: Sequence[AugmentedText]) -> list[list[Tokens]]:
+        """Return the token ids of the parts of texts, BOS and EOS of each part included."""
+        parts = [text.parts for text in texts]
+        tokens = (
             np.concatenate((self._before, ids, self._after), dtype=np.int32, casting="unsafe")
-            for ids in plain_ids_of(self._tokenizer, [text.text for text in texts])
-        ]
+            for ids in plain_ids_of(self._tokenizer, [part for of_text in parts for part in of_text])
+        )
+        return [list(itertools.islice(tokens, len(of_text))) for of_text in parts]
 
-    def finish(self, text: AugmentedText, tokens: Tokens) -> Iterator[Any]:
+    def finish(self, text: AugmentedText, parts: Sequence[Tokens]) -> Iterator[Any]:
         """Yield a text with its tokens, or rejects if it has only BOS and EOS; count its tokens."""
-        if len(tokens) > len(self._before) + len(self._after):
+        if any(len(part) > len(self._before) + len(self._after) for part in parts):
+            tokens = np.concatenate(parts) if len(parts) > 1 else parts[0]
             self.counters.add("tokens", len(tokens))
-            yield TokenizedText(text=text, tokens=tokens)
+            yield TokenizedText(text=text, tokens=tokens, part_sizes=tuple(map(len, parts)))
             return
         for passage in text.passages:
             yield self.reject("no_tokens", passage)
@@ -84,7 +91,7 @@ class TokenizeTexts(StepFn):
         ]
         tokens, loss_spans = join_examples(tokenize_examples(self._tokenizer, examples))
         self.counters.add("tokens", len(tokens))
-        return TokenizedText(text=text, tokens=tokens, loss_spans=loss_spans)
+        return TokenizedText(text=text, tokens=tokens, part_sizes=(len(tokens),), loss_spans=loss_spans)
 
 
 def ends(tokenizer: Any, config: TokenizerConfig) -> tuple[list[int], list[int]]:

@@ -15,10 +15,11 @@ Rows of a group have the column `loss_spans` if a text of the group has tokens w
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -102,6 +103,12 @@ def _with_loss_spans(row: PackedRow, texts: Sequence[TokenizedText]) -> PackedSa
     return dataclasses.replace(row.sample, loss_spans=np.concatenate(found, dtype=np.int32, casting="unsafe"))
 
 
+def _parts(texts: Sequence[TokenizedText]) -> Iterator[Piece]:
+    for number, text in enumerate(texts):
+        starts = itertools.accumulate(text.part_sizes, initial=0)
+        yield from (Piece(number, *part) for part in zip(starts, text.part_sizes, strict=False))
+
+
 def _size(text: TokenizedText) -> int:
     return len(text.tokens)
 
@@ -133,17 +140,20 @@ class WriteGroup(StepFn):
         if pairs:
             storage.write_lines_zst(pairs_uri(uri), pairs)
         storage.write_lines_zst(uri, (to_json(dataclasses.replace(each.text, pairs=())) for each in texts))
+        parts = list(_parts(texts))
+        begins = [begins_with_passages(each.text) for each in texts]
         rows = PACKERS[self.pack.method](
-            [each.tokens for each in texts],
+            [texts[number].tokens[start : start + size] for number, start, size in parts],
             seq_len=self.pack.seq_len,
             pad_id=self.pad_id,
             top_up=self.pack.top_up,
-            may_begin=[begins_with_passages(each.text) for each in texts],
+            may_begin=[begins[part.text] for part in parts],
         )
         folder_uri = storage.join(shards_uri(self.increment, self.stream), f"{number:05d}")
         num_tokens = 0
         lineage: list[str] = []
         cut: defaultdict[int, list[Piece]] = defaultdict(list)
+        continued: set[int] = set()
         columns = [*COLUMNS]
         if any(each.loss_spans is not None for each in texts):
             columns.append(LOSS_SPANS)
@@ -156,13 +166,16 @@ class WriteGroup(StepFn):
                 size_limit=self.shards.size_limit_bytes,
             )
             for row in rows:
+                for piece in row.pieces:
+                    if piece.num_tokens < parts[piece.text].num_tokens:
+                        cut[parts[piece.text].text].append(piece.within(parts))
+                    if piece.start:
+                        continued.add(parts[piece.text].text)
+                row = dataclasses.replace(row, pieces=tuple(piece.within(parts) for piece in row.pieces))
                 sample = row.sample if LOSS_SPANS not in columns else _with_loss_spans(row, texts)
                 writer.write({name: getattr(sample, name) for name in columns})
                 lineage.append(json.dumps(row.pieces, separators=(",", ":")))
                 num_tokens += int(np.sum(sample.segment_lengths))
-                for piece in row.pieces:
-                    if piece.num_tokens < len(texts[piece.text].tokens):
-                        cut[piece.text].append(piece)
             writer.finish()
             storage.write_lines_zst(lineage_uri(self.increment, self.stream, f"{number:05d}"), lineage)
             sizes = {
@@ -171,7 +184,7 @@ class WriteGroup(StepFn):
                 "num_repeated_tokens": num_tokens - sum(len(each.tokens) for each in texts),
                 "num_texts": len(texts),
                 "num_pairs": sum(each.text.num_pairs for each in texts),
-                "num_cut_texts": sum(any(piece.start for piece in pieces) for pieces in cut.values()),
+                "num_cut_texts": len(continued),
                 "num_parted_pairs": self._num_parted_pairs(texts, cut),
                 "num_pairs_asked_first": sum(
                     each.num_pairs for text in texts for each in text.text.passages if each.asks_first
@@ -187,16 +200,19 @@ class WriteGroup(StepFn):
         self.counters.add("rows", len(lineage))
 
     def _num_parted_pairs(self, texts: Sequence[TokenizedText], cut: Mapping[int, Sequence[Piece]]) -> int:
-        with_pairs = [number for number in cut if texts[number].text.num_pairs]
+        apart = sum(each.text.num_pairs for each in texts if each.text.is_apart)
+        with_pairs = [
+            number for number in cut if texts[number].text.num_pairs and not texts[number].text.is_apart
+        ]
         if not with_pairs:  # nearly always: no tokenizer is loaded
-            return 0
+            return apart
         tokenizer = load_tokenizer(self.tokenizer.name)
         before, _ = ends(tokenizer, self.tokenizer)
 
         def encode(text: str) -> Ids:
             return np.concatenate((before, plain_ids(tokenizer, text)), dtype=np.int32, casting="unsafe")
 
-        return sum(
+        return apart + sum(
             num_parted_pairs(texts[number].text, texts[number].tokens, cut[number], encode)
             for number in with_pairs
         )

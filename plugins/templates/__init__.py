@@ -12,7 +12,7 @@ TEMPLATES = Registry(
     "template family",
     "tutelage.templates",
     {
-        "questions_first": "plugins.templates.reading_comprehension:QuestionsFirst",
+        "pairs_apart": "plugins.templates.reading_comprehension:PairsApart",
         "reading_comprehension": "plugins.templates.reading_comprehension:ReadingComprehension",
     },
 )

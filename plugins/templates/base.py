@@ -1,6 +1,7 @@
 """Contract of template families.
 
-1. One run of documents gives one training text.
+1. One run of documents gives one training text. A family that `is_apart` puts the pairs of a document behind
+   its text: the model reads the two by themselves, each as a text of its own.
 2. The text holds document texts, instructions and responses verbatim, with any braces, percent signs,
    special-token strings and newlines: a family copies them and never scans them.
 3. A document without pairs is its bare text; a run without any pair is `RAW`.
@@ -50,9 +51,11 @@ class TemplateFamily(abc.ABC):
 
     Attributes:
         name: The family's name in the registry and in `Rendered.template`.
+        is_apart: Whether the model does not see a document's text when it reads the pairs about it.
     """
 
     name: ClassVar[str]
+    is_apart: ClassVar[bool] = False
 
     @abc.abstractmethod
     def render(self, documents: Sequence[SynthesizedDocument], *, seed: int) -> Rendered:

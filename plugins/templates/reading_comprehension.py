@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from plugins.templates.base import RAW, Rendered, TemplateFamily
 from plugins.templates.options import OptionStyle, lay_out_options, lists_options
@@ -38,6 +38,7 @@ from plugins.templates.wordings import (
 from schemas.errors import RecordError
 from schemas.records import InstructionPair, SynthesizedDocument
 
+TEXT_LAST_SHARE = 0.05
 SHARES_ANY_PAIRS = {"classic": 0.95, "dialogue": 0.05}
 SHARES_TWO_PAIRS = {
     "classic": 0.80,
@@ -63,13 +64,11 @@ class Style:
     between_documents: str
 
     @classmethod
-    def draw(
-        cls, rng: random.Random, documents: Sequence[SynthesizedDocument], *, text_last_share: float
-    ) -> Style:
+    def draw(cls, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> Style:
         """Draw a style that suits all documents."""
         shares = SHARES_TWO_PAIRS if all(len(item.pairs) >= 2 for item in documents) else SHARES_ANY_PAIRS
         layout = rng.choices(list(shares), weights=list(shares.values()))[0]
-        frames = TEXT_LAST if rng.random() < text_last_share else TEXT_FIRST
+        frames = TEXT_LAST if rng.random() < TEXT_LAST_SHARE else TEXT_FIRST
         any_options = any(lists_options(pair) for item in documents for pair in item.pairs)
         return cls(
             layout=layout,
@@ -144,7 +143,6 @@ class ReadingComprehension(TemplateFamily):
     """Text with questions and answers, in the reference's mix of layouts."""
 
     name = "reading_comprehension"
-    text_last_share: ClassVar[float] = 0.05
 
     def render(self, documents: Sequence[SynthesizedDocument], *, seed: int) -> Rendered:
         """Render one run of a chain; see `TemplateFamily.render`."""
@@ -153,20 +151,27 @@ class ReadingComprehension(TemplateFamily):
         if not any(item.pairs for item in documents):
             return Rendered.joined([item.document.text for item in documents], "\n\n", template=RAW)
         rng = random.Random(seed)
-        style = Style.draw(rng, documents, text_last_share=self.text_last_share)
+        style = self._style(rng, documents)
         passages = [_document(item, style, rng) for item in documents]
         return Rendered.joined(passages, style.between_documents, template=f"{self.name}/{style.layout}")
 
+    def _style(self, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> Style:
+        return Style.draw(rng, documents)
 
-class QuestionsFirst(ReadingComprehension):
-    """The same layouts, each with the text after its questions.
 
-    A pair that follows its text teaches to read: the answer stands above it. A pair before its text has to be
-    answered from memory, as the questions of a closed-book evaluation are.
+class PairsApart(ReadingComprehension):
+    """Pairs that are answered from memory: the model reads them without their text.
+
+    A pair after its text teaches to read, since the answer stands above it. The style is the classic layout
+    of reading comprehension.
     """
 
-    name = "questions_first"
-    text_last_share = 1.0
+    name = "pairs_apart"
+    is_apart = True
+
+    def _style(self, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> Style:
+        style = super()._style(rng, documents)
+        return dataclasses.replace(style, layout="classic", frame=TEXT_FIRST["classic"][0])
 
 
 def _document(item: SynthesizedDocument, style: Style, rng: random.Random) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.instruction import __main__ as command
 from benchmarks.instruction.arms import ARMS, Settings, corpus_config, train_config
-from benchmarks.instruction.domain import asked_attributes, pairs_in_all_wordings, write_domain
+from benchmarks.instruction.domain import asked_attributes, write_domain
 from benchmarks.instruction.measures import MEASURES, is_best_of_few, read_measures
 from benchmarks.instruction.unit import result_path
 from benchmarks.pharmacopoeia import ATTRIBUTES, make_drugs
@@ -62,18 +62,6 @@ def test_half_of_a_drugs_facts_are_asked_and_the_tasks_say_which(tmp_path: Path)
     held_out = [row["id"] for row in lines(tmp_path / "tasks" / "general.jsonl")]
     kept = [row["id"] for row in lines(tmp_path / "general.jsonl")]
     assert (len(held_out), len(kept), set(held_out) & set(kept)) == (16, 144, set())
-
-
-def test_a_texts_pairs_are_in_different_forms() -> None:
-    (drug, *_) = make_drugs(12, seed=3)
-    pairs = pairs_in_all_wordings(drug, ["dose"], seed=3)
-    assert [sorted(pair) for pair in pairs] == [
-        ["document_id", "instruction", "response"],
-        ["document_id", "instruction", "options", "response"],
-        ["document_id", "instruction", "rationale", "response"],
-        ["document_id", "instruction", "response"],
-    ]
-    assert drug.facts["dose"] in pairs[1]["options"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("name", ARMS)

@@ -72,7 +72,6 @@ def test_the_report_shows_every_measure_and_judges_the_primary_one() -> None:
     assert shown[4] == "| asked, 12 options | 0.10 ± 0.00 | 0.40 ± 0.14 | 0.80 ± 0.17 |"
     assert "| 100% | 0.40 | 0.80 |" in shown
     assert shown[-1] == (
-        "| instruction-half: pairs about half of the facts, before their text | 0, 1, 2 | 1,000 | domain 2.0 | 1.50 "
-        "| 2.0 |"
+        "| instruction-half: pairs about half of the facts | 0, 1, 2 | 1,000 | domain 2.0 | 1.50 | 2.0 |"
     )
     assert all(f"| {measure} |" in text for measure in MEASURES)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines import increment as corpus
@@ -190,13 +192,47 @@ def test_pairs_parted_at_row_ends_are_counted_and_said(
 
 
 def test_pairs_before_their_passage_are_counted_apart_and_fill_no_row_without_it(
-    config_of: Config, asking: Any, build: Any
+    config_of: Config, asking: Any, build: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = config_of(512, synthesis=asking, templates="questions_first")
+    monkeypatch.setattr("plugins.templates.reading_comprehension.TEXT_LAST_SHARE", 1.0)
+    config = config_of(512, synthesis=asking)
     build(config)
     shards = domain(config)
     assert shards.num_pairs_asked_first == shards.num_pairs > 0
     assert shards.num_parted_pairs == 0
+
+
+def test_the_model_reads_pairs_apart_from_their_text_before_and_after_compaction(
+    config_of: Config, asking: Any, build: Any, texts_in: Texts, tmp_path: Path, write_jsonl: Any
+) -> None:
+    config = config_of(512, synthesis=asking, templates="pairs_apart", pack={"top_up": False})
+    build(config)
+
+    def check(number: int) -> None:
+        tokenizer = load_tokenizer(config.tokenizer.name)
+        shards = read_manifest(config.corpus, number).shard_sets("domain")[-1]
+        segments: Counter[str] = Counter()
+        for row in read_rows(config.corpus, shards):
+            ends = np.cumsum(row["segment_lengths"])
+            for start, end in zip([0, *ends], ends, strict=False):
+                segments[tokenizer.decode(row["tokens"][start:end], skip_special_tokens=True)] += 1
+        texts = texts_in(config.corpus, number=number)
+        assert segments == Counter(part for text in texts for part in text.parts)
+        for text in texts:
+            (passage,) = text.passages
+            own, pairs = text.parts
+            assert own == text.text[passage.text_start : passage.text_end]
+            assert "Ask" not in own and [pairs.count(f"Ask {n} of") for n in range(3)] == [1, 1, 1]
+        assert shards.num_parted_pairs == shards.num_pairs == 3 * shards.num_texts
+        assert shards.num_cut_texts == 0
+
+    check(1)
+    lines = (tmp_path / "domain.jsonl").read_text().splitlines()
+    changed = json.loads(lines[0])
+    write_jsonl(tmp_path / "domain.jsonl", [changed | {"text": changed["text"] + " It was said again."}])
+    build(config)
+    compact(config, quiet=True)
+    check(3)
 
 
 def test_a_general_text_that_goes_on_in_another_row_is_counted_planned_and_said(

@@ -164,8 +164,8 @@ def test_a_passage_alone_longer_than_a_row_goes_on_raw_without_its_pairs(render:
 def test_a_passage_says_where_its_own_text_stands_and_whether_questions_stand_before(
     render: Render, monkeypatch: pytest.MonkeyPatch, asks_first: bool
 ) -> None:
-    family = "plugins.templates.reading_comprehension.ReadingComprehension"
-    monkeypatch.setattr(f"{family}.text_last_share", float(asks_first))
+    share = "plugins.templates.reading_comprehension.TEXT_LAST_SHARE"
+    monkeypatch.setattr(share, float(asks_first))
     chains = ([done(f"a{i}", pairs=2), done(f"b{i}", pairs=2, follows=True)] for i in range(100))
     texts = render(*chains)
     assert len({text.template for text in texts}) == 5

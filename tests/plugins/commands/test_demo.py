@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[3]
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random one-layer Llama over bytes."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_bytes(folder, ["<|end|>"], eos_token="<|end|>", pad_token="<|end|>")
+    turns = "{% for turn in messages %}{{ turn['content'] }}\n{% endfor %}"
+    save_bytes(folder, ["<|end|>"], chat_template=turns, eos_token="<|end|>", pad_token="<|end|>")
     save_llama(
         folder,
         vocab_size=257,
@@ -64,7 +65,7 @@ def test_demo_goes_from_raw_text_to_a_model_that_loads(tiny_model: Path, tmp_pat
     assert increment.streams["domain"].num_pairs > 0  # bytes are many tokens: not all 240 fit a row
 
     evaluations = [json.loads(line) for line in (folder / "eval/scores.jsonl").read_text().splitlines()]
-    assert [evaluation["batch"] for evaluation in evaluations] == [0, 25, 50]
+    assert [evaluation["batch"] for evaluation in evaluations] == [0, 35, 70, 105, 140]
     last = evaluations[-1]
     share, bits = (
         last["scores"][f"handbook_{name}"] for name in ("choice/accuracy", "passages/bits_per_byte")

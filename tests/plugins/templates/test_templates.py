@@ -20,7 +20,7 @@ from plugins.templates import wordings as phrases
 from plugins.templates.base import TemplateFamily
 from plugins.templates.options import NAMINGS, Naming, OptionStyle, lay_out_options
 from plugins.templates.patterns import Pattern, Slot
-from plugins.templates.reading_comprehension import QuestionsFirst, ReadingComprehension
+from plugins.templates.reading_comprehension import PairsApart, ReadingComprehension
 from schemas.errors import RecordError
 from schemas.records import Document, InstructionPair, SynthesizedDocument
 
@@ -319,13 +319,13 @@ class TestReadingComprehension:
             after += text.index("Ask 1?") < text.index("First text.")
         assert after / len(seeds) == pytest.approx(0.05, abs=0.015)
 
-    def test_questions_first_is_the_family_with_the_text_after_every_question(self):
-        for seed in range(400):
-            text = QuestionsFirst().render(TWO_EACH, seed=seed).text
-            places = [text.index(part) for part in ("Ask 2?", "First text.", "Ask 4?", "Second text.")]
-            assert places == sorted(places)
-        seed, expected = GOLDEN["text_last"]
-        assert QuestionsFirst().render(GOLDEN_DOCUMENTS, seed=seed).text == expected
+    def test_pairs_apart_stand_behind_the_bare_text(self):
+        for seed in range(200):
+            found = PairsApart().render(TWO_EACH[:1], seed=seed)
+            text = TWO_EACH[0].document.text
+            assert found.text.startswith(f"{text}\n\n") and found.text.count(text) == 1
+            assert found.text.index("Ask 1?") < found.text.index("Ask 2?")
+            assert (found.spans, found.template) == (((0, len(found.text)),), "pairs_apart/classic")
 
     def test_pairs_keep_their_order(self):
         for seed in range(400):
