@@ -131,7 +131,6 @@ def test_the_script_goes_from_data_to_scores(domain: str, tmp_path: Path) -> Non
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "TMPDIR": str(tmp_path),
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(

@@ -57,6 +57,7 @@ RUNS: dict[str, tuple[dict[str, Any] | None, int, int, int, int, int, float]] = 
     "llama3-8b-lora-biomedicine": (LLAMA3_8B, 8_030_261_248, 32, 1, 4096, 262_144, 1.049e9),
     "llama3-8b-vanilla": (LLAMA3_8B, 8_030_261_248, 32, 8, 4096, 262_144, 1.049e9),
     "smollm2-135m-cpu": (SMOLLM2_135M, 134_515_008, 30, 1, 256, 2_048, 204_800),
+    "smollm2-135m-handbook": (SMOLLM2_135M, 134_515_008, 30, 1, 192, 192, 26_880),
 }
 
 

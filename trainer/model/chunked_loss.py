@@ -162,6 +162,8 @@ def whole_loss_because(config: ModelConfig, hf_config: Any) -> str | None:
         return "model.chunked_loss is false"
     if hf_config.get_text_config() is not hf_config:
         return "a multimodal model computes its loss itself"
+    if getattr(hf_config, "num_attention_heads", None) is None:
+        return "no small copy can be made of a model without attention heads"
     try:
         (model,) = small_copies(
             hf_config, row_tokens=8, implementations=("eager",), trust_remote_code=config.trust_remote_code
