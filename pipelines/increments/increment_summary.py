@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
 from pipelines.store.statistics import stats_of
 from plugins.synthesizers.recorded import RecordedSynthesizer
+from plugins.templates import TEMPLATES
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import text_uris
 from schemas.errors import ConfigError
@@ -51,7 +52,7 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"  {name}: {shards.num_texts:,} texts, {shards.num_tokens:,} tokens in "
             f"{shards.num_samples:,} rows of {manifest.seq_len} ({filled:.1%} filled{repeated})"
         )
-        for line in _cut(shards):
+        for line in _cut(shards, config.templates):
             print(f"    {line}")
     if counts.get("synthesize/documents"):
         print(
@@ -99,12 +100,13 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         print(f"  rejects: {reasons} (records in increments/{increment.name}/rejects)")
 
 
-def _cut(shards: ShardSet) -> list[str]:
+def _cut(shards: ShardSet, templates: str) -> list[str]:
     """Lines about pairs and texts that are split over several rows."""
     lines = []
     if shards.num_pairs:
         first = shards.num_pairs_asked_first
         asked = f"; {first:,} come before it, as their template says" if first else ""
+        asked += f"; templates {templates} keeps them apart" if TEMPLATES.load(templates).is_apart else ""
         lines.append(f"pairs without their whole passage in the row: {parted(shards)}{asked}")
     if shards.num_cut_texts:
         lines.append(f"texts that go on in another row: {cut_texts(shards)} of {shards.num_texts:,}")

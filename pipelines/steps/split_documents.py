@@ -11,6 +11,7 @@ from plugins.plain_token_ids import plain_ids
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.document_parts import LEAST_ROOM, Limit
+from plugins.templates import TEMPLATES
 from plugins.tokenizers import load_tokenizer
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
@@ -44,14 +45,15 @@ class SplitDocuments(StepFn):
 def row_limit(config: CorpusConfig, pair_tokens: int) -> Limit:
     """Return the room of a row for a document, beside BOS, EOS and the tokens reserved for its pairs.
 
-    At most half of the row is reserved for pairs.
+    At most half of the row is reserved for pairs, and nothing where the template family keeps them apart.
 
     Raises:
         ConfigError: Less than `LEAST_ROOM` tokens are left.
     """
     tokenizer = load_tokenizer(config.tokenizer.name)
     seq_len, num_ends = config.pack.seq_len, sum(map(len, ends(tokenizer, config.tokenizer)))
-    room = seq_len - num_ends - min(pair_tokens, seq_len // 2)
+    is_apart = TEMPLATES.load(config.templates).is_apart
+    room = seq_len - num_ends - (0 if is_apart else min(pair_tokens, seq_len // 2))
     if room < LEAST_ROOM:
         raise ConfigError(
             f"pack.seq_len {seq_len} leaves {room} tokens of a row for a document, beside {num_ends} of BOS "

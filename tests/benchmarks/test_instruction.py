@@ -163,7 +163,7 @@ def test_a_rerun_skips_finished_units_and_says_so(
 def test_no_unit_starts_that_would_end_after_the_given_minutes(
     tmp_path: Path, ran: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_result(tmp_path, 0, "plain", Settings(), seconds=700)
+    write_result(tmp_path, 1, "plain", Settings(), seconds=700)
     assert command.main(["--output", str(tmp_path), "--minutes", "11"]) == 0
     assert ran == []
     assert "a unit takes about 12; left: 47 units" in capsys.readouterr().err
@@ -171,7 +171,7 @@ def test_no_unit_starts_that_would_end_after_the_given_minutes(
 
 def test_report_runs_nothing(tmp_path: Path, ran: list[tuple[int, str]]) -> None:
     assert command.main(["--output", str(tmp_path), "--report"]) == 1
-    write_result(tmp_path, 0, "plain", Settings())
+    write_result(tmp_path, 1, "plain", Settings())
     assert command.main(["--output", str(tmp_path), "--report"]) == 0
     assert ran == []
 
@@ -197,7 +197,7 @@ def test_wrong_use_is_refused(
 def test_results_of_other_settings_are_refused(
     tmp_path: Path, ran: list[tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_result(tmp_path, 0, "plain", Settings(tokens=1000))
+    write_result(tmp_path, 1, "plain", Settings(tokens=1000))
     assert command.main(["--output", str(tmp_path)]) == 1
     assert "plain.json: tokens is 1000, expected 38400" in capsys.readouterr().err
     assert ran == []
