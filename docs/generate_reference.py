@@ -1,4 +1,4 @@
-"""Reference pages of the YAML keys and of the commands, made from the Pydantic models and the parsers.
+"""Reference pages of YAML keys, options of plugins, and commands, from models, docstrings and parsers.
 
 Sphinx runs this before it reads the pages (`conf.py`), so that the pages cannot go stale.
 """
@@ -6,6 +6,7 @@ Sphinx runs this before it reads the pages (`conf.py`), so that the pages cannot
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import re
 import typing
@@ -15,8 +16,13 @@ from unittest import mock
 
 import pydantic
 
+from plugins.callbacks import CALLBACKS
 from plugins.commands import COMMANDS
 from plugins.commands.parser import Parser
+from plugins.filters import FILTERS
+from plugins.protocols import PROTOCOLS
+from plugins.registry import Registry
+from plugins.synthesizers import SYNTHESIZERS
 from schemas.config import Section
 from schemas.corpus_config import CorpusConfig
 from schemas.train_config import TrainConfig
@@ -30,12 +36,12 @@ def models_in(annotation: object) -> Iterator[type[Section]]:
         yield from models_in(part)
 
 
-def descriptions(model: type[Section]) -> dict[str, str]:
-    """Return the descriptions of a model's fields from its docstring and those of its bases."""
+def descriptions(model: type, listed_as: str = "Attributes") -> dict[str, str]:
+    """Return the descriptions of a class's fields, or `Args`, from its docstring and those of its bases."""
     found: dict[str, str] = {}
     for kind in reversed(model.__mro__):
         text = inspect.getdoc(kind) or ""
-        _, _, listed = text.partition("Attributes:\n")
+        _, _, listed = text.partition(f"{listed_as}:\n")
         for name, described in re.findall(r"(?ms)^    (\w+): (.*?)(?=^    \w+: |^\S|\Z)", listed):
             found[name] = " ".join(described.split())
     return found
@@ -77,6 +83,8 @@ def default_of(field: pydantic.fields.FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Section):
         return "its defaults"
+    if value == "":
+        return "empty"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, tuple | list | dict) and not value:
@@ -84,8 +92,8 @@ def default_of(field: pydantic.fields.FieldInfo) -> str:
     return f"`{list(value) if isinstance(value, tuple) else value}`"
 
 
-def yaml_page(title: str, root: type[Section]) -> str:
-    """Write a page on a configuration: a section for each model, in the order in which keys lead to it."""
+def with_inner_models(root: type[Section]) -> dict[str, type[Section]]:
+    """Return a model and the models of its keys by name, in the order in which keys lead to them."""
     seen: dict[str, type[Section]] = {}
 
     def visit(model: type[Section]) -> None:
@@ -96,25 +104,84 @@ def yaml_page(title: str, root: type[Section]) -> str:
                     visit(inner)
 
     visit(root)
+    return seen
+
+
+def table(rows: Iterator[tuple[str, str, str, str]]) -> Iterator[str]:
+    """Yield the lines of a table of keys: name, type, default, meaning."""
+    yield from ("| key | type | default | meaning |", "|---|---|---|---|")
+    for name, *cells in rows:
+        shown = (cell.replace("|", "\\|").replace("<", "&lt;") for cell in (f"`{name}`", *cells))
+        yield f"| {' | '.join(shown)} |"
+    yield ""
+
+
+def table_of(model: type[Section]) -> Iterator[str]:
+    """Yield the lines of the table of a model's keys."""
+    described = descriptions(model)
+    yield from table(
+        (key, type_name(field.annotation), default_of(field), described[key])
+        for key, field in model.model_fields.items()
+    )
+
+
+def yaml_page(title: str, root: type[Section]) -> str:
+    """Write a page on a configuration: a section for each model."""
     lines = [f"# {title}", ""]
-    for name, model in seen.items():
+    for name, model in with_inner_models(root).items():
         first = (inspect.getdoc(model) or "").partition("Attributes:")[0].strip()
-        lines += [
-            f"## {name}",
-            "",
-            " ".join(first.split()),
-            "",
-            "| key | type | default | meaning |",
-            "|---|---|---|---|",
-        ]
-        described = descriptions(model)
-        for key, field in model.model_fields.items():
-            cells = (f"`{key}`", type_name(field.annotation), default_of(field), described[key])
-            lines.append(
-                "| " + " | ".join(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells) + " |"
-            )
-        lines.append("")
+        lines += [f"## {name}", "", " ".join(first.split()), "", *table_of(model)]
     return "\n".join(lines)
+
+
+def options_of(plugin: type) -> type[Section] | None:
+    """Return the options of a plugin: its `Options`, or those that its module declares; None without any."""
+    module = importlib.import_module(plugin.__module__)
+    declared = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Section) and each.__module__ == plugin.__module__
+    ]
+    named = [each for each in declared if each.__name__.endswith(("Options", "Prompt"))]
+    return getattr(plugin, "Options", None) or next(iter(named), None)
+
+
+_PLUGINS: tuple[tuple[str, Registry, str], ...] = (
+    ("Filters", FILTERS, "`filters.NAME` of the corpus YAML"),
+    ("Synthesizers", SYNTHESIZERS, "`synthesis.options` of the corpus YAML"),
+    ("Protocols", PROTOCOLS, "the file of `synthesis.prompt_file`"),
+)
+
+
+def plugins_page() -> str:
+    """Write a page on the options of all plugins."""
+    lines = ["# Options of plugins", ""]
+    for title, registry, where in _PLUGINS:
+        lines += [f"## {title}", "", f"Keys of {where}.", ""]
+        for name in registry.names():
+            root = options_of(registry.load(name))
+            lines += [f"### {name}", "", *([] if root else ["It has no options.", ""])]
+            for inner, model in with_inner_models(root).items() if root else ():
+                lines += [*([] if model is root else [f"#### {inner}", ""]), *table_of(model)]
+    lines += [
+        "## Callbacks",
+        "",
+        "Keys of `callbacks.NAME` of the training YAML.",
+        "",
+    ]
+    for name, target in CALLBACKS.targets().items():
+        if not target.startswith("composer."):
+            callback = CALLBACKS.load(name)
+            described = descriptions(callback, "Args")
+            parameters = inspect.signature(callback).parameters
+            rows = ((key, *_type_and_default(parameters[key]), text) for key, text in described.items())
+            lines += [f"### {name}", "", *table(rows)]
+    return "\n".join(lines)
+
+
+def _type_and_default(parameter: inspect.Parameter) -> tuple[str, str]:
+    is_required = parameter.default is inspect.Parameter.empty
+    return str(parameter.annotation), "required" if is_required else f"`{parameter.default}`"
 
 
 class _Found(Exception):
@@ -161,4 +228,5 @@ def generate(folder: Path) -> None:
     (folder / "train_yaml.md").write_text(
         yaml_page("The YAML of `tutelage train`", TrainConfig), encoding="utf-8"
     )
+    (folder / "plugins.md").write_text(plugins_page(), encoding="utf-8")
     (folder / "commands.md").write_text(commands_page(), encoding="utf-8")

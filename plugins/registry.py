@@ -49,9 +49,10 @@ class Registry:
         point = importlib.metadata.EntryPoint(name=name, value=target, group=self.group)
         try:
             return point.load()
-        except ImportError as error:
-            raise missing_package(f"{self.kind} {name!r}", error) from error
-        except AttributeError as error:
+        except (ImportError, AttributeError) as error:
+            if name in self._targets and isinstance(error, ImportError):
+                raise missing_package(f"{self.kind} {name!r}", error) from error
             raise ConfigError(
-                f"{self.kind} {name!r} is registered as {target!r}, which cannot be loaded: {error}."
+                f"{self.kind} {name!r} is registered as {target!r}, which cannot be loaded: {error}. "
+                "Correct its entry point, or install what its package needs."
             ) from error

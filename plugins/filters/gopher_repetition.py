@@ -40,8 +40,15 @@ class GopherRepetitionOptions(Section):
         max_duplicate_paragraphs: Repeated paragraphs, of all paragraphs.
         max_duplicate_line_characters: Characters in repeated lines.
         max_duplicate_paragraph_characters: Characters in repeated paragraphs.
-        max_top_2_gram: Characters in the most frequent pair of words; the same for three and four.
-        max_duplicate_5_grams: Characters in repeated runs of five words; the same up to ten.
+        max_top_2_gram: Characters in the most frequent run of two words.
+        max_top_3_gram: Of three words.
+        max_top_4_gram: Of four words.
+        max_duplicate_5_grams: Characters in repeated runs of five words.
+        max_duplicate_6_grams: Of six words.
+        max_duplicate_7_grams: Of seven words.
+        max_duplicate_8_grams: Of eight words.
+        max_duplicate_9_grams: Of nine words.
+        max_duplicate_10_grams: Of ten words.
     """
 
     max_duplicate_lines: float | None = _share(0.30)

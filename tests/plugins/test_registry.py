@@ -87,7 +87,7 @@ def test_a_target_that_holds_no_such_thing_is_told() -> None:
         registry(gone="pathlib:Gone").load("gone")
     assert str(caught.value) == (
         "thing 'gone' is registered as 'pathlib:Gone', which cannot be loaded: "
-        "module 'pathlib' has no attribute 'Gone'."
+        "module 'pathlib' has no attribute 'Gone'. Correct its entry point, or install what its package needs."
     )
 
 
@@ -112,6 +112,6 @@ def test_our_own_name_wins_over_an_entry_point(installed: Path) -> None:
     ("name", "why"), [("gone", "has no attribute 'Gone'"), ("absent", "No module named")]
 )
 def test_a_broken_entry_point_breaks_its_own_name_only(installed: Path, name: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=why):
+    with pytest.raises(ConfigError, match=f"{why}.* Correct its entry point, or install what its package"):
         registry().load(name)
     assert registry().load("outer").__name__ == "Outer"
