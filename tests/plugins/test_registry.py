@@ -87,7 +87,8 @@ def test_a_target_that_holds_no_such_thing_is_told() -> None:
         registry(gone="pathlib:Gone").load("gone")
     assert str(caught.value) == (
         "thing 'gone' is registered as 'pathlib:Gone', which cannot be loaded: "
-        "module 'pathlib' has no attribute 'Gone'. Correct its entry point, or install what its package needs."
+        "module 'pathlib' has no attribute 'Gone'. "
+        "Correct its entry point, or install what its package needs."
     )
 
 
