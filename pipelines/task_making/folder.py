@@ -1,8 +1,8 @@
-"""Task directory: files of rows, a card, and the refused questions, put in place at once.
+"""Task directory: files of rows, a card, and the questions left out, put in place at once.
 
 closed_book_choice.jsonl …     a task each; `tutelage eval --tasks DIR` takes them all
-README.md                      card: how they were made, counts, refused questions by reason
-refused.ndjson                 the refused questions, one JSON object a line; its name is not that of a task
+README.md                      card: how they were made, counts, questions left out by reason
+refused.ndjson                 the questions left out, one JSON object a line; its name is not that of a task
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import yaml
 from pipelines.store.dataset_card import code, table
 from pipelines.task_making.make import MadeTasks
 from pipelines.task_making.rows import PERPLEXITY, QUESTION_TASKS, bare_row, provenance
-from pipelines.task_making.verify import CLOSED_BOOK_REASONS, REASONS, Refused
 from plugins.tokenizers import write_files
 from schemas import storage
 from schemas.errors import ConfigError
 
-_CARD, _REFUSED = "README.md", "refused.ndjson"
+_CARD, _LEFT_OUT = "README.md", "refused.ndjson"
 
 
 def check_output(folder: str) -> None:
@@ -35,9 +34,9 @@ def check_output(folder: str) -> None:
     if "://" in folder or os.path.isfile(folder):
         raise ConfigError(f"--output is {folder!r}; expected a local directory.")
     held = os.listdir(folder) if os.path.isdir(folder) else []
-    ours = {_CARD, _REFUSED, *(f"{name}.jsonl" for name in QUESTION_TASKS)}
+    ours = {_CARD, _LEFT_OUT, *(f"{name}.jsonl" for name in QUESTION_TASKS)}
     others = [name for name in held if name not in ours and not name.startswith(PERPLEXITY)]
-    if held and (others or _REFUSED not in held):
+    if held and (others or _LEFT_OUT not in held):
         raise ConfigError(
             f"--output {folder!r} holds {(others or held)[0]!r}, which `tutelage tasks make` did not write "
             "and would remove. Give a new or empty directory."
@@ -56,13 +55,13 @@ def write_folder(folder: str, made: MadeTasks) -> None:
     Raises:
         ConfigError: The folder cannot be written.
     """
-    refused = (
+    left_out = (
         {"reason": reason, **bare_row(question), "provenance": provenance(question)}
-        for reason, questions in made.refused.items()
+        for reason, questions in made.left_out.items()
         for question in questions
     )
     files = {f"{name}.jsonl": as_lines(rows) for name, rows in made.tasks.items()}
-    files |= {_REFUSED: as_lines(refused), _CARD: _card(made).encode("utf-8", "replace")}
+    files |= {_LEFT_OUT: as_lines(left_out), _CARD: _card(made).encode("utf-8", "replace")}
     try:
         with storage.new_folder(folder) as temporary:
             write_files(temporary, files)
@@ -81,6 +80,7 @@ def _card(made: MadeTasks) -> str:
     how = {**made.made_from, "version": f"tutelage {importlib.metadata.version('tutelage')}"}
     of_texts = "held-out documents, for perplexity"
     tasks = [(name, len(rows), QUESTION_TASKS.get(name, of_texts)) for name, rows in made.tasks.items()]
+    left_out = [(reason, len(questions)) for reason, questions in made.left_out.items()]
     sections = (
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# Questions about {code(corpus)}",
@@ -89,14 +89,7 @@ def _card(made: MadeTasks) -> str:
         table(("what", "value"), [(name, code(value)) for name, value in how.items()]),
         "## Tasks",
         table(("task", "rows", "what it asks"), tasks),
-        f"## Refused questions, in `{_REFUSED}`",
-        _reasons(REASONS, made.refused),
-        "## Asked with their text only",
-        _reasons(CLOSED_BOOK_REASONS, made.text_only),
+        f"## Questions left out, in `{_LEFT_OUT}`",
+        table(("reason", "questions"), left_out),
     )
     return "\n\n".join(sections) + "\n"
-
-
-def _reasons(meanings: Mapping[str, str], found: Refused) -> str:
-    rows = [(name, meaning, len(found.get(name, ()))) for name, meaning in meanings.items()]
-    return table(("reason", "meaning", "questions"), rows)

@@ -91,9 +91,9 @@ def test_two_runs_write_the_same_tasks_that_eval_reads(corpus: str, tutelage: An
     assert "closed_book_choice: 8 rows" in done.out
     assert f"tasks: [{json.dumps(str(output))}]" in done.out
     card = first["README.md"].decode()
-    assert "| documents | <code>8 drawn, 0 of 0 held out</code> |" in card
+    assert "| documents | <code>8 drawn</code> |" in card
     assert "| reading_choice | 16 | questions with their text, four options |" in card
-    assert "| unspecific | names no subject" in card
+    assert "| asked with its text only, since it names no subject | 8 |" in card
 
 
 def test_what_is_missing_or_small_is_said(corpus: str, tutelage: Any, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_synthesizer_writes_questions_and_its_faults_are_counted(
     assert (row["input"], row["label"]) == ("Question: Where is Druga made?\nAnswer:", ["Kyoto"])
     assert row["provenance"]["author"] == "of_a_test"
     (refused,) = rows_of(output / "refused.ndjson")
-    assert (refused["reason"], refused["label"]) == ("unsupported", ["Tokyo."])
+    assert (refused["reason"], refused["label"]) == ("its text does not hold the answer", ["Tokyo."])
     for said in ("6 texts got no readable", "2 pieces of answers", "1 pairs were no question"):
         assert said in done.err
     done = tutelage("tasks", "make", corpus, overrides[0], "--output", str(tmp_path / "others"))
@@ -214,7 +214,7 @@ def test_recorded_training_pairs_are_no_questions(
     done = tutelage("tasks", "make", yaml, "--output", str(output))
     assert done.status == 1
     assert (
-        "no question is verified, and nothing was written: 8 documents gave 8 questions (8 training_pair)"
+        "no question is verified, and nothing was written: 8 documents gave 8 questions; 8: a training pair has its words"
         in (done.err)
     )
     assert not output.exists()
@@ -230,7 +230,7 @@ def test_text_in_another_language_is_refused_by_the_rules(
     yaml = builder(tmp_path, chinese, dedup={"near": None})
     done = tutelage("tasks", "make", yaml, "--output", str(tmp_path / "tasks"))
     assert done.status == 1
-    assert "(4 texts in other languages than English)" in done.err
+    assert "; 4 texts are not English." in done.err
     assert not (tmp_path / "tasks").exists()
 
 
@@ -250,8 +250,12 @@ def test_questions_that_the_base_model_answers_alone_are_refused(
     output = tmp_path / "tasks"
     done = tutelage("tasks", "make", corpus, "--output", str(output), "--base-model", "base")
     assert done.status == 0, done.err
-    refused = [row for row in rows_of(output / "refused.ndjson") if row["reason"] == "base_model"]
-    assert refused and f"{len(refused)} base_model" in done.out
+    refused = [
+        row
+        for row in rows_of(output / "refused.ndjson")
+        if row["reason"] == "the base model knows the answer"
+    ]
+    assert refused and f"{len(refused)}, the base model knows the answer" in done.out
     kept = rows_of(output / "reading_choice.jsonl")
     assert not {row["id"] for row in kept} & {row["id"] for row in refused}
     assert not any("Kyoto" in row["options"] for row in kept)
