@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,9 +30,10 @@ def check_output(folder: str) -> None:
     """Refuse a folder that cannot become a task directory.
 
     Raises:
-        ConfigError: It is on a store, is a file, or holds files that are no tasks of this command.
+        ConfigError: It is on a store, is a file, cannot be written, or holds files that are no tasks of this
+            command.
     """
-    if "://" in folder or os.path.isfile(folder):
+    if not folder or "://" in folder or os.path.isfile(folder):
         raise ConfigError(f"--output is {folder!r}; expected a local directory.")
     held = os.listdir(folder) if os.path.isdir(folder) else []
     ours = {_CARD, _LEFT_OUT, *(f"{name}.jsonl" for name in QUESTION_TASKS)}
@@ -41,6 +43,12 @@ def check_output(folder: str) -> None:
             f"--output {folder!r} holds {(others or held)[0]!r}, which `tutelage tasks make` did not write "
             "and would remove. Give a new or empty directory."
         )
+    parent = os.path.dirname(os.path.abspath(folder))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        raise ConfigError(f"--output {folder!r} cannot be written: {error}.") from error
 
 
 def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -50,11 +58,7 @@ def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def write_folder(folder: str, made: MadeTasks) -> None:
-    """Write the tasks in place of a folder.
-
-    Raises:
-        ConfigError: The folder cannot be written.
-    """
+    """Write the tasks in place of a folder; a StorageError if its disk is full."""
     left_out = (
         {"reason": reason, **bare_row(question), "provenance": provenance(question)}
         for reason, questions in made.left_out.items()
@@ -62,11 +66,8 @@ def write_folder(folder: str, made: MadeTasks) -> None:
     )
     files = {f"{name}.jsonl": as_lines(rows) for name, rows in made.tasks.items()}
     files |= {_LEFT_OUT: as_lines(left_out), _CARD: _card(made).encode("utf-8", "replace")}
-    try:
-        with storage.new_folder(folder) as temporary:
-            write_files(temporary, files)
-    except OSError as error:
-        raise ConfigError(f"--output {folder!r} cannot be written: {error}.") from error
+    with storage.naming(folder), storage.new_folder(folder) as temporary:
+        write_files(temporary, files)
 
 
 def _card(made: MadeTasks) -> str:

@@ -45,7 +45,7 @@ def make_tasks(
         ConfigError: A name or value is refused, or the base model cannot be loaded.
         CorpusError: A file of the corpus is missing or damaged.
         SynthesisError: More texts failed than `synthesis.max_failure_share` allows.
-        InputError: No question is verified.
+        InputError: No question is verified, and no document is held out.
     """
     counts: Counter[str] = Counter()
     left_out: LeftOut = defaultdict(list)
@@ -65,7 +65,7 @@ def make_tasks(
         known = base.of([closed_book_row(each, options[each.question_id]) for each in asked])
         left_out["the base model knows the answer"] += [each for each in asked if each.question_id in known]
         questions = [each for each in questions if each.question_id not in known]
-    if not questions:
+    if not questions and not held_out:
         raise InputError(_nothing(len(candidates), left_out, counts))
     author = synthesizer_name(config.synthesis)
     num_short = sum(each.question_id not in options for each in questions)

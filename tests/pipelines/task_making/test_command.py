@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines.steps.hold_out import is_chosen
+from pipelines.task_making import folder as folder_module
 from plugins.synthesizers.base import Synthesizer
 from plugins.tasks.lookup import load_tasks
 from plugins.tasks.task import read_rows
@@ -220,6 +222,33 @@ def test_recorded_training_pairs_are_no_questions(
     assert tutelage("tasks", "make", yaml, *mined, "--output", str(output)).status == 0
 
 
+def test_a_full_disk_is_named_and_leaves_no_half_written_tasks(
+    corpus: str, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_module, "write_files", fail)
+    done = tutelage("tasks", "make", corpus, "--output", str(tmp_path / "tasks"))
+    assert done.status == 1
+    assert f"{tmp_path}/tasks: cannot be written completely: No space left" in done.err
+    assert not [path for path in tmp_path.iterdir() if "tasks" in path.name]
+
+
+@pytest.mark.slow
+def test_held_out_documents_become_a_task_where_no_question_is_found(
+    builder: Any, tutelage: Any, tmp_path: Path
+) -> None:
+    texts = [f"地球是太阳系中的第{at}颗行星,它围绕太阳公转,周期约为三百六十五天。" for at in range(8)]
+    yaml = builder(tmp_path, texts, dedup={"near": None}, holdout=0.5)
+    output = tmp_path / "tasks"
+    done = tutelage("tasks", "make", yaml, "--output", str(output))
+    assert done.status == 0, done.err
+    assert {*files_in(output)} == {"README.md", "refused.ndjson", "heldout_perplexity_domain.jsonl"}
+    assert "8 texts are not English" in done.err
+    assert "task reading_short is not written: no question is left for it." in done.err
+
+
 @pytest.mark.slow
 def test_text_in_another_language_is_refused_by_the_rules(
     builder: Any, tutelage: Any, tmp_path: Path
@@ -275,6 +304,8 @@ def test_a_directory_with_other_files_is_not_replaced(corpus: str, tutelage: Any
     [
         (("--documents", "0"), 2, "--documents is 0; expected at least 1."),
         (("--output", "s3://bucket/tasks"), 2, "expected a local directory"),
+        (("--output", ""), 2, "--output is ''; expected a local directory"),
+        (("--output", f"{__file__}/tasks"), 2, "cannot be written: "),
         (("corpus=elsewhere",), 1, "holds no published corpus"),
         (("--base-model", "nowhere/at/all"), 2, "--base-model 'nowhere/at/all'"),
     ],
