@@ -25,7 +25,7 @@ from pipelines.task_making.questions import BLANK, Question, SourceText
 from plugins.synthesizers.mining_rules import EVERYDAY
 from plugins.synthesizers.mining_sentences import Passage
 
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]\w*(?:[-'’]\w+)*|[^\w\s]")
+TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]\w*(?:[-'’]\w+)*|[^\w\s]")
 
 
 def _set_of(words: str) -> frozenset[str]:
@@ -79,7 +79,7 @@ class Vocabulary:
         self._nouns: set[str] = set()
         capitalised: set[str] = set()
         for at, each in enumerate(texts):
-            words = _TOKEN.findall(each.text)
+            words = TOKEN.findall(each.text)
             self._words_in.append({*words})
             for word in self._words_in[at]:
                 self._texts_with[word].append(at)
@@ -120,7 +120,7 @@ class Vocabulary:
 
 def is_english(text: str) -> bool:
     """True if a fifth of the words are English function words, and there are some."""
-    words = [word.lower() for word in _TOKEN.findall(text) if word[0].isalpha()]
+    words = [word.lower() for word in TOKEN.findall(text) if word[0].isalpha()]
     return sum(word in _FUNCTION for word in words) > _LEAST_ENGLISH * len(words)
 
 
@@ -135,7 +135,7 @@ def cloze_questions(about: SourceText, vocabulary: Vocabulary) -> list[Question]
         at = place.end()
         if sentence.num_words not in _WORDS or not sentence.is_whole or sentence.text.endswith("?"):
             continue
-        tokens = [*_TOKEN.finditer(place[0])]
+        tokens = [*TOKEN.finditer(place[0])]
         words = [token[0] for token in tokens]
         for first, last, value in _blanks(words, vocabulary):
             rest = [*words[:first], *words[last:]]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipelines.task_making.make import MadeTasks
 
 _FEW_ROWS = 20
-_LEFT_OUT = {
+_FAULTS = {
     "not_english": "texts are not English and were not asked about: the rules know no other language",
     "untold": "texts were left out: this corpus of an old version does not tell them from their pairs",
     "failed": "texts got no readable answer",
@@ -67,17 +67,20 @@ def main(argv: list[str]) -> int:
     check_output(options.output)
     manifest = read_manifest(config.corpus)
     made = make_tasks(config, manifest, num_documents=options.documents, base_model=options.base_model)
-    kept_out = rows_to_keep_out(config, manifest, made.questions)
+    kept_out = rows_to_keep_out(made.questions, config.decontaminate)
     register(config.corpus, _registered_name(options.output), as_lines(kept_out))
     write_folder(options.output, made)
     for line in _warnings(config, options.documents, made):
         print(f"Warning: {line}", file=sys.stderr)
     if (newest := read_manifest(config.corpus).number) != manifest.number:
-        meanwhile = (
-            f"manifest {newest} was published meanwhile, and may hold these questions. Make them again."
-        )
-        print(f"Warning: {meanwhile}", file=sys.stderr)
-    _print(options.output, made, len(kept_out), config.decontaminate.min_words)
+        meanwhile = f"manifest {newest} was published meanwhile, and may hold these questions"
+        print(f"Warning: {meanwhile}. Make them again.", file=sys.stderr)
+    _print(options.output, made)
+    shortest = config.decontaminate.min_words
+    others = f"the others have words of these texts, or fewer than {shortest} words"
+    print(f"  kept out of later increments: {len(kept_out):,} of {len(made.questions):,} questions; {others}")
+    print(f"Score a model: tutelage eval --model DIR --tasks {options.output}\nWhile it trains:")
+    print(f"  callbacks:\n    domain_eval:\n      tasks: [{json.dumps(options.output)}]")
     return exit_status.DONE
 
 
@@ -92,36 +95,29 @@ def _warnings(config: CorpusConfig, num_documents: int, made: MadeTasks) -> Iter
     from pipelines.task_making.rows import QUESTION_TASKS
 
     counts = made.counts
-    yield from (f"{counts[name]:,} {what}." for name, what in _LEFT_OUT.items() if counts[name])
+    yield from (f"{counts[name]:,} {what}." for name, what in _FAULTS.items() if counts[name])
     if counts["documents"] < num_documents:
         found = f"the corpus has {counts['documents']:,} to ask about, and all were taken"
         yield f"--documents is {num_documents:,}; {found}."
     if not counts["held_out"]:
         cure = "the corpus is too small for it" if config.holdout else "set holdout before documents come in"
         yield f"no document is held out (holdout is {config.holdout:.1%}), so no task is about one: {cure}."
-    expected = [name for name in QUESTION_TASKS if counts["held_out"] or not name.startswith("heldout")]
-    for name in dict.fromkeys((*expected, *made.tasks)):
+    for name in dict.fromkeys((*QUESTION_TASKS, *made.tasks)):
         num_rows = len(made.tasks.get(name, ()))
-        if not num_rows:
+        if num_rows:
+            if num_rows < _FEW_ROWS:
+                yield f"task {name} has {num_rows} rows, fewer than {_FEW_ROWS}: its score is a rough guess."
+        elif counts["held_out"] or not name.startswith("heldout"):
             yield f"task {name} is not written: no question is left for it."
-        elif num_rows < _FEW_ROWS:
-            yield f"task {name} has {num_rows} rows, fewer than {_FEW_ROWS}: its score is a rough guess."
 
 
-def _print(output: str, made: MadeTasks, num_kept_out: int, min_words: int) -> None:
-    num_questions = f"{len(made.questions):,} questions"
-    print(f"{output}: {len(made.tasks)} tasks of {num_questions}; README.md is their card.")
+def _print(output: str, made: MadeTasks) -> None:
+    print(f"{output}: {len(made.tasks)} tasks of {len(made.questions):,} questions; README.md is their card.")
     for task, rows in made.tasks.items():
         print(f"  {task}: {len(rows):,} rows")
-    numbers = {
-        "refused": {reason: len(each) for reason, each in made.refused.items()},
-        "asked with their text only": {reason: len(each) for reason, each in made.text_only.items()},
-        "answers": {name: made.counts[name] for name in ("requests", "from_journal") if made.counts[name]},
-    }
-    for what, found in numbers.items():
-        if found:
-            print(f"  {what}: {', '.join(f'{count:,} {name}' for name, count in found.items())}")
-    others = f"the others have words of training texts, or fewer than {min_words} words"
-    print(f"  kept out of later increments: {num_kept_out:,} of {num_questions}; {others}")
-    print(f"Score a model: tutelage eval --model DIR --tasks {output}\nWhile it trains:")
-    print(f"  callbacks:\n    domain_eval:\n      tasks: [{json.dumps(output)}]")
+    if answers := [
+        f"{made.counts[name]:,} {name}" for name in ("requests", "from_journal") if made.counts[name]
+    ]:
+        print(f"  answers: {', '.join(answers)}")
+    for reason, questions in made.left_out.items():
+        print(f"  questions left out: {len(questions):,}, {reason}")

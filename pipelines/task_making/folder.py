@@ -1,8 +1,8 @@
-"""Task directory: files of rows, a card, and the refused questions, put in place at once.
+"""Task directory: files of rows, a card, and the questions left out, put in place at once.
 
 closed_book_choice.jsonl …     a task each; `tutelage eval --tasks DIR` takes them all
-README.md                      card: how they were made, counts, refused questions by reason
-refused.ndjson                 the refused questions, one JSON object a line; its name is not that of a task
+README.md                      card: how they were made, counts, questions left out by reason
+refused.ndjson                 the questions left out, one JSON object a line; its name is not that of a task
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,30 +19,36 @@ import yaml
 from pipelines.store.dataset_card import code, table
 from pipelines.task_making.make import MadeTasks
 from pipelines.task_making.rows import PERPLEXITY, QUESTION_TASKS, bare_row, provenance
-from pipelines.task_making.verify import CLOSED_BOOK_REASONS, REASONS, Refused
 from plugins.tokenizers import write_files
 from schemas import storage
 from schemas.errors import ConfigError
 
-_CARD, _REFUSED = "README.md", "refused.ndjson"
+_CARD, _LEFT_OUT = "README.md", "refused.ndjson"
 
 
 def check_output(folder: str) -> None:
     """Refuse a folder that cannot become a task directory.
 
     Raises:
-        ConfigError: It is on a store, is a file, or holds files that are no tasks of this command.
+        ConfigError: It is on a store, is a file, cannot be written, or holds files that are no tasks of this
+            command.
     """
-    if "://" in folder or os.path.isfile(folder):
+    if not folder or "://" in folder or os.path.isfile(folder):
         raise ConfigError(f"--output is {folder!r}; expected a local directory.")
     held = os.listdir(folder) if os.path.isdir(folder) else []
-    ours = {_CARD, _REFUSED, *(f"{name}.jsonl" for name in QUESTION_TASKS)}
+    ours = {_CARD, _LEFT_OUT, *(f"{name}.jsonl" for name in QUESTION_TASKS)}
     others = [name for name in held if name not in ours and not name.startswith(PERPLEXITY)]
-    if held and (others or _REFUSED not in held):
+    if held and (others or _LEFT_OUT not in held):
         raise ConfigError(
             f"--output {folder!r} holds {(others or held)[0]!r}, which `tutelage tasks make` did not write "
             "and would remove. Give a new or empty directory."
         )
+    parent = os.path.dirname(os.path.abspath(folder))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        raise ConfigError(f"--output {folder!r} cannot be written: {error}.") from error
 
 
 def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -51,23 +58,16 @@ def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def write_folder(folder: str, made: MadeTasks) -> None:
-    """Write the tasks in place of a folder.
-
-    Raises:
-        ConfigError: The folder cannot be written.
-    """
-    refused = (
+    """Write the tasks in place of a folder; a StorageError if its disk is full."""
+    left_out = (
         {"reason": reason, **bare_row(question), "provenance": provenance(question)}
-        for reason, questions in made.refused.items()
+        for reason, questions in made.left_out.items()
         for question in questions
     )
     files = {f"{name}.jsonl": as_lines(rows) for name, rows in made.tasks.items()}
-    files |= {_REFUSED: as_lines(refused), _CARD: _card(made).encode("utf-8", "replace")}
-    try:
-        with storage.new_folder(folder) as temporary:
-            write_files(temporary, files)
-    except OSError as error:
-        raise ConfigError(f"--output {folder!r} cannot be written: {error}.") from error
+    files |= {_LEFT_OUT: as_lines(left_out), _CARD: _card(made).encode("utf-8", "replace")}
+    with storage.naming(folder), storage.new_folder(folder) as temporary:
+        write_files(temporary, files)
 
 
 def _card(made: MadeTasks) -> str:
@@ -81,6 +81,7 @@ def _card(made: MadeTasks) -> str:
     how = {**made.made_from, "version": f"tutelage {importlib.metadata.version('tutelage')}"}
     of_texts = "held-out documents, for perplexity"
     tasks = [(name, len(rows), QUESTION_TASKS.get(name, of_texts)) for name, rows in made.tasks.items()]
+    left_out = [(reason, len(questions)) for reason, questions in made.left_out.items()]
     sections = (
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# Questions about {code(corpus)}",
@@ -89,14 +90,7 @@ def _card(made: MadeTasks) -> str:
         table(("what", "value"), [(name, code(value)) for name, value in how.items()]),
         "## Tasks",
         table(("task", "rows", "what it asks"), tasks),
-        f"## Refused questions, in `{_REFUSED}`",
-        _reasons(REASONS, made.refused),
-        "## Asked with their text only",
-        _reasons(CLOSED_BOOK_REASONS, made.text_only),
+        f"## Questions left out, in `{_LEFT_OUT}`",
+        table(("reason", "questions"), left_out),
     )
     return "\n\n".join(sections) + "\n"
-
-
-def _reasons(meanings: Mapping[str, str], found: Refused) -> str:
-    rows = [(name, meaning, len(found.get(name, ()))) for name, meaning in meanings.items()]
-    return table(("reason", "meaning", "questions"), rows)

@@ -9,18 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.store.pair_files import synthesizer_name
-from pipelines.store.question_overlap import training_overlaps
 from pipelines.task_making.cloze import Vocabulary, best_questions, cloze_questions, is_english
 from pipelines.task_making.options import Options
-from pipelines.task_making.questions import Question, SourceText
+from pipelines.task_making.questions import Question, SourceText, draw_texts, held_out_texts
 from pipelines.task_making.rows import Row, bare_row, closed_book_row, perplexity_rows, question_rows
-from pipelines.task_making.source_texts import draw_texts, held_out_texts
-from pipelines.task_making.verify import Refused, closed_book, verify
+from pipelines.task_making.verify import LeftOut, closed_book, overlapping, training_pairs, verify
 from pipelines.task_making.written import in_parts, mined_questions, written_questions
 from plugins.plain_token_ids import plain_ids
 from plugins.tokenizers import load_tokenizer
 from plugins.words import words_of
-from schemas.corpus_config import CorpusConfig
+from schemas.corpus_config import CorpusConfig, DecontaminationConfig
 from schemas.errors import ConfigError, InputError, missing_package
 from schemas.manifest import Manifest
 
@@ -33,8 +31,7 @@ class MadeTasks:
 
     tasks: Mapping[str, Sequence[Row]]  # rows by task
     questions: Sequence[Question]  # of these rows
-    refused: Refused  # by reason
-    text_only: Refused  # questions that are asked with their text only, by reason
+    left_out: LeftOut  # refused, or asked with their text only
     made_from: Mapping[str, str]  # lines of the card, by name
     counts: Counter[str]  # documents, texts and answers by what became of them
 
@@ -48,17 +45,17 @@ def make_tasks(
         ConfigError: A name or value is refused, or the base model cannot be loaded.
         CorpusError: A file of the corpus is missing or damaged.
         SynthesisError: More texts failed than `synthesis.max_failure_share` allows.
-        InputError: No question is verified.
+        InputError: No question is verified, and no document is held out.
     """
     counts: Counter[str] = Counter()
-    refused: Refused = defaultdict(list)
-    text_only: Refused = defaultdict(list)
+    left_out: LeftOut = defaultdict(list)
     streams = _streams(config, manifest)
     base = None if base_model is None else _known_answers(base_model)  # refused before anything is paid for
     drawn = draw_texts(config.corpus, manifest, streams, num_documents, config.seed, counts)
     held_out = held_out_texts(config.corpus, manifest, num_documents, counts)
-    texts, candidates = _ask(config, [*drawn, *(each for each in held_out if each.stream in streams)], counts)
-    verified = verify(candidates, config.corpus, manifest, refused)
+    of_streams = [*drawn, *(each for each in held_out if each.stream in streams)]
+    texts, candidates = _ask(config, in_parts(config, of_streams), counts)
+    verified = verify(candidates, training_pairs(config.corpus, manifest), left_out)
     chooser = Options(verified, texts, seed=config.seed)
     cloze = [each for each in verified if each.author == "cloze"]
     questions = [each for each in verified if each.author != "cloze"] + best_questions(cloze)
@@ -66,22 +63,21 @@ def make_tasks(
     if base is not None and options:
         asked = [each for each in questions if each.question_id in options]
         known = base.of([closed_book_row(each, options[each.question_id]) for each in asked])
-        refused["base_model"] = [each for each in asked if each.question_id in known]
+        left_out["the base model knows the answer"] += [each for each in asked if each.question_id in known]
         questions = [each for each in questions if each.question_id not in known]
-    if not questions:
-        raise InputError(_nothing(len(candidates), refused, counts))
-    asked_alone = closed_book(questions, text_only)
+    if not questions and not held_out:
+        raise InputError(_nothing(len(candidates), left_out, counts))
     author = synthesizer_name(config.synthesis)
     num_short = sum(each.question_id not in options for each in questions)
-    of_held_out = f"{len(held_out):,} of {counts['held_out']:,} held out"
+    asked_alone = closed_book(questions, left_out)
     return MadeTasks(
         tasks=question_rows(questions, asked_alone, options) | perplexity_rows(held_out),
         questions=questions,
-        refused=refused,
-        text_only=text_only,
+        left_out=left_out,
         made_from={
             "corpus": f"{config.corpus}, manifest {manifest.number}",
-            "documents": f"{counts['documents']:,} drawn, {of_held_out}",
+            "documents": f"{counts['documents']:,} drawn",
+            "held-out documents": f"{len(held_out):,} of {counts['held_out']:,}",
             "seed": str(config.seed),
             "questions by": f"{author} and cloze" if config.synthesis.backend == "mined" else author,
             "base model": base_model or "none, so a model may know answers without the text",
@@ -91,15 +87,15 @@ def make_tasks(
     )
 
 
-def rows_to_keep_out(config: CorpusConfig, manifest: Manifest, questions: Sequence[Question]) -> list[Row]:
-    """Rows that later increments must not hold: questions long enough, whose words no training text holds.
+def rows_to_keep_out(questions: Sequence[Question], rule: DecontaminationConfig) -> list[Row]:
+    """Rows that later increments must not hold: of questions that are long enough to be found.
 
-    A question in the words of its text would keep the next version of that document out of the corpus.
+    A question in the words of a text of the corpus is left out, because it would keep the next version of
+    that document out.
     """
-    rule = config.decontaminate
     long_enough = [each for each in questions if len(words_of(each.text)) >= rule.min_words]
-    texts = [each.text for each in long_enough]
-    told = training_overlaps(config.corpus, manifest, texts, rule, in_texts=True)
+    texts = {each.about.text for each in questions if not each.about.held_out}
+    told = overlapping([each.text for each in long_enough], texts, rule)
     return [bare_row(each) for at, each in enumerate(long_enough) if at not in told]
 
 
@@ -128,30 +124,28 @@ def _known_answers(base_model: str) -> Any:
 def _ask(
     config: CorpusConfig, texts: Sequence[SourceText], counts: Counter[str]
 ) -> tuple[Sequence[SourceText], list[Question]]:
-    """Return the texts in parts, and the questions about them."""
-    texts = in_parts(config, texts)
+    """Return the texts that are asked about, and the questions."""
+    is_mined = config.synthesis.backend == "mined"
+    if is_mined:
+        english = [text for text in texts if is_english(text.text)]
+        counts["not_english"] = len(texts) - len(english)
+        texts = english
     tokenizer = load_tokenizer(config.tokenizer.name)
-    if config.synthesis.backend != "mined":
-        vocabulary = Vocabulary(texts, lambda word: len(plain_ids(tokenizer, f" {word}")))
+    vocabulary = Vocabulary(texts, lambda word: len(plain_ids(tokenizer, f" {word}")))
+    if not is_mined:
         return texts, written_questions(config, texts, vocabulary, counts)
-    english = [text for text in texts if is_english(text.text)]
-    counts["not_english"] = len(texts) - len(english)
-    vocabulary = Vocabulary(english, lambda word: len(plain_ids(tokenizer, f" {word}")))
     asked: list[Question] = []
-    for text in english:
+    for text in texts:
         asked += [*mined_questions(text, seed=config.seed), *cloze_questions(text, vocabulary)]
-    return english, asked
+    return texts, asked
 
 
-def _nothing(num_candidates: int, refused: Refused, counts: Counter[str]) -> str:
-    reasons = {reason: len(each) for reason, each in refused.items()}
-    reasons |= (
-        {"texts in other languages than English": counts["not_english"]} if counts["not_english"] else {}
-    )
-    found = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+def _nothing(num_candidates: int, left_out: LeftOut, counts: Counter[str]) -> str:
+    found = "".join(f"; {len(questions):,}: {reason}" for reason, questions in left_out.items())
+    found += f"; {counts['not_english']:,} texts are not English" if counts["not_english"] else ""
     return (
         f"no question is verified, and nothing was written: {counts['documents']:,} documents gave "
-        f"{num_candidates:,} questions{f' ({found})' if found else ''}. "
+        f"{num_candidates:,} questions{found}. "
         "Ask with another synthesizer, such as synthesis.backend=sglang, with another prompt "
         "(synthesis.prompt_file), or about more documents."
     )

@@ -7,6 +7,7 @@ of the document or part.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,32 +42,30 @@ def question_rows(
         options: By question_id; a question without options is only asked for a short answer.
     """
     tasks: dict[str, list[Row]] = {name: [] for name in QUESTION_TASKS}
-    for prefix, asked in (
-        ("closed_book", closed_book),
-        ("reading", [each for each in questions if not each.about.held_out]),
-        ("heldout_reading", [each for each in questions if each.about.held_out]),
-    ):
-        for each in asked:
-            row = _row(each, with_passage=prefix != "closed_book")
-            tasks[f"{prefix}_short"].append(row | {"label": accepted(each.answer)})
-            if each.question_id in options:
-                tasks[f"{prefix}_choice"].append(row | _choice(each, options[each.question_id]))
+    asked = [(each, "closed_book", "") for each in closed_book]
+    for each in questions:
+        asked.append((each, "heldout_reading" if each.about.held_out else "reading", _passage(each)))
+    for question, prefix, passage in asked:
+        row = _row(question, passage)
+        tasks[f"{prefix}_short"].append(row | {"label": accepted(question.answer)})
+        if found := options.get(question.question_id):
+            tasks[f"{prefix}_choice"].append(row | _choice(question, found))
     return {name: rows for name, rows in tasks.items() if rows}
 
 
 def perplexity_rows(texts: Sequence[SourceText]) -> dict[str, list[Row]]:
     """Make a row of each held-out document, by task: one task a stream."""
-    tasks: dict[str, list[Row]] = {}
+    tasks: defaultdict[str, list[Row]] = defaultdict(list)
     for text in texts:
         name = digest(text.stream, text.document_id, size_bytes=6)
-        row = {"id": name, "text": text.text, "provenance": _provenance(text)}
-        tasks.setdefault(f"{PERPLEXITY}{text.stream}", []).append(row)
+        row = {"id": name, "text": text.text, "provenance": _origin(text)}
+        tasks[f"{PERPLEXITY}{text.stream}"].append(row)
     return tasks
 
 
 def closed_book_row(question: Question, options: Sequence[str]) -> Row:
     """Make a row whose options a model compares without the passage."""
-    return _row(question, with_passage=False) | _choice(question, options)
+    return _row(question, "") | _choice(question, options)
 
 
 def bare_row(question: Question) -> Row:
@@ -87,12 +86,11 @@ def accepted(answer: str) -> list[str]:
 def provenance(question: Question) -> Row:
     """The text of a question, the span of its answer there, and its author."""
     start, end = question.span
-    return _provenance(question.about) | {"start": start, "end": end, "author": question.author}
+    return _origin(question.about) | {"start": start, "end": end, "author": question.author}
 
 
-def _row(question: Question, *, with_passage: bool) -> Row:
+def _row(question: Question, passage: str) -> Row:
     name = "Fill in the blank" if BLANK in question.text else "Question"
-    passage = f"Text: {_passage(question)}\n\n" if with_passage else ""
     prompt = f"{passage}{name}: {question.text}\nAnswer:"
     return {"id": question.question_id, "input": prompt, "provenance": provenance(question)}
 
@@ -107,13 +105,13 @@ def _passage(question: Question) -> str:
     opening = max(0, min(start - _PASSAGE_CHARACTERS // 2, len(text) - _PASSAGE_CHARACTERS))
     closing = opening + _PASSAGE_CHARACTERS
     passage = text[opening:closing]
-    if opening and not text[opening - 1].isspace():
+    if opening:
         passage = re.sub(r"\A\S{,100}\s", "", passage)
-    if closing < len(text) and not text[closing].isspace():
+    if closing < len(text):
         passage = re.sub(r"\s\S{,100}\Z", "", passage)
-    return passage
+    return f"Text: {passage}\n\n"
 
 
-def _provenance(text: SourceText) -> Row:
+def _origin(text: SourceText) -> Row:
     part = {"part": text.part} if text.part else {}
     return {"document_id": text.document_id, **part, "source": text.source, "stream": text.stream}

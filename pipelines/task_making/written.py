@@ -20,7 +20,7 @@ from pipelines.steps.check_pairs import problem_of
 from pipelines.steps.split_documents import row_limit
 from pipelines.steps.synthesizer_loop import SynthesizerLoop
 from pipelines.store.pair_files import synthesizer_name
-from pipelines.task_making.cloze import Vocabulary
+from pipelines.task_making.cloze import TOKEN, Vocabulary
 from pipelines.task_making.questions import Question, SourceText
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.mining_connectives import cause_and_effect
@@ -36,7 +36,6 @@ _POINTS_AT_TEXT = re.compile(
     r"\b(?:passage|text|document|article|author|paragraph|excerpt|above|below|following|mentioned)\b",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[^\W_]+")
 
 
 def in_parts(config: CorpusConfig, texts: Sequence[SourceText]) -> list[SourceText]:
@@ -73,7 +72,7 @@ def written_questions(
     try:
         chains = [Chain(chain_id=str(at), documents=(each.as_document(),)) for at, each in enumerate(texts)]
         done = [future.result()[0] for future in [loop.submit(chain) for chain in chains]]
-        counts.update({name: count for name, count in loop.take_tally().items() if "@" not in name})
+        counts.update(loop.take_tally())
     finally:
         loop.leave()
     failures = [f"{each.document.source}: {each.failure}" for each in done if each.failure]
@@ -90,10 +89,10 @@ def written_questions(
         counts.update(each.dropped)
         for pair in each.pairs:
             question = _question(pair, text, author, is_specific=_is_specific(pair.instruction, vocabulary))
-            if problem_of(InstructionPair(instruction=question.text, response=question.answer)) is None:
-                questions.append(question)
-            else:
+            if problem_of(InstructionPair(instruction=question.text, response=question.answer)):
                 counts["bad_pairs"] += 1
+            else:
+                questions.append(question)
     return questions
 
 
@@ -121,6 +120,6 @@ def _is_specific(question: str, vocabulary: Vocabulary) -> bool:
 
     In scripts without spaces the words are not known, and each question is taken to name its subject.
     """
-    words = _WORD.findall(question)
+    words = TOKEN.findall(question)
     names_subject = any(vocabulary.is_name(word) or vocabulary.is_technical(word) for word in words)
     return (names_subject or " " not in question) and not _POINTS_AT_TEXT.search(question)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.handbook import write_handbook
 from benchmarks.pharmacopoeia import (
     ATTRIBUTES,
     HELD_OUT_KIND,
@@ -18,7 +19,6 @@ from benchmarks.pharmacopoeia import (
     rearranged,
     sentences_about,
     text_about,
-    write_handbook,
 )
 from plugins.readers import decompression
 

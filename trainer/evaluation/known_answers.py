@@ -19,26 +19,27 @@ _MARGIN = 0.5
 
 
 class KnownAnswers:
-    """A model that is asked without the texts; loaded when it is asked.
+    """A model that is asked without the texts; its weights are loaded when it is asked.
 
     Args:
         key: The option that names the model, for errors.
         model: Hugging Face directory or hub name.
 
     Raises:
-        ConfigError: The name is that of no model.
+        ConfigError: The name is that of no model, or its tokenizer cannot be loaded.
     """
 
     def __init__(self, key: str, model: str):
         check_model_name(key, model, may_be_adapter=True)
         self._key, self._model = key, model
+        self._tokenizer = load_tokenizer(tokenizer_of(key, model))
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
         """Ids of the choice rows whose right option the model picks by a clear margin."""
         numbered = [(f"rows:{number}", row) for number, row in enumerate(rows, start=1)]
         asked = {"domain": "tasks", "kind": "choice", "metrics": ("accuracy",)}
         task = Task(name="options", source=lambda: iter(numbered), **asked)  # type: ignore[arg-type]
-        evaluator = Evaluator([task], load_tokenizer(tokenizer_of(self._key, self._model)))
+        evaluator = Evaluator([task], self._tokenizer)
         device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
         model = load_causal_lm(self._key, self._model, naming="its files", torch_dtype=dtype).to(device)
         (result,) = evaluator.run(model, is_whole=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from pipelines.inspect.export_pairs import current_pairs
 from pipelines.planning.plan import plan_increment
 from pipelines.planning.plan_table import plan_lines
 from pipelines.store.made_tasks import register, registered, with_made_tasks
-from pipelines.store.question_overlap import training_overlaps
+from pipelines.task_making.verify import overlapping, training_pairs
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, DecontaminationConfig
 from schemas.errors import CorpusError
@@ -117,16 +116,9 @@ def _pairs(config: CorpusConfig) -> list[StoredPair]:
     return [pair for pair, _ in current_pairs(config.corpus, manifest, "domain", Counter())]
 
 
-def test_questions_that_training_pairs_hold_are_found(config: CorpusConfig, texts_in: Callable) -> None:
+def test_questions_that_training_pairs_hold_are_found(config: CorpusConfig) -> None:
     manifest = read_manifest(config.corpus)
     pair = next(each for each in _pairs(config) if len(each.instruction.split()) >= 8)
-    sentence = "the trial ended early however patient 3 was well"
-    asked = ["Is it something that no pair says of any protein?", pair.instruction.upper(), sentence, "early"]
-    rule = DecontaminationConfig()
-    found = training_overlaps(config.corpus, manifest, asked, rule)
-    assert 1 in found
-    assert not found & {0, 3}
-    in_texts = training_overlaps(config.corpus, manifest, asked, rule, in_texts=True)
-    assert 2 in in_texts and 3 not in in_texts
-    single = DecontaminationConfig(min_words=1)
-    assert training_overlaps(config.corpus, manifest, ["dose"], single, in_texts=True) == {0}
+    asked = ["Is it something that no pair says of any protein?", pair.instruction.upper(), "early"]
+    pairs = training_pairs(config.corpus, manifest)
+    assert overlapping(asked, pairs, DecontaminationConfig()) == {1}

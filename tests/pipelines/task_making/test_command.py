@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines.steps.hold_out import is_chosen
+from pipelines.task_making import folder as folder_module
 from plugins.synthesizers.base import Synthesizer
 from plugins.tasks.lookup import load_tasks
 from plugins.tasks.task import read_rows
@@ -91,9 +93,9 @@ def test_two_runs_write_the_same_tasks_that_eval_reads(corpus: str, tutelage: An
     assert "closed_book_choice: 8 rows" in done.out
     assert f"tasks: [{json.dumps(str(output))}]" in done.out
     card = first["README.md"].decode()
-    assert "| documents | <code>8 drawn, 0 of 0 held out</code> |" in card
+    assert "| documents | <code>8 drawn</code> |" in card
     assert "| reading_choice | 16 | questions with their text, four options |" in card
-    assert "| unspecific | names no subject" in card
+    assert "| asked with its text only, since it names no subject | 8 |" in card
 
 
 def test_what_is_missing_or_small_is_said(corpus: str, tutelage: Any, tmp_path: Path) -> None:
@@ -191,7 +193,7 @@ def test_a_synthesizer_writes_questions_and_its_faults_are_counted(
     assert (row["input"], row["label"]) == ("Question: Where is Druga made?\nAnswer:", ["Kyoto"])
     assert row["provenance"]["author"] == "of_a_test"
     (refused,) = rows_of(output / "refused.ndjson")
-    assert (refused["reason"], refused["label"]) == ("unsupported", ["Tokyo."])
+    assert (refused["reason"], refused["label"]) == ("its text does not hold the answer", ["Tokyo."])
     for said in ("6 texts got no readable", "2 pieces of answers", "1 pairs were no question"):
         assert said in done.err
     done = tutelage("tasks", "make", corpus, overrides[0], "--output", str(tmp_path / "others"))
@@ -213,13 +215,38 @@ def test_recorded_training_pairs_are_no_questions(
     output = tmp_path / "tasks"
     done = tutelage("tasks", "make", yaml, "--output", str(output))
     assert done.status == 1
-    assert (
-        "no question is verified, and nothing was written: 8 documents gave 8 questions (8 training_pair)"
-        in (done.err)
-    )
+    assert "no question is verified, and nothing was written: 8 documents gave 8 questions; " in done.err
+    assert "; 8: a training pair has its words. Ask with another synthesizer" in done.err
     assert not output.exists()
     mined = ("synthesis.backend=mined", "synthesis.options={}")
     assert tutelage("tasks", "make", yaml, *mined, "--output", str(output)).status == 0
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_written_tasks(
+    corpus: str, tutelage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_module, "write_files", fail)
+    done = tutelage("tasks", "make", corpus, "--output", str(tmp_path / "tasks"))
+    assert done.status == 1
+    assert f"{tmp_path}/tasks: cannot be written completely: No space left" in done.err
+    assert not [path for path in tmp_path.iterdir() if "tasks" in path.name]
+
+
+@pytest.mark.slow
+def test_held_out_documents_become_a_task_where_no_question_is_found(
+    builder: Any, tutelage: Any, tmp_path: Path
+) -> None:
+    texts = [f"地球是太阳系中的第{at}颗行星,它围绕太阳公转,周期约为三百六十五天。" for at in range(8)]
+    yaml = builder(tmp_path, texts, dedup={"near": None}, holdout=0.5)
+    output = tmp_path / "tasks"
+    done = tutelage("tasks", "make", yaml, "--output", str(output))
+    assert done.status == 0, done.err
+    assert {*files_in(output)} == {"README.md", "refused.ndjson", "heldout_perplexity_domain.jsonl"}
+    assert "8 texts are not English" in done.err
+    assert "task reading_short is not written: no question is left for it." in done.err
 
 
 @pytest.mark.slow
@@ -230,7 +257,7 @@ def test_text_in_another_language_is_refused_by_the_rules(
     yaml = builder(tmp_path, chinese, dedup={"near": None})
     done = tutelage("tasks", "make", yaml, "--output", str(tmp_path / "tasks"))
     assert done.status == 1
-    assert "(4 texts in other languages than English)" in done.err
+    assert "; 4 texts are not English." in done.err
     assert not (tmp_path / "tasks").exists()
 
 
@@ -250,8 +277,12 @@ def test_questions_that_the_base_model_answers_alone_are_refused(
     output = tmp_path / "tasks"
     done = tutelage("tasks", "make", corpus, "--output", str(output), "--base-model", "base")
     assert done.status == 0, done.err
-    refused = [row for row in rows_of(output / "refused.ndjson") if row["reason"] == "base_model"]
-    assert refused and f"{len(refused)} base_model" in done.out
+    refused = [
+        row
+        for row in rows_of(output / "refused.ndjson")
+        if row["reason"] == "the base model knows the answer"
+    ]
+    assert refused and f"{len(refused)}, the base model knows the answer" in done.out
     kept = rows_of(output / "reading_choice.jsonl")
     assert not {row["id"] for row in kept} & {row["id"] for row in refused}
     assert not any("Kyoto" in row["options"] for row in kept)
@@ -273,6 +304,8 @@ def test_a_directory_with_other_files_is_not_replaced(corpus: str, tutelage: Any
     [
         (("--documents", "0"), 2, "--documents is 0; expected at least 1."),
         (("--output", "s3://bucket/tasks"), 2, "expected a local directory"),
+        (("--output", ""), 2, "--output is ''; expected a local directory"),
+        (("--output", f"{__file__}/tasks"), 2, "cannot be written: "),
         (("corpus=elsewhere",), 1, "holds no published corpus"),
         (("--base-model", "nowhere/at/all"), 2, "--base-model 'nowhere/at/all'"),
     ],

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from schemas.errors import ConfigError
 from trainer.evaluation import known_answers
 from trainer.evaluation.known_answers import KnownAnswers
 
@@ -43,3 +45,9 @@ def test_a_row_is_known_if_its_right_option_has_the_best_log_probability_a_token
     monkeypatch.setattr(known_answers, "_MARGIN", 0.0)
     wrong = [row | {"gold_index": (row["gold_index"] + 1) % 2} for row in ROWS]
     assert known.of(wrong) == set()
+
+
+def test_a_model_without_a_tokenizer_is_refused_before_it_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        KnownAnswers("--base-model", str(tmp_path))
