@@ -130,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
     trainings = "one training" if len(arms) == 1 else f"{len(arms)} trainings with equal tokens"
     console.print(
         "[bold]Tutelage demo[/bold]: a small model learns a handbook of 12 drugs that do not exist. "
-        f"{trainings.capitalize()}, with held-out questions before, during and after. "
+        f"{trainings.capitalize()}, with questions that it never reads before, during and after. "
         f"Under {minutes} minutes on 2 cores."
     )
     started = time.monotonic()
@@ -153,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
         _step(
             console,
             2 * at + 3,
-            f"Training on {arm.title}: Composer, with scores of held-out questions and passages",
+            f"Training on {arm.title}: Composer, with scores of questions and passages that it never reads",
             [
                 *("train", str(_ROOT / "trainer/yamls/smollm2-135m-handbook.yaml")),
                 f"run_name={arm.name}",
@@ -219,8 +219,8 @@ def _summary(console: Console, output: Path, arms: Sequence[Arm], *, model: str,
     console.print(
         "[bold]What it learned[/bold]: no model knows these drugs before it is trained on them. The "
         f"{len(last.right)} questions are worded as no pair is and have four options each, so a guess scores "
-        "0.25. The passages state the same facts in another order. In brackets: 95% intervals over questions "
-        "or passages."
+        "0.25. The passages state the same facts in another order, and partly in the same sentences. In "
+        "brackets: 95% intervals over questions or passages, of this one run."
     )
     console.print(_table(points))
     for arm in arms[:-1]:
@@ -229,7 +229,12 @@ def _summary(console: Console, output: Path, arms: Sequence[Arm], *, model: str,
         console.print(
             f"Right answers, {arms[-1].title} minus {arm.title}: {gain:+.2f} [{low:+.2f}, {high:+.2f}]."
         )
-    _draw(output / _PICTURE, points)
+    if len(arms) == 1:
+        console.print(
+            "One training shows that a model learns from such texts. What pairs add to texts alone: the demo "
+            "without --fast shows it, benchmarks/README.md measures it over seeds."
+        )
+    _draw(output / _PICTURE, points, model=model)
     text = random.Random(17).choice([text for text in _texts(corpus) if text.num_pairs])
     console.print(
         Panel(
@@ -284,12 +289,13 @@ def _table(points: Mapping[str, list[Point]]) -> Table:
     return table
 
 
-def _draw(picture: Path, points: Mapping[str, list[Point]]) -> None:
+def _draw(picture: Path, points: Mapping[str, list[Point]], *, model: str) -> None:
     """Draw a panel for each measure, with a line for each arm and bars for the intervals."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.0, 4.0), layout="constrained")
-    for panel, measure in zip(figure.subplots(1, 3), (_RIGHT, _LIKELIHOOD, _BITS), strict=True):
+    figure = Figure(figsize=(12.0, 4.4), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for panel, measure in zip(panels, (_RIGHT, _LIKELIHOOD, _BITS), strict=True):
         for title, of_arm in points.items():
             scores = [point.scores[measure] for point in of_arm]
             bars = [[each.value - each.low for each in scores], [each.high - each.value for each in scores]]
@@ -297,7 +303,14 @@ def _draw(picture: Path, points: Mapping[str, list[Point]]) -> None:
             panel.errorbar(tokens, [each.value for each in scores], bars, marker="o", capsize=3, label=title)
         panel.set(title=measure, xlabel="tokens trained on")
         panel.grid(alpha=0.3)
-    panel.legend(fontsize="small")
+    num_questions = len(next(iter(points.values()))[0].right)
+    figure.suptitle(
+        f"{Path(model).name} on a handbook of invented drugs; {num_questions} questions of four options; "
+        "bars: 95% over questions or passages"
+    )
+    panels[0].axhline(0.25, color="grey", linestyle=":", label="a guess")
+    panels[0].set_ylim(0, 1)
+    panels[0].legend(fontsize="small", loc="upper left")
     figure.savefig(picture, dpi=120)
 
 

@@ -419,7 +419,7 @@ class Evaluator:
         values = [answer.value for _, answer in scored]
         metrics = {name: METRICS.load(name) for name in task.metrics}
         scores = {name: float(metric(rows, values)) for name, metric in metrics.items()}
-        if not self.intervals:
+        if not self.intervals or len(rows) < 2:  # one row says nothing about other rows
             return scores, {}
         return scores, {
             name: bootstrap_interval(metric, rows, values, seed=self.seed) for name, metric in metrics.items()

@@ -101,11 +101,11 @@ def _console() -> Console:
 def _cell(
     metric: str, scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], without: str
 ) -> str:
-    """A score and its interval, or `without` if there are no scores."""
+    """A score and its interval, which one row alone lacks; `without` if there are no scores."""
     if not scores:
         return without
-    low, high = intervals[metric]
-    return f"{scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
+    low_high = intervals.get(metric)
+    return f"{scores[metric]:.3f}" + (f" [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else "")
 
 
 def _short(models: Sequence[str]) -> list[str]:
