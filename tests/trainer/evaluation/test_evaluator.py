@@ -22,6 +22,7 @@ from plugins.tasks.task import Task
 from schemas.errors import ConfigError, InputError
 from trainer.evaluation.evaluator import Evaluator, TaskResult
 from trainer.evaluation.ranks import Ranks, TaskFailed
+from trainer.evaluation.report.tables import print_table
 from trainer.evaluation.scoring.causal_model import as_causal_model, evaluating
 
 Write = Callable[..., Path]
@@ -115,6 +116,20 @@ def test_results_hold_scores_rows_and_answers(task_dir: Path, model: Any, tokeni
     assert low <= mcq.headline <= high
     assert mcq.predictions()[0].keys() == {"id", "position", "answer", "gold", "option_scores"}
     assert json.loads(json.dumps(mcq.summary()))["rows"] == 7
+
+
+def test_one_row_alone_has_a_score_and_no_interval(
+    task_dir: Path, write_rows: Write, model: Any, tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = json.loads((task_dir / "mcq.jsonl").read_text().splitlines()[0])
+    path = write_rows(task_dir / "single.jsonl", first)
+
+    [single] = Evaluator(load_tasks([str(path)]), tokenizer, intervals=True).run(model)
+
+    assert (len(single.rows), single.intervals) == (1, {})
+    print_table({"model": [single]})
+    cells = capsys.readouterr().out.splitlines()[1].split()
+    assert cells == ["single", "choice", "1", "accuracy", f"{single.headline:.3f}"]
 
 
 def test_bad_rows_are_named_in_the_result_and_not_scored(
