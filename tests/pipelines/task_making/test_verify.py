@@ -89,10 +89,10 @@ def test_a_question_is_asked_once_about_a_text() -> None:
 
 
 def test_a_question_in_the_words_of_a_training_pair_is_refused() -> None:
-    pairs = ["Say: what is the DOSE of Nerorix? 20 mg"]
+    pairs = ["Say: what is the usual dose of Nerorix? 20 mg"]
     asked = question("Where is the maker?", "Kyoto"), question("What is the dose?", "20 mg")
     assert outcome(*asked, pairs=pairs) == (["Kyoto", "20 mg"], {})
-    pairs.append("what is the dose")
+    pairs.append("Say: what is the DOSE of Nerorix? 20 mg")
     assert outcome(*asked, pairs=pairs) == (["Kyoto"], {"a training pair has its words": 1})
 
 
