@@ -19,7 +19,7 @@ Differences from GPT-3:
   not depend on other documents, or increments would differ from one build of all. So rows are counted
   instead: a sequence that more than 10 rows share is the wording of the prompt and is ignored.
 - The words that all rows of a task begin with or end in ("Question: … Answer:") are removed where a task has
-  more than 10 rows, so that a short row is found without them.
+  more than 10 rows, so that a short row is found without them. Rows of text alone have no prompt.
 - GPT-3 cut 200 characters around the overlap and kept the pieces. Here the whole document is rejected, since
   pairs are written about whole documents; one sentence costs a book that is one document. Split it before.
 - Words are those of plugins/words.py. In scripts without spaces each character is a word: 13 of them are 6 to
@@ -273,7 +273,7 @@ def _numbered_texts(
     for task in tasks:
         parted = [_inputs_and_answers(row) for row in task.rows]
         inputs = [(first + at, words_of(text)) for at, (texts, _) in enumerate(parted) for text in texts]
-        if len(task.rows) > max_rows:
+        if len(task.rows) > max_rows and not all(isinstance(row, TextRow) for row in task.rows):
             inputs = _without_frame(inputs)
         answers = [(first + at, words_of(text)) for at, (_, texts) in enumerate(parted) for text in texts]
         yield from ((row, words) for row, words in [*inputs, *answers] if len(words) >= min_words)

@@ -63,8 +63,9 @@ def main(argv: list[str]) -> int:
     from pipelines.store.made_tasks import register
     from pipelines.task_making.folder import as_lines, check_output, write_folder
     from pipelines.task_making.make import make_tasks, rows_to_keep_out
+    from pipelines.task_making.rows import PERPLEXITY
 
-    check_output(options.output)
+    replaced = check_output(options.output)
     manifest = read_manifest(config.corpus)
     made = make_tasks(config, manifest, num_documents=options.documents, base_model=options.base_model)
     kept_out = rows_to_keep_out(made.questions, config.decontaminate)
@@ -79,6 +80,11 @@ def main(argv: list[str]) -> int:
     shortest = config.decontaminate.min_words
     others = f"the others have words of these texts, or fewer than {shortest} words"
     print(f"  kept out of later increments: {len(kept_out):,} of {len(made.questions):,} questions; {others}")
+    if replaced:
+        print(f"  replaced: {replaced} earlier files, and the questions that were kept out for them")
+    if any(name.startswith(PERPLEXITY) for name in made.tasks):
+        unless = f"unless you build with decontaminate.tasks=[{options.output}]"
+        print(f"  a later document that quotes a held-out one becomes training text, {unless}")
     print(f"Score a model: tutelage eval --model DIR --tasks {options.output}\nWhile it trains:")
     print(f"  callbacks:\n    domain_eval:\n      tasks: [{json.dumps(options.output)}]")
     return exit_status.DONE

@@ -26,8 +26,8 @@ from schemas.errors import ConfigError
 _CARD, _LEFT_OUT = "README.md", "refused.ndjson"
 
 
-def check_output(folder: str) -> None:
-    """Refuse a folder that cannot become a task directory.
+def check_output(folder: str) -> int:
+    """Refuse a folder that cannot become a task directory; return the number of earlier tasks' files in it.
 
     Raises:
         ConfigError: It is on a store, is a file, cannot be written, or holds files that are no tasks of this
@@ -49,6 +49,7 @@ def check_output(folder: str) -> None:
         tempfile.TemporaryFile(dir=parent).close()
     except OSError as error:
         raise ConfigError(f"--output {folder!r} cannot be written: {error}.") from error
+    return len(held)
 
 
 def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:

@@ -12,7 +12,7 @@ from pipelines.store.pair_files import synthesizer_name
 from pipelines.task_making.cloze import Vocabulary, best_questions, cloze_questions, is_english
 from pipelines.task_making.options import Options
 from pipelines.task_making.questions import Question, SourceText, draw_texts, held_out_texts
-from pipelines.task_making.rows import Row, bare_row, closed_book_row, perplexity_rows, question_rows
+from pipelines.task_making.rows import Row, closed_book_row, perplexity_rows, question_rows
 from pipelines.task_making.verify import LeftOut, closed_book, overlapping, training_pairs, verify
 from pipelines.task_making.written import in_parts, mined_questions, written_questions
 from plugins.plain_token_ids import plain_ids
@@ -90,13 +90,17 @@ def make_tasks(
 def rows_to_keep_out(questions: Sequence[Question], rule: DecontaminationConfig) -> list[Row]:
     """Rows that later increments must not hold: of questions that are long enough to be found.
 
-    A question in the words of a text of the corpus is left out, because it would keep the next version of
-    that document out.
+    For a cloze this is its whole sentence. A question in the words of a text of the corpus is left out,
+    because it would keep the next version of that document out.
     """
-    long_enough = [each for each in questions if len(words_of(each.text)) >= rule.min_words]
+    long_enough = [each for each in questions if len(words_of(each.statement)) >= rule.min_words]
     texts = {each.about.text for each in questions if not each.about.held_out}
-    told = overlapping([each.text for each in long_enough], texts, rule)
-    return [bare_row(each) for at, each in enumerate(long_enough) if at not in told]
+    told = overlapping([each.statement for each in long_enough], texts, rule)
+    return [
+        {"id": each.question_id, "text": each.statement}
+        for at, each in enumerate(long_enough)
+        if at not in told
+    ]
 
 
 def _streams(config: CorpusConfig, manifest: Manifest) -> list[str]:

@@ -69,7 +69,7 @@ def closed_book_row(question: Question, options: Sequence[str]) -> Row:
 
 
 def bare_row(question: Question) -> Row:
-    """Make a row of the question alone, without passage and prompt, to be kept out of training text."""
+    """Make a row of the question alone, without passage and prompt."""
     return {"id": question.question_id, "input": question.text, "label": accepted(question.answer)}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from plugins import task_overlap
 from plugins.task_overlap import Coverage, IndexedRow, Overlap, TaskIndex, TaskRows
-from plugins.tasks.rows import ChoiceRow, GenerateRow, row_number
+from plugins.tasks.rows import ChoiceRow, GenerateRow, TextRow, row_number
 
 QUESTION = "Question: Which of these nerves leaves the spinal cord between the fifth and the sixth vertebra?"
 ANSWER = "The nerve that bends the elbow and is hurt when a child is pulled by the arm."
@@ -80,6 +80,14 @@ def test_what_all_rows_of_a_task_begin_with_and_end_in_is_taken_off() -> None:
     assert numbers(index_of(task_of(*rows)), text) == []
     assert numbers(index_of(task_of(*rows), min_words=7), "What large vein leads to the spleen") == [2]
     assert numbers(index_of(task_of(*rows[:10]), min_words=7), text) == []
+
+
+def test_rows_of_text_alone_have_no_prompt_and_stay_whole() -> None:
+    said = [f"on which cape of the northern sea does the lighthouse {name} stand" for name in "abcdefghijkl"]
+    rows = tuple(TextRow(row_id="", position=f"t.jsonl:{at}", text=text) for at, text in enumerate(said, 1))
+    index = index_of(TaskRows(name="made", uri="t.jsonl", rows=rows))
+    assert index.coverage[0].rows_too_short == 0
+    assert numbers(index, f"He asked {said[4]}, and nobody knew.") == [5]
 
 
 def test_what_more_than_ten_rows_share_is_their_prompt_and_ignored() -> None:

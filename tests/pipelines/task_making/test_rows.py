@@ -6,8 +6,10 @@ import dataclasses
 
 import pytest
 
+from pipelines.task_making.make import rows_to_keep_out
 from pipelines.task_making.questions import Question, SourceText
 from pipelines.task_making.rows import accepted, perplexity_rows, question_rows
+from schemas.corpus_config import DecontaminationConfig
 from tests.pipelines.task_making.conftest import make_texts
 
 TEXT = make_texts("The dose of Nerorix is 20 mg.")[0]
@@ -53,6 +55,19 @@ def test_a_question_about_a_held_out_document_has_tasks_of_its_own() -> None:
     assert name == "heldout_reading_short"
     assert row["input"] == f"Text: {TEXT.text}\n\nQuestion: What is the dose?\nAnswer:"
     assert row["provenance"]["part"] == "2/3"
+
+
+def test_a_cloze_about_a_held_out_document_is_kept_out_by_its_whole_sentence() -> None:
+    (text,) = make_texts("The highest dose that Nerorix was ever given in is 20 mg a day.")
+    held_out = dataclasses.replace(text, held_out=True)
+    cloze = dataclasses.replace(
+        QUESTION, text=text.text.replace("20 mg", "____"), about=held_out, statement=text.text
+    )
+    trained = dataclasses.replace(cloze, about=text)
+    rule = DecontaminationConfig()
+    assert rows_to_keep_out([trained], rule) == []  # the next version of its document would be refused
+    (row,) = rows_to_keep_out([cloze, dataclasses.replace(cloze, statement="Nerorix is new.")], rule)
+    assert row == {"id": cloze.question_id, "text": text.text}
 
 
 def test_held_out_documents_are_rows_of_one_perplexity_task_a_stream() -> None:
