@@ -11,7 +11,7 @@ from __future__ import annotations
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import pydantic
 import yaml
@@ -29,6 +29,11 @@ class Section(pydantic.BaseModel):
 
 
 SectionT = TypeVar("SectionT", bound=Section)
+
+OneOrMore = Annotated[
+    tuple[str, ...], pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
+"""A list of strings; one string is a list of one."""
 
 
 def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str] = ()) -> SectionT:

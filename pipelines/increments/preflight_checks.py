@@ -30,16 +30,11 @@ from plugins.tasks.decontamination_rows import tasks_hash
 from plugins.templates import TEMPLATES
 from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
 from schemas import manifest as manifests
-from schemas.corpus_config import (
-    CorpusConfig,
-    DecontaminationConfig,
-    SourceConfig,
-    StreamConfig,
-    SynthesisConfig,
-)
+from schemas.corpus_config import CorpusConfig, DecontaminationConfig, SourceConfig, StreamConfig
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest
 from schemas.scratch_folder import scratch
+from schemas.synthesis_config import SynthesisConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

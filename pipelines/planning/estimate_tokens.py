@@ -27,8 +27,9 @@ from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.chain_rounds import next_prompt
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.records import Chain
+from schemas.synthesis_config import SynthesisConfig
 
 
 class Round(NamedTuple):

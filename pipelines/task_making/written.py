@@ -26,10 +26,11 @@ from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.mining_connectives import cause_and_effect
 from plugins.synthesizers.mining_sentences import Passage
 from plugins.synthesizers.mining_wordings import ask_for
-from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import journal_uri
 from schemas.errors import SynthesisError
 from schemas.records import Chain, InstructionPair, well_formed
+from schemas.synthesis_config import SynthesisConfig
 
 _EXAM_PROMPT = str(Path(plugins.protocols.__file__).with_name("exam_prompt.yaml"))
 _POINTS_AT_TEXT = re.compile(

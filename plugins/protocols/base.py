@@ -11,8 +11,8 @@ from typing import Any
 
 from plugins.plain_token_ids import Ids, TokenIds, plain_ids
 from plugins.protocols.thoughts import without_thoughts
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
+from schemas.synthesis_config import SynthesisConfig
 
 _KEPT_TEXTS = 4096
 """Texts in the cache of token ids: about 20 MB for documents of 1,000 tokens."""

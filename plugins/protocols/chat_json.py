@@ -34,8 +34,8 @@ from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
 from plugins.protocols.json_pairs import pairs_schema, read_pairs, write_lines, write_object
 from plugins.protocols.thoughts import without_thoughts
 from schemas.config import Section, load_config
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
+from schemas.synthesis_config import SynthesisConfig
 
 _BUILT_IN = Path(__file__).with_name("chat_prompt.yaml")
 _ANEW = re.compile(r"\s*(?:```|\[?\s*\{\s*[\"'“”„‘])")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from plugins.synthesizers.document_parts import Limit, split_document
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 
 class Synthesizer(ABC):

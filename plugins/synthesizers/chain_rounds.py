@@ -28,8 +28,8 @@ from collections.abc import Callable, Sequence
 from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 _SHOWN_CHARACTERS = 200
 

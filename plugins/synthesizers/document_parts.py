@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from plugins.protocols.base import SynthesisProtocol
 from schemas.content_hash import content_hash
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document
+from schemas.synthesis_config import SynthesisConfig
 
 LEAST_ROOM = 16
 """Minimum tokens of a document in a prompt."""

@@ -15,9 +15,9 @@ from plugins.synthesizers.chain_rounds import run_chain
 from plugins.synthesizers.document_parts import Limit, prompt_limit, split_document
 from plugins.synthesizers.generator import Generator
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError, unknown_name
 from schemas.records import Chain, Document, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 
 class LanguageModelSynthesizer(Synthesizer):

@@ -10,9 +10,9 @@ from plugins.sglang.server import ServerLease, lease_servers
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.config import validate
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Generation
+from schemas.synthesis_config import SynthesisConfig
 
 
 class SGLangOptions(ClientOptions):

@@ -31,8 +31,9 @@ from plugins.sglang.retries import ClientOptions
 from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import CorpusConfig, ServerConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.records import Document, Generation
+from schemas.synthesis_config import ServerConfig, SynthesisConfig
 from tests.published import read_stats
 from tests.tiny import revealed_json
 

@@ -31,9 +31,10 @@ from plugins.synthesizers.base import Synthesizer
 from plugins.tasks import METRICS, TASKS
 from plugins.tasks.task import Task
 from plugins.templates import TEMPLATES
-from schemas.corpus_config import SourceConfig, SynthesisConfig
+from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, InstructionPair, Reject
+from schemas.synthesis_config import SynthesisConfig
 
 REGISTRIES = (
     *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),

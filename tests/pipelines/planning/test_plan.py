@@ -20,9 +20,10 @@ from pipelines.planning.plan import IncrementPlan, plan_increment
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
 from schemas.records import Chain, Document, Generation
+from schemas.synthesis_config import SynthesisConfig
 from tests.published import name_of, read_stats
 from tests.tiny import save_bytes
 

@@ -13,9 +13,9 @@ from plugins.sglang.responses import generation
 from plugins.sglang.urls import base_url_hint
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Generation
+from schemas.synthesis_config import SynthesisConfig
 from tests.plugins.sglang.fake_server import (
     ANSWER,
     QUICK,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
 from plugins.synthesizers.chain_rounds import _may_come_again, run_chain
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 
 class WordProtocol(SynthesisProtocol):
