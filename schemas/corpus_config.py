@@ -329,6 +329,8 @@ class CorpusConfig(Section):
         shards: Writing of rows into MDS shards.
     """
 
+    added_later = frozenset({"holdout"})
+
     corpus: str
     seed: int = 17
     streams: dict[str, StreamConfig] = pydantic.Field(min_length=1)

@@ -25,6 +25,7 @@ from plugins.corpus_tokenizer import files_to_keep, is_kept
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tasks.decontamination_rows import tasks_hash
 from plugins.templates import TEMPLATES
@@ -218,6 +219,15 @@ def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:
             f"streams.{name}: source {source.uri!r} has pairs_field {source.pairs_field!r}, which only a "
             "stream with tuning uses. Set `tuning: {}`, or pairs_field: null."
         )
+
+
+def with_counting_tokenizer(config: CorpusConfig) -> CorpusConfig:
+    """Let the corpus's tokenizer count prompts, if the model's own is not needed and not known."""
+    kind = SYNTHESIZERS.load(config.synthesis.backend) if config.synthesizes else None
+    if not (isinstance(kind, type) and issubclass(kind, Synthesizer)):
+        return config
+    synthesis = kind.with_tokenizer(config.synthesis, config.tokenizer.name)
+    return config.model_copy(update={"synthesis": synthesis})
 
 
 def asks_a_model(config: CorpusConfig) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import plugins.protocols
+from pipelines.increments.preflight_checks import with_counting_tokenizer
 from pipelines.steps.check_pairs import problem_of
 from pipelines.steps.split_documents import row_limit
 from pipelines.steps.synthesizer_loop import SynthesizerLoop
@@ -106,7 +107,7 @@ def _question(pair: InstructionPair, about: SourceText, author: str, *, is_speci
 
 
 def _asks_with(config: CorpusConfig) -> SynthesisConfig:
-    synthesis = config.synthesis
+    synthesis = with_counting_tokenizer(config).synthesis
     if synthesis.protocol == "chat" and synthesis.prompt_file is None:
         return synthesis.model_copy(update={"prompt_file": _EXAM_PROMPT})
     return synthesis

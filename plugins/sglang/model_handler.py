@@ -26,8 +26,8 @@ from typing import Any
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
+from plugins.servers.retries import ClientOptions
 from plugins.sglang.client import SGLangClient
-from plugins.sglang.retries import ClientOptions
 from plugins.synthesizers.generator import GenerationFailure
 from schemas.content_hash import digest
 from schemas.errors import ConfigError

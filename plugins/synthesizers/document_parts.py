@@ -39,7 +39,7 @@ def prompt_limit(document: Document, *, protocol: SynthesisProtocol, config: Syn
     Raises:
         ConfigError: The prompt around a document leaves less than `LEAST_ROOM` tokens.
     """
-    budget = config.context_tokens - config.max_new_tokens
+    budget = config.context_tokens - config.answer_tokens
     around = len(protocol.prompt((), dataclasses.replace(document, text="")))
     room = min(budget - around, config.max_document_tokens or budget)
     if room < LEAST_ROOM:

@@ -26,8 +26,8 @@ import pytest
 
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import SynthesisProtocol
+from plugins.servers.retries import ClientOptions
 from plugins.sglang.client import SGLangClient
-from plugins.sglang.retries import ClientOptions
 from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.tokenizers import load_tokenizer

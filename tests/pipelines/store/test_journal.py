@@ -296,7 +296,7 @@ class TestAskingAgain:
             )
             generator.open()
             repair = dataclasses.replace(REQUEST, prompt_ids=(*REQUEST.prompt_ids, 9))
-            asked = dataclasses.replace(REQUEST, repair=lambda text: repair.prompt_ids)
+            asked = dataclasses.replace(REQUEST, repair=lambda text: repair)
             answers = [await generator.generate(asked), await generator.generate(repair)]
             await generator.close()
             first, second = (each.text for each in answers if isinstance(each, Generation))

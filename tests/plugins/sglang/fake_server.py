@@ -10,8 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from plugins.servers.retries import ClientOptions
 from plugins.sglang.client import SGLangClient
-from plugins.sglang.retries import ClientOptions
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from schemas.records import Generation
 

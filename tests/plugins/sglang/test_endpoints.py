@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from plugins.servers.endpoints import Endpoints
 from plugins.sglang.client import SGLangClient
-from plugins.sglang.endpoints import Endpoints
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
 from tests.plugins.sglang.fake_server import (
     ANSWER,
@@ -176,7 +176,7 @@ class TestBrokenServer:
         assert (tally.requests, tally.failed, tally.taken_out) == (0, 0, 1)
         assert 5 <= len(bad_one.bodies) <= 20, "it was asked for a while, and then no more"
         assert tally.retried >= len(bad_one.bodies)
-        (record,) = [each for each in caplog.records if each.name == "plugins.sglang.endpoints"]
+        (record,) = [each for each in caplog.records if each.name == "plugins.servers.endpoints"]
         assert record.getMessage().startswith(f"{bad_one.url} is taken out: 5 of its last 5 requests failed")
 
     def test_it_is_tried_again_one_request_at_a_time_and_gets_its_chains_back(self) -> None:

@@ -49,7 +49,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         asked.append(seconds)
         await sleep(min(seconds, 0.01))
 
-    monkeypatch.setattr("plugins.sglang.client.asyncio.sleep", remember)
+    monkeypatch.setattr("plugins.servers.client.asyncio.sleep", remember)
     return asked
 
 
