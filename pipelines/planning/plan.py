@@ -4,8 +4,8 @@
                              └► tokens of a sample of its chains ──┤
     assumptions.py ─► length of an answer, speed of the servers ───┘
 
-Documents, rejects, parts, chains and requests are counted: `synthesis.samples` requests for each document of a
-chain, at most, without repairs. The other numbers are estimates:
+Documents, rejects, parts, chains and requests are counted: `synthesis.samples` requests for each document of
+a chain, at most, without repairs. The other numbers are estimates:
 
     prompt tokens       requests × mean prompt of the sample (estimate_tokens.py)
     completion tokens   requests × mean answer, thoughts included

@@ -9,8 +9,8 @@ A key is a hash of the model and backend, the sampling, and the prompt's token i
 depend on documents, chains or files, so the next run finds all answers of a killed run, also over reordered
 input. Many workers share a journal: each writes its own files, and reads all files when it opens the journal.
 Locally a worker appends each line and syncs. Object stores cannot append, so there it writes the open file
-whole again. Records that arrive during a write go into the next write together. A truncated file loses its last
-line only.
+whole again. Records that arrive during a write go into the next write together. A truncated file loses its
+last line only.
 
 A damaged line costs one request: its key counts as not answered, and the line of the new answer replaces it.
 The journal reports file and line when somebody asks for the key; at once if it cannot read the key either.

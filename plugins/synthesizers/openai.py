@@ -127,7 +127,8 @@ class OpenAIGenerator(Generator):
         return self._client.tallies()
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
-        options, body = self._options, {"model": self._config.model}
+        options = self._options
+        body: dict[str, Any] = {"model": self._config.model}
         if options.api == "chat":
             body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
             if self._config.chat_template_kwargs:
