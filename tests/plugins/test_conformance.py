@@ -289,6 +289,7 @@ class TestSynthesizers:
         recorded.write_text('{"document_id": "a", "instruction": "Which nerve?", "response": "femoral"}\n')
         options: dict[str, dict[str, Any]] = {
             "sglang": {"patience_sec": 0, "backoff_sec": 0},
+            "openai": {"patience_sec": 0, "backoff_sec": 0, "api": "completions"},
             "recorded": {"pairs": str(recorded)},
         }
         config = self.config(

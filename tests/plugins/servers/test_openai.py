@@ -44,9 +44,14 @@ def wrote(text: str) -> web.Response:
 
 def settings(url: str = "http://127.0.0.1:1", **changes: Any) -> SynthesisConfig:
     options = {**QUICK, **changes.pop("options", {})}
-    return SynthesisConfig(
-        backend="openai", **{"model": "m", "endpoints": url, "options": options, **changes}
-    )
+    values = {"model": "m", "endpoints": url, "options": options, **changes}
+    return SynthesisConfig(backend="openai", **values)
+
+
+@pytest.fixture(scope="module")
+def plain_tokenizer(make_tokenizer: Callable[..., str]) -> str:
+    """A tokenizer without a chat template."""
+    return make_tokenizer(None)
 
 
 def ask(
