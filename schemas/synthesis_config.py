@@ -9,6 +9,12 @@ import pydantic
 from schemas.config import OneOrMore, Section
 
 
+_OURS = frozenset(
+    ("conversation", "chat_template", "tokenize", "add_generation_prompt", "date_string", "strftime_now")
+)
+"""Arguments of `apply_chat_template` that are no variables for users."""
+
+
 class ServerConfig(Section):
     """SGLang servers that the workers start, one for each group of GPUs of their machine.
 
@@ -111,6 +117,13 @@ class SynthesisConfig(Section):
                 f"context_tokens {self.context_tokens}; lower the first or raise the second"
             )
         return self
+
+    @pydantic.field_validator("chat_template_kwargs")
+    @classmethod
+    def _are_no_arguments_of_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in _OURS & set(value):
+            raise ValueError(f"{name!r} is set by the protocol; name variables of the template only")
+        return value
 
     @pydantic.model_validator(mode="after")
     def _samples_differ(self) -> SynthesisConfig:

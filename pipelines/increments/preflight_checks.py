@@ -192,6 +192,11 @@ def check_names(config: CorpusConfig) -> str:
         TEMPLATES.load(config.templates)
         PROTOCOLS.load(config.synthesis.protocol)
         SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+        if config.synthesis.samples > 1 and not asks_a_model(config):
+            raise ConfigError(
+                f"synthesis.samples {config.synthesis.samples}: backend {config.synthesis.backend!r} asks no "
+                "model, and would give the same pairs each time. Set samples: 1."
+            )
     make_filters(config.filters)
     return tasks_hash(config.decontaminate.tasks)
 

@@ -127,8 +127,8 @@ class ServerClient(ABC):
         waits = 0
         failed_at: list[Endpoint] = []
         while True:
-            endpoint = self._endpoints.choose(affinity, failed_at)
             await self._limits.take(num_tokens)
+            endpoint = self._endpoints.choose(affinity, failed_at)
             try:
                 with endpoint.attempt():
                     answer = await self._attempt(endpoint.url, path, data)

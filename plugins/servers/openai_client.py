@@ -90,7 +90,8 @@ class OpenAIClient(ServerClient):
         if not isinstance(reason, str) or reason not in _REASONS:
             raise ValueError(f"finish_reason is {shown(reason)}, expected stop or length")
         text = message.get("content") if "message" in choice else message.get("text")
-        if text in (None, "") and (message.get("reasoning_content") or message.get("reasoning")):
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        if thought and (text is None or (isinstance(text, str) and not text.strip())):
             text = _CUT_THOUGHT
         if not isinstance(text, str):
             raise ValueError(f"expected a text as content, found {shown(text)}")

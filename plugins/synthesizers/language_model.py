@@ -61,6 +61,11 @@ class LanguageModelSynthesizer(Synthesizer):
                 f"synthesis.protocol {config.protocol!r} makes token ids, and `/chat/completions` takes "
                 "messages. Set synthesis.options.api: completions, or protocol: chat."
             )
+        if config.chat_template_kwargs and not PROTOCOLS.load(config.protocol).has_messages:
+            raise ConfigError(
+                f"synthesis.chat_template_kwargs is set, and protocol {config.protocol!r} uses no chat "
+                "template. Remove it, or set synthesis.protocol: chat."
+            )
         if config.thinking_tokens and constrain_json and not sends_messages:
             raise ConfigError(
                 f"synthesis.thinking_tokens {config.thinking_tokens}: a JSON schema constrains answers from "

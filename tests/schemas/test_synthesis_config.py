@@ -41,3 +41,8 @@ def test_keys_of_later_versions_are_hashed_only_where_they_are_set() -> None:
     assert unset_additions(config()) == {"holdout": True, "synthesis": unset}
     found = unset_additions(config(samples=2, temperature=1.0))
     assert "samples" not in found["synthesis"] and "tokenizer" in found["synthesis"]
+
+
+def test_an_argument_of_ours_is_no_variable_of_the_template() -> None:
+    with pytest.raises(pydantic.ValidationError, match="'tokenize' is set by the protocol"):
+        SynthesisConfig(chat_template_kwargs={"tokenize": True})

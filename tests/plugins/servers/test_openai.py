@@ -173,7 +173,7 @@ def test_a_thought_in_a_field_of_its_own_is_left_out(field: str) -> None:
     assert isinstance(answer, Generation) and answer.text == "pairs"
 
 
-@pytest.mark.parametrize("content", [None, ""])
+@pytest.mark.parametrize("content", [None, "", "\n\n"])
 def test_an_answer_that_ends_inside_its_thought_cannot_be_read(
     content: str | None, plain_tokenizer: str
 ) -> None:
@@ -246,6 +246,14 @@ def test_a_key_is_sent_and_stands_in_no_failure(monkeypatch: pytest.MonkeyPatch)
         ({"options": {"send_text": True}}, r"send_text is for api: completions"),
         ({"options": {"requests_per_minute": 0}}, r"^synthesis\.options: requests_per_minute is 0"),
         ({"protocol": "instruction_synthesizer"}, r"makes token ids, and `/chat/completions` takes messages"),
+        (
+            {
+                "protocol": "instruction_synthesizer",
+                "options": {"api": "completions"},
+                "chat_template_kwargs": {"a": 1},
+            },
+            r"^synthesis\.chat_template_kwargs is set, and protocol 'instruction_synthesizer' uses no",
+        ),
         (
             {"options": {"api": "completions"}, "thinking_tokens": 9},
             r"^synthesis\.thinking_tokens 9: a JSON schema constrains",
