@@ -8,7 +8,6 @@ import pydantic
 
 from schemas.config import OneOrMore, Section
 
-
 _OURS = frozenset(
     ("conversation", "chat_template", "tokenize", "add_generation_prompt", "date_string", "strftime_now")
 )

@@ -46,8 +46,8 @@ def prompt_limit(document: Document, *, protocol: SynthesisProtocol, config: Syn
         thoughts = f", thinking_tokens {config.thinking_tokens}" if config.thinking_tokens else ""
         raise ConfigError(
             f"synthesis.context_tokens {config.context_tokens} leaves {room} tokens for a document, after "
-            f"max_new_tokens {config.max_new_tokens}{thoughts} and the {around} tokens of the prompt around it; raise "
-            "context_tokens or lower max_new_tokens."
+            f"max_new_tokens {config.max_new_tokens}{thoughts} and the {around} tokens of the prompt around "
+            "it; raise context_tokens or lower max_new_tokens."
         )
     return Limit(
         room, lambda text: len(protocol.prompt((), dataclasses.replace(document, text=text))) - around
