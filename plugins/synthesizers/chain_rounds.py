@@ -169,7 +169,8 @@ def _together(
     if not answers:
         return SynthesizedDocument(document=document, failure=failure), ()
     dropped = Counter(bad_pieces=0, repeated_questions=0, copied_pairs=0)
-    kept: dict[str, InstructionPair] = {}
+    kept: list[InstructionPair] = []
+    asked: set[str] = set()
     first_pairs: tuple[InstructionPair, ...] = ()
     for number, each in enumerate(found):
         if isinstance(each, GenerationFailure):
@@ -183,15 +184,16 @@ def _together(
         dropped["copied_pairs"] += len(parsed.pairs) - len(pairs)
         if number == 0:
             first_pairs = pairs
-        fresh = {question_key(pair): pair for pair in pairs if question_key(pair) not in kept}
+        fresh = [pair for pair in pairs if question_key(pair) not in asked]
         if len(found) > 1:
             dropped["repeated_in_samples"] += len(pairs) - len(fresh)
-        kept |= fresh
+        asked.update(map(question_key, fresh))
+        kept += fresh
     if len(found) > 1:
         dropped["failed_samples"] = len(failures) - failures.count("")
     made = SynthesizedDocument(
         document=document,
-        pairs=tuple(kept.values()),
+        pairs=tuple(kept),
         failure=failure,
         generation=" ".join(answer.key for _, answer in answers).strip(),
         dropped=dict(dropped),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
-from plugins.synthesizers.chain_rounds import _may_come_again, run_chain
+from plugins.synthesizers.chain_rounds import _may_come_again, _together, run_chain
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
 from schemas.synthesis_config import SynthesisConfig
@@ -286,6 +286,16 @@ class TestSamples:
         assert run.done[0].dropped["repeated_in_samples"] == 2
         assert run.done[0].generation == "key 1 key 2 key 3"
         assert [(each.sample, each.seed) for each in run.requests] == [(0, 0), (1, 1), (2, 2)]
+
+    def test_pairs_of_one_sample_that_its_protocol_tells_apart_stay(self) -> None:
+        """Such as a question with and without a request for reasoning."""
+        plain, reasoned = (
+            InstructionPair(instruction="q1", response="a1", rationale=each) for each in ("", "since")
+        )
+        answer = Generation(text="", finish_reason="stop", prompt_tokens=1, completion_tokens=1)
+        document = Document.of("A", "A", source="t")
+        made, _ = _together([(Parsed(pairs=(plain, reasoned)), answer)], document, set())
+        assert made.pairs == (plain, reasoned)
 
     def test_examples_are_the_pairs_of_first_samples_so_that_prompts_stay_as_they_are(self) -> None:
         run = Run(["A", "B"], "q1:a1", "q2:a2", "q3:a3", "q4:a4", samples=2)
