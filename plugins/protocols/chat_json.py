@@ -9,8 +9,8 @@ The chain's earlier documents are earlier turns of the conversation:
 
 With a JSON schema there is no prefilled beginning, and an answer is one object,
 `{"pairs": [{"question": …, "answer": …}, …]}`. A template that opens a block of thoughts gets no prefilled
-beginning either, nor does a server that takes messages. Without a schema, one more turn asks again after an
-unreadable answer. Every round begins
+beginning either, nor does a model that is to think or a server that takes messages. Without a schema, one more
+turn asks again after an unreadable answer. Every round begins
 with the tokens of the round before, so that a prefix cache serves them. If the template has no system turn,
 the task stands at the head of the first user turn.
 
@@ -160,7 +160,8 @@ class ChatProtocol(SynthesisProtocol):
             ChatPrompt, _BUILT_IN.get(config.prompt_file or "small", config.prompt_file or "")
         )
         self._write = write_object if constrain_json else write_lines
-        self._prefill = "" if constrain_json or as_messages else prompt.prefill
+        is_free = not (constrain_json or as_messages or config.thinking_tokens)
+        self._prefill = prompt.prefill if is_free else ""
         self.json_schema = pairs_schema(prompt.max_pairs) if constrain_json else ""
         wording = prompt.format.object if constrain_json else prompt.format.lines
         self._system = (prompt.system or "").replace("{format}", wording).strip()
