@@ -10,9 +10,9 @@ The chain's earlier documents are earlier turns of the conversation:
 With a JSON schema there is no prefilled beginning, and an answer is one object,
 `{"pairs": [{"question": …, "answer": …}, …]}`. A template that opens a block of thoughts gets no prefilled
 beginning either, nor does a model that is to think, or a server that takes messages. Without a schema, one
-more turn asks again after an unreadable answer. Every round begins with the tokens of the round before, so that
-a prefix cache serves them. If the template has no system turn, the task stands at the head of the first user
-turn.
+more turn asks again after an unreadable answer. Every round begins with the tokens of the round before, so
+that a prefix cache serves them. If the template has no system turn, the task stands at the head of the first
+user turn.
 
 The template is rendered with placeholders and tokenised piece by piece: pieces of the template may hold
 special tokens, pieces of documents never do. For a server that takes messages, the turns are the messages,
