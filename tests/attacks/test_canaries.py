@@ -127,7 +127,6 @@ def test_a_key_is_in_nothing_that_a_build_leaves_or_says(
     synthesis = read_stats(str(tmp_path / "corpus"), 1)["synthesis"]
     (tally,) = synthesis["endpoints"].values()
     assert tally["requests"] == synthesis["requests"] == synthesis["cached_tokens"] > 0
-    assert tally["failed"] > 0
 
 
 def test_a_file_that_lies_about_in_a_checkout_is_in_no_wheel(tmp_path: Path) -> None:
