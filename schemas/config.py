@@ -23,14 +23,11 @@ from schemas.secrets import find_secrets, masked
 
 
 class Section(pydantic.BaseModel):
-    """A part of a configuration: frozen, without unknown keys.
-
-    Attributes:
-        added_later: Keys that a later version added. At its default, such a key is not part of the hash of a
-            configuration, so that the hash is that of earlier versions.
-    """
+    """A part of a configuration: frozen, without unknown keys."""
 
     added_later: ClassVar[frozenset[str]] = frozenset()
+    """Keys that a later version added. At its default, such a key is not part of the hash of a configuration,
+    so that the hash is that of earlier versions."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 

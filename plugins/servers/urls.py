@@ -10,7 +10,6 @@ import urllib.request
 from schemas.errors import ConfigError
 
 _API_PATH = re.compile(r"(/v1)?(/generate|(/chat)?/completions|/models)?/*$")
-_V1 = re.compile(r"/v1(/|$)")
 _USERINFO = re.compile(r"^((?:[a-z+.-]*:)?//)?.*@", re.IGNORECASE | re.DOTALL)
 
 
@@ -44,10 +43,7 @@ def shown_url(url: str) -> str:
 def base_url_hint(url: str) -> str:
     """Hint at the base URL, if a URL ends in a path that the client adds or that belongs to another API."""
     base = _API_PATH.sub("", url)
-    if base == url.rstrip("/"):
-        return ""
-    other = f"; for {base}/v1, the API of OpenAI, set synthesis.backend: openai" if _V1.search(url) else ""
-    return f" (give the server's base URL: {base}{other})"
+    return "" if base == url.rstrip("/") else f" (give the server's base URL: {base})"
 
 
 def proxy_of(url: str) -> str | None:

@@ -87,7 +87,10 @@ class SGLangClient(ServerClient):
         return answer.status == 200
 
     def _hint(self, url: str, status: int, said: str, data: bytes) -> str:
-        return base_url_hint(url) if status in _NO_SUCH_PATH else ""
+        hint = base_url_hint(url) if status in _NO_SUCH_PATH else ""
+        return (
+            f"{hint[:-1]}; for OpenAI's API set synthesis.backend: openai)" if "/v1" in url and hint else hint
+        )
 
     def _check_id(self, url: str, answer: Answer, rid: str, returned: Any) -> None:
         # Versions with several tokenizer processes put the number of a process before the id.

@@ -151,7 +151,7 @@ def test_a_url_with_the_path_of_an_api_is_told_with_the_one_to_give(path: str) -
                 await client.close()
 
     answer, url = asyncio.run(run())
-    other = f"; for {url}/v1, the API of OpenAI, set synthesis.backend: openai" if "/v1" in path else ""
+    other = "; for OpenAI's API set synthesis.backend: openai" if "/v1" in path else ""
     assert answer == GenerationFailure(
         reason="refused",
         detail=f"{url}{path.rstrip('/')}/generate answered HTTP 404: 404: Not Found (give the server's base "
