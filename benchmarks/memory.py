@@ -25,8 +25,9 @@ from pipelines.runners.counters import progress_files_in, read_progress
 from pipelines.runners.run import make_pipeline, parse_options
 from pipelines.steps.base import REJECTS
 from pipelines.steps.synthesize import SynthesizeChains
-from schemas.corpus_config import CleanConfig, SynthesisConfig
+from schemas.corpus_config import CleanConfig
 from schemas.records import Chain
+from schemas.synthesis_config import SynthesisConfig
 
 _PART = 1_000
 

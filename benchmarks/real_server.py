@@ -44,8 +44,9 @@ from plugins.protocols.base import Example
 from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.synthesizers.sglang import SGLangGenerator, SGLangSynthesizer
-from schemas.corpus_config import CleanConfig, ServerConfig, SynthesisConfig
+from schemas.corpus_config import CleanConfig
 from schemas.records import Chain, Generation
+from schemas.synthesis_config import ServerConfig, SynthesisConfig
 
 _CPU_ENV = {
     "SGLANG_USE_CPU_ENGINE": "1",

@@ -47,8 +47,9 @@ from pipelines.store.statistics import measured
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import Example
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import CleanConfig, SynthesisConfig
+from schemas.corpus_config import CleanConfig
 from schemas.records import Chain
+from schemas.synthesis_config import SynthesisConfig
 
 
 @dataclasses.dataclass

@@ -48,6 +48,7 @@ from pipelines.steps.write_shards import WriteGroup, WriteShards
 from pipelines.store.ledger import NO_ORIGIN, Ledger, ledger_row, write_ledger
 from plugins.readers import open_reader
 from schemas import storage
+from schemas.config import unset_additions
 from schemas.content_hash import digest
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import (
@@ -376,5 +377,5 @@ def _write_rejects(group: tuple[str, Iterable[Reject]], increment: str) -> None:
 
 
 def config_hash(config: CorpusConfig) -> str:
-    """Hash a whole configuration; without `holdout` the hash is that of versions before this key."""
-    return digest(config.model_dump_json(exclude=None if config.holdout else {"holdout"}))
+    """Hash a whole configuration, without the keys that later versions added and that are not set."""
+    return digest(config.model_dump_json(exclude=unset_additions(config)))

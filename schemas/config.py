@@ -11,7 +11,7 @@ from __future__ import annotations
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import pydantic
 import yaml
@@ -25,10 +25,31 @@ from schemas.secrets import find_secrets, masked
 class Section(pydantic.BaseModel):
     """A part of a configuration: frozen, without unknown keys."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset()
+    """Keys that a later version added. At its default, such a key is not part of the hash of a configuration,
+    so that the hash is that of earlier versions."""
+
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 SectionT = TypeVar("SectionT", bound=Section)
+
+OneOrMore = Annotated[
+    tuple[str, ...], pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
+"""A list of strings; one string is a list of one."""
+
+
+def unset_additions(section: Section) -> dict[str, Any]:
+    """Keys of `added_later` at their defaults, here and in inner sections, as pydantic's `exclude`."""
+    found: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name in section.added_later and value == field.get_default(call_default_factory=True):
+            found[name] = True
+        elif isinstance(value, Section) and (inner := unset_additions(value)):
+            found[name] = inner
+    return found
 
 
 def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str] = ()) -> SectionT:

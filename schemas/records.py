@@ -178,9 +178,9 @@ class SynthesizedDocument:
         follows_previous: True if its prompt held earlier documents of the chain, so that it belongs to the
             same training text as the document before it.
         failure: Reason why there is no readable answer, as `reason: detail`, or "".
-        generation: Journal key of the answer with the pairs, or "".
+        generation: Journal key of the answer with the pairs, or ""; of several samples all keys.
         dropped: Parts of the answer that gave no pair, by counter: bad_pieces, repeated_questions,
-            copied_pairs.
+            copied_pairs; of several samples also repeated_in_samples, failed_samples.
     """
 
     document: Document
@@ -204,7 +204,7 @@ class Passage:
         end: Offset behind the last character. Text between two passages separates them.
         part: Part of the document, `k/n`, or "" for the whole document.
         num_pairs: Number of pairs about it.
-        generation: Journal key of the answer with the pairs, or "".
+        generation: Journal key of the answer with the pairs, or ""; of several samples all keys.
         failure: Reason why there is no answer, or "".
         prompt_length: Characters at the beginning without loss: the context of a tuning example. 0 in all
             other texts, where every token carries loss.
@@ -255,7 +255,7 @@ class StoredPair:
         passage_span: Start and end offset of the passage (the text of the document or part, without pairs) in
             `text[Passage.start : Passage.end]`; none if a template changed the passage.
         synthesizer: Author, `backend` or `backend:protocol:model`; "" if the pair came with the document.
-        generation: Journal key of the answer with the pair, or "".
+        generation: Journal key of the answer with the pair, or ""; of several samples all keys.
     """
 
     text_id: str

@@ -21,7 +21,7 @@ import filelock
 import pytest
 from aiohttp import web
 
-from schemas.corpus_config import ServerConfig
+from schemas.synthesis_config import ServerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 

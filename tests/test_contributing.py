@@ -12,8 +12,9 @@ import pytest
 
 from plugins.filters.base import Verdict
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import SourceConfig, SynthesisConfig
+from schemas.corpus_config import SourceConfig
 from schemas.records import Chain, Document, InstructionPair, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 from tests.tiny import save_bytes
 
 TEXT = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -30,7 +30,13 @@ from pipelines.increments.failure_limits import (
     refuse_useless_sources,
     refuse_without_pairs,
 )
-from pipelines.increments.preflight_checks import asks_a_model, check_names, check_protocol, newest_manifest
+from pipelines.increments.preflight_checks import (
+    asks_a_model,
+    check_names,
+    check_protocol,
+    newest_manifest,
+    with_counting_tokenizer,
+)
 from pipelines.increments.publish import drafted
 from pipelines.increments.retry_empty import documents_without_pairs, with_their_files, write_asked_again
 from pipelines.runners.progress import ProgressView
@@ -74,7 +80,7 @@ def build_increment(
     """
     started = time.monotonic()
     options = parse_options(beam_options)
-    config, made = with_made_tasks(config)
+    config, made = with_made_tasks(with_counting_tokenizer(config))
     tasks = check_names(config)
     before = newest_manifest(config)
     listed = list_files(config, tasks=tasks)

@@ -20,7 +20,10 @@ _LEFT_OUT = {
     "read/files_damaged": "files from where they are damaged on",
     "read/files_empty": "empty files",
 }
-_DROPPED = ("bad_pieces", "repeated_questions", "copied_pairs", "pairs_of_other_parts", "repeated_pairs")
+_DROPPED = (
+    *("bad_pieces", "failed_samples", "repeated_questions", "repeated_in_samples"),
+    *("copied_pairs", "pairs_of_other_parts", "repeated_pairs"),
+)
 
 _OF_A_MODEL = ("requests", "from_journal", "failed_documents")
 

@@ -25,21 +25,17 @@ from plugins.corpus_tokenizer import files_to_keep, is_kept
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tasks.decontamination_rows import tasks_hash
 from plugins.templates import TEMPLATES
 from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
 from schemas import manifest as manifests
-from schemas.corpus_config import (
-    CorpusConfig,
-    DecontaminationConfig,
-    SourceConfig,
-    StreamConfig,
-    SynthesisConfig,
-)
+from schemas.corpus_config import CorpusConfig, DecontaminationConfig, SourceConfig, StreamConfig
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Increment, Manifest
 from schemas.scratch_folder import scratch
+from schemas.synthesis_config import SynthesisConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,6 +192,11 @@ def check_names(config: CorpusConfig) -> str:
         TEMPLATES.load(config.templates)
         PROTOCOLS.load(config.synthesis.protocol)
         SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+        if config.synthesis.samples > 1 and not asks_a_model(config):
+            raise ConfigError(
+                f"synthesis.samples {config.synthesis.samples}: backend {config.synthesis.backend!r} asks no "
+                "model, and would give the same pairs each time. Set samples: 1."
+            )
     make_filters(config.filters)
     return tasks_hash(config.decontaminate.tasks)
 
@@ -223,6 +224,15 @@ def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:
             f"streams.{name}: source {source.uri!r} has pairs_field {source.pairs_field!r}, which only a "
             "stream with tuning uses. Set `tuning: {}`, or pairs_field: null."
         )
+
+
+def with_counting_tokenizer(config: CorpusConfig) -> CorpusConfig:
+    """Let the corpus's tokenizer count prompts, if the model's own is not needed and not known."""
+    kind = SYNTHESIZERS.load(config.synthesis.backend) if config.synthesizes else None
+    if not (isinstance(kind, type) and issubclass(kind, Synthesizer)):
+        return config
+    synthesis = kind.with_tokenizer(config.synthesis, config.tokenizer.name)
+    return config.model_copy(update={"synthesis": synthesis})
 
 
 def asks_a_model(config: CorpusConfig) -> bool:

@@ -19,7 +19,7 @@ import difflib
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from rich.panel import Panel
@@ -139,13 +139,13 @@ def _look_up(corpus: str, manifest: Manifest, streams: list[str], name: str) -> 
         entries += of_stream
         current = {(entry.increment, entry.content_hash) for entry in of_stream if entry.state == "current"}
         holdings += _holdings(corpus, manifest, stream, name, current)
-    keys = {holding.passage.generation for holding in holdings} - {""}
+    keys = {key for holding in holdings for key in holding.passage.generation.split()}
     answers = find_generations(journal_uri(corpus), keys) if keys else {}
     trace = DocumentTrace(
         document_id=name,
         entries=tuple(sorted(entries, key=lambda entry: (entry.increment, entry.stream))),
         holdings=tuple(
-            dataclasses.replace(holding, generation=answers.get(holding.passage.generation))
+            dataclasses.replace(holding, generation=_together(holding, answers))
             for holding in sorted(holdings, key=lambda each: (each.place.increment, each.stream, each.place))
         ),
         refusals=tuple(_refusals(corpus, manifest, name)),
@@ -236,6 +236,20 @@ def _names_in(corpus: str, manifest: Manifest, streams: list[str]) -> Iterator[s
         yield from (document.document_id for document in read_held_out(corpus, manifest, stream))
     for _, at, uri, line in _reject_lines(corpus, manifest):
         yield from filter(None, (record(Reject, line, uri, at).document_id,))
+
+
+def _together(holding: Holding, answers: Mapping[str, Generation]) -> Generation | None:
+    """The answer about a passage; of several samples their texts one after the other, and their sums."""
+    found = [answers[key] for key in holding.passage.generation.split() if key in answers]
+    if len(found) < 2:
+        return found[0] if found else None
+    return Generation(
+        text="\n\n".join(each.text for each in found),
+        finish_reason=", ".join(each.finish_reason for each in found),
+        prompt_tokens=sum(each.prompt_tokens for each in found),
+        completion_tokens=sum(each.completion_tokens for each in found),
+        cached_tokens=sum(each.cached_tokens for each in found),
+    )
 
 
 def _print(console: Console, trace: DocumentTrace, *, whole: bool) -> None:

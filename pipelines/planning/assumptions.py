@@ -26,7 +26,8 @@ _PAPER_PAIRS, _PAPER_PAIR_TOKENS = 5, 52  # Cheng et al. 2024, arXiv 2406.14491
 class Answers:
     """Assumed length of answers."""
 
-    mean_completion_tokens: float  # at most `synthesis.max_new_tokens`
+    mean_completion_tokens: float  # at most `synthesis.max_new_tokens` and `thinking_tokens`
+    mean_pair_tokens: float  # without thoughts: at most `synthesis.max_new_tokens`
     source: str  # `journal`, `stats` or `paper`
     detail: str  # the source in words
 
@@ -50,23 +51,36 @@ class Speed:
 
 def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
     """Estimate the length of the next increment's answers; `known` are the increments already in."""
-    most = config.synthesis.max_new_tokens
+    most, most_of_pairs = config.synthesis.answer_tokens, config.synthesis.max_new_tokens
+
+    def answers(mean: float, source: str, detail: str) -> Answers:
+        return Answers(
+            mean_completion_tokens=min(mean, most),
+            mean_pair_tokens=min(mean, most_of_pairs),
+            source=source,
+            detail=detail,
+        )
+
     count = tokens = 0
     for generation in stored_generations(journal_uri(config.corpus)):
         count, tokens = count + 1, tokens + generation.completion_tokens
     if count:
         detail = f"mean of {count:,} answers in the corpus's journal"
-        return Answers(mean_completion_tokens=min(tokens / count, most), source="journal", detail=detail)
+        return answers(tokens / count, "journal", detail)
     for _, synthesis in _syntheses(config, known):
         count, tokens = count + synthesis["requests"], tokens + synthesis["completion_tokens"]
     if count:
         detail = f"mean of {count:,} requests in the stats.json of earlier increments"
-        return Answers(mean_completion_tokens=min(tokens / count, most), source="stats", detail=detail)
+        return answers(tokens / count, "stats", detail)
     paper = _PAPER_PAIRS * _PAPER_PAIR_TOKENS
     detail = f"the paper's {_PAPER_PAIRS} pairs of {_PAPER_PAIR_TOKENS} tokens"
-    if paper > most:
-        detail += f", cut at synthesis.max_new_tokens {most}"
-    return Answers(mean_completion_tokens=float(min(paper, most)), source="paper", detail=detail)
+    if paper > most_of_pairs:
+        detail += f", cut at synthesis.max_new_tokens {most_of_pairs}"
+    thoughts = config.synthesis.thinking_tokens
+    if thoughts:
+        detail += f", and all of synthesis.thinking_tokens {thoughts:,}"
+    of_pairs = float(min(paper, most_of_pairs))
+    return dataclasses.replace(answers(of_pairs, "paper", detail), mean_completion_tokens=of_pairs + thoughts)
 
 
 def expected_speed(

@@ -30,7 +30,12 @@ from pipelines.increments.changed_source_files import (
     unread,
     with_later_files,
 )
-from pipelines.increments.preflight_checks import check_names, newest_manifest, prepared
+from pipelines.increments.preflight_checks import (
+    check_names,
+    newest_manifest,
+    prepared,
+    with_counting_tokenizer,
+)
 from pipelines.planning.estimate_tokens import EstimateTokens
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.form_chains import FormChains
@@ -97,7 +102,7 @@ def count_increment(
 def count_new(config: CorpusConfig, beam_options: Sequence[str], wanted: Callable[[SourceFile], bool]) -> int:
     """Count the documents that a build of the wanted ones of the new or changed files would take in."""
     before = newest_manifest(config)
-    config, _ = with_made_tasks(config)
+    config, _ = with_made_tasks(with_counting_tokenizer(config))
     all_files = list_files(config, tasks=check_names(config)).files
     found = unread(all_files, config.corpus, before)
     later = {file for group in found.values() for file in group if not wanted(file)}

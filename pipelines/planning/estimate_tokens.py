@@ -6,7 +6,8 @@
 
 The prompts are those of a build (`plugins/synthesizers/chain_rounds.py`), but for the pairs of earlier
 documents: each earlier answer counts as `answer_tokens` tokens and is assumed to hold pairs. An ideal prefix
-cache holds the opening that all prompts share, and the prompt and the answer of a chain's previous round.
+cache holds the opening that all prompts share, the prompt and the answer of a chain's previous round, and the
+prompt of a document's further samples.
 
 Cost: every prompt is made; about 5 s on one core for 300 chains of 3 documents of 400 tokens.
 """
@@ -27,8 +28,9 @@ from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.chain_rounds import next_prompt
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.records import Chain
+from schemas.synthesis_config import SynthesisConfig
 
 
 class Round(NamedTuple):
@@ -43,7 +45,7 @@ def estimate_rounds(
     chain: Chain, *, protocol: SynthesisProtocol, config: SynthesisConfig, answer_tokens: int
 ) -> Iterator[Round]:
     """Yield a Round for each document of a chain; each document fits a prompt alone."""
-    budget = config.context_tokens - config.max_new_tokens
+    budget = config.context_tokens - config.answer_tokens
     opening = protocol.prompt((), dataclasses.replace(chain.documents[0], text=""))
     examples: Sequence[Example] = ()
     before: TokenIds = ()
@@ -76,7 +78,7 @@ class EstimateTokens(beam.DoFn):
         document_tokens                  the same, to the synthesizer
         prompt_tokens, cached_tokens     see Round
 
-    `answer_tokens` is the assumed length of an answer; None without requests.
+    `answer_tokens` is the assumed length of an answer without thoughts; None without requests.
     """
 
     def __init__(self, config: CorpusConfig, *, answer_tokens: int | None):
@@ -104,17 +106,19 @@ class EstimateTokens(beam.DoFn):
         if self._protocol is None or self.answer_tokens is None:
             yield from self._texts(sizes, [number == 0 for number in range(len(sizes))])
             return
+        num_samples = self.config.synthesis.samples
         rounds = list(
             estimate_rounds(
                 chain, protocol=self._protocol, config=self.config.synthesis, answer_tokens=self.answer_tokens
             )
         )
         yield from self._texts(
-            [size + self.answer_tokens for size in sizes], [each.is_alone for each in rounds]
+            [size + num_samples * self.answer_tokens for size in sizes], [each.is_alone for each in rounds]
         )
         yield "document_tokens", sum(len(self._protocol.plain_ids(text)) for text in texts)
-        yield "prompt_tokens", sum(each.prompt_tokens for each in rounds)
-        yield "cached_tokens", sum(each.cached_tokens for each in rounds)
+        prompt_tokens = sum(each.prompt_tokens for each in rounds)
+        yield "prompt_tokens", num_samples * prompt_tokens
+        yield "cached_tokens", sum(each.cached_tokens for each in rounds) + (num_samples - 1) * prompt_tokens
 
     def _texts(self, sizes: Sequence[int], begins: Sequence[bool]) -> Iterator[tuple[str, int]]:
         """Count the texts of a chain from its documents' tokens with answers, and which must begin a text."""

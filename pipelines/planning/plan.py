@@ -4,14 +4,14 @@
                              └► tokens of a sample of its chains ──┤
     assumptions.py ─► length of an answer, speed of the servers ───┘
 
-Documents, rejects, parts, chains and requests are counted: one request for each document of a chain, at most,
-without repairs. The other numbers are estimates:
+Documents, rejects, parts, chains and requests are counted: `synthesis.samples` requests for each document of
+a chain, at most, without repairs. The other numbers are estimates:
 
     prompt tokens       requests × mean prompt of the sample (estimate_tokens.py)
-    completion tokens   requests × mean answer
+    completion tokens   requests × mean answer, thoughts included
     text tokens         characters × tokens a character in the sample
-    pair tokens         completion tokens, in the corpus's tokenizer; unknown for a synthesizer that sends no
-                        requests, such as mined
+    pair tokens         completion tokens without thoughts, in the corpus's tokenizer; unknown for a
+                        synthesizer that sends no requests, such as mined
     training tokens     text tokens, pair tokens, and BOS and EOS of each text
     texts               chains × texts a chain in the sample; another text begins where the next document and
                         its answer do not fit the row
@@ -39,6 +39,7 @@ from pipelines.increments.preflight_checks import (
     check_protocol,
     newest_manifest,
     prepared,
+    with_counting_tokenizer,
 )
 from pipelines.planning.assumptions import Answers, Speed, expected_answers, expected_speed
 from pipelines.planning.counting_job import count_increment
@@ -89,6 +90,7 @@ class IncrementPlan:
     made_tasks: list[str]  # URIs of made tasks that the build keeps out
     streams: dict[str, StreamPlan]  # by name
     total: StreamPlan  # all streams together
+    num_samples: int  # requests for one document
     answers: Answers | None  # assumed length of answers; None without requests
     speed: Speed | None  # assumed speed of the servers; None if unknown
     synthesis_hours: float | None  # None without a speed
@@ -121,7 +123,7 @@ def plan_increment(
         CorpusError: The corpus is damaged, or made with another tokenizer.
     """
     options = parse_options(beam_options)
-    config, made = with_made_tasks(config)
+    config, made = with_made_tasks(with_counting_tokenizer(config))
     tasks = check_names(config)
     before = newest_manifest(config)
     known = before.names() if before else ()
@@ -136,7 +138,7 @@ def plan_increment(
         for line in listed.left_out:
             view.say(line)
         view.say(f"Planning increment {spec.number} of {config.corpus}; nothing is sent or written.")
-        answer_tokens = round(answers.mean_completion_tokens) if answers else None
+        answer_tokens = round(answers.mean_pair_tokens) if answers else None
         with view:
             counts = count_increment(run.options, spec, view.say, answer_tokens=answer_tokens)
     streams = {
@@ -145,6 +147,7 @@ def plan_increment(
             num_files=spec.num_files(name),
             synthesize=stream.synthesize,
             answers=answers if stream.synthesize else None,
+            num_samples=config.synthesis.samples,
             num_ends=sum(map(len, run.around)),
             seq_len=config.pack.seq_len,
         )
@@ -163,6 +166,7 @@ def plan_increment(
         made_tasks=made,
         streams=streams,
         total=total,
+        num_samples=config.synthesis.samples,
         answers=answers,
         speed=speed,
         synthesis_hours=hours,
@@ -175,6 +179,7 @@ def _plan_stream(
     num_files: int,
     synthesize: bool,
     answers: Answers | None,
+    num_samples: int,
     num_ends: int,
     seq_len: int,
 ) -> StreamPlan:
@@ -190,13 +195,13 @@ def _plan_stream(
         stage, slash, reason = name.partition("/")
         if slash:
             rejects.setdefault(stage, {})[reason] = count
-    num_requests = counts["documents"] if answers else 0
+    num_requests = counts["documents"] * num_samples if answers else 0
     completion_tokens = num_requests * answers.mean_completion_tokens if answers else 0.0
     pair_tokens: float | None = 0.0
     if synthesize:
         asked_tokens = counts["sampled_document_tokens"]
         per_token = counts["sampled_text_tokens"] / asked_tokens if asked_tokens else 1.0
-        pair_tokens = completion_tokens * per_token if answers else None
+        pair_tokens = num_requests * answers.mean_pair_tokens * per_token if answers else None
     text_tokens = scaled("text_tokens", "characters")
     training_tokens = round(text_tokens + (pair_tokens or 0) + num_ends * scaled("texts", "chains"))
     gone = sum(sum(reasons.values()) for stage, reasons in rejects.items() if stage != "read")

@@ -60,8 +60,8 @@ def plan_lines(plan: IncrementPlan) -> list[str]:
     if plan.answers is None or not plan.total.num_requests:
         return lines
     lines += [
-        "Requests: one for each document of a chain, at most; repairs and answers in the journal are not "
-        "counted.",
+        f"Requests: {plan.num_samples if plan.num_samples > 1 else 'one'} for each document of a chain, at "
+        "most; repairs and answers in the journal are not counted.",
         f"Tokens of an answer: about {plan.answers.mean_completion_tokens:.0f}, {plan.answers.detail}.",
     ]
     if plan.speed is None or plan.synthesis_hours is None:

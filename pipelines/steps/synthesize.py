@@ -32,9 +32,10 @@ from pipelines.steps.base import NOT_OF_A_RECORD, StepFn
 from pipelines.steps.check_pairs import keep_pairs, problem_of
 from pipelines.steps.clean import clean_pairs
 from pipelines.steps.synthesizer_loop import SynthesizerLoop, max_chains_in_flight
-from schemas.corpus_config import CleanConfig, SynthesisConfig
+from schemas.corpus_config import CleanConfig
 from schemas.errors import RecordError, SynthesisError
 from schemas.records import UNEXPECTED, Chain, InstructionPair, Reject, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 _Result = tuple[SynthesizedDocument, ...]
 

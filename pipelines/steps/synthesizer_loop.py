@@ -26,8 +26,8 @@ from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.generator import EndpointTally
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Generation, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
 _ONLY_ENDPOINTS_KNOW = ("in_flight", "failed", "retried", "taken_out")

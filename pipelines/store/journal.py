@@ -5,11 +5,12 @@
 
     journal/<process>-<random>-0001.jsonl      one line a generation: {"key": …, "generation": {…}}
 
-A key is a hash of the model and backend, the sampling, and the prompt's token ids. It does not depend on
-documents, chains or files, so the next run finds all answers of a killed run, also over reordered input. Many
-workers share a journal: each writes its own files, and reads all files when it opens the journal. Locally a
-worker appends each line and syncs. Object stores cannot append, so there it writes the open file whole again.
-Records that arrive during a write go into the next write together. A truncated file loses its last line only.
+A key is a hash of the model and backend, the sampling, and the prompt's token ids or messages. It does not
+depend on documents, chains or files, so the next run finds all answers of a killed run, also over reordered
+input. Many workers share a journal: each writes its own files, and reads all files when it opens the journal.
+Locally a worker appends each line and syncs. Object stores cannot append, so there it writes the open file
+whole again. Records that arrive during a write go into the next write together. A truncated file loses its
+last line only.
 
 A damaged line costs one request: its key counts as not answered, and the line of the new answer replaces it.
 The journal reports file and line when somebody asks for the key; at once if it cannot read the key either.
@@ -55,9 +56,16 @@ _KEY = re.compile(rb'"key": ?"([0-9a-f]{32})"')
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
-    """Key that equal requests share: a hash of the model, the sampling and the prompt's token ids."""
+    """Key that equal requests share: a hash of model, sampling, number of the sample, and prompt.
+
+    The prompt is its messages, or without messages its token ids. The first sample has the key that it has
+    alone.
+    """
     how = (request.max_new_tokens, request.temperature, *request.stop, request.json_schema)
-    return digest(identity, repr(how), np.asarray(request.prompt_ids, dtype="<i8").tobytes())
+    rest = (f"sample {request.sample}",) if request.sample else ()
+    if request.messages:
+        return digest(identity, repr(how), json.dumps(request.messages), *rest)
+    return digest(identity, repr(how), np.asarray(request.prompt_ids, dtype="<i8").tobytes(), *rest)
 
 
 def stored_generations(uri: str) -> Iterator[Generation]:
@@ -299,10 +307,9 @@ class JournaledGenerator(Generator):
 
     def _is_repaired(self, request: GenerationRequest, text: str) -> bool:
         """True if a useful answer to the repair prompt is stored."""
-        prompt = request.repair(text) if request.repair is not None else None
-        if prompt is None:
+        again = request.repair(text) if request.repair is not None else None
+        if again is None:
             return False
-        again = dataclasses.replace(request, prompt_ids=prompt)
         found = self._journal.find(request_key(self.identity, again))
         return found is not None and self.is_useful(found[0].text)
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas import storage
-from schemas.corpus_config import SynthesisConfig
 from schemas.corpus_layout import pairs_uri
 from schemas.errors import CorpusError
 from schemas.manifest import ShardSet
 from schemas.records import AugmentedText, StoredPair, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 from schemas.validation import read_records
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import plugins.protocols
+from pipelines.increments.preflight_checks import with_counting_tokenizer
 from pipelines.steps.check_pairs import problem_of
 from pipelines.steps.split_documents import row_limit
 from pipelines.steps.synthesizer_loop import SynthesizerLoop
@@ -26,10 +27,11 @@ from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.mining_connectives import cause_and_effect
 from plugins.synthesizers.mining_sentences import Passage
 from plugins.synthesizers.mining_wordings import ask_for
-from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import journal_uri
 from schemas.errors import SynthesisError
 from schemas.records import Chain, InstructionPair, well_formed
+from schemas.synthesis_config import SynthesisConfig
 
 _EXAM_PROMPT = str(Path(plugins.protocols.__file__).with_name("exam_prompt.yaml"))
 _POINTS_AT_TEXT = re.compile(
@@ -104,7 +106,7 @@ def _question(pair: InstructionPair, about: SourceText, author: str, *, is_speci
 
 
 def _asks_with(config: CorpusConfig) -> SynthesisConfig:
-    synthesis = config.synthesis
+    synthesis = with_counting_tokenizer(config).synthesis
     if synthesis.protocol == "chat" and synthesis.prompt_file is None:
         return synthesis.model_copy(update={"prompt_file": _EXAM_PROMPT})
     return synthesis

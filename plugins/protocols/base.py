@@ -7,12 +7,15 @@ import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from plugins.plain_token_ids import Ids, TokenIds, plain_ids
 from plugins.protocols.thoughts import without_thoughts
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Document, InstructionPair
+from schemas.synthesis_config import SynthesisConfig
+
+Messages: TypeAlias = tuple[tuple[str, str], ...]
+"""Role and content of each message."""
 
 _KEPT_TEXTS = 4096
 """Texts in the cache of token ids: about 20 MB for documents of 1,000 tokens."""
@@ -59,8 +62,10 @@ class SynthesisProtocol(ABC):
         tokenizer: The model's tokenizer, from `load_tokenizer`.
         config: The synthesis section.
         constrain_json: True if the backend constrains answers to `json_schema`.
+        as_messages: True if the backend sends `messages`; token ids then only count a prompt's tokens.
 
     Attributes:
+        has_messages: True if the protocol can make messages.
         stop: Strings that end a generation.
         json_schema: JSON schema of answers, or "".
         opens_thought: True if prompts end inside a block of thoughts.
@@ -71,12 +76,21 @@ class SynthesisProtocol(ABC):
     json_schema: str = ""
     opens_thought: bool = False
     worked_pairs: tuple[InstructionPair, ...] = ()
+    has_messages: bool = False
 
-    def __init__(self, tokenizer: Any, config: SynthesisConfig, *, constrain_json: bool = False):
+    def __init__(
+        self,
+        tokenizer: Any,
+        config: SynthesisConfig,
+        *,
+        constrain_json: bool = False,
+        as_messages: bool = False,
+    ):
         self.tokenizer = tokenizer
         self._kept_ids = functools.lru_cache(maxsize=_KEPT_TEXTS)(self._new_ids)
         self.config = config
         self.constrain_json = constrain_json
+        self.as_messages = as_messages
 
     @abstractmethod
     def prompt(self, examples: Sequence[Example], document: Document) -> TokenIds:
@@ -107,6 +121,16 @@ class SynthesisProtocol(ABC):
     def repair(self, examples: Sequence[Example], document: Document, answer: str) -> TokenIds | None:
         """Token ids of a prompt that asks again after an unreadable answer; None to ask only once."""
         return None
+
+    def messages(
+        self, examples: Sequence[Example], document: Document, *, unreadable: str | None = None
+    ) -> Messages:
+        """Role and content of the messages of `prompt`, or of `repair` after an unreadable answer."""
+        return ()
+
+    def for_sample(self, sample: int) -> SynthesisProtocol:
+        """Return the protocol that prompts for the n-th generation about a document; the first is 0."""
+        return self
 
     def plain_ids(self, text: str) -> Ids:
         """Token ids of text, with special-token strings as plain text, without BOS and EOS. Thread-safe.

@@ -5,14 +5,14 @@ Templates can read the clock (`strftime_now`, `date_string`). Here the time is a
 the journal finds its answer. Contents are text, or lists of parts if a template does not accept text.
 
 If a template opens a block of thoughts for the answer, `render` closes it, because thoughts would use up the
-tokens of the pairs.
+tokens of the pairs; with `keep_thought` it leaves the block open.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.errors import ConfigError
@@ -39,6 +39,8 @@ class ChatTemplate:
         model: Name of the model in messages.
         template: Another template, or the name of one of several; None takes the tokenizer's own.
         refused_by: Beginning of messages about a template that refuses a turn, instead of the model's name.
+        variables: Further variables of the template, such as enable_thinking.
+        keep_thought: True leaves a block of thoughts open that the template opens for the answer.
 
     Attributes:
         closed_thought: Name of the block of thoughts that the template opens and `render` closes, or None.
@@ -48,11 +50,20 @@ class ChatTemplate:
     """
 
     def __init__(
-        self, tokenizer: Any, model: str | None, *, template: str | None = None, refused_by: str = ""
+        self,
+        tokenizer: Any,
+        model: str | None,
+        *,
+        template: str | None = None,
+        refused_by: str = "",
+        variables: Mapping[str, Any] | None = None,
+        keep_thought: bool = False,
     ):
         named = template or tokenizer.chat_template
         self._template = template
         self._refused_by = refused_by
+        self._variables = dict(variables or {})
+        self._keep_thought = keep_thought
         if not named:
             raise ConfigError(
                 f"synthesis.model {model!r} has no chat template, which protocol 'chat' needs. "
@@ -100,6 +111,7 @@ class ChatTemplate:
                     add_generation_prompt=True,
                     date_string=_strftime_now("%d %b %Y"),
                     strftime_now=_strftime_now,
+                    **self._variables,
                 )
             )
         except Exception as error:  # a template's expressions can raise any exception
@@ -107,7 +119,7 @@ class ChatTemplate:
         if len({*PLACEHOLDER.findall(text)}) < len(roles):
             is_changed = len({*_CHANGED.findall(text)}) >= len(roles)
             raise self._refusal(roles, f"{'changes' if is_changed else 'leaves out'} text of")
-        opened = _OPEN_THOUGHT.search(text)
+        opened = None if self._keep_thought else _OPEN_THOUGHT.search(text)
         self.closed_thought = opened[1] if opened else None
         if opened:
             text += f"\n</{opened[1]}>\n\n"

@@ -25,9 +25,9 @@ from plugins.plain_token_ids import Ids
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.protocols.matching_option import matching_option, unquoted
 from plugins.tokenizers import opening_ids
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, InstructionPair
+from schemas.synthesis_config import SynthesisConfig
 
 _THINK = "Let's think step by step."
 _THEREFORE = "Therefore, the answer is"

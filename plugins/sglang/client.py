@@ -1,16 +1,4 @@
-"""Client of SGLang servers: retries with backoff, and failures as values.
-
-    request ─► endpoint, by affinity and by the results of earlier requests (endpoints.py)
-                 │ 200 with the request's own id        ─► Generation
-                 │ 4xx: the prompt is wrong             ─► GenerationFailure, without a retry
-                 │ 408, 425, 429, 5xx, abort, bad JSON, another id, time-out, no connection
-                 ▼
-               retry (retries.py): at once on another endpoint; if there is none, after Retry-After, or after
-               a capped exponential backoff with jitter
-
-Requests of one chain share an affinity, so one server's prefix cache serves them. A busy server (429, or 503
-with a healthy /health) costs a request no attempt. A request fails when its attempts or the patience are used
-up; the run counts failures and decides when to stop.
+"""Client of SGLang servers, for its own API `/generate`; see plugins/servers/client.py for the retries.
 
 Each attempt has its own id (`rid`), which the server returns. An answer with another id belongs to another
 request: answers on that connection are out of order.
@@ -18,9 +6,6 @@ request: answers on that connection are out of order.
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
-import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,58 +13,25 @@ from typing import Any
 import numpy as np
 import orjson
 
+from plugins.servers.client import ServerClient
+from plugins.servers.http import Answer
+from plugins.servers.json_answers import shown
+from plugins.servers.retries import FailedAttempt
+from plugins.servers.urls import base_url_hint
 from plugins.sglang import responses as answers
-from plugins.sglang.api_key import HIDDEN, Scrubber, read_key
-from plugins.sglang.endpoints import Endpoint, Endpoints
-from plugins.sglang.http import Answer, Disconnected, Http, NotConnected, TooLarge
-from plugins.sglang.retries import (
-    BUSY_STATUS,
-    ENDPOINT_AT_FAULT,
-    RETRIED_STATUS,
-    ClientOptions,
-    FailedAttempt,
-    Retries,
-)
-from plugins.sglang.urls import base_url_hint, check_endpoint
-from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
-from schemas.errors import ConfigError
+from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from schemas.records import Generation
 
+_PATH = "/generate"
 _NO_SUCH_PATH = (404, 405)
-_HEALTH_SEC = 5.0
-_SHOWN_CHARACTERS = 300
-
-_log = logging.getLogger(__name__)
 
 
-class SGLangClient:
+class SGLangClient(ServerClient):
     """Sends prompts to SGLang servers, given by their base URLs. Belongs to one event loop."""
 
-    def __init__(self, endpoints: Sequence[str], options: ClientOptions):
-        if not endpoints:
-            raise ConfigError(
-                "synthesis.endpoints is empty: backend 'sglang' needs the URL of a running server, such as "
-                "http://127.0.0.1:30000."
-            )
-        urls = [check_endpoint(endpoint, "synthesis.endpoints") for endpoint in endpoints]
-        self._retries = Retries(options)
-        self._endpoints = Endpoints(urls, self._retries.backoff)
-        self._options = options
-        self._http: Http | None = None
-        self._scrubber = Scrubber("")
-        self._warned: set[str] = set()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
-
-    def tallies(self) -> Mapping[str, EndpointTally]:
-        """Counters of each endpoint so far."""
-        for endpoint in self._endpoints:
-            endpoint.tally.in_flight = self._http.in_flight(endpoint.url) if self._http is not None else 0
-        return {endpoint.url: endpoint.tally for endpoint in self._endpoints}
+    backend = "sglang"
+    example = "http://127.0.0.1:30000"
+    health_path = "/health"
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
         """Answer one prompt, with the retries that the options allow."""
@@ -101,7 +53,7 @@ class SGLangClient:
             body: `text` or `input_ids`, and `sampling_params`, as SGLang defines them.
             affinity: Requests with the same value go to the same endpoint while it is in use.
         """
-        found = await self._send(body, affinity)
+        found = await self._send(_PATH, _json(body), affinity)
         return found if isinstance(found, GenerationFailure) else found[0]
 
     async def logprobs(
@@ -114,7 +66,7 @@ class SGLangClient:
             "return_logprob": True,
             "logprob_start_len": start - 1,  # the first reported token has no log-probability
         }
-        found = await self._send(body, affinity)
+        found = await self._send(_PATH, _json(body), affinity)
         if isinstance(found, GenerationFailure):
             return found
         try:
@@ -122,101 +74,23 @@ class SGLangClient:
         except ValueError as error:
             return self._without_key(GenerationFailure(reason="bad_answer", detail=str(error)))
 
-    async def _send(
-        self, body: Mapping[str, Any], affinity: str
-    ) -> tuple[Generation, Any] | GenerationFailure:
-        """The answer, as a Generation and as the server's JSON."""
-        data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
-        waits = 0
-        failed_at: list[Endpoint] = []
-        while True:
-            endpoint = self._endpoints.choose(affinity, failed_at)
-            try:
-                with endpoint.attempt():
-                    answer = await self._attempt(endpoint.url, data)
-            except FailedAttempt as failed:
-                moves = False
-                if not failed.busy:
-                    endpoint.failed(failed.reason)
-                    if failed.reached:
-                        failed_at.append(endpoint)
-                        moves = failed_at.count(endpoint) == 1 and any(
-                            each not in failed_at for each in self._endpoints
-                        )
-                failure = self._retries.give_up(failed, failed_at, self._endpoints)
-                if failure is not None:
-                    endpoint.tally.failed += 1
-                    return self._without_key(failure)
-                endpoint.tally.retried += 1
-                if moves:
-                    continue
-                waits += 1
-                if failed.busy or not failed.reached:
-                    endpoint.rest(self._retries.backoff(waits))
-                pause = failed.after_sec or self._retries.backoff(waits)
-            else:
-                self._retries.answered()
-                if isinstance(answer, GenerationFailure):
-                    endpoint.tally.failed += 1
-                    return self._without_key(answer)
-                endpoint.succeeded()
-                endpoint.tally.add(answer[0])
-                return answer
-            await asyncio.sleep(min(pause, self._options.max_backoff_sec))
+    def _body(self, data: bytes) -> tuple[bytes, str]:
+        rid = uuid.uuid4().hex  # a server refuses an id that is still in flight
+        return data[:-1] + f',"rid":"{rid}"}}'.encode(), rid
 
-    async def _attempt(self, url: str, data: bytes) -> tuple[Generation, Any] | GenerationFailure:
-        """Send a request once, with a new id: a server refuses an id that is still in flight."""
-        rid = uuid.uuid4().hex
-        try:
-            sent = data[:-1] + f',"rid":"{rid}"}}'.encode()
-            answer = await self._connections().post(url, "/generate", sent)
-        except NotConnected as error:
-            # Not reached counts as no attempt: a starting server may be there the next time.
-            raise FailedAttempt(reason="disconnected", detail=str(error), reached=False) from None
-        except (Disconnected, TimeoutError) as error:
-            reason = "timeout" if isinstance(error, TimeoutError) else "disconnected"
-            raise FailedAttempt(
-                reason=reason, detail=str(error), reached=await self._is_healthy(url)
-            ) from None
-        except TooLarge as error:
-            raise FailedAttempt(reason="bad_answer", detail=str(error)) from None
-        body = self._scrubber.body(answer.body)
-        if body != answer.body:
-            self._warn_once(f"{url} returns the API key of its requests; it is replaced by {HIDDEN}.")
-        if answer.status != 200:
-            return await self._refused(url, answer._replace(body=body))
-        try:
-            value = self._scrubber.value(answers.parse(body))  # escapes may have hidden the key in the body
-            generation = answers.generation(value)
-        except ValueError as error:
-            raise FailedAttempt(reason="bad_answer", detail=str(error)) from None
-        self._check_id(url, answer, rid, value["meta_info"].get("id"))
-        if generation.finish_reason == "abort":
-            detail = f"the server aborted after {generation.completion_tokens} tokens"
-            raise FailedAttempt(reason="aborted", detail=detail)
-        return generation, value
+    def _read(self, url: str, answer: Answer, value: Any, sent_id: str) -> Generation:
+        generation = answers.generation(value)
+        self._check_id(url, answer, sent_id, value["meta_info"].get("id"))
+        return generation
 
-    async def _refused(self, url: str, answer: Answer) -> GenerationFailure:
-        """The failure of a request with an error status; raises FailedAttempt if a retry may help."""
-        said = self._scrubber.text(answers.error_message(answer.body))[:_SHOWN_CHARACTERS]
-        if answer.status in RETRIED_STATUS:
-            # A server that shuts down answers 503 to everything, and is not healthy.
-            reached = answer.status != 503 or await self._is_healthy(url)
-            raise FailedAttempt(
-                reason=f"http_{answer.status}",
-                detail=said,
-                after_sec=_seconds(answer.headers.get("retry-after")),
-                reached=reached,
-                busy=reached and answer.status in BUSY_STATUS,
-            )
-        detail = f"{url}/generate answered HTTP {answer.status}: {said}"
-        if answer.status in _NO_SUCH_PATH:
-            detail += base_url_hint(url)
-        if answer.redirected_to:
-            detail += f" (it redirected to {answer.redirected_to}: name that server's base URL instead)"
-        if answer.status in ENDPOINT_AT_FAULT:
-            raise FailedAttempt(reason="refused", detail=detail, elsewhere=True)
-        return GenerationFailure(reason="refused", detail=detail)
+    def _is_well(self, answer: Answer) -> bool:
+        return answer.status == 200
+
+    def _hint(self, url: str, status: int, said: str, data: bytes) -> str:
+        hint = base_url_hint(url) if status in _NO_SUCH_PATH else ""
+        return (
+            f"{hint[:-1]}; for OpenAI's API set synthesis.backend: openai)" if "/v1" in url and hint else hint
+        )
 
     def _check_id(self, url: str, answer: Answer, rid: str, returned: Any) -> None:
         # Versions with several tokenizer processes put the number of a process before the id.
@@ -226,7 +100,7 @@ class SGLangClient:
             answer.connection.close()
             raise FailedAttempt(
                 reason="wrong_id",
-                detail=f"the answer to request {rid!r} has the id {answers.shown(returned)} of another one; "
+                detail=f"the answer to request {rid!r} has the id {shown(returned)} of another one; "
                 "its connection was closed. Every server behind this endpoint must return `rid` as "
                 "`meta_info.id`, as SGLang does",
             )
@@ -235,37 +109,6 @@ class SGLangClient:
             "to its request."
         )
 
-    def _connections(self) -> Http:
-        if self._http is None:
-            headers, options = {}, self._options
-            urls = [endpoint.url for endpoint in self._endpoints]
-            if key := read_key(variable=options.api_key_env, path=options.api_key_file):
-                headers["Authorization"] = f"Bearer {key}"
-                self._scrubber = Scrubber(key)
-            self._http = Http(
-                urls, limit=options.max_in_flight, timeout_sec=options.request_timeout_sec, headers=headers
-            )
-        return self._http
 
-    def _without_key(self, failure: GenerationFailure) -> GenerationFailure:
-        return dataclasses.replace(failure, detail=self._scrubber.text(failure.detail))
-
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
-            _log.warning(message)
-
-    async def _is_healthy(self, url: str) -> bool:
-        timeout_sec = min(_HEALTH_SEC, self._options.request_timeout_sec)
-        try:
-            answer = await self._connections().get(url, "/health", timeout_sec=timeout_sec)
-        except (NotConnected, Disconnected, TimeoutError, TooLarge):
-            return False
-        return answer.status == 200
-
-
-def _seconds(value: str | None) -> float | None:
-    try:
-        return max(0.0, float(value)) if value is not None else None
-    except ValueError:
-        return None
+def _json(body: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)

@@ -14,9 +14,9 @@ from pathlib import Path
 import yaml
 
 from plugins.sglang.server_folder import Spec
-from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
 from schemas.process import keep_to_loopback
+from schemas.synthesis_config import ServerConfig
 
 _Value = str | int | float | bool | None
 

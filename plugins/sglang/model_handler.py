@@ -26,13 +26,13 @@ from typing import Any
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
+from plugins.servers.retries import ClientOptions
 from plugins.sglang.client import SGLangClient
-from plugins.sglang.retries import ClientOptions
 from plugins.synthesizers.generator import GenerationFailure
 from schemas.content_hash import digest
-from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
 from schemas.records import Generation
+from schemas.synthesis_config import ServerConfig
 
 _NAMESPACE = "tutelage-sglang"
 

@@ -2,62 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import reprlib
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
-from schemas.json_records import is_deeper
-from schemas.limits import ANSWER_DEPTH, ANSWER_TOKENS
+from plugins.servers.json_answers import shown, token_count
 from schemas.records import Generation, well_formed
-
-_SHOWN_CHARACTERS = 300
-
-
-def parse(body: bytes) -> Any:
-    """Parse JSON, including lone surrogates, which orjson refuses.
-
-    Raises:
-        ValueError: The body is not JSON, or nests deeper than `ANSWER_DEPTH`.
-    """
-    too_deep = ValueError(f"the answer nests lists and objects deeper than {ANSWER_DEPTH}, the limit")
-    try:
-        value = orjson.loads(body)
-    except ValueError:
-        try:
-            value = json.loads(body.decode("utf-8", "replace"), parse_int=_whole_number)
-        except RecursionError:
-            raise too_deep from None
-    if is_deeper(value, ANSWER_DEPTH):
-        raise too_deep
-    return value
-
-
-def _whole_number(digits: str) -> int | float:
-    """Convert as orjson does: more than 64 bits make a float. `int` is slow for many digits."""
-    return int(digits) if len(digits) < 20 else float(digits)
-
-
-def error_message(body: bytes) -> str:
-    """Message of an error body: `{"error": {"message"}}`, `{"error"}`, `{"message"}` or plain text."""
-    try:
-        value = parse(body)
-    except ValueError:
-        value = None
-    if isinstance(value, dict):
-        inner = value.get("error", value)
-        message = inner.get("message") if isinstance(inner, dict) else inner
-        if isinstance(message, str) and message:
-            return message
-    return body.decode("utf-8", "replace").strip() or "no message"
-
-
-def shown(value: Any) -> str:
-    """Beginning of a value for a message, without formatting the whole of a long or deep value."""
-    return reprlib.repr(value)[:_SHOWN_CHARACTERS]
 
 
 def generation(value: Any) -> Generation:
@@ -78,9 +28,9 @@ def generation(value: Any) -> Generation:
     return Generation(
         text=well_formed(value["text"]),
         finish_reason=kind,
-        prompt_tokens=_count(meta, "prompt_tokens"),
-        completion_tokens=_count(meta, "completion_tokens"),
-        cached_tokens=_count(meta, "cached_tokens"),
+        prompt_tokens=token_count(meta, "prompt_tokens"),
+        completion_tokens=token_count(meta, "completion_tokens"),
+        cached_tokens=token_count(meta, "cached_tokens"),
     )
 
 
@@ -100,11 +50,3 @@ def input_logprobs(value: Any, token_ids: Sequence[int]) -> list[float]:
     if not all(isinstance(each[0], float | int) and math.isfinite(each[0]) for each in last):
         raise ValueError(f"a log-probability is missing among {shown(last)}")
     return [float(each[0]) for each in last]
-
-
-def _count(meta: dict[str, Any], name: str) -> int:
-    """A number of tokens; versions that do not count leave it out or send null."""
-    value = meta.get(name) or 0
-    if not isinstance(value, int) or not 0 <= value <= ANSWER_TOKENS:
-        raise ValueError(f"{name} is {shown(value)}, expected a number of tokens up to {ANSWER_TOKENS:,}")
-    return value

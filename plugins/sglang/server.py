@@ -32,8 +32,8 @@ from pathlib import Path
 from plugins.sglang.launch import Launch, plan_launches
 from plugins.sglang.server_folder import ServerFolder, last_lines, try_lock
 from schemas.content_hash import digest
-from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError, ServerError
+from schemas.synthesis_config import ServerConfig
 
 _POLL_SEC = 0.1
 _ROOT = Path(__file__).resolve().parents[2]

@@ -14,6 +14,7 @@ SYNTHESIZERS = Registry(
     "tutelage.synthesizers",
     {
         "mined": "plugins.synthesizers.mined:MinedSynthesizer",
+        "openai": "plugins.synthesizers.openai:OpenAISynthesizer",
         "recorded": "plugins.synthesizers.recorded:RecordedSynthesizer",
         "sglang": "plugins.synthesizers.sglang:SGLangSynthesizer",
         "transformers": "plugins.synthesizers.transformers:TransformersSynthesizer",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from plugins.synthesizers.document_parts import Limit, split_document
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 
 class Synthesizer(ABC):
@@ -20,6 +20,11 @@ class Synthesizer(ABC):
         self.config = config
         self.seed = seed
 
+    @classmethod
+    def with_tokenizer(cls, config: SynthesisConfig, corpus_tokenizer: str) -> SynthesisConfig:
+        """Return the section with the corpus's tokenizer, if that is to count the tokens of prompts."""
+        return config
+
     def open(self) -> None:  # noqa: B027 - optional
         """Load the model or connect to servers; called once, before the first chain."""
 
@@ -32,7 +37,7 @@ class Synthesizer(ABC):
     @property
     def pair_tokens(self) -> int:
         """Tokens that a row reserves for the pairs about a document; the caller caps them at half a row."""
-        return self.config.max_new_tokens
+        return self.config.max_new_tokens * self.config.samples
 
     def split(self, document: Document, row: Limit) -> list[Document]:
         """Cut a document that is too long for one prompt or row; most documents stay whole. Needs no `open`.

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from plugins.protocols.base import SynthesisProtocol
 from schemas.content_hash import content_hash
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document
+from schemas.synthesis_config import SynthesisConfig
 
 LEAST_ROOM = 16
 """Minimum tokens of a document in a prompt."""
@@ -39,14 +39,15 @@ def prompt_limit(document: Document, *, protocol: SynthesisProtocol, config: Syn
     Raises:
         ConfigError: The prompt around a document leaves less than `LEAST_ROOM` tokens.
     """
-    budget = config.context_tokens - config.max_new_tokens
+    budget = config.context_tokens - config.answer_tokens
     around = len(protocol.prompt((), dataclasses.replace(document, text="")))
     room = min(budget - around, config.max_document_tokens or budget)
     if room < LEAST_ROOM:
+        thoughts = f", thinking_tokens {config.thinking_tokens}" if config.thinking_tokens else ""
         raise ConfigError(
             f"synthesis.context_tokens {config.context_tokens} leaves {room} tokens for a document, after "
-            f"max_new_tokens {config.max_new_tokens} and the {around} tokens of the prompt around it; raise "
-            "context_tokens or lower max_new_tokens."
+            f"max_new_tokens {config.max_new_tokens}{thoughts} and the {around} tokens of the prompt around "
+            "it; raise context_tokens or lower max_new_tokens."
         )
     return Limit(
         room, lambda text: len(protocol.prompt((), dataclasses.replace(document, text=text))) - around

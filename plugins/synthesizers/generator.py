@@ -14,14 +14,17 @@ from schemas.records import Generation
 class GenerationRequest:
     """One prompt with its sampling parameters."""
 
-    prompt_ids: TokenIds  # token ids of the prompt
+    prompt_ids: TokenIds  # token ids of the prompt; with messages they only count its tokens
     max_new_tokens: int  # maximum tokens to generate
     temperature: float = 0.0  # sampling temperature; 0 is greedy
     stop: tuple[str, ...] = ()  # strings that end the generation
-    json_schema: str = ""  # JSON schema that constrains the answer, or "". Only SGLang supports it
+    messages: tuple[tuple[str, str], ...] = ()  # role and content of each, for servers that take messages
+    json_schema: str = ""  # JSON schema that constrains the answer, or ""; transformers ignores it
+    sample: int = 0  # number of the generation among those of the same prompt
+    seed: int | None = None  # seed of sampling, for servers that take one
     affinity: str = ""  # requests with the same value share a prefix, and should go to the same server
-    # Makes the prompt that asks again after an unreadable answer; returns None for no second prompt.
-    repair: Callable[[str], TokenIds | None] | None = dataclasses.field(default=None, compare=False)
+    # Makes the request that asks again after an unreadable answer; returns None for no second request.
+    repair: Callable[[str], GenerationRequest | None] | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,9 @@ from plugins.synthesizers.chain_rounds import run_chain
 from plugins.synthesizers.document_parts import Limit, prompt_limit, split_document
 from plugins.synthesizers.generator import Generator
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError, unknown_name
 from schemas.records import Chain, Document, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 
 class LanguageModelSynthesizer(Synthesizer):
@@ -29,6 +29,7 @@ class LanguageModelSynthesizer(Synthesizer):
         generator: Answers the prompts; may be replaced before `open`.
         shaping: Options of the backend that change its answers.
         constrain_json: True if the backend constrains answers to a protocol's JSON schema.
+        sends_messages: True if the backend sends messages instead of token ids.
 
     Attributes:
         identity: Backend, model and options that answer. Synthesizers with equal identities may use each
@@ -43,6 +44,7 @@ class LanguageModelSynthesizer(Synthesizer):
         generator: Generator,
         shaping: Mapping[str, Any] | None = None,
         constrain_json: bool = False,
+        sends_messages: bool = False,
     ):
         super().__init__(config, seed=seed)
         if not config.model:
@@ -54,9 +56,25 @@ class LanguageModelSynthesizer(Synthesizer):
             raise ConfigError(
                 f"synthesis.protocol: {unknown_name('protocol', config.protocol, PROTOCOLS.names())}"
             )
+        if sends_messages and not PROTOCOLS.load(config.protocol).has_messages:
+            raise ConfigError(
+                f"synthesis.protocol {config.protocol!r} makes token ids, and `/chat/completions` takes "
+                "messages. Set synthesis.options.api: completions, or protocol: chat."
+            )
+        if config.chat_template_kwargs and not PROTOCOLS.load(config.protocol).has_messages:
+            raise ConfigError(
+                f"synthesis.chat_template_kwargs is set, and protocol {config.protocol!r} uses no chat "
+                "template. Remove it, or set synthesis.protocol: chat."
+            )
+        if config.thinking_tokens and constrain_json and not sends_messages:
+            raise ConfigError(
+                f"synthesis.thinking_tokens {config.thinking_tokens}: a JSON schema constrains answers from "
+                "their first token on, so that the model cannot think. Set synthesis.options.json_schema: "
+                "false, or thinking_tokens: 0."
+            )
         self.generator = generator
         self.identity = _identity(config.backend, config.model, shaping or {})
-        self._constrain_json = constrain_json
+        self._ways = {"constrain_json": constrain_json, **({"as_messages": True} if sends_messages else {})}
 
     def open(self) -> None:
         self.protocol  # noqa: B018 - a bad tokenizer or prompt file is an error before a model loads
@@ -69,9 +87,10 @@ class LanguageModelSynthesizer(Synthesizer):
     def protocol(self) -> SynthesisProtocol:
         """The protocol; loads the tokenizer, no model."""
         assert self.config.model is not None
-        tokenizer = load_tokenizer(self.config.model, trust_remote_code=self.config.trust_remote_code)
+        name = self.config.tokenizer or self.config.model
+        tokenizer = load_tokenizer(name, trust_remote_code=self.config.trust_remote_code)
         protocol: SynthesisProtocol = PROTOCOLS.load(self.config.protocol)(
-            tokenizer, self.config, constrain_json=self._constrain_json
+            tokenizer, self.config, **self._ways
         )
         return protocol
 

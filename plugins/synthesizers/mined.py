@@ -5,8 +5,8 @@ from __future__ import annotations
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.mining_rules import mine_pairs
 from schemas.config import Section, validate
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 _PAIR_TOKENS = 6 * 128
 """Six pairs that quote sentences: of 257 parts of licences with 3,700 tokens, 99 % had no more."""

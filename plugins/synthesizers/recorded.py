@@ -21,10 +21,10 @@ from collections.abc import Collection, Iterator
 from plugins.readers import decompression
 from plugins.synthesizers.base import Synthesizer
 from schemas.config import Section, validate
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.json_records import made, parse_json
 from schemas.records import Chain, Document, InstructionPair, StoredPair, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 
 class RecordedOptions(Section):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from plugins.servers.retries import ClientOptions
 from plugins.sglang.client import SGLangClient
-from plugins.sglang.retries import ClientOptions
 from plugins.sglang.server import ServerLease, lease_servers
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.config import validate
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Generation
+from schemas.synthesis_config import SynthesisConfig
 
 
 class SGLangOptions(ClientOptions):

@@ -23,9 +23,9 @@ from plugins.hub import hub_options
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from schemas.config import Section, validate
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError, missing_package
 from schemas.records import Generation
+from schemas.synthesis_config import SynthesisConfig
 
 
 class TransformersOptions(Section):

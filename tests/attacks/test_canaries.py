@@ -18,6 +18,7 @@ from aiohttp import web
 from pipelines.runners.remote.wheel import make_wheel
 from plugins.commands.main import main
 from tests.plugins.sglang.fake_server import Server, good, status
+from tests.published import read_stats
 from tests.tiny import save_bpe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,8 +62,11 @@ def echoing() -> Iterator[Server]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["environment", "file"])
+@pytest.mark.parametrize(
+    ("backend", "where"), [("sglang", "environment"), ("sglang", "file"), ("openai", "environment")]
+)
 def test_a_key_is_in_nothing_that_a_build_leaves_or_says(
+    backend: str,
     where: str,
     echoing: Server,
     tmp_path: Path,
@@ -100,7 +104,8 @@ def test_a_key_is_in_nothing_that_a_build_leaves_or_says(
             }
         },
         "synthesis": {
-            **{"backend": "sglang", "protocol": "chat", "model": tokenizer, "endpoints": echoing.url},
+            **{"backend": backend, "protocol": "chat", "endpoints": echoing.url},
+            "model": tokenizer if backend == "sglang" else "a-served-name",
             **{"max_failure_share": 1.0, "max_empty_share": 1.0, "max_new_tokens": 100},
             "options": {**option, "max_attempts": 1, "backoff_sec": 0.01},
         },
@@ -119,6 +124,9 @@ def test_a_key_is_in_nothing_that_a_build_leaves_or_says(
     assert holders(tmp_path / "corpus") == holders(temporary) == []
     texts = b"".join(unpacked(path) for path in (tmp_path / "corpus").rglob("*.jsonl.zst"))
     assert b"[api key]" in texts  # the key came back and was masked
+    synthesis = read_stats(str(tmp_path / "corpus"), 1)["synthesis"]
+    (tally,) = synthesis["endpoints"].values()
+    assert tally["requests"] == synthesis["requests"] == synthesis["cached_tokens"] > 0
 
 
 def test_a_file_that_lies_about_in_a_checkout_is_in_no_wheel(tmp_path: Path) -> None:

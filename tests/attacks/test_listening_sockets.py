@@ -32,7 +32,7 @@ FAKE_SERVER = ROOT / "tests/plugins/sglang/fake_launch_server.py"
 HOLDER = """
 import sys
 from plugins.sglang.server import lease_servers
-from schemas.corpus_config import ServerConfig
+from schemas.synthesis_config import ServerConfig
 with lease_servers(ServerConfig.model_validate_json(sys.argv[1]), model="some/model") as lease:
     print(*lease.endpoints, flush=True)
     sys.stdin.read()

@@ -22,10 +22,11 @@ from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer
 from schemas import storage
-from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 from schemas.manifest import ShardSet, read_manifest
 from schemas.records import AugmentedText, Generation
+from schemas.synthesis_config import SynthesisConfig
 from tests.published import read_stats
 from tests.tiny import located
 

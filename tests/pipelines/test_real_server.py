@@ -26,13 +26,15 @@ import pytest
 
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import SynthesisProtocol
+from plugins.servers.retries import ClientOptions
 from plugins.sglang.client import SGLangClient
-from plugins.sglang.retries import ClientOptions
 from plugins.sglang.server import lease_servers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
+from plugins.synthesizers.openai import OpenAISynthesizer
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import CorpusConfig, ServerConfig, SynthesisConfig
-from schemas.records import Document, Generation
+from schemas.corpus_config import CorpusConfig
+from schemas.records import Chain, Document, Generation, SynthesizedDocument
+from schemas.synthesis_config import ServerConfig, SynthesisConfig
 from tests.published import read_stats
 from tests.tiny import revealed_json
 
@@ -204,6 +206,41 @@ def test_answers_are_held_to_the_schema(
     assert isinstance(answer, Generation)
     assert re.match(r'\s*\{\s*"pairs"\s*:\s*\[\s*\{\s*"question"\s*:\s*"', answer.text), answer.text
     assert protocol.parse(answer.text).pairs or answer.finish_reason == "length"
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_backend_openai_is_answered_by_the_servers_other_api(
+    server: RealServer, smollm2: Path, document: Document, api: str
+) -> None:
+    config = SynthesisConfig(
+        backend="openai",
+        model=str(smollm2),
+        endpoints=server.url,
+        max_new_tokens=96,
+        options={"api": api, "patience_sec": 600},
+    )
+    synthesizer = OpenAISynthesizer(config, seed=1)
+    counted: list[Generation] = []
+    synthesizer.count = counted.append  # type: ignore[method-assign]
+
+    async def run() -> SynthesizedDocument:
+        synthesizer.open()
+        try:
+            (done,) = await synthesizer.synthesize(Chain(chain_id="c", documents=(document,)))
+            return done
+        finally:
+            await synthesizer.close()
+
+    done = asyncio.run(run())
+    (answer,) = counted
+    assert re.match(r'\s*\{\s*"pairs"\s*:\s*\[\s*\{\s*"question"\s*:\s*"', answer.text), answer.text
+    assert 0 < answer.completion_tokens <= 96
+    sent = len(synthesizer.protocol.prompt((), document))
+    if api == "completions":
+        assert answer.prompt_tokens == sent
+    else:  # the protocol's count leaves room for the server's template
+        assert 0.5 * sent < answer.prompt_tokens <= sent
+    assert done.pairs or done.failure.startswith("unreadable")
 
 
 @pytest.fixture

@@ -31,9 +31,10 @@ from plugins.synthesizers.base import Synthesizer
 from plugins.tasks import METRICS, TASKS
 from plugins.tasks.task import Task
 from plugins.templates import TEMPLATES
-from schemas.corpus_config import SourceConfig, SynthesisConfig
+from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, InstructionPair, Reject
+from schemas.synthesis_config import SynthesisConfig
 
 REGISTRIES = (
     *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),
@@ -288,6 +289,7 @@ class TestSynthesizers:
         recorded.write_text('{"document_id": "a", "instruction": "Which nerve?", "response": "femoral"}\n')
         options: dict[str, dict[str, Any]] = {
             "sglang": {"patience_sec": 0, "backoff_sec": 0},
+            "openai": {"patience_sec": 0, "backoff_sec": 0, "api": "completions"},
             "recorded": {"pairs": str(recorded)},
         }
         config = self.config(

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from schemas.config import load_config, validate
-from schemas.corpus_config import CorpusConfig, SourceConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.errors import ConfigError
+from schemas.synthesis_config import SynthesisConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from schemas.config import load_config
-from schemas.corpus_config import CorpusConfig, ServerConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 from schemas.secrets import find_secrets, masked
+from schemas.synthesis_config import ServerConfig
 from schemas.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]

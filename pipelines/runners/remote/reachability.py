@@ -104,6 +104,7 @@ def _only_here(config: CorpusConfig, *, image: bool) -> Iterator[tuple[str, str,
     names = {"tokenizer.name": config.tokenizer.name}
     if config.synthesizes:
         names["synthesis.model"] = config.synthesis.model or ""
+        names["synthesis.tokenizer"] = config.synthesis.tokenizer or ""
         names["synthesis.prompt_file"] = config.synthesis.prompt_file or ""
         if isinstance(pairs := config.synthesis.options.get("pairs"), str) and storage.is_local(pairs):
             yield "synthesis.options.pairs", pairs, _COPY

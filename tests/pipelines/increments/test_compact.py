@@ -17,9 +17,10 @@ from pipelines.inspect.verify import verify_corpus
 from pipelines.runners.remote.reachability import check_reachable
 from pipelines.store.packed_rows import read_rows
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import CorpusConfig, DecontaminationConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig, DecontaminationConfig
 from schemas.errors import ConfigError, CorpusError
 from schemas.manifest import Manifest, read_manifest
+from schemas.synthesis_config import SynthesisConfig
 
 Config = Callable[..., CorpusConfig]
 SHAPE = {"chains": {"max_documents": 3}, "pack": {"seq_len": 256}}

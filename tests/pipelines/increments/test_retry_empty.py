@@ -16,10 +16,11 @@ from pipelines.increments.increment_summary import print_increment
 from pipelines.increments.retry_empty import documents_without_pairs
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.errors import SynthesisError
 from schemas.manifest import Manifest, read_manifest
 from schemas.records import Generation
+from schemas.synthesis_config import SynthesisConfig
 from tests.published import read_stats
 
 pytestmark = pytest.mark.slow

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from pipelines.increments.watch import Stop, watch
-from schemas.corpus_config import CorpusConfig, ServerConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError, ServerError
 from schemas.manifest import Manifest, newest_number, read_manifest
+from schemas.synthesis_config import ServerConfig
 
 Config = Callable[..., CorpusConfig]
 ROOT = Path(__file__).resolve().parents[3]

@@ -20,9 +20,10 @@ from pipelines.planning.plan import IncrementPlan, plan_increment
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.synthesizers.generator import GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from schemas.corpus_config import CorpusConfig, SynthesisConfig
+from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
 from schemas.records import Chain, Document, Generation
+from schemas.synthesis_config import SynthesisConfig
 from tests.published import name_of, read_stats
 from tests.tiny import save_bytes
 
@@ -262,8 +263,10 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "made_tasks": [],
         "streams": {"domain": domain},
         "total": domain,
+        "num_samples": 1,
         "answers": {
             "mean_completion_tokens": 30.0,
+            "mean_pair_tokens": 30.0,
             "source": "paper",
             "detail": "the paper's 5 pairs of 52 tokens, cut at synthesis.max_new_tokens 30",
         },
@@ -346,7 +349,9 @@ def test_answers_and_speed_come_from_the_journal_and_the_statistics(
     write_jsonl(tmp_path / "a.jsonl", passages(10))
     found = plan(config)
     detail = "mean of 6 answers in the corpus's journal"
-    assert found.answers == Answers(mean_completion_tokens=7.0, source="journal", detail=detail)
+    assert found.answers == Answers(
+        mean_completion_tokens=7.0, mean_pair_tokens=7.0, source="journal", detail=detail
+    )
     assert found.total.completion_tokens == 4 * ANSWER_TOKENS
     rate = read_stats(config.corpus, 1)["synthesis"]["completion_tokens_per_sec"]
     assert found.speed is not None and found.synthesis_hours is not None
@@ -355,7 +360,7 @@ def test_answers_and_speed_come_from_the_journal_and_the_statistics(
     shutil.rmtree(f"{config.corpus}/journal")
     detail = "mean of 6 requests in the stats.json of earlier increments"
     assert expected_answers(config, (name_of(config.corpus, 1),)) == Answers(
-        mean_completion_tokens=7.0, source="stats", detail=detail
+        mean_completion_tokens=7.0, mean_pair_tokens=7.0, source="stats", detail=detail
     )
 
 

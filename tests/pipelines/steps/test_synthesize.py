@@ -22,9 +22,10 @@ from pipelines.steps.synthesize import SynthesizeChains
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.generator import EndpointTally, GenerationRequest, Generator
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
-from schemas.corpus_config import CleanConfig, SynthesisConfig
+from schemas.corpus_config import CleanConfig
 from schemas.errors import ConfigError, RecordError, SynthesisError
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 GENERATION = Generation(
     text="answer", finish_reason="stop", prompt_tokens=10, completion_tokens=4, cached_tokens=3

@@ -19,8 +19,9 @@ from plugins.protocols.instruction_synthesizer import (
     prompt_text,
 )
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import SynthesisConfig, TokenizerConfig, TuningConfig
+from schemas.corpus_config import TokenizerConfig, TuningConfig
 from schemas.records import AugmentedText, Document, InstructionPair, Reject
+from schemas.synthesis_config import SynthesisConfig
 
 
 def context(name: str, *pairs: tuple[str, str], text: str = "") -> Document:

@@ -296,7 +296,7 @@ class TestAskingAgain:
             )
             generator.open()
             repair = dataclasses.replace(REQUEST, prompt_ids=(*REQUEST.prompt_ids, 9))
-            asked = dataclasses.replace(REQUEST, repair=lambda text: repair.prompt_ids)
+            asked = dataclasses.replace(REQUEST, repair=lambda text: repair)
             answers = [await generator.generate(asked), await generator.generate(repair)]
             await generator.close()
             first, second = (each.text for each in answers if isinstance(each, Generation))
@@ -331,3 +331,21 @@ def test_what_cannot_be_written_down_is_not_used(tmp_path: Path) -> None:
 
     with pytest.raises(OSError):
         asyncio.run(add())
+
+
+def test_each_sample_has_a_key_and_the_first_one_that_of_a_single_generation() -> None:
+    keys = {request_key("m", dataclasses.replace(REQUEST, sample=sample, seed=sample)) for sample in range(3)}
+    assert len(keys) == 3
+    assert request_key("m", REQUEST) in keys
+
+
+def test_messages_have_keys_whatever_tokenizer_counts_them() -> None:
+    one = dataclasses.replace(REQUEST, messages=(("user", "Which nerve?"),))
+    assert request_key("m", dataclasses.replace(one, prompt_ids=(7,))) == request_key("m", one)
+    other = dataclasses.replace(one, messages=(("user", "Which artery?"),))
+    assert len({request_key("m", each) for each in (REQUEST, one, other)}) == 3
+
+
+def test_the_key_of_a_prompt_of_token_ids_stays_what_it_was() -> None:
+    request = GenerationRequest(prompt_ids=(1, 2, 3), max_new_tokens=4, temperature=0.5, stop=("x",))
+    assert request_key("m", request) == "185b9d4e08eb96a021319a5790d221ac"

@@ -14,9 +14,9 @@ from plugins.protocols.base import Example
 from plugins.protocols.chat_json import ChatProtocol
 from plugins.protocols.json_pairs import write_lines, write_object
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, InstructionPair
+from schemas.synthesis_config import SynthesisConfig
 
 MakeDocument = Callable[[str], Document]
 PROMPT = {

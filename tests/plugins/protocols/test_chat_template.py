@@ -16,9 +16,9 @@ from plugins.protocols.chat_json import ChatProtocol
 from plugins.protocols.chat_template import ChatTemplate
 from plugins.synthesizers.generator import GenerationRequest
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document
+from schemas.synthesis_config import SynthesisConfig
 
 TURNS = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }} {% endfor %}[assistant]"
 

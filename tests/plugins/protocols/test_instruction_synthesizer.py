@@ -14,9 +14,9 @@ from plugins.protocols.instruction_synthesizer import (
     is_writable,
 )
 from plugins.tokenizers import load_tokenizer
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, InstructionPair
+from schemas.synthesis_config import SynthesisConfig
 
 BOS, EOS = 0, 1
 MakeDocument = Callable[[str], Document]

@@ -1,17 +1,18 @@
-"""A scripted SGLang server that misbehaves on demand, and clients for it."""
+"""A scripted server that misbehaves on demand, with SGLang's API or OpenAI's, and clients for it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 
+from plugins.servers.openai_client import OpenAIClient
+from plugins.servers.retries import ClientOptions
 from plugins.sglang.client import SGLangClient
-from plugins.sglang.retries import ClientOptions
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from schemas.records import Generation
 
@@ -40,6 +41,39 @@ def good(text: str = "pairs", **meta: Any) -> web.Response:
 ANSWER = Generation(text="pairs", finish_reason="stop", prompt_tokens=3, completion_tokens=2, cached_tokens=1)
 
 
+API = "sglang"
+"""API of the clients and URLs; the fixture `api` changes it."""
+
+
+class OpenAI(OpenAIClient):
+    """Sends requests to `/completions`."""
+
+    async def generate(self, request: GenerationRequest) -> Answer:
+        body = {"input_ids": list(request.prompt_ids), "max_tokens": request.max_new_tokens}
+        return await self.send("/completions", body, affinity=request.affinity, num_tokens=0)
+
+
+def client_of(urls: Sequence[str], options: ClientOptions) -> SGLangClient | OpenAI:
+    return SGLangClient(urls, options) if API == "sglang" else OpenAI(urls, options)
+
+
+def url_of(port: int) -> str:
+    return f"http://127.0.0.1:{port}" + ("/v1" if API == "openai" else "")
+
+
+def as_openai(body: bytes) -> bytes:
+    """An answer of SGLang in OpenAI's format; other bodies as they are."""
+    try:
+        value = json.loads(body)
+        meta = dict(value["meta_info"])
+    except (ValueError, KeyError, TypeError):
+        return body
+    reason = meta.pop("finish_reason")
+    usage = {**meta, "prompt_tokens_details": {"cached_tokens": meta.pop("cached_tokens", None)}}
+    choice = {"text": value["text"], "finish_reason": reason["type"]}
+    return json.dumps({"choices": [choice], "usage": usage}).encode()
+
+
 class Server:
     """A stand-in on 127.0.0.1: gives the answers of a script in turn and repeats the last one.
 
@@ -62,7 +96,10 @@ class Server:
     async def __aenter__(self) -> Server:
         app = web.Application()
         app.router.add_post("/generate", self._generate)
+        app.router.add_post("/v1/completions", self._generate)
+        app.router.add_post("/v1/chat/completions", self._generate)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._health)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -75,7 +112,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return url_of(self.port)
 
     async def _health(self, request: web.Request) -> web.Response:
         self.health_checks += 1
@@ -83,7 +120,7 @@ class Server:
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        self.ids.append(body.pop("rid"))
+        self.ids.append(body.pop("rid", ""))
         self.bodies.append(body)
         self.headers.append(request.headers)
         own_id = self.ids[-1]
@@ -97,6 +134,8 @@ class Server:
                 response = step() if callable(step) else step
             if isinstance(response, web.Response) and isinstance(response.body, bytes):
                 response.body = response.body.replace(OWN_ID.encode(), own_id.encode())
+                if request.path.startswith("/v1"):
+                    response.body = as_openai(response.body)
             return response
         finally:
             self.in_flight -= 1
@@ -132,7 +171,7 @@ def ask(
 
     async def run() -> tuple[list[Answer], Server]:
         async with Server(*script, health=health) as server:
-            client = SGLangClient([server.url], options)
+            client = client_of([server.url], options)
             try:
                 found = await asyncio.gather(*(client.generate(request) for _ in range(times)))
             finally:

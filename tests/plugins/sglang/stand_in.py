@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from plugins.sglang.retries import ClientOptions
+from plugins.servers.retries import ClientOptions
 from schemas.records import Generation
 
 QUICK = ClientOptions(

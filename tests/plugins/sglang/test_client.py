@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from plugins.servers.urls import base_url_hint
 from plugins.sglang.client import SGLangClient
 from plugins.sglang.responses import generation
-from plugins.sglang.urls import base_url_hint
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Generation
+from schemas.synthesis_config import SynthesisConfig
 from tests.plugins.sglang.fake_server import (
     ANSWER,
     QUICK,
@@ -151,10 +151,11 @@ def test_a_url_with_the_path_of_an_api_is_told_with_the_one_to_give(path: str) -
                 await client.close()
 
     answer, url = asyncio.run(run())
+    other = "; for OpenAI's API set synthesis.backend: openai" if "/v1" in path else ""
     assert answer == GenerationFailure(
         reason="refused",
         detail=f"{url}{path.rstrip('/')}/generate answered HTTP 404: 404: Not Found (give the server's base "
-        f"URL: {url})",
+        f"URL: {url}{other})",
     )
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from plugins.sglang.client import SGLangClient
-from plugins.sglang.endpoints import Endpoints
+from plugins.servers.endpoints import Endpoints
 from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest
 from tests.plugins.sglang.fake_server import (
     ANSWER,
@@ -19,15 +18,19 @@ from tests.plugins.sglang.fake_server import (
     Answer,
     Server,
     ask,
+    client_of,
     disconnect,
     free_port,
     good,
     hang,
     quick,
     status,
+    url_of,
 )
 
 URLS = ["http://a:1", "http://b:1", "http://c:1"]
+
+pytestmark = pytest.mark.usefixtures("api")
 
 
 def endpoints(urls: Sequence[str], *, rest_sec: float = 0) -> Endpoints:
@@ -51,7 +54,7 @@ class TestSeveralServers:
     def test_requests_of_one_chain_meet_one_server_and_chains_spread(self) -> None:
         async def run() -> list[list[tuple[int, ...]]]:
             async with Server() as one, Server() as two, Server() as three:
-                client = SGLangClient([one.url, two.url, three.url], QUICK)
+                client = client_of([one.url, two.url, three.url], QUICK)
                 for chain in range(30):
                     for _ in range(2):
                         request = GenerationRequest(
@@ -82,8 +85,8 @@ class TestSeveralServers:
     def test_a_server_that_dies_hands_its_requests_to_the_other(self) -> None:
         async def run() -> tuple[list[Answer], int]:
             async with Server() as alive:
-                dead = f"http://127.0.0.1:{free_port()}"
-                client = SGLangClient([alive.url, dead], quick(patience_sec=60))
+                dead = url_of(free_port())
+                client = client_of([alive.url, dead], quick(patience_sec=60))
                 requests = requests_of(20)
                 assert len({client._endpoints.choose(each.affinity) for each in requests}) == 2
                 found = await asyncio.gather(*map(client.generate, requests))
@@ -95,7 +98,7 @@ class TestSeveralServers:
     def test_a_busy_server_hands_its_requests_to_the_other(self) -> None:
         async def run() -> tuple[list[Answer], int]:
             async with Server() as free, Server(status(503, "queue full")) as busy:
-                client = SGLangClient([free.url, busy.url], quick(patience_sec=60))
+                client = client_of([free.url, busy.url], quick(patience_sec=60))
                 requests = [
                     GenerationRequest(prompt_ids=(1,), max_new_tokens=1, affinity=str(n)) for n in range(20)
                 ]
@@ -108,7 +111,7 @@ class TestSeveralServers:
     def test_a_draining_server_hands_its_requests_to_the_other(self) -> None:
         async def run() -> tuple[list[Answer], int]:
             async with Server() as alive, Server(status(503, "draining"), health=503) as leaving:
-                client = SGLangClient([leaving.url, alive.url], quick(patience_sec=60))
+                client = client_of([leaving.url, alive.url], quick(patience_sec=60))
                 found = await asyncio.gather(
                     *(
                         client.generate(
@@ -126,7 +129,7 @@ class TestSeveralServers:
 def test_each_endpoint_is_tallied() -> None:
     async def run() -> tuple[Any, Any]:
         async with Server(status(500, "x"), good) as one:
-            client = SGLangClient([one.url], QUICK)
+            client = client_of([one.url], QUICK)
             await client.generate(REQUEST)
             one.script = [status(400, "no")]
             await client.generate(REQUEST)
@@ -162,7 +165,7 @@ class TestBrokenServer:
         async def run() -> tuple[list[Answer], Server, EndpointTally]:
             async with Server() as good_one, Server(broken) as bad_one:
                 options = quick(request_timeout_sec=0.5, backoff_sec=60, max_backoff_sec=60, max_in_flight=8)
-                client = SGLangClient([good_one.url, bad_one.url], options)
+                client = client_of([good_one.url, bad_one.url], options)
                 client._retries._jitter = Still()  # type: ignore[assignment]
                 requests = requests_of(60)
                 found: list[Answer] = []
@@ -176,14 +179,14 @@ class TestBrokenServer:
         assert (tally.requests, tally.failed, tally.taken_out) == (0, 0, 1)
         assert 5 <= len(bad_one.bodies) <= 20, "it was asked for a while, and then no more"
         assert tally.retried >= len(bad_one.bodies)
-        (record,) = [each for each in caplog.records if each.name == "plugins.sglang.endpoints"]
+        (record,) = [each for each in caplog.records if each.name == "plugins.servers.endpoints"]
         assert record.getMessage().startswith(f"{bad_one.url} is taken out: 5 of its last 5 requests failed")
 
     def test_it_is_tried_again_one_request_at_a_time_and_gets_its_chains_back(self) -> None:
         async def run() -> tuple[int, int, EndpointTally]:
             async with Server() as good_one, Server(status(500, "starting")) as bad_one:
                 options = quick(backoff_sec=0.2, max_backoff_sec=0.2)
-                client = SGLangClient([good_one.url, bad_one.url], options)
+                client = client_of([good_one.url, bad_one.url], options)
                 before = chosen(client._endpoints)
                 await asyncio.gather(*map(client.generate, requests_of(40)))
                 num_failed = len(bad_one.bodies)
@@ -231,7 +234,7 @@ class TestBrokenServer:
     def test_when_all_are_broken_requests_fail_with_what_was_seen_at_each(self) -> None:
         async def run() -> tuple[Answer, list[str]]:
             async with Server(status(500, "x")) as one, Server(status(500, "x")) as other:
-                client = SGLangClient([one.url, other.url], quick(max_attempts=3))
+                client = client_of([one.url, other.url], quick(max_attempts=3))
                 answer = await client.generate(REQUEST)
                 await client.close()
                 assert len(one.bodies) + len(other.bodies) == 3
@@ -247,7 +250,7 @@ class TestBrokenServer:
     def test_a_prompt_that_is_refused_is_asked_once_and_is_no_fault_of_the_server(self) -> None:
         async def run() -> tuple[list[Answer], int, list[EndpointTally]]:
             async with Server(status(400, "too long")) as one, Server(status(400, "too long")) as other:
-                client = SGLangClient([one.url, other.url], QUICK)
+                client = client_of([one.url, other.url], QUICK)
                 found = [await client.generate(each) for each in requests_of(12)]
                 await client.close()
                 return found, len(one.bodies) + len(other.bodies), list(client.tallies().values())

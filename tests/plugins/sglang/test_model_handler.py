@@ -18,8 +18,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from plugins.sglang.model_handler import SGLangModelHandler
 from plugins.synthesizers.generator import GenerationFailure
-from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError
+from schemas.synthesis_config import ServerConfig
 from tests.plugins.sglang.stand_in import QUICK, StandIn, answer
 
 

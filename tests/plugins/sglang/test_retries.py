@@ -7,7 +7,6 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from plugins.sglang.client import SGLangClient
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from tests.plugins.sglang.fake_server import (
     ANSWER,
@@ -15,13 +14,17 @@ from tests.plugins.sglang.fake_server import (
     Answer,
     Server,
     ask,
+    client_of,
     disconnect,
     free_port,
     good,
     hang,
     quick,
     status,
+    url_of,
 )
+
+pytestmark = pytest.mark.usefixtures("api")
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 502, 503, 504, 507, 520])
@@ -49,7 +52,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         asked.append(seconds)
         await sleep(min(seconds, 0.01))
 
-    monkeypatch.setattr("plugins.sglang.client.asyncio.sleep", remember)
+    monkeypatch.setattr("plugins.servers.client.asyncio.sleep", remember)
     return asked
 
 
@@ -110,10 +113,10 @@ def test_a_server_that_always_cuts_the_connection_fails_the_request() -> None:
 
 
 def test_a_server_that_never_answers_ends_the_chain_once_patience_is_gone() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+    url = url_of(free_port())
 
     async def run() -> Answer:
-        client = SGLangClient([url], quick(patience_sec=0.1))
+        client = client_of([url], quick(patience_sec=0.1))
         try:
             return await client.generate(REQUEST)
         finally:
@@ -129,7 +132,7 @@ def test_a_server_that_never_answers_ends_the_chain_once_patience_is_gone() -> N
 
 def test_a_server_that_stays_lost_costs_the_patience_once_and_not_once_a_request() -> None:
     async def run() -> tuple[list[Answer], float]:
-        client = SGLangClient([f"http://127.0.0.1:{free_port()}"], quick(patience_sec=0.5))
+        client = client_of([url_of(free_port())], quick(patience_sec=0.5))
         first = await client.generate(REQUEST)
         started = asyncio.get_running_loop().time()
         others = [await client.generate(REQUEST) for _ in range(20)]
@@ -147,7 +150,7 @@ def test_a_server_that_is_still_starting_is_waited_for() -> None:
     async def run() -> tuple[Answer, Server]:
         server = Server()
         server.port = free_port()
-        client = SGLangClient([server.url], quick(patience_sec=60, max_attempts=1))
+        client = client_of([server.url], quick(patience_sec=60, max_attempts=1))
         waiting = asyncio.create_task(client.generate(REQUEST))
         await asyncio.sleep(0.1)
         assert not waiting.done()
@@ -168,7 +171,7 @@ def test_a_server_that_starts_between_a_refused_request_and_its_health_check_is_
         return True
 
     async def run() -> Answer:
-        client = SGLangClient([f"http://127.0.0.1:{free_port()}"], quick(patience_sec=0.1, max_attempts=1))
+        client = client_of([url_of(free_port())], quick(patience_sec=0.1, max_attempts=1))
         monkeypatch.setattr(client, "_is_healthy", healthy)
         answer = await client.generate(REQUEST)
         await client.close()
@@ -211,7 +214,7 @@ def test_a_server_that_answers_others_meanwhile_may_be_busy_for_longer_than_the_
 
     async def run() -> tuple[Answer, list[Answer]]:
         async with Server() as server:
-            client = SGLangClient([server.url], quick(patience_sec=0.3))
+            client = client_of([server.url], quick(patience_sec=0.3))
             server.script = [lambda: good() if server.bodies[-1]["input_ids"] == [1] else full()]
             full = status(503, "queue full")
             waiting = asyncio.create_task(client.generate(REQUEST))

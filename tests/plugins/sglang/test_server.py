@@ -25,8 +25,8 @@ import pytest
 from plugins.sglang.launch import plan_launches
 from plugins.sglang.server import lease_servers
 from plugins.sglang.supervisor import _masked, _url
-from schemas.corpus_config import ServerConfig
 from schemas.errors import ConfigError, ServerError
+from schemas.synthesis_config import ServerConfig
 from tests.tiny import revealed_json
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ FAKE = Path(__file__).with_name("fake_launch_server.py")
 HOLDER = """
 import sys
 from plugins.sglang.server import lease_servers
-from schemas.corpus_config import ServerConfig
+from schemas.synthesis_config import ServerConfig
 
 lease = lease_servers(ServerConfig.model_validate_json(sys.argv[1]), model="some/model")
 print(*lease.endpoints, flush=True)

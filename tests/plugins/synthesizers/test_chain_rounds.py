@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol, pair_key
-from plugins.synthesizers.chain_rounds import _may_come_again, run_chain
+from plugins.synthesizers.chain_rounds import _may_come_again, _together, run_chain
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation, InstructionPair, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 
 class WordProtocol(SynthesisProtocol):
@@ -78,6 +79,7 @@ class Run:
         budget: int = 1_000,
         limit: int = 16,
         worked: str = "",
+        **settings: Any,
     ):
         protocol, generator = WordProtocol(worked), ScriptedGenerator(*script)
         documents = tuple(Document.of(text.split()[0], text, source="t") for text in texts)
@@ -87,7 +89,14 @@ class Run:
                 Chain(chain_id="chain-7", documents=documents),
                 protocol=protocol,
                 generator=generator,
-                config=SynthesisConfig(context_tokens=budget + limit, max_new_tokens=limit, temperature=0.5),
+                config=SynthesisConfig(
+                    **{
+                        "context_tokens": budget + limit,
+                        "max_new_tokens": limit,
+                        "temperature": 0.5,
+                        **settings,
+                    }
+                ),
                 count=self.counted.append,
             )
         )
@@ -253,6 +262,63 @@ def test_a_document_names_the_answer_that_its_pairs_were_read_from() -> None:
 
 def test_a_chain_without_texts_asks_nothing() -> None:
     assert Run([]).done == ()
+
+
+def test_thoughts_have_tokens_beside_those_of_the_answer() -> None:
+    (request,) = Run(["A"], "q:a", budget=5, limit=20, thinking_tokens=4).requests
+    assert request.max_new_tokens == 24
+    run = Run(["A B"], budget=5, limit=20, thinking_tokens=4)  # 5 - 4 tokens are left for the prompt
+    assert failures(run.done) == ["too_long: the prompt has 2 tokens, at most 1 fit beside the generation"]
+
+
+LOST = GenerationFailure(reason="unreachable", detail="gone", ends_chain=True)
+REFUSED = GenerationFailure(reason="refused", detail="no")
+
+
+class TestSamples:
+    def test_a_document_has_the_pairs_of_all_samples_and_each_question_once(self) -> None:
+        run = Run(["A"], "q1:a1 q2:a2", "q2:other q3:a3", "q1:a1", samples=3)
+        assert [(pair.instruction, pair.response) for pair in run.done[0].pairs] == [
+            ("q1", "a1"),
+            ("q2", "a2"),
+            ("q3", "a3"),
+        ]
+        assert run.done[0].dropped["repeated_in_samples"] == 2
+        assert run.done[0].generation == "key 1 key 2 key 3"
+        assert [(each.sample, each.seed) for each in run.requests] == [(0, 0), (1, 1), (2, 2)]
+
+    def test_pairs_of_one_sample_that_its_protocol_tells_apart_stay(self) -> None:
+        """Such as a question with and without a request for reasoning."""
+        plain, reasoned = (
+            InstructionPair(instruction="q1", response="a1", rationale=each) for each in ("", "since")
+        )
+        answer = Generation(text="", finish_reason="stop", prompt_tokens=1, completion_tokens=1)
+        document = Document.of("A", "A", source="t")
+        made, _ = _together([(Parsed(pairs=(plain, reasoned)), answer)], document, set())
+        assert made.pairs == (plain, reasoned)
+
+    def test_examples_are_the_pairs_of_first_samples_so_that_prompts_stay_as_they_are(self) -> None:
+        run = Run(["A", "B"], "q1:a1", "q2:a2", "q3:a3", "q4:a4", samples=2)
+        assert run.prompts == ["A", "A", "A q1=a1 B", "A q1=a1 B"]
+        assert run.follows == [False, True]
+
+    def test_the_chain_breaks_where_the_first_sample_has_no_pairs(self) -> None:
+        run = Run(["A", "B"], "", "q2:a2", "q3:a3", "q4:a4", samples=2)
+        assert run.prompts == ["A", "A", "B", "B"]
+        assert (run.questions, run.follows) == (["q2", "q3 q4"], [False, False])
+
+    def test_a_failed_sample_costs_its_own_pairs(self) -> None:
+        run = Run(["A"], REFUSED, "q2:a2", samples=2)
+        assert (run.questions, failures(run.done)) == (["q2"], [""])
+        assert run.done[0].dropped["failed_samples"] == 1
+
+    def test_a_document_fails_if_all_samples_fail(self) -> None:
+        run = Run(["A"], REFUSED, REFUSED, samples=2)
+        assert failures(run.done) == ["refused: no"]
+
+    def test_a_lost_server_is_asked_for_no_further_sample(self) -> None:
+        run = Run(["A", "B"], LOST, samples=3)
+        assert failures(run.done) == ["unreachable: gone"] * 2
 
 
 class TestAnAnswerThatCannotBeRead:

@@ -13,9 +13,9 @@ from plugins.protocols.instruction_synthesizer import InstructionSynthesizerProt
 from plugins.synthesizers.document_parts import Limit, prompt_limit, split_document
 from plugins.synthesizers.mined import MinedSynthesizer
 from schemas.content_hash import content_hash
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Document
+from schemas.synthesis_config import SynthesisConfig
 
 
 def config(room: int, **more: Any) -> SynthesisConfig:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from plugins.synthesizers import SYNTHESIZERS
-from schemas.corpus_config import SynthesisConfig
 from schemas.records import Chain, Document, Generation
+from schemas.synthesis_config import SynthesisConfig
 
 TEXTS = (
     "The femoral nerve arises from the lumbar plexus. It supplies the quadriceps, the muscle group that "

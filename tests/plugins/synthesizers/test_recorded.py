@@ -11,9 +11,9 @@ import pytest
 import zstandard
 
 from plugins.synthesizers.recorded import RecordedSynthesizer
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, InstructionPair, SynthesizedDocument
+from schemas.synthesis_config import SynthesisConfig
 
 ONE = {"document_id": "a", "instruction": "Which nerve?", "response": "femoral"}
 CHOICE = {**ONE, "instruction": "Pick one.", "options": ["femoral", "sciatic"], "rationale": "It says so."}

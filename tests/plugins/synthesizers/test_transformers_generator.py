@@ -16,9 +16,9 @@ import pytest
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
 from plugins.synthesizers.transformers import TransformersGenerator, TransformersOptions
-from schemas.corpus_config import SynthesisConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, Generation
+from schemas.synthesis_config import SynthesisConfig
 
 EOS = 1
 PROMPTS = [(10, 20, 30), (40, 41, 42, 43, 44, 45, 46, 47), (99,), (7, 7, 7, 120, 130), (200, 201)]

@@ -60,7 +60,7 @@ class ServedModel:
         Raises:
             ConfigError: The URL is not valid, or no SGLang server answers there.
         """
-        from plugins.sglang.urls import check_endpoint  # not needed in training
+        from plugins.servers.urls import check_endpoint  # not needed in training
 
         url = check_endpoint(url, "--server")
         info = _get(url, "server_info", "get_server_info")
@@ -162,8 +162,8 @@ class ServedModel:
         rows: Sequence[RowT],
         answer: Callable[[SGLangClient, int, RowT], Awaitable[Answer | RefusedRow]],
     ) -> list[Answer | RefusedRow]:
+        from plugins.servers.retries import ClientOptions
         from plugins.sglang.client import SGLangClient  # training does without
-        from plugins.sglang.retries import ClientOptions
 
         async def run() -> list[Answer | RefusedRow]:
             options = ClientOptions(max_in_flight=_MAX_IN_FLIGHT, patience_sec=_PATIENCE_SEC)
@@ -202,9 +202,9 @@ def _refused(row: Row, failure: GenerationFailure) -> RefusedRow:
 
 def _get(url: str, *paths: str) -> Any:
     """The JSON at the first of these paths that answers: versions of SGLang have different paths."""
-    from plugins.sglang.http import Http
-    from plugins.sglang.responses import parse  # not needed in training
-    from plugins.sglang.urls import base_url_hint
+    from plugins.servers.http import Http
+    from plugins.servers.json_answers import parse  # not needed in training
+    from plugins.servers.urls import base_url_hint
 
     async def ask() -> Any:
         http = Http([url], limit=1, timeout_sec=_CONNECT_SEC)

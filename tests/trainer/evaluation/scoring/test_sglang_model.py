@@ -16,8 +16,8 @@ from aiohttp import web
 from plugins.sglang.server import lease_servers
 from plugins.tasks.lookup import load_tasks
 from schemas.config import ConfigError
-from schemas.corpus_config import ServerConfig
 from schemas.errors import TutelageError
+from schemas.synthesis_config import ServerConfig
 from trainer.evaluation.command import main
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.scoring.sglang_model import ServedModel

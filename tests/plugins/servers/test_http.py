@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from plugins.sglang.http import Answer, Disconnected, Http, NotConnected
-from plugins.sglang.urls import proxy_of
+from plugins.servers.http import Answer, Disconnected, Http, NotConnected
+from plugins.servers.urls import proxy_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -427,7 +427,7 @@ def test_the_time_of_a_request_holds_while_it_connects() -> None:
 
 
 def test_a_connection_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plugins.sglang.http._CONNECT_SEC", 0.02)
+    monkeypatch.setattr("plugins.servers.http._CONNECT_SEC", 0.02)
 
     async def test() -> None:
         connections = connections_to("http://127.0.0.1:1")

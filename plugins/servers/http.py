@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from plugins.sglang.urls import proxy_of, shown_url
+from plugins.servers.urls import proxy_of, shown_url
 from schemas.limits import ANSWER_BYTES, ERROR_BYTES
 
 _CONNECT_SEC = 10.0

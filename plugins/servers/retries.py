@@ -1,4 +1,4 @@
-"""Retries of requests to SGLang servers: which failures are retried, how often, and after how long.
+"""Retries of requests to servers: which failures are retried, how often, and after how long.
 
 an attempt failed on a healthy server    counts towards `max_attempts`
 all servers are busy, or none reached    costs no attempt; requests fail after `patience_sec`
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import pydantic
 
-from plugins.sglang.endpoints import Endpoint, Endpoints
+from plugins.servers.endpoints import Endpoint, Endpoints
 from plugins.synthesizers.generator import GenerationFailure
 from schemas.config import Section
 
