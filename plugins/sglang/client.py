@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,9 +54,12 @@ _log = logging.getLogger(__name__)
 
 
 class SGLangClient:
-    """Sends prompts to SGLang servers, given by their base URLs. Belongs to one event loop."""
+    """Sends prompts to SGLang servers, given by their base URLs. Belongs to one event loop.
 
-    def __init__(self, endpoints: Sequence[str], options: ClientOptions):
+    With `constrains` the server's grammar holds an answer to the choices of its request, if it has any.
+    """
+
+    def __init__(self, endpoints: Sequence[str], options: ClientOptions, *, constrains: bool = True):
         if not endpoints:
             raise ConfigError(
                 "synthesis.endpoints is empty: backend 'sglang' needs the URL of a running server, such as "
@@ -65,6 +69,7 @@ class SGLangClient:
         self._retries = Retries(options)
         self._endpoints = Endpoints(urls, self._retries.backoff)
         self._options = options
+        self._constrains = constrains
         self._http: Http | None = None
         self._scrubber = Scrubber("")
         self._warned: set[str] = set()
@@ -92,7 +97,16 @@ class SGLangClient:
         if request.json_schema:
             sampling["json_schema"] = request.json_schema
         body = {"input_ids": np.asarray(request.prompt_ids, dtype=np.int32), "sampling_params": sampling}
-        return await self.send(body, affinity=request.affinity)
+        if not request.choices:
+            return await self.send(body, affinity=request.affinity)
+        if self._constrains:
+            sampling["regex"] = "|".join(re.escape(choice.text) for choice in request.choices)
+        of_choices = [choice.ids for choice in request.choices]
+        body |= {"return_logprob": True, "token_ids_logprob": [each for ids in of_choices for each in ids]}
+        found = await self._send(body, request.affinity)
+        if isinstance(found, GenerationFailure):
+            return found
+        return dataclasses.replace(found[0], logprobs=answers.choice_logprobs(found[1], of_choices))
 
     async def send(self, body: Mapping[str, Any], *, affinity: str = "") -> Generation | GenerationFailure:
         """Send one body of `/generate`, with the retries that the options allow.

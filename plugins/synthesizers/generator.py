@@ -5,9 +5,17 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from plugins.plain_token_ids import TokenIds
 from schemas.records import Generation
+
+
+class Choice(NamedTuple):
+    """One of the answers that a request allows."""
+
+    text: str
+    ids: tuple[int, ...]  # tokens that begin the answer, each by itself: "Yes" and " Yes"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +27,8 @@ class GenerationRequest:
     temperature: float = 0.0  # sampling temperature; 0 is greedy
     stop: tuple[str, ...] = ()  # strings that end the generation
     json_schema: str = ""  # JSON schema that constrains the answer, or "". Only SGLang supports it
+    # The allowed answers. A backend that can constrains the answer to them, and returns `logprobs` of each.
+    choices: tuple[Choice, ...] = ()
     affinity: str = ""  # requests with the same value share a prefix, and should go to the same server
     # Makes the prompt that asks again after an unreadable answer; returns None for no second prompt.
     repair: Callable[[str], TokenIds | None] | None = dataclasses.field(default=None, compare=False)
