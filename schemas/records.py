@@ -398,9 +398,8 @@ def to_json(record: Any) -> str:
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 
-_RARE = frozenset(
-    ["prompt_length", "text_start", "text_end", "asks_first", "pairs", "is_apart", "verdicts", "mean_score"]
-)
+_RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first", "pairs", "is_apart"))
+_RARE |= {"verdicts", "mean_score"}
 
 
 def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,8 +4,8 @@
                  └─ first score below min_score: rejected ─┘
 
 Rules without a model come first, so that no request is sent about a pair that they refuse; otherwise the
-order is that of the YAML. The requests go out as those of synthesis (`in_flight.py`): the first about a passage
-goes alone, so that a server's prefix cache holds the passage for the others.
+order is that of the YAML. The requests go out as those of synthesis (`in_flight.py`): the first about a
+passage goes alone, so that a server's prefix cache holds the passage for the others.
 
 A failed request, or an answer in which nothing can be read, is a failure: the pair is rejected as
 `RULE_failed`, because it was not verified, and counts towards `synthesis.max_failure_share`. A document that
@@ -38,7 +38,7 @@ _SHOWN_CHARACTERS = 100
 
 
 def rules_of(config: CorpusConfig) -> Rules:
-    """The rules of a corpus: those of `verify`, or without it the default ones if a model writes the pairs."""
+    """The rules of a corpus: `verify`, or without it the default rules if a model writes the pairs."""
     if config.verify is not None or not config.synthesizes:
         return config.verify or {}
     return dict.fromkeys(DEFAULT_RULES) if asks_model(config.synthesis.backend) else {}
@@ -56,9 +56,9 @@ def make_rules(rules: Rules, synthesis: SynthesisConfig, *, seed: int) -> dict[s
             kind = VERIFIERS.load(name)
         except ConfigError as error:
             raise ConfigError(f"verify: {error}") from error
-        made[name] = kind(options)
-        if isinstance(made[name], ModelVerifier):
-            made[name].connect(synthesis, seed=seed)
+        rule = made[name] = kind(options)
+        if isinstance(rule, ModelVerifier):
+            rule.connect(synthesis, seed=seed)
     return dict(sorted(made.items(), key=lambda item: isinstance(item[1], ModelVerifier)))
 
 

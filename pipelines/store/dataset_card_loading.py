@@ -15,7 +15,7 @@ from schemas.manifest import Manifest, ShardSet
 from schemas.records import PairVerdict, StoredPair
 
 _GROUP = "[0-9]" * 5
-_FEATURES = {
+_FEATURES: dict[Any, dict[str, Any]] = {
     str: {"dtype": "string"},
     tuple[str, ...]: {"list": "string"},
     tuple[int, ...]: {"list": "int64"},
