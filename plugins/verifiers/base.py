@@ -198,6 +198,11 @@ class ModelVerifier(Rule[ModelOptionsT]):
             affinity=affinity,
         )
 
+    def prefix_tokens(self, passage: str, pair: InstructionPair) -> int:
+        """Tokens at the beginning of the request that all pairs of a passage share; needs `open`."""
+        shared, *own = self.parts(passage, pair)
+        return len(self._before) + (len(self._ids(shared)) if own else 0)
+
     def _first_tokens(self, text: str) -> set[int]:
         """Tokens with which an answer may begin: as it is, after a space, in small and large letters."""
         wordings = (text, f" {text}", text.lower(), f" {text.lower()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import json
 import sys
@@ -133,7 +132,11 @@ def config(
     def make(verify: Any = None, corpus: str = "corpus", **changes: Any) -> CorpusConfig:
         given = {} if verify is None else {"verify": verify}
         return corpus_config(
-            tmp_path / corpus, source, chains={"max_documents": 1}, synthesis={**synthesis, **changes}, **given
+            tmp_path / corpus,
+            source,
+            chains={"max_documents": 1},
+            synthesis={**synthesis, **changes},
+            **given,
         )
 
     return make
@@ -255,7 +258,9 @@ def test_a_document_that_loses_all_pairs_goes_on_as_raw_text(
     config: Callable[..., CorpusConfig], build: Callable[..., Any], server: Server, texts_in: Any
 ) -> None:
     made = config({"even": {"min_score": 1.0}})
-    with pytest.raises(SynthesisError, match=r"verify dropped all 12 pairs \(even 12\); nothing was published"):
+    with pytest.raises(
+        SynthesisError, match=r"verify dropped all 12 pairs \(even 12\); nothing was published"
+    ):
         build(made)
     build(config({"even": {}, "judge": {"min_score": 0.0}}))
 
@@ -266,8 +271,16 @@ def test_a_document_that_loses_all_pairs_goes_on_as_raw_text(
         ({"evn": {}}, {}, r"^verify: verifier 'evn' is unknown\. Did you mean 'even'\? Available: "),
         ({"even": {"min_score": 1.5}}, {}, r"^verify\.even: min_score is 1\.5: "),
         ({"judge": {"min_score": -1}}, {}, r"^verify\.judge: min_score is -1: "),
-        ({"judge": {}}, {"backend": "mined"}, r"^verify\.judge needs a model, and backend 'mined' asks none\. "),
-        ({"judge": {"endpoints": "http://127.0.0.1:1"}}, {"backend": "mined", "model": None}, "model is missing"),
+        (
+            {"judge": {}},
+            {"backend": "mined"},
+            r"^verify\.judge needs a model, and backend 'mined' asks none\. ",
+        ),
+        (
+            {"judge": {"endpoints": "http://127.0.0.1:1"}},
+            {"backend": "mined", "model": None},
+            "model is missing",
+        ),
         ({"judge": {"limit": 1}}, {}, r"^verify\.judge: key 'limit' is unknown"),
     ],
 )
@@ -308,7 +321,9 @@ def test_without_the_key_nothing_changes_unless_a_model_has_default_rules(
     assert step.rules_of(config(backend="mined", model=None)) == {}
     assert config_hash(absent) != config_hash(config({}, corpus="absent"))
     source = Path(absent.streams["domain"].sources[0].uri)
-    source.write_text(source.read_text() + json.dumps({"id": "new", "text": "A cell binds a gene in the trial."}))
+    source.write_text(
+        source.read_text() + json.dumps({"id": "new", "text": "A cell binds a gene in the trial."})
+    )
     build_increment(absent)
     said = capsys.readouterr().err
     assert "Pairs are verified by even, the default for pairs of a model; `verify: {}`" in said
