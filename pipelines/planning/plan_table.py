@@ -59,8 +59,8 @@ def plan_lines(plan: IncrementPlan) -> list[str]:
         lines.append("The synthesizer sends no requests. Its pairs are not in the training tokens.")
     if plan.total.num_verify_requests:
         lines.append(
-            f"Requests to verify: one for each pair and rule that asks a model, at {plan.pairs_each:.2g} pairs "
-            f"a document, {plan.pairs_source}; pairs that other rules refuse are counted, hours are not."
+            f"Requests to verify: one for each pair and rule that asks a model, at {plan.pairs_each:.2g} "
+            f"pairs a document, {plan.pairs_source}; pairs that other rules refuse count, hours do not."
         )
     if plan.answers is None or not plan.total.num_requests:
         return lines
