@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import json
+import math
+import shutil
 import sys
 import types
 from collections.abc import Callable
@@ -14,14 +16,14 @@ import pytest
 from aiohttp import web
 
 from pipelines.increment import config_hash
-from pipelines.inspect.verify import verify_corpus
+from pipelines.inspect.export_pairs import current_pairs
 from pipelines.store.statistics import stats_of
 from plugins.verifiers import VERIFIERS
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError, SynthesisError
 from schemas.manifest import read_manifest
-from schemas.records import InstructionPair
+from schemas.records import InstructionPair, StoredPair
 from tests.published import name_of
 
 pytestmark = pytest.mark.slow
@@ -41,12 +43,25 @@ class Even(Verifier[VerifierOptions]):
         return Verdict(score=0.75, span=(0, len(passage.split()[0])))
 
 
+class Elsewhere(Verifier[VerifierOptions]):
+    """Refuse all pairs about study 3, and raise an exception about study 2."""
+
+    name = "elsewhere"
+    Options = VerifierOptions
+
+    def verdict(self, passage: str, pair: InstructionPair) -> Verdict:
+        if "Study 2 " in passage and "1" in pair.instruction:
+            raise RuntimeError("a bug")
+        return Verdict(score=float("Study 3 " not in passage))
+
+
 @pytest.fixture(autouse=True)
-def even(monkeypatch: pytest.MonkeyPatch) -> None:
+def rules_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("verifier_of_a_test")
-    module.Even = Even  # type: ignore[attr-defined]
+    module.Even, module.Elsewhere = Even, Elsewhere  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    targets = {**VERIFIERS.targets(), "even": "verifier_of_a_test:Even"}
+    targets = {each.name: f"verifier_of_a_test:{each.__name__}" for each in (Even, Elsewhere)}
+    targets = {**VERIFIERS.targets(), **targets}
     monkeypatch.setattr(VERIFIERS, "_targets", targets)
 
 
@@ -92,8 +107,6 @@ class Server:
         meta["completion_tokens"] = 1
         if number in self.probability:
             yes, no = (body["token_ids_logprob"][at] for at in (0, -1))
-            import math
-
             share = self.probability[number]
             found = [[math.log(share), yes, None], [math.log(1 - share), no, None]]
             meta["output_token_ids_logprobs"] = [found]
@@ -142,9 +155,7 @@ def config(
     return make
 
 
-def pairs_of(texts: list[Any], corpus: str) -> list[Any]:
-    from pipelines.inspect.export_pairs import current_pairs
-
+def pairs_of(corpus: str) -> list[StoredPair]:
     return [pair for pair, _ in current_pairs(corpus, read_manifest(corpus), "domain", collections.Counter())]
 
 
@@ -165,7 +176,7 @@ def test_a_build_drops_what_a_rule_refuses_and_tells_it_everywhere(
     ] * NUM_DOCUMENTS
     texts = texts_in(corpus)
     assert [text.mean_score for text in texts] == [0.75] * NUM_DOCUMENTS
-    kept = pairs_of(texts, corpus)
+    kept = pairs_of(corpus)
     assert len(kept) == 2 * NUM_DOCUMENTS
     assert {(each.verdicts[0].rule, each.verdicts[0].score, each.verdicts[0].span) for each in kept} == {
         ("even", 0.75, (0, 5))
@@ -176,7 +187,7 @@ def test_a_build_drops_what_a_rule_refuses_and_tells_it_everywhere(
     assert line in tutelage("corpus", "show", corpus).out
     card = Path(corpus, "increments", name_of(corpus, 1), "README.md").read_text()
     assert "| even | 4 | 33.3% |" in card and "| pairs verified by | even |" in card
-    assert verify_corpus(corpus).is_sound if hasattr(verify_corpus(corpus), "is_sound") else True
+    assert tutelage("corpus", "verify", corpus).status == 0
     shown = tutelage("corpus", "show", corpus, "--pairs", "1", "--rule", "even", "--worst").out
     assert "▸Study◂" in shown and "even 0.75" in shown and "Q: What is" in shown
     refused = tutelage("corpus", "show", corpus, "--pairs", "1", "--rule", "evn")
@@ -211,10 +222,8 @@ def test_the_judge_costs_one_token_and_shares_the_passage_and_is_paid_once(
     assert (verification["dropped"], verification["kept"]) == ({"judge": 8}, 4)
     assert (verification["requests"], verification["completion_tokens"]) == (12, 12)
     assert stats["synthesis"]["requests"] == NUM_DOCUMENTS
-    assert {each.verdicts[0].score for each in pairs_of([], made.corpus)} == {0.9}
+    assert {each.verdicts[0].score for each in pairs_of(made.corpus)} == {0.9}
     again = config({"judge": {"min_score": 0.7}}, corpus="again")
-    import shutil
-
     shutil.copytree(Path(made.corpus, "journal"), Path(again.corpus, "journal"))
     build(again)
     assert (len(server.judged), server.asked) == (12, 4)
