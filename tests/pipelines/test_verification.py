@@ -263,15 +263,31 @@ def test_a_judge_that_fails_ends_the_build_and_the_next_build_pays_for_no_pair_a
     assert (server.asked, len(server.judged)) == (NUM_DOCUMENTS, 12)
 
 
-def test_a_document_that_loses_all_pairs_goes_on_as_raw_text(
-    config: Callable[..., CorpusConfig], build: Callable[..., Any], server: Server, texts_in: Any
+def test_a_document_that_loses_all_pairs_is_raw_text_and_a_bug_of_a_rule_costs_one_pair(
+    config: Callable[..., CorpusConfig],
+    build: Callable[..., Any],
+    texts_in: Any,
+    rejects_in: Any,
+    tutelage: Callable[..., Any],
 ) -> None:
-    made = config({"even": {"min_score": 1.0}})
+    made = config({"elsewhere": None})
+    build(made)
+    found = {text.document_ids[0]: (text.num_pairs, text.mean_score) for text in texts_in(made.corpus)}
+    assert found == {"doc-0": (3, 1.0), "doc-1": (3, 1.0), "doc-2": (2, 1.0), "doc-3": (0, None)}
+    (failed,) = [each for each in rejects_in(made.corpus, "verify") if each["reason"] == "elsewhere_failed"]
+    assert failed["detail"].endswith("dropped unverified: unexpected_error: RuntimeError: a bug")
+    assert "4 dropped (33.3%): elsewhere 3 (25.0%), elsewhere_failed 1 (8.3%); 1 documents lost" in (
+        tutelage("corpus", "show", made.corpus).out
+    )
+
+
+def test_a_first_build_that_loses_all_pairs_is_refused_with_the_rule(
+    config: Callable[..., CorpusConfig], build: Callable[..., Any]
+) -> None:
     with pytest.raises(
         SynthesisError, match=r"verify dropped all 12 pairs \(even 12\); nothing was published"
     ):
-        build(made)
-    build(config({"even": {}, "judge": {"min_score": 0.0}}))
+        build(config({"even": {"min_score": 1.0}}))
 
 
 @pytest.mark.parametrize(
