@@ -186,6 +186,7 @@ def test_a_build_drops_what_a_rule_refuses_and_tells_it_everywhere(
     line = "verified: 12 pairs, 4 dropped (33.3%): even 4 (33.3%)"
     assert line in tutelage("corpus", "show", corpus).out
     card = Path(corpus, "increments", name_of(corpus, 1), "README.md").read_text()
+    assert "name: verdicts" in card
     assert "| even | 4 | 33.3% |" in card and "| pairs verified by | even |" in card
     assert tutelage("corpus", "verify", corpus).status == 0
     shown = tutelage("corpus", "show", corpus, "--pairs", "1", "--rule", "even", "--worst").out
