@@ -153,7 +153,8 @@ def _on_verification(config: CorpusConfig, before: Manifest | None) -> str:
     line = f"Pairs are verified by {', '.join(rules)}"
     if config.verify is None:
         line += ", the default for pairs of a model; `verify: {}` in the YAML turns it off"
-    if before is not None and "verification" not in stats_of(config.corpus, before.increments[-1].name):
+    newest = before.increments[-1] if before is not None else None
+    if newest and not newest.replaces and "verification" not in stats_of(config.corpus, newest.name):
         line += ". The newest increment so far was not verified; its pairs stay as they are"
     return f"{line}."
 

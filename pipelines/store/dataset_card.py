@@ -41,7 +41,7 @@ Stats = Mapping[str, Any]
 def write_card(increment: str, config: CorpusConfig, manifest: Manifest, stats: Stats) -> None:
     """Write the card of an increment before its publication; `stats` are those of `write_stats`."""
     front = yaml.safe_dump(
-        _front_matter(config, manifest, has_verdicts="verification" in stats),
+        _front_matter(config, manifest, has_verdicts="verification" in stats or bool(rules_of(config))),
         sort_keys=False,
         allow_unicode=True,
     )
