@@ -77,6 +77,11 @@ def make_parser(description: str | None) -> Parser:
         "--duplicates", **count, help="show only up to N clusters of copies that the newest increment dropped"
     )
     show.add_argument(
+        "--pairs", **count, help="show only up to N current pairs, with their passages and verdicts"
+    )
+    show.add_argument("--rule", metavar="NAME", help="with --pairs: verdicts of one rule of `verify`")
+    show.add_argument("--worst", action="store_true", help="with --pairs: the lowest scores first")
+    show.add_argument(
         "--row", metavar="STREAM:INDEX", help="show only one packed row, with its texts, documents and files"
     )
     _add_whole(show)

@@ -41,11 +41,12 @@ def spare_torch(config: CorpusConfig) -> None:
     """Keep transformers from importing torch in this process and its workers; tokenizers do not need it.
 
     The import costs each process 2.7 s of a core and 380 MB. Only a model in the process needs it: that of
-    backend `transformers`, or one that a plugin of another package brings.
+    backend `transformers`, one of a rule of `verify`, or one that a plugin of another package brings.
     """
-    groups = ("filters", "protocols", "readers", "synthesizers", "templates")
+    groups = ("filters", "protocols", "readers", "synthesizers", "templates", "verifiers")
     plugs_in = any(importlib.metadata.entry_points(group=f"tutelage.{name}") for name in groups)
-    if config.synthesis.backend != "transformers" and not plugs_in:
+    judges = any({"model", "backend"} & {*(options or {})} for options in (config.verify or {}).values())
+    if config.synthesis.backend != "transformers" and not plugs_in and not judges:
         os.environ.setdefault("USE_TORCH", "0")
 
 

@@ -6,9 +6,9 @@
                                                                                   │
                                                            synthesize: true ┌─────┴────────────┐ false
         ┌───────────────────────────────────────────────────────────────────┘                  ▼
-        └─► split ─► chains ─► synthesize ─► decontaminate            as it is, or pairs: tuning_texts.py
-                                                  ▼                            ▼
-                                         render and tokenize ───┬────────── tokenize
+        └─► split ─► chains ─► synthesize ─► decontaminate ─► verify  as it is, or pairs: tuning_texts.py
+                                                               ▼               ▼
+                                         render and tokenize ◄─┘ ──┬─────── tokenize
                                                                 ▼
                                          shards ◄─ pack ◄─ shuffle
 
@@ -44,9 +44,12 @@ from pipelines.steps.split_documents import SplitDocuments
 from pipelines.steps.synthesize import SynthesizeChains
 from pipelines.steps.tokenize import TokenizeTexts
 from pipelines.steps.tuning_texts import MakeTuningTexts, MergeContexts, as_answered, by_dataset
+from pipelines.steps.verify_pairs import VerifyPairs, rules_of
 from pipelines.steps.write_shards import WriteGroup, WriteShards
 from pipelines.store.ledger import NO_ORIGIN, Ledger, ledger_row, write_ledger
 from plugins.readers import open_reader
+from plugins.verifiers import VERIFIERS
+from plugins.verifiers.base import ModelVerifier
 from schemas import storage
 from schemas.config import unset_additions
 from schemas.content_hash import digest
@@ -155,13 +158,22 @@ def add_increment(pipeline: beam.Pipeline, spec: IncrementSpec) -> None:
         | "AllToSynthesize" >> beam.Flatten(pipeline=pipeline)
         | "CountToSynthesize" >> beam.combiners.Count.Globally()
     )
+    answered = {name: _synthesize(spec, part, num_parts) for name, part in parts.items()}
+    if rules_of(spec.config):
+        num_pairs = (
+            tuple(chains.ok for chains in answered.values())
+            | "AllToVerify" >> beam.Flatten(pipeline=pipeline)
+            | "PairsOfEach" >> beam.Map(lambda chain: sum(len(done.pairs) for done in chain))
+            | "CountToVerify" >> beam.CombineGlobally(sum)
+        )
+        answered = {name: _verify(spec, chains, num_pairs) for name, chains in answered.items()}
     written = []
     for name, new in taken.items():
         _add_ledger(spec, new)
         _add_held_out(spec, new)
         _add_near_copies(spec, new)
-        if name in parts:
-            written.append(_render(spec, _synthesize(spec, parts[name], num_parts)))
+        if name in answered:
+            written.append(_render(spec, answered[name]))
         elif streams[name].tuning is not None:
             written.append(write_texts(spec, _make_tuning_texts(spec, new)))
         else:
@@ -234,14 +246,29 @@ def _synthesize(spec: IncrementSpec, branch: Branch, num_documents: beam.PCollec
     synthesize = SynthesizeChains(
         config.synthesis, clean=config.clean, seed=config.seed, journal=spec.journal, attempt=spec.attempt
     )
-    hints = {"accelerator": config.synthesis.accelerator} if config.synthesis.accelerator else {}
     chains = (
         branch.then("Chains", FormChains(config.chains))
         .then("SpreadChains", beam.Reshuffle())
-        .then("Synthesize", synthesize, beam.pvalue.AsSingleton(num_documents), **hints)
+        .then("Synthesize", synthesize, beam.pvalue.AsSingleton(num_documents), **_hints(config))
         .then("KeepCostlyResults", beam.Reshuffle())
     )
     return _decontaminate_pairs(spec, chains)
+
+
+def _verify(spec: IncrementSpec, chains: Branch, num_pairs: beam.PCollection) -> Branch:
+    """Drop pairs that a rule refuses, after decontamination: no request is sent about a contaminated pair."""
+    config = spec.config
+    rules = rules_of(config)
+    verify = VerifyPairs(config.synthesis, rules=rules, seed=config.seed, journal=spec.journal)
+    asks = any(issubclass(VERIFIERS.load(name), ModelVerifier) for name in rules)
+    return chains.then(
+        "Verify", verify, beam.pvalue.AsSingleton(num_pairs), **(_hints(config) if asks else {})
+    ).then("KeepVerdicts", beam.Reshuffle())
+
+
+def _hints(config: CorpusConfig) -> dict[str, str]:
+    """Resource hints of a step that asks the model of synthesis."""
+    return {"accelerator": config.synthesis.accelerator} if config.synthesis.accelerator else {}
 
 
 def _make_tuning_texts(spec: IncrementSpec, branch: Branch) -> Branch:

@@ -10,6 +10,7 @@ import pydantic
 from schemas.config import OneOrMore, Section
 from schemas.mds import COMPRESSIONS, is_compression
 from schemas.synthesis_config import SynthesisConfig
+from schemas.verification_config import VerificationRules
 
 _MOST_HELD_OUT = 0.5
 
@@ -323,13 +324,16 @@ class CorpusConfig(Section):
             never become training text; chosen by a hash of their text, in every stream. 0 keeps none.
         chains: Grouping of documents into chains.
         synthesis: The synthesizer that writes the pairs; rules by default.
+        verify: Rules by name with their options, which check each written pair against its passage; {} or
+            null uses a rule's defaults. Absent, a synthesizer that asks a model gets the default rules, which
+            ask no model, and any other gets none. An empty mapping checks nothing.
         templates: Name of the template family that renders pairs as text.
         tokenizer: Tokenizer of the model to be trained.
         pack: Packing of texts into rows.
         shards: Writing of rows into MDS shards.
     """
 
-    added_later = frozenset({"holdout"})
+    added_later = frozenset({"holdout", "verify"})
 
     corpus: str
     seed: int = 17
@@ -341,6 +345,7 @@ class CorpusConfig(Section):
     holdout: Annotated[float, pydantic.BeforeValidator(_share)] = 0.0
     chains: ChainConfig = ChainConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
+    verify: VerificationRules | None = None
     templates: str = "reading_comprehension"
     tokenizer: TokenizerConfig
     pack: PackConfig = PackConfig()

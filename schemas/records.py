@@ -139,6 +139,8 @@ class Generation:
         completion_tokens: Tokens generated.
         cached_tokens: Prompt tokens that the server found in its prefix cache.
         key: Key of the answer in the journal, or "" without a journal.
+        logprobs: Natural log-probability of each choice of the request (`GenerationRequest.choices`); none
+            if the server does not give them.
     """
 
     text: str
@@ -147,6 +149,25 @@ class Generation:
     completion_tokens: int
     cached_tokens: int = 0
     key: str = ""
+    logprobs: tuple[float, ...] = ()
+
+
+@quick_to_pickle
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PairVerdict:
+    """What one rule of `verify` found about a pair.
+
+    Attributes:
+        rule: Name of the rule.
+        score: From 0, surely bad, to 1, surely good.
+        reason: The finding, for people; "" if all is well.
+        span: Start and end offset in the passage of the text that supports the response; else none.
+    """
+
+    rule: str
+    score: float
+    reason: str = ""
+    span: tuple[int, ...] = ()
 
 
 @quick_to_pickle
@@ -159,12 +180,14 @@ class InstructionPair:
         response: The answer; with options, usually the text of the right option.
         options: The options in their order, or none.
         rationale: The reasoning behind the response, or "".
+        verdicts: What each rule of `verify` found; none if the pair was not verified.
     """
 
     instruction: str
     response: str
     options: tuple[str, ...] = ()
     rationale: str = ""
+    verdicts: tuple[PairVerdict, ...] = ()
 
 
 @quick_to_pickle
@@ -256,6 +279,7 @@ class StoredPair:
             `text[Passage.start : Passage.end]`; none if a template changed the passage.
         synthesizer: Author, `backend` or `backend:protocol:model`; "" if the pair came with the document.
         generation: Journal key of the answer with the pair, or ""; of several samples all keys.
+        verdicts: As in InstructionPair.
     """
 
     text_id: str
@@ -271,6 +295,7 @@ class StoredPair:
     passage_span: tuple[int, ...]
     synthesizer: str
     generation: str
+    verdicts: tuple[PairVerdict, ...] = ()
 
 
 @quick_to_pickle
@@ -288,6 +313,7 @@ class AugmentedText:
         pairs: Its pairs, passage by passage. On disk they have a file of their own; corpora of old versions
             lack it.
         is_apart: Whether the model reads each document's own text and the pairs about it by themselves.
+        mean_score: Mean score of its pairs in `verify`; None without verified pairs.
     """
 
     text_id: str
@@ -298,6 +324,7 @@ class AugmentedText:
     seed: int
     pairs: tuple[StoredPair, ...] = ()
     is_apart: bool = False
+    mean_score: float | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -365,17 +392,18 @@ UNEXPECTED = "unexpected_error"
 def to_json(record: Any) -> str:
     """Convert a record to one line of JSON with sorted keys.
 
-    Fields that few passages use are left out if they are 0 or false, and so are empty `pairs` of a text.
+    Fields that few records use are left out if they are 0, false or empty; a score of 0.0 is not.
     """
     plain = dataclasses.asdict(record, dict_factory=_without_rare)
     return json.dumps(plain, ensure_ascii=False, sort_keys=True)
 
 
 _RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first", "pairs", "is_apart"))
+_RARE |= {"verdicts", "mean_score"}
 
 
 def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if value or name not in _RARE}
+    return {name: value for name, value in fields if value or name not in _RARE or type(value) is float}
 
 
 def from_json(kind: type[RecordT], line: str | bytes) -> RecordT:

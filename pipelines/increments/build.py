@@ -41,12 +41,13 @@ from pipelines.increments.publish import drafted
 from pipelines.increments.retry_empty import documents_without_pairs, with_their_files, write_asked_again
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
+from pipelines.steps.verify_pairs import rules_of
 from pipelines.steps.write_shards import merge_groups
 from pipelines.store.held_out import count_held_out
 from pipelines.store.journal import attempt_at
 from pipelines.store.ledger import count_documents
 from pipelines.store.made_tasks import registered, with_made_tasks
-from pipelines.store.statistics import measured
+from pipelines.store.statistics import measured, stats_of
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import superseded_uri
@@ -112,6 +113,8 @@ def build_increment(
             write_asked_again(spec.increment, without)
             spec = dataclasses.replace(spec, attempt=stack.enter_context(attempt_at(spec.journal)))
         view.say(_opening(spec))
+        if line := _on_verification(config, before):
+            view.say(line)
         pipeline = make_pipeline(draft.run.options)
         add_increment(pipeline, spec)
         with view:
@@ -146,6 +149,20 @@ def _opening(spec: IncrementSpec) -> str:
         f"{'file' if num_files == 1 else 'files'} ({', '.join(config.streams)}); "
         + (f"pairs by {config.synthesis.backend}{model}." if config.synthesizes else "no synthesis.")
     )
+
+
+def _on_verification(config: CorpusConfig, before: Manifest | None) -> str:
+    """Say which rules check the pairs, and if earlier increments were not checked; "" without rules."""
+    rules = rules_of(config)
+    if not rules:
+        return ""
+    line = f"Pairs are verified by {', '.join(rules)}"
+    if config.verify is None:
+        line += ", the default for pairs of a model; `verify: {}` in the YAML turns it off"
+    newest = before.increments[-1] if before is not None else None
+    if newest and not newest.replaces and "verification" not in stats_of(config.corpus, newest.name):
+        line += ". The newest increment so far was not verified; its pairs stay as they are"
+    return f"{line}."
 
 
 def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from pipelines.increment import IncrementSpec
 from pipelines.increments.preflight_checks import asks_a_model
+from pipelines.store.statistics import dropped_by_rule
 from schemas import storage
 from schemas.corpus_layout import rejects_uri
 from schemas.errors import InputError, SynthesisError
@@ -30,14 +31,15 @@ _BEFORE_SYNTHESIS = ("read", "clean", "filter", "dedup", "decontaminate", "ledge
 
 
 def refuse_failed(spec: IncrementSpec, counts: Mapping[str, int]) -> None:
-    """Raise a SynthesisError if more than `synthesis.max_failure_share` of the documents failed."""
-    asked, failed = counts["synthesize/documents"], counts["synthesize/failed_documents"]
+    """Raise a SynthesisError if more than `synthesis.max_failure_share` of the documents or pairs failed."""
     allowed = spec.config.synthesis.max_failure_share
-    if asked and failed / asked > allowed:
-        raise SynthesisError(
-            f"{failed} of {asked} documents failed, more than synthesis.max_failure_share {allowed:g}; "
-            f"nothing was published. First failures: {_first(spec.increment, ['synthesize'])}"
-        )
+    for step, unit, ending in (("synthesize", "documents", ""), ("verify", "pairs", "_failed")):
+        asked, failed = counts[f"{step}/{unit}"], counts[f"{step}/failed_{unit}"]
+        if asked and failed / asked > allowed:
+            raise SynthesisError(
+                f"{failed} of {asked} {unit} failed, more than synthesis.max_failure_share {allowed:g}; "
+                f"nothing was published. First failures: {_first(spec.increment, [step], ending=ending)}"
+            )
 
 
 def refuse_unexpected(increment: str, counts: Mapping[str, int], *, few: int = _FEW) -> None:
@@ -94,6 +96,13 @@ def refuse_without_pairs(
     fits = any(shards.num_pairs for name, shards in streams.items() if spec.config.streams[name].synthesize)
     answered = counts["synthesize/documents_with_pairs"] if fits else 0
     if not answered or ((asked - answered) / asked > most and not spec.attempt):
+        if not fits and counts["verify/pairs"] and not counts["verify/kept"]:
+            dropped = ", ".join(f"{name} {count:,}" for name, count in dropped_by_rule(counts).items())
+            raise SynthesisError(
+                f"verify dropped all {counts['verify/pairs']:,} pairs ({dropped}); nothing was published. "
+                f"First: {_first(spec.increment, ['verify'])} Check the synthesizer, or lower min_score "
+                "of the rule; `verify: {}` checks nothing."
+            )
         raise SynthesisError(
             f"{asked - answered} of {asked} documents got no pairs, more than synthesis.max_empty_share "
             f"{most:g} allows; nothing was published. Check the synthesizer (model, protocol, prompt) and "
@@ -107,15 +116,15 @@ def first_rejects(increment: str) -> str:
     return f"First rejects: {_first(increment, _BEFORE_SYNTHESIS)}"
 
 
-def _first(increment: str, stages: Iterable[str], reason: str | None = None) -> str:
-    """The first rejects of some steps, in order; with a reason, only those of it."""
+def _first(increment: str, stages: Iterable[str], reason: str | None = None, *, ending: str = "") -> str:
+    """The first rejects of some steps, in order; with a reason or its ending, only those of it."""
     shown: list[str] = []
     for stage in stages:
         uri = rejects_uri(increment, stage)
         if storage.exists(uri):
             for line in storage.read_lines_zst(uri):
                 reject = from_json(Reject, line)
-                if reason in (None, reject.reason):
+                if reason in (None, reject.reason) and reject.reason.endswith(ending):
                     shown.append(f"{reject.source}: {reject.reason} ({reject.detail})")
     more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     return "; ".join(shown[:_SHOWN]) + more + "."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
-from pipelines.store.statistics import stats_of
+from pipelines.store.statistics import dropped_phrase, stats_of
 from plugins.synthesizers.recorded import RecordedSynthesizer
 from plugins.templates import TEMPLATES
 from schemas.corpus_config import CorpusConfig
@@ -66,6 +66,8 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         kept = sum(
             each.num_pairs for name, each in increment.streams.items() if config.streams[name].synthesize
         )
+        if line := dropped_phrase(counts):
+            print(f"  {line}")
         if kept < counts["synthesize/pairs"]:
             print(f"  {kept:,} of these pairs are in the texts; the others are in the rejects")
         if counts.get("render/cut_runs"):

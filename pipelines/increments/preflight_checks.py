@@ -21,15 +21,17 @@ from pipelines.steps.loss_spans import ends_of_examples
 from pipelines.steps.read import FilePart
 from pipelines.steps.split_documents import row_limit
 from pipelines.steps.tokenize import ends
+from pipelines.steps.verify_pairs import make_rules, rules_of
 from plugins.corpus_tokenizer import files_to_keep, is_kept
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
-from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from plugins.synthesizers.language_model import LanguageModelSynthesizer, asks_model
 from plugins.tasks.decontamination_rows import tasks_hash
 from plugins.templates import TEMPLATES
 from plugins.tokenizers import fingerprint, load_tokenizer, pad_token_id
+from plugins.verifiers.base import ModelVerifier
 from schemas import manifest as manifests
 from schemas.corpus_config import CorpusConfig, DecontaminationConfig, SourceConfig, StreamConfig
 from schemas.errors import ConfigError, CorpusError
@@ -159,7 +161,8 @@ def for_rewriting(config: CorpusConfig) -> CorpusConfig:
         name: stream.model_copy(update={"sources": (), "synthesize": False})
         for name, stream in config.streams.items()
     }
-    unused = {"synthesis": SynthesisConfig(), "decontaminate": DecontaminationConfig(), "filters": {}}
+    unused: dict[str, Any] = {"synthesis": SynthesisConfig(), "decontaminate": DecontaminationConfig()}
+    unused |= {"filters": {}, "verify": None}
     return config.model_copy(update={"streams": streams, **unused})
 
 
@@ -198,6 +201,12 @@ def check_names(config: CorpusConfig) -> str:
                 "model, and would give the same pairs each time. Set samples: 1."
             )
     make_filters(config.filters)
+    if config.verify and not config.synthesizes:
+        raise ConfigError(
+            "verify is set, but no stream has synthesize: true; only pairs that a build writes are verified. "
+            "Remove verify, or set synthesize on a stream."
+        )
+    make_rules(rules_of(config), config.synthesis, seed=config.seed)
     return tasks_hash(config.decontaminate.tasks)
 
 
@@ -210,6 +219,9 @@ def check_protocol(config: CorpusConfig, options: PipelineOptions) -> None:
         synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
         if isinstance(synthesizer, LanguageModelSynthesizer):
             synthesizer.protocol  # noqa: B018
+        for rule in make_rules(rules_of(config), config.synthesis, seed=config.seed).values():
+            if isinstance(rule, ModelVerifier):
+                rule.open()
 
 
 def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:
@@ -239,5 +251,4 @@ def asks_a_model(config: CorpusConfig) -> bool:
     """True if the synthesizer sends requests; decided by its class, without checking its settings."""
     if not config.synthesizes or config.synthesis.backend not in SYNTHESIZERS.names():
         return False
-    kind = SYNTHESIZERS.load(config.synthesis.backend)
-    return isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer)
+    return asks_model(config.synthesis.backend)

@@ -3,6 +3,7 @@
 (default)      a table of all streams, some texts with their lineage, some packed rows
 --row          one packed row, segment by segment, with the texts and documents of each segment
 --duplicates   documents that the newest increment kept, and the copies dropped for them
+--pairs        pairs with their passages and verdicts (show_pairs.py)
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.inspect.lineage import Row, Segment, find_row, parse_row, texts_of
+from pipelines.inspect.show_pairs import show_pairs
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
 from pipelines.steps.loss_spans import spans_within
 from pipelines.store.duplicate_records import Cluster, find_clusters
 from pipelines.store.packed_rows import read_rows
-from pipelines.store.statistics import stats_of
+from pipelines.store.statistics import dropped_phrase, stats_of
 from plugins.console import Console
 from plugins.corpus_tokenizer import load_corpus_tokenizer
 from schemas.errors import ConfigError, CorpusError, unknown_name
@@ -42,10 +44,12 @@ def show(arguments: argparse.Namespace) -> int:
         ConfigError: There is no such stream or row, or a number is too small.
         CorpusError: A file of the corpus is missing or damaged.
     """
-    for option, least in (("texts", 0), ("rows", 0), ("duplicates", 1)):
+    for option, least in (("texts", 0), ("rows", 0), ("duplicates", 1), ("pairs", 1)):
         value = getattr(arguments, option)
         if value is not None and value < least:
             raise ConfigError(f"--{option} is {value}; expected at least {least}.")
+    if arguments.pairs is None and (arguments.rule is not None or arguments.worst):
+        raise ConfigError("--rule and --worst choose pairs; add --pairs N.")
     manifest = read_manifest(arguments.uri, arguments.manifest)
     if arguments.row is not None:
         _show_row(arguments, manifest)
@@ -55,7 +59,9 @@ def show(arguments: argparse.Namespace) -> int:
         if arguments.stream not in streams:
             raise ConfigError(unknown_name("stream", arguments.stream, streams))
         streams = [arguments.stream]
-    if arguments.duplicates is not None:
+    if arguments.pairs is not None:
+        show_pairs(arguments, manifest, streams)
+    elif arguments.duplicates is not None:
         _show_duplicates(arguments, manifest, streams)
     elif arguments.json:
         print(manifest.model_dump_json(indent=2))
@@ -71,7 +77,7 @@ def _show_corpus(arguments: argparse.Namespace, manifest: Manifest, streams: Seq
     console.print(_overview(manifest))
     for increment in manifest.increments:
         counts = stats_of(arguments.uri, increment.name)["counts"]
-        for line in filter(None, (held_out(increment), without_pairs(counts))):
+        for line in filter(None, (held_out(increment), without_pairs(counts), dropped_phrase(counts))):
             console.print(Text(f"increment {increment.number}, {line}"), soft_wrap=True)
     if not streams:
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import journal_uri, number_of
 from schemas.errors import ConfigError
 
-_PAPER_PAIRS, _PAPER_PAIR_TOKENS = 5, 52  # Cheng et al. 2024, arXiv 2406.14491
+_PAPER_PAIRS, PAPER_PAIR_TOKENS = 5, 52  # Cheng et al. 2024, arXiv 2406.14491
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,8 +73,8 @@ def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
     if count:
         detail = f"mean of {count:,} requests in the stats.json of earlier increments"
         return answers(tokens / count, "stats", detail)
-    paper = _PAPER_PAIRS * _PAPER_PAIR_TOKENS
-    detail = f"the paper's {_PAPER_PAIRS} pairs of {_PAPER_PAIR_TOKENS} tokens"
+    paper = _PAPER_PAIRS * PAPER_PAIR_TOKENS
+    detail = f"the paper's {_PAPER_PAIRS} pairs of {PAPER_PAIR_TOKENS} tokens"
     if paper > most_of_pairs:
         detail += f", cut at synthesis.max_new_tokens {most_of_pairs}"
     thoughts = config.synthesis.thinking_tokens
@@ -81,6 +82,16 @@ def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
         detail += f", and all of synthesis.thinking_tokens {thoughts:,}"
     of_pairs = float(min(paper, most_of_pairs))
     return dataclasses.replace(answers(of_pairs, "paper", detail), mean_completion_tokens=of_pairs + thoughts)
+
+
+def expected_pairs(config: CorpusConfig, known: tuple[str, ...]) -> tuple[float, str]:
+    """Estimate the pairs of a document in the next increment; returns the source in words as well."""
+    counts: Counter[str] = Counter()
+    for name in known:
+        counts.update(stats_of(config.corpus, name)["counts"])
+    if documents := counts["synthesize/documents"]:
+        return counts["synthesize/pairs"] / documents, "as in earlier increments"
+    return float(_PAPER_PAIRS), "as in the paper"
 
 
 def expected_speed(

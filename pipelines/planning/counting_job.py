@@ -49,9 +49,15 @@ _METRICS = "plan"
 
 
 def count_increment(
-    options: PipelineOptions, spec: IncrementSpec, say: Callable[[str], None], *, answer_tokens: int | None
+    options: PipelineOptions,
+    spec: IncrementSpec,
+    say: Callable[[str], None],
+    *,
+    answer_tokens: int | None,
+    pairs_each: float,
 ) -> dict[str, Counter[str]]:
-    """Count what a build of an increment would do; `answer_tokens` is None without requests.
+    """Count what a build of an increment would do; `answer_tokens` is None without requests, and
+    `pairs_each` are the pairs expected about a document.
 
     Returns:
         Counts by stream and name: read, new, held_out, changed, parts, split, chains, documents, characters;
@@ -72,7 +78,11 @@ def count_increment(
             chains = parts.ok | f"{name}/OneByOne" >> beam.Map(
                 lambda document: Chain(chain_id=document.content_hash, documents=(document,))
             )
-        estimate = EstimateTokens(spec.config, answer_tokens=answer_tokens if stream.synthesize else None)
+        estimate = EstimateTokens(
+            spec.config,
+            answer_tokens=answer_tokens if stream.synthesize else None,
+            pairs_each=pairs_each if stream.synthesize else 0.0,
+        )
         sample = (
             chains
             | f"{name}/Sample"

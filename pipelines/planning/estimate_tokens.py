@@ -20,17 +20,22 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
+from pipelines.planning.assumptions import PAPER_PAIR_TOKENS
 from pipelines.steps.loss_spans import num_common
 from pipelines.steps.tokenize import ends
+from pipelines.steps.verify_pairs import make_rules, rules_of
 from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example, SynthesisProtocol
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.chain_rounds import next_prompt
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer
+from plugins.verifiers.base import ModelVerifier
 from schemas.corpus_config import CorpusConfig
-from schemas.records import Chain
+from schemas.records import Chain, InstructionPair
 from schemas.synthesis_config import SynthesisConfig
+
+_NO_PAIR = InstructionPair(instruction="", response="")
 
 
 class Round(NamedTuple):
@@ -77,13 +82,16 @@ class EstimateTokens(beam.DoFn):
         text_tokens                      tokens of its documents, to the trained model
         document_tokens                  the same, to the synthesizer
         prompt_tokens, cached_tokens     see Round
+        verify_requests                  requests of rules of `verify` about `pairs_each` pairs a document
+        verify_prompt_tokens, verify_cached_tokens, verify_completion_tokens    their tokens, at most
 
     `answer_tokens` is the assumed length of an answer without thoughts; None without requests.
     """
 
-    def __init__(self, config: CorpusConfig, *, answer_tokens: int | None):
+    def __init__(self, config: CorpusConfig, *, answer_tokens: int | None, pairs_each: float = 0.0):
         self.config = config
         self.answer_tokens = answer_tokens
+        self.pairs_each = pairs_each
 
     def setup(self) -> None:
         self._tokenizer = load_tokenizer(self.config.tokenizer.name)
@@ -94,6 +102,10 @@ class EstimateTokens(beam.DoFn):
             synthesizer = SYNTHESIZERS.load(synthesis.backend)(synthesis, seed=self.config.seed)
             assert isinstance(synthesizer, LanguageModelSynthesizer)
             self._protocol = synthesizer.protocol  # loads a tokenizer; no model, no connection
+        rules = make_rules(rules_of(self.config), self.config.synthesis, seed=self.config.seed)
+        self._rules = [rule for rule in rules.values() if isinstance(rule, ModelVerifier)]
+        for rule in self._rules if self.pairs_each else ():
+            rule.open()
 
     def process(self, chain: Chain) -> Iterator[tuple[str, int]]:
         texts = [document.text for document in chain.documents]
@@ -102,6 +114,7 @@ class EstimateTokens(beam.DoFn):
         yield "documents", len(texts)
         yield "characters", sum(map(len, texts))
         yield "text_tokens", sum(map(len, encoded))
+        yield from self._verification(texts)
         sizes = [len(ids) for ids in encoded]
         if self._protocol is None or self.answer_tokens is None:
             yield from self._texts(sizes, [number == 0 for number in range(len(sizes))])
@@ -119,6 +132,17 @@ class EstimateTokens(beam.DoFn):
         prompt_tokens = sum(each.prompt_tokens for each in rounds)
         yield "prompt_tokens", num_samples * prompt_tokens
         yield "cached_tokens", sum(each.cached_tokens for each in rounds) + (num_samples - 1) * prompt_tokens
+
+    def _verification(self, texts: Sequence[str]) -> Iterator[tuple[str, int]]:
+        """Count the requests about pairs of the paper's length, the first of a passage without a cache."""
+        for rule in self._rules if self.pairs_each else ():
+            for text in texts:
+                size = len(rule.request(text, _NO_PAIR).prompt_ids) + PAPER_PAIR_TOKENS
+                cached = rule.prefix_tokens(text, _NO_PAIR) * max(self.pairs_each - 1, 0)
+                yield "verify_requests", round(self.pairs_each)
+                yield "verify_prompt_tokens", round(size * self.pairs_each)
+                yield "verify_cached_tokens", round(cached)
+                yield "verify_completion_tokens", round(rule.max_new_tokens * self.pairs_each)
 
     def _texts(self, sizes: Sequence[int], begins: Sequence[bool]) -> Iterator[tuple[str, int]]:
         """Count the texts of a chain from its documents' tokens with answers, and which must begin a text."""

@@ -9,6 +9,7 @@ a chain, at most, without repairs. The other numbers are estimates:
 
     prompt tokens       requests × mean prompt of the sample (estimate_tokens.py)
     completion tokens   requests × mean answer, thoughts included
+    requests to verify  documents × pairs a document × rules of `verify` that ask a model
     text tokens         characters × tokens a character in the sample
     pair tokens         completion tokens without thoughts, in the corpus's tokenizer; unknown for a
                         synthesizer that sends no requests, such as mined
@@ -41,7 +42,13 @@ from pipelines.increments.preflight_checks import (
     prepared,
     with_counting_tokenizer,
 )
-from pipelines.planning.assumptions import Answers, Speed, expected_answers, expected_speed
+from pipelines.planning.assumptions import (
+    Answers,
+    Speed,
+    expected_answers,
+    expected_pairs,
+    expected_speed,
+)
 from pipelines.planning.counting_job import count_increment
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import parse_options
@@ -77,6 +84,10 @@ class StreamPlan:
     pair_tokens: int | None  # of the pairs, to the trained model
     training_tokens: int  # of the training texts
     num_rows: int  # rows of `pack.seq_len` tokens for these, at least
+    num_verify_requests: int  # to the models of `verify`, estimated
+    verify_prompt_tokens: int  # of their prompts
+    verify_cached_tokens: int  # of these, what an ideal prefix cache holds
+    verify_completion_tokens: int  # generated tokens, at most
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,6 +105,8 @@ class IncrementPlan:
     answers: Answers | None  # assumed length of answers; None without requests
     speed: Speed | None  # assumed speed of the servers; None if unknown
     synthesis_hours: float | None  # None without a speed
+    pairs_each: float  # pairs expected about a document
+    pairs_source: str  # the source of this number in words
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values under stable names."""
@@ -129,6 +142,7 @@ def plan_increment(
     known = before.names() if before else ()
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
     answers = expected_answers(config, known) if asks_a_model(config) else None
+    pairs_each, pairs_source = expected_pairs(config, known)
     listed = list_files(config, tasks=tasks)
     files = with_later_files(config, unread(listed.files, config.corpus, before), listed.files)
     check_protocol(config, options)
@@ -140,7 +154,9 @@ def plan_increment(
         view.say(f"Planning increment {spec.number} of {config.corpus}; nothing is sent or written.")
         answer_tokens = round(answers.mean_pair_tokens) if answers else None
         with view:
-            counts = count_increment(run.options, spec, view.say, answer_tokens=answer_tokens)
+            counts = count_increment(
+                run.options, spec, view.say, answer_tokens=answer_tokens, pairs_each=pairs_each
+            )
     streams = {
         name: _plan_stream(
             counts.get(name, Counter()),
@@ -170,6 +186,8 @@ def plan_increment(
         answers=answers,
         speed=speed,
         synthesis_hours=hours,
+        pairs_each=pairs_each,
+        pairs_source=pairs_source,
     )
 
 
@@ -231,6 +249,10 @@ def _plan_stream(
         pair_tokens=None if pair_tokens is None else round(pair_tokens),
         training_tokens=training_tokens,
         num_rows=max(math.ceil(training_tokens / seq_len), round(scaled("own_rows", "chains"))),
+        num_verify_requests=round(scaled("verify_requests", "documents")),
+        verify_prompt_tokens=round(scaled("verify_prompt_tokens", "documents")),
+        verify_cached_tokens=round(scaled("verify_cached_tokens", "documents")),
+        verify_completion_tokens=round(scaled("verify_completion_tokens", "documents")),
     )
 
 

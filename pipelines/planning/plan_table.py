@@ -57,6 +57,11 @@ def plan_lines(plan: IncrementPlan) -> list[str]:
         )
     if any(stream.pair_tokens is None for stream in plan.streams.values()):
         lines.append("The synthesizer sends no requests. Its pairs are not in the training tokens.")
+    if plan.total.num_verify_requests:
+        lines.append(
+            f"Requests to verify: one for each pair and rule that asks a model, at {plan.pairs_each:.2g} "
+            f"pairs a document, {plan.pairs_source}; pairs that other rules refuse count, hours do not."
+        )
     if plan.answers is None or not plan.total.num_requests:
         return lines
     lines += [
@@ -103,6 +108,10 @@ def _plan_cells(stream: StreamPlan, plan: IncrementPlan) -> dict[str, str]:
         "prompt tokens": about(stream.prompt_tokens),
         "  an ideal prefix cache has": about(stream.cached_tokens),
         "completion tokens": about(stream.completion_tokens),
+        "requests to verify": about(stream.num_verify_requests),
+        "  their prompt tokens": about(stream.verify_prompt_tokens),
+        "    an ideal prefix cache has": about(stream.verify_cached_tokens),
+        "  their completion tokens": about(stream.verify_completion_tokens),
         "training tokens": about(stream.training_tokens),
         "  texts": about(stream.num_texts),
         "    that go on in another row": about(stream.num_cut_texts),

@@ -103,6 +103,8 @@ def describe(counts: Counter[str], rates: Mapping[str, float]) -> list[tuple[str
         ("synthesized", _synthesized(counts, rates)),
         ("requests", _requests(counts, rates)),
         *[(each, _requests(counts, rates, f"@{each}")) for each in endpoints if len(endpoints) > 1],
+        ("verified", _verified(counts)),
+        ("judged", _requests(counts, rates, step="verify")),
         ("tokenized", _with(_number(counts, "tokenize/tokens"), "tokens")),
         ("written", _with(_number(counts, "write/rows"), "rows")),
         ("rejected", f"{rejected:,}" if rejected else ""),
@@ -173,14 +175,21 @@ def _synthesized(counts: Mapping[str, int], rates: Mapping[str, float]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _requests(counts: Mapping[str, int], rates: Mapping[str, float], endpoint: str = "") -> str:
+def _verified(counts: Mapping[str, int]) -> str:
+    checked, kept = counts.get("verify/pairs", 0), counts.get("verify/kept", 0)
+    return f"{checked:,} pairs, {checked - kept:,} dropped" if checked else ""
+
+
+def _requests(
+    counts: Mapping[str, int], rates: Mapping[str, float], endpoint: str = "", step: str = "synthesize"
+) -> str:
     """Phrase the requests and tokens of one endpoint, such as `@http://host:30000`, or of all."""
 
     def count(field: str) -> int:
-        return counts.get(f"synthesize/{field}{endpoint}", 0)
+        return counts.get(f"{step}/{field}{endpoint}", 0)
 
     def speed(field: str) -> str:
-        rate = rates.get(f"synthesize/{field}{endpoint}", 0.0)
+        rate = rates.get(f"{step}/{field}{endpoint}", 0.0)
         return f" at {rate:,.0f}/s" if rate >= 0.5 else ""
 
     words = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.steps.base import StepFn
 from pipelines.store.ledger import Ledger, Newest
-from pipelines.store.pair_files import read_texts
+from pipelines.store.pair_files import mean_score, read_texts
 from schemas.content_hash import digest
 from schemas.manifest import ShardSet
 from schemas.records import AugmentedText, Passage
@@ -95,15 +95,17 @@ def cut(text: AugmentedText, kept: Sequence[bool]) -> AugmentedText:
     names = [name for each in passages for name in (each.document_id, each.content_hash, each.part)]
     text_id = digest(text.text_id, *names)
     of_kept = {(each.document_id, each.part) for each in passages}
+    pairs = tuple(
+        dataclasses.replace(pair, text_id=text_id)
+        for pair in text.pairs
+        if (pair.document_id, pair.part) in of_kept
+    )
     return dataclasses.replace(
         text,
         text_id=text_id,
         text="".join(pieces),
         passages=tuple(passages),
         num_pairs=sum(passage.num_pairs for passage in passages),
-        pairs=tuple(
-            dataclasses.replace(pair, text_id=text_id)
-            for pair in text.pairs
-            if (pair.document_id, pair.part) in of_kept
-        ),
+        pairs=pairs,
+        mean_score=mean_score(pairs),
     )

@@ -17,6 +17,7 @@ import yaml
 
 from pipelines.increments.preflight_checks import asks_a_model
 from pipelines.runners.progress import cut_texts, held_out, parted
+from pipelines.steps.verify_pairs import rules_of
 from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
 from schemas import storage
@@ -39,13 +40,18 @@ Stats = Mapping[str, Any]
 
 def write_card(increment: str, config: CorpusConfig, manifest: Manifest, stats: Stats) -> None:
     """Write the card of an increment before its publication; `stats` are those of `write_stats`."""
-    front = yaml.safe_dump(_front_matter(config, manifest), sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(
+        _front_matter(config, manifest, has_verdicts="verification" in stats or bool(rules_of(config))),
+        sort_keys=False,
+        allow_unicode=True,
+    )
     sections = (
         _introduction(config, manifest),
         _making(config),
         _contents(config.corpus, manifest),
         _sources(config),
         _rejects(stats),
+        _verification(stats),
         _evaluation_rows(stats),
         how_to_read(manifest),
         _LIMITS,
@@ -56,7 +62,7 @@ def write_card(increment: str, config: CorpusConfig, manifest: Manifest, stats: 
     storage.write_bytes(card_uri(increment), text.encode("utf-8", "replace"))
 
 
-def _front_matter(config: CorpusConfig, manifest: Manifest) -> dict[str, Any]:
+def _front_matter(config: CorpusConfig, manifest: Manifest, *, has_verdicts: bool) -> dict[str, Any]:
     language = {}
     if "language" in config.filters:
         language = {"language": list((config.filters["language"] or {}).get("keep", ("en",)))}
@@ -69,7 +75,7 @@ def _front_matter(config: CorpusConfig, manifest: Manifest) -> dict[str, Any]:
         "task_categories": ["text-generation"],
         "tags": ["tutelage", "instruction-pre-training", "mosaicml-streaming", *synthetic],
         "size_categories": [next((name for limit, name in _SIZES if num_rows < limit), "n>1T")],
-        **dataset_configs(manifest.increments[-1].streams),
+        **dataset_configs(manifest.increments[-1].streams, has_verdicts=has_verdicts),
     }
 
 
@@ -103,6 +109,7 @@ def _making(config: CorpusConfig) -> str:
             by += f" with {code(asked.model or '')}, protocol {_plain(asked.protocol)}"
         rows += [
             ("pairs written by", by),
+            *([("pairs verified by", ", ".join(map(_plain, rules)))] if (rules := rules_of(config)) else []),
             ("documents of a chain", f"at most {config.chains.max_documents}"),
             ("templates", _plain(config.templates)),
         ]
@@ -174,6 +181,22 @@ def _rejects(stats: Stats) -> str:
         f"## What increment {stats['number']} refused\n\n"
         + table(("step", "reason", "records"), rows)
         + "\n\nEach has a record in `rejects/`, with its file, its position and what was found."
+    )
+
+
+def _verification(stats: Stats) -> str:
+    found = stats.get("verification")
+    if not found:
+        return ""
+    rows = [
+        (_plain(rule), count, f"{found['share_dropped'][rule]:.1%}")
+        for rule, count in found["dropped"].items()
+    ]
+    rows.append(("kept", found["kept"], f"{found['kept'] / found['pairs']:.1%}"))
+    return (
+        f"## What verification found in the {found['pairs']:,} pairs of increment {stats['number']}\n\n"
+        + table(("dropped by", "pairs", "share"), rows)
+        + "\n\nEach dropped pair has a record in `rejects/verify.jsonl.zst`; kept pairs have their verdicts."
     )
 
 

@@ -12,17 +12,25 @@ from typing import Any, get_type_hints
 
 from schemas.corpus_layout import PAIRS, TEXTS, group_path
 from schemas.manifest import Manifest, ShardSet
-from schemas.records import StoredPair
+from schemas.records import PairVerdict, StoredPair
 
 _GROUP = "[0-9]" * 5
-_FEATURES = {
+_FEATURES: dict[Any, dict[str, Any]] = {
     str: {"dtype": "string"},
     tuple[str, ...]: {"list": "string"},
     tuple[int, ...]: {"list": "int64"},
+    tuple[PairVerdict, ...]: {
+        "list": [
+            {"name": "rule", "dtype": "string"},
+            {"name": "score", "dtype": "float64"},
+            {"name": "reason", "dtype": "string"},
+            {"name": "span", "list": "int64"},
+        ]
+    },
 }
 
 
-def dataset_configs(streams: Mapping[str, ShardSet]) -> dict[str, Any]:
+def dataset_configs(streams: Mapping[str, ShardSet], *, has_verdicts: bool = False) -> dict[str, Any]:
     """Front matter of a card from which `datasets` knows the configurations of its increment.
 
     It declares the columns of pairs, because a file without any options does not show their type.
@@ -34,7 +42,7 @@ def dataset_configs(streams: Mapping[str, ShardSet]) -> dict[str, Any]:
         if kind == TEXTS or shards.num_stored_pairs
     ]
     configs = [{"config_name": name, "data_files": files} for name, files in kinds]
-    hints = get_type_hints(StoredPair).items()
+    hints = [each for each in get_type_hints(StoredPair).items() if has_verdicts or each[0] != "verdicts"]
     features = [
         {"config_name": config, "features": [{"name": name, **_FEATURES[hint]} for name, hint in hints]}
         for config, _ in kinds

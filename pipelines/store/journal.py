@@ -53,6 +53,7 @@ _FILE_BYTES = 16 << 20
 _GATHER_SEC = 0.02
 _KEY_BYTES = 16
 _KEY = re.compile(rb'"key": ?"([0-9a-f]{32})"')
+_RULE = re.compile(rb'"rule": ?"')
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
@@ -62,6 +63,7 @@ def request_key(identity: str, request: GenerationRequest) -> str:
     alone.
     """
     how = (request.max_new_tokens, request.temperature, *request.stop, request.json_schema)
+    how += tuple(map(tuple, request.choices))
     rest = (f"sample {request.sample}",) if request.sample else ()
     if request.messages:
         return digest(identity, repr(how), json.dumps(request.messages), *rest)
@@ -69,11 +71,12 @@ def request_key(identity: str, request: GenerationRequest) -> str:
 
 
 def stored_generations(uri: str) -> Iterator[Generation]:
-    """Yield every generation of the journal at a URI, file by file; nothing if there is no journal.
+    """Yield every answer to a synthesizer in the journal at a URI, file by file; nothing without a journal.
 
-    Safe while another run writes: damaged and incomplete lines are skipped.
+    Safe while another run writes: damaged and incomplete lines are skipped. Answers to rules of `verify` are
+    skipped, too.
     """
-    return (generation for _, generation, _ in _stored(uri))
+    return (generation for _, generation, _ in _stored(uri, skip=_RULE))
 
 
 def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
@@ -133,13 +136,14 @@ def _lines(file: Any) -> Iterator[bytes]:
         yield line if rest is line else b"\n"
 
 
-def _stored(uri: str) -> Iterator[tuple[str, Generation, int]]:
+def _stored(uri: str, *, skip: re.Pattern[bytes] | None = None) -> Iterator[tuple[str, Generation, int]]:
     for found in journal_files(uri):
         fs, path = storage.filesystem(found)
         with fs.open(path, "rb") as file:
             for line in _lines(file):
-                with contextlib.suppress(ValueError):
-                    yield _parsed(line)
+                if skip is None or skip.search(line) is None:
+                    with contextlib.suppress(ValueError):
+                        yield _parsed(line)
 
 
 class Journal:
@@ -179,10 +183,14 @@ class Journal:
             self._on_damage(self._damaged.pop(name))
         return None
 
-    async def add(self, key: str, generation: Generation, attempt: int = 0) -> None:
-        """Write a generation; return when it is safe on disk."""
-        record: dict[str, object] = {"generation": {name: getattr(generation, name) for name in _FIELDS}}
+    async def add(self, key: str, generation: Generation, attempt: int = 0, *, rule: str = "") -> None:
+        """Write a generation, with the name of the rule that asked for it; return when it is safe on disk."""
+        fields = {name: getattr(generation, name) for name in _FIELDS}
+        if not generation.logprobs:
+            del fields["logprobs"]
+        record: dict[str, object] = {"generation": fields}
         record |= {"key": key, "attempt": attempt} if attempt else {"key": key}
+        record |= {"rule": rule} if rule else {}
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((_line(record), written))
         if self._task is None or self._task.done():
@@ -264,6 +272,7 @@ class JournaledGenerator(Generator):
         attempt: Number of the attempt to ask again; 0 accepts every stored answer.
         is_useful: True for a generated text with pairs; stored answers without pairs are asked for again.
         on_damage: See Journal.
+        rule: Rule of `verify` that asks; "" for a synthesizer.
     """
 
     inner: Generator
@@ -274,6 +283,7 @@ class JournaledGenerator(Generator):
     attempt: int = 0
     is_useful: Callable[[str], bool] = lambda text: True
     on_damage: Callable[[str], None] = lambda place: None
+    rule: str = ""
 
     def open(self) -> None:
         self.inner.open()
@@ -300,7 +310,7 @@ class JournaledGenerator(Generator):
                 return dataclasses.replace(stored, key=key)
         answer = await self.inner.generate(request)
         if isinstance(answer, Generation):
-            await self._journal.add(key, answer, self.attempt)
+            await self._journal.add(key, answer, self.attempt, rule=self.rule)
             self.on_answer(answer, True)
             return dataclasses.replace(answer, key=key)
         return answer

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
-from plugins.synthesizers import SYNTHESIZERS
-from plugins.synthesizers.language_model import LanguageModelSynthesizer
+from plugins.synthesizers.language_model import asks_model
 from schemas import storage
 from schemas.corpus_layout import pairs_uri
 from schemas.errors import CorpusError
@@ -23,8 +23,7 @@ from schemas.validation import read_records
 
 def synthesizer_name(config: SynthesisConfig) -> str:
     """Name of the synthesizer in `StoredPair.synthesizer`."""
-    kind = SYNTHESIZERS.load(config.backend)
-    if isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer):
+    if asks_model(config.backend):
         return f"{config.backend}:{config.protocol}:{config.model}"
     return config.backend
 
@@ -53,10 +52,17 @@ def with_pairs(
                 passage_span=span,
                 synthesizer=synthesizer,
                 generation=passage.generation,
+                verdicts=pair.verdicts,
             )
             for pair in done.pairs
         )
-    return dataclasses.replace(text, pairs=tuple(pairs))
+    return dataclasses.replace(text, pairs=tuple(pairs), mean_score=mean_score(pairs))
+
+
+def mean_score(pairs: Iterable[StoredPair]) -> float | None:
+    """Mean of the scores of all verdicts about some pairs; None without a verdict."""
+    scores = [verdict.score for pair in pairs for verdict in pair.verdicts]
+    return round(math.fsum(scores) / len(scores), 4) if scores else None
 
 
 def find_words(wanted: str, text: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 counts            every counter of every step, by `step/name`
 synthesis         requests, tokens, rates and cache share, in total and for each endpoint
+verification      pairs, and the share that each rule of `verify` dropped; requests, tokens and rates as above
 decontamination   rows found of each evaluation task
 streams, held_out, config, versions, wall time
 """
@@ -42,6 +43,7 @@ class Measured:
 
     counts: Counter[str]  # by `step/name`
     synthesis_sec: float  # from the start of the first chain to the last answer
+    verification_sec: float = 0.0  # the same of `verify`
 
 
 class _Partly(pydantic.BaseModel):
@@ -77,22 +79,70 @@ def measured(metrics: MetricResults) -> Measured:
     counts: Counter[str] = Counter()
     for counter in found["counters"]:
         counts[f"{counter.key.metric.namespace}/{counter.key.metric.name}"] += counter.result
-    moments = [
-        each.result for each in found["distributions"] if each.key.metric.name == AT_WORK and each.result
-    ]
-    at_work_ms = max((each.max for each in moments), default=0) - min(
-        (each.min for each in moments), default=0
+    moments: dict[str, list[Any]] = {}
+    for each in found["distributions"]:
+        if each.key.metric.name == AT_WORK and each.result:
+            moments.setdefault(each.key.metric.namespace, []).append(each.result)
+    seconds = {
+        step: (max(each.max for each in of_step) - min(each.min for each in of_step)) / 1000
+        for step, of_step in moments.items()
+    }
+    return Measured(
+        counts=counts,
+        synthesis_sec=seconds.get("synthesize", 0.0),
+        verification_sec=seconds.get("verify", 0.0),
     )
-    return Measured(counts=counts, synthesis_sec=at_work_ms / 1000)
 
 
-def synthesis_stats(counts: Mapping[str, int], seconds: float) -> dict[str, Any]:
-    """Requests, tokens, rates and cache share of a synthesis; empty if no model was asked."""
+def dropped_by_rule(counts: Mapping[str, int]) -> dict[str, int]:
+    """Pairs that each rule of `verify` dropped, and as `RULE_failed` those without a verdict of it."""
+    names = {name: name.removeprefix("verify/rejected_") for name in sorted(counts)}
+    return {rule: counts[name] for name, rule in names.items() if rule not in (name, "damaged_journal_line")}
+
+
+def dropped_phrase(counts: Mapping[str, int]) -> str:
+    """Phrase the pairs of a build that `verify` checked and dropped, by rule; "" without verification."""
+    checked = counts.get("verify/pairs", 0)
+    if not checked:
+        return ""
+    dropped = dropped_by_rule(counts)
+    marked = {
+        name.removeprefix("verify/"): count
+        for name, count in sorted(counts.items())
+        if name.startswith("verify/marked_")
+    }
+    rules = ", ".join(
+        f"{rule} {count:,} ({count / checked:.1%})" for rule, count in {**dropped, **marked}.items() if count
+    )
+    total = sum(dropped.values())
+    phrase = f"verified: {checked:,} pairs, {total:,} dropped ({total / checked:.1%})"
+    lost = counts.get("verify/documents_without_pairs", 0)
+    return phrase + (f": {rules}" if rules else "") + (f"; {lost:,} documents lost all pairs" if lost else "")
+
+
+def _verification_stats(found: Measured) -> dict[str, Any]:
+    """Pairs, shares by rule, and requests of `verify`; empty if nothing was verified."""
+    counts = found.counts
+    checked = counts["verify/pairs"]
+    if not checked:
+        return {}
+    dropped = dropped_by_rule(counts)
+    return {
+        "pairs": checked,
+        "kept": counts["verify/kept"],
+        "dropped": dropped,
+        "share_dropped": {rule: round(count / checked, 4) for rule, count in dropped.items()},
+        **synthesis_stats(counts, found.verification_sec, step="verify"),
+    }
+
+
+def synthesis_stats(counts: Mapping[str, int], seconds: float, step: str = "synthesize") -> dict[str, Any]:
+    """Requests, tokens, rates and cache share of a step; empty if no model was asked."""
     endpoints = sorted(
-        {name.partition("@")[2] for name in counts if name.startswith("synthesize/") and "@" in name}
+        {name.partition("@")[2] for name in counts if name.startswith(f"{step}/") and "@" in name}
     )
-    total = _served({name: counts.get(f"synthesize/{name}", 0) for name in _OF_AN_ENDPOINT}, seconds)
-    from_journal = counts.get("synthesize/from_journal", 0)
+    total = _served({name: counts.get(f"{step}/{name}", 0) for name in _OF_AN_ENDPOINT}, seconds)
+    from_journal = counts.get(f"{step}/from_journal", 0)
     if not total["requests"] and not total["failed"] and not from_journal:
         return {}
     return {
@@ -101,7 +151,7 @@ def synthesis_stats(counts: Mapping[str, int], seconds: float) -> dict[str, Any]
         **total,
         "endpoints": {
             endpoint: _served(
-                {name: counts.get(f"synthesize/{name}@{endpoint}", 0) for name in _OF_AN_ENDPOINT}, seconds
+                {name: counts.get(f"{step}/{name}@{endpoint}", 0) for name in _OF_AN_ENDPOINT}, seconds
             )
             for endpoint in endpoints
         },
@@ -133,6 +183,7 @@ def write_stats(
         "wall_sec": round(wall_sec, 3),
         "counts": {name: count for name, count in sorted(found.counts.items()) if "@" not in name},
         "synthesis": synthesis_stats(found.counts, found.synthesis_sec),
+        **({"verification": verification} if (verification := _verification_stats(found)) else {}),
         "decontamination": _decontamination(increment),
         "streams": {name: shards.model_dump() for name, shards in manifest.increments[-1].streams.items()},
         "held_out": manifest.increments[-1].num_held_out,

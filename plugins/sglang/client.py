@@ -6,6 +6,8 @@ request: answers on that connection are out of order.
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +18,7 @@ import orjson
 from plugins.servers.client import ServerClient
 from plugins.servers.http import Answer
 from plugins.servers.json_answers import shown
-from plugins.servers.retries import FailedAttempt
+from plugins.servers.retries import ClientOptions, FailedAttempt
 from plugins.servers.urls import base_url_hint
 from plugins.sglang import responses as answers
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
@@ -27,11 +29,18 @@ _NO_SUCH_PATH = (404, 405)
 
 
 class SGLangClient(ServerClient):
-    """Sends prompts to SGLang servers, given by their base URLs. Belongs to one event loop."""
+    """Sends prompts to SGLang servers, given by their base URLs. Belongs to one event loop.
+
+    With `constrains` the server's grammar holds an answer to the choices of its request, if it has any.
+    """
 
     backend = "sglang"
     example = "http://127.0.0.1:30000"
     health_path = "/health"
+
+    def __init__(self, endpoints: Sequence[str], options: ClientOptions, *, constrains: bool = True):
+        super().__init__(endpoints, options)
+        self._constrains = constrains
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
         """Answer one prompt, with the retries that the options allow."""
@@ -44,7 +53,16 @@ class SGLangClient(ServerClient):
         if request.json_schema:
             sampling["json_schema"] = request.json_schema
         body = {"input_ids": np.asarray(request.prompt_ids, dtype=np.int32), "sampling_params": sampling}
-        return await self.send(body, affinity=request.affinity)
+        if not request.choices:
+            return await self.send(body, affinity=request.affinity)
+        if self._constrains:
+            sampling["regex"] = "|".join(re.escape(choice.text) for choice in request.choices)
+        of_choices = [choice.ids for choice in request.choices]
+        body |= {"return_logprob": True, "token_ids_logprob": [each for ids in of_choices for each in ids]}
+        found = await self._send(_PATH, _json(body), request.affinity)
+        if isinstance(found, GenerationFailure):
+            return found
+        return dataclasses.replace(found[0], logprobs=answers.choice_logprobs(found[1], of_choices))
 
     async def send(self, body: Mapping[str, Any], *, affinity: str = "") -> Generation | GenerationFailure:
         """Send one body of `/generate`, with the retries that the options allow.

@@ -9,6 +9,8 @@ from typing import Any
 from plugins.servers.json_answers import shown, token_count
 from schemas.records import Generation, well_formed
 
+_LEAST_PROBABILITY = 1e-30
+
 
 def generation(value: Any) -> Generation:
     """Read the answer to one `/generate` request.
@@ -50,3 +52,25 @@ def input_logprobs(value: Any, token_ids: Sequence[int]) -> list[float]:
     if not all(isinstance(each[0], float | int) and math.isfinite(each[0]) for each in last):
         raise ValueError(f"a log-probability is missing among {shown(last)}")
     return [float(each[0]) for each in last]
+
+
+def choice_logprobs(value: Any, choices: Sequence[Sequence[int]]) -> tuple[float, ...]:
+    """Log-probabilities of choices at the first generated token, each given by the tokens that begin it.
+
+    Returns:
+        One for each choice, the sum over its tokens; none if the answer lacks them (`token_ids_logprob`).
+    """
+    steps = value["meta_info"].get("output_token_ids_logprobs")
+    if not isinstance(steps, list) or not steps or not isinstance(steps[0], list):
+        return ()
+    found = {
+        each[1]: math.exp(min(each[0], 0.0))
+        for each in steps[0]
+        if isinstance(each, list)
+        and len(each) > 1
+        and isinstance(each[0], float | int)
+        and math.isfinite(each[0])
+        and isinstance(each[1], int)
+    }
+    sums = [sum(found.get(token, 0.0) for token in tokens) for tokens in choices]
+    return tuple(math.log(max(each, _LEAST_PROBABILITY)) for each in sums) if any(sums) else ()

@@ -5,9 +5,17 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from plugins.plain_token_ids import TokenIds
 from schemas.records import Generation
+
+
+class Choice(NamedTuple):
+    """One of the answers that a request allows."""
+
+    text: str
+    ids: tuple[int, ...]  # tokens that begin the answer, each by itself: "Yes" and " Yes"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +30,8 @@ class GenerationRequest:
     json_schema: str = ""  # JSON schema that constrains the answer, or ""; transformers ignores it
     sample: int = 0  # number of the generation among those of the same prompt
     seed: int | None = None  # seed of sampling, for servers that take one
+    # The allowed answers. A backend that can constrains the answer to them, and returns `logprobs` of each.
+    choices: tuple[Choice, ...] = ()
     affinity: str = ""  # requests with the same value share a prefix, and should go to the same server
     # Makes the request that asks again after an unreadable answer; returns None for no second request.
     repair: Callable[[str], GenerationRequest | None] | None = dataclasses.field(default=None, compare=False)

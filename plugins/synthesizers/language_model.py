@@ -10,6 +10,7 @@ from typing import Any
 
 from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import SynthesisProtocol
+from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.chain_rounds import run_chain
 from plugins.synthesizers.document_parts import Limit, prompt_limit, split_document
@@ -107,6 +108,12 @@ class LanguageModelSynthesizer(Synthesizer):
         return await run_chain(
             chain, protocol=self.protocol, generator=self.generator, config=self.config, count=self.count
         )
+
+
+def asks_model(backend: str) -> bool:
+    """True if the synthesizer of this name sends requests; decided by its class."""
+    kind = SYNTHESIZERS.load(backend)
+    return isinstance(kind, type) and issubclass(kind, LanguageModelSynthesizer)
 
 
 def _identity(backend: str, model: str, shaping: Mapping[str, Any]) -> str:

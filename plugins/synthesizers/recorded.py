@@ -50,7 +50,7 @@ class RecordedPair(InstructionPair):
     part: str = ""
 
 
-_PAIR_FIELDS = tuple(field.name for field in dataclasses.fields(InstructionPair))
+_PAIR_FIELDS = tuple(f.name for f in dataclasses.fields(InstructionPair) if f.name != "verdicts")
 _UNUSED_KEYS = {field.name for field in dataclasses.fields(StoredPair)} | {"passage"}
 _UNUSED_KEYS -= {*_PAIR_FIELDS, "document_id", "part"}
 """Keys that `tutelage corpus export-pairs` writes and that a pair does not need."""

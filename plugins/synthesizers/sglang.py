@@ -19,8 +19,8 @@ class SGLangOptions(ClientOptions):
     """`synthesis.options` of backend sglang.
 
     Attributes:
-        json_schema: True constrains answers to the protocol's JSON schema, if it has one. A server started
-            with `--grammar-backend none` refuses such requests.
+        json_schema: True constrains answers to the protocol's JSON schema, if it has one, and a judge's to
+            Yes or No. A server started with `--grammar-backend none` refuses such requests.
     """
 
     json_schema: bool = True
@@ -40,7 +40,7 @@ class SGLangSynthesizer(LanguageModelSynthesizer):
 class SGLangGenerator(Generator):
     """Answers prompts through the client."""
 
-    def __init__(self, config: SynthesisConfig, options: ClientOptions):
+    def __init__(self, config: SynthesisConfig, options: SGLangOptions):
         if config.endpoints and config.server is not None:
             raise ConfigError(
                 "synthesis.endpoints and synthesis.server are both set; keep endpoints for running servers, "
@@ -51,13 +51,15 @@ class SGLangGenerator(Generator):
         self._lease: ServerLease | None = None
         self._client: SGLangClient | None = None
         if config.server is None:
-            self._client = SGLangClient(config.endpoints, options)
+            self._client = SGLangClient(config.endpoints, options, constrains=options.json_schema)
 
     def open(self) -> None:
         server = self._config.server
         if server is not None:
             self._lease = lease_servers(server, model=server.model or self._config.model or "")
-            self._client = SGLangClient(self._lease.endpoints, self._options)
+            self._client = SGLangClient(
+                self._lease.endpoints, self._options, constrains=self._options.json_schema
+            )
 
     async def close(self) -> None:
         if self._client is not None:

@@ -12,6 +12,7 @@ import importlib.util
 import itertools
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -70,6 +71,9 @@ class TransformersSynthesizer(LanguageModelSynthesizer):
         )
 
 
+_loaded: weakref.WeakValueDictionary[tuple[str, str, bool], Any] = weakref.WeakValueDictionary()
+_loading = threading.Lock()
+
 _Waiting = tuple[
     GenerationRequest, "asyncio.Future[Generation | GenerationFailure]", asyncio.AbstractEventLoop
 ]
@@ -88,14 +92,17 @@ class TransformersGenerator(Generator):
         from transformers import AutoTokenizer
 
         name = str(self._config.model)
-        self._model: Any = load_causal_lm(
-            "synthesis.model",
-            name,
-            may_differ=self._options.weights_may_differ,
-            naming="synthesis.options.weights_may_differ",
-            torch_dtype=self._dtype(),
-            trust_remote_code=self._config.trust_remote_code,
-        )
+        with _loading:  # the steps of one worker share a model
+            key = name, self._options.model_dump_json(), self._config.trust_remote_code
+            self._model: Any = _loaded.get(key) or load_causal_lm(
+                "synthesis.model",
+                name,
+                may_differ=self._options.weights_may_differ,
+                naming="synthesis.options.weights_may_differ",
+                torch_dtype=self._dtype(),
+                trust_remote_code=self._config.trust_remote_code,
+            )
+            _loaded[key] = self._model
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
                 name, trust_remote_code=self._config.trust_remote_code, **hub_options(name)
@@ -235,18 +242,22 @@ class TransformersGenerator(Generator):
             {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
         )
         with torch.inference_mode():
-            out_BT = self._model.generate(
+            out = self._model.generate(
                 input_ids=ids_BT.to(self._options.device),
                 attention_mask=mask_BT.to(self._options.device),
                 max_new_tokens=max(request.max_new_tokens for request in requests),
                 repetition_penalty=self._options.repetition_penalty,
                 eos_token_id=sorted(self._eos) or None,
                 pad_token_id=min(self._eos, default=0),
+                return_dict_in_generate=True,
+                output_logits=any(request.choices for request in requests) or None,
                 **sampling,
             )
         return [
-            self._generation(request, row[longest:].tolist())
-            for request, row in zip(requests, out_BT, strict=True)
+            _chosen(request, out.logits[0][row])
+            if request.choices
+            else self._generation(request, ids_T[longest:].tolist())
+            for row, (request, ids_T) in enumerate(zip(requests, out.sequences, strict=True))
         ]
 
     def _generation(self, request: GenerationRequest, ids: list[int]) -> Generation:
@@ -260,6 +271,19 @@ class TransformersGenerator(Generator):
             prompt_tokens=len(request.prompt_ids),
             completion_tokens=len(ids) if end is None else end + 1,
         )
+
+
+def _chosen(request: GenerationRequest, logits_V: Any) -> Generation:
+    """The likeliest choice of a request, by the logits of its first token."""
+    found_V = logits_V.float().log_softmax(-1)
+    logprobs = tuple(float(found_V[list(choice.ids)].logsumexp(0)) for choice in request.choices)
+    return Generation(
+        text=request.choices[logprobs.index(max(logprobs))].text,
+        finish_reason="stop",
+        prompt_tokens=len(request.prompt_ids),
+        completion_tokens=1,
+        logprobs=logprobs,
+    )
 
 
 def _settle(future: asyncio.Future[Any], answer: Any) -> None:

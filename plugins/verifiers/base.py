@@ -1,19 +1,37 @@
 """Interface of verifiers: a passage and a pair about it in, a verdict out.
 
-Each worker makes a verifier from its options. A verifier keeps no state between pairs.
+    Verifier        verdict(passage, pair) ─► Verdict
+    ModelVerifier   request(passage, pair) ─► GenerationRequest ─► Generation ─► read(…) ─► Verdict
+
+Each worker makes a verifier from its options. A verifier keeps no state between pairs. A ModelVerifier only
+writes prompts and reads answers: the step sends the requests, as synthesis does, with journal and retries.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import numpy as np
 import pydantic
 
+from plugins.plain_token_ids import plain_ids
+from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
+from plugins.synthesizers import SYNTHESIZERS
+from plugins.synthesizers.generator import Choice, GenerationRequest
+from plugins.synthesizers.language_model import LanguageModelSynthesizer, asks_model
+from plugins.tokenizers import load_tokenizer, opening_ids
 from schemas.config import Section, validate
-from schemas.records import InstructionPair
+from schemas.errors import ConfigError
+from schemas.records import Generation, InstructionPair
+from schemas.synthesis_config import ServerConfig, SynthesisConfig
+
+_KEPT_TEXTS = 4096
+"""Texts in a cache of token ids, because several pairs have one passage."""
 
 
 class VerifierOptions(Section):
@@ -21,12 +39,39 @@ class VerifierOptions(Section):
 
     Attributes:
         min_score: Minimum score of a pair, 0 to 1; pairs below it are rejected.
+        action: `drop` rejects pairs below `min_score`; `mark` keeps them with their verdict, and counts them.
     """
 
     min_score: float = pydantic.Field(default=0.5, ge=0.0, le=1.0)
+    action: Literal["drop", "mark"] = "drop"
+
+
+class ModelVerifierOptions(VerifierOptions):
+    """Options of every verifier that asks a model. Without any of these, the model of synthesis answers.
+
+    Attributes:
+        model: Directory or hub name of another model. Alone, it runs in the worker process (transformers).
+        endpoints: URLs of running servers of that model, or one URL.
+        server: Servers of that model that the workers start.
+        backend: Name of the synthesizer that sends the requests; null takes sglang with `endpoints` or
+            `server`, transformers with `model` alone, and else that of synthesis.
+        options: Options of the backend; null takes those of synthesis for the same backend.
+    """
+
+    model: str | None = None
+    endpoints: tuple[str, ...] = ()
+    server: ServerConfig | None = None
+    backend: str | None = None
+    options: dict[str, Any] | None = None
+
+    @pydantic.field_validator("endpoints", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 OptionsT = TypeVar("OptionsT", bound=VerifierOptions)
+ModelOptionsT = TypeVar("ModelOptionsT", bound=ModelVerifierOptions)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +83,8 @@ class Verdict:
     span: tuple[int, int] | None = None  # start and end offset in the passage of what supports the answer
 
 
-class Verifier(ABC, Generic[OptionsT]):
-    """A check of pairs against their passage.
+class Rule(ABC, Generic[OptionsT]):
+    """A named check with options.
 
     Args:
         options: The YAML's section `verify.NAME`; missing keys have their defaults.
@@ -59,6 +104,127 @@ class Verifier(ABC, Generic[OptionsT]):
     def __init__(self, options: Mapping[str, Any] | None = None):
         self.options: OptionsT = validate(self.Options, dict(options or {}), name=f"verify.{self.name}")
 
+
+class Verifier(Rule[OptionsT]):
+    """A check of pairs against their passage without a model; arguments and attributes as in Rule."""
+
     @abstractmethod
     def verdict(self, passage: str, pair: InstructionPair) -> Verdict:
         """Judge a pair by the text of its own document or part."""
+
+
+class ModelVerifier(Rule[ModelOptionsT]):
+    """A check of pairs by a language model; arguments and attributes as in Rule, and after `connect`:
+
+    Attributes:
+        asker: Synthesizer whose generator answers the requests; it never writes pairs here.
+        max_new_tokens: Maximum tokens generated about a pair.
+    """
+
+    max_new_tokens: ClassVar[int]
+
+    def connect(self, synthesis: SynthesisConfig, *, seed: int) -> None:
+        """Choose the model; loads and sends nothing.
+
+        Raises:
+            ConfigError: There is no model, or an option is unusable; names the key.
+        """
+        own, key = self.options, f"verify.{self.name}"
+        has_servers = bool(own.endpoints) or own.server is not None
+        is_own = has_servers or own.model is not None or own.backend is not None
+        backend = own.backend or ("sglang" if has_servers else "transformers" if own.model else "")
+        backend = backend or synthesis.backend
+        if not asks_model(backend):
+            raise ConfigError(
+                f"{key} needs a model, and backend {backend!r} asks none. Set {key}.model and, for running "
+                f"servers, {key}.endpoints, or remove {key}."
+            )
+        changes: dict[str, Any] = {}
+        if is_own:
+            options = synthesis.options if backend == synthesis.backend else {}
+            changes = {
+                **{"backend": backend, "endpoints": own.endpoints, "server": own.server},
+                "model": own.model or synthesis.model,
+                "options": options if own.options is None else own.options,
+            }
+        elif own.options is not None:
+            changes = {"options": own.options}
+        try:
+            self.config = synthesis.model_copy(update=changes)
+            self.asker: LanguageModelSynthesizer = SYNTHESIZERS.load(backend)(self.config, seed=seed)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error}" if is_own else str(error)) from error
+
+    def open(self) -> None:
+        """Load the tokenizer, no model; needs `connect`."""
+        model = str(self.config.model)
+        tokenizer = load_tokenizer(model, trust_remote_code=self.config.trust_remote_code)
+        self._ids = functools.lru_cache(maxsize=_KEPT_TEXTS)(functools.partial(plain_ids, tokenizer))
+        self._before, self._after = opening_ids(tokenizer), []
+        if tokenizer.chat_template:
+            backend = copy.deepcopy(tokenizer.backend_tokenizer)
+            backend.encode_special_tokens = False  # the template holds special tokens; pairs never do
+            named = f"verify.{self.name}: model {model!r} has a chat template that"
+            template = ChatTemplate(tokenizer, model, refused_by=named)
+            before, _, after = PLACEHOLDER.split(template.render(["user"]))
+            self._before, self._after = (
+                backend.encode(each, add_special_tokens=False).ids for each in (before, after)
+            )
+
+    @abstractmethod
+    def parts(self, passage: str, pair: InstructionPair) -> list[str]:
+        """Pieces of the prompt, first what several pairs of a passage share; each is tokenized by itself."""
+
+    @abstractmethod
+    def choices(self, pair: InstructionPair) -> tuple[str, ...]:
+        """The allowed answers; none for free text."""
+
+    @abstractmethod
+    def read(self, passage: str, pair: InstructionPair, answer: Generation) -> Verdict | None:
+        """Read the answer to the request about a pair; None if nothing can be read in it."""
+
+    def request(self, passage: str, pair: InstructionPair, *, affinity: str = "") -> GenerationRequest:
+        """Write the request about a pair; needs `open`."""
+        ids: list[Any] = [self._before, *map(self._ids, self.parts(passage, pair)), self._after]
+        texts = self.choices(pair)
+        first = [self._first_tokens(text) for text in texts]
+        shared = {token for at, each in enumerate(first) for other in first[:at] for token in each & other}
+        return GenerationRequest(
+            prompt_ids=np.concatenate(ids).astype(np.int32),
+            max_new_tokens=1 if texts else self.max_new_tokens,
+            choices=tuple(
+                Choice(text, tuple(sorted(each - shared))) for text, each in zip(texts, first, strict=True)
+            ),
+            affinity=affinity,
+        )
+
+    def prefix_tokens(self, passage: str, pair: InstructionPair) -> int:
+        """Tokens at the beginning of the request that all pairs of a passage share; needs `open`."""
+        shared, *own = self.parts(passage, pair)
+        return len(self._before) + (len(self._ids(shared)) if own else 0)
+
+    def _first_tokens(self, text: str) -> set[int]:
+        """Tokens with which an answer may begin: as it is, after a space, in small and large letters."""
+        wordings = (text, f" {text}", text.lower(), f" {text.lower()}")
+        return {int(self._ids(wording)[0]) for wording in wordings}
+
+
+def probabilities(answer: Generation, choices: tuple[str, ...]) -> list[float] | None:
+    """Probability of each choice among the choices, 1.0 and 0.0 without log-probabilities.
+
+    One generated token may be only the beginning of a choice. None if the answer is none of them.
+    """
+    said = answer.text.strip().casefold()
+    found = [each for each in choices if said and (each.casefold().startswith(said) or _begins(said, each))]
+    if len(found) != 1:
+        return None
+    if len(answer.logprobs) != len(choices):
+        return [float(each == found[0]) for each in choices]
+    weights = np.exp(np.asarray(answer.logprobs) - max(answer.logprobs))
+    return [float(each) for each in weights / weights.sum()]
+
+
+def _begins(said: str, choice: str) -> bool:
+    """True if an answer begins with a choice as a whole word."""
+    rest = said.removeprefix(choice.casefold())
+    return rest != said and not rest[:1].isalnum()

@@ -63,6 +63,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         **COMMON,
         "streams": {"domain": SOURCES["domain"]},
         "pack": {"seq_len": 512},
+        "verify": {},
         "synthesis": {
             "backend": "sglang",
             "protocol": "instruction_synthesizer",

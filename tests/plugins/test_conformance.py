@@ -31,6 +31,7 @@ from plugins.synthesizers.base import Synthesizer
 from plugins.tasks import METRICS, TASKS
 from plugins.tasks.task import Task
 from plugins.templates import TEMPLATES
+from plugins.verifiers import VERIFIERS
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, InstructionPair, Reject
@@ -38,7 +39,7 @@ from schemas.synthesis_config import SynthesisConfig
 
 REGISTRIES = (
     *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),
-    *(PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES),
+    *(PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES, VERIFIERS),
 )
 EVERY_NAME = [
     pytest.param(each, name, id=f"{each.kind}-{name}") for each in REGISTRIES for name in each.names()

@@ -151,3 +151,15 @@ def test_a_holdout_of_more_than_half_or_of_nonsense_is_refused(value: Any) -> No
 
 def test_remote_code_is_not_trusted_unless_told() -> None:
     assert SynthesisConfig().trust_remote_code is False
+
+
+def test_rules_of_verify_keep_their_order_and_hide_the_environment_of_servers() -> None:
+    server = {"python": "p", "env": {"HOME": "private"}}
+    values = {**MINIMAL, "verify": {"judge": {"server": server}, "even": None}}
+    made = validate(CorpusConfig, values, name="c.yaml")
+    assert made.verify == {"judge": {"server": server}, "even": None}
+    assert made.model_dump(mode="json")["verify"] == {
+        "judge": {"server": {"python": "p", "env": {"HOME": "**********"}}},
+        "even": None,
+    }
+    assert validate(CorpusConfig, MINIMAL, name="c.yaml").verify is None

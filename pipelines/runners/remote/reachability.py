@@ -38,6 +38,7 @@ from schemas.errors import ConfigError
 _ONE_CONTAINER = "no_use_multiple_sdk_containers"
 _MANY_CONTAINERS = "use_multiple_sdk_containers"
 _NAME = "Name a place that both reach: gs://BUCKET/…"
+_REACHED = "Name the server by an address that the workers reach."
 _COPY = "Copy it to a place that both reach, and name that: gs://BUCKET/…"
 _BUILD_IN = (
     "Give a hub name, or build it into the workers' image at this path (--sdk_container_image, "
@@ -110,7 +111,14 @@ def _only_here(config: CorpusConfig, *, image: bool) -> Iterator[tuple[str, str,
             yield "synthesis.options.pairs", pairs, _COPY
         for url in config.synthesis.endpoints:
             if _is_this_machine(url):
-                yield "synthesis.endpoints", url, "Name the server by an address that the workers reach."
+                yield "synthesis.endpoints", url, _REACHED
+    for rule, options in (config.verify or {}).items():
+        own = options or {}
+        names[f"verify.{rule}.model"] = str(own.get("model") or "")
+        urls = own.get("endpoints") or ()
+        for url in (urls,) if isinstance(urls, str) else urls:
+            if _is_this_machine(url):
+                yield f"verify.{rule}.endpoints", url, _REACHED
     for key, value in names.items():
         if _is_path(value):
             yield key, value, _BUILD_IN

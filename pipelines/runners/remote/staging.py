@@ -29,17 +29,20 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pipelines.runners.remote.wheel import is_from_index, make_wheel
+from pipelines.steps.verify_pairs import make_rules, rules_of
 from plugins.filters import FILTERS
 from plugins.protocols import PROTOCOLS
 from plugins.readers import READERS
 from plugins.readers.presets import with_preset
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.templates import TEMPLATES
+from plugins.verifiers import VERIFIERS
+from plugins.verifiers.base import ModelVerifier
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 
 _OURS = "tutelage"
-_ON_WORKERS = (FILTERS, PROTOCOLS, READERS, SYNTHESIZERS, TEMPLATES)
+_ON_WORKERS = (FILTERS, PROTOCOLS, READERS, SYNTHESIZERS, TEMPLATES, VERIFIERS)
 _CURE = (
     "Or run the workers from an image that holds all of it: --sdk_container_image=IMAGE (docs/dataflow.md)."
 )
@@ -93,7 +96,9 @@ def roots(config: CorpusConfig) -> list[Requirement]:
     extras = {"pipelines"}
     if any(source.reader == "huggingface" for source in sources):
         extras.add("huggingface")
-    if config.synthesis.backend == "transformers":  # torch
+    rules = make_rules(rules_of(config), config.synthesis, seed=config.seed).values()
+    backends = {rule.config.backend for rule in rules if isinstance(rule, ModelVerifier)}
+    if "transformers" in {config.synthesis.backend, *backends}:  # torch
         extras.add("trainer")
     plugins = {
         point.dist.name

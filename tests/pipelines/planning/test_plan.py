@@ -254,6 +254,10 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "pair_tokens": 90,
         "training_tokens": 60 + 90 + 3,
         "num_rows": 3,
+        "num_verify_requests": 0,
+        "verify_prompt_tokens": 0,
+        "verify_cached_tokens": 0,
+        "verify_completion_tokens": 0,
     }
     assert json.loads(done.out) == {
         "corpus": f"{tmp_path}/corpus",
@@ -277,7 +281,14 @@ def test_a_plan_is_what_can_be_counted_by_hand(
             "detail": "0.5 generated tokens a second, as --tokens-per-sec says",
         },
         "synthesis_hours": 0.05,
+        "pairs_each": 5.0,
+        "pairs_source": "as in the paper",
     }
+
+    done = tutelage("corpus", "plan", f"{tmp_path}/c.yaml", "verify.judge={}", "--json")
+    judged = json.loads(done.out)["total"]
+    assert (judged["num_verify_requests"], judged["verify_completion_tokens"]) == (15, 15)
+    assert judged["verify_prompt_tokens"] > judged["verify_cached_tokens"] > 12 * 20
 
     done = tutelage("corpus", "plan", f"{tmp_path}/c.yaml", "synthesis.max_new_tokens=1000")
     assert done.err.splitlines()[0] == (

@@ -114,7 +114,7 @@ def test_the_front_matter_says_where_texts_and_pairs_of_the_increment_lie(corpus
     (declared,) = front["dataset_info"]
     assert declared["config_name"] == "pairs-domain"
     columns = {column.pop("name"): column for column in declared["features"]}
-    assert list(columns) == [field.name for field in dataclasses.fields(StoredPair)]
+    assert [*columns, "verdicts"] == [field.name for field in dataclasses.fields(StoredPair)]
     assert columns["response"] == {"dtype": "string"}
     assert columns["options"] == {"list": "string"}
     assert columns["span"] == {"list": "int64"}
