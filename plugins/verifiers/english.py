@@ -12,7 +12,7 @@ _DATA: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("english.yaml").
 _ENDINGS = tuple(
     (ending, least)
     for least, endings in (
-        (4, "ation ment ness ity ingly ion ive ally ably able ible ence ance age"),
+        (4, "ation ment ness ity ingly ion ive ally ably able ible ence ance age ate"),
         (3, "ing iest ier ied ed er or est ly al"),
     )
     for ending in endings.split()
@@ -33,9 +33,14 @@ _IRREGULAR = {
 }
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
-    """Cut a word in lower case down to what its inflections and many derivations share."""
+    """Cut a word in lower case down to what its inflections and many derivations share: six characters or less."""
+    return root(word)[:_MAX_STEM]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def root(word: str) -> str:
+    """Take the endings of a word in lower case off."""
     word = _IRREGULAR.get(word, word)
     if word.endswith("s") and len(word) > 3 and word[-2] not in "su":
         word = word[:-3] + "y" if word.endswith("ies") else word[:-1]
@@ -48,10 +53,10 @@ def stem(word: str) -> str:
         word = word[:-1]
     if len(word) > 3 and word[-1] == word[-2]:
         word = word[:-1]
-    return word[:_MAX_STEM]
+    return word
 
 
-TASK_WORDS = frozenset(map(stem, _DATA["task_words"].split()))
+TASK_WORDS = frozenset(map(root, _DATA["task_words"].split()))
 OPPOSITES: dict[str, set[str]] = {}
 for _one, _other in (each.split("/") for each in _DATA["opposites"].split()):
     OPPOSITES.setdefault(_one, set()).add(_other)

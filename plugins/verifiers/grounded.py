@@ -18,12 +18,12 @@ and shares of words are checked, and the reason says so even if all is well.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 from plugins.protocols.matching_option import matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
-from plugins.verifiers.english import MAGNITUDES, NEGATIVE, NEGATORS, OPPOSITES, ORDINALS, stem
+from plugins.verifiers.english import FUNCTION_WORDS, MAGNITUDES, NEGATIVE, NEGATORS, OPPOSITES, ORDINALS, stem
 from plugins.verifiers.reading import Quantity, Reading, Sentence, read, read_passage
 from schemas.records import InstructionPair
 
@@ -32,13 +32,15 @@ _AUXILIARY = re.compile(
     r"(?:is|are|was|were|do|does|did|can|could|may|must|might|should|shall|will|would|has|have|had)\b", re.I
 )
 _COMPUTES = re.compile(
-    r"\b(?:total|altogether|together|combined|all|both|sum|differences?|how (?:many|much|old|long|far)|more|less"
-    r"|fewer|later|earlier|longer|shorter|than|rest|remain\w*|share|times|percent\w*|between|after|until|by)\b",
+    r"\b(?:total|altogether|together|combined|in all|sum|differences?|by how (?:many|much)|more|less|fewer|later|earlier"
+    r"|longer|shorter|older|younger|higher|lower|than|rest|remain\w*|between)\b",
     re.IGNORECASE,
 )
+_SPANS = re.compile(r"\bhow (?:long|old|many (?:years|decades|hours|minutes))\b", re.IGNORECASE)
 _COMPARES = re.compile(
-    r"\b(?:before|after|more|less|fewer|than|only|all|every|always|both|same|first|last|enough|whole|still"
-    r"|other|exactly|any|once|single|either|also|just|ever|\w+er|\w+est)\b",
+    r"\b(?:before|after|than|only|all|every|always|same|enough|whole|still|other|exactly|any|once|single|either|also"
+    r"|just|ever|again|most|more|less|fewer|(?:high|low|larg|small|long|short|old|young|fast|slow|great|cheap|earli|lat"
+    r"|furth|strong|weak)(?:er|est)|best|better|worse|worst)\b",
     re.IGNORECASE,
 )
 _LIST = re.compile(r"[^,.;:]+(?:, [^,.;:]+)*,? (?:and|or) [^,.;:]+")
@@ -129,7 +131,9 @@ class _Pair:
                 if not _holds(known, quantity) and not _computed(quantity, known):
                     yield 0.1, f"the rationale's number {_say(quantity)} follows from no two of the passage"
                 known.append(quantity)
-        asks = bool(_COMPUTES.search(self.question.text) or _COMPUTES.search(self.answer.text))
+        computes = bool(_COMPUTES.search(self.question.text) or _COMPUTES.search(self.answer.text))
+        dates = [each for each in own if 1000 <= each.value <= 2100 and not each.unit or each.value > 1e7]
+        operands = own if computes else dates if _SPANS.search(self.question.text) else []
         for quantity in self.answer.quantities:
             if quantity.value == 1 and not quantity.unit:
                 continue
@@ -139,7 +143,7 @@ class _Pair:
                     _holds(steps, Quantity(quantity.value / size)) for size in MAGNITUDES.values()
                 ):
                     yield 0.0, f"the rationale does not lead to the number {_say(quantity)}"
-            elif not _holds(known, quantity) and not (asks and _difference(quantity, own)):
+            elif not _holds(known, quantity) and not _difference(quantity, operands):
                 yield 0.0, f"the passage does not hold the number {_say(quantity)}"
 
     def _words(self) -> Iterator[tuple[float, str]]:
@@ -152,7 +156,7 @@ class _Pair:
                 yield share, f"the passage does not hold the answer's words: {', '.join(sorted(foreign))}"
             else:
                 yield 0.5 + share / 2, ""
-        if len(missing) > 1 and len(missing) > 0.72 * len(asked) and (share < 0.6 or not foreign | answered):
+        if len(missing) > 1 and len(missing) > 0.75 * len(asked) and (share < 0.6 or not foreign | answered):
             yield 0.3, f"the passage says nothing of what is asked: {', '.join(sorted(missing))}"
 
     def _names(self) -> Iterator[tuple[float, str]]:
@@ -168,10 +172,11 @@ class _Pair:
 
     def _place(self) -> Iterator[tuple[float, str]]:
         """A short answer stands near what is asked about, if its question has words of the passage."""
-        if self.polarity or len(self.answer.tokens) > 8:
+        if self.polarity or self.rationale or len(self.answer.tokens) > 8:
             return
         support, best = self._support(self.answer, self.literal is not None), self._best(self.question.stems)
-        if support is None or best is None or len(self.question.stems & best.stems) < 2:
+        names = {token.stem for token in self.question.names()}
+        if support is None or best is None or len(self.question.stems & best.stems - names) < 2:
             return
         most = self._weight(self.question.stems & best.stems)
         if most >= 1.0 and support < _NEAR * most:
@@ -201,40 +206,45 @@ class _Pair:
         )
 
     def _polarity(self) -> Iterator[tuple[float, str]]:
-        asked, question = self.question.stems, self.question.words
-        if self.polarity and asked and "or" not in question - {"true"}:
-            best = self._best(asked)
-            share = len(asked & best.stems) / len(asked) if best else 0.0
-            if best and share >= 0.6:
-                is_negative = bool(question & NEGATIVE)
-                turned = _turned(question, best.words)
-                if self.polarity > 0 and not is_negative and (asked & best.negated or turned):
-                    yield 0.2, f"yes, but the passage denies it: {_quote(self.passage, best)}"
-                if (
-                    self.polarity < 0
-                    and share == 1.0
-                    and not (is_negative or best.is_negative or turned)
-                    and not _COMPARES.search(self.question.text)
-                    and all(_holds(best.quantities, quantity) for quantity in self.question.quantities)
-                ):
-                    yield 0.2, f"no, but the passage affirms it: {_quote(self.passage, best)}"
-            for sentence in self.answer.sentences:
-                if self.polarity > 0 and not question & NEGATIVE and sentence.negated & asked:
-                    yield 0.2, "yes, but the answer's own reason denies it"
+        question = self.question.words
+        if self.polarity and self.question.stems and "or" not in question - {"true"}:
+            yield from self._yes_no()
         for sentence in self.answer.sentences:
             best = self._best(sentence.stems)
             if best is None or len(sentence.stems & best.stems) < max(2, 0.6 * len(sentence.stems)):
                 continue
             words = sentence.words - {"no"} if self.polarity < 0 else sentence.words
-            denied = (sentence.negated & best.stems) - best.negated
-            if denied and not best.is_negative:
+            roots = _roots(sentence.words)
+            if (sentence.negated & _roots(best.words)) - best.negated and not best.is_negative:
                 yield 0.2, f"the passage does not deny it: {_quote(self.passage, best)}"
-            if best.negated & sentence.stems and not (words | question) & NEGATIVE and self.polarity >= 0:
+            if best.negated & roots and not (words | question) & NEGATIVE and self.polarity >= 0:
                 yield 0.2, f"the passage denies it: {_quote(self.passage, best)}"
-            if _turned(words - question - self.passage.words, best.words) and not (
-                words & NEGATORS or best.words & NEGATORS
-            ):
+            if _turned(words - question, best.words, self.passage) and not (words | best.words) & NEGATORS:
                 yield 0.2, f"the passage says the opposite: {_quote(self.passage, best)}"
+
+    def _yes_no(self) -> Iterator[tuple[float, str]]:
+        """Compare a yes or no with the sentence that matches the question best."""
+        asked, question, best = self.question.stems, self.question.words, self._best(self.question.stems)
+        share = len(asked & best.stems) / len(asked) if best else 0.0
+        is_negative = bool(question & NEGATIVE)
+        if self.polarity > 0 and not is_negative:
+            if any(sentence.negated & _roots(question) for sentence in self.answer.sentences):
+                yield 0.2, "yes, but the answer's own reason denies it"
+            if _turned(question, self.answer.words, self.question):
+                yield 0.2, "yes, but the answer's own reason says the opposite"
+        if best is None or share < 0.5:
+            return
+        turned = _turned(question, best.words, self.passage) or _other_ordinal(question, best.words)
+        if self.polarity > 0 and not is_negative and (_roots(question) & best.negated or turned):
+            yield 0.2, f"yes, but the passage denies it: {_quote(self.passage, best)}"
+        if (
+            self.polarity < 0
+            and share == 1.0
+            and not (is_negative or best.is_negative or turned)
+            and not _COMPARES.search(self.question.text)
+            and all(_holds(best.quantities, quantity) for quantity in self.question.quantities)
+        ):
+            yield 0.2, f"no, but the passage affirms it: {_quote(self.passage, best)}"
 
     def _rivals(self) -> Iterator[tuple[float, str]]:
         """The question's words stand no nearer to another option than to the chosen one."""
@@ -291,7 +301,7 @@ def _computed(quantity: Quantity, known: list[Quantity]) -> bool:
     return any(abs(2 * one - quantity.value) < 1e-6 or abs(one * one - quantity.value) < 1e-6 for one in values)
 
 
-def _difference(quantity: Quantity, known: tuple[Quantity, ...]) -> bool:
+def _difference(quantity: Quantity, known: Sequence[Quantity]) -> bool:
     """True if a number is the sum or difference of two of equal units."""
     return any(
         one.unit == two.unit
@@ -303,15 +313,29 @@ def _difference(quantity: Quantity, known: tuple[Quantity, ...]) -> bool:
 
 
 def _listed(passage: Reading, question: Reading) -> Iterator[Quantity]:
-    """Yield how many items the passage's lists have, if the question asks how many."""
+    """Yield how many items the lists of sentences about the question have, if it asks how many."""
     if "many" in question.words:
-        for found in _LIST.finditer(passage.text):
-            yield Quantity(float(len(re.split(r",? (?:and|or) |, ", found[0]))))
+        for sentence in passage.sentences:
+            if question.stems & sentence.stems:
+                for found in _LIST.finditer(passage.text, sentence.start, sentence.end):
+                    yield Quantity(float(len(re.split(r",? (?:and|or) |, ", found[0]))))
 
 
-def _turned(words: frozenset[str], others: frozenset[str]) -> bool:
-    """True if a word has its opposite, but not itself, among others."""
-    return any(word not in others and OPPOSITES.get(word, frozenset()) & others for word in words)
+def _turned(words: frozenset[str], others: frozenset[str], whole: Reading) -> bool:
+    """True if a word has its opposite, but not itself, among others, and no opposite beside it."""
+    return any(
+        OPPOSITES[word] & others and not OPPOSITES[word] & words and word not in others and word not in whole.words
+        for word in words & OPPOSITES.keys()
+    )
+
+
+def _other_ordinal(words: frozenset[str], others: frozenset[str]) -> bool:
+    asked = words & ORDINALS.keys()
+    return bool(asked) and not asked & others and bool(others & ORDINALS.keys())
+
+
+def _roots(words: frozenset[str]) -> frozenset[str]:
+    return frozenset(stem(word.removesuffix("'s")) for word in words - FUNCTION_WORDS)
 
 
 def _quote(passage: Reading, sentence: Sentence) -> str:

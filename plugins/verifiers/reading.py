@@ -18,19 +18,22 @@ from plugins.verifiers.english import (
     NUMBERS,
     TASK_WORDS,
     UNITS,
+    root,
     stem,
 )
 from plugins.words import SPACELESS
 
 _TOKEN = re.compile(
-    rf"[{SPACELESS}]|\d+(?:[.,:]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+(?:['’][^\W\d_]{{1,2}}\b)?\d*|[%€$£°½¼¾]"
+    rf"[{SPACELESS}]|\d+(?:[.,:]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+(?:['’][^\W\d_]{{1,2}}\b)?\d*|[%€$£¥°½¼¾]"
 )
-_SENTENCE_END = re.compile(r"(?:(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)|[。！？]|\n)")
+_SENTENCE_END = re.compile(r"(?:(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)|[。！？]|\n(?=\s*(?:\n|[^a-z\s])))")
 _CLAUSE_END = re.compile(r"[,;:—.!?]|\b(?:but|although|though|while|whereas|because|and)\b")
 _GROUPED = re.compile(r"\d{1,3}(?:[,.]\d{3})+(?:\.\d+)?")
 _FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "half": 0.5}
 _FRACTION_WORDS = frozenset("half halves third thirds quarter quarters fifth fifths tenth tenths".split())
-_CURRENCIES = "€$£"
+_CURRENCIES = "€$£¥"
+_RANGE = frozenset("to and or v vs against than".split())
+_SAME = {"percent": "%", "pct": "%"}
 _SCOPE = 3
 """A negation reaches so many stems to its right, within its clause."""
 
@@ -45,6 +48,8 @@ class Quantity:
     def agrees(self, other: Quantity) -> bool:
         """True if both may mean the same: equal numbers, or equal sizes after conversion of the unit."""
         one, two = UNITS.get(self.unit), UNITS.get(other.unit)
+        if bool(one) != bool(two) and "%" in (self.unit, other.unit):
+            return False
         if one and two:
             return one[0] == two[0] and _near(self.value * one[1], other.value * two[1])
         return _near(self.value, other.value)
@@ -59,7 +64,7 @@ class Token:
     lower: str
     stem: str  # "" for function words, words of the task, numbers and signs
     is_name: bool
-    is_negated: bool
+    negated: str  # its stem, for words of the task too, if it is in the scope of a negation
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,19 +122,20 @@ def read(text: str) -> Reading:
             lower = raw.lower().replace("’", "'")
             while clause < len(clause_ends) and clause_ends[clause] <= left:
                 clause, scope = clause + 1, 0
+            key = bare = ""
             if lower in FUNCTION_WORDS:
                 english += 1
-                key = ""
             else:
-                key = stem(lower.removesuffix("'s"))
-                if key in TASK_WORDS or lower in NUMBERS or lower in UNITS or not raw[0].isalpha():
+                word = lower.removesuffix("'s")
+                key = bare = stem(word)
+                if root(word) in TASK_WORDS or lower in NUMBERS or lower in UNITS or not raw[0].isalpha():
                     key = ""
             is_name = bool(own) and raw[0].isupper() and raw not in ("I",) and text[left - 2 : left - 1] not in ":.?!"
             is_name = is_name and text[left - 1] not in "\"“'‘(" or (raw[0].isalpha() and raw[-1].isdigit())
-            own.append(Token(left, found.end(), lower, key, is_name, scope > 0 and bool(key)))
+            own.append(Token(left, found.end(), lower, key, is_name, bare if scope > 0 else ""))
             if lower in NEGATORS:
                 scope = _SCOPE
-            elif key:
+            elif bare:
                 scope -= 1
         if own:
             numbers = tuple(_quantities(text, own))
@@ -140,7 +146,7 @@ def read(text: str) -> Reading:
                     start + len(text[start:end]) - len(text[start:end].lstrip()),
                     end,
                     frozenset(token.stem for token in own if token.stem),
-                    frozenset(token.stem for token in own if token.is_negated),
+                    frozenset(token.negated for token in own if token.negated),
                     frozenset(token.lower for token in own),
                     numbers,
                 )
@@ -189,10 +195,15 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
                 break
             at += 1
         following = tokens[at].lower if at < len(tokens) and tokens[at].start - tokens[at - 1].end <= 1 else ""
-        if following in _FRACTION_WORDS and following not in UNITS:
+        if following in _FRACTION_WORDS:
             continue
-        if not unit and following in UNITS:
+        if not unit and following not in UNITS:  # 10 to 20 cm, 3 more days
+            unit = next((each.lower for each in tokens[at : at + 3] if each.lower in UNITS), "")
+            between = text[tokens[at - 1].end : tokens[at + 2].start] if unit and at + 2 < len(tokens) else ""
+            unit = unit if following in _RANGE or (following and between.strip(" ").isalpha()) else ""
+        elif not unit:
             unit = following
+        unit = _SAME.get(unit, unit)
         yield Quantity(value, unit if unit in UNITS else "")
         if _GROUPED.fullmatch(first.lower) and "." in first.lower:
             yield Quantity(float(first.lower.replace(".", "").replace(",", "")))

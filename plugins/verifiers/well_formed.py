@@ -182,7 +182,7 @@ def _question(pair: InstructionPair, question: Reading, answer: Reading) -> Iter
             yield 0.4, "the question states something and asks nothing"
     elif text.endswith("?") and all(token.lower in _ASK_ONLY for token in question.tokens):
         yield 0.2, "the question does not say what it asks about"
-    elif question.tokens and not question.stems and not question.quantities and len(question.tokens) < 3:
+    elif question.words <= FUNCTION_WORDS and len(question.tokens) < 3:
         yield 0.2, "the question does not say what it asks about"
     last = answer.tokens[-1].lower if answer.tokens else ""
     if last in ("the", "a", "an", "of", "and", "or", "by the") and pair.response.strip()[-1].isalpha():
@@ -234,7 +234,8 @@ def _leaks(pair: InstructionPair, question: Reading, answer: Reading) -> bool:
         return False
     if not answer.stems and len(answer.quantities) == 1 and answer.quantities[0].value == 1:
         return False
-    return answer.stems <= question.stems and all(
+    names = {token.lower for token in answer.tokens if token.is_name}
+    return answer.stems <= question.stems and names <= question.words and all(
         any(quantity.agrees(other) for other in question.quantities) for quantity in answer.quantities
     )
 
