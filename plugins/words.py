@@ -48,7 +48,5 @@ def _special_words() -> tuple[re.Pattern[str], re.Pattern[str]]:
     marks = "".join(each for each in characters if unicodedata.category(each).startswith("M"))
     return (
         re.compile(f"[{SPACELESS}{marks}]"),
-        re.compile(
-            rf"[^\W_{SPACELESS}]+(?:[{marks}]+[^\W_{SPACELESS}]*)*|(?=[^\W_])[{SPACELESS}][{marks}]*"
-        ),
+        re.compile(rf"[^\W_{SPACELESS}]+(?:[{marks}]+[^\W_{SPACELESS}]*)*|(?=[^\W_])[{SPACELESS}][{marks}]*"),
     )

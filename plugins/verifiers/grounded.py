@@ -23,8 +23,8 @@ from itertools import permutations
 
 from plugins.protocols.matching_option import matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
-from plugins.verifiers.english import FUNCTION_WORDS, MAGNITUDES, NEGATIVE, NEGATORS, OPPOSITES, ORDINALS, stem
-from plugins.verifiers.reading import Quantity, Reading, Sentence, read, read_passage
+from plugins.verifiers.english import FUNCTION_WORDS, MAGNITUDES, NEGATORS, OPPOSITES, ORDINALS, stem
+from plugins.verifiers.reading import Quantity, Reading, Sentence, is_negative, read, read_passage
 from schemas.records import InstructionPair
 
 _YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
@@ -46,6 +46,9 @@ _COMPARES = re.compile(
 _LIST = re.compile(r"[^,.;:]+(?:, [^,.;:]+)*,? (?:and|or) [^,.;:]+")
 _LEAST_SHARE = 0.3
 """Least share of an answer's words and numbers that stand in the passage."""
+
+_LEAST_ASKED = 20
+"""Least number of a question that is looked for: smaller ones count ("the two years") or set a case."""
 
 _NEAR = 0.35
 """Least weight of the question's words beside a short answer, as a share of the most that a sentence has."""
@@ -123,7 +126,7 @@ class _Pair:
         known = [*own, *(Quantity(value) for word, value in ORDINALS.items() if word in self.passage.words)]
         if not self.is_yes_no and self.rationale is None and "?" in self.question.text:
             for quantity in self.question.quantities:
-                if quantity.value > 1 and not _holds(known, quantity):
+                if quantity.value >= _LEAST_ASKED and not _holds(known, quantity):
                     yield 0.2, f"the question's number {_say(quantity)} is not in the passage"
         known += [*self.question.quantities, *_listed(self.passage, self.question)]
         if self.rationale:
@@ -135,7 +138,7 @@ class _Pair:
         dates = [each for each in own if 1000 <= each.value <= 2100 and not each.unit or each.value > 1e7]
         operands = own if computes else dates if _SPANS.search(self.question.text) else []
         for quantity in self.answer.quantities:
-            if quantity.value == 1 and not quantity.unit:
+            if quantity.value in (0.5, 1) and not quantity.unit:
                 continue
             if self.rationale and self.rationale.quantities:
                 steps = (*self.rationale.quantities, *self.question.quantities)
@@ -148,7 +151,7 @@ class _Pair:
 
     def _words(self) -> Iterator[tuple[float, str]]:
         asked, answered = self.question.stems, self.answer.stems - self.question.stems
-        foreign, missing = answered - self.passage.stems, asked - self.passage.stems
+        foreign, missing = self._foreign(answered), self._foreign(asked)
         numbers = len(self.answer.quantities)
         share = 1 - len(foreign) / (len(answered) + numbers) if answered else 1.0
         if not self.literal:
@@ -156,8 +159,22 @@ class _Pair:
                 yield share, f"the passage does not hold the answer's words: {', '.join(sorted(foreign))}"
             else:
                 yield 0.5 + share / 2, ""
-        if len(missing) > 1 and len(missing) > 0.75 * len(asked) and (share < 0.6 or not foreign | answered):
+        least = 3 if share >= 0.6 else 2
+        if len(missing) >= least and len(missing) > 0.8 * len(asked) and (share < 0.6 or not answered):
             yield 0.3, f"the passage says nothing of what is asked: {', '.join(sorted(missing))}"
+
+    def _foreign(self, stems: frozenset[str]) -> frozenset[str]:
+        """Stems that the passage does not have, nor as the beginning of another or the other way round."""
+        known = self.passage.stems
+        return frozenset(
+            each
+            for each in stems - known
+            if not any(
+                other.startswith(each) or each.startswith(other)
+                for other in known
+                if min(len(each), len(other)) >= 4
+            )
+        )
 
     def _names(self) -> Iterator[tuple[float, str]]:
         for reading, of in ((self.answer, "answer"), (self.question, "question")):
@@ -168,7 +185,10 @@ class _Pair:
                         continue
                     if of == "answer" and word in self.question.words:
                         continue
-                    yield 0.1, f"the {of}'s name {reading.text[token.start : token.end]!r} is not in the passage"
+                    yield (
+                        0.1,
+                        f"the {of}'s name {reading.text[token.start : token.end]!r} is not in the passage",
+                    )
 
     def _place(self) -> Iterator[tuple[float, str]]:
         """A short answer stands near what is asked about, if its question has words of the passage."""
@@ -176,7 +196,9 @@ class _Pair:
             return
         support, best = self._support(self.answer, self.literal is not None), self._best(self.question.stems)
         names = {token.stem for token in self.question.names()}
-        if support is None or best is None or len(self.question.stems & best.stems - names) < 2:
+        if support is None or best is None:
+            return
+        if len(self.question.stems & best.stems - names) < (3 if support else 2):
             return
         most = self._weight(self.question.stems & best.stems)
         if most >= 1.0 and support < _NEAR * most:
@@ -217,7 +239,7 @@ class _Pair:
             roots = _roots(sentence.words)
             if (sentence.negated & _roots(best.words)) - best.negated and not best.is_negative:
                 yield 0.2, f"the passage does not deny it: {_quote(self.passage, best)}"
-            if best.negated & roots and not (words | question) & NEGATIVE and self.polarity >= 0:
+            if best.negated & roots and not is_negative(words | question) and self.polarity >= 0:
                 yield 0.2, f"the passage denies it: {_quote(self.passage, best)}"
             if _turned(words - question, best.words, self.passage) and not (words | best.words) & NEGATORS:
                 yield 0.2, f"the passage says the opposite: {_quote(self.passage, best)}"
@@ -226,8 +248,8 @@ class _Pair:
         """Compare a yes or no with the sentence that matches the question best."""
         asked, question, best = self.question.stems, self.question.words, self._best(self.question.stems)
         share = len(asked & best.stems) / len(asked) if best else 0.0
-        is_negative = bool(question & NEGATIVE)
-        if self.polarity > 0 and not is_negative:
+        asks_negative = is_negative(question)
+        if self.polarity > 0 and not asks_negative:
             if any(sentence.negated & _roots(question) for sentence in self.answer.sentences):
                 yield 0.2, "yes, but the answer's own reason denies it"
             if _turned(question, self.answer.words, self.question):
@@ -235,12 +257,12 @@ class _Pair:
         if best is None or share < 0.5:
             return
         turned = _turned(question, best.words, self.passage) or _other_ordinal(question, best.words)
-        if self.polarity > 0 and not is_negative and (_roots(question) & best.negated or turned):
+        if self.polarity > 0 and not asks_negative and (_roots(question) & best.negated or turned):
             yield 0.2, f"yes, but the passage denies it: {_quote(self.passage, best)}"
         if (
             self.polarity < 0
             and share == 1.0
-            and not (is_negative or best.is_negative or turned)
+            and not (asks_negative or best.is_negative or turned)
             and not _COMPARES.search(self.question.text)
             and all(_holds(best.quantities, quantity) for quantity in self.question.quantities)
         ):
@@ -259,7 +281,9 @@ class _Pair:
 
     def _best(self, stems: frozenset[str]) -> Sentence | None:
         """The sentence that shares most with some stems, rare ones counting more."""
-        best = max(self.passage.sentences, key=lambda sentence: self._weight(stems & sentence.stems), default=None)
+        best = max(
+            self.passage.sentences, key=lambda sentence: self._weight(stems & sentence.stems), default=None
+        )
         return best if best and stems & best.stems else None
 
     def _weight(self, stems: frozenset[str]) -> float:
@@ -295,10 +319,18 @@ def _computed(quantity: Quantity, known: list[Quantity]) -> bool:
     """True if a number is a sum, difference, product or quotient of two, to about a percent."""
     values = {each.value for each in known}
     for one, two in permutations([*values, *(factor for factor in _FACTORS if factor not in values)], 2):
-        results = (one + two, one - two, one * two, one / two if two else 0.0, 100 * one / two if two else 0.0)
+        results = (
+            one + two,
+            one - two,
+            one * two,
+            one / two if two else 0.0,
+            100 * one / two if two else 0.0,
+        )
         if any(abs(result - quantity.value) <= 0.01 * abs(quantity.value) for result in results):
             return True
-    return any(abs(2 * one - quantity.value) < 1e-6 or abs(one * one - quantity.value) < 1e-6 for one in values)
+    return any(
+        abs(2 * one - quantity.value) < 1e-6 or abs(one * one - quantity.value) < 1e-6 for one in values
+    )
 
 
 def _difference(quantity: Quantity, known: Sequence[Quantity]) -> bool:
@@ -324,7 +356,11 @@ def _listed(passage: Reading, question: Reading) -> Iterator[Quantity]:
 def _turned(words: frozenset[str], others: frozenset[str], whole: Reading) -> bool:
     """True if a word has its opposite, but not itself, among others, and no opposite beside it."""
     return any(
-        OPPOSITES[word] & others and not OPPOSITES[word] & words and word not in others and word not in whole.words
+        OPPOSITES[word] & others
+        and not OPPOSITES[word] & words
+        and word not in others
+        and word not in whole.words
+        and stem(word) not in whole.stems
         for word in words & OPPOSITES.keys()
     )
 

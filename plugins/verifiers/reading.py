@@ -26,15 +26,18 @@ from plugins.words import SPACELESS
 _TOKEN = re.compile(
     rf"[{SPACELESS}]|\d+(?:[.,:]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+(?:['’][^\W\d_]{{1,2}}\b)?\d*|[%€$£¥°½¼¾]"
 )
-_SENTENCE_END = re.compile(r"(?:(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)|[。！？]|\n(?=\s*(?:\n|[^a-z\s])))")
+_SENTENCE_END = re.compile(
+    r"(?:(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)|[。！？]|\n(?=\s*(?:\n|[^a-z\s])))"
+)
 _CLAUSE_END = re.compile(r"[,;:—.!?]|\b(?:but|although|though|while|whereas|because|and)\b")
 _GROUPED = re.compile(r"\d{1,3}(?:[,.]\d{3})+(?:\.\d+)?")
-_FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "half": 0.5}
+_FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "half": 0.5, "halves": 0.5, "halve": 0.5, "halved": 0.5}
 _FRACTION_WORDS = frozenset("half halves third thirds quarter quarters fifth fifths tenth tenths".split())
+_NEGATIVE_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
 _CURRENCIES = "€$£¥"
 _RANGE = frozenset("to and or v vs against than".split())
 _SAME = {"percent": "%", "pct": "%"}
-_SCOPE = 3
+_SCOPE, _SCOPES = 3, {"without": 1, "no": 2}
 """A negation reaches so many stems to its right, within its clause."""
 
 
@@ -53,6 +56,11 @@ class Quantity:
         if one and two:
             return one[0] == two[0] and _near(self.value * one[1], other.value * two[1])
         return _near(self.value, other.value)
+
+
+def is_negative(words: frozenset[str]) -> bool:
+    """True if a word may turn the meaning of a text, as not, only, unfit, largest and useless may."""
+    return not words.isdisjoint(NEGATIVE) or any(map(_NEGATIVE_FORM.fullmatch, words))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ class Sentence:
     @property
     def is_negative(self) -> bool:
         """True if a word of the sentence may turn its meaning."""
-        return not self.words.isdisjoint(NEGATIVE)
+        return is_negative(self.words)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -130,11 +138,16 @@ def read(text: str) -> Reading:
                 key = bare = stem(word)
                 if root(word) in TASK_WORDS or lower in NUMBERS or lower in UNITS or not raw[0].isalpha():
                     key = ""
-            is_name = bool(own) and raw[0].isupper() and raw not in ("I",) and text[left - 2 : left - 1] not in ":.?!"
+            is_name = (
+                bool(own)
+                and raw[0].isupper()
+                and raw not in ("I",)
+                and text[left - 2 : left - 1] not in ":.?!"
+            )
             is_name = is_name and text[left - 1] not in "\"“'‘(" or (raw[0].isalpha() and raw[-1].isdigit())
             own.append(Token(left, found.end(), lower, key, is_name, bare if scope > 0 else ""))
             if lower in NEGATORS:
-                scope = _SCOPE
+                scope = _SCOPES.get(lower, _SCOPE)
             elif bare:
                 scope -= 1
         if own:
@@ -194,7 +207,9 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
             else:
                 break
             at += 1
-        following = tokens[at].lower if at < len(tokens) and tokens[at].start - tokens[at - 1].end <= 1 else ""
+        following = (
+            tokens[at].lower if at < len(tokens) and tokens[at].start - tokens[at - 1].end <= 1 else ""
+        )
         if following in _FRACTION_WORDS:
             continue
         if not unit and following not in UNITS:  # 10 to 20 cm, 3 more days

@@ -51,10 +51,13 @@ _ASKING = re.compile(
     re.IGNORECASE,
 )
 _ASKS_YES_NO = re.compile(
-    r"(?:is|are|was|were|do|does|did|can|could|may|must|might|should|will|would|has|have|had)\b", re.IGNORECASE
+    r"(?:is|are|was|were|do|does|did|can|could|may|must|might|should|will|would|has|have|had)\b",
+    re.IGNORECASE,
 )
 _STATEMENT = re.compile(r"(?:the|a|an|this|that|these|it|he|she|they|we|i|there)\b", re.IGNORECASE)
-_CUT = frozenset("the a an of and or but to with will would can is are was were did does do its their his her".split())
+_CUT = frozenset(
+    "the a an of and or but to with will would can is are was were did does do its their his her".split()
+)
 _QUANTITY = re.compile(
     r"\d|%|\b(?:one|once|twice|both|each|every|all|none|no|nothing|half|many|much|few|several|some|most|more|less"
     r"|least|little|only|enough|never|always|often|rarely|sometimes|daily|weekly|monthly|yearly|hourly|annually|dozens?"
@@ -71,7 +74,9 @@ _TIME = re.compile(
     r"|age|time|birth|start|beginning|end|on|at|in|daily|weekly|once)\b",
     re.IGNORECASE,
 )
-_FULL_ANSWERS = frozenset("yes no none nothing nobody both neither all he she it they true false never always".split())
+_FULL_ANSWERS = frozenset(
+    "yes no none nothing nobody both neither all he she it they true false never always".split()
+)
 _TRANSLATES = re.compile(r"translat|übersetz|tradu[icz]|перевед|翻译|翻訳", re.IGNORECASE)
 
 
@@ -187,7 +192,12 @@ def _question(pair: InstructionPair, question: Reading, answer: Reading) -> Iter
     last = answer.tokens[-1].lower if answer.tokens else ""
     if last in ("the", "a", "an", "of", "and", "or", "by the") and pair.response.strip()[-1].isalpha():
         yield 0.3, f"the answer is cut after {last!r}"
-    if len(answer.tokens) == 1 and last in FUNCTION_WORDS and last not in _FULL_ANSWERS and last not in NUMBERS:
+    if (
+        len(answer.tokens) == 1
+        and last in FUNCTION_WORDS
+        and last not in _FULL_ANSWERS
+        and last not in NUMBERS
+    ):
         yield 0.1, f"{last!r} is no answer"
 
 
@@ -204,18 +214,27 @@ def _kind(pair: InstructionPair, question: Reading, answer: Reading) -> Iterator
     kind = " ".join(token.lower for token in words[:2])
     bare = all(not token.stem and not token.lower.isalpha() for token in answer.tokens)
     if re.match(r"how (?:many|much|old|tall|deep|heavy|long|far|often|large|high)\b", kind):
-        if not _QUANTITY.search(said) and not answer.quantities and kind.split()[1] in ("many", "much", "old"):
+        if (
+            not _QUANTITY.search(said)
+            and not answer.quantities
+            and kind.split()[1] in ("many", "much", "old")
+        ):
             yield 0.2, "the question asks for a number, and the answer has none"
     elif kind.startswith("when ") and not _TIME.search(said) and not answer.quantities:
         yield 0.3, "the question asks when, and the answer names no time"
-    elif kind.startswith(("who ", "whom ", "whose ", "why ")) and (bare or re.match(r"\d+\b(?:\W+(?:a|p)\.m)?", said)):
+    elif kind.startswith(("who ", "whom ", "whose ", "why ")) and (
+        bare or re.match(r"\d+\b(?:\W+(?:a|p)\.m)?", said)
+    ):
         yield 0.2, f"the question asks {kind.split()[0]}, and the answer is a number"
     elif kind.startswith(("where ", "why ")) and bare:
         yield 0.2, f"the question asks {kind.split()[0]}, and the answer is a number"
     if _ASKING.match(asked) and first in ("yes", "no") and re.match(r"(?:yes|no)\b(?:[.,!]|$)", said.lower()):
         yield 0.3, "the question does not ask for yes or no"
     elif _ASKS_YES_NO.match(asked) and " or " not in asked and len(answer.tokens) <= 8:
-        if not {token.lower for token in answer.tokens} & _ANSWERS_YES_NO and not answer.sentences[0].is_negative:
+        if (
+            not {token.lower for token in answer.tokens} & _ANSWERS_YES_NO
+            and not answer.sentences[0].is_negative
+        ):
             yield 0.3, "the question asks for yes or no, and the answer gives neither"
 
 
@@ -228,15 +247,24 @@ _ANSWERS_YES_NO = frozenset(
 def _leaks(pair: InstructionPair, question: Reading, answer: Reading) -> bool:
     """True if a question has all words and numbers of its answer and does not let one choose between them."""
     text = pair.instruction
-    if pair.options or "?" not in text or re.search(r"\bor\b|\btrue\b", text) or _ASKS_YES_NO.match(text.strip()):
+    if (
+        pair.options
+        or "?" not in text
+        or re.search(r"\bor\b|\btrue\b", text)
+        or _ASKS_YES_NO.match(text.strip())
+    ):
         return False
     if not answer.stems and not answer.quantities and not any(token.is_name for token in answer.tokens):
         return False
     if not answer.stems and len(answer.quantities) == 1 and answer.quantities[0].value == 1:
         return False
     names = {token.lower for token in answer.tokens if token.is_name}
-    return answer.stems <= question.stems and names <= question.words and all(
-        any(quantity.agrees(other) for other in question.quantities) for quantity in answer.quantities
+    return (
+        answer.stems <= question.stems
+        and names <= question.words
+        and all(
+            any(quantity.agrees(other) for other in question.quantities) for quantity in answer.quantities
+        )
     )
 
 
