@@ -13,7 +13,7 @@ _ENDINGS = tuple(
     (ending, least)
     for least, endings in (
         (4, "ation ment ness ity ingly ion ive ally ably able ible ence ance age ate"),
-        (3, "ing iest ier ied ed er or est ly al"),
+        (3, "ing iest ier ied ed er or est ly al ful"),
     )
     for ending in endings.split()
 )
@@ -23,6 +23,7 @@ _MAX_STEM = 6
 FUNCTION_WORDS = frozenset(_DATA["function_words"].split())
 NEGATORS = frozenset(_DATA["negators"].split())
 NEGATIVE = NEGATORS | frozenset(_DATA["negative"].split())
+TURNING = NEGATIVE | frozenset(_DATA["turning"].split())
 ORDINALS = {word: float(value) for value, word in enumerate(_DATA["ordinals"].split(), start=1)}
 NUMBERS = {word: float(value) for word, value in (each.split("/") for each in _DATA["numbers"].split())}
 MAGNITUDES = {word: float(value) for word, value in (each.split("/") for each in _DATA["magnitudes"].split())}
@@ -58,6 +59,6 @@ def root(word: str) -> str:
 
 TASK_WORDS = frozenset(map(root, _DATA["task_words"].split()))
 OPPOSITES: dict[str, set[str]] = {}
-for _one, _other in (each.split("/") for each in _DATA["opposites"].split()):
+for _one, _other in (map(stem, each.split("/")) for each in _DATA["opposites"].split()):
     OPPOSITES.setdefault(_one, set()).add(_other)
     OPPOSITES.setdefault(_other, set()).add(_one)

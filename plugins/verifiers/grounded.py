@@ -23,8 +23,8 @@ from itertools import permutations
 
 from plugins.protocols.matching_option import matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
-from plugins.verifiers.english import FUNCTION_WORDS, MAGNITUDES, NEGATORS, OPPOSITES, ORDINALS, stem
-from plugins.verifiers.reading import Quantity, Reading, Sentence, is_negative, read, read_passage
+from plugins.verifiers.english import MAGNITUDES, NEGATORS, OPPOSITES, ORDINALS, stem
+from plugins.verifiers.reading import Quantity, Reading, Sentence, is_negative, may_turn, read, read_passage
 from schemas.records import InstructionPair
 
 _YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
@@ -43,6 +43,7 @@ _COMPARES = re.compile(
     r"|furth|strong|weak)(?:er|est)|best|better|worse|worst)\b",
     re.IGNORECASE,
 )
+_CHOICE = re.compile(r"(?<!true) or\b", re.IGNORECASE)
 _LIST = re.compile(r"[^,.;:]+(?:, [^,.;:]+)*,? (?:and|or) [^,.;:]+")
 _LEAST_SHARE = 0.3
 """Least share of an answer's words and numbers that stand in the passage."""
@@ -179,7 +180,7 @@ class _Pair:
     def _names(self) -> Iterator[tuple[float, str]]:
         for reading, of in ((self.answer, "answer"), (self.question, "question")):
             for token in reading.names():
-                word = token.lower.removesuffix("'s")
+                word = token.lower
                 if word not in self.passage.words and stem(word) not in self.passage.stems:
                     if of == "question" and self.polarity < 0:
                         continue
@@ -229,40 +230,40 @@ class _Pair:
 
     def _polarity(self) -> Iterator[tuple[float, str]]:
         question = self.question.words
-        if self.polarity and self.question.stems and "or" not in question - {"true"}:
+        if self.polarity and self.question.stems and not _CHOICE.search(self.question.text):
             yield from self._yes_no()
         for sentence in self.answer.sentences:
-            best = self._best(sentence.stems)
-            if best is None or len(sentence.stems & best.stems) < max(2, 0.6 * len(sentence.stems)):
+            stems = sentence.stems | self.question.stems if self.polarity else sentence.stems
+            best = self._best(stems)
+            if best is None or len(stems & best.stems) < max(2, 0.6 * len(stems)):
                 continue
             words = sentence.words - {"no"} if self.polarity < 0 else sentence.words
-            roots = _roots(sentence.words)
-            if (sentence.negated & _roots(best.words)) - best.negated and not best.is_negative:
+            if (sentence.negated & best.roots) - best.negated and not may_turn(best.words):
                 yield 0.2, f"the passage does not deny it: {_quote(self.passage, best)}"
-            if best.negated & roots and not is_negative(words | question) and self.polarity >= 0:
+            if best.negated & sentence.roots and not is_negative(words | question) and self.polarity >= 0:
                 yield 0.2, f"the passage denies it: {_quote(self.passage, best)}"
             if _turned(words - question, best.words, self.passage) and not (words | best.words) & NEGATORS:
                 yield 0.2, f"the passage says the opposite: {_quote(self.passage, best)}"
 
     def _yes_no(self) -> Iterator[tuple[float, str]]:
         """Compare a yes or no with the sentence that matches the question best."""
-        asked, question, best = self.question.stems, self.question.words, self._best(self.question.stems)
-        share = len(asked & best.stems) / len(asked) if best else 0.0
-        asks_negative = is_negative(question)
+        asked, question = self.question.roots, self.question.words
+        best, asks_negative = self._best(asked), is_negative(question)
         if self.polarity > 0 and not asks_negative:
-            if any(sentence.negated & _roots(question) for sentence in self.answer.sentences):
+            if any(sentence.negated & asked for sentence in self.answer.sentences):
                 yield 0.2, "yes, but the answer's own reason denies it"
             if _turned(question, self.answer.words, self.question):
                 yield 0.2, "yes, but the answer's own reason says the opposite"
+        share = len(asked & best.roots) / len(asked) if best else 0.0
         if best is None or share < 0.5:
             return
         turned = _turned(question, best.words, self.passage) or _other_ordinal(question, best.words)
-        if self.polarity > 0 and not asks_negative and (_roots(question) & best.negated or turned):
+        if self.polarity > 0 and not asks_negative and (asked & best.negated or turned):
             yield 0.2, f"yes, but the passage denies it: {_quote(self.passage, best)}"
         if (
             self.polarity < 0
             and share == 1.0
-            and not (asks_negative or best.is_negative or turned)
+            and not (asks_negative or may_turn(best.words) or turned)
             and not _COMPARES.search(self.question.text)
             and all(_holds(best.quantities, quantity) for quantity in self.question.quantities)
         ):
@@ -282,9 +283,9 @@ class _Pair:
     def _best(self, stems: frozenset[str]) -> Sentence | None:
         """The sentence that shares most with some stems, rare ones counting more."""
         best = max(
-            self.passage.sentences, key=lambda sentence: self._weight(stems & sentence.stems), default=None
+            self.passage.sentences, key=lambda sentence: self._weight(stems & sentence.roots), default=None
         )
-        return best if best and stems & best.stems else None
+        return best if best and stems & best.roots else None
 
     def _weight(self, stems: frozenset[str]) -> float:
         return sum(self.weights.get(key, 0.0) for key in stems)
@@ -306,7 +307,7 @@ def _place(passage: str, response: str) -> tuple[int, int] | None:
 def _counts(passage: Reading) -> dict[str, int]:
     counts: dict[str, int] = {}
     for sentence in passage.sentences:
-        for key in sentence.stems:
+        for key in sentence.roots:
             counts[key] = counts.get(key, 0) + 1
     return counts
 
@@ -355,23 +356,16 @@ def _listed(passage: Reading, question: Reading) -> Iterator[Quantity]:
 
 def _turned(words: frozenset[str], others: frozenset[str], whole: Reading) -> bool:
     """True if a word has its opposite, but not itself, among others, and no opposite beside it."""
+    keys, found = frozenset(map(stem, words)), frozenset(map(stem, others))
     return any(
-        OPPOSITES[word] & others
-        and not OPPOSITES[word] & words
-        and word not in others
-        and word not in whole.words
-        and stem(word) not in whole.stems
-        for word in words & OPPOSITES.keys()
+        OPPOSITES[key] & found and not OPPOSITES[key] & keys and key not in found and key not in whole.roots
+        for key in keys & OPPOSITES.keys()
     )
 
 
 def _other_ordinal(words: frozenset[str], others: frozenset[str]) -> bool:
     asked = words & ORDINALS.keys()
     return bool(asked) and not asked & others and bool(others & ORDINALS.keys())
-
-
-def _roots(words: frozenset[str]) -> frozenset[str]:
-    return frozenset(stem(word.removesuffix("'s")) for word in words - FUNCTION_WORDS)
 
 
 def _quote(passage: Reading, sentence: Sentence) -> str:

@@ -5,10 +5,10 @@ Reading costs about 1.5 µs a character, so the passage of several pairs is read
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from plugins.verifiers.english import (
     FUNCTION_WORDS,
@@ -17,6 +17,7 @@ from plugins.verifiers.english import (
     NEGATORS,
     NUMBERS,
     TASK_WORDS,
+    TURNING,
     UNITS,
     root,
     stem,
@@ -33,7 +34,14 @@ _CLAUSE_END = re.compile(r"[,;:—.!?]|\b(?:but|although|though|while|whereas|be
 _GROUPED = re.compile(r"\d{1,3}(?:[,.]\d{3})+(?:\.\d+)?")
 _FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "half": 0.5, "halves": 0.5, "halve": 0.5, "halved": 0.5}
 _FRACTION_WORDS = frozenset("half halves third thirds quarter quarters fifth fifths tenth tenths".split())
-_NEGATIVE_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
+_NEGATIVE_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}less")
+_TURNING_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
+_BEHIND = frozenset("nowhere nothing none".split())
+"""These negate the word before them, too: it leads nowhere."""
+
+_ENGLISH = 0.22
+"""Least share of function words in an English text."""
+
 _CURRENCIES = "€$£¥"
 _RANGE = frozenset("to and or v vs against than".split())
 _SAME = {"percent": "%", "pct": "%"}
@@ -41,8 +49,7 @@ _SCOPE, _SCOPES = 3, {"without": 1, "no": 2}
 """A negation reaches so many stems to its right, within its clause."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """A number with its unit: "" if none is known."""
 
     value: float
@@ -59,49 +66,47 @@ class Quantity:
 
 
 def is_negative(words: frozenset[str]) -> bool:
-    """True if a word may turn the meaning of a text, as not, only, unfit, largest and useless may."""
+    """True if a text denies something, as with not, fail, unfit and useless."""
     return not words.isdisjoint(NEGATIVE) or any(map(_NEGATIVE_FORM.fullmatch, words))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Token:
-    """A word, number or sign of a text, with what the verifiers need to know of it."""
+def may_turn(words: frozenset[str]) -> bool:
+    """True if a part of a text may say something else than all of it, as with not, only, until and largest."""
+    return not words.isdisjoint(TURNING) or any(map(_TURNING_FORM.fullmatch, words))
+
+
+class Token(NamedTuple):
+    """A word, number or sign of a text."""
 
     start: int
     end: int
-    lower: str
+    lower: str  # in lower case, without 's
     stem: str  # "" for function words, words of the task, numbers and signs
     is_name: bool
-    negated: str  # its stem, for words of the task too, if it is in the scope of a negation
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence: its offsets and stems; those in the scope of a negation too."""
+class Sentence(NamedTuple):
+    """A sentence: its offsets and its words."""
 
     start: int
     end: int
-    stems: frozenset[str]
-    negated: frozenset[str]
     words: frozenset[str]
+    stems: frozenset[str]
+    roots: frozenset[str]  # the stems, and those of words of the task
+    negated: frozenset[str]  # roots in the scope of a negation
     quantities: tuple[Quantity, ...]
 
-    @property
-    def is_negative(self) -> bool:
-        """True if a word of the sentence may turn its meaning."""
-        return is_negative(self.words)
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A text with its sentences."""
 
     text: str
     tokens: tuple[Token, ...]
     sentences: tuple[Sentence, ...]
     quantities: tuple[Quantity, ...]
-    stems: frozenset[str]
     words: frozenset[str]
+    stems: frozenset[str]
+    roots: frozenset[str]
     is_english: bool
 
     def names(self) -> Iterator[Token]:
@@ -109,75 +114,90 @@ class Reading:
         return (token for token in self.tokens if token.is_name)
 
 
-def read(text: str) -> Reading:
-    """Read a text."""
-    text_tokens = list(_TOKEN.finditer(text))
-    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
-    if not ends or ends[-1] < len(text):
-        ends.append(len(text))
+def _read(text: str) -> Reading:
     tokens: list[Token] = []
     sentences: list[Sentence] = []
     quantities: list[Quantity] = []
-    clause_ends = [found.start() for found in _CLAUSE_END.finditer(text)]
-    at, clause, start, english = 0, 0, 0, 0
+    found = list(_TOKEN.finditer(text))
+    ends = [each.end() for each in _SENTENCE_END.finditer(text)]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
+    clause_ends = [each.start() for each in _CLAUSE_END.finditer(text)]
+    at, clause, english = 0, 0, 0
     for end in ends:
         own: list[Token] = []
-        scope = 0
-        while at < len(text_tokens) and text_tokens[at].start() < end:
-            found = text_tokens[at]
+        negated: set[str] = set()
+        scope, roots = 0, [""]
+        while at < len(found) and found[at].start() < end:
+            raw, start, stop = found[at][0], found[at].start(), found[at].end()
             at += 1
-            raw, left = found[0], found.start()
-            lower = raw.lower().replace("’", "'")
-            while clause < len(clause_ends) and clause_ends[clause] <= left:
+            while clause < len(clause_ends) and clause_ends[clause] <= start:
                 clause, scope = clause + 1, 0
-            key = bare = ""
-            if lower in FUNCTION_WORDS:
-                english += 1
-            else:
-                word = lower.removesuffix("'s")
-                key = bare = stem(word)
-                if root(word) in TASK_WORDS or lower in NUMBERS or lower in UNITS or not raw[0].isalpha():
-                    key = ""
-            is_name = (
-                bool(own)
-                and raw[0].isupper()
-                and raw not in ("I",)
-                and text[left - 2 : left - 1] not in ":.?!"
-            )
-            is_name = is_name and text[left - 1] not in "\"“'‘(" or (raw[0].isalpha() and raw[-1].isdigit())
-            own.append(Token(left, found.end(), lower, key, is_name, bare if scope > 0 else ""))
+            lower, stemmed, bare, is_function_word = _word(raw)
+            english += is_function_word
+            own.append(Token(start, stop, lower, stemmed, _is_name(text, raw, start, bool(own))))
             if lower in NEGATORS:
                 scope = _SCOPES.get(lower, _SCOPE)
+                if lower in _BEHIND:
+                    negated.add(roots[-1])
             elif bare:
-                scope -= 1
+                roots.append(bare)
+                if scope > 0:
+                    negated.add(bare)
+                    scope -= 1
         if own:
             numbers = tuple(_quantities(text, own))
             quantities += numbers
             tokens += own
             sentences.append(
                 Sentence(
-                    start + len(text[start:end]) - len(text[start:end].lstrip()),
+                    own[0].start,
                     end,
-                    frozenset(token.stem for token in own if token.stem),
-                    frozenset(token.negated for token in own if token.negated),
-                    frozenset(token.lower for token in own),
+                    frozenset([token.lower for token in own]),
+                    frozenset([token.stem for token in own if token.stem]),
+                    frozenset(roots[1:]),
+                    frozenset(negated),
                     numbers,
                 )
             )
-        start = end
+    words, stems, all_roots = (
+        frozenset().union(*(getattr(each, field) for each in sentences))
+        for field in ("words", "stems", "roots")
+    )
+    is_english = english >= _ENGLISH * len(tokens)
     return Reading(
-        text=text,
-        tokens=tuple(tokens),
-        sentences=tuple(sentences),
-        quantities=tuple(quantities),
-        stems=frozenset(token.stem for token in tokens if token.stem),
-        words=frozenset(token.lower.removesuffix("'s") for token in tokens),
-        is_english=english >= 0.22 * len(tokens),
+        text, tuple(tokens), tuple(sentences), tuple(quantities), words, stems, all_roots, is_english
     )
 
 
-read_passage = functools.lru_cache(maxsize=8)(read)
-"""Read a passage; those read last are kept, as a document's pairs come one after another."""
+read = functools.lru_cache(maxsize=16)(_read)
+"""Read a text of a pair; those read last are kept, because several verifiers read them."""
+
+read_passage = functools.lru_cache(maxsize=8)(_read)
+"""Read a passage; those read last are kept, because a document's pairs come one after another."""
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _word(raw: str) -> tuple[str, str, str, bool]:
+    """A word in lower case, its stem or "", its root or "", and whether it is an English function word."""
+    lower = raw.lower().replace("’", "'").removesuffix("'s")
+    if lower in FUNCTION_WORDS:
+        return lower, "", "", True
+    if lower in NUMBERS or lower in UNITS or not raw[0].isalpha():
+        return lower, "", "", False
+    return lower, "" if root(lower) in TASK_WORDS else stem(lower), stem(lower), False
+
+
+def _is_name(text: str, raw: str, start: int, is_inside: bool) -> bool:
+    if raw[0].isalpha() and raw[-1].isdigit():
+        return True
+    return (
+        is_inside
+        and raw[0].isupper()
+        and raw != "I"
+        and text[start - 1] not in "\"“'‘("
+        and text[start - 2] not in ":.?!"
+    )
 
 
 def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:

@@ -26,7 +26,7 @@ from plugins.filters.language import identify
 from plugins.protocols.matching_option import lettered_option, matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
 from plugins.verifiers.english import FUNCTION_WORDS, NOT_SHOWN, NUMBERS
-from plugins.verifiers.reading import Reading, read, read_passage
+from plugins.verifiers.reading import Reading, is_negative, read, read_passage
 from schemas.records import InstructionPair
 
 _BRACKETED = re.compile(r"(?<!\w)(?:\[[^\[\]\n]{2,60}\]|\{[^{}\n]{2,60}\}|<[^<>\n/]{2,60}>)")
@@ -231,10 +231,7 @@ def _kind(pair: InstructionPair, question: Reading, answer: Reading) -> Iterator
     if _ASKING.match(asked) and first in ("yes", "no") and re.match(r"(?:yes|no)\b(?:[.,!]|$)", said.lower()):
         yield 0.3, "the question does not ask for yes or no"
     elif _ASKS_YES_NO.match(asked) and " or " not in asked and len(answer.tokens) <= 8:
-        if (
-            not {token.lower for token in answer.tokens} & _ANSWERS_YES_NO
-            and not answer.sentences[0].is_negative
-        ):
+        if not {token.lower for token in answer.tokens} & _ANSWERS_YES_NO and not is_negative(answer.words):
             yield 0.3, "the question asks for yes or no, and the answer gives neither"
 
 
