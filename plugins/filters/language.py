@@ -70,7 +70,7 @@ class LanguageFilter(Filter[LanguageOptions]):
 
 
 def identify(text: str) -> tuple[str, float]:
-    """Return the language of a text, as an ISO 639 code, and its probability, 0 to 1; 60 µs for a sentence."""
+    """Return the ISO 639 code of a text's language and its probability, 0 to 1; 60 µs for a sentence."""
     language, probability = _identifier().classify(text)
     return str(language), float(probability)
 

@@ -35,7 +35,7 @@ _IRREGULAR = {
 
 
 def stem(word: str) -> str:
-    """Cut a word in lower case down to what its inflections and many derivations share: six characters or less."""
+    """Cut a word in lower case to what its inflections and many derivations share, six characters at most."""
     return root(word)[:_MAX_STEM]
 
 

@@ -8,8 +8,8 @@
          ─► options    no other option stands nearer to the question than the chosen one
 
 A yes or no is judged by the polarity of the matching sentence, an answer in the passage's own words by its
-place, any other answer by its words, numbers, names and negations. The first finding is the reason; the span is
-the answer where it stands literally, or else the sentence that matches best.
+place, any other answer by its words, numbers, names and negations. The gravest finding is the reason; the
+span is the answer where it stands literally, or else the sentence that matches best.
 
 Names, negations, polarity and opposites are rules for English. In a passage of another language only numbers
 and shares of words are checked, and the reason says so even if all is well.
@@ -32,8 +32,8 @@ _AUXILIARY = re.compile(
     r"(?:is|are|was|were|do|does|did|can|could|may|must|might|should|shall|will|would|has|have|had)\b", re.I
 )
 _COMPUTES = re.compile(
-    r"\b(?:total|altogether|together|combined|in all|sum|differences?|by how (?:many|much)|more|less|fewer|later|earlier"
-    r"|longer|shorter|older|younger|higher|lower|than|rest|remain\w*|between)\b",
+    r"\b(?:total|altogether|together|combined|in all|sum|differences?|by how (?:many|much)|more|less|fewer"
+    r"|later|earlier|longer|shorter|older|younger|higher|lower|than|rest|remain\w*|between)\b",
     re.IGNORECASE,
 )
 _SPANS = re.compile(r"\bhow (?:long|old|many (?:years|decades|hours|minutes))\b", re.IGNORECASE)
@@ -136,7 +136,7 @@ class _Pair:
                     yield 0.1, f"the rationale's number {_say(quantity)} follows from no two of the passage"
                 known.append(quantity)
         computes = bool(_COMPUTES.search(self.question.text) or _COMPUTES.search(self.answer.text))
-        dates = [each for each in own if 1000 <= each.value <= 2100 and not each.unit or each.value > 1e7]
+        dates = [each for each in own if (1000 <= each.value <= 2100 and not each.unit) or each.value > 1e7]
         operands = own if computes else dates if _SPANS.search(self.question.text) else []
         for quantity in self.answer.quantities:
             if quantity.value in (0.5, 1) and not quantity.unit:
@@ -240,9 +240,11 @@ class _Pair:
             words = sentence.words - {"no"} if self.polarity < 0 else sentence.words
             if (sentence.negated & best.roots) - best.negated and not may_turn(best.words):
                 yield 0.2, f"the passage does not deny it: {_quote(self.passage, best)}"
-            if best.negated & sentence.roots and not is_negative(words | question) and self.polarity >= 0:
+            if best.negated & sentence.roots and not may_turn(words | question) and self.polarity >= 0:
                 yield 0.2, f"the passage denies it: {_quote(self.passage, best)}"
-            if _turned(words - question, best.words, self.passage) and not (words | best.words) & NEGATORS:
+            if self.polarity < 0 or (words | best.words) & NEGATORS:
+                continue
+            if _turned(words - question, best.words, self.passage):
                 yield 0.2, f"the passage says the opposite: {_quote(self.passage, best)}"
 
     def _yes_no(self) -> Iterator[tuple[float, str]]:

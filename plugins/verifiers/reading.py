@@ -28,24 +28,27 @@ _TOKEN = re.compile(
     rf"[{SPACELESS}]|\d+(?:[.,:]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+(?:['’][^\W\d_]{{1,2}}\b)?\d*|[%€$£¥°½¼¾]"
 )
 _SENTENCE_END = re.compile(
-    r"(?:(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)|[。！？]|\n(?=\s*(?:\n|[^a-z\s])))"
+    r"(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)"
+    r"|[。！？]|\n(?=\s*(?:\n|[^a-z\s]))"
 )
 _CLAUSE_END = re.compile(r"[,;:—.!?]|\b(?:but|although|though|while|whereas|because|and)\b")
 _GROUPED = re.compile(r"\d{1,3}(?:[,.]\d{3})+(?:\.\d+)?")
 _FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "half": 0.5, "halves": 0.5, "halve": 0.5, "halved": 0.5}
-_FRACTION_WORDS = frozenset("half halves third thirds quarter quarters fifth fifths tenth tenths".split())
+_FRACTION_WORDS = frozenset(
+    ("half", "halves", "third", "thirds", "quarter", "quarters", "fifth", "fifths", "tenth", "tenths")
+)
 _NEGATIVE_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}less")
 _TURNING_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
-_BEHIND = frozenset("nowhere nothing none".split())
+_BEHIND = frozenset(("nowhere", "nothing", "none"))
 """These negate the word before them, too: it leads nowhere."""
 
 _ENGLISH = 0.22
 """Least share of function words in an English text."""
 
 _CURRENCIES = "€$£¥"
-_RANGE = frozenset("to and or v vs against than".split())
+_RANGE = frozenset(("to", "and", "or", "v", "vs", "against", "than"))
 _SAME = {"percent": "%", "pct": "%"}
-_SCOPE, _SCOPES = 3, {"without": 1, "no": 2}
+_SCOPE, _SCOPES = 2, {"without": 1}
 """A negation reaches so many stems to its right, within its clause."""
 
 
@@ -71,7 +74,7 @@ def is_negative(words: frozenset[str]) -> bool:
 
 
 def may_turn(words: frozenset[str]) -> bool:
-    """True if a part of a text may say something else than all of it, as with not, only, until and largest."""
+    """True if a part of a text may say something else than the whole, as with not, only, largest."""
     return not words.isdisjoint(TURNING) or any(map(_TURNING_FORM.fullmatch, words))
 
 
