@@ -76,6 +76,7 @@ def load() -> list[Labelled]:
     ]
 
 
+@functools.cache
 def rows(name: str) -> list[dict[str, Any]]:
     """Rows of one of the files."""
     return [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]

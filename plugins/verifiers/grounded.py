@@ -45,7 +45,7 @@ _COMPARES = re.compile(
 )
 _CHOICE = re.compile(r"(?<!true) or\b", re.IGNORECASE)
 _LIST = re.compile(r"[^,.;:]+(?:, [^,.;:]+)*,? (?:and|or) [^,.;:]+")
-_LEAST_SHARE = 0.3
+_LEAST_SHARE = 0.25
 """Least share of an answer's words and numbers that stand in the passage."""
 
 _LEAST_ASKED = 20
@@ -337,10 +337,10 @@ def _computed(quantity: Quantity, known: list[Quantity]) -> bool:
 
 
 def _difference(quantity: Quantity, known: Sequence[Quantity]) -> bool:
-    """True if a number is the sum or difference of two of equal units."""
+    """True if a number is the sum or difference of two whose units do not differ."""
     return any(
-        one.unit == two.unit
-        and (not quantity.unit or not one.unit or quantity.agrees(Quantity(quantity.value, one.unit)))
+        (one.unit == two.unit or not one.unit or not two.unit)
+        and (not quantity.unit or quantity.agrees(Quantity(quantity.value, one.unit or two.unit)))
         and abs(result - quantity.value) < 1e-6
         for one, two in permutations(known, 2)
         for result in (one.value + two.value, one.value - two.value)

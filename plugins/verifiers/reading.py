@@ -39,6 +39,7 @@ _FRACTION_WORDS = frozenset(
 )
 _NEGATIVE_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}less")
 _TURNING_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
+_INSIDE = re.compile(r"[^:.?!][^\"“'‘(]").fullmatch
 _BEHIND = frozenset(("nowhere", "nothing", "none"))
 """These negate the word before them, too: it leads nowhere."""
 
@@ -132,13 +133,16 @@ def _read(text: str) -> Reading:
         negated: set[str] = set()
         scope, roots = 0, [""]
         while at < len(found) and found[at].start() < end:
-            raw, start, stop = found[at][0], found[at].start(), found[at].end()
+            raw, (start, stop) = found[at][0], found[at].span()
             at += 1
             while clause < len(clause_ends) and clause_ends[clause] <= start:
                 clause, scope = clause + 1, 0
             lower, stemmed, bare, is_function_word = _word(raw)
             english += is_function_word
-            own.append(Token(start, stop, lower, stemmed, _is_name(text, raw, start, bool(own))))
+            is_name = (
+                bool(own) and raw[0].isupper() and raw != "I" and _INSIDE(text[start - 2 : start])
+            ) or (raw[-1].isdigit() and raw[0].isalpha())
+            own.append(Token(start, stop, lower, stemmed, bool(is_name)))
             if lower in NEGATORS:
                 scope = _SCOPES.get(lower, _SCOPE)
                 if lower in _BEHIND:
@@ -191,18 +195,6 @@ def _word(raw: str) -> tuple[str, str, str, bool]:
     return lower, "" if root(lower) in TASK_WORDS else stem(lower), stem(lower), False
 
 
-def _is_name(text: str, raw: str, start: int, is_inside: bool) -> bool:
-    if raw[0].isalpha() and raw[-1].isdigit():
-        return True
-    return (
-        is_inside
-        and raw[0].isupper()
-        and raw != "I"
-        and text[start - 1] not in "\"“'‘("
-        and text[start - 2] not in ":.?!"
-    )
-
-
 def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
     """Yield the numbers of a sentence, in digits and in words, with their units."""
     at = 0
@@ -214,19 +206,16 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
         before = text[max(0, first.start - 1) : first.start]
         if before and before in _CURRENCIES:
             unit = before
-        while at < len(tokens) and text[tokens[at - 1].end : tokens[at].start] in (" ", "-", "", " and "):
-            word, more = tokens[at].lower, _value(tokens[at].lower)
-            joint = text[tokens[at - 1].end : tokens[at].start]
-            if word in MAGNITUDES:
-                value *= MAGNITUDES[word]
-            elif (
-                more is not None
-                and word in NUMBERS
-                and value >= 20
-                and more < (10 if value < 100 else value)
-                and (joint == "-" or value >= 100)
-            ):
+        while at < len(tokens):
+            behind = at + (tokens[at].lower == "and" and value >= 100 and at + 1 < len(tokens))
+            joint, more = text[tokens[at - 1].end : tokens[at].start], NUMBERS.get(tokens[behind].lower)
+            if joint not in (" ", "-", ""):
+                break
+            if tokens[at].lower in MAGNITUDES:
+                value *= MAGNITUDES[tokens[at].lower]
+            elif more and (value >= 100 > more or (joint == "-" and value >= 20 and more < 10)):
                 value += more
+                at = behind
             else:
                 break
             at += 1

@@ -33,7 +33,8 @@ from schemas.records import InstructionPair
 _BRACKETED = re.compile(r"(?<!\w)(?:\[[^\[\]\n]{2,60}\]|\{[^{}\n]{2,60}\}|<[^<>\n/]{2,60}>)")
 _PLACEHOLDER = re.compile(
     r"\b(?:your (?:question|answer|response|text) here|insert (?:question|answer|text|your) ?\w* here)\b"
-    r"|\blorem ipsum\b|\bas an ai (?:language )?model\b|^\W*(?:n/?a|tbd|todo|none given|null|nan|undefined|placeholder)\W*$"
+    r"|\blorem ipsum\b|\bas an ai (?:language )?model\b"
+    r"|^\W*(?:n/?a|tbd|todo|none given|null|nan|undefined|placeholder)\W*$"
     r"|^\W*(?:i'?m )?sorry,? (?:but )?i (?:can(?:not|'t)|am unable)|\bi cannot (?:assist|help) with\b"
     r"|^\W*(?:sure|certainly|of course)[!,.] here (?:is|are)\b",
     re.IGNORECASE,
