@@ -30,6 +30,13 @@ Row = dict[str, Any]
 STILL_TRUE: frozenset[tuple[str, str, str]] = frozenset(
     {
         ("negation_flipped", "docs-cli", "What does `--dry-run` do?"),
+        ("negation_flipped", "cook-lentil", "What should be done before the lentils go into the pot?"),
+        ("negation_flipped", "farm-advice", "How harmful can aphids be?"),
+        (
+            "negation_flipped",
+            "pharm-paracetamol",
+            "Why is the early phase after an overdose deceptive?",
+        ),
         ("negation_flipped", "tech-review", "Name one advantage and one disadvantage of the speaker."),
         (
             "negation_flipped",
@@ -88,7 +95,9 @@ NAMES = (
 """Names of the passages, by kind."""
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
-_VERB = re.compile(r"\b(is|are|was|were|can|could|may|must|should|will|has|had|have|does|do|did)\b( not\b)?")
+_VERB = re.compile(
+    r"\b(is|are|was|were|can|could|may|must|should|will|has|had|have|does|do|did)\b(?! (?:no|only|so)\b)( not\b)?"
+)
 
 
 def number_changed(row: Row, rng: random.Random) -> str:
