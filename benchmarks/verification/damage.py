@@ -96,7 +96,8 @@ NAMES = (
 
 _NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 _VERB = re.compile(
-    r"\b(is|are|was|were|can|could|may|must|should|will|has|had|have|does|do|did)\b(?! (?:no|only|so)\b)( not\b)?"
+    r"\b(is|are|was|were|can|could|may|must|should|will|has|had|have|does|do|did)\b"
+    r"(?! (?:no|only|so)\b)( not\b)?"
 )
 
 

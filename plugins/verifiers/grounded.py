@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
-from plugins.protocols.matching_option import matching_option
+from plugins.protocols.matching_option import lettered_option, matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
 from plugins.verifiers.english import MAGNITUDES, NEGATORS, OPPOSITES, ORDINALS, stem
 from plugins.verifiers.reading import Quantity, Reading, Sentence, is_negative, may_turn, read, read_passage
@@ -44,7 +44,7 @@ _COMPARES = re.compile(
     re.IGNORECASE,
 )
 _CHOICE = re.compile(r"(?<!true) or\b", re.IGNORECASE)
-_LIST = re.compile(r"[^,.;:]+(?:, [^,.;:]+)*,? (?:and|or) [^,.;:]+")
+_LIST = re.compile(r"[^,.;:]{1,80}(?:, [^,.;:]{1,80})*,? (?:and|or) [^,.;:]{1,80}")
 _LEAST_SHARE = 0.25
 """Least share of an answer's words and numbers that stand in the passage."""
 
@@ -53,6 +53,9 @@ _LEAST_ASKED = 20
 
 _NEAR = 0.35
 """Least weight of the question's words beside a short answer, as a share of the most that a sentence has."""
+
+_MAX_NUMBERS = 64
+"""Of a passage with more different numbers, such as a table, no more take part in calculations."""
 
 _FACTORS = (7.0, 10.0, 12.0, 24.0, 52.0, 60.0, 100.0, 365.0, 1000.0)
 """Numbers that everybody may compute with."""
@@ -85,7 +88,9 @@ class _Pair:
         self.question = read(pair.instruction)
         response = pair.response
         if pair.options:
-            response = matching_option(response, pair.options) or response
+            response = (
+                matching_option(response, pair.options) or lettered_option(response, pair.options) or response
+            )
         self.answer = read(response)
         self.rationale = read(pair.rationale) if pair.rationale else None
         self.options = pair.options
@@ -99,7 +104,10 @@ class _Pair:
 
     def _touches(self, options: tuple[str, ...]) -> bool:
         return any(
-            _place(self.passage.text, option) or self.passage.stems & read(option).stems for option in options
+            _place(self.passage.text, option)
+            or self.passage.stems & read(option).stems
+            or any(_holds(self.passage.quantities, quantity) for quantity in read(option).quantities)
+            for option in options
         )
 
     def findings(self) -> Iterator[tuple[float, str]]:
@@ -295,14 +303,14 @@ class _Pair:
 
 def _place(passage: str, response: str) -> tuple[int, int] | None:
     """Offsets of the response in the passage, without its quotes and full stop, at the bounds of words."""
-    wanted = response.strip().strip("\"“”'‘’`.").strip()
-    at = passage.lower().find(wanted.lower()) if wanted and len(wanted) == len(wanted.lower()) else -1
+    wanted, whole = response.strip().strip("\"“”'‘’`.").strip().lower(), passage.lower()
+    at = whole.find(wanted) if wanted and len(whole) == len(passage) else -1
     while at >= 0:
         end = at + len(wanted)
         outside = passage[max(0, at - 1) : at] + " " + passage[end : end + 1]
         if not outside.isascii() or not any(character.isalnum() for character in outside):
             return at, end
-        at = passage.lower().find(wanted.lower(), at + 1)
+        at = whole.find(wanted, at + 1)
     return None
 
 
@@ -320,7 +328,7 @@ def _holds(known: list[Quantity] | tuple[Quantity, ...], quantity: Quantity) -> 
 
 def _computed(quantity: Quantity, known: list[Quantity]) -> bool:
     """True if a number is a sum, difference, product or quotient of two, to about a percent."""
-    values = {each.value for each in known}
+    values = sorted({each.value for each in known})[:_MAX_NUMBERS]
     for one, two in permutations([*values, *(factor for factor in _FACTORS if factor not in values)], 2):
         results = (
             one + two,
@@ -342,7 +350,7 @@ def _difference(quantity: Quantity, known: Sequence[Quantity]) -> bool:
         (one.unit == two.unit or not one.unit or not two.unit)
         and (not quantity.unit or quantity.agrees(Quantity(quantity.value, one.unit or two.unit)))
         and abs(result - quantity.value) < 1e-6
-        for one, two in permutations(known, 2)
+        for one, two in permutations(known[:_MAX_NUMBERS], 2)
         for result in (one.value + two.value, one.value - two.value)
     )
 
@@ -375,5 +383,5 @@ def _quote(passage: Reading, sentence: Sentence) -> str:
 
 
 def _say(quantity: Quantity) -> str:
-    number = f"{quantity.value:,.0f}" if quantity.value == int(quantity.value) else f"{quantity.value:g}"
+    number = f"{quantity.value:,.0f}" if quantity.value.is_integer() else f"{quantity.value:g}"
     return f"{number} {quantity.unit}".strip()

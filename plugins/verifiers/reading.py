@@ -141,7 +141,7 @@ def _read(text: str) -> Reading:
             english += is_function_word
             is_name = (
                 bool(own) and raw[0].isupper() and raw != "I" and _INSIDE(text[start - 2 : start])
-            ) or (raw[-1].isdigit() and raw[0].isalpha())
+            ) or (raw[-1].isdecimal() and raw[0].isalpha())
             own.append(Token(start, stop, lower, stemmed, bool(is_name)))
             if lower in NEGATORS:
                 scope = _SCOPES.get(lower, _SCOPE)
@@ -202,7 +202,7 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
         first, value, at = tokens[at], _value(tokens[at].lower), at + 1
         if value is None:
             continue
-        unit = first.lower.lstrip("0123456789.,:") if first.lower[0].isdigit() else ""
+        unit = first.lower.lstrip("0123456789.,:") if first.lower[0].isdecimal() else ""
         before = text[max(0, first.start - 1) : first.start]
         if before and before in _CURRENCIES:
             unit = before
@@ -241,15 +241,17 @@ def _value(word: str) -> float | None:
         return NUMBERS[word]
     if word in _FRACTIONS:
         return _FRACTIONS[word]
-    if not word[0].isdigit():
+    if not word[0].isdecimal():
         return None
     digits = re.match(r"[\d.,:]*\d", word)
     number = digits[0] if digits else word
     if ":" in number:  # a time or a ratio, as a number that no other equals by chance
         first, _, second = number.partition(":")
-        return 1e7 + 60 * float(first) + float(second) if (first + second).isdigit() else None
+        return 1e7 + 60 * float(first) + float(second) if (first + second).isdecimal() else None
+    if len(number) > 24:
+        return None
     if _GROUPED.fullmatch(number):
-        number = number.replace(",", "") if "," in number or number.count(".") > 1 else number
+        number = number.replace("." if number.count(".") > 1 else ",", "")
     elif "," in number:
         number = number.replace(",", ".")
     return float(number) if number.count(".") <= 1 else None

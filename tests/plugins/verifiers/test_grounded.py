@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hypothesis
+import hypothesis.strategies
 import pytest
 
 from plugins.verifiers.base import Verdict
 from plugins.verifiers.grounded import Grounded
+from plugins.verifiers.well_formed import WellFormed
 from schemas.errors import ConfigError
 from schemas.records import InstructionPair
 
@@ -127,6 +130,25 @@ def test_other_languages_are_checked_for_numbers_and_words_and_the_reason_says_s
     assert good.score >= 0.5
     assert good.reason == "only numbers and words were checked: the passage is not in English"
     assert bad.reason == "the passage does not hold the number 83"
+
+
+def test_a_letter_stands_for_its_option() -> None:
+    options = ("312 metres", "412 metres")
+    assert verdict("How long is the bridge?", "B", options=options).score >= 0.5
+    assert verdict("How long is the bridge?", "A", options=options).score < 0.5
+
+
+@pytest.mark.slow  # may load the model of py3langid
+@hypothesis.given(
+    *[hypothesis.strategies.text(alphabet="aI1.,:% \n\"'[é茶İ²٣-and notbillion", max_size=40)] * 4
+)
+@hypothesis.settings(max_examples=200, deadline=None)
+def test_any_text_has_a_verdict(passage: str, instruction: str, response: str, rationale: str) -> None:
+    pair = InstructionPair(instruction=instruction, response=response, rationale=rationale)
+    for verifier in (Grounded(), WellFormed()):
+        found = verifier.verdict(passage, pair)
+        assert 0 <= found.score <= 1
+        assert found.span is None or 0 <= found.span[0] < found.span[1] <= len(passage)
 
 
 def test_an_unknown_option_is_refused_by_its_key() -> None:

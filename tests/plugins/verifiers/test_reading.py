@@ -15,6 +15,7 @@ from plugins.verifiers.reading import Quantity, read
         ("twenty-five cows", 25, ""),
         ("two hundred and fifty", 250, ""),
         ("1,400 commuters", 1400, ""),
+        ("1.234.567", 1234567, ""),
         ("2.3 million", 2_300_000, ""),
         ("$2.3 million", 2_300_000, "$"),
         ("€418", 418, "€"),

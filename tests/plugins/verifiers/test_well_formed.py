@@ -11,9 +11,8 @@ from plugins.verifiers.well_formed import WellFormed
 from schemas.records import InstructionPair
 
 PASSAGE = (
-    "The Okra bridge was opened in 1931 by Mayor Ada Quill. It is 412 metres long. Lorries are not allowed on "
-    "it, since the cables were made for lighter loads. The bridge closes early in winter, when ice falls from "
-    "it."
+    "The Okra bridge was opened in 1931 by Mayor Ada Quill. It is 412 metres long. Lorries are not allowed, "
+    "since the cables were made for lighter loads. The bridge closes early in winter, when ice falls."
 )
 
 
