@@ -14,7 +14,7 @@ import functools
 import re
 import unicodedata
 
-_SPACELESS = (
+SPACELESS = (
     "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
     "\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Japanese, Chinese
 )
@@ -47,8 +47,6 @@ def _special_words() -> tuple[re.Pattern[str], re.Pattern[str]]:
     characters = map(chr, range(0x300, 0x10000))
     marks = "".join(each for each in characters if unicodedata.category(each).startswith("M"))
     return (
-        re.compile(f"[{_SPACELESS}{marks}]"),
-        re.compile(
-            rf"[^\W_{_SPACELESS}]+(?:[{marks}]+[^\W_{_SPACELESS}]*)*|(?=[^\W_])[{_SPACELESS}][{marks}]*"
-        ),
+        re.compile(f"[{SPACELESS}{marks}]"),
+        re.compile(rf"[^\W_{SPACELESS}]+(?:[{marks}]+[^\W_{SPACELESS}]*)*|(?=[^\W_])[{SPACELESS}][{marks}]*"),
     )

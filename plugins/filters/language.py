@@ -57,7 +57,7 @@ class LanguageFilter(Filter[LanguageOptions]):
 
     def __call__(self, document: Document) -> Document | Verdict:
         options = self.options
-        language, probability = _identifier().classify(document.text[: options.max_characters])
+        language, probability = identify(document.text[: options.max_characters])
         if language not in options.keep:
             value, limit = f"{language} ({probability:.2f})", f"one of {', '.join(options.keep)}"
             return Verdict(rule="keep", value=value, limit=limit)
@@ -67,6 +67,12 @@ class LanguageFilter(Filter[LanguageOptions]):
             )
         found = {"language": language, "language_probability": f"{probability:.2f}"}
         return dataclasses.replace(document, metadata={**document.metadata, **found})
+
+
+def identify(text: str) -> tuple[str, float]:
+    """Return the ISO 639 code of a text's language and its probability, 0 to 1; 60 µs for a sentence."""
+    language, probability = _identifier().classify(text)
+    return str(language), float(probability)
 
 
 @functools.cache

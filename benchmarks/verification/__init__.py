@@ -1,0 +1,1 @@
+"""Labelled pairs about 65 passages, and what the verifiers make of them."""

@@ -1,0 +1,261 @@
+"""A text as the verifiers read it: tokens, sentences, stems, numbers with units, names and negations.
+
+Reading costs about 1.5 µs a character, so the passage of several pairs is read once.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from plugins.verifiers.english import (
+    FUNCTION_WORDS,
+    MAGNITUDES,
+    NEGATIVE,
+    NEGATORS,
+    NUMBERS,
+    TASK_WORDS,
+    TURNING,
+    UNITS,
+    root,
+    stem,
+)
+from plugins.words import SPACELESS
+
+_TOKEN = re.compile(
+    rf"[{SPACELESS}]|\d+(?:[.,:]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+(?:['’][^\W\d_]{{1,2}}\b)?\d*|[%€$£¥°½¼¾]"
+)
+_SENTENCE_END = re.compile(
+    r"(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)"
+    r"|[。！？]|\n(?=\s*(?:\n|[^a-z\s]))"
+)
+_CLAUSE_END = re.compile(r"[,;:—.!?]|\b(?:but|although|though|while|whereas|because|and)\b")
+_GROUPED = re.compile(r"\d{1,3}(?:[,.]\d{3})+(?:\.\d+)?")
+_FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "half": 0.5, "halves": 0.5, "halve": 0.5, "halved": 0.5}
+_FRACTION_WORDS = frozenset(
+    ("half", "halves", "third", "thirds", "quarter", "quarters", "fifth", "fifths", "tenth", "tenths")
+)
+_NEGATIVE_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}less")
+_TURNING_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
+_INSIDE = re.compile(r"[^:.?!][^\"“'‘(]").fullmatch
+_BEHIND = frozenset(("nowhere", "nothing", "none"))
+"""These negate the word before them, too: it leads nowhere."""
+
+_ENGLISH = 0.22
+"""Least share of function words in an English text."""
+
+_CURRENCIES = "€$£¥"
+_RANGE = frozenset(("to", "and", "or", "v", "vs", "against", "than"))
+_SAME = {"percent": "%", "pct": "%"}
+_SCOPE, _SCOPES = 2, {"without": 1}
+"""A negation reaches so many stems to its right, within its clause."""
+
+
+class Quantity(NamedTuple):
+    """A number with its unit: "" if none is known."""
+
+    value: float
+    unit: str = ""
+
+    def agrees(self, other: Quantity) -> bool:
+        """True if both may mean the same: equal numbers, or equal sizes after conversion of the unit."""
+        one, two = UNITS.get(self.unit), UNITS.get(other.unit)
+        if bool(one) != bool(two) and "%" in (self.unit, other.unit):
+            return False
+        if one and two:
+            return one[0] == two[0] and _near(self.value * one[1], other.value * two[1])
+        return _near(self.value, other.value)
+
+
+def is_negative(words: frozenset[str]) -> bool:
+    """True if a text denies something, as with not, fail, unfit and useless."""
+    return not words.isdisjoint(NEGATIVE) or any(map(_NEGATIVE_FORM.fullmatch, words))
+
+
+def may_turn(words: frozenset[str]) -> bool:
+    """True if a part of a text may say something else than the whole, as with not, only, largest."""
+    return not words.isdisjoint(TURNING) or any(map(_TURNING_FORM.fullmatch, words))
+
+
+class Token(NamedTuple):
+    """A word, number or sign of a text."""
+
+    start: int
+    end: int
+    lower: str  # in lower case, without 's
+    stem: str  # "" for function words, words of the task, numbers and signs
+    is_name: bool
+
+
+class Sentence(NamedTuple):
+    """A sentence: its offsets and its words."""
+
+    start: int
+    end: int
+    words: frozenset[str]
+    stems: frozenset[str]
+    roots: frozenset[str]  # the stems, and those of words of the task
+    negated: frozenset[str]  # roots in the scope of a negation
+    quantities: tuple[Quantity, ...]
+
+
+class Reading(NamedTuple):
+    """A text with its sentences."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    sentences: tuple[Sentence, ...]
+    quantities: tuple[Quantity, ...]
+    words: frozenset[str]
+    stems: frozenset[str]
+    roots: frozenset[str]
+    is_english: bool
+
+    def names(self) -> Iterator[Token]:
+        """Yield the names: capitalised words inside a sentence, and codes with a digit."""
+        return (token for token in self.tokens if token.is_name)
+
+
+def _read(text: str) -> Reading:
+    tokens: list[Token] = []
+    sentences: list[Sentence] = []
+    quantities: list[Quantity] = []
+    found = list(_TOKEN.finditer(text))
+    ends = [each.end() for each in _SENTENCE_END.finditer(text)]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
+    clause_ends = [each.start() for each in _CLAUSE_END.finditer(text)]
+    at, clause, english = 0, 0, 0
+    for end in ends:
+        own: list[Token] = []
+        negated: set[str] = set()
+        scope, roots = 0, [""]
+        while at < len(found) and found[at].start() < end:
+            raw, (start, stop) = found[at][0], found[at].span()
+            at += 1
+            while clause < len(clause_ends) and clause_ends[clause] <= start:
+                clause, scope = clause + 1, 0
+            lower, stemmed, bare, is_function_word = _word(raw)
+            english += is_function_word
+            is_name = (
+                bool(own) and raw[0].isupper() and raw != "I" and _INSIDE(text[start - 2 : start])
+            ) or (raw[-1].isdecimal() and raw[0].isalpha())
+            own.append(Token(start, stop, lower, stemmed, bool(is_name)))
+            if lower in NEGATORS:
+                scope = _SCOPES.get(lower, _SCOPE)
+                if lower in _BEHIND:
+                    negated.add(roots[-1])
+            elif bare:
+                roots.append(bare)
+                if scope > 0:
+                    negated.add(bare)
+                    scope -= 1
+        if own:
+            numbers = tuple(_quantities(text, own))
+            quantities += numbers
+            tokens += own
+            sentences.append(
+                Sentence(
+                    own[0].start,
+                    end,
+                    frozenset([token.lower for token in own]),
+                    frozenset([token.stem for token in own if token.stem]),
+                    frozenset(roots[1:]),
+                    frozenset(negated),
+                    numbers,
+                )
+            )
+    words, stems, all_roots = (
+        frozenset().union(*(getattr(each, field) for each in sentences))
+        for field in ("words", "stems", "roots")
+    )
+    is_english = english >= _ENGLISH * len(tokens)
+    return Reading(
+        text, tuple(tokens), tuple(sentences), tuple(quantities), words, stems, all_roots, is_english
+    )
+
+
+read = functools.lru_cache(maxsize=16)(_read)
+"""Read a text of a pair; those read last are kept, because several verifiers read them."""
+
+read_passage = functools.lru_cache(maxsize=8)(_read)
+"""Read a passage; those read last are kept, because a document's pairs come one after another."""
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _word(raw: str) -> tuple[str, str, str, bool]:
+    """A word in lower case, its stem or "", its root or "", and whether it is an English function word."""
+    lower = raw.lower().replace("’", "'").removesuffix("'s")
+    if lower in FUNCTION_WORDS:
+        return lower, "", "", True
+    if lower in NUMBERS or lower in UNITS or not raw[0].isalpha():
+        return lower, "", "", False
+    return lower, "" if root(lower) in TASK_WORDS else stem(lower), stem(lower), False
+
+
+def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
+    """Yield the numbers of a sentence, in digits and in words, with their units."""
+    at = 0
+    while at < len(tokens):
+        first, value, at = tokens[at], _value(tokens[at].lower), at + 1
+        if value is None:
+            continue
+        unit = first.lower.lstrip("0123456789.,:") if first.lower[0].isdecimal() else ""
+        before = text[max(0, first.start - 1) : first.start]
+        if before and before in _CURRENCIES:
+            unit = before
+        while at < len(tokens):
+            behind = at + (tokens[at].lower == "and" and value >= 100 and at + 1 < len(tokens))
+            joint, more = text[tokens[at - 1].end : tokens[at].start], NUMBERS.get(tokens[behind].lower)
+            if joint not in (" ", "-", ""):
+                break
+            if tokens[at].lower in MAGNITUDES:
+                value *= MAGNITUDES[tokens[at].lower]
+            elif more and (value >= 100 > more or (joint == "-" and value >= 20 and more < 10)):
+                value += more
+                at = behind
+            else:
+                break
+            at += 1
+        following = (
+            tokens[at].lower if at < len(tokens) and tokens[at].start - tokens[at - 1].end <= 1 else ""
+        )
+        if following in _FRACTION_WORDS:
+            continue
+        if not unit and following not in UNITS:  # 10 to 20 cm, 3 more days
+            unit = next((each.lower for each in tokens[at : at + 3] if each.lower in UNITS), "")
+            between = text[tokens[at - 1].end : tokens[at + 2].start] if unit and at + 2 < len(tokens) else ""
+            unit = unit if following in _RANGE or (following and between.strip(" ").isalpha()) else ""
+        elif not unit:
+            unit = following
+        unit = _SAME.get(unit, unit)
+        yield Quantity(value, unit if unit in UNITS else "")
+        if _GROUPED.fullmatch(first.lower) and "." in first.lower:
+            yield Quantity(float(first.lower.replace(".", "").replace(",", "")))
+
+
+def _value(word: str) -> float | None:
+    if word in NUMBERS:
+        return NUMBERS[word]
+    if word in _FRACTIONS:
+        return _FRACTIONS[word]
+    if not word[0].isdecimal():
+        return None
+    digits = re.match(r"[\d.,:]*\d", word)
+    number = digits[0] if digits else word
+    if ":" in number:  # a time or a ratio, as a number that no other equals by chance
+        first, _, second = number.partition(":")
+        return 1e7 + 60 * float(first) + float(second) if (first + second).isdecimal() else None
+    if len(number) > 24:
+        return None
+    if _GROUPED.fullmatch(number):
+        number = number.replace("." if number.count(".") > 1 else ",", "")
+    elif "," in number:
+        number = number.replace(",", ".")
+    return float(number) if number.count(".") <= 1 else None
+
+
+def _near(one: float, two: float) -> bool:
+    return abs(one - two) <= 1e-6 * max(abs(one), abs(two))

@@ -1,0 +1,122 @@
+"""Which questions and answers the verifier `well_formed` refuses, and which it leaves alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from plugins.synthesizers.mining_wordings import WORDINGS, Finding, ask_for
+from plugins.verifiers.well_formed import WellFormed
+from schemas.records import InstructionPair
+
+PASSAGE = (
+    "The Okra bridge was opened in 1931 by Mayor Ada Quill. It is 412 metres long. Lorries are not allowed, "
+    "since the cables were made for lighter loads. The bridge closes early in winter, when ice falls."
+)
+
+
+def reason(instruction: str, response: str, *, standalone: bool = False, **more: object) -> str:
+    pair = InstructionPair(instruction=instruction, response=response, **more)  # type: ignore[arg-type]
+    found = WellFormed({"standalone": standalone}).verdict(PASSAGE, pair)
+    assert (found.score < 0.5) == bool(found.reason)
+    return found.reason
+
+
+@pytest.mark.parametrize(
+    ("instruction", "response"),
+    [
+        ("Who opened the bridge?", "Ada Quill"),
+        ("When was it opened?", "In 1931"),
+        ("Are lorries allowed?", "No, the cables are too weak."),
+        ("Is it closed in winter or in summer?", "In winter"),
+        ("Summarise the text.", "A bridge from 1931."),
+        ("Complete: The bridge closes early in", "winter"),
+        ("The Okra bridge was opened by", "Ada Quill"),
+        ("Give the passage a title.", "The Okra bridge"),
+        ("According to the passage, how long is the bridge?", "412 metres"),
+        ("How to cross in winter: write one line of advice.", "Cross before it closes, since ice may fall."),
+        ("Put in order: opened, closed for lorries.", "Opened, closed for lorries."),
+        ("Translate into Greek: The bridge is long.", "Η γέφυρα είναι μεγάλη."),
+    ],
+)
+def test_good_pairs_pass(instruction: str, response: str) -> None:
+    assert reason(instruction, response) == ""
+
+
+@pytest.mark.parametrize("task", WORDINGS)
+def test_wordings_of_mined_pairs_pass(task: str) -> None:
+    sentence = "Lorries are not allowed on it, since the cables were made for lighter loads."
+    names = ("title", "effect", "cause", "statement", "words", "start", "premise", "hypothesis")
+    finding = Finding(
+        task, dict.fromkeys(names, sentence), "neutral" if task == "inference" else "The cables are thin."
+    )
+    for seed in range(8):
+        pair = ask_for(finding, random.Random(seed))
+        assert WellFormed().verdict(PASSAGE, pair).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("instruction", "response", "expected"),
+    [
+        ("Who opened it?", "...", "the answer is empty"),
+        ("Who opened it?", "[Your answer]", "the answer holds the placeholder '[Your answer]'"),
+        ("Who opened {name}?", "Ada Quill", "the question holds the placeholder '{name}'"),
+        ("Who opened it?", "N/A", "the answer is no answer: 'N/A'"),
+        ("Who opened it? Answer: Ada Quill", "Ada Quill", "the question holds the label 'Answer:'"),
+        ("Who opened it?", "Who opened it?", "the answer is the question"),
+        ("Who opened it?", "It was Ada. It was Ada.", "the answer repeats 'it was ada'"),
+        ("Who opened it?", "Ada Ada Ada Quill", "the answer repeats 'ada'"),
+        ("How many metres long is the", "412", "the question is cut: it has no question mark"),
+        ("The bridge is long.", "412 metres", "the question states something and asks nothing"),
+        ("What?", "The bridge", "the question does not say what it asks about"),
+        ("Who opened the bridge?", "1931", "the question asks who, and the answer is a number"),
+        ("When was it opened?", "By Ada Quill", "the question asks when, and the answer names no time"),
+        ("How many metres long is it?", "Long", "the question asks for a number, and the answer has none"),
+        ("Are lorries allowed?", "Cables", "the question asks for yes or no, and the answer gives neither"),
+        ("Who opened the bridge?", "Yes.", "the question does not ask for yes or no"),
+        ("As mentioned above, who opened it?", "Ada Quill", "the question refers to what is not shown"),
+        (
+            "How long is the bridge in Figure 2?",
+            "412 metres",
+            "the question refers to what is not shown: 'Figure 2'",
+        ),
+        ("What does the author say of ice?", "It falls.", "the question refers to somebody who is not shown"),
+        ("Which mayor, Ada Quill, opened it?", "Ada Quill", "the answer stands in the question"),
+        ("Who opened it?", "Ада Квилл", "the answer is in another script than the passage"),
+    ],
+)
+def test_malformed_pairs_have_their_reason(instruction: str, response: str, expected: str) -> None:
+    assert reason(instruction, response).startswith(expected)
+
+
+@pytest.mark.slow  # loads the model of py3langid
+def test_an_answer_in_another_language_is_refused() -> None:
+    answer = "Die Bürgermeisterin der Stadt hat die Brücke im Jahr 1931 vor vielen Leuten eröffnet."
+    assert reason("Who opened the bridge?", answer) == (
+        "the answer is in another language (de) than the passage (en)"
+    )
+
+
+def test_the_answer_is_one_of_different_options() -> None:
+    options = ("Ada Quill", "Tom Brill")
+    assert reason("Who opened it?", "Tom Brill.", options=options) == ""
+    assert reason("Who opened it?", "Someone", options=options) == "the answer is none of the options"
+    assert reason("Who opened it?", "Ada", options=("Ada", "Ada")) == "the options are not different"
+
+
+def test_standalone_pairs_do_not_mention_their_passage() -> None:
+    question = "According to the passage, how long is the bridge?"
+    assert reason(question, "412 metres", standalone=True).startswith("the question refers to a text")
+
+
+def test_an_author_who_speaks_is_shown() -> None:
+    pair = InstructionPair(instruction="What does the author like?", response="Rain")
+    assert WellFormed().verdict("I like rain, and I was happy when it came.", pair).score == 1.0
+
+
+def test_other_languages_pass_the_english_rules_and_the_reason_says_so() -> None:
+    pair = InstructionPair(instruction="Wer betreut die Bienen", response="38")
+    found = WellFormed().verdict("Karla Brandt betreut die Bienen am Rand des Moors.", pair)
+    assert found.score == 1.0
+    assert found.reason.endswith("the passage is not in English")
