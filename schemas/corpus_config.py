@@ -416,6 +416,8 @@ class CorpusConfig(Section):
         chains: Grouping of documents into chains.
         synthesis: The synthesizer that writes the pairs; rules by default.
         templates: Name of the template family that renders pairs as text.
+        template_files: YAML files with wordings of your own, one a language, in place of the built-in ones or
+            in addition to them (docs/templates.md).
         tokenizer: Tokenizer of the model to be trained.
         pack: Packing of texts into rows.
         shards: Writing of rows into MDS shards.
@@ -432,6 +434,7 @@ class CorpusConfig(Section):
     chains: ChainConfig = ChainConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     templates: str = "reading_comprehension"
+    template_files: tuple[str, ...] = ()
     tokenizer: TokenizerConfig
     pack: PackConfig = PackConfig()
     shards: ShardConfig = ShardConfig()

@@ -50,14 +50,14 @@ class LanguageFilter(Filter[LanguageOptions]):
 
     def __init__(self, options: Mapping[str, Any] | None = None):
         super().__init__(options)
-        known = set(_identifier().labels)
+        known = set(identifier().labels)
         for code in self.options.keep:
             if code not in known:
                 raise ConfigError(f"filters.language.keep: {unknown_name('language', code, known)}")
 
     def __call__(self, document: Document) -> Document | Verdict:
         options = self.options
-        language, probability = _identifier().classify(document.text[: options.max_characters])
+        language, probability = identifier().classify(document.text[: options.max_characters])
         if language not in options.keep:
             value, limit = f"{language} ({probability:.2f})", f"one of {', '.join(options.keep)}"
             return Verdict(rule="keep", value=value, limit=limit)
@@ -70,7 +70,8 @@ class LanguageFilter(Filter[LanguageOptions]):
 
 
 @functools.cache
-def _identifier() -> Any:
+def identifier() -> Any:
+    """Return the identifier of languages; each process loads it once (about 1 s, 5 MB)."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
