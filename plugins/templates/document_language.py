@@ -20,8 +20,8 @@ _SAMPLE = 500
 _TOP = 5
 _WRITTEN_AS = {"wuu": "zh", "yue": "zh"}
 """Wu and Cantonese, which share most of written Chinese, take part of its probability."""
-_ENGLISH = (" the ", " and ", " that ", " with ", " this ", " from ", " which ", " have ")
-_WORDS_PER_ENGLISH = 20
+_ENGLISH = (" the ", " and ", " that ", " with ", " which ")
+_WORDS_PER_ENGLISH = 25
 
 
 def language_of(document: Document) -> str:

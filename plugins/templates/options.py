@@ -17,12 +17,19 @@ import random
 import re
 import string
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from plugins.templates.wording_files import OptionWords
 from schemas.records import InstructionPair
 
+ItemT = TypeVar("ItemT")
+
 ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
+
+
+def pick(rng: random.Random, items: Sequence[ItemT]) -> ItemT:
+    """Choose one item: `rng.choice`, in a third of its time."""
+    return items[int(rng.random() * len(items))]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,12 +82,18 @@ _FINISHED = re.compile(r"""[.?!:;…_。？！：；؟۔।][\s"'”’»“）)
 
 
 class OptionRules:
-    """Recognition of options and pairs that limit the shuffle, in one language."""
+    """Recognition of options and pairs that limit the shuffle, in one language.
+
+    Attributes:
+        words: The words of the language.
+        none: Folded options that say that no other one is right.
+        last: Folded options that say something about the options before them.
+    """
 
     def __init__(self, words: OptionWords):
         self.words = words
-        self._none = frozenset(map(_folded, words.none_of_these))
-        self._last = self._none | frozenset(map(_folded, words.stay_last))
+        self.none = frozenset(map(_folded, words.none_of_these))
+        self.last = self.none | frozenset(map(_folded, words.stay_last))
         marks = [r"\((?:[a-hA-H]|[ivx]{1,4}|\d)\)"]
         if words.nouns:
             marks.append(rf"(?<![^\W\d_])(?i:{_any_of(words.nouns)})\s*\(?(?:[A-Z]|[ivx]+|\d)(?![A-Za-z\d])")
@@ -90,17 +103,10 @@ class OptionRules:
             marks.append(rf"(?i:{_any_of(words.places)})")
         self._positions = re.compile("|".join(marks))
 
-    def is_none(self, option: str) -> bool:
-        """True if an option says that no other one is right."""
-        return _folded(option) in self._none
-
-    def stays_last(self, option: str) -> bool:
-        """True if an option says something about the options before it."""
-        return _folded(option) in self._last
-
     def speaks_of_positions(self, pair: InstructionPair) -> bool:
         """True if a pair names options by their markers or places."""
-        return any(map(self._positions.search, (pair.instruction, pair.rationale, *pair.options)))
+        search = self._positions.search
+        return any(map(search, pair.options)) or bool(search(pair.instruction) or search(pair.rationale))
 
 
 def _folded(option: str) -> str:
@@ -111,8 +117,7 @@ def _any_of(words: Sequence[str]) -> str:
     return "|".join(map(re.escape, words))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OptionStyle:
+class OptionStyle(NamedTuple):
     """Look of the options of every question in one training text.
 
     Attributes:
@@ -133,10 +138,10 @@ class OptionStyle:
     def draw(cls, rng: random.Random, rules: OptionRules, *, allow_numbers: bool) -> OptionStyle:
         """Draw a style, without numbers if the questions themselves have numbers."""
         return cls(
-            naming=rng.choice(NAMINGS if allow_numbers else _NOT_NUMBERED),
-            introducer=rng.choice(rules.words.introducers),
-            delimiter=rng.choice(DELIMITERS),
-            none_of_these=rng.choice(rules.words.none_of_these),
+            naming=pick(rng, NAMINGS if allow_numbers else _NOT_NUMBERED),
+            introducer=pick(rng, rules.words.introducers),
+            delimiter=pick(rng, DELIMITERS),
+            none_of_these=pick(rng, rules.words.none_of_these),
             rules=rules,
         )
 
@@ -154,18 +159,19 @@ def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Rando
     answer = find_answer(pair)
     if answer is None:
         return None
-    naming = style.naming
-    if style.rules.speaks_of_positions(pair):
+    naming, rules = style.naming, style.rules
+    folded = [_folded(option) for option in options]
+    if rules.speaks_of_positions(pair):
         naming = PLAIN_LETTERS
         order = list(range(len(options)))
     else:
-        order = _shuffled(options, style.rules, rng)
+        order = _shuffled(folded, rules, rng)
     for index, option in enumerate(options):
-        if index != answer and style.rules.is_none(option) and option not in pair.rationale:
+        if index != answer and folded[index] in rules.none and option not in pair.rationale:
             options[index] = style.none_of_these
     delimiter = style.delimiter
-    blurred = any(mark in option for option in options for mark in ("\n", delimiter.strip() or delimiter))
-    if blurred or not naming.names:
+    mark = delimiter.strip() or delimiter
+    if not naming.names or any(mark in option or "\n" in option for option in options):
         delimiter = "\n"
     items = [f"{naming.marker(place)} {options[index]}" for place, index in enumerate(order)]
     gap = "\n" if delimiter == "\n" else " "
@@ -193,8 +199,8 @@ def is_finished(pair: InstructionPair) -> bool:
     return _FINISHED.search(pair.instruction) is not None
 
 
-def _shuffled(options: Sequence[str], rules: OptionRules, rng: random.Random) -> list[int]:
-    free = [index for index, option in enumerate(options) if not rules.stays_last(option)]
-    last = [index for index in range(len(options)) if index not in free]
+def _shuffled(folded: Sequence[str], rules: OptionRules, rng: random.Random) -> list[int]:
+    free = [index for index, option in enumerate(folded) if option not in rules.last]
+    last = [index for index in range(len(folded)) if index not in free]
     rng.shuffle(free)
     return free + last

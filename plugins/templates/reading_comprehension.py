@@ -19,13 +19,12 @@ A golden test pins the order of draws, because a build repeats a corpus byte by 
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from plugins.templates.base import RAW, Rendered, TemplateFamily
-from plugins.templates.options import OptionStyle, is_finished, lay_out_options, lists_options
+from plugins.templates.options import OptionStyle, is_finished, lay_out_options, lists_options, pick
 from plugins.templates.patterns import Pattern, Slot
 from plugins.templates.wordings import Form, WordingChoice, Wordings, language_of_label
 from schemas.errors import RecordError
@@ -47,8 +46,7 @@ BETWEEN_DOCUMENTS = ("\n\n\n", "\n\n---\n\n", "\n\n***\n\n", "\n\n=====\n\n", "\
 BARE_FRAME = Pattern("{text}\n\n{pairs}", slots={Slot.TEXT, Slot.PAIRS})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """Choices shared by the documents of one language in a training text, and by their pairs."""
 
     layout: str
@@ -69,14 +67,14 @@ class Style:
         file = wordings.file
         return cls(
             layout=layout,
-            frame=rng.choice(getattr(file.text_last if is_text_last else file.text_first, layout)),
-            voice=rng.choice(wordings.option_voices if any_options else wordings.voices),
+            frame=pick(rng, getattr(file.text_last if is_text_last else file.text_first, layout)),
+            voice=pick(rng, wordings.option_voices if any_options else wordings.voices),
             forms=wordings.draw_forms(rng),
-            unfinished=rng.choice(wordings.unfinished),
+            unfinished=pick(rng, wordings.unfinished),
             names_item=rng.random() < NAMES_ITEM_SHARE,
             options=OptionStyle.draw(rng, wordings.option_rules, allow_numbers=layout != "numbered"),
-            speakers=rng.choice(wordings.option_speakers if any_options else wordings.speakers),
-            numbering=rng.choice(file.numberings),
+            speakers=pick(rng, wordings.option_speakers if any_options else wordings.speakers),
+            numbering=pick(rng, file.numberings),
         )
 
 
@@ -156,7 +154,7 @@ class ReadingComprehension(TemplateFamily):
         rng = random.Random(seed)
         layout, is_text_last = self._draw_layout(rng, documents)
         any_options = any(lists_options(pair) for item in documents for pair in item.pairs)
-        between_documents = rng.choice(BETWEEN_DOCUMENTS)
+        between_documents = pick(rng, BETWEEN_DOCUMENTS)
         languages = [language_of_label(label) for label in labels]
         styles = {
             language: self._style(
@@ -206,7 +204,7 @@ class PairsApart(ReadingComprehension):
         return "classic", False
 
     def _style(self, style: Style) -> Style:
-        return dataclasses.replace(style, frame=BARE_FRAME)
+        return style._replace(frame=BARE_FRAME)
 
 
 def _document(item: SynthesizedDocument, style: Style, rng: random.Random) -> str:

@@ -1,7 +1,7 @@
 """Wordings of each language as a template family draws them, and the language of each document's wordings.
 
 A voice wraps any form, so that the pairs of one text look alike with and without options or reasoning. In
-texts with options, nothing that announces an answer may look like an option's marker: "A: " is no voice there.
+texts with options, nothing that announces an answer may look like an option's marker, as "A: " does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from plugins.templates.document_language import language_of
-from plugins.templates.options import NAMINGS, OptionRules
+from plugins.templates.options import NAMINGS, OptionRules, pick
 from plugins.templates.patterns import Pattern, Slot
 from plugins.templates.wording_files import WordingFile, built_in, built_in_languages, read_wordings
 from schemas.errors import ConfigError
@@ -69,11 +69,11 @@ class Wordings:
 
     def draw_forms(self, rng: random.Random) -> dict[tuple[bool, bool], Form]:
         """Draw a form for pairs of each kind: (has options, has a rationale)."""
-        plain = PLAIN if rng.random() < PLAIN_SHARE else Form(rng.choice(self.questions), PLAIN.reply)
+        plain = PLAIN if rng.random() < PLAIN_SHARE else Form(pick(rng, self.questions), PLAIN.reply)
         forms = {(False, False): plain}
         for kind, groups in self._groups.items():
-            asks, replies = rng.choice(groups)
-            forms[kind] = Form(rng.choice(asks), rng.choice(replies))
+            asks, replies = pick(rng, groups)
+            forms[kind] = Form(pick(rng, asks), pick(rng, replies))
         return forms
 
     def _kept(self, key: str, patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
