@@ -55,6 +55,10 @@ def document(text: str, *pairs: InstructionPair, language: str = "en") -> Synthe
     return SynthesizedDocument(document=found, pairs=pairs)
 
 
+def _parts(pattern: Pattern) -> tuple[str | Slot, ...]:
+    return pattern.parts
+
+
 TWO_EACH = (document("First text.", pair(1), pair(2)), document("Second text.", pair(3), pair(4)))
 ONE_HAS_ONE = (document("First text.", pair(1), pair(2)), document("Second text.", pair(3)))
 
@@ -126,7 +130,7 @@ class TestEveryFamily:
 
     def test_files_are_used_or_refused(self, family: TemplateFamily, tmp_path: Path):
         missing = str(tmp_path / "no.yaml")
-        with pytest.raises(ConfigError, match="no such file|template_files"):
+        with pytest.raises(ConfigError, match=r"no such file|template_files"):
             type(family)([missing])
 
     def test_the_template_is_named_after_the_family(self, family: TemplateFamily):
@@ -172,8 +176,8 @@ class TestPatterns:
         """Items in the instruction, and items of ours, whatever their markers."""
         inside = InstructionPair(instruction="Which?\nA. Lung\nB. Heart", response="B. Heart")
         beside = InstructionPair(instruction="Which?", response="Heart", options=("Lung", "Heart"))
-        item = r"(?i)^[(\[]?(?:[a-z]|[ivx]+|[-*])[.)\]:：] *(?!Lung|Heart)"
-        for seed in range(1500):
+        item = r"(?i)^[(\[]?(?:[a-z]|[ivx]+|[-*])[.)\]:：](?! *(?:Lung|Heart))"
+        for seed in range(800):
             for asked in (inside, beside):
                 text = FAMILY.render([document("Text.", asked, language=language)], seed=seed).text
                 assert not re.search(item, text, re.MULTILINE), text
@@ -214,7 +218,7 @@ class TestPatterns:
         found = variety(language)
         assert found.num_plain >= 200
         assert found.commonest_share <= 0.2
-        assert found.num_phrases >= 337
+        assert found.num_phrases >= (337 if language == "en" else 190)
 
 
 RULES = OptionRules(built_in("en").option_words)
