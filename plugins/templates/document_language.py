@@ -7,6 +7,7 @@ otherwise                     ─► py3langid on the beginning of the text, "" 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from schemas.records import Document
@@ -16,6 +17,7 @@ LEAST_PROBABILITY = 0.9
 LEAST_LETTERS = 25
 """Letters of which a language can be told; an ideograph counts as three."""
 
+_CODE = re.compile("[a-z]{2,3}")  # a source may have such fields of its own
 _SAMPLE = 500
 _TOP = 5
 _WRITTEN_AS = {"wuu": "zh", "yue": "zh"}
@@ -27,7 +29,8 @@ _WORDS_PER_ENGLISH = 25
 def language_of(document: Document) -> str:
     """Return the ISO 639 code of a document's language, or `UNKNOWN`."""
     if "language_probability" in document.metadata:  # found by the language filter
-        return document.metadata.get("language") or UNKNOWN
+        known = document.metadata.get("language", "")
+        return known if _CODE.fullmatch(known) else UNKNOWN
     sample = document.text[:_SAMPLE]
     found = sum(map(sample.count, _ENGLISH))
     if found > 1 and found * _WORDS_PER_ENGLISH >= sample.count(" "):

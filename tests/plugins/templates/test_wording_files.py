@@ -27,10 +27,39 @@ TEXTS = {
 }
 
 
+_CHOICE = "{question}\n{options}"
+_FRAMES = {
+    "classic": ["{text}\n\n{pairs}"],
+    "dialogue": ["{text}\n\n{pairs}"],
+    "numbered": ["{text}\n\n{questions}\n\n{answers}"],
+    "inline_few_shot": ["{text}\n\n{examples}\n\n{last_pair}"],
+    "next_turn": ["{text}\n\n{turns}\n\n{next_turn}"],
+}
+SMALLEST: dict[str, Any] = {
+    "language": "en",
+    "text_words": ["passage"],
+    "pairs": ["Question: {question}\nAnswer: {answer}"],
+    "bare_pairs": ["{question}\n{answer}"],
+    "questions": ["{question}"],
+    "options": [{"ask": [_CHOICE], "reply": ["{answer}"]}],
+    "reasoning": [{"ask": ["{question}"], "reply": ["{rationale}\n{answer}"]}],
+    "options_and_reasoning": [{"ask": [_CHOICE], "reply": ["{rationale}\n{answer}"]}],
+    "unfinished_questions": [_CHOICE],
+    "option_words": {"introducers": [""], "none_of_these": ["None"]},
+    "speakers": [["User: ", "Assistant: "]],
+    "numberings": [["{number}. ", "{number}. "]],
+    "text_first": _FRAMES,
+    "text_last": {
+        layout: [frames[0].removeprefix("{text}\n\n") + "\n\n{text}"] for layout, frames in _FRAMES.items()
+    },
+}
+"""The smallest file of a language."""
+
+
 def written(path: Path, **changes: Any) -> str:
-    """Write the English file with other keys; None removes a key."""
-    values = yaml.safe_load((FOLDER / "en.yaml").read_text(encoding="utf-8")) | changes
-    path.write_text(yaml.safe_dump({key: value for key, value in values.items() if value is not None}))
+    """Write the smallest file with other keys; None removes a key."""
+    values = {key: value for key, value in {**SMALLEST, **changes}.items() if value is not None}
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return str(path)
 
 
