@@ -328,6 +328,8 @@ class CorpusConfig(Section):
             null uses a rule's defaults. Absent, a synthesizer that asks a model gets the default rules, which
             ask no model, and any other gets none. An empty mapping checks nothing.
         templates: Name of the template family that renders pairs as text.
+        template_files: YAML files with wordings of your own, one a language, in place of the built-in ones or
+            in addition to them (docs/templates.md).
         tokenizer: Tokenizer of the model to be trained.
         pack: Packing of texts into rows.
         shards: Writing of rows into MDS shards.
@@ -347,6 +349,7 @@ class CorpusConfig(Section):
     synthesis: SynthesisConfig = SynthesisConfig()
     verify: VerificationRules | None = None
     templates: str = "reading_comprehension"
+    template_files: tuple[str, ...] = ()
     tokenizer: TokenizerConfig
     pack: PackConfig = PackConfig()
     shards: ShardConfig = ShardConfig()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
+from pipelines.steps.render import WORDED
 from pipelines.store.statistics import dropped_phrase, stats_of
 from plugins.synthesizers.recorded import RecordedSynthesizer
 from plugins.templates import TEMPLATES
@@ -74,6 +77,8 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             print(
                 f"  {counts['render/cut_runs']:,} few-shot texts longer than a row were cut between documents"
             )
+        if line := _wordings(counts):
+            print(f"  {line}")
         dropped = {name: counts.get(f"synthesize/{name}") for name in _DROPPED}
         if any(dropped.values()):
             each = (f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
@@ -116,6 +121,22 @@ def _cut(shards: ShardSet, templates: str) -> list[str]:
     if shards.num_cut_texts:
         lines.append(f"texts that go on in another row: {cut_texts(shards)} of {shards.num_texts:,}")
     return lines
+
+
+def _wordings(counts: Mapping[str, int]) -> str:
+    """Line about the languages of the words around pairs; "" if all documents are English."""
+    prefix = f"render/{WORDED}"
+    found = {name.removeprefix(prefix): count for name, count in counts.items() if name.startswith(prefix)}
+    own = [f"{count:,} in {name}" for name, count in sorted(found.items()) if "_for_" not in name]
+    lacking = [
+        f"{count:,} {name.partition('_for_')[2]}" for name, count in sorted(found.items()) if "_for_" in name
+    ]
+    if not lacking and found.keys() <= {"en"}:
+        return ""
+    line = f"wordings around the pairs of documents: {', '.join(own) or 'none in their own language'}"
+    if lacking:
+        line += f"; English ones for languages that are uncertain or without a file: {', '.join(lacking)}"
+    return line
 
 
 def _print_unused_pairs(config: CorpusConfig, manifest: Manifest) -> None:

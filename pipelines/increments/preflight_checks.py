@@ -211,11 +211,15 @@ def check_names(config: CorpusConfig) -> str:
 
 
 def check_protocol(config: CorpusConfig, options: PipelineOptions) -> None:
-    """Load the tokenizer, chat template and prompt file of the model; a ConfigError says which is unusable.
+    """Load the tokenizer, chat template and prompt file of the model, and the template files.
 
-    Remote workers may have a model that this machine lacks, so they check for themselves.
+    Remote workers may have a model or files that this machine lacks, so they check for themselves.
+
+    Raises:
+        ConfigError: One is unusable; says which.
     """
     if config.synthesizes and runs_here(options):
+        TEMPLATES.load(config.templates)(config.template_files)
         synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
         if isinstance(synthesizer, LanguageModelSynthesizer):
             synthesizer.protocol  # noqa: B018

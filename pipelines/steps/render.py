@@ -25,6 +25,8 @@ from schemas.corpus_config import CorpusConfig
 from schemas.records import AugmentedText, Document, InstructionPair, Passage, SynthesizedDocument
 
 _SEED_BITS = 63
+WORDED = "worded_"
+"""Counters of documents with pairs, by the language of the words around them, begin with this."""
 
 
 def runs(documents: Sequence[SynthesizedDocument]) -> Iterator[tuple[SynthesizedDocument, ...]]:
@@ -54,7 +56,7 @@ class RenderTexts(StepFn):
 
     def setup(self) -> None:
         super().setup()
-        self._family = TEMPLATES.load(self.config.templates)()
+        self._family = TEMPLATES.load(self.config.templates)(self.config.template_files)
         self._tokenize.setup()
         self._synthesizer = synthesizer_name(self.config.synthesis)
 
@@ -69,9 +71,10 @@ class RenderTexts(StepFn):
         seq_len = self.config.pack.seq_len
         waiting = [run for chain in chains for run in self._runs(chain)]
         while waiting:
-            texts = [self._render(run) for run in waiting]
+            made = [self._render(run) for run in waiting]
+            texts = [text for text, _ in made]
             shorter: list[tuple[SynthesizedDocument, ...]] = []
-            for run, text, parts in zip(waiting, texts, self._tokenize.encode(texts), strict=True):
+            for run, (text, wordings), parts in zip(waiting, made, self._tokenize.encode(texts), strict=True):
                 num_tokens = len(parts[-1])
                 if num_tokens > seq_len and len(run) > 1:
                     self.counters.add("cut_runs")
@@ -87,6 +90,8 @@ class RenderTexts(StepFn):
                 else:
                     self.counters.add("texts")
                     self.counters.add("augmented_texts", bool(text.num_pairs))
+                    for language in wordings:
+                        self.counters.add(f"{WORDED}{language}")
                     text = with_pairs(text, run, synthesizer=self._synthesizer)
                     yield from self._tokenize.finish(text, parts)
             waiting = shorter
@@ -94,11 +99,12 @@ class RenderTexts(StepFn):
     def _runs(self, chain: Sequence[SynthesizedDocument]) -> Iterator[tuple[SynthesizedDocument, ...]]:
         return ((done,) for done in chain) if self._family.is_apart else runs(chain)
 
-    def _render(self, run: tuple[SynthesizedDocument, ...]) -> AugmentedText:
+    def _render(self, run: tuple[SynthesizedDocument, ...]) -> tuple[AugmentedText, tuple[str, ...]]:
+        """Render a run; returns also the languages of its wordings."""
         text_id = digest(*(part for done in run for part in names_of(done.document)))
         seed = int(digest(str(self.config.seed), text_id), 16) >> (128 - _SEED_BITS)
         rendered = self._family.render(run, seed=seed)
-        return AugmentedText(
+        text = AugmentedText(
             text_id=text_id,
             text=rendered.text,
             passages=tuple(
@@ -117,6 +123,7 @@ class RenderTexts(StepFn):
             seed=seed,
             is_apart=self._family.is_apart and any(done.pairs for done in run),
         )
+        return text, rendered.wordings
 
 
 def _without_longest_pair(done: SynthesizedDocument) -> tuple[SynthesizedDocument, InstructionPair]:

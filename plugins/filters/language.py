@@ -50,7 +50,7 @@ class LanguageFilter(Filter[LanguageOptions]):
 
     def __init__(self, options: Mapping[str, Any] | None = None):
         super().__init__(options)
-        known = set(_identifier().labels)
+        known = set(identifier().labels)
         for code in self.options.keep:
             if code not in known:
                 raise ConfigError(f"filters.language.keep: {unknown_name('language', code, known)}")
@@ -71,12 +71,13 @@ class LanguageFilter(Filter[LanguageOptions]):
 
 def identify(text: str) -> tuple[str, float]:
     """Return the ISO 639 code of a text's language and its probability, 0 to 1; 60 µs for a sentence."""
-    language, probability = _identifier().classify(text)
+    language, probability = identifier().classify(text)
     return str(language), float(probability)
 
 
 @functools.cache
-def _identifier() -> Any:
+def identifier() -> Any:
+    """Return the identifier of languages; each process loads it once (about 1 s, 5 MB)."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

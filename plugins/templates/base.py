@@ -18,6 +18,7 @@ import itertools
 from collections.abc import Sequence
 from typing import ClassVar
 
+from schemas.errors import ConfigError
 from schemas.records import SynthesizedDocument
 
 RAW = "raw"
@@ -32,18 +33,23 @@ class Rendered:
         text: The text that the model trains on.
         template: Its `family/layout`, such as `reading_comprehension/classic`, or `raw`.
         spans: For each document, the offset of its first character and the offset behind its last one.
+        wordings: For each document with pairs, the language of the words around them, such as `de`;
+            `en_for_it` where there are none in Italian.
     """
 
     text: str
     template: str
     spans: tuple[tuple[int, int], ...]
+    wordings: tuple[str, ...] = ()
 
     @classmethod
-    def joined(cls, passages: Sequence[str], separator: str, *, template: str) -> Rendered:
+    def joined(
+        cls, passages: Sequence[str], separator: str, *, template: str, wordings: Sequence[str] = ()
+    ) -> Rendered:
         """Join one passage for each document by a separator."""
         starts = itertools.accumulate((len(each) + len(separator) for each in passages), initial=0)
         spans = tuple((start, start + len(each)) for start, each in zip(starts, passages, strict=False))
-        return cls(separator.join(passages), template, spans)
+        return cls(separator.join(passages), template, spans, tuple(wordings))
 
 
 class TemplateFamily(abc.ABC):
@@ -52,10 +58,23 @@ class TemplateFamily(abc.ABC):
     Attributes:
         name: The family's name in the registry and in `Rendered.template`.
         is_apart: Whether the model does not see a document's text when it reads the pairs about it.
+
+    Args:
+        files: `template_files` of the corpus YAML.
+
+    Raises:
+        ConfigError: A file is wrong, or the family takes none.
     """
 
     name: ClassVar[str]
     is_apart: ClassVar[bool] = False
+
+    def __init__(self, files: Sequence[str] = ()):
+        if files:
+            raise ConfigError(
+                f"template_files: template family {self.name!r} has no wordings in files. Remove the key, or "
+                "set templates: reading_comprehension."
+            )
 
     @abc.abstractmethod
     def render(self, documents: Sequence[SynthesizedDocument], *, seed: int) -> Rendered:

@@ -3,7 +3,7 @@
 A training text has one `OptionStyle`. The options of every question are shuffled, so that the marker of the
 right option carries no information. Two cases limit the shuffle:
 
-- "None of these", "All of the above" and the like stay last.
+- "None of these", "All of the above" and the like stay last (`option_words` of the language).
 - If the pair mentions positions ("option B", "both A and C"), the given order stays and items are A, B, C,
   the most likely meaning of such a pair.
 
@@ -17,11 +17,19 @@ import random
 import re
 import string
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from plugins.templates.wording_files import OptionWords
 from schemas.records import InstructionPair
 
+ItemT = TypeVar("ItemT")
+
 ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv")
+
+
+def pick(rng: random.Random, items: Sequence[ItemT]) -> ItemT:
+    """Choose one item: `rng.choice`, in a third of its time."""
+    return items[int(rng.random() * len(items))]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,33 +74,50 @@ NAMINGS = (
     Naming((), "-"),
     Naming((), "*"),
 )
-INTRODUCERS = (
-    "Options:",
-    "Choices:",
-    "Possible answers:",
-    "Pick one:",
-    "Choose from:",
-    "Candidates:",
-    "Select one of these:",
-    "",
-)
+_NOT_NUMBERED = tuple(naming for naming in NAMINGS if not naming.is_number)
 DELIMITERS = ("\n", "\n", "\n", "\n", "; ", " | ", "   ")
-NONE_OF_THESE = ("None of these", "None of the above", "None of the others", "No option fits")
 
-_THE_REST = r"of (?:the (?:above|others?|options|choices|answers)|these|those|them)\.?"
-_NONE = re.compile(rf"(?:none|neither) {_THE_REST}", re.IGNORECASE)
-_LAST = re.compile(rf"(?:all|any|both|none|neither) {_THE_REST}", re.IGNORECASE)
-_ITEM = re.compile(r"^[ \t]*[(\[]?(?:[A-Ha-h]|[ivx]+|\d{1,2})[.)\]:]\s", re.MULTILINE)
-_POSITIONAL = re.compile(
-    r"\b(?i:options?|choices?|answers?|items?)\s+\(?(?:[A-Z]|[ivx]+|\d)\b"
-    r"|\((?:[a-hA-H]|[ivx]{1,4}|\d)\)"
-    r"|\b[A-H],? (?:and|or|nor) [A-H]\b"
-    r"|\b(?i:first|second|third|last) (?i:option|choice|one)\b"
-)
+_ITEM = re.compile(r"^[ \t]*[(\[]?(?:[A-Ha-h]|[ivx]+|\d{1,2})(?:[.)\]:]\s|[、．])", re.MULTILINE)
+_FINISHED = re.compile(r"""[.?!:;…_。？！：；؟۔।][\s"'”’»“）)\]」』]*\Z""")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OptionStyle:
+class OptionRules:
+    """Recognition of options and pairs that limit the shuffle, in one language.
+
+    Attributes:
+        words: The words of the language.
+        none: Folded options that say that no other one is right.
+        last: Folded options that say something about the options before them.
+    """
+
+    def __init__(self, words: OptionWords):
+        self.words = words
+        self.none = frozenset(map(_folded, words.none_of_these))
+        self.last = self.none | frozenset(map(_folded, words.stay_last))
+        marks = [r"\((?:[a-hA-H]|[ivx]{1,4}|\d)\)"]
+        if words.nouns:
+            marks.append(rf"(?<![^\W\d_])(?i:{_any_of(words.nouns)})\s*\(?(?:[A-Z]|[ivx]+|\d)(?![A-Za-z\d])")
+        if words.joins:
+            marks.append(rf"(?<![A-Za-z])[A-H],?\s*(?:{_any_of(words.joins)})\s*[A-H](?![A-Za-z])")
+        if words.places:
+            marks.append(rf"(?i:{_any_of(words.places)})")
+        self._positions = re.compile("|".join(marks))
+
+    def speaks_of_positions(self, pair: InstructionPair) -> bool:
+        """True if a pair names options by their markers or places."""
+        search = self._positions.search
+        return any(map(search, pair.options)) or bool(search(pair.instruction) or search(pair.rationale))
+
+
+def _folded(option: str) -> str:
+    return option.strip().rstrip(".。").casefold()
+
+
+def _any_of(words: Sequence[str]) -> str:
+    return "|".join(map(re.escape, words))
+
+
+class OptionStyle(NamedTuple):
     """Look of the options of every question in one training text.
 
     Attributes:
@@ -100,21 +125,24 @@ class OptionStyle:
         introducer: The words before the first item, or "".
         delimiter: The text between items; a newline puts each on its own line.
         none_of_these: The wording of a "none of these" item that is not the answer.
+        rules: Recognition of options and pairs that limit the shuffle.
     """
 
     naming: Naming
     introducer: str
     delimiter: str
     none_of_these: str
+    rules: OptionRules
 
     @classmethod
-    def draw(cls, rng: random.Random, *, allow_numbers: bool) -> OptionStyle:
+    def draw(cls, rng: random.Random, rules: OptionRules, *, allow_numbers: bool) -> OptionStyle:
         """Draw a style, without numbers if the questions themselves have numbers."""
         return cls(
-            naming=rng.choice([naming for naming in NAMINGS if allow_numbers or not naming.is_number]),
-            introducer=rng.choice(INTRODUCERS),
-            delimiter=rng.choice(DELIMITERS),
-            none_of_these=rng.choice(NONE_OF_THESE),
+            naming=pick(rng, NAMINGS if allow_numbers else _NOT_NUMBERED),
+            introducer=pick(rng, rules.words.introducers),
+            delimiter=pick(rng, DELIMITERS),
+            none_of_these=pick(rng, rules.words.none_of_these),
+            rules=rules,
         )
 
 
@@ -131,22 +159,24 @@ def lay_out_options(pair: InstructionPair, style: OptionStyle, rng: random.Rando
     answer = find_answer(pair)
     if answer is None:
         return None
-    naming = style.naming
-    if _speaks_of_positions(pair):
+    naming, rules = style.naming, style.rules
+    folded = [_folded(option) for option in options]
+    if rules.speaks_of_positions(pair):
         naming = PLAIN_LETTERS
         order = list(range(len(options)))
     else:
-        order = _shuffled(options, rng)
+        order = _shuffled(folded, rules, rng)
     for index, option in enumerate(options):
-        if index != answer and _NONE.fullmatch(option.strip()) and option not in pair.rationale:
+        if index != answer and folded[index] in rules.none and option not in pair.rationale:
             options[index] = style.none_of_these
     delimiter = style.delimiter
-    blurred = any(mark in option for option in options for mark in ("\n", delimiter.strip() or delimiter))
-    if blurred or not naming.names:
+    mark = delimiter.strip() or delimiter
+    if not naming.names or any(mark in option or "\n" in option for option in options):
         delimiter = "\n"
     items = [f"{naming.marker(place)} {options[index]}" for place, index in enumerate(order)]
     gap = "\n" if delimiter == "\n" else " "
-    text = f"{style.introducer}{gap if style.introducer else ''}{delimiter.join(items)}"
+    introducer = style.introducer if is_finished(pair) else ""
+    text = f"{introducer}{gap if introducer else ''}{delimiter.join(items)}"
     return OptionBlock(text, answer_marker=naming.marker(order.index(answer)) if naming.names else "")
 
 
@@ -164,12 +194,13 @@ def find_answer(pair: InstructionPair) -> int | None:
     return folded.index(wanted) if wanted in folded else None
 
 
-def _speaks_of_positions(pair: InstructionPair) -> bool:
-    return any(_POSITIONAL.search(part) for part in (pair.instruction, pair.rationale, *pair.options))
+def is_finished(pair: InstructionPair) -> bool:
+    """True if the question has its end mark; otherwise an option may be the end of its sentence."""
+    return _FINISHED.search(pair.instruction) is not None
 
 
-def _shuffled(options: Sequence[str], rng: random.Random) -> list[int]:
-    free = [index for index, option in enumerate(options) if not _LAST.fullmatch(option.strip())]
-    last = [index for index in range(len(options)) if index not in free]
+def _shuffled(folded: Sequence[str], rules: OptionRules, rng: random.Random) -> list[int]:
+    free = [index for index, option in enumerate(folded) if option not in rules.last]
+    last = [index for index in range(len(folded)) if index not in free]
     rng.shuffle(free)
     return free + last

@@ -1,74 +1,98 @@
 """Patterns of literal text and slots, filled without scanning the text that goes into the slots.
 
-A pattern is a tuple of literal strings and `Slot` members:
+A wording of a file becomes a tuple of literal strings and `Slot` members:
 
-    Pattern(("Q: ", Slot.QUESTION, "\\nA: ", Slot.ANSWER), slots={Slot.QUESTION, Slot.ANSWER})
+    "Q: {question}\\nA: {answer}"  ─►  ("Q: ", Slot.QUESTION, "\\nA: ", Slot.ANSWER)
 
-A pattern names the slots that it must hold, and its constructor checks them: for the patterns of a family at
-import. Filling joins the parts. There is no placeholder syntax, so a user's text cannot contain a
-placeholder, not even `{question}` or `%s`.
+The wording is parsed once. Filling joins the parts, so a user's text cannot contain a placeholder, not even
+`{question}` or `%s`.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Collection, Mapping
-from itertools import pairwise
+
+from schemas.errors import unknown_name
 
 
 class Slot(enum.Enum):
-    """Slots of patterns."""
+    """Slots of patterns, by their names in a wording."""
 
     # One pair.
-    QUESTION = enum.auto()
-    OPTIONS = enum.auto()
-    RATIONALE = enum.auto()
-    ANSWER = enum.auto()
+    QUESTION = "question"
+    OPTIONS = "options"
+    RATIONALE = "rationale"
+    ANSWER = "answer"
+    NUMBER = "number"
     # One document: its text and its pairs, whole or divided for the layout.
-    TEXT = enum.auto()
-    PAIRS = enum.auto()
-    QUESTIONS = enum.auto()
-    ANSWERS = enum.auto()
-    EXAMPLES = enum.auto()
-    LAST_PAIR = enum.auto()
-    TURNS = enum.auto()
-    NEXT_TURN = enum.auto()
+    TEXT = "text"
+    PAIRS = "pairs"
+    QUESTIONS = "questions"
+    ANSWERS = "answers"
+    EXAMPLES = "examples"
+    LAST_PAIR = "last_pair"
+    TURNS = "turns"
+    NEXT_TURN = "next_turn"
+
+    __hash__ = object.__hash__  # by identity: the hash of Enum is a Python function, a fifth of rendering
+
+
+_SLOT = re.compile(r"\{(\w+)\}")
+_RUNS_ON = re.compile(r"[ \t]*[^\W_]")
 
 
 class Pattern:
     """Literal text around slots, each slot exactly once.
 
     Args:
-        parts: Literals and slots in order.
-        slots: Exactly the slots that the pattern must hold.
+        wording: Text with `{slot}` in place of each slot.
+        slots: Exactly the slots that the wording must hold.
+        last: Slots of which one must be the end of the wording, since an answer may be a word or a page, and
+            text after it would have to fit both; none for any end.
 
     Raises:
-        ValueError: A slot is missing, repeated or not in `slots`; two slots touch, which would join two
-            users' texts; or a part is neither a slot nor a non-empty string.
+        ValueError: A slot is missing, repeated, unknown or not in `slots`; two slots touch, which would join
+            two users' texts; text runs on behind a slot, although a question may lack its question mark; or
+            the wording does not end in `last`.
     """
 
-    __slots__ = ("parts", "slots")
+    __slots__ = ("literals", "parts")
 
-    def __init__(self, parts: tuple[str | Slot, ...], *, slots: Collection[Slot]):
-        found = [part for part in parts if isinstance(part, Slot)]
-        if sorted(slot.name for slot in found) != sorted(slot.name for slot in set(slots)):
+    def __init__(self, wording: str, *, slots: Collection[Slot], last: Collection[Slot] = ()):
+        if not isinstance(wording, str):
+            raise ValueError(f"{wording!r} is no text; write a wording with {_named(slots)}")
+        pieces = _SLOT.split(wording)  # literal, name of a slot, literal, …
+        known = [slot.value for slot in slots]
+        for name in pieces[1::2]:
+            if name not in known:
+                raise ValueError(unknown_name("slot", name, known, shown=f"{{{name}}}") + f" In {wording!r}.")
+        if sorted(pieces[1::2]) != sorted(known):
+            found = " ".join(f"{{{name}}}" for name in pieces[1::2]) or "none"
+            raise ValueError(f"{wording!r} must hold {_named(slots)}, each once; found {found}")
+        if not all(pieces[2:-1:2]):
+            raise ValueError(f"{wording!r} puts no text between two slots")
+        for name, literal in zip(pieces[1::2], pieces[2::2], strict=True):
+            if name != Slot.NUMBER.value and _RUNS_ON.match(literal):
+                raise ValueError(
+                    f"{wording!r}: {literal!r} behind a slot must begin with a new line or a mark, since a "
+                    "question may lack its question mark"
+                )
+        self.parts = tuple(
+            Slot(piece) if at % 2 else piece for at, piece in enumerate(pieces) if at % 2 or piece
+        )
+        self.literals = tuple(pieces[::2])
+        if last and self.parts[-1] not in last:
             raise ValueError(
-                f"pattern {parts!r} must hold each of {sorted(slot.name for slot in slots)} once, "
-                f"found {[slot.name for slot in found]}"
+                f"{wording!r} must end in {_named(last, ' or ')}: an answer may be a word or a page, so no "
+                "text can follow it"
             )
-        for part in parts:
-            if not isinstance(part, Slot) and not (isinstance(part, str) and part):
-                raise ValueError(f"pattern {parts!r} holds {part!r}: expected a Slot or a non-empty string")
-        if any(isinstance(left, Slot) and isinstance(right, Slot) for left, right in pairwise(parts)):
-            raise ValueError(f"pattern {parts!r} puts no text between two slots")
-        self.parts = parts
-        self.slots = frozenset(slots)
 
     def fill(self, values: Mapping[Slot, str]) -> str:
         """Join the literals and the values of the slots; ignores values of other slots."""
-        return "".join(values[part] if isinstance(part, Slot) else part for part in self.parts)
+        return "".join([part if isinstance(part, str) else values[part] for part in self.parts])
 
 
-def patterns(slots: Collection[Slot], *rows: tuple[str | Slot, ...]) -> tuple[Pattern, ...]:
-    """Make patterns with the same slots."""
-    return tuple(Pattern(row, slots=slots) for row in rows)
+def _named(slots: Collection[Slot], joined: str = " ") -> str:
+    return joined.join(f"{{{slot.value}}}" for slot in Slot if slot in slots)

@@ -11,34 +11,28 @@ Layouts and their shares are those of Instruction Pre-Training (Cheng et al. 202
 2406.14491): if every document has at least two pairs, classic 80% and each other 5%; otherwise classic 95%
 and dialogue 5%. In 5% the text comes after the questions.
 
+The words are those of the document's language (`languages/*.yaml`, `template_files`). In a chain of several
+languages each has a style of its own, in one layout.
+
 A golden test pins the order of draws, because a build repeats a corpus byte by byte from its seeds.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from plugins.templates.base import RAW, Rendered, TemplateFamily
-from plugins.templates.options import OptionStyle, lay_out_options, lists_options
+from plugins.templates.options import OptionStyle, is_finished, lay_out_options, lists_options, pick
 from plugins.templates.patterns import Pattern, Slot
-from plugins.templates.text_layouts import TEXT_FIRST, TEXT_LAST
-from plugins.templates.wordings import (
-    BARE_VOICES,
-    BETWEEN_DOCUMENTS,
-    FORMS,
-    LABELLED_VOICES,
-    NUMBERINGS,
-    OPTION_VOICES,
-    SPEAKERS,
-    Form,
-)
+from plugins.templates.wordings import Form, WordingChoice, Wordings, language_of_label
 from schemas.errors import RecordError
 from schemas.records import InstructionPair, SynthesizedDocument
 
 TEXT_LAST_SHARE = 0.05
+NAMES_ITEM_SHARE = 0.6
+"""Share of the texts whose answers among options repeat the marker of their option."""
 SHARES_ANY_PAIRS = {"classic": 0.95, "dialogue": 0.05}
 SHARES_TWO_PAIRS = {
     "classic": 0.80,
@@ -48,37 +42,39 @@ SHARES_TWO_PAIRS = {
     "next_turn": 0.05,
 }
 BETWEEN_PAIRS = "\n\n"
+BETWEEN_DOCUMENTS = ("\n\n\n", "\n\n---\n\n", "\n\n***\n\n", "\n\n=====\n\n", "\n\n* * *\n\n")
+BARE_FRAME = Pattern("{text}\n\n{pairs}", slots={Slot.TEXT, Slot.PAIRS})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Style:
-    """Choices shared by the documents and pairs of one training text."""
+class Style(NamedTuple):
+    """Choices shared by the documents of one language in a training text, and by their pairs."""
 
     layout: str
     frame: Pattern
     voice: Pattern
     forms: Mapping[tuple[bool, bool], Form]
+    unfinished: Pattern
+    names_item: bool
     options: OptionStyle
     speakers: tuple[str, str]
-    numbering: tuple[str, str]
-    between_documents: str
+    numbering: tuple[Pattern, Pattern]
 
     @classmethod
-    def draw(cls, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> Style:
-        """Draw a style that suits all documents."""
-        shares = SHARES_TWO_PAIRS if all(len(item.pairs) >= 2 for item in documents) else SHARES_ANY_PAIRS
-        layout = rng.choices(list(shares), weights=list(shares.values()))[0]
-        frames = TEXT_LAST if rng.random() < TEXT_LAST_SHARE else TEXT_FIRST
-        any_options = any(lists_options(pair) for item in documents for pair in item.pairs)
+    def draw(
+        cls, rng: random.Random, wordings: Wordings, *, layout: str, is_text_last: bool, any_options: bool
+    ) -> Style:
+        """Draw a style from the wordings of one language."""
+        file = wordings.file
         return cls(
             layout=layout,
-            frame=rng.choice(frames[layout]),
-            voice=rng.choice(OPTION_VOICES if any_options else LABELLED_VOICES + BARE_VOICES),
-            forms={kind: rng.choice(forms) for kind, forms in FORMS.items()},
-            options=OptionStyle.draw(rng, allow_numbers=layout != "numbered"),
-            speakers=rng.choice(SPEAKERS),
-            numbering=rng.choice(NUMBERINGS),
-            between_documents=rng.choice(BETWEEN_DOCUMENTS),
+            frame=pick(rng, getattr(file.text_last if is_text_last else file.text_first, layout)),
+            voice=pick(rng, wordings.option_voices if any_options else wordings.voices),
+            forms=wordings.draw_forms(rng),
+            unfinished=pick(rng, wordings.unfinished),
+            names_item=rng.random() < NAMES_ITEM_SHARE,
+            options=OptionStyle.draw(rng, wordings.option_rules, allow_numbers=layout != "numbered"),
+            speakers=pick(rng, wordings.option_speakers if any_options else wordings.speakers),
+            numbering=pick(rng, file.numberings),
         )
 
 
@@ -95,9 +91,10 @@ def _sides(pair: InstructionPair, style: Style, rng: random.Random) -> Sides:
     values = {Slot.QUESTION: pair.instruction, Slot.ANSWER: pair.response, Slot.RATIONALE: pair.rationale}
     if block is not None:
         values[Slot.OPTIONS] = block.text
-        if form.names_item and block.answer_marker:
+        if style.names_item and block.answer_marker:
             values[Slot.ANSWER] = f"{block.answer_marker} {pair.response}"
-    return Sides(form.ask.fill(values), form.reply.fill(values))
+    ask = form.ask if block is None or is_finished(pair) else style.unfinished
+    return Sides(ask.fill(values), form.reply.fill(values))
 
 
 def _voiced(pairs: Sequence[Sides], style: Style) -> str:
@@ -110,9 +107,9 @@ def _turns(pairs: Sequence[Sides], style: Style) -> list[str]:
     return [line for pair in pairs for line in (f"{asks}{pair.ask}", f"{replies}{pair.reply}")]
 
 
-def _numbered(sides: Sequence[str], style: Style) -> str:
-    before, after = style.numbering
-    return _stacked([f"{before}{number}{after}{side}" for number, side in enumerate(sides, start=1)])
+def _numbered(sides: Sequence[str], numbering: Pattern) -> str:
+    numbers = (numbering.fill({Slot.NUMBER: str(at)}) for at in range(1, len(sides) + 1))
+    return _stacked([f"{number}{side}" for number, side in zip(numbers, sides, strict=True)])
 
 
 def _stacked(items: Sequence[str]) -> str:
@@ -124,8 +121,8 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Sides], Style], dict[Slot, str]]] = {
     "classic": lambda pairs, style: {Slot.PAIRS: _voiced(pairs, style)},
     "dialogue": lambda pairs, style: {Slot.PAIRS: _stacked(_turns(pairs, style))},
     "numbered": lambda pairs, style: {
-        Slot.QUESTIONS: _numbered([pair.ask for pair in pairs], style),
-        Slot.ANSWERS: _numbered([pair.reply for pair in pairs], style),
+        Slot.QUESTIONS: _numbered([pair.ask for pair in pairs], style.numbering[0]),
+        Slot.ANSWERS: _numbered([pair.reply for pair in pairs], style.numbering[1]),
     },
     "inline_few_shot": lambda pairs, style: {
         Slot.EXAMPLES: _voiced(pairs[:-1], style),
@@ -144,38 +141,72 @@ class ReadingComprehension(TemplateFamily):
 
     name = "reading_comprehension"
 
+    def __init__(self, files: Sequence[str] = ()):
+        self._choice = WordingChoice(files, shows_text=not self.is_apart)
+
     def render(self, documents: Sequence[SynthesizedDocument], *, seed: int) -> Rendered:
         """Render one run of a chain; see `TemplateFamily.render`."""
         if not documents:
             raise RecordError(f"{self.name}: a run of a chain holds at least one document, found none")
-        if not any(item.pairs for item in documents):
+        labels = [self._choice.label_of(item.document) if item.pairs else "" for item in documents]
+        if not any(labels):
             return Rendered.joined([item.document.text for item in documents], "\n\n", template=RAW)
         rng = random.Random(seed)
-        style = self._style(rng, documents)
-        passages = [_document(item, style, rng) for item in documents]
-        return Rendered.joined(passages, style.between_documents, template=f"{self.name}/{style.layout}")
+        layout, is_text_last = self._draw_layout(rng, documents)
+        any_options = any(lists_options(pair) for item in documents for pair in item.pairs)
+        between_documents = pick(rng, BETWEEN_DOCUMENTS)
+        languages = [language_of_label(label) for label in labels]
+        styles = {
+            language: self._style(
+                Style.draw(
+                    rng,
+                    self._choice[language],
+                    layout=layout,
+                    is_text_last=is_text_last,
+                    any_options=any_options,
+                )
+            )
+            for language in dict.fromkeys(languages)
+            if language
+        }
+        passages = [
+            _document(item, styles[language], rng) if item.pairs else item.document.text
+            for item, language in zip(documents, languages, strict=True)
+        ]
+        return Rendered.joined(
+            passages,
+            between_documents,
+            template=f"{self.name}/{layout}",
+            wordings=[label for label in labels if label],
+        )
 
-    def _style(self, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> Style:
-        return Style.draw(rng, documents)
+    def _draw_layout(self, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> tuple[str, bool]:
+        """Draw the layout, and whether the text comes after the questions."""
+        shares = SHARES_TWO_PAIRS if all(len(item.pairs) >= 2 for item in documents) else SHARES_ANY_PAIRS
+        layout = rng.choices(list(shares), weights=list(shares.values()))[0]
+        return layout, rng.random() < TEXT_LAST_SHARE
+
+    def _style(self, style: Style) -> Style:
+        return style
 
 
 class PairsApart(ReadingComprehension):
     """Pairs that are answered from memory: the model reads them without their text.
 
-    A pair after its text teaches to read, since the answer stands above it. The style is the classic layout
-    of reading comprehension.
+    A pair after its text teaches to read, since the answer stands above it. The layout is the classic one of
+    reading comprehension, without wordings that name the text.
     """
 
     name = "pairs_apart"
     is_apart = True
 
-    def _style(self, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> Style:
-        style = super()._style(rng, documents)
-        return dataclasses.replace(style, layout="classic", frame=TEXT_FIRST["classic"][0])
+    def _draw_layout(self, rng: random.Random, documents: Sequence[SynthesizedDocument]) -> tuple[str, bool]:
+        return "classic", False
+
+    def _style(self, style: Style) -> Style:
+        return style._replace(frame=BARE_FRAME)
 
 
 def _document(item: SynthesizedDocument, style: Style, rng: random.Random) -> str:
-    if not item.pairs:
-        return item.document.text
     values = LAYOUTS[style.layout]([_sides(pair, style, rng) for pair in item.pairs], style)
     return style.frame.fill({**values, Slot.TEXT: item.document.text})

@@ -1,167 +1,155 @@
-"""Wordings of the reading comprehension family; their patterns are checked at import.
+"""Wordings of each language as a template family draws them, and the language of each document's wordings.
 
-Three levels, each fills the next:
-
-    forms    one pair's question and answer sides: with options, with reasoning, with both
-    voices   question side + answer side = one pair
-    frames   text + pairs = one document, in one layout (`text_layouts.py`)
-
-A voice wraps any form, so that the pairs of one text look alike with and without options or reasoning.
-Patterns end in a slot or in its closing markup: an answer may be a word or a page, and text after it would
-have to fit both. For the same reason no phrase counts the questions, and text after a slot begins a line or
-follows a mark, because a question may lack its question mark.
+A voice wraps any form, so that the pairs of one text look alike with and without options or reasoning. In
+texts with options, nothing that announces an answer may look like an option's marker, as "A: " does.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+import random
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from plugins.templates.patterns import Pattern, Slot, patterns
+from plugins.templates.document_language import language_of
+from plugins.templates.options import NAMINGS, OptionRules, pick
+from plugins.templates.patterns import Pattern, Slot
+from plugins.templates.wording_files import WordingFile, built_in, built_in_languages, read_wordings
+from schemas.errors import ConfigError
+from schemas.records import Document
 
-QUESTION, ANSWER, OPTIONS, RATIONALE = Slot.QUESTION, Slot.ANSWER, Slot.OPTIONS, Slot.RATIONALE
-
-_PAIR = {QUESTION, ANSWER}
-
-LABELLED_VOICES = patterns(
-    _PAIR,
-    ("Question: ", QUESTION, "\nAnswer: ", ANSWER),
-    ("Q: ", QUESTION, "\nA: ", ANSWER),
-    ("Q. ", QUESTION, "\nA. ", ANSWER),
-    ("Question:\n", QUESTION, "\nAnswer:\n", ANSWER),
-    ("Task: ", QUESTION, "\nSolution: ", ANSWER),
-    ("Query: ", QUESTION, "\nReply: ", ANSWER),
-    ("Prompt: ", QUESTION, "\nResponse: ", ANSWER),
-    ("### Question\n", QUESTION, "\n\n### Answer\n", ANSWER),
-    ("**Question.** ", QUESTION, "\n**Answer.** ", ANSWER),
-    ("[Question] ", QUESTION, "\n[Answer] ", ANSWER),
-    ("Instruction: ", QUESTION, "\nOutput: ", ANSWER),
-    ("To answer: ", QUESTION, "\nAnswer: ", ANSWER),
-    (QUESTION, "\nAnswer: ", ANSWER),
-    (QUESTION, "\nResponse: ", ANSWER),
-    (QUESTION, "\n=> ", ANSWER),
-    ("Problem: ", QUESTION, "\nResult: ", ANSWER),
-)
-OPTION_VOICES = (LABELLED_VOICES[0], LABELLED_VOICES[0], LABELLED_VOICES[0], *LABELLED_VOICES[3:])
-"""For texts with options, where "A." marks an item and so cannot mark an answer."""
-BARE_VOICES = patterns(
-    _PAIR,
-    (QUESTION, "\n", ANSWER),
-    (QUESTION, " – ", ANSWER),
-    ("> ", QUESTION, "\n\n", ANSWER),
-)
-"""For texts without options: after a list of items an answer needs an announcement."""
+DEFAULT_LANGUAGE = "en"
+PLAIN_SHARE = 0.75
+"""Share of the texts whose plain questions stand without any words of ours."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Form:
-    """Wording of the two sides of a pair of one kind.
-
-    Attributes:
-        ask: The question side.
-        reply: The answer side.
-        names_item: Whether an answer among options repeats the item's marker.
-    """
+class Form(NamedTuple):
+    """Wording of the two sides of a pair of one kind."""
 
     ask: Pattern
     reply: Pattern
-    names_item: bool = False
 
 
-PLAIN = Form(Pattern((QUESTION,), slots={QUESTION}), Pattern((ANSWER,), slots={ANSWER}))
-
-_CHOICE = {QUESTION, OPTIONS}
-_LISTED, _SPACED, _PICK, _ONE_HOLDS, _BY_TEXT, _SUPPORTED, _WHICH = patterns(
-    _CHOICE,
-    (QUESTION, "\n", OPTIONS),
-    (QUESTION, "\n\n", OPTIONS),
-    (QUESTION, "\n", OPTIONS, "\nPick the one that fits."),
-    (QUESTION, "\nOnly one of these is right.\n", OPTIONS),
-    (QUESTION, "\n", OPTIONS, "\nDecide by the text."),
-    (QUESTION, "\n\n", OPTIONS, "\n\nGive the one that the passage supports."),
-    (QUESTION, "\n", OPTIONS, "\nWhich of them is it?"),
-)
-_ANSWER, _THE_RIGHT_ONE, _CHOSEN = patterns(
-    {ANSWER}, (ANSWER,), ("The right one is: ", ANSWER), ("My choice: ", ANSWER)
-)
-OPTION_FORMS = (
-    Form(_LISTED, _ANSWER, names_item=True),
-    Form(_LISTED, _ANSWER),
-    Form(_LISTED, _THE_RIGHT_ONE, names_item=True),
-    Form(_SPACED, _ANSWER, names_item=True),
-    Form(_SPACED, _ANSWER),
-    Form(_PICK, _ANSWER, names_item=True),
-    Form(_ONE_HOLDS, _ANSWER),
-    Form(_BY_TEXT, _CHOSEN, names_item=True),
-    Form(_SUPPORTED, _ANSWER),
-    Form(_WHICH, _ANSWER, names_item=True),
+PLAIN = Form(
+    Pattern("{question}", slots={Slot.QUESTION}), Pattern("{answer}", slots={Slot.ANSWER}, last={Slot.ANSWER})
 )
 
-_ASK, _REASON_FIRST, _WORK, _HOW, _GROUNDS = patterns(
-    {QUESTION},
-    (QUESTION,),
-    (QUESTION, "\nReason first, then conclude."),
-    (QUESTION, "\nShow how you get there."),
-    (QUESTION, "\nTake it one step after another."),
-    (QUESTION, "\nGive your grounds as well."),
-)
-_SO, _CONCLUSION, _FINAL, _HENCE, _BECAUSE, _GROUND = patterns(
-    {RATIONALE, ANSWER},
-    (RATIONALE, "\nSo the answer is: ", ANSWER),
-    (RATIONALE, "\nConclusion: ", ANSWER),
-    (RATIONALE, "\n\nFinal answer: ", ANSWER),
-    (RATIONALE, "\nThis leads to: ", ANSWER),
-    (ANSWER, "\nWhy: ", RATIONALE),
-    (ANSWER, "\nGrounds: ", RATIONALE),
-)
-RATIONALE_FORMS = (
-    Form(_ASK, _SO),
-    Form(_ASK, _BECAUSE),
-    Form(_REASON_FIRST, _CONCLUSION),
-    Form(_REASON_FIRST, _SO),
-    Form(_WORK, _FINAL),
-    Form(_HOW, _HENCE),
-    Form(_HOW, _SO),
-    Form(_GROUNDS, _GROUND),
+
+class Wordings:
+    """Wordings of one language, as texts draw them.
+
+    Args:
+        file: All wordings.
+        shows_text: Whether the model sees the text when it reads the pairs; otherwise wordings that name the
+            text are left out.
+
+    Raises:
+        ConfigError: A key is left without a wording.
+    """
+
+    def __init__(self, file: WordingFile, *, shows_text: bool = True):
+        self.file = file
+        self._barred = () if shows_text else file.text_words
+        labelled = self._kept("pairs", file.pairs)
+        self.voices = labelled + self._kept("bare_pairs", file.bare_pairs)
+        self.option_voices = _apart_from_options("pairs", labelled, lambda voice: voice.literals)
+        self.speakers = file.speakers
+        self.option_speakers = _apart_from_options("speakers", file.speakers, lambda names: names)
+        self.questions = self._kept("questions", file.questions)
+        self.unfinished = self._kept("unfinished_questions", file.unfinished_questions)
+        self.option_rules = OptionRules(file.option_words)
+        kinds = {(True, False): "options", (False, True): "reasoning", (True, True): "options_and_reasoning"}
+        self._groups = {
+            kind: tuple(
+                (self._kept(f"{key}.ask", group.ask), self._kept(f"{key}.reply", group.reply))
+                for group in getattr(file, key)
+            )
+            for kind, key in kinds.items()
+        }
+
+    def draw_forms(self, rng: random.Random) -> dict[tuple[bool, bool], Form]:
+        """Draw a form for pairs of each kind: (has options, has a rationale)."""
+        plain = PLAIN if rng.random() < PLAIN_SHARE else Form(pick(rng, self.questions), PLAIN.reply)
+        forms = {(False, False): plain}
+        for kind, groups in self._groups.items():
+            asks, replies = pick(rng, groups)
+            forms[kind] = Form(pick(rng, asks), pick(rng, replies))
+        return forms
+
+    def _kept(self, key: str, patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
+        kept = tuple(each for each in patterns if not self._names_the_text(each))
+        if not kept:
+            raise ConfigError(
+                f"{key} in {self.file.language!r}: each wording names the text (text_words), which the model "
+                "does not see when pairs stand apart. Add one that does not."
+            )
+        return kept
+
+    def _names_the_text(self, pattern: Pattern) -> bool:
+        words = "".join(pattern.literals).casefold()
+        return any(barred in words for barred in self._barred)
+
+
+def _apart_from_options(key: str, items: Sequence[Any], words: Any) -> tuple[Any, ...]:
+    kept = tuple(each for each in items if not any(map(looks_like_marker, words(each))))
+    if not kept:
+        raise ConfigError(
+            f"{key}: each wording marks an answer as options are marked, such as 'A.'. Add one that does not."
+        )
+    return kept
+
+
+_MARKER_NAMES = frozenset(
+    {naming.marker(at).strip("().[]").casefold() for naming in NAMINGS for at in range(26)} | {"-", "*"}
 )
 
-_WEIGH, _CHOOSE_AND_SAY, _RULE_OUT = patterns(
-    _CHOICE,
-    (QUESTION, "\n", OPTIONS, "\nWeigh them before you choose."),
-    (QUESTION, "\n", OPTIONS, "\nChoose, and say why."),
-    (QUESTION, "\n\n", OPTIONS, "\n\nThink it through, then pick one."),
-)
-OPTION_RATIONALE_FORMS = (
-    Form(_WEIGH, _SO, names_item=True),
-    Form(_WEIGH, _CONCLUSION),
-    Form(_CHOOSE_AND_SAY, _BECAUSE, names_item=True),
-    Form(_CHOOSE_AND_SAY, _GROUND),
-    Form(_RULE_OUT, _FINAL, names_item=True),
-    Form(_LISTED, _SO, names_item=True),
-)
 
-FORMS: Mapping[tuple[bool, bool], tuple[Form, ...]] = {
-    (False, False): (PLAIN,),
-    (True, False): OPTION_FORMS,
-    (False, True): RATIONALE_FORMS,
-    (True, True): OPTION_RATIONALE_FORMS,
-}
-"""Forms by (has options, has a rationale)."""
+def looks_like_marker(literal: str) -> bool:
+    """True if a line of a wording could be the marker of an option."""
+    lines = (re.sub(r"\W", "", line).casefold() or line.strip() for line in literal.split("\n"))
+    return any(line in _MARKER_NAMES for line in lines)
 
-SPEAKERS = (
-    ("User: ", "Assistant: "),
-    ("Student: ", "Teacher: "),
-    ("Reader: ", "Author: "),
-    ("Visitor: ", "Guide: "),
-    ("Editor: ", "Researcher: "),
-    ("Trainee: ", "Mentor: "),
-    ("Alex: ", "Sam: "),
-    ("Human: ", "AI: "),
-    ("[Ask] ", "[Reply] "),
-)
-"""Openings of the lines of asker and answerer in a dialogue."""
 
-NUMBERINGS = (("", ". "), ("", ") "), ("(", ") "), ("#", ": "))
-"""Text before and after the number of a question and of its answer."""
+class WordingChoice:
+    """The wordings of all languages, read when a document needs them.
 
-BETWEEN_DOCUMENTS = ("\n\n\n", "\n\n---\n\n", "\n\n***\n\n", "\n\n=====\n\n", "\n\n* * *\n\n")
+    Args:
+        paths: Files of a user; each stands for the built-in file of its language, or adds to it.
+        shows_text: See `Wordings`.
+
+    Raises:
+        ConfigError: A file is wrong, or two of them are for one language.
+    """
+
+    def __init__(self, paths: Iterable[str], *, shows_text: bool):
+        self._shows_text = shows_text
+        self._of_files: dict[str, str] = {}
+        self._loaded: dict[str, Wordings] = {}
+        for path in paths:
+            file = read_wordings(path)
+            if file.language in self._of_files:
+                raise ConfigError(
+                    f"template_files: {self._of_files[file.language]} and {path} are both in "
+                    f"{file.language!r}. Put their wordings into one file."
+                )
+            self._of_files[file.language] = path
+            try:
+                self._loaded[file.language] = Wordings(file, shows_text=shows_text)
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from error
+        self._languages = {*built_in_languages(), *self._loaded}
+
+    def __getitem__(self, language: str) -> Wordings:
+        if language not in self._loaded:
+            self._loaded[language] = Wordings(built_in(language), shows_text=self._shows_text)
+        return self._loaded[language]
+
+    def label_of(self, document: Document) -> str:
+        """Return the language of a document's wordings: `de`, or `en_for_it` where Italian has no file."""
+        language = language_of(document)
+        return language if language in self._languages else f"{DEFAULT_LANGUAGE}_for_{language}"
+
+
+def language_of_label(label: str) -> str:
+    """Return the language of wordings by their label."""
+    return label.partition("_for_")[0]

@@ -107,6 +107,7 @@ def _only_here(config: CorpusConfig, *, image: bool) -> Iterator[tuple[str, str,
         names["synthesis.model"] = config.synthesis.model or ""
         names["synthesis.tokenizer"] = config.synthesis.tokenizer or ""
         names["synthesis.prompt_file"] = config.synthesis.prompt_file or ""
+        names |= {f"template_files.{at}": path for at, path in enumerate(config.template_files)}
         if isinstance(pairs := config.synthesis.options.get("pairs"), str) and storage.is_local(pairs):
             yield "synthesis.options.pairs", pairs, _COPY
         for url in config.synthesis.endpoints:

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.increments.increment_summary import _wordings
+from pipelines.increments.preflight_checks import check_protocol
 from pipelines.steps.render import RenderTexts, raw_text, runs
 from pipelines.steps.tokenize import TokenizedText
 from schemas.content_hash import content_hash, digest
 from schemas.corpus_config import CorpusConfig
+from schemas.errors import ConfigError
 from schemas.records import AugmentedText, Document, InstructionPair, Passage, SynthesizedDocument
 
 
@@ -114,10 +120,10 @@ def long(name: str, words: int, *, pairs: int, follows: bool = False) -> Synthes
 
 
 def test_a_run_longer_than_a_row_is_cut_between_documents_and_nothing_is_lost(render: Render) -> None:
-    chain = [long(name, 60, pairs=2, follows=name != "a") for name in "abcd"]
+    chain = [long(name, 110, pairs=2, follows=name != "a") for name in "abcd"]
     (whole,) = render(chain, pack={"seq_len": 4096})
-    found = render(chain, tokens=True, pack={"seq_len": 256})
-    assert all(isinstance(each, TokenizedText) and len(each.tokens) <= 256 for each in found)
+    found = render(chain, tokens=True, pack={"seq_len": 384})
+    assert all(isinstance(each, TokenizedText) and len(each.tokens) <= 384 for each in found)
     assert [each.text.document_ids for each in found] == [("a",), ("b",), ("c",), ("d",)]
     assert sum(each.text.num_pairs for each in found) == whole.num_pairs == 8
     (alone,) = render([chain[0]])
@@ -126,8 +132,8 @@ def test_a_run_longer_than_a_row_is_cut_between_documents_and_nothing_is_lost(re
 
 def test_as_many_documents_as_fit_stay_together(render: Render) -> None:
     chain = [long(name, 15, pairs=1, follows=name != "a") for name in "abcdef"]
-    found = render(chain, tokens=True, pack={"seq_len": 200})
-    assert all(len(each.tokens) <= 200 for each in found)
+    found = render(chain, tokens=True, pack={"seq_len": 400})
+    assert all(len(each.tokens) <= 400 for each in found)
     assert [name for each in found for name in each.text.document_ids] == list("abcdef")
     assert 1 < len(found) < 6
 
@@ -197,3 +203,44 @@ def test_a_stream_without_synthesis_keeps_its_texts_as_they_are() -> None:
         template="raw",
         seed=0,
     )
+
+
+def test_documents_are_counted_by_the_language_of_their_wordings(
+    corpus_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text('language: de\nextends: true\npairs: ["Rätsel: {question}\\nLösung: {answer}"]\n')
+    step = RenderTexts(corpus_config("corpus", "none", template_files=[str(mine)]))
+    step.setup()
+    added: list[str] = []
+    monkeypatch.setattr(step.counters, "add", lambda name, count=1: added.append(name))
+    for name, language in (("a", "de"), ("b", "it"), ("c", "en"), ("d", "it"), ("e", "a hostile name")):
+        one = done(name, pairs=2)
+        metadata = {"language": language, "language_probability": "0.9"}
+        one = dataclasses.replace(one, document=dataclasses.replace(one.document, metadata=metadata))
+        list(step.process([[one]]))
+    assert Counter(name for name in added if name.startswith("worded_")) == {
+        "worded_de": 1,
+        "worded_en": 1,
+        "worded_en_for_it": 2,
+        "worded_en_for_unknown": 1,
+    }
+
+
+def test_a_bad_template_file_is_refused_before_anything_runs(corpus_config: Config, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        'language: de\nextends: true\npairs: ["{question}\\nAntwort: {answer}, sagt der Text."]\n'
+    )
+    config = corpus_config("corpus", "none", template_files=[str(mine)])
+    with pytest.raises(ConfigError, match=r"mine\.yaml: pairs\.0: .* must end in \{answer\}"):
+        check_protocol(config, PipelineOptions(["--runner=FnApiRunner"]))
+
+
+def test_the_summary_says_in_which_languages_the_wordings_are() -> None:
+    counts = {"render/worded_en": 3, "render/worded_de": 1200, "render/worded_en_for_it": 2, "read/rows": 9}
+    assert _wordings(counts) == (
+        "wordings around the pairs of documents: 1,200 in de, 3 in en; English ones for languages that are "
+        "uncertain or without a file: 2 it"
+    )
+    assert _wordings({"render/worded_en": 3}) == ""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from plugins.filters.base import Verdict
-from plugins.filters.language import LanguageFilter, _identifier
+from plugins.filters.language import LanguageFilter, identifier
 from schemas.errors import ConfigError
 from schemas.records import Document
 
@@ -36,7 +36,7 @@ def test_several_languages_can_be_kept() -> None:
 
 
 def test_an_uncertain_language_is_refused_at_the_limit() -> None:
-    _, probability = _identifier().classify(ENGLISH)
+    _, probability = identifier().classify(ENGLISH)
     assert isinstance(judge(ENGLISH, min_probability=float(probability)), Document)
     found = judge(ENGLISH, min_probability=1.0)
     assert found == Verdict(rule="min_probability", value=float(probability), limit="at least 1.0")
@@ -57,7 +57,7 @@ def test_only_the_beginning_is_read() -> None:
     ],
 )
 def test_languages_are_told_apart(code: str, text: str) -> None:
-    assert _identifier().classify(text)[0] == code
+    assert identifier().classify(text)[0] == code
 
 
 def test_a_code_that_is_none_is_refused_with_the_nearest() -> None:
@@ -72,5 +72,5 @@ def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    _identifier.cache_clear()
+    identifier.cache_clear()
     assert isinstance(judge(ENGLISH), Document)

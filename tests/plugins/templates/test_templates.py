@@ -11,18 +11,21 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.wordings import variety
 from plugins.templates import TEMPLATES
-from plugins.templates import text_layouts as frames
-from plugins.templates import wordings as phrases
 from plugins.templates.base import TemplateFamily
-from plugins.templates.options import NAMINGS, Naming, OptionStyle, lay_out_options
+from plugins.templates.options import NAMINGS, OptionRules, OptionStyle, lay_out_options
 from plugins.templates.patterns import Pattern, Slot
 from plugins.templates.reading_comprehension import PairsApart, ReadingComprehension
-from schemas.errors import RecordError
+from plugins.templates.wording_files import built_in, built_in_languages
+from schemas.errors import ConfigError, RecordError
 from schemas.records import Document, InstructionPair, SynthesizedDocument
+from tests.plugins.templates.golden_texts import DOCUMENTS, GOLDEN
 
 FAMILY = ReadingComprehension()
 ADVERSARIAL = (
@@ -46,13 +49,14 @@ def pair(number: int, *, options: Sequence[str] = (), rationale: str = "") -> In
     )
 
 
-def document(text: str, *pairs: InstructionPair) -> SynthesizedDocument:
-    return SynthesizedDocument(document=Document.of(text[:8], text, source="test"), pairs=pairs)
+def document(text: str, *pairs: InstructionPair, language: str = "en") -> SynthesizedDocument:
+    metadata = {"language": language, "language_probability": "0.99"}  # as the language filter sets them
+    found = Document.of(text[:8], text, source="test", metadata=metadata)
+    return SynthesizedDocument(document=found, pairs=pairs)
 
 
-def _core(mark: str) -> str:
-    """A marker without its punctuation, or an unchanged bullet."""
-    return re.sub(r"\W", "", mark).casefold() or mark.strip()
+def _parts(pattern: Pattern) -> tuple[str | Slot, ...]:
+    return pattern.parts
 
 
 TWO_EACH = (document("First text.", pair(1), pair(2)), document("Second text.", pair(3), pair(4)))
@@ -78,9 +82,10 @@ class TestEveryFamily:
         with pytest.raises(RecordError, match="at least one document"):
             family.render([], seed=0)
 
-    def test_texts_instructions_and_responses_stand_verbatim(self, family: TemplateFamily):
+    @pytest.mark.parametrize("language", built_in_languages())
+    def test_texts_instructions_and_responses_stand_verbatim(self, family: TemplateFamily, language: str):
         rng = random.Random(0)
-        for seed in range(600):
+        for seed in range(400):
             parts = [rng.choice(ADVERSARIAL) + f" {number}" for number in range(8)]
             kinds = [
                 InstructionPair(instruction=parts[0], response=parts[1]),
@@ -90,7 +95,10 @@ class TestEveryFamily:
                 InstructionPair(instruction=parts[4], response=parts[5], rationale=parts[6]),
             ]
             rng.shuffle(kinds)
-            documents = [document(parts[7], *kinds[:2]), document(parts[6] + parts[0], *kinds[1:])]
+            documents = [
+                document(parts[7], *kinds[:2], language=language),
+                document(parts[6] + parts[0], *kinds[1:], language=language),
+            ]
             rendered = family.render(documents, seed=seed).text
             for item in documents:
                 assert item.document.text in rendered
@@ -103,11 +111,12 @@ class TestEveryFamily:
     def test_each_document_in_order_has_a_span_with_its_pairs_that_can_be_cut_out(
         self, family: TemplateFamily, seed: int
     ):
+        languages = (built_in_languages()[seed % 5], "en", built_in_languages()[seed % 3])
         nasty = " ".join(ADVERSARIAL)
         pieces = [[f"{name}{number} {nasty}" for name in ("t", "q", "r")] for number in range(3)]
         documents = [
-            document(text, InstructionPair(instruction=question, response=answer))
-            for text, question, answer in pieces
+            document(text, InstructionPair(instruction=question, response=answer), language=language)
+            for (text, question, answer), language in zip(pieces, languages, strict=True)
         ]
         rendered = family.render(documents, seed=seed)
         assert len(rendered.spans) == 3
@@ -118,6 +127,11 @@ class TestEveryFamily:
                 assert piece not in rendered.text[:start] + rendered.text[end:]
         for (_, end), (start, _) in itertools.pairwise(rendered.spans):
             assert end <= start and not rendered.text[end:start].strip("\n -=*_#~.")
+
+    def test_files_are_used_or_refused(self, family: TemplateFamily, tmp_path: Path):
+        missing = str(tmp_path / "no.yaml")
+        with pytest.raises(ConfigError, match=r"no such file|template_files"):
+            type(family)([missing])
 
     def test_the_template_is_named_after_the_family(self, family: TemplateFamily):
         assert family.render(TWO_EACH, seed=0).template.startswith(f"{family.name}/")
@@ -148,89 +162,115 @@ class TestEveryFamily:
 
 class TestPatterns:
     def test_filling_never_scans_what_it_puts_in(self):
-        pattern = Pattern(("{Q} ", Slot.QUESTION, " %s ", Slot.ANSWER), slots={Slot.QUESTION, Slot.ANSWER})
+        pattern = Pattern("{Q {question} %s {answer}", slots={Slot.QUESTION, Slot.ANSWER})
         filled = pattern.fill({Slot.QUESTION: "{answer}", Slot.ANSWER: "{question}"})
-        assert filled == "{Q} {answer} %s {question}"
-
-    @pytest.mark.parametrize(
-        ("parts", "slots"),
-        [
-            (("Q: ", Slot.QUESTION), {Slot.QUESTION, Slot.ANSWER}),
-            ((Slot.QUESTION, "\n", Slot.QUESTION), {Slot.QUESTION}),
-            ((Slot.QUESTION, "\n", Slot.ANSWER), {Slot.QUESTION}),
-            ((Slot.QUESTION, Slot.ANSWER), {Slot.QUESTION, Slot.ANSWER}),
-            ((Slot.QUESTION, ""), {Slot.QUESTION}),
-            (("text", None), set()),
-        ],
-        ids=["missing", "repeated", "unasked for", "touching", "empty literal", "no slot"],
-    )
-    def test_an_ill_formed_pattern_cannot_be_made(self, parts: tuple[str | Slot, ...], slots: set[Slot]):
-        with pytest.raises(ValueError, match="pattern"):
-            Pattern(parts, slots=slots)
-
-    @pytest.mark.parametrize("naming", NAMINGS)
-    def test_nothing_that_marks_an_answer_could_mark_an_option(self, naming: Naming):
-        marks = [part for voice in phrases.OPTION_VOICES for part in voice.parts if isinstance(part, str)]
-        marks += itertools.chain(*phrases.SPEAKERS)
-        if not naming.is_number:  # numbered questions have no numbered options
-            marks += [before + "1" + after for before, after in phrases.NUMBERINGS]
-        names = {_core(naming.marker(index)) for index in range(26)}
-        assert names.isdisjoint(map(_core, marks))
+        assert filled == "{Q {answer} %s {question}"
 
     def test_letters_mark_questions_and_answers_where_no_pair_has_options(self):
-        texts = [FAMILY.render([document("Text.", pair(1))], seed=seed).text for seed in range(200)]
+        texts = [FAMILY.render([document("Text.", pair(1))], seed=seed).text for seed in range(1000)]
         assert any("Q: Ask 1?\nA: Reply 1." in text for text in texts)
         assert any("Q. Ask 1?\nA. Reply 1." in text for text in texts)
 
-    def test_no_letter_marks_an_answer_below_items_in_an_instruction(self):
-        asked = InstructionPair(instruction="Which?\nA. Lung\nB. Heart", response="B. Heart")
-        for seed in range(300):
-            text = FAMILY.render([document("Text.", asked)], seed=seed).text
-            assert not re.search(r"^A[.:] (?!Lung)", text, re.MULTILINE)
+    @pytest.mark.parametrize("language", built_in_languages())
+    def test_no_letter_marks_an_answer_beside_items(self, language: str):
+        """Items in the instruction, and items of ours, whatever their markers."""
+        inside = InstructionPair(instruction="Which?\nA. Lung\nB. Heart", response="B. Heart")
+        beside = InstructionPair(instruction="Which?", response="Heart", options=("Lung", "Heart"))
+        item = r"(?i)^[(\[]?(?:[a-z]|[ivx]+|[-*])[.)\]:：](?! *(?:Lung|Heart))"
+        for seed in range(800):
+            for asked in (inside, beside):
+                text = FAMILY.render([document("Text.", asked, language=language)], seed=seed).text
+                assert not re.search(item, text, re.MULTILINE), text
 
-    def test_a_question_without_end_punctuation_runs_into_nothing(self):
+    @pytest.mark.parametrize("language", built_in_languages())
+    def test_a_question_without_end_mark_runs_into_nothing_and_its_options_finish_it(self, language: str):
         asked = [
             dataclasses.replace(each, instruction="Asthma kills each year by")
             for each in (pair(1), pair(2, options=("x", "y")), pair(3, rationale="r"))
         ]
         asked.append(dataclasses.replace(asked[1], rationale="r"))
-        for seed in range(2000):
+        item = r"(?: ?[:：]|……| ?…| ___|（ ）)\n(?:[-*]|\W?\w+\W?) (?:x|y)"
+        for seed in range(1200):
             (one,) = random.Random(seed).sample(asked, 1)
-            text = FAMILY.render([document("Text.", one, one)], seed=seed).text
-            assert not re.search(r"each year by(?!\n| – |$)", text)
+            text = FAMILY.render([document("Text.", one, one, language=language)], seed=seed).text
+            if one.options:
+                assert len(re.findall(f"each year by{item}", text)) == 2, text
+            else:
+                assert not re.search(r"each year by(?!\n| – | — |——|\*|$)", text), text
 
-    def test_there_are_as_many_patterns_as_the_family_promises(self):
-        plain = {pattern.parts for pattern in phrases.LABELLED_VOICES + phrases.BARE_VOICES}
-        assert len(plain) >= 14
-        for forms, least in (
-            (phrases.OPTION_FORMS, 8),
-            (phrases.RATIONALE_FORMS, 6),
-            (phrases.OPTION_RATIONALE_FORMS, 4),
-        ):
-            assert len({(form.ask.parts, form.reply.parts, form.names_item) for form in forms}) >= least
+    @pytest.mark.parametrize("language", built_in_languages())
+    def test_there_are_as_many_wordings_as_promised(self, language: str):
+        file = built_in(language)
 
-    @pytest.mark.parametrize(("kind", "forms"), phrases.FORMS.items())
-    def test_a_form_asks_and_replies_with_what_its_kind_has(
-        self, kind: tuple[bool, bool], forms: tuple[phrases.Form, ...]
-    ):
-        options, rationale = kind
-        for form in forms:
-            assert form.ask.slots == {Slot.QUESTION} | ({Slot.OPTIONS} if options else set())
-            assert form.reply.slots == {Slot.ANSWER} | ({Slot.RATIONALE} if rationale else set())
-            assert isinstance(form.reply.parts[-1], Slot)
+        def count(groups: Sequence[Any]) -> int:
+            return sum(
+                len({each.parts for each in g.ask}) * len({each.parts for each in g.reply}) for g in groups
+            )
 
-    @pytest.mark.parametrize("group", [frames.TEXT_FIRST, frames.TEXT_LAST])
-    def test_a_frame_puts_the_text_where_its_group_says(self, group: dict[str, tuple[Pattern, ...]]):
-        assert group.keys() == frames.TEXT_FIRST.keys()
-        for pattern in (pattern for layout in group.values() for pattern in layout):
-            first_slot = next(part for part in pattern.parts if isinstance(part, Slot))
-            assert (first_slot is Slot.TEXT) == (group is frames.TEXT_FIRST)
+        voices = {each.parts for each in file.pairs + file.bare_pairs}
+        assert len(voices) >= (100 if language == "en" else 50)
+        assert len(voices) * len(file.questions) >= 100
+        assert count(file.options) >= 60
+        assert count(file.reasoning) >= 200
+
+    @pytest.mark.parametrize("language", built_in_languages())
+    def test_a_thousand_texts_have_various_wordings(self, language: str):
+        found = variety(language)
+        assert found.num_plain >= 200
+        assert found.commonest_share <= 0.2
+        assert found.num_phrases >= (337 if language == "en" else 190)
+
+
+RULES = OptionRules(built_in("en").option_words)
 
 
 class TestOptions:
     STYLE = OptionStyle(
-        naming=NAMINGS[2], introducer="Options:", delimiter="\n", none_of_these="No option fits"
+        naming=NAMINGS[2],
+        introducer="Options:",
+        delimiter="\n",
+        none_of_these="No option fits",
+        rules=RULES,
     )
+
+    @pytest.mark.parametrize(
+        ("language", "options"),
+        [
+            ("de", ("Keine davon.", "x", "y")),
+            ("zh", ("以上都不对。", "x", "y")),
+            ("es", ("x", "todas las anteriores", "y")),
+            ("fr", ("Aucune de ces réponses", "y", "x")),
+        ],
+    )
+    def test_what_speaks_of_the_others_stays_last_in_each_language(
+        self, language: str, options: tuple[str, ...]
+    ):
+        style = self.STYLE._replace(rules=OptionRules(built_in(language).option_words))
+        asked = InstructionPair(instruction="?", response="x", options=options)
+        for seed in range(20):
+            text = lay_out_options(asked, style, random.Random(seed)).text
+            assert {text.split("\n")[at][4:] for at in (1, 2)} == {"x", "y"}
+
+    @pytest.mark.parametrize(
+        ("language", "rationale"),
+        [
+            ("de", "Option B nennt y, die erste Antwort nennt x."),
+            ("de", "Sowohl A als auch B? A und B sind es nicht."),
+            ("zh", "选项B说的是y。"),
+            ("zh", "A和B都不对。"),
+            ("es", "La opción B habla de y."),
+            ("fr", "La première réponse est x."),
+        ],
+    )
+    def test_a_pair_that_speaks_of_positions_keeps_its_order_in_each_language(
+        self, language: str, rationale: str
+    ):
+        style = self.STYLE._replace(rules=OptionRules(built_in(language).option_words))
+        asked = pair(1, options=("x", "y"), rationale=rationale)
+        for seed in range(20):
+            assert lay_out_options(asked, style, random.Random(seed)).text == "A. x\nB. y" or (
+                lay_out_options(asked, style, random.Random(seed)).text == "Options:\nA. x\nB. y"
+            )
 
     def test_the_right_option_moves_and_its_marker_follows(self):
         seen = set()
@@ -287,7 +327,7 @@ class TestOptions:
         assert FAMILY.render([document("Text.", opened, pair(1))], seed=0).text.count("Which?") == 1
 
     def test_options_that_hold_the_delimiter_get_lines_of_their_own(self):
-        style = OptionStyle(naming=NAMINGS[0], introducer="", delimiter="; ", none_of_these="None of these")
+        style = self.STYLE._replace(naming=NAMINGS[0], introducer="", delimiter="; ")
         asked = pair(1, options=("x; y", "z"))
         texts = {lay_out_options(asked, style, random.Random(seed)).text for seed in range(20)}
         assert texts == {"A. x; y\nB. z", "A. z\nB. x; y"}
@@ -350,204 +390,10 @@ class TestReadingComprehension:
     @pytest.mark.parametrize("layout", ["classic", "dialogue", "numbered", "inline_few_shot", "next_turn"])
     def test_golden(self, layout: str):
         seed, expected = GOLDEN[layout]
-        rendered = FAMILY.render(GOLDEN_DOCUMENTS, seed=seed)
+        rendered = FAMILY.render(DOCUMENTS, seed=seed)
         assert rendered.template == f"reading_comprehension/{layout}"
         assert rendered.text == expected
 
     def test_golden_with_the_text_last(self):
         seed, expected = GOLDEN["text_last"]
-        assert FAMILY.render(GOLDEN_DOCUMENTS, seed=seed).text == expected
-
-
-GOLDEN_DOCUMENTS = (
-    document(
-        "Renin is made by the kidney.",
-        InstructionPair(instruction="Where is renin made?", response="In the kidney."),
-        InstructionPair(
-            instruction="Is renin a hormone?",
-            response="No",
-            options=("Yes", "No", "None of the above"),
-            rationale="It acts as an enzyme.",
-        ),
-    ),
-    document(
-        "Insulin falls in fasting.",
-        InstructionPair(
-            instruction="When does insulin fall?", response="In fasting", options=("In fasting", "At meals")
-        ),
-        InstructionPair(
-            instruction="Say it briefly.",
-            response="Fasting lowers insulin.",
-            rationale="One clause is enough.",
-        ),
-    ),
-)
-
-
-GOLDEN: dict[str, tuple[int, str]] = {
-    "classic": (
-        3,
-        "The passage below holds all that is needed to answer.\n\n"
-        "Renin is made by the kidney.\n\n"
-        "Problem: Where is renin made?\n"
-        "Result: In the kidney.\n\n"
-        "Problem: Is renin a hormone?\n"
-        "Pick one:\n"
-        "(a) No\n"
-        "(b) Yes\n"
-        "(c) No option fits\n"
-        "Choose, and say why.\n"
-        "Result: No\n"
-        "Grounds: It acts as an enzyme.\n\n"
-        "=====\n\n"
-        "The passage below holds all that is needed to answer.\n\n"
-        "Insulin falls in fasting.\n\n"
-        "Problem: When does insulin fall?\n"
-        "Pick one:\n"
-        "(a) At meals\n"
-        "(b) In fasting\n"
-        "Which of them is it?\n"
-        "Result: (b) In fasting\n\n"
-        "Problem: Say it briefly.\n"
-        "Result: One clause is enough.\n"
-        "So the answer is: Fasting lowers insulin.",
-    ),
-    "dialogue": (
-        0,
-        "Text under discussion:\n"
-        "Renin is made by the kidney.\n\n"
-        "Discussion:\n"
-        "[Ask] Where is renin made?\n"
-        "[Reply] In the kidney.\n"
-        "[Ask] Is renin a hormone?\n"
-        "(a) No\n"
-        "(b) Yes\n"
-        "(c) None of the above\n"
-        "Choose, and say why.\n"
-        "[Reply] No\n"
-        "Grounds: It acts as an enzyme.\n\n"
-        "***\n\n"
-        "Text under discussion:\n"
-        "Insulin falls in fasting.\n\n"
-        "Discussion:\n"
-        "[Ask] When does insulin fall?\n\n"
-        "(a) At meals\n"
-        "(b) In fasting\n\n"
-        "Give the one that the passage supports.\n\n"
-        "[Reply] In fasting\n\n"
-        "[Ask] Say it briefly.\n"
-        "Give your grounds as well.\n\n"
-        "[Reply] Fasting lowers insulin.\n"
-        "Grounds: One clause is enough.",
-    ),
-    "numbered": (
-        46,
-        "Passage:\n"
-        "Renin is made by the kidney.\n\n"
-        "Questions\n\n"
-        "(1) Where is renin made?\n"
-        "(2) Is renin a hormone?\n"
-        "Options:\n"
-        "A. Yes\n"
-        "B. No\n"
-        "C. None of the others\n"
-        "Choose, and say why.\n\n"
-        "Answers\n\n"
-        "(1) In the kidney.\n"
-        "(2) B. No\n"
-        "Why: It acts as an enzyme.\n\n\n"
-        "Passage:\n"
-        "Insulin falls in fasting.\n\n"
-        "Questions\n\n"
-        "(1) When does insulin fall?\n"
-        "Options:\n"
-        "A. In fasting\n"
-        "B. At meals\n"
-        "(2) Say it briefly.\n\n"
-        "Answers\n\n"
-        "(1) A. In fasting\n"
-        "(2) Fasting lowers insulin.\n"
-        "Why: One clause is enough.",
-    ),
-    "inline_few_shot": (
-        20,
-        "Renin is made by the kidney.\n\n"
-        "Answered already:\n\n"
-        "**Question.** Where is renin made?\n"
-        "**Answer.** In the kidney.\n\n"
-        "In the same way:\n\n"
-        "**Question.** Is renin a hormone?\n"
-        "Select one of these:\n"
-        "(i) Yes\n"
-        "(ii) No\n"
-        "(iii) None of these\n"
-        "Weigh them before you choose.\n"
-        "**Answer.** It acts as an enzyme.\n"
-        "So the answer is: (ii) No\n\n"
-        "=====\n\n"
-        "Insulin falls in fasting.\n\n"
-        "Answered already:\n\n"
-        "**Question.** When does insulin fall?\n"
-        "Select one of these:\n"
-        "(i) In fasting\n"
-        "(ii) At meals\n"
-        "Pick the one that fits.\n"
-        "**Answer.** (i) In fasting\n\n"
-        "In the same way:\n\n"
-        "**Question.** Say it briefly.\n"
-        "Reason first, then conclude.\n"
-        "**Answer.** One clause is enough.\n"
-        "Conclusion: Fasting lowers insulin.",
-    ),
-    "next_turn": (
-        22,
-        "Renin is made by the kidney.\n\n"
-        "A conversation about the text:\n\n"
-        "Reader: Where is renin made?\n"
-        "Author: In the kidney.\n"
-        "Reader: Is renin a hormone?\n"
-        "Choose from:\n"
-        "[A] No\n"
-        "[B] Yes\n"
-        "[C] None of the others\n"
-        "Weigh them before you choose.\n\n"
-        "What is said next?\n\n"
-        "Author: It acts as an enzyme.\n"
-        "So the answer is: [A] No\n\n\n"
-        "Insulin falls in fasting.\n\n"
-        "A conversation about the text:\n\n"
-        "Reader: When does insulin fall?\n"
-        "Choose from:\n"
-        "[A] In fasting\n"
-        "[B] At meals\n"
-        "Author: In fasting\n"
-        "Reader: Say it briefly.\n"
-        "Take it one step after another.\n\n"
-        "What is said next?\n\n"
-        "Author: One clause is enough.\n"
-        "This leads to: Fasting lowers insulin.",
-    ),
-    "text_last": (
-        141,
-        "## Exercises\n\n"
-        "Query: Where is renin made?\n"
-        "Reply: In the kidney.\n\n"
-        "Query: Is renin a hormone?\n"
-        "Options: 1. Yes | 2. No | 3. None of the others\n"
-        "Reply: It acts as an enzyme.\n"
-        "So the answer is: 2. No\n\n"
-        "## Reading\n\n"
-        "Renin is made by the kidney.\n\n"
-        "***\n\n"
-        "## Exercises\n\n"
-        "Query: When does insulin fall?\n"
-        "Options: 1. In fasting | 2. At meals\n"
-        "Reply: 1. In fasting\n\n"
-        "Query: Say it briefly.\n"
-        "Show how you get there.\n"
-        "Reply: One clause is enough.\n\n"
-        "Final answer: Fasting lowers insulin.\n\n"
-        "## Reading\n\n"
-        "Insulin falls in fasting.",
-    ),
-}
+        assert FAMILY.render(DOCUMENTS, seed=seed).text == expected
