@@ -9,10 +9,10 @@ name a document by the last parts of its path.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from pipelines.increments.changed_source_files import SourceFile, unread
 from pipelines.store.held_out import stored_in
@@ -30,16 +30,14 @@ SHOWN = 5
 """Unknown documents that a message names."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PairsFile:
+class PairsFile(NamedTuple):
     """A pairs file that was read whole and is good."""
 
     file: SourceFile  # its state is a digest of the pairs
     num_pairs: Counter[str]  # by the document that the file names
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class UnusedPairs:
+class UnusedPairs(NamedTuple):
     """Number of pairs by document, for documents of which the newest increment has no text."""
 
     unknown: Counter[str]
@@ -66,13 +64,13 @@ def read_pairs_file(config: CorpusConfig) -> PairsFile | None:
     file = SourceFile(
         source=0, uri=synthesizer.uri, read_as="synthesis.options.pairs", state=state.hexdigest()
     )
-    return PairsFile(file=file, num_pairs=num_pairs)
+    return PairsFile(file, num_pairs)
 
 
 def say_if_changed(
     pairs: PairsFile | None, corpus: str, before: Manifest | None, say: Callable[[str], None]
 ) -> bool:
-    """Say that a corpus keeps its old pairs, if its newest increment noted another file; return whether it did."""
+    """Say that a corpus keeps its pairs if the last build noted another file; return whether it was said."""
     if pairs is None or before is None or not unread({"": [pairs.file]}, corpus, before)[""]:
         return False
     say(

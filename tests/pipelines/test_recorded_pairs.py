@@ -1,4 +1,4 @@
-"""Corpora whose pairs come from a file: the same bytes again, counts of unused pairs, refused and changed files."""
+"""Corpora whose pairs come from a file: the same bytes again, plans, unused pairs, and changed or bad files."""
 
 from __future__ import annotations
 
