@@ -1,4 +1,4 @@
-"""Corpora whose pairs come from a file: the same bytes again, plans, unused pairs, and changed or bad files."""
+"""Corpora whose pairs come from a file: the same bytes again, plans, unused pairs, changed and bad files."""
 
 from __future__ import annotations
 
