@@ -40,6 +40,7 @@ from pipelines.increments.preflight_checks import (
     newest_manifest,
     prepared,
 )
+from pipelines.increments.recorded_pairs import read_pairs_file, say_if_changed
 from pipelines.planning.assumptions import Answers, Speed, expected_answers, expected_speed
 from pipelines.planning.counting_job import count_increment
 from pipelines.runners.progress import ProgressView
@@ -123,6 +124,7 @@ def plan_increment(
     options = parse_options(beam_options)
     config, made = with_made_tasks(config)
     tasks = check_names(config)
+    pairs = read_pairs_file(config)
     before = newest_manifest(config)
     known = before.names() if before else ()
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
@@ -135,6 +137,7 @@ def plan_increment(
         view = ProgressView(quiet=quiet)
         for line in listed.left_out:
             view.say(line)
+        say_if_changed(pairs, config.corpus, before, view.say)
         view.say(f"Planning increment {spec.number} of {config.corpus}; nothing is sent or written.")
         answer_tokens = round(answers.mean_completion_tokens) if answers else None
         with view:
