@@ -38,6 +38,12 @@ from pipelines.increments.preflight_checks import (
     with_counting_tokenizer,
 )
 from pipelines.increments.publish import drafted
+from pipelines.increments.recorded_pairs import (
+    PairsFile,
+    read_pairs_file,
+    refuse_unknown_documents,
+    say_if_changed,
+)
 from pipelines.increments.retry_empty import documents_without_pairs, with_their_files, write_asked_again
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
@@ -83,6 +89,7 @@ def build_increment(
     options = parse_options(beam_options)
     config, made = with_made_tasks(with_counting_tokenizer(config))
     tasks = check_names(config)
+    pairs = read_pairs_file(config)
     before = newest_manifest(config)
     listed = list_files(config, tasks=tasks)
     files = listed.files if reread else unread(listed.files, config.corpus, before)
@@ -97,6 +104,7 @@ def build_increment(
         early.say(line)
     if made:
         early.say(f"Made tasks of this corpus are kept out, too: {', '.join(made)}.")
+    is_changed = say_if_changed(pairs, config.corpus, before, early.say)
     if before is not None and not any(files.values()):
         early.say(f"No file is new or changed since increment {before.number} of {config.corpus}.")
         return None
@@ -129,13 +137,16 @@ def build_increment(
                 f"{found.counts['ledger/asked_again']:,} of {num_without:,} documents without pairs were "
                 "found again in the files and asked about. --reread reads all files."
             )
-        increment = _seal(spec, found.counts)
+        earlier = before.increments if before else ()
+        increment = _seal(spec, found.counts, pairs, earlier)
         if increment is not None:
-            draft.publish([*(before.increments if before else ()), increment], found)
+            draft.publish([*earlier, increment], found)
         elif any("/rejected_" in name for name in found.counts):
             view.say(f"Nothing new. {first_rejects(spec.increment)}")
         if draft.is_ours():
-            noted = (file for group in known.values() for file in group)
+            noted = [file for group in known.values() for file in group]
+            if pairs is not None and (draft.manifest is not None or not is_changed):
+                noted.append(pairs.file)
             note_read(config.corpus, draft.manifest or before, noted)
     return draft.manifest
 
@@ -165,7 +176,9 @@ def _on_verification(config: CorpusConfig, before: Manifest | None) -> str:
     return f"{line}."
 
 
-def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
+def _seal(
+    spec: IncrementSpec, counts: Counter[str], pairs: PairsFile | None, earlier: Sequence[Increment]
+) -> Increment | None:
     """Check the outcome and write the index of each stream; None if no document is new."""
     fs, _ = storage.filesystem(spec.increment)
     fs.invalidate_cache()  # an object store's listing here may lack files of remote workers
@@ -183,8 +196,7 @@ def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
             streams[name] = shards
         if storage.exists(uri := superseded_uri(spec.increment, name)):
             superseded += storage.read_lines_zst(uri)
-    refuse_without_pairs(spec, counts, streams)
-    return Increment(
+    increment = Increment(
         number=spec.number,
         token=spec.token,
         streams=streams,
@@ -192,3 +204,7 @@ def _seal(spec: IncrementSpec, counts: Counter[str]) -> Increment | None:
         superseded_document_ids=tuple(sorted(superseded)),
         num_held_out=count_held_out(spec.config.corpus, spec.config.streams, spec.name),
     )
+    if pairs is not None and counts["synthesize/documents"] and not counts["synthesize/pairs"]:
+        refuse_unknown_documents(pairs, spec.config, [*earlier, increment])
+    refuse_without_pairs(spec, counts, streams)
+    return increment

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pipelines.increments.recorded_pairs import SHOWN, read_pairs_file, unused_pairs
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
 from pipelines.steps.render import WORDED
 from pipelines.store.statistics import dropped_phrase, stats_of
-from plugins.synthesizers.recorded import RecordedSynthesizer
 from plugins.templates import TEMPLATES
 from schemas.corpus_config import CorpusConfig
-from schemas.corpus_layout import text_uris
 from schemas.errors import ConfigError
 from schemas.manifest import Manifest, ShardSet
-from schemas.records import AugmentedText
-from schemas.validation import read_records
 
 _LEFT_OUT = {
     "list/unreadable": "unreadable",
@@ -83,13 +80,13 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         if any(dropped.values()):
             each = (f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
             print(f"  of the answers were dropped: {', '.join(each)}")
-    if config.synthesizes and config.synthesis.backend == "recorded":
+    if not increment.replaces:
         _print_unused_pairs(config, manifest)
     line = without_pairs(counts)
     if line and any(counts.get(f"synthesize/{name}") for name in _OF_A_MODEL):  # rules would find the same
         print(f"  {line}; `corpus build FILE --retry-empty` asks again")
     for name, shards in increment.streams.items():
-        if config.streams[name].synthesize and not shards.num_pairs and len(increment.streams) > 1:
+        if config.streams[name].synthesize and not shards.num_pairs:
             print(f"  {name}: NO document of this increment has pairs")
     found = {name: task for name, task in stats["decontamination"].items() if task["rows_found"]}
     if found:
@@ -140,23 +137,23 @@ def _wordings(counts: Mapping[str, int]) -> str:
 
 
 def _print_unused_pairs(config: CorpusConfig, manifest: Manifest) -> None:
-    """Print how many recorded pairs are about documents that the newest increment lacks; reads its texts."""
-    synthesizer = RecordedSynthesizer(config.synthesis, seed=config.seed)
+    """Print how many pairs of a pairs file are about documents that the newest increment has no text of."""
     try:
-        synthesizer.open()
+        pairs = read_pairs_file(config)
     except ConfigError as error:  # the increment is published already
         print(f"  recorded pairs were not compared with the documents: {error}")
         return
-    name = manifest.increments[-1].name
-    document_ids = {
-        document_id
-        for stream in manifest.increments[-1].streams
-        for uri in text_uris(config.corpus, stream, name)
-        for text in read_records(uri, AugmentedText)
-        for document_id in text.document_ids
-    }
-    if unused := synthesizer.unused_pairs(document_ids):
-        print(
-            f"  {unused.total():,} recorded pairs are about {len(unused):,} documents that this increment "
-            f"lacks; the first: {min(unused)}"
-        )
+    if pairs is None:
+        return
+    unused = unused_pairs(pairs, config, manifest.increments)
+    for found, what, shown in (
+        (unused.unknown, "that the corpus lacks (document_id is wrong, or they were rejected)", SHOWN),
+        (unused.held_out, "that are held out", 0),
+        (unused.earlier, "of earlier increments, which keep the pairs that they have", 0),
+    ):
+        if found:
+            names = ", ".join(sorted(found)[:shown])
+            print(
+                f"  {found.total():,} recorded pairs are about {len(found):,} documents {what}"
+                + (f": {names}{', …' if len(found) > shown else ''}" if shown else "")
+            )

@@ -29,6 +29,7 @@ from pipelines.increments.build import build_increment
 from pipelines.increments.changed_source_files import SourceFile, list_files, unread
 from pipelines.increments.failure_limits import WATCH_FAILURES
 from pipelines.increments.preflight_checks import check_names, newest_manifest
+from pipelines.increments.recorded_pairs import read_pairs_file
 from pipelines.planning.counting_job import count_new
 from pipelines.runners.run import parse_options, runs_here
 from pipelines.store.made_tasks import registered, with_made_tasks
@@ -109,6 +110,7 @@ def watch(
         )
     with_made, made = with_made_tasks(config)
     tasks = check_names(with_made)
+    read_pairs_file(with_made)
     settled = _Settled(settle_sec)
     too_few: frozenset[SourceFile] = frozenset()
     failures = 0

@@ -42,6 +42,7 @@ from pipelines.increments.preflight_checks import (
     prepared,
     with_counting_tokenizer,
 )
+from pipelines.increments.recorded_pairs import read_pairs_file, say_if_changed
 from pipelines.planning.assumptions import (
     Answers,
     Speed,
@@ -138,6 +139,7 @@ def plan_increment(
     options = parse_options(beam_options)
     config, made = with_made_tasks(with_counting_tokenizer(config))
     tasks = check_names(config)
+    pairs = read_pairs_file(config)
     before = newest_manifest(config)
     known = before.names() if before else ()
     speed = expected_speed(config, known, requests_per_sec=requests_per_sec, tokens_per_sec=tokens_per_sec)
@@ -151,6 +153,7 @@ def plan_increment(
         view = ProgressView(quiet=quiet)
         for line in listed.left_out:
             view.say(line)
+        say_if_changed(pairs, config.corpus, before, view.say)
         view.say(f"Planning increment {spec.number} of {config.corpus}; nothing is sent or written.")
         answer_tokens = round(answers.mean_pair_tokens) if answers else None
         with view:

@@ -69,36 +69,37 @@ def test_a_part_gets_the_pairs_that_name_it_or_whose_response_it_holds(tmp_path:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"document_id": "a", "instruction": "Why?"}, "line 2: a RecordedPair lacks response"),
-        ({**ONE, "option": ["x"]}, "line 2: a RecordedPair has a key 'option', which is unknown"),
         (
-            {"document_id": "a", "instruction": "Why?", "respons": "It is."},
-            "line 2: a RecordedPair has a key 'respons', which is unknown",
+            {"document_id": "a", "instruction": "Why?"},
+            ": key 'response' is missing. Expected document_id, instruction, response.",
         ),
-        ({**ONE, "response": 3}, "line 2: .*response"),
-        ({**ONE, "response": " "}, "line 2: its text is empty"),
-        ("{", "line 2: "),
+        (
+            {**ONE, "instruktion": "Why?"},
+            ": key 'instruktion' is unknown. Did you mean 'instruction'? Available: document_id, "
+            "instruction, options, part, rationale, response.",
+        ),
+        ({**ONE, "response": 3}, ": key 'response' is 3, expected a string."),
+        ({**ONE, "options": "x"}, ": key 'options' is \"x\", expected a list of strings."),
+        ({**ONE, "options": ["x", 1]}, ": key 'options' is [\"x\", 1], expected a list of strings."),
+        ({**ONE, "rationale": ["x" * 90]}, f": key 'rationale' is [\"{'x' * 58}…, expected a string."),
+        ({**ONE, "response": " "}, ": key 'response' is \" \", expected a string that is not blank."),
+        ({**ONE, "instruction": ""}, ": key 'instruction' is \"\", expected a string that is not blank."),
+        ({**ONE, "document_id": ""}, ": key 'document_id' is \"\", expected a string that is not blank."),
+        ([ONE["response"]], ' is ["femoral"], expected an object with document_id, instruction, response.'),
+        ('{"a" 1}', " is not a JSON object: Expecting ':' delimiter at column 6 (char 5)."),
     ],
 )
 def test_a_line_that_holds_no_pair_is_named(tmp_path: Path, row: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^synthesis\.options\.pairs .*pairs\.jsonl: {message}"):
-        synthesize(write(tmp_path / "pairs.jsonl", ONE, row), document("a"))
+    file = write(tmp_path / "pairs.jsonl", ONE, row)
+    with pytest.raises(ConfigError) as caught:
+        synthesize(file, document("a"))
+    assert str(caught.value) == f"synthesis.options.pairs {file}: line 2{message}"
 
 
 def test_a_line_that_repeats_a_pair_is_used_once_and_counted(tmp_path: Path) -> None:
     (found,) = synthesize(write(tmp_path / "pairs.jsonl", ONE, CHOICE, ONE), document("a"))
     assert [pair.instruction for pair in found.pairs] == ["Which nerve?", "Pick one."]
     assert found.dropped == {"repeated_pairs": 1}
-
-
-def test_pairs_about_documents_that_a_corpus_lacks_are_counted_by_document(tmp_path: Path) -> None:
-    file = write(tmp_path / "pairs.jsonl", ONE, CHOICE, OF_A_FILE, {**ONE, "document_id": "gone"})
-    synthesizer = RecordedSynthesizer(
-        SynthesisConfig(backend="recorded", options={"pairs": str(file)}), seed=1
-    )
-    synthesizer.open()
-    assert synthesizer.unused_pairs(["/data/notes/b.txt", "c"]) == {"a": 2, "gone": 1}
-    assert synthesizer.unused_pairs(["a", "gone", "notes/b.txt"]) == {}
 
 
 def test_a_file_without_a_pair_is_refused(tmp_path: Path) -> None:
@@ -109,6 +110,8 @@ def test_a_file_without_a_pair_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"synthesis\.options\.pairs .*gone\.jsonl' cannot be read"):
         synthesize(tmp_path / "gone.jsonl", document("a"))
+    with pytest.raises(ConfigError, match=r"synthesis\.options\.pairs .* cannot be read: .*Is a directory"):
+        synthesize(tmp_path, document("a"))
     cut = write(tmp_path / "cut.jsonl.zst", ONE)
     cut.write_bytes(cut.read_bytes()[:-4])
     with pytest.raises(ConfigError, match=r"cut\.jsonl\.zst' cannot be read"):
