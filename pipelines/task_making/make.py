@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.store.pair_files import synthesizer_name
 from pipelines.store.question_overlap import training_overlaps
-from pipelines.task_making.cloze import Vocabulary, best_questions, cloze_questions, is_english
+from pipelines.task_making.cloze import Vocabulary, best_questions, cloze_questions
 from pipelines.task_making.options import Options
 from pipelines.task_making.questions import Question, SourceText
 from pipelines.task_making.rows import Row, bare_row, closed_book_row, perplexity_rows, question_rows
@@ -18,6 +18,7 @@ from pipelines.task_making.source_texts import draw_texts, held_out_texts
 from pipelines.task_making.verify import Refused, closed_book, verify
 from pipelines.task_making.written import in_parts, mined_questions, written_questions
 from plugins.plain_token_ids import plain_ids
+from plugins.synthesizers.mining_sentences import is_english
 from plugins.tokenizers import load_tokenizer
 from plugins.words import words_of
 from schemas.corpus_config import CorpusConfig

@@ -1,0 +1,252 @@
+"""Mining rules for terms: definitions, abbreviations, persons and things in apposition, examples, rare words.
+
+Each rule quotes what the text itself says about a term, so a pair is true if the two ends of the term are
+found. The rules refuse a term that is no noun phrase, or that points back.
+
+Source: Hearst 1992, "Automatic acquisition of hyponyms from large text corpora" (such as); Schwartz and Hearst
+2003, "A simple algorithm for identifying abbreviation definitions in biomedical text".
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+
+from plugins.synthesizers.mining_sentences import POINTS_BACK, WORD, Passage, Sentence, to_sentence
+from plugins.synthesizers.mining_wordings import Finding
+from plugins.word_frequency import is_rare
+
+_TERM_WORD = r"[\w'’/+-]+"
+_DEFINITION = re.compile(
+    rf"(?P<term>(?:An? |The )?{_TERM_WORD}(?: {_TERM_WORD}){{0,4}}?)(?: \([^()]+\))? (?P<be>is|are) "
+    r"(?P<what>(?:an? |the |one of the |any |)(?P<noun>[^,;:]+).*)\."
+)
+_VAGUE = re.compile(
+    r"(?:an? |the |one of the |any )?(?:\w+ )?(?:lot|number|few|little|bit|good|great|common|common \w+|major|important|key|big|bad|best|better|"
+    r"worst|problem|way|ways|thing|things|reason|reasons|result|matter|question|sign|shame|part|parts|must|"
+    r"case|cases|same|only|most|first|second|third|last|next|main|result|more|case|time|fact|challenge|issue|"
+    r"step|choice|option|example|examples|factor|place|day|year|look|threat|concern|priority|focus|topic)\b"
+)
+_KIND_OF = re.compile(r"(?:(?:an? |the |one of the |any ).+|.+? (?:that|which|who|used|of) .+)")
+_NO_TERM = re.compile(
+    r"\b(?:that|which|who|whom|whose|what|when|where|while|if|because|although|how|why|whether|not|and|or|but|"
+    r"is|are|was|were|be|been|has|have|had|do|does|did|can|may|will|said|says|say|than|as|there|here|"
+    r"one|it|they|he|she|we|you|I|this|these|those|another|other|others|everyone|everything|something|"
+    r"anything|nothing|nobody|none|all|some|many|most|each|every|both|today|now|result|results|aim|purpose|"
+    r"goal|problem|reason|way|point|idea|difference|answer|rest|key|first|next|last|best|only|time|"
+    r"example|author|authors|company|method|case|cases|part|parts|its|their|his|her|our|my|your)\b",
+    re.IGNORECASE,
+)
+_PREPOSITION = re.compile(
+    r"(?:in|on|at|by|for|from|with|during|after|before|under|over|through|to|of|about|between|among|within|"
+    r"without|against|into|like|unlike|despite|per|via|since|until|near)\b",
+    re.IGNORECASE,
+)
+_NAME = r"[A-Z][\w’'-]+(?: (?:[A-Z]\.|of|for|van|de|von|der|al|bin|[A-Z][\w’'-]+)){1,5}"
+_APPOSITION = re.compile(
+    rf"(?:(?P<before>\w+) )?(?P<name>{_NAME}), (?P<what>(?:an? [^,;:()\"“”]+|"
+    rf"the (?:[\w-]+ ){{1,4}}(?:of|for|at) [^,;:()\"“”]+|(?:[\w-]+ ){{0,3}}(?:director|president|professor|"
+    r"chairman|minister|editor|manager|spokes\w+|founder|author|leader|head) (?:of|for|at) [^,;:()\"“”]+)),"
+    r"(?! (?:and|or|an?|the) )"
+)
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|be|been|has|have|had|will|would|can|could|may|might|said|says|say|told|tells|and|"
+    r"remaining|rest|majority|comprising|including|or|but|he|she|they|it|we|you|I|if|after|before|when|while)\b"
+)
+_ABBREVIATION = re.compile(r"(?P<before>(?:[\w’'/-]+ ){1,9})\((?P<short>[A-Z][\w-]{1,8})\)")
+_ITEM = r"(?!(?:and|or) )[\w'’/-]+(?: (?!and |or )[\w'’/-]+){0,2}"
+_EXAMPLES = re.compile(
+    rf"(?:(?P<before>[\w-]+) )?(?P<head>[a-z]{{2,}}[^\Wsui]s)(?:,? such as|, including) (?P<items>{_ITEM}(?:, {_ITEM})*,? "
+    rf"(?:and|or) {_ITEM})(?=[.;)])"
+)
+_ADJECTIVE = re.compile(r"[a-z-]+(?:al|ic|ive|ous|ary|ory|able|ible|ant|ful|less|ish|ine|ular|oid)")
+_NO_ITEMS = re.compile(
+    r"\b(?:others?|more|etc|things|so|not|also|various|many|several|that|which|those|these|its|their)\b|"
+    r"(?:^|, |and |or )(?:for|in|on|at|by|to|with|from|when|as)\b"
+)
+_NO_KIND = re.compile(
+    r"(?:.* )?(?:ones|others|things|ways|sizes|lots|us|always|his|its|has|was|is|does|days|times|years)"
+)
+_MOST_TERM_WORDS = 6
+
+
+def definition(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Find terms that a sentence defines ("A catheter is a tube that ..."), asked for from either end."""
+    found = []
+    for sentence in passage.alone:
+        match = _DEFINITION.fullmatch(sentence.text)
+        if match is None or not _is_definition(match, passage):
+            continue
+        term, what = passage.inside(match["term"]), match["what"]
+        here = frozenset((sentence.index,))
+        bare = re.sub(r"^(?:an?|the) ", "", term)
+        tells = {word.lower() for word in WORD.findall(bare)} & {word.lower() for word in WORD.findall(what)}
+        if tells or rng.random() < 0.6:
+            found.append(Finding("definition", {"term": term, "be": match["be"]}, to_sentence(what), here))
+        else:
+            found.append(Finding("term", {"description": what}, to_sentence(bare).rstrip("."), here))
+    return found
+
+
+def _is_definition(match: re.Match[str], passage: Passage) -> bool:
+    term, what = match["term"], match["what"]
+    bare = re.sub(r"^(?:An?|The) ", "", term)
+    if (
+        _NO_TERM.search(bare)
+        or _PREPOSITION.match(term)
+        or _VAGUE.match(what)
+        or not _KIND_OF.fullmatch(what)
+    ):
+        return False
+    if re.search(r"\w+(?:ly|ing)$", bare.split()[0]) or not bare[0].isalpha():
+        return False
+    is_special = any(is_rare(word) or word[1:] != word[1:].lower() for word in bare.split())
+    is_said = any(word in passage.names for word in bare.split())
+    if term.startswith("The ") and not (is_special or is_said):
+        return False
+    repeats = what.lower().startswith(term.lower()) or re.search(r"\b(?:\w+est|most)\b", term)
+    if repeats or re.search(r", (?:and )?(?!which|that|who)[^,]* (?:is|are) ", what):
+        return False
+    begins = what.split()[0] in ("a", "an", "one", "any", "the")
+    participle = re.match(r"(?:an? |the )?\w+(?:ed|ing)\b", what) and not begins
+    return begins and not participle and len(what.split()) >= 4
+
+
+def abbreviations(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Find abbreviations in brackets behind their long form."""
+    found: dict[str, Finding] = {}
+    for sentence in passage.sentences:
+        for match in _ABBREVIATION.finditer(sentence.text) if sentence.is_whole else ():
+            short = match["short"]
+            long = long_form(match["before"].split(), short)
+            if long and short not in found:
+                here = frozenset((sentence.index,))
+                long = passage.inside(long) if sentence.text.startswith(long) else long
+                if rng.random() < 0.7:
+                    found[short] = Finding("long_form", {"short": short}, to_sentence(long).rstrip("."), here)
+                else:
+                    found[short] = Finding("short_form", {"long": long}, short, here)
+    return list(found.values())
+
+
+def long_form(words: list[str], short: str) -> str:
+    """The last words whose letters, from right to left, hold those of an abbreviation; "" if none do.
+
+    Two of its letters or more are capitals, and the first one begins the first word.
+    """
+    letters = [letter.lower() for letter in short.removesuffix("s") if letter.isalnum()]
+    if sum(map(str.isupper, short)) < 2 or len(letters) < 2 or not all(map(str.isalpha, letters)):
+        return ""
+    words = words[-min(len(letters) + 3, 2 * len(letters)) :]
+    text = " ".join(words)
+    at = len(text)
+    for number, letter in reversed([*enumerate(letters)]):
+        at = text.lower().rfind(letter, 0, at)
+        while at > 0 and number == 0 and text[at - 1] not in " -/":
+            at = text.lower().rfind(letter, 0, at)
+        if at < 0:
+            return ""
+    start = text.rfind(" ", 0, at) + 1
+    long = text[start:]
+    content = [
+        word for word in long.replace("-", " ").split() if word not in ("of", "the", "and", "for", "in", "to")
+    ]
+    initials = "".join(word[0].lower() for word in content)
+    is_sound = start == at and long.lower() != short.lower() and len(content) <= len(letters) + 1
+    begins = sum(letter in initials for letter in letters) >= 0.6 * len(letters)
+    return long if is_sound and begins and not POINTS_BACK.match(long) else ""
+
+
+def apposition(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Find persons and things that are explained between commas ("Mary Hill, a lawyer in York, ...")."""
+    found: dict[str, Finding] = {}
+    for sentence in passage.sentences:
+        for match in _APPOSITION.finditer(sentence.text) if sentence.is_clean else ():
+            name, what = match["name"], match["what"]
+            before = match["before"] or ""
+            is_place = before.lower() in (
+                "in",
+                "at",
+                "on",
+                "to",
+                "from",
+                "near",
+                "of",
+                "for",
+                "and",
+                "or",
+                "the",
+            )
+            first = name.split()[0]
+            if first in (
+                "In",
+                "On",
+                "At",
+                "The",
+                "But",
+                "And",
+                "For",
+                "From",
+                "After",
+                "When",
+                "While",
+                "As",
+                "By",
+            ):
+                continue
+            if is_place or _VERB.search(what) or len(what.split()) > 14 or len(what.split()) < 2:
+                continue
+            found.setdefault(
+                name, Finding("identity", {"name": name}, to_sentence(what), frozenset((sentence.index,)))
+            )
+    return list(found.values())
+
+
+def examples(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Find members of a class ("solvents such as ether, acetone and water")."""
+    found = []
+    for sentence in passage.sentences:
+        match = _EXAMPLES.search(sentence.text) if sentence.is_clean else None
+        if (
+            match is None
+            or _NO_ITEMS.search(match["items"])
+            or _VERB.search(match["items"].replace(" and ", " ").replace(" or ", " "))
+        ):
+            continue
+        before = match["before"] or ""
+        is_part = bool(_ADJECTIVE.fullmatch(before)) or (before.islower() and is_rare(before))
+        kind = f"{before} {match['head']}" if is_part else match["head"]
+        if _NO_KIND.fullmatch(kind) or _NO_TERM.search(kind):
+            continue
+        found.append(
+            Finding("examples", {"kind": kind}, to_sentence(match["items"]), frozenset((sentence.index,)))
+        )
+    return found
+
+
+def rare_words(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Find rare words of the text, and the only sentence that uses them together.
+
+    Two or three words in lower case, of five letters or more, that general English has less than once in a
+    million words.
+    """
+    found = []
+    words_of = {sentence.index: _rare_in(sentence) for sentence in passage.sentences}
+    for sentence in passage.alone:
+        rare = words_of[sentence.index][:3]
+        if len(rare) < 2 or sum(set(rare) <= set(words) for words in words_of.values()) > 1:
+            continue
+        *others, last = rare
+        fields = {"words": f"{', '.join(others)} and {last}"}
+        found.append(Finding("words", fields, sentence.text, frozenset((sentence.index,))))
+    return found
+
+
+def _rare_in(sentence: Sentence) -> list[str]:
+    words: Iterator[str] = (
+        word
+        for word in WORD.findall(sentence.text)
+        if len(word) >= 5 and word.islower() and not word.endswith("ly")
+    )
+    return list(dict.fromkeys(word for word in words if is_rare(word)))
