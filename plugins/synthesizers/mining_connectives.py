@@ -40,14 +40,18 @@ _VIEW = r"if|whether|suppose|assum\w+|believ\w+|think|thought|claim\w*|argu\w+|s
 _AUXILIARY = r"\b(?:is|are|was|were|be|been|have|has|had|can|could|may|might|will|would|should|must|to|not)"
 _REPORTED = re.compile(rf"\b(?:{_VIEW})\b|{_AUXILIARY}\.$", re.IGNORECASE)
 _UNCLEAR = re.compile(
-    rf"\b(?:{_VIEW}|not|never|no|that|who|which|those|or|likely|probably|possibly|perhaps)\b|n't\b|{_AUXILIARY}\.$",
+    rf"\b(?:{_VIEW}|not|never|no|that|who|which|those|or|likely|probably|possibly|perhaps)\b|n't\b|"
+    rf"{_AUXILIARY}\.$",
     re.IGNORECASE,
 )
 _MOST_WORDS = 25
 _SAFE = re.compile(r"(?!)")
 _BECAUSE = r"(?P<cause>(?:(?:in part|partly|mainly|largely|mostly|chiefly) )?because .+)\."
 _NOUN = r"(?P<{}>[^,;:]+?)"
-_IS_DUE_TO = r"(?:(?:is|are|was|were) (?:\w+ ){0,2}(?:due|owing) to|(?:is|are|was|were) caused by|result(?:s|ed)? from)"
+_IS_DUE_TO = (
+    r"(?:(?:is|are|was|were) (?:\w+ ){0,2}(?:due|owing) to|(?:is|are|was|were) caused by|"
+    r"result(?:s|ed)? from)"
+)
 _LEADS_TO = r"(?:(?:therefore )?(?:leads?|led|gives? rise|gave rise) to|result(?:s|ed)? in)"
 _WITHIN_SENTENCE = (
     ("why", re.compile(r"(?P<cause>Because (?!it |they |this |these )[^,;:]+), (?P<effect>[^;:]+)\."), _SAFE),
@@ -68,8 +72,10 @@ _WHEREAS = re.compile(r"(?P<left>[^;:]+), (?:whereas|while) (?P<right>(?!still|a
 _ALTHOUGH = re.compile(r"(?:Although|Even though|Though) (?P<left>[^,;:]+), (?P<right>[^;:]+)\.")
 _DESPITE = re.compile(r"(?:Despite|In spite of) (?P<concession>[^,;:]+), (?P<right>[^;:]+)\.")
 _LIMITS = re.compile(
-    r"\b(?:not|no|never|none|nor|neither|without|fail\w*|lack\w*|unable|cannot|only|few|fewer|little|less|limited|"
-    r"rarely|seldom|hardly|unlike|unclear|unknown|difficult|poor\w*|absent|instead|despite|un[a-z]+(?:ed|able))\b|n't\b"
+    r"\b(?:not|no|never|none|nor|neither|without|fail\w*|lack\w*|unable|cannot|only|few|fewer|little|"
+    r"less|limited|"
+    r"rarely|seldom|hardly|unlike|unclear|unknown|difficult|poor\w*|absent|instead|despite|un[a-z]+(?:ed|"
+    r"able))\b|n't\b"
 )
 _CONNECTIVES: Mapping[str, tuple[str, ...]] = {
     "consequence": ("Therefore", "Thus", "Consequently", "As a result", "Hence"),

@@ -2,12 +2,12 @@
 
     document ─► Passage ─► one rule a kind ─► findings ─► round-robin over kinds ─► worded pairs
 
-The kinds are AdaptLLM's, and more of the same sort: summarisation; inference, cause and effect, paraphrase and
-contrast (`mining_connectives.py`); terms (`mining_terms.py`); statements (`mining_statements.py`). They take
-turns, twice each, so that a text full of "because" still gives varied pairs, and each sentence is used once. There is no
-text completion: a pair leaves its passage whole, so it could only quote the passage, and the loss over the
-passage already is that task. The rules are for English; a text in another language gives nothing. Cost: some
-forty regular expressions a sentence.
+The kinds are AdaptLLM's, and more of the same sort: summarisation; inference, cause and effect, paraphrase
+and contrast (`mining_connectives.py`); terms (`mining_terms.py`); statements (`mining_statements.py`). They
+take turns, twice each, so that a text full of "because" still gives varied pairs, and each sentence is used
+once. There is no text completion: a pair leaves its passage whole, so it could only quote the passage, and
+the loss over the passage already is that task. The rules are for English; a text in another language gives
+nothing. Cost: some forty regular expressions a sentence.
 
 Source: Cheng et al. 2024, arXiv 2309.09530.
 """
@@ -24,7 +24,7 @@ from plugins.synthesizers.mining_connectives import (
     inference,
     paraphrase_and_contrast,
 )
-from plugins.synthesizers.mining_sentences import Passage, is_english, word_stems
+from plugins.synthesizers.mining_sentences import Passage, is_balanced, is_english, word_stems
 from plugins.synthesizers.mining_statements import statements, true_or_false, yes_or_no
 from plugins.synthesizers.mining_terms import abbreviations, apposition, definition, examples, rare_words
 from plugins.synthesizers.mining_wordings import Finding, ask_for
@@ -66,7 +66,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[InstructionPair, ...]:
-    """Mine instruction-response pairs of varied kinds from one document; maybe none, none if it is not English.
+    """Mine instruction-response pairs of varied kinds from one English document; maybe none.
 
     Instructions differ in more than letter case. Summarisation uses `metadata["title"]`, once a document.
     Every choice comes from the seed and the content hash.
@@ -75,13 +75,17 @@ def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[In
 
 
 def mined_by_task(document: Document, *, seed: int, max_pairs: int = 6) -> list[tuple[str, InstructionPair]]:
-    """As `mine_pairs`, each pair with its task: the group of wordings that asks for it."""
+    """As `mine_pairs`, each pair with its task: the group of wordings that asks for it.
+
+    A document in another language than English has none.
+    """
     if not is_english(document.text):
         return []
     rng = random.Random(int(digest(document.content_hash, str(seed)), 16))
     passage = Passage.of(document.text, document.metadata.get("title", ""))
-    queues = [rule(passage, rng) for rule in RULES.values()]
-    queues = [rng.sample(queue, len(queue)) for queue in queues]
+    queues = [[*filter(_is_quotable, rule(passage, rng))] for rule in RULES.values()]
+    for queue in queues:
+        rng.shuffle(queue)
     if document.part and not document.part.startswith("1/"):
         queues = [[found for found in queue if found.task != "title"] for queue in queues]
     rng.shuffle(queues)
@@ -96,3 +100,8 @@ def mined_by_task(document: Document, *, seed: int, max_pairs: int = 6) -> list[
             pair = ask_for(finding, rng)
             pairs.setdefault(pair.instruction.casefold(), (finding.task, pair))
     return [*pairs.values()]
+
+
+def _is_quotable(finding: Finding) -> bool:
+    """True if no quotation mark or bracket is cut in what a finding quotes."""
+    return all(map(is_balanced, (*finding.fields.values(), finding.response)))

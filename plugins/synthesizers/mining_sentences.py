@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 
+from plugins.synthesizers.mining_words import word_list
 from plugins.word_frequency import is_rare
 
 _OPENING_MARKS, _CLOSING_MARKS = "\"'“‘([", "\"'”’)]"
@@ -31,134 +32,39 @@ _STARTER = re.compile(
     re.IGNORECASE,
 )
 
-_NOT_PROSE = re.compile(r"https?:|www\.|[@{}<>|\\=`_*#~^\[\]]|(?:^| )--?\w|\.\.\.|…|^\W*\d+[.)]|^\(")
+_NOT_PROSE = re.compile(
+    r"https?:|www\.|[@{}<>|\\=`_*#~^\[\]]|(?:^| )--?\w|\.\.\.|…|^\W*\d+[.)]|^\(|"  # links, code, list items
+    r"\( |\([,;)]| \)| [,.;]|[a-z][.)][A-Z][a-z]|[a-z]\d*[A-Z][a-z]+[A-Z]|"  # text lost in a conversion
+    r"^[A-Z][a-z]+s (?:the|an?|this|all|any|each|to) "  # "Sets the mode": a manual's line without a subject
+)
 _SHOWS_ELSEWHERE = re.compile(
     r"\b(?:Figs?\.|Figures?|Tables?|Sections?|Chapters?|Appendix|Equations?|Eqs?\.|Photo|Photograph|Image|"
     r"Caption|Copyright|Listing|Box|Exhibit) *[:\dA-Z]|©|"
-    r"\b(?:pictured|[Dd]iagram|[Ss]creenshot|[Ii]llustration|shown in|depicted|[Cc]lick|[Ss]ubscribe|[Rr]ead more|[Ss]ee|as follows|the following|aforementioned|"
+    r"\b(?:pictured|[Dd]iagram|[Ss]creenshot|[Ii]llustration|shown in|depicted|[Cc]lick|[Ss]ubscribe|"
+    r"[Rr]ead more|[Ss]ee|as follows|the following|aforementioned|"
     r"(?:shown|listed|given|described|mentioned|discussed|noted|defined|seen|as|the) (?:above|below)|"
     r"(?:above|below)-mentioned|in this (?:section|chapter|article|paper|document|manual|page|guide))\b|"
     r"\((?:left|right|top|bottom|above|below)\)"
 )
-_IMPERATIVE = re.compile(
-    r"(?:Add|Pass|Have|Use|See|Set|Make|Run|Note|Create|Get|Let|Do|Don't|Try|Check|Install|Enter|Specify|Enable|"
-    r"Disable|Print|Display|Show|Write|Read|Return|Ensure|Keep|Remove|Change|Select|Choose|Open|Start|Stop|Give|"
-    r"Take|Call|Send|Look|Allow|Include|Consider|Remember|Please|Find|Go|Be|Press|Put|Wait|Follow|Download|Visit|"
-    r"Generate|Convert|Apply|Define|Perform|Delete|Turn|Avoid|Refer|Copy|Load|Save|Test|List)\b(?! (?:of|is|are|was|by)\b)"
-)
+_FUNCTION_WORDS = frozenset(word_list("function_words"))
+_IMPERATIVE = re.compile(rf"(?:{'|'.join(word_list('imperatives'))})\b(?! (?:of|is|are|was|by)\b)")
 _FIRST_PERSON = re.compile(r"\b(?:I|[Ww]e|[Oo]ur|[Mm]y|[Uu]s|me|[Oo]urs|mine)\b(?!\.)")
 _TEXT_POINTER = re.compile(
-    r"\b(?:this|these|that (?:is|was)|such (?!as)|those (?!who|of|with|in|from|for|that|whose)|the (?:former|latter|same|"
-    r"above)|respectively|aforesaid|both (?=of|were|are|have)|too\.|as well\.)",
+    r"\b(?:this|these|that (?:is|was)|such (?!as)|those (?!who|of|with|in|from|for|that|whose)|"
+    r"the (?:former|latter|same|"
+    r"above)|respectively|aforesaid|both (?=of|were|are|have)|too\.|as well\.|, however|, (?:it|he|she|"
+    r"they) (?:said|says|added))",
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(r"\b(?:it|its|they|them|their|theirs|he|him|his|she|her|hers)\b", re.IGNORECASE)
 _FRONTED_CLAUSE = re.compile(
     r"(?:In|On|At|By|For|From|With|During|After|Before|When|While|If|As|Since|Until|Through|To|Under|Over)\b"
 )
+_FINITE = re.compile(r"\b(?:is|are|was|were|has|have|had|can|may|will|should|must)\b")
 _NAME = re.compile(r"(?<=\s)[A-Z][a-z]+")
 _ADDITION = re.compile(r"(?:Moreover|Furthermore|For example|For instance|In addition|In fact|Indeed), ")
-_DETERMINERS = frozenset(
-    ["a", "an", "the", "some", "many", "most", "all", "each", "every", "no", "several", "few", "both"]
-)
+_DETERMINERS = frozenset(word_list("determiners"))
 _LEAST_ENGLISH = 0.2
-_FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "in",
-        "by",
-        "with",
-        "from",
-        "for",
-        "against",
-        "on",
-        "as",
-        "into",
-        "to",
-        "and",
-        "or",
-        "but",
-        "that",
-        "which",
-        "who",
-        "when",
-        "where",
-        "while",
-        "if",
-        "because",
-        "since",
-        "than",
-        "so",
-        "at",
-        "after",
-        "before",
-        "during",
-        "under",
-        "over",
-        "between",
-        "through",
-        "without",
-        "within",
-        "among",
-        "can",
-        "could",
-        "may",
-        "might",
-        "must",
-        "should",
-        "will",
-        "would",
-        "is",
-        "are",
-        "was",
-        "were",
-        "have",
-        "has",
-        "had",
-        "not",
-        "no",
-        "it",
-        "they",
-        "him",
-        "he",
-        "him",
-        "she",
-        "this",
-        "these",
-        "those",
-        "there",
-        "be",
-        "been",
-        "being",
-        "do",
-        "does",
-        "did",
-        "about",
-        "also",
-        "only",
-        "all",
-        "any",
-        "some",
-        "most",
-        "more",
-        "such",
-        "very",
-        "i",
-        "you",
-        "we",
-        "my",
-        "your",
-        "our",
-        "his",
-        "her",
-        "its",
-        "their",
-    ]
-)
-
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 POINTS_BACK = re.compile(
     r"(?:(?:if|when|while|once|after|before|since|as|although|because|in|on|at|for|from|to|by|with|of) )?"
@@ -199,7 +105,8 @@ class Sentence:
         """True for a whole sentence of prose that can be quoted.
 
         Not so are captions, list items, code and links, sentences that refer to a figure or to another
-        place, headings in capitals, imperatives, sentences in another script, and sentences whose quotation marks or brackets are cut.
+        place, headings in capitals, imperatives, sentences in another script, and sentences whose quotation
+        marks or brackets are cut.
         """
         text = self.text
         return (
@@ -228,6 +135,8 @@ class Sentence:
         if pronoun is None:
             return True
         before = text[: pronoun.start()]
+        if before.endswith(", ") and not _FINITE.search(before):
+            return False
         if _FRONTED_CLAUSE.match(text):
             return "," in before.rstrip(", ") or bool(_NAME.search(before))
         return len(before.split()) >= 3
@@ -265,8 +174,8 @@ class Passage:
     def inside(self, text: str) -> str:
         """A phrase that began a sentence, as it stands inside one: "The heart" becomes "the heart".
 
-        A word stays capitalised if it is a name or an abbreviation: the passage never has it in lower case and
-        it is rare, or the word after it is capitalised, too.
+        A word stays capitalised if it is a name or an abbreviation: the passage never has it in lower case
+        and it is rare, or the word after it is capitalised, too.
         """
         first, _, rest = text.partition(" ")
         lower = first.lower()

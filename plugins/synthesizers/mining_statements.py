@@ -10,11 +10,13 @@ the text's own with another number, or with the opposite of one word.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import re
 
 from plugins.synthesizers.mining_sentences import POINTS_BACK, Passage, to_sentence
 from plugins.synthesizers.mining_wordings import Finding
+from plugins.synthesizers.mining_words import word_list
 
 _SUBJECT = r"(?P<subject>[^,;:()\"“”]{3,90}?)"
 _DATE = r"(?:in|on) (?:(?:early|late|mid|\w+) )?(?:\d{1,2},? )?[12]\d{3}"
@@ -23,18 +25,21 @@ _STATEMENTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for task, pattern in (
         (
             "aim",
-            r"(?:The|Our) (?:main |primary |overall )?(?:aims?|objectives?|purpose|goals?) (?:of (?:this|the|our)(?: present| current)? "
+            r"(?:The|Our) (?:main |primary |overall )?(?:aims?|objectives?|purpose|goals?) (?:of (?:this|"
+            r"the|our)(?: present| current)? "
             r"(?:[\w-]+ ){1,2})?(?:was|is|were|are) (?P<answer>to .+)\.",
         ),
         (
             "aim",
-            r"(?:This|The present|The current|Our) (?:study|trial|paper|work|review|article) (?:aims|aimed|sought|"
+            r"(?:This|The present|The current|Our) (?:study|trial|paper|work|review|article) (?:aims|"
+            r"aimed|sought|"
             r"was designed|was performed|was undertaken|was conducted) (?P<answer>to .+)\.",
         ),
         (
             "conclusion",
             r"(?:In conclusion, |Thus, |Therefore, |Taken together, |Overall, |Together, )?(?:[Ww]e conclude|"
-            r"[Ww]e concluded|(?:[Tt]hese|[Oo]ur|[Tt]he|[Tt]he present) (?:results?|findings?|data|observations?) "
+            r"[Ww]e concluded|(?:[Tt]hese|[Oo]ur|[Tt]he|[Tt]he present) (?:results?|findings?|data|"
+            r"observations?) "
             r"(?:strongly |clearly |also )?(?:suggest|suggests|indicate|indicates|show|shows|demonstrate|"
             r"demonstrates|imply|support the (?:view|idea|hypothesis))) that (?P<answer>.+)\.",
         ),
@@ -46,108 +51,58 @@ _STATEMENTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "when",
-            rf"{_SUBJECT} (?P<be>was|were) (?P<done>\w+(?:ed|ilt|orn|ade|ound|wn|en)(?: [^,;:\d]{{0,40}}?)?) (?P<answer>{_DATE})\.",
+            rf"{_SUBJECT} (?P<be>was|were) (?P<done>\w+(?:ed|ilt|orn|ade|ound|wn|"
+            rf"en)(?: [^,;:\d]{{0,40}}?)?) (?P<answer>{_DATE})\.",
         ),
         (
             "by",
-            rf"{_SUBJECT} (?P<be>is|are|was|were) (?P<done>(?:\w+ly )?\w+(?:ed|ilt|ade|wn|en|ught|und)) (?P<answer>by (?:an?|the|[A-Z]\w+|\w+s\b)[^,;:]+)\.",
+            rf"{_SUBJECT} (?P<be>is|are|was|were) (?P<done>(?:\w+ly )?\w+(?:ed|ilt|ade|wn|en|ught|"
+            rf"und)) (?P<answer>by (?:an?|the|[A-Z]\w+|\w+s\b)[^,;:]+)\.",
         ),
         (
             "said",
-            rf"{_SUBJECT} (?:said|says|announced|warned|argued|argues|claimed|stated|states|added|reported|believes?) that (?P<answer>.+)\.",
+            rf"{_SUBJECT} (?:said|says|announced|warned|argued|argues|claimed|stated|states|added|"
+            rf"reported|believes?) that (?P<answer>.+)\.",
         ),
         (
             "said",
-            r"(?P<subject>[A-Z][\w.’'-]+(?: [\w.’'-]+){0,5}) (?:said|announced|warned) (?!that )(?P<answer>(?:the|an?|[A-Z]\w+) .+)\.",
+            r"(?P<subject>[A-Z][\w.’'-]+(?: [\w.’'-]+){0,5}) (?:said|announced|"
+            r"warned) (?!that )(?P<answer>(?:the|an?|[A-Z]\w+) .+)\.",
         ),
     )
 )
-_NO_SUBJECT = re.compile(
-    r"\b(?:that|which|who|whom|whose|what|when|where|while|if|because|although|though|how|why|whether|not|than|as|"
-    r"is|are|was|were|be|been|has|have|had|do|does|did|can|could|may|might|will|would|must|should|"
-    r"said|says|say|told|tells|found|finds|show|shows|showed|shown|suggests?|suggested|indicates?|indicated|"
-    r"means|meant|thinks?|thought|knows?|knew|believes?|believed|reports?|reported|claims?|claimed|argues?|"
-    r"argued|notes|noted|ensures?|makes?|made|uses|gives|gave|given|there|here|it|its|they|their|them|he|his|him|she|her|"
-    r"we|our|I|my|this|these|those|such|you|your|so|then|also|but|or|to|only|both|neither|either|one|another|all|none|"
-    r"everything|everyone|nothing|something|anyone|someone|others|let|say|see|due|so|yet|still|now|today|once)\b",
-    re.IGNORECASE,
-)
-_PREPOSITION_FIRST = re.compile(
-    r"(?:In|On|At|By|For|From|With|During|After|Before|Under|Over|Through|Of|About|Between|Among|Within|Without|"
-    r"Against|Into|Like|Unlike|Despite|Per|Via|Since|Until|Near|According|Following|Given|Depending|Using|"
-    r"Often|Just|Even|Perhaps|Maybe|Sometimes|Instead|Rather|Later|Earlier|Meanwhile|Again|Yes|No|Nor|Plus|"
-    r"Across|Beyond|Behind|Throughout|Upon|Besides|Except|Note|Also|Not|Never|Ever|Always|Yesterday|Tomorrow|"
-    r"Much|More|Most|Less|Least|Enough|Part|Half|Last|Next)\b"
-)
+_NO_SUBJECT = re.compile(rf"\b(?:{'|'.join(word_list('not_in_a_subject'))})\b", re.IGNORECASE)
+_BEFORE_SUBJECT = re.compile(rf"(?:{'|'.join(word_list('not_before_a_subject'))})\b")
 _LAST = re.compile(r".*\b(?:and|of|in|on|at|for|with|from|by|the|an?|\w+ly|very|more)$", re.IGNORECASE)
 _INVERTED = re.compile(
-    r"(?P<subject>[^,;:()\"“”]{3,70}?) (?P<be>is|are|was|were|can|must|should|will) (?P<no>not )?(?P<rest>[^;:\"“”]{8,160})\."
+    r"(?P<subject>[^,;:()\"“”]{3,70}?) (?P<be>is|are|was|were|can|must|should|"
+    r"will) (?P<no>not )?(?P<rest>[^;:\"“”]{8,160})\."
 )
 _SECOND_CLAUSE = re.compile(
-    r", (?:and|but|so|or|which|who|while|whereas|although|though|with|where|when|because)\b|\b(?:because|although|though|whereas|unless|but|"
+    r", (?:and|but|so|or|which|who|while|whereas|although|though|with|where|when|because)\b|\b(?:because|"
+    r"although|though|whereas|unless|but|"
     r"however|therefore|also|thus|instead|rather|still|then|now|even|just|only|currently|recently|too|"
-    r"to blame|like|going|said|says|already|and (?:is|are|was|were|has|have|had|will|can|must|should))\b|"
+    r"to blame|like|going|said|says|already|and (?:is|are|was|were|has|have|had|will|can|must|should|"
+    r"\w+ed))\b|"
     r",.* (?:is|are|was|were|has|have|had|will|can|must|should)\b"
 )
 _TWO_CLAUSES = re.compile(
-    r", (?:and|but|while)\b|\bthat year\b|\b(?:and|but) (?:is|are|was|were|has|have|after|then|the|it|he|she|they)\b"
+    r", (?:and|while)\b|\bbut\b|\bthat year\b|\b(?:and|but) (?:is|are|was|were|has|have|after|then|the|"
+    r"it|he|she|they)\b"
 )
 _NUMBER = re.compile(
-    r"(?<![\w.,$€£/:–—-])(?<!\d, )(?<!\d and )(?:[$€£])?(?P<value>\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?![\w:/–—-]|[.,]\d|\.\w|\)\w| ?[-–]\s?\d|, \d|,? (?:and|or|to) \d)"
+    r"(?<![\w.,$€£/:–—-])(?<!\d, )(?<!\d and )(?:[$€£])?(?P<value>\d{1,3}(?:,\d{3})+|"
+    r"\d+(?:\.\d+)?)(?![\w:/–—-]|[.,]\d|\.\w|\)\w| ?[-–]\s?\d|, \d|,? (?:and|or|to) \d)"
 )
-_NOT_COUNTS = re.compile(
-    r"\b(?:type|types|phase|figure|fig|table|chapter|section|step|stage|grade|class|group|part|version|level|no|"
-    r"number|rule|article|article|page|option|between|from|to|or|and|python|windows|day|route|flight|formula|"
-    r"category|item|appendix|interleukin|ver|release|error|code|port|rfc|iso|ieee|area|unit|mode|signal|boeing|exit)$",
-    re.IGNORECASE,
-)
+_NOT_COUNTS = re.compile(rf"\b(?:{'|'.join(word_list('before_numbers_that_count_nothing'))})$", re.IGNORECASE)
 _AFTER_NAME = re.compile(
     r".*(?:^|[ (])(?!January|February|March|April|May|June|July|August|September|October|November|"
     r"December|In|By|On|At|From|Since|Until|After|Before|About|Some|Over|Only|Of|The)[A-Z][\w.-]*$",
     re.DOTALL,
 )
-_OPPOSITES = {
-    one: other
-    for pair in [
-        "increased decreased",
-        "increases decreases",
-        "increase decrease",
-        "higher lower",
-        "highest lowest",
-        "larger smaller",
-        "largest smallest",
-        "rose fell",
-        "positive negative",
-        "northern southern",
-        "eastern western",
-        "longer shorter",
-        "longest shortest",
-        "oldest youngest",
-        "older younger",
-        "easy difficult",
-        "always never",
-        "faster slower",
-        "stronger weaker",
-        "maximum minimum",
-        "male female",
-        "possible impossible",
-        "common rare",
-        "major minor",
-        "public private",
-        "urban rural",
-        "enabled disabled",
-        "optional mandatory",
-        "improved worsened",
-        "reduced increased",
-        "legal illegal",
-        "acute chronic",
-        "high low",
-        "strong weak",
-    ]
-    for one, other in (pair.split(), pair.split()[::-1])
-}
+_OPPOSITES = dict(itertools.chain(*((pair.split(), pair.split()[::-1]) for pair in word_list("opposites"))))
 _OPPOSABLE = re.compile(
-    rf"(?<![\w-])(?<!no )(?<!an )(?<!\ba )(?:{'|'.join(_OPPOSITES)})(?![\w-])(?! or | and |, )"
+    rf"(?<![\w-])(?<!no )(?<![Aa]n )(?<!\b[Aa] )(?:{'|'.join(_OPPOSITES)})(?![\w-])(?! or | and |, )"
 )
 _PLAIN_SHARE = 0.2
 _MOST_SUBJECT_WORDS = 9
@@ -206,7 +161,7 @@ def yes_or_no(passage: Passage, rng: random.Random) -> list[Finding]:
 
 
 def true_or_false(passage: Passage, rng: random.Random) -> list[Finding]:
-    """Find statements with a number or a word that has an opposite; half are made false by it. Returns one."""
+    """Find one statement with a number or a word that has an opposite; half are made false by it."""
     found = []
     for sentence in passage.alone:
         if '"' in sentence.text or not 7 <= sentence.num_words <= 40:
@@ -230,7 +185,7 @@ def is_subject(text: str) -> bool:
     words = text.split()
     if not 1 <= len(words) <= _MOST_SUBJECT_WORDS or not (text[0].isupper() or text[0].isdigit()):
         return False
-    if _NO_SUBJECT.search(text) or _PREPOSITION_FIRST.match(text) or _LAST.fullmatch(text):
+    if _NO_SUBJECT.search(text) or _BEFORE_SUBJECT.match(text) or _LAST.fullmatch(text):
         return False
     if words[0].lower().endswith("ly") or POINTS_BACK.match(text) or (" and " in text and len(words) > 5):
         return False

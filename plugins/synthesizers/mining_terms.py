@@ -3,8 +3,8 @@
 Each rule quotes what the text itself says about a term, so a pair is true if the two ends of the term are
 found. The rules refuse a term that is no noun phrase, or that points back.
 
-Source: Hearst 1992, "Automatic acquisition of hyponyms from large text corpora" (such as); Schwartz and Hearst
-2003, "A simple algorithm for identifying abbreviation definitions in biomedical text".
+Source: Hearst 1992, "Automatic acquisition of hyponyms from large text corpora" (such as); Schwartz and
+Hearst 2003, "A simple algorithm for identifying abbreviation definitions in biomedical text".
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from plugins.synthesizers.mining_sentences import POINTS_BACK, WORD, Passage, Sentence, to_sentence
 from plugins.synthesizers.mining_wordings import Finding
+from plugins.synthesizers.mining_words import word_list
 from plugins.word_frequency import is_rare
 
 _TERM_WORD = r"[\w'’/+-]+"
@@ -23,26 +24,15 @@ _DEFINITION = re.compile(
     r"(?P<what>(?:an? |the |one of the |any |)(?P<noun>[^,;:]+).*)\."
 )
 _VAGUE = re.compile(
-    r"(?:an? |the |one of the |any )?(?:\w+ )?(?:lot|number|few|little|bit|good|great|common|common \w+|major|important|key|big|bad|best|better|"
-    r"worst|problem|way|ways|thing|things|reason|reasons|result|matter|question|sign|shame|part|parts|must|"
-    r"case|cases|same|only|most|first|second|third|last|next|main|result|more|case|time|fact|challenge|issue|"
-    r"step|choice|option|example|examples|factor|place|day|year|look|threat|concern|priority|focus|topic)\b"
+    rf"(?:an? |the |one of the |any )?(?:\w+ )?(?:{'|'.join(word_list('says_nothing_of_a_term'))})\b"
 )
 _KIND_OF = re.compile(r"(?:(?:an? |the |one of the |any ).+|.+? (?:that|which|who|used|of) .+)")
-_NO_TERM = re.compile(
-    r"\b(?:that|which|who|whom|whose|what|when|where|while|if|because|although|how|why|whether|not|and|or|but|"
-    r"is|are|was|were|be|been|has|have|had|do|does|did|can|may|will|said|says|say|than|as|there|here|"
-    r"one|it|they|he|she|we|you|I|this|these|those|another|other|others|everyone|everything|something|"
-    r"anything|nothing|nobody|none|all|some|many|most|each|every|both|today|now|result|results|aim|purpose|"
-    r"goal|problem|reason|way|point|idea|difference|answer|rest|key|first|next|last|best|only|time|"
-    r"example|author|authors|company|method|case|cases|part|parts|its|their|his|her|our|my|your)\b",
-    re.IGNORECASE,
+_NO_TERM = re.compile(rf"\b(?:{'|'.join(word_list('not_in_a_term'))})\b", re.IGNORECASE)
+_SECOND_VERB = re.compile(
+    r", (?:and )?(?!which|that|who)[^,]* (?:is|are) |"
+    r"\bbut\b|\band (?:has|have|is|are|was|were|contains?|includes?|provides?|uses?|can|will)\b"
 )
-_PREPOSITION = re.compile(
-    r"(?:in|on|at|by|for|from|with|during|after|before|under|over|through|to|of|about|between|among|within|"
-    r"without|against|into|like|unlike|despite|per|via|since|until|near)\b",
-    re.IGNORECASE,
-)
+_PREPOSITION = re.compile(rf"(?:{'|'.join(word_list('prepositions'))})\b", re.IGNORECASE)
 _NAME = r"[A-Z][\w’'-]+(?: (?:[A-Z]\.|of|for|van|de|von|der|al|bin|[A-Z][\w’'-]+)){1,5}"
 _APPOSITION = re.compile(
     rf"(?:(?P<before>\w+) )?(?P<name>{_NAME}), (?P<what>(?:an? [^,;:()\"“”]+|"
@@ -52,12 +42,14 @@ _APPOSITION = re.compile(
 )
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|has|have|had|will|would|can|could|may|might|said|says|say|told|tells|and|"
-    r"remaining|rest|majority|comprising|including|or|but|he|she|they|it|we|you|I|if|after|before|when|while)\b"
+    r"remaining|rest|majority|comprising|including|or|but|he|she|they|it|we|you|I|if|after|before|when|"
+    r"while)\b"
 )
 _ABBREVIATION = re.compile(r"(?P<before>(?:[\w’'/-]+ ){1,9})\((?P<short>[A-Z][\w-]{1,8})\)")
 _ITEM = r"(?!(?:and|or) )[\w'’/-]+(?: (?!and |or )[\w'’/-]+){0,2}"
 _EXAMPLES = re.compile(
-    rf"(?:(?P<before>[\w-]+) )?(?P<head>[a-z]{{2,}}[^\Wsui]s)(?:,? such as|, including) (?P<items>{_ITEM}(?:, {_ITEM})*,? "
+    rf"(?:(?P<before>[\w-]+) )?(?P<head>[a-z]{{2,}}[^\Wsui]s)(?:,? such as|"
+    rf", including) (?P<items>{_ITEM}(?:, {_ITEM})*,? "
     rf"(?:and|or) {_ITEM})(?=[.;)])"
 )
 _ADJECTIVE = re.compile(r"[a-z-]+(?:al|ic|ive|ous|ary|ory|able|ible|ant|ful|less|ish|ine|ular|oid)")
@@ -66,7 +58,8 @@ _NO_ITEMS = re.compile(
     r"(?:^|, |and |or )(?:for|in|on|at|by|to|with|from|when|as)\b"
 )
 _NO_KIND = re.compile(
-    r"(?:.* )?(?:ones|others|things|ways|sizes|lots|us|always|his|its|has|was|is|does|days|times|years)"
+    r"(?:.* )?(?:ones|others|things|ways|sizes|lots|us|always|his|its|has|was|is|does|days|times|years|"
+    r"groups|members|parts)"
 )
 _MOST_TERM_WORDS = 6
 
@@ -106,7 +99,7 @@ def _is_definition(match: re.Match[str], passage: Passage) -> bool:
     if term.startswith("The ") and not (is_special or is_said):
         return False
     repeats = what.lower().startswith(term.lower()) or re.search(r"\b(?:\w+est|most)\b", term)
-    if repeats or re.search(r", (?:and )?(?!which|that|who)[^,]* (?:is|are) ", what):
+    if repeats or _SECOND_VERB.search(what):
         return False
     begins = what.split()[0] in ("a", "an", "one", "any", "the")
     participle = re.match(r"(?:an? |the )?\w+(?:ed|ing)\b", what) and not begins
@@ -138,6 +131,9 @@ def long_form(words: list[str], short: str) -> str:
     letters = [letter.lower() for letter in short.removesuffix("s") if letter.isalnum()]
     if sum(map(str.isupper, short)) < 2 or len(letters) < 2 or not all(map(str.isalpha, letters)):
         return ""
+    last = words[-len(letters) :]
+    if len(last) > 1 and [word[0].lower() for word in last] == letters:
+        return re.sub("['’]s?$", "", " ".join(last))
     words = words[-min(len(letters) + 3, 2 * len(letters)) :]
     text = " ".join(words)
     at = len(text)
@@ -155,6 +151,7 @@ def long_form(words: list[str], short: str) -> str:
     initials = "".join(word[0].lower() for word in content)
     is_sound = start == at and long.lower() != short.lower() and len(content) <= len(letters) + 1
     begins = sum(letter in initials for letter in letters) >= 0.6 * len(letters)
+    is_sound = is_sound and len(content) > 1
     return long if is_sound and begins and not POINTS_BACK.match(long) else ""
 
 
@@ -215,6 +212,8 @@ def examples(passage: Passage, rng: random.Random) -> list[Finding]:
         ):
             continue
         before = match["before"] or ""
+        if before in ("and", "or"):  # "vitamins and minerals, including ..." may be of either kind
+            continue
         is_part = bool(_ADJECTIVE.fullmatch(before)) or (before.islower() and is_rare(before))
         kind = f"{before} {match['head']}" if is_part else match["head"]
         if _NO_KIND.fullmatch(kind) or _NO_TERM.search(kind):
@@ -249,4 +248,4 @@ def _rare_in(sentence: Sentence) -> list[str]:
         for word in WORD.findall(sentence.text)
         if len(word) >= 5 and word.islower() and not word.endswith("ly")
     )
-    return list(dict.fromkeys(word for word in words if is_rare(word)))
+    return list({word[:6]: word for word in words if is_rare(word)}.values())

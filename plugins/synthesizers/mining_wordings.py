@@ -11,10 +11,8 @@ import functools
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
-
+from plugins.synthesizers.mining_words import load_yaml
 from schemas.records import InstructionPair
 
 ENTAILMENT, CONTRAST, NEUTRAL = "entailment", "contrast", "neutral"
@@ -44,8 +42,7 @@ class Wording:
 @functools.cache
 def wordings() -> Mapping[str, tuple[Wording, ...]]:
     """Wordings by task, for every task of a rule; loaded once."""
-    file = Path(__file__).with_suffix(".yaml")
-    loaded: Any = OmegaConf.to_container(OmegaConf.load(file))
+    loaded = load_yaml(Path(__file__).with_suffix(".yaml"))
     return {
         task: tuple(Wording(each) if isinstance(each, str) else Wording(**each) for each in listed)
         for task, listed in loaded.items()
