@@ -99,8 +99,8 @@ def _linked(passage: Passage, connectives: str) -> Iterator[tuple[str, str, str,
     Yields:
         First sentence, second without its connective, the connective, and both indices.
     """
-    for left, right in passage.neighbours():
-        match = _opener(connectives).fullmatch(right.text) if left.stands_alone else None
+    for left, right in passage.neighbours:
+        match = _opener(connectives).fullmatch(right.text)
         if match and len(match["rest"].split()) >= 4:
             connective = match["connective"].rstrip(",").lower()
             yield left.text, to_sentence(match["rest"]), connective, frozenset((left.index, right.index))
@@ -110,8 +110,8 @@ def _linked_inside(
     passage: Passage, inner: re.Pattern[str]
 ) -> Iterator[tuple[str, str, str, frozenset[int]]]:
     """As `_linked`, for a connective inside the second sentence ("The limb, in contrast, lets ...")."""
-    for left, right in passage.neighbours():
-        match = inner.search(right.text) if left.stands_alone and right.stands_alone else None
+    for left, right in passage.neighbours:
+        match = inner.search(right.text) if right.stands_alone else None
         if match and right.num_words >= 6:
             comma = "," if match[0].endswith(",") and _FRONTED.match(right.text) else ""
             rest = right.text[: match.start()] + comma + right.text[match.end() :]

@@ -39,6 +39,8 @@ _NO_TITLE = re.compile(
 
 def summarisation(passage: Passage, rng: random.Random) -> list[Finding]:
     """Find the title, if title and text share a word and the title is no file name or address."""
+    if not passage.title:
+        return []
     title, whole = passage.title, [each for each in passage.sentences if each.is_whole]
     shared = any(word_stems(title) & word_stems(sentence.text) for sentence in whole)
     if len(whole) < 2 or not shared or len(title.split()) > 25 or _NO_TITLE.fullmatch(title):

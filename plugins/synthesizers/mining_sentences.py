@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 
@@ -32,10 +31,14 @@ _STARTER = re.compile(
     re.IGNORECASE,
 )
 
+_CODE = re.compile(r"[@{}<>|\\=`_*#~^\[\]…]")
+_NO_BEGINNING = re.compile(
+    r"\W*\d+[.)]|[(-]|"  # list items
+    r"[A-Z][a-z]+s (?:the|an?|this|all|any|each|to) "  # "Sets the mode": a manual's line without a subject
+)
 _NOT_PROSE = re.compile(
-    r"https?:|www\.|[@{}<>|\\=`_*#~^\[\]]|(?:^| )--?\w|\.\.\.|…|^\W*\d+[.)]|^\(|"  # links, code, list items
-    r"\( |\([,;)]| \)| [,.;]|[a-z][.)][A-Z][a-z]|[a-z]\d*[A-Z][a-z]+[A-Z]|"  # text lost in a conversion
-    r"^[A-Z][a-z]+s (?:the|an?|this|all|any|each|to) "  # "Sets the mode": a manual's line without a subject
+    r"[:.]//|www\.|\.\.\.| --?\w|"  # links and options
+    r"\( |\([,;)]| \)| [,.;]|[a-z][.)][A-Z][a-z]|[a-z][A-Z][a-z]+[A-Z]"  # text lost in a conversion
 )
 _SHOWS_ELSEWHERE = re.compile(
     r"\b(?:Figs?\.|Figures?|Tables?|Sections?|Chapters?|Appendix|Equations?|Eqs?\.|Photo|Photograph|Image|"
@@ -51,8 +54,7 @@ _IMPERATIVE = re.compile(rf"(?:{'|'.join(word_list('imperatives'))})\b(?! (?:of|
 _FIRST_PERSON = re.compile(r"\b(?:I|[Ww]e|[Oo]ur|[Mm]y|[Uu]s|me|[Oo]urs|mine)\b(?!\.)")
 _TEXT_POINTER = re.compile(
     r"\b(?:this|these|that (?:is|was)|such (?!as)|those (?!who|of|with|in|from|for|that|whose)|"
-    r"the (?:former|latter|same|"
-    r"above)|respectively|aforesaid|both (?=of|were|are|have)|too\.|as well\.|, however|, (?:it|he|she|"
+    r"the (?:former|latter|same|above)|respectively|aforesaid|both (?=of|were|are|have)|too\.|as well\.|, however|, (?:it|he|she|"
     r"they) (?:said|says|added))",
     re.IGNORECASE,
 )
@@ -111,6 +113,8 @@ class Sentence:
         text = self.text
         return (
             self.is_whole
+            and not _CODE.search(text)
+            and not _NO_BEGINNING.match(text)
             and not _NOT_PROSE.search(text)
             and not _SHOWS_ELSEWHERE.search(text)
             and is_balanced(text)
@@ -127,9 +131,9 @@ class Sentence:
         sentence, words such as "this" and "respectively", and sentences that begin with a quotation.
         """
         text = self.text
-        if not self.is_clean or text.endswith(("?", "!")) or text[0] in _OPENING_MARKS:
+        if text.endswith(("?", "!")) or text[0] in _OPENING_MARKS or POINTS_BACK.match(text):
             return False
-        if POINTS_BACK.match(text) or _FIRST_PERSON.search(text) or _TEXT_POINTER.search(text):
+        if not self.is_clean or _FIRST_PERSON.search(text) or _TEXT_POINTER.search(text):
             return False
         pronoun = _PRONOUN.search(text)
         if pronoun is None:
@@ -155,11 +159,14 @@ class Passage:
         numbered = [(n, s) for n, block in enumerate(_BLOCK.split(text)) for s in split_sentences(block)]
         return cls(" ".join(title.split()), tuple(Sentence(s, n, i) for i, (n, s) in enumerate(numbered)))
 
-    def neighbours(self) -> Iterator[tuple[Sentence, Sentence]]:
-        """Pairs of successive clean sentences in one paragraph."""
-        for left, right in pairwise(self.sentences):
-            if left.paragraph == right.paragraph and left.is_clean and right.is_clean:
-                yield left, right
+    @cached_property
+    def neighbours(self) -> tuple[tuple[Sentence, Sentence], ...]:
+        """Pairs of successive clean sentences in one paragraph, the first of which stands alone."""
+        return tuple(
+            (left, right)
+            for left, right in pairwise(self.sentences)
+            if left.paragraph == right.paragraph and right.is_clean and left.stands_alone
+        )
 
     @cached_property
     def alone(self) -> tuple[Sentence, ...]:
@@ -217,8 +224,8 @@ def to_sentence(text: str) -> str:
 
 
 def is_english(text: str) -> bool:
-    """True if a fifth of the words are English function words, and there are some."""
-    words = WORD.findall(text.lower())
+    """True if a fifth of the words of the first 4,000 characters are English function words."""
+    words = WORD.findall(text[:4000].lower())
     return sum(word in _FUNCTION_WORDS for word in words) > _LEAST_ENGLISH * len(words)
 
 

@@ -133,12 +133,11 @@ def statements(passage: Passage, rng: random.Random) -> list[Finding]:
 
 
 def yes_or_no(passage: Passage, rng: random.Random) -> list[Finding]:
-    """Find statements as questions: subject and verb change places. Returns one.
+    """Find one statement as a question: subject and verb change places.
 
     The answer is no if the verb is negated or the statement is made false.
     """
-    found = []
-    for sentence in passage.alone:
+    for sentence in rng.sample(passage.alone, len(passage.alone)):
         match = _INVERTED.fullmatch(sentence.text)
         if match is None or not 6 <= sentence.num_words <= 30:
             continue
@@ -156,14 +155,13 @@ def yes_or_no(passage: Passage, rng: random.Random) -> list[Finding]:
         elif answer == "Yes" and changed is None and rng.random() > _PLAIN_SHARE:
             continue
         quoted = f'The passage says: "{sentence.text}"'
-        found.append(Finding("yes_no", {"question": question}, answer, frozenset((sentence.index,)), quoted))
-    return rng.sample(found, min(1, len(found)))
+        return [Finding("yes_no", {"question": question}, answer, frozenset((sentence.index,)), quoted)]
+    return []
 
 
 def true_or_false(passage: Passage, rng: random.Random) -> list[Finding]:
     """Find one statement with a number or a word that has an opposite; half are made false by it."""
-    found = []
-    for sentence in passage.alone:
+    for sentence in rng.sample(passage.alone, len(passage.alone)):
         if '"' in sentence.text or not 7 <= sentence.num_words <= 40:
             continue
         changed = falsified(sentence.text, rng)
@@ -171,12 +169,9 @@ def true_or_false(passage: Passage, rng: random.Random) -> list[Finding]:
             is_true = rng.random() < 0.5
             fields = {"statement": sentence.text if is_true else changed}
             why = f'The passage says: "{sentence.text}"'
-            found.append(
-                Finding(
-                    "true_false", fields, "true" if is_true else "false", frozenset((sentence.index,)), why
-                )
-            )
-    return rng.sample(found, min(1, len(found)))
+            here = frozenset((sentence.index,))
+            return [Finding("true_false", fields, "true" if is_true else "false", here, why)]
+    return []
 
 
 @functools.lru_cache(maxsize=4096)

@@ -45,7 +45,8 @@ _VERB = re.compile(
     r"remaining|rest|majority|comprising|including|or|but|he|she|they|it|we|you|I|if|after|before|when|"
     r"while)\b"
 )
-_ABBREVIATION = re.compile(r"(?P<before>(?:[\w’'/-]+ ){1,9})\((?P<short>[A-Z][\w-]{1,8})\)")
+_ABBREVIATION = re.compile(r" \((?P<short>[A-Z][\w-]{1,8})\)")
+_CUT = re.compile(r".*[^\w’'/ -]")
 _ITEM = r"(?!(?:and|or) )[\w'’/-]+(?: (?!and |or )[\w'’/-]+){0,2}"
 _EXAMPLES = re.compile(
     rf"(?:(?P<before>[\w-]+) )?(?P<head>[a-z]{{2,}}[^\Wsui]s)(?:,? such as|"
@@ -112,7 +113,8 @@ def abbreviations(passage: Passage, rng: random.Random) -> list[Finding]:
     for sentence in passage.sentences:
         for match in _ABBREVIATION.finditer(sentence.text) if sentence.is_whole else ():
             short = match["short"]
-            long = long_form(match["before"].split(), short)
+            before = _CUT.sub("", sentence.text[max(0, match.start() - 120) : match.start()])
+            long = long_form(before.split()[-9:], short)
             if long and short not in found:
                 here = frozenset((sentence.index,))
                 long = passage.inside(long) if sentence.text.startswith(long) else long
@@ -159,7 +161,8 @@ def apposition(passage: Passage, rng: random.Random) -> list[Finding]:
     """Find persons and things that are explained between commas ("Mary Hill, a lawyer in York, ...")."""
     found: dict[str, Finding] = {}
     for sentence in passage.sentences:
-        for match in _APPOSITION.finditer(sentence.text) if sentence.is_clean else ():
+        is_candidate = sentence.text.count(", ") > 1 and sentence.is_clean
+        for match in _APPOSITION.finditer(sentence.text) if is_candidate else ():
             name, what = match["name"], match["what"]
             before = match["before"] or ""
             is_place = before.lower() in (
@@ -231,10 +234,9 @@ def rare_words(passage: Passage, rng: random.Random) -> list[Finding]:
     million words.
     """
     found = []
-    words_of = {sentence.index: _rare_in(sentence) for sentence in passage.sentences}
     for sentence in passage.alone:
-        rare = words_of[sentence.index][:3]
-        if len(rare) < 2 or sum(set(rare) <= set(words) for words in words_of.values()) > 1:
+        rare = _rare_in(sentence)[:3]
+        if len(rare) < 2 or sum(all(word in each.text for word in rare) for each in passage.sentences) > 1:
             continue
         *others, last = rare
         fields = {"words": f"{', '.join(others)} and {last}"}
