@@ -54,8 +54,8 @@ _IMPERATIVE = re.compile(rf"(?:{'|'.join(word_list('imperatives'))})\b(?! (?:of|
 _FIRST_PERSON = re.compile(r"\b(?:I|[Ww]e|[Oo]ur|[Mm]y|[Uu]s|me|[Oo]urs|mine)\b(?!\.)")
 _TEXT_POINTER = re.compile(
     r"\b(?:this|these|that (?:is|was)|such (?!as)|those (?!who|of|with|in|from|for|that|whose)|"
-    r"the (?:former|latter|same|above)|respectively|aforesaid|both (?=of|were|are|have)|too\.|as well\.|, however|, (?:it|he|she|"
-    r"they) (?:said|says|added))",
+    r"the (?:former|latter|same|above)|respectively|aforesaid|both (?=of|were|are|have)|too\.|as well\.|"
+    r", however|, (?:it|he|she|they) (?:said|says|added))",
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(r"\b(?:it|its|they|them|their|theirs|he|him|his|she|her|hers)\b", re.IGNORECASE)
