@@ -180,7 +180,7 @@ class SynthesizedDocument:
         failure: Reason why there is no readable answer, as `reason: detail`, or "".
         generation: Journal key of the answer with the pairs, or "".
         dropped: Parts of the answer that gave no pair, by counter: bad_pieces, repeated_questions,
-            copied_pairs.
+            copied_pairs; `not_english` if rules were for English only.
     """
 
     document: Document
