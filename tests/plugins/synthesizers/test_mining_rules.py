@@ -379,7 +379,7 @@ def test_sentences_that_do_not_stand_alone(text: str):
 
 
 def test_rare_words_come_from_a_frequency_list():
-    text = "Vasopressin is an antidiuretic acting through aquaporins. The international responsibilities were considerable."
+    text = "Vasopressin is an antidiuretic acting through aquaporins. The large responsibilities ended."
     assert findings("word_to_text", text) == [
         (
             "words",
