@@ -211,7 +211,7 @@ def is_balanced(text: str) -> bool:
 def to_phrase(text: str) -> str:
     """Make a text cut from a sentence stand alone: drop an opener of addition, start with a capital."""
     text = _ADDITION.sub("", text, count=1)
-    first = text.split(maxsplit=1)[0]
+    first = text.split(maxsplit=1)[0].rstrip(",;:")
     if first.isalpha() and first.islower():  # "pH" and "p53" stay as they are
         text = text[0].upper() + text[1:]
     return text

@@ -193,7 +193,10 @@ def test_every_answer_with_options_is_one_of_them():
 
 
 def test_braces_in_a_title_are_copied():
-    text, title = "Renin is an enzyme of the kidney. Cells release it.", "Renin and {effect} of %s {0}"
+    text, title = (
+        "Renin is an enzyme of the kidney. Cells release it at night.",
+        "Renin and {effect} of %s {0}",
+    )
     assert title in {pair.response for pair in mine_pairs(document(text, title), seed=0)}
 
 
