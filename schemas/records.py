@@ -203,7 +203,8 @@ class SynthesizedDocument:
         failure: Reason why there is no readable answer, as `reason: detail`, or "".
         generation: Journal key of the answer with the pairs, or ""; of several samples all keys.
         dropped: Parts of the answer that gave no pair, by counter: bad_pieces, repeated_questions,
-            copied_pairs; of several samples also repeated_in_samples, failed_samples.
+            copied_pairs; of several samples also repeated_in_samples, failed_samples; `not_english` if rules
+            were for English only.
     """
 
     document: Document

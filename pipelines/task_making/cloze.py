@@ -22,8 +22,8 @@ from itertools import pairwise
 
 from pipelines.task_making.options import YEAR
 from pipelines.task_making.questions import BLANK, Question, SourceText
-from plugins.synthesizers.mining_rules import EVERYDAY
 from plugins.synthesizers.mining_sentences import Passage
+from plugins.word_frequency import is_rare
 
 TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]\w*(?:[-'’]\w+)*|[^\w\s]")
 
@@ -59,7 +59,6 @@ _PRONOUNS = _set_of("it they them he she him these those")
 _OF_RANGES = frozenset(("-", "–", "and", "between", "to", "/"))
 _WORDS = range(5, 31)
 _LONG = 7
-_LEAST_ENGLISH = 0.2
 _PER_TEXT = 3
 
 
@@ -97,7 +96,7 @@ class Vocabulary:
 
     def is_technical(self, word: str) -> bool:
         """True for a word in lower case that a tokenizer of general text cuts into pieces."""
-        is_common = not word.islower() or EVERYDAY.fullmatch(word)
+        is_common = not word.islower() or not is_rare(word)
         return not is_common and any(
             self._num_pieces(part) > 1 + (len(part) < _LONG) for part in word.split("-")
         )
@@ -116,12 +115,6 @@ class Vocabulary:
         texts = self._texts_with[word]
         is_rare = 1 < len(texts) <= self._most_texts
         return is_rare and bool(self._names.intersection(*(self._words_in[at] for at in texts)))
-
-
-def is_english(text: str) -> bool:
-    """True if a fifth of the words are English function words, and there are some."""
-    words = [word.lower() for word in TOKEN.findall(text) if word[0].isalpha()]
-    return sum(word in _FUNCTION for word in words) > _LEAST_ENGLISH * len(words)
 
 
 def cloze_questions(about: SourceText, vocabulary: Vocabulary) -> list[Question]:

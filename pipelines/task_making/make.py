@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.store.pair_files import synthesizer_name
-from pipelines.task_making.cloze import Vocabulary, best_questions, cloze_questions, is_english
+from pipelines.task_making.cloze import Vocabulary, best_questions, cloze_questions
 from pipelines.task_making.options import Options
 from pipelines.task_making.questions import Question, SourceText, draw_texts, held_out_texts
 from pipelines.task_making.rows import Row, closed_book_row, perplexity_rows, question_rows
 from pipelines.task_making.verify import LeftOut, closed_book, overlapping, training_pairs, verify
 from pipelines.task_making.written import in_parts, mined_questions, written_questions
 from plugins.plain_token_ids import plain_ids
+from plugins.synthesizers.mining_sentences import is_english
 from plugins.tokenizers import load_tokenizer
 from plugins.words import words_of
 from schemas.corpus_config import CorpusConfig, DecontaminationConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.mining_rules import mine_pairs
+from plugins.synthesizers.mining_sentences import is_english
 from schemas.config import Section, validate
 from schemas.records import Chain, SynthesizedDocument
 from schemas.synthesis_config import SynthesisConfig
@@ -31,5 +32,10 @@ class MinedSynthesizer(Synthesizer):
         for document in chain.documents:
             pairs = mine_pairs(document, seed=self.seed)
             follows = bool(pairs) and bool(mined) and bool(mined[-1].pairs)
-            mined.append(SynthesizedDocument(document=document, pairs=pairs, follows_previous=follows))
+            other_language = {} if is_english(document.text) else {"not_english": 1}
+            mined.append(
+                SynthesizedDocument(
+                    document=document, pairs=pairs, follows_previous=follows, dropped=other_language
+                )
+            )
         return tuple(mined)

@@ -2,12 +2,12 @@
 
     document ─► Passage ─► one rule a kind ─► findings ─► round-robin over kinds ─► worded pairs
 
-The kinds are AdaptLLM's: summarisation, inference, cause and effect, paraphrase and contrast
-(`mining_connectives.py`), word to text, completion. They take turns, so that a text full of "because" still
-gives varied pairs, and findings with unused sentences come first. Completion has one turn a document, in the
-document's first part, because nearly every text offers it many times. The rules know English connectives; a
-text in another language gives its title, a continuation, or nothing. Cost: a few regular expressions a
-sentence.
+The kinds are AdaptLLM's, and more of the same sort: summarisation; inference, cause and effect, paraphrase
+and contrast (`mining_connectives.py`); terms (`mining_terms.py`); statements (`mining_statements.py`). They
+take turns, twice each, so that a text full of "because" still gives varied pairs, and each sentence is used
+once. There is no text completion: a pair leaves its passage whole, so it could only quote the passage, and
+the loss over the passage already is that task. The rules are for English; a text in another language gives
+nothing. Cost: some forty regular expressions a sentence.
 
 Source: Cheng et al. 2024, arXiv 2309.09530.
 """
@@ -16,89 +16,53 @@ from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 
-from plugins.synthesizers.mining_connectives import cause_and_effect, inference, paraphrase_and_contrast
-from plugins.synthesizers.mining_sentences import WORD, Passage, word_stems
+from plugins.synthesizers.mining_connectives import (
+    cause_and_effect,
+    choose_connective,
+    inference,
+    paraphrase_and_contrast,
+)
+from plugins.synthesizers.mining_sentences import Passage, is_balanced, is_english, word_stems
+from plugins.synthesizers.mining_statements import statements, true_or_false, yes_or_no
+from plugins.synthesizers.mining_terms import abbreviations, apposition, definition, examples, rare_words
 from plugins.synthesizers.mining_wordings import Finding, ask_for
 from schemas.content_hash import digest
 from schemas.records import Document, InstructionPair
 
-EVERYDAY = re.compile(
-    r".*(?:ly|ing|ed|ments?|ness|able|ible|ful|tions?|ences?|ents?|ants?|ive|ional|thing|self|selves)|"
-    r"according|between|character|companies|countries|deliberate|difficult|directions|discovery|"
-    r"everybody|exchanges|increases|individuals?|intervals|investigators|laboratory|molecules|"
-    r"necessary|neighbours|nevertheless|otherwise|particular|practical|principles?|programmes?|"
-    r"relationship|researchers|sometimes|standards|structures?|techniques?|technology|therefore|"
-    r"throughout|understand|university|whatever|whichever|yesterday"
+_MOST_OF_A_KIND = 2
+_NO_TITLE = re.compile(
+    r"[\w-]*_[\w-]*|.*\.\w{2,4}|.*(?:https?:|www\.).*|[\W\d]*|.* [|»–-] .*|(?i:untitled|home|index)"
 )
-
-_ONCE = "continuation"
-_OF_THE_BEGINNING = {_ONCE, "opening"}
-"""Tasks for a document's first part only: later parts do not begin the text."""
 
 
 def summarisation(passage: Passage, rng: random.Random) -> list[Finding]:
-    """Find the title and the first sentence, if title and text share a word."""
-    whole = [sentence for sentence in passage.sentences if sentence.is_whole]
-    shared = any(word_stems(passage.title) & word_stems(sentence.text) for sentence in whole)
-    if len(whole) < 2 or not shared or len(passage.title.split()) > 20:
+    """Find the title, if title and text share a word and the title is no file name or address."""
+    if not passage.title:
         return []
-    found = [Finding("title", {}, passage.title)]
-    first = passage.sentences[0]
-    if first.stands_alone:
-        found.append(Finding("opening", {"title": passage.title}, first.text, frozenset((first.index,))))
-    return found
-
-
-def word_to_text(passage: Passage, rng: random.Random) -> list[Finding]:
-    """Find rare words of the text, and the only sentence that uses them together.
-
-    Rare words are in lower case, have nine letters or more (ten on average), are not everyday words and have
-    no everyday ending. No word list is needed.
-    """
-    places: dict[str, set[int]] = defaultdict(set)
-    for sentence in passage.sentences:
-        for word in WORD.findall(sentence.text):
-            if len(word) >= 9 and word.islower() and not EVERYDAY.fullmatch(word):
-                places[word].add(sentence.index)
-    found = []
-    for sentence in passage.sentences:
-        words = {found for found in WORD.findall(sentence.text) if found in places}
-        rare = sorted(words, key=lambda word: (-len(word), word))[:3]
-        if len(rare) < 2 or sum(map(len, rare)) < 10 * len(rare) or not sentence.stands_alone:
-            continue
-        if len(set.intersection(*(places[word] for word in rare))) == 1:
-            *others, last = sorted(rare, key=sentence.text.index)
-            fields = {"words": f"{', '.join(others)} and {last}"}
-            found.append(Finding("words", fields, sentence.text, frozenset((sentence.index,))))
-    return found
-
-
-def completion(passage: Passage, rng: random.Random) -> list[Finding]:
-    """Find two successive sentences and the sentence that follows."""
-    return [
-        Finding(
-            _ONCE,
-            {"start": f"{first.text} {second.text}"},
-            third.text,
-            frozenset((first.index, second.index, third.index)),
-        )
-        for (first, second), (again, third) in pairwise(passage.neighbours())
-        if again is second and first.stands_alone
-    ]
+    title, whole = passage.title, [each for each in passage.sentences if each.is_whole]
+    shared = any(word_stems(title) & word_stems(sentence.text) for sentence in whole)
+    if len(whole) < 2 or not shared or len(title.split()) > 25 or _NO_TITLE.fullmatch(title):
+        return []
+    return [Finding("title", {}, title)]
 
 
 Rule = Callable[[Passage, random.Random], list[Finding]]
 RULES: Mapping[str, Rule] = {
     "summarisation": summarisation,
+    "definition": definition,
+    "abbreviations": abbreviations,
+    "apposition": apposition,
+    "examples": examples,
     "inference": inference,
+    "connective": choose_connective,
     "cause_and_effect": cause_and_effect,
     "paraphrase_and_contrast": paraphrase_and_contrast,
-    "word_to_text": word_to_text,
-    "completion": completion,
+    "statements": statements,
+    "yes_or_no": yes_or_no,
+    "true_or_false": true_or_false,
+    "word_to_text": rare_words,
 }
 """Rules by kind of pair."""
 
@@ -106,28 +70,40 @@ RULES: Mapping[str, Rule] = {
 def mine_pairs(document: Document, *, seed: int, max_pairs: int = 6) -> tuple[InstructionPair, ...]:
     """Mine instruction-response pairs of varied kinds from one English document; maybe none.
 
-    Instructions differ in more than letter case. Summarisation uses `metadata["title"]`. Every choice comes
-    from the seed and the content hash.
+    Instructions differ in more than letter case. Summarisation uses `metadata["title"]`, once a document.
+    Every choice comes from the seed and the content hash.
     """
+    return tuple(pair for _, pair in mined_by_task(document, seed=seed, max_pairs=max_pairs))
+
+
+def mined_by_task(document: Document, *, seed: int, max_pairs: int = 6) -> list[tuple[str, InstructionPair]]:
+    """As `mine_pairs`, each pair with its task: the group of wordings that asks for it.
+
+    A document in another language than English has none.
+    """
+    if not is_english(document.text):
+        return []
     rng = random.Random(int(digest(document.content_hash, str(seed)), 16))
     passage = Passage.of(document.text, document.metadata.get("title", ""))
-    queues = [rule(passage, rng) for rule in RULES.values()]
+    queues = [[*filter(_is_quotable, rule(passage, rng))] for rule in RULES.values()]
     for queue in queues:
         rng.shuffle(queue)
     if document.part and not document.part.startswith("1/"):
-        queues = [[found for found in queue if found.task not in _OF_THE_BEGINNING] for queue in queues]
+        queues = [[found for found in queue if found.task != "title"] for queue in queues]
     rng.shuffle(queues)
 
-    pairs: dict[str, InstructionPair] = {}
+    pairs: dict[str, tuple[str, InstructionPair]] = {}
     used: set[int] = set()
-    while any(queues) and len(pairs) < max_pairs:
-        for queue in queues:
-            if queue and len(pairs) < max_pairs:
-                finding = min(queue, key=lambda found: len(found.sentences & used))
-                queue.remove(finding)
-                if finding.task == _ONCE:
-                    queue.clear()
-                used |= finding.sentences
-                pair = ask_for(finding, rng)
-                pairs.setdefault(pair.instruction.casefold(), pair)
-    return tuple(pairs.values())
+    for queue in queues * _MOST_OF_A_KIND:
+        queue[:] = [found for found in queue if not found.sentences & used]
+        if queue and len(pairs) < max_pairs:
+            finding = queue.pop()
+            used |= finding.sentences
+            pair = ask_for(finding, rng)
+            pairs.setdefault(pair.instruction.casefold(), (finding.task, pair))
+    return [*pairs.values()]
+
+
+def _is_quotable(finding: Finding) -> bool:
+    """True if no quotation mark or bracket is cut in what a finding quotes."""
+    return all(map(is_balanced, (*finding.fields.values(), finding.response)))

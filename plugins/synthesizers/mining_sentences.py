@@ -1,4 +1,4 @@
-"""Sentences of English text, found by rules.
+"""Sentences of English text, found by rules, and which of them can be quoted by themselves.
 
 A sentence ends at `.`, `!` or `?` before white space and a capital, a digit or an opening quote, unless an
 abbreviation precedes the full stop. Some abbreviations never end a sentence ("Dr.", "e.g."), some not before
@@ -11,8 +11,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
+
+from plugins.synthesizers.mining_words import word_list
+from plugins.word_frequency import is_rare
 
 _OPENING_MARKS, _CLOSING_MARKS = "\"'“‘([", "\"'”’)]"
 _END = re.compile(rf"[.!?]+[{re.escape(_CLOSING_MARKS)}]*(?=\s)")
@@ -28,12 +31,49 @@ _STARTER = re.compile(
     re.IGNORECASE,
 )
 
+_CODE = re.compile(r"[@{}<>|\\=`_*#~^\[\]…]")
+_NO_BEGINNING = re.compile(
+    r"\W*\d+[.)]|[(-]|"  # list items
+    r"[A-Z][a-z]+s (?:the|an?|this|all|any|each|to) "  # "Sets the mode": a manual's line without a subject
+)
+_NOT_PROSE = re.compile(
+    r"[:.]//|www\.|\.\.\.| --?\w|"  # links and options
+    r"\( |\([,;)]| \)| [,.;]|[a-z][.)][A-Z][a-z]|[a-z][A-Z][a-z]+[A-Z]"  # text lost in a conversion
+)
+_SHOWS_ELSEWHERE = re.compile(
+    r"\b(?:Figs?\.|Figures?|Tables?|Sections?|Chapters?|Appendix|Equations?|Eqs?\.|Photo|Photograph|Image|"
+    r"Caption|Copyright|Listing|Box|Exhibit) *[:\dA-Z]|©|"
+    r"\b(?:pictured|[Dd]iagram|[Ss]creenshot|[Ii]llustration|shown in|depicted|[Cc]lick|[Ss]ubscribe|"
+    r"[Rr]ead more|[Ss]ee|as follows|the following|aforementioned|"
+    r"(?:shown|listed|given|described|mentioned|discussed|noted|defined|seen|as|the) (?:above|below)|"
+    r"(?:above|below)-mentioned|in this (?:section|chapter|article|paper|document|manual|page|guide))\b|"
+    r"\((?:left|right|top|bottom|above|below)\)"
+)
+_FUNCTION_WORDS = frozenset(word_list("function_words"))
+_IMPERATIVE = re.compile(rf"(?:{'|'.join(word_list('imperatives'))})\b(?! (?:of|is|are|was|by)\b)")
+_FIRST_PERSON = re.compile(r"\b(?:I|[Ww]e|[Oo]ur|[Mm]y|[Uu]s|me|[Oo]urs|mine)\b(?!\.)")
+_TEXT_POINTER = re.compile(
+    r"\b(?:this|these|that (?:is|was)|such (?!as)|those (?!who|of|with|in|from|for|that|whose)|"
+    r"the (?:former|latter|same|above)|respectively|aforesaid|both (?=of|were|are|have)|too\.|as well\.|"
+    r", however|, (?:it|he|she|they) (?:said|says|added))",
+    re.IGNORECASE,
+)
+_PRONOUN = re.compile(r"\b(?:it|its|they|them|their|theirs|he|him|his|she|her|hers)\b", re.IGNORECASE)
+_FRONTED_CLAUSE = re.compile(
+    r"(?:In|On|At|By|For|From|With|During|After|Before|When|While|If|As|Since|Until|Through|To|Under|Over)\b"
+)
+_FINITE = re.compile(r"\b(?:is|are|was|were|has|have|had|can|may|will|should|must)\b")
+_NAME = re.compile(r"(?<=\s)[A-Z][a-z]+")
+_ADDITION = re.compile(r"(?:Moreover|Furthermore|For example|For instance|In addition|In fact|Indeed), ")
+_DETERMINERS = frozenset(word_list("determiners"))
+_LEAST_ENGLISH = 0.2
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 POINTS_BACK = re.compile(
     r"(?:(?:if|when|while|once|after|before|since|as|although|because|in|on|at|for|from|to|by|with|of) )?"
     r"(?:it|its|this|these|that|those|they|them|their|he|his|she|her|such|here|there|both|one|another|"
     r"neither|either|others|the (?:former|latter|same|opposite|other|second|third)|and|but|or|so|yet|"
     r"then|also|for example|for instance|moreover|furthermore|in addition|in fact|indeed|finally|suppose|"
+    r"additionally|meanwhile|subsequently|alternatively|overall|again|lastly|otherwise|nonetheless|next|"
     r"therefore|thus|hence|accordingly|consequently|as a (?:result|consequence)|for this reason|however|"
     r"nevertheless|nonetheless|similarly|likewise|in the same way|conversely|on the (?:other|contrary)|"
     r"(?:in|by) contrast|in other words|put (?:simply|differently)|even so|still|instead|equally|similar)\b",
@@ -42,7 +82,7 @@ POINTS_BACK = re.compile(
 """Openings of sentences that depend on the sentence before."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Sentence:
     """A sentence with the index of its paragraph and its own index in the passage."""
 
@@ -50,25 +90,63 @@ class Sentence:
     paragraph: int
     index: int
 
-    @property
+    @cached_property
     def num_words(self) -> int:
         """Words, split at whitespace."""
         return len(self.text.split())
 
-    @property
+    @cached_property
     def is_whole(self) -> bool:
         """True for a full sentence of 4 to 60 words; false for a heading or a list item."""
         first = self.text.lstrip(_OPENING_MARKS)[:1]
         ends = self.text.rstrip(_CLOSING_MARKS)[-1:] in (".", "!", "?")
         return (first.isupper() or first.isdigit()) and ends and 4 <= self.num_words <= 60
 
-    @property
+    @cached_property
+    def is_clean(self) -> bool:
+        """True for a whole sentence of prose that can be quoted.
+
+        Not so are captions, list items, code and links, sentences that refer to a figure or to another
+        place, headings in capitals, imperatives, sentences in another script, and sentences whose quotation
+        marks or brackets are cut.
+        """
+        text = self.text
+        return (
+            self.is_whole
+            and not _CODE.search(text)
+            and not _NO_BEGINNING.match(text)
+            and not _NOT_PROSE.search(text)
+            and not _SHOWS_ELSEWHERE.search(text)
+            and is_balanced(text)
+            and not _IMPERATIVE.match(text)
+            and len(text.encode()) < 1.1 * len(text)
+            and sum(map(str.isupper, text)) < 0.25 * len(text)
+        )
+
+    @cached_property
     def stands_alone(self) -> bool:
-        """True for a whole statement that does not depend on the sentence before."""
-        return self.is_whole and not self.text.endswith("?") and not POINTS_BACK.match(self.text)
+        """True for a clean statement that can be understood without the sentence before it.
+
+        Refused are openings that point back, first persons, pronouns without a noun before them in the
+        sentence, words such as "this" and "respectively", and sentences that begin with a quotation.
+        """
+        text = self.text
+        if text.endswith(("?", "!")) or text[0] in _OPENING_MARKS or POINTS_BACK.match(text):
+            return False
+        if not self.is_clean or _FIRST_PERSON.search(text) or _TEXT_POINTER.search(text):
+            return False
+        pronoun = _PRONOUN.search(text)
+        if pronoun is None:
+            return True
+        before = text[: pronoun.start()]
+        if before.endswith(", ") and not _FINITE.search(before):
+            return False
+        if _FRONTED_CLAUSE.match(text):
+            return "," in before.rstrip(", ") or bool(_NAME.search(before))
+        return len(before.split()) >= 3
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Passage:
     """A text as its title and its sentences."""
 
@@ -81,11 +159,74 @@ class Passage:
         numbered = [(n, s) for n, block in enumerate(_BLOCK.split(text)) for s in split_sentences(block)]
         return cls(" ".join(title.split()), tuple(Sentence(s, n, i) for i, (n, s) in enumerate(numbered)))
 
-    def neighbours(self) -> Iterator[tuple[Sentence, Sentence]]:
-        """Pairs of successive whole sentences in one paragraph."""
-        for left, right in pairwise(self.sentences):
-            if left.paragraph == right.paragraph and left.is_whole and right.is_whole:
-                yield left, right
+    @cached_property
+    def neighbours(self) -> tuple[tuple[Sentence, Sentence], ...]:
+        """Pairs of successive clean sentences in one paragraph, the first of which stands alone."""
+        return tuple(
+            (left, right)
+            for left, right in pairwise(self.sentences)
+            if left.paragraph == right.paragraph and right.is_clean and left.stands_alone
+        )
+
+    @cached_property
+    def alone(self) -> tuple[Sentence, ...]:
+        """Sentences that stand alone."""
+        return tuple(sentence for sentence in self.sentences if sentence.stands_alone)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Words of the whole passage, in their letter case."""
+        return frozenset(word for sentence in self.sentences for word in WORD.findall(sentence.text))
+
+    def inside(self, text: str) -> str:
+        """A phrase that began a sentence, as it stands inside one: "The heart" becomes "the heart".
+
+        A word stays capitalised if it is a name or an abbreviation: the passage never has it in lower case
+        and it is rare, or the word after it is capitalised, too.
+        """
+        first, _, rest = text.partition(" ")
+        lower = first.lower()
+        if lower in _DETERMINERS:
+            return f"{lower} {rest}" if rest else lower
+        is_name = first[1:] != lower[1:] or len(first) == 1 or bool(re.match(r"[A-Z][a-z]", rest))
+        known = lower in self.words or (first not in self.names and not is_rare(lower))
+        return text if is_name or not known else text[0].lower() + text[1:]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Words that have a capital inside a sentence."""
+        return frozenset(match[0] for sentence in self.sentences for match in _NAME.finditer(sentence.text))
+
+
+def is_balanced(text: str) -> bool:
+    """True if quotation marks and brackets open and close in the text."""
+    return (
+        text.count('"') % 2 == 0
+        and text.count("“") == text.count("”")
+        and text.count("(") == text.count(")")
+        and not re.search(r"(?:^|\s)['‘](?=\w)(?![^'’]*['’](?!\w))", text)
+    )
+
+
+def to_phrase(text: str) -> str:
+    """Make a text cut from a sentence stand alone: drop an opener of addition, start with a capital."""
+    text = _ADDITION.sub("", text, count=1)
+    first = text.split(maxsplit=1)[0].rstrip(",;:")
+    if first.isalpha() and first.islower():  # "pH" and "p53" stay as they are
+        text = text[0].upper() + text[1:]
+    return text
+
+
+def to_sentence(text: str) -> str:
+    """Make a text cut from a sentence a sentence: a phrase that ends in a full stop."""
+    text = to_phrase(text)
+    return text if text.rstrip("\"'”’").endswith((".", "?", "!", "…")) else f"{text}."
+
+
+def is_english(text: str) -> bool:
+    """True if a fifth of the words of the first 4,000 characters are English function words."""
+    words = WORD.findall(text[:4000].lower())
+    return sum(word in _FUNCTION_WORDS for word in words) > _LEAST_ENGLISH * len(words)
 
 
 def split_sentences(text: str) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.task_making.cloze import best_questions, cloze_questions, is_english
+from pipelines.task_making.cloze import best_questions, cloze_questions
+from plugins.synthesizers.mining_sentences import is_english
 from tests.pipelines.task_making.conftest import make_texts, vocabulary_of
 
 

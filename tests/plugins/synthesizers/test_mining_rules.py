@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 import re
@@ -13,8 +12,8 @@ import pytest
 
 from plugins.synthesizers.mining_rules import RULES, mine_pairs
 from plugins.synthesizers.mining_sentences import Passage, split_sentences
-from plugins.synthesizers.mining_wordings import WORDINGS
-from schemas.records import Document, InstructionPair
+from plugins.synthesizers.mining_wordings import wordings
+from schemas.records import Document
 
 BAROREFLEX = (
     "In most healthy people nothing is noticed, because a rapid reflex corrects the change. "
@@ -22,30 +21,6 @@ BAROREFLEX = (
     "The heart beats faster and veins tighten. However, the reflex is a short-term device.\n\n"
     "Granular cells in the kidney release renin. As a result, angiotensin appears in the plasma. "
     "Receptors reset within two days. In other words, the reflex buffers sudden swings only."
-)
-
-
-GOLDEN = (
-    InstructionPair(
-        instruction="Write the sentence that follows in the passage after these: Signals from the carotid "
-        "sinus travel in one nerve, whereas those from the aorta travel in another. The heart beats faster "
-        "and veins tighten.",
-        response="However, the reflex is a short-term device.",
-    ),
-    InstructionPair(
-        instruction="Put this in other words, as the passage does.\nReceptors reset within two days.",
-        response="The reflex buffers sudden swings only.",
-    ),
-    InstructionPair(
-        instruction="Write the sentence that opens a text with this title.\nThe arterial reflex",
-        response="In most healthy people nothing is noticed, because a rapid reflex corrects the change.",
-    ),
-    InstructionPair(
-        instruction="The text states: The heart beats faster and veins tighten.\nAnd also: Receptors "
-        "reset within two days.\nHow are the two related?",
-        response="Neither",
-        options=("The second follows from the first", "The second contrasts with the first", "Neither"),
-    ),
 )
 
 
@@ -83,43 +58,9 @@ def test_sentences_end_where_a_reader_would_end_them(text: str, expected: tuple[
     assert split_sentences(text) == expected
 
 
-def test_a_title_and_the_opening_sentence_ask_for_each_other():
-    text = "Renin is an enzyme of the kidney. Cells release it when pressure falls."
-    assert findings("summarisation", text, "Renin and pressure") == [
-        ("title", {}, "Renin and pressure"),
-        ("opening", {"title": "Renin and pressure"}, "Renin is an enzyme of the kidney."),
-    ]
-
-
 def test_a_title_that_shares_no_word_with_the_text_is_not_asked_for():
     text = "Renin is an enzyme of the kidney. Cells release it when pressure falls."
     assert findings("summarisation", text, "page_0017.txt") == []
-
-
-def test_inference_takes_its_relation_from_the_connective():
-    text = (
-        "The middle portion is steep. Therefore a small drop in pressure releases much oxygen. "
-        "Sweating cools the skin well. The cooling, however, fails in humid air."
-    )
-    found = RULES["inference"](Passage.of(text), random.Random(0))
-    assert [(item.fields["premise"], item.fields["hypothesis"], item.response) for item in found] == [
-        ("The middle portion is steep.", "A small drop in pressure releases much oxygen.", "entailment"),
-        ("Sweating cools the skin well.", "The cooling fails in humid air.", "contradiction"),
-    ]
-    assert (
-        found[0].rationale
-        == 'The passage joins the two with "therefore", so the second is drawn from the first.'
-    )
-
-
-def test_neutral_pairs_come_from_different_paragraphs_and_only_beside_a_linked_pair():
-    calm = "Granular cells release renin.\n\nVeins hold much blood.\n\nBone stores most calcium."
-    assert findings("inference", calm) == []
-    linked = f"{calm}\n\nThe curve is steep there. Therefore a small drop frees much oxygen."
-    neutral = [item for item in findings("inference", linked) if item[2] == "neutral"]
-    assert len(neutral) == 1
-    premise, hypothesis = neutral[0][1].values()
-    assert premise != hypothesis and premise in linked and hypothesis in linked
 
 
 @pytest.mark.parametrize(
@@ -162,10 +103,10 @@ def test_neutral_pairs_come_from_different_paragraphs_and_only_beside_a_linked_p
             "The drug in the U.S.",
         ),
         (
-            'The cure, he said, is real, because we met the "Berlin patient".',
+            'The cure is real, because doctors met the "Berlin patient".',
             "why",
-            {"effect": "The cure, he said, is real."},
-            'Because we met the "Berlin patient".',
+            {"effect": "The cure is real."},
+            'Because doctors met the "Berlin patient".',
         ),
         (
             "The pH drop leads to pH sensing by cells.",
@@ -227,81 +168,15 @@ def test_a_result_is_asked_for_from_either_end():
             "No benefit was seen in others.",
         ),
         (
-            "For example, vomiting loses acid, whereas diarrhoea loses bicarbonate.",
+            "Vomiting loses much gastric acid, whereas diarrhoea loses much bicarbonate.",
             "opposition",
-            "Vomiting loses acid.",
-            "Diarrhoea loses bicarbonate.",
+            "Vomiting loses much gastric acid.",
+            "Diarrhoea loses much bicarbonate.",
         ),
     ],
 )
 def test_paraphrase_and_contrast(text: str, task: str, statement: str, response: str):
     assert findings("paraphrase_and_contrast", text) == [(task, {"statement": statement}, response)]
-
-
-def test_rare_words_ask_for_the_only_sentence_that_joins_them():
-    text = "Vasopressin is an antidiuretic acting through aquaporins. The patients drank water every morning."
-    assert findings("word_to_text", text) == [
-        (
-            "words",
-            {"words": "antidiuretic and aquaporins"},
-            "Vasopressin is an antidiuretic acting through aquaporins.",
-        )
-    ]
-    assert findings("word_to_text", text + " An antidiuretic needs aquaporins to work.") == []
-
-
-def test_completion_stays_within_a_paragraph_and_skips_headings():
-    text = (
-        "Heading\n\nThe first thing came first. Veins hold much blood. Salt is lost there.\n\n"
-        "Bone stores most calcium."
-    )
-    assert findings("completion", text) == [
-        (
-            "continuation",
-            {"start": "The first thing came first. Veins hold much blood."},
-            "Salt is lost there.",
-        )
-    ]
-
-
-def test_no_mark_follows_one_that_is_the_texts_own():
-    for task, wordings in WORDINGS.items():
-        for wording in wordings:
-            # Words of the text are no sentences and end in no mark.
-            assert task == "words" or not re.search(r"\}(?!\n|$)", wording.text), wording
-    text = "Asthma is a disease of the airways. It comes and goes over many years."
-    for title in ("Signs of asthma.", "What is asthma?", 'The word "asthma."'):
-        asked = {
-            pair.instruction
-            for seed in range(40)
-            for pair in mine_pairs(document(text, title), seed=seed)
-            if pair.instruction.count(title)
-        }
-        assert asked == {
-            f"Write the sentence that opens a text with this title.\n{title}",
-            f"A passage has the title below. How does it begin?\n{title}",
-            f"Begin a text under this heading: {title}",
-        }
-
-
-def test_a_document_is_continued_at_most_once():
-    text = " ".join(f"Vein number {number} holds much blood." for number in range(30))
-    for seed in range(20):
-        (pair,) = mine_pairs(document(text), seed=seed)
-        assert pair.response.startswith("Vein number")
-    first, second = (dataclasses.replace(document(text), part=f"{k}/12") for k in (1, 11))
-    assert len(mine_pairs(first, seed=0)) == 1
-    assert mine_pairs(second, seed=0) == ()
-
-
-def test_only_the_first_part_is_how_the_text_of_a_title_begins():
-    def responses(part: str) -> set[str]:
-        asked = dataclasses.replace(document(BAROREFLEX, "The arterial reflex"), part=part)
-        return {pair.response for seed in range(30) for pair in mine_pairs(asked, seed=seed, max_pairs=50)}
-
-    opening = BAROREFLEX.split(". ")[0] + "."
-    assert opening in responses("1/2")
-    assert opening not in responses("2/2")
 
 
 @pytest.mark.parametrize(
@@ -311,53 +186,18 @@ def test_a_text_without_cues_gives_no_pairs(text: str):
     assert mine_pairs(document(text), seed=0) == ()
 
 
-def test_pairs_are_varied_in_kind_and_pinned_for_a_seed():
-    assert mine_pairs(document(BAROREFLEX, "The arterial reflex"), seed=3, max_pairs=4) == GOLDEN
-
-
-def test_max_pairs_bounds_and_no_instruction_comes_twice():
-    for seed in range(50):
-        pairs = mine_pairs(document(BAROREFLEX, "The arterial reflex"), seed=seed, max_pairs=50)
-        asked = [pair.instruction.casefold() for pair in pairs]
-        assert len(set(asked)) == len(asked)
-        assert len(mine_pairs(document(BAROREFLEX), seed=seed, max_pairs=2)) == 2
-
-
 def test_every_answer_with_options_is_one_of_them():
     for seed in range(50):
         for pair in mine_pairs(document(BAROREFLEX), seed=seed, max_pairs=50):
             assert not pair.options or pair.response in pair.options
 
 
-def test_braces_in_a_text_are_copied():
-    text = "The {effect} of %s is nil, because {cause} and {0} cancel."
-    (pair,) = mine_pairs(document(text), seed=0)
-    assert "The {effect} of %s is nil" in pair.instruction
-    assert pair.response == "Because {cause} and {0} cancel."
-
-
-def test_every_wording_uses_the_fields_its_task_has():
-    fields = {
-        "title": (),
-        "opening": ("title",),
-        "why": ("effect",),
-        "cause": ("effect",),
-        "effect": ("cause",),
-        "consequence": ("cause",),
-        "reason": ("effect",),
-        "restatement": ("statement",),
-        "similarity": ("statement",),
-        "opposition": ("statement",),
-        "words": ("words",),
-        "continuation": ("start",),
-        "inference": ("premise", "hypothesis"),
-    }
-    assert fields.keys() == WORDINGS.keys()
-    for task, wordings in WORDINGS.items():
-        assert len(wordings) >= 3
-        for wording in wordings:
-            filled = wording.text.format(**{name: f"<{name}>" for name in fields[task]})
-            assert all(filled.count(f"<{name}>") == 1 for name in fields[task]), wording
+def test_braces_in_a_title_are_copied():
+    text, title = (
+        "Renin is an enzyme of the kidney. Cells release it at night.",
+        "Renin and {effect} of %s {0}",
+    )
+    assert title in {pair.response for pair in mine_pairs(document(text, title), seed=0)}
 
 
 @pytest.mark.slow
@@ -379,3 +219,206 @@ def test_mining_does_not_depend_on_the_process():
         for hash_seed in ("1", "2")
     }
     assert len(outputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        (
+            "abbreviations",
+            "Cells need extracellular electron transfer (EET) here.",
+            {("EET", "extracellular electron transfer")},
+        ),
+        ("abbreviations", "Patients with multiple myeloma (MM) came.", {("MM", "multiple myeloma")}),
+        ("abbreviations", "The result was good (OK) for all.", set()),
+        ("apposition", "It was Mary Hill, a lawyer in York, who won.", {("Mary Hill", "A lawyer in York.")}),
+        ("apposition", "He lives in New York, a city of millions, with her.", set()),
+        (
+            "examples",
+            "Factories need solvents such as ether, acetone and water.",
+            {("solvents", "Ether, acetone and water.")},
+        ),
+        ("examples", "Vitamins and minerals, including iron and zinc.", set()),
+    ],
+)
+def test_terms_are_found_and_doubtful_ones_refused(kind: str, text: str, expected: set[tuple[str, str]]):
+    found = set()
+    for task, fields, response in findings(kind, text):
+        (value,) = fields.values()
+        found.add((response, value) if task == "short_form" else (value, response))
+    assert {
+        (one, other[0].lower() + other[1:]) if kind == "abbreviations" else (one, other)
+        for one, other in found
+    } == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "A catheter is a thin tube that drains the bladder.",
+            ("a catheter", "A thin tube that drains the bladder."),
+        ),
+        (
+            "Renin is one of the enzymes that kidneys make.",
+            ("Renin", "One of the enzymes that kidneys make."),
+        ),
+        ("This is a thin tube that drains the bladder.", None),
+        ("Walking is a good way to keep healthy in old age.", None),
+        ("The oldest tube is the tube that drains the bladder.", None),
+    ],
+)
+def test_definitions(text: str, expected: tuple[str, str] | None):
+    found = {
+        (item.fields["term"], item.response)
+        for seed in range(20)
+        for item in RULES["definition"](Passage.of(text), random.Random(seed))
+        if item.task == "definition"
+    }
+    assert found == ({expected} if expected else set())
+
+
+@pytest.mark.parametrize(
+    ("text", "task", "fields", "response"),
+    [
+        (
+            "Drugs are used to lower cholesterol.",
+            "use",
+            {"subject": "drugs", "be": "are"},
+            "To lower cholesterol.",
+        ),
+        ("The aim of this study was to compare two drugs.", "aim", {}, "To compare two drugs."),
+        ("These results suggest that renin matters much.", "conclusion", {}, "Renin matters much."),
+        (
+            "The bridge was built in 1932.",
+            "when",
+            {"subject": "the bridge", "be": "was", "done": "built"},
+            "In 1932.",
+        ),
+        (
+            "Officials said that the road was closed.",
+            "said",
+            {"subject": "officials"},
+            "The road was closed.",
+        ),
+    ],
+)
+def test_statements(text: str, task: str, fields: dict[str, str], response: str):
+    assert findings("statements", text) == [(task, fields, response)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is used to lower cholesterol.",
+        "What doctors know is used to heal the sick.",
+        "In Rome people are used to wait.",
+    ],
+)
+def test_statements_without_a_subject_are_refused(text: str):
+    assert findings("statements", text) == []
+
+
+def test_a_question_is_answered_no_if_the_text_denies_it_or_a_number_was_changed():
+    denied = "The aardwolf is not closely related to the anteater."
+    assert findings("yes_or_no", denied)[0][1:] == (
+        {"question": "Is the aardwolf closely related to the anteater?"},
+        "No",
+    )
+    counted = "The brigade was formed by 350 soldiers of the north."
+    answers = {}
+    for seed in range(30):
+        for item in RULES["yes_or_no"](Passage.of(counted), random.Random(seed)):
+            answers.setdefault(item.response, set()).add("350" in item.fields["question"])
+    assert answers == {"Yes": {True}, "No": {False}}
+
+
+def test_a_false_statement_has_another_number_or_an_opposite():
+    for text, original in (
+        ("The trial treated 120 patients in two large hospitals.", "120"),
+        ("The dose increased the pressure of all treated patients.", "increased"),
+    ):
+        found = [
+            item
+            for seed in range(20)
+            for item in RULES["true_or_false"](Passage.of(text), random.Random(seed))
+        ]
+        assert {item.response for item in found} == {"true", "false"}
+        assert all((original in item.fields["statement"]) == (item.response == "true") for item in found)
+
+
+def test_however_is_a_contrast_only_beside_a_limit_and_a_common_word():
+    contrast = "The reflex corrects pressure quickly. However, the reflex does not last for days."
+    topic = "The reflex corrects pressure quickly. However, many visitors enjoy the garden today."
+    assert [item[2] for item in findings("inference", contrast)] == ["contrast"]
+    assert findings("inference", topic) == []
+
+
+def test_the_connective_of_the_text_is_among_three_options():
+    text = "Veins tighten in the cold. As a result, more blood reaches the heart."
+    (found,) = RULES["connective"](Passage.of(text), random.Random(0))
+    assert (
+        found.response == "As a result" and found.response in found.options and len(set(found.options)) == 3
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It does the opposite of that.",
+        "In that year he won the great prize.",
+        "We measured the renin of all patients.",
+        "The values are shown in Fig. 2 of the report.",
+        'He said "the road is closed to all of them.',
+        "Sets the mode of the device to automatic.",
+        "Add a range of numbers to the pool.",
+        "The river (about ) flows into the lake.",
+        "Прошлые годы были временем перемен для всех.",
+        "This happens in all of the cells.",
+    ],
+)
+def test_sentences_that_do_not_stand_alone(text: str):
+    assert not any(sentence.stands_alone for sentence in Passage.of(text).sentences)
+
+
+def test_rare_words_come_from_a_frequency_list():
+    text = "Vasopressin is an antidiuretic acting through aquaporins. The large responsibilities ended."
+    assert findings("word_to_text", text) == [
+        (
+            "words",
+            {"words": "antidiuretic and aquaporins"},
+            "Vasopressin is an antidiuretic acting through aquaporins.",
+        )
+    ]
+
+
+def test_a_document_in_another_language_has_no_pairs():
+    german = "Renin ist ein Enzym der Niere. Die Zellen geben es ab, wenn der Druck im Blut fällt."
+    assert mine_pairs(document(german, "Renin der Niere"), seed=0) == ()
+
+
+def test_each_sentence_is_used_once_and_pairs_repeat_for_a_seed():
+    asked = document(BAROREFLEX, "The arterial reflex")
+    assert mine_pairs(asked, seed=3) == mine_pairs(asked, seed=3)
+    assert 1 < len(mine_pairs(asked, seed=3)) <= 6
+    assert len(mine_pairs(asked, seed=3, max_pairs=1)) == 1
+
+
+def test_wordings_are_many_and_end_their_line_with_a_sentence():
+    assert sum(map(len, wordings().values())) >= 300
+    for task, each in wordings().items():
+        assert len({wording.text for wording in each}) == len(each) >= 10, task
+        for wording in each:
+            for field in re.findall(r"\{(\w+)\}(?!\n|$)", wording.text):
+                assert field in (
+                    "term",
+                    "be",
+                    "short",
+                    "long",
+                    "name",
+                    "kind",
+                    "words",
+                    "subject",
+                    "done",
+                    "concession",
+                ), wording

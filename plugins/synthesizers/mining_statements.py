@@ -1,0 +1,227 @@
+"""Mining rules for one statement: what is used, made, said, found or done, yes or no, true or false.
+
+    sentence that stands alone ─► subject that is a noun phrase, verb, rest ─► question about the rest
+
+A question takes the subject and the verb of the sentence in their order, so that it is grammatical without a
+parser. The subject is a noun phrase if it has no verb, no clause and no adverb in front. A false statement is
+the text's own with another number, or with the opposite of one word.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import re
+
+from plugins.synthesizers.mining_sentences import POINTS_BACK, Passage, to_sentence
+from plugins.synthesizers.mining_wordings import Finding
+from plugins.synthesizers.mining_words import word_list
+
+_SUBJECT = r"(?P<subject>[^,;:()\"“”]{3,90}?)"
+_DATE = r"(?:in|on) (?:(?:early|late|mid|\w+) )?(?:\d{1,2},? )?[12]\d{3}"
+_STATEMENTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (task, re.compile(pattern))
+    for task, pattern in (
+        (
+            "aim",
+            r"(?:The|Our) (?:main |primary |overall )?(?:aims?|objectives?|purpose|goals?) (?:of (?:this|"
+            r"the|our)(?: present| current)? "
+            r"(?:[\w-]+ ){1,2})?(?:was|is|were|are) (?P<answer>to .+)\.",
+        ),
+        (
+            "aim",
+            r"(?:This|The present|The current|Our) (?:study|trial|paper|work|review|article) (?:aims|"
+            r"aimed|sought|"
+            r"was designed|was performed|was undertaken|was conducted) (?P<answer>to .+)\.",
+        ),
+        (
+            "conclusion",
+            r"(?:In conclusion, |Thus, |Therefore, |Taken together, |Overall, |Together, )?(?:[Ww]e conclude|"
+            r"[Ww]e concluded|(?:[Tt]hese|[Oo]ur|[Tt]he|[Tt]he present) (?:results?|findings?|data|"
+            r"observations?) "
+            r"(?:strongly |clearly |also )?(?:suggest|suggests|indicate|indicates|show|shows|demonstrate|"
+            r"demonstrates|imply|support the (?:view|idea|hypothesis))) that (?P<answer>.+)\.",
+        ),
+        ("conclusion", r"In conclusion, (?P<answer>(?!we |this |these |it ).+)\."),
+        ("use", rf"{_SUBJECT} (?P<be>is|are|was|were) (?:\w+ly )?used (?P<answer>(?:to|for|as) .+)\."),
+        (
+            "parts",
+            rf"{_SUBJECT} (?:consists? of|(?:is|are) (?:made up|composed) of|comprises?) (?P<answer>.+)\.",
+        ),
+        (
+            "when",
+            rf"{_SUBJECT} (?P<be>was|were) (?P<done>\w+(?:ed|ilt|orn|ade|ound|wn|"
+            rf"en)(?: [^,;:\d]{{0,40}}?)?) (?P<answer>{_DATE})\.",
+        ),
+        (
+            "by",
+            rf"{_SUBJECT} (?P<be>is|are|was|were) (?P<done>(?:\w+ly )?\w+(?:ed|ilt|ade|wn|en|ught|"
+            rf"und)) (?P<answer>by (?:an?|the|[A-Z]\w+|\w+s\b)[^,;:]+)\.",
+        ),
+        (
+            "said",
+            rf"{_SUBJECT} (?:said|says|announced|warned|argued|argues|claimed|stated|states|added|"
+            rf"reported|believes?) that (?P<answer>.+)\.",
+        ),
+        (
+            "said",
+            r"(?P<subject>[A-Z][\w.’'-]+(?: [\w.’'-]+){0,5}) (?:said|announced|"
+            r"warned) (?!that )(?P<answer>(?:the|an?|[A-Z]\w+) .+)\.",
+        ),
+    )
+)
+_NO_SUBJECT = re.compile(rf"\b(?:{'|'.join(word_list('not_in_a_subject'))})\b", re.IGNORECASE)
+_BEFORE_SUBJECT = re.compile(rf"(?:{'|'.join(word_list('not_before_a_subject'))})\b")
+_LAST = re.compile(r".*\b(?:and|of|in|on|at|for|with|from|by|the|an?|\w+ly|very|more)$", re.IGNORECASE)
+_INVERTED = re.compile(
+    r"(?P<subject>[^,;:()\"“”]{3,70}?) (?P<be>is|are|was|were|can|must|should|"
+    r"will) (?P<no>not )?(?P<rest>[^;:\"“”]{8,160})\."
+)
+_SECOND_CLAUSE = re.compile(
+    r", (?:and|but|so|or|which|who|while|whereas|although|though|with|where|when|because)\b|\b(?:because|"
+    r"although|though|whereas|unless|but|"
+    r"however|therefore|also|thus|instead|rather|still|then|now|even|just|only|currently|recently|too|"
+    r"to blame|like|going|said|says|already|and (?:is|are|was|were|has|have|had|will|can|must|should|"
+    r"\w+ed))\b|"
+    r",.* (?:is|are|was|were|has|have|had|will|can|must|should)\b"
+)
+_TWO_CLAUSES = re.compile(
+    r", (?:and|while)\b|\bbut\b|\bthat year\b|\b(?:and|but) (?:is|are|was|were|has|have|after|then|the|"
+    r"it|he|she|they)\b"
+)
+_NUMBER = re.compile(
+    r"(?<![\w.,$€£/:–—-])(?<!\d, )(?<!\d and )(?:[$€£])?(?P<value>\d{1,3}(?:,\d{3})+|"
+    r"\d+(?:\.\d+)?)(?![\w:/–—-]|[.,]\d|\.\w|\)\w| ?[-–]\s?\d|, \d|,? (?:and|or|to) \d)"
+)
+_NOT_COUNTS = re.compile(rf"\b(?:{'|'.join(word_list('before_numbers_that_count_nothing'))})$", re.IGNORECASE)
+_AFTER_NAME = re.compile(
+    r".*(?:^|[ (])(?!January|February|March|April|May|June|July|August|September|October|November|"
+    r"December|In|By|On|At|From|Since|Until|After|Before|About|Some|Over|Only|Of|The)[A-Z][\w.-]*$",
+    re.DOTALL,
+)
+_OPPOSITES = dict(itertools.chain(*((pair.split(), pair.split()[::-1]) for pair in word_list("opposites"))))
+_OPPOSABLE = re.compile(
+    rf"(?<![\w-])(?<!no )(?<![Aa]n )(?<!\b[Aa] )(?:{'|'.join(_OPPOSITES)})(?![\w-])(?! or | and |, )"
+)
+_PLAIN_SHARE = 0.2
+_MOST_SUBJECT_WORDS = 9
+
+
+def statements(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Find what is used, made, said, aimed at or concluded, and when and by whom something was done."""
+    found = []
+    for sentence in passage.sentences:
+        if not sentence.is_clean or sentence.text.endswith(("?", "!")):
+            continue
+        for task, pattern in _STATEMENTS:
+            match = pattern.fullmatch(sentence.text)
+            if match is None:
+                continue
+            fields = {name: text for name, text in match.groupdict().items() if text and name != "answer"}
+            if "subject" in fields:
+                if not is_subject(fields["subject"]) or (task != "said" and not sentence.stands_alone):
+                    continue
+                fields["subject"] = passage.inside(fields["subject"])
+            answer = to_sentence(match["answer"])
+            if task in ("said", "by") and _TWO_CLAUSES.search(answer):
+                break
+            if len(answer.split()) >= (2 if task in ("when", "by") else 3):
+                found.append(Finding(task, fields, answer, frozenset((sentence.index,))))
+            break
+    return found
+
+
+def yes_or_no(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Find one statement as a question: subject and verb change places.
+
+    The answer is no if the verb is negated or the statement is made false.
+    """
+    for sentence in rng.sample(passage.alone, len(passage.alone)):
+        match = _INVERTED.fullmatch(sentence.text)
+        if match is None or not 6 <= sentence.num_words <= 30:
+            continue
+        rest = match["rest"]
+        if (
+            not is_subject(match["subject"])
+            or _SECOND_CLAUSE.search(rest)
+            or re.match(r"(?:n't|no|never|to)\b", rest)
+        ):
+            continue
+        question = f"{match['be'].capitalize()} {passage.inside(match['subject'])} {rest}?"
+        answer, changed = "No" if match["no"] else "Yes", falsified(question, rng)
+        if answer == "Yes" and changed is not None and rng.random() < 0.6:
+            question, answer = changed, "No"
+        elif answer == "Yes" and changed is None and rng.random() > _PLAIN_SHARE:
+            continue
+        quoted = f'The passage says: "{sentence.text}"'
+        return [Finding("yes_no", {"question": question}, answer, frozenset((sentence.index,)), quoted)]
+    return []
+
+
+def true_or_false(passage: Passage, rng: random.Random) -> list[Finding]:
+    """Find one statement with a number or a word that has an opposite; half are made false by it."""
+    for sentence in rng.sample(passage.alone, len(passage.alone)):
+        if '"' in sentence.text or not 7 <= sentence.num_words <= 40:
+            continue
+        changed = falsified(sentence.text, rng)
+        if changed is not None:
+            is_true = rng.random() < 0.5
+            fields = {"statement": sentence.text if is_true else changed}
+            why = f'The passage says: "{sentence.text}"'
+            here = frozenset((sentence.index,))
+            return [Finding("true_false", fields, "true" if is_true else "false", here, why)]
+    return []
+
+
+@functools.lru_cache(maxsize=4096)
+def is_subject(text: str) -> bool:
+    """True for a noun phrase of up to nine words that names its subject."""
+    words = text.split()
+    if not 1 <= len(words) <= _MOST_SUBJECT_WORDS or not (text[0].isupper() or text[0].isdigit()):
+        return False
+    if _NO_SUBJECT.search(text) or _BEFORE_SUBJECT.match(text) or _LAST.fullmatch(text):
+        return False
+    if words[0].lower().endswith("ly") or POINTS_BACK.match(text) or (" and " in text and len(words) > 5):
+        return False
+    return words[0].lower() not in ("the", "a", "an") or len(words) > 1
+
+
+def falsified(text: str, rng: random.Random) -> str | None:
+    """The text with another number, or else with the opposite of one word; None if it has neither."""
+    changed = another_number(text, rng)
+    words = [*_OPPOSABLE.finditer(text)]
+    if changed is not None or not words:
+        return changed
+    word = rng.choice(words)
+    return f"{text[: word.start()]}{_OPPOSITES[word[0]]}{text[word.end() :]}"
+
+
+def another_number(text: str, rng: random.Random) -> str | None:
+    """The text with one number replaced by another of its size; None if it has no number that counts."""
+    places = [
+        match
+        for match in _NUMBER.finditer(text)
+        if not _NOT_COUNTS.search(before := text[: match.start()].rstrip(" $€£"))
+        and not (
+            _AFTER_NAME.fullmatch(before)
+            and not re.match(" (?!and|or|in|of|for)[a-z]{3,}|%", text[match.end() :])
+        )
+        and (not match["value"].startswith("0") or match["value"].startswith("0."))
+        and (len(match["value"]) > 1 or re.match(r" [a-z]{3,}|%| per cent", text[match.end() :]))
+    ]
+    if not places:
+        return None
+    place = rng.choice(places)
+    shown = place["value"]
+    plain = shown.replace(",", "")
+    decimals = len(plain.partition(".")[2])
+    scale = 10**decimals
+    value = round(float(plain) * scale)
+    is_year = not decimals and "," not in shown and 1500 <= value <= 2100
+    step = rng.randint(2, 12) if is_year else max(1, round(value * rng.choice((0.2, 0.3, 0.4, 0.5))))
+    other = value - step if is_year or (value - step > 0 and rng.random() < 0.5) else value + step
+    written = f"{other / scale:,.{decimals}f}" if "," in shown else f"{other / scale:.{decimals}f}"
+    if other <= 0 or re.search(rf"(?<!\d){re.escape(written)}(?!\d)", text):
+        return None
+    return text[: place.start("value")] + written + text[place.end("value") :]
