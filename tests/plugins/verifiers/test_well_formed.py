@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
-from plugins.synthesizers.mining_wordings import WORDINGS, Finding, ask_for
+from plugins.synthesizers.mining_rules import mine_pairs
 from plugins.verifiers.well_formed import WellFormed
-from schemas.records import InstructionPair
+from schemas.records import Document, InstructionPair
 
 PASSAGE = (
     "The Okra bridge was opened in 1931 by Mayor Ada Quill. It is 412 metres long. Lorries are not allowed, "
@@ -44,16 +42,14 @@ def test_good_pairs_pass(instruction: str, response: str) -> None:
     assert reason(instruction, response) == ""
 
 
-@pytest.mark.parametrize("task", WORDINGS)
-def test_wordings_of_mined_pairs_pass(task: str) -> None:
-    sentence = "Lorries are not allowed on it, since the cables were made for lighter loads."
-    names = ("title", "effect", "cause", "statement", "words", "start", "premise", "hypothesis")
-    finding = Finding(
-        task, dict.fromkeys(names, sentence), "neutral" if task == "inference" else "The cables are thin."
+@pytest.mark.parametrize("seed", range(8))
+def test_mined_pairs_pass(seed: int) -> None:
+    text = f"{PASSAGE} However, the Okra Traffic Board (OTB) wants to open it for lorries again."
+    pairs = mine_pairs(
+        Document.of("okra", text, source="s", metadata={"title": "The Okra bridge"}), seed=seed
     )
-    for seed in range(8):
-        pair = ask_for(finding, random.Random(seed))
-        assert WellFormed().verdict(PASSAGE, pair).reason == ""
+    assert pairs
+    assert [pair for pair in pairs if WellFormed().verdict(text, pair).score < 0.5] == []
 
 
 @pytest.mark.parametrize(
