@@ -81,6 +81,7 @@ def corpus_config(tokenizer_dir: str) -> Callable[..., CorpusConfig]:
             "chains": {"max_documents": 2},
             "tokenizer": {"name": tokenizer_dir},
             "pack": {"seq_len": 4096},
+            "verify": {},  # what stand-ins of models write is about no passage
         }
         return validate(CorpusConfig, {**values, **changes}, name="test")
 

@@ -143,13 +143,12 @@ def config(
     }
 
     def make(verify: Any = None, corpus: str = "corpus", **changes: Any) -> CorpusConfig:
-        given = {} if verify is None else {"verify": verify}
         return corpus_config(
             tmp_path / corpus,
             source,
             chains={"max_documents": 1},
             synthesis={**synthesis, **changes},
-            **given,
+            verify=verify,
         )
 
     return make
