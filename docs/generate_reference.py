@@ -41,7 +41,7 @@ def descriptions(model: type, listed_as: str = "Attributes") -> dict[str, str]:
     found: dict[str, str] = {}
     for kind in reversed(model.__mro__):
         text = inspect.getdoc(kind) or ""
-        _, _, listed = text.partition(f"{listed_as}:\n")
+        listed = re.split(r"(?m)^\S", text.partition(f"{listed_as}:\n")[2])[0]  # to the next section
         for name, described in re.findall(r"(?ms)^    (\w+): (.*?)(?=^    \w+: |^\S|\Z)", listed):
             found[name] = " ".join(described.split())
     return found

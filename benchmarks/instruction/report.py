@@ -119,14 +119,15 @@ def summarize(results: Results) -> dict[str, Any]:
     }
 
 
-def _trend(results: Results, arm: str, measure: str) -> list[dict[str, float]]:
-    """Points of an arm, each the mean over its seeds."""
+def _trend(results: Results, arm: str, measure: str) -> list[dict[str, Any]]:
+    """Points of an arm, each the mean over its seeds, with the t-interval of the score."""
     of_seeds = [result["points"] for (name, _), result in sorted(results.items()) if name == arm]
     return [
         {
             "share": fmean(point["share"] for point in points),
             "tokens": fmean(point["tokens"] for point in points),
             "score": fmean(_mean(point, measure) for point in points),
+            "over_seeds": t_interval([_mean(point, measure) for point in points]),
         }
         for points in zip(*of_seeds, strict=True)
     ]
@@ -188,18 +189,26 @@ def _verdict(found: Mapping[str, Any]) -> str:
 
 
 def draw_curves(report: Mapping[str, Any]) -> bytes:
-    """SVG of asked and told facts, 12 options, against tokens: one line an arm."""
+    """SVG of asked and told facts, 12 options, against tokens: one line an arm, with intervals over seeds."""
     import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     for panel, measure in zip(figure.subplots(1, 2, sharey=True), (PRIMARY, "told, 12 options"), strict=True):
         for arm, points in report["trend"][measure].items():
-            panel.plot([p["tokens"] for p in points], [p["score"] for p in points], marker="o", label=arm)
+            scores = [p["score"] for p in points]
+            ends = [p["over_seeds"] or (p["score"], p["score"]) for p in points]
+            bars = [
+                [score - low for score, (low, _) in zip(scores, ends, strict=True)],
+                [high - score for score, (_, high) in zip(scores, ends, strict=True)],
+            ]
+            panel.errorbar([p["tokens"] for p in points], scores, bars, marker="o", capsize=3, label=arm)
         panel.axhline(1 / 12, color="grey", linestyle=":", label="chance")
         panel.set(title=f"{measure.partition(',')[0]} facts, 12 options", xlabel="tokens", ylim=(0, 1.02))
+        panel.locator_params(axis="x", nbins=5)
+        panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("accuracy, mean over seeds")
+    figure.axes[0].set_ylabel("accuracy, mean and 95% over seeds")
     figure.axes[0].legend(fontsize="small")
     image = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "instruction"}):

@@ -98,13 +98,13 @@ class Point:
     Attributes:
         batch: Steps before it.
         tokens: Trained tokens before it.
-        right: 1.0 for each question that was answered right, else 0.0.
+        of_questions: By measure of questions, the value of each question; a right answer is 1.0.
         scores: By measure.
     """
 
     batch: int
     tokens: int
-    right: list[float]
+    of_questions: dict[str, list[float]]
     scores: dict[str, Score]
 
 
@@ -218,17 +218,17 @@ def _summary(console: Console, output: Path, arms: Sequence[Arm], *, model: str,
     console.print(made)
     console.print(
         "[bold]What it learned[/bold]: no model knows these drugs before it is trained on them. The "
-        f"{len(last.right)} questions are worded as no pair is and have four options each, so a guess scores "
-        "0.25. The passages state the same facts in another order, and partly in the same sentences. In "
-        "brackets: 95% intervals over questions or passages, of this one run."
+        f"{len(last.of_questions[_RIGHT])} questions are worded as no pair is and have four options each, so "
+        "a guess scores 0.25. The passages state the same facts in another order, and partly in the same "
+        "sentences. In brackets: 95% intervals over questions or passages, of this one run."
     )
     console.print(_table(points))
     for arm in arms[:-1]:
-        before = points[arm.title][-1].right
-        gain, low, high = Score.of([after - each for each, after in zip(before, last.right, strict=True)])
-        console.print(
-            f"Right answers, {arms[-1].title} minus {arm.title}: {gain:+.2f} [{low:+.2f}, {high:+.2f}]."
-        )
+        console.print(f"{arms[-1].title.capitalize()} minus {arm.title}, after the same tokens:")
+        for measure, ours in last.of_questions.items():
+            theirs = points[arm.title][-1].of_questions[measure]
+            gain, low, high = Score.of([after - each for each, after in zip(theirs, ours, strict=True)])
+            console.print(f"  {measure}: {gain:+.2f} [{low:+.2f}, {high:+.2f}]")
     if len(arms) == 1:
         console.print(
             "One training shows that a model learns from such texts. What pairs add to texts alone: the demo "
@@ -264,13 +264,15 @@ def _points(folder: Path) -> list[Point]:
             _rows(answers / "handbook_choice.jsonl"),
             _rows(answers / "handbook_passages.jsonl"),
         )
-        right = [float(row["answer"] in row["gold"]) for row in questions]
-        scores = {
-            _RIGHT: Score.of(right),
-            _LIKELIHOOD: Score.of([row["option_scores"][row["gold"][0]] for row in questions]),
-            _BITS: Score.of([row["bits"] for row in passages], [row["bytes"] for row in passages]),
+        of_questions = {
+            _RIGHT: [float(row["answer"] in row["gold"]) for row in questions],
+            _LIKELIHOOD: [row["option_scores"][row["gold"][0]] for row in questions],
         }
-        points.append(Point(batch=line["batch"], tokens=line["tokens"], right=right, scores=scores))
+        scores = {measure: Score.of(values) for measure, values in of_questions.items()}
+        scores[_BITS] = Score.of([row["bits"] for row in passages], [row["bytes"] for row in passages])
+        points.append(
+            Point(batch=line["batch"], tokens=line["tokens"], of_questions=of_questions, scores=scores)
+        )
     return points
 
 
@@ -303,7 +305,7 @@ def _draw(picture: Path, points: Mapping[str, list[Point]], *, model: str) -> No
             panel.errorbar(tokens, [each.value for each in scores], bars, marker="o", capsize=3, label=title)
         panel.set(title=measure, xlabel="tokens trained on")
         panel.grid(alpha=0.3)
-    num_questions = len(next(iter(points.values()))[0].right)
+    num_questions = len(next(iter(points.values()))[0].of_questions[_RIGHT])
     figure.suptitle(
         f"{Path(model).name} on a handbook of invented drugs; {num_questions} questions of four options; "
         "bars: 95% over questions or passages"

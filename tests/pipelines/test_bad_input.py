@@ -282,6 +282,7 @@ def test_a_build_from_the_shell_says_what_it_did_and_no_more(
     assert others == [
         f"  domain: 1 texts, {shards.num_tokens} tokens in 1 rows of 64 ({filled:.1%} filled)",
         "  synthesis: 0 pairs for 0 of 1 documents",
+        "  domain: NO document of this increment has pairs",
         f"  rejects: 1 clean: too_short (records in increments/{name_of(str(corpus), 1)}/rejects)",
     ]
 
