@@ -39,7 +39,7 @@ _PLACEHOLDER = re.compile(
     r"|^\W*(?:sure|certainly|of course)[!,.] here (?:is|are)\b",
     re.IGNORECASE,
 )
-_LABEL = re.compile(r"(?:^|[\s.?!)])(?:question|answer|response|instruction)\s?\d*\s?:", re.IGNORECASE)
+_LABEL = re.compile(r"(?:^|[\n.?!)]\s*)((?:question|answer|response|instruction)\s?\d*\s?:)", re.IGNORECASE)
 _FILLED_BLANK = re.compile(r"^[\W_]*$")
 _NOT_SHOWN = re.compile(NOT_SHOWN, re.IGNORECASE)
 _AUTHOR = re.compile(r"\bthe (?:author|writer|narrator|speaker|lecturer)s?\b", re.IGNORECASE)
@@ -121,8 +121,8 @@ def _findings(passage: Reading, pair: InstructionPair, *, standalone: bool) -> I
                 yield 0.0, f"the {of} holds the placeholder {found[0]!r}"
         if unfit := _PLACEHOLDER.search(text):
             yield 0.0, f"the {of} is no {of}: {unfit[0].strip()!r}"
-        if (label := _LABEL.search(text)) and label[0].strip() not in passage.text:
-            yield 0.1, f"the {of} holds the label {label[0].strip()!r}"
+        if (label := _LABEL.search(text)) and label[1] not in passage.text:
+            yield 0.1, f"the {of} holds the label {label[1]!r}"
     question, answer = read(pair.instruction), read(pair.response)
     for of, reading in (("question", question), ("answer", answer)):
         if repeated := _repetition(reading, passage):
@@ -196,6 +196,7 @@ def _question(pair: InstructionPair, question: Reading, answer: Reading) -> Iter
         yield 0.3, f"the answer is cut after {last!r}"
     if (
         len(answer.tokens) == 1
+        and not pair.options
         and last in FUNCTION_WORDS
         and not _FULL_ANSWERS.fullmatch(last)
         and last not in NUMBERS
