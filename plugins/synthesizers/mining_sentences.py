@@ -14,6 +14,7 @@ import re
 from functools import cached_property
 from itertools import pairwise
 
+from plugins.english import FUNCTION_WORDS, LEAST_FUNCTION_WORDS
 from plugins.synthesizers.mining_words import word_list
 from plugins.word_frequency import is_rare
 
@@ -49,7 +50,6 @@ _SHOWS_ELSEWHERE = re.compile(
     r"(?:above|below)-mentioned|in this (?:section|chapter|article|paper|document|manual|page|guide))\b|"
     r"\((?:left|right|top|bottom|above|below)\)"
 )
-_FUNCTION_WORDS = frozenset(word_list("function_words"))
 _IMPERATIVE = re.compile(rf"(?:{'|'.join(word_list('imperatives'))})\b(?! (?:of|is|are|was|by)\b)")
 _FIRST_PERSON = re.compile(r"\b(?:I|[Ww]e|[Oo]ur|[Mm]y|[Uu]s|me|[Oo]urs|mine)\b(?!\.)")
 _TEXT_POINTER = re.compile(
@@ -66,7 +66,6 @@ _FINITE = re.compile(r"\b(?:is|are|was|were|has|have|had|can|may|will|should|mus
 _NAME = re.compile(r"(?<=\s)[A-Z][a-z]+")
 _ADDITION = re.compile(r"(?:Moreover|Furthermore|For example|For instance|In addition|In fact|Indeed), ")
 _DETERMINERS = frozenset(word_list("determiners"))
-_LEAST_ENGLISH = 0.2
 WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 POINTS_BACK = re.compile(
     r"(?:(?:if|when|while|once|after|before|since|as|although|because|in|on|at|for|from|to|by|with|of) )?"
@@ -224,9 +223,9 @@ def to_sentence(text: str) -> str:
 
 
 def is_english(text: str) -> bool:
-    """True if a fifth of the words of the first 4,000 characters are English function words."""
+    """True if function words are as frequent as in English among the first 4,000 characters."""
     words = WORD.findall(text[:4000].lower())
-    return sum(word in _FUNCTION_WORDS for word in words) > _LEAST_ENGLISH * len(words)
+    return sum(word in FUNCTION_WORDS for word in words) > LEAST_FUNCTION_WORDS * len(words)
 
 
 def split_sentences(text: str) -> tuple[str, ...]:

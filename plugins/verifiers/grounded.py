@@ -21,9 +21,9 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
+from plugins.english import MAGNITUDES, NEGATORS, OPPOSITES, ORDINALS, stem
 from plugins.protocols.matching_option import lettered_option, matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
-from plugins.verifiers.english import MAGNITUDES, NEGATORS, OPPOSITES, ORDINALS, stem
 from plugins.verifiers.reading import Quantity, Reading, Sentence, is_negative, may_turn, read, read_passage
 from schemas.records import InstructionPair
 

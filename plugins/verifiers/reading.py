@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from plugins.verifiers.english import (
+from plugins.english import (
     FUNCTION_WORDS,
+    LEAST_FUNCTION_WORDS,
     MAGNITUDES,
     NEGATIVE,
     NEGATORS,
@@ -42,9 +43,6 @@ _TURNING_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
 _INSIDE = re.compile(r"[^:.?!][^\"“'‘(]").fullmatch
 _BEHIND = frozenset(("nowhere", "nothing", "none"))
 """These negate the word before them, too: it leads nowhere."""
-
-_ENGLISH = 0.22
-"""Least share of function words in an English text."""
 
 _CURRENCIES = "€$£¥"
 _RANGE = frozenset(("to", "and", "or", "v", "vs", "against", "than"))
@@ -171,7 +169,7 @@ def _read(text: str) -> Reading:
         frozenset().union(*(getattr(each, field) for each in sentences))
         for field in ("words", "stems", "roots")
     )
-    is_english = english >= _ENGLISH * len(tokens)
+    is_english = english >= LEAST_FUNCTION_WORDS * len(tokens)
     return Reading(
         text, tuple(tokens), tuple(sentences), tuple(quantities), words, stems, all_roots, is_english
     )

@@ -23,10 +23,10 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
+from plugins.english import FUNCTION_WORDS, NOT_SHOWN, NUMBERS
 from plugins.filters.language import identify
 from plugins.protocols.matching_option import lettered_option, matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
-from plugins.verifiers.english import FUNCTION_WORDS, NOT_SHOWN, NUMBERS
 from plugins.verifiers.reading import Reading, is_negative, read, read_passage
 from schemas.records import InstructionPair
 

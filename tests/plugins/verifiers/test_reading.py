@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plugins.verifiers.english import stem
+from plugins.english import stem
 from plugins.verifiers.reading import Quantity, read
 
 

@@ -1,4 +1,4 @@
-"""English words that the verifiers know, from english.yaml, and stems of words in any language."""
+"""English words by their role, from english.yaml, and stems of words in any language."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ _MAX_STEM = 6
 """Longer words are equal if they begin alike, as in decision and decisive, Fieber and Fiebers."""
 
 FUNCTION_WORDS = frozenset(_DATA["function_words"].split())
+LEAST_FUNCTION_WORDS = 0.22
+"""Least share of function words among the words of an English text."""
+
 NEGATORS = frozenset(_DATA["negators"].split())
 NEGATIVE = NEGATORS | frozenset(_DATA["negative"].split())
 TURNING = NEGATIVE | frozenset(_DATA["turning"].split())
