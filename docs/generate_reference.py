@@ -23,6 +23,7 @@ from plugins.filters import FILTERS
 from plugins.protocols import PROTOCOLS
 from plugins.registry import Registry
 from plugins.synthesizers import SYNTHESIZERS
+from plugins.verifiers import VERIFIERS
 from schemas.config import Section
 from schemas.corpus_config import CorpusConfig
 from schemas.train_config import TrainConfig
@@ -150,6 +151,7 @@ _PLUGINS: tuple[tuple[str, Registry, str], ...] = (
     ("Filters", FILTERS, "`filters.NAME` of the corpus YAML"),
     ("Synthesizers", SYNTHESIZERS, "`synthesis.options` of the corpus YAML"),
     ("Protocols", PROTOCOLS, "the file of `synthesis.prompt_file`"),
+    ("Verifiers", VERIFIERS, "`verify.NAME` of the corpus YAML"),
 )
 
 
