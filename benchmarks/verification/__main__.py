@@ -1,7 +1,7 @@
 """Precision and recall of verifiers on labelled pairs, by rule and by kind of damage.
 
 python -m benchmarks.verification                               # rules without a model; 20 seconds
-python -m benchmarks.verification --judge judge model=DIR       # and a verifier with a model, by its name
+python -m benchmarks.verification --judge judge                 # and a rule that asks a model, by its name
 python -m benchmarks.verification --errors tuning               # pairs that the rules get wrong
 """
 
@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import OmegaConf
 
-from benchmarks.verification.labelled import HELD_OUT, TUNING, load
+from benchmarks.verification.labelled import HELD_OUT, TUNING, Labelled, few_each, load
 from benchmarks.verification.measure import Refusals, judge, marks, pairs_per_second
 from plugins.verifiers import VERIFIERS
+from schemas.synthesis_config import SynthesisConfig
 
 RULES = ("grounded", "well_formed")
+_COSTS = (
+    "requests",
+    "prompt_tokens",
+    "cached_tokens",
+    "cache_share",
+    "completion_tokens",
+    "pairs",
+    "seconds",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,28 +36,57 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--rules", nargs="+", default=list(RULES), metavar="NAME", help="verifiers to measure"
     )
-    parser.add_argument("--judge", metavar="NAME", help="one more verifier, with the options behind it")
+    parser.add_argument("--judge", metavar="NAME", help="a rule that asks a model, with options behind it")
+    parser.add_argument("options", nargs="*", metavar="key=value", help="options of the judge")
+    parser.add_argument("--model", default="models/smollm2-135m", help="the model of the judge")
+    parser.add_argument("--url", help="a running SGLang server of the model, instead of one started here")
+    parser.add_argument("--python", default=".venv-sglang/bin/python", help="the interpreter of SGLang")
+    parser.add_argument("--pairs-each", type=int, default=0, help="pairs of each passage to judge; 0 is all")
     parser.add_argument("--errors", choices=(TUNING, HELD_OUT), help="print the wrong verdicts of a split")
     parser.add_argument("--repeats", type=int, default=5, help="runs for the speed, 0 for none")
-    parser.add_argument("options", nargs="*", metavar="key=value", help="options of the judge")
     chosen = parser.parse_args(arguments)
     verifiers = [VERIFIERS.load(name)() for name in chosen.rules]
-    if chosen.judge:
-        options = OmegaConf.to_container(OmegaConf.from_dotlist(chosen.options))
-        verifiers.append(VERIFIERS.load(chosen.judge)(options))
-    names = [each.name for each in verifiers]
-    rows = load()
+    names = [*chosen.rules, *([chosen.judge] if chosen.judge else [])]
+    rows = few_each(load(), chosen.pairs_each)
     judged = judge(rows, verifiers)
+    costs = {}
+    if chosen.judge:
+        by_model, costs = _ask(rows, chosen)
+        judged = [
+            Refusals(each.row, {**each.reasons, **other.reasons})
+            for each, other in zip(judged, by_model, strict=True)
+        ]
     for split in (TUNING, HELD_OUT):
         _print_marks(split, [each for each in judged if each.row.split == split], names)
     if chosen.errors:
         _print_errors([each for each in judged if each.row.split == chosen.errors])
+    for title, stats in costs.items():
+        print(f"\n{title}: " + ", ".join(f"{name} {stats[name]:,}" for name in _COSTS))
     if chosen.repeats:
         print("\npairs a second and core, CPU time")
-        rules = [each for each in verifiers if each.name in RULES]
-        for some in (*([each] for each in rules), rules):
+        for some in (*([each] for each in verifiers), verifiers):
             speed = pairs_per_second(rows, some, repeats=chosen.repeats)
             print(f"  {' + '.join(each.name for each in some):24} {speed:8,.0f}")
+
+
+def _ask(
+    rows: list[Labelled], chosen: argparse.Namespace
+) -> tuple[list[Refusals], dict[str, dict[str, Any]]]:
+    """What the model refuses, and the costs of judging and of writing pairs about the same passages."""
+    from benchmarks.real_server import server
+    from benchmarks.verification.judging import ask, write_pairs
+
+    options = OmegaConf.to_container(OmegaConf.from_dotlist(chosen.options))
+    assert isinstance(options, dict)
+    named = {str(key): value for key, value in options.items()}
+    with server(chosen, cache_tokens=16_384) as url:
+        config = SynthesisConfig(
+            backend="sglang", protocol="chat", model=chosen.model, endpoints=(url,), max_in_flight=16
+        )
+        refusals, judging = ask(rows, chosen.judge, named, config)
+        writing = write_pairs(rows, config)
+    judging = {**judging, "pairs": len(rows)}
+    return refusals, {f"{chosen.judge} of {len(rows):,} pairs": judging, "their synthesis": writing}
 
 
 def _print_marks(split: str, judged: list[Refusals], names: list[str]) -> None:

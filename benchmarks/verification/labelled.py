@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,12 @@ def load() -> list[Labelled]:
         )
         for row in found
     ]
+
+
+def few_each(rows: Sequence[Labelled], number: int) -> list[Labelled]:
+    """The first pairs of each passage, so many as a synthesizer writes; all for 0."""
+    by_passage = groupby(rows, key=lambda row: row.passage)
+    return [row for _, each in by_passage for row in list(each)[: number or None]]
 
 
 @functools.cache
