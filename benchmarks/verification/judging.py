@@ -54,7 +54,7 @@ def ask(
             for line in file.read_text(encoding="utf-8").splitlines()
         ]
     verdicts = {
-        done["document"]["doc_id"]: [pair["verdicts"][0] for pair in done["pairs"]] for done in judged
+        done["document"]["document_id"]: [pair["verdicts"][0] for pair in done["pairs"]] for done in judged
     }
     least = make_rules({rule: options}, config, seed=1)[rule].options.min_score
     refusals = []

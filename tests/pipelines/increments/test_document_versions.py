@@ -329,7 +329,7 @@ def take(tmp_path: Path, corpus_config: Config, write_jsonl: Any, build: Any, te
         build(corpus_config(corpus, f"{tmp_path}/in/*.jsonl", dedup={"near": None}))
         ledger = Ledger.open(corpus, "domain", read_manifest(corpus).names())
         return {
-            passage.document_id: text.text[passage.start :].split()[3]
+            passage.document_id: text.text[passage.text_start or passage.start :].split()[3]
             for number in read_manifest(corpus).numbers()
             for text in texts_in(corpus, number=number)
             for passage in text.passages

@@ -45,7 +45,7 @@ def corpus(
         root / "corpus",
         streams=streams,
         pack={"seq_len": 256, "method": request.param},
-        shards={"group_tokens": 4096, "size_limit_bytes": 4096},
+        shards={"group_tokens": 2048, "size_limit_bytes": 4096},
     )
     short = [{"id": f"g-{number}", "text": f"Water {number} runs down to the sea."} for number in range(30)]
     long = {"id": "long", "text": "It is a long way from the hills down to the sea. " * 30}

@@ -147,20 +147,22 @@ def test_a_long_overlap_with_several_rows_is_said_in_short(tmp_path: Path, write
     assert reject.detail == f"pair 1 '{long}': task long row 1: '{long}'; and 2 more rows"
 
 
+WHY = "Why is this so?\nThe trial ended early."
+REASONS = range(0, 12, 3)
+
+
 @pytest.fixture
 def planted(
     tmp_path: Path, passages: Any, write_jsonl: Any, corpus_config: Callable[..., CorpusConfig]
 ) -> CorpusConfig:
     """A corpus of two streams and two tasks, not yet built.
 
-    The mined synthesizer asks why the trial ended early, but not in the words of the passage. So some pairs
-    overlap with `reasons`, and no document does.
+    Each document has a pair; four have another that asks why the trial ended early, but not in the words of
+    the passage. So these overlap with `reasons`, and no document does.
     """
     tasks = tmp_path / "tasks"
     write_jsonl(tasks / "quiz.jsonl", [*QUIZ, {"input": "Too short.", "label": "x"}, {"input": "No label."}])
-    reasons = [
-        f"The trial ended early because protein {number} binds the gene." for number in range(0, 12, 3)
-    ]
+    reasons = [f"The trial ended early because protein {number} binds the gene." for number in REASONS]
     write_jsonl(tasks / "reasons.jsonl", [{"input": reason, "label": "true"} for reason in reasons])
     general = [
         {"id": "leak", "text": f"Is it so? {LEAK}"},
@@ -190,7 +192,24 @@ def planted(
             ]
         },
     }
-    return corpus_config(tmp_path / "corpus", streams=streams, decontaminate={"tasks": str(tasks)})
+    pairs = [
+        ("Who was well?", "Patient {}.", range(12)),
+        (WHY, "Because protein {} binds the gene.", REASONS),
+    ]
+    recorded = [
+        {"document_id": f"doc-{number}", "instruction": asked, "response": answer.format(number)}
+        for asked, answer, numbers in pairs
+        for number in numbers
+    ]
+    return corpus_config(
+        tmp_path / "corpus",
+        streams=streams,
+        decontaminate={"tasks": str(tasks)},
+        synthesis={
+            "backend": "recorded",
+            "options": {"pairs": write_jsonl(tmp_path / "pairs.jsonl", recorded)},
+        },
+    )
 
 
 def report_of(config: CorpusConfig, number: int = 1) -> dict[str, Any]:
@@ -205,34 +224,19 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
 ) -> None:
     manifest = build(planted)
     assert manifest.increments[0].num_documents == 13
-    assert [
+    assert sorted(
         (each["reason"], each["document_id"], each["detail"])
         for each in rejects_in(planted.corpus, "decontaminate")
-    ] == [
-        (
-            "pair_task_overlap",
-            "doc-6",
-            "pair 1 'According to the passage, why is this so?\\nThe trial ended early.': "
-            "task reasons row 3: 'the trial ended early because protein 6 binds the gene'",
-        ),
-        (
-            "pair_task_overlap",
-            "doc-9",
-            "pair 1 'Explain from the passage why this holds: The trial ended early.': task reasons row 4: "
-            "'the trial ended early because protein 9 binds the gene'",
-        ),
-        (
-            "pair_task_overlap",
-            "doc-3",
-            "pair 1 'What reason does the text give for the following?\\nThe trial ended early.': "
-            "task reasons row 2: 'the trial ended early because protein 3 binds the gene'",
-        ),
-        (
-            "pair_task_overlap",
-            "doc-0",
-            "pair 3 'What reason does the text give for the following?\\nThe trial ended early.': "
-            "task reasons row 1: 'the trial ended early because protein 0 binds the gene'",
-        ),
+    ) == [
+        *[
+            (
+                "pair_task_overlap",
+                f"doc-{number}",
+                f"pair 2 {WHY!r}: task reasons row {number // 3 + 1}: "
+                f"'the trial ended early because protein {number} binds the gene'",
+            )
+            for number in REASONS
+        ],
         *[
             (
                 "task_overlap",
@@ -244,13 +248,11 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
     ]
     names = [name for text in texts_in(planted.corpus) for name in text.document_ids]
     assert sorted(names) == sorted(f"doc-{number}" for number in range(12))
-    assert sum(text.num_pairs for text in texts_in(planted.corpus)) == 32
-    for text in texts_in(planted.corpus):
-        for number in (0, 3, 6, 9):
-            assert f"early.\nBecause protein {number} binds" not in text.text
+    assert sum(text.num_pairs for text in texts_in(planted.corpus)) == 12
+    assert all("early.\n" not in text.text for text in texts_in(planted.corpus))
     assert [text.document_ids for text in texts_in(planted.corpus, "general")] == [("sum",)]
 
-    def found_in_pair(row: int, number: int, pair: int) -> dict[str, Any]:
+    def found_in_pair(row: int, number: int) -> dict[str, Any]:
         return {
             "row": row,
             "id": "",
@@ -258,7 +260,7 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
             "num_documents": 0,
             "num_pairs": 1,
             "documents": [],
-            "pairs": [{"stream": "domain", "document_id": f"doc-{number}", "pair": pair}],
+            "pairs": [{"stream": "domain", "document_id": f"doc-{number}", "pair": 2}],
         }
 
     quiz = {
@@ -309,12 +311,7 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
             },
             "reasons": {
                 **reasons,
-                "found": [
-                    found_in_pair(1, 0, 3),
-                    found_in_pair(2, 3, 1),
-                    found_in_pair(3, 6, 1),
-                    found_in_pair(4, 9, 1),
-                ],
+                "found": [found_in_pair(number // 3 + 1, number) for number in REASONS],
             },
         },
     }
@@ -324,7 +321,7 @@ def test_a_build_keeps_planted_rows_out_and_reports_them(
     assert counts == {
         "decontaminate/documents": 15,
         "decontaminate/documents_without_pairs": 0,
-        "decontaminate/pairs": 36,
+        "decontaminate/pairs": 16,
         "decontaminate/rejected_pair_task_overlap": 4,
         "decontaminate/rejected_task_overlap": 2,
     }
