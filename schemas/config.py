@@ -123,6 +123,10 @@ def validate(kind: type[SectionT], values: Any, *, name: str) -> SectionT:
         ) from None
 
 
+_IN_YAML = {"a valid dictionary": "a mapping of keys", "a valid tuple": "a list", "a valid list": "a list"}
+"""Words of pydantic and what a YAML file calls it."""
+
+
 def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
     return len(inner) > len(outer) > 0 and inner[: len(outer)] == outer
 
@@ -138,6 +142,8 @@ def _explain(kind: type[pydantic.BaseModel], problem: Any) -> str:
     if problem["type"] == "value_error":
         return f"{key + ': ' if key else ''}{problem['ctx']['error']}"
     message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}."
+    for of_python, of_yaml in _IN_YAML.items():
+        message = message.replace(of_python, of_yaml)
     found = masked(repr(problem["input"]))
     return f"{key} is {found}: {message}" if key else f"is {found}: {message}"
 
@@ -149,6 +155,7 @@ def _locate(
     annotation: Any = kind
     section, keys = None, []
     for part in loc:
+        annotation = _not_null(annotation)
         section = _section_in(annotation)
         if get_origin(annotation) in (Union, types.UnionType) and section is None:
             break
@@ -168,6 +175,16 @@ def _inside(annotation: Any, part: int | str) -> Any:
     if get_origin(annotation) is dict:
         return arguments[1]
     return arguments[0] if arguments else None
+
+
+def _not_null(annotation: Any) -> Any:
+    """The type beside null, without what only pydantic reads; a union of several types as it is."""
+    if get_origin(annotation) is Annotated:
+        return _not_null(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        kinds = [each for each in get_args(annotation) if each is not type(None)]
+        return _not_null(kinds[0]) if len(kinds) == 1 else annotation
+    return annotation
 
 
 def _section_in(annotation: Any) -> type[pydantic.BaseModel] | None:

@@ -377,6 +377,7 @@ class Reject:
         document_id: The document, or "" if it has no name yet.
         source: File and position.
         detail: The finding, for people.
+        pairs: The refused pair, whole and with its verdicts; none if the reject is no pair of `verify`.
     """
 
     stage: str
@@ -384,6 +385,7 @@ class Reject:
     document_id: str
     source: str
     detail: str = ""
+    pairs: tuple[InstructionPair, ...] = ()
 
 
 UNEXPECTED = "unexpected_error"

@@ -81,7 +81,12 @@ def _ask(
     named = {str(key): value for key, value in options.items()}
     with server(chosen, cache_tokens=16_384) as url:
         config = SynthesisConfig(
-            backend="sglang", protocol="chat", model=chosen.model, endpoints=(url,), max_in_flight=16
+            backend="sglang",
+            protocol="chat",
+            model=chosen.model,
+            endpoints=(url,),
+            max_in_flight=16,
+            max_failure_share=1.0,
         )
         refusals, judging = ask(rows, chosen.judge, named, config)
         writing = write_pairs(rows, config)

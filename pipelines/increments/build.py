@@ -105,7 +105,10 @@ def build_increment(
     if made:
         early.say(f"Made tasks of this corpus are kept out, too: {', '.join(made)}.")
     is_changed = say_if_changed(pairs, config.corpus, before, early.say)
+    other_rules = _on_other_rules(config, before)
     if before is not None and not any(files.values()):
+        if other_rules:
+            early.say(other_rules)
         early.say(f"No file is new or changed since increment {before.number} of {config.corpus}.")
         return None
     check_protocol(config, options)
@@ -121,7 +124,7 @@ def build_increment(
             write_asked_again(spec.increment, without)
             spec = dataclasses.replace(spec, attempt=stack.enter_context(attempt_at(spec.journal)))
         view.say(_opening(spec))
-        if line := _on_verification(config, before):
+        for line in filter(None, (_on_verification(config), other_rules)):
             view.say(line)
         pipeline = make_pipeline(draft.run.options)
         add_increment(pipeline, spec)
@@ -162,18 +165,28 @@ def _opening(spec: IncrementSpec) -> str:
     )
 
 
-def _on_verification(config: CorpusConfig, before: Manifest | None) -> str:
-    """Say which rules check the pairs, and if earlier increments were not checked; "" without rules."""
+def _on_verification(config: CorpusConfig) -> str:
+    """Say which rules check the pairs; "" without rules."""
     rules = rules_of(config)
     if not rules:
         return ""
     line = f"Pairs are verified by {', '.join(rules)}"
     if config.verify is None:
         line += ", the default for pairs of a model; `verify: {}` in the YAML turns it off"
-    newest = before.increments[-1] if before is not None else None
-    if newest and not newest.replaces and "verification" not in stats_of(config.corpus, newest.name):
-        line += ". The newest increment so far was not verified; its pairs stay as they are"
     return f"{line}."
+
+
+def _on_other_rules(config: CorpusConfig, before: Manifest | None) -> str:
+    """Say that the newest increment was verified by other rules or by none; "" if it was not."""
+    newest = before.increments[-1] if before is not None else None
+    if newest is None or newest.replaces:
+        return ""
+    stats, now = stats_of(config.corpus, newest.name), config.model_dump(mode="json")["verify"]
+    was_verified = "verification" in stats
+    if was_verified == bool(rules_of(config)) and (not was_verified or stats["config"].get("verify") == now):
+        return ""
+    how = "was verified by other rules than `verify` has now" if was_verified else "was not verified"
+    return f"Increment {newest.number} {how}; its pairs stay as they are."
 
 
 def _seal(

@@ -50,6 +50,9 @@ def show(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--{option} is {value}; expected at least {least}.")
     if arguments.pairs is None and (arguments.rule is not None or arguments.worst):
         raise ConfigError("--rule and --worst choose pairs; add --pairs N.")
+    chosen = [name for name in ("pairs", "duplicates", "row") if getattr(arguments, name) is not None]
+    if len(chosen) > 1:
+        raise ConfigError(f"--{chosen[0]} and --{chosen[1]} show different things; give one of them.")
     manifest = read_manifest(arguments.uri, arguments.manifest)
     if arguments.row is not None:
         _show_row(arguments, manifest)

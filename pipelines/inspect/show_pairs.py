@@ -30,11 +30,13 @@ def show_pairs(arguments: argparse.Namespace, manifest: Manifest, streams: Seque
         ConfigError: No pair has a verdict, or none of the rule that is asked for.
     """
     rules: set[str] = set()
+    seen: Counter[str] = Counter()
 
     def pairs() -> Iterator[_Shown]:
         for name in streams:
             for pair, passage in current_pairs(arguments.uri, manifest, name, Counter(), with_passage=True):
                 rules.update(verdict.rule for verdict in pair.verdicts)
+                seen.update(pairs=1, verified=bool(pair.verdicts))
                 wanted = _of(pair, arguments.rule)
                 if wanted or (arguments.rule is None and not arguments.worst):
                     yield dataclasses.replace(pair, verdicts=wanted), passage
@@ -55,6 +57,10 @@ def show_pairs(arguments: argparse.Namespace, manifest: Manifest, streams: Seque
     console = Console(highlight=False)
     if not chosen:
         console.print(Text("There are no pairs."))
+    if arguments.worst and seen["verified"] < seen["pairs"]:
+        console.print(
+            Text(f"{seen['verified']:,} of {seen['pairs']:,} pairs were verified; the others have no score.")
+        )
     for pair, passage in chosen:
         part = f" part {pair.part}" if pair.part else ""
         console.print(

@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from pipelines.runners.counters import Counters, progress_dir
 from schemas.errors import TutelageError
-from schemas.records import UNEXPECTED, AugmentedText, Reject, SynthesizedDocument
+from schemas.records import UNEXPECTED, AugmentedText, InstructionPair, Reject, SynthesizedDocument
 
 REJECTS = "rejects"
 
@@ -48,7 +48,9 @@ class StepFn(beam.DoFn):
         """Write the counts to the progress file."""
         self.counters.flush()
 
-    def reject(self, reason: str, record: Named, detail: str = "") -> beam.pvalue.TaggedOutput:
+    def reject(
+        self, reason: str, record: Named, detail: str = "", *, pairs: tuple[InstructionPair, ...] = ()
+    ) -> beam.pvalue.TaggedOutput:
         """Count the reject of a document and tag it for the output of rejects."""
         return self.pass_on(
             Reject(
@@ -57,6 +59,7 @@ class StepFn(beam.DoFn):
                 document_id=record.document_id,
                 source=record.source,
                 detail=detail,
+                pairs=pairs,
             )
         )
 

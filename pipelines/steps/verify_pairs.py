@@ -113,7 +113,7 @@ class VerifyPairs(InFlightFn):
                     yield self._refuse(done.document, number, each)
                 if each.failure:
                     self.counters.add("failed_pairs")
-                    self.failures.add(done.document.source, each.failure)
+                    self.failures.add(done.document.source, f"verify.{each.refused_by}: {each.failure}")
                 else:
                     self.failures.in_a_row = 0
             self.counters.add("documents_without_pairs", bool(done.pairs) and not sound)
@@ -131,11 +131,12 @@ class VerifyPairs(InFlightFn):
         shown = f"pair {number} {_shortened(pair.instruction)!r}, answer {_shortened(pair.response)!r}"
         if checked.failure:
             reason = f"{checked.refused_by}_failed"
-            return self.reject(reason, document, f"{shown}: dropped unverified: {checked.failure}")
+            detail = f"{shown}: dropped unverified: {checked.failure}"
+            return self.reject(reason, document, detail, pairs=(pair,))
         verdict = pair.verdicts[-1]
         limit = f"{verdict.score:.4g}, at least {self._made[verdict.rule].options.min_score:g}"
         finding = f": {verdict.reason}" if verdict.reason else ""
-        return self.reject(verdict.rule, document, f"{shown}: {limit}{finding}")
+        return self.reject(verdict.rule, document, f"{shown}: {limit}{finding}", pairs=(pair,))
 
 
 class _VerifierLoop(WorkerLoop):

@@ -38,7 +38,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import orjson
 
-from plugins.synthesizers.generator import EndpointTally, GenerationFailure, GenerationRequest, Generator
+from plugins.synthesizers.generator import (
+    EndpointTally,
+    GenerationFailure,
+    GenerationRequest,
+    Generator,
+    choice_of,
+)
 from schemas import limits, storage
 from schemas.content_hash import digest
 from schemas.corpus_layout import journal_file_uri, journal_files, retry_marker_uri
@@ -310,7 +316,8 @@ class JournaledGenerator(Generator):
                 return dataclasses.replace(stored, key=key)
         answer = await self.inner.generate(request)
         if isinstance(answer, Generation):
-            await self._journal.add(key, answer, self.attempt, rule=self.rule)
+            if _is_readable(request, answer):  # else the next build asks again
+                await self._journal.add(key, answer, self.attempt, rule=self.rule)
             self.on_answer(answer, True)
             return dataclasses.replace(answer, key=key)
         return answer
@@ -322,6 +329,12 @@ class JournaledGenerator(Generator):
             return False
         found = self._journal.find(request_key(self.identity, again))
         return found is not None and self.is_useful(found[0].text)
+
+
+def _is_readable(request: GenerationRequest, answer: Generation) -> bool:
+    """False for an answer that is none of the choices of its request."""
+    texts = [each.text for each in request.choices]
+    return not texts or choice_of(answer.text, texts) is not None
 
 
 def _line(record: Mapping[str, object]) -> bytes:

@@ -105,19 +105,24 @@ def dropped_phrase(counts: Mapping[str, int]) -> str:
     checked = counts.get("verify/pairs", 0)
     if not checked:
         return ""
-    dropped = dropped_by_rule(counts)
     marked = {
-        name.removeprefix("verify/"): count
+        name.removeprefix("verify/marked_"): count
         for name, count in sorted(counts.items())
         if name.startswith("verify/marked_")
     }
-    rules = ", ".join(
-        f"{rule} {count:,} ({count / checked:.1%})" for rule, count in {**dropped, **marked}.items() if count
-    )
+
+    def by_rule(found: Mapping[str, int]) -> str:
+        return ", ".join(
+            f"{rule} {count:,} ({count / checked:.1%})" for rule, count in found.items() if count
+        )
+
+    dropped = dropped_by_rule(counts)
     total = sum(dropped.values())
     phrase = f"verified: {checked:,} pairs, {total:,} dropped ({total / checked:.1%})"
+    phrase += f": {by_rule(dropped)}" if total else ""
+    phrase += f"; kept with a mark: {by_rule(marked)}" if marked else ""
     lost = counts.get("verify/documents_without_pairs", 0)
-    return phrase + (f": {rules}" if rules else "") + (f"; {lost:,} documents lost all pairs" if lost else "")
+    return phrase + (f"; {lost:,} documents lost all pairs" if lost else "")
 
 
 def _verification_stats(found: Measured) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from plugins.protocols.json_pairs import pairs_schema, read_pairs, write_lines, 
 from plugins.protocols.thoughts import without_thoughts
 from schemas.config import Section, load_config
 from schemas.content_hash import digest
+from schemas.errors import ConfigError, unknown_name
 from schemas.records import Document, InstructionPair
 from schemas.synthesis_config import SynthesisConfig
 
@@ -156,9 +157,12 @@ class ChatProtocol(SynthesisProtocol):
     ):
         super().__init__(tokenizer, config, constrain_json=constrain_json, as_messages=as_messages)
         self._sample = 0
-        self._prompt = prompt = load_config(
-            ChatPrompt, _BUILT_IN.get(config.prompt_file or "small", config.prompt_file or "")
-        )
+        file = config.prompt_file or "small"
+        if file not in _BUILT_IN and not Path(file).exists():
+            raise ConfigError(
+                f"synthesis.prompt_file: {unknown_name('prompt', file, _BUILT_IN)} It is no file either."
+            )
+        self._prompt = prompt = load_config(ChatPrompt, _BUILT_IN.get(file, file))
         self._write = write_object if constrain_json else write_lines
         is_free = not (constrain_json or as_messages or config.thinking_tokens)
         self._prefill = prompt.prefill if is_free else ""

@@ -17,8 +17,10 @@ No id that the client sets comes back, so nothing shows that an answer belongs t
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -26,7 +28,7 @@ import orjson
 from plugins.servers.client import ServerClient
 from plugins.servers.http import Answer
 from plugins.servers.json_answers import shown, token_count
-from plugins.synthesizers.generator import GenerationFailure
+from plugins.synthesizers.generator import GenerationFailure, choice_of
 from schemas.errors import ConfigError
 from schemas.records import Generation, well_formed
 
@@ -36,12 +38,14 @@ _UNFIT = (400, 422, 501)
 _OF_TGI = {"eos_token": "stop", "stop_sequence": "stop"}
 _REASONS = {"stop": "stop", "length": "length", "abort": "abort", **_OF_TGI}
 _CUT_THOUGHT = "<think>"
+_LEAST_PROBABILITY = 1e-30
 _OPTIONS = {
     "response_format": "synthesis.options.json_schema: false sends no schema",
     "chat_template_kwargs": "an empty synthesis.chat_template_kwargs sends none",
     "max_tokens": "synthesis.options.max_tokens_field names the field with the limit on tokens",
     "temperature": "synthesis.options.extra_body {temperature: null} sends none",
     "seed": "synthesis.options.extra_body {seed: null} sends none",
+    "logprobs": "extra_body {logprobs: null, top_logprobs: null} asks for none; scores are then 0 or 1",
     "prompt": "synthesis.options.send_text: true sends text instead of token ids",
 }
 """Cures by the field of a request that a server refuses."""
@@ -55,12 +59,28 @@ class OpenAIClient(ServerClient):
     health_path = "/models"
 
     async def send(
-        self, path: str, body: Mapping[str, Any], *, affinity: str, num_tokens: int
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        affinity: str,
+        num_tokens: int,
+        choices: Sequence[str] = (),
     ) -> Generation | GenerationFailure:
-        """Send one body to `/chat/completions` or `/completions`, with the retries that the options allow."""
+        """Send one body to `/chat/completions` or `/completions`, with the retries that the options allow.
+
+        The answer has the log-probabilities of `choices`, if the server lists one of them.
+        """
         data = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
         found = await self._send(path, data, affinity, num_tokens=num_tokens)
-        return found if isinstance(found, GenerationFailure) else found[0]
+        if isinstance(found, GenerationFailure):
+            return found
+        logprobs = choice_logprobs(_top_tokens(found[1]["choices"][0].get("logprobs")), choices)
+        if choices and not logprobs:
+            self._warn_once(
+                "The server lists no log-probabilities (logprobs): scores of rules that ask it are 0 or 1."
+            )
+        return dataclasses.replace(found[0], logprobs=logprobs)
 
     def _base_url(self, url: str) -> str:
         path = urllib.parse.urlsplit(url).path.rstrip("/")
@@ -119,3 +139,40 @@ class OpenAIClient(ServerClient):
             words += " response_format"
         cures = [cure for field, cure in _OPTIONS.items() if field in sent and field in words]
         return f" ({'; '.join(cures)})" if cures else ""
+
+
+def _top_tokens(value: Any) -> Iterator[tuple[str, float]]:
+    """Yield the likeliest first tokens with their log-probabilities, in the form of either path."""
+    if not isinstance(value, dict):
+        return
+    steps = value.get("content") or value.get("top_logprobs")
+    first = steps[0] if isinstance(steps, list) and steps else None
+    if isinstance(first, dict) and isinstance(first.get("top_logprobs"), list):
+        listed = [
+            (each.get("token"), each.get("logprob"))
+            for each in first["top_logprobs"]
+            if isinstance(each, dict)
+        ]
+    else:
+        listed = list(first.items()) if isinstance(first, dict) else []
+    for token, logprob in listed:
+        if isinstance(token, str) and isinstance(logprob, float | int) and math.isfinite(logprob):
+            yield token, min(float(logprob), 0.0)
+
+
+def choice_logprobs(tokens: Iterable[tuple[str, float]], choices: Sequence[str]) -> tuple[float, ...]:
+    """Log-probabilities of choices, each the sum over the listed tokens that are or begin it.
+
+    A choice that no listed token begins is as unlikely as the last token of the list. Returns none if no
+    choice is listed.
+    """
+    listed = list(tokens)
+    sums = dict.fromkeys(choices, 0.0)
+    for token, logprob in listed:
+        chosen = choice_of(token, choices)
+        if chosen is not None:
+            sums[chosen] += math.exp(logprob)
+    if not any(sums.values()):
+        return ()
+    least = math.exp(min(logprob for _, logprob in listed))
+    return tuple(math.log(max(each or least, _LEAST_PROBABILITY)) for each in sums.values())

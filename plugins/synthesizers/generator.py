@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from plugins.plain_token_ids import TokenIds
@@ -16,6 +16,18 @@ class Choice(NamedTuple):
 
     text: str
     ids: tuple[int, ...]  # tokens that begin the answer, each by itself: "Yes" and " Yes"
+
+
+def choice_of(text: str, choices: Sequence[str]) -> str | None:
+    """The one choice that an answer is, begins with as a whole word, or begins; None for no or several."""
+    said = text.strip().casefold()
+
+    def is_it(choice: str) -> bool:
+        rest = said.removeprefix(choice)
+        return choice.startswith(said) or (rest != said and not rest[:1].isalnum())
+
+    found = [each for each in choices if said and is_it(each.casefold())]
+    return found[0] if len(found) == 1 else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ class LanguageModelSynthesizer(Synthesizer):
         sends_messages: True if the backend sends messages instead of token ids.
 
     Attributes:
+        sends_messages: True if the backend sends messages instead of token ids.
         identity: Backend, model and options that answer. Synthesizers with equal identities may use each
             other's generations.
     """
@@ -75,6 +76,7 @@ class LanguageModelSynthesizer(Synthesizer):
             )
         self.generator = generator
         self.identity = _identity(config.backend, config.model, shaping or {})
+        self.sends_messages = sends_messages
         self._ways = {"constrain_json": constrain_json, **({"as_messages": True} if sends_messages else {})}
 
     def open(self) -> None:

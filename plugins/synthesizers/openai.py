@@ -28,6 +28,9 @@ from schemas.errors import ConfigError
 from schemas.records import Generation
 from schemas.synthesis_config import SynthesisConfig
 
+_FEW_LOGPROBS, _MOST_LOGPROBS = 5, 20
+"""Likeliest tokens that a request with choices asks for; some servers list five at most."""
+
 
 class OpenAIOptions(ClientOptions):
     """`synthesis.options` of backend openai.
@@ -121,6 +124,7 @@ class OpenAIGenerator(Generator):
             self._body(request),
             affinity=request.affinity,
             num_tokens=len(request.prompt_ids) + request.max_new_tokens,
+            choices=[choice.text for choice in request.choices],
         )
 
     def tallies(self) -> Mapping[str, EndpointTally]:
@@ -130,6 +134,7 @@ class OpenAIGenerator(Generator):
         options = self._options
         body: dict[str, Any] = {"model": self._config.model}
         if options.api == "chat":
+            assert request.messages, "a request for messages has none"
             body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
             if self._config.chat_template_kwargs:
                 body["chat_template_kwargs"] = self._config.chat_template_kwargs
@@ -140,6 +145,10 @@ class OpenAIGenerator(Generator):
             body["stop"] = list(request.stop)
         if request.seed is not None:
             body["seed"] = request.seed
+        if request.choices:
+            listed = _FEW_LOGPROBS if len(request.choices) < _FEW_LOGPROBS else _MOST_LOGPROBS
+            in_chat = {"logprobs": True, "top_logprobs": listed}
+            body |= in_chat if options.api == "chat" else {"logprobs": listed}
         if request.json_schema:
             schema = {"name": "answer", "schema": _strict(json.loads(request.json_schema)), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

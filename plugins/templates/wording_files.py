@@ -22,7 +22,7 @@ import yaml
 
 from plugins.templates.patterns import Pattern, Slot
 from schemas.config import Section, SectionT, load_config, validate
-from schemas.errors import ConfigError, unknown_name
+from schemas.errors import ConfigError
 
 FOLDER = Path(__file__).with_name("languages")
 
@@ -212,7 +212,10 @@ def read_wordings(path: str) -> WordingFile:
     found = load_config(WordingFile, path)
     known = set(identifier().labels)
     if found.language not in known:
-        raise ConfigError(f"{path}: language: {unknown_name('language', found.language, known)}")
+        raise ConfigError(
+            f"{path}: language is {found.language!r}; expected an ISO 639 code, such as "
+            f"{', '.join(built_in_languages())}."
+        )
     if not found.extends:
         return found
     if found.language not in built_in_languages():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -22,7 +23,7 @@ import pydantic
 from plugins.plain_token_ids import plain_ids
 from plugins.protocols.chat_template import PLACEHOLDER, ChatTemplate
 from plugins.synthesizers import SYNTHESIZERS
-from plugins.synthesizers.generator import Choice, GenerationRequest
+from plugins.synthesizers.generator import Choice, GenerationRequest, choice_of
 from plugins.synthesizers.language_model import LanguageModelSynthesizer, asks_model
 from plugins.tokenizers import load_tokenizer, opening_ids
 from schemas.config import Section, validate
@@ -53,12 +54,15 @@ class ModelVerifierOptions(VerifierOptions):
         model: Directory or hub name of another model. Alone, it runs in the worker process (transformers).
         endpoints: URLs of running servers of that model, or one URL.
         server: Servers of that model that the workers start.
+        tokenizer: Directory or hub name of its tokenizer; null takes the model's. For a server that takes
+            messages it only counts, and null takes that of synthesis.
         backend: Name of the synthesizer that sends the requests; null takes sglang with `endpoints` or
             `server`, transformers with `model` alone, and else that of synthesis.
         options: Options of the backend; null takes those of synthesis for the same backend.
     """
 
     model: str | None = None
+    tokenizer: str | None = None
     endpoints: tuple[str, ...] = ()
     server: ServerConfig | None = None
     backend: str | None = None
@@ -139,33 +143,49 @@ class ModelVerifier(Rule[ModelOptionsT]):
                 f"{key} needs a model, and backend {backend!r} asks none. Set {key}.model and, for running "
                 f"servers, {key}.endpoints, or remove {key}."
             )
-        changes: dict[str, Any] = {}
+        # A rule writes its own prompts, without a protocol of synthesis, and its answer is no thought.
+        changes: dict[str, Any] = {"protocol": "chat", "thinking_tokens": 0}
         if is_own:
             options = synthesis.options if backend == synthesis.backend else {}
-            changes = {
+            changes |= {
                 **{"backend": backend, "endpoints": own.endpoints, "server": own.server},
                 "model": own.model or synthesis.model,
                 "options": options if own.options is None else own.options,
             }
         elif own.options is not None:
-            changes = {"options": own.options}
+            changes["options"] = own.options
+        if own.tokenizer or own.model:
+            changes["tokenizer"] = own.tokenizer
         try:
             self.config = synthesis.model_copy(update=changes)
             self.asker: LanguageModelSynthesizer = SYNTHESIZERS.load(backend)(self.config, seed=seed)
         except ConfigError as error:
-            raise ConfigError(f"{key}: {error}" if is_own else str(error)) from error
+            said = str(error).replace("synthesis.", f"{key}.") if is_own else str(error)
+            raise ConfigError(f"{key}: {said}" if is_own else said) from error
+        if self.asker.sends_messages and not os.path.isdir(str(self.config.model)):
+            counts = self.config.tokenizer or synthesis.tokenizer or synthesis.model
+            self.config = self.config.model_copy(update={"tokenizer": counts})
 
     def open(self) -> None:
         """Load the tokenizer, no model; needs `connect`."""
         model = str(self.config.model)
-        tokenizer = load_tokenizer(model, trust_remote_code=self.config.trust_remote_code)
+        try:
+            tokenizer = load_tokenizer(
+                self.config.tokenizer or model, trust_remote_code=self.config.trust_remote_code
+            )
+        except ConfigError as error:
+            raise ConfigError(
+                f"verify.{self.name}: {error} verify.{self.name}.tokenizer names another tokenizer."
+            ) from error
         self._ids = functools.lru_cache(maxsize=_KEPT_TEXTS)(functools.partial(plain_ids, tokenizer))
         self._before, self._after = opening_ids(tokenizer), []
-        if tokenizer.chat_template:
+        if tokenizer.chat_template and not self.asker.sends_messages:
             backend = copy.deepcopy(tokenizer.backend_tokenizer)
             backend.encode_special_tokens = False  # the template holds special tokens; pairs never do
             named = f"verify.{self.name}: model {model!r} has a chat template that"
-            template = ChatTemplate(tokenizer, model, refused_by=named)
+            template = ChatTemplate(
+                tokenizer, model, refused_by=named, variables=self.config.chat_template_kwargs
+            )
             before, _, after = PLACEHOLDER.split(template.render(["user"]))
             self._before, self._after = (
                 backend.encode(each, add_special_tokens=False).ids for each in (before, after)
@@ -185,7 +205,8 @@ class ModelVerifier(Rule[ModelOptionsT]):
 
     def request(self, passage: str, pair: InstructionPair, *, affinity: str = "") -> GenerationRequest:
         """Write the request about a pair; needs `open`."""
-        ids: list[Any] = [self._before, *map(self._ids, self.parts(passage, pair)), self._after]
+        parts = self.parts(passage, pair)
+        ids: list[Any] = [self._before, *map(self._ids, parts), self._after]
         texts = self.choices(pair)
         first = [self._first_tokens(text) for text in texts]
         shared = {token for at, each in enumerate(first) for other in first[:at] for token in each & other}
@@ -193,8 +214,10 @@ class ModelVerifier(Rule[ModelOptionsT]):
             prompt_ids=np.concatenate(ids).astype(np.int32),
             max_new_tokens=1 if texts else self.max_new_tokens,
             choices=tuple(
-                Choice(text, tuple(sorted(each - shared))) for text, each in zip(texts, first, strict=True)
+                Choice(text, () if self.asker.sends_messages else tuple(sorted(each - shared)))
+                for text, each in zip(texts, first, strict=True)
             ),
+            messages=(("user", "".join(parts)),) if self.asker.sends_messages else (),
             affinity=affinity,
         )
 
@@ -214,17 +237,10 @@ def probabilities(answer: Generation, choices: tuple[str, ...]) -> list[float] |
 
     One generated token may be only the beginning of a choice. None if the answer is none of them.
     """
-    said = answer.text.strip().casefold()
-    found = [each for each in choices if said and (each.casefold().startswith(said) or _begins(said, each))]
-    if len(found) != 1:
+    chosen = choice_of(answer.text, choices)
+    if chosen is None:
         return None
     if len(answer.logprobs) != len(choices):
-        return [float(each == found[0]) for each in choices]
+        return [float(each == chosen) for each in choices]
     weights = np.exp(np.asarray(answer.logprobs) - max(answer.logprobs))
     return [float(each) for each in weights / weights.sum()]
-
-
-def _begins(said: str, choice: str) -> bool:
-    """True if an answer begins with a choice as a whole word."""
-    rest = said.removeprefix(choice.casefold())
-    return rest != said and not rest[:1].isalnum()

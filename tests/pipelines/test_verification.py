@@ -201,7 +201,7 @@ def test_marked_pairs_stay_and_are_counted(
 ) -> None:
     made = config({"even": {"action": "mark"}})
     build(made)
-    assert "0 dropped (0.0%): marked_even 4 (33.3%)" in tutelage("corpus", "show", made.corpus).out
+    assert "0 dropped (0.0%); kept with a mark: even 4 (33.3%)" in tutelage("corpus", "show", made.corpus).out
     found = json.loads(tutelage("corpus", "show", made.corpus, "--pairs", "9", "--worst", "--json").out)
     assert [each["verdicts"][0]["score"] for each in found["pairs"]] == [0.25] * 4 + [0.75] * 5
 
@@ -245,8 +245,70 @@ def test_an_answer_that_is_neither_is_a_failure_and_its_pair_is_dropped(
         "pair 2 'What is 1?', answer 'It is 1.': dropped unverified: unreadable: the model answers 'maybe', "
         "expected Yes or No"
     )
-    with pytest.raises(SynthesisError, match=r"of 12 pairs failed, synthesis\.max_failure_share is 0\.1: "):
-        build(config({"judge": {}}, corpus="strict", max_failure_share=0.1))
+    strict = config({"judge": {}}, corpus="strict", max_failure_share=0.1)
+    with pytest.raises(SynthesisError, match=r"of 12 pairs failed, .*verify\.judge: unreadable: "):
+        build(strict)
+    asked = len(server.judged)
+    server.says = {}
+    build(strict)  # asks about the unreadable answers again, and about no other
+    assert (server.asked, len(server.judged) - asked) == (2 * NUM_DOCUMENTS, NUM_DOCUMENTS)
+    assert len(pairs_of(strict.corpus)) == 8  # the answer `n` was kept
+
+
+def test_a_judge_behind_openais_api_reads_the_passage_and_the_pair_and_gives_shares(
+    config: Callable[..., CorpusConfig],
+    build: Callable[..., Any],
+    serve: Callable[[web.Application], str],
+    rejects_in: Any,
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def chat(request: web.Request) -> web.Response:
+        bodies.append(await request.json())
+        share = 0.9 if "It is 0" in bodies[-1]["messages"][0]["content"] else 0.2
+        listed = [(" Yes", share), ("No", 1 - share), ("Maybe", 0.0001)]
+        top = [{"token": token, "logprob": math.log(each)} for token, each in listed]
+        choice = {
+            "message": {"role": "assistant", "content": "Yes" if share > 0.5 else "No"},
+            "finish_reason": "length",
+            "logprobs": {"content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": top}]},
+        }
+        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", chat)
+    made = config({"judge": {"backend": "openai", "model": "hosted", "endpoints": serve(app)}})
+    build(made)
+    assert len(bodies) == 3 * NUM_DOCUMENTS
+    for body in bodies:
+        ((role, content),) = [(each["role"], each["content"]) for each in body["messages"]]
+        assert role == "user" and "Passage:\nStudy " in content and "Question: What is " in content
+        assert (body["model"], body["max_tokens"], body["logprobs"]) == ("hosted", 1, True)
+    assert {each.verdicts[0].score for each in pairs_of(made.corpus)} == {0.9}
+    refused = rejects_in(made.corpus, "verify")
+    assert {each["pairs"][0]["verdicts"][0]["score"] for each in refused} == {0.2}
+    assert {each["pairs"][0]["response"] for each in refused} == {"It is 1.", "It is 2."}
+
+
+def test_a_build_with_other_rules_says_that_earlier_pairs_stay(
+    config: Callable[..., CorpusConfig],
+    build: Callable[..., Any],
+    tmp_path: Path,
+    write_jsonl: Any,
+    passages: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from pipelines.increments.build import build_increment
+
+    build(config({"even": None}))
+    said = "Increment 1 was verified by other rules than `verify` has now; its pairs stay as they are.\n"
+    for rules, is_said in (({"even": None}, False), ({"even": {"min_score": 0.2}}, True), ({}, True)):
+        capsys.readouterr()
+        assert build_increment(config(rules)) is None
+        assert (said in capsys.readouterr().err) == is_said
+    write_jsonl(tmp_path / "docs.jsonl", passages(NUM_DOCUMENTS + 1))
+    assert build_increment(config({"even": {"min_score": 0.2}})) is not None
+    assert said in capsys.readouterr().err
 
 
 def test_a_judge_that_fails_ends_the_build_and_the_next_build_pays_for_no_pair_again(
@@ -307,6 +369,11 @@ def test_a_first_build_that_loses_all_pairs_is_refused_with_the_rule(
             "model is missing",
         ),
         ({"judge": {"limit": 1}}, {}, r"^verify\.judge: key 'limit' is unknown"),
+        (
+            {"judge": {"backend": "openai", "model": "m"}},
+            {},
+            r"^verify\.judge: verify\.judge\.endpoints is empty",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_by_its_key(
@@ -352,5 +419,5 @@ def test_without_the_key_nothing_changes_unless_a_model_has_default_rules(
     build_increment(absent)
     said = capsys.readouterr().err
     assert "Pairs are verified by even, the default for pairs of a model; `verify: {}`" in said
-    assert "The newest increment so far was not verified; its pairs stay as they are." in said
+    assert "Increment 1 was not verified; its pairs stay as they are." in said
     assert "verification" in stats_of(absent.corpus, name_of(absent.corpus, 2))

@@ -247,7 +247,7 @@ def test_validate_names_what_holds_the_values() -> None:
 def test_validate_says_what_was_found_in_the_place_of_a_mapping() -> None:
     with pytest.raises(ConfigError) as caught:
         validate(Leaf, [1], name="x.json")
-    assert str(caught.value) == ("x.json: is [1]: input should be a valid dictionary or instance of Leaf.")
+    assert str(caught.value) == ("x.json: is [1]: input should be a mapping of keys or instance of Leaf.")
 
 
 def test_a_configuration_cannot_be_changed() -> None:

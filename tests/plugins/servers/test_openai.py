@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from plugins.synthesizers.generator import GenerationFailure, GenerationRequest
+from plugins.synthesizers.generator import Choice, GenerationFailure, GenerationRequest
 from plugins.synthesizers.openai import OpenAISynthesizer
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, Generation, SynthesizedDocument
@@ -28,7 +30,8 @@ USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"
 SCHEMA = (
     '{"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["a"]}'
 )
-REQUEST = GenerationRequest(prompt_ids=(0, 5, 6), messages=(("user", "Ask."),), max_new_tokens=7)
+MESSAGES = (("user", "Ask."),)
+REQUEST = GenerationRequest(prompt_ids=(0, 5, 6), messages=MESSAGES, max_new_tokens=7)
 
 
 def said(content: Any = "pairs", *, reason: Any = "stop", usage: Any = USAGE, **message: Any) -> web.Response:
@@ -104,8 +107,38 @@ def test_a_server_without_the_api_is_told_with_the_url_to_give() -> None:
     )
 
 
+YES_NO = tuple(Choice(text, ()) for text in ("Yes", "No"))
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_choices_get_their_log_probabilities(api: str) -> None:
+    listed = {"Yes": -0.5, " no": -2.0, "NO": -2.0, "Perhaps": -3.0}
+
+    def answer() -> web.Response:
+        if api == "chat":
+            top = [{"token": token, "logprob": value} for token, value in listed.items()]
+            choice = {"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": top}]}}
+        else:
+            choice = {"text": "Yes", "logprobs": {"top_logprobs": [listed]}}
+        return web.json_response({"choices": [{**choice, "finish_reason": "length"}], "usage": USAGE})
+
+    request = dataclasses.replace(REQUEST, max_new_tokens=1, choices=YES_NO)
+    found, server = ask(answer, request=request, options={"api": api})
+    assert isinstance(found, Generation)
+    assert found.logprobs == pytest.approx((-0.5, -2.0 + math.log(2)))
+    sent = {"logprobs": True, "top_logprobs": 5} if api == "chat" else {"logprobs": 5}
+    assert {name: server.bodies[0][name] for name in sent} == sent
+
+
+def test_a_server_without_log_probabilities_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    request = dataclasses.replace(REQUEST, max_new_tokens=1, choices=YES_NO)
+    found, _ = ask(lambda: said("Yes"), request=request)
+    assert isinstance(found, Generation) and found.logprobs == ()
+    assert "lists no log-probabilities (logprobs): scores of rules that ask it are 0 or 1" in caplog.text
+
+
 def test_a_schema_is_sent_in_the_strict_form_with_every_property_required() -> None:
-    request = GenerationRequest(prompt_ids=(1,), max_new_tokens=2, json_schema=SCHEMA)
+    request = GenerationRequest(prompt_ids=(1,), messages=MESSAGES, max_new_tokens=2, json_schema=SCHEMA)
     _, server = ask(request=request)
     assert server.bodies[0]["response_format"] == {
         "type": "json_schema",
@@ -118,7 +151,7 @@ def test_a_schema_is_sent_in_the_strict_form_with_every_property_required() -> N
 
 
 def test_a_server_that_refuses_the_schema_is_told_with_the_option() -> None:
-    request = GenerationRequest(prompt_ids=(1,), max_new_tokens=2, json_schema=SCHEMA)
+    request = GenerationRequest(prompt_ids=(1,), messages=MESSAGES, max_new_tokens=2, json_schema=SCHEMA)
     answer, _ = ask(status(400, {"error": {"message": "guided decoding is off"}}), request=request)
     assert isinstance(answer, GenerationFailure)
     assert answer.detail.endswith(
@@ -136,12 +169,12 @@ def test_a_field_that_a_server_refuses_is_told_with_its_option() -> None:
 def test_other_fields_are_sent_replaced_or_left_out() -> None:
     options = {"extra_body": {"temperature": None, "top_p": 0.9}, "max_tokens_field": "max_completion_tokens"}
     variables = {"enable_thinking": False}
-    request = GenerationRequest(prompt_ids=(1,), max_new_tokens=2, stop=("END",), seed=3)
+    request = GenerationRequest(prompt_ids=(1,), messages=MESSAGES, max_new_tokens=2, stop=("END",), seed=3)
     _, server = ask(request=request, options=options, chat_template_kwargs=variables)
     assert server.bodies == [
         {
             "model": "m",
-            "messages": [],
+            "messages": [{"role": "user", "content": "Ask."}],
             "chat_template_kwargs": variables,
             "max_completion_tokens": 2,
             "stop": ["END"],

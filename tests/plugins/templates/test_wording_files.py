@@ -162,7 +162,7 @@ def test_a_file_takes_the_place_of_the_built_in_one_or_extends_it(tmp_path: Path
         ({"text_first": {"classic": ["{pairs}\n{text}"]}}, r"classic\.0 must have \{text\} before"),
         ({"text_first": {"classical": []}}, r"key 'text_first\.classical' is unknown"),
         ({"text_last": {"classic": ["{pairs}\n{text}"]}}, r"no wording for text_last\.dialogue, "),
-        ({"language": "xx"}, r"language: language 'xx' is unknown"),
+        ({"language": "xx"}, r"mine.yaml: language is 'xx'; expected an ISO 639 code, such as de, en"),
         ({"language": "it", "extends": True}, r"no built-in wordings in 'it', only in de, en, es, fr, zh"),
     ],
 )

@@ -140,6 +140,19 @@ class TestModelVerifiers:
         tokens = [token for choice in second.choices for token in choice.ids]
         assert len(tokens) == len(set(tokens)) > 0
 
+    def test_a_server_of_messages_gets_what_its_rule_asks_and_tokens_are_counted(
+        self, name: str, tokenizer_dir: str
+    ) -> None:
+        made = VERIFIERS.load(name)()
+        served = {"endpoints": ("http://127.0.0.1:1",), "tokenizer": tokenizer_dir}
+        made.connect(SynthesisConfig(backend="openai", model="hosted", **served), seed=1)
+        made.open()
+        pair = PAIRS["options"]
+        request = made.request(PASSAGES["prose"], pair)
+        ((role, content),) = request.messages
+        assert role == "user" and content == "".join(made.parts(PASSAGES["prose"], pair))
+        assert pair.instruction in content and len(request.prompt_ids) > 10
+
     def test_odd_passages_and_pairs_get_a_request(self, rule: Any, name: str) -> None:
         for passage in PASSAGES.values():
             assert len(rule.request(passage, PAIRS["braces"]).prompt_ids) > 0
@@ -188,5 +201,5 @@ def test_a_model_of_its_own_decides_the_backend() -> None:
     )
     with pytest.raises(ConfigError, match=r"^verify\.judge needs a model, and backend 'mined' asks none\. "):
         backend(mined)
-    with pytest.raises(ConfigError, match=r"^verify\.judge: synthesis\.model is missing"):
+    with pytest.raises(ConfigError, match=r"^verify\.judge: verify\.judge\.model is missing"):
         backend(mined, endpoints="http://127.0.0.1:1")
