@@ -213,8 +213,8 @@ def _evaluation_rows(stats: Stats) -> str:
 
 _LIMITS = """## Known limits
 
-- Where pairs were synthesized, they were written by a model or by rules. They may be wrong, and nobody has
-  read them all.
+- Where pairs were synthesized, they were written by a model, by rules, or taken from a file. They may
+  be wrong, and nobody has read them all.
 - Texts are what their sources say: errors, bias and personal data in them are here too, as far as no filter
   took them out.
 - Near copies are found by their words in a row; paraphrases and translations stay. Overlap with evaluation

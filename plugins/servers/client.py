@@ -213,6 +213,8 @@ class ServerClient(ABC):
         detail += self._hint(url, answer.status, said, data)
         if answer.redirected_to:
             detail += f" (it redirected to {answer.redirected_to}: name that server's base URL instead)"
+        if answer.status in (401, 403) and not (self._options.api_key_env or self._options.api_key_file):
+            detail += " (no key was sent: options.api_key_env names the variable that holds one)"
         if answer.status in ENDPOINT_AT_FAULT:
             raise FailedAttempt(reason="refused", detail=detail, elsewhere=True)
         return GenerationFailure(reason="refused", detail=detail)

@@ -113,11 +113,14 @@ def test_a_refused_prompt_fails_at_once_and_keeps_the_message(body: Any, message
     assert len(server.bodies) == 1
 
 
+_HINTS = {401: " (no key was sent: options.api_key_env names the variable that holds one)"}
+
+
 @pytest.mark.parametrize("code", [401, 404, 413, 422])
 def test_other_faults_of_the_request_fail_at_once(code: int) -> None:
     (answer,), server = ask(status(code, {"error": "no"}))
     assert answer == GenerationFailure(
-        reason="refused", detail=f"{server.url}/generate answered HTTP {code}: no"
+        reason="refused", detail=f"{server.url}/generate answered HTTP {code}: no{_HINTS.get(code, '')}"
     )
     assert len(server.bodies) == 1
 
