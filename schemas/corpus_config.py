@@ -43,10 +43,19 @@ class SourceConfig(Section):
         dataset_field: Dotted path of the name of the row's question-answer dataset; null makes the source one
             dataset.
         delimiter: For reader text, the string between the documents of a file, such as "\\n\\n\\n" or
-            "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document.
+            "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document. For reader csv, the
+            character between cells; null guesses it.
+        quote: For readers csv and tsv, the character around cells; "" reads quotes as plain characters, null
+            guesses.
+        escape: For readers csv and tsv, the character that makes the next one plain, such as "\\\\"; null has
+            none. A doubled quote in a quoted cell is one quote in any case.
+        columns: For readers csv and tsv, the names of the columns of a file without a header row; null takes
+            them from its first row.
         config_name: For reader huggingface, a dataset's configuration; null takes its default.
         split: For reader huggingface, a dataset's split; null takes `train`.
     """
+
+    added_later = frozenset({"quote", "escape", "columns"})
 
     reader: str | None = None
     uri: str
@@ -59,6 +68,9 @@ class SourceConfig(Section):
     pairs_field: str | None = pydantic.Field(default=None, min_length=1)
     dataset_field: str | None = pydantic.Field(default=None, min_length=1)
     delimiter: str | None = pydantic.Field(default=None, min_length=1)
+    quote: str | None = pydantic.Field(default=None, max_length=1)
+    escape: str | None = pydantic.Field(default=None, min_length=1, max_length=1)
+    columns: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
     config_name: str | None = None
     split: str | None = None
 

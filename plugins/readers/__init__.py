@@ -15,12 +15,14 @@ READERS = Registry(
     "reader",
     "tutelage.readers",
     {
+        "csv": "plugins.readers.csv:CsvReader",
         "huggingface": "plugins.readers.huggingface:HuggingfaceReader",
         "jsonl": "plugins.readers.jsonl:JsonlReader",
         "medline": "plugins.readers.medline:MedlineReader",
         "parquet": "plugins.readers.parquet:ParquetReader",
         "squad": "plugins.readers.squad:SquadReader",
         "text": "plugins.readers.text:TextReader",
+        "tsv": "plugins.readers.csv:TsvReader",
     },
 )
 

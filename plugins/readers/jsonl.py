@@ -39,6 +39,7 @@ _AROUND = b"\x1e \t\r"
 
 _BEGIN = re.compile(r"[\s\x1e,]*(?:\[\s*)?")
 _BETWEEN = re.compile(r"[\s\x1e,]*(?:\]\s*)?")
+_FIRST_KEY = re.compile(r'\{\s*("[^"\\]*")\s*:')
 _DECODER = json.JSONDecoder()
 
 
@@ -142,7 +143,11 @@ def _rows(positioned: Iterable[tuple[str, bytes]], *, is_whole: bool = False) ->
 
 
 def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
-    """Yield all rows on a line. A bad row hides the rows behind it; its detail says so."""
+    """Yield all rows on a line.
+
+    A bad row of an array hides the rows up to the next one that begins with the same key; any other bad row
+    hides all rows behind it. Its detail says so.
+    """
     try:
         check_length(line)
         text = line.decode("utf-8-sig")  # a byte order mark opens some files
@@ -161,16 +166,34 @@ def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
         except (ValueError, RecursionError) as error:
             more = f"; {number} rows of the line were read before it" if number else ""
             detail = f"{error}; the line begins {text[at : at + _SHOWN_CHARACTERS]!r}{more}"
-            if text.startswith("["):
-                detail += ". If the file is an array, `jq -c '.[]'` makes JSON lines of it"
+            following = _next_item(text, at, getattr(error, "pos", at))
+            if following is not None:
+                detail += f"; reading goes on {following - at:,} characters further"
+            elif text.startswith("["):
+                detail += "; no row of the line was read behind it"
             yield BadRow(where, "invalid_json", detail)
-            return
+            if following is None:
+                return
+            at, number = following, number + 1
+            continue
         if isinstance(value, dict):
             yield Row(where, value)
         else:
             yield BadRow(where, "not_an_object", f"expected a JSON object, found {type(value).__name__}")
         at = _end(_BETWEEN, text, at)
         number += 1
+
+
+def _next_item(text: str, begin: int, fault: int) -> int | None:
+    """Return where the next item of an array begins, behind a fault in the item that begins at `begin`.
+
+    An item begins with the key of the bad one, so that reading does not go on with an object inside it.
+    """
+    opening = _FIRST_KEY.match(text, begin)
+    if not text.startswith("[") or opening is None:
+        return None
+    found = re.compile(r"\}\s*,\s*(?=\{\s*" + re.escape(opening[1]) + r"\s*:)").search(text, fault)
+    return None if found is None else found.end()
 
 
 def _end(skipped: re.Pattern[str], text: str, at: int) -> int:

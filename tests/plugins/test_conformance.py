@@ -62,7 +62,14 @@ MEDLINE = (
     f"<ArticleTitle>{TEXT}</ArticleTitle>"
     "</Article></MedlineCitation></PubmedArticle></PubmedArticleSet>"
 )
-SQUAD = f'{{"data": [{{"paragraphs": [{{"text": "{TEXT}"}}]}}]}}'
+FILES = {
+    "csv": f'text\n"{TEXT}"\n',
+    "jsonl": f'{{"text": "{TEXT}"}}\n',
+    "medline": MEDLINE,
+    "squad": f'{{"data": [{{"paragraphs": [{{"text": "{TEXT}"}}]}}]}}',
+    "tsv": f'text\n"{TEXT}"\n',
+}
+"""A file of one document, by reader; others read plain text."""
 
 
 def document(text: str = TEXT, name: str = "d") -> Document:
@@ -98,8 +105,7 @@ class TestReadersOfFiles:
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
         else:
-            kinds = {"jsonl": f'{{"text": "{TEXT}"}}\n', "medline": MEDLINE, "squad": SQUAD}
-            path.write_text(kinds.get(name, TEXT))
+            path.write_text(FILES.get(name, TEXT))
         return path.read_bytes()
 
     def test_a_file_gives_its_document_with_its_place(self, name: str, tmp_path: Path) -> None:
