@@ -50,10 +50,12 @@ class ReadFiles(StepFn):
                 if isinstance(row, BadRow):
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                     self.counters.add("files_damaged", row.reason in _DAMAGED)
+                    self.counters.add("passed_over", row.num_passed_over)
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
                         if isinstance(row, BadRow) or record.reason in _OTHER_FIELDS:
-                            bad = bad or record
+                            if not (isinstance(row, BadRow) and row.num_passed_over):
+                                bad = bad or record
                         else:
                             has_good_rows = True
                         yield self.pass_on(record)

@@ -23,6 +23,8 @@ READERS = Registry(
         "squad": "plugins.readers.squad:SquadReader",
         "text": "plugins.readers.text:TextReader",
         "tsv": "plugins.readers.csv:TsvReader",
+        "warc": "plugins.readers.warc:WarcReader",
+        "wet": "plugins.readers.warc:WarcReader",
     },
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,17 +26,30 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BadRow:
-    """A piece of a file that is no row: a short fixed reason, and details of what the reader found."""
+    """A piece of a file that is no row: a short fixed reason, and details of what the reader found.
+
+    Attributes:
+        num_passed_over: Records that this reader does not read by its nature, told by one row; 0 for a fault.
+    """
 
     position: str
     reason: str
     detail: str
+    num_passed_over: int = 0
 
     @classmethod
     def damaged(cls, position: str, error: Exception, read: str = "") -> BadRow:
         """Return the reject of a damaged file, with what the reader read before the damage: "17 lines"."""
         before = f"; {read} were read before it" if read else ""
         return cls(position, "damaged_file", f"{type(error).__name__}: {error}{before}")
+
+    @classmethod
+    def passed_over(cls, counts: Counter[str]) -> Iterator[BadRow]:
+        """Yield the row that tells how many records of each kind a reader passed over; none without any."""
+        if num := counts.total():
+            named = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(_NAMED_KINDS))
+            more = ", …" if len(counts) > _NAMED_KINDS else ""
+            yield cls("", "passed_over", f"{num:,} records that are no documents: {named}{more}", num)
 
 
 class Part(NamedTuple):
@@ -47,6 +61,7 @@ class Part(NamedTuple):
 
 WHOLE = Part(0, None)
 
+_NAMED_KINDS = 12
 _NOT_FOR_ALL = ("delimiter", "quote", "escape", "columns", "config_name", "split")
 """Fields of a SourceConfig that only some readers use."""
 

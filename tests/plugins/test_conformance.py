@@ -62,12 +62,14 @@ MEDLINE = (
     f"<ArticleTitle>{TEXT}</ArticleTitle>"
     "</Article></MedlineCitation></PubmedArticle></PubmedArticleSet>"
 )
+WET = f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Length: {len(TEXT)}\r\n\r\n{TEXT}"
 FILES = {
     "csv": f'text\n"{TEXT}"\n',
     "jsonl": f'{{"text": "{TEXT}"}}\n',
     "medline": MEDLINE,
     "squad": f'{{"data": [{{"paragraphs": [{{"text": "{TEXT}"}}]}}]}}',
     "tsv": f'text\n"{TEXT}"\n',
+    **dict.fromkeys(("warc", "wet"), WET),
 }
 """A file of one document, by reader; others read plain text."""
 
@@ -105,7 +107,7 @@ class TestReadersOfFiles:
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
         else:
-            path.write_text(FILES.get(name, TEXT))
+            path.write_text(FILES.get(name, TEXT), newline="")
         return path.read_bytes()
 
     def test_a_file_gives_its_document_with_its_place(self, name: str, tmp_path: Path) -> None:
