@@ -47,7 +47,7 @@ class Part(NamedTuple):
 
 WHOLE = Part(0, None)
 
-_NOT_FOR_ALL = ("delimiter", "config_name", "split")
+_NOT_FOR_ALL = ("encoding", "delimiter", "config_name", "split")
 """Fields of a SourceConfig that only some readers use."""
 
 _OF_THE_CONTENT = (
