@@ -42,6 +42,10 @@ class SourceConfig(Section):
             or `answer`, or `Q` and `A`; see plugins/readers/pair_fields.py.
         dataset_field: Dotted path of the name of the row's question-answer dataset; null makes the source one
             dataset.
+        encoding: Encoding of text files: `utf-8`, another encoding of Python such as cp1252, utf-16,
+            shift_jis or gb18030, or `auto`, which finds the encoding and adds it with its confidence, from 0
+            to 1, to the metadata: `detected_encoding`, `encoding_confidence`. Null means UTF-8, and for html
+            what the page says about itself. Rows that stay undecodable are rejects.
         delimiter: For reader text, the string between the documents of a file, such as "\\n\\n\\n" or
             "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document. For reader csv, the
             character between cells; null guesses it.
@@ -55,7 +59,7 @@ class SourceConfig(Section):
         split: For reader huggingface, a dataset's split; null takes `train`.
     """
 
-    added_later = frozenset({"quote", "escape", "columns"})
+    added_later = frozenset({"encoding", "quote", "escape", "columns"})
 
     reader: str | None = None
     uri: str
@@ -67,6 +71,7 @@ class SourceConfig(Section):
     metadata_fields: tuple[str, ...] = ()
     pairs_field: str | None = pydantic.Field(default=None, min_length=1)
     dataset_field: str | None = pydantic.Field(default=None, min_length=1)
+    encoding: str | None = None
     delimiter: str | None = pydantic.Field(default=None, min_length=1)
     quote: str | None = pydantic.Field(default=None, max_length=1)
     escape: str | None = pydantic.Field(default=None, min_length=1, max_length=1)
@@ -79,6 +84,18 @@ class SourceConfig(Section):
         if self.reader is None and self.preset is None:
             raise ValueError("needs a reader, such as jsonl, or a preset that sets one, such as openorca")
         return self
+
+    @pydantic.field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str | None) -> str | None:
+        try:
+            "".encode(value if value not in (None, "auto") else "utf-8")
+        except LookupError:
+            raise ValueError(
+                f"{value!r} is no encoding of text; expected auto, utf-8, or another of Python's encodings, "
+                "such as cp1252, utf-16, shift_jis, gb18030"
+            ) from None
+        return value
 
     @pydantic.field_validator("format")
     @classmethod

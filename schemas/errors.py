@@ -66,8 +66,8 @@ class UnexpectedError(TutelageError):
 
 
 _EXTRAS = {
-    "pipelines": "aiohttp apache_beam brotli fastokens ftfy gcsfs jinja2 orjson phonenumbers py3langid "
-    "pyarrow semantic_text_splitter snappy tokenizers transformers xxhash",
+    "pipelines": "aiohttp apache_beam brotli charset_normalizer fastokens ftfy gcsfs jinja2 orjson "
+    "phonenumbers py3langid pyarrow semantic_text_splitter snappy tokenizers transformers xxhash",
     "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
     "models": "gguf",
     "huggingface": "datasets",

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
-from plugins.readers.decompression import DAMAGED, pieces
+from plugins.readers.decompression import DAMAGED, chunks, pieces
 from plugins.readers.documents import fields_of, text_fields
 from plugins.readers.field_paths import columns_of
 from schemas import limits
@@ -38,7 +38,7 @@ _SHOWN_CHARACTERS = 80
 class CsvReader(Reader):
     """Reads CSV. Positions are numbers of a row's first line, from 1. A bad row costs only itself."""
 
-    own_fields = frozenset({"delimiter", "quote", "escape", "columns"})
+    own_fields = frozenset({"encoding", "delimiter", "quote", "escape", "columns"})
     delimiter: str | None = None
     """Delimiter of this reader; None is guessed."""
 
@@ -53,7 +53,7 @@ class CsvReader(Reader):
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         lines = None
         try:
-            lines = _Lines(uri)
+            lines = _Lines(uri, self.source.encoding)
             if lines.foreign:
                 yield BadRow("", "not_utf8", lines.foreign)
                 return
@@ -87,7 +87,9 @@ class CsvReader(Reader):
                     found = f"found {len(cells)} cells, expected {len(names)}"
                     yield self._bad(begin, "wrong_number_of_cells", found, parser, dialect)
                 elif cells:
-                    yield Row(str(begin), dict(zip(names, cells, strict=True)))
+                    yield Row(str(begin), {**dict(zip(names, cells, strict=True)), **lines.fields})
+        except text_encoding.Undecodable as error:
+            yield BadRow("", *error.args)
         except DAMAGED as error:
             number = lines.number if lines else 0
             yield BadRow.damaged(str(number + 1), error, f"{number} lines")
@@ -163,15 +165,16 @@ class _Lines:
     The parser gets a line with a fault too, with a stand-in for the bad bytes, to find the end of the row.
     """
 
-    def __init__(self, uri: str):
+    def __init__(self, uri: str, encoding: str | None):
         self.number = 0
+        self._encoding = encoding
         self._fault: tuple[str, str] | None = None
         self._damage: Exception | None = None
-        read = pieces(uri, b"\n")
+        read, self.fields = self._pieces(uri, b"\n")
         first = next(read, b"")
-        self.foreign = text_encoding.foreign(first)
+        self.foreign = text_encoding.foreign(first, encoding)
         if b"\r" in first.rstrip(b"\r") and first.count(b"\r") > first.count(b'"'):  # line ends of old Macs
-            read = pieces(uri, b"\r")
+            read, _ = self._pieces(uri, b"\r")
             first = next(read, b"")
         held = [first.removeprefix(b"\xef\xbb\xbf")]
         try:
@@ -180,6 +183,10 @@ class _Lines:
             self._damage = error
         self.head = b"\n".join(held)[:_HEAD_CHARACTERS].decode("utf-8", "replace").replace("\0", "\ufffd")
         self._read = itertools.chain(held, read)
+
+    def _pieces(self, uri: str, end: bytes) -> tuple[Iterator[bytes], dict[str, str]]:
+        found, fields = text_encoding.as_utf8(chunks(uri), self._encoding)
+        return pieces(found, end), fields
 
     def take_fault(self) -> tuple[str, str] | None:
         """Return the fault since the last call: a reason and its details."""
@@ -210,6 +217,12 @@ class _Lines:
             yield f"{text}\n"
         if self._damage is not None:
             raise self._damage
+
+    def _undecodable(self, error: UnicodeDecodeError) -> tuple[str, str]:
+        of = f" of line {self.number}"
+        if text_encoding.is_utf8(self._encoding):
+            return "invalid_utf8", text_encoding.undecodable(error, of)
+        return "undecodable", text_encoding.unmarked(self._encoding, of)
 
 
 def _dialect_of(delimiter: str, quote: str, escape: str | None, space: bool) -> csv.Dialect:

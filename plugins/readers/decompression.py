@@ -10,7 +10,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import fsspec
@@ -153,17 +153,15 @@ def check_length(record: bytes | bytearray) -> None:
 
 def lines(uri: str) -> Iterator[bytes]:
     """Yield a file's lines without their ends, those before damage included."""
-    return pieces(uri, b"\n")
+    return pieces(chunks(uri), b"\n")
 
 
-def pieces(uri: str, delimiter: bytes) -> Iterator[bytes]:
-    """Yield the pieces between delimiters, those before damage included.
+def pieces(found: Iterable[bytes], delimiter: bytes) -> Iterator[bytes]:
+    """Yield the pieces of chunks between delimiters, those before damage included.
 
     Holds one piece at a time. There is no empty piece after the last delimiter.
     """
-    return storage.split(
-        chunks(uri), lambda data: data.split(delimiter), len(delimiter), most=limits.RECORD_BYTES
-    )
+    return storage.split(found, lambda data: data.split(delimiter), len(delimiter), most=limits.RECORD_BYTES)
 
 
 def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:

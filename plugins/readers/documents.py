@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plugins.readers import conversation as turns
+from plugins.readers import text_encoding
 from plugins.readers.field_paths import look_up, names_of
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
@@ -59,8 +60,13 @@ def undecodable_field(error: UnicodeDecodeError) -> str:
 
 def fields_of(source: SourceConfig) -> list[str]:
     """Return the dotted paths of all fields that a source asks for."""
-    names = [*text_fields(source), *source.metadata_fields, *(FIELDS if source.pairs_field == ROW else ())]
+    names = [*text_fields(source), *metadata_fields(source), *(FIELDS if source.pairs_field == ROW else ())]
     return [*names, *filter(None, (source.id_field, source.pairs_field, source.dataset_field))]
+
+
+def metadata_fields(source: SourceConfig) -> tuple[str, ...]:
+    """Return the dotted paths of the fields that a document keeps beside its text."""
+    return source.metadata_fields + (text_encoding.FIELDS if source.encoding == text_encoding.AUTO else ())
 
 
 def text_fields(source: SourceConfig) -> list[str]:
@@ -99,7 +105,7 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
             return rejected(where, "missing_id", detail)
     metadata = {
         name: well_formed(value.decode() if isinstance(value, bytes) else str(value))
-        for name in source.metadata_fields
+        for name in metadata_fields(source)
         if (value := look_up(values, name)) is not None
     }
     return Document.of(document_id, text, source=where, metadata=metadata, version=version)

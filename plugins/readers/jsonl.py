@@ -9,7 +9,8 @@
 
 Workers share a large plain file in byte ranges. Without reading a file from its beginning no worker knows the
 number of a line, so positions in plain files are byte offsets: `a.jsonl:@4711`, shown by
-`tail -c +4712 a.jsonl | head -1`. Positions in compressed files are line numbers: `a.jsonl.zst:17`. A row of
+`tail -c +4712 a.jsonl | head -1`. Positions in compressed files, and in files with a named or
+detected encoding, are line numbers: `a.jsonl.zst:17`. A row of
 several lines has the position of its first line. Of several rows on a line, those after the first add their
 number: `a.jsonl:@0[1]`.
 
@@ -25,7 +26,15 @@ from collections.abc import Iterable, Iterator
 
 from plugins.readers import text_encoding
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
-from plugins.readers.decompression import DAMAGED, TooLong, check_length, is_compressed, lines, lines_between
+from plugins.readers.decompression import (
+    DAMAGED,
+    TooLong,
+    check_length,
+    chunks,
+    is_compressed,
+    lines_between,
+    pieces,
+)
 from schemas import limits, storage
 
 RANGE_BYTES = 1 << 26
@@ -46,8 +55,10 @@ _DECODER = json.JSONDecoder()
 class JsonlReader(Reader):
     """Reads JSON lines. A bad line costs only itself; positions are line numbers from 1, or byte offsets."""
 
+    own_fields = frozenset({"encoding"})
+
     def parts(self, uri: str) -> list[Part]:
-        if is_compressed(uri):
+        if self._is_numbered(uri):
             return [WHOLE]
         fs, path = storage.filesystem(uri)
         starts = range(0, max(int(fs.size(path)), 1), RANGE_BYTES)
@@ -64,21 +75,37 @@ class JsonlReader(Reader):
             return itertools.chain(rows, _check_end(_bytes(uri, -_HEAD_BYTES, None)))
         return rows
 
+    def _is_numbered(self, uri: str) -> bool:
+        """True if positions are numbers of lines, because other bytes are decompressed or decoded first."""
+        return is_compressed(uri) or not text_encoding.is_utf8(self.source.encoding)
+
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        if not is_compressed(uri):
+        if not self._is_numbered(uri):
             yield from _rows(_lines_between(uri, WHOLE), is_whole=True)
             return
         number = 0
 
-        def numbered_lines() -> Iterator[tuple[str, bytes]]:
+        def numbered_lines(found: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
             nonlocal number
-            for number, line in enumerate(lines(uri), start=1):
+            for number, line in enumerate(pieces(found, b"\n"), start=1):
                 yield str(number), line
 
         try:
-            yield from _rows(numbered_lines(), is_whole=True)
+            found, fields = text_encoding.as_utf8(chunks(uri), self.source.encoding)
+            for row in _rows(numbered_lines(found), is_whole=True):
+                yield self._with_encoding(row, fields)
+        except text_encoding.Undecodable as error:
+            yield BadRow("", *error.args)
         except DAMAGED as error:
             yield BadRow.damaged(str(number + 1), error, f"{number} lines")
+
+    def _with_encoding(self, row: Row | BadRow, fields: dict[str, str]) -> Row | BadRow:
+        if isinstance(row, Row):
+            return Row(row.position, {**row.values, **fields}) if fields else row
+        if row.reason == "invalid_utf8" and not text_encoding.is_utf8(self.source.encoding):
+            detail = text_encoding.unmarked(self.source.encoding, " of the line")
+            return BadRow(row.position, "undecodable", detail)
+        return row
 
 
 def _lines_between(uri: str, part: Part) -> Iterator[tuple[str, bytes]]:

@@ -142,3 +142,13 @@ def test_a_delimiter_of_two_characters_is_refused(tmp_path: Path) -> None:
 def test_another_encoding_is_one_reject(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text\none\n".encode("utf-16"))
     assert places(path, read("csv", path)) == [("", "not_utf8")]
+
+
+def test_named_and_found_encodings(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", table(delimiter=";").decode().encode("utf-16"))
+    assert texts(read("csv", path, encoding="utf-16")) == TEXTS
+    first, *_ = read("csv", path, encoding="auto")
+    assert isinstance(first, Document) and first.metadata["detected_encoding"] == "utf-16"
+    path = write(tmp_path / "b.csv", "text\n\u56db\n\u4e94\n".encode("gb18030").replace(b"\n", b"\n\xff", 1))
+    found = read("csv", path, encoding="gb18030")
+    assert [what for _, what in places(path, found)] == ["undecodable", "\u4e94"]
