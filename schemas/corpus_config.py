@@ -55,11 +55,12 @@ class SourceConfig(Section):
             none. A doubled quote in a quoted cell is one quote in any case.
         columns: For readers csv and tsv, the names of the columns of a file without a header row; null takes
             them from its first row.
+        tables: For reader mediawiki, false leaves tables out; null keeps them, a line for each row.
         config_name: For reader huggingface, a dataset's configuration; null takes its default.
         split: For reader huggingface, a dataset's split; null takes `train`.
     """
 
-    added_later = frozenset({"encoding", "quote", "escape", "columns"})
+    added_later = frozenset({"encoding", "quote", "escape", "columns", "tables"})
 
     reader: str | None = None
     uri: str
@@ -76,6 +77,7 @@ class SourceConfig(Section):
     quote: str | None = pydantic.Field(default=None, max_length=1)
     escape: str | None = pydantic.Field(default=None, min_length=1, max_length=1)
     columns: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
+    tables: bool | None = None
     config_name: str | None = None
     split: str | None = None
 

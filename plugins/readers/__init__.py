@@ -18,6 +18,7 @@ READERS = Registry(
         "csv": "plugins.readers.csv:CsvReader",
         "huggingface": "plugins.readers.huggingface:HuggingfaceReader",
         "jsonl": "plugins.readers.jsonl:JsonlReader",
+        "mediawiki": "plugins.readers.mediawiki:MediawikiReader",
         "medline": "plugins.readers.medline:MedlineReader",
         "parquet": "plugins.readers.parquet:ParquetReader",
         "squad": "plugins.readers.squad:SquadReader",

@@ -62,7 +62,7 @@ class Part(NamedTuple):
 WHOLE = Part(0, None)
 
 _NAMED_KINDS = 12
-_NOT_FOR_ALL = ("encoding", "delimiter", "quote", "escape", "columns", "config_name", "split")
+_NOT_FOR_ALL = ("encoding", "delimiter", "quote", "escape", "columns", "tables", "config_name", "split")
 """Fields of a SourceConfig that only some readers use."""
 
 _OF_THE_CONTENT = (

@@ -197,18 +197,13 @@ class _Lines:
         for line in self._read:
             self.number += 1
             if len(line) > limits.RECORD_BYTES:
-                most = (
-                    f"the line has more than {limits.RECORD_BYTES:,} bytes, the most that a record may have"
-                )
-                self._fault = self._fault or ("record_too_long", most)
+                found = f"line {self.number} has more than {limits.RECORD_BYTES:,} bytes"
+                self._fault = self._fault or ("record_too_long", f"{found}, the most that a record may have")
                 line = b""
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
-                self._fault = self._fault or (
-                    "invalid_utf8",
-                    text_encoding.undecodable(error, " of the line"),
-                )
+                self._fault = self._fault or self._undecodable(error)
                 text = line.decode("utf-8", "replace")
             if "\0" in text:
                 found = f"found a NUL byte at character {text.index(chr(0)) + 1} of line {self.number}"

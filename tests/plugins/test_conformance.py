@@ -66,6 +66,7 @@ WET = f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Length: {len(TEXT)}\r\n\r\n
 FILES = {
     "csv": f'text\n"{TEXT}"\n',
     "jsonl": f'{{"text": "{TEXT}"}}\n',
+    "mediawiki": f"<mediawiki><page><ns>0</ns><revision><text>{TEXT}</text></revision></page></mediawiki>",
     "medline": MEDLINE,
     "squad": f'{{"data": [{{"paragraphs": [{{"text": "{TEXT}"}}]}}]}}',
     "tsv": f'text\n"{TEXT}"\n',
