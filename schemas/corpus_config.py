@@ -46,13 +46,15 @@ class SourceConfig(Section):
             shift_jis or gb18030, or `auto`, which finds the encoding and adds it with its confidence, from 0
             to 1, to the metadata: `detected_encoding`, `encoding_confidence`. Null means UTF-8, and for html
             what the page says about itself. Rows that stay undecodable are rejects.
+        extract: `html` takes the text out of the HTML in the fields of the text: of a page its main text, of
+            a fragment all of it. A value without any tag keeps its lines. Null takes fields as they are.
         delimiter: For reader text, the string between the documents of a file, such as "\\n\\n\\n" or
             "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document.
         config_name: For reader huggingface, a dataset's configuration; null takes its default.
         split: For reader huggingface, a dataset's split; null takes `train`.
     """
 
-    added_later = frozenset({"encoding"})
+    added_later = frozenset({"encoding", "extract"})
 
     reader: str | None = None
     uri: str
@@ -65,6 +67,7 @@ class SourceConfig(Section):
     pairs_field: str | None = pydantic.Field(default=None, min_length=1)
     dataset_field: str | None = pydantic.Field(default=None, min_length=1)
     encoding: str | None = None
+    extract: Literal["html"] | None = None
     delimiter: str | None = pydantic.Field(default=None, min_length=1)
     config_name: str | None = None
     split: str | None = None

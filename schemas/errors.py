@@ -71,6 +71,7 @@ _EXTRAS = {
     "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
     "models": "gguf",
     "huggingface": "datasets",
+    "html": "lxml trafilatura",
 }
 """Top-level modules by the first of our extras that carries them."""
 

@@ -15,6 +15,7 @@ READERS = Registry(
     "reader",
     "tutelage.readers",
     {
+        "html": "plugins.readers.html:HtmlReader",
         "huggingface": "plugins.readers.huggingface:HuggingfaceReader",
         "jsonl": "plugins.readers.jsonl:JsonlReader",
         "medline": "plugins.readers.medline:MedlineReader",
