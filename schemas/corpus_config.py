@@ -46,6 +46,8 @@ class SourceConfig(Section):
             shift_jis or gb18030, or `auto`, which finds the encoding and adds it with its confidence, from 0
             to 1, to the metadata: `detected_encoding`, `encoding_confidence`. Null means UTF-8, and for html
             what the page says about itself. Rows that stay undecodable are rejects.
+        extract: `html` takes the text out of the HTML in the fields of the text: of a page its main text, of
+            a fragment all of it. A value without any tag keeps its lines. Null takes fields as they are.
         delimiter: For reader text, the string between the documents of a file, such as "\\n\\n\\n" or
             "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document. For reader csv, the
             character between cells; null guesses it.
@@ -60,7 +62,7 @@ class SourceConfig(Section):
         split: For reader huggingface, a dataset's split; null takes `train`.
     """
 
-    added_later = frozenset({"encoding", "quote", "escape", "columns", "tables"})
+    added_later = frozenset({"encoding", "extract", "quote", "escape", "columns", "tables"})
 
     reader: str | None = None
     uri: str
@@ -73,6 +75,7 @@ class SourceConfig(Section):
     pairs_field: str | None = pydantic.Field(default=None, min_length=1)
     dataset_field: str | None = pydantic.Field(default=None, min_length=1)
     encoding: str | None = None
+    extract: Literal["html"] | None = None
     delimiter: str | None = pydantic.Field(default=None, min_length=1)
     quote: str | None = pydantic.Field(default=None, max_length=1)
     escape: str | None = pydantic.Field(default=None, min_length=1, max_length=1)

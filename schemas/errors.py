@@ -71,6 +71,9 @@ _EXTRAS = {
     "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
     "models": "gguf",
     "huggingface": "datasets",
+    "html": "lxml trafilatura",
+    "mediawiki": "mwparserfromhell",
+    "warc": "fastwarc",
 }
 """Top-level modules by the first of our extras that carries them."""
 

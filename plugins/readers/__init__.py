@@ -16,6 +16,7 @@ READERS = Registry(
     "tutelage.readers",
     {
         "csv": "plugins.readers.csv:CsvReader",
+        "html": "plugins.readers.html:HtmlReader",
         "huggingface": "plugins.readers.huggingface:HuggingfaceReader",
         "jsonl": "plugins.readers.jsonl:JsonlReader",
         "mediawiki": "plugins.readers.mediawiki:MediawikiReader",

@@ -16,6 +16,7 @@ from typing import Any
 from plugins.readers import conversation as turns
 from plugins.readers import text_encoding
 from plugins.readers.field_paths import look_up, names_of
+from plugins.readers.html_text import HtmlError, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
 from schemas.errors import TutelageError
@@ -93,9 +94,15 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
         elif value is not None and not isinstance(value, str):
             detail = f"field {name!r} holds {type(value).__name__}, expected a string"
             return rejected(where, "not_text", detail)
+        if source.extract == "html" and (page := found[name]):
+            try:
+                found[name] = html_text(page).text
+            except HtmlError as error:
+                return rejected(where, *error.args)
     text = well_formed(_text(source, found))
     if not text.strip():
-        return rejected(where, "empty", f"field {' and '.join(map(repr, names))} is empty")
+        held = "is empty" if source.extract is None else "is empty, or holds no main text"
+        return rejected(where, "empty", f"field {' and '.join(map(repr, names))} {held}")
     document_id = where
     if source.id_field is not None:
         value = look_up(values, source.id_field)

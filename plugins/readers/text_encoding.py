@@ -89,6 +89,11 @@ def _found(name: str, confidence: float) -> Encoding:
     return Encoding(name, dict(zip(FIELDS, (name, f"{confidence:.2f}"), strict=True)))
 
 
+def is_marked(data: bytes) -> bool:
+    """True if bytes begin with a byte order mark."""
+    return data.startswith(tuple(_MARKS))
+
+
 def decode(data: bytes, wanted: str | None) -> tuple[str, dict[str, str]]:
     """Decode a whole file or field: its text without a byte order mark, and `Encoding.fields`.
 

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 from fastwarc.warc import WarcRecord, WarcRecordType
 
-from plugins.readers import html, text_encoding
+from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import Damage, TooLong, check_length, chunks_and_damage
+from plugins.readers.html_text import HtmlError, decode_page, html_text
 from schemas import limits, storage
 
 _BEGIN = b"WARC/1."
@@ -56,12 +57,14 @@ class WarcReader(Reader):
     `truncated` if the crawler cut the page. A row lacks the fields that the record lacks.
     """
 
+    own_fields = frozenset({"encoding"})
+
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()
         number = 0
         for piece in _pieces(uri):
             number += 1
-            row = _row(piece, str(number)) if piece.data else None
+            row = self._row(piece, str(number)) if piece.data else None
             if isinstance(row, str):
                 passed_over[row] += 1
             elif row is not None and (piece.damage is None or _is_before(piece.damage, row)):
@@ -70,6 +73,47 @@ class WarcReader(Reader):
             if piece.damage is not None:
                 yield BadRow.damaged(str(number), piece.damage.error)
         yield from BadRow.passed_over(passed_over)
+
+    def _row(self, piece: _Piece, position: str) -> Row | BadRow | str:
+        """Return the row of a record, or what it is if the reader passes over it."""
+        body = piece.data.partition(_END)[2]
+        try:
+            check_length(piece.data)
+            record = WarcRecord.from_bytes(piece.data + _END)
+            declared = int(record.headers.get("Content-Length") or "")
+        except TooLong as error:
+            return BadRow(position, "record_too_long", str(error))
+        except (OSError, ValueError) as error:
+            return BadRow(position, "invalid_record", f"{error}; it begins {piece.data[:_SHOWN_BYTES]!r}")
+        if declared > len(body) or body[declared:].strip():
+            reason = "truncated_file" if piece.is_last and declared > len(body) else "wrong_length"
+            return BadRow(position, reason, f"the record has {len(body):,} bytes and declares {declared:,}")
+        values = {name: value for name, header in _FIELDS.items() if (value := record.headers.get(header))}
+        try:
+            if record.record_type == WarcRecordType.conversion:
+                values |= {"text": body[:declared].decode("utf-8-sig")}
+            elif record.record_type not in _PAGES:
+                return str(record.headers.get("WARC-Type"))
+            elif (kind := _open_page(record)) in _HTML:
+                data = record.reader.read(limits.RECORD_BYTES + 1)
+                check_length(data)
+                header = (record.http_headers or record.headers).get("Content-Type") or ""
+                page, found = decode_page(data, self.source.encoding, header)
+                title, text = html_text(page)
+                if not text:
+                    return BadRow(position, "no_main_text", "trafilatura finds no main text in the page")
+                values |= {"text": text, "title": title, "content_type": kind, **found}
+            else:
+                return kind
+        except UnicodeDecodeError as error:
+            return BadRow(position, "invalid_utf8", text_encoding.undecodable(error, " of the record"))
+        except TooLong as error:
+            return BadRow(position, "record_too_long", str(error))
+        except (text_encoding.Undecodable, HtmlError) as error:
+            return BadRow(position, *error.args)
+        except OSError as error:  # of fastwarc: all bytes are in memory
+            return BadRow(position, "invalid_http", str(error))
+        return Row(position, values)
 
 
 def _is_before(damage: Damage, row: Row | BadRow) -> bool:
@@ -98,41 +142,6 @@ def _pieces(uri: str) -> Iterator[_Piece]:
             held = _BEGIN + data if index else data
     if held:
         yield _Piece(held.removesuffix(_END), is_last=True)
-
-
-def _row(piece: _Piece, position: str) -> Row | BadRow | str:
-    """Return the row of a record, or what it is if the reader passes over it."""
-    body = piece.data.partition(_END)[2]
-    try:
-        check_length(piece.data)
-        record = WarcRecord.from_bytes(piece.data + _END)
-        declared = int(record.headers.get("Content-Length") or "")
-    except TooLong as error:
-        return BadRow(position, "record_too_long", str(error))
-    except (OSError, ValueError) as error:
-        return BadRow(position, "invalid_record", f"{error}; it begins {piece.data[:_SHOWN_BYTES]!r}")
-    if declared > len(body) or body[declared:].strip():
-        reason = "truncated_file" if piece.is_last and declared > len(body) else "wrong_length"
-        return BadRow(position, reason, f"the record has {len(body):,} bytes and declares {declared:,}")
-    values = {name: value for name, header in _FIELDS.items() if (value := record.headers.get(header))}
-    try:
-        if record.record_type == WarcRecordType.conversion:
-            values |= {"text": body[:declared].decode("utf-8-sig")}
-        elif record.record_type not in _PAGES:
-            return str(record.headers.get("WARC-Type"))
-        elif (kind := _open_page(record)) in _HTML:
-            data = record.reader.read(limits.RECORD_BYTES + 1)
-            check_length(data)
-            values |= {"content_type": kind, **html.page_text(data, record.http_charset)}
-        else:
-            return kind
-    except UnicodeDecodeError as error:
-        return BadRow(position, "invalid_utf8", text_encoding.undecodable(error, " of the record"))
-    except TooLong as error:
-        return BadRow(position, "record_too_long", str(error))
-    except OSError as error:  # of fastwarc: all bytes are in memory
-        return BadRow(position, "invalid_http", str(error))
-    return Row(position, values)
 
 
 def _open_page(record: WarcRecord) -> str:

@@ -147,7 +147,11 @@ def test_truncated_files_are_told(tmp_path: Path) -> None:
         (record("conversion", b"x", Content_Length="many"), "invalid_record"),
         (b"WARC/1.0\r\nno header\r\n\r\n", "invalid_record"),
         (page(b"no brotli", Content_Encoding="br"), "invalid_http"),
-        (page(b"", Content_Encoding="gzip"), "empty"),
+        (page(b"", Content_Encoding="gzip"), "no_main_text"),
+        (
+            page(b"<html><body><p>caf\xe9 au lait</body>", Content_Type="text/html; charset=utf-8"),
+            "invalid_utf8",
+        ),
     ],
 )
 def test_bad_records_are_rejects(tmp_path: Path, data: bytes, reason: str) -> None:
