@@ -16,6 +16,7 @@ READERS = Registry(
     "tutelage.readers",
     {
         "csv": "plugins.readers.csv:CsvReader",
+        "edgar": "plugins.readers.edgar:EdgarReader",
         "html": "plugins.readers.html:HtmlReader",
         "huggingface": "plugins.readers.huggingface:HuggingfaceReader",
         "jsonl": "plugins.readers.jsonl:JsonlReader",

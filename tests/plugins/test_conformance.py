@@ -65,6 +65,7 @@ MEDLINE = (
 WET = f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Length: {len(TEXT)}\r\n\r\n{TEXT}"
 FILES = {
     "csv": f'text\n"{TEXT}"\n',
+    "edgar": f"<SEC-HEADER>\n</SEC-HEADER>\n<DOCUMENT>\n<TYPE>8-K\n<TEXT>\n{TEXT}\n</TEXT>",
     "jsonl": f'{{"text": "{TEXT}"}}\n',
     "mediawiki": f"<mediawiki><page><ns>0</ns><revision><text>{TEXT}</text></revision></page></mediawiki>",
     "medline": MEDLINE,
