@@ -153,7 +153,7 @@ def _contents(corpus: str, manifest: Manifest) -> str:
 
 def _sources(config: CorpusConfig) -> str:
     def reader(source: SourceConfig) -> str:
-        return _plain(source.preset or source.reader or "")
+        return _plain(source.preset or source.reader or "folder")
 
     rows = [
         (_plain(name), _pairs(stream), reader(source), _uri(source.uri))

@@ -8,21 +8,13 @@ from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, whole
 from plugins.readers.html_text import HtmlError, decode_page, has_tags, html_text
-from schemas.corpus_config import SourceConfig
-from schemas.errors import ConfigError
 
 
 class HtmlReader(Reader):
     """Reads a page as one document. Fields of a row: the source's `text_field`, and `title`."""
 
     own_fields = frozenset({"encoding"})
-
-    def __init__(self, source: SourceConfig):
-        super().__init__(source)
-        if source.extract is not None:
-            raise ConfigError(
-                f"source {source.uri!r} sets extract, and reader 'html' extracts already. Remove extract."
-            )
+    extracts_itself = True
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         yield self._row(uri)

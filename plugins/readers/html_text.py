@@ -115,7 +115,8 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
         return HtmlText(title, blocks_of(tree, _UNSEEN))
     from trafilatura import bare_extraction
 
-    _write_scripts(tree)
+    if next(tree.iter(*SCRIPTS), None) is not None:
+        _write_scripts(tree)
     for element in list(tree.iter(*LOOKS - _KEPT)):
         if not element.attrib:  # classes tell trafilatura what a piece of text is
             element.drop_tag()

@@ -28,6 +28,7 @@ LOOKS = {
     *("monospace", "roman", "s", "sans-serif", "sc", "small", "smallcaps", "span", "strike", "strong"),
     *("styled-content", "tt", "u", "underline", "bdi", "bdo", "cite", "code", "data", "del", "dfn", "hi"),
     *("ins", "kbd", "mark", "nobr", "named-content", "q", "ref", "samp", "time", "var", "wbr", "xref"),
+    *("alternatives", "email", "inline-formula", "tex-math", "uri"),
 }
 """Elements that only change the look of letters, in HTML, JATS, NLM and TEI: no space around them."""
 

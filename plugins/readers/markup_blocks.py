@@ -4,6 +4,7 @@
     <li>, <list-item>       - a line; items of an inner list are indented
     <tr>, <row>             the cells of a row on one line: 140 | 72
     <br>, <lb>, <break>     a new line
+    <label>                 the beginning of the next line: 1. Introduction
     <pre>                   its lines, unchanged
 
 Within a line the rules of `markup.py` hold, so that no number changes. A row with one cell, or with lists or
@@ -45,6 +46,7 @@ class _Writer:
         self.lines: list[str] = []
         self._skipped = skipped
         self._pieces: list[str | Script] = []
+        self._is_label = False  # the open line is a label, which stands before the next block
         self._bullet = ""
         self._depth = 0  # of lists
 
@@ -56,6 +58,10 @@ class _Writer:
             self._pieces.append(script)
         elif name in LOOKS and not (name == "code" and "\n" in (element.text or "")):
             self._inside(element)
+        elif name == "label":
+            self._inside(element)
+            self._pieces.append(" ")
+            self._is_label = True
         elif name in _BREAKS:
             self._end_line()
         elif name in _AS_THEY_ARE:
@@ -91,6 +97,9 @@ class _Writer:
             self._pieces.append(child.tail or "")
 
     def _end_line(self) -> None:
+        if self._is_label:
+            self._is_label = False
+            return
         if text := " ".join(joined(self._pieces).split()):
             self.lines.append((self._bullet or "  " * self._depth) + text)
             self._bullet = ""

@@ -21,6 +21,8 @@ from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks
 from plugins.readers.wikitext import ParserError, plain_text
 from schemas import limits, storage
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError, unknown_name
 
 _PAGE = re.compile(rb"(</?page>)")
 _SITE = re.compile(rb"<siteinfo>.*?</siteinfo>", re.DOTALL)
@@ -37,7 +39,14 @@ class MediawikiReader(Reader):
     Of several revisions the last is read.
     """
 
-    own_fields = frozenset({"tables"})
+    own_fields = frozenset({"leave_out"})
+
+    def __init__(self, source: SourceConfig):
+        super().__init__(source)
+        if unknown := [each for each in source.leave_out or () if each != "tables"]:
+            named = unknown_name("part", unknown[0], ["tables"])
+            raise ConfigError(f"source {source.uri!r}: leave_out: {named}")
+        self._has_tables = not source.leave_out
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()
@@ -85,9 +94,7 @@ class MediawikiReader(Reader):
             if (model := revision.findtext("model") or "wikitext") != "wikitext":
                 return f"of model {model}"
             title, wikitext = page.findtext("title") or "", revision.findtext("text") or ""
-            text, num_removed = plain_text(
-                wikitext, unread=site.unread, tables=self.source.tables is not False
-            )
+            text, num_removed = plain_text(wikitext, unread=site.unread, tables=self._has_tables)
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))
         except (ElementTree.ParseError, ValueError) as error:  # ValueError: no revision

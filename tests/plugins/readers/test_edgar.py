@@ -91,9 +91,7 @@ def test_items_of_plain_text(tmp_path: Path) -> None:
 def test_a_long_text_behind_the_contents_is_no_item(tmp_path: Path) -> None:
     said = "We make lids. " * 40
     contents = "".join(f"Item {number}. Name {number} .... {number}\n" for number in (1, 2, 3))
-    body = "".join(
-        f"Item {number}. Name {number}\nText {number}, see\nItem 2 above.\n" for number in (1, 2, 3)
-    )
+    body = "".join(f"Item {number}. Name {number}\n{said}, see\nItem 2 above.\n" for number in (1, 2, 3))
     text = f"Contents\n{contents}Forward-looking statements. {'They may fail. ' * 40}\n{body}"
     found = read("edgar", write(tmp_path / "a.txt", filing(document(text))), metadata_fields=["item"])
     assert [each.metadata.get("item") for each in found if isinstance(each, Document)] == [
