@@ -28,10 +28,11 @@ class SourceConfig(Section):
         allow_unreadable: True skips unreadable input: sub-directories, directories without permission,
             dangling links, files without a readable row. The build names and counts each. False fails the
             build.
-        preset: Name of a well-known dataset in `plugins/readers/presets.yaml`: pile, openorca,
-            openorca-system, lima, wizardlm-evol, medicine-instruction-augmented, pubmed; for synthesizer
-            tuning squad, squad-hub, ft-instruction-synthesizer-collection. It sets every field that is not
-            set here. Null uses no preset.
+        preset: Name of a well-known dataset in `plugins/readers/presets.yaml`: caselaw, common-crawl-wet,
+            courtlistener, edgar, fineweb, lima, medicine-instruction-augmented, openorca, openorca-system,
+            pile, pmc, pubmed, the-stack-markdown, wikipedia, wizardlm-evol; for synthesizer tuning squad,
+            squad-hub, ft-instruction-synthesizer-collection. It sets every field that is not set here. Null
+            uses no preset.
         text_field: Dotted path of the text in a row. A list, such as `conversations`, becomes one text: its
             turns in order, separated by a blank line. A turn is a string, null, or an object whose `value`
             or `content` is a string or a list of parts with `text`. Bytes must be UTF-8.

@@ -61,15 +61,14 @@ class CsvReader(Reader):
             csv.field_size_limit(_CELL_CHARACTERS)
             parser = csv.reader(lines, dialect, strict=True)
             names = list(self.source.columns or ())
+            bad: BadRow | None
             while True:
-                begin = parser.line_num + 1
+                begin, bad = parser.line_num + 1, None
                 try:
                     cells = next(parser, None)
                 except csv.Error as error:
                     reason = "record_too_long" if "field limit" in str(error) else "invalid_csv"
                     cells, bad = [], self._bad(begin, reason, error, parser, dialect)
-                else:
-                    bad = None
                 if fault := lines.take_fault():
                     bad = BadRow(str(begin), *fault)
                 if bad is not None:
