@@ -87,6 +87,7 @@ class EdgarReader(Reader):
     the filing lacks. Of several filers the first counts.
     """
 
+    extracts_itself = True
     own_fields = frozenset({"encoding"})
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:

@@ -39,6 +39,7 @@ class MediawikiReader(Reader):
     Of several revisions the last is read.
     """
 
+    extracts_itself = True
     own_fields = frozenset({"leave_out"})
 
     def __init__(self, source: SourceConfig):

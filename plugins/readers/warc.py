@@ -57,6 +57,7 @@ class WarcReader(Reader):
     `truncated` if the crawler cut the page. A row lacks the fields that the record lacks.
     """
 
+    extracts_itself = True
     own_fields = frozenset({"encoding"})
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
