@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from plugins.readers import jsonl
 from plugins.readers.archives import members, names_in_zip
 from plugins.readers.base import NOT_FOR_ALL, WHOLE, BadRow, Part, Reader, Row, rescued
 from plugins.readers.decompression import DAMAGED, chunks
@@ -44,6 +45,9 @@ class FolderReader(Reader):
         return list_uri(globbing.escape(inside[:-3]) + "/**" if storage.is_local(uri) else inside)
 
     def parts(self, uri: str) -> list[Part]:
+        fs, path = storage.filesystem(uri)
+        if int(fs.size(path) or 0) <= jsonl.RANGE_BYTES:  # no reader cuts smaller files, so they stay closed
+            return [WHOLE]
         kind = self._kind(uri)
         if isinstance(kind, BadRow) or kind in _ARCHIVES:
             return [WHOLE]

@@ -98,7 +98,10 @@ class TestReadersOfFiles:
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
         else:
-            kinds = {"jsonl": f'{{"text": "{TEXT}"}}\n', "medline": MEDLINE, "squad": SQUAD}
+            kinds = {"jsonl": f'{{"text": "{TEXT}"}}\n', "medline": MEDLINE, "squad": SQUAD} | {
+                "html": f"<p>{TEXT}</p>",
+                "jats": f"<article><body><p>{TEXT}</p></body></article>",
+            }
             path.write_text(kinds.get(name, TEXT))
         return path.read_bytes()
 
@@ -131,8 +134,9 @@ class TestReadersOfFiles:
         for keep in (1, len(data) // 2, len(data) - 3):
             path.write_bytes(data[:keep])
             *_, last = self.read(name, path)
-            # Half of a plain text is a text; half of any other format ends in a reject.
-            assert isinstance(last, Document if name == "text" else Reject)
+            # Half of a plain text or page is one; half of any other format ends in a reject.
+            is_half = name in ("text", "folder") or (name == "html" and keep > 2)
+            assert isinstance(last, Document if is_half else Reject)
 
     def test_a_missing_file_is_an_error_of_the_storage(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
