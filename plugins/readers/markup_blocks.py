@@ -24,6 +24,7 @@ _ITEMS = {"li", "item", "list-item", "dd", "def-item"}
 _AS_THEY_ARE = {"pre", "preformat"}
 _PERHAPS = {"code", "quote"}  # what trafilatura calls <pre>
 _NESTED = {"table", "ul", "ol", "list"}
+_GROUPS = {"thead", "tbody", "tfoot", "tgroup"}
 
 
 def blocks_of(element: Element | None, skipped: Container[str] = ()) -> str:
@@ -79,7 +80,7 @@ class _Writer:
             self._inside(element)
             self._end_line()
             self._depth -= 1
-        elif name in _ROWS:
+        elif name in _ROWS | _GROUPS:
             self._inside(element)
         else:
             self.end_paragraph(is_last=False)

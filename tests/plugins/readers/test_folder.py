@@ -132,6 +132,7 @@ def test_a_kind_without_a_reader_is_a_reject_that_names_it(
         ("a.txt", b"{ not json", "text"),
         ("a.txt", "text".encode("utf-16"), "text"),
         ("a.tsv.gz", b"a\tb", "tsv"),
+        ("Section 1.2 in words", b"text", "text"),
         ("a.tar.gz", tarred(("a", b"")), "tar"),
     ],
 )
@@ -200,6 +201,17 @@ def test_a_member_of_a_thousand_times_its_size_is_refused_and_the_others_are_rea
         *_, last = read(None, write(tmp_path / name, data))
         assert isinstance(last, Reject) and last.reason == "archive_limit"
         assert last.source == str(tmp_path / name) and "times as many" in last.detail
+
+
+def test_archives_inside_archives_share_one_limit(tmp_path: Path) -> None:
+    inner = zipped(*((f"{number}.txt", b"a" * 900_000) for number in range(8)))  # each 900 bytes
+    for _ in range(2):
+        inner = zipped(*((f"{number}.zip", inner) for number in range(8)))
+    assert len(inner) < 5_000
+    path = write(tmp_path / "a.zip", inner)
+    found = read(None, path)
+    assert sum(isinstance(each, Document) for each in found) == 1  # of 512, up to a megabyte
+    assert places(path, found)[-1] == ("", "archive_limit")
 
 
 def test_members_and_nesting_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
