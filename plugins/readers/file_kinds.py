@@ -107,4 +107,5 @@ def extension(name: str) -> str:
     """Return the extension of a file's name in lower case, without that of a compression."""
     if is_compressed(name):
         name = name.rpartition(".")[0]
-    return os.path.splitext(name)[1].lower()
+    end = os.path.splitext(name)[1].lower()
+    return end if re.fullmatch(r"\.[a-z0-9]{1,8}", end) else ""

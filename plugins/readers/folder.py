@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from plugins.readers.archives import members, names_in_zip
+from plugins.readers import jsonl
+from plugins.readers.archives import Budget, budget_of, members, names_in_zip
 from plugins.readers.base import NOT_FOR_ALL, WHOLE, BadRow, Part, Reader, Row, rescued
 from plugins.readers.decompression import DAMAGED, chunks
 from plugins.readers.file_kinds import KINDS, kind_of, kind_of_zip
@@ -45,6 +46,9 @@ class FolderReader(Reader):
         return list_uri(globbing.escape(inside[:-3]) + "/**" if storage.is_local(uri) else inside)
 
     def parts(self, uri: str) -> list[Part]:
+        fs, path = storage.filesystem(uri)
+        if int(fs.size(path) or 0) <= jsonl.RANGE_BYTES:  # no reader cuts smaller files, so they stay closed
+            return [WHOLE]
         kind = self._kind(uri)
         if isinstance(kind, BadRow) or kind in _ARCHIVES:
             return [WHOLE]
@@ -52,32 +56,34 @@ class FolderReader(Reader):
         return [WHOLE] if isinstance(reader, BadRow) else reader.parts(uri)
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        return self._rows(uri, WHOLE, 0)
+        return self._rows(uri, WHOLE)
 
     def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
-        return self._rows(uri, part, 0)
+        return self._rows(uri, part)
 
-    def _rows(self, uri: str, part: Part, depth: int) -> Iterator[Row | BadRow]:
+    def _rows(
+        self, uri: str, part: Part, budget: Budget | None = None, depth: int = 0
+    ) -> Iterator[Row | BadRow]:
         kind = self._kind(uri)
         if isinstance(kind, BadRow):
             yield kind
         elif kind in _ARCHIVES:
-            yield from self._members(uri, kind, depth)
+            yield from self._members(uri, kind, budget or budget_of(uri), depth)
         else:
             reader = self._reader(kind)
             yield from [reader] if isinstance(reader, BadRow) else reader.rows_of(uri, part)
 
-    def _members(self, uri: str, kind: str, depth: int) -> Iterator[Row | BadRow]:
+    def _members(self, uri: str, kind: str, budget: Budget, depth: int) -> Iterator[Row | BadRow]:
         if depth >= limits.ARCHIVE_DEPTH:
             detail = f"more than {limits.ARCHIVE_DEPTH} archives are inside one another"
             yield BadRow("", "archive_limit", detail)
             return
         with tempfile.TemporaryDirectory(prefix="tutelage-archive-") as scratch:
-            for member in members(uri, kind, Path(scratch)):
+            for member in members(uri, kind, Path(scratch), budget):
                 if isinstance(member, BadRow):
                     yield member
                     continue
-                for row in rescued(self._rows(member.path, WHOLE, depth + 1)):
+                for row in rescued(self._rows(member.path, WHOLE, budget, depth + 1)):
                     at = row.position if row.position[:2] in ("", "!/") else f":{row.position}"
                     at = f"!/{member.name}{at}"
                     yield dataclasses.replace(row, position=at)

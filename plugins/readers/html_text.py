@@ -115,13 +115,12 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
         return HtmlText(title, blocks_of(tree, _UNSEEN))
     from trafilatura import bare_extraction
 
-    if next(tree.iter(*SCRIPTS), None) is not None:
-        _write_scripts(tree)
+    _write_scripts(tree)
     for element in list(tree.iter(*LOOKS - _KEPT)):
         if not element.attrib:  # classes tell trafilatura what a piece of text is
             element.drop_tag()
     found = bare_extraction(tree, include_comments=False, deduplicate=False)
-    return HtmlText(title, blocks_of(found.body) if found else "")
+    return HtmlText(title, blocks_of(getattr(found, "body", None)))
 
 
 def _is_beyond_ascii(data: bytes) -> bool:
@@ -165,7 +164,7 @@ def _parsed(page: str) -> Any:
 
 def _keep_formulas(tree: Any) -> None:
     """Undo what pages do for the look of scripts: hidden MathML beside a picture, links in brackets."""
-    for element in list(tree.iter("sup", "math")):
+    for element in list(tree.iter("sup", "math", "mml:math")):
         if element.tag == "sup" and _FOOTNOTE.fullmatch(text_of(element)):
             element.tag = "span"
         for outer in element.iterancestors("span"):
@@ -176,28 +175,28 @@ def _keep_formulas(tree: Any) -> None:
 
 def _write_scripts(tree: Any) -> None:
     """Write each superscript, subscript and formula of a tree as text, by the text before and after it."""
-    import lxml.etree
-
-    walk = lxml.etree.iterwalk(tree, events=("start", "end"))
-    line: list[tuple[str | Script, Any]] = []  # each script with its element
-    for event, element in walk:
-        name = name_of(element)
-        if name in SCRIPTS:
-            if event == "start":
-                walk.skip_subtree()
-                line.append((script_of(element) or "", element))
-        elif name not in LOOKS:
-            _write_line(line)
-            line = []
-        text = element.tail if event == "end" else "" if name in SCRIPTS else element.text
-        line.append((text or "", None))
-    _write_line(line)
+    scripts = tree.iter(*SCRIPTS, "mml:math")
+    outer = (
+        next(each for each in script.iterancestors() if name_of(each) not in LOOKS) for script in scripts
+    )
+    for block in dict.fromkeys(each for each in list(outer) if name_of(each) not in SCRIPTS):
+        lines: list[list[tuple[str | Script, Any]]] = [[]]
+        _add_lines(block, lines)
+        for line in lines:
+            for text, (_, element) in zip(written([piece for piece, _ in line]), line, strict=True):
+                if element is not None:
+                    element.clear(keep_tail=True)
+                    element.tag, element.text = "span", text
 
 
-def _write_line(line: list[tuple[str | Script, Any]]) -> None:
-    if not any(isinstance(piece, Script) for piece, _ in line):
-        return
-    for text, (_, element) in zip(written([piece for piece, _ in line]), line, strict=True):
-        if element is not None:
-            element.clear(keep_tail=True)
-            element.tag, element.text = "span", text
+def _add_lines(element: Any, lines: list[list[tuple[str | Script, Any]]]) -> None:
+    """Add the texts and scripts of an element, these with their elements; an inner block ends a line."""
+    lines[-1].append((element.text or "", None))
+    for child in element:
+        if script := script_of(child):
+            lines[-1].append((script, child))
+        elif name_of(child) in LOOKS:
+            _add_lines(child, lines)
+        else:
+            lines.append([])
+        lines[-1].append((child.tail or "", None))

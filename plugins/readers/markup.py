@@ -11,6 +11,7 @@ of letters. Namespaces make no difference.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -71,7 +72,12 @@ def _pieces(element: Element) -> Iterator[str | Script]:
 
 def name_of(element: Element) -> str:
     """Return the name of an element in lower case, without its namespace."""
-    return str(element.tag).rpartition("}")[2].rpartition(":")[2].lower()
+    return _bare(element.tag)
+
+
+@functools.lru_cache(maxsize=1024)
+def _bare(tag: object) -> str:
+    return str(tag).rpartition("}")[2].rpartition(":")[2].lower()
 
 
 def script_of(element: Element) -> Script | None:
@@ -84,7 +90,10 @@ def script_of(element: Element) -> Script | None:
 
 def joined(pieces: Sequence[str | Script]) -> str:
     """Join the texts and scripts of a line."""
-    return "".join(written(pieces))
+    try:
+        return "".join(pieces)  # type: ignore[arg-type]
+    except TypeError:  # there are scripts
+        return "".join(written(pieces))
 
 
 def written(pieces: Sequence[str | Script]) -> list[str]:

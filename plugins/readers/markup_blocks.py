@@ -21,8 +21,10 @@ from plugins.readers.markup import LOOKS, Script, joined, name_of, script_of, te
 _BREAKS = {"br", "lb", "break"}
 _ROWS = {"tr", "row"}
 _ITEMS = {"li", "item", "list-item", "dd", "def-item"}
-_AS_THEY_ARE = {"pre", "preformat", "code"}
+_AS_THEY_ARE = {"pre", "preformat"}
+_PERHAPS = {"code", "quote"}  # what trafilatura calls <pre>
 _NESTED = {"table", "ul", "ol", "list"}
+_GROUPS = {"thead", "tbody", "tfoot", "tgroup"}
 
 
 def blocks_of(element: Element | None, skipped: Container[str] = ()) -> str:
@@ -46,7 +48,7 @@ class _Writer:
         self.lines: list[str] = []
         self._skipped = skipped
         self._pieces: list[str | Script] = []
-        self._is_label = False  # the open line is a label, which stands before the next block
+        self._label = 0  # number of pieces of a label, which waits for the text of the next block
         self._bullet = ""
         self._depth = 0  # of lists
 
@@ -56,18 +58,18 @@ class _Writer:
             return
         if script := script_of(element):
             self._pieces.append(script)
-        elif name in LOOKS and not (name == "code" and "\n" in (element.text or "")):
+        elif name in _AS_THEY_ARE or (name in _PERHAPS and not len(element) and "\n" in (element.text or "")):
+            self.end_paragraph()
+            self.lines += "".join(element.itertext()).strip("\n").splitlines()
+            self.end_paragraph()
+        elif name in LOOKS:
             self._inside(element)
         elif name == "label":
             self._inside(element)
             self._pieces.append(" ")
-            self._is_label = True
+            self._label = len(self._pieces)
         elif name in _BREAKS:
             self._end_line()
-        elif name in _AS_THEY_ARE:
-            self.end_paragraph()
-            self.lines += "".join(element.itertext()).strip("\n").splitlines()
-            self.end_paragraph()
         elif name in _ROWS and not self._arranges(element):
             self._end_line()
             self.lines.append(" | ".join(map(text_of, element)).strip(" |"))
@@ -78,15 +80,15 @@ class _Writer:
             self._inside(element)
             self._end_line()
             self._depth -= 1
-        elif name in _ROWS:
+        elif name in _ROWS | _GROUPS:
             self._inside(element)
         else:
-            self.end_paragraph()
+            self.end_paragraph(is_last=False)
             self._inside(element)
             self.end_paragraph()
 
-    def end_paragraph(self) -> None:
-        self._end_line()
+    def end_paragraph(self, *, is_last: bool = True) -> None:
+        self._end_line(is_last=is_last)
         if self.lines and self.lines[-1] and not self._depth:
             self.lines.append("")
 
@@ -96,10 +98,11 @@ class _Writer:
             self.write(child)
             self._pieces.append(child.tail or "")
 
-    def _end_line(self) -> None:
-        if self._is_label:
-            self._is_label = False
+    def _end_line(self, *, is_last: bool = True) -> None:
+        """End the open line; one that is a label alone only if it is the last of its block."""
+        if self._label and not is_last and not joined(self._pieces[self._label :]).strip():
             return
+        self._label = 0
         if text := " ".join(joined(self._pieces).split()):
             self.lines.append((self._bullet or "  " * self._depth) + text)
             self._bullet = ""
