@@ -53,9 +53,10 @@ class ReadFiles(StepFn):
                     self.counters.add("passed_over", row.num_passed_over)
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
-                        if isinstance(row, BadRow) or record.reason in _OTHER_FIELDS:
-                            if not (isinstance(row, BadRow) and row.num_passed_over):
-                                bad = bad or record
+                        if isinstance(row, BadRow):
+                            bad = bad or (None if row.num_passed_over else record)
+                        elif record.reason in _OTHER_FIELDS:
+                            bad = bad or record
                         else:
                             has_good_rows = True
                         yield self.pass_on(record)
