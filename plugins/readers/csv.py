@@ -100,7 +100,8 @@ class CsvReader(Reader):
             sniffed = csv.Sniffer().sniff(head, given or _DELIMITERS)
         except csv.Error:  # a table of one column has no delimiter
             sniffed = csv.excel
-        quotes = (sniffed.quotechar if sniffed.quotechar in ('"', "'") else '"', '"')
+        # The sniffer takes apostrophes at the borders of cells for quotes.
+        quotes = ("'" if sniffed.quotechar == "'" and '"' not in head else '"', '"')
         space = sniffed.skipinitialspace
         pairs = [(sniffed.delimiter, quotes[0]), *((each, '"') for each in _DELIMITERS)]
         if given:

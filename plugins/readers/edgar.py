@@ -26,6 +26,9 @@ _END = b"</DOCUMENT>"
 _TEXT = re.compile(rb"<TEXT>(.*?)(</TEXT>|\Z)", re.DOTALL)
 _TYPE = re.compile(rb"<TYPE>([^\s<]+)")
 _PAGE = re.compile(rb"<(?:html|xbrl|body|!doctype html)\b", re.IGNORECASE)
+_INLINE_XBRL = re.compile(r"<ix:header\b.*?</ix:header>|</?ix:[^<>]*>", re.DOTALL | re.IGNORECASE)
+"""Hidden facts, and the tags around facts in the text."""
+
 _OLD_TAGS = re.compile(r"</?(?:PAGE|TABLE|CAPTION|S|C|FN|F\d+|R)>", re.IGNORECASE)
 """Tags that older filings put into plain text."""
 
@@ -39,8 +42,8 @@ _HEADER = {
     "sic": "STANDARD INDUSTRIAL CLASSIFICATION",
 }
 _HEADING = re.compile(
-    r"^[ \t|]*(?:part[ \t]+([ivx]+)\b[^\n\w]*)?"
-    r"(?:item[ \t]*(\d{1,2}(?:\.\d\d|[a-c])?)\b[ \t]*([^\n]{0,200}))?$",
+    r"^[^\S\n|]*(?:part[^\S\n]+([ivx]+)\b[^\n\w]*)?"
+    r"(?:item[^\S\n|]*(\d{1,2}(?:\.\d\d|[a-c])?)\b([^\n]{0,200}))?$",
     re.IGNORECASE | re.MULTILINE,
 )
 """A line that begins a part, an item or both."""
@@ -126,7 +129,8 @@ class EdgarReader(Reader):
             body = found[1] if found else data
             text, fields = decode_page(body, self.source.encoding)
             is_page = _PAGE.search(body) is not None
-            text = html_text(text, main_only=False).text if is_page else _OLD_TAGS.sub("", text)
+            text = (_INLINE_XBRL if is_page else _OLD_TAGS).sub("", text)
+            text = html_text(text, main_only=False).text if is_page else text
             header = dict(_header(data[: found.start()].decode("utf-8", "replace"))) if found else {}
         except TooLong as error:
             yield BadRow("", "record_too_long", str(error))

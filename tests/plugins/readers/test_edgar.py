@@ -77,6 +77,19 @@ def test_items_of_a_page_are_documents_with_the_fields_of_the_header(tmp_path: P
     assert last.detail == "3 records that are no documents: 2 GRAPHIC, 1 EX-21"
 
 
+def test_inline_xbrl_leaves_its_numbers_and_takes_its_hidden_facts_along(tmp_path: Path) -> None:
+    page = (
+        '<html xmlns:ix="x"><body><div style="display:none"><ix:header><ix:hidden>hidden</ix:hidden>'
+        "</ix:header></div><p>Item&nbsp;7.&nbsp;Discussion</p><p>Sales rose by $"
+        '<ix:nonFraction name="a" '
+        'scale="6">140</ix:nonFraction>.<ix:nonNumeric>5 million</ix:nonNumeric>.</p></body></html>'
+    )
+    path = write(tmp_path / "a.txt", filing(document(f"<XBRL>\n{page}\n</XBRL>")))
+    (found,) = read("edgar", path, metadata_fields=["item", "title"])
+    assert " ".join(texts([found])[0].split()) == "Item 7. Discussion Sales rose by $140.5 million."
+    assert isinstance(found, Document) and found.metadata == {"item": "7", "title": "Discussion"}
+
+
 def test_items_of_plain_text(tmp_path: Path) -> None:
     text = "<PAGE>\nCover.\n\nPART I\n\nITEM 1.  FINANCIALS\n\n<TABLE>\n<S> <C>\nCash  7\n</TABLE>\n"
     text += "\nPART II\nItem 1. Legal\nNone."
