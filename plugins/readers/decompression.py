@@ -131,6 +131,28 @@ def _seek_member(file: Any, at: int) -> tuple[int, bytes]:
     return at, b""
 
 
+def peek(found: Iterator[bytes], num_bytes: int) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes of chunks, at least so many unless fewer are good, and all chunks again.
+
+    Damage behind the first bytes is raised when the chunks are read.
+    """
+    held: list[bytes] = []
+    damage: Exception | None = None
+    try:
+        while sum(map(len, held)) < num_bytes and (chunk := next(found, None)) is not None:
+            held.append(chunk)
+    except DAMAGED as error:
+        damage = error
+
+    def again() -> Iterator[bytes]:
+        yield from held
+        if damage is not None:
+            raise damage
+        yield from found
+
+    return b"".join(held), again()
+
+
 def whole(uri: str) -> bytes:
     """Read a file as one record.
 

@@ -67,7 +67,8 @@ _IN_ZIP = {"word/document.xml": "docx", "META-INF/container.xml": "epub", "xl/wo
 _ROOT = re.compile(rb"<!doctype\s+(html)\b|<(?![?!])(?:[\w.-]{1,99}:)?([\w.-]{1,99})", re.IGNORECASE)
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*["}]')
-_HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 16
+"""First bytes of a file that say its kind."""
 
 
 def kind_of(name: str, head: bytes) -> str:
@@ -75,7 +76,7 @@ def kind_of(name: str, head: bytes) -> str:
 
     That is a name of KINDS, or for others `binary`, or `text with the extension …`.
     """
-    head = head[:_HEAD_BYTES]
+    head = head[:HEAD_BYTES]
     end = extension(name)
     by_name = _BY_EXTENSION.get(end)
     magic = next((kind for kind, pattern in _MAGIC.items() if pattern.match(head)), None)

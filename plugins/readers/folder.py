@@ -18,8 +18,8 @@ from pathlib import Path
 from plugins.readers import jsonl
 from plugins.readers.archives import Budget, budget_of, members, names_in_zip
 from plugins.readers.base import NOT_FOR_ALL, WHOLE, BadRow, Part, Reader, Row, rescued
-from plugins.readers.decompression import DAMAGED, chunks
-from plugins.readers.file_kinds import KINDS, kind_of, kind_of_zip
+from plugins.readers.decompression import DAMAGED, chunks, peek
+from plugins.readers.file_kinds import HEAD_BYTES, KINDS, kind_of, kind_of_zip
 from plugins.readers.listing import Listing, list_uri
 from schemas import limits, storage
 
@@ -90,7 +90,9 @@ class FolderReader(Reader):
 
     def _kind(self, uri: str) -> str | BadRow:
         try:
-            head = next(chunks(uri), b"")
+            head, again = peek(chunks(uri), HEAD_BYTES)
+            if not head:
+                list(again)  # raises the damage of a file without a good byte
         except DAMAGED as error:
             return BadRow.damaged("", error)
         if not head:

@@ -20,7 +20,7 @@ from xml.etree.ElementTree import Element
 
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
-from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks
+from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks, peek
 from plugins.readers.markup import name_of, text_of
 from plugins.readers.markup_blocks import blocks_of
 from schemas import limits, storage
@@ -77,11 +77,10 @@ class JatsReader(Reader):
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         number, start, body = 0, b"", b""
         try:
-            data = chunks(uri)
-            head = next(data, b"")
+            head, data = peek(chunks(uri), _LONGEST_TAG)
             declared = _DECLARED.search(head)
             wanted = self.source.encoding or (declared[1].decode() if declared else None)
-            found, fields = text_encoding.as_utf8(_again(head, data), wanted)
+            found, fields = text_encoding.as_utf8(data, wanted)
             pieces = storage.split(found, _TAG.split, _LONGEST_TAG, most=limits.RECORD_BYTES)
             for index, piece in enumerate(pieces):  # text, tag, text, …
                 if index % 2 == 0:
@@ -138,11 +137,6 @@ class JatsReader(Reader):
         rest = [blocks_of(article.find(name), self._skipped) for name in ("body", "back")]
         text = "\n\n".join(filter(None, [title, abstract, *rest]))
         return {"text": text, "title": title, "abstract": abstract}
-
-
-def _again(head: bytes, data: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from data
 
 
 def _truncated(number: int) -> BadRow:

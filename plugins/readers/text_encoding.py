@@ -12,9 +12,10 @@ encodings of the WHATWG standard, because pages and exports have no others. Its 
 from __future__ import annotations
 
 import codecs
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from plugins.readers.decompression import peek
 
 AUTO = "auto"
 FIELDS = ("detected_encoding", "encoding_confidence")
@@ -117,13 +118,13 @@ def as_utf8(chunks: Iterator[bytes], wanted: str | None) -> tuple[Iterator[bytes
     UTF-8: so `"utf-8"` refuses just the line or piece that holds it.
 
     Raises:
-        Undecodable: With `auto`, no encoding fits the first chunk.
+        Undecodable: With `auto`, no encoding fits the beginning of the stream.
     """
     if is_utf8(wanted):
         return chunks, {}
-    head = next(chunks, b"")
+    head, chunks = peek(chunks, _SAMPLE_BYTES)
     encoding = encoding_of(head, wanted, is_whole=False)
-    return _recoded(itertools.chain([head], chunks), encoding.name), encoding.fields
+    return _recoded(chunks, encoding.name), encoding.fields
 
 
 def _recoded(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:

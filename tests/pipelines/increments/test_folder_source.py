@@ -71,6 +71,7 @@ def test_a_folder_of_mixed_files_goes_through_every_command(
     assert manifest.increments[-1].num_documents == 4
     counts = read_stats(config.corpus, 1)["counts"]
     assert (counts["read/files"], counts["read/files_unreadable"]) == (4, 1)
+    assert counts["read/rejected_no_reader"] == 1
     assert counts["read/no_reader"] == 1
 
     member = f"{folder}/c.zip!/rows/c.jsonl:@0"

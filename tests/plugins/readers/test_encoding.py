@@ -11,8 +11,8 @@ from plugins.readers.text_encoding import as_utf8, decode, encoding_of
 from schemas.config import validate
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
-from schemas.records import Document
-from tests.plugins.readers.reading import only_reject, places, read, texts, write
+from schemas.records import Document, Reject
+from tests.plugins.readers.reading import COMPRESS, only_reject, places, read, texts, write
 
 GERMAN = (
     "Die Patientin wurde wegen Übelkeit und Schwäche eingeliefert. Der Blutdruck betrug 140/72 mmHg. "
@@ -129,6 +129,16 @@ def test_an_archive_is_told_whatever_the_encoding(tmp_path: Path) -> None:
 def test_a_sample_may_end_within_a_character() -> None:
     assert encoding_of("患".encode()[:2], "auto", is_whole=False).name == "utf-8"
     assert encoding_of(b"abc", None) == ("utf-8", {})
+
+
+@pytest.mark.parametrize("suffix", [".zst", ".gz", ".bz2"])
+def test_a_compressed_file_is_sampled_beyond_its_first_chunk(tmp_path: Path, suffix: str) -> None:
+    text = "plain words first, " * 2_000 + RUSSIAN
+    path = write(tmp_path / f"a.txt{suffix}", COMPRESS[suffix](f"{text}\f".encode("koi8-r")))
+    assert texts(read("text", path, encoding="auto", delimiter="\f")) == [text]
+    cut = write(tmp_path / f"b.txt{suffix}", path.read_bytes()[:-20])
+    *_, last = read("text", cut, encoding="auto", delimiter="\f")
+    assert isinstance(last, Reject) and last.reason == "damaged_file"
 
 
 def test_utf8_passes_unchanged_as_a_stream() -> None:

@@ -20,7 +20,7 @@ from plugins.readers.file_kinds import kind_of
 from schemas import limits
 from schemas.corpus_config import SourceConfig
 from schemas.records import Document, Reject
-from tests.plugins.readers.reading import jsonl, only_reject, places, read, write
+from tests.plugins.readers.reading import COMPRESS, jsonl, only_reject, places, read, write
 
 PAGE = b"<!DOCTYPE html><html><body><main><p>A page of some words, and more of them.</p></main></body></html>"
 JATS = b'<?xml version="1.0"?><!DOCTYPE article><article><body><p>An article</p></body></article>'
@@ -69,6 +69,7 @@ def test_each_file_is_read_by_its_kind_at_any_depth(tmp_path: Path) -> None:
     write(tmp_path / "b/d/notes.txt", b"Notes")
     write(tmp_path / "README", b"Read me")
     write(tmp_path / "pmc.xml", JATS)
+    write(tmp_path / "z.xml.zst", COMPRESS[".zst"](MEDLINE))
     write(tmp_path / "pubmed.xml.gz", gzip.compress(MEDLINE))
     write(tmp_path / "page-without-extension", b"\n<!-- saved --> <html>" + PAGE[21:])
     write(tmp_path / ".hidden", b"hidden")
@@ -84,6 +85,7 @@ def test_each_file_is_read_by_its_kind_at_any_depth(tmp_path: Path) -> None:
         ("pmc.xml:1", "An article"),
         ("pubmed.xml.gz:1", "An abstract"),
         ("t.parquet:0", "a row"),
+        ("z.xml.zst:1", "An abstract"),
     ]
     assert open_reader(SourceConfig(uri=str(tmp_path))).listing().hidden == 1
 
