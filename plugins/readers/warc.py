@@ -103,7 +103,7 @@ class WarcReader(Reader):
                 title, text = html_text(page)
                 if not text:
                     return BadRow(position, "no_main_text", "trafilatura finds no main text in the page")
-                values |= {"text": text, "title": title, "content_type": kind, **found}
+                values |= {"text": text, "content_type": kind, **found, **({"title": title} if title else {})}
             else:
                 return kind
         except UnicodeDecodeError as error:

@@ -119,11 +119,11 @@ class _Page:
         elif name in _SCRIPTS:
             self._script(name, tag.contents)
         elif name in ("li", "dt", "dd"):
-            is_open = bool(self._target.text or len(self._target))
-            mark = {"li": "- ", "dt": "", "dd": ": " if is_open else ""}[name]
             if not tag.wiki_markup:
                 self._break()
-            self._write(mark if name == "dd" or not (is_open and tag.wiki_markup) else "")
+            is_open = bool(self._target.text or len(self._target))
+            marks = {"li": "" if is_open else "- ", "dd": ": " if is_open else ""}
+            self._write(marks.get(name, ""))
             self.add(tag.contents)
         elif name in _VERBATIM:
             self._break(_VERBATIM_LINE)
@@ -132,10 +132,11 @@ class _Page:
             self._kind = _LINE
             self._break()
         else:
-            is_block = name in _BLOCKS
-            self._break() if is_block else None
+            if name in _BLOCKS:
+                self._break()
             self.add(tag.contents)
-            self._break() if is_block and name != "br" else None
+            if name in _BLOCKS and name != "br":
+                self._break()
 
     def _cell(self, cell: nodes.Tag) -> None:
         if cell.wiki_markup == "|" and str(cell.contents).startswith("+"):  # the table's caption
