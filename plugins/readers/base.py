@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from plugins.readers.documents import documents_of, rejected
 from plugins.readers.file_state import file_state
+from plugins.readers.html_text import check_installed
 from plugins.readers.listing import Listing, list_uri, shown_name
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
@@ -91,6 +92,8 @@ class Reader(ABC):
     """True if this reader takes markup out, so that the source's `extract` would do it twice."""
 
     def __init__(self, source: SourceConfig):
+        if source.extract is not None:
+            check_installed()
         if source.extract is not None and self.extracts_itself:
             raise ConfigError(
                 f"source {source.uri!r} sets extract, and reader {source.reader or 'folder'!r} takes text "
@@ -98,8 +101,9 @@ class Reader(ABC):
             )
         for name in NOT_FOR_ALL:
             if getattr(source, name) is not None and name not in self.own_fields:
+                reader = source.reader or "folder"
                 raise ConfigError(
-                    f"source {source.uri!r} sets {name}, which reader {source.reader!r} does not use. "
+                    f"source {source.uri!r} sets {name}, which reader {reader!r} does not use. "
                     "Remove it, or choose another reader."
                 )
         self.source = source

@@ -16,7 +16,7 @@ from typing import Any
 from plugins.readers import conversation as turns
 from plugins.readers import text_encoding
 from plugins.readers.field_paths import look_up, names_of
-from plugins.readers.html_text import HtmlError, html_text
+from plugins.readers.html_text import HtmlError, decode_page, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
 from schemas.errors import TutelageError
@@ -43,6 +43,8 @@ def documents_of(
         return list(_with_pairs(source, values, document))
     except UnicodeDecodeError as error:
         return [rejected(where, "invalid_utf8", undecodable_field(error))]
+    except text_encoding.Undecodable as error:
+        return [rejected(where, *error.args)]
     except (TutelageError, OSError, MemoryError):
         raise
     except Exception as error:
@@ -85,7 +87,7 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
         return rejected(where, "missing_field", f"no field {named} in a row of {names_of(values)}")
     for name, value in found.items():
         if isinstance(value, bytes):
-            found[name] = value.decode("utf-8-sig")
+            found[name] = value.decode("utf-8-sig") if source.extract is None else decode_page(value)[0]
         elif isinstance(value, list):
             try:
                 found[name] = turns.joined(value)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, whole
-from plugins.readers.html_text import HtmlError, decode_page, has_tags, html_text
+from plugins.readers.html_text import HtmlError, check_installed, decode_page, has_tags, html_text
+from schemas.corpus_config import SourceConfig
 
 
 class HtmlReader(Reader):
@@ -15,6 +16,10 @@ class HtmlReader(Reader):
 
     own_fields = frozenset({"encoding"})
     extracts_itself = True
+
+    def __init__(self, source: SourceConfig):
+        super().__init__(source)
+        check_installed()
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         yield self._row(uri)

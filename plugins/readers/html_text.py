@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import codecs
 import html
+import importlib.util
 import re
 from typing import Any, NamedTuple
 
@@ -59,6 +60,17 @@ class HtmlText(NamedTuple):
     text: str
 
 
+def check_installed() -> None:
+    """Refuse to read HTML without its libraries.
+
+    Raises:
+        ConfigError: lxml or trafilatura is not installed.
+    """
+    for name in ("lxml", "trafilatura"):
+        if importlib.util.find_spec(name) is None:
+            raise missing_package("reader 'html'", ImportError(f"no module named {name!r}", name=name))
+
+
 def decode_page(data: bytes, wanted: str | None = None, header: str = "") -> tuple[str, dict[str, str]]:
     """Decode the bytes of a page; return its text, and with `auto` the fields of `text_encoding`.
 
@@ -97,7 +109,6 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
 
     Raises:
         HtmlError: `nested_too_deeply` or `record_too_long`.
-        ConfigError: lxml or trafilatura is not installed.
     """
     if len(page) > limits.HTML_CHARACTERS:
         detail = f"it has {len(page):,} characters; a page may have {limits.HTML_CHARACTERS:,}"
@@ -147,11 +158,8 @@ def _declared(data: bytes, header: str) -> str:
 
 def _parsed(page: str) -> Any:
     """Parse a page; None if nothing is in it."""
-    try:
-        import lxml.html
-        import trafilatura  # noqa: F401, so that a missing one is told at once
-    except ImportError as error:
-        raise missing_package("HTML", error) from error
+    import lxml.html
+
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
     try:
         tree = lxml.html.document_fromstring(well_formed(page).encode(), parser=parser)
@@ -165,10 +173,11 @@ def _parsed(page: str) -> Any:
 def _keep_formulas(tree: Any) -> None:
     """Undo what pages do for the look of scripts: hidden MathML beside a picture, links in brackets."""
     for element in list(tree.iter("sup", "math", "mml:math")):
-        if element.tag == "sup" and _FOOTNOTE.fullmatch(text_of(element)):
+        if element.tag != "sup":
+            for outer in element.iterancestors("span"):
+                outer.attrib.pop("style", None)
+        elif _FOOTNOTE.fullmatch(text_of(element)):
             element.tag = "span"
-        for outer in element.iterancestors("span"):
-            outer.attrib.pop("style", None)
     for twin in tree.xpath("//span[@class='katex-html']"):  # the same formula, for the eye
         twin.drop_tree()
 

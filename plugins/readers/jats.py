@@ -30,7 +30,7 @@ from schemas.errors import ConfigError, unknown_name
 _LONGEST_TAG = 4096
 """Most bytes of an article's start tag, with its namespaces."""
 
-_TAG = re.compile(rb"(</?(?:\w+:)?article(?:\s[^<>]{0,4000})?>)")
+_TAG = re.compile(rb"(</?article(?:\s[^<>]{0,4000})?>)")
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}\sencoding\s*=\s*["']([\w.:-]+)""")
 _PREFIXES = {
     b"mml": b"http://www.w3.org/1998/Math/MathML",
@@ -76,11 +76,18 @@ class JatsReader(Reader):
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         number, start, body = 0, b"", b""
+        head, data = peek(chunks(uri), _LONGEST_TAG)
+        declared = _DECLARED.search(head)
+        wanted = self.source.encoding or (declared[1].decode() if declared else None)
         try:
-            head, data = peek(chunks(uri), _LONGEST_TAG)
-            declared = _DECLARED.search(head)
-            wanted = self.source.encoding or (declared[1].decode() if declared else None)
             found, fields = text_encoding.as_utf8(data, wanted)
+        except LookupError as error:
+            yield BadRow("", "unknown_encoding", f"{error}. Name its encoding in `encoding`")
+            return
+        except text_encoding.Undecodable as error:
+            yield BadRow("", *error.args)
+            return
+        try:
             pieces = storage.split(found, _TAG.split, _LONGEST_TAG, most=limits.RECORD_BYTES)
             for index, piece in enumerate(pieces):  # text, tag, text, …
                 if index % 2 == 0:
@@ -93,9 +100,6 @@ class JatsReader(Reader):
                     if start:
                         yield _truncated(number)
                     start, number = piece, number + 1
-        except (LookupError, text_encoding.Undecodable) as error:
-            yield BadRow("", "unknown_encoding", str(error))
-            return
         except DAMAGED as error:
             yield BadRow.damaged(str(number + 1 - bool(start)), error, f"{number - bool(start)} articles")
             return

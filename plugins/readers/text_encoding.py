@@ -80,7 +80,10 @@ def encoding_of(data: bytes, wanted: str | None, *, is_whole: bool = True) -> En
         pass
     import charset_normalizer
 
-    best = charset_normalizer.from_bytes(data[:_SAMPLE_BYTES], cp_isolation=list(_GUESSED)).best()
+    sample = data[:_SAMPLE_BYTES]
+    if b"\x00" not in sample:  # the library looks at a few places, where a file may be ASCII
+        sample = b"\n".join(line for line in sample.split(b"\n") if not line.isascii())
+    best = charset_normalizer.from_bytes(sample, cp_isolation=list(_GUESSED)).best()
     if best is None:
         raise Undecodable("unknown_encoding", "no encoding fits its bytes. Name its encoding in `encoding`")
     return _found(best.encoding, (1 - best.chaos) * best.coherence)

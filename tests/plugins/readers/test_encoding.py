@@ -133,7 +133,7 @@ def test_a_sample_may_end_within_a_character() -> None:
 
 @pytest.mark.parametrize("suffix", [".zst", ".gz", ".bz2"])
 def test_a_compressed_file_is_sampled_beyond_its_first_chunk(tmp_path: Path, suffix: str) -> None:
-    text = "plain words first, " * 2_000 + RUSSIAN
+    text = "plain words first\n" * 2_000 + RUSSIAN
     path = write(tmp_path / f"a.txt{suffix}", COMPRESS[suffix](f"{text}\f".encode("koi8-r")))
     assert texts(read("text", path, encoding="auto", delimiter="\f")) == [text]
     cut = write(tmp_path / f"b.txt{suffix}", path.read_bytes()[:-20])

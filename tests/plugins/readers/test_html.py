@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
+import importlib.util
 from pathlib import Path
-from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from plugins.readers import open_reader
@@ -163,6 +164,12 @@ class TestExtract:
         assert isinstance(found, Document)
         assert found.text == "Why? So." and dict(found.metadata) == {"n": "<i>x</i>"}
 
+    def test_bytes_are_decoded_as_pages_are(self, tmp_path: Path) -> None:
+        pages = ['<meta charset="cp1252"><p>naïve</p>'.encode("cp1252"), b'<meta charset="ascii"><p>\x81</p>']
+        pyarrow.parquet.write_table(pyarrow.table({"text": pages}), tmp_path / "a")
+        found = read("parquet", tmp_path / "a", extract="html")
+        assert [text for _, text in places(tmp_path / "a", found)] == ["naïve", "undecodable"]
+
     @pytest.mark.parametrize("reader", ["html", "jats", "folder", None])
     def test_readers_that_take_markup_out_refuse_it(self, reader: str | None) -> None:
         with pytest.raises(ConfigError, match=f"sets extract, and reader '{reader or 'folder'}' takes text"):
@@ -170,13 +177,14 @@ class TestExtract:
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = builtins.__import__
-
-    def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name.partition(".")[0] == "trafilatura":
-            raise ModuleNotFoundError("No module named 'trafilatura'", name="trafilatura")
-        return known(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"^HTML needs a package .*pip install 'tutelage\[html\]'\.$"):
-        html_text("<p>a</p>")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "trafilatura" else found(name)
+    )
+    for fields in ({"reader": "html"}, {"reader": "jsonl", "extract": "html"}):
+        with pytest.raises(ConfigError) as caught:
+            open_reader(SourceConfig(uri="a", **fields))
+        assert str(caught.value) == (
+            "reader 'html' needs a package that is not installed: no module named 'trafilatura'. "
+            "Install the extra that carries it: pip install 'tutelage[html]'."
+        )

@@ -105,6 +105,15 @@ def test_an_encoding_may_be_declared_or_named(tmp_path: Path) -> None:
     ]
 
 
+def test_an_unknown_encoding_is_a_reject(tmp_path: Path) -> None:
+    data = f'<?xml version="1.0" encoding="no-such"?>{SECOND}'.encode()
+    reject = only_reject(read("jats", write(tmp_path / "a.xml", data)))
+    assert (reject.reason, reject.detail) == (
+        "unknown_encoding",
+        "unknown encoding: no-such. Name its encoding in `encoding`",
+    )
+
+
 def test_a_document_type_reaches_no_parser(tmp_path: Path) -> None:
     bomb = (
         '<!DOCTYPE article [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;"><!ENTITY f SYSTEM "/etc/hostname">]>'
