@@ -20,7 +20,8 @@ from typing import NamedTuple
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks, pieces
-from plugins.readers.html_text import HtmlError, decode_page, html_text
+from plugins.readers.html_text import HtmlError, check_installed, decode_page, html_text
+from schemas.corpus_config import SourceConfig
 
 _END = b"</DOCUMENT>"
 _TEXT = re.compile(rb"<TEXT>(.*?)(</TEXT>|\Z)", re.DOTALL)
@@ -92,6 +93,10 @@ class EdgarReader(Reader):
 
     extracts_itself = True
     own_fields = frozenset({"encoding"})
+
+    def __init__(self, source: SourceConfig):
+        super().__init__(source)
+        check_installed()
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()

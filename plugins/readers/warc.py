@@ -22,8 +22,9 @@ from fastwarc.warc import WarcRecord, WarcRecordType
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import Damage, TooLong, check_length, chunks_and_damage
-from plugins.readers.html_text import HtmlError, decode_page, html_text
+from plugins.readers.html_text import HtmlError, check_installed, decode_page, html_text
 from schemas import limits, storage
+from schemas.corpus_config import SourceConfig
 
 _BEGIN = b"WARC/1."
 _END = b"\r\n\r\n"
@@ -59,6 +60,10 @@ class WarcReader(Reader):
 
     extracts_itself = True
     own_fields = frozenset({"encoding"})
+
+    def __init__(self, source: SourceConfig):
+        super().__init__(source)
+        check_installed()
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()

@@ -181,7 +181,8 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "trafilatura" else found(name)
     )
-    for fields in ({"reader": "html"}, {"reader": "jsonl", "extract": "html"}):
+    others = ({"reader": name} for name in ("edgar", "warc"))
+    for fields in ({"reader": "html"}, {"reader": "jsonl", "extract": "html"}, *others):
         with pytest.raises(ConfigError) as caught:
             open_reader(SourceConfig(uri="a", **fields))
         assert str(caught.value) == (

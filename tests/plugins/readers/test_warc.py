@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from plugins.readers import open_reader
 from schemas import limits
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError
 from schemas.records import Document, Reject
 from tests.plugins.readers.reading import COMPRESS, only_reject, places, read, texts, write
 
@@ -170,3 +174,15 @@ def test_bombs_meet_the_limit_of_a_record(tmp_path: Path, monkeypatch: pytest.Mo
         "record_too_long",
         "good",
     ]
+
+
+@pytest.mark.parametrize(("reader", "module"), [("warc", "fastwarc.warc"), ("mediawiki", "mwparserfromhell")])
+def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch, reader: str, module: str) -> None:
+    for name in [
+        name for name in sys.modules if name.startswith(("plugins.readers.w", "plugins.readers.mediaw"))
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError) as caught:
+        open_reader(SourceConfig(reader=reader, uri="a"))
+    assert f"pip install 'tutelage[{reader}]'" in str(caught.value)
