@@ -19,17 +19,21 @@ class SourceConfig(Section):
     """Source files of one kind.
 
     Attributes:
-        reader: Name of a reader: jsonl, text, parquet, medline, huggingface, squad. Null takes the preset's.
-        uri: Path or fsspec URI, with globs; a directory stands for the files directly in it. The path of an
-            existing file is taken literally, even with [ * ? in it. Relative paths start at the working
-            directory. For reader huggingface, a dataset's directory or its name on the hub, without globs.
+        reader: Name of a reader: folder, html, jats, jsonl, csv, tsv, text, parquet, medline, warc, wet,
+            mediawiki, edgar, huggingface, squad. Null takes the preset's, and without a preset `folder`,
+            which reads each file by its kind.
+        uri: Path or fsspec URI, with globs. A directory stands for the files directly in it, and with reader
+            folder for those at any depth. The path of an existing file is taken literally, even with [ * ? in
+            it. Relative paths start at the working directory. For reader huggingface, a dataset's directory
+            or its name on the hub, without globs.
         allow_unreadable: True skips unreadable input: sub-directories, directories without permission,
             dangling links, files without a readable row. The build names and counts each. False fails the
             build.
-        preset: Name of a well-known dataset in `plugins/readers/presets.yaml`: pile, openorca,
-            openorca-system, lima, wizardlm-evol, medicine-instruction-augmented, pubmed; for synthesizer
-            tuning squad, squad-hub, ft-instruction-synthesizer-collection. It sets every field that is not
-            set here. Null uses no preset.
+        preset: Name of a well-known dataset in `plugins/readers/presets.yaml`: caselaw, common-crawl-wet,
+            courtlistener, edgar, fineweb, lima, medicine-instruction-augmented, openorca, openorca-system,
+            pile, pmc, pubmed, the-stack-markdown, wikipedia, wizardlm-evol; for synthesizer tuning squad,
+            squad-hub, ft-instruction-synthesizer-collection. It sets every field that is not set here. Null
+            uses no preset.
         text_field: Dotted path of the text in a row. A list, such as `conversations`, becomes one text: its
             turns in order, separated by a blank line. A turn is a string, null, or an object whose `value`
             or `content` is a string or a list of parts with `text`. Bytes must be UTF-8.
@@ -42,11 +46,28 @@ class SourceConfig(Section):
             or `answer`, or `Q` and `A`; see plugins/readers/pair_fields.py.
         dataset_field: Dotted path of the name of the row's question-answer dataset; null makes the source one
             dataset.
+        encoding: Encoding of text files: `utf-8`, another encoding of Python such as cp1252, utf-16,
+            shift_jis or gb18030, or `auto`, which finds the encoding and adds it with its confidence, from 0
+            to 1, to the metadata: `detected_encoding`, `encoding_confidence`. Null means UTF-8, and for html
+            what the page says about itself. Rows that stay undecodable are rejects.
+        leave_out: Parts of articles to leave out, for reader jats: references, tables, figures, notes. Null
+            leaves out the references, [] nothing. For reader mediawiki: tables; null leaves none out.
+        extract: `html` takes the text out of the HTML in the fields of the text: of a page its main text, of
+            a fragment all of it. A value without any tag keeps its lines. Null takes fields as they are.
         delimiter: For reader text, the string between the documents of a file, such as "\\n\\n\\n" or
-            "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document.
+            "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document. For reader csv, the
+            character between cells; null guesses it.
+        quote: For readers csv and tsv, the character around cells; "" reads quotes as plain characters, null
+            guesses.
+        escape: For readers csv and tsv, the character that makes the next one plain, such as "\\\\"; null has
+            none. A doubled quote in a quoted cell is one quote in any case.
+        columns: For readers csv and tsv, the names of the columns of a file without a header row; null takes
+            them from its first row.
         config_name: For reader huggingface, a dataset's configuration; null takes its default.
         split: For reader huggingface, a dataset's split; null takes `train`.
     """
+
+    added_later = frozenset({"encoding", "extract", "leave_out", "quote", "escape", "columns"})
 
     reader: str | None = None
     uri: str
@@ -58,15 +79,27 @@ class SourceConfig(Section):
     metadata_fields: tuple[str, ...] = ()
     pairs_field: str | None = pydantic.Field(default=None, min_length=1)
     dataset_field: str | None = pydantic.Field(default=None, min_length=1)
+    encoding: str | None = None
+    leave_out: tuple[str, ...] | None = None
+    extract: Literal["html"] | None = None
     delimiter: str | None = pydantic.Field(default=None, min_length=1)
+    quote: str | None = pydantic.Field(default=None, max_length=1)
+    escape: str | None = pydantic.Field(default=None, min_length=1, max_length=1)
+    columns: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
     config_name: str | None = None
     split: str | None = None
 
-    @pydantic.model_validator(mode="after")
-    def _reader_is_known_by_someone(self) -> SourceConfig:
-        if self.reader is None and self.preset is None:
-            raise ValueError("needs a reader, such as jsonl, or a preset that sets one, such as openorca")
-        return self
+    @pydantic.field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str | None) -> str | None:
+        try:
+            "".encode(value if value not in (None, "auto") else "utf-8")
+        except LookupError:
+            raise ValueError(
+                f"{value!r} is no encoding of text; expected auto, utf-8, or another of Python's encodings, "
+                "such as cp1252, utf-16, shift_jis, gb18030"
+            ) from None
+        return value
 
     @pydantic.field_validator("format")
     @classmethod

@@ -66,11 +66,14 @@ class UnexpectedError(TutelageError):
 
 
 _EXTRAS = {
-    "pipelines": "aiohttp apache_beam brotli fastokens ftfy gcsfs jinja2 orjson phonenumbers py3langid "
-    "pyarrow semantic_text_splitter snappy tokenizers transformers xxhash",
+    "pipelines": "aiohttp apache_beam brotli charset_normalizer fastokens ftfy gcsfs jinja2 orjson "
+    "phonenumbers py3langid pyarrow semantic_text_splitter snappy tokenizers transformers xxhash",
     "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
     "models": "gguf",
     "huggingface": "datasets",
+    "html": "lxml trafilatura",
+    "mediawiki": "mwparserfromhell",
+    "warc": "fastwarc",
 }
 """Top-level modules by the first of our extras that carries them."""
 

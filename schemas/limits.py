@@ -44,6 +44,21 @@ NEW_TOKEN_CHARACTERS = 256
 RECORD_BYTES = 1 << 28
 """Bytes of one record of a source, decompressed: a line, a piece of text, an XML record, a whole file."""
 
+HTML_CHARACTERS = 1 << 25
+"""Characters of an HTML page. A tree takes some tens of bytes for each; a longer page is a reject."""
+
+ARCHIVE_MEMBERS = 100_000
+"""Entries of an archive that are read. The rest of it is a reject."""
+
+ARCHIVE_BYTES = 1 << 36
+"""Bytes of all members of an archive, decompressed. The rest of it is a reject."""
+
+ARCHIVE_RATIO = 200
+"""Decompressed bytes for each byte of an archive or member, beyond a megabyte. Text has up to twenty."""
+
+ARCHIVE_DEPTH = 3
+"""Archives inside one another. An archive in the innermost is a reject."""
+
 ANSWER_BYTES = 16 * 2**20
 """Bytes of a server's answer. A longer answer is a failed attempt, and the client retries."""
 

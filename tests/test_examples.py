@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plugins.readers import READERS, listing
+from plugins.readers import READERS, listing, open_reader
 from schemas.corpus_config import SourceConfig
 from schemas.records import Document
 
@@ -135,3 +135,13 @@ def test_general_instructions_hold_no_question_of_the_tasks(instructions: list[D
     known = {run for each in instructions for run in runs(each.text)}
     asked = rows("bio_choice.jsonl") + rows("bio_recall.jsonl")
     assert [row["id"] for row in asked if runs(row["input"]) & known] == []
+
+
+def test_the_mixed_folder_is_read_without_naming_a_reader() -> None:
+    reader = open_reader(SourceConfig(uri=str(EXAMPLES / "mixed"), metadata_fields=("title",)))
+    page, article, text = [each for name in reader.listing().files for each in reader.read(name)]
+    assert isinstance(page, Document) and isinstance(article, Document) and isinstance(text, Document)
+    assert page.metadata["title"] == "Fever in adults" and "Home" not in page.text
+    assert "above 12 × 10^9 a litre" in page.text and "above 38 °C | fever" in page.text
+    assert "litres of H2O a day" in article.text and "felt well was 17/20 in the" in article.text
+    assert "invented reference" not in article.text and text.text.startswith("Rest during fever")

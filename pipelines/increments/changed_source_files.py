@@ -28,6 +28,7 @@ from pipelines.steps.read import FilePart
 from plugins.readers import open_reader
 from plugins.readers.listing import Listing, shown_name
 from schemas import storage
+from schemas.config import unset_additions
 from schemas.content_hash import digest
 from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.corpus_layout import sources_note_uri
@@ -94,7 +95,8 @@ def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = Fal
             if listing.hidden:
                 left_out.append(f"Left out of {source.uri!r}: {listing.hidden:,} hidden.")
             for uri in listing.files:
-                read_as = digest(decides, name, source.model_dump_json(exclude=_NOT_READ_AS), uri)
+                fields = source.model_dump_json(exclude={*_NOT_READ_AS, *unset_additions(source)})
+                read_as = digest(decides, name, fields, uri)
                 state = _asked(uri, reader.state)
                 files[name].append(SourceFile(source=index, uri=uri, read_as=read_as, state=state))
     return Listed(files=files, left_out=tuple(left_out), counts=+counts)

@@ -107,13 +107,13 @@ def _names_in_sources(
 
 
 def is_in(source: str, name: str) -> bool:
-    """True if a document's source, `uri` or `uri:position`, is this file or in this folder."""
+    """True if a document's source, `uri`, `uri:position` or `uri!/member`, is this file or in this folder."""
     rest = source.removeprefix(name)
-    return source.startswith(name) and (not rest or rest[0] in ":/ " or name.endswith("/"))
+    return source.startswith(name) and (not rest or rest[0] in ":/! " or name.endswith("/"))
 
 
 def is_of(source: str, pattern: str) -> bool:
     """True if a document's source is this file, in this folder, or matches this glob."""
     return is_in(source, pattern) or any(
-        fnmatch.fnmatchcase(source, each) for each in (pattern, f"{pattern}:*")
+        fnmatch.fnmatchcase(source, each) for each in (pattern, f"{pattern}:*", f"{pattern}!/*")
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pipelines.increments.document_versions import first_version
 from pipelines.steps.base import StepFn
 from plugins.readers import open_reader
-from plugins.readers.base import BadRow, Part
+from plugins.readers.base import BadRow, Part, Reader
 from plugins.readers.listing import shown_name
 from schemas.corpus_config import SourceConfig
 from schemas.errors import InputError
@@ -50,9 +50,12 @@ class ReadFiles(StepFn):
                 if isinstance(row, BadRow):
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                     self.counters.add("files_damaged", row.reason in _DAMAGED)
+                    self.counters.add("passed_over", row.num_passed_over)
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
-                        if isinstance(row, BadRow) or record.reason in _OTHER_FIELDS:
+                        if isinstance(row, BadRow):
+                            bad = bad or (None if row.num_passed_over else record)
+                        elif record.reason in _OTHER_FIELDS:
                             bad = bad or record
                         else:
                             has_good_rows = True
@@ -69,11 +72,11 @@ class ReadFiles(StepFn):
             # A row as long as this part says nothing about the parts of the file that other workers read.
             reads_on = part.end is not None and bad is not None and bad.reason == "record_too_long"
             if bad is not None and not has_good_rows and not reads_on:
-                self._no_row(reader.source, uri, bad)
+                self._no_row(reader, uri, bad)
 
-    def _no_row(self, source: SourceConfig, uri: str, bad: Reject) -> None:
+    def _no_row(self, reader: Reader, uri: str, bad: Reject) -> None:
         """Count a file without a readable row, or end the run."""
-        if not source.allow_unreadable:
+        if not (reader.source.allow_unreadable or reader.has_mixed_files):
             raise InputError(
                 f"{shown_name(uri)}: none of its rows can be read: {bad.reason} ({bad.detail}). Repair it, "
                 "leave it out of the uri, or set allow_unreadable: true on its source. Nothing was published."

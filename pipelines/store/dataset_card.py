@@ -20,6 +20,7 @@ from pipelines.runners.progress import cut_texts, held_out, parted
 from pipelines.steps.verify_pairs import rules_of
 from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
+from plugins.readers.presets import presets
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.corpus_layout import card_uri
@@ -153,14 +154,21 @@ def _contents(corpus: str, manifest: Manifest) -> str:
 
 def _sources(config: CorpusConfig) -> str:
     def reader(source: SourceConfig) -> str:
-        return _plain(source.preset or source.reader or "")
+        return _plain(source.preset or source.reader or "folder")
 
     rows = [
         (_plain(name), _pairs(stream), reader(source), _uri(source.uri))
         for name, stream in config.streams.items()
         for source in stream.sources
     ]
-    return "## Sources\n\n" + table(("stream", "pairs", "reader", "source"), rows)
+    named = dict.fromkeys(source.preset for stream in config.streams.values() for source in stream.sources)
+    licenses = [
+        (_plain(name), _plain(license))
+        for name in named
+        if name in presets() and (license := presets()[name].license)
+    ]
+    told = f"\n\nTheir publishers say:\n\n{table(('preset', 'license'), licenses)}" if licenses else ""
+    return "## Sources\n\n" + table(("stream", "pairs", "reader", "source"), rows) + told
 
 
 def _pairs(stream: StreamConfig) -> str:

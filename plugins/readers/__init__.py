@@ -15,22 +15,31 @@ READERS = Registry(
     "reader",
     "tutelage.readers",
     {
+        "csv": "plugins.readers.csv:CsvReader",
+        "edgar": "plugins.readers.edgar:EdgarReader",
+        "folder": "plugins.readers.folder:FolderReader",
+        "html": "plugins.readers.html:HtmlReader",
         "huggingface": "plugins.readers.huggingface:HuggingfaceReader",
+        "jats": "plugins.readers.jats:JatsReader",
         "jsonl": "plugins.readers.jsonl:JsonlReader",
+        "mediawiki": "plugins.readers.mediawiki:MediawikiReader",
         "medline": "plugins.readers.medline:MedlineReader",
         "parquet": "plugins.readers.parquet:ParquetReader",
         "squad": "plugins.readers.squad:SquadReader",
         "text": "plugins.readers.text:TextReader",
+        "tsv": "plugins.readers.csv:TsvReader",
+        "warc": "plugins.readers.warc:WarcReader",
+        "wet": "plugins.readers.warc:WarcReader",
     },
 )
 
 
 def open_reader(source: SourceConfig) -> Reader:
-    """Make the reader of a source, with the fields of its preset.
+    """Make the reader of a source, with the fields of its preset; without either it is `folder`.
 
     Raises:
         ConfigError: A name is unknown, or the reader does not use a field that is set.
     """
     source = with_preset(source)
-    reader: Reader = READERS.load(source.reader or "")(source)
+    reader: Reader = READERS.load(source.reader or "folder")(source)
     return reader

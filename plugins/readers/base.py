@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from plugins.readers.documents import documents_of, rejected
 from plugins.readers.file_state import file_state
+from plugins.readers.html_text import check_installed
 from plugins.readers.listing import Listing, list_uri, shown_name
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
@@ -25,17 +27,30 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BadRow:
-    """A piece of a file that is no row: a short fixed reason, and details of what the reader found."""
+    """A piece of a file that is no row: a short fixed reason, and details of what the reader found.
+
+    Attributes:
+        num_passed_over: Records that this reader does not read by its nature, told by one row; 0 for a fault.
+    """
 
     position: str
     reason: str
     detail: str
+    num_passed_over: int = 0
 
     @classmethod
     def damaged(cls, position: str, error: Exception, read: str = "") -> BadRow:
         """Return the reject of a damaged file, with what the reader read before the damage: "17 lines"."""
         before = f"; {read} were read before it" if read else ""
         return cls(position, "damaged_file", f"{type(error).__name__}: {error}{before}")
+
+    @classmethod
+    def passed_over(cls, counts: Counter[str]) -> Iterator[BadRow]:
+        """Yield the row that tells how many records of each kind a reader passed over; none without any."""
+        if num := counts.total():
+            named = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(_NAMED_KINDS))
+            more = ", …" if len(counts) > _NAMED_KINDS else ""
+            yield cls("", "passed_over", f"{num:,} records that are no documents: {named}{more}", num)
 
 
 class Part(NamedTuple):
@@ -47,7 +62,10 @@ class Part(NamedTuple):
 
 WHOLE = Part(0, None)
 
-_NOT_FOR_ALL = ("delimiter", "config_name", "split")
+_NAMED_KINDS = 12
+"""Kinds of records that a row of those passed over names."""
+
+NOT_FOR_ALL = ("encoding", "delimiter", "quote", "escape", "columns", "leave_out", "config_name", "split")
 """Fields of a SourceConfig that only some readers use."""
 
 _OF_THE_CONTENT = (
@@ -65,13 +83,27 @@ class Reader(ABC):
     """
 
     own_fields: ClassVar[frozenset[str]] = frozenset()
-    """Those fields of `_NOT_FOR_ALL` that this reader uses."""
+    """Those fields of `NOT_FOR_ALL` that this reader uses."""
+
+    has_mixed_files: ClassVar[bool] = False
+    """True if a file without a readable row is no reason to end a build."""
+
+    extracts_itself: ClassVar[bool] = False
+    """True if this reader takes markup out, so that the source's `extract` would do it twice."""
 
     def __init__(self, source: SourceConfig):
-        for name in _NOT_FOR_ALL:
+        if source.extract is not None:
+            check_installed()
+        if source.extract is not None and self.extracts_itself:
+            raise ConfigError(
+                f"source {source.uri!r} sets extract, and reader {source.reader or 'folder'!r} takes text "
+                "out of markup itself. Remove extract, or name a reader such as jsonl."
+            )
+        for name in NOT_FOR_ALL:
             if getattr(source, name) is not None and name not in self.own_fields:
+                reader = source.reader or "folder"
                 raise ConfigError(
-                    f"source {source.uri!r} sets {name}, which reader {source.reader!r} does not use. "
+                    f"source {source.uri!r} sets {name}, which reader {reader!r} does not use. "
                     "Remove it, or choose another reader."
                 )
         self.source = source
@@ -120,21 +152,27 @@ class Reader(ABC):
         versions of a later part are higher. After an unexpected exception the last row is a BadRow that says
         how many rows were read.
         """
-        number = 0
-        try:
-            for row in self.rows_of(uri, part):
-                yield first + part.start + number, row
-                number += 1
-        except OSError:
-            raise
-        except _OF_THE_CONTENT as error:
-            detail = f"{type(error).__name__}: {error}; {number} rows were read before it, and none after it"
-            yield first + part.start + number, BadRow("", UNEXPECTED, detail)
+        yield from enumerate(rescued(self.rows_of(uri, part)), start=first + part.start)
 
     def records(self, uri: str, row: Row | BadRow, version: int) -> list[Document | Reject]:
         """Return the document of a row of a file, and a reject for each unusable piece of the row."""
         name = shown_name(uri)
-        where = f"{name}:{row.position}" if row.position else name
+        apart = "" if row.position[:2] in ("", "!/") else ":"
+        where = f"{name}{apart}{row.position}"
         if isinstance(row, BadRow):
             return [rejected(where, row.reason, row.detail)]
         return documents_of(self.source, row.values, where, version)
+
+
+def rescued(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
+    """Yield the rows; after an unexpected exception the last is a BadRow that says how many there were."""
+    number = 0
+    try:
+        for row in rows:
+            yield row
+            number += 1
+    except OSError:
+        raise
+    except _OF_THE_CONTENT as error:
+        detail = f"{type(error).__name__}: {error}; {number} rows were read before it, and none after it"
+        yield BadRow("", UNEXPECTED, detail)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import fsspec
 import zstandard
@@ -33,6 +33,12 @@ DAMAGED = (EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptB
 _CHUNK_BYTES = 1 << 20
 _FRAME_BYTES = 1 << 15
 """Compressed bytes per step: good bytes of a step that meets damage are lost."""
+
+_MEMBER = b"\x1f\x8b\x08"
+"""First bytes of a gzip member."""
+
+_MEMBER_BYTES = 1 << 16
+"""Compressed bytes per read: a member leaves the rest of them to the next, as a copy."""
 
 _ZSTD_STEP_BYTES = (1 << 6, 1 << 12)
 """Fewest and most compressed bytes per call of zstandard, which can make 32,768 bytes of each."""
@@ -66,6 +72,87 @@ def chunks(uri: str) -> Iterator[bytes]:
                 yield chunk
 
 
+class Damage(NamedTuple):
+    """Damage in a file: an exception of DAMAGED; and whether bytes of the broken member came before it."""
+
+    error: Exception
+    is_inside: bool
+
+
+def chunks_and_damage(uri: str) -> Iterator[bytes | Damage]:
+    """Yield a file's bytes as `chunks`, and a Damage in the place of what is damaged.
+
+    Of a `.gz`, reading goes on with the next member: a broken member costs only itself.
+    """
+    if uri.endswith(".gz"):
+        with fsspec.open(uri, "rb") as file:
+            yield from _members(file)
+        return
+    try:
+        yield from chunks(uri)
+    except DAMAGED as error:
+        yield Damage(error, is_inside=True)
+
+
+def _members(file: Any) -> Iterator[bytes | Damage]:
+    """Decompress the members of a gzip file."""
+    start, data = 0, b""  # offset of a member in the file, and bytes that were read and not used
+    while data := data or file.read(_MEMBER_BYTES):
+        bare = data.lstrip(b"\x00")  # padding behind a member
+        start, data = start + len(data) - len(bare), bare
+        if not data:
+            continue
+        inner, used, is_inside = zlib.decompressobj(wbits=31), 0, False
+        try:
+            while not inner.eof:
+                data = data or file.read(_MEMBER_BYTES)
+                chunk = inner.decompress(data, _CHUNK_BYTES)
+                if not data and not chunk and not inner.eof:
+                    raise EOFError("the file ends in the middle of a gzip member")
+                rest = inner.unused_data if inner.eof else inner.unconsumed_tail
+                used, data = used + len(data) - len(rest), rest
+                yield chunk
+                is_inside = True
+            start += used
+        except DAMAGED as error:
+            yield Damage(error, is_inside)
+            start, data = _seek_member(file, start + 1)
+
+
+def _seek_member(file: Any, at: int) -> tuple[int, bytes]:
+    """Return the offset of the next gzip member from an offset on, and its first bytes; b"" at the end."""
+    file.seek(at)
+    data = b""
+    while read := file.read(_MEMBER_BYTES):
+        data += read
+        if (found := data.find(_MEMBER)) >= 0:
+            return at + found, data[found:]
+        at, data = at + len(data) - len(_MEMBER) + 1, data[1 - len(_MEMBER) :]
+    return at, b""
+
+
+def peek(found: Iterator[bytes], num_bytes: int) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes of chunks, at least so many unless fewer are good, and all chunks again.
+
+    Damage behind the first bytes is raised when the chunks are read.
+    """
+    held: list[bytes] = []
+    damage: Exception | None = None
+    try:
+        while sum(map(len, held)) < num_bytes and (chunk := next(found, None)) is not None:
+            held.append(chunk)
+    except DAMAGED as error:
+        damage = error
+
+    def again() -> Iterator[bytes]:
+        yield from held
+        if damage is not None:
+            raise damage
+        yield from found
+
+    return b"".join(held), again()
+
+
 def whole(uri: str) -> bytes:
     """Read a file as one record.
 
@@ -88,17 +175,15 @@ def check_length(record: bytes | bytearray) -> None:
 
 def lines(uri: str) -> Iterator[bytes]:
     """Yield a file's lines without their ends, those before damage included."""
-    return pieces(uri, b"\n")
+    return pieces(chunks(uri), b"\n")
 
 
-def pieces(uri: str, delimiter: bytes) -> Iterator[bytes]:
-    """Yield the pieces between delimiters, those before damage included.
+def pieces(found: Iterable[bytes], delimiter: bytes) -> Iterator[bytes]:
+    """Yield the pieces of chunks between delimiters, those before damage included.
 
     Holds one piece at a time. There is no empty piece after the last delimiter.
     """
-    return storage.split(
-        chunks(uri), lambda data: data.split(delimiter), len(delimiter), most=limits.RECORD_BYTES
-    )
+    return storage.split(found, lambda data: data.split(delimiter), len(delimiter), most=limits.RECORD_BYTES)
 
 
 def lines_between(uri: str, start: int, end: int | None) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plugins.readers import conversation as turns
+from plugins.readers import text_encoding
 from plugins.readers.field_paths import look_up, names_of
+from plugins.readers.html_text import HtmlError, decode_page, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from schemas.corpus_config import SourceConfig
 from schemas.errors import TutelageError
@@ -41,6 +43,8 @@ def documents_of(
         return list(_with_pairs(source, values, document))
     except UnicodeDecodeError as error:
         return [rejected(where, "invalid_utf8", undecodable_field(error))]
+    except text_encoding.Undecodable as error:
+        return [rejected(where, *error.args)]
     except (TutelageError, OSError, MemoryError):
         raise
     except Exception as error:
@@ -59,8 +63,13 @@ def undecodable_field(error: UnicodeDecodeError) -> str:
 
 def fields_of(source: SourceConfig) -> list[str]:
     """Return the dotted paths of all fields that a source asks for."""
-    names = [*text_fields(source), *source.metadata_fields, *(FIELDS if source.pairs_field == ROW else ())]
+    names = [*text_fields(source), *metadata_fields(source), *(FIELDS if source.pairs_field == ROW else ())]
     return [*names, *filter(None, (source.id_field, source.pairs_field, source.dataset_field))]
+
+
+def metadata_fields(source: SourceConfig) -> tuple[str, ...]:
+    """Return the dotted paths of the fields that a document keeps beside its text."""
+    return source.metadata_fields + (text_encoding.FIELDS if source.encoding == text_encoding.AUTO else ())
 
 
 def text_fields(source: SourceConfig) -> list[str]:
@@ -78,7 +87,7 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
         return rejected(where, "missing_field", f"no field {named} in a row of {names_of(values)}")
     for name, value in found.items():
         if isinstance(value, bytes):
-            found[name] = value.decode("utf-8-sig")
+            found[name] = value.decode("utf-8-sig") if source.extract is None else decode_page(value)[0]
         elif isinstance(value, list):
             try:
                 found[name] = turns.joined(value)
@@ -87,9 +96,15 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
         elif value is not None and not isinstance(value, str):
             detail = f"field {name!r} holds {type(value).__name__}, expected a string"
             return rejected(where, "not_text", detail)
+        if source.extract == "html" and (page := found[name]):
+            try:
+                found[name] = html_text(page).text
+            except HtmlError as error:
+                return rejected(where, *error.args)
     text = well_formed(_text(source, found))
     if not text.strip():
-        return rejected(where, "empty", f"field {' and '.join(map(repr, names))} is empty")
+        held = "is empty" if source.extract is None else "is empty, or holds no main text"
+        return rejected(where, "empty", f"field {' and '.join(map(repr, names))} {held}")
     document_id = where
     if source.id_field is not None:
         value = look_up(values, source.id_field)
@@ -99,7 +114,7 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
             return rejected(where, "missing_id", detail)
     metadata = {
         name: well_formed(value.decode() if isinstance(value, bytes) else str(value))
-        for name in source.metadata_fields
+        for name in metadata_fields(source)
         if (value := look_up(values, name)) is not None
     }
     return Document.of(document_id, text, source=where, metadata=metadata, version=version)

@@ -9,7 +9,8 @@
 
 Workers share a large plain file in byte ranges. Without reading a file from its beginning no worker knows the
 number of a line, so positions in plain files are byte offsets: `a.jsonl:@4711`, shown by
-`tail -c +4712 a.jsonl | head -1`. Positions in compressed files are line numbers: `a.jsonl.zst:17`. A row of
+`tail -c +4712 a.jsonl | head -1`. Positions in compressed files, and in files with a named or
+detected encoding, are line numbers: `a.jsonl.zst:17`. A row of
 several lines has the position of its first line. Of several rows on a line, those after the first add their
 number: `a.jsonl:@0[1]`.
 
@@ -25,7 +26,15 @@ from collections.abc import Iterable, Iterator
 
 from plugins.readers import text_encoding
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
-from plugins.readers.decompression import DAMAGED, TooLong, check_length, is_compressed, lines, lines_between
+from plugins.readers.decompression import (
+    DAMAGED,
+    TooLong,
+    check_length,
+    chunks,
+    is_compressed,
+    lines_between,
+    pieces,
+)
 from schemas import limits, storage
 
 RANGE_BYTES = 1 << 26
@@ -39,14 +48,17 @@ _AROUND = b"\x1e \t\r"
 
 _BEGIN = re.compile(r"[\s\x1e,]*(?:\[\s*)?")
 _BETWEEN = re.compile(r"[\s\x1e,]*(?:\]\s*)?")
+_FIRST_KEY = re.compile(r'\{\s*("[^"\\]*")\s*:')
 _DECODER = json.JSONDecoder()
 
 
 class JsonlReader(Reader):
     """Reads JSON lines. A bad line costs only itself; positions are line numbers from 1, or byte offsets."""
 
+    own_fields = frozenset({"encoding"})
+
     def parts(self, uri: str) -> list[Part]:
-        if is_compressed(uri):
+        if self._is_numbered(uri):
             return [WHOLE]
         fs, path = storage.filesystem(uri)
         starts = range(0, max(int(fs.size(path)), 1), RANGE_BYTES)
@@ -63,21 +75,37 @@ class JsonlReader(Reader):
             return itertools.chain(rows, _check_end(_bytes(uri, -_HEAD_BYTES, None)))
         return rows
 
+    def _is_numbered(self, uri: str) -> bool:
+        """True if positions are numbers of lines, because other bytes are decompressed or decoded first."""
+        return is_compressed(uri) or not text_encoding.is_utf8(self.source.encoding)
+
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        if not is_compressed(uri):
+        if not self._is_numbered(uri):
             yield from _rows(_lines_between(uri, WHOLE), is_whole=True)
             return
         number = 0
 
-        def numbered_lines() -> Iterator[tuple[str, bytes]]:
+        def numbered_lines(found: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
             nonlocal number
-            for number, line in enumerate(lines(uri), start=1):
+            for number, line in enumerate(pieces(found, b"\n"), start=1):
                 yield str(number), line
 
         try:
-            yield from _rows(numbered_lines(), is_whole=True)
+            found, fields = text_encoding.as_utf8(chunks(uri), self.source.encoding)
+            for row in _rows(numbered_lines(found), is_whole=True):
+                yield self._with_encoding(row, fields)
+        except text_encoding.Undecodable as error:
+            yield BadRow("", *error.args)
         except DAMAGED as error:
             yield BadRow.damaged(str(number + 1), error, f"{number} lines")
+
+    def _with_encoding(self, row: Row | BadRow, fields: dict[str, str]) -> Row | BadRow:
+        if isinstance(row, Row):
+            return Row(row.position, {**row.values, **fields}) if fields else row
+        if row.reason == "invalid_utf8" and not text_encoding.is_utf8(self.source.encoding):
+            detail = text_encoding.unmarked(self.source.encoding, " of the line")
+            return BadRow(row.position, "undecodable", detail)
+        return row
 
 
 def _lines_between(uri: str, part: Part) -> Iterator[tuple[str, bytes]]:
@@ -142,7 +170,11 @@ def _rows(positioned: Iterable[tuple[str, bytes]], *, is_whole: bool = False) ->
 
 
 def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
-    """Yield all rows on a line. A bad row hides the rows behind it; its detail says so."""
+    """Yield all rows on a line.
+
+    A bad row of an array hides the rows up to the next one that begins with the same key; any other bad row
+    hides all rows behind it. Its detail says so.
+    """
     try:
         check_length(line)
         text = line.decode("utf-8-sig")  # a byte order mark opens some files
@@ -161,16 +193,34 @@ def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
         except (ValueError, RecursionError) as error:
             more = f"; {number} rows of the line were read before it" if number else ""
             detail = f"{error}; the line begins {text[at : at + _SHOWN_CHARACTERS]!r}{more}"
-            if text.startswith("["):
-                detail += ". If the file is an array, `jq -c '.[]'` makes JSON lines of it"
+            following = _next_item(text, at, getattr(error, "pos", at))
+            if following is not None:
+                detail += f"; reading goes on {following - at:,} characters further"
+            elif text.startswith("["):
+                detail += "; no row of the line was read behind it"
             yield BadRow(where, "invalid_json", detail)
-            return
+            if following is None:
+                return
+            at, number = following, number + 1
+            continue
         if isinstance(value, dict):
             yield Row(where, value)
         else:
             yield BadRow(where, "not_an_object", f"expected a JSON object, found {type(value).__name__}")
         at = _end(_BETWEEN, text, at)
         number += 1
+
+
+def _next_item(text: str, begin: int, fault: int) -> int | None:
+    """Return where the next item of an array begins, behind a fault in the item that begins at `begin`.
+
+    An item begins with the key of the bad one, so that reading does not go on with an object inside it.
+    """
+    opening = _FIRST_KEY.match(text, begin)
+    if not text.startswith("[") or opening is None:
+        return None
+    found = re.compile(r"\}\s*,\s*(?=\{\s*" + re.escape(opening[1]) + r"\s*:)").search(text, fault)
+    return None if found is None else found.end()
 
 
 def _end(skipped: re.Pattern[str], text: str, at: int) -> int:

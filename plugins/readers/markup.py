@@ -11,8 +11,9 @@ of letters. Namespaces make no difference.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -20,12 +21,17 @@ from plugins.readers.mathml import formula
 
 _RAISED = {"sup", "superscript"}
 _LOWERED = {"sub", "subscript", "inf"}
-_LOOKS = {
+SCRIPTS = frozenset({*_RAISED, *_LOWERED, "math"})
+"""Elements that `script_of` reads."""
+
+LOOKS = {
     *("a", "abbr", "acronym", "b", "big", "bold", "em", "emph", "ext-link", "font", "i", "ital", "italic"),
     *("monospace", "roman", "s", "sans-serif", "sc", "small", "smallcaps", "span", "strike", "strong"),
-    *("styled-content", "tt", "u", "underline"),
+    *("styled-content", "tt", "u", "underline", "bdi", "bdo", "cite", "code", "data", "del", "dfn", "hi"),
+    *("ins", "kbd", "mark", "nobr", "named-content", "q", "ref", "samp", "time", "var", "wbr", "xref"),
+    *("alternatives", "email", "inline-formula", "tex-math", "uri"),
 }
-"""Elements that only change the look of letters, in HTML, JATS and NLM: no space around them."""
+"""Elements that only change the look of letters, in HTML, JATS, NLM and TEI: no space around them."""
 
 _PLAIN_RAISED = re.compile(r"[+\-−±]?(?:\d+(?:\.\d+)?|[^\W\d_]+)[+\-−]?|\([^()]*\)|[^\w\s]")
 _PLAIN_LOWERED = re.compile(r"\w+(?:[./]\w+)*")
@@ -38,7 +44,7 @@ _OPEN = frozenset(" \t\n([{<-–—/'\"“‘")
 _LOOKED_BACK = 40
 
 
-class _Script(NamedTuple):
+class Script(NamedTuple):
     """A superscript (sign `^`), a subscript (`_`) or a formula (""), and its text."""
 
     sign: str
@@ -47,18 +53,15 @@ class _Script(NamedTuple):
 
 def text_of(element: Element | None) -> str:
     """Return all text of an element on one line; "" without an element."""
-    return "" if element is None else " ".join(_joined(list(_pieces(element))).split())
+    return "" if element is None else " ".join(joined(list(_pieces(element))).split())
 
 
-def _pieces(element: Element) -> Iterator[str | _Script]:
+def _pieces(element: Element) -> Iterator[str | Script]:
     yield element.text or ""
     for child in element:
-        name = str(child.tag).rpartition("}")[2].lower()
-        if name in _RAISED | _LOWERED:
-            yield _Script("^" if name in _RAISED else "_", text_of(child))
-        elif name == "math":
-            yield _Script("", formula(child))
-        elif name in _LOOKS:
+        if script := script_of(child):
+            yield script
+        elif name_of(child) in LOOKS:
             yield from _pieces(child)
         else:
             yield " "
@@ -67,24 +70,55 @@ def _pieces(element: Element) -> Iterator[str | _Script]:
         yield child.tail or ""
 
 
-def _joined(pieces: list[str | _Script]) -> str:
-    merged: list[str | _Script] = []
-    for piece in pieces:
-        last = merged[-1] if merged else ""
-        if isinstance(piece, _Script) and isinstance(last, _Script) and piece.sign == last.sign != "":
+def name_of(element: Element) -> str:
+    """Return the name of an element in lower case, without its namespace."""
+    return _bare(element.tag)
+
+
+@functools.lru_cache(maxsize=1024)
+def _bare(tag: object) -> str:
+    return str(tag).rpartition("}")[2].rpartition(":")[2].lower()
+
+
+def script_of(element: Element) -> Script | None:
+    """Return the superscript, subscript or formula that an element is, if it is one."""
+    name = name_of(element)
+    if name in _RAISED | _LOWERED:
+        return Script("^" if name in _RAISED else "_", text_of(element))
+    return Script("", formula(element)) if name == "math" else None
+
+
+def joined(pieces: Sequence[str | Script]) -> str:
+    """Join the texts and scripts of a line."""
+    try:
+        return "".join(pieces)  # type: ignore[arg-type]
+    except TypeError:  # there are scripts
+        return "".join(written(pieces))
+
+
+def written(pieces: Sequence[str | Script]) -> list[str]:
+    """Return the plain text of each piece; the first of adjacent scripts of a sign has that of all."""
+    merged = list(pieces)
+    last = -1
+    for at, piece in enumerate(pieces):
+        before = merged[last] if last >= 0 else ""
+        if isinstance(piece, Script) and isinstance(before, Script) and piece.sign == before.sign != "":
             # 10<sup>-</sup><sup>6</sup> is one exponent, 10<sup>3</sup><sup>5</sup> is not.
-            apart = "," if last.text[-1:].isalnum() and piece.text[:1].isalnum() else ""
-            merged[-1] = _Script(piece.sign, f"{last.text}{apart}{piece.text}")
+            apart = "," if before.text[-1:].isalnum() and piece.text[:1].isalnum() else ""
+            merged[last] = Script(piece.sign, f"{before.text}{apart}{piece.text}")
+            merged[at] = ""
         elif piece:
-            merged.append(piece)
-    parts: list[str] = []
-    before = ""
-    for piece, following in zip(merged, [*merged[1:], ""], strict=False):
-        if isinstance(piece, _Script):
-            piece = _WRITERS[piece.sign](piece.text, before, following if isinstance(following, str) else "")
-        parts.append(piece)
-        before = (before + piece)[-_LOOKED_BACK:]
-    return "".join(parts)
+            last = at
+    places = [at for at, piece in enumerate(merged) if piece]
+    parts = [""] * len(merged)
+    text = ""
+    for at, after in zip(places, [*places[1:], None], strict=False):
+        piece, following = merged[at], merged[after] if after is not None else ""
+        if isinstance(piece, Script):
+            piece = _WRITERS[piece.sign](piece.text, text, following if isinstance(following, str) else "")
+        parts[at] = piece
+        text = (text + piece)[-_LOOKED_BACK:]
+    return parts
 
 
 def _raised(text: str, before: str, after: str) -> str:

@@ -55,7 +55,7 @@ def formula(element: Element) -> str:
 
 
 def _name(element: Element) -> str:
-    return str(element.tag).rpartition("}")[2].lower()
+    return str(element.tag).rpartition("}")[2].rpartition(":")[2].lower()
 
 
 def _term(element: Element) -> _Term:

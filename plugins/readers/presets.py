@@ -26,11 +26,13 @@ class Preset(Section):
     Attributes:
         about: A sentence on it.
         uri: An example of a source's `uri`.
+        license: License of its texts, as its publisher says; null is unknown.
         fields: Fields of a SourceConfig.
     """
 
     about: str
     uri: str
+    license: str | None = None
     fields: dict[str, Any]
 
 

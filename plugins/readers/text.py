@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
-from plugins.readers.decompression import DAMAGED, TooLong, check_length, pieces, whole
+from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks, pieces, whole
 
 
 class TextReader(Reader):
@@ -16,7 +16,7 @@ class TextReader(Reader):
     such as one after the last delimiter, count in the numbers and give no document.
     """
 
-    own_fields = frozenset({"delimiter"})
+    own_fields = frozenset({"encoding", "delimiter"})
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         if self.source.delimiter is None:
@@ -32,29 +32,40 @@ class TextReader(Reader):
         except TooLong as error:
             detail = f"{error}. Name what stands between its texts as `delimiter`"
             return BadRow("", "record_too_long", detail)
-        if foreign := text_encoding.foreign(data):
+        wanted = self.source.encoding
+        if foreign := text_encoding.foreign(data, wanted):
             return BadRow("", "not_utf8", foreign)
-        return self._row(data, "")
+        try:
+            text, fields = text_encoding.decode(data, wanted)
+        except text_encoding.Undecodable as error:
+            return BadRow("", *error.args)
+        return Row("", {self.source.text_field: text, **fields})
 
     def _pieces(self, uri: str, delimiter: bytes) -> Iterator[Row | BadRow]:
         number = 0
+        wanted = self.source.encoding
         try:
-            for number, piece in enumerate(pieces(uri, delimiter), start=1):
-                if number == 1 and (foreign := text_encoding.foreign(piece)):
+            found, fields = text_encoding.as_utf8(chunks(uri), wanted)
+            for number, piece in enumerate(pieces(found, delimiter), start=1):
+                if number == 1 and (foreign := text_encoding.foreign(piece, wanted)):
                     yield BadRow("", "not_utf8", foreign)
                     return
                 if piece.strip():
-                    yield self._row(piece, str(number))
+                    yield self._row(piece, str(number), fields)
+        except text_encoding.Undecodable as error:
+            yield BadRow("", *error.args)
         except DAMAGED as error:
             yield BadRow.damaged(str(number + 1), error, f"{number} pieces")
 
-    def _row(self, data: bytes, position: str) -> Row | BadRow:
+    def _row(self, data: bytes, position: str, fields: dict[str, str]) -> Row | BadRow:
         try:
             check_length(data)
             # A byte order mark opens some files, and so pieces of joined ones.
-            return Row(position, {self.source.text_field: data.decode("utf-8-sig")})
+            return Row(position, {self.source.text_field: data.decode("utf-8-sig"), **fields})
         except UnicodeDecodeError as error:
-            detail = text_encoding.undecodable(error, " of the piece" if position else "")
-            return BadRow(position, "invalid_utf8", detail)
+            wanted, of = self.source.encoding, " of the piece"
+            if not text_encoding.is_utf8(wanted):
+                return BadRow(position, "undecodable", text_encoding.unmarked(wanted, of))
+            return BadRow(position, "invalid_utf8", text_encoding.undecodable(error, of))
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))

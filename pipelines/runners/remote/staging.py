@@ -94,8 +94,11 @@ def roots(config: CorpusConfig) -> list[Requirement]:
     """Return the distributions that a corpus needs on its workers; these require all others."""
     sources = [with_preset(source) for stream in config.streams.values() for source in stream.sources]
     extras = {"pipelines"}
-    if any(source.reader == "huggingface" for source in sources):
-        extras.add("huggingface")
+    offered = set(importlib.metadata.metadata(_OURS).get_all("Provides-Extra") or ())
+    for source in sources:
+        extras |= {source.reader or "", source.extract or ""} & offered
+        if source.reader in (None, "folder"):
+            extras.add("documents")
     rules = make_rules(rules_of(config), config.synthesis, seed=config.seed).values()
     backends = {rule.config.backend for rule in rules if isinstance(rule, ModelVerifier)}
     if "transformers" in {config.synthesis.backend, *backends}:  # torch

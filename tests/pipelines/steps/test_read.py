@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import apache_beam as beam
@@ -107,3 +108,18 @@ def test_a_file_is_counted_once_however_many_parts_it_has(
     for part in files_of(source):
         list(step.process(part))
     assert (added.count("files"), added.count("documents")) == (2, 101)
+
+
+def test_records_that_a_reader_passes_over_are_counted_and_end_no_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = "".join(f"<page><title>{n}</title><ns>{n}</ns><id>{n}</id></page>" for n in (1, 1, 4))
+    (tmp_path / "a.xml").write_text(f"<mediawiki>{pages}</mediawiki>")
+    source = SourceConfig(reader="mediawiki", uri=f"{tmp_path}/a.xml")
+    step = ReadFiles((source,))
+    step.setup()
+    added: Counter[str] = Counter()
+    monkeypatch.setattr(step.counters, "add", lambda name, count=1: added.update({name: int(count)}))
+    (reject,) = step.process(FilePart(0, f"{tmp_path}/a.xml", WHOLE))
+    assert reject.value.reason == "passed_over"
+    assert +added == {"rejected_passed_over": 1, "passed_over": 3, "files": 1}

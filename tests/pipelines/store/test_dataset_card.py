@@ -14,7 +14,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from pipelines.increments.compact import compact
-from pipelines.store.dataset_card import _public, write_card
+from pipelines.store.dataset_card import _public, _sources, write_card
 from pipelines.store.dataset_card_loading import how_to_read
 from pipelines.store.packed_rows import read_rows
 from schemas.corpus_config import CorpusConfig
@@ -120,6 +120,17 @@ def test_the_front_matter_says_where_texts_and_pairs_of_the_increment_lie(corpus
     assert columns["span"] == {"list": "int64"}
     name = name_of(corpus.corpus, 1)
     assert f'load_dataset("…/increments/{name}", "pairs-domain", split="train")' in body
+
+
+def test_sources_with_a_preset_tell_its_license(corpus_config: Config, tmp_path: Path) -> None:
+    named = (
+        {"preset": "fineweb", "uri": "a"},
+        {"preset": "pile", "uri": "b"},
+        {"preset": "fineweb", "uri": "c"},
+    )
+    found = tables(_sources(corpus_config(tmp_path, streams={"web": {"sources": list(named)}})))["Sources"]
+    assert found[-1] == ["fineweb", "ODC-By-1.0; Common Crawl's terms of use"]
+    assert [row[0] for row in found] == ["web", "web", "web", "fineweb"]
 
 
 def test_its_numbers_are_those_of_manifest_and_statistics(corpus: CorpusConfig, texts_in: Any) -> None:

@@ -105,15 +105,38 @@ def test_what_is_no_row_is_on_record_and_the_rest_comes_in(
     assert [what for _, what in places(path, read(path))] == expected
 
 
-def test_a_bad_value_says_how_many_of_its_line_came_in(tmp_path: Path) -> None:
+def test_a_bad_item_of_an_array_on_a_line_costs_only_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text('[{"text": "one"}, {"text": "t"wo"}, {"text": "three"}]')
+    rows = [
+        '{"text": "one"}',
+        '{"text": "t"wo", "of": [{"a": 1}, {"b": "}, {"}]}',
+        '{"text": "three"}',
+        "{\"text\": 'four'}",
+        '{ "text" : "five"}',
+    ]
+    path.write_text(f"[{', '.join(rows)}]")
+    found = read(path)
+    assert places(path, found) == [
+        ("@0", "one"),
+        ("@0[1]", "invalid_json"),
+        ("@0[2]", "three"),
+        ("@0[3]", "invalid_json"),
+        ("@0[4]", "five"),
+    ]
+    assert found[1].detail.endswith(
+        "; 1 rows of the line were read before it; reading goes on 51 characters further"
+    )
+
+
+def test_a_bad_last_item_says_that_no_row_was_read_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"text": "one"}, {"text": "t"wo"}, {"body": "three"}]')
     *_, reject = read(path)
     assert isinstance(reject, Reject)
     assert reject.detail == (
         "Expecting ',' delimiter: line 1 column 31 (char 30); the line begins "
-        '\'{"text": "t"wo"}, {"text": "three"}]\'; 1 rows of the line were read before it. '
-        "If the file is an array, `jq -c '.[]'` makes JSON lines of it"
+        '\'{"text": "t"wo"}, {"body": "three"}]\'; 1 rows of the line were read before it; '
+        "no row of the line was read behind it"
     )
 
 

@@ -109,6 +109,24 @@ class TestParquet:
         assert (last.reason, last.source) == ("damaged_file", f"{path}:{len(documents)}")
         assert last.detail.endswith(f"; {len(documents)} rows were read before it")
 
+    @pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.large_binary(), pyarrow.binary(5)])
+    def test_binary_columns_are_text(self, tmp_path: Path, kind: pyarrow.DataType) -> None:
+        values = [b"caf\xc3\xa9", b"caf\xe9s", None, b"three"]
+        path = parquet(
+            tmp_path / "a.parquet",
+            {"text": pyarrow.array(values, kind), "id": pyarrow.array([b"a", b"b", b"c", b"d"], kind)}
+            if kind != pyarrow.binary(5)
+            else {"text": pyarrow.array(values, kind), "id": list("abcd")},
+        )
+        first, bad, empty, last = read("parquet", path, id_field="id", metadata_fields=["id"])
+        assert texts([first, last]) == ["caf\u00e9", "three"]
+        assert [first.document_id, last.document_id] == ["a", "d"]
+        assert isinstance(first, Document) and first.metadata == {"id": "a"}
+        assert isinstance(bad, Reject) and isinstance(empty, Reject)
+        assert (bad.reason, bad.source) == ("invalid_utf8", f"{path}:1")
+        assert bad.detail == "byte b'\\xe9' at offset 3 of a field"
+        assert empty.reason == "missing_field"
+
     def test_a_string_that_is_no_text_costs_only_its_row(self, tmp_path: Path) -> None:
         binary = pyarrow.array([b"one", b"caf\xe9", b"three"], pyarrow.binary())
         strings = pyarrow.Array.from_buffers(pyarrow.string(), 3, binary.buffers())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,16 @@ def only_document(found: list[Document | Reject]) -> Document:
     (document,) = found
     assert isinstance(document, Document), document
     return document
+
+
+TEN = range(1, 11)
+
+
+def ten_documents(path: Path, preset: str) -> list[Document]:
+    """The documents of a sample of ten records."""
+    found = [each for each in read(None, path, preset=preset) if isinstance(each, Document)]
+    assert len(found) == len(TEN), read(None, path, preset=preset)
+    return found
 
 
 class TestSets:
@@ -115,18 +128,166 @@ class TestSets:
         ]
 
     def test_pubmed(self, tmp_path: Path) -> None:
-        path = tmp_path / "pubmed26n0001.xml.gz"
-        path.write_bytes(
-            gzip.compress(
-                b"<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>7</PMID><Article><Journal>"
-                b"<JournalIssue><PubDate><Year>1976</Year></PubDate></JournalIssue><Title>Gut</Title>"
-                b"</Journal><ArticleTitle>On it.</ArticleTitle></Article></MedlineCitation>"
-                b"</PubmedArticle></PubmedArticleSet>"
-            )
+        articles = "".join(
+            f"<PubmedArticle><MedlineCitation><PMID>{n}</PMID><Article><Journal><JournalIssue><PubDate>"
+            f"<Year>1976</Year></PubDate></JournalIssue><Title>Gut</Title></Journal>"
+            f"<ArticleTitle>On {n}.</ArticleTitle></Article></MedlineCitation></PubmedArticle>"
+            for n in TEN
         )
-        found = only_document(read(None, path, preset="pubmed"))
-        assert (found.text, found.document_id) == ("On it.", "7")
-        assert found.metadata == {"journal": "Gut", "year": "1976"}
+        path = tmp_path / "pubmed26n0001.xml.gz"
+        path.write_bytes(gzip.compress(f"<PubmedArticleSet>{articles}</PubmedArticleSet>".encode()))
+        found = ten_documents(path, "pubmed")
+        assert (found[2].text, found[2].document_id) == ("On 3.", "3")
+        assert found[2].metadata == {"journal": "Gut", "year": "1976"}
+
+    def test_pmc(self, tmp_path: Path) -> None:
+        path = tmp_path / "oa_comm_xml.PMC000xxxxxx.baseline.tar.gz"
+        with tarfile.open(path, "w:gz") as packed:
+            for n in TEN:
+                article = (
+                    f'<!DOCTYPE article SYSTEM "a.dtd"><article><front><journal-meta><journal-title-group>'
+                    f"<journal-title>Gut</journal-title></journal-title-group></journal-meta><article-meta>"
+                    f'<article-id pub-id-type="pmc">PMC{n}</article-id>'
+                    f"<title-group><article-title>On {n}</article-title></title-group></article-meta></front>"
+                    f"<body><p>Body {n}: 10<sup>-6</sup>.</p></body></article>"
+                ).encode()
+                member = tarfile.TarInfo(f"PMC000xxxxxx/PMC{n}.xml")
+                member.size = len(article)
+                packed.addfile(member, io.BytesIO(article))
+        found = ten_documents(path, "pmc")
+        assert found[2].document_id in ("PMC3", "3") and "Body 3: 10^-6." in found[2].text
+        assert (found[2].metadata["title"], found[2].metadata["journal"]) == ("On 3", "Gut")
+
+    def test_edgar(self, tmp_path: Path) -> None:
+        found = []
+        for n in TEN:
+            path = tmp_path / f"{n}.txt"
+            path.write_text(
+                f"<SEC-DOCUMENT>\n<SEC-HEADER>\nACCESSION NUMBER:\t\t000{n}-24-1\n"
+                f"CONFORMED SUBMISSION TYPE:\t10-K\nCONFORMED PERIOD OF REPORT:\t20231231\n"
+                f"\t\tCOMPANY CONFORMED NAME:\t\tLIDS {n}\n\t\tCENTRAL INDEX KEY:\t\t000{n}\n</SEC-HEADER>\n"
+                f"<DOCUMENT>\n<TYPE>10-K\n<SEQUENCE>1\n<TEXT>\n<html><body><p>Item 1. Business</p>"
+                f"<p>We make {n} lids.</p></body></html>\n</TEXT>\n</DOCUMENT>\n</SEC-DOCUMENT>\n"
+            )
+            found.append(only_document(read(None, path, preset="edgar")))
+        assert found[2].text.split() == ["Item", "1.", "Business", "We", "make", "3", "lids."]
+        assert found[2].document_id == "0003-24-1:Item 1"
+        assert found[2].metadata == {"company": "LIDS 3", "cik": "0003", "form": "10-K", "period": "20231231",
+                                     "item": "1", "title": "Business"}  # fmt: skip
+
+    def test_courtlistener(self, tmp_path: Path) -> None:
+        # As PostgreSQL's COPY with FORCE_QUOTE * and ESCAPE '\\' writes.
+        names = "id,date_created,author_str,type,plain_text,html,html_with_citations,cluster_id"
+        rows = [
+            f'"{n}","2020-01-01","","020lead","","","<p>See <a href=\\"/opinion/1/\\">1 U. S. {n}</a>,\n'
+            f'where 10<sup>6</sup> dollars, and C:\\\\x.</p>\n<p>Affirmed.</p>","7{n}"\n'
+            for n in TEN
+        ]
+        path = tmp_path / "opinions-2025-01-31.csv.bz2"
+        path.write_bytes(bz2.compress(f"{names}\n{''.join(rows)}".encode()))
+        found = ten_documents(path, "courtlistener")
+        said = "See 1 U. S. 3, where 10^6 dollars, and C:\\x. Affirmed."
+        assert (found[2].text.split(), found[2].document_id) == (said.split(), "3")
+        assert found[2].metadata == {"cluster_id": "73", "type": "020lead", "author_str": ""}
+
+    @pytest.mark.parametrize("is_export", [False, True])
+    def test_caselaw(self, tmp_path: Path, is_export: bool) -> None:
+        def case(n: int) -> dict[str, Any]:
+            opinions = [{"type": "majority", "text": f"Opinion {n}."}, {"type": "dissent", "text": "No."}]
+            body = {"head_matter": "Syllabus", "opinions": opinions}
+            return {
+                "id": n,
+                "name_abbreviation": f"A v. {n}",
+                "decision_date": "1901-02-03",
+                "court": {"name": "Supreme Court"},
+                "jurisdiction": {"name": "Ill."},
+                "casebody": {"status": "ok", "data": body} if is_export else body,
+            }
+
+        if is_export:
+            found = ten_documents(jsonl(tmp_path / "data.jsonl", *map(case, TEN)), "caselaw")
+        else:
+            for n in TEN:
+                (tmp_path / f"000{n}-01.json").write_text(json.dumps(case(n), indent=2))
+            paths = (tmp_path / f"000{n}-01.json" for n in TEN)
+            found = [only_document(read(None, path, preset="caselaw")) for path in paths]
+        assert (found[2].text, found[2].document_id) == ("Opinion 3.\n\nNo.", "3")
+        assert found[2].metadata == {"name_abbreviation": "A v. 3", "decision_date": "1901-02-03",
+                                     "court.name": "Supreme Court", "jurisdiction.name": "Ill."}  # fmt: skip
+
+    def test_wikipedia(self, tmp_path: Path) -> None:
+        pages = "".join(
+            f"<page><title>Lid {n}</title><ns>0</ns><id>{n}</id><revision><id>1</id>"
+            f"<timestamp>2024-05-01T10:00:00Z</timestamp><model>wikitext</model>"
+            f"<text>'''Lid {n}''' is a [[cover]].{{{{stub}}}}</text></revision></page>"
+            for n in TEN
+        )
+        site = "<siteinfo><base>https://en.example.org/wiki/Main_Page</base></siteinfo>"
+        path = tmp_path / "enwiki-20240501-pages-articles-multistream.xml.bz2"
+        path.write_bytes(bz2.compress(f"<mediawiki>{site}{pages}</mediawiki>".encode()))
+        found = ten_documents(path, "wikipedia")
+        assert (found[2].text, found[2].document_id) == ("Lid 3 is a cover.", "3")
+        assert found[2].metadata == {
+            "title": "Lid 3",
+            "url": "https://en.example.org/wiki/Lid_3",
+            "date": "2024-05-01T10:00:00Z",
+        }
+
+    def test_common_crawl_wet(self, tmp_path: Path) -> None:
+        records = [
+            f"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://example.org/{n}\r\n"
+            f"WARC-Date: 2024-05-01T10:00:00Z\r\nWARC-Record-ID: <urn:uuid:{n}>\r\n"
+            f"WARC-Identified-Content-Language: eng\r\nContent-Type: text/plain\r\n"
+            f"Content-Length: 7\r\n\r\nText {n}\n\r\n\r\n"
+            for n in TEN[:-1]
+        ]
+        records.append(records[0].replace("urn:uuid:1", "urn:uuid:10").replace("Text 1", "Text X"))
+        path = tmp_path / "CC-MAIN-20240501-00000.warc.wet.gz"
+        path.write_bytes(b"".join(gzip.compress(each.encode()) for each in records))
+        found = ten_documents(path, "common-crawl-wet")
+        assert (found[2].text, found[2].document_id) == ("Text 3\n", "<urn:uuid:3>")
+        assert found[2].metadata == {
+            "url": "http://example.org/3",
+            "date": "2024-05-01T10:00:00Z",
+            "language": "eng",
+        }
+
+    def test_fineweb(self, tmp_path: Path) -> None:
+        rows = [
+            {
+                "text": f"A page, {n}.",
+                "id": f"<urn:uuid:{n}>",
+                "dump": "CC-MAIN-2013-20",
+                "url": f"http://example.org/{n}",
+                "date": "2013-05-18T05:48:59Z",
+                "file_path": "s3://a",
+                "language": "en",
+                "language_score": 0.9,
+                "token_count": 7,
+            }
+            for n in TEN
+        ]
+        found = ten_documents(parquet(tmp_path / "000_00000.parquet", *rows), "fineweb")
+        assert (found[2].text, found[2].document_id) == ("A page, 3.", "<urn:uuid:3>")
+        assert found[2].metadata == {"url": "http://example.org/3", "date": "2013-05-18T05:48:59Z",
+                                     "dump": "CC-MAIN-2013-20", "language": "en"}  # fmt: skip
+
+    def test_the_stack_markdown(self, tmp_path: Path) -> None:
+        rows = [
+            {
+                "hexsha": f"{n:040x}",
+                "content": f"# Read me {n}\n\nA *text*.\n",
+                "ext": "md",
+                "lang": "Markdown",
+                "max_stars_repo_name": "a/b",
+                "max_stars_repo_path": "README.md",
+                "max_stars_repo_licenses": ["MIT"],
+            }
+            for n in TEN
+        ]
+        found = ten_documents(parquet(tmp_path / "train-0.parquet", *rows), "the-stack-markdown")
+        assert (found[2].text, found[2].document_id) == ("# Read me 3\n\nA *text*.\n", f"{3:040x}")
+        assert found[2].metadata["max_stars_repo_licenses"] == "['MIT']"
 
 
 def test_every_preset_is_tried_above() -> None:
@@ -183,7 +344,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
         open_reader(SourceConfig(preset="openorka", uri="a"))
     assert str(caught.value) == (
         "preset 'openorka' is unknown. Did you mean 'openorca'? "
-        "Available: ft-instruction-synthesizer-collection, lima, medicine-instruction-augmented, openorca, "
-        "openorca-system, "
-        "pile, pubmed, squad, squad-hub, wizardlm-evol."
+        "Available: caselaw, common-crawl-wet, courtlistener, edgar, fineweb, "
+        "ft-instruction-synthesizer-collection, lima, medicine-instruction-augmented, openorca, "
+        "openorca-system, pile, pmc, pubmed, squad, squad-hub, the-stack-markdown, wikipedia, wizardlm-evol."
     )

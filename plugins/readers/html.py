@@ -1,0 +1,45 @@
+"""HTML pages: one document a file, its main text. `html_text.py` says how, and by which libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plugins.readers import text_encoding
+from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.decompression import DAMAGED, TooLong, whole
+from plugins.readers.html_text import HtmlError, check_installed, decode_page, has_tags, html_text
+from schemas.corpus_config import SourceConfig
+
+
+class HtmlReader(Reader):
+    """Reads a page as one document. Fields of a row: the source's `text_field`, and `title`."""
+
+    own_fields = frozenset({"encoding"})
+    extracts_itself = True
+
+    def __init__(self, source: SourceConfig):
+        super().__init__(source)
+        check_installed()
+
+    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+        yield self._row(uri)
+
+    def _row(self, uri: str) -> Row | BadRow:
+        wanted = self.source.encoding
+        try:
+            data = whole(uri)
+            if foreign := text_encoding.foreign(data, text_encoding.AUTO):
+                return BadRow("", "not_html", foreign)
+            page, fields = decode_page(data, wanted)
+            if not has_tags(page):
+                return BadRow("", "not_html", "no tag is in it. Reader text reads plain text")
+            title, text = html_text(page)
+        except DAMAGED as error:
+            return BadRow.damaged("", error)
+        except TooLong as error:
+            return BadRow("", "record_too_long", str(error))
+        except (text_encoding.Undecodable, HtmlError) as error:
+            return BadRow("", *error.args)
+        if not text:
+            return BadRow("", "no_main_text", "trafilatura finds no main text in the page")
+        return Row("", {self.source.text_field: text, "title": title, **fields})

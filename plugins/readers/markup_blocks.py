@@ -1,0 +1,113 @@
+"""Text of marked-up XML or HTML in blocks: paragraphs, items of lists, rows of tables.
+
+    <p>, <div>, <sec> …     a paragraph: a blank line before and after it
+    <li>, <list-item>       - a line; items of an inner list are indented
+    <tr>, <row>             the cells of a row on one line: 140 | 72
+    <br>, <lb>, <break>     a new line
+    <label>                 the beginning of the next line: 1. Introduction
+    <pre>                   its lines, unchanged
+
+Within a line the rules of `markup.py` hold, so that no number changes. A row with one cell, or with lists or
+tables in its cells, only arranges a page: its cells become paragraphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from xml.etree.ElementTree import Element
+
+from plugins.readers.markup import LOOKS, Script, joined, name_of, script_of, text_of
+
+_BREAKS = {"br", "lb", "break"}
+_ROWS = {"tr", "row"}
+_ITEMS = {"li", "item", "list-item", "dd", "def-item"}
+_AS_THEY_ARE = {"pre", "preformat"}
+_PERHAPS = {"code", "quote"}  # what trafilatura calls <pre>
+_NESTED = {"table", "ul", "ol", "list"}
+_GROUPS = {"thead", "tbody", "tfoot", "tgroup"}
+
+
+def blocks_of(element: Element | None, skipped: Container[str] = ()) -> str:
+    """Return the text of an element, without the elements of the skipped names; "" without an element.
+
+    Raises:
+        RecursionError: Elements are nested too deeply.
+    """
+    if element is None:
+        return ""
+    writer = _Writer(skipped)
+    writer.write(element)
+    writer.end_paragraph()
+    return "\n".join(writer.lines).strip("\n")
+
+
+class _Writer:
+    """Lines that are written, and the pieces of the one that is open."""
+
+    def __init__(self, skipped: Container[str]):
+        self.lines: list[str] = []
+        self._skipped = skipped
+        self._pieces: list[str | Script] = []
+        self._label = 0  # number of pieces of a label, which waits for the text of the next block
+        self._bullet = ""
+        self._depth = 0  # of lists
+
+    def write(self, element: Element) -> None:
+        name = name_of(element)
+        if name in self._skipped:
+            return
+        if script := script_of(element):
+            self._pieces.append(script)
+        elif name in _AS_THEY_ARE or (name in _PERHAPS and not len(element) and "\n" in (element.text or "")):
+            self.end_paragraph()
+            self.lines += "".join(element.itertext()).strip("\n").splitlines()
+            self.end_paragraph()
+        elif name in LOOKS:
+            self._inside(element)
+        elif name == "label":
+            self._inside(element)
+            self._pieces.append(" ")
+            self._label = len(self._pieces)
+        elif name in _BREAKS:
+            self._end_line()
+        elif name in _ROWS and not self._arranges(element):
+            self._end_line()
+            self.lines.append(" | ".join(map(text_of, element)).strip(" |"))
+        elif name in _ITEMS:
+            self._end_line()
+            self._bullet = "  " * self._depth + "- "
+            self._depth += 1
+            self._inside(element)
+            self._end_line()
+            self._depth -= 1
+        elif name in _ROWS | _GROUPS:
+            self._inside(element)
+        else:
+            self.end_paragraph(is_last=False)
+            self._inside(element)
+            self.end_paragraph()
+
+    def end_paragraph(self, *, is_last: bool = True) -> None:
+        self._end_line(is_last=is_last)
+        if self.lines and self.lines[-1] and not self._depth:
+            self.lines.append("")
+
+    def _inside(self, element: Element) -> None:
+        self._pieces.append(element.text or "")
+        for child in element:
+            self.write(child)
+            self._pieces.append(child.tail or "")
+
+    def _end_line(self, *, is_last: bool = True) -> None:
+        """End the open line; one that is a label alone only if it is the last of its block."""
+        if self._label and not is_last and not joined(self._pieces[self._label :]).strip():
+            return
+        self._label = 0
+        if text := " ".join(joined(self._pieces).split()):
+            self.lines.append((self._bullet or "  " * self._depth) + text)
+            self._bullet = ""
+        self._pieces = []
+
+    def _arranges(self, row: Element) -> bool:
+        filled = [cell for cell in row if text_of(cell)]
+        return len(filled) < 2 or any(name_of(inner) in _NESTED for cell in filled for inner in cell.iter())

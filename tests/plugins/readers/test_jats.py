@@ -1,0 +1,134 @@
+"""JATS: articles of PubMed Central."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from plugins.readers import decompression, open_reader
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError
+from schemas.records import Document
+from tests.plugins.readers.reading import only_reject, places, read, texts, write
+
+ARTICLE = """<article article-type="research-article" xmlns:xlink="http://www.w3.org/1999/xlink"><front>
+<journal-meta><journal-title-group><journal-title>Kidney Journal</journal-title>
+</journal-title-group></journal-meta>
+<article-meta><article-id pub-id-type="pmc">123</article-id><article-id pub-id-type="pmid">9</article-id>
+<article-id pub-id-type="doi">10.1/x</article-id>
+<title-group><article-title>On H<sub>2</sub>O and &alpha;</article-title></title-group>
+<pub-date pub-type="ppub"><year>2021</year></pub-date><pub-date pub-type="epub"><year>2020</year></pub-date>
+<permissions><license xlink:href="https://example.org/by"><license-p>Free</license-p></license></permissions>
+<abstract><sec><title>Background</title><p>10<sup>6</sup> cells.</p></sec></abstract></article-meta></front>
+<body><sec><label>1.</label><title>Methods</title><p>A pressure of <inline-formula><alternatives>
+<tex-math>\\documentclass{x}\\begin{document}$$a$$\\end{document}</tex-math>
+<mml:math><mml:mfrac><mml:mn>140</mml:mn><mml:mn>72</mml:mn></mml:mfrac></mml:math></alternatives></inline-formula>
+mmHg <xref ref-type="bibr">1</xref>.</p>
+<disp-formula><tex-math>\\documentclass{x}\\begin{document}$$b^2$$\\end{document}</tex-math></disp-formula>
+<list><list-item><p>one</p></list-item><list-item><p>two</p></list-item></list>
+<table-wrap><label>Table 1</label><caption><p>Doses</p></caption>
+<table><thead><tr><th>Age</th><th>Dose</th></tr></thead><tbody><tr><td>70</td><td>350</td></tr></tbody></table>
+</table-wrap>
+<fig><label>Figure 1</label><caption><p>A kidney</p></caption></fig></sec></body>
+<back><ack><p>Thanks</p></ack>
+<ref-list><title>References</title><ref><mixed-citation>Doe 1999</mixed-citation></ref>
+</ref-list></back></article>"""
+TEXT = (
+    "On H2O and α\n\nBackground\n\n10^6 cells.\n\n1. Methods\n\nA pressure of 140/72 mmHg 1.\n\n$$b^2$$\n\n"
+    "- one\n- two\n\nTable 1 Doses\n\nAge | Dose\n70 | 350\n\nFigure 1 A kidney\n\nThanks"
+)
+SECOND = "<article><body><p>Second</p></body></article>"
+
+
+def test_an_article_is_its_sections_with_captions_tables_and_formulas(tmp_path: Path) -> None:
+    names = ("title", "abstract", "pmcid", "pmid", "doi", "journal", "year", "license")
+    (found,) = read("jats", write(tmp_path / "a.xml", ARTICLE.encode()), metadata_fields=names)
+    assert isinstance(found, Document)
+    assert found.text == TEXT
+    assert dict(found.metadata) == {
+        "title": "On H2O and α",
+        "abstract": "Background\n\n10^6 cells.",
+        "pmcid": "PMC123",
+        "pmid": "9",
+        "doi": "10.1/x",
+        "journal": "Kidney Journal",
+        "year": "2020",
+        "license": "https://example.org/by",
+    }
+
+
+def test_parts_are_left_out_by_option(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.xml", ARTICLE.encode())
+    (whole,) = texts(read("jats", path, leave_out=()))
+    assert whole == f"{TEXT}\n\nReferences\n\nDoe 1999"
+    (bare,) = texts(read("jats", path, leave_out=("tables", "figures", "notes", "references")))
+    assert bare == TEXT.partition("\n\nTable 1")[0]
+
+
+def test_an_unknown_part_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"leave_out: part 'table' is unknown\. Did you mean 'tables'\?"):
+        open_reader(SourceConfig(reader="jats", uri="a", leave_out=("table",)))
+
+
+@pytest.mark.parametrize("size", [7, 1 << 20])
+def test_articles_of_a_collection_are_read_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(decompression, "_CHUNK_BYTES", size)
+    broken = "<article><body><p>a</body></article>"
+    open_ = "<article><body><p>never closed</p></body>"
+    data = f'<?xml version="1.0"?><pmc-articleset>{SECOND}{broken}{open_}{SECOND}</pmc-articleset>'
+    path = write(tmp_path / "a.xml.gz", gzip.compress(data.encode()))
+    assert places(path, read("jats", path)) == [
+        ("1", "Second"),
+        ("2", "invalid_xml"),
+        ("3", "truncated_record"),
+        ("4", "Second"),
+    ]
+
+
+def test_sub_articles_are_counted(tmp_path: Path) -> None:
+    data = SECOND.replace("</article>", "<sub-article><body><p>A review</p></body></sub-article></article>")
+    found = read("jats", write(tmp_path / "a.xml", data.encode()))
+    assert [each.text for each in found if isinstance(each, Document)] == ["Second"]
+    assert only_reject(found).reason == "sub_article"
+
+
+def test_an_encoding_may_be_declared_or_named(tmp_path: Path) -> None:
+    article = "<article><body><p>naïve</p></body></article>"
+    data = f'<?xml version="1.0" encoding="ISO-8859-1"?>{article}'.encode("latin-1")
+    assert texts(read("jats", write(tmp_path / "a.xml", data))) == ["naïve"]
+    assert texts(read("jats", write(tmp_path / "b.xml", article.encode("utf-16")), encoding="utf-16")) == [
+        "naïve"
+    ]
+
+
+def test_an_unknown_encoding_is_a_reject(tmp_path: Path) -> None:
+    data = f'<?xml version="1.0" encoding="no-such"?>{SECOND}'.encode()
+    reject = only_reject(read("jats", write(tmp_path / "a.xml", data)))
+    assert (reject.reason, reject.detail) == (
+        "unknown_encoding",
+        "unknown encoding: no-such. Name its encoding in `encoding`",
+    )
+
+
+def test_a_document_type_reaches_no_parser(tmp_path: Path) -> None:
+    bomb = (
+        '<!DOCTYPE article [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;"><!ENTITY f SYSTEM "/etc/hostname">]>'
+    )
+    for name in ("b", "f"):
+        data = f"{bomb}<article><body><p>x &{name}; y</p></body></article>"
+        reject = only_reject(read("jats", write(tmp_path / "a.xml", data.encode())))
+        assert reject.reason == "invalid_xml" and f"undefined entity &{name};" in reject.detail
+
+
+def test_deep_nesting_costs_only_the_article(tmp_path: Path) -> None:
+    deep = f"<article><body>{'<sec>' * 50_000}x{'</sec>' * 50_000}</body></article>"
+    path = write(tmp_path / "a.xml", f"<pmc-articleset>{deep}{SECOND}</pmc-articleset>".encode())
+    assert places(path, read("jats", path)) == [("1", "nested_too_deeply"), ("2", "Second")]
+
+
+def test_other_xml_is_a_reject(tmp_path: Path) -> None:
+    assert only_reject(read("jats", write(tmp_path / "a.xml", b"<feed/>"))).reason == "not_jats"
