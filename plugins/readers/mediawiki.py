@@ -60,7 +60,12 @@ class MediawikiReader(Reader):
                 if index % 2 == 0:
                     body = piece
                     if not index:
-                        site, has_root = _Site(piece), bool(_ROOT.search(piece))
+                        has_root = bool(_ROOT.search(piece))
+                        try:
+                            site = _Site(piece)
+                        except ElementTree.ParseError as error:
+                            detail = f"{error} of <siteinfo>; pages are read without addresses"
+                            yield BadRow("", "invalid_xml", detail)
                     continue
                 if is_open:
                     row = self._row(body, str(number), site, is_whole=piece == b"</page>")

@@ -109,6 +109,13 @@ def test_a_broken_page_costs_only_itself(tmp_path: Path, monkeypatch: pytest.Mon
     ]
 
 
+def test_a_broken_siteinfo_costs_only_the_addresses(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.xml", dump(page("one")).replace(b"<base>", b"<base&>"))
+    found = read("mediawiki", path, metadata_fields=["url", "title"])
+    assert places(path, found) == [("", "invalid_xml"), ("1", "one")]
+    assert isinstance(found[1], Document) and found[1].metadata == {"title": "Eye lid"}
+
+
 def test_truncated_and_foreign_files_are_told(tmp_path: Path) -> None:
     data = dump(page("one"), page("two"))
     path = write(tmp_path / "a.xml", data[:-40])
