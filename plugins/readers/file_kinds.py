@@ -65,7 +65,6 @@ _IN_ZIP = {"word/document.xml": "docx", "META-INF/container.xml": "epub", "xl/wo
     "META-INF/MANIFEST.MF": "jar",
 }
 _ROOT = re.compile(rb"<!doctype\s+(html)\b|<(?![?!])(?:[\w.-]{1,99}:)?([\w.-]{1,99})", re.IGNORECASE)
-_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*["}]')
 HEAD_BYTES = 1 << 16
 """First bytes of a file that say its kind."""
@@ -83,7 +82,8 @@ def kind_of(name: str, head: bytes) -> str:
     if magic is not None:
         is_tar = magic in ("gzip", "bzip2", "xz") and (by_name == "tar" or name.lower().endswith(".tar.xz"))
         return "tar" if is_tar else magic
-    bare = _COMMENT.sub(b"", head.removeprefix(b"\xef\xbb\xbf")).lstrip()
+    first, *others = head.removeprefix(b"\xef\xbb\xbf").split(b"<!--")
+    bare = b"".join([first, *(each.partition(b"-->")[2] for each in others)]).lstrip()  # without comments
     if bare[:1] == b"<" and (found := _ROOT.search(bare)):
         root = _BY_ROOT.get((found[1] or found[2]).decode().lower())
         if root is not None and not (root == "jats" and by_name in ("html", "markdown")):

@@ -42,7 +42,7 @@ _ON_THE_WEB = {
 """What an encoding's name means in a page, by the WHATWG standard."""
 
 _PAGE = re.compile(r"<(?:!doctype\s|html\b|body\b)", re.IGNORECASE)
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_TAG = re.compile(r"</?[a-zA-Z][\w:-]*(?:\s[^<>]*)?/?>")  # not <name@host>
 _UNSEEN = frozenset(("head", "script", "style", "template", "noscript", "svg", "iframe", "object"))
 _FOOTNOTE = re.compile(r"\[[^\[\]]*\]")
 _KEPT = frozenset("a")

@@ -147,7 +147,7 @@ class TestExtract:
     def test_fields_of_other_formats_become_text(self, tmp_path: Path) -> None:
         rows = jsonl(
             {"text": "<p>10<sup>6</sup></p><p>b</p>"},
-            {"text": "plain, 5 < 6 &amp;\nsecond line"},
+            {"text": "plain, 5 < 6 &amp;\nDoe <doe@example.org>"},
             {"text": PAGE},
             {"text": "<div>" * 300},
             {"text": "<script>x</script>"},
@@ -155,7 +155,7 @@ class TestExtract:
         )
         path = write(tmp_path / "a.jsonl", rows)
         found = [text for _, text in places(path, read("jsonl", path, extract="html"))]
-        plain = "plain, 5 < 6 &\nsecond line"
+        plain = "plain, 5 < 6 &\nDoe <doe@example.org>"
         assert found == ["10^6\n\nb", plain, MAIN, "nested_too_deeply", "empty", "not_text"]
 
     def test_a_format_of_several_fields_extracts_each(self, tmp_path: Path) -> None:
