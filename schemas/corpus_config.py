@@ -46,7 +46,10 @@ class SourceConfig(Section):
             "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document.
         config_name: For reader huggingface, a dataset's configuration; null takes its default.
         split: For reader huggingface, a dataset's split; null takes `train`.
+        options: Options of the reader by name (docs/corpus.md); most readers have none.
     """
+
+    added_later = frozenset({"options"})
 
     reader: str | None = None
     uri: str
@@ -61,6 +64,7 @@ class SourceConfig(Section):
     delimiter: str | None = pydantic.Field(default=None, min_length=1)
     config_name: str | None = None
     split: str | None = None
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)
 
     @pydantic.model_validator(mode="after")
     def _reader_is_known_by_someone(self) -> SourceConfig:

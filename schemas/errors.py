@@ -71,6 +71,11 @@ _EXTRAS = {
     "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
     "models": "gguf",
     "huggingface": "datasets",
+    "pdf": "pypdfium2",
+    "docx": "mammoth",
+    "markdown": "markdown_it",
+    "rst": "docutils",
+    "docling": "docling",
 }
 """Top-level modules by the first of our extras that carries them."""
 

@@ -44,6 +44,24 @@ NEW_TOKEN_CHARACTERS = 256
 RECORD_BYTES = 1 << 28
 """Bytes of one record of a source, decompressed: a line, a piece of text, an XML record, a whole file."""
 
+PDF_PAGES = 20_000
+"""Pages of a PDF; a file may announce more than it has. The reader does not read the rest."""
+
+PDF_DAMAGED_PAGES = 1_000
+"""Pages of a PDF that cannot be loaded, beyond those that can; then the reader stops."""
+
+PDF_STREAM_BYTES = 1 << 26
+"""Bytes of a stream of a PDF, decompressed; RECORD_BYTES for an image. A page takes some 50 KB."""
+
+ARCHIVE_FILES = 20_000
+"""Files in an archive that is a document, such as docx and epub."""
+
+MARKUP_BYTES = 1 << 26
+"""Bytes of a document's markup, decompressed, all parts together. Parsed, it takes twenty times as much."""
+
+MARKUP_DEPTH = 250
+"""Nesting depth of elements of a document's markup."""
+
 ANSWER_BYTES = 16 * 2**20
 """Bytes of a server's answer. A longer answer is a failed attempt, and the client retries."""
 

@@ -38,7 +38,7 @@ _OPEN = frozenset(" \t\n([{<-–—/'\"“‘")
 _LOOKED_BACK = 40
 
 
-class _Script(NamedTuple):
+class Script(NamedTuple):
     """A superscript (sign `^`), a subscript (`_`) or a formula (""), and its text."""
 
     sign: str
@@ -47,17 +47,17 @@ class _Script(NamedTuple):
 
 def text_of(element: Element | None) -> str:
     """Return all text of an element on one line; "" without an element."""
-    return "" if element is None else " ".join(_joined(list(_pieces(element))).split())
+    return "" if element is None else " ".join(joined(list(_pieces(element))).split())
 
 
-def _pieces(element: Element) -> Iterator[str | _Script]:
+def _pieces(element: Element) -> Iterator[str | Script]:
     yield element.text or ""
     for child in element:
         name = str(child.tag).rpartition("}")[2].lower()
         if name in _RAISED | _LOWERED:
-            yield _Script("^" if name in _RAISED else "_", text_of(child))
+            yield Script("^" if name in _RAISED else "_", text_of(child))
         elif name == "math":
-            yield _Script("", formula(child))
+            yield Script("", formula(child))
         elif name in _LOOKS:
             yield from _pieces(child)
         else:
@@ -67,20 +67,21 @@ def _pieces(element: Element) -> Iterator[str | _Script]:
         yield child.tail or ""
 
 
-def _joined(pieces: list[str | _Script]) -> str:
-    merged: list[str | _Script] = []
+def joined(pieces: list[str | Script]) -> str:
+    """Return text and scripts as plain text, in which no script changes a number beside it."""
+    merged: list[str | Script] = []
     for piece in pieces:
         last = merged[-1] if merged else ""
-        if isinstance(piece, _Script) and isinstance(last, _Script) and piece.sign == last.sign != "":
+        if isinstance(piece, Script) and isinstance(last, Script) and piece.sign == last.sign != "":
             # 10<sup>-</sup><sup>6</sup> is one exponent, 10<sup>3</sup><sup>5</sup> is not.
             apart = "," if last.text[-1:].isalnum() and piece.text[:1].isalnum() else ""
-            merged[-1] = _Script(piece.sign, f"{last.text}{apart}{piece.text}")
+            merged[-1] = Script(piece.sign, f"{last.text}{apart}{piece.text}")
         elif piece:
             merged.append(piece)
     parts: list[str] = []
     before = ""
     for piece, following in zip(merged, [*merged[1:], ""], strict=False):
-        if isinstance(piece, _Script):
+        if isinstance(piece, Script):
             piece = _WRITERS[piece.sign](piece.text, before, following if isinstance(following, str) else "")
         parts.append(piece)
         before = (before + piece)[-_LOOKED_BACK:]

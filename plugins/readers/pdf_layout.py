@@ -1,0 +1,271 @@
+"""Reading order of a PDF: words to lines, columns and paragraphs; running heads left out.
+
+    words ─► lines, cut at wide gaps ─► without heads and feet ─► columns ─► paragraphs ─► pages joined
+ A head or foot is a line in the outer tenth of a page that stands at the same height on other pages too, with
+other numbers at most. A gutter is a vertical strip that no line of a zone crosses, with long lines on both
+sides: short ones are the cells of a table, which is read row by row, its cells apart by a tab. A hyphen at
+the end of a line goes if the next line continues in lower case, unless the document has the word with its
+hyphen elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from plugins.readers.markup import Script, joined
+from plugins.readers.pdf_words import Box, Word, script_sign
+
+_GAP = 1.0
+_TOUCHING = 0.12
+"""Gaps between words, in line heights: beyond the first a line is cut, below the second a word goes on."""
+
+_MARGIN = 0.1
+"""Share of a page's height, at its top and bottom, in which heads and feet stand."""
+
+_NUMBER = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(r"\W*(?:#|[ivxlc]+)\W*")
+_BULLET = re.compile(r"[•‣▪◦●○■–*·-]\s|\(?(?:\d{1,2}|[a-z])[.)]\s")
+_NOTE = re.compile(r"\^?\(?(?:\d{1,3}|[*†‡§¶a-z])\)?[.\s]?\s*[^\W\d]")
+_ENDED = re.compile(r"[.!?:;。！？]['\"”’)\]]*(?:\^?\d+)?$")
+_HYPHEN = re.compile(r"([^\W\d_]+)[-\u2010\xad]$")
+_COLUMN_LINES = (2, 5)
+"""Fewest lines of the shorter and of the longer of two columns."""
+
+_COLUMN_CHARACTERS = 18
+"""Fewest characters of the middle line of a column."""
+
+
+@dataclasses.dataclass(slots=True)
+class Line:
+    """Text on one line of a column or cell."""
+
+    text: str
+    box: Box
+    is_row: bool = False  # True for cells of a row, apart by tabs
+
+
+@dataclasses.dataclass(slots=True)
+class Page:
+    """Lines of a page, in points."""
+
+    number: int
+    height: float  # 0 if an engine gave the text, whose lines have no place
+    lines: list[Line]
+
+
+@dataclasses.dataclass(slots=True)
+class Paragraph:
+    """Lines that belong together, on a page."""
+
+    text: str
+    size: float
+    separator: str  # between it and the paragraph before
+
+
+def lines_of(words: Iterable[Word]) -> list[Line]:
+    """Join the words of a page to lines, cut where a gap is wide or the next word stands elsewhere."""
+    lines: list[Line] = []
+    pieces: list[str | Script] = []
+    box = Box(0, 0, 0, 0)
+    for word in words:
+        gap = word.box.left - box.right
+        overlap = min(box.top, word.box.top) - max(box.bottom, word.box.bottom)
+        size = max(box.height, word.box.height)
+        smaller = min(box.height, word.box.height)
+        if not pieces or overlap < 0.4 * smaller or not -0.4 * size < gap < _GAP * size:
+            if pieces:
+                lines.append(Line(" ".join(joined(pieces).split()), box))
+            pieces, box = list(word.pieces), word.box
+            continue
+        if word.is_spaced or gap > _TOUCHING * size:
+            pieces.append(" ")
+        sign = script_sign(word.box, box)
+        pieces += [Script(sign, joined(list(word.pieces)))] if sign else word.pieces
+        full = box if box.height >= word.box.height else word.box
+        box = Box(min(box.left, word.box.left), word.box.right, full.bottom, full.top)
+    if pieces:
+        lines.append(Line(" ".join(joined(pieces).split()), box))
+    return [line for line in lines if line.text]
+
+
+def remove_heads(pages: Sequence[Page]) -> list[str]:
+    """Take running heads, feet and page numbers off the pages; return one of each kind that was removed."""
+    found: dict[tuple[str, int], list[tuple[Page, Line]]] = {}
+    for page in (page for page in pages if page.height):
+        for row in _rows(page.lines):
+            bottom, top = min(each.box.bottom for each in row), max(each.box.top for each in row)
+            if bottom > (1 - _MARGIN) * page.height or top < _MARGIN * page.height:
+                for line in row:
+                    key = _NUMBER.sub("#", line.text.lower())
+                    # Heads of left and right pages stand at one height, but not at one side.
+                    found.setdefault((key, round(bottom / 6)), []).append((page, line))
+    removed: list[str] = []
+    for (key, _), places in found.items():
+        if len({page.number for page, _ in places}) >= min(3, max(2, len(pages))) and _is_head(key, places):
+            removed.append(places[0][1].text)
+            for page, line in places:
+                page.lines.remove(line)
+    return removed
+
+
+def _is_head(key: str, places: list[tuple[Page, Line]]) -> bool:
+    """True unless a line of numbers alone counts something else than pages."""
+    if any(character.isalpha() for character in key) or not _PAGE_NUMBER.fullmatch(key):
+        return key != "#" and any(map(str.isalpha, key))
+    offsets = Counter(int(_NUMBER.findall(line.text)[0]) - page.number for page, line in places)
+    return max(offsets.values()) >= len(places) / 2
+
+
+def text_of_pages(pages: Sequence[Page]) -> str:
+    """Return the text of pages in reading order: a blank line between paragraphs, none between list items."""
+    sizes = [line.box.height for page in pages for line in page.lines for _ in line.text.split()]
+    body = statistics.median(sizes) if sizes else 1.0
+    known = {word for page in pages for line in page.lines for word in line.text.lower().split()}
+    paragraphs: list[Paragraph] = []
+    notes: list[Paragraph] = []
+    for page in pages:
+        of_page = [each for zone in _zones(page.lines) for each in _paragraphs(zone, known)]
+        below: list[Paragraph] = []
+        while of_page and of_page[-1].size < 0.93 * body and _NOTE.match(of_page[-1].text):
+            below.insert(0, of_page.pop())
+        for each in of_page:
+            last = paragraphs[-1] if paragraphs else None
+            if last is not None and _continues(last, each):
+                last.text = _join(last.text, each.text, known)
+                continue
+            # Notes wait until the paragraph above them has ended, perhaps on the next page.
+            paragraphs += [*notes, each]
+            notes = []
+        notes += below
+    paragraphs += notes
+    return "".join(f"{each.separator}{each.text}" for each in paragraphs).strip()
+
+
+def _continues(last: Paragraph, following: Paragraph) -> bool:
+    """True if a paragraph goes on at the top of the next column or page."""
+    if "\t" in last.text or "\t" in following.text or abs(last.size - following.size) > 0.12 * last.size:
+        return False
+    return not _ENDED.search(last.text) and following.text[:1].islower() and not _BULLET.match(following.text)
+
+
+def _rows(lines: Sequence[Line]) -> list[list[Line]]:
+    """Group lines that stand side by side, from top to bottom, each group from left to right."""
+    rows: list[list[Line]] = []
+    for line in sorted(lines, key=lambda each: -(each.box.top + each.box.bottom)):
+        first = rows[-1][0].box if rows else line.box
+        overlap = min(first.top, line.box.top) - max(first.bottom, line.box.bottom)
+        if rows and overlap > 0.5 * min(first.height, line.box.height):
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    return [sorted(row, key=lambda line: line.box.left) for row in rows]
+
+
+def _zones(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """Yield the columns of a page in reading order, each as lines from top to bottom."""
+    gutter = _gutter(lines)
+    if not lines:
+        return
+    if gutter is None:
+        yield [_row(row) for row in _rows(lines)]
+        return
+    zone: list[Line] = []
+    for row in [*_rows(lines), []]:
+        if row and not any(_crosses(line, gutter) for line in row):
+            zone += row
+            continue
+        for side in (True, False):
+            column = [line for line in zone if (line.box.right <= gutter) is side]
+            if column:
+                yield from _zones(column)
+        zone = []
+        if row:
+            yield [_row(row)]
+
+
+def _gutter(lines: Sequence[Line]) -> float | None:
+    """Return the place of the strip between two columns, just left of the right one; None without columns."""
+    starts = Counter(round(line.box.left) for line in lines)
+    best, found = 0, None
+    for start, _ in starts.most_common(6):
+        gutter = start - 1.0
+        left = [line for line in lines if line.box.right <= gutter]
+        right = [line for line in lines if line.box.left >= gutter]
+        fewest, most = sorted((len(left), len(right)))
+        is_wide_enough = fewest >= _COLUMN_LINES[0] and most >= _COLUMN_LINES[1]
+        if is_wide_enough and fewest > best and _is_prose(left) and _is_prose(right):
+            best, found = fewest, gutter
+    return found
+
+
+def _is_prose(lines: Sequence[Line]) -> bool:
+    """True if most lines are long and fill the column, or its columns."""
+    widths = [line.box.right - line.box.left for line in lines]
+    return (
+        statistics.median(len(line.text) for line in lines) >= _COLUMN_CHARACTERS
+        and statistics.median(widths) >= 0.75 * statistics.quantiles(widths, n=10)[-1]
+    )
+
+
+def _crosses(line: Line, gutter: float) -> bool:
+    return line.box.left < gutter < line.box.right
+
+
+def _row(row: list[Line]) -> Line:
+    """Join the lines of one row: cells apart by a tab, words of a line with wide gaps by a space."""
+    text, box = row[0].text, row[0].box
+    is_row = False
+    for line in row[1:]:
+        is_cell = line.box.left - box.right > 1.5 * box.height
+        is_row = is_row or is_cell
+        text += ("\t" if is_cell else " ") + line.text
+        box = Box(box.left, line.box.right, min(box.bottom, line.box.bottom), max(box.top, line.box.top))
+    return Line(text, box, is_row)
+
+
+def _paragraphs(lines: Sequence[Line], known: set[str]) -> list[Paragraph]:
+    found: list[Paragraph] = []
+    left, right = min(line.box.left for line in lines), max(line.box.right for line in lines)
+    steps = [above.box.bottom - below.box.bottom for above, below in itertools.pairwise(lines)]
+    usual = statistics.median_low(steps) if steps else 0.0
+    before: Line | None = None
+    indent = 0.0  # of the line before
+    for line in lines:
+        size, is_item = line.box.height, bool(_BULLET.match(line.text))
+        separator = "\n\n"
+        if before is not None:
+            step, at = before.box.bottom - line.box.bottom, line.box.left - left
+            is_short = before.box.right < right - 0.15 * (right - left)
+            ended = bool(_ENDED.search(before.text))
+            starts_item = is_item and (ended or is_short or line.text[0] in "•‣▪◦●○■")
+            is_apart = step > 1.35 * usual or abs(size - before.box.height) > 0.12 * size
+            if line.is_row or before.is_row or starts_item:
+                separator = "\n\n" if is_apart and not (line.is_row and before.is_row) else "\n"
+            elif not is_apart and not (is_short and ended):
+                starts = at > indent + 0.8 * size and not _BULLET.match(found[-1].text) and ended
+                leaves = at < indent - 0.8 * size and bool(_BULLET.match(found[-1].text)) and ended
+                separator = "\n\n" if starts or leaves else ""
+        if separator:
+            found.append(Paragraph(line.text, size, separator))
+        else:
+            found[-1].text = _join(found[-1].text, line.text, known)
+        before, indent = line, line.box.left - left
+    return found
+
+
+def _join(text: str, following: str, known: set[str]) -> str:
+    """Join two lines of a paragraph, and the halves of a word cut by a hyphen."""
+    if not (found := _HYPHEN.search(text)):
+        # A number or a name keeps its hyphen: 10-\n20 mg, COVID-\n19.
+        return f"{text}{following}" if re.search(r"\w[-\u2010]$", text) else f"{text} {following}"
+    rest = re.match(r"\w*", following)
+    assert rest is not None
+    whole = f"{found[1]}-{rest[0]}".lower()
+    if not following[:1].islower() or (text[-1] != "\xad" and whole in known):
+        return f"{text}{following}"
+    return f"{text[:-1]}{following}"
