@@ -36,7 +36,7 @@ class EpubOptions(Section):
 
 
 class EpubReader(Reader):
-    """Reads epub. Fields of a row: `text`, and `title`, `author` and `language` of the book if it has them."""
+    """Reads epub. Fields of a row: `text`, and the book's `title`, `author` and `language` if it has them."""
 
     Options = EpubOptions
 

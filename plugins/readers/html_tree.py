@@ -152,6 +152,8 @@ def _items(element: Element, indent: str) -> Iterator[str]:
         mark = f"{number}. " if element.tag == "ol" else "" if element.tag == "dl" else "- "
         lines = [line for line in _blocks(child, f"{indent}  ") if line]
         for at, line in enumerate(lines):
-            is_inner = at and line.startswith(" ")
-            yield f"{indent}{mark if not at else ''}{line}" if not is_inner else line
+            if at:
+                yield line if line.startswith(" ") else f"{indent}{' ' * len(mark)}{line}"
+            else:
+                yield f"{indent}{mark}{line}"
         number += child.tag == "li"

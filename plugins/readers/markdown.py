@@ -22,7 +22,10 @@ _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*\n", re.DOTALL | re
 _FIELD = re.compile(r"""^(title|author|date|lang)[ \t]*:[ \t]*["']?(.*?)["']?[ \t]*$""", re.MULTILINE)
 
 
-_PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+_MOST_NESTED = 1_000
+"""More than Python's stack has room for, because markdown-it silently passes over what is nested deeper."""
+
+_PARSER = MarkdownIt("commonmark", {"maxNesting": _MOST_NESTED}).enable(["table", "strikethrough"])
 
 
 class MarkupOptions(Section):

@@ -32,7 +32,11 @@ _PAGE_NUMBER = re.compile(r"\W*(?:#|[ivxlc]+)\W*")
 _BULLET = re.compile(r"[•‣▪◦●○■–*·-]\s|\(?(?:\d{1,2}|[a-z])[.)]\s")
 _NOTE = re.compile(r"\^?\(?(?:\d{1,3}|[*†‡§¶a-z])\)?[.\s]?\s*[^\W\d]")
 _ENDED = re.compile(r"[.!?:;。！？]['\"”’)\]]*(?:\^?\d+)?$")
+_HYPHENATED = re.compile(r"\w+-\w+")
 _HYPHEN = re.compile(r"([^\W\d_]+)[-\u2010\xad]$")
+_TAIL = 80
+"""Characters at the end of a text that decide how it goes on."""
+
 _COLUMN_LINES = (2, 5)
 """Fewest lines of the shorter and of the longer of two columns."""
 
@@ -71,25 +75,29 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
     """Join the words of a page to lines, cut where a gap is wide or the next word stands elsewhere."""
     lines: list[Line] = []
     pieces: list[str | Script] = []
-    box = Box(0, 0, 0, 0)
+    left = right = bottom = top = 0.0
     for word in words:
-        gap = word.box.left - box.right
-        overlap = min(box.top, word.box.top) - max(box.bottom, word.box.bottom)
-        size = max(box.height, word.box.height)
-        smaller = min(box.height, word.box.height)
+        box = word.box
+        size, other = top - bottom, box.top - box.bottom
+        gap, overlap = box.left - right, min(top, box.top) - max(bottom, box.bottom)
+        size, smaller = (size, other) if size > other else (other, size)
         if not pieces or overlap < 0.4 * smaller or not -0.4 * size < gap < _GAP * size:
             if pieces:
-                lines.append(Line(" ".join(joined(pieces).split()), box))
-            pieces, box = list(word.pieces), word.box
+                lines.append(Line(" ".join(joined(pieces).split()), Box(left, right, bottom, top)))
+            pieces = [*word.pieces]
+            left, right, bottom, top = box
             continue
         if word.is_spaced or gap > _TOUCHING * size:
             pieces.append(" ")
-        sign = script_sign(word.box, box)
-        pieces += [Script(sign, joined(list(word.pieces)))] if sign else word.pieces
-        full = box if box.height >= word.box.height else word.box
-        box = Box(min(box.left, word.box.left), word.box.right, full.bottom, full.top)
+        if smaller < size and (sign := script_sign(box, Box(left, right, bottom, top))):
+            pieces.append(Script(sign, joined([*word.pieces])))
+        else:
+            pieces += word.pieces
+        if other > top - bottom:
+            bottom, top = box.bottom, box.top
+        left, right = min(left, box.left), box.right
     if pieces:
-        lines.append(Line(" ".join(joined(pieces).split()), box))
+        lines.append(Line(" ".join(joined(pieces).split()), Box(left, right, bottom, top)))
     return [line for line in lines if line.text]
 
 
@@ -125,7 +133,7 @@ def text_of_pages(pages: Sequence[Page]) -> str:
     """Return the text of pages in reading order: a blank line between paragraphs, none between list items."""
     sizes = [line.box.height for page in pages for line in page.lines for _ in line.text.split()]
     body = statistics.median(sizes) if sizes else 1.0
-    known = {word for page in pages for line in page.lines for word in line.text.lower().split()}
+    known = {word for page in pages for line in page.lines for word in _HYPHENATED.findall(line.text.lower())}
     paragraphs: list[Paragraph] = []
     notes: list[Paragraph] = []
     for page in pages:
@@ -150,7 +158,11 @@ def _continues(last: Paragraph, following: Paragraph) -> bool:
     """True if a paragraph goes on at the top of the next column or page."""
     if "\t" in last.text or "\t" in following.text or abs(last.size - following.size) > 0.12 * last.size:
         return False
-    return not _ENDED.search(last.text) and following.text[:1].islower() and not _BULLET.match(following.text)
+    return (
+        not _ENDED.search(last.text[-_TAIL:])
+        and following.text[:1].islower()
+        and not _BULLET.match(following.text)
+    )
 
 
 def _rows(lines: Sequence[Line]) -> list[list[Line]]:
@@ -241,7 +253,7 @@ def _paragraphs(lines: Sequence[Line], known: set[str]) -> list[Paragraph]:
         if before is not None:
             step, at = before.box.bottom - line.box.bottom, line.box.left - left
             is_short = before.box.right < right - 0.15 * (right - left)
-            ended = bool(_ENDED.search(before.text))
+            ended = bool(_ENDED.search(before.text[-_TAIL:]))
             starts_item = is_item and (ended or is_short or line.text[0] in "•‣▪◦●○■")
             is_apart = step > 1.35 * usual or abs(size - before.box.height) > 0.12 * size
             if line.is_row or before.is_row or starts_item:
@@ -260,9 +272,9 @@ def _paragraphs(lines: Sequence[Line], known: set[str]) -> list[Paragraph]:
 
 def _join(text: str, following: str, known: set[str]) -> str:
     """Join two lines of a paragraph, and the halves of a word cut by a hyphen."""
-    if not (found := _HYPHEN.search(text)):
+    if not (found := _HYPHEN.search(text[-_TAIL:])):
         # A number or a name keeps its hyphen: 10-\n20 mg, COVID-\n19.
-        return f"{text}{following}" if re.search(r"\w[-\u2010]$", text) else f"{text} {following}"
+        return f"{text}{following}" if re.search(r"\w[-\u2010]$", text[-2:]) else f"{text} {following}"
     rest = re.match(r"\w*", following)
     assert rest is not None
     whole = f"{found[1]}-{rest[0]}".lower()

@@ -21,8 +21,10 @@ _PIECE_CHARACTERS = 2_000
 """Most characters of a word: longer runs without white space are cut, so that a page stays cheap."""
 
 _LINE_HYPHENS = str.maketrans("\x02\ufffe", "--")
-"""Characters by which PDFium marks a hyphen at the end of a line, in place of the hyphen and the line break."""
+"""PDFium's marks for a hyphen at the end of a line, which stand for the line break too."""
 
+_SPACES = " \t\xa0"
+_DIGIT = re.compile(r"\d")
 _SMALLER = 0.85
 _RAISED = 0.15
 """Shares of the height of a line: a script is lower than the first, and raised by more than the second."""
@@ -58,10 +60,11 @@ def words_of(page: Any, text_page: Any) -> Iterator[Word]:
         text = "".join(chr(code) if code <= sys.maxunicode else "\ufffd" for code in codes)
     boxes = _Boxes(page, text_page)
     for found in _WORD.finditer(text):
-        is_spaced = text[max(0, found.start() - 1) : found.start()] in (" ", "\t", "\xa0")
-        for start in range(found.start(), found.end(), _PIECE_CHARACTERS):
-            end = min(start + _PIECE_CHARACTERS, found.end())
-            yield _word(text[start:end].translate(_LINE_HYPHENS), start, boxes, is_spaced and start == found.start())
+        start, end = found.span()
+        is_spaced = start > 0 and text[start - 1] in _SPACES
+        for first in range(start, end, _PIECE_CHARACTERS):
+            piece = text[first : min(first + _PIECE_CHARACTERS, end)].translate(_LINE_HYPHENS)
+            yield _word(piece, first, boxes, is_spaced and first == start)
 
 
 class _Boxes:
@@ -88,7 +91,7 @@ class _Boxes:
 
 def _word(text: str, start: int, boxes: _Boxes, is_spaced: bool) -> Word:
     first, last = boxes[start], boxes[start + len(text) - 1]
-    if abs(first.height - last.height) < 0.5 and not any(map(str.isdigit, text)):
+    if abs(first.height - last.height) < 0.5 and not _DIGIT.search(text):
         return Word((text,), Box(first.left, last.right, first.bottom, first.top), is_spaced)
     each = [boxes[start + index] for index in range(len(text))]
     base = max(each, key=lambda box: box.height)

@@ -54,7 +54,7 @@ class RstReader(TextReader):
             document = publish_doctree(text, settings_overrides=_SETTINGS)
             for each in document.findall(nodes.problematic):
                 each.children = [nodes.Text(_ROLE.sub(r"\1", each.astext()))]
-            html = publish_from_doctree(document, writer_name="html5", settings_overrides=_SETTINGS)
+            html = publish_from_doctree(document, writer="html5", settings_overrides=_SETTINGS)
             plain = text if self.options.keep_markup else readable(parse(str(html)))
         except (TooDeep, RecursionError) as error:
             yield BadRow("", "beyond_limits", str(error))
@@ -71,6 +71,7 @@ class RstReader(TextReader):
 def _left_out(message: nodes.system_message) -> str:
     """Return the kind of a message about dropped content, "" for one about anything else."""
     first = message.astext().splitlines()[0].partition(") ")[2]
-    if "role" in first or not (message["level"] >= _ERROR or first.endswith("disabled.")):
+    is_off = "disabled" in first or "deactivated" in first
+    if "role" in first or not (message["level"] >= _ERROR or is_off):
         return ""
     return str(first).rstrip(".")
