@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import itertools
 import pickle
@@ -25,6 +26,7 @@ from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.readers import READERS
 from plugins.readers.base import Reader
+from plugins.readers.page_engines import PAGE_ENGINES
 from plugins.registry import Registry
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
@@ -36,13 +38,21 @@ from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, InstructionPair, Reject
 from schemas.synthesis_config import SynthesisConfig
+from tests.plugins.readers.pdf_making import pdf_of
+from tests.plugins.readers.test_docx import docx, paragraph, run
+from tests.plugins.readers.test_epub import epub
 
 REGISTRIES = (
     *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),
-    *(PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES, VERIFIERS),
+    *(PAGE_ENGINES, PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES, VERIFIERS),
 )
+DOCLING = pytest.mark.skipif(importlib.util.find_spec("docling") is None, reason="docling is large")
+"""For the one reader whose library the tests do not need: see tests/plugins/readers/test_docling.py."""
+
 EVERY_NAME = [
-    pytest.param(each, name, id=f"{each.kind}-{name}") for each in REGISTRIES for name in each.names()
+    pytest.param(each, name, id=f"{each.kind}-{name}", marks=[DOCLING] if name == "docling" else [])
+    for each in REGISTRIES
+    for name in each.names()
 ]
 
 TEXT = (
@@ -62,6 +72,11 @@ MEDLINE = (
     f"<ArticleTitle>{TEXT}</ArticleTitle>"
     "</Article></MedlineCitation></PubmedArticle></PubmedArticleSet>"
 )
+FILES = {
+    "docx": lambda: docx(paragraph(run(TEXT))),
+    "epub": lambda: epub(f"<p>{TEXT}</p>"),
+    "pdf": lambda: pdf_of(TEXT),
+}
 SQUAD = f'{{"data": [{{"paragraphs": [{{"text": "{TEXT}"}}]}}]}}'
 
 
@@ -80,13 +95,13 @@ def test_every_registry_is_open_to_other_packages_under_its_own_group() -> None:
     assert all(group.startswith("tutelage.") for group in groups)
 
 
-@pytest.mark.parametrize("name", READERS.names())
+@pytest.mark.parametrize("name", [name for name in READERS.names() if name != "docling"])
 def test_every_reader_is_one(name: str) -> None:
     assert issubclass(READERS.load(name), Reader)
 
 
 # The huggingface reader takes a directory: see tests/plugins/readers/test_huggingface.py.
-@pytest.mark.parametrize("name", [name for name in READERS.names() if name != "huggingface"])
+@pytest.mark.parametrize("name", [name for name in READERS.names() if name not in ("huggingface", "docling")])
 class TestReadersOfFiles:
     @staticmethod
     def read(name: str, path: Path) -> list[Document | Reject]:
@@ -97,6 +112,8 @@ class TestReadersOfFiles:
         """Write a file of one document in the reader's format."""
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
+        elif name in FILES:
+            path.write_bytes(FILES[name]())
         else:
             kinds = {"jsonl": f'{{"text": "{TEXT}"}}\n', "medline": MEDLINE, "squad": SQUAD}
             path.write_text(kinds.get(name, TEXT))
@@ -132,7 +149,7 @@ class TestReadersOfFiles:
             path.write_bytes(data[:keep])
             *_, last = self.read(name, path)
             # Half of a plain text is a text; half of any other format ends in a reject.
-            assert isinstance(last, Document if name == "text" else Reject)
+            assert isinstance(last, Document if name in ("text", "markdown", "rst") else Reject)
 
     def test_a_missing_file_is_an_error_of_the_storage(self, name: str, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
