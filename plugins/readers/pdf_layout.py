@@ -41,7 +41,7 @@ _COLUMN_LINES = (2, 5)
 """Fewest lines of the shorter and of the longer of two columns."""
 
 _COLUMN_CHARACTERS = 18
-"""Fewest characters of the middle line of a column."""
+"""Fewest characters of the middle row of a column."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -204,7 +204,7 @@ def _gutter(lines: Sequence[Line]) -> float | None:
     """Return the place of the strip between two columns, just left of the right one; None without columns."""
     starts = Counter(round(line.box.left) for line in lines)
     best, found = 0, None
-    for start, _ in starts.most_common(6):
+    for start, _ in starts.most_common(8):
         gutter = start - 1.0
         left = [line for line in lines if line.box.right <= gutter]
         right = [line for line in lines if line.box.left >= gutter]
@@ -216,12 +216,12 @@ def _gutter(lines: Sequence[Line]) -> float | None:
 
 
 def _is_prose(lines: Sequence[Line]) -> bool:
-    """True if most lines are long and fill the column, or its columns."""
-    widths = [line.box.right - line.box.left for line in lines]
-    return (
-        statistics.median(len(line.text) for line in lines) >= _COLUMN_CHARACTERS
-        and statistics.median(widths) >= 0.75 * statistics.quantiles(widths, n=10)[-1]
-    )
+    """True if most rows have many characters and fill the column: a table has gaps."""
+    rows = _rows(lines)
+    width = max(line.box.right for line in lines) - min(line.box.left for line in lines)
+    filled = [sum(line.box.right - line.box.left for line in row) for row in rows]
+    characters = statistics.median(sum(len(line.text) for line in row) for row in rows)
+    return characters >= _COLUMN_CHARACTERS and statistics.median(filled) >= 0.6 * width
 
 
 def _crosses(line: Line, gutter: float) -> bool:

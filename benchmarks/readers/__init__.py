@@ -1,0 +1,1 @@
+"""Quality and speed of readers, beside the plain libraries."""
