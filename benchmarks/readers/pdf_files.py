@@ -31,10 +31,10 @@ SCRIPTS = (("10", "6", "cells"), ("10", "-9", "mol"), ("3", "2", "squared"))
 NOTES = ("See the handbook for other doses.", "Written before the trial was read.")
 
 
-def files(number: int = 36) -> Iterator[Made]:
+def files(first: int = 0, number: int = 36) -> Iterator[Made]:
     """Yield files, the same ones each time."""
     pdfmetrics.registerFont(TTFont("Vera", str(Path(reportlab.__file__).parent / "fonts" / "Vera.ttf")))
-    for seed in range(number):
+    for seed in range(first, first + number):
         yield _Sheet(seed).made()
 
 

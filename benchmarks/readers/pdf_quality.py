@@ -17,7 +17,7 @@ from schemas.corpus_config import SourceConfig
 from schemas.records import Document
 
 
-def measure(worst: int) -> None:
+def measure(first: int, worst: int) -> None:
     """Print the marks of all extractors on all files."""
     extractors: dict[str, Callable[[bytes], str]] = {"reader pdf": ours, "pypdfium2": pdfium}
     for name, extract in {"pypdf": pypdf, "pdfminer": pdfminer}.items():
@@ -27,7 +27,7 @@ def measure(worst: int) -> None:
             print(f"{name} is not installed, and left out")
         else:
             extractors[name] = extract
-    report(list(files()), extractors, worst)
+    report(list(files(first)), extractors, worst)
 
 
 def ours(data: bytes) -> str:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from plugins.readers.markup import Script, joined
-from plugins.readers.pdf_words import Box, Word, script_sign
+from plugins.readers.pdf_words import SMALLER, Box, Word, script_sign
 
 _GAP = 1.0
 _TOUCHING = 0.12
@@ -75,6 +75,7 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
     """Join the words of a page to lines, cut where a gap is wide or the next word stands elsewhere."""
     lines: list[Line] = []
     pieces: list[str | Script] = []
+    words = _scripts_behind_their_words(list(words))
     left = right = bottom = top = 0.0
     for word in words:
         box = word.box
@@ -99,6 +100,34 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
     if pieces:
         lines.append(Line(" ".join(joined(pieces).split()), Box(left, right, bottom, top)))
     return [line for line in lines if line.text]
+
+
+def _scripts_behind_their_words(words: list[Word]) -> list[Word]:
+    """Put small raised or lowered words behind those that they touch: some files draw them before or later."""
+    usual = statistics.median(word.box.height for word in words) if words else 0.0
+    small = [at for at, word in enumerate(words) if word.box.height < SMALLER * usual]
+    if not 0 < len(small) < len(words) / 2:
+        return words
+    ends: dict[int, list[int]] = {}
+    for at, word in enumerate(words):
+        ends.setdefault(round(word.box.right), []).append(at)
+    behind: dict[int, int] = {}
+    for at in small:
+        box = words[at].box
+        for other in itertools.chain.from_iterable(
+            ends.get(round(box.left) + step, ()) for step in (0, -1, 1)
+        ):
+            base = words[other].box
+            is_near = (
+                abs(box.left - base.right) < _TOUCHING * base.height
+                and box.bottom < base.top < box.top + usual
+            )
+            if is_near and box.top > base.bottom and script_sign(box, base):
+                behind[other] = at
+                break
+    moved = {*behind.values()}
+    order = (each for at in range(len(words)) if at not in moved for each in (at, behind.get(at)))
+    return [words[at] for at in order if at is not None]
 
 
 def remove_heads(pages: Sequence[Page]) -> list[str]:
@@ -137,10 +166,15 @@ def text_of_pages(pages: Sequence[Page]) -> str:
     paragraphs: list[Paragraph] = []
     notes: list[Paragraph] = []
     for page in pages:
-        of_page = [each for zone in _zones(page.lines) for each in _paragraphs(zone, known)]
+        of_page: list[Paragraph] = []
         below: list[Paragraph] = []
-        while of_page and of_page[-1].size < 0.93 * body and _NOTE.match(of_page[-1].text):
-            below.insert(0, of_page.pop())
+        for zone in _zones(page.lines):
+            found = _paragraphs(zone, known)
+            end = len(found)
+            while end and found[end - 1].size < 0.93 * body and _NOTE.match(found[end - 1].text):
+                end -= 1
+            of_page += found[:end]
+            below += found[end:]
         for each in of_page:
             last = paragraphs[-1] if paragraphs else None
             if last is not None and _continues(last, each):
@@ -203,25 +237,32 @@ def _zones(lines: Sequence[Line]) -> Iterator[list[Line]]:
 def _gutter(lines: Sequence[Line]) -> float | None:
     """Return the place of the strip between two columns, just left of the right one; None without columns."""
     starts = Counter(round(line.box.left) for line in lines)
-    best, found = 0, None
+    best, found = 0.0, None
     for start, _ in starts.most_common(8):
         gutter = start - 1.0
         left = [line for line in lines if line.box.right <= gutter]
         right = [line for line in lines if line.box.left >= gutter]
         fewest, most = sorted((len(left), len(right)))
-        is_wide_enough = fewest >= _COLUMN_LINES[0] and most >= _COLUMN_LINES[1]
-        if is_wide_enough and fewest > best and _is_prose(left) and _is_prose(right):
-            best, found = fewest, gutter
+        score = fewest - (len(lines) - fewest - most) / 2  # lines that cross it, such as headings
+        is_tall_enough = fewest >= _COLUMN_LINES[0] and most >= _COLUMN_LINES[1]
+        if is_tall_enough and score > best and _is_prose(left) and _is_prose(right):
+            best, found = score, gutter
     return found
 
 
 def _is_prose(lines: Sequence[Line]) -> bool:
-    """True if most rows have many characters and fill the column: a table has gaps."""
+    """True if most rows have many characters and few gaps, and are about as long as the longest ones."""
     rows = _rows(lines)
-    width = max(line.box.right for line in lines) - min(line.box.left for line in lines)
-    filled = [sum(line.box.right - line.box.left for line in row) for row in rows]
-    characters = statistics.median(sum(len(line.text) for line in row) for row in rows)
-    return characters >= _COLUMN_CHARACTERS and statistics.median(filled) >= 0.6 * width
+    characters = [sum(len(line.text) for line in row) for row in rows]
+    lengths = [row[-1].box.right - row[0].box.left for row in rows]
+    filled = [
+        sum(line.box.right - line.box.left for line in row) / max(length, 1.0)
+        for row, length in zip(rows, lengths, strict=True)
+    ]
+    is_full = statistics.median(lengths) >= 0.6 * sorted(lengths)[len(lengths) * 9 // 10]
+    return (
+        is_full and statistics.median(characters) >= _COLUMN_CHARACTERS and statistics.median(filled) >= 0.6
+    )
 
 
 def _crosses(line: Line, gutter: float) -> bool:

@@ -25,7 +25,7 @@ _LINE_HYPHENS = str.maketrans("\x02\ufffe", "--")
 
 _SPACES = " \t\xa0"
 _DIGIT = re.compile(r"\d")
-_SMALLER = 0.85
+SMALLER = 0.85
 _RAISED = 0.15
 """Shares of the height of a line: a script is lower than the first, and raised by more than the second."""
 
@@ -110,7 +110,7 @@ def _word(text: str, start: int, boxes: _Boxes, is_spaced: bool) -> Word:
 
 def script_sign(box: Box, base: Box) -> str:
     """Return `^` for a box raised above a larger one, `_` for one lowered below it, "" for others."""
-    if box.height >= _SMALLER * base.height:
+    if box.height >= SMALLER * base.height:
         return ""
     if box.bottom - base.bottom > _RAISED * base.height:
         return "^"
