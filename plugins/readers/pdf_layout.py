@@ -37,6 +37,7 @@ _HYPHEN = re.compile(r"([^\W\d_]+)[-\u2010\xad]$")
 _TAIL = 80
 """Characters at the end of a text that decide how it goes on."""
 
+_LEADERS = re.compile(r"(?:\.\s?){5}")
 _COLUMN_LINES = (2, 5)
 """Fewest lines of the shorter and of the longer of two columns."""
 
@@ -103,7 +104,7 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
 
 
 def _scripts_behind_their_words(words: list[Word]) -> list[Word]:
-    """Put small raised or lowered words behind those that they touch: some files draw them before or later."""
+    """Put small raised or lowered words behind those that they touch: some files draw them apart."""
     usual = statistics.median(word.box.height for word in words) if words else 0.0
     small = [at for at, word in enumerate(words) if word.box.height < SMALLER * usual]
     if not 0 < len(small) < len(words) / 2:
@@ -237,13 +238,13 @@ def _zones(lines: Sequence[Line]) -> Iterator[list[Line]]:
 def _gutter(lines: Sequence[Line]) -> float | None:
     """Return the place of the strip between two columns, just left of the right one; None without columns."""
     starts = Counter(round(line.box.left) for line in lines)
-    best, found = 0.0, None
+    best, found = 0, None
     for start, _ in starts.most_common(8):
         gutter = start - 1.0
         left = [line for line in lines if line.box.right <= gutter]
         right = [line for line in lines if line.box.left >= gutter]
         fewest, most = sorted((len(left), len(right)))
-        score = fewest - (len(lines) - fewest - most) / 2  # lines that cross it, such as headings
+        score = fewest - (len(lines) - fewest - most)  # the latter cross it, such as headings
         is_tall_enough = fewest >= _COLUMN_LINES[0] and most >= _COLUMN_LINES[1]
         if is_tall_enough and score > best and _is_prose(left) and _is_prose(right):
             best, found = score, gutter
@@ -259,7 +260,8 @@ def _is_prose(lines: Sequence[Line]) -> bool:
         sum(line.box.right - line.box.left for line in row) / max(length, 1.0)
         for row, length in zip(rows, lengths, strict=True)
     ]
-    is_full = statistics.median(lengths) >= 0.6 * sorted(lengths)[len(lengths) * 9 // 10]
+    # A row of two inner columns is twice as long as one where only one column has a line.
+    is_full = statistics.median(lengths) >= 0.4 * sorted(lengths)[len(lengths) * 9 // 10]
     return (
         is_full and statistics.median(characters) >= _COLUMN_CHARACTERS and statistics.median(filled) >= 0.6
     )
@@ -289,6 +291,7 @@ def _paragraphs(lines: Sequence[Line], known: set[str]) -> list[Paragraph]:
     before: Line | None = None
     indent = 0.0  # of the line before
     for line in lines:
+        line.is_row = line.is_row or bool(_LEADERS.search(line.text))  # a table of contents
         size, is_item = line.box.height, bool(_BULLET.match(line.text))
         separator = "\n\n"
         if before is not None:
