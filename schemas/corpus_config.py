@@ -19,7 +19,8 @@ class SourceConfig(Section):
     """Source files of one kind.
 
     Attributes:
-        reader: Name of a reader: jsonl, text, parquet, medline, huggingface, squad. Null takes the preset's.
+        reader: Name of a reader: jsonl, text, parquet, medline, huggingface, squad, pdf, docx, epub,
+            markdown, rst, docling. Null takes the preset's.
         uri: Path or fsspec URI, with globs; a directory stands for the files directly in it. The path of an
             existing file is taken literally, even with [ * ? in it. Relative paths start at the working
             directory. For reader huggingface, a dataset's directory or its name on the hub, without globs.

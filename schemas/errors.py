@@ -75,7 +75,6 @@ _EXTRAS = {
     "docx": "mammoth",
     "markdown": "markdown_it",
     "rst": "docutils",
-    "docling": "docling",
 }
 """Top-level modules by the first of our extras that carries them."""
 

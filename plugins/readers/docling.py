@@ -8,19 +8,20 @@ folder with them. The text is docling's Markdown with its markup taken out, or k
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 import posixpath
 from collections.abc import Iterator
 from typing import Any
 
 import pydantic
-from docling.datamodel.base_models import DocumentStream
-from docling.document_converter import DocumentConverter
 
 from plugins.readers.base import BadRow, Reader, Row, whole_file
 from plugins.readers.markdown import plain_text
 from schemas import limits
 from schemas.config import Section
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError
 
 
 class DoclingOptions(Section):
@@ -36,15 +37,26 @@ class DoclingOptions(Section):
 
 
 class DoclingReader(Reader):
-    """Reads what docling reads. Fields of a row: `text`."""
+    """Reads what docling reads. Fields of a row: `text`.
+
+    Raises:
+        ConfigError: The package `docling` is not installed.
+    """
 
     Options = DoclingOptions
+
+    def __init__(self, source: SourceConfig):
+        super().__init__(source)
+        if importlib.util.find_spec("docling") is None:
+            raise ConfigError("reader 'docling' needs the package docling: pip install 'tutelage[docling]'.")
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         data = whole_file(uri)
         if isinstance(data, BadRow):
             yield data
             return
+        from docling.datamodel.base_models import DocumentStream
+
         result = _converter().convert(
             DocumentStream(name=posixpath.basename(uri), stream=io.BytesIO(data)),
             raises_on_error=False,
@@ -66,4 +78,6 @@ class DoclingReader(Reader):
 @functools.cache
 def _converter() -> Any:
     """Return the converter of this process: its models take long to load."""
+    from docling.document_converter import DocumentConverter
+
     return DocumentConverter()

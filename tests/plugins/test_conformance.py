@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import inspect
 import itertools
 import pickle
@@ -46,13 +45,8 @@ REGISTRIES = (
     *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),
     *(PAGE_ENGINES, PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES, VERIFIERS),
 )
-DOCLING = pytest.mark.skipif(importlib.util.find_spec("docling") is None, reason="docling is large")
-"""For the one reader whose library the tests do not need: see tests/plugins/readers/test_docling.py."""
-
 EVERY_NAME = [
-    pytest.param(each, name, id=f"{each.kind}-{name}", marks=[DOCLING] if name == "docling" else [])
-    for each in REGISTRIES
-    for name in each.names()
+    pytest.param(each, name, id=f"{each.kind}-{name}") for each in REGISTRIES for name in each.names()
 ]
 
 TEXT = (
@@ -95,12 +89,12 @@ def test_every_registry_is_open_to_other_packages_under_its_own_group() -> None:
     assert all(group.startswith("tutelage.") for group in groups)
 
 
-@pytest.mark.parametrize("name", [name for name in READERS.names() if name != "docling"])
+@pytest.mark.parametrize("name", READERS.names())
 def test_every_reader_is_one(name: str) -> None:
     assert issubclass(READERS.load(name), Reader)
 
 
-# The huggingface reader takes a directory: see tests/plugins/readers/test_huggingface.py.
+# Of a directory and of a library that is not installed: see test_huggingface.py and test_docling.py.
 @pytest.mark.parametrize("name", [name for name in READERS.names() if name not in ("huggingface", "docling")])
 class TestReadersOfFiles:
     @staticmethod

@@ -43,6 +43,9 @@ from schemas.errors import ConfigError
 
 _OURS = "tutelage"
 _ON_WORKERS = (FILTERS, PROTOCOLS, READERS, SYNTHESIZERS, TEMPLATES, VERIFIERS)
+_READER_EXTRAS = frozenset({"docling", "docx", "huggingface", "markdown", "pdf", "rst"})
+"""Readers whose libraries are in an extra of the same name."""
+
 _CURE = (
     "Or run the workers from an image that holds all of it: --sdk_container_image=IMAGE (docs/dataflow.md)."
 )
@@ -93,9 +96,7 @@ def has_image(options: PipelineOptions) -> bool:
 def roots(config: CorpusConfig) -> list[Requirement]:
     """Return the distributions that a corpus needs on its workers; these require all others."""
     sources = [with_preset(source) for stream in config.streams.values() for source in stream.sources]
-    extras = {"pipelines"}
-    if any(source.reader == "huggingface" for source in sources):
-        extras.add("huggingface")
+    extras = {"pipelines"} | {source.reader or "" for source in sources} & _READER_EXTRAS
     rules = make_rules(rules_of(config), config.synthesis, seed=config.seed).values()
     backends = {rule.config.backend for rule in rules if isinstance(rule, ModelVerifier)}
     if "transformers" in {config.synthesis.backend, *backends}:  # torch

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plugins.readers import READERS
+from plugins.readers import docling
 from schemas import limits
 from schemas.errors import ConfigError
 from tests.plugins.readers.reading import only_reject, places, read, write
@@ -42,7 +42,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, base.__name__, base)
     monkeypatch.setitem(sys.modules, converter.__name__, converter)
-    monkeypatch.delitem(sys.modules, "plugins.readers.docling", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    docling._converter.cache_clear()
     return write(tmp_path / "a.pptx", b"slides")
 
 
@@ -72,7 +73,6 @@ def test_a_part_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_its_absence_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "docling", None)
-    monkeypatch.delitem(sys.modules, "plugins.readers.docling", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"reader 'docling' needs .* pip install 'tutelage\[docling\]'"):
-        READERS.load("docling")
+        read("docling", "a.pptx")
