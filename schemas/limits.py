@@ -50,6 +50,9 @@ PDF_PAGES = 20_000
 PDF_DAMAGED_PAGES = 1_000
 """Pages of a PDF that cannot be loaded, beyond those that can; then the reader stops."""
 
+PDF_PAGE_CHARACTERS = 500_000
+"""Characters of a page of a PDF. A page of small print has some 10,000."""
+
 PDF_STREAM_BYTES = 1 << 26
 """Bytes of a stream of a PDF, decompressed; RECORD_BYTES for an image. A page takes some 50 KB."""
 

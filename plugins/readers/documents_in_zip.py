@@ -32,15 +32,10 @@ _MOST_RATIO = 3
 _ENTITY = tuple("<!ENTITY".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 
 BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    ElementTree.ParseError,
+    *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError),
+    *(OSError, ElementTree.ParseError),
 )
-"""Exceptions for an archive that is damaged, encrypted, or lacks a file that the format needs."""
+"""Exceptions for an archive in memory that is damaged, encrypted, or lacks a file of its format."""
 
 
 class Refused(Exception):

@@ -9,6 +9,7 @@ nothing. PDFium is not thread-safe, so that a process reads one page at a time.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import threading
@@ -98,7 +99,7 @@ class PdfReader(Reader):
     def _rows(self, data: bytes, document: PdfDocument) -> Iterator[Row | BadRow]:
         with _LOCK:
             announced = len(document)
-            about = {name: document.get_metadata_value(key).strip() for name, key in _FIELDS.items()}
+            about = {name: _about(document, key) for name, key in _FIELDS.items()}
         pages: list[Page] = []
         bad: list[BadRow] = []
         damaged: list[int] = []
@@ -151,19 +152,16 @@ class PdfReader(Reader):
     def _page(self, data: bytes, document: PdfDocument, index: int) -> Page | BadRow | None:
         """Return a page of a file, a reject for one without text, or None if it cannot be loaded."""
         place = f"page {index + 1}"
-        with _LOCK:
-            try:
-                page = document[index]
-            except PdfiumError:
-                return None
-            try:
+        try:
+            with _LOCK, contextlib.closing(document[index]) as page:
                 text_page = page.get_textpage()
+                if (count := text_page.count_chars()) > limits.PDF_PAGE_CHARACTERS:
+                    return BadRow(place, "page_too_long", f"it has {count:,} characters")
                 height = page.get_height()
                 lines = lines_of(words_of(page, text_page))
                 is_blank = not lines and next(page.get_objects(max_depth=1), None) is None
-                text_page.close()
-            finally:
-                page.close()
+        except PdfiumError:
+            return None
         text = "".join(line.text for line in lines)
         if is_blank or (text and len(_NO_UNICODE.findall(text)) <= _MOST_UNKNOWN * len(text)):
             return Page(index + 1, height, lines)
@@ -176,6 +174,13 @@ class PdfReader(Reader):
         except ValueError as error:
             return BadRow(place, reason, f"{what}; engine {self.options.engine!r}: {error}")
         return Page(index + 1, 0, lines) if lines else BadRow(place, reason, f"{what}; the engine found none")
+
+
+def _about(document: PdfDocument, key: str) -> str:
+    try:
+        return str(document.get_metadata_value(key)).strip()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _large_stream(data: bytes) -> str:

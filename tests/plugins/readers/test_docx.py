@@ -185,6 +185,15 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
     assert isinstance(found, Reject) and found.reason == "beyond_limits"
 
 
+def test_an_archive_of_another_format_is_told_and_no_error_of_the_storage(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.txt", "text")
+    (found,) = read("docx", write(tmp_path / "a.docx", file.getvalue()))
+    assert isinstance(found, Reject) and found.reason == "not_docx"
+    assert "Could not find main document part" in found.detail
+
+
 @pytest.mark.parametrize("data", [b"PK\x03\x04 and no more", b"%PDF-1.4", docx("")[:200]])
 def test_another_or_a_broken_file_is_told(tmp_path: Path, data: bytes) -> None:
     (found,) = read("docx", write(tmp_path / "a.docx", data))

@@ -61,6 +61,14 @@ def test_pages_beyond_the_limit_are_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert only_reject(found).detail == "the file announces 5 pages; only the first 3 are read"
 
 
+def test_a_page_of_too_many_characters_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PDF_PAGE_CHARACTERS", 30)
+    path = write(tmp_path / "a.pdf", Maker().lines(["Short."]).page().lines([TEXT] * 5).page().save())
+    assert places(path, read("pdf", path)) == [("", "Short."), ("page 2", "page_too_long")]
+
+
 @pytest.mark.slow
 def test_two_thousand_pages_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.pdf", raw_pdf(drawn(TEXT), count=2_000, pages=2_000))
