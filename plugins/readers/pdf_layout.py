@@ -28,7 +28,11 @@ _MARGIN = 0.1
 """Share of a page's height, at its top and bottom, in which heads and feet stand."""
 
 _NUMBER = re.compile(r"\d+")
-_PAGE_NUMBER = re.compile(r"\W*(?:#|[ivxlc]+)\W*")
+_ROMAN = re.compile(r"\W*[ivxlc]+\W*")
+_UNSPACED = "[\u0e00-\u0eff\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
+_NO_SPACE = re.compile(f"{_UNSPACED}\n{_UNSPACED}")
+"""Ends of lines in scripts without spaces: Thai, Lao, Khmer, Chinese, Japanese."""
+
 _BULLET = re.compile(r"[•‣▪◦●○■–*·-]\s|\(?(?:\d{1,2}|[a-z])[.)]\s")
 _NOTE = re.compile(r"\^?\(?(?:\d{1,3}|[*†‡§¶a-z])\)?[.\s]?\s*[^\W\d]")
 _ENDED = re.compile(r"[.!?:;。！？]['\"”’)\]]*(?:\^?\d+)?$")
@@ -140,6 +144,7 @@ def remove_heads(pages: Sequence[Page]) -> list[str]:
             if bottom > (1 - _MARGIN) * page.height or top < _MARGIN * page.height:
                 for line in row:
                     key = _NUMBER.sub("#", line.text.lower())
+                    key = "i" if _ROMAN.fullmatch(key) else key
                     # Heads of left and right pages stand at one height, but not at one side.
                     found.setdefault((key, round(bottom / 6)), []).append((page, line))
     removed: list[str] = []
@@ -152,9 +157,9 @@ def remove_heads(pages: Sequence[Page]) -> list[str]:
 
 
 def _is_head(key: str, places: list[tuple[Page, Line]]) -> bool:
-    """True unless a line of numbers alone counts something else than pages."""
-    if any(character.isalpha() for character in key) or not _PAGE_NUMBER.fullmatch(key):
-        return key != "#" and any(map(str.isalpha, key))
+    """True for words, and for a number alone that counts the pages."""
+    if any(map(str.isalpha, key)) or key.count("#") != 1:
+        return any(map(str.isalpha, key))
     offsets = Counter(int(_NUMBER.findall(line.text)[0]) - page.number for page, line in places)
     return max(offsets.values()) >= len(places) / 2
 
@@ -317,6 +322,8 @@ def _paragraphs(lines: Sequence[Line], known: set[str]) -> list[Paragraph]:
 def _join(text: str, following: str, known: set[str]) -> str:
     """Join two lines of a paragraph, and the halves of a word cut by a hyphen."""
     if not (found := _HYPHEN.search(text[-_TAIL:])):
+        if _NO_SPACE.fullmatch(f"{text[-1:]}\n{following[:1]}"):
+            return f"{text}{following}"
         # A number or a name keeps its hyphen: 10-\n20 mg, COVID-\n19.
         return f"{text}{following}" if re.search(r"\w[-\u2010]$", text[-2:]) else f"{text} {following}"
     rest = re.match(r"\w*", following)

@@ -74,19 +74,21 @@ class _Boxes:
         self._text_page = text_page
         self._turned = page.get_rotation()
         self._width, self._height = page.get_size()
+        self._x, self._y, _, _ = page.get_bbox()  # a page need not begin at 0
         self._rect = pdfium.FS_RECTF()
 
     def __getitem__(self, index: int) -> Box:
         rect = self._rect
         pdfium.FPDFText_GetLooseCharBox(self._text_page, index, rect)
+        left, right = rect.left - self._x, rect.right - self._x
+        bottom, top = rect.bottom - self._y, rect.top - self._y
         if self._turned == 90:
-            return Box(rect.bottom, rect.top, self._height - rect.right, self._height - rect.left)
+            return Box(bottom, top, self._height - right, self._height - left)
         if self._turned == 180:
-            left, bottom = self._width - rect.right, self._height - rect.top
-            return Box(left, left + rect.right - rect.left, bottom, bottom + rect.top - rect.bottom)
+            return Box(self._width - right, self._width - left, self._height - top, self._height - bottom)
         if self._turned == 270:
-            return Box(self._width - rect.top, self._width - rect.bottom, rect.left, rect.right)
-        return Box(rect.left, rect.right, rect.bottom, rect.top)
+            return Box(self._width - top, self._width - bottom, left, right)
+        return Box(left, right, bottom, top)
 
 
 def _word(text: str, start: int, boxes: _Boxes, is_spaced: bool) -> Word:

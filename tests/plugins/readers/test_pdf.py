@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 
 from plugins.readers import pdf
 from schemas.errors import ConfigError
@@ -134,6 +136,29 @@ def test_numbers_at_the_end_of_pages_that_count_no_pages_stay(tmp_path: Path) ->
     for dose in (140, 72, 9, 33):
         made.lines(PROSE).text(LEFT, 40, str(dose)).page()
     assert {"140", "72", "9", "33"} <= {*text_of(made, tmp_path).split()}
+
+
+def test_roman_page_numbers_are_left_out(tmp_path: Path) -> None:
+    made = Maker()
+    for number in ("i", "ii", "iii", "iv"):
+        made.lines(PROSE).text(290, 40, number).page()
+    assert {"i", "ii", "iii", "iv"} & {*text_of(made, tmp_path).split()} == set()
+
+
+def test_lines_of_scripts_without_spaces_are_joined_without_one(tmp_path: Path) -> None:
+    pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
+    made = Maker()
+    for at, line in enumerate(("患者接受了五天的抗生素", "治疗并且康复。")):
+        made.text(LEFT, TOP - at * STEP, line, font="STSong-Light")
+    assert text_of(made.page(), tmp_path) == "患者接受了五天的抗生素治疗并且康复。"
+
+
+def test_a_page_that_does_not_begin_at_zero_has_its_heads_too(tmp_path: Path) -> None:
+    made = Maker()
+    for _ in range(3):
+        made.canvas.setCropBox((0, 400, 595, 842))
+        made.lines(PROSE).text(LEFT, 420, "Guideline 2024", size=9).page()
+    assert "Guideline" not in text_of(made, tmp_path)
 
 
 def test_a_paragraph_goes_on_over_the_page_and_its_notes(tmp_path: Path) -> None:
