@@ -30,6 +30,9 @@ _MARGIN = 0.1
 _NUMBER = re.compile(r"\d+")
 _ROMAN = re.compile(r"\W*[ivxlc]+\W*")
 _UNSPACED = "[\u0e00-\u0eff\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
+_LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
+"""Scripts that are written from right to left; PDFium gives their letters and words as they are read."""
+
 _NO_SPACE = re.compile(f"{_UNSPACED}\n{_UNSPACED}")
 """Ends of lines in scripts without spaces: Thai, Lao, Khmer, Chinese, Japanese."""
 
@@ -86,6 +89,8 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
         box = word.box
         size, other = top - bottom, box.top - box.bottom
         gap, overlap = box.left - right, min(top, box.top) - max(bottom, box.bottom)
+        if gap < 0 and isinstance(word.pieces[0], str) and _LEFTWARD.match(word.pieces[0]):
+            gap = left - box.right
         size, smaller = (size, other) if size > other else (other, size)
         if not pieces or overlap < 0.4 * smaller or not -0.4 * size < gap < _GAP * size:
             if pieces:
@@ -101,7 +106,7 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
             pieces += word.pieces
         if other > top - bottom:
             bottom, top = box.bottom, box.top
-        left, right = min(left, box.left), box.right
+        left, right = min(left, box.left), max(right, box.right)
     if pieces:
         lines.append(Line(" ".join(joined(pieces).split()), Box(left, right, bottom, top)))
     return [line for line in lines if line.text]
@@ -206,7 +211,7 @@ def _continues(last: Paragraph, following: Paragraph) -> bool:
 
 
 def _rows(lines: Sequence[Line]) -> list[list[Line]]:
-    """Group lines that stand side by side, from top to bottom, each group from left to right."""
+    """Group lines that stand side by side, from top to bottom, each group as they are read."""
     rows: list[list[Line]] = []
     for line in sorted(lines, key=lambda each: -(each.box.top + each.box.bottom)):
         first = rows[-1][0].box if rows else line.box
@@ -215,7 +220,11 @@ def _rows(lines: Sequence[Line]) -> list[list[Line]]:
             rows[-1].append(line)
         else:
             rows.append([line])
-    return [sorted(row, key=lambda line: line.box.left) for row in rows]
+    return [sorted(row, key=lambda line: line.box.left, reverse=_is_leftward(row)) for row in rows]
+
+
+def _is_leftward(lines: Sequence[Line]) -> bool:
+    return 2 * sum(bool(_LEFTWARD.search(line.text)) for line in lines) > len(lines)
 
 
 def _zones(lines: Sequence[Line]) -> Iterator[list[Line]]:
@@ -231,7 +240,7 @@ def _zones(lines: Sequence[Line]) -> Iterator[list[Line]]:
         if row and not any(_crosses(line, gutter) for line in row):
             zone += row
             continue
-        for side in (True, False):
+        for side in (False, True) if _is_leftward(zone) else (True, False):
             column = [line for line in zone if (line.box.right <= gutter) is side]
             if column:
                 yield from _zones(column)
@@ -260,7 +269,7 @@ def _is_prose(lines: Sequence[Line]) -> bool:
     """True if most rows have many characters and few gaps, and are about as long as the longest ones."""
     rows = _rows(lines)
     characters = [sum(len(line.text) for line in row) for row in rows]
-    lengths = [row[-1].box.right - row[0].box.left for row in rows]
+    lengths = [max(each.box.right for each in row) - min(each.box.left for each in row) for row in rows]
     filled = [
         sum(line.box.right - line.box.left for line in row) / max(length, 1.0)
         for row, length in zip(rows, lengths, strict=True)
@@ -281,10 +290,11 @@ def _row(row: list[Line]) -> Line:
     text, box = row[0].text, row[0].box
     is_row = False
     for line in row[1:]:
-        is_cell = line.box.left - box.right > 1.5 * box.height
+        is_cell = max(line.box.left - box.right, box.left - line.box.right) > 1.5 * box.height
         is_row = is_row or is_cell
         text += ("\t" if is_cell else " ") + line.text
-        box = Box(box.left, line.box.right, min(box.bottom, line.box.bottom), max(box.top, line.box.top))
+        left, right = min(box.left, line.box.left), max(box.right, line.box.right)
+        box = Box(left, right, min(box.bottom, line.box.bottom), max(box.top, line.box.top))
     return Line(text, box, is_row)
 
 

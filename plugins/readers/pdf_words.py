@@ -93,8 +93,9 @@ class _Boxes:
 
 def _word(text: str, start: int, boxes: _Boxes, is_spaced: bool) -> Word:
     first, last = boxes[start], boxes[start + len(text) - 1]
+    left, right = min(first.left, last.left), max(first.right, last.right)  # the last is left in Hebrew
     if abs(first.height - last.height) < 0.5 and not _DIGIT.search(text):
-        return Word((text,), Box(first.left, last.right, first.bottom, first.top), is_spaced)
+        return Word((text,), Box(left, right, first.bottom, first.top), is_spaced)
     each = [boxes[start + index] for index in range(len(text))]
     base = max(each, key=lambda box: box.height)
     pieces: list[str | Script] = []
@@ -107,7 +108,7 @@ def _word(text: str, start: int, boxes: _Boxes, is_spaced: bool) -> Word:
             pieces[-1] = before + character
         else:
             pieces.append(Script(sign, character) if sign else character)
-    return Word(tuple(pieces), Box(first.left, last.right, base.bottom, base.top), is_spaced)
+    return Word(tuple(pieces), Box(left, right, base.bottom, base.top), is_spaced)
 
 
 def script_sign(box: Box, base: Box) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfbase.ttfonts import TTFont
 
 from plugins.readers import pdf
 from schemas.errors import ConfigError
@@ -151,6 +152,17 @@ def test_lines_of_scripts_without_spaces_are_joined_without_one(tmp_path: Path) 
     for at, line in enumerate(("患者接受了五天的抗生素", "治疗并且康复。")):
         made.text(LEFT, TOP - at * STEP, line, font="STSong-Light")
     assert text_of(made.page(), tmp_path) == "患者接受了五天的抗生素治疗并且康复。"
+
+
+def test_scripts_from_right_to_left_come_as_they_are_read(tmp_path: Path) -> None:
+    fonts = Path(pytest.importorskip("matplotlib").get_data_path(), "fonts", "ttf")
+    pdfmetrics.registerFont(TTFont("DejaVu", str(fonts / "DejaVuSans.ttf")))
+    made = Maker()
+    for at, line in enumerate(("שלום עולם זה טקסט", "אבגד הוז")):
+        made.text(
+            LEFT, TOP - at * STEP, line[::-1], font="DejaVu"
+        )  # glyphs stand in a file from left to right
+    assert text_of(made.page(), tmp_path) == "שלום עולם זה טקסט אבגד הוז"
 
 
 def test_a_page_that_does_not_begin_at_zero_has_its_heads_too(tmp_path: Path) -> None:
