@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from docutils import nodes
 from docutils.core import publish_doctree, publish_from_doctree
+from docutils.writers.html5_polyglot import Writer
 
 from plugins.readers.base import BadRow, Row
 from plugins.readers.html_tree import TooDeep, parse, readable
@@ -54,7 +55,7 @@ class RstReader(TextReader):
             document = publish_doctree(text, settings_overrides=_SETTINGS)
             for each in document.findall(nodes.problematic):
                 each.children = [nodes.Text(_ROLE.sub(r"\1", each.astext()))]
-            html = publish_from_doctree(document, writer="html5", settings_overrides=_SETTINGS)
+            html = publish_from_doctree(document, writer=Writer(), settings_overrides=_SETTINGS)
             plain = text if self.options.keep_markup else readable(parse(str(html)))
         except (TooDeep, RecursionError) as error:
             yield BadRow("", "beyond_limits", str(error))
