@@ -21,6 +21,7 @@ from plugins.commands import COMMANDS
 from plugins.commands.parser import Parser
 from plugins.filters import FILTERS
 from plugins.protocols import PROTOCOLS
+from plugins.readers import READERS
 from plugins.registry import Registry
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.verifiers import VERIFIERS
@@ -144,10 +145,12 @@ def options_of(plugin: type) -> type[Section] | None:
         if isinstance(each, type) and issubclass(each, Section) and each.__module__ == plugin.__module__
     ]
     named = [each for each in declared if each.__name__.endswith(("Options", "Prompt"))]
-    return getattr(plugin, "Options", None) or next(iter(named), None)
+    own = getattr(plugin, "Options", Section)
+    return own if own is not Section else next(iter(named), None)
 
 
 _PLUGINS: tuple[tuple[str, Registry, str], ...] = (
+    ("Readers", READERS, "`options` of a source in the corpus YAML"),
     ("Filters", FILTERS, "`filters.NAME` of the corpus YAML"),
     ("Synthesizers", SYNTHESIZERS, "`synthesis.options` of the corpus YAML"),
     ("Protocols", PROTOCOLS, "the file of `synthesis.prompt_file`"),

@@ -19,9 +19,9 @@ class SourceConfig(Section):
     """Source files of one kind.
 
     Attributes:
-        reader: Name of a reader: folder, html, jats, jsonl, csv, tsv, text, parquet, medline, warc, wet,
-            mediawiki, edgar, huggingface, squad. Null takes the preset's, and without a preset `folder`,
-            which reads each file by its kind.
+        reader: Name of a reader: folder, html, pdf, docx, epub, markdown, rst, docling, jats, jsonl, csv, tsv,
+            text, parquet, medline, warc, wet, mediawiki, edgar, huggingface, squad. Null takes the preset's,
+            and without a preset `folder`, which reads each file by its kind.
         uri: Path or fsspec URI, with globs. A directory stands for the files directly in it, and with reader
             folder for those at any depth. The path of an existing file is taken literally, even with [ * ? in
             it. Relative paths start at the working directory. For reader huggingface, a dataset's directory
@@ -65,9 +65,10 @@ class SourceConfig(Section):
             them from its first row.
         config_name: For reader huggingface, a dataset's configuration; null takes its default.
         split: For reader huggingface, a dataset's split; null takes `train`.
+        options: Options of the reader by name (docs/corpus.md); most readers have none.
     """
 
-    added_later = frozenset({"encoding", "extract", "leave_out", "quote", "escape", "columns"})
+    added_later = frozenset({"encoding", "extract", "leave_out", "quote", "escape", "columns", "options"})
 
     reader: str | None = None
     uri: str
@@ -88,6 +89,7 @@ class SourceConfig(Section):
     columns: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
     config_name: str | None = None
     split: str | None = None
+    options: dict[str, Any] = pydantic.Field(default_factory=dict)
 
     @pydantic.field_validator("encoding")
     @classmethod

@@ -74,6 +74,10 @@ _EXTRAS = {
     "html": "lxml trafilatura",
     "mediawiki": "mwparserfromhell",
     "warc": "fastwarc",
+    "pdf": "pypdfium2",
+    "docx": "mammoth",
+    "markdown": "markdown_it",
+    "rst": "docutils",
 }
 """Top-level modules by the first of our extras that carries them."""
 

@@ -58,6 +58,26 @@ ARCHIVE_RATIO = 200
 
 ARCHIVE_DEPTH = 3
 """Archives inside one another. An archive in the innermost is a reject."""
+PDF_PAGES = 20_000
+"""Pages of a PDF; a file may announce more than it has. The reader does not read the rest."""
+
+PDF_DAMAGED_PAGES = 1_000
+"""Pages of a PDF that cannot be loaded, beyond those that can; then the reader stops."""
+
+PDF_PAGE_CHARACTERS = 500_000
+"""Characters of a page of a PDF. A page of small print has some 10,000."""
+
+PDF_STREAM_BYTES = 1 << 26
+"""Bytes of a stream of a PDF, decompressed; RECORD_BYTES for an image. A page takes some 50 KB."""
+
+ARCHIVE_FILES = 20_000
+"""Files in an archive that is a document, such as docx and epub."""
+
+MARKUP_BYTES = 1 << 26
+"""Bytes of a document's markup, decompressed, all parts together. Parsed, it takes twenty times as much."""
+
+MARKUP_DEPTH = 250
+"""Nesting depth of elements of a document's markup."""
 
 ANSWER_BYTES = 16 * 2**20
 """Bytes of a server's answer. A longer answer is a failed attempt, and the client retries."""

@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+from plugins.readers.decompression import DAMAGED, TooLong, whole
 from plugins.readers.documents import documents_of, rejected
 from plugins.readers.file_state import file_state
 from plugins.readers.html_text import check_installed
 from plugins.readers.listing import Listing, list_uri, shown_name
+from schemas.config import Section, validate
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import UNEXPECTED, Document, Reject
@@ -53,6 +55,16 @@ class BadRow:
             yield cls("", "passed_over", f"{num:,} records that are no documents: {named}{more}", num)
 
 
+def whole_file(uri: str) -> bytes | BadRow:
+    """Read a file that is one document, decompressed; a BadRow if it is damaged or too long."""
+    try:
+        return whole(uri)
+    except DAMAGED as error:
+        return BadRow.damaged("", error)
+    except TooLong as error:
+        return BadRow("", "record_too_long", str(error))
+
+
 class Part(NamedTuple):
     """A byte range of a file."""
 
@@ -79,7 +91,7 @@ class Reader(ABC):
     """A reader of one file format. A subclass yields rows.
 
     Raises:
-        ConfigError: The source sets a field that this reader does not use.
+        ConfigError: The source sets a field or an option that this reader does not use.
     """
 
     own_fields: ClassVar[frozenset[str]] = frozenset()
@@ -90,6 +102,9 @@ class Reader(ABC):
 
     extracts_itself: ClassVar[bool] = False
     """True if this reader takes markup out, so that the source's `extract` would do it twice."""
+
+    Options: ClassVar[type[Section]] = Section
+    """Section of a source's `options`; a reader without options has none."""
 
     def __init__(self, source: SourceConfig):
         if source.extract is not None:
@@ -107,6 +122,8 @@ class Reader(ABC):
                     "Remove it, or choose another reader."
                 )
         self.source = source
+        name = f"source {source.uri!r}: options of reader {source.reader!r}"
+        self.options: Any = validate(self.Options, source.options, name=name)
 
     def listing(self) -> Listing:
         """List the files of the source's `uri`: a path, glob or directory.

@@ -25,6 +25,7 @@ from plugins.protocols import PROTOCOLS
 from plugins.protocols.base import Example, Parsed, SynthesisProtocol
 from plugins.readers import READERS
 from plugins.readers.base import Reader
+from plugins.readers.page_engines import PAGE_ENGINES
 from plugins.registry import Registry
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
@@ -36,10 +37,13 @@ from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Chain, Document, InstructionPair, Reject
 from schemas.synthesis_config import SynthesisConfig
+from tests.plugins.readers.pdf_making import pdf_of
+from tests.plugins.readers.test_docx import docx, paragraph, run
+from tests.plugins.readers.test_epub import epub
 
 REGISTRIES = (
     *(CALLBACKS, COMMANDS, FILTERS, METRICS, MODELS),
-    *(PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES, VERIFIERS),
+    *(PAGE_ENGINES, PROTOCOLS, READERS, SYNTHESIZERS, TASKS, TEMPLATES, VERIFIERS),
 )
 EVERY_NAME = [
     pytest.param(each, name, id=f"{each.kind}-{name}") for each in REGISTRIES for name in each.names()
@@ -75,7 +79,13 @@ FILES = {
     "tsv": f'text\n"{TEXT}"\n',
     **dict.fromkeys(("warc", "wet"), WET),
 }
-"""A file of one document, by reader; others read plain text."""
+"""A text file of one document, by reader; others read plain text."""
+
+BINARY_FILES = {
+    "docx": lambda: docx(paragraph(run(TEXT))),
+    "epub": lambda: epub(f"<p>{TEXT}</p>"),
+    "pdf": lambda: pdf_of(TEXT),
+}
 
 
 def document(text: str = TEXT, name: str = "d") -> Document:
@@ -98,8 +108,8 @@ def test_every_reader_is_one(name: str) -> None:
     assert issubclass(READERS.load(name), Reader)
 
 
-# The huggingface reader takes a directory: see tests/plugins/readers/test_huggingface.py.
-@pytest.mark.parametrize("name", [name for name in READERS.names() if name != "huggingface"])
+# Of a directory and of a library that is not installed: see test_huggingface.py and test_docling.py.
+@pytest.mark.parametrize("name", [name for name in READERS.names() if name not in ("huggingface", "docling")])
 class TestReadersOfFiles:
     @staticmethod
     def read(name: str, path: Path) -> list[Document | Reject]:
@@ -110,6 +120,8 @@ class TestReadersOfFiles:
         """Write a file of one document in the reader's format."""
         if name == "parquet":
             pyarrow.parquet.write_table(pyarrow.table({"text": [TEXT]}), path)
+        elif name in BINARY_FILES:
+            path.write_bytes(BINARY_FILES[name]())
         else:
             path.write_text(FILES.get(name, TEXT), newline="")
         return path.read_bytes()
@@ -144,7 +156,7 @@ class TestReadersOfFiles:
             path.write_bytes(data[:keep])
             *_, last = self.read(name, path)
             # Half of a plain text or page is one; half of any other format ends in a reject.
-            is_half = name in ("text", "folder") or (name == "html" and keep > 2)
+            is_half = name in ("text", "markdown", "rst", "folder") or (name == "html" and keep > 2)
             assert isinstance(last, Document if is_half else Reject)
 
     def test_a_missing_file_is_an_error_of_the_storage(self, name: str, tmp_path: Path) -> None:

@@ -45,9 +45,12 @@ def test_keys_of_later_versions_are_hashed_only_where_they_are_set() -> None:
         "quote": True,
         "escape": True,
         "columns": True,
+        "options": True,
     }
     streams = {"streams": {"s": {"sources": {0: source}}}}
     assert unset_additions(config()) == {**streams, "holdout": True, "verify": True, "synthesis": unset}
+    kept = config().model_dump(exclude=unset_additions(config()))
+    assert "options" not in kept["streams"]["s"]["sources"][0]
     found = unset_additions(config(samples=2, temperature=1.0))
     assert "samples" not in found["synthesis"] and "tokenizer" in found["synthesis"]
 

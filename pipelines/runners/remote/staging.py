@@ -43,6 +43,9 @@ from schemas.errors import ConfigError
 
 _OURS = "tutelage"
 _ON_WORKERS = (FILTERS, PROTOCOLS, READERS, SYNTHESIZERS, TEMPLATES, VERIFIERS)
+_READER_EXTRAS = frozenset({"docling", "docx", "huggingface", "markdown", "pdf", "rst"})
+"""Readers whose libraries are in an extra of the same name."""
+
 _CURE = (
     "Or run the workers from an image that holds all of it: --sdk_container_image=IMAGE (docs/dataflow.md)."
 )

@@ -201,10 +201,13 @@ def test_a_scheme_without_its_package_is_refused(config: CorpusConfig) -> None:
         roots(config.model_copy(update={"corpus": "nowhere://bucket/corpus"}))
 
 
-def test_a_reader_with_an_extra_needs_that_extra(corpus_config: Callable[..., CorpusConfig]) -> None:
-    streams = {"domain": {"sources": [{"reader": "huggingface", "uri": "org/set"}]}}
+@pytest.mark.parametrize("reader", ["huggingface", "pdf", "docx"])
+def test_a_reader_with_an_extra_needs_that_extra(
+    corpus_config: Callable[..., CorpusConfig], reader: str
+) -> None:
+    streams = {"domain": {"sources": [{"reader": reader, "uri": "org/set"}, {"reader": "text", "uri": "a"}]}}
     config = corpus_config("corpus", streams=streams)
-    assert [str(each) for each in roots(config)] == ["tutelage[huggingface,pipelines]"]
+    assert [str(each) for each in roots(config)] == [f"tutelage[{','.join(sorted([reader, 'pipelines']))}]"]
 
 
 def test_a_model_in_the_workers_needs_torch_there(corpus_config: Callable[..., CorpusConfig]) -> None:

@@ -1,0 +1,57 @@
+"""Reader `pdf` beside the defaults of PDFium, and of pypdf and pdfminer.six where they are installed."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pypdfium2
+
+from benchmarks.readers.pdf_files import files
+from benchmarks.readers.quality import report
+from plugins.readers import open_reader
+from schemas.corpus_config import SourceConfig
+from schemas.records import Document
+
+
+def measure(first: int, worst: int) -> None:
+    """Print the marks of all extractors on all files."""
+    extractors: dict[str, Callable[[bytes], str]] = {"reader pdf": ours, "pypdfium2": pdfium}
+    for name, extract in {"pypdf": pypdf, "pdfminer": pdfminer}.items():
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            print(f"{name} is not installed, and left out")
+        else:
+            extractors[name] = extract
+    report(list(files(first)), extractors, worst)
+
+
+def ours(data: bytes) -> str:
+    """Text of the file's one document."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.pdf")
+        path.write_bytes(data)
+        found = list(open_reader(SourceConfig(reader="pdf", uri=str(path))).read(str(path)))
+    assert len(found) == 1 and isinstance(found[0], Document), found
+    return found[0].text
+
+
+def pdfium(data: bytes) -> str:
+    """Text of all pages in PDFium's order."""
+    return "\n".join(page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(data))
+
+
+def pypdf(data: bytes) -> str:
+    """Text of all pages by pypdf's default."""
+    reader = importlib.import_module("pypdf").PdfReader(io.BytesIO(data))
+    return "\n".join(page.extract_text() for page in reader.pages)
+
+
+def pdfminer(data: bytes) -> str:
+    """Text of the file by pdfminer's default layout analysis."""
+    text: str = importlib.import_module("pdfminer.high_level").extract_text(io.BytesIO(data))
+    return text

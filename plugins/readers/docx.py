@@ -1,0 +1,70 @@
+"""Word files (docx): text with headings, lists, tables, foot- and endnotes, a document a file.
+ Library: mammoth (BSD-2-Clause), because it gives notes, numbering and scripts as HTML, which python-docx
+does not. Its HTML becomes text as all HTML here does (html_tree.py), so that 10 with a raised 6 becomes 10^6.
+Left out: page heads and feet, comments, deleted text, pictures, and formulas of Word's editor, for which
+there is a reject.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import mammoth
+
+from plugins.readers.base import BadRow, Reader, Row, whole_file
+from plugins.readers.documents_in_zip import BROKEN, Refused, open_zip
+from plugins.readers.html_tree import TooDeep, parse, readable
+
+_ABOUT = "docProps/core.xml"
+_NOTE = re.compile("#(?:foot|end)note-(ref-)?")
+_LEFT_OUT = re.compile(r"unrecognised element was ignored: (?:\{.*\})?(\S+)")
+
+
+class DocxReader(Reader):
+    """Reads docx. Fields of a row: `text`, and `title` and `author` if the file has them."""
+
+    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+        data = whole_file(uri)
+        if isinstance(data, BadRow):
+            yield data
+            return
+        try:
+            with open_zip(data) as archive:
+                fields = _about(archive.read(_ABOUT)) if _ABOUT in archive.namelist() else {}
+            converted = mammoth.convert_to_html(io.BytesIO(data), convert_image=lambda image: [])
+            tree = parse(converted.value)
+        except (Refused, TooDeep, RecursionError) as error:
+            yield BadRow("", "beyond_limits", str(error))
+            return
+        except BROKEN as error:
+            yield BadRow("", "not_docx", f"{type(error).__name__}: {error}")
+            return
+        _mark_notes(tree)
+        yield Row("", {"text": readable(tree), **fields})
+        found = Counter(found[1] for each in converted.messages if (found := _LEFT_OUT.search(each.message)))
+        if found:
+            names = ", ".join(f"{number} of {name}" for name, number in found.most_common())
+            yield BadRow("", "left_out", f"elements that mammoth does not read: {names}")
+
+
+def _about(core: bytes) -> dict[str, str]:
+    names = {"title": "title", "creator": "author"}
+    found = {
+        names.get(each.tag.rpartition("}")[2], ""): each.text or "" for each in ElementTree.fromstring(core)
+    }
+    return {name: value.strip() for name, value in found.items() if name and value.strip()}
+
+
+def _mark_notes(tree: Element) -> None:
+    """Show references to notes as [1], not as exponents, and take out the arrows back."""
+    for element in tree.iter():
+        link = element.find("a") if element.tag == "sup" else None
+        if link is not None and _NOTE.match(link.get("href", "")):
+            element.tag = "span"
+        if element.tag == "a" and (found := _NOTE.match(element.get("href", ""))) and found[1]:
+            element.text = ""

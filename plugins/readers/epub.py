@@ -1,0 +1,104 @@
+"""Electronic books (epub): chapters in the order of the spine, a document a book or a chapter.
+ Read with zipfile and the standard library's HTML parser: the known library for epub, ebooklib, is AGPL. Text
+is that of html_tree.py: headings, lists, tables, scripts and MathML stay readable. Pictures are left out.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import zipfile
+from collections.abc import Iterator
+from urllib.parse import unquote
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from plugins.readers.base import BadRow, Reader, Row, whole_file
+from plugins.readers.documents_in_zip import BROKEN, Refused, open_zip
+from plugins.readers.html_tree import TooDeep, parse, readable
+from schemas.config import Section
+
+_CONTAINER = "META-INF/container.xml"
+_ENCRYPTION = "META-INF/encryption.xml"
+_MARKUP = ("application/xhtml+xml", "text/html")
+_ABOUT = {"title": "title", "author": "creator", "language": "language"}
+_ENCODING = re.compile(rb"""<\?xml[^>]{0,100}encoding=["']([\w.-]{1,40})""")
+
+
+class EpubOptions(Section):
+    """Options of reader `epub`.
+
+    Attributes:
+        chapters: True makes a document of each file of the spine, false one of the book.
+    """
+
+    chapters: bool = False
+
+
+class EpubReader(Reader):
+    """Reads epub. Fields of a row: `text`, and the book's `title`, `author` and `language` if it has them."""
+
+    Options = EpubOptions
+
+    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+        data = whole_file(uri)
+        if isinstance(data, BadRow):
+            yield data
+            return
+        try:
+            with open_zip(data) as archive:
+                yield from self._rows(archive)
+        except Refused as error:
+            yield BadRow("", "beyond_limits", str(error))
+        except BROKEN as error:
+            yield BadRow("", "not_epub", f"{type(error).__name__}: {error}")
+
+    def _rows(self, archive: zipfile.ZipFile) -> Iterator[Row | BadRow]:
+        container = ElementTree.fromstring(archive.read(_CONTAINER))
+        root = next(
+            (each.get("full-path", "") for each in container.iter() if each.tag.endswith("}rootfile")), ""
+        )
+        package = ElementTree.fromstring(archive.read(root))
+        fields = {name: found for name, tag in _ABOUT.items() if (found := _first(package, tag))}
+        texts: list[str] = []
+        bad: list[BadRow] = []
+        for name in _spine(package, posixpath.dirname(root)):
+            try:
+                text = readable(parse(_decoded(archive.read(name))))
+            except (KeyError, UnicodeDecodeError, LookupError, TooDeep) as error:
+                locked = "; the book has encrypted files" if _ENCRYPTION in archive.namelist() else ""
+                bad.append(BadRow(name, "bad_chapter", f"{type(error).__name__}: {error}{locked}"))
+                continue
+            if text and self.options.chapters:
+                yield Row(name, {"text": text, **fields})
+            texts += [text] if text else []
+        if not self.options.chapters and texts:
+            yield Row("", {"text": "\n\n".join(texts), **fields})
+        if not texts and not bad:
+            bad.append(BadRow("", "empty", "no file of its spine has text"))
+        yield from bad
+
+
+def _first(package: Element, tag: str) -> str:
+    found = next((each for each in package.iter() if str(each.tag).endswith(f"}}{tag}")), None)
+    return " ".join((found.text or "").split()) if found is not None else ""
+
+
+def _spine(package: Element, folder: str) -> Iterator[str]:
+    """Yield the paths of the book's files of markup, in reading order."""
+    items = {each.get("id"): each for each in package.iter() if str(each.tag).endswith("}item")}
+    for reference in package.iter():
+        item = items.get(reference.get("idref")) if str(reference.tag).endswith("}itemref") else None
+        if (
+            item is not None
+            and item.get("media-type") in _MARKUP
+            and "nav" not in item.get("properties", "").split()
+        ):
+            yield posixpath.normpath(posixpath.join(folder, unquote(item.get("href", ""))))
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    declared = _ENCODING.match(data.removeprefix(b"\xef\xbb\xbf"))
+    return data.decode(declared[1].decode() if declared else "utf-8-sig").removeprefix("\ufeff")

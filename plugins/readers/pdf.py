@@ -1,0 +1,231 @@
+"""PDF: the text layer in reading order, a document a file or a group of pages.
+ Library: pypdfium2 (Apache-2.0 or BSD-3-Clause), which carries PDFium (Apache-2.0 and BSD), the PDF engine of
+Chrome. Of 100 pages of 5,000 characters it took 0.2 s of CPU to extract all text, pypdf 1.0 s, pdfminer.six
+8.2 s; PDFium alone repairs damaged files as viewers do. The build of pypdfium2 has no JavaScript and fetches
+nothing. PDFium is not thread-safe, so that a process reads one page at a time.
+
+    bytes ─► streams within limits ─► PDFium: words and boxes (pdf_words) ─► reading order (pdf_layout)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pydantic
+from pypdfium2 import PdfDocument, PdfiumError
+
+from plugins.readers.base import BadRow, Reader, Row, whole_file
+from plugins.readers.page_engines import PAGE_ENGINES, PageEngine
+from plugins.readers.pdf_layout import Line, Page, lines_of, remove_heads, text_of_pages
+from plugins.readers.pdf_words import Box, words_of
+from schemas import limits
+from schemas.config import Section
+
+_LOCK = threading.Lock()
+_STREAM = re.compile(rb"stream\r?\n")
+_STEP_BYTES = 1 << 16
+_DICTIONARY_BYTES = 400
+_MOST_LAYERS = 4
+_END_BYTES = 1024
+"""Bytes at the end of a file in which its end mark must be."""
+
+_LIGATURES = dict(zip(map(ord, "ﬀﬁﬂﬃﬄ\xad"), ("ff", "fi", "fl", "ffi", "ffl", ""), strict=True))
+_NO_UNICODE = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
+_MOST_UNKNOWN = 0.2
+"""Share of a page's characters without Unicode above which its text layer is of no use."""
+
+_FIELDS = {"title": "Title", "author": "Author", "subject": "Subject", "keywords": "Keywords"}
+
+
+class PdfOptions(Section):
+    """Options of reader `pdf`.
+
+    Attributes:
+        pages_per_document: Pages of one document; null makes each file one document.
+        keep_heads: True keeps running heads, feet and page numbers.
+        engine: Name of an engine that reads pages without a text layer; null makes them rejects.
+    """
+
+    pages_per_document: int | None = pydantic.Field(default=None, ge=1)
+    keep_heads: bool = False
+    engine: str | None = None
+
+
+class PdfReader(Reader):
+    """Reads PDF. A document is a file, or `page 12` or `pages 11-20` of it.
+
+    Fields of a row: `text`, `num_pages`, those of `title`, `author`, `subject` and `keywords` that the file
+    has, and `removed`: a line for each kind of head, foot and page number that was left out.
+
+    Raises:
+        ConfigError: An option is unknown, or there is no engine of that name.
+    """
+
+    Options = PdfOptions
+
+    def __init__(self, source: Any):
+        super().__init__(source)
+        name = self.options.engine
+        self._engine: PageEngine | None = PAGE_ENGINES.load(name)() if name else None
+
+    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+        data = whole_file(uri)
+        if isinstance(data, BadRow):
+            yield data
+            return
+        if found := _large_stream(data):
+            yield BadRow("", "stream_too_long", found)
+            return
+        try:
+            with _LOCK:
+                document = PdfDocument(data)
+        except PdfiumError as error:
+            is_locked = "password" in str(error).lower()
+            detail = "it needs a password; remove it first" if is_locked else f"{error} Is this a PDF?"
+            yield BadRow("", "encrypted" if is_locked else "not_pdf", detail)
+            return
+        try:
+            yield from self._rows(data, document)
+        finally:
+            with _LOCK:
+                document.close()
+
+    def _rows(self, data: bytes, document: PdfDocument) -> Iterator[Row | BadRow]:
+        with _LOCK:
+            announced = len(document)
+            about = {name: _about(document, key) for name, key in _FIELDS.items()}
+        pages: list[Page] = []
+        bad: list[BadRow] = []
+        damaged: list[int] = []
+        size = 0
+        for index in range(min(announced, limits.PDF_PAGES)):
+            page = self._page(data, document, index)
+            if page is None:
+                damaged.append(index + 1)
+            elif isinstance(page, BadRow):
+                bad.append(page)
+            else:
+                pages.append(page)
+                size += sum(len(line.text) for line in page.lines)
+            if size > limits.RECORD_BYTES or len(damaged) - len(pages) > limits.PDF_DAMAGED_PAGES:
+                what = "too much text" if size > limits.RECORD_BYTES else "too many damaged pages"
+                detail = f"{what}: reading ended at page {index + 1} of {announced:,}"
+                bad.append(BadRow(f"page {index + 1}", "too_many_pages", detail))
+                break
+        if announced > limits.PDF_PAGES:
+            detail = f"the file announces {announced:,} pages; only the first {limits.PDF_PAGES:,} are read"
+            bad.append(BadRow("", "too_many_pages", detail))
+        if damaged:
+            detail = f"{len(damaged):,} pages cannot be loaded, from page {damaged[0]} to page {damaged[-1]}"
+            bad.append(BadRow(f"page {damaged[0]}", "damaged_page", detail))
+        removed = [] if self.options.keep_heads else remove_heads(pages)
+        about |= {"num_pages": str(announced), "removed": "\n".join(removed)}
+        fields = {name: value for name, value in about.items() if value}
+        for position, group in self._groups(pages):
+            if text := text_of_pages(group).translate(_LIGATURES):
+                yield Row(position, {"text": text, **fields})
+        yield from bad
+        if b"%%EOF" not in data[-_END_BYTES:].rstrip(b"\0"):
+            detail = f"no %%EOF at its end: it is cut short or damaged; {len(pages):,} pages were read"
+            yield BadRow("", "truncated_file", detail)
+
+    def _groups(self, pages: list[Page]) -> Iterator[tuple[str, list[Page]]]:
+        """Yield the pages of each document, with its position."""
+        most = self.options.pages_per_document
+        groups: dict[int, list[Page]] = {}
+        for page in pages:
+            groups.setdefault((page.number - 1) // most if most else 0, []).append(page)
+        for number, group in groups.items():
+            if not most:
+                yield "", group
+            elif most == 1:
+                yield f"page {number + 1}", group
+            else:
+                yield f"pages {number * most + 1}-{(number + 1) * most}", group
+
+    def _page(self, data: bytes, document: PdfDocument, index: int) -> Page | BadRow | None:
+        """Return a page of a file, a reject for one without text, or None if it cannot be loaded."""
+        place = f"page {index + 1}"
+        try:
+            with _LOCK, contextlib.closing(document[index]) as page:
+                text_page = page.get_textpage()
+                if (count := text_page.count_chars()) > limits.PDF_PAGE_CHARACTERS:
+                    return BadRow(place, "page_too_long", f"it has {count:,} characters")
+                height = page.get_height()
+                lines = lines_of(words_of(page, text_page))
+                is_blank = not lines and next(page.get_objects(max_depth=1), None) is None
+        except PdfiumError:
+            return None
+        text = "".join(line.text for line in lines)
+        if is_blank or (text and len(_NO_UNICODE.findall(text)) <= _MOST_UNKNOWN * len(text)):
+            return Page(index + 1, height, lines)
+        reason = "no_unicode" if text else "no_text_layer"
+        what = "its fonts lack a map to Unicode" if text else "it shows something, but has no text"
+        if self._engine is None:
+            return BadRow(place, reason, f"{what}; an engine may read it: options: {{engine: NAME}}")
+        try:
+            lines = _lines_of_text(self._engine.text_of(data, index))
+        except ValueError as error:
+            return BadRow(place, reason, f"{what}; engine {self.options.engine!r}: {error}")
+        return Page(index + 1, 0, lines) if lines else BadRow(place, reason, f"{what}; the engine found none")
+
+
+def _about(document: PdfDocument, key: str) -> str:
+    try:
+        return str(document.get_metadata_value(key)).strip()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _large_stream(data: bytes) -> str:
+    """Describe a compressed stream that is too long, "" without one. It sees no encrypted ones."""
+    for found in _STREAM.finditer(data):
+        is_image = b"/Image" in data[max(0, found.start() - _DICTIONARY_BYTES) : found.start()]
+        most = limits.RECORD_BYTES if is_image else limits.PDF_STREAM_BYTES
+        starts = range(found.end(), len(data), _STEP_BYTES)
+        if _inflates_beyond(most, (data[start : start + _STEP_BYTES] for start in starts)):
+            return f"the stream at byte {found.end():,} has more than {most:,} bytes, the limit"
+    return ""
+
+
+def _inflates_beyond(most: int, chunks: Iterator[bytes], layers: int = 0) -> bool:
+    """True if bytes that are compressed, once or several times, expand to more than `most` bytes."""
+    first = next(chunks, b"")
+    if len(first) < 2 or first[0] & 15 != zlib.DEFLATED or int.from_bytes(first[:2], "big") % 31:
+        return sum(map(len, chunks), len(first)) > most if layers else False
+    inflated = _inflated(itertools.chain([first], chunks), most)
+    try:
+        return layers >= _MOST_LAYERS or _inflates_beyond(most, inflated, layers + 1)
+    except OverflowError:
+        return True
+
+
+def _inflated(chunks: Iterable[bytes], most: int) -> Iterator[bytes]:
+    inflater, size = zlib.decompressobj(), 0
+    for chunk in chunks:
+        while not inflater.eof:
+            try:
+                inflated = inflater.decompress(chunk, _STEP_BYTES)
+            except zlib.error:  # PDFium takes what comes before the damage
+                return
+            size += len(inflated)
+            if size > most:
+                raise OverflowError
+            yield inflated
+            chunk = inflater.unconsumed_tail
+            if not chunk and len(inflated) < _STEP_BYTES:
+                break
+        if inflater.eof:
+            return
+
+
+def _lines_of_text(text: str) -> list[Line]:
+    """Place the lines of a text on a page: blank ones leave a gap."""
+    lines = enumerate(map(str.strip, text.splitlines()))
+    return [Line(line, Box(0, 5 * len(line), -12 * at, 10 - 12 * at)) for at, line in lines if line]

@@ -1,0 +1,200 @@
+"""Reader `docx`: text, structure, numbers, metadata, limits."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from schemas import limits
+from schemas.records import Document, Reject
+from tests.plugins.readers.reading import only_reject, places, read, texts, write
+
+W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+R = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml"
+M = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+
+
+def run(text: str, properties: str = "") -> str:
+    return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def script(text: str, kind: str) -> str:
+    return run(text, f'<w:vertAlign w:val="{kind}script"/>')
+
+
+def paragraph(content: str, properties: str = "") -> str:
+    return f"<w:p><w:pPr>{properties}</w:pPr>{content}</w:p>"
+
+
+def table(*rows: tuple[str, ...]) -> str:
+    cells = ("".join(f"<w:tc>{paragraph(run(cell))}</w:tc>" for cell in row) for row in rows)
+    return f"<w:tbl>{''.join(f'<w:tr>{row}</w:tr>' for row in cells)}</w:tbl>"
+
+
+def docx(body: str, **parts: str) -> bytes:
+    """A file with a body of WordprocessingML; `parts` replaces or adds files by name, `__` for a slash."""
+    files = {
+        "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Default Extension="xml" ContentType="application/xml"/>'
+        f'<Override PartName="/word/document.xml" ContentType="{WORD}.document.main+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships">'
+        f'<Relationship Id="r1" Type="{R}/officeDocument" Target="word/document.xml"/></Relationships>',
+        "word/document.xml": f"<w:document {W} {M}><w:body>{body}</w:body></w:document>",
+    }
+    files |= {name.replace("__", "/") + ".xml": text for name, text in parts.items()}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return file.getvalue()
+
+
+def text_of(path: Path, body: str, **parts: str) -> str:
+    (text,) = texts(read("docx", write(path / "a.docx", docx(body, **parts))))
+    return text
+
+
+def test_paragraphs_headings_and_tables(tmp_path: Path) -> None:
+    body = paragraph(run("Methods"), '<w:pStyle w:val="Heading1"/>')
+    body += paragraph(run("We gave ") + run("140 mg", "<w:b/>") + run(" a day."))
+    body += table(("Drug", "Dose"), ("aspirin", "100 mg")) + paragraph(run("The end."))
+    assert text_of(tmp_path, body) == (
+        "Methods\n\nWe gave 140 mg a day.\n\nDrug | Dose\naspirin | 100 mg\n\nThe end."
+    )
+
+
+def test_lists(tmp_path: Path) -> None:
+    numbering = (
+        f"<w:numbering {W}>"
+        '<w:abstractNum w:abstractNumId="0"><w:lvl w:ilvl="0"><w:numFmt w:val="bullet"/></w:lvl>'
+        '<w:lvl w:ilvl="1"><w:numFmt w:val="decimal"/></w:lvl></w:abstractNum>'
+        '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num></w:numbering>'
+    )
+    relations = (
+        f'<Relationships xmlns="{PACKAGE}/relationships">'
+        f'<Relationship Id="r1" Type="{R}/numbering" Target="numbering.xml"/></Relationships>'
+    )
+
+    def item(text: str, level: int) -> str:
+        return paragraph(run(text), f'<w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="1"/></w:numPr>')
+
+    body = paragraph(run("Give:")) + item("aspirin", 0) + item("at night", 1) + item("heparin", 0)
+    data = docx(body, word__numbering=numbering)
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("word/_rels/document.xml.rels", relations)
+    (text,) = texts(read("docx", write(tmp_path / "a.docx", file.getvalue())))
+    assert text == "Give:\n\n- aspirin\n  1. at night\n- heparin"
+
+
+@pytest.mark.parametrize(
+    ("runs", "text"),
+    [
+        (run("10") + script("6", "super") + run(" cells"), "10^6 cells"),
+        (run("H") + script("2", "sub") + run("O"), "H2O"),
+        (run("x") + script("1", "sub") + run("2"), "x_(1)2"),
+        (run("140") + "<w:r><w:br/></w:r>" + run("72"), "140 72"),
+        (run("140") + "<w:r><w:tab/></w:r>" + run("72"), "140 72"),
+    ],
+)
+def test_no_number_changes(tmp_path: Path, runs: str, text: str) -> None:
+    assert text_of(tmp_path, paragraph(runs)) == text
+
+
+def test_footnotes_stand_at_the_end(tmp_path: Path) -> None:
+    notes = (
+        f'<w:footnotes {W}><w:footnote w:id="2">{paragraph(run("See the atlas."))}</w:footnote></w:footnotes>'
+    )
+    relations = (
+        f'<Relationships xmlns="{PACKAGE}/relationships">'
+        f'<Relationship Id="r1" Type="{R}/footnotes" Target="footnotes.xml"/></Relationships>'
+    )
+    reference = '<w:r><w:footnoteReference w:id="2"/></w:r>'
+    data = docx(paragraph(run("A dose of 10") + reference + run(" mg.")), word__footnotes=notes)
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("word/_rels/document.xml.rels", relations)
+    (text,) = texts(read("docx", write(tmp_path / "a.docx", file.getvalue())))
+    assert text == "A dose of 10[1] mg.\n\n1. See the atlas."
+
+
+def test_title_and_author_come_from_the_file(tmp_path: Path) -> None:
+    core = (
+        '<cp:coreProperties xmlns:cp="http://schemas.openxmlformats.org/package/2006/metadata/core-properties"'
+        ' xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>On nerves</dc:title>'
+        "<dc:creator>A. Writer</dc:creator></cp:coreProperties>"
+    )
+    path = write(tmp_path / "a.docx", docx(paragraph(run("Text.")), docProps__core=core))
+    (found,) = read("docx", path, metadata_fields=["title", "author"])
+    assert isinstance(found, Document)
+    assert found.metadata == {"title": "On nerves", "author": "A. Writer"}
+
+
+def test_a_formula_that_is_left_out_is_told(tmp_path: Path) -> None:
+    body = paragraph(run("Area: ") + "<m:oMath><m:r><m:t>140/72</m:t></m:r></m:oMath>")
+    path = write(tmp_path / "a.docx", docx(body))
+    found = read("docx", path)
+    assert places(path, found) == [("", "Area:"), ("", "left_out")]
+    assert "1 of m:oMath" in only_reject(found).detail or "oMath" in only_reject(found).detail
+
+
+def test_a_bomb_is_refused_before_the_library_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MARKUP_BYTES", 1 << 20)
+    data = docx(paragraph(run("a" * (limits.MARKUP_BYTES + 1))))
+    assert len(data) < limits.MARKUP_BYTES / 200
+    (found,) = read("docx", write(tmp_path / "a.docx", data))
+    assert isinstance(found, Reject) and found.reason == "beyond_limits"
+    assert found.detail.endswith("bytes, more than 1,048,576")
+
+
+def test_a_bomb_that_is_named_as_a_picture_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MARKUP_BYTES", 1 << 20)
+    file = io.BytesIO(docx(paragraph(run("a"))))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/a.png", b" " * (limits.MARKUP_BYTES + 1))
+    (found,) = read("docx", write(tmp_path / "a.docx", file.getvalue()))
+    assert isinstance(found, Reject) and found.reason == "beyond_limits"
+
+
+def test_entities_are_refused(tmp_path: Path) -> None:
+    text = f'<!DOCTYPE a [<!ENTITY x "ha">]><w:document {W}><w:body/></w:document>'
+    (found,) = read("docx", write(tmp_path / "a.docx", docx("", word__document=text)))
+    assert isinstance(found, Reject)
+    assert (found.reason, found.detail) == ("beyond_limits", "word/document.xml declares entities")
+
+
+def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ARCHIVE_FILES", 2)
+    (found,) = read("docx", write(tmp_path / "a.docx", docx("")))
+    assert isinstance(found, Reject) and found.detail == "it has 3 files, more than 2"
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    deep = "".join(["<w:sdt><w:sdtContent>"] * 5_000) + "".join(["</w:sdtContent></w:sdt>"] * 5_000)
+    (found,) = read("docx", write(tmp_path / "a.docx", docx(deep)))
+    assert isinstance(found, Reject) and found.reason == "beyond_limits"
+
+
+def test_an_archive_of_another_format_is_told_and_no_error_of_the_storage(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.txt", "text")
+    (found,) = read("docx", write(tmp_path / "a.docx", file.getvalue()))
+    assert isinstance(found, Reject) and found.reason == "not_docx"
+    assert "Could not find main document part" in found.detail
+
+
+@pytest.mark.parametrize("data", [b"PK\x03\x04 and no more", b"%PDF-1.4", docx("")[:200]])
+def test_another_or_a_broken_file_is_told(tmp_path: Path, data: bytes) -> None:
+    (found,) = read("docx", write(tmp_path / "a.docx", data))
+    assert isinstance(found, Reject) and found.reason == "not_docx"

@@ -1,0 +1,147 @@
+"""Readers `markdown` and `rst`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.records import Document, Reject
+from tests.plugins.readers.reading import only_reject, places, read, texts, write
+
+MARKDOWN = """---
+title: "On nerves"
+tags: [a]
+---
+# Methods
+
+We gave **140 mg** of [the drug](http://example.org/a?b=c), 10<sup>6</sup> times.
+
+- one
+- two
+    1. three
+
+| Drug | Dose |
+|---|---|
+| aspirin | 100 mg |
+
+```python
+x = 1
+```
+![a picture](a.png)
+"""
+PLAIN = (
+    "Methods\n\nWe gave 140 mg of the drug, 10^6 times.\n\n- one\n- two\n  1. three\n\n"
+    "Drug | Dose\naspirin | 100 mg\n\nx = 1"
+)
+
+
+def test_markdown_loses_its_markup(tmp_path: Path) -> None:
+    (found,) = read(
+        "markdown", write(tmp_path / "a.md", MARKDOWN.encode()), metadata_fields=["title", "tags"]
+    )
+    assert isinstance(found, Document)
+    assert (found.text, found.metadata) == (PLAIN, {"title": "On nerves"})
+
+
+def test_markdown_keeps_its_markup_on_request(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.md", MARKDOWN.encode())
+    (found,) = read("markdown", path, options={"keep_markup": True}, metadata_fields=["title"])
+    assert isinstance(found, Document)
+    assert (found.text, found.metadata) == (MARKDOWN, {"title": "On nerves"})
+
+
+def test_the_first_heading_is_the_title_without_another(tmp_path: Path) -> None:
+    (found,) = read("markdown", write(tmp_path / "a.md", b"# On *nerves*\n\na"), metadata_fields=["title"])
+    assert isinstance(found, Document) and found.metadata == {"title": "On nerves"}
+
+
+@pytest.mark.parametrize(
+    ("markdown", "text"),
+    [
+        ("140<br>72", "140 72"),
+        ("140  \n72", "140 72"),
+        ("H<sub>2</sub>O", "H2O"),
+        ("a < b and 3 > 2 & x", "a < b and 3 > 2 & x"),
+        ("1. one\n\n   more\n2. two", "1. one\n   more\n2. two"),
+        ("> a quote", "a quote"),
+        ("<div>\n\ntext *here*\n\n</div>", "text here"),
+        ("~~struck~~ `code *x*`", "struck code *x*"),
+    ],
+)
+def test_markdown_is_readable_and_no_number_changes(tmp_path: Path, markdown: str, text: str) -> None:
+    assert texts(read("markdown", write(tmp_path / "a.md", markdown.encode()))) == [text]
+
+
+RST = """Methods
+=======
+
+We gave **140 mg** of `the drug <http://example.org>`_, 10\\ :sup:`6` times, see :ref:`the atlas <atlas>`.
+
+* one
+* two
+
+====== ======
+Drug   Dose
+====== ======
+aspirin 100 mg
+====== ======
+
+.. math:: 140/72
+
+Code::
+
+    x = 1
+"""
+
+
+def rst(path: Path, text: str, **options: Any) -> list[Document | Reject]:
+    return read("rst", write(path / "a.rst", text.encode()), **options)
+
+
+def test_rst_loses_its_markup(tmp_path: Path) -> None:
+    (found,) = rst(tmp_path, RST.replace("aspirin 100", "aspirn 100"), metadata_fields=["title"])
+    assert isinstance(found, Document)
+    assert found.metadata == {"title": "Methods"}
+    assert found.text == (
+        "Methods\n\nWe gave 140 mg of the drug, 10^6 times, see the atlas.\n\n- one\n- two\n\n"
+        "Drug | Dose\naspirn | 100 mg\n\n140/72\n\nCode:\n\nx = 1"
+    )
+
+
+def test_rst_keeps_its_markup_on_request(tmp_path: Path) -> None:
+    assert texts(rst(tmp_path, ".. toctree::\n\n   a\n\nText.", options={"keep_markup": True})) == [
+        ".. toctree::\n\n   a\n\nText."
+    ]
+
+
+def test_what_docutils_leaves_out_is_told(tmp_path: Path) -> None:
+    text = "Text.\n\n.. toctree::\n\n   a\n\n.. toctree::\n\n   b\n\n.. raw:: html\n\n   <b>c</b>\n"
+    found = rst(tmp_path, text)
+    assert places(tmp_path / "a.rst", found) == [("", "Text."), ("", "left_out")]
+    assert only_reject(found).detail.endswith(
+        '2 of Unknown directive type "toctree", 1 of "raw" directive disabled'
+    )
+
+
+@pytest.mark.parametrize("directive", ["include", "csv-table:: a\n   :file", "raw:: html\n   :file"])
+def test_no_file_is_read(tmp_path: Path, directive: str) -> None:
+    secret = write(tmp_path / "secret.txt", b"a,secret")
+    mark = "" if ":file" in directive else "::"
+    found = rst(tmp_path, f"Text.\n\n.. {directive}{mark}{':' if ':file' in directive else ''} {secret}\n")
+    assert places(tmp_path / "a.rst", found) == [("", "Text."), ("", "left_out")]
+
+
+@pytest.mark.parametrize("reader", ["markdown", "rst"])
+class TestBoth:
+    def test_other_encodings_are_told(self, reader: str, tmp_path: Path) -> None:
+        (found,) = read(reader, write(tmp_path / "a", "naïve".encode("latin-1")))
+        assert isinstance(found, Reject) and found.reason == "invalid_utf8"
+
+    def test_deep_nesting_ends_in_a_record(self, reader: str, tmp_path: Path) -> None:
+        text = (
+            ">" * 5_000 + " a" if reader == "markdown" else "\n\n".join(" " * n + "a" for n in range(1_000))
+        )
+        (found,) = read(reader, write(tmp_path / "a", text.encode()))
+        assert isinstance(found, Document) or found.reason == "beyond_limits"

@@ -1,0 +1,249 @@
+"""Reader `pdf`: text, order, heads and feet, numbers, pages, metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfbase.ttfonts import TTFont
+
+from plugins.readers import pdf
+from schemas.errors import ConfigError
+from schemas.records import Document, Reject
+from tests.plugins.readers.pdf_making import LEFT, STEP, TOP, Maker, pdf_of
+from tests.plugins.readers.reading import places, read, texts, write
+
+PROSE = (
+    "The femoral nerve arises from the lumbar plexus and supplies",
+    "the quadriceps. A lesion of it weakens the knee, so that the",
+    "patient falls on stairs. Sensation over the thigh is spared.",
+)
+
+
+def text_of(made: Maker, path: Path, **options: Any) -> str:
+    (text,) = texts(read("pdf", write(path / "a.pdf", made.save()), options=options))
+    return text
+
+
+def test_lines_become_paragraphs(tmp_path: Path) -> None:
+    made = Maker().lines(PROSE).lines(PROSE[::-1], y=TOP - 3 * STEP - 10).page()
+    assert text_of(made, tmp_path) == " ".join(PROSE) + "\n\n" + " ".join(PROSE[::-1])
+
+
+def test_an_indented_line_begins_a_paragraph(tmp_path: Path) -> None:
+    made = Maker().lines(PROSE).text(LEFT + 20, TOP - 3 * STEP, "Indented text begins here and goes on over")
+    made.lines(PROSE[:1], y=TOP - 4 * STEP).page()
+    first, second = text_of(made, tmp_path).split("\n\n")
+    assert (first, second.split()[0]) == (" ".join(PROSE), "Indented")
+
+
+def test_a_larger_line_is_a_heading(tmp_path: Path) -> None:
+    made = Maker().text(LEFT, TOP + STEP, "1 Methods", size=14).lines(PROSE).page()
+    assert text_of(made, tmp_path) == "1 Methods\n\n" + " ".join(PROSE)
+
+
+def test_list_items_stand_on_lines_of_their_own(tmp_path: Path) -> None:
+    made = Maker().lines(["Give one of these:", "• aspirin, 100 mg", "• heparin"]).page()
+    assert text_of(made, tmp_path) == "Give one of these:\n• aspirin, 100 mg\n• heparin"
+
+
+@pytest.mark.parametrize("is_drawn_by_row", [False, True])
+def test_columns_are_read_one_after_the_other(tmp_path: Path, is_drawn_by_row: bool) -> None:
+    left = [f"left line {number} with words enough to fill" for number in range(8)]
+    right = [f"right line {number} with words enough too" for number in range(8)]
+    made = Maker().text(
+        LEFT, TOP + 20, "A heading that is as wide as the page, above both of the columns", size=14
+    )
+    if is_drawn_by_row:
+        for at, (one, other) in enumerate(zip(left, right, strict=True)):
+            made.text(LEFT, TOP - at * STEP, one).text(310, TOP - at * STEP, other)
+    else:
+        made.lines(right, x=310).lines(left)
+    heading, body = text_of(made.page(), tmp_path).split("\n\n")
+    assert heading.startswith("A heading that")
+    assert body == " ".join([*left, *right])
+
+
+def test_a_table_is_read_by_row_with_its_cells_apart(tmp_path: Path) -> None:
+    rows = [("Drug", "Dose", "Route"), ("aspirin", "100 mg", "oral"), ("heparin", "5000 IU", "s.c.")] * 3
+    made = Maker()
+    for at, row in enumerate(rows):
+        for place, cell in zip((LEFT, 200, 330), row, strict=True):
+            made.text(place, TOP - at * STEP, cell)
+    assert text_of(made.page(), tmp_path) == "\n".join("\t".join(row) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "joined"),
+    [
+        ("it causes hyper-", "tension in most", "it causes hypertension in most"),
+        ("a dose of 10-", "20 mg a day", "a dose of 10-20 mg a day"),
+        ("cases of COVID-", "19 were seen", "cases of COVID-19 were seen"),
+        ("a well-known, well-", "known name", "a well-known, well-known name"),
+        ("the range - ", "wide as it is", "the range - wide as it is"),
+    ],
+)
+def test_hyphenation_is_undone_and_no_number_is_joined(
+    tmp_path: Path, above: str, below: str, joined: str
+) -> None:
+    assert text_of(Maker().lines([above, below]).page(), tmp_path) == joined
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ((("count 10", 0), ("6", 0.4), (" per ml", 0)), "count 10^6 per ml"),
+        ((("10", 0), ("-6", 0.4), (" mol", 0)), "10^-6 mol"),
+        ((("H", 0), ("2", -0.2), ("O and more", 0)), "H2O and more"),
+        ((("x", 0), ("1", -0.2), ("2 mg", 0)), "x_(1)2 mg"),
+        ((("18", 0.4), ("F labelled", 0)), "18F labelled"),
+        ((("of 140", 0), ("a", 0.4), (" mg", 0)), "of 140^a mg"),
+        ((("of 106 mg", 0),), "of 106 mg"),
+    ],
+)
+def test_a_raised_or_lowered_number_joins_no_other(
+    tmp_path: Path, pieces: tuple[tuple[str, float], ...], text: str
+) -> None:
+    assert text_of(Maker().scripts(LEFT, TOP, *pieces).page(), tmp_path) == text
+
+
+def with_heads(num_pages: int) -> Maker:
+    made = Maker()
+    for number in range(1, num_pages + 1):
+        side = 400 if number % 2 else LEFT
+        made.text(side, 800, "Guideline 2024 on nerves", size=9).text(290, 30, f"- {number} -", size=9)
+        made.lines([f"Page {'abcdefgh'[number]} tells what no other page of it does.", *PROSE]).page()
+    return made
+
+
+def test_heads_feet_and_page_numbers_are_left_out_and_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.pdf", with_heads(4).save())
+    (found,) = read("pdf", path, metadata_fields=["removed", "num_pages"])
+    assert isinstance(found, Document)
+    assert "Guideline" not in found.text and "- 2 -" not in found.text
+    assert found.text.count("tells what no other page") == 4 and found.text.count("stairs") == 4
+    assert found.metadata == {"removed": "Guideline 2024 on nerves\n- 1 -", "num_pages": "4"}
+
+
+def test_heads_are_kept_on_request(tmp_path: Path) -> None:
+    assert text_of(with_heads(4), tmp_path, keep_heads=True).count("Guideline 2024") == 4
+
+
+def test_numbers_at_the_end_of_pages_that_count_no_pages_stay(tmp_path: Path) -> None:
+    made = Maker()
+    for dose in (140, 72, 9, 33):
+        made.lines(PROSE).text(LEFT, 40, str(dose)).page()
+    assert {"140", "72", "9", "33"} <= {*text_of(made, tmp_path).split()}
+
+
+def test_roman_page_numbers_are_left_out(tmp_path: Path) -> None:
+    made = Maker()
+    for number in ("i", "ii", "iii", "iv"):
+        made.lines(PROSE).text(290, 40, number).page()
+    assert {"i", "ii", "iii", "iv"} & {*text_of(made, tmp_path).split()} == set()
+
+
+def test_lines_of_scripts_without_spaces_are_joined_without_one(tmp_path: Path) -> None:
+    pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
+    made = Maker()
+    for at, line in enumerate(("患者接受了五天的抗生素", "治疗并且康复。")):
+        made.text(LEFT, TOP - at * STEP, line, font="STSong-Light")
+    assert text_of(made.page(), tmp_path) == "患者接受了五天的抗生素治疗并且康复。"
+
+
+def test_scripts_from_right_to_left_come_as_they_are_read(tmp_path: Path) -> None:
+    fonts = Path(pytest.importorskip("matplotlib").get_data_path(), "fonts", "ttf")
+    pdfmetrics.registerFont(TTFont("DejaVu", str(fonts / "DejaVuSans.ttf")))
+    made = Maker()
+    for at, line in enumerate(("שלום עולם זה טקסט", "אבגד הוז")):
+        made.text(
+            LEFT, TOP - at * STEP, line[::-1], font="DejaVu"
+        )  # glyphs stand in a file from left to right
+    assert text_of(made.page(), tmp_path) == "שלום עולם זה טקסט אבגד הוז"
+
+
+def test_a_page_that_does_not_begin_at_zero_has_its_heads_too(tmp_path: Path) -> None:
+    made = Maker()
+    for _ in range(3):
+        made.canvas.setCropBox((0, 400, 595, 842))
+        made.lines(PROSE).text(LEFT, 420, "Guideline 2024", size=9).page()
+    assert "Guideline" not in text_of(made, tmp_path)
+
+
+def test_a_paragraph_goes_on_over_the_page_and_its_notes(tmp_path: Path) -> None:
+    made = Maker().lines([*PROSE, "The nerve is often"]).text(LEFT, 100, "1 See the atlas.", size=8).page()
+    made.lines(["damaged in surgery.", *PROSE]).page()
+    prose = " ".join(PROSE)
+    whole = f"{prose} The nerve is often damaged in surgery."
+    assert text_of(made, tmp_path).split("\n\n") == [whole, "1 See the atlas.", prose]
+
+
+def test_a_turned_page_is_read_as_it_is_seen(tmp_path: Path) -> None:
+    made = Maker()
+    made.canvas.setPageRotation(90)
+    made.canvas.translate(595, 0)
+    made.canvas.rotate(90)
+    assert text_of(made.lines(PROSE, y=400).page(), tmp_path) == " ".join(PROSE)
+
+
+def test_title_and_author_come_from_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.pdf", pdf_of("Some words.", title="On nerves", author="A. Writer"))
+    (found,) = read("pdf", path, metadata_fields=["title", "author"], format="{title}\n{text}")
+    assert isinstance(found, Document)
+    assert found.metadata == {"title": "On nerves", "author": "A. Writer"}
+    assert found.text == "On nerves\nSome words."
+
+
+def three_pages() -> bytes:
+    return Maker().lines(["One."]).page().lines(["Two."]).page().lines(["Three."]).page().save()
+
+
+def test_a_document_is_a_file_or_some_pages_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.pdf", three_pages())
+    assert places(path, read("pdf", path)) == [("", "One.\n\nTwo.\n\nThree.")]
+    assert places(path, read("pdf", path, options={"pages_per_document": 1})) == [
+        ("page 1", "One."),
+        ("page 2", "Two."),
+        ("page 3", "Three."),
+    ]
+    found = places(path, read("pdf", path, options={"pages_per_document": 2}))
+    assert found == [("pages 1-2", "One.\n\nTwo."), ("pages 3-4", "Three.")]
+
+
+def test_a_page_without_text_layer_is_a_reject_and_the_others_are_read(tmp_path: Path) -> None:
+    made = Maker().lines(["One."]).page().picture().page().page().lines(["Four."]).page()
+    path = write(tmp_path / "a.pdf", made.save())
+    found = read("pdf", path)
+    assert places(path, found) == [("", "One.\n\nFour."), ("page 2", "no_text_layer")]  # page 3 is blank
+    assert isinstance(found[1], Reject)
+    assert found[1].detail.startswith("it shows something, but has no text; an engine may read it")
+
+
+class Recogniser:
+    def text_of(self, pdf: bytes, index: int) -> str:
+        if index == 2:
+            raise ValueError("too dark")
+        return f"Seen on {len(pdf) > 100} page\nindex {index}.\n\nMore." if index == 1 else ""
+
+
+def test_an_engine_reads_pages_without_text_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf.PAGE_ENGINES, "_targets", {"seen": f"{__name__}:Recogniser"})
+    made = Maker().picture().page().picture().page().picture().page().lines(["Four."]).page()
+    path = write(tmp_path / "a.pdf", made.save())
+    found = read("pdf", path, options={"engine": "seen"})
+    assert places(path, found) == [
+        ("", "Seen on True page index 1.\n\nMore.\n\nFour."),
+        ("page 1", "no_text_layer"),
+        ("page 3", "no_text_layer"),
+    ]
+    assert isinstance(found[2], Reject) and found[2].detail.endswith("engine 'seen': too dark")
+
+
+def test_an_unknown_engine_or_option_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"page engine 'tesseract' is unknown"):
+        read("pdf", "a.pdf", options={"engine": "tesseract"})
+    with pytest.raises(ConfigError, match=r"options of reader 'pdf': key 'page' is unknown"):
+        read("pdf", "a.pdf", options={"page": 1})
