@@ -6,7 +6,7 @@ separators is one ("1,234.5"), so is a run of katakana, and marks stay with thei
 - Apostrophes and full stops between letters, and underscores, end a word. So "John's", "l'homme" and
   "example.com" hold the words John, homme and example, however the apostrophe is written.
 - Characters of format, such as soft hyphens and the zero-width non-joiners of Persian, are removed.
-- In scripts without spaces (Chinese, hiragana, Thai, Lao, Khmer, Burmese, Tai) each letter, with its marks, is
+- In scripts without spaces (Chinese, hiragana, Thai, Lao, Khmer, Burmese, Tai) each letter with its marks is
   a word; only dictionaries know more. Ideographs above U+FFFF count as letters of other scripts.
 
 The libraries `regex` and `uniseg` take 18 and 1,800 times as long for English as the 9 ns a character here.
@@ -49,6 +49,8 @@ _ASCII_PUNCTUATION = {
     **{point: " " for point in range(128) if not chr(point).isalnum()},
     **{ord("P"): ".", ord("C"): ","},
 }
+_SPACELESS_LETTER = re.compile(f"[{SPACELESS}]")
+_THAI_TO_TAI = re.compile("[\u0e01-\u1aff\ua9e0-\uaadf]")  # among the letters without spaces
 _MEAN_CHARACTERS = 8
 """More than the mean length of a word, with space and punctuation."""
 
@@ -67,6 +69,18 @@ def words_of(text: str) -> list[str]:
 def has_words(text: str, number: int) -> bool:
     """True if a text has at least `number` words; its beginning mostly decides."""
     return len(words_of(text[: number * _MEAN_CHARACTERS])) >= number or len(words_of(text)) >= number
+
+
+def letters_per_word(words: list[str]) -> int:
+    """Return how many of these words make one of the usual length: more than 1 where most are single letters.
+
+    2 in Chinese and Japanese, 4 in Thai, Lao, Khmer, Burmese and Tai.
+    """
+    first = "".join(word[0] for word in words)
+    if first.isascii():
+        return 1
+    letters = len(_SPACELESS_LETTER.findall(first))
+    return 1 if 2 * letters <= len(first) else 4 if 2 * len(_THAI_TO_TAI.findall(first)) > letters else 2
 
 
 def needs_care(text: str) -> bool:
