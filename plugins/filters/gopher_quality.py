@@ -6,7 +6,7 @@ pass. Signs are shares of words or of pieces, whichever are more.
 
 The rules were made for English; two of them heed the language and script of a document. Without the option
 `stop_words`, a text that is not in English needs stop words of its own language; stop_words.yaml has those of
-70 languages. The mean length of words is not limited where most characters are past the alphabets (U+0900):
+76 languages. The mean length of words is not limited where most characters are past the alphabets (U+0900):
 in Indic scripts, Hangul and scripts without spaces.
 
 Source: Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, "Quality Filtering".

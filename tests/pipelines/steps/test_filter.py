@@ -55,7 +55,10 @@ def test_the_first_filter_that_refuses_decides_and_changed_documents_go_on_chang
 
 
 def test_documents_in_other_languages_pass_over_a_filter_and_are_counted() -> None:
-    german = Document.of("de", "Der Nerv verlässt das Geflecht und versorgt den Oberschenkel {", source="a:1")
+    text = (
+        "Der Nerv verlässt das Geflecht und versorgt den Oberschenkel. Eine Verletzung schwächt das Knie: {"
+    )
+    german = Document.of("de", text, source="a:1")
     english = Document.of("en", f"{PROSE} And that is the code: {{", source="a:2")
     step = FilterDocuments({"c4": {"languages": ["en"]}})
     with TestPipeline(runner="FnApiRunner") as pipeline:
