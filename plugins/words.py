@@ -43,7 +43,7 @@ _FORMAT = re.compile("[\u00ad\u061c\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064
 _WORD = re.compile(r"[^\W_]+")
 _IN_NUMBER = re.compile(rf"[{_SEPARATORS}](?<=\d.)\d")
 _WORD_OR_NUMBER = re.compile(rf"[^\W_]+(?:{_IN_NUMBER.pattern}[^\W_]*)*")
-_POINT, _COMMA = re.compile(r"\.(?<=[0-9].)(?=[0-9])"), re.compile(r",(?<=[0-9].)(?=[0-9])")
+_POINT, _COMMA = re.compile(r"\.(?=[0-9])(?<=[0-9].)"), re.compile(r",(?=[0-9])(?<=[0-9].)")
 # In text in lower case, P and C stand for a point and a comma inside a number.
 _ASCII_PUNCTUATION = {
     **{point: " " for point in range(128) if not chr(point).isalnum()},

@@ -47,7 +47,8 @@ class FineWebFilter(TextRules[FineWebOptions]):
         punctuated = sum(map(ends_as_prose, lines))
         yield self.more_than("min_punctuated_lines", punctuated / num_lines)
         yield self.less_than("max_duplicate_line_characters", repeated(lines).characters)
-        short = sum(_width(line) < self.options.short_line_characters for line in lines)
+        least = self.options.short_line_characters
+        short = sum(len(line) < least and _width(line) < least for line in lines)
         yield self.less_than("max_short_lines", short / num_lines)
 
 

@@ -31,7 +31,7 @@ from plugins.words import words_of
 from schemas.records import Document
 
 _LETTER = re.compile(r"[^\W\d_]")
-_PAST_ALPHABETS = re.compile("[\u0900-\u1dff\u2c80-\ufaff]")
+_PAST_ALPHABETS = re.compile("[\u0900-\u1dff\u2c80-\ufaff]+")
 _BULLETS = ("•", "‣", "●", "▪", "◦", "-", "–", "*")
 _ELLIPSES = ("...", "…")
 
@@ -93,7 +93,7 @@ class GopherQualityFilter(TextRules[GopherQualityOptions]):
         yield self.at_least("min_words", len(words))
         yield self.at_most("max_words", len(words))
         num_pieces, num_words = max(1, len(pieces)), max(1, len(pieces), len(words))
-        if text.isascii() or len(_PAST_ALPHABETS.findall(text)) <= sum(map(len, pieces)) / 2:
+        if text.isascii() or sum(map(len, _PAST_ALPHABETS.findall(text))) <= sum(map(len, pieces)) / 2:
             mean_length = sum(map(len, pieces)) / num_pieces
             yield self.at_least("min_mean_word_length", mean_length)
             yield self.at_most("max_mean_word_length", mean_length)
