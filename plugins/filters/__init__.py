@@ -8,7 +8,7 @@
 
 | filter | refuses | made for | source |
 |---|---|---|---|
-| gopher_quality | wrong lengths, symbols, lists, no stop words | English | Rae et al. 2021, arXiv 2112.11446 |
+| gopher_quality | bad lengths, symbols, lists, no stop words | English | Rae et al. 2021, arXiv 2112.11446 |
 | gopher_repetition | repeated lines, paragraphs and n-grams | any language | the same, table A1 |
 | c4 | pages with braces, or too little prose; drops other lines | English | Raffel et al. 2020 |
 | fineweb | lists, menus and repeated lines | English | Penedo et al. 2024, arXiv 2406.17557 |

@@ -74,16 +74,18 @@ class GopherQualityFilter(TextRules[GopherQualityOptions]):
 
     def __init__(self, options: Mapping[str, Any] | None = None):
         super().__init__(options)
-        self._stop_words = _as_words(self.options.stop_words or stop_words()["en"])
+        given = self.options.stop_words
+        self._stop_words = _as_words(stop_words()["en"] if given is None else given)
 
     def __call__(self, document: Document) -> Document | Verdict:
         outcome = super().__call__(document)
-        if self.options.stop_words or not isinstance(outcome, Verdict) or outcome.rule != "min_stop_words":
+        is_by_language = self.options.stop_words is None
+        if not (is_by_language and isinstance(outcome, Verdict) and outcome.rule == "min_stop_words"):
             return outcome
         # It is the last rule, so the document keeps all others.
         words, languages = words_of(document.text), likely_languages(document)
         known = [stop_words()[each] for each in languages if each in stop_words()]
-        if languages and not known:
+        if languages and not known and "zxx" not in languages:  # zxx is text in no language
             return dataclasses.replace(outcome, value=f"none known for {languages[0]}: set stop_words")
         found = max((_num_of(_as_words(each), words) for each in known), default=0)
         return self.at_least("min_stop_words", found) or document
