@@ -50,7 +50,7 @@ class C4Options(JudgingOptions):
 
 
 class C4Filter(Filter[C4Options]):
-    """Keep the prose of a page; refuse a page with little prose."""
+    """Keep the prose of a page; refuse a page with little prose. Its phrases are English."""
 
     name = "c4"
     Options = C4Options

@@ -36,7 +36,7 @@ class FineWebOptions(JudgingOptions):
 
 
 class FineWebFilter(TextRules[FineWebOptions]):
-    """Refuse texts that consist of lists, headings or repeated lines."""
+    """Refuse texts that consist of lists, headings or repeated lines, by limits for English."""
 
     name = "fineweb"
     Options = FineWebOptions

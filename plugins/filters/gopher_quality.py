@@ -67,7 +67,7 @@ class GopherQualityOptions(JudgingOptions):
 
 
 class GopherQualityFilter(TextRules[GopherQualityOptions]):
-    """Refuse texts that do not look like running text."""
+    """Refuse what does not look like running text, by limits for English and stop words of many languages."""
 
     name = "gopher_quality"
     Options = GopherQualityOptions
