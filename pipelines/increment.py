@@ -47,6 +47,7 @@ from pipelines.steps.tuning_texts import MakeTuningTexts, MergeContexts, as_answ
 from pipelines.steps.verify_pairs import VerifyPairs, rules_of
 from pipelines.steps.write_shards import WriteGroup, WriteShards
 from pipelines.store.ledger import NO_ORIGIN, Ledger, ledger_row, write_ledger
+from pipelines.store.near_index import check_indexes
 from plugins.readers import open_reader
 from plugins.verifiers import VERIFIERS
 from plugins.verifiers.base import ModelVerifier
@@ -129,6 +130,7 @@ class Branch(NamedTuple):
     duplicates: tuple[beam.PCollection, ...] = ()  # documents dropped as copies, each with the kept one
     superseded: tuple[beam.PCollection, ...] = ()  # document_ids of changed documents
     fingerprints: tuple[beam.PCollection, ...] = ()  # rows of new documents for the near index
+    near_scheme: str = ""  # rules of the keys in these rows
     held_out: tuple[beam.PCollection, ...] = ()  # documents that are taken in and kept for evaluation
 
     def then(self, label: str, step: Any, *side_inputs: Any, **resource_hints: str) -> Branch:
@@ -215,8 +217,11 @@ def take_in(spec: IncrementSpec, branch: Branch) -> Branch:
     if spec.tasks is not None:
         branch = branch.then("Decontaminate", DecontaminateDocuments(spec.tasks, name))
     if config.dedup.near is not None:
-        near = DropNearDuplicates(config.dedup.near, corpus=config.corpus, stream=name, names=spec.known)
-        branch = branch.then("NearDedup", near)
+        scheme = check_indexes(config.corpus, name, spec.known, config.dedup.near)
+        near = DropNearDuplicates(
+            config.dedup.near, corpus=config.corpus, stream=name, names=spec.known, scheme=scheme
+        )
+        branch = branch.then("NearDedup", near)._replace(near_scheme=scheme)
     branch = branch.then("MarkSuperseded", MarkSuperseded(open_ledger))
     held_out = held_out_ledger(name)
     uris = (ledger_uri(config.corpus, held_out, each) for each in spec.known)
@@ -378,7 +383,7 @@ def _add_near_copies(spec: IncrementSpec, new: Branch) -> None:
     for fingerprints in new.fingerprints:
         assert near is not None
         index_uri = near_index_uri(spec.config.corpus, name, spec.name)
-        fingerprints | f"{name}/NearIndex" >> WriteNearIndex(index_uri, near)
+        fingerprints | f"{name}/NearIndex" >> WriteNearIndex(index_uri, near, new.near_scheme)
 
 
 def _chain_characters(chain: Sequence[SynthesizedDocument]) -> int:

@@ -22,9 +22,8 @@ Differences from GPT-3:
   more than 10 rows, so that a short row is found without them. Rows of text alone have no prompt.
 - GPT-3 cut 200 characters around the overlap and kept the pieces. Here the whole document is rejected, since
   pairs are written about whole documents; one sentence costs a book that is one document. Split it before.
-- Words are those of plugins/words.py. In scripts without spaces each character is a word: 13 of them are 6 to
-  8 Chinese words and fewer Thai ones, so that ordinary phrases may overlap; use `ngram: 26` or more for
-  corpora in these scripts.
+- Words are those of plugins/words.py. In scripts without spaces each letter is one, so a Chinese or Japanese
+  row is compared by 26 of them and a Thai, Lao, Khmer or Burmese one by 52; the name of a law is no overlap.
 
 Paraphrases and translations are not found. Documents that the corpus took in before its tasks were named stay
 in it.
@@ -46,7 +45,7 @@ from typing import Any
 import numpy as np
 
 from plugins.tasks.rows import ChoiceRow, RefusedRow, Row, TextRow, row_number
-from plugins.words import words_of
+from plugins.words import letters_per_word, words_of
 
 _Int32s = np.ndarray[Any, np.dtype[np.int32]]
 _Int64s = np.ndarray[Any, np.dtype[np.int64]]
@@ -118,8 +117,9 @@ class TaskIndex:
 
     Args:
         tasks: The tasks and their rows.
-        ngram: Words of a sequence.
-        min_words: A text of fewer than `ngram` words is one sequence if it has this many, else none.
+        ngram: Words of a sequence; twice or four times as many letters in scripts without spaces.
+        min_words: A text of fewer than `ngram` words is one sequence if it has this many, else none; counted
+            in the same way.
         max_rows: Sequences that occur in more rows are ignored.
     """
 
@@ -135,15 +135,15 @@ class TaskIndex:
         ]
         self._ids: dict[str, int] = {}
         texts = [
-            (row, [self._ids.setdefault(word, len(self._ids)) for word in words])
+            (row, [self._ids.setdefault(word, len(self._ids)) for word in words], letters_per_word(words))
             for row, words in _numbered_texts(tasks, min_words=min_words, max_rows=max_rows)
         ]
-        self._words = np.fromiter(itertools.chain.from_iterable(ids for _, ids in texts), np.int32)
+        self._words = np.fromiter(itertools.chain.from_iterable(ids for _, ids, _ in texts), np.int32)
         self._mixed = _mixed(len(self._ids))
         sequences: dict[int, list[tuple[_Int64s, int]]] = {}
         start = 0
-        for row, ids in texts:
-            length = min(len(ids), ngram)
+        for row, ids, letters in texts:
+            length = min(len(ids), ngram * letters)
             starts = np.arange(start, start + len(ids) - length + 1)
             sequences.setdefault(length, []).append((starts, row))
             start += len(ids)
@@ -153,7 +153,7 @@ class TaskIndex:
         ]
         self.coverage = _coverage(
             tasks,
-            with_text={row for row, _ in texts},
+            with_text={row for row, *_ in texts},
             compared={row for each in self._tables for row in each.rows},
         )
 
@@ -276,7 +276,11 @@ def _numbered_texts(
         if len(task.rows) > max_rows and not all(isinstance(row, TextRow) for row in task.rows):
             inputs = _without_frame(inputs)
         answers = [(first + at, words_of(text)) for at, (_, texts) in enumerate(parted) for text in texts]
-        yield from ((row, words) for row, words in [*inputs, *answers] if len(words) >= min_words)
+        yield from (
+            (row, words)
+            for row, words in [*inputs, *answers]
+            if len(words) >= min_words * letters_per_word(words)
+        )
         first += len(task.rows)
 
 

@@ -1,5 +1,7 @@
 """Quality filters, in the order in which the YAML names them; the first that refuses a document decides.
 
+A document in a language that a filter does not judge passes over it and is counted: `passed_over_by_c4`.
+
 The reject's reason is the filter and its rule, `gopher_quality.min_words`, which is the key to change under
 `filters`. Its detail says what was measured and what was allowed.
 """
@@ -42,6 +44,9 @@ class FilterDocuments(StepFn):
     @guarded
     def process(self, document: Document) -> Iterator[Any]:
         for name, accept in self._made.items():
+            if accept.passes_over(document):
+                self.counters.add(f"passed_over_by_{name}")
+                continue
             outcome = accept(document)
             if isinstance(outcome, Verdict):
                 yield self.reject(f"{name}.{outcome.rule}", document, outcome.detail)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from pipelines.steps.dedup.minhash import SCHEME, UInt64s, is_shared
+from pipelines.steps.dedup.minhash import SCHEME, SCHEMES, UInt64s, is_shared
 from schemas import limits, storage
 from schemas.corpus_config import NearDedupConfig
 from schemas.corpus_layout import INDEX_FILE, index_uri, near_index_uri, near_partition_uri, number_of
@@ -83,13 +83,18 @@ def write_partition(uri: str, number: int, keys: UInt64s, contents: UInt64s) -> 
 
 
 def write_index(
-    uri: str, config: NearDedupConfig, written: Iterable[tuple[int, PartitionEntry]], *, count: int
+    uri: str,
+    config: NearDedupConfig,
+    written: Iterable[tuple[int, PartitionEntry]],
+    *,
+    count: int,
+    scheme: str = SCHEME,
 ) -> None:
     """Write the `index.json` of an index of `count` partitions; those that are not in `written` are empty."""
     empty = PartitionEntry(num_rows=0, blake2b=_digest(b""))
     by_number = dict(written)
     partitions = [by_number.get(number, empty).model_dump() for number in range(count)]
-    content = {"keys": _made_by(config), "partitions": partitions}
+    content = {"keys": _made_by(config, scheme), "partitions": partitions}
     storage.write_bytes(index_uri(uri), json.dumps(content, indent=1).encode() + b"\n")
 
 
@@ -114,7 +119,7 @@ def merge_index(
         return
     config = found[0].config
     for table in found:
-        table.check(config, f"the index {found[0].uri}")
+        table.check(config, found[0].scheme, f"the index {found[0].uri}")
     count = num_partitions(sum(table.num_rows for table in found))
     uri = near_index_uri(corpus, stream, into)
     written = []
@@ -124,7 +129,7 @@ def merge_index(
         rows = rows[:, is_current(rows[1])]
         if rows.shape[1]:
             written.append(write_partition(uri, number, rows[0], rows[1]))
-    write_index(uri, config, written, count=count)
+    write_index(uri, config, written, count=count, scheme=found[0].scheme)
 
 
 class NearIndex:
@@ -143,7 +148,7 @@ class NearIndex:
         tables = [_Table.open(corpus, stream, name) for name in sorted(names, key=number_of)]
         found = [table for table in tables if table is not None]
         for table in found:
-            table.check(config, "dedup.near")
+            table.check(config, found[0].scheme, "dedup.near")
         return cls(found)
 
     def find(self, keys: UInt64s) -> Hits:
@@ -159,16 +164,23 @@ class NearIndex:
         )
 
 
-def check_indexes(corpus: str, stream: str, names: Iterable[str], config: NearDedupConfig) -> None:
+def check_indexes(corpus: str, stream: str, names: Iterable[str], config: NearDedupConfig) -> str:
     """Check that keys of the corpus have the parameters of new keys, without opening partitions.
+
+    Returns:
+        The scheme of the corpus's keys, which new keys must have; the newest for a corpus without keys.
 
     Raises:
         CorpusError: An index is damaged, or its keys have other parameters than `config`.
     """
+    scheme = ""
     for name in names:
         uri = near_index_uri(corpus, stream, name)
         if storage.exists(uri):
-            _check(uri, _read_index(uri).keys, config, "dedup.near")
+            keys = _read_index(uri).keys
+            scheme = scheme or keys.scheme
+            _check(uri, keys, config, scheme, "dedup.near")
+    return scheme or SCHEME
 
 
 def check_near_index(uri: str) -> None:
@@ -206,9 +218,14 @@ class _Table:
         """Parameters of its keys."""
         return NearDedupConfig(**self._made_by.model_dump(include=set(NearDedupConfig.model_fields)))
 
-    def check(self, config: NearDedupConfig, named: str) -> None:
-        """Refuse keys with other parameters than `config`; `named` is its name in the message."""
-        _check(self.uri, self._made_by, config, named)
+    @property
+    def scheme(self) -> str:
+        """Scheme of its keys."""
+        return self._made_by.scheme
+
+    def check(self, config: NearDedupConfig, scheme: str, named: str) -> None:
+        """Refuse keys with other parameters than `config` and `scheme`; `named` is where they stand."""
+        _check(self.uri, self._made_by, config, scheme, named)
 
     def find(self, keys: UInt64s) -> tuple[np.ndarray[Any, np.dtype[np.int64]], UInt64s]:
         """For each row with one of the sorted keys: position of the key in `keys`, and content of the row."""
@@ -262,12 +279,13 @@ class _Content(Strict):
     partitions: tuple[PartitionEntry, ...] = pydantic.Field(min_length=1)
 
 
-def _made_by(config: NearDedupConfig) -> dict[str, Any]:
-    return {"scheme": SCHEME, **config.model_dump()}
+def _made_by(config: NearDedupConfig, scheme: str) -> dict[str, Any]:
+    return {"scheme": scheme, **config.model_dump()}
 
 
-def _check(uri: str, made_by: _Keys, config: NearDedupConfig, named: str) -> None:
-    found, expected = made_by.model_dump(), _made_by(config)
+def _check(uri: str, made_by: _Keys, config: NearDedupConfig, scheme: str, named: str) -> None:
+    found = made_by.model_dump()
+    expected = _made_by(config, scheme if scheme in SCHEMES else SCHEME)
     if found != expected:
         has, says = (", ".join(f"{name} {values[name]}" for name in expected) for values in (found, expected))
         raise CorpusError(

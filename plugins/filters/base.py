@@ -12,10 +12,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
+import pydantic
+
+from plugins.document_language import UNKNOWN, check_languages, language_of
 from schemas.config import Section, validate
 from schemas.records import Document
 
 OptionsT = TypeVar("OptionsT", bound=Section)
+
+
+class JudgingOptions(Section):
+    """Options of each filter that judges texts.
+
+    Attributes:
+        languages: ISO 639 codes of the languages to judge, [en]. A document that is certainly in another
+            language passes over the filter; `passed_over_by_NAME` counts these. Null judges all documents.
+    """
+
+    languages: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +66,12 @@ class Filter(ABC, Generic[OptionsT]):
 
     def __init__(self, options: Mapping[str, Any] | None = None):
         self.options: OptionsT = validate(self.Options, dict(options or {}), name=f"filters.{self.name}")
+        self._judged: tuple[str, ...] | None = getattr(self.options, "languages", None)
+        check_languages(self._judged or (), f"filters.{self.name}.languages")
+
+    def passes_over(self, document: Document) -> bool:
+        """True for a document in a language that `languages` leaves out."""
+        return self._judged is not None and language_of(document) not in (*self._judged, UNKNOWN)
 
     @abstractmethod
     def __call__(self, document: Document) -> Document | Verdict:

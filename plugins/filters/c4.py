@@ -1,7 +1,9 @@
 """C4's rules: drop lines that are no prose, and refuse pages with little prose.
 
 C4's list of bad words is left out, because it refuses many texts on medicine and law; repeated spans of three
-sentences are left to dedup. The rules are for English.
+sentences are left to dedup. The phrases about JavaScript, policies and citations are English; texts in other
+languages have none of them. Lines and sentences end as in their script. Thai and Lao have no marks for that:
+each piece between spaces is a sentence.
 
 Source: Raffel et al. 2020, JMLR 21(140), section 2.2. The first version of the paper has 3 words and 5
 sentences, the published one 5 words and 3 sentences. The ellipsis is from its code.
@@ -13,19 +15,17 @@ import re
 
 import pydantic
 
-from plugins.filters.base import Filter, Verdict
+from plugins.filters.base import Filter, JudgingOptions, Verdict
 from plugins.filters.boilerplate import is_about_policy, is_placeholder
-from plugins.filters.text_lines import TERMINAL_MARKS
-from plugins.synthesizers.mining_sentences import split_sentences
+from plugins.filters.text_lines import ends_as_prose, num_sentences
 from plugins.words import has_words
-from schemas.config import Section
 from schemas.records import Document
 
 _CITATION = re.compile(r"[ \t]?\[(?:\d+|edit|citation needed)\]")
 _ELLIPSES = ("...", "…")
 
 
-class C4Options(Section):
+class C4Options(JudgingOptions):
     """The rules; false, or 0 for a number, removes one.
 
     Attributes:
@@ -50,7 +50,7 @@ class C4Options(Section):
 
 
 class C4Filter(Filter[C4Options]):
-    """Keep the prose of a page; refuse a page with little prose."""
+    """Keep the prose of a page; refuse a page with little prose. Its phrases are English."""
 
     name = "c4"
     Options = C4Options
@@ -65,21 +65,21 @@ class C4Filter(Filter[C4Options]):
         text = _CITATION.sub("", document.text) if options.citations else document.text
         lines = [line.strip() for line in text.split("\n")]
         kept = [line for line in lines if not line or self._keeps(line)]
-        num_sentences = 0
+        found = 0
         for line in kept:
-            if num_sentences >= options.min_sentences:
+            if found >= options.min_sentences:
                 break
-            num_sentences += len(split_sentences(line))
-        if num_sentences < options.min_sentences:
+            found += num_sentences(line)
+        if found < options.min_sentences:
             limit = f"at least {options.min_sentences}"
-            return Verdict(rule="min_sentences", value=num_sentences, limit=limit)
+            return Verdict(rule="min_sentences", value=found, limit=limit)
         if len(kept) == len(lines) and text == document.text:
             return document
         return document.changed(re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip())
 
     def _keeps(self, line: str) -> bool:
         options, lower = self.options, line.lower()
-        is_ended = line.endswith(TERMINAL_MARKS) and not line.endswith(_ELLIPSES)
+        is_ended = ends_as_prose(line) and not line.endswith(_ELLIPSES)
         return (
             (is_ended or not options.terminal_punctuation)
             and has_words(line, options.min_line_words)

@@ -1,4 +1,4 @@
-"""Gopher's repetition rules: refuse texts that repeat themselves.
+"""Gopher's repetition rules: refuse texts that repeat themselves, in any language.
 
 An n-gram is n pieces between white space, and its characters are those of the pieces. The words of
 plugins/words.py do not fit: in scripts without spaces they are single characters, and any frequent term gives
@@ -20,9 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pydantic
 
-from plugins.filters.base import TextRules, Verdict
+from plugins.filters.base import JudgingOptions, TextRules, Verdict
 from plugins.filters.text_lines import lines_of, paragraphs_of, repeated
-from schemas.config import Section
 
 _TOP = (2, 3, 4)
 _DUPLICATE = (5, 6, 7, 8, 9, 10)
@@ -32,7 +31,7 @@ def _share(default: float) -> Any:
     return pydantic.Field(default=default, ge=0, le=1)
 
 
-class GopherRepetitionOptions(Section):
+class GopherRepetitionOptions(JudgingOptions):
     """Limits of the rules, as shares from 0 to 1; null removes one.
 
     Attributes:

@@ -12,15 +12,14 @@ Source: Lui and Baldwin 2012, "langid.py: An Off-the-shelf Language Identificati
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import pydantic
 
+from plugins.document_language import check_languages, identifier
 from plugins.filters.base import Filter, Verdict
 from schemas.config import Section
-from schemas.errors import ConfigError, unknown_name
 from schemas.records import Document
 
 
@@ -50,10 +49,7 @@ class LanguageFilter(Filter[LanguageOptions]):
 
     def __init__(self, options: Mapping[str, Any] | None = None):
         super().__init__(options)
-        known = set(identifier().labels)
-        for code in self.options.keep:
-            if code not in known:
-                raise ConfigError(f"filters.language.keep: {unknown_name('language', code, known)}")
+        check_languages(self.options.keep, "filters.language.keep")
 
     def __call__(self, document: Document) -> Document | Verdict:
         options = self.options
@@ -73,11 +69,3 @@ def identify(text: str) -> tuple[str, float]:
     """Return the ISO 639 code of a text's language and its probability, 0 to 1; 60 µs for a sentence."""
     language, probability = identifier().classify(text)
     return str(language), float(probability)
-
-
-@functools.cache
-def identifier() -> Any:
-    """Return the identifier of languages; each process loads it once (about 1 s, 5 MB)."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,4 +1,4 @@
-"""Lines and paragraphs of a text: the marks that end prose, and shares of repeats."""
+"""Lines, sentences and paragraphs of a text: how they end in many scripts, and shares of repeats."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-TERMINAL_MARKS = (
-    *(".", "!", "?", "…", "。", "．", "！", "？", "؟", "۔", "।", "॥", "։", "።", "។", "။", "།"),
-    *('"', "”", "»", "」", "』"),
-)
-"""Marks at the end of a line of prose: of sentences in many scripts, and of quotations."""
+from plugins.synthesizers.mining_sentences import split_sentences
+from plugins.words import SENTENCE_ENDS
 
+_TERMINAL_MARKS = (*".!?…．", *SENTENCE_ENDS, *'"”“»«」』')
+"""Marks at the end of a line of prose: of sentences, and of quotations."""
+
+_THAI_OR_LAO = "[\u0e01-\u0eff]"  # scripts that end a sentence with a space
+_ENDS_WITHOUT_MARK = re.compile(rf"{_THAI_OR_LAO}\Z|[\u0370-\u03ff\u1f00-\u1fff];\Z")  # a Greek question, too
+_SENTENCE_END = re.compile(
+    rf"[{SENTENCE_ENDS}]+|(?<={_THAI_OR_LAO})\s+(?={_THAI_OR_LAO})"
+    r"|[.!?]+[\"'”’)]*\s+(?=[\u0590-\u1cff\u2e80-\ud7ff])"  # scripts without capitals
+)
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
 
 
@@ -25,6 +31,16 @@ class Repeated(NamedTuple):
 def lines_of(text: str) -> list[str]:
     """Return the lines that are not blank, without outer white space."""
     return [line for raw in text.split("\n") if (line := raw.strip())]
+
+
+def ends_as_prose(line: str) -> bool:
+    """True if a line ends as a sentence or quotation does in its script."""
+    return line.endswith(_TERMINAL_MARKS) or _ENDS_WITHOUT_MARK.search(line) is not None
+
+
+def num_sentences(line: str) -> int:
+    """Return the number of sentences of a line in any script."""
+    return sum(len(split_sentences(piece)) for piece in _SENTENCE_END.split(line))
 
 
 def paragraphs_of(text: str) -> list[str]:

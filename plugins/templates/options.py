@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from plugins.templates.wording_files import OptionWords
+from plugins.words import SENTENCE_ENDS
 from schemas.records import InstructionPair
 
 ItemT = TypeVar("ItemT")
@@ -78,7 +79,7 @@ _NOT_NUMBERED = tuple(naming for naming in NAMINGS if not naming.is_number)
 DELIMITERS = ("\n", "\n", "\n", "\n", "; ", " | ", "   ")
 
 _ITEM = re.compile(r"^[ \t]*[(\[]?(?:[A-Ha-h]|[ivx]+|\d{1,2})(?:[.)\]:]\s|[、．])", re.MULTILINE)
-_FINISHED = re.compile(r"""[.?!:;…_。？！：；؟۔।][\s"'”’»“）)\]」』]*\Z""")
+_FINISHED = re.compile(rf"""[.?!:;…_：；{SENTENCE_ENDS}][\s"'”’»“）)\]」』]*\Z""")
 
 
 class OptionRules:

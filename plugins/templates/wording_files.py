@@ -207,7 +207,7 @@ def read_wordings(path: str) -> WordingFile:
         ConfigError: It cannot be read, a wording is wrong, its language is unknown, or it extends a language
             without built-in wordings; names the key.
     """
-    from plugins.filters.language import identifier
+    from plugins.document_language import identifier
 
     found = load_config(WordingFile, path)
     known = set(identifier().labels)

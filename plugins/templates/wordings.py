@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from plugins.templates.document_language import language_of
+from plugins.document_language import language_of
 from plugins.templates.options import NAMINGS, OptionRules, pick
 from plugins.templates.patterns import Pattern, Slot
 from plugins.templates.wording_files import WordingFile, built_in, built_in_languages, read_wordings

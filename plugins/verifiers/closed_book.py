@@ -6,14 +6,13 @@ right if the answer holds the words of the response in order, ignoring case, pun
 
 from __future__ import annotations
 
-import re
 import string
 
 from plugins.templates.options import find_answer
 from plugins.verifiers.base import ModelVerifier, ModelVerifierOptions, Verdict, probabilities
+from plugins.words import words_of
 from schemas.records import Generation, InstructionPair
 
-_WORD = re.compile(r"[^\W_]+(?:[.,]\d+)*")
 _ARTICLES = frozenset(("a", "an", "the"))
 _SHOWN_CHARACTERS = 100
 
@@ -57,10 +56,7 @@ class ClosedBook(ModelVerifier[ModelVerifierOptions]):
 
 def _holds(answer: str, response: str) -> bool:
     """True if the words of the response stand in the answer, in order and together."""
-    said, wanted = (
-        [word for word in _WORD.findall(text.casefold()) if word not in _ARTICLES]
-        for text in (answer, response)
-    )
+    said, wanted = ([word for word in words_of(text) if word not in _ARTICLES] for text in (answer, response))
     return bool(wanted) and any(
         said[at : at + len(wanted)] == wanted for at in range(len(said) - len(wanted) + 1)
     )

@@ -23,14 +23,15 @@ from plugins.english import (
     root,
     stem,
 )
-from plugins.words import SPACELESS
+from plugins.words import KATAKANA, SENTENCE_ENDS, SPACELESS, marks, needs_care
 
-_TOKEN = re.compile(
-    rf"[{SPACELESS}]|\d+(?:[.,:]\d+)*(?:[^\W\d_]+)?|[^\W\d_]+(?:['’][^\W\d_]{{1,2}}\b)?\d*|[%€$£¥°½¼¾]"
-)
+_TOKEN = r"\d+(?:[.,:]\d+)*(?:L+)?|L+(?:['’]L{1,2}\b)?\d*|[%€$£¥°½¼¾]"
+"""L stands for a letter."""
+
+_PLAIN_TOKEN = re.compile(_TOKEN.replace("L", r"[^\W\d_]"))
 _SENTENCE_END = re.compile(
     r"(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)"
-    r"|[。！？]|\n(?=\s*(?:\n|[^a-z\s]))"
+    rf"|[{SENTENCE_ENDS}]|\n(?=\s*(?:\n|[^a-z\s]))"
 )
 _CLAUSE_END = re.compile(r"[,;:—.!?]|\b(?:but|although|though|while|whereas|because|and)\b")
 _GROUPED = re.compile(r"\d{1,3}(?:[,.]\d{3})+(?:\.\d+)?")
@@ -116,11 +117,20 @@ class Reading(NamedTuple):
         return (token for token in self.tokens if token.is_name)
 
 
+@functools.cache
+def _token_with_marks() -> re.Pattern[str]:
+    mark = rf"[{marks()}\u00ad\u200c\u200d]"
+    letter = rf"(?:[^\W\d_{SPACELESS}{KATAKANA}]{mark}*)"
+    return re.compile(
+        f"[{SPACELESS}]{mark}*|[{KATAKANA}](?:[{KATAKANA}]|{mark})*|{_TOKEN.replace('L', letter)}"
+    )
+
+
 def _read(text: str) -> Reading:
     tokens: list[Token] = []
     sentences: list[Sentence] = []
     quantities: list[Quantity] = []
-    found = list(_TOKEN.finditer(text))
+    found = list((_token_with_marks() if needs_care(text) else _PLAIN_TOKEN).finditer(text))
     ends = [each.end() for each in _SENTENCE_END.finditer(text)]
     if not ends or ends[-1] < len(text):
         ends.append(len(text))

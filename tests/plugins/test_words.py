@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from plugins.words import has_words, words_of
+from plugins.words import has_words, letters_per_word, words_of
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("The dose, 2.5 mg, was HALVED.", "the dose 2 5 mg was halved"),
+        ("The dose, 2.5 mg, was HALVED.", "the dose 2.5 mg was halved"),
+        ("It cost 1,234.5 in v1.2, 3. or .5,6", "it cost 1,234.5 in v1.2 3 or 5,6"),
+        ("Es kostet „1.234,5“ €, 2.", "es kostet 1.234,5 2"),
+        ("A PC, a CP", "a pc a cp"),
         ("don't fill_in the ___", "don t fill in the"),
+        ("John’s l'homme example.com e.g", "john s l homme example com e g"),
         ("Über-Straße: ﬁfty µg", "über strasse fifty μg"),
         ("cafe\u0301 CAFÉ", "café café"),
         ("हिन्दी भाषा", "हिन्दी भाषा"),
         ("糖尿病の患者 ABC12", "糖 尿 病 の 患 者 abc12"),
-        ("ผู้ป่วย", "ผู้ ป่ ว ย"),
+        ("コーヒーを１，２３４．５円", "コーヒー を 1,234.5 円"),
+        ("カ゛ x・y", "カ x y"),
+        ("ผู้ป่วย ๒๕๖๓", "ผู้ ป่ ว ย ๒๕๖๓"),
+        ("ខ្មែរ ລາວ မြန်မာ", "ខ្ មែ រ ລ າ ວ မြ န် မာ"),
+        ("می‌خواهم ٣٫٥ Kranken­haus", "میخواهم ٣٫٥ krankenhaus"),
+        ("תַּפּוּחַ तमिल தமிழ்", "תַּפּוּחַ तमिल தமிழ்"),
+        ("👍🏽 ok 😀", "ok"),
         ("당뇨병 환자", "당뇨병 환자"),
         ("…!? \n", ""),
     ],
@@ -47,3 +57,19 @@ def test_only_the_beginning_of_a_long_text_is_looked_at() -> None:
             return "one two three four five"
 
     assert has_words(Text("- " * 10), 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("糖尿病の患者", 2),
+        ("ผู้ป่วย", 4),
+        ("ខ្មែរ", 4),
+        ("당뇨병 환자", 1),
+        ("a b c", 1),
+        ("", 1),
+        ("naïve 糖", 1),
+    ],
+)
+def test_several_letters_make_a_word_in_scripts_without_spaces(text: str, letters: int) -> None:
+    assert letters_per_word(words_of(text)) == letters

@@ -10,13 +10,14 @@ common shingles. So they agree in at least one key with probability 1 - (1 - s^8
     s       0.5    0.6    0.7    0.75   0.8    0.85   0.9    0.95
     found    5 %   21 %   56 %   77 %   92 %   99 %  100 %  100 %
 
-Words are those of plugins/words.py: NFKC, case folded, without punctuation, one character each in scripts
+Words are those of plugins/words.py: NFKC, case folded, without punctuation, one letter each in scripts
 without spaces. Digits stay, since texts that differ in a dose differ in meaning. A text of fewer than 5 words
 is one shingle; a text without words is compared as a whole.
 
 The corpus stores keys for good, so they must not depend on a library's version: they are BLAKE2b of words,
 then sums, products and shifts modulo 2⁶⁴ and 2³² as written here. `SCHEME` names these rules and changes with
-them. A permutation is an exclusive or with one constant, then a product with another, odd one.
+them. A corpus with keys of an older scheme keeps it, so that old and new keys stay comparable. A permutation
+is an exclusive or with one constant, then a product with another, odd one.
 
 Cost: a core signs about 4,000 texts of 500 words a second; cutting and hashing words takes half of the time,
 permuting the other half. 4 bytes a hash, 8 a key.
@@ -33,11 +34,15 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.steps.dedup.minhash_1_words import minhash_1_words
 from plugins.words import words_of
 from schemas.corpus_config import NearDedupConfig
 
-SCHEME = "minhash-1"
-"""Name of the rules above; keys of different schemes are not comparable."""
+SCHEME = "minhash-2"
+"""Name of the rules above, for new corpora; keys of different schemes are not comparable."""
+
+SCHEMES = {"minhash-1": minhash_1_words, SCHEME: words_of}
+"""How each known scheme cuts words; the schemes do not differ in anything else."""
 
 UInt32s = np.ndarray[Any, np.dtype[np.uint32]]
 UInt64s = np.ndarray[Any, np.dtype[np.uint64]]
@@ -52,7 +57,8 @@ _REMEMBERED_WORDS = 1 << 18
 class MinHasher:
     """Signs texts; not thread-safe."""
 
-    def __init__(self, config: NearDedupConfig):
+    def __init__(self, config: NearDedupConfig, scheme: str = SCHEME):
+        self._words_of = SCHEMES[scheme]
         self._ngram = config.ngram
         self._bands = config.bands
         self._rows = config.rows
@@ -86,7 +92,7 @@ class MinHasher:
 
     def _shingles(self, text: str) -> UInt32s:
         """A hash of each `ngram` words in a row."""
-        words = words_of(text) or [text]
+        words = self._words_of(text) or [text]
         hashes = np.fromiter(map(self._words.__getitem__, words), np.uint64, len(words))
         width = min(self._ngram, len(words))
         num_shingles = len(words) - width + 1

@@ -38,13 +38,12 @@ from apache_beam.utils.shared import Shared
 from pipelines.steps.base import REJECTS, StepFn, batches_of, outputs_of
 from pipelines.steps.dedup.clusters import as_contents, find_clusters, pack_rows, star_edges
 from pipelines.steps.dedup.exact import DUPLICATES, duplicate_of
-from pipelines.steps.dedup.minhash import MinHasher, UInt64s, similarity
+from pipelines.steps.dedup.minhash import SCHEME, MinHasher, UInt64s, similarity
 from pipelines.store.duplicate_records import Duplicate, shortened
 from pipelines.store.ledger import Ledger
 from pipelines.store.near_index import (
     NearIndex,
     PartitionEntry,
-    check_indexes,
     num_partitions,
     partition_of,
     write_index,
@@ -64,19 +63,25 @@ _DOCUMENT_CHARACTERS = 1 << 10  # size of a document beside its text, since it b
 
 @beam.ptransform_fn
 def DropNearDuplicates(
-    documents: beam.PCollection, config: NearDedupConfig, *, corpus: str, stream: str, names: Sequence[str]
+    documents: beam.PCollection,
+    config: NearDedupConfig,
+    *,
+    corpus: str,
+    stream: str,
+    names: Sequence[str],
+    scheme: str = SCHEME,
 ) -> dict[str, beam.PCollection]:
     """Drop near copies among documents with distinct contents, and near copies of earlier increments' texts.
 
     Outputs: `ok`; the others as rejects, with a Duplicate for each; and for each kept document a fingerprint:
     the first 8 bytes of its content hash and its band keys, as bytes of little-endian numbers.
 
-    Raises:
-        CorpusError: While the graph is built: the corpus compares documents by other rules.
+    `scheme` is that of the corpus's keys, as `check_indexes` returns it.
     """
-    check_indexes(corpus, stream, names, config)
     batches = documents | "Batch" >> batches_of(_size)
-    compared = outputs_of(batches, "AgainstEarlier", _AgainstEarlier(config, corpus, stream, tuple(names)))
+    compared = outputs_of(
+        batches, "AgainstEarlier", _AgainstEarlier(config, scheme, corpus, stream, tuple(names))
+    )
     clusters = (
         compared[_ROWS]
         | "GroupByPartition" >> beam.GroupByKey()
@@ -99,7 +104,9 @@ def DropNearDuplicates(
 
 
 @beam.ptransform_fn
-def WriteNearIndex(fingerprints: beam.PCollection, uri: str, config: NearDedupConfig) -> beam.PCollection:
+def WriteNearIndex(
+    fingerprints: beam.PCollection, uri: str, config: NearDedupConfig, scheme: str
+) -> beam.PCollection:
     """Write the index of one stream of one increment from its fingerprints; none without documents."""
     count = beam.pvalue.AsSingleton(
         fingerprints
@@ -114,7 +121,9 @@ def WriteNearIndex(fingerprints: beam.PCollection, uri: str, config: NearDedupCo
         | "WritePartition" >> beam.Map(_write_partition, uri)
         | "GroupPartitions" >> beam.GroupByKey()
         | "WriteIndex"
-        >> beam.Map(lambda entries, count: write_index(uri, config, entries[1], count=count), count)
+        >> beam.Map(
+            lambda entries, count: write_index(uri, config, entries[1], count=count, scheme=scheme), count
+        )
     )
 
 
@@ -151,6 +160,7 @@ class _AgainstEarlier(StepFn):
     step = "dedup"
     tags = (REJECTS, DUPLICATES, _ROWS)
     config: NearDedupConfig
+    scheme: str
     corpus: str
     stream: str
     names: tuple[str, ...]
@@ -158,7 +168,7 @@ class _AgainstEarlier(StepFn):
 
     def setup(self) -> None:
         super().setup()
-        self._hasher = MinHasher(self.config)
+        self._hasher = MinHasher(self.config, self.scheme)
         self._earlier: _Earlier = self._shared.acquire(self._open)
 
     def _open(self) -> _Earlier:

@@ -54,6 +54,24 @@ def test_the_first_filter_that_refuses_decides_and_changed_documents_go_on_chang
     }
 
 
+def test_documents_in_other_languages_pass_over_a_filter_and_are_counted() -> None:
+    text = (
+        "Der Nerv verlässt das Geflecht und versorgt den Oberschenkel. Eine Verletzung schwächt das Knie: {"
+    )
+    german = Document.of("de", text, source="a:1")
+    english = Document.of("en", f"{PROSE} And that is the code: {{", source="a:2")
+    step = FilterDocuments({"c4": {"languages": ["en"]}})
+    with TestPipeline(runner="FnApiRunner") as pipeline:
+        done = pipeline | beam.Create([german, english]) | beam.ParDo(step).with_outputs(REJECTS, main="ok")
+        assert_that(done.ok, equal_to([german]))
+    counters = pipeline.result.metrics().query()["counters"]
+    assert {each.key.metric.name: each.committed for each in counters} == {
+        "documents": 1,
+        "passed_over_by_c4": 1,
+        "rejected_c4.curly_bracket": 1,
+    }
+
+
 def test_filters_are_applied_in_the_order_in_which_they_are_written() -> None:
     assert list(make_filters({"fineweb": {}, "c4": None})) == ["fineweb", "c4"]
     assert list(make_filters({"c4": None, "fineweb": {}})) == ["c4", "fineweb"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.increments.publish import remove_increment
+from pipelines.steps.dedup.minhash import SCHEME
 from pipelines.store import near_index
 from pipelines.store.near_index import (
     NearIndex,
@@ -40,7 +41,14 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def write(corpus: str) -> Write:
     """Write an index of (key, content) rows for an increment and return its directory."""
 
-    def make(number: int, rows: Rows, *, count: int = 1, config: NearDedupConfig = CONFIG) -> str:
+    def make(
+        number: int,
+        rows: Rows,
+        *,
+        count: int = 1,
+        config: NearDedupConfig = CONFIG,
+        scheme: str = SCHEME,
+    ) -> str:
         uri = near_index_uri(corpus, "domain", f"{number:06d}")
         keys, contents = np.array(rows, np.uint64).reshape(-1, 2).T
         partitions = partition_of(keys, count)
@@ -48,7 +56,7 @@ def write(corpus: str) -> Write:
             write_partition(uri, part, keys[partitions == part], contents[partitions == part])
             for part in set(partitions.tolist())
         ]
-        write_index(uri, config, entries, count=count)
+        write_index(uri, config, entries, count=count, scheme=scheme)
         return uri
 
     return make
@@ -125,7 +133,7 @@ def test_keys_made_in_another_way_are_refused(
             check(corpus, "domain", ["000001", "000002"], NearDedupConfig(**values))
         message = str(caught.value)
         made_with = (
-            "its keys were made with scheme minhash-1, ngram 5, bands 14, rows 8, but dedup.near says "
+            "its keys were made with scheme minhash-2, ngram 5, bands 14, rows 8, but dedup.near says "
         )
         assert message.startswith(f"{uri}: {made_with}")
         assert differs in message
@@ -134,14 +142,29 @@ def test_keys_made_in_another_way_are_refused(
         )
 
 
-def test_keys_of_another_scheme_are_refused(
-    corpus: str, write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(near_index, "SCHEME", "minhash-0")
-    write(1, [(5, 50)])
-    monkeypatch.undo()
-    with pytest.raises(CorpusError, match=r"made with scheme minhash-0, .* says scheme minhash-1"):
+def test_keys_of_an_unknown_scheme_are_refused(corpus: str, write: Write) -> None:
+    write(1, [(5, 50)], scheme="minhash-0")
+    with pytest.raises(CorpusError, match=r"made with scheme minhash-0, .* says scheme minhash-2"):
         check_indexes(corpus, "domain", ["000001"], CONFIG)
+
+
+def test_a_corpus_keeps_the_scheme_of_its_keys(corpus: str, write: Write) -> None:
+    assert check_indexes(corpus, "domain", ["000001"], CONFIG) == "minhash-2"
+    write(1, [(5, 50)], scheme="minhash-1")
+    write(2, [(6, 60)], scheme="minhash-1")
+    names = ["000001", "000002"]
+    assert check_indexes(corpus, "domain", names, CONFIG) == "minhash-1"
+    assert found(corpus, [1, 2], [[5], [6]]) == [(0, 50, 1), (1, 60, 2)]
+    merge_index(corpus, "domain", names, "000003", lambda contents: np.ones(len(contents), bool))
+    assert check_indexes(corpus, "domain", ["000003"], CONFIG) == "minhash-1"
+
+
+def test_keys_of_two_schemes_are_refused(corpus: str, write: Write) -> None:
+    write(1, [(5, 50)], scheme="minhash-1")
+    write(2, [(5, 50)])
+    for check in (NearIndex.open, check_indexes):
+        with pytest.raises(CorpusError, match=r"000002.*minhash-2, .* says scheme minhash-1"):
+            check(corpus, "domain", ["000001", "000002"], CONFIG)
 
 
 def _remove(uri: str) -> None:

@@ -68,8 +68,16 @@ def test_words_of_scripts_without_spaces_are_counted_and_signs_are_shares_of_the
 
 def test_stop_words_of_another_language_can_be_given() -> None:
     text = "Der Nerv und die Arterie"
-    assert judge(text, **{**OFF, "min_stop_words": 2}) is not None
+    assert judge(text, **{**OFF, "min_stop_words": 2, "stop_words": ["the", "of"]}) is not None
     assert judge(text, **{**OFF, "min_stop_words": 2, "stop_words": ["der", "und"]}) is None
+
+
+def test_stop_words_are_those_of_the_language_of_the_document() -> None:
+    german = "Preise Angebote Gutscheine Versand Rückgabe Größe Farbe Schuhe Jacken Hosen Kleider"
+    assert only(german, "min_stop_words") == (0, "at least 2")
+    assert only(f"{german}, und das ist alles", "min_stop_words") is None
+    yoruba = "Ilé ìkàwé kékeré tí ó wà lẹ́gbẹ̀ẹ́ odò tún ṣí ní ìgbà ìrúwé, àwọn ọmọdé sì máa ń lọ síbẹ̀."
+    assert only(yoruba, "min_stop_words") == ("none known for yo: set stop_words", "at least 2")
 
 
 def test_without_any_rule_everything_passes() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from plugins.document_language import identifier
 from plugins.filters.base import Verdict
-from plugins.filters.language import LanguageFilter, identifier
+from plugins.filters.language import LanguageFilter
 from schemas.errors import ConfigError
 from schemas.records import Document
 

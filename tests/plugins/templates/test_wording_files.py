@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from plugins.templates.document_language import UNKNOWN, language_of
+from plugins.document_language import UNKNOWN, language_of
 from plugins.templates.reading_comprehension import PairsApart, ReadingComprehension
 from plugins.templates.wording_files import FOLDER, built_in, built_in_languages, read_wordings
 from schemas.errors import ConfigError

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from pipelines.steps.dedup.minhash import MinHasher, similarity
+from pipelines.steps.dedup.minhash import SCHEMES, MinHasher, similarity
 from schemas.corpus_config import NearDedupConfig
 
 MASK = (1 << 64) - 1
@@ -73,6 +73,17 @@ def test_signatures_and_keys_are_those_that_corpora_hold() -> None:
         for each, kind in ((signatures, "<u4"), (keys, "<u8"))
     ]
     assert digests == ["d22faf8a6df5e34e", "3f9ffbc1e1b13b25"]
+
+
+def test_words_of_the_first_scheme_are_those_that_corpora_hold() -> None:
+    text = "The dose, 2.5 mg, don't! コーヒー １，２ Kranken­haus ผู้ป่วย ๑๒ हिन्दी"
+    assert " ".join(SCHEMES["minhash-1"](text)) == (
+        "the dose 2 5 mg don t コ ー ヒ ー 1 2 kranken haus ผู้ ป่ ว ย ๑ ๒ हिन्दी"
+    )
+    assert SCHEMES["minhash-1"]("A dose: 2.5 mg") == ["a", "dose", "2", "5", "mg"]
+    signed = [MinHasher(NearDedupConfig(), scheme).sign([text])[0].tolist() for scheme in SCHEMES]
+    assert signed[0] == plain_signature(SCHEMES["minhash-1"](text), NearDedupConfig())
+    assert signed[0] != signed[1]
 
 
 @pytest.mark.parametrize("num_words", [1, 4, 5, 6, 300, 1030, 2500])

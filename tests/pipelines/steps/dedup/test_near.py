@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -195,6 +196,23 @@ def rejected(rejects_in: Any, corpus: str, number: int) -> list[tuple[str, str, 
     return [
         (each["document_id"], each["reason"], each["detail"]) for each in rejects_in(corpus, "dedup", number)
     ]
+
+
+def test_a_corpus_of_the_first_scheme_goes_on_with_it(
+    config: CorpusConfig, files: Any, build: Build, texts_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.increment.check_indexes", lambda *_: "minhash-1")
+    # With words of one scheme and keys of the other, no five words in a row are the same.
+    doses = " ".join(f"w{number} {number}.5" for number in range(300))
+    files("a", old=f"{doses} old")
+    build(config)
+    monkeypatch.undo()
+    files("b", copy=f"{doses} new", fresh="Another text of its own, about nothing else.")
+    build(config)
+    assert names_in(texts_in, config.corpus, 2) == ["fresh"]
+    indexes = sorted(Path(config.corpus).glob("dedup/*/index.json"))
+    schemes = [json.loads(each.read_text())["keys"]["scheme"] for each in indexes]
+    assert schemes == ["minhash-1", "minhash-1"]
 
 
 def test_copies_of_what_earlier_increments_hold_do_not_come_in(

@@ -1,4 +1,4 @@
-"""Language of a document, for the wordings around it.
+"""Language of a document, for the wordings around it and for filters of one language.
 
 found by the language filter? ─► its language
 many English function words?  ─► en, without a model: an English corpus never loads one
@@ -7,9 +7,13 @@ otherwise                     ─► py3langid on the beginning of the text, "" 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
+from schemas.errors import ConfigError, unknown_name
 from schemas.records import Document
 
 UNKNOWN = "unknown"
@@ -19,6 +23,7 @@ LEAST_LETTERS = 25
 
 _CODE = re.compile("[a-z]{2,3}")  # a source may have such fields of its own
 _SAMPLE = 500
+_LIKELY = 0.1
 _TOP = 5
 _WRITTEN_AS = {"wuu": "zh", "yue": "zh"}
 """Wu and Cantonese, which share most of written Chinese, take part of its probability."""
@@ -38,10 +43,35 @@ def language_of(document: Document) -> str:
     letters = sum(3 if each > "\u2e80" else 1 for each in sample if each.isalpha())
     if letters < LEAST_LETTERS:
         return UNKNOWN
-    from plugins.filters.language import identifier
+    ((language, probability),) = _probabilities(sample).most_common(1)
+    return language if probability >= LEAST_PROBABILITY else UNKNOWN
 
+
+def likely_languages(document: Document) -> tuple[str, ...]:
+    """Return the language of a document; several if it is uncertain, such as Malay and Indonesian."""
+    if (language := language_of(document)) != UNKNOWN:
+        return (language,)
+    found = _probabilities(document.text[:_SAMPLE])
+    return tuple(each for each, probability in found.items() if probability >= _LIKELY)
+
+
+def _probabilities(sample: str) -> Counter[str]:
     probabilities: Counter[str] = Counter()
     for language, probability in identifier().rank(sample)[:_TOP]:
         probabilities[_WRITTEN_AS.get(language, language)] += probability
-    ((language, probability),) = probabilities.most_common(1)
-    return language if probability >= LEAST_PROBABILITY else UNKNOWN
+    return probabilities
+
+
+@functools.cache
+def identifier() -> Any:
+    """Return the identifier of languages; each process loads it once (about 1 s, 5 MB)."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def check_languages(codes: Iterable[str], key: str) -> None:
+    """Raise a ConfigError that names the key if the identifier does not know one of the codes."""
+    for code in codes:
+        if code not in (known := set(identifier().labels)):
+            raise ConfigError(f"{key}: {unknown_name('language', code, known)}")
