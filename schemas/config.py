@@ -47,9 +47,17 @@ def unset_additions(section: Section) -> dict[str, Any]:
         value = getattr(section, name)
         if name in section.added_later and value == field.get_default(call_default_factory=True):
             found[name] = True
-        elif isinstance(value, Section) and (inner := unset_additions(value)):
+        elif inner := _unset_in(value):
             found[name] = inner
     return found
+
+
+def _unset_in(value: Any) -> dict[Any, Any]:
+    """The same of a value: a section, or a mapping or tuple with sections in it."""
+    if isinstance(value, Section):
+        return unset_additions(value)
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, tuple) else ()
+    return {key: inner for key, each in items if (inner := _unset_in(each))}
 
 
 def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str] = ()) -> SectionT:

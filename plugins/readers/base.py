@@ -50,11 +50,18 @@ WHOLE = Part(0, None)
 _NOT_FOR_ALL = ("delimiter", "config_name", "split")
 """Fields of a SourceConfig that only some readers use."""
 
+_OF_VERSIONS = ("version_field", "deleted_field", "newest")
+"""Fields of a SourceConfig that compare rows of one id."""
+
 _OF_THE_CONTENT = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
     *(RecursionError, NotImplementedError),
 )
 """Exceptions that libraries raise for bytes that they cannot parse. Others may come from the network."""
+
+
+def _first_set(source: SourceConfig) -> str:
+    return next(name for name in _OF_VERSIONS if getattr(source, name) is not None)
 
 
 class Reader(ABC):
@@ -74,6 +81,21 @@ class Reader(ABC):
                     f"source {source.uri!r} sets {name}, which reader {source.reader!r} does not use. "
                     "Remove it, or choose another reader."
                 )
+        if source.id_field is None and any(map(source.__getattribute__, _OF_VERSIONS)):
+            raise ConfigError(
+                f"source {source.uri!r} sets {_first_set(source)} without id_field. Documents that file and "
+                "position name have one version only: name the field of their ids, or remove the key."
+            )
+        if source.newest == "by_time" and source.version_field is not None:
+            raise ConfigError(
+                f"source {source.uri!r} sets version_field and newest: by_time, which both say which row is "
+                "the newest. Keep one of them; `version_field: null` also overrides a preset's."
+            )
+        if source.pairs_field is not None and any(map(source.__getattribute__, _OF_VERSIONS)):
+            raise ConfigError(
+                f"source {source.uri!r} sets {_first_set(source)} and pairs_field. Tuning data merges the "
+                "rows of a context, which have no versions: remove one of the two."
+            )
         self.source = source
 
     def listing(self) -> Listing:

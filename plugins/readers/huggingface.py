@@ -49,6 +49,12 @@ class HuggingfaceReader(Reader):
                 "Readers parquet and jsonl read files of the hub without it: hf://datasets/OWNER/NAME/*.parquet."
             )
 
+        if source.newest == "by_time":
+            raise ConfigError(
+                f"source {source.uri!r} sets newest: by_time, but reader 'huggingface' knows no times of "
+                "change. Set version_field, or name the files and read them with parquet or jsonl."
+            )
+
     def listing(self) -> Listing:
         return Listing([self.source.uri])
 

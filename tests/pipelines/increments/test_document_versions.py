@@ -115,7 +115,7 @@ def test_of_all_versions_in_one_build_the_one_of_the_last_file_stays(
     rejects = rejects_in(config().corpus, "dedup")
     assert reasons(rejects) == {("older_version", 16)}
     assert {each["detail"] for each in rejects if each["document_id"] == "900002"} == {
-        f"kept the version at {tmp_path}/in/{UPDATE}:3"
+        f"kept the later version at {tmp_path}/in/{UPDATE}:3"
     }
     build(config("other"))
     ledgers = [
@@ -176,7 +176,7 @@ def test_an_older_version_that_comes_late_is_a_reject_that_a_trace_shows(
         (1, "current", f"{tmp_path}/in/{UPDATE}")
     ]
     assert [(each.increment, each.reject.reason, each.reject.detail) for each in trace.refusals] == [
-        (2, "older_version", f"kept the version at {tmp_path}/in/{UPDATE}:1")
+        (2, "older_version", f"kept the later version at {tmp_path}/in/{UPDATE}:1")
     ]
 
 
