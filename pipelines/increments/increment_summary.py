@@ -51,8 +51,8 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         )
     elif increment.num_withdrawn:
         print(
-            f"  {increment.num_withdrawn:,} documents deleted by the sources; `tutelage corpus compact` takes "
-            "them out of the rows"
+            f"  {increment.num_withdrawn:,} documents deleted by the sources; `tutelage corpus compact` "
+            "takes their texts out of the rows"
         )
     for line in _versions(config, increment.name, counts):
         print(f"  {line}")
@@ -132,20 +132,17 @@ def _versions(config: CorpusConfig, name: str, counts: Mapping[str, int]) -> lis
             for each in found
             if each.reason == "older_version" and each.detail.startswith(UNDECLARED)
         )
+        shown = ", ".join(itertools.islice(places, SHOWN))
         lines.append(
-            f"CONFLICT: {conflicts:,} rows have the id of another row and another text, and nothing says which "
-            f"is newer; the last by file name and position was kept: {', '.join(itertools.islice(places, SHOWN))}"
+            f"CONFLICT: {conflicts:,} rows have the id of another row and another text, and no version that "
+            f"says which is newer; the later one by file name and position was kept: {shown}"
             f"{', …' if conflicts > SHOWN else ''}. Set version_field or newest on the source"
         )
-    if counts.get("dedup/rejected_unlike_versions"):
-        lines.append(
-            "rows of one id have a number and a date as versions: the dates were kept (rejects/dedup)"
-        )
+    if unlike := counts.get("dedup/rejected_unlike_versions"):
+        lines.append(f"{unlike:,} rows have a number as version but others of their id a date, which counts")
     if without := counts.get("read/without_version"):
         of_all = counts.get("read/documents", 0) + counts.get("read/deletions", 0)
-        lines.append(
-            f"{without:,} of {of_all:,} rows have no version and count as the oldest (version_field)"
-        )
+        lines.append(f"{without:,} of {of_all:,} rows have no value in version_field and count as the oldest")
     return lines
 
 

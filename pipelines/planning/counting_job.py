@@ -60,9 +60,9 @@ def count_increment(
     `pairs_each` are the pairs expected about a document.
 
     Returns:
-        Counts by stream and name: read, new, held_out, changed, deleted, parts, split, chains, documents, characters;
-        rejects by `stage/reason`; and of the sample, with `sampled_` before their names, the counts of
-        EstimateTokens.
+        Counts by stream and name: read, new, held_out, changed, deleted, parts, split, chains, documents,
+        characters; rejects by `stage/reason`; and of the sample, with `sampled_` before their names, the
+        counts of EstimateTokens.
     """
     pipeline = make_pipeline(options)
     counted: list[beam.PCollection] = []

@@ -7,9 +7,9 @@ rows ─► group by id ─► the newest of the build ─► not older than the
 Names come before contents, so that an older version keeps out no other document with the same text. The step
 runs before texts are cleaned or refused, so an older version does not replace a refused newer one.
 
-The newest row has the highest stamp (plugins/readers/row_versions.py); among equal stamps the order of files
-and positions decides (pipelines/increments/document_versions.py), and last the hash of the text. Rows before a
-deletion without a version, in the order of files, do not count. The order of arrival never decides.
+The newest row has the highest stamp (plugins/readers/row_versions.py); of equal ones the order of files
+and positions decides (pipelines/increments/document_versions.py), and last the hash of the text. Rows before
+a deletion without a version, in the order of files, do not count. The order of arrival never decides.
 
 Where no row states a version, the ledger is compared later, by file (`KeepNew`).
 """
@@ -61,8 +61,8 @@ def KeepNewestVersions(
         is_ordered: By number of file, True if its source says which file is the newest.
         seen: None if no row states a version, now or earlier.
 
-    Outputs: `ok`; rejects; and a Duplicate for each older document with the content of the newest. With `seen`
-    also rows for the ledger of versions, and `deleted`: deletions of documents that the corpus holds.
+    Outputs: `ok`; rejects; and a Duplicate for each older document with the content of the newest. With
+    `seen` also rows for the ledger of versions, and `deleted`: deletions of documents that the corpus holds.
     """
     step = _KeepNewest(tuple(is_ordered)) if seen is None else _KeepNewestSeen(tuple(is_ordered), seen)
     by_name = (

@@ -107,7 +107,7 @@ class MedlineReader(Reader):
         if self.source.deleted_field is not None:
             return Row(position, {"pmid": pmid, "version": element.get("Version", ""), "deleted": "true"})
         detail = (
-            f"PubMed deletes PMID {pmid}; without deleted_field: deleted, reading takes no document out. "
+            f"PubMed deletes PMID {pmid}; without deleted_field: deleted reading takes out no document. "
             f"`tutelage corpus withdraw FILE.yaml --id {pmid}` does it where ids are PMIDs"
         )
         return BadRow(position, "deleted_citation", detail)

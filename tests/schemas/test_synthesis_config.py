@@ -38,7 +38,12 @@ def test_thoughts_and_answer_leave_room_for_a_prompt() -> None:
 
 def test_keys_of_later_versions_are_hashed_only_where_they_are_set() -> None:
     unset = {"tokenizer": True, "thinking_tokens": True, "chat_template_kwargs": True, "samples": True}
-    assert unset_additions(config()) == {"holdout": True, "verify": True, "synthesis": unset}
+    of_source = {"version_field": True, "deleted_field": True, "newest": True}
+    streams = {"s": {"sources": {0: of_source}}}
+    expected = {"holdout": True, "verify": True, "synthesis": unset, "streams": streams}
+    assert unset_additions(config()) == expected
+    hashed = config().model_dump(exclude=unset_additions(config()))
+    assert not of_source.keys() & hashed["streams"]["s"]["sources"][0].keys()
     found = unset_additions(config(samples=2, temperature=1.0))
     assert "samples" not in found["synthesis"] and "tokenizer" in found["synthesis"]
 
