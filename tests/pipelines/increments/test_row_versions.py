@@ -107,7 +107,8 @@ def test_files_in_any_order_and_division_give_one_state_also_when_read_again(
 
 
 ARTICLE = """<PubmedArticle><MedlineCitation><PMID Version="1">{0}</PMID><DateRevised><Year>{1}</Year>
-<Month>03</Month><Day>01</Day></DateRevised><Article><ArticleTitle>Trial {0} of an example drug.</ArticleTitle>
+<Month>03</Month><Day>01</Day></DateRevised><Article>
+<ArticleTitle>Trial {0} of an example drug.</ArticleTitle>
 <Abstract><AbstractText>{2}</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle>"""
 OLD = "In trial {} the daily dose of the example drug was 50 mg, as the first report printed."
 NEW = "In trial {} the daily dose of the example drug was 5 mg; this corrects the first report."
@@ -256,10 +257,10 @@ def test_unlike_rows_of_one_id_without_a_version_are_a_conflict_with_both_places
     files = {"part-2": [("a", 1, "A1"), ("b", 1, "B")], "part-10": [("a", 1, "A2"), ("b", 1, "B")]}
     manifest = rows.build(files)
     print_increment(rows.config(), manifest)
-    place = f"{rows.folder}/in/part-"
+    one, other = (f"{rows.folder}/in/part-{number}.jsonl:@0" for number in (2, 10))
     assert (
         "  CONFLICT: 1 rows have the id of another row and another text, and no version that says which is "
-        f"newer; the later one by file name and position was kept: a ({place}2.jsonl:@0 and {place}10.jsonl:@0). "
+        f"newer; the later one by file name and position was kept: a ({one} and {other}). "
         "Set version_field or newest on the source\n"
     ) in capsys.readouterr().out
     assert stats_of(rows.corpus, manifest.increments[0].name)["counts"]["dedup/conflicts"] == 1
