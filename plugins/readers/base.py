@@ -60,10 +60,6 @@ _OF_THE_CONTENT = (
 """Exceptions that libraries raise for bytes that they cannot parse. Others may come from the network."""
 
 
-def _first_set(source: SourceConfig) -> str:
-    return next(name for name in _OF_VERSIONS if getattr(source, name) is not None)
-
-
 class Reader(ABC):
     """A reader of one file format. A subclass yields rows.
 
@@ -81,20 +77,16 @@ class Reader(ABC):
                     f"source {source.uri!r} sets {name}, which reader {source.reader!r} does not use. "
                     "Remove it, or choose another reader."
                 )
-        if source.id_field is None and any(map(source.__getattribute__, _OF_VERSIONS)):
+        named = [name for name in _OF_VERSIONS if getattr(source, name) is not None]
+        if named and (source.id_field is None or source.pairs_field is not None):
             raise ConfigError(
-                f"source {source.uri!r} sets {_first_set(source)} without id_field. Documents that file and "
-                "position name have one version only: name the field of their ids, or remove the key."
+                f"source {source.uri!r} sets {named[0]}, which compares rows of one id. It needs id_field, "
+                "and excludes pairs_field, which merges the rows of a context. Remove it, or change these."
             )
         if source.newest == "by_time" and source.version_field is not None:
             raise ConfigError(
                 f"source {source.uri!r} sets version_field and newest: by_time, which both say which row is "
                 "the newest. Keep one of them; `version_field: null` also overrides a preset's."
-            )
-        if source.pairs_field is not None and any(map(source.__getattribute__, _OF_VERSIONS)):
-            raise ConfigError(
-                f"source {source.uri!r} sets {_first_set(source)} and pairs_field. Tuning data merges the "
-                "rows of a context, which have no versions: remove one of the two."
             )
         self.source = source
 

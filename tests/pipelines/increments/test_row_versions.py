@@ -197,6 +197,11 @@ def test_a_deleted_citation_withdraws_its_article_until_a_later_file_has_it(
     assert main(["corpus", "trace", corpus, "900001"]) == 0
     assert f"increment 2, domain: deleted, version deletion, of {update}" in capsys.readouterr().out
     assert main(["corpus", "verify", corpus]) == 0
+    (versions,) = Path(corpus, "ledger").glob("000002-*.domain.versions.ledger")
+    sound = versions.read_bytes()
+    versions.write_bytes(sound[:70] + bytes([sound[70] ^ 1]) + sound[71:])
+    assert main(["corpus", "verify", corpus]) == 1
+    versions.write_bytes(sound)
     compact(pubmed(), quiet=True)
     (text,) = {text.text for text in texts_in(corpus, number=3) if "900001" in text.text} or {""}
     assert text == ""

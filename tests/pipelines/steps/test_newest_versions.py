@@ -60,12 +60,12 @@ class _Corpus:
     def _open(self, stream: str) -> Callable[[], Ledger]:
         return lambda: Ledger.open(self._uri, stream, self._names)
 
-    def build(self, *new: str) -> list[Reject]:
-        """Take in new files, and later ones that arrived before, like `with_later_files`."""
+    def build(self, *new: str, alone: bool = False) -> list[Reject]:
+        """Take in new files, and later ones that arrived before, like `with_later_files`, unless `alone`."""
         names = list(self._files)
         self._arrived |= {*new}
         first = min(map(names.index, new))
-        files = [name for name in names[first:] if name in self._arrived]
+        files = [name for name in names[first:] if name in (new if alone else self._arrived)]
         origins = [Origin(0, "in/*", f"in/{name}") for name in files]
         order = VersionOrder(origins, ["in/*"])
         seen = Seen(self._open("s"), self._open("s.versions"), order, has_stamps=True)
@@ -135,6 +135,9 @@ def test_every_order_of_files_and_every_division_into_builds_gives_one_state(
         assert corpus.state() == expected, builds
         corpus.build(*files)  # everything once more
         assert (corpus.state(), corpus.raised) == (expected, 0), builds
+        for name in files if files is DATED else ():  # later files are gone
+            corpus.build(name, alone=True)
+            assert corpus.state() == expected, (builds, name)
 
 
 def test_rejects_name_both_versions_and_both_places(tmp_path: Path) -> None:
