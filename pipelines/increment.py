@@ -32,12 +32,13 @@ from pipelines.increments.document_versions import Origin, VersionOrder, file_nu
 from pipelines.steps.base import StepFn, batches_of, outputs_of
 from pipelines.steps.clean import CleanDocuments
 from pipelines.steps.decontaminate import DecontaminateDocuments, DecontaminatePairs, SharedTasks, WriteReport
-from pipelines.steps.dedup.exact import DropDuplicates, KeepNewestVersions
+from pipelines.steps.dedup.exact import DropDuplicates
 from pipelines.steps.dedup.near import DropNearDuplicates, WriteNearIndex
 from pipelines.steps.filter import FilterDocuments
 from pipelines.steps.form_chains import FormChains
 from pipelines.steps.hold_out import HoldOut, WriteHeldOut
 from pipelines.steps.new_or_changed import KeepNew, MarkSuperseded
+from pipelines.steps.newest_versions import KeepNewestVersions, Seen
 from pipelines.steps.read import FilePart, ReadFiles
 from pipelines.steps.render import RenderTexts, raw_text
 from pipelines.steps.split_documents import SplitDocuments
@@ -46,7 +47,7 @@ from pipelines.steps.tokenize import TokenizeTexts
 from pipelines.steps.tuning_texts import MakeTuningTexts, MergeContexts, as_answered, by_dataset
 from pipelines.steps.verify_pairs import VerifyPairs, rules_of
 from pipelines.steps.write_shards import WriteGroup, WriteShards
-from pipelines.store.ledger import NO_ORIGIN, Ledger, ledger_row, write_ledger
+from pipelines.store.ledger import DELETED, NO_ORIGIN, Ledger, ledger_row, write_ledger
 from pipelines.store.near_index import check_indexes
 from plugins.readers import open_reader
 from plugins.verifiers import VERIFIERS
@@ -66,6 +67,7 @@ from schemas.corpus_layout import (
     near_index_uri,
     rejects_uri,
     superseded_uri,
+    versions_ledger,
 )
 from schemas.records import Document, Reject, SynthesizedDocument, to_json
 
@@ -94,6 +96,10 @@ class IncrementSpec:
             for each in self.files[stream]
             if each.part.start == 0
         )
+
+    def version_order(self, stream: str) -> VersionOrder:
+        """Return the order of the files of a stream, and of those that its ledgers name."""
+        return VersionOrder(self.origins(stream), [each.uri for each in self.config.streams[stream].sources])
 
     def open_ledger(self, stream: str) -> Callable[[], Ledger]:
         """Return a function that opens the ledger of a stream in all known increments."""
@@ -132,6 +138,8 @@ class Branch(NamedTuple):
     fingerprints: tuple[beam.PCollection, ...] = ()  # rows of new documents for the near index
     near_scheme: str = ""  # rules of the keys in these rows
     held_out: tuple[beam.PCollection, ...] = ()  # documents that are taken in and kept for evaluation
+    versions: tuple[beam.PCollection, ...] = ()  # rows of the ledger of versions
+    deleted: tuple[beam.PCollection, ...] = ()  # deletions of documents that the corpus holds
 
     def then(self, label: str, step: Any, *side_inputs: Any, **resource_hints: str) -> Branch:
         """Apply a StepFn or a transform; its other outputs join those of the steps before it."""
@@ -204,15 +212,19 @@ def read_documents(pipeline: beam.Pipeline, spec: IncrementSpec, name: str) -> B
 def take_in(spec: IncrementSpec, branch: Branch) -> Branch:
     """Keep the new and changed documents of a stream; writes nothing."""
     config, name = spec.config, branch.stream
+    seen: Seen | None = None
     if _may_repeat_names(spec, name):
-        branch = branch.then("NewestVersions", KeepNewestVersions())
+        seen = _seen_versions(spec, name)
+        orders = [config.streams[name].sources[origin.source] for origin in spec.origins(name)]
+        is_ordered = [open_reader(source).source.newest is not None for source in orders]
+        branch = branch.then("NewestVersions", KeepNewestVersions(is_ordered, seen))
     branch = branch.then("Clean", CleanDocuments(config.clean))
     if config.filters:
         branch = branch.then("Filter", FilterDocuments(config.filters))
-    order = VersionOrder(spec.origins(name), [source.uri for source in config.streams[name].sources])
+    order = spec.version_order(name) if seen is None else None
     open_ledger = spec.open_ledger(name)
     asked_again = asked_again_uri(spec.increment, name)
-    branch = branch.then("OnlyNew", KeepNew(open_ledger, order, asked_again))
+    branch = branch.then("OnlyNew", KeepNew(open_ledger, order, asked_again, branch.deleted))
     branch = branch.then("Dedup", DropDuplicates())
     if spec.tasks is not None:
         branch = branch.then("Decontaminate", DecontaminateDocuments(spec.tasks, name))
@@ -238,6 +250,17 @@ def _may_repeat_names(spec: IncrementSpec, name: str) -> bool:
     uris = [origin.uri for origin in spec.origins(name)]
     named = any(open_reader(source).source.id_field for source in spec.config.streams[name].sources)
     return named or len(set(uris)) < len(uris)
+
+
+def _seen_versions(spec: IncrementSpec, name: str) -> Seen | None:
+    """The versions of a stream that the corpus has seen; None if no source states any, now or earlier."""
+    sources = [open_reader(source).source for source in spec.config.streams[name].sources]
+    has_stamps = any(each.version_field or each.newest == "by_time" for each in sources)
+    versions = versions_ledger(name)
+    has_seen = any(storage.exists(ledger_uri(spec.config.corpus, versions, each)) for each in spec.known)
+    if not (has_stamps or has_seen or any(each.deleted_field for each in sources)):
+        return None
+    return Seen(spec.open_ledger(name), spec.open_ledger(versions), spec.version_order(name), has_stamps)
 
 
 def split(spec: IncrementSpec, branch: Branch) -> Branch:
@@ -348,8 +371,16 @@ def _add_ledger(spec: IncrementSpec, new: Branch) -> None:
     name = new.stream
     uri, origins = ledger_uri(spec.config.corpus, name, spec.name), spec.origins(name)
     uri_of_superseded = superseded_uri(spec.increment, name)
+    taken_in = new.taken_in()
+    if new.deleted:
+        taken_in = (taken_in, *new.deleted) | f"{name}/TakenInOrDeleted" >> beam.Flatten()
+    versions_uri = ledger_uri(spec.config.corpus, versions_ledger(name), spec.name)
+    for versions in new.versions:
+        versions | f"{name}/WriteVersions" >> _WriteTogether(
+            lambda rows: write_ledger(versions_uri, rows, origins)
+        )
     (
-        new.taken_in()
+        taken_in
         | f"{name}/LedgerRow" >> beam.Map(_ledger_row)
         | f"{name}/WriteLedger" >> _WriteTogether(lambda rows: write_ledger(uri, rows, origins))
     )
@@ -396,7 +427,8 @@ def _chain_characters(chain: Sequence[SynthesizedDocument]) -> int:
 def _ledger_row(document: Document) -> bytes:
     is_named = document.document_id != document.source
     number = file_number(document.version) if is_named else NO_ORIGIN
-    return ledger_row(document.document_id, document.content_hash, number)
+    content = DELETED if document.is_deleted else document.content_hash
+    return ledger_row(document.document_id, content, number)
 
 
 def _held_out_row(document: Document) -> bytes:

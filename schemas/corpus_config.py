@@ -19,8 +19,8 @@ class SourceConfig(Section):
     """Source files of one kind.
 
     Attributes:
-        reader: Name of a reader: folder, html, pdf, docx, epub, markdown, rst, docling, jats, jsonl, csv, tsv,
-            text, parquet, medline, warc, wet, mediawiki, edgar, huggingface, squad. Null takes the preset's,
+        reader: Name of a reader: folder, html, pdf, docx, epub, markdown, rst, docling, jats, jsonl, csv,
+            tsv, text, parquet, medline, warc, wet, mediawiki, edgar, huggingface, squad. Null takes the preset's,
             and without a preset `folder`, which reads each file by its kind.
         uri: Path or fsspec URI, with globs. A directory stands for the files directly in it, and with reader
             folder for those at any depth. The path of an existing file is taken literally, even with [ * ? in
@@ -40,6 +40,16 @@ class SourceConfig(Section):
         id_field: Dotted path of a stable id; null makes ids of file name and position.
         format: A text made of several fields, such as "{question} {response}"; null uses `text_field`.
             An empty or missing field disappears with the white space before it. A list becomes its turns.
+        version_field: Dotted path of a row's version: a number, an ISO date or time, or an object with Year,
+            Month and Day. Of all rows with one id the highest version counts, in every build and whatever the
+            order of files (docs/corpus.md). A row without a value is older than any other; a value of another
+            kind rejects the row. Needs `id_field`. Null compares files, as `newest` says.
+        deleted_field: Dotted path of a field that marks a deletion: true, 1, "yes" or a date. Such a row
+            withdraws the document with its id; it needs no text. Needs `id_field`. Null reads no deletions.
+        newest: Order of files, which decides between rows of one id without versions, or with equal ones:
+            `by_name`, or `by_time`, which takes the files' times of change and excludes `version_field`. In
+            both, the later row of a file counts. Null is `by_name`, and the build reports rows that only this
+            order decides as a conflict if their texts differ.
         metadata_fields: Dotted paths of further fields to keep with the document.
         pairs_field: Dotted path of a list of question-answer pairs about the text, or "." if the row itself
             is a pair. Streams with `tuning` need it; null reads no pairs. A pair has `question` and `answers`
@@ -69,6 +79,7 @@ class SourceConfig(Section):
     """
 
     added_later = frozenset({"encoding", "extract", "leave_out", "quote", "escape", "columns", "options"})
+    added_later |= {"version_field", "deleted_field", "newest"}
 
     reader: str | None = None
     uri: str
@@ -76,6 +87,9 @@ class SourceConfig(Section):
     preset: str | None = None
     text_field: str = "text"
     id_field: str | None = None
+    version_field: str | None = pydantic.Field(default=None, min_length=1)
+    deleted_field: str | None = pydantic.Field(default=None, min_length=1)
+    newest: Literal["by_name", "by_time"] | None = None
     format: str | None = None
     metadata_fields: tuple[str, ...] = ()
     pairs_field: str | None = pydantic.Field(default=None, min_length=1)

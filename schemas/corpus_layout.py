@@ -15,6 +15,7 @@
         decontamination.json  stats.json  README.md
     ledger/000003-<token>.<stream>.ledger    content hashes of the documents
     ledger/000003-<token>.<stream>.held-out.ledger   of those that were held out, by content
+    ledger/000003-<token>.<stream>.versions.ledger   newest versions seen, where rows or files state them
     dedup/000003-<token>.<stream>/           band keys of the documents, an index of near duplicates
     tokenizer/<fingerprint>/                 files of the tokenizer, and files.json with their hashes
     journal/<writer>-0001.jsonl              answers of the model; retry.json marks an attempt to ask again
@@ -138,6 +139,11 @@ def ledger_uri(corpus: str, stream: str, name: str) -> str:
 def held_out_ledger(stream: str) -> str:
     """Stream of `ledger_uri` for the held-out contents of a stream; no stream has a dot."""
     return f"{stream}.{HELD_OUT}"
+
+
+def versions_ledger(stream: str) -> str:
+    """Stream of `ledger_uri` for the newest versions that were seen of a stream's documents."""
+    return f"{stream}.versions"
 
 
 def streams_with_ledgers(corpus: str, names: Collection[str]) -> set[str]:

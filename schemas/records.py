@@ -73,6 +73,9 @@ class Document:
         whole_hash: For a part, the content hash of the whole document.
         version: Order of documents with one name within a build; the highest is the newest. Comparisons of
             documents ignore it, because it dates a document and does not describe it.
+        stamp: Version that its row or file states, as 32 hexadecimal digits in the order of versions
+            (plugins/readers/row_versions.py), or "". It comes before `version`; comparisons ignore it too.
+        is_deleted: True if the source deletes the document; then it has no text.
     """
 
     document_id: str
@@ -85,6 +88,8 @@ class Document:
     part: str = ""
     whole_hash: str = ""
     version: int = dataclasses.field(default=0, compare=False)
+    stamp: str = dataclasses.field(default="", compare=False)
+    is_deleted: bool = False
 
     @classmethod
     def of(
@@ -97,6 +102,8 @@ class Document:
         pairs: tuple[InstructionPair, ...] = (),
         dataset: str = "",
         version: int = 0,
+        stamp: str = "",
+        is_deleted: bool = False,
     ) -> Document:
         """Make a document; hash its text and its pairs."""
         return cls(
@@ -108,6 +115,8 @@ class Document:
             pairs=pairs,
             dataset=dataset,
             version=version,
+            stamp=stamp,
+            is_deleted=is_deleted,
         )
 
     def changed(self, text: str, pairs: tuple[InstructionPair, ...] | None = None) -> Document:
@@ -402,7 +411,7 @@ def to_json(record: Any) -> str:
 
 
 _RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first", "pairs", "is_apart"))
-_RARE |= {"verdicts", "mean_score"}
+_RARE |= {"verdicts", "mean_score", "stamp", "is_deleted"}
 
 
 def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -47,11 +47,12 @@ from pipelines.increments.recorded_pairs import (
 from pipelines.increments.retry_empty import documents_without_pairs, with_their_files, write_asked_again
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
+from pipelines.steps.newest_versions import RAISED
 from pipelines.steps.verify_pairs import rules_of
 from pipelines.steps.write_shards import merge_groups
 from pipelines.store.held_out import count_held_out
 from pipelines.store.journal import attempt_at
-from pipelines.store.ledger import count_documents
+from pipelines.store.ledger import count_deleted, count_documents
 from pipelines.store.made_tasks import registered, with_made_tasks
 from pipelines.store.statistics import measured, stats_of
 from schemas import storage
@@ -199,7 +200,10 @@ def _seal(
     refuse_unexpected(spec.increment, counts)
     # From the ledgers: counters count a bundle twice if Beam tries it twice.
     num_documents = sum(count_documents(spec.config.corpus, name, spec.name) for name in spec.config.streams)
-    if not num_documents:
+    num_deleted = sum(count_deleted(spec.config.corpus, name, spec.name) for name in spec.config.streams)
+    # A newer version of a text that is refused or stays as it is must keep out older ones in later builds.
+    learns = bool(spec.known) and (num_deleted or counts[f"dedup/{RAISED}"])
+    if not num_documents and not learns:
         refuse_useless_sources(spec, counts)
         return None
     streams: dict[str, ShardSet] = {}
@@ -215,6 +219,7 @@ def _seal(
         streams=streams,
         num_documents=num_documents,
         superseded_document_ids=tuple(sorted(superseded)),
+        num_withdrawn=num_deleted,
         num_held_out=count_held_out(spec.config.corpus, spec.config.streams, spec.name),
     )
     if pairs is not None and counts["synthesize/documents"] and not counts["synthesize/pairs"]:

@@ -26,7 +26,9 @@ from typing import Any, TypeVar
 from pipelines.increments.document_versions import natural
 from pipelines.steps.read import FilePart
 from plugins.readers import open_reader
+from plugins.readers.file_state import time_of_change
 from plugins.readers.listing import Listing, shown_name
+from plugins.readers.row_versions import time_stamp
 from schemas import storage
 from schemas.config import unset_additions
 from schemas.content_hash import digest
@@ -161,12 +163,25 @@ def parts_of(config: CorpusConfig, files: SourceFiles) -> dict[str, list[FilePar
     """Units that workers read: files, large ones in parts, numbered in the order of versions."""
     return {
         name: [
-            FilePart(file.source, file.uri, part, number)
+            FilePart(file.source, file.uri, part, number, _stamp(reader.source, file.uri))
             for number, file in enumerate(sorted(group, key=lambda each: (each.source, natural(each.uri))))
-            for part in _asked(file.uri, open_reader(config.streams[name].sources[file.source]).parts)
+            for reader in [open_reader(config.streams[name].sources[file.source])]
+            for part in _asked(file.uri, reader.parts)
         ]
         for name, group in files.items()
     }
+
+
+def _stamp(source: SourceConfig, uri: str) -> str:
+    """Version of a file's documents if its source says `newest: by_time`; else ""."""
+    if source.newest != "by_time":
+        return ""
+    if (changed := _asked(uri, time_of_change)) is None:
+        raise InputError(
+            f"{shown_name(uri)}: its storage reports no time of change, which newest: by_time needs. Set "
+            "newest: by_name, or version_field."
+        )
+    return time_stamp(changed)
 
 
 def note_read(corpus: str, manifest: Manifest | None, files: Iterable[SourceFile]) -> None:

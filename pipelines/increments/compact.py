@@ -31,7 +31,7 @@ from pipelines.store.ledger import current_rows, write_ledger
 from pipelines.store.near_index import merge_index
 from pipelines.store.statistics import measured
 from schemas.corpus_config import CorpusConfig
-from schemas.corpus_layout import held_out_ledger, ledger_uri, number_of, text_uris
+from schemas.corpus_layout import held_out_ledger, ledger_uri, number_of, text_uris, versions_ledger
 from schemas.errors import CorpusError
 from schemas.manifest import Increment, Manifest
 
@@ -120,10 +120,10 @@ def rewrite(
 def _write_tables(spec: IncrementSpec, stream: str, names: Sequence[str], withdrawn: Sequence[str]) -> int:
     """Write the ledgers and the index of near duplicates; return the number of documents."""
     corpus = spec.config.corpus
-    held_out = held_out_ledger(stream)
-    rows, origins, _ = current_rows(corpus, held_out, spec.known, of=set(names))
-    if rows:
-        write_ledger(ledger_uri(corpus, held_out, spec.name), rows, origins)
+    for other in (held_out_ledger(stream), versions_ledger(stream)):
+        rows, origins, _ = current_rows(corpus, other, spec.known, of=set(names))
+        if rows:
+            write_ledger(ledger_uri(corpus, other, spec.name), rows, origins)
     rows, origins, num_documents = current_rows(
         corpus, stream, spec.known, of=set(names), withdrawn=withdrawn
     )

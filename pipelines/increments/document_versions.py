@@ -1,4 +1,6 @@
-"""Order of the versions of a document, the newest last: by source, then by file name, then by position.
+"""Order of files, in which the versions of a document come: by source, then by file name, then by position.
+
+It decides where rows state no version, or the same one (plugins/readers/row_versions.py).
 
     within a build      Document.version: number of the file in this order, and position in it, as one integer
     between builds      the file in the ledger, compared with the file of the build
@@ -54,9 +56,13 @@ class VersionOrder:
         self._origins = tuple(origins)
         self._patterns = tuple(patterns)
 
+    def origin_of(self, version: int) -> Origin:
+        """File of a document of the build."""
+        return self._origins[file_number(version)]
+
     def is_older(self, version: int, known: Origin) -> bool:
         """True if a document of the build comes from a file before the one in the ledger."""
-        read = self._origins[file_number(version)]
+        read = self.origin_of(version)
         source, is_covered = self._place(known)
         if not is_covered or read.source != source:
             return read.source < source

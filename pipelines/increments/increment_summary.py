@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from pipelines.increments.recorded_pairs import SHOWN, read_pairs_file, unused_pairs
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
+from pipelines.steps.newest_versions import CONFLICTS, UNDECLARED
 from pipelines.steps.render import WORDED
 from pipelines.store.statistics import dropped_phrase, stats_of
 from plugins.templates import TEMPLATES
+from schemas import storage
 from schemas.corpus_config import CorpusConfig
+from schemas.corpus_layout import increment_uri, rejects_uri
 from schemas.errors import ConfigError
 from schemas.manifest import Manifest, ShardSet
+from schemas.records import Reject, from_json
 
 _LEFT_OUT = {
     "list/unreadable": "unreadable",
@@ -44,6 +49,13 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"{increment.num_withdrawn:,} documents withdrawn, "
             f"{counts.get('current/passages_cut', 0):,} outdated passages removed"
         )
+    elif increment.num_withdrawn:
+        print(
+            f"  {increment.num_withdrawn:,} documents deleted by the sources; `tutelage corpus compact` "
+            "takes their texts out of the rows"
+        )
+    for line in _versions(config, increment.name, counts):
+        print(f"  {line}")
     if line := held_out(increment):
         print(f"  {line}; they are no training text")
     elif config.holdout and not increment.replaces:
@@ -107,6 +119,31 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"{count:,} {name.replace('/rejected_', ': ')}" for name, count in rejected.items()
         )
         print(f"  rejects: {reasons} (records in increments/{increment.name}/rejects)")
+
+
+def _versions(config: CorpusConfig, name: str, counts: Mapping[str, int]) -> list[str]:
+    """Lines about rows with one id: those in conflict, with both places, and those without a version."""
+    lines = []
+    if conflicts := counts.get(f"dedup/{CONFLICTS}"):
+        stored = storage.read_lines_zst(rejects_uri(increment_uri(config.corpus, name), "dedup"))
+        found = (from_json(Reject, line) for line in stored)
+        places = (
+            f"{each.document_id} ({each.source} and {each.detail.removeprefix(UNDECLARED)})"
+            for each in found
+            if each.reason == "older_version" and each.detail.startswith(UNDECLARED)
+        )
+        shown = ", ".join(itertools.islice(places, SHOWN))
+        lines.append(
+            f"CONFLICT: {conflicts:,} rows have the id of another row and another text, and no version that "
+            f"says which is newer; the later one by file name and position was kept: {shown}"
+            f"{', …' if conflicts > SHOWN else ''}. Set version_field or newest on the source"
+        )
+    if unlike := counts.get("dedup/rejected_unlike_versions"):
+        lines.append(f"{unlike:,} rows have a number as version but others of their id a date, which counts")
+    if without := counts.get("read/without_version"):
+        of_all = counts.get("read/documents", 0) + counts.get("read/deletions", 0)
+        lines.append(f"{without:,} of {of_all:,} rows have no value in version_field and count as the oldest")
+    return lines
 
 
 def _cut(shards: ShardSet, templates: str) -> list[str]:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pipelines.store.ledger import WITHDRAWN, Ledger
+from pipelines.store.ledger import DELETED, WITHDRAWN, Ledger
 from pipelines.store.pair_files import read_pairs, read_texts
 from schemas import storage
 from schemas.corpus_layout import PAIRS, increment_uri, text_uris
@@ -107,7 +107,7 @@ def current_pairs(
                 if content == pair.content_hash:
                     yield pair, passage
                 else:
-                    counts["withdrawn" if content == WITHDRAWN else "superseded"] += 1
+                    counts["withdrawn" if content in (WITHDRAWN, DELETED) else "superseded"] += 1
         if num_read != shards.num_stored_pairs:
             raise CorpusError(
                 f"{increment_uri(corpus, increment.name)}/{PAIRS}: is damaged: it holds {num_read} pairs of "

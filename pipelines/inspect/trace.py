@@ -29,8 +29,9 @@ from pipelines.inspect.lineage import Place, rows_of, text_lines
 from pipelines.inspect.show import beginning_of, passage_line
 from pipelines.store.held_out import read_held_out
 from pipelines.store.journal import find_generations
-from pipelines.store.ledger import WITHDRAWN, Ledger
+from pipelines.store.ledger import DELETED, WITHDRAWN, Ledger
 from plugins.console import Console
+from plugins.readers.row_versions import MISSING, shown
 from schemas import storage
 from schemas.corpus_layout import (
     held_out_ledger,
@@ -38,6 +39,7 @@ from schemas.corpus_layout import (
     journal_uri,
     rejects_uris,
     streams_with_ledgers,
+    versions_ledger,
 )
 from schemas.errors import CorpusError
 from schemas.manifest import Manifest, published_names, read_manifest
@@ -49,15 +51,20 @@ _HASH_BEGINNING = re.compile("[0-9a-f]{8,32}")
 _SHOWN_ROWS = 20
 
 
+State = Literal["current", "superseded", "withdrawn", "deleted", "seen"]
+"""`deleted` by its source; `seen`: the increment noted a newer version, but took no text of it in."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A row of a ledger: the state of the document in one increment."""
 
     stream: str
     increment: int  # its number
-    content_hash: str  # "" if it was withdrawn
+    content_hash: str  # "" if the increment took no text of it in
     file: str  # that this version came from; "" if the ledger has none
-    state: Literal["current", "superseded", "withdrawn"]
+    state: State
+    version: str = ""  # newest version that the increment has seen; "" if its row and file state none
     is_held_out: bool = False  # True if this version is kept for evaluation
 
 
@@ -154,23 +161,29 @@ def _look_up(corpus: str, manifest: Manifest, streams: list[str], name: str) -> 
 
 
 def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[Entry]:
-    found = []
-    for increment in manifest.increments:
-        ledger = Ledger.open(corpus, stream, [increment.name])
-        if (content := ledger.content_of(name)) is not None:
-            origin = ledger.origin_of(name)
-            found.append((increment.number, content, origin.uri if origin else ""))
     held_out = Ledger.open(corpus, held_out_ledger(stream), manifest.names())
-    entries = []
-    for at, (number, content, file) in enumerate(found):
-        is_newest = at == len(found) - 1
-        state: Literal["current", "superseded", "withdrawn"] = "current" if is_newest else "superseded"
-        if content == WITHDRAWN:
-            state, content = "withdrawn", ""
-        entry = Entry(stream=stream, increment=number, content_hash=content, file=file, state=state)
-        is_held_out = held_out.content_of(content) is not None
-        entries.append(dataclasses.replace(entry, is_held_out=is_held_out))
-    return entries
+    gone: dict[str, State] = {WITHDRAWN: "withdrawn", DELETED: "deleted"}
+    entries: list[Entry] = []
+    state: State = "current"
+    for increment in reversed(manifest.increments):
+        ledger = Ledger.open(corpus, stream, [increment.name])
+        versions = Ledger.open(corpus, versions_ledger(stream), [increment.name])
+        content, version = ledger.content_of(name), versions.content_of(name)
+        if content is None and version is None:
+            continue
+        origin = ledger.origin_of(name) or versions.origin_of(name)
+        entry = Entry(
+            stream=stream,
+            increment=increment.number,
+            content_hash="" if content is None or content in gone else content,
+            file=origin.uri if origin else "",
+            state="seen" if content is None else gone.get(content, state),
+            version=shown(version) if version and version != MISSING else "",
+            is_held_out=content is not None and held_out.content_of(content) is not None,
+        )
+        entries.append(entry)
+        state = state if content is None else "superseded"
+    return entries[::-1]
 
 
 def _holdings(
@@ -270,9 +283,10 @@ def _print(console: Console, trace: DocumentTrace, *, whole: bool) -> None:
 
 def _entry(entry: Entry) -> str:
     content = f", content {entry.content_hash}" if entry.content_hash else ""
-    file = f", version of {entry.file}" if entry.file else ""
+    file = f", {'' if entry.version else 'version '}of {entry.file}" if entry.file else ""
     held_out = ", held out: no training text has it" if entry.is_held_out else ""
-    return f"increment {entry.increment}, {entry.stream}: {entry.state}{held_out}{content}{file}"
+    version = f", version {entry.version}" if entry.version else ""
+    return f"increment {entry.increment}, {entry.stream}: {entry.state}{held_out}{content}{version}{file}"
 
 
 def _refusal(refusal: Refusal) -> str:

@@ -60,9 +60,9 @@ def count_increment(
     `pairs_each` are the pairs expected about a document.
 
     Returns:
-        Counts by stream and name: read, new, held_out, changed, parts, split, chains, documents, characters;
-        rejects by `stage/reason`; and of the sample, with `sampled_` before their names, the counts of
-        EstimateTokens.
+        Counts by stream and name: read, new, held_out, changed, deleted, parts, split, chains, documents,
+        characters; rejects by `stage/reason`; and of the sample, with `sampled_` before their names, the
+        counts of EstimateTokens.
     """
     pipeline = make_pipeline(options)
     counted: list[beam.PCollection] = []
@@ -96,6 +96,7 @@ def count_increment(
             new.taken_in() | f"{name}/CountNew" >> beam.Map(_one, f"{name}/new"),
             *(each | f"{name}/CountHeldOut" >> beam.Map(_one, f"{name}/held_out") for each in new.held_out),
             *(each | f"{name}/CountChanged" >> beam.Map(_one, f"{name}/changed") for each in new.superseded),
+            *(each | f"{name}/CountDeleted" >> beam.Map(_one, f"{name}/deleted") for each in new.deleted),
             parts.rejects
             | f"{name}/Rejects" >> beam.Flatten()
             | f"{name}/CountRejects"

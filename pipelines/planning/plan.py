@@ -66,8 +66,9 @@ class StreamPlan:
     num_read: int  # documents in them
     num_new: int  # documents to take in, changed ones included
     num_changed: int  # changed ones, which supersede an older text
+    num_deleted: int  # documents of the corpus that their sources delete
     num_held_out: int  # of the documents to take in, those that are kept for evaluation
-    num_unchanged: int  # documents in those files that the corpus already holds
+    num_unchanged: int  # documents in those files that the corpus already holds, or deletions that it knows
     num_rejected: int  # records that go no further
     rejects: dict[str, dict[str, int]]  # the same by stage and reason
     num_split: int  # documents that are cut into parts
@@ -231,8 +232,9 @@ def _plan_stream(
         num_read=counts["read"],
         num_new=counts["new"],
         num_changed=counts["changed"],
+        num_deleted=counts["deleted"],
         num_held_out=counts["held_out"],
-        num_unchanged=counts["read"] - gone - counts["new"],
+        num_unchanged=counts["read"] - gone - counts["new"] - counts["deleted"],
         num_rejected=sum(sum(reasons.values()) for reasons in rejects.values()),
         rejects=rejects,
         num_split=counts["split"],

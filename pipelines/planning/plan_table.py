@@ -17,7 +17,7 @@ def print_plan(plan: IncrementPlan) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDE
-    if plan.total.num_new:
+    if plan.total.num_new or plan.total.num_deleted:
         first = f"{plan.corpus}: increment {plan.increment}, of {plan.total.num_new:,} documents."
     else:
         first = f"{plan.corpus}: nothing new; a build would send no requests and publish nothing."
@@ -93,6 +93,7 @@ def _plan_cells(stream: StreamPlan, plan: IncrementPlan) -> dict[str, str]:
         "  new": count(stream.num_new),
         "    of them changed": count(stream.num_changed),
         "    of them held out": count(stream.num_held_out),
+        "  deleted": count(stream.num_deleted),
         "  unchanged": count(stream.num_unchanged),
         "rejected": count(stream.num_rejected),
         **{

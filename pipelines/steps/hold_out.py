@@ -86,7 +86,7 @@ def WriteHeldOut(documents: beam.PCollection, increment: str, stream: str) -> be
 
 def _with_file(document: Document, num_characters: int) -> tuple[str, Document]:
     number = group_of(0, document.content_hash, num_tokens=num_characters, group_tokens=_FILE_CHARACTERS)
-    return f"{number:05d}", dataclasses.replace(document, version=0)
+    return f"{number:05d}", dataclasses.replace(document, version=0, stamp="")
 
 
 def _write(file: tuple[str, Iterable[Document]], increment: str, stream: str) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 
 from pipelines.increments.document_versions import Origin, VersionOrder
 from pipelines.steps.base import REJECTS, StepFn, outputs_of
-from pipelines.store.ledger import WITHDRAWN, Ledger, name_hash
+from pipelines.store.ledger import DELETED, WITHDRAWN, Ledger, name_hash
 from schemas import storage
 from schemas.records import Document
 
@@ -26,18 +26,27 @@ _HELD, _CHANGED = "held", "changed"
 
 @beam.ptransform_fn
 def KeepNew(
-    documents: beam.PCollection, open_ledger: Callable[[], Ledger], order: VersionOrder, asked_again: str
+    documents: beam.PCollection,
+    open_ledger: Callable[[], Ledger],
+    order: VersionOrder | None,
+    asked_again: str,
+    deleted: Sequence[beam.PCollection] = (),
 ) -> dict[str, beam.PCollection]:
     """Keep documents that the corpus does not hold, and those that changed. Outputs: `ok` and rejects.
 
     A document is a copy if the corpus holds its text under another document_id, unless that other document
     changes in this increment: then the text would be lost. This happens where rows move on by one id.
 
-    `asked_again` is the URI of a file of document_ids that are kept although they did not change; it may be
-    missing.
+    `order` is None if older versions were dropped before. `asked_again` is the URI of a file of document_ids
+    that are kept although they did not change; it may be missing. `deleted` are documents that the increment
+    deletes.
     """
     found = outputs_of(documents, "Compare", _Compare(open_ledger, order, asked_again))
-    by_holder = {tag: found[tag] for tag in (_HELD, _CHANGED)} | "GroupByHolder" >> beam.CoGroupByKey()
+    changed = found[_CHANGED]
+    for each in deleted:
+        gone = each | "KeyDeleted" >> beam.Map(lambda document: (name_hash(document.document_id), None))
+        changed = (changed, gone) | "ChangedOrDeleted" >> beam.Flatten()
+    by_holder = {_HELD: found[_HELD], _CHANGED: changed} | "GroupByHolder" >> beam.CoGroupByKey()
     settled = outputs_of(by_holder, "Settle", _SettleHeld())
     return {
         "ok": (found["ok"], settled["ok"]) | "Kept" >> beam.Flatten(),
@@ -56,7 +65,7 @@ class _Compare(StepFn):
     step = "ledger"
     tags = (REJECTS, _HELD, _CHANGED)
     open_ledger: Callable[[], Ledger]
-    order: VersionOrder
+    order: VersionOrder | None
     asked_again: str
 
     def setup(self) -> None:
@@ -84,6 +93,8 @@ class _Compare(StepFn):
 
     def _newer_origin(self, document: Document) -> Origin | None:
         """Return the file of the version in the corpus if that version is newer."""
+        if self.order is None:
+            return None
         origin = self._ledger.origin_of(document.document_id)
         is_older = origin is not None and self.order.is_older(document.version, origin)
         return origin if is_older else None
@@ -121,7 +132,7 @@ class MarkSuperseded(StepFn):
         self._ledger = self.open_ledger()
 
     def process(self, document: Document) -> Iterator[Any]:
-        if self._ledger.content_of(document.document_id) is not None:
+        if self._ledger.content_of(document.document_id) not in (None, DELETED):
             self.counters.add("changed")
             yield beam.pvalue.TaggedOutput(SUPERSEDED, document.document_id)
         self.counters.add("new")

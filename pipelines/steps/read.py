@@ -11,6 +11,7 @@ from pipelines.steps.base import StepFn
 from plugins.readers import open_reader
 from plugins.readers.base import BadRow, Part, Reader
 from plugins.readers.listing import shown_name
+from plugins.readers.row_versions import MISSING
 from schemas.corpus_config import SourceConfig
 from schemas.errors import InputError
 from schemas.records import UNEXPECTED, Reject
@@ -29,6 +30,7 @@ class FilePart(NamedTuple):
     uri: str
     part: Part
     number: int = 0  # among all files that a build reads, see pipelines/increments/document_versions.py
+    stamp: str = ""  # version of all its documents by its time of change; "" if that does not count
 
 
 @dataclasses.dataclass(eq=False)
@@ -39,7 +41,7 @@ class ReadFiles(StepFn):
     sources: tuple[SourceConfig, ...]
 
     def process(self, element: FilePart) -> Iterator[Any]:
-        index, uri, part, number = element
+        index, uri, part, number, stamp = element
         reader = open_reader(self.sources[index])
         bad: Reject | None = None
         num_rows = 0
@@ -62,8 +64,9 @@ class ReadFiles(StepFn):
                         yield self.pass_on(record)
                     else:
                         has_good_rows = True
-                        self.counters.add("documents")
-                        yield record
+                        self.counters.add("deletions" if record.is_deleted else "documents")
+                        self.counters.add("without_version", record.stamp == MISSING)
+                        yield dataclasses.replace(record, stamp=stamp) if stamp else record
         except OSError as error:
             raise InputError(f"{shown_name(uri)}: cannot be read: {error}. Nothing was published.") from error
         if part.start == 0:

@@ -148,6 +148,8 @@ def _contents(corpus: str, manifest: Manifest) -> str:
             f"Increment {newest.number} stands in the place of {', '.join(map(str, newest.replaces))}; "
             f"{newest.num_withdrawn:,} documents were withdrawn."
         )
+    elif newest.num_withdrawn:
+        notes.append(f"The sources delete {newest.num_withdrawn:,} older documents.")
     sizes = ("documents", "texts", "pairs", "rows", "tokens", "filled", "parted", "cut")
     return "\n\n".join(["## What is in it", table(("increment", "stream", *sizes), rows), *notes])
 

@@ -6,8 +6,13 @@
         ends     8 bytes an origin: end offset of its line
         origins  JSON lines, sorted: index of a source, its `uri`, a file; then spaces
 
-The row of a withdrawn document has its name and zeros; later runs treat it like any other row. A row has no
-origin if file and position name the document, or if it was withdrawn.
+The row of a withdrawn document has its name and zeros; later runs treat it like any other row. That of a
+document that its source deleted has zeros and a one: a newer version may return. A row has no origin if file
+and position name the document, or if it was withdrawn.
+
+Streams whose rows or files state versions have a second ledger, `<stream>.versions`: for each document the
+stamp of the newest version seen (plugins/readers/row_versions.py) in place of a content hash, and its file.
+It also knows versions whose text was refused, is the text that the corpus holds, or was deleted.
 
 There is one file for each increment and stream. A look-up bisects a memory-mapped file, newest increment
 first. So opening a ledger costs nothing, and the operating system decides how much stays in memory. Only
@@ -39,6 +44,9 @@ from schemas.scratch_folder import scratch
 
 WITHDRAWN = "00" * 16
 """Content hash of a withdrawn document."""
+
+DELETED = "00" * 15 + "01"
+"""Content hash of a document that its source deleted."""
 
 NO_ORIGIN = 0xFFFF_FFFF
 """Origin number of a row without an origin."""
@@ -82,6 +90,13 @@ def count_documents(corpus: str, stream: str, name: str) -> int:
     """Number of documents that one increment took into a stream, without withdrawn ones."""
     uri = ledger_uri(corpus, stream, name)
     return _num_documents(_open(uri).rows) if storage.exists(uri) else 0
+
+
+def count_deleted(corpus: str, stream: str, name: str) -> int:
+    """Number of documents of a stream that their sources deleted in one increment."""
+    uri = ledger_uri(corpus, stream, name)
+    rows = _open(uri).rows if storage.exists(uri) else np.zeros(0, _ROW)
+    return int(np.count_nonzero((rows["content"] == 0) & (rows["content_rest"] == 1)))
 
 
 def write_ledger(uri: str, rows: Iterable[bytes], origins: Sequence[Origin] = ()) -> None:
@@ -247,7 +262,7 @@ def name_hash(document_id: str) -> bytes:
 
 
 def _num_documents(rows: _Rows) -> int:
-    return int(np.count_nonzero(rows["content"] | rows["content_rest"]))
+    return int(np.count_nonzero((rows["content"] != 0) | (rows["content_rest"] > 1)))
 
 
 def _open(uri: str) -> _Table:

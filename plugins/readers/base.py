@@ -80,6 +80,9 @@ _NAMED_KINDS = 12
 NOT_FOR_ALL = ("encoding", "delimiter", "quote", "escape", "columns", "leave_out", "config_name", "split")
 """Fields of a SourceConfig that only some readers use."""
 
+_OF_VERSIONS = ("version_field", "deleted_field", "newest")
+"""Fields of a SourceConfig that compare rows of one id."""
+
 _OF_THE_CONTENT = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
     *(RecursionError, NotImplementedError),
@@ -121,6 +124,17 @@ class Reader(ABC):
                     f"source {source.uri!r} sets {name}, which reader {reader!r} does not use. "
                     "Remove it, or choose another reader."
                 )
+        named = [name for name in _OF_VERSIONS if getattr(source, name) is not None]
+        if named and (source.id_field is None or source.pairs_field is not None):
+            raise ConfigError(
+                f"source {source.uri!r} sets {named[0]}, which compares rows of one id. It needs id_field, "
+                "and excludes pairs_field, which merges the rows of a context. Remove it, or change these."
+            )
+        if source.newest == "by_time" and source.version_field is not None:
+            raise ConfigError(
+                f"source {source.uri!r} sets version_field and newest: by_time, which both say which row is "
+                "the newest. Keep one of them; `version_field: null` also overrides a preset's."
+            )
         self.source = source
         name = f"source {source.uri!r}: options of reader {source.reader!r}"
         self.options: Any = validate(self.Options, source.options, name=name)

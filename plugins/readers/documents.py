@@ -2,6 +2,7 @@
 
 text_field or format ─► text            id_field ─► document_id; without it: file and position
 metadata_fields ─► metadata             pairs_field, dataset_field ─► pairs, dataset
+version_field ─► stamp                  deleted_field ─► a document without text that is deleted
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from plugins.readers import text_encoding
 from plugins.readers.field_paths import look_up, names_of
 from plugins.readers.html_text import HtmlError, decode_page, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
+from plugins.readers.row_versions import MISSING, UNDATED_DELETION, means_deleted, stamp_of
 from schemas.corpus_config import SourceConfig
 from schemas.errors import TutelageError
 from schemas.records import UNEXPECTED, Document, Reject, well_formed
@@ -64,7 +66,8 @@ def undecodable_field(error: UnicodeDecodeError) -> str:
 def fields_of(source: SourceConfig) -> list[str]:
     """Return the dotted paths of all fields that a source asks for."""
     names = [*text_fields(source), *metadata_fields(source), *(FIELDS if source.pairs_field == ROW else ())]
-    return [*names, *filter(None, (source.id_field, source.pairs_field, source.dataset_field))]
+    named = (source.id_field, source.version_field, source.deleted_field)
+    return [*names, *filter(None, (*named, source.pairs_field, source.dataset_field))]
 
 
 def metadata_fields(source: SourceConfig) -> tuple[str, ...]:
@@ -80,6 +83,15 @@ def text_fields(source: SourceConfig) -> list[str]:
 
 
 def _document(source: SourceConfig, values: Mapping[str, Any], where: str, version: int) -> Document | Reject:
+    try:
+        stamp, is_deleted = _version(source, values)
+    except ValueError as error:
+        return rejected(where, "bad_version", str(error))
+    if is_deleted:
+        document_id = _id(look_up(values, source.id_field or ""))
+        if not document_id:
+            return rejected(where, "missing_id", f"a deletion without an id in field {source.id_field!r}")
+        return Document.of(document_id, "", source=where, version=version, stamp=stamp, is_deleted=True)
     names = text_fields(source)
     found = {name: look_up(values, name) for name in names}
     if all(value is None for value in found.values()):
@@ -117,7 +129,24 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
         for name in metadata_fields(source)
         if (value := look_up(values, name)) is not None
     }
-    return Document.of(document_id, text, source=where, metadata=metadata, version=version)
+    return Document.of(document_id, text, source=where, metadata=metadata, version=version, stamp=stamp)
+
+
+def _version(source: SourceConfig, values: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return a row's stamp, "" without `version_field`, and whether the row is a deletion.
+
+    Raises:
+        ValueError: A field holds a value of another kind.
+    """
+    stamp, is_deleted, name = "", False, source.deleted_field
+    try:
+        if name is not None:
+            is_deleted = means_deleted(look_up(values, name))
+        if (name := source.version_field) is not None:
+            stamp = stamp_of(look_up(values, name))
+    except ValueError as error:
+        raise ValueError(f"field {name!r} {error}") from None
+    return (UNDATED_DELETION if is_deleted and stamp in ("", MISSING) else stamp), is_deleted
 
 
 def _text(source: SourceConfig, found: Mapping[str, str | None]) -> str:

@@ -25,13 +25,18 @@ def file_state(uri: str) -> str | None:
     for name in _HASH_NAMES:
         if found.get(name):
             return f"{name} {found[name]}"
-    if storage.is_local(uri):
-        changed_ns = os.stat(path).st_mtime_ns
-    else:
-        try:
-            changed_ns = int(fs.modified(path).timestamp() * 1e9)
-        except (NotImplementedError, AttributeError, KeyError):
-            return None
-    if abs(time.time_ns() - changed_ns) < _CLOCK_STEP_NS:
+    changed_ns = time_of_change(uri)
+    if changed_ns is None or abs(time.time_ns() - changed_ns) < _CLOCK_STEP_NS:
         return None
     return f"size {found['size']}, changed {changed_ns}"
+
+
+def time_of_change(uri: str) -> int | None:
+    """Return the time of a file's last change in ns since 1970; None if the storage reports none."""
+    fs, path = storage.filesystem(uri)
+    if storage.is_local(uri):
+        return os.stat(path).st_mtime_ns
+    try:
+        return int(fs.modified(path).timestamp() * 1e9)
+    except (NotImplementedError, AttributeError, KeyError):
+        return None

@@ -43,6 +43,11 @@ class HuggingfaceReader(Reader):
 
     def __init__(self, source: SourceConfig):
         super().__init__(source)
+        if source.newest == "by_time":
+            raise ConfigError(
+                f"source {source.uri!r} sets newest: by_time, but reader 'huggingface' knows no times of "
+                "change. Set version_field, or name the files and read them with parquet or jsonl."
+            )
         if importlib.util.find_spec("datasets") is None:
             raise ConfigError(
                 "reader 'huggingface' needs the package datasets: pip install 'tutelage[huggingface]'. "

@@ -3,7 +3,7 @@
     <PubmedArticleSet>
       <PubmedArticle> … </PubmedArticle>            cut out of the bytes, then parsed by itself
       <PubmedBookArticle> … </PubmedBookArticle>    the same
-      <DeleteCitation> <PMID> … </DeleteCitation>   a reject for each PMID; `corpus withdraw` takes it out
+      <DeleteCitation> <PMID> … </DeleteCitation>   a deletion for each PMID; a reject without `deleted_field`
       anything else                                 a reject
     </PubmedArticleSet>
 
@@ -39,8 +39,10 @@ class MedlineReader(Reader):
     """Reads MEDLINE XML. Positions are numbers of records from 1, of any kind.
 
     Fields of a row: `text` (title, a blank line, abstract), `title`, `abstract` (a line for each section,
-    after its label), `pmid`, `journal` (of a chapter, the book), `year`. A row lacks the fields that the
-    article lacks. Titles and abstracts in other languages are not read.
+    after its label), `pmid`, `journal` (of a chapter, the book), `year`, `revised` (date of the last
+    revision, YYYY-MM-DD), `version` (number of the PMID's version). A row lacks the fields that the article
+    lacks. A deletion has `pmid`, `version` and `deleted`, which is "true". Titles and abstracts in other
+    languages are not read.
     """
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
@@ -61,7 +63,7 @@ class MedlineReader(Reader):
                     continue
                 is_end = piece.startswith(b"</")
                 if start and is_end and _name(piece) == _name(start):
-                    yield from _rows(start + body + piece, str(number))
+                    yield from self._rows(start + body + piece, str(number))
                     start = b""
                     continue
                 if start:
@@ -69,7 +71,7 @@ class MedlineReader(Reader):
                 start = b"" if is_end else piece
                 number += bool(start)
                 if piece.endswith(b"/>"):
-                    yield from _rows(piece, str(number))
+                    yield from self._rows(piece, str(number))
                     start = b""
         except DAMAGED as error:
             number -= bool(start)
@@ -84,6 +86,32 @@ class MedlineReader(Reader):
             detail = f"the file ends without </PubmedArticleSet>; {number} records were read"
             yield BadRow(str(number + 1), "truncated_file", detail)
 
+    def _rows(self, record: bytes, position: str) -> Iterator[Row | BadRow]:
+        try:
+            check_length(record)
+            element = ElementTree.fromstring(record)
+            if element.tag.startswith("Delete"):
+                for pmid in element:
+                    yield self._deletion(pmid, position)
+            else:
+                values = _article(element) if element.tag == "PubmedArticle" else _chapter(element)
+                values["text"] = "\n\n".join(filter(None, [values["title"], values["abstract"]]))
+                yield Row(position, {name: value for name, value in values.items() if value})
+        except TooLong as error:
+            yield BadRow(position, "record_too_long", str(error))
+        except (ElementTree.ParseError, RecursionError) as error:
+            yield BadRow(position, "invalid_xml", f"{error} of the record")
+
+    def _deletion(self, element: ElementTree.Element, position: str) -> Row | BadRow:
+        pmid = text_of(element)
+        if self.source.deleted_field is not None:
+            return Row(position, {"pmid": pmid, "version": element.get("Version", ""), "deleted": "true"})
+        detail = (
+            f"PubMed deletes PMID {pmid}; without deleted_field: deleted reading takes out no document. "
+            f"`tutelage corpus withdraw FILE.yaml --id {pmid}` does it where ids are PMIDs"
+        )
+        return BadRow(position, "deleted_citation", detail)
+
 
 def _name(tag: bytes) -> bytes:
     found = _NAME.search(tag)
@@ -96,27 +124,6 @@ def _truncated(start: bytes, body: bytes, position: str) -> BadRow:
     return BadRow(position, "truncated_record", detail)
 
 
-def _rows(record: bytes, position: str) -> Iterator[Row | BadRow]:
-    try:
-        check_length(record)
-        element = ElementTree.fromstring(record)
-        if element.tag.startswith("Delete"):
-            for pmid in map(text_of, element):
-                detail = (
-                    f"PubMed deletes PMID {pmid}; no document is taken out by reading. "
-                    f"`tutelage corpus withdraw FILE.yaml --id {pmid}` does it where ids are PMIDs"
-                )
-                yield BadRow(position, "deleted_citation", detail)
-        else:
-            values = _article(element) if element.tag == "PubmedArticle" else _chapter(element)
-            values["text"] = "\n\n".join(filter(None, [values["title"], values["abstract"]]))
-            yield Row(position, {name: value for name, value in values.items() if value})
-    except TooLong as error:
-        yield BadRow(position, "record_too_long", str(error))
-    except (ElementTree.ParseError, RecursionError) as error:
-        yield BadRow(position, "invalid_xml", f"{error} of the record")
-
-
 def _article(record: ElementTree.Element) -> dict[str, str]:
     article = "MedlineCitation/Article"
     return {
@@ -125,6 +132,7 @@ def _article(record: ElementTree.Element) -> dict[str, str]:
         "pmid": text_of(record.find("MedlineCitation/PMID")),
         "journal": text_of(record.find(f"{article}/Journal/Title")),
         "year": _year(record, f"{article}/Journal/JournalIssue/PubDate"),
+        **_revision(record, "MedlineCitation"),
     }
 
 
@@ -137,6 +145,16 @@ def _chapter(record: ElementTree.Element) -> dict[str, str]:
         "pmid": text_of(record.find("BookDocument/PMID")),
         "journal": book,
         "year": _year(record, "BookDocument/Book/PubDate"),
+        **_revision(record, "BookDocument"),
+    }
+
+
+def _revision(record: ElementTree.Element, document: str) -> dict[str, str]:
+    pmid = record.find(f"{document}/PMID")
+    parts = [text_of(record.find(f"{document}/DateRevised/{part}")) for part in ("Year", "Month", "Day")]
+    return {
+        "revised": "-".join(part.zfill(2) for part in parts) if all(parts) else "",
+        "version": "" if pmid is None else pmid.get("Version", ""),
     }
 
 

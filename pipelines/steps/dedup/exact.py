@@ -1,15 +1,9 @@
-"""Newest version of each document_id, and one copy of each content.
-
-Names come first, so that an older version keeps out no other document with the same text. This step runs
-before texts are cleaned or refused, so an older version does not replace a refused newer one.
-
-Versions, names and hashes decide which document stays, never the order of arrival.
-"""
+"""One copy of each content. Names and hashes decide which document stays, never the order of arrival."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import apache_beam as beam
 
@@ -18,20 +12,6 @@ from pipelines.store.duplicate_records import Duplicate, shortened
 from schemas.records import Document
 
 DUPLICATES = "duplicates"
-
-
-@beam.ptransform_fn
-def KeepNewestVersions(documents: beam.PCollection) -> dict[str, beam.PCollection]:
-    """Keep the document with the highest version of each document_id.
-
-    Outputs: `ok`; the others as rejects; and a Duplicate for each of these with the content of the newest.
-    """
-    by_name = (
-        documents
-        | "KeyById" >> beam.Map(lambda document: (document.document_id, document))
-        | "GroupById" >> beam.GroupByKey()
-    )
-    return outputs_of(by_name, "KeepNewest", _KeepNewest())
 
 
 @beam.ptransform_fn
@@ -69,33 +49,21 @@ def duplicate_of(kind: Literal["exact", "near"], copy: Hashed, kept: Hashed, sim
     )
 
 
-class _KeepOne(StepFn):
-    step = "dedup"
-    tags = (REJECTS, DUPLICATES)
+class KeepOne(StepFn):
+    """Base of steps that keep one of several equal documents."""
 
-    def _drop_copy(self, copy: Document, kept: Document) -> Iterator[Any]:
+    step = "dedup"
+    tags: ClassVar[tuple[str, ...]] = (REJECTS, DUPLICATES)
+
+    def drop_copy(self, copy: Document, kept: Document) -> Iterator[Any]:
+        """Yield the reject and the Duplicate of a copy."""
         yield self.reject("exact_duplicate", copy, f"kept {kept.document_id!r} from {kept.source}")
         yield beam.pvalue.TaggedOutput(DUPLICATES, duplicate_of("exact", copy, kept, 1.0))
 
 
-class _KeepNewest(_KeepOne):
-    def process(self, group: tuple[str, Iterable[Document]]) -> Iterator[Any]:
-        newest, *others = sorted(
-            group[1],
-            key=lambda document: (document.version, document.content_hash, document.source),
-            reverse=True,
-        )
-        yield newest
-        for other in others:
-            if other.content_hash == newest.content_hash:
-                yield from self._drop_copy(other, newest)
-            else:
-                yield self.reject("older_version", other, f"kept the version at {newest.source}")
-
-
-class _KeepOneOfContent(_KeepOne):
+class _KeepOneOfContent(KeepOne):
     def process(self, group: tuple[str, Iterable[Document]]) -> Iterator[Any]:
         first, *others = sorted(group[1], key=lambda document: (document.document_id, document.source))
         yield first
         for other in others:
-            yield from self._drop_copy(other, first)
+            yield from self.drop_copy(other, first)

@@ -202,7 +202,7 @@ def test_each_deleted_citation_and_each_unknown_record_is_a_reject(tmp_path: Pat
     unknown, first, _ = [each for each in read(tmp_path / "a.xml", data) if isinstance(each, Reject)]
     assert unknown.detail == "found <Retraction> after record 1, which is not read"
     assert first.detail == (
-        "PubMed deletes PMID 8; no document is taken out by reading. "
+        "PubMed deletes PMID 8; without deleted_field: deleted reading takes out no document. "
         "`tutelage corpus withdraw FILE.yaml --id 8` does it where ids are PMIDs"
     )
 

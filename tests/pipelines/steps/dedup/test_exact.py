@@ -5,7 +5,8 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.steps.dedup.exact import DropDuplicates, KeepNewestVersions
+from pipelines.steps.dedup.exact import DropDuplicates
+from pipelines.steps.newest_versions import KeepNewestVersions
 from pipelines.store.duplicate_records import Duplicate
 from schemas.records import Document
 
@@ -62,7 +63,7 @@ def test_of_one_name_the_highest_version_stays_and_an_older_one_keeps_out_no_oth
 ) -> None:
     newest, other = VERSIONS[1], VERSIONS[4]
     with TestPipeline(runner="FnApiRunner") as pipeline:
-        newest_of_name = pipeline | beam.Create(VERSIONS[::order]) | KeepNewestVersions()
+        newest_of_name = pipeline | beam.Create(VERSIONS[::order]) | KeepNewestVersions((False, False))
         assert_that(newest_of_name["ok"], equal_to([newest, other]), label="kept")
         done = newest_of_name["ok"] | DropDuplicates()
         assert_that(done["ok"], equal_to([newest, other]), label="kept of each content")
