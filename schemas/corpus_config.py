@@ -20,8 +20,8 @@ class SourceConfig(Section):
 
     Attributes:
         reader: Name of a reader: folder, html, pdf, docx, epub, markdown, rst, docling, jats, jsonl, csv,
-            tsv, text, parquet, medline, warc, wet, mediawiki, edgar, huggingface, squad. Null takes the preset's,
-            and without a preset `folder`, which reads each file by its kind.
+            tsv, text, parquet, medline, warc, wet, mediawiki, edgar, huggingface, squad. Null takes the
+            preset's, and without a preset `folder`, which reads each file by its kind.
         uri: Path or fsspec URI, with globs. A directory stands for the files directly in it, and with reader
             folder for those at any depth. The path of an existing file is taken literally, even with [ * ? in
             it. Relative paths start at the working directory. For reader huggingface, a dataset's directory
