@@ -1,8 +1,9 @@
 """Slides, sheets, scanned pages and all else that docling reads, a document a file.
  Library: docling (MIT), which finds layout, tables and text in pictures by models. It needs torch and some
-GB, takes seconds a page on a CPU, and at its first use fetches its models unless `artifacts_path` names a
-folder with them. The text is docling's Markdown with its markup taken out, or kept. Readers `pdf`, `docx`,
-`epub` and `html` need no models and are some hundred times as fast: use this one for what they do not read.
+ GB,
+takes seconds a page on a CPU, and fetches its models at its first use unless DOCLING_ARTIFACTS_PATH names a
+folder with them. The text is docling's Markdown with its markup taken out, or kept. The other readers need no
+models: use this one for what they do not read. Tests have a stand-in for the library.
 """
 
 from __future__ import annotations

@@ -115,18 +115,17 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
 def _scripts_behind_their_words(words: list[Word]) -> list[Word]:
     """Put small raised or lowered words behind those that they touch: some files draw them apart."""
     usual = statistics.median(word.box.height for word in words) if words else 0.0
-    small = [at for at, word in enumerate(words) if word.box.height < SMALLER * usual]
+    small = {at for at, word in enumerate(words) if word.box.height < SMALLER * usual}
     if not 0 < len(small) < len(words) / 2:
         return words
     ends: dict[int, list[int]] = {}
-    for at, word in enumerate(words):
-        ends.setdefault(round(word.box.right), []).append(at)
+    for at in set(range(len(words))) - small:
+        ends.setdefault(round(words[at].box.right), []).append(at)
     behind: dict[int, int] = {}
-    for at in small:
+    for at in sorted(small):
         box = words[at].box
-        for other in itertools.chain.from_iterable(
-            ends.get(round(box.left) + step, ()) for step in (0, -1, 1)
-        ):
+        places = (ends.get(round(box.left) + step, ()) for step in (0, -1, 1))
+        for other in itertools.chain.from_iterable(places):
             base = words[other].box
             is_near = (
                 abs(box.left - base.right) < _TOUCHING * base.height

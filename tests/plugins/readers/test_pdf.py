@@ -110,6 +110,17 @@ def test_a_raised_or_lowered_number_joins_no_other(
     assert text_of(Maker().scripts(LEFT, TOP, *pieces).page(), tmp_path) == text
 
 
+def test_a_raised_number_that_is_drawn_first_stays_with_its_base(tmp_path: Path) -> None:
+    made = Maker().text(LEFT + 12.24, TOP + 4.4, "6", size=7).text(LEFT, TOP, "10").lines(PROSE, y=TOP - STEP)
+    assert text_of(made.page(), tmp_path).startswith("10^6 ")
+
+
+def test_an_exponent_of_an_exponent_is_not_lost(tmp_path: Path) -> None:
+    made = Maker().text(LEFT + 5.5, TOP + 4.4, "2", size=7).text(LEFT + 9.4, TOP + 8.2, "3", size=4)
+    made.text(LEFT, TOP, "x").text(LEFT + 20, TOP, "and more").lines(PROSE, y=TOP - 3 * STEP)
+    assert {*"23"} <= {*text_of(made.page(), tmp_path)}
+
+
 def with_heads(num_pages: int) -> Maker:
     made = Maker()
     for number in range(1, num_pages + 1):
