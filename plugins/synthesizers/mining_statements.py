@@ -83,7 +83,7 @@ _SECOND_CLAUSE = re.compile(
     r"although|though|whereas|unless|but|"
     r"however|therefore|also|thus|instead|rather|still|then|now|even|just|only|currently|recently|too|"
     r"to blame|like|going|said|says|already|and (?:is|are|was|were|has|have|had|will|can|must|should|"
-    r"\w+ed))\b|"
+    r"\w+ed|\w+s (?:to|the|an?|in|its|their|with|from|\d+)))\b|"
     r",.* (?:is|are|was|were|has|have|had|will|can|must|should)\b"
 )
 _TWO_CLAUSES = re.compile(
@@ -95,15 +95,38 @@ _NUMBER = re.compile(
     r"\d+(?:\.\d+)?)(?![\w:/–—-]|[.,]\d|\.\w|\)\w| ?[-–]\s?\d|, \d|,? (?:and|or|to) \d)"
 )
 _NOT_COUNTS = re.compile(rf"\b(?:{'|'.join(word_list('before_numbers_that_count_nothing'))})$", re.IGNORECASE)
+_MONTH = (
+    r"(?:January|February|March|April|May|June|July|August|September|October|November|December|"
+    r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?)"
+)
+_MOST = tuple(
+    (re.compile(pattern), most)
+    for pattern, most in (
+        (rf"#(?: of)? {_MONTH}|{_MONTH} #", 28),
+        (r"# ?(?:%|per ?cent)", 100),
+        (r"# ?(?:[ap]\.?m\b|o.clock)|# months (?:a|per|each|every|of the) year", 12),
+        (r"# hours (?:a|per|each|every|of the) day", 24),
+        (r"# days (?:a|per|each|every|of the) week", 7),
+        (r"pH (?:\w+ ){0,3}#", 14),
+        (r"\b[Aa]ged? (?:of )?#|# years old", 100),
+    )
+)
+"""Number in its context, as `#`, and what it cannot exceed."""
+_WHOLE = r" (?:out )?(?:of|in) (?:the |every )?"
 _AFTER_NAME = re.compile(
-    r".*(?:^|[ (])(?!January|February|March|April|May|June|July|August|September|October|November|"
-    r"December|In|By|On|At|From|Since|Until|After|Before|About|Some|Over|Only|Of|The)[A-Z][\w.-]*$",
+    rf".*(?:^|[ (])(?!{_MONTH}|"
+    r"In|By|On|At|From|Since|Until|After|Before|About|Some|Over|Only|Of|The)[A-Z][\w.-]*$",
     re.DOTALL,
 )
 _OPPOSITES = dict(itertools.chain(*((pair.split(), pair.split()[::-1]) for pair in word_list("opposites"))))
 _OPPOSABLE = re.compile(
-    rf"(?<![\w-])(?<!no )(?<![Aa]n )(?<!\b[Aa] )(?:{'|'.join(_OPPOSITES)})(?![\w-])(?! or | and |, )"
+    r"(?<![\w-])(?<!no )(?<!to )(?<![Aa]n )(?<!\b[Aa] )(?!lower (?:the|an?|its|their|your)\b)"
+    rf"(?:{'|'.join(_OPPOSITES)})(?![\w-])(?! or | and |, )"
 )
+_OPENS_SUBJECT = re.compile(
+    r"(?:(?:is|are|was|were|can|must|should|will|the|an?|many|some|most|all) )*", re.I
+)
+"""Before the adjective of a subject: what is said of older cars is not false of younger ones."""
 _PLAIN_SHARE = 0.2
 _MOST_SUBJECT_WORDS = 9
 
@@ -135,8 +158,11 @@ def statements(passage: Passage, rng: random.Random) -> list[Finding]:
 def yes_or_no(passage: Passage, rng: random.Random) -> list[Finding]:
     """Find one statement as a question: subject and verb change places.
 
-    The answer is no if the verb is negated or the statement is made false.
+    A seed decides whether the answer is yes or no, and a statement is asked for that allows it. It is no if
+    the verb is negated or the statement is made false. One seed in five accepts a statement for yes of which
+    no false version could be made.
     """
+    wanted, takes_plain = rng.choice(("Yes", "No")), rng.random() < _PLAIN_SHARE
     for sentence in rng.sample(passage.alone, len(passage.alone)):
         match = _INVERTED.fullmatch(sentence.text)
         if match is None or not 6 <= sentence.num_words <= 30:
@@ -149,13 +175,12 @@ def yes_or_no(passage: Passage, rng: random.Random) -> list[Finding]:
         ):
             continue
         question = f"{match['be'].capitalize()} {passage.inside(match['subject'])} {rest}?"
-        answer, changed = "No" if match["no"] else "Yes", falsified(question, rng)
-        if answer == "Yes" and changed is not None and rng.random() < 0.6:
-            question, answer = changed, "No"
-        elif answer == "Yes" and changed is None and rng.random() > _PLAIN_SHARE:
-            continue
-        quoted = f'The passage says: "{sentence.text}"'
-        return [Finding("yes_no", {"question": question}, answer, frozenset((sentence.index,)), quoted)]
+        changed = None if match["no"] else falsified(question, rng)
+        allows = {"No": bool(match["no"] or changed), "Yes": not match["no"] and bool(changed or takes_plain)}
+        if allows[wanted]:
+            asked = changed if wanted == "No" and changed else question
+            why, here = f'The passage says: "{sentence.text}"', frozenset((sentence.index,))
+            return [Finding("yes_no", {"question": asked}, wanted, here, why)]
     return []
 
 
@@ -190,7 +215,11 @@ def is_subject(text: str) -> bool:
 def falsified(text: str, rng: random.Random) -> str | None:
     """The text with another number, or else with the opposite of one word; None if it has neither."""
     changed = another_number(text, rng)
-    words = [*_OPPOSABLE.finditer(text)]
+    words = [
+        word
+        for word in _OPPOSABLE.finditer(text)
+        if word[0].endswith("est") or not _OPENS_SUBJECT.fullmatch(text, 0, word.start())
+    ]
     if changed is not None or not words:
         return changed
     word = rng.choice(words)
@@ -203,10 +232,8 @@ def another_number(text: str, rng: random.Random) -> str | None:
         match
         for match in _NUMBER.finditer(text)
         if not _NOT_COUNTS.search(before := text[: match.start()].rstrip(" $€£"))
-        and not (
-            _AFTER_NAME.fullmatch(before)
-            and not re.match(" (?!and|or|in|of|for)[a-z]{3,}|%", text[match.end() :])
-        )
+        and not (_AFTER_NAME.fullmatch(before) and not text.startswith("%", match.end()))
+        and not re.search(rf"\d{_WHOLE}$", text[: match.start()])
         and (not match["value"].startswith("0") or match["value"].startswith("0."))
         and (len(match["value"]) > 1 or re.match(r" [a-z]{3,}|%| per cent", text[match.end() :]))
     ]
@@ -218,9 +245,17 @@ def another_number(text: str, rng: random.Random) -> str | None:
     decimals = len(plain.partition(".")[2])
     scale = 10**decimals
     value = round(float(plain) * scale)
-    is_year = not decimals and "," not in shown and 1500 <= value <= 2100
+    is_year = not decimals and "," not in shown and 1000 <= value <= 2100
+    context = f"{text[: place.start()]}#{text[place.end('value') :]}"
+    whole = re.search(rf"#{_WHOLE}(\d+)\b", context)
+    most = [limit for pattern, limit in _MOST if pattern.search(context)] + ([int(whole[1])] if whole else [])
     step = rng.randint(2, 12) if is_year else max(1, round(value * rng.choice((0.2, 0.3, 0.4, 0.5))))
     other = value - step if is_year or (value - step > 0 and rng.random() < 0.5) else value + step
+    if any(value <= limit * scale < other for limit in most):
+        other = value - step
+    years = {int(year) for year in re.findall(r"\b[12]\d{3}\b", text)} if is_year else ()
+    if any((year < value) != (year < other) for year in years if year != value):  # the order of events
+        return None
     written = f"{other / scale:,.{decimals}f}" if "," in shown else f"{other / scale:.{decimals}f}"
     if other <= 0 or re.search(rf"(?<!\d){re.escape(written)}(?!\d)", text):
         return None

@@ -137,12 +137,12 @@ def test_causes_that_could_mislead_are_left_alone(text: str):
 
 
 def test_a_result_is_asked_for_from_either_end():
-    text = "Granular cells release renin. As a result, angiotensin appears in plasma."
+    text = "Cells of the kidney release renin. As a result, angiotensin appears in plasma."
     ends = set()
     for seed in range(20):
         (found,) = RULES["cause_and_effect"](Passage.of(text), random.Random(seed))
         ends.add((found.task, *found.fields.values(), found.response))
-    cause, effect = "Granular cells release renin.", "Angiotensin appears in plasma."
+    cause, effect = "Cells of the kidney release renin.", "Angiotensin appears in plasma."
     assert ends == {("consequence", cause, effect), ("reason", effect, cause)}
 
 
