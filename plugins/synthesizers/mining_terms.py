@@ -12,14 +12,7 @@ from __future__ import annotations
 import random
 import re
 
-from plugins.synthesizers.mining_sentences import (
-    POINTS_BACK,
-    WORD,
-    Passage,
-    Sentence,
-    is_base_verb,
-    to_sentence,
-)
+from plugins.synthesizers.mining_sentences import POINTS_BACK, WORD, Passage, Sentence, is_verb, to_sentence
 from plugins.synthesizers.mining_wordings import Finding
 from plugins.synthesizers.mining_words import word_list
 from plugins.word_frequency import is_rare
@@ -34,13 +27,14 @@ _VAGUE = re.compile(
 )
 _KIND_OF = re.compile(r"(?:(?:an? |the |one of the |any ).+|.+? (?:that|which|who|used|of) .+)")
 _NO_TERM = re.compile(rf"\b(?:{'|'.join(word_list('not_in_a_term'))})\b", re.IGNORECASE)
-_SOMETIMES_A_VERB = re.compile(r"\w+(?:ates?|i[sz]es|yses|ing)")
+_SOMETIMES_A_VERB = re.compile(r"\w+(?:ates|i[sz]es|yses|ing)")
+_BEFORE_VERB = re.compile(r"\b(?:to|not|can|could|may|might|will|would|must|shall|should) $")
 _BEFORE_NOUN = re.compile(
     r"(?:\b(?:the|an?|of|in|on|by|for|from|with|as|their|its|no|other|such)|,|\w(?:al|ic|ous|ive)) $"
 )
 _BEFORE_PLACE = re.compile(r"(?:in|at|on|to|from|near|of|for|and|or|the)", re.IGNORECASE)
 _NO_NAME = re.compile(r"(?:In|On|At|The|But|And|For|From|After|When|While|As|By)\b")
-_NEVER_A_NOUN = re.compile(r"\w+(?:ed|i[sz]e|yse|ify|ifies)")
+_NEVER_A_NOUN = re.compile(r"\w+(?:ed|i[sz]e|yse|ify|ifies|[ai]ble|ly)")
 _SECOND_VERB = re.compile(
     r", (?:and )?(?!which|that|who)[^,]* (?:is|are) |"
     r"\bbut\b|\band (?:has|have|is|are|was|were|contains?|includes?|provides?|uses?|can|will)\b"
@@ -178,10 +172,9 @@ def apposition(passage: Passage, rng: random.Random) -> list[Finding]:
         for match in _APPOSITION.finditer(sentence.text) if is_candidate else ():
             name, what = match["name"], match["what"]
             before = match["before"] or ""
-            is_place = bool(_BEFORE_PLACE.fullmatch(before))
-            if _NO_NAME.match(name):
+            if _BEFORE_PLACE.fullmatch(before) or _NO_NAME.match(name):
                 continue
-            if is_place or _VERB.search(what) or len(what.split()) > 14 or len(what.split()) < 2:
+            if _VERB.search(what) or len(what.split()) > 14 or len(what.split()) < 2:
                 continue
             found.setdefault(
                 name, Finding("identity", {"name": name}, to_sentence(what), frozenset((sentence.index,)))
@@ -203,9 +196,8 @@ def examples(passage: Passage, rng: random.Random) -> list[Finding]:
         before = match["before"] or ""
         if before in ("and", "or"):  # "vitamins and minerals, including ..." may be of either kind
             continue
-        is_part = bool(_ADJECTIVE.fullmatch(before) and not is_base_verb(before)) or (
-            before.islower() and is_rare(before)
-        )
+        is_adjective = _ADJECTIVE.fullmatch(before) and not is_verb(before)
+        is_part = is_adjective or (before.islower() and is_rare(before))
         kind = f"{before} {match['head']}" if is_part else match["head"]
         if _NO_KIND.fullmatch(kind) or _NO_TERM.search(kind):
             continue
@@ -233,17 +225,15 @@ def rare_words(passage: Passage, rng: random.Random) -> list[Finding]:
 
 
 def _rare_in(sentence: Sentence) -> list[str]:
-    words = [
-        match[0]
+    words = {
+        word[:6]: word
         for match in WORD.finditer(sentence.text)
-        if len(match[0]) >= 5
-        and match[0].islower()
-        and not match[0].endswith("ly")
-        and not _may_be_verb(match[0], sentence.text[: match.start()])
-    ]
-    return list({word[:6]: word for word in words if is_rare(word)}.values())
+        if len(word := match[0]) >= 5 and word.islower() and is_rare(word)
+        if not _may_be_verb(word, sentence.text[: match.start()])
+    }
+    return list(words.values())
 
 
 def _may_be_verb(word: str, before: str) -> bool:
     is_form = _SOMETIMES_A_VERB.fullmatch(word) and not _BEFORE_NOUN.search(before)
-    return bool(_NEVER_A_NOUN.fullmatch(word) or is_form)
+    return bool(is_form or _NEVER_A_NOUN.fullmatch(word) or _BEFORE_VERB.search(before))
