@@ -246,10 +246,10 @@ def _has_noun(text: str, pronoun: re.Match[str]) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def is_verb(word: str) -> bool:
-    """True if general English has the word and its form in -ing or -ed, as it has of verbs and some nouns."""
+    """True if general English has the form in -ing or -ed, as it has of verbs and of some nouns."""
     common, stems = common_words(), (word, word.removesuffix("e"), word + word[-1])
     inflected = any(stem + end in common for stem in stems for end in ("ing", "ed"))
-    return inflected and word in common and word not in FUNCTION_WORDS and not word.endswith("s")
+    return inflected and word not in FUNCTION_WORDS and not word.endswith("s")
 
 
 def is_imperative(text: str) -> bool:

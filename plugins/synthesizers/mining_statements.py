@@ -110,7 +110,7 @@ _AFTER_NAME = re.compile(
 )
 _OPPOSITES = dict(itertools.chain(*((pair.split(), pair.split()[::-1]) for pair in word_list("opposites"))))
 _OPPOSABLE = re.compile(
-    r"(?<![\w-])(?<!no )(?<!to )(?<![Aa]n )(?<!\b[Aa] )(?!lower (?:the|an?|its|their|your)\b)"
+    r"(?<![\w-])(?<!no )(?<!to )(?<![Aa]n )(?<!\b[Aa] )(?!lower (?!than|in|by|at|with|for))"
     rf"(?:{'|'.join(_OPPOSITES)})(?![\w-])(?! or | and |, )"
 )
 _OPENS_SUBJECT = re.compile(r"(?i:(?:is|are|was|were|can|must|should|will|the|an?|many|some|most|all) )*")
@@ -238,13 +238,13 @@ def another_number(text: str, rng: random.Random) -> str | None:
     most = [limit for pattern, limit in _MOST.items() if re.search(pattern, context)]
     most += [int(whole[1]) for whole in re.finditer(rf"#{_WHOLE}(\d+)\b", context)]
     step = rng.randint(2, 12) if is_year else max(1, round(value * rng.choice((0.2, 0.3, 0.4, 0.5))))
-    other = value - step if is_year or (value - step > 0 and rng.random() < 0.5) else value + step
+    other = value - step if is_year or (value - step > 1 and rng.random() < 0.5) else value + step
     if any(limit * scale < other and value < 1.2 * limit * scale for limit in most):
         other = value - step
     years = {int(year) for year in re.findall(r"\b[12]\d{3}\b", text)} if is_year else ()
     if any((year < value) != (year < other) for year in years if year != value):  # the order of events
         return None
     written = f"{other / scale:,.{decimals}f}" if "," in shown else f"{other / scale:.{decimals}f}"
-    if other <= 0 or re.search(rf"(?<!\d){re.escape(written)}(?!\d)", text):
+    if other <= 1 or value == scale or re.search(rf"(?<!\d){re.escape(written)}(?!\d)", text):
         return None
     return text[: place.start("value")] + written + text[place.end("value") :]

@@ -36,7 +36,7 @@ _BEFORE_PLACE = re.compile(r"(?:in|at|on|to|from|near|of|for|and|or|the)", re.IG
 _NO_NAME = re.compile(r"(?:In|On|At|The|But|And|For|From|After|When|While|As|By)\b")
 _NEVER_A_NOUN = re.compile(r"\w+(?:ed|i[sz]e|yse|ify|ifies|[ai]ble|ly)")
 _SECOND_VERB = re.compile(
-    r", (?:and )?(?!which|that|who)[^,]* (?:is|are) |"
+    r", (?:and )?(?!which|that|who)[^,]* (?:is|are) |, and (?:yet|it|about) |"
     r"\bbut\b|\band (?:has|have|is|are|was|were|contains?|includes?|provides?|uses?|can|will)\b"
 )
 _PREPOSITION = re.compile(rf"(?:{'|'.join(word_list('prepositions'))})\b", re.IGNORECASE)
@@ -236,4 +236,4 @@ def _rare_in(sentence: Sentence) -> list[str]:
 
 def _may_be_verb(word: str, before: str) -> bool:
     is_form = _SOMETIMES_A_VERB.fullmatch(word) and not _BEFORE_NOUN.search(before)
-    return bool(is_form or _NEVER_A_NOUN.fullmatch(word) or _BEFORE_VERB.search(before))
+    return bool(is_form or is_verb(word) or _NEVER_A_NOUN.fullmatch(word) or _BEFORE_VERB.search(before))

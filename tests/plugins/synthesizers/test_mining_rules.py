@@ -271,6 +271,7 @@ def test_terms_are_found_and_doubtful_ones_refused(kind: str, text: str, expecte
         ("This is a thin tube that drains the bladder.", None),
         ("Walking is a good way to keep healthy in old age.", None),
         ("The oldest tube is the tube that drains the bladder.", None),
+        ("Lithium is a simple ion, and yet it remains one of the best drugs.", None),
     ],
 )
 def test_definitions(text: str, expected: tuple[str, str] | None):
@@ -463,6 +464,8 @@ def test_a_part_stays_within_its_whole_and_years_keep_their_order():
         ("Voyager 2 passed the planet and took photographs.", None),
         ("Older carriages are restored by volunteers in the shed.", None),
         ("The tablets lower the pressure in the eye.", None),
+        ("Several drugs lower acid secretion after meals.", None),
+        ("By default, 1 copy is kept on the disk.", None),
         ("The largest moon is made of ice and rock.", "The smallest moon is made of ice and rock."),
     ],
 )
@@ -538,7 +541,7 @@ def test_a_sentence_in_another_language_is_not_quoted_in_an_english_text(text: s
 
 
 def test_a_verb_is_no_term():
-    text = "The bee pollinates orchards, whereas honeybees may overwinter in standardised hives of apiarists."
+    text = "The bee pollinates orchards, whereas honeybees impair the standardised hives of apiarists."
     ((_, fields, _),) = findings("word_to_text", text)
     assert fields == {"words": "honeybees and apiarists"}
     assert findings("examples", "Gardeners plant wildflowers such as cowslip, borage and phacelia.") == [
