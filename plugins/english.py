@@ -30,6 +30,7 @@ NEGATIVE = NEGATORS | frozenset(_DATA["negative"].split())
 TURNING = NEGATIVE | frozenset(_DATA["turning"].split())
 ORDINALS = {word: float(value) for value, word in enumerate(_DATA["ordinals"].split(), start=1)}
 NUMBERS = {word: float(value) for word, value in (each.split("/") for each in _DATA["numbers"].split())}
+FRACTION_WORDS = frozenset(_DATA["fraction_words"].split())
 MAGNITUDES = {word: float(value) for word, value in (each.split("/") for each in _DATA["magnitudes"].split())}
 UNITS = {word: (kind, float(size)) for kind, size, words in _DATA["units"] for word in words.split()}
 PATTERNS = {

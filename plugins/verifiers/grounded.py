@@ -115,6 +115,7 @@ class _Pair:
         yield from self._numbers()
         yield from self._words()
         if self.passage.is_english:
+            yield from self._items()
             yield from self._turned_word()
             yield from self._names()
             yield from self._place()
@@ -145,10 +146,11 @@ class _Pair:
         computes = bool(
             PATTERNS["computes"].search(self.question.text) or PATTERNS["computes"].search(self.answer.text)
         )
-        dates = list(filter(_is_date, own))
         if "century" in self.answer.words:
-            known += [Quantity(each.value // 100 + 1) for each in dates]
-        operands = own if computes else dates if _SPANS.search(self.question.text) else []
+            known += [Quantity(each.value // 100 + 1) for each in own if _is_date(each)]
+        operands = (
+            own if computes else list(filter(_is_date, own)) if _SPANS.search(self.question.text) else []
+        )
         for quantity in self.answer.quantities:
             if quantity.value in (0.5, 1) and not quantity.unit:
                 continue
@@ -166,27 +168,27 @@ class _Pair:
         foreign, missing = self._foreign(answered), self._foreign(asked)
         numbers = len(self.answer.quantities)
         share = 1 - len(foreign) / (len(answered) + numbers) if answered else 1.0
-        if not self.literal:
+        if foreign and not self.literal:
             is_bad = share < _LEAST_SHARE and not (self.polarity and len(foreign) < 3)
-            if foreign:
-                said = _said(self.answer, foreign)
-                yield (
-                    share if is_bad else 0.5 + share / 2,
-                    f"the passage does not hold the answer's words: {said}",
-                )
-            yield from self._items(foreign)
+            reason = f"the passage does not hold the answer's words: {_said(self.answer, foreign)}"
+            yield share if is_bad else 0.5 + share / 2, reason
         least = 3 if share >= 0.6 else 2
         if len(missing) >= least and len(missing) > 0.8 * len(asked) and (share < 0.6 or not answered):
             yield 0.3, f"the passage says nothing of what is asked: {_said(self.question, missing)}"
 
-    def _items(self, foreign: frozenset[str]) -> Iterator[tuple[float, str]]:
+    def _items(self) -> Iterator[tuple[float, str]]:
         """An item is nowhere in the passage, and all others of its list stand there word by word."""
-        items = re.split(r",? (?:and|or) |, ", self.answer.text)
-        strange = [item for item in items if not _place(self.passage.text, item)]
-        if len(strange) == 1 < len(items) and len(strange[0].split()) <= 2:
-            stems = read(strange[0]).stems
-            if stems and stems <= foreign:
-                yield 0.3, f"the passage does not hold the item {strange[0].strip(' .')!r}"
+        items = re.split(r",? (?:and|or) |, ", self.answer.text.strip(" ."))
+        if (
+            not self.polarity
+            and not self.literal
+            and len(items) > 1
+            and all(len(each.split()) < 4 for each in items)
+        ):
+            strange = [each for each in items if not _place(self.passage.text, each)]
+            stems = read(strange[0]).stems if len(strange) == 1 else frozenset()
+            if stems and stems == self._foreign(stems):
+                yield 0.3, f"the passage does not hold the item {strange[0]!r}"
 
     def _foreign(self, stems: frozenset[str]) -> frozenset[str]:
         """Stems that the passage does not have, nor as the beginning of another or the other way round."""
@@ -273,20 +275,13 @@ class _Pair:
 
     def _turned_word(self) -> Iterator[tuple[float, str]]:
         """The passage has the opposite of a word before the same next word, and the word itself nowhere."""
-        words = [token.lower for token in self.passage.tokens]
         for one, two in pairwise(token.lower for token in self.answer.tokens):
-            opposites = OPPOSITES.get(stem(one), set())
-            if opposites and stem(one) not in map(stem, words):
-                found = next(
-                    (
-                        word
-                        for word, next_one in pairwise(words)
-                        if next_one == two and stem(word) in opposites
-                    ),
-                    "",
-                )
-                if found:
-                    yield 0.2, f"the passage says the opposite: {found + ' ' + two!r}"
+            opposites = OPPOSITES.get(stem(one))
+            if opposites and two in self.passage.words and stem(one) not in map(stem, self.passage.words):
+                for before, behind in pairwise(self.passage.tokens):
+                    if behind.lower == two and stem(before.lower) in opposites:
+                        found = self.passage.text[before.start : behind.end]
+                        yield 0.2, f"the passage says the opposite: {found!r}"
 
     def _yes_no(self) -> Iterator[tuple[float, str]]:
         """Compare a yes or no with the sentence that matches the question best."""
@@ -335,9 +330,8 @@ class _Pair:
 
 
 def _said(reading: Reading, stems: frozenset[str]) -> str:
-    return ", ".join(
-        dict.fromkeys(reading.text[each.start : each.end] for each in reading.tokens if each.stem in stems)
-    )
+    found = [reading.text[each.start : each.end] for each in reading.tokens if each.stem in stems]
+    return ", ".join(dict.fromkeys(found))
 
 
 def _place(passage: str, response: str) -> tuple[int, int] | None:
@@ -391,9 +385,9 @@ def _is_date(quantity: Quantity) -> bool:
 def _difference(quantity: Quantity, known: Sequence[Quantity]) -> bool:
     """True for the sum or difference of two whose units do not differ, and the time between two dates."""
     for one, two in permutations(known[:_MAX_NUMBERS], 2):
-        unit, results = one.unit or two.unit, (one.value - two.value, one.value + two.value)
+        unit, results = one.unit or two.unit, {one.value - two.value, one.value + two.value}
         if _is_date(one) and _is_date(two):
-            unit, results = "minutes" if one.value > 1e7 else "years", results[:1]
+            unit, results = "minutes" if one.value > 1e7 else "years", {one.value - two.value}
         elif one.unit and two.unit and one.unit != two.unit:
             continue
         if any(quantity.agrees(Quantity(result, unit if quantity.unit else "")) for result in results):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from plugins.english import (
+    FRACTION_WORDS,
     FUNCTION_WORDS,
     LEAST_FUNCTION_WORDS,
     MAGNITUDES,
@@ -41,20 +42,17 @@ _SENTENCE_END = re.compile(
 _CLAUSE_END = re.compile(r"[,;:—.!?]|\b(?:but|although|though|while|whereas|because|and)\b")
 _GROUPED = re.compile(r"\d{1,3}(?:[,.]\d{3})+(?:\.\d+)?")
 _FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "half": 0.5, "halves": 0.5, "halve": 0.5, "halved": 0.5}
-_FRACTION_WORDS = frozenset(
-    ("half", "halves", "third", "thirds", "quarter", "quarters", "fifth", "fifths", "tenth", "tenths")
-)
 _NEGATIVE_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}less")
 _TURNING_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
 _INSIDE = re.compile(r"[^:.?!][^\"“'‘(]").fullmatch
+_NO_NAMES = UNITS.keys() | {"i"}
 _BEHIND = frozenset(("nowhere", "nothing", "none"))
 """These negate the word before them, too: it leads nowhere."""
 
-_CURRENCIES = "€$£¥"
+_CURRENCIES = frozenset("€$£¥")
 _YEAR = re.compile(r"(?:1\d\d\d|20\d\d|2100)s?")
 _RANGE = frozenset(("to", "and", "or", "v", "vs", "against", "than"))
 _SAME = {"percent": "%", "pct": "%"}
-TRANSLATES = re.compile(r"translat|übersetz|tradu[icz]|перевед|翻译|翻訳", re.IGNORECASE)
 _SCOPE, _SCOPES = 2, {"without": 1}
 """A negation reaches so many stems to its right, within its clause."""
 
@@ -132,12 +130,11 @@ def other_languages(passage: Reading, question: Reading) -> tuple[str, str] | No
     """
     asks_foreign = bool(PATTERNS["asks_foreign"].match(question.text))
     may_differ = asks_foreign if passage.is_english else question.is_english
-    if not may_differ or TRANSLATES.search(question.text):
+    if not may_differ or PATTERNS["translates"].search(question.text):
         return None
-    asked, theirs = identify(question.text), ("en", 1.0)
-    if not passage.is_english:
-        theirs = identify(passage.text[:1000])
-    if (asked[0] == "en") == (theirs[0] == "en") or theirs[1] < 0.9 or (asked[1] < 0.5 and not asks_foreign):
+    asked = identify(question.text)
+    theirs = ("en", 1.0) if passage.is_english else identify(passage.text[:1000])
+    if (asked[0] == "en") == (theirs[0] == "en") or theirs[1] < 0.8 or (asked[1] < 0.5 and not asks_foreign):
         return None
     return asked[0], theirs[0]
 
@@ -164,11 +161,7 @@ def _read(text: str) -> Reading:
             lower, stemmed, bare, is_function_word = _word(raw)
             english += is_function_word
             is_name = (
-                bool(own)
-                and raw[0].isupper()
-                and raw != "I"
-                and _INSIDE(text[start - 2 : start])
-                and lower not in UNITS
+                bool(own) and raw[0].isupper() and lower not in _NO_NAMES and _INSIDE(text[start - 2 : start])
             ) or (raw[-1].isdecimal() and raw[0].isalpha())
             own.append(Token(start, stop, lower, stemmed, bool(is_name)))
             if lower in NEGATORS:
@@ -232,7 +225,7 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
             continue
         is_year, begin = bool(_YEAR.fullmatch(first.lower)), first.start
         unit = first.lower.lstrip("0123456789.,:") if first.lower[0].isdecimal() and not is_year else ""
-        if text[max(0, begin - 1) : begin] in tuple(_CURRENCIES):
+        if text[max(0, begin - 1) : begin] in _CURRENCIES:
             unit, begin = text[begin - 1], begin - 1
         while at < len(tokens):
             before, word = tokens[at - 1].lower, tokens[at].lower
@@ -258,7 +251,7 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
         following = (
             tokens[at].lower if at < len(tokens) and tokens[at].start - tokens[at - 1].end <= 1 else ""
         )
-        if following in _FRACTION_WORDS:
+        if following in FRACTION_WORDS:
             continue
         end = tokens[at].end if following in UNITS and not unit else tokens[at - 1].end
         if is_year and following not in UNITS:
@@ -272,7 +265,7 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
         unit = _SAME.get(unit, unit)
         yield Quantity(value, unit if unit in UNITS else "", text[begin:end])
         if _GROUPED.fullmatch(first.lower) and "." in first.lower:
-            yield Quantity(float(first.lower.replace(".", "").replace(",", "")))
+            yield Quantity(float(first.lower.replace(".", "").replace(",", "")), "", text[begin:end])
 
 
 def _value(word: str) -> float | None:

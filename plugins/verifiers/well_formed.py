@@ -27,28 +27,13 @@ from plugins.english import FUNCTION_WORDS, NUMBERS, PATTERNS
 from plugins.filters.language import identify
 from plugins.protocols.matching_option import lettered_option, matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
-from plugins.verifiers.reading import (
-    TRANSLATES,
-    Reading,
-    is_negative,
-    other_languages,
-    read,
-    read_passage,
-)
+from plugins.verifiers.reading import Reading, is_negative, other_languages, read, read_passage
 from schemas.records import InstructionPair
 
 _BRACKETED = re.compile(r"(?<!\w)(?:\[[^\[\]\n]{2,60}\]|\{[^{}\n]{2,60}\}|<[^<>\n/]{2,60}>)")
 _LABEL = re.compile(r"(?:^|[\n.?!)]\s*)((?:question|answer|response|instruction)\s?\d*\s?:)", re.IGNORECASE)
 _FILLED_BLANK = re.compile(r"^[\W_]*$")
-_AUTHOR = re.compile(r"\bthe (?:author|writer|narrator|speaker|lecturer)s?\b", re.IGNORECASE)
 _FIRST_PERSON = frozenset(("i", "we", "my", "our", "me", "us", "author", "authors", "writer", "narrator"))
-_PASSAGE = re.compile(
-    r"\b(?:the|this) (?:passage|text|article|paragraph|excerpt|document|author|essay|story)\b", re.IGNORECASE
-)
-_STATEMENT = re.compile(r"(?:the|a|an|this|that|these|it|he|she|they|we|i|there)\b", re.IGNORECASE)
-_FULL_ANSWERS = re.compile(
-    r"yes|no|none|nothing|nobody|both|neither|all|he|she|it|they|true|false|never|always"
-)
 _CODE = re.compile(r"(?<!\w)(?:--?|[./$@#\\])\w|\w[_/=]\w")
 
 
@@ -146,10 +131,10 @@ def _references(passage: Reading, texts: dict[str, str], *, standalone: bool) ->
         found = PATTERNS["not_shown"].search(text)
         if found and found[0].lower() not in passage.text.lower():
             yield 0.1, f"the {of} refers to what is not shown: {found[0].strip()!r}"
-        found = _AUTHOR.search(text)
+        found = PATTERNS["author"].search(text)
         if found and passage.words.isdisjoint(_FIRST_PERSON):
             yield 0.3, f"the {of} refers to somebody who is not shown: {found[0]!r}"
-        found = _PASSAGE.search(text)
+        found = PATTERNS["passage"].search(text)
         if found and standalone:
             yield 0.1, f"the {of} refers to a text that is not shown with it: {found[0]!r}"
 
@@ -161,7 +146,9 @@ def _question(pair: InstructionPair, question: Reading, answer: Reading) -> Iter
         asking = PATTERNS["asks"].match(text)
         if asking and not text.endswith((".", ":", "!")) and words[:2] != ["how", "to"] and "\n" not in text:
             yield 0.3, "the question is cut: it has no question mark"
-        elif text.endswith(".") and _STATEMENT.match(text) and "\n" not in text and ":" not in text:
+        elif (
+            text.endswith(".") and PATTERNS["statement"].match(text) and "\n" not in text and ":" not in text
+        ):
             yield 0.4, "the question states something and asks nothing"
     elif question.words <= FUNCTION_WORDS and len(question.tokens) < 3:
         yield 0.2, "the question does not say what it asks about"
@@ -172,7 +159,7 @@ def _question(pair: InstructionPair, question: Reading, answer: Reading) -> Iter
         len(answer.tokens) == 1
         and not pair.options
         and last in FUNCTION_WORDS
-        and not _FULL_ANSWERS.fullmatch(last)
+        and not PATTERNS["full_answers"].fullmatch(last)
         and last not in NUMBERS
     ):
         yield 0.1, f"{last!r} is no answer"
@@ -244,7 +231,7 @@ def _leaks(pair: InstructionPair, question: Reading, answer: Reading) -> bool:
 
 
 def _language(passage: Reading, texts: dict[str, str]) -> Iterator[tuple[float, str]]:
-    if TRANSLATES.search(texts["question"]):
+    if PATTERNS["translates"].search(texts["question"]):
         return
     if languages := other_languages(passage, read(texts["question"])):
         yield 0.1, "the question is in another language ({}) than the passage ({})".format(*languages)

@@ -157,13 +157,14 @@ def test_an_unknown_option_is_refused_by_its_key() -> None:
 
 
 INFLATION = (
-    "Inflation in Norland fell from 9.1% in 2022 to 3.4% in 2024. Wages grew by 4% in 2019 and 6% in 2020, and rents "
-    "by 3% in 2016, 2% in 2017 and 1% in 2018. About 14% of the 4 million workers were not paid."
+    "Inflation in Norland fell from 9.1% in 2022 to 3.4% in 2024. Wages grew by 4% in 2019 and 6% in 2020, "
+    "and rents by 3% in 2016, 2% in 2017 and 1% in 2018. About 14% of the 4 million workers were not paid."
 )
 TUNNEL = (
-    "The Sellin Tunnel, begun in 1798, was opened in 1811 and carries the Lindmoor Canal over 1.3 km. Its lock of "
-    "1790 was rebuilt in 1814 at a cost of 8,000 pounds. The new bridge was closed in 1955 and reopened in 1960. "
-    "Boats carried lime, coal and slate. Salt increased the flow. On the first day the mixture activates factor X."
+    "The Sellin Tunnel, begun in 1798, was opened in 1811 and carries the Lindmoor Canal over 1.3 km. Its "
+    "lock of 1790 was rebuilt in 1814 at a cost of 8,000 pounds. The new bridge was closed in 1955 and "
+    "reopened in 1960. Boats carried lime, coal and slate. Salt increased the flow. On the first day the "
+    "mixture activates factor X."
 )
 
 
