@@ -1,4 +1,4 @@
-"""English words by their role, from english.yaml, and stems of words in any language."""
+"""English words and patterns by their role, from english.yaml, and stems of words in any language."""
 
 from __future__ import annotations
 

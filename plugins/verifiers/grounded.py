@@ -1,7 +1,7 @@
 """Verifier `grounded`: the passage holds what the pair says. No model.
 
     pair ─► numbers    each number of the answer stands in the passage with its unit, or follows by arithmetic
-         ─► names      each name of question and answer stands in the passage
+         ─► names      each name of question and answer, each item of a list, stands in the passage
          ─► words      a share of the content words stands there, too
          ─► place      the answer stands near what the question asks about
          ─► polarity   yes and no, negations and opposites agree with the sentence that matches best
@@ -11,8 +11,8 @@ A yes or no is judged by the polarity of the matching sentence, an answer in the
 place, any other answer by its words, numbers, names and negations. The gravest finding is the reason; the
 span is the answer where it stands literally, or else the sentence that matches best.
 
-Names, negations, polarity and opposites are rules for English. In a passage of another language only numbers
-and shares of words are checked, and the reason says so even if all is well.
+Names, lists, negations, polarity and opposites are rules for English. In other languages only numbers and shares
+of words are checked, and the reason says so even if all is well; of a translation, only numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from plugins.verifiers.reading import (
 )
 from schemas.records import InstructionPair
 
-_YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
+_YES_NO = re.compile(r"(yes|no(?! (?:more|less|answer|mention|information)\b)|true|false)\b", re.I)
 _SPANS = re.compile(r"\bhow (?:long|old|many (?:years|decades|hours|minutes))\b", re.IGNORECASE)
 _CHOICE = re.compile(r"(?<!true) or\b", re.IGNORECASE)
 _LIST = re.compile(r"[^,.;:]{1,80}(?:, [^,.;:]{1,80})*,? (?:and|or) [^,.;:]{1,80}")
@@ -113,6 +113,8 @@ class _Pair:
             yield 0.1, "the question is in another language ({}) than the passage ({})".format(*languages)
             return
         yield from self._numbers()
+        if PATTERNS["translates"].match(self.question.text):
+            return
         yield from self._words()
         if self.passage.is_english:
             yield from self._items()
@@ -143,9 +145,7 @@ class _Pair:
                 if not _holds(known, quantity) and not _computed(quantity, known):
                     yield 0.1, f"the rationale's number {quantity.text} follows from no two of the passage"
                 known.append(quantity)
-        computes = bool(
-            PATTERNS["computes"].search(self.question.text) or PATTERNS["computes"].search(self.answer.text)
-        )
+        computes = PATTERNS["computes"].search(f"{self.question.text}\n{self.answer.text}")
         if "century" in self.answer.words:
             known += [Quantity(each.value // 100 + 1) for each in own if _is_date(each)]
         operands = (

@@ -1,6 +1,7 @@
 """Verifier `well_formed`: the question asks, the answer is of its kind, nothing refers elsewhere. No model.
 
     pair ─► empty, placeholder, label    "", "[Your answer]", "N/A", "Answer:", a chat model's refusal
+         ─► non-answer                   "The passage does not say.", unless the passage or an option says so
          ─► repetition                   a sentence twice, a word three times in a row
          ─► question                     asks or tells to do something, and is not cut
          ─► kind of answer               who, when, how many, yes or no, one of the options
@@ -171,8 +172,7 @@ def _kind(pair: InstructionPair, question: Reading, answer: Reading) -> Iterator
     if "?" not in asked:
         return
     asked = asked[: asked.index("?")].rsplit(". ", 1)[-1].lower()
-    words, first = read(asked).tokens, answer.tokens[0].lower if answer.tokens else ""
-    kind = " ".join(token.lower for token in words[:2])
+    kind = " ".join(token.lower for token in read(asked).tokens[:2])
     bare = bool(answer.quantities) and not answer.stems and not any(token.is_name for token in answer.tokens)
     if re.match(r"how (?:many|much|old|tall|deep|heavy|long|far|often|large|high)\b", kind):
         if (
@@ -185,12 +185,11 @@ def _kind(pair: InstructionPair, question: Reading, answer: Reading) -> Iterator
         yield 0.3, "the question asks when, and the answer names no time"
     elif bare and kind.startswith(("who ", "whom ", "whose ", "why ", "where ")):
         yield 0.2, f"the question asks {kind.split()[0]}, and the answer is a number"
-    asks_twice = re.search(r"\b(?:yes or no|true or false)\b", asked)
+    says_one = re.match(r"(?:yes|no)\b(?:[.,!]|$)", said.lower())
     if (
         PATTERNS["asks"].match(asked)
-        and not asks_twice
-        and first in ("yes", "no")
-        and re.match(r"(?:yes|no)\b(?:[.,!]|$)", said.lower())
+        and says_one
+        and not re.search(r"\b(?:yes or no|true or false)\b", asked)
     ):
         yield 0.3, "the question does not ask for yes or no"
     elif (

@@ -187,6 +187,8 @@ def of(passage: str, instruction: str, response: str, **more: object) -> Verdict
         (TUNNEL, "What did boats carry?", "Slate, lime and coal"),
         ("The mill dates from the 18th century.", "When was the mill built?", "In the eighteenth century"),
         ("Der Weg hat 15–20 Stufen.", "Wie viele Stufen hat der Weg?", "Fünfzehn bis zwanzig"),
+        ("Der Kanal ist lang.", "Translate the sentence into English.", "The canal is long."),
+        ("The canal is long.", "Translate into German: The canal is long.", "Der Kanal ist lang."),
         ("运河长42公里。", "运河有多长？", "四十二公里"),
     ],
 )
