@@ -11,8 +11,8 @@ A yes or no is judged by the polarity of the matching sentence, an answer in the
 place, any other answer by its words, numbers, names and negations. The gravest finding is the reason; the
 span is the answer where it stands literally, or else the sentence that matches best.
 
-Names, lists, negations, polarity and opposites are rules for English. In other languages only numbers and shares
-of words are checked, and the reason says so even if all is well; of a translation, only numbers.
+Names, lists, negations, polarity and opposites are rules for English. In other languages only numbers and
+shares of words are checked, and the reason says so even if all is well; of a translation, only numbers.
 """
 
 from __future__ import annotations
