@@ -160,7 +160,7 @@ class ChatProtocol(SynthesisProtocol):
         file = config.prompt_file or "small"
         if file not in _BUILT_IN and not Path(file).exists():
             known = ", ".join(_BUILT_IN)
-            raise ConfigError(f"synthesis.prompt_file: {file}: no such file, and no built-in prompt: {known}.")
+            raise ConfigError(f"synthesis.prompt_file: {file}: no such file, nor a built-in prompt: {known}.")
         self._prompt = prompt = load_config(ChatPrompt, _BUILT_IN.get(file, file))
         self._write = write_object if constrain_json else write_lines
         is_free = not (constrain_json or as_messages or config.thinking_tokens)
