@@ -244,18 +244,6 @@ def test_years_centuries_and_number_words_are_found(passage: str, instruction: s
             "the passage says the opposite: 'activates factor'",
         ),
         (TUNNEL, "When does it act?", "On the last day", "the passage says the opposite: 'first day'"),
-        (
-            "Der Kanal ist 42 Kilometer lang und wurde 1811 fertig.",
-            "How long is the canal?",
-            "42 kilometres",
-            "the question is in another language (en) than the passage (de)",
-        ),
-        (
-            "The canal is 42 kilometres long.",
-            "Wie lang ist der Kanal?",
-            "42 Kilometer",
-            "the question is in another language (de) than the passage (en)",
-        ),
     ],
 )
 def test_what_only_resembles_the_passage_has_its_reason(
@@ -270,3 +258,25 @@ def test_a_score_below_one_names_the_words_that_the_passage_lacks() -> None:
     found = verdict("Why does the bridge close early in winter?", "Frozen lumps drop from the cables.")
     assert 0.5 <= found.score < 1
     assert found.reason == "the passage does not hold the answer's words: Frozen, lumps, drop"
+
+
+@pytest.mark.slow  # loads the model of py3langid
+@pytest.mark.parametrize(
+    ("passage", "instruction", "response", "languages"),
+    [
+        (
+            "Der Kanal ist 42 Kilometer lang und wurde 1811 fertig.",
+            "How long is the canal?",
+            "42 km",
+            "(en) (de)",
+        ),
+        ("The canal is 42 kilometres long.", "Wie lang ist der Kanal?", "42 Kilometer", "(de) (en)"),
+    ],
+)
+def test_a_question_in_another_language_is_refused_for_its_language(
+    passage: str, instruction: str, response: str, languages: str
+) -> None:
+    asked, theirs = languages.split()
+    found = of(passage, instruction, response)
+    assert found.score < 0.5
+    assert found.reason == f"the question is in another language {asked} than the passage {theirs}"

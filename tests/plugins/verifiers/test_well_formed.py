@@ -98,12 +98,6 @@ def test_mined_pairs_pass(seed: int) -> None:
             "There is no information about this in the passage.",
             "the answer is no answer",
         ),
-        (
-            "Wie lang ist die Brücke?",
-            "412 m",
-            "the question is in another language (de) than the passage (en)",
-        ),
-        ("Was ist in der Stadt?", "412 m", "the question is in another language (de) than the passage (en)"),
         ("Who opened it?", "Ада Квилл", "the answer is in another script than the passage"),
     ],
 )
@@ -194,6 +188,7 @@ def test_every_mined_wording_of_a_yes_or_no_question_allows_both() -> None:
             "Rösti, Spätzle, Brezeln",
             "",
         ),
+        ("It is in the town. The canal is long.", "Was ist in der Stadt?", "42 m", "(de)"),
         ("The opera Der Ring des Nibelungen is long.", "Who wrote Der Ring des Nibelungen?", "Wagner", ""),
     ],
 )
