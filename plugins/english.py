@@ -1,8 +1,9 @@
-"""English words by their role, from english.yaml, and stems of words in any language."""
+"""English words and patterns by their role, from english.yaml, and stems of words in any language."""
 
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,13 @@ NEGATIVE = NEGATORS | frozenset(_DATA["negative"].split())
 TURNING = NEGATIVE | frozenset(_DATA["turning"].split())
 ORDINALS = {word: float(value) for value, word in enumerate(_DATA["ordinals"].split(), start=1)}
 NUMBERS = {word: float(value) for word, value in (each.split("/") for each in _DATA["numbers"].split())}
+FRACTION_WORDS = frozenset(_DATA["fraction_words"].split())
 MAGNITUDES = {word: float(value) for word, value in (each.split("/") for each in _DATA["magnitudes"].split())}
 UNITS = {word: (kind, float(size)) for kind, size, words in _DATA["units"] for word in words.split()}
-NOT_SHOWN = str(_DATA["not_shown"]).replace("\n", "").replace(" ", "")
+PATTERNS = {
+    name: re.compile(re.sub(r"[ \n]", "", pattern), re.IGNORECASE)
+    for name, pattern in _DATA["patterns"].items()
+}
 _IRREGULAR = {
     word: forms.split("/")[0] for forms in _DATA["irregular"].split() for word in forms.split("/")[1:]
 }

@@ -79,9 +79,12 @@ def load() -> list[Labelled]:
 
 
 def few_each(rows: Sequence[Labelled], number: int) -> list[Labelled]:
-    """The first pairs of each passage, so many as a synthesizer writes; all for 0."""
-    by_passage = groupby(rows, key=lambda row: row.passage)
-    return [row for _, each in by_passage for row in list(each)[: number or None]]
+    """A number of pairs of each passage, spread over its list; all for 0."""
+    found: list[Labelled] = []
+    for _, each in groupby(rows, key=lambda row: row.passage):
+        own = list(each)
+        found += own[:: max(1, len(own) // number)][:number] if number else own
+    return found
 
 
 @functools.cache

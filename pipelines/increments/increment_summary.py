@@ -93,7 +93,7 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             each = (f"{count:,} {name.replace('_', ' ')}" for name, count in dropped.items() if count)
             print(f"  of the answers were dropped: {', '.join(each)}")
         if others := counts.get("synthesize/not_english"):
-            print(f"  {others:,} documents are not in English, so rules found no pairs about them")
+            print(f"  {others:,} documents are not in English prose, so rules found no pairs about them")
     if not increment.replaces:
         _print_unused_pairs(config, manifest)
     line = without_pairs(counts)

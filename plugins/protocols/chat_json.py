@@ -40,7 +40,7 @@ from plugins.protocols.json_pairs import pairs_schema, read_pairs, write_lines, 
 from plugins.protocols.thoughts import without_thoughts
 from schemas.config import Section, load_config
 from schemas.content_hash import digest
-from schemas.errors import ConfigError, unknown_name
+from schemas.errors import ConfigError
 from schemas.records import Document, InstructionPair
 from schemas.synthesis_config import SynthesisConfig
 
@@ -159,9 +159,8 @@ class ChatProtocol(SynthesisProtocol):
         self._sample = 0
         file = config.prompt_file or "small"
         if file not in _BUILT_IN and not Path(file).exists():
-            raise ConfigError(
-                f"synthesis.prompt_file: {unknown_name('prompt', file, _BUILT_IN)} It is no file either."
-            )
+            known = ", ".join(_BUILT_IN)
+            raise ConfigError(f"synthesis.prompt_file: {file}: no such file, nor a built-in prompt: {known}.")
         self._prompt = prompt = load_config(ChatPrompt, _BUILT_IN.get(file, file))
         self._write = write_object if constrain_json else write_lines
         is_free = not (constrain_json or as_messages or config.thinking_tokens)

@@ -24,7 +24,7 @@ from plugins.synthesizers.mining_connectives import (
     inference,
     paraphrase_and_contrast,
 )
-from plugins.synthesizers.mining_sentences import Passage, is_balanced, is_english, word_stems
+from plugins.synthesizers.mining_sentences import Passage, is_balanced, is_english, open_pronoun, word_stems
 from plugins.synthesizers.mining_statements import statements, true_or_false, yes_or_no
 from plugins.synthesizers.mining_terms import abbreviations, apposition, definition, examples, rare_words
 from plugins.synthesizers.mining_wordings import Finding, ask_for
@@ -105,5 +105,7 @@ def mined_by_task(document: Document, *, seed: int, max_pairs: int = 6) -> list[
 
 
 def _is_quotable(finding: Finding) -> bool:
-    """True if no quotation mark or bracket is cut in what a finding quotes."""
-    return all(map(is_balanced, (*finding.fields.values(), finding.response)))
+    """True if a finding cuts no quotation or bracket, and its instruction has a noun for each pronoun."""
+    asked = [text for name, text in finding.fields.items() if name not in ("hypothesis", "right")]
+    quoted = (*finding.fields.values(), finding.response)
+    return all(map(is_balanced, quoted)) and not any(map(open_pronoun, asked))

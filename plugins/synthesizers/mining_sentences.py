@@ -14,9 +14,9 @@ import re
 from functools import cached_property
 from itertools import pairwise
 
-from plugins.english import FUNCTION_WORDS, LEAST_FUNCTION_WORDS
+from plugins.english import FUNCTION_WORDS, LEAST_FUNCTION_WORDS, UNITS
 from plugins.synthesizers.mining_words import word_list
-from plugins.word_frequency import is_rare
+from plugins.word_frequency import common_words, is_rare
 
 _OPENING_MARKS, _CLOSING_MARKS = "\"'“‘([", "\"'”’)]"
 _END = re.compile(rf"[.!?]+[{re.escape(_CLOSING_MARKS)}]*(?=\s)")
@@ -35,10 +35,10 @@ _STARTER = re.compile(
 _CODE = re.compile(r"[@{}<>|\\=`_*#~^\[\]…]")
 _NO_BEGINNING = re.compile(
     r"\W*\d+[.)]|[(-]|"  # list items
-    r"[A-Z][a-z]+s (?:the|an?|this|all|any|each|to) "  # "Sets the mode": a manual's line without a subject
+    r"[A-Z][a-z]+s (?:the|an?|this|all|any|each|to|less|more) "  # "Sets the mode" has no subject
 )
 _NOT_PROSE = re.compile(
-    r"[:.]//|www\.|\.\.\.| --?\w|"  # links and options
+    r"[:.]//|www\.|\.\.\.| --?\w|---| /\w+/|"  # links, options, lines and paths
     r"\( |\([,;)]| \)| [,.;]|[a-z][.)][A-Z][a-z]|[a-z][A-Z][a-z]+[A-Z]"  # text lost in a conversion
 )
 _SHOWS_ELSEWHERE = re.compile(
@@ -51,6 +51,18 @@ _SHOWS_ELSEWHERE = re.compile(
     r"\((?:left|right|top|bottom|above|below)\)"
 )
 _IMPERATIVE = re.compile(rf"(?:{'|'.join(word_list('imperatives'))})\b(?! (?:of|is|are|was|by)\b)")
+_CONDITION = re.compile(r"(?:If|When|To|For|Before|After|Once|Until)\b[^,]*, (?:then |please )?(?=[a-z])")
+_OBJECT = re.compile(r"(?:the|an?|your|all|each|every|any|some|it|them|\d[\d.,]*)\b")
+_END_OF_CLAUSE = re.compile(r"[,;:]| (?:if|when|because|as|until|before|after|that|which|who|so)\b")
+_FINITE_VERB = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|do|does|did|can|cannot|could|may|might|will|would|shall|should|must|"
+    r"began|came|grew|rose|fell|made|took|went|led|became|gave|found|brought|built|held|kept|lost|met|ran|"
+    r"saw|stood|told|won|wrote|left|broke|drew|(?!based|used|called|given)\w+ed(?= (?:the|an?|by|in|on|at|to|"
+    r"with|from|for|of|about|his|her|its|their|him|it|them|when|after|over|\d+)\b|\.))\b|"
+    r"^ \w+[^s]s(?= (?:that|to|the|an?|through|from|into|as)\b)"  # "Water flows to"; not "Wash hands"
+)
+_ENGLISH_ALONE = FUNCTION_WORDS - frozenset(word_list("function_words_of_others"))
+"""Function words that no other language of Europe writes, at least not often."""
 _FIRST_PERSON = re.compile(r"\b(?:I|[Ww]e|[Oo]ur|[Mm]y|[Uu]s|me|[Oo]urs|mine)\b(?!\.)")
 _TEXT_POINTER = re.compile(
     r"\b(?:this|these|that (?:is|was)|such (?!as)|those (?!who|of|with|in|from|for|that|whose)|"
@@ -63,6 +75,12 @@ _FRONTED_CLAUSE = re.compile(
     r"(?:In|On|At|By|For|From|With|During|After|Before|When|While|If|As|Since|Until|Through|To|Under|Over)\b"
 )
 _FINITE = re.compile(r"\b(?:is|are|was|were|has|have|had|can|may|will|should|must)\b")
+_BREAK = re.compile(
+    r"[,;:]|\b(?:because|when|while|if|that|which|who|whose|although|though|as|where|so|but|until|before|after|"
+    r"since|than|once|whereas|unless|how|what|why|whether)\b"
+)
+_SUBJECT_FOLLOWS = re.compile(rf"(?:{_BREAK.pattern}|\band|\bor) $")
+_OBJECT_PRONOUN = re.compile(r"(?i:them|him|it\b(?! (?:is|was|has|had|can|may|will))|her\b(?! [a-z]{4,}))\b")
 _NAME = re.compile(r"(?<=\s)[A-Z][a-z]+")
 _ADDITION = re.compile(r"(?:Moreover|Furthermore|For example|For instance|In addition|In fact|Indeed), ")
 _DETERMINERS = frozenset(word_list("determiners"))
@@ -96,10 +114,11 @@ class Sentence:
 
     @cached_property
     def is_whole(self) -> bool:
-        """True for a full sentence of 4 to 60 words; false for a heading or a list item."""
+        """True for a full English sentence of 4 to 60 words; false for a heading or a list item."""
         first = self.text.lstrip(_OPENING_MARKS)[:1]
         ends = self.text.rstrip(_CLOSING_MARKS)[-1:] in (".", "!", "?")
-        return (first.isupper() or first.isdigit()) and ends and 4 <= self.num_words <= 60
+        is_full = (first.isupper() or first.isdigit()) and ends and 4 <= self.num_words <= 60
+        return is_full and _reads_as_english(self.text)
 
     @cached_property
     def is_clean(self) -> bool:
@@ -117,7 +136,7 @@ class Sentence:
             and not _NOT_PROSE.search(text)
             and not _SHOWS_ELSEWHERE.search(text)
             and is_balanced(text)
-            and not _IMPERATIVE.match(text)
+            and not is_imperative(text)
             and len(text.encode()) < 1.1 * len(text)
             and sum(map(str.isupper, text)) < 0.25 * len(text)
         )
@@ -134,15 +153,7 @@ class Sentence:
             return False
         if not self.is_clean or _FIRST_PERSON.search(text) or _TEXT_POINTER.search(text):
             return False
-        pronoun = _PRONOUN.search(text)
-        if pronoun is None:
-            return True
-        before = text[: pronoun.start()]
-        if before.endswith(", ") and not _FINITE.search(before):
-            return False
-        if _FRONTED_CLAUSE.match(text):
-            return "," in before.rstrip(", ") or bool(_NAME.search(before))
-        return len(before.split()) >= 3
+        return not open_pronoun(text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +218,64 @@ def is_balanced(text: str) -> bool:
     )
 
 
+def open_pronoun(text: str) -> bool:
+    """True if the text has a pronoun without a noun before it that it could stand for.
+
+    An object cannot stand for the subject of its own clause ("The builders cut a tunnel through them").
+    """
+    return any(not _has_noun(text, pronoun) for pronoun in _PRONOUN.finditer(text))
+
+
+def _has_noun(text: str, pronoun: re.Match[str]) -> bool:
+    before, word = text[: pronoun.start()], pronoun[0].lower()
+    if before.endswith(", ") and not _FINITE.search(before):
+        return False
+    if _FRONTED_CLAUSE.match(text) and not ("," in before.rstrip(", ") or _NAME.search(before)):
+        return False
+    if _OBJECT_PRONOUN.match(text, pronoun.start()) and not _SUBJECT_FOLLOWS.search(before):
+        breaks = [*_BREAK.finditer(before)]
+        before = before[: breaks[-1].start()] if breaks else ""
+    words = WORD.findall(before)
+    if word.startswith("the"):
+        nouns = (each for each in words if each.lower() not in FUNCTION_WORDS and each not in UNITS)
+        return any(re.search(r"[^s]s$|people$|men$|children$|ae$|ia$", each) for each in nouns)
+    if word.startswith("h") or word == "she":
+        return bool(_NAME.search(before)) or (bool(words) and is_rare(words[0]))
+    return len(words) >= (2 if before != text[: pronoun.start()] else 3)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_verb(word: str) -> bool:
+    """True if general English has the form in -ing or -ed, as it has of verbs and of some nouns."""
+    common, stems = common_words(), (word, word.removesuffix("e"), word + word[-1])
+    inflected = any(stem + end in common for stem in stems for end in ("ing", "ed"))
+    return inflected and word not in FUNCTION_WORDS and not word.endswith("s")
+
+
+def is_imperative(text: str) -> bool:
+    """True if a sentence begins with a verb in its base form and its first clause has no other verb.
+
+    The verb may come after a clause ("If the soup boils, stir it").
+    """
+    clause = _CONDITION.match(text)
+    text = text[clause.end() :] if clause else re.sub(r"^[A-Z]\. ", "", text)
+    first, _, rest = text.partition(" ")
+    word = first.lower()
+    if _IMPERATIVE.match(text):
+        return True
+    is_known, is_name = is_verb(word), is_rare(word) and not word.endswith(("s", "ed", "ing", "ly"))
+    if not first.isalpha() or word in FUNCTION_WORDS or not (is_known or is_name):
+        return False
+    if clause or _OBJECT.match(rest):
+        return _OBJECT.match(rest) is not None
+    main = _END_OF_CLAUSE.split(f" {rest}")[0]
+    words = main.split() if is_known else [word, *main.split()]
+    return not _FINITE_VERB.search(f" {rest}", 0, len(main) + 6) and not any(
+        each.endswith("s") and is_verb(each[:-1]) and before not in FUNCTION_WORDS
+        for before, each in pairwise(words)
+    )
+
+
 def to_phrase(text: str) -> str:
     """Make a text cut from a sentence stand alone: drop an opener of addition, start with a capital."""
     text = _ADDITION.sub("", text, count=1)
@@ -226,6 +295,13 @@ def is_english(text: str) -> bool:
     """True if function words are as frequent as in English among the first 4,000 characters."""
     words = WORD.findall(text[:4000].lower())
     return sum(word in FUNCTION_WORDS for word in words) > LEAST_FUNCTION_WORDS * len(words)
+
+
+def _reads_as_english(sentence: str) -> bool:
+    """True if one word in ten is a function word of English alone, or four in five are no rare words."""
+    words = WORD.findall(sentence)
+    is_sure = 10 * sum(word.lower() in _ENGLISH_ALONE for word in words) >= len(words)
+    return is_sure or (is_english(sentence) and 5 * sum(map(is_rare, words)) <= len(words))
 
 
 def split_sentences(text: str) -> tuple[str, ...]:

@@ -20,56 +20,50 @@ from plugins.synthesizers.mining_words import word_list
 
 _SUBJECT = r"(?P<subject>[^,;:()\"“”]{3,90}?)"
 _DATE = r"(?:in|on) (?:(?:early|late|mid|\w+) )?(?:\d{1,2},? )?[12]\d{3}"
-_STATEMENTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (task, re.compile(pattern))
-    for task, pattern in (
-        (
-            "aim",
-            r"(?:The|Our) (?:main |primary |overall )?(?:aims?|objectives?|purpose|goals?) (?:of (?:this|"
-            r"the|our)(?: present| current)? "
-            r"(?:[\w-]+ ){1,2})?(?:was|is|were|are) (?P<answer>to .+)\.",
-        ),
-        (
-            "aim",
-            r"(?:This|The present|The current|Our) (?:study|trial|paper|work|review|article) (?:aims|"
-            r"aimed|sought|"
-            r"was designed|was performed|was undertaken|was conducted) (?P<answer>to .+)\.",
-        ),
-        (
-            "conclusion",
-            r"(?:In conclusion, |Thus, |Therefore, |Taken together, |Overall, |Together, )?(?:[Ww]e conclude|"
-            r"[Ww]e concluded|(?:[Tt]hese|[Oo]ur|[Tt]he|[Tt]he present) (?:results?|findings?|data|"
-            r"observations?) "
-            r"(?:strongly |clearly |also )?(?:suggest|suggests|indicate|indicates|show|shows|demonstrate|"
-            r"demonstrates|imply|support the (?:view|idea|hypothesis))) that (?P<answer>.+)\.",
-        ),
-        ("conclusion", r"In conclusion, (?P<answer>(?!we |this |these |it ).+)\."),
-        ("use", rf"{_SUBJECT} (?P<be>is|are|was|were) (?:\w+ly )?used (?P<answer>(?:to|for|as) .+)\."),
-        (
-            "parts",
-            rf"{_SUBJECT} (?:consists? of|(?:is|are) (?:made up|composed) of|comprises?) (?P<answer>.+)\.",
-        ),
-        (
-            "when",
-            rf"{_SUBJECT} (?P<be>was|were) (?P<done>\w+(?:ed|ilt|orn|ade|ound|wn|"
-            rf"en)(?: [^,;:\d]{{0,40}}?)?) (?P<answer>{_DATE})\.",
-        ),
-        (
-            "by",
-            rf"{_SUBJECT} (?P<be>is|are|was|were) (?P<done>(?:\w+ly )?\w+(?:ed|ilt|ade|wn|en|ught|"
-            rf"und)) (?P<answer>by (?:an?|the|[A-Z]\w+|\w+s\b)[^,;:]+)\.",
-        ),
-        (
-            "said",
-            rf"{_SUBJECT} (?:said|says|announced|warned|argued|argues|claimed|stated|states|added|"
-            rf"reported|believes?) that (?P<answer>.+)\.",
-        ),
-        (
-            "said",
-            r"(?P<subject>[A-Z][\w.’'-]+(?: [\w.’'-]+){0,5}) (?:said|announced|"
-            r"warned) (?!that )(?P<answer>(?:the|an?|[A-Z]\w+) .+)\.",
-        ),
-    )
+_STATEMENTS: tuple[tuple[str, str], ...] = (
+    (
+        "aim",
+        r"(?:The|Our) (?:main |primary |overall )?(?:aims?|objectives?|purpose|goals?) (?:of (?:this|the|"
+        r"our)(?: present| current)? (?:[\w-]+ ){1,2})?(?:was|is|were|are) (?P<answer>to .+)\.",
+    ),
+    (
+        "aim",
+        r"(?:This|The present|The current|Our) (?:study|trial|paper|work|review|article) (?:aims|aimed|"
+        r"sought|was (?:designed|performed|undertaken|conducted)) (?P<answer>to .+)\.",
+    ),
+    (
+        "conclusion",
+        r"(?:In conclusion, |Thus, |Therefore, |Taken together, |Overall, |Together, )?(?:[Ww]e concluded?|"
+        r"(?:[Tt]hese|[Oo]ur|[Tt]he|[Tt]he present) (?:results?|findings?|data|observations?) (?:strongly |"
+        r"clearly |also )?(?:suggests?|indicates?|shows?|demonstrates?|imply|support the (?:view|idea|"
+        r"hypothesis))) that (?P<answer>.+)\.",
+    ),
+    ("conclusion", r"In conclusion, (?P<answer>(?!we |this |these |it ).+)\."),
+    ("use", rf"{_SUBJECT} (?P<be>is|are|was|were) (?:\w+ly )?used (?P<answer>(?:to|for|as) .+)\."),
+    (
+        "parts",
+        rf"{_SUBJECT} (?:consists? of|(?:is|are) (?:made up|composed) of|comprises?) (?P<answer>.+)\.",
+    ),
+    (
+        "when",
+        rf"{_SUBJECT} (?P<be>was|were) (?P<done>\w+(?:ed|ilt|orn|ade|ound|wn|en)(?: [^,;:\d]{{0,40}}?)?) "
+        rf"(?P<answer>{_DATE})\.",
+    ),
+    (
+        "by",
+        rf"{_SUBJECT} (?P<be>is|are|was|were) (?P<done>(?:\w+ly )?\w+(?:ed|ilt|ade|wn|en|ught|und)) "
+        r"(?P<answer>by (?:an?|the|[A-Z]\w+|\w+s\b)[^,;:]+)\.",
+    ),
+    (
+        "said",
+        rf"{_SUBJECT} (?:said|says|announced|warned|argued|argues|claimed|stated|states|added|reported|"
+        r"believes?) that (?P<answer>.+)\.",
+    ),
+    (
+        "said",
+        r"(?P<subject>[A-Z][\w.’'-]+(?: [\w.’'-]+){0,5}) (?:said|announced|warned) (?!that )"
+        r"(?P<answer>(?:the|an?|[A-Z]\w+) .+)\.",
+    ),
 )
 _NO_SUBJECT = re.compile(rf"\b(?:{'|'.join(word_list('not_in_a_subject'))})\b", re.IGNORECASE)
 _BEFORE_SUBJECT = re.compile(rf"(?:{'|'.join(word_list('not_before_a_subject'))})\b")
@@ -83,7 +77,7 @@ _SECOND_CLAUSE = re.compile(
     r"although|though|whereas|unless|but|"
     r"however|therefore|also|thus|instead|rather|still|then|now|even|just|only|currently|recently|too|"
     r"to blame|like|going|said|says|already|and (?:is|are|was|were|has|have|had|will|can|must|should|"
-    r"\w+ed))\b|"
+    r"\w+ed|\w+s (?:to|the|an?|in|its|their|with|from|\d+)))\b|"
     r",.* (?:is|are|was|were|has|have|had|will|can|must|should)\b"
 )
 _TWO_CLAUSES = re.compile(
@@ -95,16 +89,33 @@ _NUMBER = re.compile(
     r"\d+(?:\.\d+)?)(?![\w:/–—-]|[.,]\d|\.\w|\)\w| ?[-–]\s?\d|, \d|,? (?:and|or|to) \d)"
 )
 _NOT_COUNTS = re.compile(rf"\b(?:{'|'.join(word_list('before_numbers_that_count_nothing'))})$", re.IGNORECASE)
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|"
+    r"Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
+)
+_MOST = {
+    rf"#(?: of)? {_MONTH}|{_MONTH} #": 28,
+    r"# ?(?:%|per ?cent)|\b[Aa]ged? (?:of )?#|# years old": 100,
+    r"# ?(?:[ap]\.?m\b|o.clock)|# months (?:a|per|each|every|of the) year": 12,
+    r"# hours (?:a|per|each|every|of the) day": 24,
+    r"# days (?:a|per|each|every|of the) week": 7,
+    r"pH (?:\w+ ){0,3}#": 14,
+}
+"""What a number cannot exceed, by its context, in which it is `#`."""
+_WHOLE = r" (?:out )?(?:of|in) (?:the |every )?"
 _AFTER_NAME = re.compile(
-    r".*(?:^|[ (])(?!January|February|March|April|May|June|July|August|September|October|November|"
-    r"December|In|By|On|At|From|Since|Until|After|Before|About|Some|Over|Only|Of|The)[A-Z][\w.-]*$",
+    rf".*(?:^|[ (])(?!{_MONTH}|"
+    r"In|By|On|At|From|Since|Until|After|Before|About|Some|Over|Only|Of|The)[A-Z][\w.-]*$",
     re.DOTALL,
 )
 _OPPOSITES = dict(itertools.chain(*((pair.split(), pair.split()[::-1]) for pair in word_list("opposites"))))
 _OPPOSABLE = re.compile(
-    rf"(?<![\w-])(?<!no )(?<![Aa]n )(?<!\b[Aa] )(?:{'|'.join(_OPPOSITES)})(?![\w-])(?! or | and |, )"
+    r"(?<![\w-])(?<!no )(?<!to )(?<![Aa]n )(?<!\b[Aa] )(?!lower (?!than|in|by|at|with|for))"
+    rf"(?:{'|'.join(_OPPOSITES)})(?![\w-])(?! or | and |, )"
 )
-_PLAIN_SHARE = 0.2
+_OPENS_SUBJECT = re.compile(r"(?i:(?:is|are|was|were|can|must|should|will|the|an?|many|some|most|all) )*")
+"""Before the adjective of a subject: what is said of older cars is not false of younger ones."""
+_PLAIN_SHARE = 0.1
 _MOST_SUBJECT_WORDS = 9
 
 
@@ -115,7 +126,7 @@ def statements(passage: Passage, rng: random.Random) -> list[Finding]:
         if not sentence.is_clean or sentence.text.endswith(("?", "!")):
             continue
         for task, pattern in _STATEMENTS:
-            match = pattern.fullmatch(sentence.text)
+            match = re.fullmatch(pattern, sentence.text)
             if match is None:
                 continue
             fields = {name: text for name, text in match.groupdict().items() if text and name != "answer"}
@@ -135,8 +146,11 @@ def statements(passage: Passage, rng: random.Random) -> list[Finding]:
 def yes_or_no(passage: Passage, rng: random.Random) -> list[Finding]:
     """Find one statement as a question: subject and verb change places.
 
-    The answer is no if the verb is negated or the statement is made false.
+    A seed decides whether the answer is yes or no, and a statement is asked for that allows it. It is no if
+    the verb is negated or the statement is made false. One seed in ten accepts a statement for yes of which
+    no false version could be made.
     """
+    wanted, takes_plain = rng.choice(("Yes", "No")), rng.random() < _PLAIN_SHARE
     for sentence in rng.sample(passage.alone, len(passage.alone)):
         match = _INVERTED.fullmatch(sentence.text)
         if match is None or not 6 <= sentence.num_words <= 30:
@@ -149,13 +163,12 @@ def yes_or_no(passage: Passage, rng: random.Random) -> list[Finding]:
         ):
             continue
         question = f"{match['be'].capitalize()} {passage.inside(match['subject'])} {rest}?"
-        answer, changed = "No" if match["no"] else "Yes", falsified(question, rng)
-        if answer == "Yes" and changed is not None and rng.random() < 0.6:
-            question, answer = changed, "No"
-        elif answer == "Yes" and changed is None and rng.random() > _PLAIN_SHARE:
-            continue
-        quoted = f'The passage says: "{sentence.text}"'
-        return [Finding("yes_no", {"question": question}, answer, frozenset((sentence.index,)), quoted)]
+        changed = None if match["no"] else falsified(question, rng)
+        allows = {"No": bool(match["no"] or changed), "Yes": not match["no"] and bool(changed or takes_plain)}
+        if allows[wanted]:
+            asked = changed if wanted == "No" and changed else question
+            why, here = f'The passage says: "{sentence.text}"', frozenset((sentence.index,))
+            return [Finding("yes_no", {"question": asked}, wanted, here, why)]
     return []
 
 
@@ -190,7 +203,11 @@ def is_subject(text: str) -> bool:
 def falsified(text: str, rng: random.Random) -> str | None:
     """The text with another number, or else with the opposite of one word; None if it has neither."""
     changed = another_number(text, rng)
-    words = [*_OPPOSABLE.finditer(text)]
+    words = [
+        word
+        for word in _OPPOSABLE.finditer(text)
+        if word[0].endswith("est") or not _OPENS_SUBJECT.fullmatch(text, 0, word.start())
+    ]
     if changed is not None or not words:
         return changed
     word = rng.choice(words)
@@ -203,10 +220,8 @@ def another_number(text: str, rng: random.Random) -> str | None:
         match
         for match in _NUMBER.finditer(text)
         if not _NOT_COUNTS.search(before := text[: match.start()].rstrip(" $€£"))
-        and not (
-            _AFTER_NAME.fullmatch(before)
-            and not re.match(" (?!and|or|in|of|for)[a-z]{3,}|%", text[match.end() :])
-        )
+        and not (_AFTER_NAME.fullmatch(before) and not text.startswith("%", match.end()))
+        and not re.search(rf"\d{_WHOLE}$", text[: match.start()])
         and (not match["value"].startswith("0") or match["value"].startswith("0."))
         and (len(match["value"]) > 1 or re.match(r" [a-z]{3,}|%| per cent", text[match.end() :]))
     ]
@@ -218,10 +233,18 @@ def another_number(text: str, rng: random.Random) -> str | None:
     decimals = len(plain.partition(".")[2])
     scale = 10**decimals
     value = round(float(plain) * scale)
-    is_year = not decimals and "," not in shown and 1500 <= value <= 2100
+    is_year = not decimals and "," not in shown and 1000 <= value <= 2100
+    context = f"{text[: place.start()]}#{text[place.end('value') :]}"
+    most = [limit for pattern, limit in _MOST.items() if re.search(pattern, context)]
+    most += [int(whole[1]) for whole in re.finditer(rf"#{_WHOLE}(\d+)\b", context)]
     step = rng.randint(2, 12) if is_year else max(1, round(value * rng.choice((0.2, 0.3, 0.4, 0.5))))
-    other = value - step if is_year or (value - step > 0 and rng.random() < 0.5) else value + step
+    other = value - step if is_year or (value - step > 1 and rng.random() < 0.5) else value + step
+    if any(limit * scale < other and value < 1.2 * limit * scale for limit in most):
+        other = value - step
+    years = {int(year) for year in re.findall(r"\b[12]\d{3}\b", text)} if is_year else ()
+    if any((year < value) != (year < other) for year in years if year != value):  # the order of events
+        return None
     written = f"{other / scale:,.{decimals}f}" if "," in shown else f"{other / scale:.{decimals}f}"
-    if other <= 0 or re.search(rf"(?<!\d){re.escape(written)}(?!\d)", text):
+    if other <= 1 or value == scale or re.search(rf"(?<!\d){re.escape(written)}(?!\d)", text):
         return None
     return text[: place.start("value")] + written + text[place.end("value") :]

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 
-from plugins.synthesizers.mining_sentences import POINTS_BACK, WORD, Passage, Sentence, to_sentence
+from plugins.synthesizers.mining_sentences import POINTS_BACK, WORD, Passage, Sentence, is_verb, to_sentence
 from plugins.synthesizers.mining_wordings import Finding
 from plugins.synthesizers.mining_words import word_list
 from plugins.word_frequency import is_rare
@@ -28,8 +27,16 @@ _VAGUE = re.compile(
 )
 _KIND_OF = re.compile(r"(?:(?:an? |the |one of the |any ).+|.+? (?:that|which|who|used|of) .+)")
 _NO_TERM = re.compile(rf"\b(?:{'|'.join(word_list('not_in_a_term'))})\b", re.IGNORECASE)
+_SOMETIMES_A_VERB = re.compile(r"\w+(?:ates|i[sz]es|yses|ing)")
+_BEFORE_VERB = re.compile(r"\b(?:to|not|can|could|may|might|will|would|must|shall|should) $")
+_BEFORE_NOUN = re.compile(
+    r"(?:\b(?:the|an?|of|in|on|by|for|from|with|as|their|its|no|other|such)|,|\w(?:al|ic|ous|ive)) $"
+)
+_BEFORE_PLACE = re.compile(r"(?:in|at|on|to|from|near|of|for|and|or|the)", re.IGNORECASE)
+_NO_NAME = re.compile(r"(?:In|On|At|The|But|And|For|From|After|When|While|As|By)\b")
+_NEVER_A_NOUN = re.compile(r"\w+(?:ed|i[sz]e|yse|ify|ifies|[ai]ble|ly)")
 _SECOND_VERB = re.compile(
-    r", (?:and )?(?!which|that|who)[^,]* (?:is|are) |"
+    r", (?:and )?(?!which|that|who)[^,]* (?:is|are) |, and (?:yet|it|about) |"
     r"\bbut\b|\band (?:has|have|is|are|was|were|contains?|includes?|provides?|uses?|can|will)\b"
 )
 _PREPOSITION = re.compile(rf"(?:{'|'.join(word_list('prepositions'))})\b", re.IGNORECASE)
@@ -56,7 +63,7 @@ _EXAMPLES = re.compile(
 _ADJECTIVE = re.compile(r"[a-z-]+(?:al|ic|ive|ous|ary|ory|able|ible|ant|ful|less|ish|ine|ular|oid)")
 _NO_ITEMS = re.compile(
     r"\b(?:others?|more|etc|things|so|not|also|various|many|several|that|which|those|these|its|their)\b|"
-    r"(?:^|, |and |or )(?:for|in|on|at|by|to|with|from|when|as)\b"
+    r"\b(?:for|in|on|at|by|to|with|from|when|as|near|it|them)\b"
 )
 _NO_KIND = re.compile(
     r"(?:.* )?(?:ones|others|things|ways|sizes|lots|us|always|his|its|has|was|is|does|days|times|years|"
@@ -165,37 +172,9 @@ def apposition(passage: Passage, rng: random.Random) -> list[Finding]:
         for match in _APPOSITION.finditer(sentence.text) if is_candidate else ():
             name, what = match["name"], match["what"]
             before = match["before"] or ""
-            is_place = before.lower() in (
-                "in",
-                "at",
-                "on",
-                "to",
-                "from",
-                "near",
-                "of",
-                "for",
-                "and",
-                "or",
-                "the",
-            )
-            first = name.split()[0]
-            if first in (
-                "In",
-                "On",
-                "At",
-                "The",
-                "But",
-                "And",
-                "For",
-                "From",
-                "After",
-                "When",
-                "While",
-                "As",
-                "By",
-            ):
+            if _BEFORE_PLACE.fullmatch(before) or _NO_NAME.match(name):
                 continue
-            if is_place or _VERB.search(what) or len(what.split()) > 14 or len(what.split()) < 2:
+            if _VERB.search(what) or len(what.split()) > 14 or len(what.split()) < 2:
                 continue
             found.setdefault(
                 name, Finding("identity", {"name": name}, to_sentence(what), frozenset((sentence.index,)))
@@ -217,7 +196,8 @@ def examples(passage: Passage, rng: random.Random) -> list[Finding]:
         before = match["before"] or ""
         if before in ("and", "or"):  # "vitamins and minerals, including ..." may be of either kind
             continue
-        is_part = bool(_ADJECTIVE.fullmatch(before)) or (before.islower() and is_rare(before))
+        is_adjective = _ADJECTIVE.fullmatch(before) and not is_verb(before)
+        is_part = is_adjective or (before.islower() and is_rare(before))
         kind = f"{before} {match['head']}" if is_part else match["head"]
         if _NO_KIND.fullmatch(kind) or _NO_TERM.search(kind):
             continue
@@ -245,9 +225,15 @@ def rare_words(passage: Passage, rng: random.Random) -> list[Finding]:
 
 
 def _rare_in(sentence: Sentence) -> list[str]:
-    words: Iterator[str] = (
-        word
-        for word in WORD.findall(sentence.text)
-        if len(word) >= 5 and word.islower() and not word.endswith("ly")
-    )
-    return list({word[:6]: word for word in words if is_rare(word)}.values())
+    words = {
+        word[:6]: word
+        for match in WORD.finditer(sentence.text)
+        if len(word := match[0]) >= 5 and word.islower() and is_rare(word)
+        if not _may_be_verb(word, sentence.text[: match.start()])
+    }
+    return list(words.values())
+
+
+def _may_be_verb(word: str, before: str) -> bool:
+    is_form = _SOMETIMES_A_VERB.fullmatch(word) and not _BEFORE_NOUN.search(before)
+    return bool(is_form or is_verb(word) or _NEVER_A_NOUN.fullmatch(word) or _BEFORE_VERB.search(before))

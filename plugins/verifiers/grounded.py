@@ -1,7 +1,7 @@
 """Verifier `grounded`: the passage holds what the pair says. No model.
 
     pair ─► numbers    each number of the answer stands in the passage with its unit, or follows by arithmetic
-         ─► names      each name of question and answer stands in the passage
+         ─► names      each name of question and answer, each item of a list, stands in the passage
          ─► words      a share of the content words stands there, too
          ─► place      the answer stands near what the question asks about
          ─► polarity   yes and no, negations and opposites agree with the sentence that matches best
@@ -11,38 +11,33 @@ A yes or no is judged by the polarity of the matching sentence, an answer in the
 place, any other answer by its words, numbers, names and negations. The gravest finding is the reason; the
 span is the answer where it stands literally, or else the sentence that matches best.
 
-Names, negations, polarity and opposites are rules for English. In a passage of another language only numbers
-and shares of words are checked, and the reason says so even if all is well.
+Names, lists, negations, polarity and opposites are rules for English. In other languages only numbers and
+shares of words are checked, and the reason says so even if all is well; of a translation, only numbers.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import permutations
+from itertools import pairwise, permutations
 
-from plugins.english import MAGNITUDES, NEGATORS, OPPOSITES, ORDINALS, stem
+from plugins.english import MAGNITUDES, NEGATORS, OPPOSITES, ORDINALS, PATTERNS, stem
 from plugins.protocols.matching_option import lettered_option, matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
-from plugins.verifiers.reading import Quantity, Reading, Sentence, is_negative, may_turn, read, read_passage
+from plugins.verifiers.reading import (
+    Quantity,
+    Reading,
+    Sentence,
+    is_negative,
+    may_turn,
+    other_languages,
+    read,
+    read_passage,
+)
 from schemas.records import InstructionPair
 
-_YES_NO = re.compile(r"(yes|no|true|false)\b", re.IGNORECASE)
-_AUXILIARY = re.compile(
-    r"(?:is|are|was|were|do|does|did|can|could|may|must|might|should|shall|will|would|has|have|had)\b", re.I
-)
-_COMPUTES = re.compile(
-    r"\b(?:total|altogether|together|combined|in all|sum|differences?|by how (?:many|much)|more|less|fewer"
-    r"|later|earlier|longer|shorter|older|younger|higher|lower|than|rest|remain\w*|between)\b",
-    re.IGNORECASE,
-)
+_YES_NO = re.compile(r"(yes|no(?! (?:more|less|answer|mention|information)\b)|true|false)\b", re.I)
 _SPANS = re.compile(r"\bhow (?:long|old|many (?:years|decades|hours|minutes))\b", re.IGNORECASE)
-_COMPARES = re.compile(
-    r"\b(?:before|after|than|only|all|every|always|same|enough|whole|still|other|exactly|any|once|single|either|also"
-    r"|just|ever|again|most|more|less|fewer|(?:high|low|larg|small|long|short|old|young|fast|slow|great|cheap|earli|lat"
-    r"|furth|strong|weak)(?:er|est)|best|better|worse|worst)\b",
-    re.IGNORECASE,
-)
 _CHOICE = re.compile(r"(?<!true) or\b", re.IGNORECASE)
 _LIST = re.compile(r"[^,.;:]{1,80}(?:, [^,.;:]{1,80})*,? (?:and|or) [^,.;:]{1,80}")
 _LEAST_SHARE = 0.25
@@ -96,7 +91,7 @@ class _Pair:
         self.options = pair.options
         begin = _YES_NO.match(response)
         self.polarity = {"yes": 1, "true": 1, "no": -1, "false": -1}[begin[1].lower()] if begin else 0
-        self.is_yes_no = bool(self.polarity) or bool(_AUXILIARY.match(pair.instruction))
+        self.is_yes_no = bool(self.polarity) or bool(PATTERNS["asks_yes_no"].match(pair.instruction))
         self.literal = _place(passage, response)
         # Labels such as "Entailment" are no part of the passage; neither need be what is to be classified.
         self.is_label = bool(pair.options) and not self.polarity and not self._touches(pair.options)
@@ -114,9 +109,16 @@ class _Pair:
         """Yield a score and a reason for everything that is doubtful."""
         if self.is_label:
             return
+        if languages := other_languages(self.passage, self.question):
+            yield 0.1, "the question is in another language ({}) than the passage ({})".format(*languages)
+            return
         yield from self._numbers()
+        if PATTERNS["translates"].match(self.question.text):
+            return
         yield from self._words()
         if self.passage.is_english:
+            yield from self._items()
+            yield from self._turned_word()
             yield from self._names()
             yield from self._place()
             yield from self._polarity()
@@ -136,16 +138,19 @@ class _Pair:
         if not self.is_yes_no and self.rationale is None and "?" in self.question.text:
             for quantity in self.question.quantities:
                 if quantity.value >= _LEAST_ASKED and not _holds(known, quantity):
-                    yield 0.2, f"the question's number {_say(quantity)} is not in the passage"
+                    yield 0.2, f"the question's number {quantity.text} is not in the passage"
         known += [*self.question.quantities, *_listed(self.passage, self.question)]
         if self.rationale:
             for quantity in self.rationale.quantities:
                 if not _holds(known, quantity) and not _computed(quantity, known):
-                    yield 0.1, f"the rationale's number {_say(quantity)} follows from no two of the passage"
+                    yield 0.1, f"the rationale's number {quantity.text} follows from no two of the passage"
                 known.append(quantity)
-        computes = bool(_COMPUTES.search(self.question.text) or _COMPUTES.search(self.answer.text))
-        dates = [each for each in own if (1000 <= each.value <= 2100 and not each.unit) or each.value > 1e7]
-        operands = own if computes else dates if _SPANS.search(self.question.text) else []
+        computes = PATTERNS["computes"].search(f"{self.question.text}\n{self.answer.text}")
+        if "century" in self.answer.words:
+            known += [Quantity(each.value // 100 + 1) for each in own if _is_date(each)]
+        operands = (
+            own if computes else list(filter(_is_date, own)) if _SPANS.search(self.question.text) else []
+        )
         for quantity in self.answer.quantities:
             if quantity.value in (0.5, 1) and not quantity.unit:
                 continue
@@ -154,23 +159,36 @@ class _Pair:
                 if not _holds(steps, quantity) and not any(
                     _holds(steps, Quantity(quantity.value / size)) for size in MAGNITUDES.values()
                 ):
-                    yield 0.0, f"the rationale does not lead to the number {_say(quantity)}"
+                    yield 0.0, f"the rationale does not lead to the number {quantity.text}"
             elif not _holds(known, quantity) and not _difference(quantity, operands):
-                yield 0.0, f"the passage does not hold the number {_say(quantity)}"
+                yield 0.0, f"the passage does not hold the number {quantity.text}"
 
     def _words(self) -> Iterator[tuple[float, str]]:
         asked, answered = self.question.stems, self.answer.stems - self.question.stems
         foreign, missing = self._foreign(answered), self._foreign(asked)
         numbers = len(self.answer.quantities)
         share = 1 - len(foreign) / (len(answered) + numbers) if answered else 1.0
-        if not self.literal:
-            if share < _LEAST_SHARE and not (self.polarity and len(foreign) < 3):
-                yield share, f"the passage does not hold the answer's words: {', '.join(sorted(foreign))}"
-            else:
-                yield 0.5 + share / 2, ""
+        if foreign and not self.literal:
+            is_bad = share < _LEAST_SHARE and not (self.polarity and len(foreign) < 3)
+            reason = f"the passage does not hold the answer's words: {_said(self.answer, foreign)}"
+            yield share if is_bad else 0.5 + share / 2, reason
         least = 3 if share >= 0.6 else 2
         if len(missing) >= least and len(missing) > 0.8 * len(asked) and (share < 0.6 or not answered):
-            yield 0.3, f"the passage says nothing of what is asked: {', '.join(sorted(missing))}"
+            yield 0.3, f"the passage says nothing of what is asked: {_said(self.question, missing)}"
+
+    def _items(self) -> Iterator[tuple[float, str]]:
+        """An item is nowhere in the passage, and all others of its list stand there word by word."""
+        items = re.split(r",? (?:and|or) |, ", self.answer.text.strip(" ."))
+        if (
+            not self.polarity
+            and not self.literal
+            and len(items) > 1
+            and all(len(each.split()) < 4 for each in items)
+        ):
+            strange = [each for each in items if not _place(self.passage.text, each)]
+            stems = read(strange[0]).stems if len(strange) == 1 else frozenset()
+            if stems and stems == self._foreign(stems):
+                yield 0.3, f"the passage does not hold the item {strange[0]!r}"
 
     def _foreign(self, stems: frozenset[str]) -> frozenset[str]:
         """Stems that the passage does not have, nor as the beginning of another or the other way round."""
@@ -255,6 +273,16 @@ class _Pair:
             if _turned(words - question, best.words, self.passage):
                 yield 0.2, f"the passage says the opposite: {_quote(self.passage, best)}"
 
+    def _turned_word(self) -> Iterator[tuple[float, str]]:
+        """The passage has the opposite of a word before the same next word, and the word itself nowhere."""
+        for one, two in pairwise(token.lower for token in self.answer.tokens):
+            opposites = OPPOSITES.get(stem(one))
+            if opposites and two in self.passage.words and stem(one) not in map(stem, self.passage.words):
+                for before, behind in pairwise(self.passage.tokens):
+                    if behind.lower == two and stem(before.lower) in opposites:
+                        found = self.passage.text[before.start : behind.end]
+                        yield 0.2, f"the passage says the opposite: {found!r}"
+
     def _yes_no(self) -> Iterator[tuple[float, str]]:
         """Compare a yes or no with the sentence that matches the question best."""
         asked, question = self.question.roots, self.question.words
@@ -274,7 +302,7 @@ class _Pair:
             self.polarity < 0
             and share == 1.0
             and not (asks_negative or may_turn(best.words) or turned)
-            and not _COMPARES.search(self.question.text)
+            and not PATTERNS["compares"].search(self.question.text)
             and all(_holds(best.quantities, quantity) for quantity in self.question.quantities)
         ):
             yield 0.2, f"no, but the passage affirms it: {_quote(self.passage, best)}"
@@ -299,6 +327,11 @@ class _Pair:
 
     def _weight(self, stems: frozenset[str]) -> float:
         return sum(self.weights.get(key, 0.0) for key in stems)
+
+
+def _said(reading: Reading, stems: frozenset[str]) -> str:
+    found = [reading.text[each.start : each.end] for each in reading.tokens if each.stem in stems]
+    return ", ".join(dict.fromkeys(found))
 
 
 def _place(passage: str, response: str) -> tuple[int, int] | None:
@@ -344,15 +377,22 @@ def _computed(quantity: Quantity, known: list[Quantity]) -> bool:
     )
 
 
+def _is_date(quantity: Quantity) -> bool:
+    """True for a number that may be a year, and for a time of day."""
+    return (1000 <= quantity.value <= 2100 and not quantity.unit) or quantity.value > 1e7
+
+
 def _difference(quantity: Quantity, known: Sequence[Quantity]) -> bool:
-    """True if a number is the sum or difference of two whose units do not differ."""
-    return any(
-        (one.unit == two.unit or not one.unit or not two.unit)
-        and (not quantity.unit or quantity.agrees(Quantity(quantity.value, one.unit or two.unit)))
-        and abs(result - quantity.value) < 1e-6
-        for one, two in permutations(known[:_MAX_NUMBERS], 2)
-        for result in (one.value + two.value, one.value - two.value)
-    )
+    """True for the sum or difference of two whose units do not differ, and the time between two dates."""
+    for one, two in permutations(known[:_MAX_NUMBERS], 2):
+        unit, results = one.unit or two.unit, {one.value - two.value, one.value + two.value}
+        if _is_date(one) and _is_date(two):
+            unit, results = "minutes" if one.value > 1e7 else "years", {one.value - two.value}
+        elif one.unit and two.unit and one.unit != two.unit:
+            continue
+        if any(quantity.agrees(Quantity(result, unit if quantity.unit else "")) for result in results):
+            return True
+    return False
 
 
 def _listed(passage: Reading, question: Reading) -> Iterator[Quantity]:
@@ -380,8 +420,3 @@ def _other_ordinal(words: frozenset[str], others: frozenset[str]) -> bool:
 
 def _quote(passage: Reading, sentence: Sentence) -> str:
     return repr(passage.text[sentence.start : sentence.end].strip())
-
-
-def _say(quantity: Quantity) -> str:
-    number = f"{quantity.value:,.0f}" if quantity.value.is_integer() else f"{quantity.value:g}"
-    return f"{number} {quantity.unit}".strip()

@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from plugins.english import (
+    FRACTION_WORDS,
     FUNCTION_WORDS,
     LEAST_FUNCTION_WORDS,
     MAGNITUDES,
     NEGATIVE,
     NEGATORS,
     NUMBERS,
+    ORDINALS,
+    PATTERNS,
     TASK_WORDS,
     TURNING,
     UNITS,
     root,
     stem,
 )
+from plugins.filters.language import identify
 from plugins.words import KATAKANA, SENTENCE_ENDS, SPACELESS, marks, needs_care
 
-_TOKEN = r"\d+(?:[.,:]\d+)*(?:L+)?|L+(?:['’]L{1,2}\b)?\d*|[%€$£¥°½¼¾]"
+_TOKEN = r"(?i:per cent\b)|\d+(?:[.,:]\d+)*(?:L+)?|L+(?:['’]L{1,2}\b)?\d*|[%€$£¥°½¼¾]"
 """L stands for a letter."""
 
 _PLAIN_TOKEN = re.compile(_TOKEN.replace("L", r"[^\W\d_]"))
+_CHINESE_DIGITS = "零〇一二三四五六七八九十百千万亿"
 _SENTENCE_END = re.compile(
     r"(?<![ .][ap]\.m)(?<!\bMr)(?<!\bDr)(?<!\bMrs)[.!?][\"”’')\]]*(?=\s|$)"
     rf"|[{SENTENCE_ENDS}]|\n(?=\s*(?:\n|[^a-z\s]))"
@@ -36,16 +42,15 @@ _SENTENCE_END = re.compile(
 _CLAUSE_END = re.compile(r"[,;:—.!?]|\b(?:but|although|though|while|whereas|because|and)\b")
 _GROUPED = re.compile(r"\d{1,3}(?:[,.]\d{3})+(?:\.\d+)?")
 _FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75, "half": 0.5, "halves": 0.5, "halve": 0.5, "halved": 0.5}
-_FRACTION_WORDS = frozenset(
-    ("half", "halves", "third", "thirds", "quarter", "quarters", "fifth", "fifths", "tenth", "tenths")
-)
 _NEGATIVE_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}less")
 _TURNING_FORM = re.compile(r"(?:un|non|dis)\w{4,}|\w{3,}(?:less|est)")
 _INSIDE = re.compile(r"[^:.?!][^\"“'‘(]").fullmatch
+_NO_NAMES = UNITS.keys() | {"i"}
 _BEHIND = frozenset(("nowhere", "nothing", "none"))
 """These negate the word before them, too: it leads nowhere."""
 
-_CURRENCIES = "€$£¥"
+_CURRENCIES = frozenset("€$£¥")
+_YEAR = re.compile(r"(?:1\d\d\d|20\d\d|2100)s?")
 _RANGE = frozenset(("to", "and", "or", "v", "vs", "against", "than"))
 _SAME = {"percent": "%", "pct": "%"}
 _SCOPE, _SCOPES = 2, {"without": 1}
@@ -57,6 +62,7 @@ class Quantity(NamedTuple):
 
     value: float
     unit: str = ""
+    text: str = ""  # as it is written, with its unit
 
     def agrees(self, other: Quantity) -> bool:
         """True if both may mean the same: equal numbers, or equal sizes after conversion of the unit."""
@@ -121,9 +127,24 @@ class Reading(NamedTuple):
 def _token_with_marks() -> re.Pattern[str]:
     mark = rf"[{marks()}\u00ad\u200c\u200d]"
     letter = rf"(?:[^\W\d_{SPACELESS}{KATAKANA}]{mark}*)"
-    return re.compile(
-        f"[{SPACELESS}]{mark}*|[{KATAKANA}](?:[{KATAKANA}]|{mark})*|{_TOKEN.replace('L', letter)}"
-    )
+    katakana = f"[{KATAKANA}](?:[{KATAKANA}]|{mark})*"
+    return re.compile(f"[{_CHINESE_DIGITS}]+|[{SPACELESS}]{mark}*|{katakana}|{_TOKEN.replace('L', letter)}")
+
+
+def other_languages(passage: Reading, question: Reading) -> tuple[str, str] | None:
+    """Languages of a question and its passage if one is English and the other is not; None for a translation.
+
+    Function words decide, so short questions can be judged; py3langid must agree.
+    """
+    asks_foreign = bool(PATTERNS["asks_foreign"].match(question.text))
+    may_differ = asks_foreign if passage.is_english else question.is_english
+    if not may_differ or PATTERNS["translates"].search(question.text):
+        return None
+    asked = identify(question.text)
+    theirs = ("en", 1.0) if passage.is_english else identify(passage.text[:1000])
+    if (asked[0] == "en") == (theirs[0] == "en") or theirs[1] < 0.8 or (asked[1] < 0.5 and not asks_foreign):
+        return None
+    return asked[0], theirs[0]
 
 
 def _read(text: str) -> Reading:
@@ -148,7 +169,7 @@ def _read(text: str) -> Reading:
             lower, stemmed, bare, is_function_word = _word(raw)
             english += is_function_word
             is_name = (
-                bool(own) and raw[0].isupper() and raw != "I" and _INSIDE(text[start - 2 : start])
+                bool(own) and raw[0].isupper() and lower not in _NO_NAMES and _INSIDE(text[start - 2 : start])
             ) or (raw[-1].isdecimal() and raw[0].isalpha())
             own.append(Token(start, stop, lower, stemmed, bool(is_name)))
             if lower in NEGATORS:
@@ -195,10 +216,10 @@ read_passage = functools.lru_cache(maxsize=8)(_read)
 @functools.lru_cache(maxsize=1 << 16)
 def _word(raw: str) -> tuple[str, str, str, bool]:
     """A word in lower case, its stem or "", its root or "", and whether it is an English function word."""
-    lower = raw.lower().replace("’", "'").removesuffix("'s")
+    lower = raw.lower().replace("’", "'").removesuffix("'s").replace(" ", "")
     if lower in FUNCTION_WORDS:
         return lower, "", "", True
-    if lower in NUMBERS or lower in UNITS or not raw[0].isalpha():
+    if lower in NUMBERS or lower in UNITS or not raw[0].isalpha() or raw[0] in _CHINESE_DIGITS:
         return lower, "", "", False
     return lower, "" if root(lower) in TASK_WORDS else stem(lower), stem(lower), False
 
@@ -210,18 +231,26 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
         first, value, at = tokens[at], _value(tokens[at].lower), at + 1
         if value is None:
             continue
-        unit = first.lower.lstrip("0123456789.,:") if first.lower[0].isdecimal() else ""
-        before = text[max(0, first.start - 1) : first.start]
-        if before and before in _CURRENCIES:
-            unit = before
+        is_year, begin = bool(_YEAR.fullmatch(first.lower)), first.start
+        unit = first.lower.lstrip("0123456789.,:") if first.lower[0].isdecimal() and not is_year else ""
+        if text[max(0, begin - 1) : begin] in _CURRENCIES:
+            unit, begin = text[begin - 1], begin - 1
         while at < len(tokens):
-            behind = at + (tokens[at].lower == "and" and value >= 100 and at + 1 < len(tokens))
+            before, word = tokens[at - 1].lower, tokens[at].lower
+            behind = at + (word == "and" and value >= 100 and at + 1 < len(tokens))
             joint, more = text[tokens[at - 1].end : tokens[at].start], NUMBERS.get(tokens[behind].lower)
             if joint not in (" ", "-", ""):
                 break
-            if tokens[at].lower in MAGNITUDES:
-                value *= MAGNITUDES[tokens[at].lower]
-            elif more and (value >= 100 > more or (joint == "-" and value >= 20 and more < 10)):
+            if joint == "-" and word in ORDINALS:
+                more = ORDINALS[word]
+            if word in MAGNITUDES:
+                value *= MAGNITUDES[word]
+            elif more and joint == " " and before in NUMBERS and 13 <= value <= 20 and 10 <= more < 100:
+                value = 100 * value + more  # nineteen fifty
+            elif more and (
+                (value >= 100 > more and not before[0].isdecimal())
+                or (joint == "-" and value >= 20 and more < 10)
+            ):
                 value += more
                 at = behind
             else:
@@ -230,18 +259,21 @@ def _quantities(text: str, tokens: list[Token]) -> Iterator[Quantity]:
         following = (
             tokens[at].lower if at < len(tokens) and tokens[at].start - tokens[at - 1].end <= 1 else ""
         )
-        if following in _FRACTION_WORDS:
+        if following in FRACTION_WORDS:
             continue
-        if not unit and following not in UNITS:  # 10 to 20 cm, 3 more days
+        end = tokens[at].end if following in UNITS and not unit else tokens[at - 1].end
+        if is_year and following not in UNITS:
+            following = ""
+        elif not unit and following not in UNITS:  # 10 to 20 cm, 3 more days
             unit = next((each.lower for each in tokens[at : at + 3] if each.lower in UNITS), "")
             between = text[tokens[at - 1].end : tokens[at + 2].start] if unit and at + 2 < len(tokens) else ""
             unit = unit if following in _RANGE or (following and between.strip(" ").isalpha()) else ""
         elif not unit:
             unit = following
         unit = _SAME.get(unit, unit)
-        yield Quantity(value, unit if unit in UNITS else "")
+        yield Quantity(value, unit if unit in UNITS else "", text[begin:end])
         if _GROUPED.fullmatch(first.lower) and "." in first.lower:
-            yield Quantity(float(first.lower.replace(".", "").replace(",", "")))
+            yield Quantity(float(first.lower.replace(".", "").replace(",", "")), "", text[begin:end])
 
 
 def _value(word: str) -> float | None:
@@ -249,6 +281,8 @@ def _value(word: str) -> float | None:
         return NUMBERS[word]
     if word in _FRACTIONS:
         return _FRACTIONS[word]
+    if word[0] in _CHINESE_DIGITS:
+        return _chinese(word)
     if not word[0].isdecimal():
         return None
     digits = re.match(r"[\d.,:]*\d", word)
@@ -263,6 +297,19 @@ def _value(word: str) -> float | None:
     elif "," in number:
         number = number.replace(",", ".")
     return float(number) if number.count(".") <= 1 else None
+
+
+def _chinese(word: str) -> float:
+    """Value of a number in Chinese characters: 四十二 is 42, 一九五四 is 1954."""
+    total = part = digits = 0.0
+    for value in map(unicodedata.numeric, word):
+        if value < 10:
+            digits = 10 * digits + value
+        elif value < 10_000:
+            part, digits = part + (digits or 1) * value, 0.0
+        else:
+            total, part, digits = (total + part + digits or 1) * value, 0.0, 0.0
+    return total + part + digits
 
 
 def _near(one: float, two: float) -> bool:

@@ -1,6 +1,7 @@
 """Verifier `well_formed`: the question asks, the answer is of its kind, nothing refers elsewhere. No model.
 
     pair ─► empty, placeholder, label    "", "[Your answer]", "N/A", "Answer:", a chat model's refusal
+         ─► non-answer                   "The passage does not say.", unless the passage or an option says so
          ─► repetition                   a sentence twice, a word three times in a row
          ─► question                     asks or tells to do something, and is not cut
          ─► kind of answer               who, when, how many, yes or no, one of the options
@@ -23,65 +24,18 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-from plugins.english import FUNCTION_WORDS, NOT_SHOWN, NUMBERS
+from plugins.english import FUNCTION_WORDS, NUMBERS, PATTERNS
 from plugins.filters.language import identify
 from plugins.protocols.matching_option import lettered_option, matching_option
 from plugins.verifiers.base import Verdict, Verifier, VerifierOptions
-from plugins.verifiers.reading import Reading, is_negative, read, read_passage
+from plugins.verifiers.reading import Reading, is_negative, other_languages, read, read_passage
 from schemas.records import InstructionPair
 
 _BRACKETED = re.compile(r"(?<!\w)(?:\[[^\[\]\n]{2,60}\]|\{[^{}\n]{2,60}\}|<[^<>\n/]{2,60}>)")
-_PLACEHOLDER = re.compile(
-    r"\b(?:your (?:question|answer|response|text) here|insert (?:question|answer|text|your) ?\w* here)\b"
-    r"|\blorem ipsum\b|\bas an ai (?:language )?model\b"
-    r"|^\W*(?:n/?a|tbd|todo|none given|null|nan|undefined|placeholder)\W*$"
-    r"|^\W*(?:i'?m )?sorry,? (?:but )?i (?:can(?:not|'t)|am unable)|\bi cannot (?:assist|help) with\b"
-    r"|^\W*(?:sure|certainly|of course)[!,.] here (?:is|are)\b",
-    re.IGNORECASE,
-)
 _LABEL = re.compile(r"(?:^|[\n.?!)]\s*)((?:question|answer|response|instruction)\s?\d*\s?:)", re.IGNORECASE)
 _FILLED_BLANK = re.compile(r"^[\W_]*$")
-_NOT_SHOWN = re.compile(NOT_SHOWN, re.IGNORECASE)
-_AUTHOR = re.compile(r"\bthe (?:author|writer|narrator|speaker|lecturer)s?\b", re.IGNORECASE)
 _FIRST_PERSON = frozenset(("i", "we", "my", "our", "me", "us", "author", "authors", "writer", "narrator"))
-_PASSAGE = re.compile(
-    r"\b(?:the|this) (?:passage|text|article|paragraph|excerpt|document|author|essay|story)\b", re.IGNORECASE
-)
-_ASKING = re.compile(
-    r"(?:(?:in|on|at|by|of|for|from|to|with|under|about|into|through|over|since|until|within|above|below|after|before|near"
-    r"|against|during|between|according to)\s+)?(?:who|whom|whose|what|when|where|why|which|how)\b",
-    re.IGNORECASE,
-)
-_ASKS_YES_NO = re.compile(
-    r"(?:is|are|was|were|do|does|did|can|could|may|must|might|should|will|would|has|have|had)\b",
-    re.IGNORECASE,
-)
-_STATEMENT = re.compile(r"(?:the|a|an|this|that|these|it|he|she|they|we|i|there)\b", re.IGNORECASE)
-_QUANTITY = re.compile(
-    r"\d|%|\b(?:one|once|twice|both|each|every|all|none|no|nothing|half|many|much|few|several|some|most|more|less"
-    r"|least|little|only|enough|never|always|often|rarely|sometimes|daily|weekly|monthly|yearly|hourly|annually|dozens?"
-    r"|hundreds?|thousands?|millions?|single|double|triple|quarter|third|fifth|tenth|an?|unknown|same|equal\w*|far|until"
-    r"|free|unlimited|when\w*|as \w+ as|not|very|too)\b",
-    re.IGNORECASE,
-)
-_TIME = re.compile(
-    r"\d|\b(?:when\w*|before|after|until|till|during|while|as|once|if|since|ago|now|then|today|yesterday|tomorrow"
-    r"|tonight|always|never|soon|later|earl\w+|late\w*|first|last|next|only|immediately|at once|upon|by the"
-    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)days?|january|february|march|april|may|june|july|august|september"
-    r"|october|november|december|spring|summer|autumn|fall|winter|morning|noon|afternoon|evening|night|midnight"
-    r"|dawn|dusk|(?:second|minute|hour|day|week|month|year|decade|centur|season|weekend|holiday)\w*|christmas|easter"
-    r"|age|time|birth|start|beginning|end|on|at|in|daily|weekly|once)\b",
-    re.IGNORECASE,
-)
-_FULL_ANSWERS = re.compile(
-    r"yes|no|none|nothing|nobody|both|neither|all|he|she|it|they|true|false|never|always"
-)
-_SAYS_YES_OR_NO = re.compile(
-    r"\b(?:yes|no|not|never|only|true|false|is|are|was|were|does|do|did|can|could|may|must|should|will|would"
-    r"|has|have|had|correct|indeed|unknown|unclear|possibly|probably|perhaps|partly|sometimes|always|neither|both)\b|n['’]t\b",
-    re.IGNORECASE,
-)
-_TRANSLATES = re.compile(r"translat|übersetz|tradu[icz]|перевед|翻译|翻訳", re.IGNORECASE)
+_CODE = re.compile(r"(?<!\w)(?:--?|[./$@#\\])\w|\w[_/=]\w")
 
 
 class WellFormedOptions(VerifierOptions):
@@ -119,11 +73,17 @@ def _findings(passage: Reading, pair: InstructionPair, *, standalone: bool) -> I
         for found in _BRACKETED.finditer(text):
             if any(character.isalpha() for character in found[0]) and found[0][1:-1] not in passage.text:
                 yield 0.0, f"the {of} holds the placeholder {found[0]!r}"
-        if unfit := _PLACEHOLDER.search(text):
+        if unfit := PATTERNS["placeholder"].search(text):
             yield 0.0, f"the {of} is no {of}: {unfit[0].strip()!r}"
         if (label := _LABEL.search(text)) and label[1] not in passage.text:
             yield 0.1, f"the {of} holds the label {label[1]!r}"
     question, answer = read(pair.instruction), read(pair.response)
+    no_answer = PATTERNS["no_answer"].fullmatch(pair.response)
+    if no_answer and not pair.options:
+        core = next(group for group in no_answer.groups() if group)
+        asks_it = PATTERNS["asks_yes_no"].match(pair.instruction) and read(core).roots & question.roots
+        if core.lower() not in passage.text.lower() and not asks_it and not is_negative(question.words):
+            yield 0.0, f"the answer is no answer: {pair.response.strip()!r}"
     for of, reading in (("question", question), ("answer", answer)):
         if repeated := _repetition(reading, passage):
             yield 0.1, f"the {of} repeats {repeated!r}"
@@ -136,7 +96,7 @@ def _findings(passage: Reading, pair: InstructionPair, *, standalone: bool) -> I
         return
     yield from _references(passage, texts, standalone=standalone)
     yield from _question(pair, question, answer)
-    if not pair.options:
+    if not pair.options and not no_answer:
         yield from _kind(pair, question, answer)
     if _leaks(pair, question, answer):
         yield 0.2, "the answer stands in the question"
@@ -169,13 +129,13 @@ def _repetition(reading: Reading, passage: Reading) -> str:
 
 def _references(passage: Reading, texts: dict[str, str], *, standalone: bool) -> Iterator[tuple[float, str]]:
     for of, text in texts.items():
-        found = _NOT_SHOWN.search(text)
+        found = PATTERNS["not_shown"].search(text)
         if found and found[0].lower() not in passage.text.lower():
             yield 0.1, f"the {of} refers to what is not shown: {found[0].strip()!r}"
-        found = _AUTHOR.search(text)
+        found = PATTERNS["author"].search(text)
         if found and passage.words.isdisjoint(_FIRST_PERSON):
             yield 0.3, f"the {of} refers to somebody who is not shown: {found[0]!r}"
-        found = _PASSAGE.search(text)
+        found = PATTERNS["passage"].search(text)
         if found and standalone:
             yield 0.1, f"the {of} refers to a text that is not shown with it: {found[0]!r}"
 
@@ -184,10 +144,12 @@ def _question(pair: InstructionPair, question: Reading, answer: Reading) -> Iter
     text = pair.instruction.strip()
     if "?" not in text:
         words = [token.lower for token in question.tokens]
-        asking = _ASKING.match(text)
+        asking = PATTERNS["asks"].match(text)
         if asking and not text.endswith((".", ":", "!")) and words[:2] != ["how", "to"] and "\n" not in text:
             yield 0.3, "the question is cut: it has no question mark"
-        elif text.endswith(".") and _STATEMENT.match(text) and "\n" not in text and ":" not in text:
+        elif (
+            text.endswith(".") and PATTERNS["statement"].match(text) and "\n" not in text and ":" not in text
+        ):
             yield 0.4, "the question states something and asks nothing"
     elif question.words <= FUNCTION_WORDS and len(question.tokens) < 3:
         yield 0.2, "the question does not say what it asks about"
@@ -198,7 +160,7 @@ def _question(pair: InstructionPair, question: Reading, answer: Reading) -> Iter
         len(answer.tokens) == 1
         and not pair.options
         and last in FUNCTION_WORDS
-        and not _FULL_ANSWERS.fullmatch(last)
+        and not PATTERNS["full_answers"].fullmatch(last)
         and last not in NUMBERS
     ):
         yield 0.1, f"{last!r} is no answer"
@@ -210,27 +172,31 @@ def _kind(pair: InstructionPair, question: Reading, answer: Reading) -> Iterator
     if "?" not in asked:
         return
     asked = asked[: asked.index("?")].rsplit(". ", 1)[-1].lower()
-    words, first = read(asked).tokens, answer.tokens[0].lower if answer.tokens else ""
-    kind = " ".join(token.lower for token in words[:2])
+    kind = " ".join(token.lower for token in read(asked).tokens[:2])
     bare = bool(answer.quantities) and not answer.stems and not any(token.is_name for token in answer.tokens)
     if re.match(r"how (?:many|much|old|tall|deep|heavy|long|far|often|large|high)\b", kind):
         if (
-            not _QUANTITY.search(said)
+            not PATTERNS["quantity"].search(said)
             and not answer.quantities
             and kind.split()[1] in ("many", "much", "old")
         ):
             yield 0.2, "the question asks for a number, and the answer has none"
-    elif kind.startswith("when ") and not _TIME.search(said) and not answer.quantities:
+    elif kind.startswith("when ") and not PATTERNS["time"].search(said) and not answer.quantities:
         yield 0.3, "the question asks when, and the answer names no time"
     elif bare and kind.startswith(("who ", "whom ", "whose ", "why ", "where ")):
         yield 0.2, f"the question asks {kind.split()[0]}, and the answer is a number"
-    if _ASKING.match(asked) and first in ("yes", "no") and re.match(r"(?:yes|no)\b(?:[.,!]|$)", said.lower()):
+    says_one = re.match(r"(?:yes|no)\b(?:[.,!]|$)", said.lower())
+    if (
+        PATTERNS["asks"].match(asked)
+        and says_one
+        and not re.search(r"\b(?:yes or no|true or false)\b", asked)
+    ):
         yield 0.3, "the question does not ask for yes or no"
     elif (
-        _ASKS_YES_NO.match(asked)
+        PATTERNS["asks_yes_no"].match(asked)
         and " or " not in asked
         and len(answer.tokens) <= 8
-        and not _SAYS_YES_OR_NO.search(said)
+        and not PATTERNS["says_yes_or_no"].search(said)
         and not is_negative(answer.words)
     ):
         yield 0.3, "the question asks for yes or no, and the answer gives neither"
@@ -243,12 +209,15 @@ def _leaks(pair: InstructionPair, question: Reading, answer: Reading) -> bool:
         pair.options
         or "?" not in text
         or re.search(r"\bor\b|\btrue\b", text)
-        or _ASKS_YES_NO.match(text.strip())
+        or PATTERNS["asks_yes_no"].match(text.strip())
     ):
         return False
     if not answer.stems and not answer.quantities and not any(token.is_name for token in answer.tokens):
         return False
     if not answer.stems and len(answer.quantities) == 1 and answer.quantities[0].value == 1:
+        return False
+    said = pair.response.strip(" .`")
+    if (_CODE.search(said) or said.isupper()) and said not in text:
         return False
     names = {token.lower for token in answer.tokens if token.is_name}
     return (
@@ -261,8 +230,10 @@ def _leaks(pair: InstructionPair, question: Reading, answer: Reading) -> bool:
 
 
 def _language(passage: Reading, texts: dict[str, str]) -> Iterator[tuple[float, str]]:
-    if _TRANSLATES.search(texts["question"]):
+    if PATTERNS["translates"].search(texts["question"]):
         return
+    if languages := other_languages(passage, read(texts["question"])):
+        yield 0.1, "the question is in another language ({}) than the passage ({})".format(*languages)
     scripts = _scripts(passage.text)
     for of, text in texts.items():
         if text.isascii() and "LATIN" in scripts:

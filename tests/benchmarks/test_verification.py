@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from benchmarks.verification import damage
 from benchmarks.verification.__main__ import RULES, main
-from benchmarks.verification.labelled import HELD_OUT, TUNING, load, passages, rows, split_of
+from benchmarks.verification.labelled import HELD_OUT, TUNING, few_each, load, passages, rows, split_of
 from benchmarks.verification.measure import judge, marks
 from plugins.verifiers import VERIFIERS
 
@@ -18,6 +20,14 @@ def test_the_set_is_large_and_a_third_of_its_passages_is_held_out() -> None:
     assert 0.3 < len(held_out) / len(passages()) < 0.4
     assert all(each.split == split_of(each.passage) for each in labelled)
     assert len({(each.text, each.pair, each.is_bad, each.kind) for each in labelled}) == len(labelled)
+
+
+def test_few_pairs_of_each_passage_are_spread_over_good_and_bad_ones() -> None:
+    few = few_each(load(), 4)
+    assert max(Counter(row.passage for row in few).values()) == 4
+    assert {row.passage for row in few} == {row.passage for row in load()}
+    assert {row.is_bad for row in few} == {True, False}
+    assert few_each(load(), 0) == load()
 
 
 def test_no_pair_is_both_good_and_bad() -> None:

@@ -17,6 +17,7 @@ import yaml
 import zstandard
 
 from pipelines.increments.build import build_increment
+from pipelines.increments.increment_summary import print_increment
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.mined import MinedSynthesizer
 from plugins.tokenizers import load_tokenizer
@@ -519,3 +520,22 @@ def test_documents_rejected_by_a_build_without_anything_new_are_told(
     assert capfd.readouterr().err.splitlines()[-1] == (
         f"Nothing new. First rejects: {source}:@{num_bytes}: too_short (2 words, at least 5)."
     )
+
+
+@pytest.mark.slow
+def test_documents_that_are_not_english_prose_are_counted_and_told(
+    tmp_path: Path,
+    passages: Any,
+    write_jsonl: Any,
+    corpus_config: Config,
+    build: Build,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = {"id": "code", "text": "import os\n\ndef names(path):\n    return sorted(os.listdir(path))\n"}
+    german = {"id": "german", "text": "Renin ist ein Enzym der Niere. Die Zellen geben es dort ab."}
+    source = write_jsonl(tmp_path / "in/a.jsonl", [*passages(6), code, german])
+    config = corpus_config(tmp_path / "corpus", source)
+    print_increment(config, build(config))
+    assert read_stats(config.corpus, 1)["counts"]["synthesize/not_english"] == 2
+    line = "  2 documents are not in English prose, so rules found no pairs about them\n"
+    assert line in capsys.readouterr().out

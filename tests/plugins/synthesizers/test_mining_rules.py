@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
+from plugins.synthesizers.mined import MinedSynthesizer
 from plugins.synthesizers.mining_rules import RULES, mine_pairs
-from plugins.synthesizers.mining_sentences import Passage, split_sentences
+from plugins.synthesizers.mining_sentences import Passage, is_imperative, open_pronoun, split_sentences
+from plugins.synthesizers.mining_statements import another_number, falsified
 from plugins.synthesizers.mining_wordings import wordings
-from schemas.records import Document
+from schemas.records import Chain, Document
+from schemas.synthesis_config import SynthesisConfig
 
 BAROREFLEX = (
     "In most healthy people nothing is noticed, because a rapid reflex corrects the change. "
@@ -137,12 +142,12 @@ def test_causes_that_could_mislead_are_left_alone(text: str):
 
 
 def test_a_result_is_asked_for_from_either_end():
-    text = "Granular cells release renin. As a result, angiotensin appears in plasma."
+    text = "Cells of the kidney release renin. As a result, angiotensin appears in plasma."
     ends = set()
     for seed in range(20):
         (found,) = RULES["cause_and_effect"](Passage.of(text), random.Random(seed))
         ends.add((found.task, *found.fields.values(), found.response))
-    cause, effect = "Granular cells release renin.", "Angiotensin appears in plasma."
+    cause, effect = "Cells of the kidney release renin.", "Angiotensin appears in plasma."
     assert ends == {("consequence", cause, effect), ("reason", effect, cause)}
 
 
@@ -266,6 +271,7 @@ def test_terms_are_found_and_doubtful_ones_refused(kind: str, text: str, expecte
         ("This is a thin tube that drains the bladder.", None),
         ("Walking is a good way to keep healthy in old age.", None),
         ("The oldest tube is the tube that drains the bladder.", None),
+        ("Lithium is a simple ion, and yet it remains one of the best drugs.", None),
     ],
 )
 def test_definitions(text: str, expected: tuple[str, str] | None):
@@ -422,3 +428,146 @@ def test_wordings_are_many_and_end_their_line_with_a_sentence():
                     "done",
                     "concession",
                 ), wording
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "most"),
+    [
+        ("The gate opens before 30 December in all towns.", r"before (\d+) December", 28),
+        ("The treaty was signed on May 27 in the town hall.", r"May (\d+)", 28),
+        ("About 95% of the voters took part in it.", r"About (\d+)%", 100),
+        ("The pool closes at 11 pm on every day of the week.", r"at (\d+) pm", 12),
+        ("The pumps run for 23 hours a day in summer.", r"for (\d+) hours", 24),
+        ("The solution has a pH of 13 after the reaction.", r"pH of (\d+)", 14),
+    ],
+)
+def test_a_changed_number_stays_possible(text: str, pattern: str, most: int):
+    changed = {another_number(text, random.Random(seed)) for seed in range(60)} - {None}
+    values = [int(re.search(pattern, each)[1]) for each in changed]
+    assert values and all(0 < value <= most for value in values)
+
+
+def test_a_part_stays_within_its_whole_and_years_keep_their_order():
+    part = {
+        another_number("The vaccine helped 14 of 15 children in a year.", random.Random(n)) for n in range(60)
+    }
+    assert {int(each.split()[3]) for each in part - {None}} <= set(range(1, 14))
+    text = "Work began in March 1869 and ended in 1873."
+    for changed in {another_number(text, random.Random(n)) for n in range(60)} - {None}:
+        first, last = re.findall(r"\d{4}", changed)
+        assert first < last
+
+
+@pytest.mark.parametrize(
+    ("text", "made_false"),
+    [
+        ("Voyager 2 passed the planet and took photographs.", None),
+        ("Older carriages are restored by volunteers in the shed.", None),
+        ("The tablets lower the pressure in the eye.", None),
+        ("Several drugs lower acid secretion after meals.", None),
+        ("By default, 1 copy is kept on the disk.", None),
+        ("The largest moon is made of ice and rock.", "The smallest moon is made of ice and rock."),
+    ],
+)
+def test_only_what_the_text_contradicts_is_made_false(text: str, made_false: str | None):
+    assert falsified(text, random.Random(0)) == made_false
+
+
+@pytest.mark.parametrize(
+    ("text", "is_open"),
+    [
+        ("The builders cut a tunnel of 1.3 kilometres through them.", True),
+        ("Orchard owners like them because the bees fly in cool weather.", True),
+        ("Coach Maria Lund praised him after the match.", True),
+        ("After three years the builders dug under it.", True),
+        ("Observers need a telescope to see it.", True),
+        ("The council asked for their views on the plan.", True),
+        ("The town grew quickly under his rule.", True),
+        ("Calves died when the staff fed them at night.", False),
+        ("The bridge costs 14 million euros, and the city pays half of it.", False),
+        ("Residents near the site will be asked for their views.", False),
+        ("The dough rises because it holds gas.", False),
+        ("The planet was found by Johann Galle on his first night.", False),
+    ],
+)
+def test_a_pronoun_needs_a_noun_before_it(text: str, is_open: bool):
+    assert open_pronoun(text) == is_open
+    assert any(each.stands_alone for each in Passage.of(text).sentences) != is_open
+
+
+def test_a_part_of_a_sentence_is_not_asked_about_with_an_open_pronoun():
+    text = "Because bees fly in the cold, growers like them."
+    assert findings("cause_and_effect", text) != []
+    assert mine_pairs(document(f"{text} {text}"), seed=0) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mix 500 g of rye flour with 560 ml of lukewarm water.", True),
+        ("Stir in 10 g of salt.", True),
+        ("Bake the loaf at 250 degrees, then lower the heat.", True),
+        ("Knead the dough for 8 minutes.", True),
+        ("Wait until the loaf is cold before you slice it.", True),
+        ("Pay attention to deadlines, as courts enforce them.", True),
+        ("If the soup boils, stir it well.", True),
+        ("J. Preserve the network location of the document.", True),
+        ("Work began on 14 March 1869.", False),
+        ("Water flows through the valley.", False),
+        ("Trade with China grew fast.", False),
+        ("Fire destroyed the barn.", False),
+        ("Vasopressin acts on the kidney.", False),
+        ("Research shows that bees sleep.", False),
+        ("If the tap is open, water flows through the pipe.", False),
+    ],
+)
+def test_a_sentence_that_begins_with_a_bare_verb_is_an_imperative(text: str, expected: bool):
+    assert is_imperative(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Die neue Brücke kostet 14 Millionen Euro.",
+        "Der Vertrag wurde am 3. Mai verlängert.",
+        "Les travaux coûtent plus cher que prévu.",
+        "De stad was in handen van de Spanjaarden.",
+        "El puente fue construido en el siglo pasado.",
+    ],
+)
+def test_a_sentence_in_another_language_is_not_quoted_in_an_english_text(text: str):
+    english = "The bridge over the Weser costs 14 million euros, and the city pays for it."
+    assert [each.text for each in Passage.of(f"{english} {text}").alone] == [english]
+
+
+def test_a_verb_is_no_term():
+    text = "The bee pollinates orchards, whereas honeybees impair the standardised hives of apiarists."
+    ((_, fields, _),) = findings("word_to_text", text)
+    assert fields == {"words": "honeybees and apiarists"}
+    assert findings("examples", "Gardeners plant wildflowers such as cowslip, borage and phacelia.") == [
+        ("examples", {"kind": "wildflowers"}, "Cowslip, borage and phacelia.")
+    ]
+
+
+def test_yes_and_no_are_as_frequent_as_true_and_false():
+    passage = Passage.of(
+        "The bridge was built by 350 soldiers of the north. The gate is not open to the public at night. "
+        "The river was crossed by 40 boats of the fleet. The town hall is made of the local stone."
+    )
+    for rule, pair in (("yes_or_no", ("Yes", "No")), ("true_or_false", ("true", "false"))):
+        answers = Counter(
+            item.response for seed in range(200) for item in RULES[rule](passage, random.Random(seed))
+        )
+        assert set(answers) == set(pair) and 85 <= answers[pair[0]] <= 115
+
+
+def test_documents_that_are_not_english_prose_are_counted():
+    code = "import os\n\ndef names(path):\n    return sorted(os.listdir(path))\n"
+    texts = (BAROREFLEX, code, "Renin ist ein Enzym der Niere. Die Zellen geben es ab.")
+    mined = asyncio.run(
+        MinedSynthesizer(SynthesisConfig(backend="mined"), seed=0).synthesize(
+            Chain(chain_id="c", documents=tuple(document(text) for text in texts))
+        )
+    )
+    assert [bool(each.pairs) for each in mined] == [True, False, False]
+    assert [dict(each.dropped) for each in mined] == [{}, {"not_english": 1}, {"not_english": 1}]

@@ -154,3 +154,129 @@ def test_any_text_has_a_verdict(passage: str, instruction: str, response: str, r
 def test_an_unknown_option_is_refused_by_its_key() -> None:
     with pytest.raises(ConfigError, match=r"verify\.grounded.*min_scor"):
         Grounded({"min_scor": 0.4})
+
+
+INFLATION = (
+    "Inflation in Norland fell from 9.1% in 2022 to 3.4% in 2024. Wages grew by 4% in 2019 and 6% in 2020, "
+    "and rents by 3% in 2016, 2% in 2017 and 1% in 2018. About 14% of the 4 million workers were not paid."
+)
+TUNNEL = (
+    "The Sellin Tunnel, begun in 1798, was opened in 1811 and carries the Lindmoor Canal over 1.3 km. Its "
+    "lock of 1790 was rebuilt in 1814 at a cost of 8,000 pounds. The new bridge was closed in 1955 and "
+    "reopened in 1960. Boats carried lime, coal and slate. Salt increased the flow. On the first day the "
+    "mixture activates factor X."
+)
+
+
+def of(passage: str, instruction: str, response: str, **more: object) -> Verdict:
+    return Grounded().verdict(passage, InstructionPair(instruction=instruction, response=response, **more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("passage", "instruction", "response"),
+    [
+        (INFLATION, "What was inflation in Norland in 2022?", "9.1%"),
+        (INFLATION, "Which year had 9.1% inflation?", "2022"),
+        (INFLATION, "By how much did wages grow in 2019?", "4%"),
+        (INFLATION, "In which year did rents grow by 2%?", "2017"),
+        (INFLATION, "What share of the workers was not paid?", "14 per cent"),
+        (TUNNEL, "When was the tunnel opened?", "In eighteen eleven"),
+        (TUNNEL, "In which century was the tunnel begun?", "In the eighteenth century"),
+        (TUNNEL, "How long did it take to build the tunnel?", "13 years"),
+        (TUNNEL, "How long was the bridge closed?", "Half a decade, 5 years"),
+        (TUNNEL, "What did boats carry?", "Slate, lime and coal"),
+        ("The mill dates from the 18th century.", "When was the mill built?", "In the eighteenth century"),
+        ("Der Weg hat 15–20 Stufen.", "Wie viele Stufen hat der Weg?", "Fünfzehn bis zwanzig"),
+        ("Der Kanal ist lang.", "Translate the sentence into English.", "The canal is long."),
+        ("The canal is long.", "Translate into German: The canal is long.", "Der Kanal ist lang."),
+        ("运河长42公里。", "运河有多长？", "四十二公里"),
+    ],
+)
+def test_years_centuries_and_number_words_are_found(passage: str, instruction: str, response: str) -> None:
+    assert of(passage, instruction, response).score >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("passage", "instruction", "response", "reason"),
+    [
+        (
+            TUNNEL,
+            "How long is the tunnel?",
+            "13 kilometres",
+            "the passage does not hold the number 13 kilometres",
+        ),
+        (
+            TUNNEL,
+            "How long did the repair take?",
+            "24 pounds",
+            "the passage does not hold the number 24 pounds",
+        ),
+        (TUNNEL, "How long is the new bridge?", "5 metres", "the passage does not hold the number 5 metres"),
+        (
+            TUNNEL,
+            "In which century was it begun?",
+            "The seventeenth century",
+            "the passage does not hold the number",
+        ),
+        (
+            INFLATION,
+            "What was inflation in 2023?",
+            "3.4%",
+            "the question's number 2023 is not in the passage",
+        ),
+        (
+            INFLATION,
+            "How many workers are there?",
+            "5 million",
+            "the passage does not hold the number 5 million",
+        ),
+        (TUNNEL, "What did boats carry?", "Lime, coal and gold", "the passage does not hold the item 'gold'"),
+        (
+            TUNNEL,
+            "What did salt do?",
+            "It decreased the flow",
+            "the passage says the opposite: 'increased the'",
+        ),
+        (
+            TUNNEL,
+            "What does the mixture do?",
+            "It inhibits factor X",
+            "the passage says the opposite: 'activates factor'",
+        ),
+        (TUNNEL, "When does it act?", "On the last day", "the passage says the opposite: 'first day'"),
+    ],
+)
+def test_what_only_resembles_the_passage_has_its_reason(
+    passage: str, instruction: str, response: str, reason: str
+) -> None:
+    found = of(passage, instruction, response)
+    assert found.score < 0.5
+    assert found.reason.startswith(reason)
+
+
+def test_a_score_below_one_names_the_words_that_the_passage_lacks() -> None:
+    found = verdict("Why does the bridge close early in winter?", "Frozen lumps drop from the cables.")
+    assert 0.5 <= found.score < 1
+    assert found.reason == "the passage does not hold the answer's words: Frozen, lumps, drop"
+
+
+@pytest.mark.slow  # loads the model of py3langid
+@pytest.mark.parametrize(
+    ("passage", "instruction", "response", "languages"),
+    [
+        (
+            "Der Kanal ist 42 Kilometer lang und wurde 1811 fertig.",
+            "How long is the canal?",
+            "42 km",
+            "(en) (de)",
+        ),
+        ("The canal is 42 kilometres long.", "Wie lang ist der Kanal?", "42 Kilometer", "(de) (en)"),
+    ],
+)
+def test_a_question_in_another_language_is_refused_for_its_language(
+    passage: str, instruction: str, response: str, languages: str
+) -> None:
+    asked, theirs = languages.split()
+    found = of(passage, instruction, response)
+    assert found.score < 0.5
+    assert found.reason == f"the question is in another language {asked} than the passage {theirs}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+import yaml
+
+from plugins.synthesizers import mining_rules
 from plugins.synthesizers.mining_rules import mine_pairs
 from plugins.verifiers.well_formed import WellFormed
 from schemas.records import Document, InstructionPair
@@ -35,6 +39,12 @@ def reason(instruction: str, response: str, *, standalone: bool = False, **more:
         ("According to the passage, how long is the bridge?", "412 metres"),
         ("How to cross in winter: write one line of advice.", "Cross before it closes, since ice may fall."),
         ("Put in order: opened, closed for lorries.", "Opened, closed for lorries."),
+        ("Which option sets the port?", "--port"),
+        ("Which variable sets the port?", "PORT"),
+        ("Does the passage say who paid?", "The passage does not say."),
+        ("What does the passage not mention?", "It does not mention the price."),
+        ("What is forbidden?", "Lorries; the text does not say why, but the cables are weak."),
+        ("Translate into German: The bridge is long.", "Die Brücke ist lang."),
         ("Translate into Greek: The bridge is long.", "Η γέφυρα είναι μεγάλη."),
     ],
 )
@@ -79,6 +89,15 @@ def test_mined_pairs_pass(seed: int) -> None:
         ),
         ("What does the author say of ice?", "It falls.", "the question refers to somebody who is not shown"),
         ("Which mayor, Ada Quill, opened it?", "Ada Quill", "the answer stands in the question"),
+        ("Why was it built?", "I cannot answer this question.", "the answer is no answer: 'I cannot answer"),
+        ("Why was it built?", "The passage does not say.", "the answer is no answer"),
+        ("Why was it built?", "Not mentioned in the text.", "the answer is no answer"),
+        ("Why was it built?", "Sorry, but I don't know.", "the answer is no answer"),
+        (
+            "Why was it built?",
+            "There is no information about this in the passage.",
+            "the answer is no answer",
+        ),
         ("Who opened it?", "Ада Квилл", "the answer is in another script than the passage"),
     ],
 )
@@ -116,3 +135,64 @@ def test_other_languages_pass_the_english_rules_and_the_reason_says_so() -> None
     found = WellFormed().verdict("Karla Brandt betreut die Bienen am Rand des Moors.", pair)
     assert found.score == 1.0
     assert found.reason.endswith("the passage is not in English")
+
+
+@pytest.mark.parametrize("response", ["Not stated", "I don't know"])
+def test_a_passage_or_an_option_may_say_that_nothing_is_known(response: str) -> None:
+    pair = InstructionPair(instruction="When was he born?", response=response)
+    said = "The year of birth is not stated in the roll, and even his sons said: I don't know."
+    assert WellFormed().verdict(said, pair).score == 1.0
+    assert reason("When was it built?", response, options=("1931", response)) == ""
+
+
+def test_every_mined_wording_of_a_yes_or_no_question_allows_both() -> None:
+    path = Path(mining_rules.__file__).with_name("mining_wordings.yaml")
+    wordings = yaml.safe_load(path.read_text(encoding="utf-8"))["yes_no"]
+    asked = [wording.format(question="Are lorries safe on the bridge?") for wording in wordings]
+    assert [(each, reason(each, "No")) for each in asked if reason(each, "No")] == []
+
+
+@pytest.mark.slow  # loads the model of py3langid
+@pytest.mark.parametrize(
+    ("passage", "instruction", "response", "expected"),
+    [
+        (
+            "Der Kanal ist 42 Kilometer lang und wurde 1811 fertig.",
+            "How long is the canal?",
+            "42 kilometres",
+            "(en)",
+        ),
+        (
+            "Le canal mesure 42 kilomètres et fut achevé en 1811.",
+            "How long is the canal?",
+            "42 kilometres",
+            "(en)",
+        ),
+        (
+            "The canal is 42 kilometres long and was finished in 1811.",
+            "Quelle est la longueur du canal ?",
+            "42",
+            "(fr)",
+        ),
+        ("The canal is 42 kilometres long and was finished in 1811.", "¿Cuánto mide el canal?", "42", "(es)"),
+        ("Der Kanal ist 42 Kilometer lang und wurde 1811 fertig.", "Was war in der Stadt?", "42", ""),
+        (
+            "Der Kanal ist 42 Kilometer lang und wurde 1811 fertig.",
+            "Translate 'lang' into English: what is it?",
+            "long",
+            "",
+        ),
+        (
+            "Rösti, Spätzle, Brezeln: 3.50. Maultaschen: 8.20.",
+            "What is the cheapest?",
+            "Rösti, Spätzle, Brezeln",
+            "",
+        ),
+        ("It is in the town. The canal is long.", "Was ist in der Stadt?", "42 m", "(de)"),
+        ("The opera Der Ring des Nibelungen is long.", "Who wrote Der Ring des Nibelungen?", "Wagner", ""),
+    ],
+)
+def test_languages_of_short_questions(passage: str, instruction: str, response: str, expected: str) -> None:
+    found = WellFormed().verdict(passage, InstructionPair(instruction=instruction, response=response))
+    assert (found.score < 0.5) == bool(expected)
+    assert not expected or f"the question is in another language {expected}" in found.reason
