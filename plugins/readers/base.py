@@ -77,7 +77,7 @@ WHOLE = Part(0, None)
 _NAMED_KINDS = 12
 """Kinds of records that a row of those passed over names."""
 
-NOT_FOR_ALL = ("encoding", "delimiter", "quote", "escape", "columns", "leave_out", "config_name", "split")
+NOT_FOR_ALL = ("encoding", "delimiter", "config_name", "split")
 """Fields of a SourceConfig that only some readers use."""
 
 _OF_VERSIONS = ("version_field", "deleted_field", "newest")

@@ -1,9 +1,9 @@
 """Slides, sheets, scanned pages and all else that docling reads, a document a file.
- Library: docling (MIT), which finds layout, tables and text in pictures by models. It needs torch and some
- GB,
-takes seconds a page on a CPU, and fetches its models at its first use unless DOCLING_ARTIFACTS_PATH names a
-folder with them. The text is docling's Markdown with its markup taken out, or kept. The other readers need no
-models: use this one for what they do not read. Tests have a stand-in for the library.
+
+Library: docling (MIT), which finds layout, tables and text in pictures by models. It needs torch and some
+GB, takes seconds a page on a CPU, and fetches its models at its first use unless DOCLING_ARTIFACTS_PATH names
+a folder with them. The text is docling's Markdown with its markup taken out, or kept. The other readers need
+no models: use this one for what they do not read. Tests have a stand-in for the library.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ class DoclingOptions(Section):
 
 
 class DoclingReader(Reader):
-    """Reads what docling reads. Fields of a row: `text`.
+    """Reads what docling reads. Rows have the text only.
 
     Raises:
         ConfigError: The package `docling` is not installed.
     """
 
     Options = DoclingOptions
+    extracts_itself = True
 
     def __init__(self, source: SourceConfig):
         super().__init__(source)
@@ -71,7 +72,7 @@ class DoclingReader(Reader):
         text = result.document.export_to_markdown(image_placeholder="")
         if not self.options.keep_markup:
             text = plain_text(text)
-        yield Row("", {"text": text})
+        yield Row("", {self.source.text_field: text})
         if result.status.name == "PARTIAL_SUCCESS":
             yield BadRow("", "left_out", f"docling converted a part only: {found}")
 

@@ -1,5 +1,6 @@
 """Zip archives that are one document, such as docx and epub, checked before a library opens them.
- A zip announces the size of each file, and Python reads no byte beyond it. So a reader compares the announced
+
+A zip announces the size of each file, and Python reads no byte beyond it. So a reader compares the announced
 sizes with the limits. Files that a library may take for markup count, whatever their names are: all but
 pictures, sounds and fonts that are as good as incompressible.
 """
@@ -14,19 +15,8 @@ from xml.etree import ElementTree
 from schemas import limits
 
 _MEDIA = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".gif",
-    ".webp",
-    ".emf",
-    ".wmf",
-    ".ttf",
-    ".otf",
-    ".woff",
-    ".mp3",
-    ".mp4",
-    ".odttf",
+    *(".png", ".jpg", ".jpeg", ".gif", ".webp", ".emf", ".wmf"),
+    *(".ttf", ".otf", ".odttf", ".woff", ".mp3", ".mp4"),
 )
 _MOST_RATIO = 3
 _ENTITY = tuple("<!ENTITY".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))

@@ -1,6 +1,7 @@
 """Word files (docx): text with headings, lists, tables, foot- and endnotes, a document a file.
- Library: mammoth (BSD-2-Clause), because it gives notes, numbering and scripts as HTML, which python-docx
-does not. Its HTML becomes text as all HTML here does (html_tree.py), so that 10 with a raised 6 becomes 10^6.
+
+Library: mammoth (BSD-2-Clause), because it gives notes, numbering and scripts as HTML, which python-docx
+does not. `markup_blocks.py` makes text of the HTML, so that 10 with a raised 6 becomes 10^6.
 Left out: page heads and feet, comments, deleted text, pictures, and formulas of Word's editor, for which
 there is a reject.
 """
@@ -18,7 +19,8 @@ import mammoth
 
 from plugins.readers.base import BadRow, Reader, Row, whole_file
 from plugins.readers.documents_in_zip import BROKEN, Refused, open_zip
-from plugins.readers.html_tree import TooDeep, parse, readable
+from plugins.readers.html_tree import TooDeep, parse
+from plugins.readers.markup_blocks import UNSEEN, blocks_of
 
 _ABOUT = "docProps/core.xml"
 _NOTE = re.compile("#(?:foot|end)note-(ref-)?")
@@ -26,7 +28,9 @@ _LEFT_OUT = re.compile(r"unrecognised element was ignored: (?:\{.*\})?(\S+)")
 
 
 class DocxReader(Reader):
-    """Reads docx. Fields of a row: `text`, and `title` and `author` if the file has them."""
+    """Reads docx. Fields of a row: the text, and `title` and `author` if the file has them."""
+
+    extracts_itself = True
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         data = whole_file(uri)
@@ -45,7 +49,7 @@ class DocxReader(Reader):
             yield BadRow("", "not_docx", f"{type(error).__name__}: {error}")
             return
         _mark_notes(tree)
-        yield Row("", {"text": readable(tree), **fields})
+        yield Row("", {**fields, self.source.text_field: blocks_of(tree, UNSEEN)})
         found = Counter(found[1] for each in converted.messages if (found := _LEFT_OUT.search(each.message)))
         if found:
             names = ", ".join(f"{number} of {name}" for name, number in found.most_common())

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plugins.readers import text_encoding
-from plugins.readers.base import BadRow, Reader, Row
-from plugins.readers.decompression import DAMAGED, TooLong, whole
+from plugins.readers.base import BadRow, Reader, Row, whole_file
 from plugins.readers.html_text import HtmlError, check_installed, decode_page, has_tags, html_text
 from schemas.corpus_config import SourceConfig
 
@@ -25,19 +24,16 @@ class HtmlReader(Reader):
         yield self._row(uri)
 
     def _row(self, uri: str) -> Row | BadRow:
-        wanted = self.source.encoding
+        data = whole_file(uri)
+        if isinstance(data, BadRow):
+            return data
+        if foreign := text_encoding.foreign(data, text_encoding.AUTO):
+            return BadRow("", "not_html", foreign)
         try:
-            data = whole(uri)
-            if foreign := text_encoding.foreign(data, text_encoding.AUTO):
-                return BadRow("", "not_html", foreign)
-            page, fields = decode_page(data, wanted)
+            page, fields = decode_page(data, self.source.encoding)
             if not has_tags(page):
                 return BadRow("", "not_html", "no tag is in it. Reader text reads plain text")
             title, text = html_text(page)
-        except DAMAGED as error:
-            return BadRow.damaged("", error)
-        except TooLong as error:
-            return BadRow("", "record_too_long", str(error))
         except (text_encoding.Undecodable, HtmlError) as error:
             return BadRow("", *error.args)
         if not text:

@@ -46,12 +46,12 @@ def test_single_quotes_are_found(tmp_path: Path) -> None:
 
 def test_keys_replace_the_guess(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", table(delimiter=":", quotechar="~"))
-    assert texts(read("csv", path, delimiter=":", quote="~")) == TEXTS
+    assert texts(read("csv", path, delimiter=":", options={"quote": "~"})) == TEXTS
     # As PostgreSQL's COPY writes with ESCAPE '\'.
     path = write(tmp_path / "b.csv", b'text,id\n"He said \\"no\\", C:\\\\tmp",1\n')
-    assert texts(read("csv", path, escape="\\")) == ['He said "no", C:\\tmp']
+    assert texts(read("csv", path, options={"escape": "\\"})) == ['He said "no", C:\\tmp']
     path = write(tmp_path / "c.tsv", b'text\tid\n"Open quote\t1\nplain\t2\n')
-    assert texts(read("tsv", path, quote="")) == ['"Open quote', "plain"]
+    assert texts(read("tsv", path, options={"quote": ""})) == ['"Open quote', "plain"]
 
 
 def test_a_tsv_may_hold_more_commas_than_tabs(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_rows_before_damage_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(decompression, "_FRAME_BYTES", 64)
     data = COMPRESS[".gz"](b"text\n" + jsonl(*noise(num_rows)))
     path = write(tmp_path / "a.csv.gz", data[: len(data) // 2])
-    *documents, last = read("csv", path, quote="")
+    *documents, last = read("csv", path, options={"quote": ""})
     assert len(texts(documents)) > num_rows // 4
     assert last.source == f"{path}:{len(documents) + 2}" and last.reason == "damaged_file"
     assert last.detail.endswith(f"; {len(documents) + 1} lines were read before it")
