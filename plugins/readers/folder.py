@@ -27,6 +27,7 @@ from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError, unknown_name
 
 _ARCHIVES = ("zip", "tar")
+_BY_DOCLING = ("image", "pptx", "xlsx")
 
 
 class FolderReader(Reader):
@@ -124,7 +125,8 @@ class FolderReader(Reader):
 
         name = KINDS[kind].reader if kind in KINDS else ""
         if name not in READERS.names():
-            cure = "Name such files in a source with reader text" if kind.startswith("text") else "Convert it"
+            by = "text" if kind.startswith("text") else "docling" if kind in _BY_DOCLING else ""
+            cure = f"Name such files in a source with reader {by}" if by else "Convert it"
             detail = f"no reader for kind {kind}. {cure}, or leave it out of the uri"
             if kind in ("gzip", "bzip2", "zstd", "xz"):
                 detail = f"the file is compressed by {kind}, and its name does not say so"

@@ -8,8 +8,9 @@
     <label>                 the beginning of the next line: 1. Introduction
     <pre>                   its lines, unchanged
 
-Within a line the rules of `markup.py` hold, so that no number changes. A row with one cell, or with lists or
-tables in its cells, only arranges a page: its cells become paragraphs.
+Within a line the rules of `markup.py` hold, so that no number changes. A row with lists or tables in its
+cells only arranges a page: its cells become paragraphs. So does a row of one cell, and one with text in one
+cell, if no row of the table has text in more, or if the text is several paragraphs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _ITEMS = {"li", "item", "list-item", "dt", "dd", "def-item"}
 _AS_THEY_ARE = {"pre", "preformat"}
 _PERHAPS = {"code", "quote"}  # what trafilatura calls <pre>
 _NESTED = {"table", "ul", "ol", "list"}
+_PARAGRAPHS = {"p", "div", *_BREAKS}
 _GROUPS = {"thead", "tbody", "tfoot", "tgroup"}
 _INLINE = {
     "img",
@@ -71,6 +73,7 @@ class _Writer:
         self._bullet = ""  # waits for the text of its item
         self._indent = ""  # of lines in the open items
         self._number: int | None = None  # of the next item; None in a list without numbers
+        self._has_columns = False  # of the open table
 
     def write(self, element: Element) -> None:
         name = name_of(element)
@@ -102,11 +105,15 @@ class _Writer:
             self._inside(element)
             self._pieces.append(" ")
         else:
-            outer, self._number = self._number, _first_number(element)
+            outer = self._number, self._has_columns
+            self._number = _first_number(element)
+            if name == "table":
+                rows = (each for each in element.iter() if name_of(each) in _ROWS)
+                self._has_columns = any(len(_filled(row)) > 1 for row in rows)
             self.end_paragraph(is_last=False)
             self._inside(element)
             self.end_paragraph()
-            self._number = outer
+            self._number, self._has_columns = outer
 
     def end_paragraph(self, *, is_last: bool = True) -> None:
         self._end_line(is_last=is_last)
@@ -143,8 +150,16 @@ class _Writer:
         self._pieces = []
 
     def _arranges(self, row: Element) -> bool:
-        filled = [cell for cell in row if text_of(cell)]
-        return len(filled) < 2 or any(name_of(inner) in _NESTED for cell in filled for inner in cell.iter())
+        filled = _filled(row)
+        inner = [name_of(each) for cell in filled for each in cell.iter()]
+        if len(filled) > 1 or not _NESTED.isdisjoint(inner):
+            return not _NESTED.isdisjoint(inner)
+        is_value = filled and len(row) > 1 and self._has_columns
+        return not is_value or sum(name in _PARAGRAPHS for name in inner) > 1
+
+
+def _filled(row: Element) -> list[Element]:
+    return [cell for cell in row if text_of(cell)]
 
 
 def _first_number(element: Element) -> int | None:

@@ -65,7 +65,13 @@ def test_old_mac_line_ends(tmp_path: Path) -> None:
 
 def test_names_may_be_given(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", table(ROWS[1:]))
-    found = read("csv", path, columns=["body", "key", "n"], text_field="body", metadata_fields=["n"])
+    found = read(
+        "csv",
+        path,
+        options={"columns": ["body", "key", "n"]},
+        text_field="body",
+        metadata_fields=["n"],
+    )
     assert texts(found) == TEXTS
     assert [each.metadata for each in found if isinstance(each, Document)] == [{"n": n} for n in "123"]
 
@@ -103,7 +109,7 @@ def test_a_file_without_the_column_names_what_was_guessed(tmp_path: Path) -> Non
     path = write(tmp_path / "a.csv", b"title;body\nT;one\n")
     assert only_reject(read("csv", path)).detail == (
         "no column 'text'; the file has title, body (delimiter ';', guessed, quote '\"', guessed). "
-        "Set text_field or format, or `columns` if it has no header row."
+        "Set text_field or format, or, if it has no header row, option `columns`."
     )
     path = write(tmp_path / "b.csv", b"text,text\none,two\n")
     assert only_reject(read("csv", path)).reason == "repeated_column"

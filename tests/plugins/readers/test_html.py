@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from plugins.readers import open_reader
+from plugins.readers import READERS, open_reader
 from plugins.readers.html_text import decode_page, html_text
 from schemas import limits
 from schemas.corpus_config import SourceConfig
@@ -170,7 +170,13 @@ class TestExtract:
         found = read("parquet", tmp_path / "a", extract="html")
         assert [text for _, text in places(tmp_path / "a", found)] == ["naïve", "undecodable"]
 
-    @pytest.mark.parametrize("reader", ["html", "jats", "folder", None])
+    def test_readers_take_markup_out_or_let_it_be_extracted(self) -> None:
+        others = {name for name in READERS.names() if not READERS.load(name).extracts_itself}
+        assert others == {"csv", "tsv", "jsonl", "parquet", "text", "huggingface", "squad"}
+
+    @pytest.mark.parametrize(
+        "reader", ["html", "jats", "medline", "pdf", "docx", "epub", "rst", "warc", None]
+    )
     def test_readers_that_take_markup_out_refuse_it(self, reader: str | None) -> None:
         with pytest.raises(ConfigError, match=f"sets extract, and reader '{reader or 'folder'}' takes text"):
             open_reader(SourceConfig(reader=reader, uri="a", extract="html"))

@@ -171,7 +171,7 @@ def test_a_row_of_a_table_is_a_line_and_cells_stay_apart(tmp_path: Path) -> None
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="part 'table' is unknown"):
+    with pytest.raises(ConfigError, match=r"reader 'mediawiki': leave_out\.0 is 'table': .* 'tables'"):
         text_of("a", tmp_path, options={"leave_out": ["table"]})
 
 
