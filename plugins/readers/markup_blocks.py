@@ -9,8 +9,8 @@
     <pre>                   its lines, unchanged
 
 Within a line the rules of `markup.py` hold, so that no number changes. A row with lists or tables in its
-cells only arranges a page: its cells become paragraphs. So does a row of one cell, and one with text in one
-cell, if no row of the table has text in more, or if the text is several paragraphs.
+cells only arranges a page: its cells become paragraphs. So does a row with text in one cell, if no row
+of the table has text in more, or if the text is several paragraphs.
 """
 
 from __future__ import annotations
@@ -154,8 +154,7 @@ class _Writer:
         inner = [name_of(each) for cell in filled for each in cell.iter()]
         if len(filled) > 1 or not _NESTED.isdisjoint(inner):
             return not _NESTED.isdisjoint(inner)
-        is_value = filled and len(row) > 1 and self._has_columns
-        return not is_value or sum(name in _PARAGRAPHS for name in inner) > 1
+        return not (filled and self._has_columns) or sum(name in _PARAGRAPHS for name in inner) > 1
 
 
 def _filled(row: Element) -> list[Element]:

@@ -73,7 +73,7 @@ def test_a_chapter_may_be_a_document(tmp_path: Path) -> None:
         ("<p>H<sub>2</sub>O</p>", "H2O"),
         ("<p>140<br/>72</p>", "140\n72"),
         ("<p>a&nbsp;b &mdash; 140&#47;72 &lt; 3</p>", "a b — 140/72 < 3"),
-        ("<table><tr><td>140</td><td>72</td></tr><tr><th>a</th></tr></table>", "140 | 72\n\na"),
+        ("<table><tr><td>140</td><td>72</td></tr><tr><th>a</th></tr></table>", "140 | 72\na"),
         ("<ul><li>one</li><li>two<ol><li>three</li></ol></li></ul>", "- one\n- two\n  1. three"),
         ("<pre>x = 1\n  y = 2</pre><p>z</p>", "x = 1\n  y = 2\n\nz"),
         ("<p>a<a id='x'/>b</p><script>var x</script><p/><p>c</p>", "ab\n\nc"),

@@ -31,7 +31,7 @@ PAGE = f"""<!DOCTYPE html><html><head><meta charset="utf-8"><title>Gentamicin &a
   three</pre></article></main>
 <footer>Copyright 2020. All rights reserved. <a href="/privacy">Privacy policy</a></footer></body></html>"""
 MAIN = (
-    f"Dosing of gentamicin\n\n{ARTICLE}\n\nLevels\n\n- peak 20 mg/l\n- trough 1 mg/l\n\nDoses\n\n"
+    f"Dosing of gentamicin\n\n{ARTICLE}\n\nLevels\n\n- peak 20 mg/l\n- trough 1 mg/l\n\nDoses\n"
     "Weight | Dose\n70 | 350\n\none  two\n  three"
 )
 
