@@ -61,7 +61,8 @@ class SourceConfig(Section):
             to 1, to the metadata: `detected_encoding`, `encoding_confidence`. Null means UTF-8, and for html
             what the page says about itself. Rows that stay undecodable are rejects.
         extract: `html` takes the text out of the HTML in the fields of the text: of a page its main text, of
-            a fragment all of it. A value without any tag keeps its lines. Null takes fields as they are.
+            a fragment all of it. A value without any tag keeps its lines. Null takes fields as they are. For
+            readers jsonl, csv, tsv, parquet, text and huggingface; others take markup out themselves.
         delimiter: For reader text, the string between the documents of a file, such as "\\n\\n\\n" or
             "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document. For reader csv, the
             character between cells; null guesses it. For reader folder, only its text files use it.

@@ -57,7 +57,7 @@ class CsvOptions(Section):
 class CsvReader(Reader):
     """Reads CSV. Positions are numbers of a row's first line, from 1. A bad row costs only itself."""
 
-    own_fields = frozenset({"encoding", "delimiter"})
+    own_fields = frozenset({"encoding", "delimiter", "extract"})
     Options = CsvOptions
     delimiter: str | None = None
     """Delimiter of this reader; None is guessed."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import pydantic
 
-from plugins.readers.base import BadRow, Reader, Row, whole_file
+from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.markdown import plain_text
 from schemas import limits
 from schemas.config import Section
@@ -37,7 +37,7 @@ class DoclingOptions(Section):
     max_pages: int = pydantic.Field(default=500, ge=1)
 
 
-class DoclingReader(Reader):
+class DoclingReader(WholeFileReader):
     """Reads what docling reads. Rows have the text only.
 
     Raises:
@@ -45,18 +45,13 @@ class DoclingReader(Reader):
     """
 
     Options = DoclingOptions
-    extracts_itself = True
 
     def __init__(self, source: SourceConfig):
         super().__init__(source)
         if importlib.util.find_spec("docling") is None:
             raise ConfigError("reader 'docling' needs the package docling: pip install 'tutelage[docling]'.")
 
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        data = whole_file(uri)
-        if isinstance(data, BadRow):
-            yield data
-            return
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         from docling.datamodel.base_models import DocumentStream
 
         result = _converter().convert(

@@ -17,29 +17,24 @@ from xml.etree.ElementTree import Element
 
 import mammoth
 
-from plugins.readers.base import BadRow, Reader, Row, whole_file
-from plugins.readers.documents_in_zip import BROKEN, Refused, open_zip
+from plugins.readers.base import BadRow, Row, WholeFileReader
+from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
 from plugins.readers.html_tree import TooDeep, parse
 from plugins.readers.markup_blocks import UNSEEN, blocks_of
 
-_ABOUT = "docProps/core.xml"
+_CORE = "docProps/core.xml"
 _NOTE = re.compile("#(?:foot|end)note-(ref-)?")
 _LEFT_OUT = re.compile(r"unrecognised element was ignored: (?:\{.*\})?(\S+)")
 
 
-class DocxReader(Reader):
-    """Reads docx. Fields of a row: the text, and `title` and `author` if the file has them."""
+class DocxReader(WholeFileReader):
+    """Reads docx. Fields of a row: the text, and `title`, `author`, `language` if the file has them."""
 
-    extracts_itself = True
-
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        data = whole_file(uri)
-        if isinstance(data, BadRow):
-            yield data
-            return
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         try:
             with open_zip(data) as archive:
-                fields = _about(archive.read(_ABOUT)) if _ABOUT in archive.namelist() else {}
+                core = archive.read(_CORE) if _CORE in archive.namelist() else b"<none/>"
+                fields = about(ElementTree.fromstring(core))
             converted = mammoth.convert_to_html(io.BytesIO(data), convert_image=lambda image: [])
             tree = parse(converted.value)
         except (Refused, TooDeep, RecursionError) as error:
@@ -54,14 +49,6 @@ class DocxReader(Reader):
         if found:
             names = ", ".join(f"{number} of {name}" for name, number in found.most_common())
             yield BadRow("", "left_out", f"elements that mammoth does not read: {names}")
-
-
-def _about(core: bytes) -> dict[str, str]:
-    names = {"title": "title", "creator": "author"}
-    found = {
-        names.get(each.tag.rpartition("}")[2], ""): each.text or "" for each in ElementTree.fromstring(core)
-    }
-    return {name: value.strip() for name, value in found.items() if name and value.strip()}
 
 
 def _mark_notes(tree: Element) -> None:

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from plugins.readers.base import BadRow, Reader, Row, whole_file
-from plugins.readers.documents_in_zip import BROKEN, Refused, open_zip
+from plugins.readers.base import BadRow, Row, WholeFileReader
+from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
 from plugins.readers.html_tree import TooDeep, parse
 from plugins.readers.markup_blocks import UNSEEN, blocks_of
 from schemas.config import Section
@@ -23,7 +23,6 @@ from schemas.config import Section
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
 _MARKUP = ("application/xhtml+xml", "text/html")
-_ABOUT = {"title": "title", "author": "creator", "language": "language"}
 _ENCODING = re.compile(rb"""<\?xml[^>]{0,100}encoding=["']([\w.-]{1,40})""")
 
 
@@ -37,17 +36,12 @@ class EpubOptions(Section):
     chapters: bool = False
 
 
-class EpubReader(Reader):
+class EpubReader(WholeFileReader):
     """Reads epub. Fields of a row: the text, and `title`, `author`, `language` if the book has them."""
 
     Options = EpubOptions
-    extracts_itself = True
 
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        data = whole_file(uri)
-        if isinstance(data, BadRow):
-            yield data
-            return
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         try:
             with open_zip(data) as archive:
                 yield from self._rows(archive)
@@ -62,7 +56,7 @@ class EpubReader(Reader):
             (each.get("full-path", "") for each in container.iter() if each.tag.endswith("}rootfile")), ""
         )
         package = ElementTree.fromstring(archive.read(root))
-        fields = {name: found for name, tag in _ABOUT.items() if (found := _first(package, tag))}
+        fields = about(package)
         texts: list[str] = []
         bad: list[BadRow] = []
         for name in _spine(package, posixpath.dirname(root)):
@@ -80,11 +74,6 @@ class EpubReader(Reader):
         if not texts and not bad:
             bad.append(BadRow("", "empty", "no file of its spine has text"))
         yield from bad
-
-
-def _first(package: Element, tag: str) -> str:
-    found = next((each for each in package.iter() if str(each.tag).endswith(f"}}{tag}")), None)
-    return " ".join((found.text or "").split()) if found is not None else ""
 
 
 def _spine(package: Element, folder: str) -> Iterator[str]:

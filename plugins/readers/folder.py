@@ -42,7 +42,6 @@ class FolderReader(Reader):
 
     own_fields = frozenset({"encoding", "delimiter"})
     has_mixed_files = True
-    extracts_itself = True
 
     def __init__(self, source: SourceConfig):
         super().__init__(source.model_copy(update={"options": {}}))
@@ -75,12 +74,9 @@ class FolderReader(Reader):
         return [WHOLE] if isinstance(reader, BadRow) else reader.parts(uri)
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        return self._rows(uri, WHOLE)
+        return self.rows_of(uri, WHOLE)
 
-    def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
-        return self._rows(uri, part)
-
-    def _rows(
+    def rows_of(
         self, uri: str, part: Part, budget: Budget | None = None, depth: int = 0
     ) -> Iterator[Row | BadRow]:
         kind = self._kind(uri)
@@ -102,7 +98,7 @@ class FolderReader(Reader):
                 if isinstance(member, BadRow):
                     yield member
                     continue
-                for row in rescued(self._rows(member.path, WHOLE, budget, depth + 1)):
+                for row in rescued(self.rows_of(member.path, WHOLE, budget, depth + 1)):
                     at = row.position if row.position[:2] in ("", "!/") else f":{row.position}"
                     at = f"!/{member.name}{at}"
                     yield dataclasses.replace(row, position=at)

@@ -76,7 +76,6 @@ class JatsReader(Reader):
 
     own_fields = frozenset({"encoding"})
     Options = JatsOptions
-    extracts_itself = True
 
     def __init__(self, source: SourceConfig):
         super().__init__(source)

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from markdown_it import MarkdownIt
 
-from plugins.readers.base import BadRow, Row
-from plugins.readers.html_tree import TooDeep, parse
+from plugins.readers.base import BadRow
+from plugins.readers.html_tree import parse
 from plugins.readers.markup import text_of
 from plugins.readers.markup_blocks import UNSEEN, blocks_of
-from plugins.readers.text import TextReader
-from schemas.config import Section
+from plugins.readers.text import MarkupReader
 
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*\n", re.DOTALL | re.MULTILINE)
 _FIELD = re.compile(r"""^(title|author|date|lang)[ \t]*:[ \t]*["']?(.*?)["']?[ \t]*$""", re.MULTILINE)
@@ -29,41 +27,19 @@ _MOST_NESTED = 1_000
 _PARSER = MarkdownIt("commonmark", {"maxNesting": _MOST_NESTED}).enable(["table", "strikethrough"])
 
 
-class MarkupOptions(Section):
-    """Options of readers `markdown` and `rst`.
-
-    Attributes:
-        keep_markup: True keeps the text of the file as it is; false takes its markup out.
-    """
-
-    keep_markup: bool = False
-
-
-class MarkdownReader(TextReader):
+class MarkdownReader(MarkupReader):
     """Reads Markdown. Fields of a row: the text; `title`, `author`, `date`, `lang` if the file gives them."""
 
-    own_fields = frozenset({"encoding"})
-    extracts_itself = True
-    Options = MarkupOptions
-
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        for row in super().rows(uri):
-            if isinstance(row, Row):
-                row = self._of(row.values)
-            yield row
-
-    def _of(self, values: Mapping[str, Any]) -> Row | BadRow:
-        text = values[self.source.text_field].replace("\r\n", "\n")
+    def plain(self, text: str) -> Iterator[Mapping[str, str] | BadRow]:
         front = _FRONT.match(text)
         fields = dict(_FIELD.findall(front[1])) if front else {}
-        try:
-            tree = parse(_PARSER.render(text[front.end() :] if front else text))
-            if heading := text_of(tree.find("h1")):
-                fields.setdefault("title", heading)
-            plain = text if self.options.keep_markup else blocks_of(tree, UNSEEN)
-        except (TooDeep, RecursionError) as error:
-            return BadRow("", "beyond_limits", str(error))
-        return Row("", {**values, **fields, self.source.text_field: plain})
+        tree = parse(_PARSER.render(text[front.end() :] if front else text))
+        if heading := text_of(tree.find("h1")):
+            fields.setdefault("title", heading)
+        yield {
+            **fields,
+            self.source.text_field: text if self.options.keep_markup else blocks_of(tree, UNSEEN),
+        }
 
 
 def plain_text(markdown: str) -> str:

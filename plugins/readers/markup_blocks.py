@@ -15,6 +15,7 @@ of the table has text in more, or if the text is several paragraphs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from xml.etree.ElementTree import Element
 
@@ -43,9 +44,6 @@ _INLINE = {
 }
 UNSEEN = frozenset(("head", "script", "style", "template", "noscript", "svg", "iframe", "object"))
 """Elements of HTML that show no text."""
-
-_DIGITS = 10
-"""Digits of an item's number from which on it is no number of an item."""
 
 
 def blocks_of(element: Element | None, skipped: Container[str] = ()) -> str:
@@ -169,4 +167,4 @@ def _first_number(element: Element) -> int | None:
     if own or element.get("reversed") is not None:
         return None
     start = element.get("start", "1")
-    return int(start) if start.isdecimal() and len(start) < _DIGITS else 1
+    return int(start) if re.fullmatch(r"\d{1,9}", start) else 1

@@ -49,7 +49,6 @@ class MediawikiReader(Reader):
     Of several revisions the last is read.
     """
 
-    extracts_itself = True
     Options = MediawikiOptions
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:

@@ -45,8 +45,6 @@ class MedlineReader(Reader):
     languages are not read.
     """
 
-    extracts_itself = True
-
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         number, opened, closed = 0, False, False
         start = b""  # tag of the record that is being read

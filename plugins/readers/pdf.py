@@ -21,7 +21,7 @@ from typing import Any
 import pydantic
 from pypdfium2 import PdfDocument, PdfiumError
 
-from plugins.readers.base import BadRow, Reader, Row, whole_file
+from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.page_engines import PAGE_ENGINES, PageEngine
 from plugins.readers.pdf_layout import Line, Page, lines_of, remove_heads, text_of_pages
 from plugins.readers.pdf_words import Box, words_of
@@ -58,7 +58,7 @@ class PdfOptions(Section):
     engine: str | None = None
 
 
-class PdfReader(Reader):
+class PdfReader(WholeFileReader):
     """Reads PDF. A document is a file, or `page 12` or `pages 11-20` of it.
 
     Fields of a row: the text, `num_pages`, those of `title`, `author`, `subject` and `keywords` that the file
@@ -69,18 +69,13 @@ class PdfReader(Reader):
     """
 
     Options = PdfOptions
-    extracts_itself = True
 
     def __init__(self, source: Any):
         super().__init__(source)
         name = self.options.engine
         self._engine: PageEngine | None = PAGE_ENGINES.load(name)() if name else None
 
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        data = whole_file(uri)
-        if isinstance(data, BadRow):
-            yield data
-            return
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         if found := _large_stream(data):
             yield BadRow("", "stream_too_long", found)
             return

@@ -171,14 +171,16 @@ class TestExtract:
         assert [text for _, text in places(tmp_path / "a", found)] == ["naïve", "undecodable"]
 
     def test_readers_take_markup_out_or_let_it_be_extracted(self) -> None:
-        others = {name for name in READERS.names() if not READERS.load(name).extracts_itself}
-        assert others == {"csv", "tsv", "jsonl", "parquet", "text", "huggingface", "squad"}
+        others = {name for name in READERS.names() if "extract" in READERS.load(name).own_fields}
+        assert others == {"csv", "tsv", "jsonl", "parquet", "text", "huggingface"}
 
     @pytest.mark.parametrize(
         "reader", ["html", "jats", "medline", "pdf", "docx", "epub", "rst", "warc", None]
     )
     def test_readers_that_take_markup_out_refuse_it(self, reader: str | None) -> None:
-        with pytest.raises(ConfigError, match=f"sets extract, and reader '{reader or 'folder'}' takes text"):
+        with pytest.raises(
+            ConfigError, match=f"sets extract, which reader '{reader or 'folder'}' does not use"
+        ):
             open_reader(SourceConfig(reader=reader, uri="a", extract="html"))
 
 
