@@ -145,8 +145,8 @@ def options_of(plugin: type) -> type[Section] | None:
         if isinstance(each, type) and issubclass(each, Section) and each.__module__ == plugin.__module__
     ]
     named = [each for each in declared if each.__name__.endswith(("Options", "Prompt"))]
-    own = getattr(plugin, "Options", Section)
-    return own if own is not Section else next(iter(named), None)
+    own = getattr(plugin, "Options", next(iter(named), None))
+    return own if own is not Section else None
 
 
 _PLUGINS: tuple[tuple[str, Registry, str], ...] = (

@@ -60,26 +60,20 @@ class SourceConfig(Section):
             shift_jis or gb18030, or `auto`, which finds the encoding and adds it with its confidence, from 0
             to 1, to the metadata: `detected_encoding`, `encoding_confidence`. Null means UTF-8, and for html
             what the page says about itself. Rows that stay undecodable are rejects.
-        leave_out: Parts of articles to leave out, for reader jats: references, tables, figures, notes. Null
-            leaves out the references, [] nothing. For reader mediawiki: tables; null leaves none out.
         extract: `html` takes the text out of the HTML in the fields of the text: of a page its main text, of
-            a fragment all of it. A value without any tag keeps its lines. Null takes fields as they are.
+            a fragment all of it. A value without any tag keeps its lines. Null takes fields as they are. For
+            readers jsonl, csv, tsv, parquet, text and huggingface; others take markup out themselves.
         delimiter: For reader text, the string between the documents of a file, such as "\\n\\n\\n" or
             "\\n<|endoftext|>\\n" (in double quotes); null makes each file one document. For reader csv, the
-            character between cells; null guesses it.
-        quote: For readers csv and tsv, the character around cells; "" reads quotes as plain characters, null
-            guesses.
-        escape: For readers csv and tsv, the character that makes the next one plain, such as "\\\\"; null has
-            none. A doubled quote in a quoted cell is one quote in any case.
-        columns: For readers csv and tsv, the names of the columns of a file without a header row; null takes
-            them from its first row.
+            character between cells; null guesses it. For reader folder, only its text files use it.
         config_name: For reader huggingface, a dataset's configuration; null takes its default.
         split: For reader huggingface, a dataset's split; null takes `train`.
-        options: Options of the reader by name (docs/corpus.md); most readers have none.
+        options: Options of the reader by name; its page lists them. For reader folder, the options of other
+            readers by their names, such as `{pdf: {pages_per_document: 1}}`. Those of a preset hold unless
+            they are set here.
     """
 
-    added_later = frozenset({"encoding", "extract", "leave_out", "quote", "escape", "columns", "options"})
-    added_later |= {"version_field", "deleted_field", "newest"}
+    added_later = frozenset({"encoding", "extract", "options", "version_field", "deleted_field", "newest"})
 
     reader: str | None = None
     uri: str
@@ -95,12 +89,8 @@ class SourceConfig(Section):
     pairs_field: str | None = pydantic.Field(default=None, min_length=1)
     dataset_field: str | None = pydantic.Field(default=None, min_length=1)
     encoding: str | None = None
-    leave_out: tuple[str, ...] | None = None
     extract: Literal["html"] | None = None
     delimiter: str | None = pydantic.Field(default=None, min_length=1)
-    quote: str | None = pydantic.Field(default=None, max_length=1)
-    escape: str | None = pydantic.Field(default=None, min_length=1, max_length=1)
-    columns: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
     config_name: str | None = None
     split: str | None = None
     options: dict[str, Any] = pydantic.Field(default_factory=dict)

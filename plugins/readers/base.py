@@ -55,16 +55,6 @@ class BadRow:
             yield cls("", "passed_over", f"{num:,} records that are no documents: {named}{more}", num)
 
 
-def whole_file(uri: str) -> bytes | BadRow:
-    """Read a file that is one document, decompressed; a BadRow if it is damaged or too long."""
-    try:
-        return whole(uri)
-    except DAMAGED as error:
-        return BadRow.damaged("", error)
-    except TooLong as error:
-        return BadRow("", "record_too_long", str(error))
-
-
 class Part(NamedTuple):
     """A byte range of a file."""
 
@@ -77,7 +67,7 @@ WHOLE = Part(0, None)
 _NAMED_KINDS = 12
 """Kinds of records that a row of those passed over names."""
 
-NOT_FOR_ALL = ("encoding", "delimiter", "quote", "escape", "columns", "leave_out", "config_name", "split")
+NOT_FOR_ALL = ("encoding", "delimiter", "extract", "config_name", "split")
 """Fields of a SourceConfig that only some readers use."""
 
 _OF_VERSIONS = ("version_field", "deleted_field", "newest")
@@ -103,20 +93,13 @@ class Reader(ABC):
     has_mixed_files: ClassVar[bool] = False
     """True if a file without a readable row is no reason to end a build."""
 
-    extracts_itself: ClassVar[bool] = False
-    """True if this reader takes markup out, so that the source's `extract` would do it twice."""
+    needs_html: ClassVar[bool] = False
+    """True if this reader takes text out of HTML pages, as `extract` does for others."""
 
     Options: ClassVar[type[Section]] = Section
     """Section of a source's `options`; a reader without options has none."""
 
     def __init__(self, source: SourceConfig):
-        if source.extract is not None:
-            check_installed()
-        if source.extract is not None and self.extracts_itself:
-            raise ConfigError(
-                f"source {source.uri!r} sets extract, and reader {source.reader or 'folder'!r} takes text "
-                "out of markup itself. Remove extract, or name a reader such as jsonl."
-            )
         for name in NOT_FOR_ALL:
             if getattr(source, name) is not None and name not in self.own_fields:
                 reader = source.reader or "folder"
@@ -135,6 +118,8 @@ class Reader(ABC):
                 f"source {source.uri!r} sets version_field and newest: by_time, which both say which row is "
                 "the newest. Keep one of them; `version_field: null` also overrides a preset's."
             )
+        if source.extract is not None or self.needs_html:
+            check_installed()
         self.source = source
         name = f"source {source.uri!r}: options of reader {source.reader!r}"
         self.options: Any = validate(self.Options, source.options, name=name)
@@ -193,6 +178,24 @@ class Reader(ABC):
         if isinstance(row, BadRow):
             return [rejected(where, row.reason, row.detail)]
         return documents_of(self.source, row.values, where, version)
+
+
+class WholeFileReader(Reader):
+    """A reader of files that have to be in memory as a whole. A subclass yields the rows of their bytes."""
+
+    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+        try:
+            data = whole(uri)
+        except DAMAGED as error:
+            yield BadRow.damaged("", error)
+        except TooLong as error:
+            yield BadRow("", "record_too_long", str(error))
+        else:
+            yield from self.rows_in(data, uri)
+
+    @abstractmethod
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
+        """Yield the rows of a file's bytes, decompressed, as `rows` does."""
 
 
 def rescued(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:

@@ -1,12 +1,13 @@
 """Tables as text: CSV and TSV in any dialect, one document a row. The standard library's `csv` parses them.
 
-    text,title              the first row names the columns, unless the source does: `columns`
+    text,title              the first row names the columns, unless option `columns` does
     "Two
     lines",A title          a quoted cell may hold line ends, delimiters and doubled quotes
 
 `csv.Sniffer` guesses the delimiter and the quote from the first lines. A guess that does not show the wanted
-columns gives way to the first of `_DELIMITERS` that does. Keys `delimiter`, `quote` and `escape` of the
-source replace the guess. Reading is strict: text behind a closing quote is a reject, not a longer cell.
+columns gives way to the first of `_DELIMITERS` that does. The source's `delimiter` and options
+`quote` and `escape` replace the guess. Reading is strict: text behind a closing quote is a reject, not a
+longer cell.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import csv
 import itertools
 from collections.abc import Iterator
 
+import pydantic
+
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, chunks, pieces
 from plugins.readers.documents import fields_of, text_fields
 from plugins.readers.field_paths import columns_of
 from schemas import limits
+from schemas.config import Section
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 
@@ -35,10 +39,26 @@ _CELL_CHARACTERS = limits.RECORD_BYTES // 4
 _SHOWN_CHARACTERS = 80
 
 
+class CsvOptions(Section):
+    """Options of readers `csv` and `tsv`.
+
+    Attributes:
+        quote: Character around cells; "" reads quotes as plain characters, null guesses.
+        escape: Character that makes the next one plain, such as "\\\\"; null has none. A doubled quote in a
+            quoted cell is one quote in any case.
+        columns: Names of the columns of a file without a header row; null takes them from its first row.
+    """
+
+    quote: str | None = pydantic.Field(default=None, max_length=1)
+    escape: str | None = pydantic.Field(default=None, min_length=1, max_length=1)
+    columns: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
+
+
 class CsvReader(Reader):
     """Reads CSV. Positions are numbers of a row's first line, from 1. A bad row costs only itself."""
 
-    own_fields = frozenset({"encoding", "delimiter", "quote", "escape", "columns"})
+    own_fields = frozenset({"encoding", "delimiter", "extract"})
+    Options = CsvOptions
     delimiter: str | None = None
     """Delimiter of this reader; None is guessed."""
 
@@ -60,7 +80,7 @@ class CsvReader(Reader):
             dialect = self._dialect(lines.head)
             csv.field_size_limit(_CELL_CHARACTERS)
             parser = csv.reader(lines, dialect, strict=True)
-            names = list(self.source.columns or ())
+            names = list(self.options.columns or ())
             bad: BadRow | None
             while True:
                 begin, bad = parser.line_num + 1, None
@@ -106,9 +126,9 @@ class CsvReader(Reader):
         pairs = [(sniffed.delimiter, quotes[0]), *((each, '"') for each in _DELIMITERS)]
         if given:
             pairs = [(given, each) for each in quotes]
-        own = self.source.quote
+        own = self.options.quote
         dialects = [
-            _dialect_of(delimiter, quote if own is None else own, self.source.escape, space)
+            _dialect_of(delimiter, quote if own is None else own, self.options.escape, space)
             for delimiter, quote in pairs
         ]
         return next(filter(lambda each: self._shows_columns(head, each), dialects), dialects[0])
@@ -119,8 +139,8 @@ class CsvReader(Reader):
             first = next(csv.reader(head.splitlines(keepends=True), dialect), [])
         except csv.Error:
             return False
-        if self.source.columns:
-            return len(first) == len(self.source.columns)
+        if self.options.columns:
+            return len(first) == len(self.options.columns)
         return bool(columns_of(first, text_fields(self.source)))
 
     def _refused(self, names: list[str], dialect: csv.Dialect) -> BadRow | None:
@@ -129,7 +149,8 @@ class CsvReader(Reader):
         if not columns_of(names, wanted):
             detail = (
                 f"no column {' or '.join(map(repr, wanted))}; the file has {_shortened(', '.join(names))} "
-                f"({self._named(dialect)}). Set text_field or format, or `columns` if it has no header row."
+                f"({self._named(dialect)}). Set text_field or format, or, if it has no header row, option "
+                "`columns`."
             )
             return BadRow("", "missing_column", detail)
         columns = columns_of(names, fields_of(self.source))
@@ -149,7 +170,7 @@ class CsvReader(Reader):
 
         return (
             f"delimiter {dialect.delimiter!r}{how(self.source.delimiter or self.delimiter)}, "
-            f"quote {dialect.quotechar!r}{how(self.source.quote)}"
+            f"quote {dialect.quotechar!r}{how(self.options.quote)}"
         )
 
 

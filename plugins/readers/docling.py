@@ -1,9 +1,9 @@
 """Slides, sheets, scanned pages and all else that docling reads, a document a file.
- Library: docling (MIT), which finds layout, tables and text in pictures by models. It needs torch and some
- GB,
-takes seconds a page on a CPU, and fetches its models at its first use unless DOCLING_ARTIFACTS_PATH names a
-folder with them. The text is docling's Markdown with its markup taken out, or kept. The other readers need no
-models: use this one for what they do not read. Tests have a stand-in for the library.
+
+Library: docling (MIT), which finds layout, tables and text in pictures by models. It needs torch and some
+GB, takes seconds a page on a CPU, and fetches its models at its first use unless DOCLING_ARTIFACTS_PATH names
+a folder with them. The text is docling's Markdown with its markup taken out, or kept. The other readers need
+no models: use this one for what they do not read. Tests have a stand-in for the library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import pydantic
 
-from plugins.readers.base import BadRow, Reader, Row, whole_file
+from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.markdown import plain_text
 from schemas import limits
 from schemas.config import Section
@@ -37,8 +37,8 @@ class DoclingOptions(Section):
     max_pages: int = pydantic.Field(default=500, ge=1)
 
 
-class DoclingReader(Reader):
-    """Reads what docling reads. Fields of a row: `text`.
+class DoclingReader(WholeFileReader):
+    """Reads what docling reads. Rows have the text only.
 
     Raises:
         ConfigError: The package `docling` is not installed.
@@ -51,11 +51,7 @@ class DoclingReader(Reader):
         if importlib.util.find_spec("docling") is None:
             raise ConfigError("reader 'docling' needs the package docling: pip install 'tutelage[docling]'.")
 
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        data = whole_file(uri)
-        if isinstance(data, BadRow):
-            yield data
-            return
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         from docling.datamodel.base_models import DocumentStream
 
         result = _converter().convert(
@@ -71,7 +67,7 @@ class DoclingReader(Reader):
         text = result.document.export_to_markdown(image_placeholder="")
         if not self.options.keep_markup:
             text = plain_text(text)
-        yield Row("", {"text": text})
+        yield Row("", {self.source.text_field: text})
         if result.status.name == "PARTIAL_SUCCESS":
             yield BadRow("", "left_out", f"docling converted a part only: {found}")
 

@@ -1,5 +1,6 @@
 """Zip archives that are one document, such as docx and epub, checked before a library opens them.
- A zip announces the size of each file, and Python reads no byte beyond it. So a reader compares the announced
+
+A zip announces the size of each file, and Python reads no byte beyond it. So a reader compares the announced
 sizes with the limits. Files that a library may take for markup count, whatever their names are: all but
 pictures, sounds and fonts that are as good as incompressible.
 """
@@ -14,21 +15,11 @@ from xml.etree import ElementTree
 from schemas import limits
 
 _MEDIA = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".gif",
-    ".webp",
-    ".emf",
-    ".wmf",
-    ".ttf",
-    ".otf",
-    ".woff",
-    ".mp3",
-    ".mp4",
-    ".odttf",
+    *(".png", ".jpg", ".jpeg", ".gif", ".webp", ".emf", ".wmf"),
+    *(".ttf", ".otf", ".odttf", ".woff", ".mp3", ".mp4"),
 )
 _MOST_RATIO = 3
+_ABOUT = {"title": "title", "creator": "author", "language": "language"}
 _ENTITY = tuple("<!ENTITY".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 
 BROKEN = (
@@ -66,3 +57,13 @@ def open_zip(data: bytes) -> zipfile.ZipFile:
 def _is_media(entry: zipfile.ZipInfo) -> bool:
     is_dense = entry.file_size <= _MOST_RATIO * entry.compress_size
     return is_dense and entry.filename.lower().endswith(_MEDIA)
+
+
+def about(metadata: ElementTree.Element) -> dict[str, str]:
+    """Return `title`, `author` and `language` of a document: the first of each in Dublin Core."""
+    found: dict[str, str] = {}
+    for each in metadata.iter():
+        name = _ABOUT.get(str(each.tag).removeprefix("{http://purl.org/dc/elements/1.1/}"))
+        if name and (text := " ".join((each.text or "").split())):
+            found.setdefault(name, text)
+    return found

@@ -1,6 +1,7 @@
 """Word files (docx): text with headings, lists, tables, foot- and endnotes, a document a file.
- Library: mammoth (BSD-2-Clause), because it gives notes, numbering and scripts as HTML, which python-docx
-does not. Its HTML becomes text as all HTML here does (html_tree.py), so that 10 with a raised 6 becomes 10^6.
+
+Library: mammoth (BSD-2-Clause), because it gives notes, numbering and scripts as HTML, which python-docx
+does not. `markup_blocks.py` makes text of the HTML, so that 10 with a raised 6 becomes 10^6.
 Left out: page heads and feet, comments, deleted text, pictures, and formulas of Word's editor, for which
 there is a reject.
 """
@@ -16,26 +17,24 @@ from xml.etree.ElementTree import Element
 
 import mammoth
 
-from plugins.readers.base import BadRow, Reader, Row, whole_file
-from plugins.readers.documents_in_zip import BROKEN, Refused, open_zip
-from plugins.readers.html_tree import TooDeep, parse, readable
+from plugins.readers.base import BadRow, Row, WholeFileReader
+from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
+from plugins.readers.html_tree import TooDeep, parse
+from plugins.readers.markup_blocks import UNSEEN, blocks_of
 
-_ABOUT = "docProps/core.xml"
+_CORE = "docProps/core.xml"
 _NOTE = re.compile("#(?:foot|end)note-(ref-)?")
 _LEFT_OUT = re.compile(r"unrecognised element was ignored: (?:\{.*\})?(\S+)")
 
 
-class DocxReader(Reader):
-    """Reads docx. Fields of a row: `text`, and `title` and `author` if the file has them."""
+class DocxReader(WholeFileReader):
+    """Reads docx. Fields of a row: the text, and `title`, `author`, `language` if the file has them."""
 
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        data = whole_file(uri)
-        if isinstance(data, BadRow):
-            yield data
-            return
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         try:
             with open_zip(data) as archive:
-                fields = _about(archive.read(_ABOUT)) if _ABOUT in archive.namelist() else {}
+                core = archive.read(_CORE) if _CORE in archive.namelist() else b"<none/>"
+                fields = about(ElementTree.fromstring(core))
             converted = mammoth.convert_to_html(io.BytesIO(data), convert_image=lambda image: [])
             tree = parse(converted.value)
         except (Refused, TooDeep, RecursionError) as error:
@@ -45,19 +44,11 @@ class DocxReader(Reader):
             yield BadRow("", "not_docx", f"{type(error).__name__}: {error}")
             return
         _mark_notes(tree)
-        yield Row("", {"text": readable(tree), **fields})
+        yield Row("", {**fields, self.source.text_field: blocks_of(tree, UNSEEN)})
         found = Counter(found[1] for each in converted.messages if (found := _LEFT_OUT.search(each.message)))
         if found:
             names = ", ".join(f"{number} of {name}" for name, number in found.most_common())
             yield BadRow("", "left_out", f"elements that mammoth does not read: {names}")
-
-
-def _about(core: bytes) -> dict[str, str]:
-    names = {"title": "title", "creator": "author"}
-    found = {
-        names.get(each.tag.rpartition("}")[2], ""): each.text or "" for each in ElementTree.fromstring(core)
-    }
-    return {name: value.strip() for name, value in found.items() if name and value.strip()}
 
 
 def _mark_notes(tree: Element) -> None:

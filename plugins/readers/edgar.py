@@ -20,8 +20,7 @@ from typing import NamedTuple
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks, pieces
-from plugins.readers.html_text import HtmlError, check_installed, decode_page, html_text
-from schemas.corpus_config import SourceConfig
+from plugins.readers.html_text import HtmlError, decode_page, html_text
 
 _END = b"</DOCUMENT>"
 _TEXT = re.compile(rb"<TEXT>(.*?)(</TEXT>|\Z)", re.DOTALL)
@@ -91,12 +90,8 @@ class EdgarReader(Reader):
     the filing lacks. Of several filers the first counts.
     """
 
-    extracts_itself = True
     own_fields = frozenset({"encoding"})
-
-    def __init__(self, source: SourceConfig):
-        super().__init__(source)
-        check_installed()
+    needs_html = True
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()

@@ -1,6 +1,7 @@
 """Electronic books (epub): chapters in the order of the spine, a document a book or a chapter.
- Read with zipfile and the standard library's HTML parser: the known library for epub, ebooklib, is AGPL. Text
-is that of html_tree.py: headings, lists, tables, scripts and MathML stay readable. Pictures are left out.
+
+Read with zipfile and the standard library's HTML parser: the known library for epub, ebooklib, is AGPL.
+`markup_blocks.py` makes the text. Pictures are left out.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from plugins.readers.base import BadRow, Reader, Row, whole_file
-from plugins.readers.documents_in_zip import BROKEN, Refused, open_zip
-from plugins.readers.html_tree import TooDeep, parse, readable
+from plugins.readers.base import BadRow, Row, WholeFileReader
+from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
+from plugins.readers.html_tree import TooDeep, parse
+from plugins.readers.markup_blocks import UNSEEN, blocks_of
 from schemas.config import Section
 
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
 _MARKUP = ("application/xhtml+xml", "text/html")
-_ABOUT = {"title": "title", "author": "creator", "language": "language"}
 _ENCODING = re.compile(rb"""<\?xml[^>]{0,100}encoding=["']([\w.-]{1,40})""")
 
 
@@ -35,16 +36,12 @@ class EpubOptions(Section):
     chapters: bool = False
 
 
-class EpubReader(Reader):
-    """Reads epub. Fields of a row: `text`, and the book's `title`, `author` and `language` if it has them."""
+class EpubReader(WholeFileReader):
+    """Reads epub. Fields of a row: the text, and `title`, `author`, `language` if the book has them."""
 
     Options = EpubOptions
 
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        data = whole_file(uri)
-        if isinstance(data, BadRow):
-            yield data
-            return
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         try:
             with open_zip(data) as archive:
                 yield from self._rows(archive)
@@ -59,29 +56,24 @@ class EpubReader(Reader):
             (each.get("full-path", "") for each in container.iter() if each.tag.endswith("}rootfile")), ""
         )
         package = ElementTree.fromstring(archive.read(root))
-        fields = {name: found for name, tag in _ABOUT.items() if (found := _first(package, tag))}
+        fields = about(package)
         texts: list[str] = []
         bad: list[BadRow] = []
         for name in _spine(package, posixpath.dirname(root)):
             try:
-                text = readable(parse(_decoded(archive.read(name))))
+                text = blocks_of(parse(_decoded(archive.read(name))), UNSEEN)
             except (KeyError, UnicodeDecodeError, LookupError, TooDeep) as error:
                 locked = "; the book has encrypted files" if _ENCRYPTION in archive.namelist() else ""
                 bad.append(BadRow(name, "bad_chapter", f"{type(error).__name__}: {error}{locked}"))
                 continue
             if text and self.options.chapters:
-                yield Row(name, {"text": text, **fields})
+                yield Row(name, {**fields, self.source.text_field: text})
             texts += [text] if text else []
         if not self.options.chapters and texts:
-            yield Row("", {"text": "\n\n".join(texts), **fields})
+            yield Row("", {**fields, self.source.text_field: "\n\n".join(texts)})
         if not texts and not bad:
             bad.append(BadRow("", "empty", "no file of its spine has text"))
         yield from bad
-
-
-def _first(package: Element, tag: str) -> str:
-    found = next((each for each in package.iter() if str(each.tag).endswith(f"}}{tag}")), None)
-    return " ".join((found.text or "").split()) if found is not None else ""
 
 
 def _spine(package: Element, folder: str) -> Iterator[str]:

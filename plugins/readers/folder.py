@@ -14,6 +14,7 @@ import glob as globbing
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from plugins.readers import jsonl
 from plugins.readers.archives import Budget, budget_of, members, names_in_zip
@@ -22,20 +23,37 @@ from plugins.readers.decompression import DAMAGED, chunks, peek
 from plugins.readers.file_kinds import HEAD_BYTES, KINDS, kind_of, kind_of_zip
 from plugins.readers.listing import Listing, list_uri
 from schemas import limits, storage
+from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError, unknown_name
 
 _ARCHIVES = ("zip", "tar")
+_BY_DOCLING = ("image", "pptx", "xlsx")
 
 
 class FolderReader(Reader):
     """Reads mixed files. A file without a reader, and one that cannot be read, costs only itself.
 
     Positions of members begin with `!/` and their name in the archive. Fields of rows are those of their
-    readers, which get the fields of this source.
+    readers, which get the fields of this source; `options` are those of readers by their names.
+
+    Raises:
+        ConfigError: A name in `options` is that of no reader of a kind, or that reader refuses its options.
     """
 
     own_fields = frozenset({"encoding", "delimiter"})
     has_mixed_files = True
-    extracts_itself = True
+
+    def __init__(self, source: SourceConfig):
+        super().__init__(source.model_copy(update={"options": {}}))
+        self.source = source
+        from plugins.readers import READERS
+
+        known = {kind.reader for kind in KINDS.values()} & set(READERS.names())
+        for name in source.options:
+            if name not in known:
+                named = unknown_name("reader", name, known)
+                raise ConfigError(f"source {source.uri!r}: options of a folder: {named}")
+            self._made(name)
 
     def listing(self) -> Listing:
         uri = self.source.uri
@@ -56,12 +74,9 @@ class FolderReader(Reader):
         return [WHOLE] if isinstance(reader, BadRow) else reader.parts(uri)
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        return self._rows(uri, WHOLE)
+        return self.rows_of(uri, WHOLE)
 
-    def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
-        return self._rows(uri, part)
-
-    def _rows(
+    def rows_of(
         self, uri: str, part: Part, budget: Budget | None = None, depth: int = 0
     ) -> Iterator[Row | BadRow]:
         kind = self._kind(uri)
@@ -83,7 +98,7 @@ class FolderReader(Reader):
                 if isinstance(member, BadRow):
                     yield member
                     continue
-                for row in rescued(self._rows(member.path, WHOLE, budget, depth + 1)):
+                for row in rescued(self.rows_of(member.path, WHOLE, budget, depth + 1)):
                     at = row.position if row.position[:2] in ("", "!/") else f":{row.position}"
                     at = f"!/{member.name}{at}"
                     yield dataclasses.replace(row, position=at)
@@ -101,17 +116,27 @@ class FolderReader(Reader):
         return kind_of_zip(names_in_zip(uri)) if kind == "zip" else kind
 
     def _reader(self, kind: str) -> Reader | BadRow:
-        """Return the reader of a kind, with the fields of this source that it uses."""
+        """Return the reader of a kind."""
         from plugins.readers import READERS
 
         name = KINDS[kind].reader if kind in KINDS else ""
         if name not in READERS.names():
-            cure = "Name such files in a source with reader text" if kind.startswith("text") else "Convert it"
+            by = "text" if kind.startswith("text") else "docling" if kind in _BY_DOCLING else ""
+            cure = f"Name such files in a source with reader {by}" if by else "Convert it"
             detail = f"no reader for kind {kind}. {cure}, or leave it out of the uri"
             if kind in ("gzip", "bzip2", "zstd", "xz"):
                 detail = f"the file is compressed by {kind}, and its name does not say so"
             return BadRow("", "no_reader", detail)
-        made = READERS.load(name)
-        unused = {field: None for field in NOT_FOR_ALL if field not in made.own_fields}
-        reader: Reader = made(self.source.model_copy(update={"reader": name, **unused}))
+        return self._made(name)
+
+    def _made(self, name: str) -> Reader:
+        """Return a reader with its options, and the fields of this source that it uses."""
+        from plugins.readers import READERS
+
+        kind = READERS.load(name)
+        unused: dict[str, Any] = {field: None for field in NOT_FOR_ALL if field not in kind.own_fields}
+        if name != "text":
+            unused["delimiter"] = None  # a text's, often of several characters
+        options = self.source.options.get(name, {})
+        reader: Reader = kind(self.source.model_copy(update={"reader": name, **unused, "options": options}))
         return reader

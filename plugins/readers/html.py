@@ -5,39 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plugins.readers import text_encoding
-from plugins.readers.base import BadRow, Reader, Row
-from plugins.readers.decompression import DAMAGED, TooLong, whole
-from plugins.readers.html_text import HtmlError, check_installed, decode_page, has_tags, html_text
-from schemas.corpus_config import SourceConfig
+from plugins.readers.base import BadRow, Row, WholeFileReader
+from plugins.readers.html_text import HtmlError, decode_page, has_tags, html_text
 
 
-class HtmlReader(Reader):
+class HtmlReader(WholeFileReader):
     """Reads a page as one document. Fields of a row: the source's `text_field`, and `title`."""
 
     own_fields = frozenset({"encoding"})
-    extracts_itself = True
+    needs_html = True
 
-    def __init__(self, source: SourceConfig):
-        super().__init__(source)
-        check_installed()
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
+        yield self._row(data)
 
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        yield self._row(uri)
-
-    def _row(self, uri: str) -> Row | BadRow:
-        wanted = self.source.encoding
+    def _row(self, data: bytes) -> Row | BadRow:
+        if foreign := text_encoding.foreign(data, text_encoding.AUTO):
+            return BadRow("", "not_html", foreign)
         try:
-            data = whole(uri)
-            if foreign := text_encoding.foreign(data, text_encoding.AUTO):
-                return BadRow("", "not_html", foreign)
-            page, fields = decode_page(data, wanted)
+            page, fields = decode_page(data, self.source.encoding)
             if not has_tags(page):
                 return BadRow("", "not_html", "no tag is in it. Reader text reads plain text")
             title, text = html_text(page)
-        except DAMAGED as error:
-            return BadRow.damaged("", error)
-        except TooLong as error:
-            return BadRow("", "record_too_long", str(error))
         except (text_encoding.Undecodable, HtmlError) as error:
             return BadRow("", *error.args)
         if not text:

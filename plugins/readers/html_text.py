@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from plugins.readers import text_encoding
 from plugins.readers.markup import LOOKS, SCRIPTS, Script, name_of, script_of, text_of, written
-from plugins.readers.markup_blocks import blocks_of
+from plugins.readers.markup_blocks import UNSEEN, blocks_of
 from schemas import limits
 from schemas.errors import missing_package
 from schemas.records import well_formed
@@ -43,7 +43,6 @@ _ON_THE_WEB = {
 
 _PAGE = re.compile(r"<(?:!doctype\s|html\b|body\b)", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-zA-Z][\w:-]*(?:\s[^<>]*)?/?>")  # not <name@host>
-_UNSEEN = frozenset(("head", "script", "style", "template", "noscript", "svg", "iframe", "object"))
 _FOOTNOTE = re.compile(r"\[[^\[\]]*\]")
 _KEPT = frozenset("a")
 """Inline elements that stay: trafilatura counts links."""
@@ -123,10 +122,12 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
     title = text_of(next(tree.iter("title"), None)) or text_of(next(tree.iter("h1"), None))
     _keep_formulas(tree)
     if not main_only:
-        return HtmlText(title, blocks_of(tree, _UNSEEN))
+        return HtmlText(title, blocks_of(tree, UNSEEN))
     from trafilatura import bare_extraction
 
     _write_scripts(tree)
+    for numbers in tree.xpath("//ol[@start or @reversed or li/@value]"):  # trafilatura would number from 1
+        numbers.tag = "ul"
     for element in list(tree.iter(*LOOKS - _KEPT)):
         if not element.attrib:  # classes tell trafilatura what a piece of text is
             element.drop_tag()

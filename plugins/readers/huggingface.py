@@ -39,7 +39,7 @@ class HuggingfaceReader(Reader):
         ConfigError: The package `datasets` is not installed.
     """
 
-    own_fields = frozenset({"config_name", "split"})
+    own_fields = frozenset({"extract", "config_name", "split"})
 
     def __init__(self, source: SourceConfig):
         super().__init__(source)

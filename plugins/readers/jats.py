@@ -15,6 +15,7 @@ from __future__ import annotations
 import html.entities
 import re
 from collections.abc import Iterator
+from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -24,8 +25,8 @@ from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks
 from plugins.readers.markup import name_of, text_of
 from plugins.readers.markup_blocks import blocks_of
 from schemas import limits, storage
+from schemas.config import Section
 from schemas.corpus_config import SourceConfig
-from schemas.errors import ConfigError, unknown_name
 
 _LONGEST_TAG = 4096
 """Most bytes of an article's start tag, with its namespaces."""
@@ -50,10 +51,19 @@ _PARTS = {
     "figures": {"fig", "fig-group"},
     "notes": {"ack", "fn-group", "glossary", "app-group", "notes"},
 }
-"""Elements of the parts that a source can leave out."""
+"""Elements of the parts that option `leave_out` names."""
 
-_LEFT_OUT = ("references",)
 _TEX = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
+
+
+class JatsOptions(Section):
+    """Options of reader `jats`.
+
+    Attributes:
+        leave_out: Parts of articles to leave out: references, tables, figures, notes.
+    """
+
+    leave_out: tuple[Literal["references", "tables", "figures", "notes"], ...] = ("references",)
 
 
 class JatsReader(Reader):
@@ -64,15 +74,12 @@ class JatsReader(Reader):
     Sub-articles, such as reviews and translations, are not read, and are counted as rejects.
     """
 
-    own_fields = frozenset({"encoding", "leave_out"})
-    extracts_itself = True
+    own_fields = frozenset({"encoding"})
+    Options = JatsOptions
 
     def __init__(self, source: SourceConfig):
         super().__init__(source)
-        left_out = _LEFT_OUT if source.leave_out is None else source.leave_out
-        if unknown := [name for name in left_out if name not in _PARTS]:
-            raise ConfigError(f"source {source.uri!r}: leave_out: {unknown_name('part', unknown[0], _PARTS)}")
-        self._skipped = {"sub-article", "response"}.union(*(_PARTS[name] for name in left_out))
+        self._skipped = {"sub-article", "response"}.union(*(_PARTS[name] for name in self.options.leave_out))
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         number, start, body = 0, b"", b""

@@ -55,7 +55,7 @@ _DECODER = json.JSONDecoder()
 class JsonlReader(Reader):
     """Reads JSON lines. A bad line costs only itself; positions are line numbers from 1, or byte offsets."""
 
-    own_fields = frozenset({"encoding"})
+    own_fields = frozenset({"encoding", "extract"})
 
     def parts(self, uri: str) -> list[Part]:
         if self._is_numbered(uri):

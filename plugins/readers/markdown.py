@@ -1,6 +1,7 @@
 """Markdown: a document a file, its markup taken out or kept.
- Library: markdown-it-py (MIT), which follows CommonMark, with its tables. The reader lets it make HTML, and
-takes the text as from all HTML (html_tree.py), so that `10<sup>6</sup>` becomes 10^6; addresses of links and
+
+Library: markdown-it-py (MIT), which follows CommonMark, with its tables. The reader lets it make HTML, of
+which `markup_blocks.py` makes text, so that `10<sup>6</sup>` becomes 10^6; addresses of links and
 pictures go, the text of links and code stays. A block between lines of `---` at the beginning gives fields,
 not text.
 """
@@ -8,61 +9,39 @@ not text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from markdown_it import MarkdownIt
 
-from plugins.readers.base import BadRow, Row
-from plugins.readers.html_tree import TooDeep, parse, readable
+from plugins.readers.base import BadRow
+from plugins.readers.html_tree import parse
 from plugins.readers.markup import text_of
-from plugins.readers.text import TextReader
-from schemas.config import Section
+from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.text import MarkupReader
 
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*\n", re.DOTALL | re.MULTILINE)
 _FIELD = re.compile(r"""^(title|author|date|lang)[ \t]*:[ \t]*["']?(.*?)["']?[ \t]*$""", re.MULTILINE)
-
-
 _MOST_NESTED = 1_000
 """More than Python's stack has room for, because markdown-it silently passes over what is nested deeper."""
 
 _PARSER = MarkdownIt("commonmark", {"maxNesting": _MOST_NESTED}).enable(["table", "strikethrough"])
 
 
-class MarkupOptions(Section):
-    """Options of readers `markdown` and `rst`.
-
-    Attributes:
-        keep_markup: True keeps the text of the file as it is; false takes its markup out.
-    """
-
-    keep_markup: bool = False
-
-
-class MarkdownReader(TextReader):
+class MarkdownReader(MarkupReader):
     """Reads Markdown. Fields of a row: the text; `title`, `author`, `date`, `lang` if the file gives them."""
 
-    own_fields = frozenset()
-    Options = MarkupOptions
-
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        for row in super().rows(uri):
-            if isinstance(row, Row):
-                row = self._of(str(row.values[self.source.text_field]).replace("\r\n", "\n"))
-            yield row
-
-    def _of(self, text: str) -> Row | BadRow:
+    def plain(self, text: str) -> Iterator[Mapping[str, str] | BadRow]:
         front = _FRONT.match(text)
         fields = dict(_FIELD.findall(front[1])) if front else {}
-        try:
-            tree = parse(_PARSER.render(text[front.end() :] if front else text))
-            if heading := text_of(tree.find("h1")):
-                fields.setdefault("title", heading)
-            plain = text if self.options.keep_markup else readable(tree)
-        except (TooDeep, RecursionError) as error:
-            return BadRow("", "beyond_limits", str(error))
-        return Row("", {**fields, self.source.text_field: plain})
+        tree = parse(_PARSER.render(text[front.end() :] if front else text))
+        if heading := text_of(tree.find("h1")):
+            fields.setdefault("title", heading)
+        yield {
+            **fields,
+            self.source.text_field: text if self.options.keep_markup else blocks_of(tree, UNSEEN),
+        }
 
 
 def plain_text(markdown: str) -> str:
     """Return the text of Markdown without its markup."""
-    return readable(parse(_PARSER.render(markdown)))
+    return blocks_of(parse(_PARSER.render(markdown)), UNSEEN)

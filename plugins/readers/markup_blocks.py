@@ -1,18 +1,21 @@
 """Text of marked-up XML or HTML in blocks: paragraphs, items of lists, rows of tables.
 
     <p>, <div>, <sec> …     a paragraph: a blank line before and after it
-    <li>, <list-item>       - a line; items of an inner list are indented
+    <li>, <list-item>       - a line, or 1. a line; items of an inner list are indented
+    <dt> and <dd>           - a line, and a line below it that is indented
     <tr>, <row>             the cells of a row on one line: 140 | 72
     <br>, <lb>, <break>     a new line
     <label>                 the beginning of the next line: 1. Introduction
     <pre>                   its lines, unchanged
 
-Within a line the rules of `markup.py` hold, so that no number changes. A row with one cell, or with lists or
-tables in its cells, only arranges a page: its cells become paragraphs.
+Within a line the rules of `markup.py` hold, so that no number changes. A row with lists or tables in its
+cells only arranges a page: its cells become paragraphs. So does a row with text in one cell, if no row
+of the table has text in more, or if the text is several paragraphs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from xml.etree.ElementTree import Element
 
@@ -20,11 +23,27 @@ from plugins.readers.markup import LOOKS, Script, joined, name_of, script_of, te
 
 _BREAKS = {"br", "lb", "break"}
 _ROWS = {"tr", "row"}
-_ITEMS = {"li", "item", "list-item", "dd", "def-item"}
+_ITEMS = {"li", "item", "list-item", "dt", "dd", "def-item"}
 _AS_THEY_ARE = {"pre", "preformat"}
 _PERHAPS = {"code", "quote"}  # what trafilatura calls <pre>
 _NESTED = {"table", "ul", "ol", "list"}
+_PARAGRAPHS = {"p", "div", *_BREAKS}
 _GROUPS = {"thead", "tbody", "tfoot", "tgroup"}
+_INLINE = {
+    "img",
+    "picture",
+    "source",
+    "input",
+    "button",
+    "ruby",
+    "rb",
+    "rt",
+    "rp",
+    "inline-graphic",
+    "overline",
+}
+UNSEEN = frozenset(("head", "script", "style", "template", "noscript", "svg", "iframe", "object"))
+"""Elements of HTML that show no text."""
 
 
 def blocks_of(element: Element | None, skipped: Container[str] = ()) -> str:
@@ -49,8 +68,10 @@ class _Writer:
         self._skipped = skipped
         self._pieces: list[str | Script] = []
         self._label = 0  # number of pieces of a label, which waits for the text of the next block
-        self._bullet = ""
-        self._depth = 0  # of lists
+        self._bullet = ""  # waits for the text of its item
+        self._indent = ""  # of lines in the open items
+        self._number: int | None = None  # of the next item; None in a list without numbers
+        self._has_columns = False  # of the open table
 
     def write(self, element: Element) -> None:
         name = name_of(element)
@@ -72,25 +93,43 @@ class _Writer:
             self._end_line()
         elif name in _ROWS and not self._arranges(element):
             self._end_line()
-            self.lines.append(" | ".join(map(text_of, element)).strip(" |"))
+            self.lines.append(" | ".join(map(text_of, element)).rstrip(" |").lstrip())
         elif name in _ITEMS:
-            self._end_line()
-            self._bullet = "  " * self._depth + "- "
-            self._depth += 1
-            self._inside(element)
-            self._end_line()
-            self._depth -= 1
+            self._item(element, name)
         elif name in _ROWS | _GROUPS:
             self._inside(element)
+        elif name in _INLINE:
+            self._pieces.append(" ")
+            self._inside(element)
+            self._pieces.append(" ")
         else:
+            outer = self._number, self._has_columns
+            self._number = _first_number(element)
+            if name == "table":
+                rows = (each for each in element.iter() if name_of(each) in _ROWS)
+                self._has_columns = any(len(_filled(row)) > 1 for row in rows)
             self.end_paragraph(is_last=False)
             self._inside(element)
             self.end_paragraph()
+            self._number, self._has_columns = outer
 
     def end_paragraph(self, *, is_last: bool = True) -> None:
         self._end_line(is_last=is_last)
-        if self.lines and self.lines[-1] and not self._depth:
+        if self.lines and self.lines[-1] and not self._indent:
             self.lines.append("")
+
+    def _item(self, element: Element, name: str) -> None:
+        self._end_line()
+        mark = "- "
+        if "dd" in (name, element.get("rend", "").partition("-")[0]):
+            mark = "  "
+        elif self._number is not None:
+            mark, self._number = f"{self._number}. ", self._number + 1
+        outer, self._bullet = self._indent, self._indent + mark
+        self._indent += " " * len(mark)
+        self._inside(element)
+        self._end_line()
+        self._indent, self._bullet = outer, ""
 
     def _inside(self, element: Element) -> None:
         self._pieces.append(element.text or "")
@@ -104,10 +143,28 @@ class _Writer:
             return
         self._label = 0
         if text := " ".join(joined(self._pieces).split()):
-            self.lines.append((self._bullet or "  " * self._depth) + text)
+            self.lines.append((self._bullet or self._indent) + text)
             self._bullet = ""
         self._pieces = []
 
     def _arranges(self, row: Element) -> bool:
-        filled = [cell for cell in row if text_of(cell)]
-        return len(filled) < 2 or any(name_of(inner) in _NESTED for cell in filled for inner in cell.iter())
+        filled = _filled(row)
+        inner = [name_of(each) for cell in filled for each in cell.iter()]
+        if len(filled) > 1 or not _NESTED.isdisjoint(inner):
+            return not _NESTED.isdisjoint(inner)
+        return not (filled and self._has_columns) or sum(name in _PARAGRAPHS for name in inner) > 1
+
+
+def _filled(row: Element) -> list[Element]:
+    return [cell for cell in row if text_of(cell)]
+
+
+def _first_number(element: Element) -> int | None:
+    """Return the number of the first item of a list; None for one that has none, or that names them."""
+    if "ol" not in (name_of(element), element.get("rend")) and element.get("list-type") != "order":
+        return None
+    own = any(item.get("value") or any(name_of(each) == "label" for each in item) for item in element)
+    if own or element.get("reversed") is not None:
+        return None
+    start = element.get("start", "1")
+    return int(start) if re.fullmatch(r"\d{1,9}", start) else 1

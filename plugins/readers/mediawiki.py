@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Literal
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -21,14 +22,23 @@ from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks
 from plugins.readers.wikitext import ParserError, plain_text
 from schemas import limits, storage
-from schemas.corpus_config import SourceConfig
-from schemas.errors import ConfigError, unknown_name
+from schemas.config import Section
 
 _PAGE = re.compile(rb"(</?page>)")
 _SITE = re.compile(rb"<siteinfo>.*?</siteinfo>", re.DOTALL)
 _ROOT = re.compile(rb"<mediawiki\b")
 _UNREAD = ("6", "14")
 """Keys of the namespaces of files and categories."""
+
+
+class MediawikiOptions(Section):
+    """Options of reader `mediawiki`.
+
+    Attributes:
+        leave_out: Parts of articles to leave out: tables.
+    """
+
+    leave_out: tuple[Literal["tables"], ...] = ()
 
 
 class MediawikiReader(Reader):
@@ -39,15 +49,7 @@ class MediawikiReader(Reader):
     Of several revisions the last is read.
     """
 
-    extracts_itself = True
-    own_fields = frozenset({"leave_out"})
-
-    def __init__(self, source: SourceConfig):
-        super().__init__(source)
-        if unknown := [each for each in source.leave_out or () if each != "tables"]:
-            named = unknown_name("part", unknown[0], ["tables"])
-            raise ConfigError(f"source {source.uri!r}: leave_out: {named}")
-        self._has_tables = not source.leave_out
+    Options = MediawikiOptions
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()
@@ -100,7 +102,7 @@ class MediawikiReader(Reader):
             if (model := revision.findtext("model") or "wikitext") != "wikitext":
                 return f"of model {model}"
             title, wikitext = page.findtext("title") or "", revision.findtext("text") or ""
-            text, num_removed = plain_text(wikitext, unread=site.unread, tables=self._has_tables)
+            text, num_removed = plain_text(wikitext, unread=site.unread, tables=not self.options.leave_out)
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))
         except (ElementTree.ParseError, ValueError) as error:  # ValueError: no revision

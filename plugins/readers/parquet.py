@@ -26,6 +26,8 @@ _BEYOND_PYTHON = (ValueError, ArithmeticError, LookupError, pyarrow.ArrowExcepti
 class ParquetReader(Reader):
     """Reads parquet. Positions are row numbers from 0; a file without the wanted column is one BadRow."""
 
+    own_fields = frozenset({"extract"})
+
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         number = 0
         with fsspec.open(uri, "rb") as file:

@@ -1,7 +1,7 @@
 """Presets of well-known sets: `preset: openorca` in a source stands for its fields in presets.yaml.
 
-Fields that the source sets itself win. A source with its own `text_field` or `format` gets neither from its
-preset, because one replaces the other.
+Fields that the source sets itself win; of `options` each wins by itself. A source with its own `text_field`
+or `format` gets neither from its preset, because one replaces the other.
 """
 
 from __future__ import annotations
@@ -56,4 +56,5 @@ def with_preset(source: SourceConfig) -> SourceConfig:
     own = source.model_dump(exclude_unset=True, exclude={"preset"})
     given = presets()[source.preset].fields
     taken = {name: value for name, value in given.items() if not (name in _TEXT and _TEXT & own.keys())}
-    return SourceConfig.model_validate({**taken, **own})
+    options = {**given.get("options", {}), **source.options}
+    return SourceConfig.model_validate({**taken, **own, "options": options})

@@ -1,6 +1,7 @@
 """reStructuredText: a document a file, its markup taken out or kept.
- Library: docutils (public domain and BSD-2-Clause). It makes HTML, whose text is taken as from all HTML
-(html_tree.py). Directives that read files or write raw output are off, and no configuration file is read.
+
+Library: docutils (public domain and BSD-2-Clause). It makes HTML, of which `markup_blocks.py` makes text.
+Directives that read files or write raw output are off, and no configuration file is read.
 docutils drops the content of directives that it does not know, such as Sphinx's: a reject names each kind.
 """
 
@@ -8,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from docutils import nodes
 from docutils.core import publish_doctree, publish_from_doctree
 from docutils.writers.html5_polyglot import Writer
 
-from plugins.readers.base import BadRow, Row
-from plugins.readers.html_tree import TooDeep, parse, readable
-from plugins.readers.markdown import MarkupOptions
-from plugins.readers.text import TextReader
+from plugins.readers.base import BadRow
+from plugins.readers.html_tree import parse
+from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.text import MarkupReader
 
 _ROLE = re.compile(r":[\w.:+-]+:`([^`<]*?)(?:\s*<[^>]*>)?`")
 """A role of Sphinx, such as :ref:`text <target>`; its text stays."""
@@ -37,31 +38,17 @@ _SETTINGS = {
 }
 
 
-class RstReader(TextReader):
+class RstReader(MarkupReader):
     """Reads reStructuredText. Fields of a row: the text, and `title` if the file has one."""
 
-    own_fields = frozenset()
-    Options = MarkupOptions
-
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
-        for row in super().rows(uri):
-            if isinstance(row, Row):
-                yield from self._of(str(row.values[self.source.text_field]))
-            else:
-                yield row
-
-    def _of(self, text: str) -> Iterator[Row | BadRow]:
-        try:
-            document = publish_doctree(text, settings_overrides=_SETTINGS)
-            for each in document.findall(nodes.problematic):
-                each.children = [nodes.Text(_ROLE.sub(r"\1", each.astext()))]
-            html = publish_from_doctree(document, writer=Writer(), settings_overrides=_SETTINGS)
-            plain = text if self.options.keep_markup else readable(parse(str(html)))
-        except (TooDeep, RecursionError) as error:
-            yield BadRow("", "beyond_limits", str(error))
-            return
+    def plain(self, text: str) -> Iterator[Mapping[str, str] | BadRow]:
+        document = publish_doctree(text, settings_overrides=_SETTINGS)
+        for each in document.findall(nodes.problematic):
+            each.children = [nodes.Text(_ROLE.sub(r"\1", each.astext()))]
+        html = publish_from_doctree(document, writer=Writer(), settings_overrides=_SETTINGS)
+        plain = text if self.options.keep_markup else blocks_of(parse(str(html)), UNSEEN)
         title = {"title": document["title"]} if document.get("title") else {}
-        yield Row("", {**title, self.source.text_field: plain})
+        yield {**title, self.source.text_field: plain}
         messages = [*document.parse_messages, *document.transform_messages]
         left_out = Counter(kind for each in messages if (kind := _left_out(each)))
         if left_out and not self.options.keep_markup:

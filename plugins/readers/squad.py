@@ -16,21 +16,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from plugins.readers.base import BadRow, Reader, Row
-from plugins.readers.decompression import DAMAGED, TooLong, whole
+from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.field_paths import names_of
 
 
-class SquadReader(Reader):
+class SquadReader(WholeFileReader):
     """Reads SQuAD-like JSON. A bad article or paragraph costs only itself."""
 
-    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+    def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         try:
-            value = json.loads(whole(uri).decode("utf-8-sig"))
-        except DAMAGED as error:
-            yield BadRow.damaged("", error)
-        except TooLong as error:
-            yield BadRow("", "record_too_long", str(error))
+            value = json.loads(data.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
             yield BadRow("", "invalid_json", str(error))
         else:

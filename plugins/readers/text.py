@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks, pieces, whole
+from plugins.readers.html_tree import TooDeep
+from schemas.config import Section
 
 
 class TextReader(Reader):
@@ -16,7 +19,7 @@ class TextReader(Reader):
     such as one after the last delimiter, count in the numbers and give no document.
     """
 
-    own_fields = frozenset({"encoding", "delimiter"})
+    own_fields = frozenset({"encoding", "delimiter", "extract"})
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         if self.source.delimiter is None:
@@ -69,3 +72,35 @@ class TextReader(Reader):
             return BadRow(position, "invalid_utf8", text_encoding.undecodable(error, of))
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))
+
+
+class MarkupOptions(Section):
+    """Options of readers `markdown` and `rst`.
+
+    Attributes:
+        keep_markup: True keeps the text of the file as it is; false takes its markup out.
+    """
+
+    keep_markup: bool = False
+
+
+class MarkupReader(TextReader):
+    """Reads text with light markup, a document a file. A subclass takes the markup out."""
+
+    own_fields = frozenset({"encoding"})
+    Options = MarkupOptions
+
+    def rows(self, uri: str) -> Iterator[Row | BadRow]:
+        row = self._whole(uri)
+        if isinstance(row, BadRow):
+            yield row
+            return
+        try:
+            for found in self.plain(row.values[self.source.text_field].replace("\r\n", "\n")):
+                yield found if isinstance(found, BadRow) else Row("", {**row.values, **found})
+        except (TooDeep, RecursionError) as error:
+            yield BadRow("", "beyond_limits", str(error))
+
+    @abstractmethod
+    def plain(self, text: str) -> Iterator[Mapping[str, str] | BadRow]:
+        """Yield the fields of the file's row, and a BadRow for what was left out."""

@@ -22,9 +22,8 @@ from fastwarc.warc import WarcRecord, WarcRecordType
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import Damage, TooLong, check_length, chunks_and_damage
-from plugins.readers.html_text import HtmlError, check_installed, decode_page, html_text
+from plugins.readers.html_text import HtmlError, decode_page, html_text
 from schemas import limits, storage
-from schemas.corpus_config import SourceConfig
 
 _BEGIN = b"WARC/1."
 _END = b"\r\n\r\n"
@@ -58,12 +57,8 @@ class WarcReader(Reader):
     `truncated` if the crawler cut the page. A row lacks the fields that the record lacks.
     """
 
-    extracts_itself = True
     own_fields = frozenset({"encoding"})
-
-    def __init__(self, source: SourceConfig):
-        super().__init__(source)
-        check_installed()
+    needs_html = True
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()

@@ -46,12 +46,12 @@ def test_single_quotes_are_found(tmp_path: Path) -> None:
 
 def test_keys_replace_the_guess(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", table(delimiter=":", quotechar="~"))
-    assert texts(read("csv", path, delimiter=":", quote="~")) == TEXTS
+    assert texts(read("csv", path, delimiter=":", options={"quote": "~"})) == TEXTS
     # As PostgreSQL's COPY writes with ESCAPE '\'.
     path = write(tmp_path / "b.csv", b'text,id\n"He said \\"no\\", C:\\\\tmp",1\n')
-    assert texts(read("csv", path, escape="\\")) == ['He said "no", C:\\tmp']
+    assert texts(read("csv", path, options={"escape": "\\"})) == ['He said "no", C:\\tmp']
     path = write(tmp_path / "c.tsv", b'text\tid\n"Open quote\t1\nplain\t2\n')
-    assert texts(read("tsv", path, quote="")) == ['"Open quote', "plain"]
+    assert texts(read("tsv", path, options={"quote": ""})) == ['"Open quote', "plain"]
 
 
 def test_a_tsv_may_hold_more_commas_than_tabs(tmp_path: Path) -> None:
@@ -65,7 +65,13 @@ def test_old_mac_line_ends(tmp_path: Path) -> None:
 
 def test_names_may_be_given(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", table(ROWS[1:]))
-    found = read("csv", path, columns=["body", "key", "n"], text_field="body", metadata_fields=["n"])
+    found = read(
+        "csv",
+        path,
+        options={"columns": ["body", "key", "n"]},
+        text_field="body",
+        metadata_fields=["n"],
+    )
     assert texts(found) == TEXTS
     assert [each.metadata for each in found if isinstance(each, Document)] == [{"n": n} for n in "123"]
 
@@ -103,7 +109,7 @@ def test_a_file_without_the_column_names_what_was_guessed(tmp_path: Path) -> Non
     path = write(tmp_path / "a.csv", b"title;body\nT;one\n")
     assert only_reject(read("csv", path)).detail == (
         "no column 'text'; the file has title, body (delimiter ';', guessed, quote '\"', guessed). "
-        "Set text_field or format, or `columns` if it has no header row."
+        "Set text_field or format, or, if it has no header row, option `columns`."
     )
     path = write(tmp_path / "b.csv", b"text,text\none,two\n")
     assert only_reject(read("csv", path)).reason == "repeated_column"
@@ -128,7 +134,7 @@ def test_rows_before_damage_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(decompression, "_FRAME_BYTES", 64)
     data = COMPRESS[".gz"](b"text\n" + jsonl(*noise(num_rows)))
     path = write(tmp_path / "a.csv.gz", data[: len(data) // 2])
-    *documents, last = read("csv", path, quote="")
+    *documents, last = read("csv", path, options={"quote": ""})
     assert len(texts(documents)) > num_rows // 4
     assert last.source == f"{path}:{len(documents) + 2}" and last.reason == "damaged_file"
     assert last.detail.endswith(f"; {len(documents) + 1} lines were read before it")

@@ -99,7 +99,7 @@ def test_lists(tmp_path: Path) -> None:
         (run("10") + script("6", "super") + run(" cells"), "10^6 cells"),
         (run("H") + script("2", "sub") + run("O"), "H2O"),
         (run("x") + script("1", "sub") + run("2"), "x_(1)2"),
-        (run("140") + "<w:r><w:br/></w:r>" + run("72"), "140 72"),
+        (run("140") + "<w:r><w:br/></w:r>" + run("72"), "140\n72"),
         (run("140") + "<w:r><w:tab/></w:r>" + run("72"), "140 72"),
     ],
 )

@@ -14,13 +14,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from plugins.readers import READERS, open_reader
 from plugins.readers import jsonl as jsonl_reader
-from plugins.readers import open_reader
-from plugins.readers.file_kinds import kind_of
+from plugins.readers.file_kinds import KINDS, kind_of
 from schemas import limits
 from schemas.corpus_config import SourceConfig
+from schemas.errors import ConfigError
 from schemas.records import Document, Reject
+from tests.plugins.readers.pdf_making import pdf_of
 from tests.plugins.readers.reading import COMPRESS, jsonl, only_reject, places, read, write
+from tests.plugins.readers.test_docx import docx, paragraph, run
+from tests.plugins.readers.test_epub import epub
 
 PAGE = b"<!DOCTYPE html><html><body><main><p>A page of some words, and more of them.</p></main></body></html>"
 JATS = b'<?xml version="1.0"?><!DOCTYPE article><article><body><p>An article</p></body></article>'
@@ -90,32 +94,112 @@ def test_each_file_is_read_by_its_kind_at_any_depth(tmp_path: Path) -> None:
     assert open_reader(SourceConfig(uri=str(tmp_path))).listing().hidden == 1
 
 
+def test_every_kind_that_has_a_reader_is_read_by_it_with_its_defaults(tmp_path: Path) -> None:
+    files = {
+        "a.pdf": pdf_of("A guideline"),
+        "b.docx": docx(paragraph(run("A protocol"))),
+        "c.epub": epub("<p>A book</p>", "<p>of two chapters</p>"),
+        "d.md": b"# A page\n\nof *Markdown*",
+        "e.rst": b"Of *docutils*",
+        "f.html": PAGE,
+        "g.csv": b"text;n\n140;72\n",
+        "h.tsv": b"text\tn\n72\t1\n",
+        "i.xml": b"<mediawiki><page><revision><text>A ''wiki''</text></revision></page></mediawiki>",
+        "j.warc": b"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Length: 5\r\n\r\ncrawl",
+        "k.txt": b"<SEC-HEADER>\n</SEC-HEADER>\n<DOCUMENT>\n<TEXT>\nA filing\n</TEXT>\n</DOCUMENT>",
+        "l.xml": JATS,
+        "m.xml": MEDLINE,
+        "n.json": b'[{"text": "a row"}]',
+        "o": b"Text",
+    }
+    for name, data in files.items():
+        write(tmp_path / name, data)
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a row"]}), tmp_path / "p.parquet")
+    assert read_all(tmp_path) == [
+        ("a.pdf", "A guideline"),
+        ("b.docx", "A protocol"),
+        ("c.epub", "A book\n\nof two chapters"),
+        ("d.md", "A page\n\nof Markdown"),
+        ("e.rst", "Of docutils"),
+        ("f.html", "A page of some words, and more of them."),
+        ("g.csv:2", "140"),
+        ("h.tsv:2", "72"),
+        ("i.xml:1", "A wiki"),
+        ("j.warc:1", "crawl"),
+        ("k.txt", "A filing"),
+        ("l.xml:1", "An article"),
+        ("m.xml:1", "An abstract"),
+        ("n.json:@0", "a row"),
+        ("o", "Text"),
+        ("p.parquet:0", "a row"),
+    ]
+    read_here = {KINDS[kind_of(name, data)].reader for name, data in files.items() if data[:2] != b"PK"}
+    without_kind = {"folder", "huggingface", "squad", "wet", "docling"}
+    assert read_here | {"docx", "epub", "parquet"} == set(READERS.names()) - without_kind
+
+
+def test_options_are_those_of_readers_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", b"1,one\n2,two\n")
+    write(tmp_path / "b.md", b"# A *page*")
+    write(tmp_path / "c.rst", b"*Emphasis*")
+    pdf = zipped(("d.pdf", pdf_of("A guideline")))
+    write(tmp_path / "d.zip", pdf)
+    options = {
+        "csv": {"columns": ["n", "text"]},
+        "markdown": {"keep_markup": True},
+        "pdf": {"pages_per_document": 1},
+    }
+    assert read_all(tmp_path, options=options) == [
+        ("a.csv:1", "one"),
+        ("a.csv:2", "two"),
+        ("b.md", "# A *page*"),
+        ("c.rst", "Emphasis"),
+        ("d.zip!/d.pdf:page 1", "A guideline"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"pfd": {}}, "options of a folder: reader 'pfd' is unknown. Did you mean 'pdf'? Available: csv, "),
+        ({"squad": {}}, "options of a folder: reader 'squad' is unknown. "),
+        ({"pdf": {"pages": 1}}, "options of reader 'pdf': key 'pages' is unknown. "),
+        ({"csv": {"quote": "ab"}}, "options of reader 'csv': quote is 'ab': string should have at most 1 "),
+        ({"csv": 3}, "options of reader 'csv': is 3: input should be a mapping of keys"),
+        ({"keep_markup": True}, "options of a folder: reader 'keep_markup' is unknown. "),
+    ],
+)
+def test_an_option_that_no_reader_of_a_folder_has_is_refused(options: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_reader(SourceConfig(uri="nowhere", options=options))
+    assert str(caught.value).startswith(f"source 'nowhere': {told}")
+
+
+def test_a_delimiter_of_texts_is_none_of_tables(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", b"one<|end|>two")
+    write(tmp_path / "b.csv", b"text;n\n140;72\n")
+    assert read_all(tmp_path, delimiter="<|end|>") == [
+        ("a.txt:1", "one"),
+        ("a.txt:2", "two"),
+        ("b.csv:2", "140"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "data", "kind"),
     [
-        ("a.pdf", b"%PDF-1.7", "pdf"),
-        ("wrong.txt", b"%PDF-1.7", "pdf"),
         ("a.png", b"\x89PNG\r\n\x1a\n\x00", "image"),
-        ("a.csv", b"a,b\n1,2\n", "csv"),
-        ("a.md", b"<h1>Title</h1>\n\ntext", "markdown"),
         ("a.py", b"print()", "text with the extension .py"),
         ("a.doc", b"\xd0\xcf\x11\xe0\xa1", "office_97"),
         ("a", bytes(range(256)), "binary"),
         ("a.xml", b"<?xml version='1.0'?><feed/>", "xml"),
         ("a.txt.lz", b"\xfd7zXZ\x00", "xz"),
-        ("a.docx", zipped(("[Content_Types].xml", b""), ("word/document.xml", b"")), "docx"),
-        ("b", zipped(("mimetype", b"application/epub+zip"), ("META-INF/container.xml", b"")), "epub"),
         ("a.xlsx", zipped(("xl/workbook.xml", b"")), "xlsx"),
     ],
 )
 def test_a_kind_without_a_reader_is_a_reject_that_names_it(
     tmp_path: Path, name: str, data: bytes, kind: str
 ) -> None:
-    from plugins.readers import READERS
-    from plugins.readers.file_kinds import KINDS
-
-    if kind in KINDS and KINDS[kind].reader in READERS.names():
-        pytest.skip("has a reader")
     reject = only_reject(read(None, write(tmp_path / name, data)))
     assert reject.reason == "no_reader" and reject.source == str(tmp_path / name)
     assert kind in reject.detail
@@ -124,6 +208,8 @@ def test_a_kind_without_a_reader_is_a_reject_that_names_it(
 @pytest.mark.parametrize(
     ("name", "head", "kind"),
     [
+        ("wrong.txt", b"%PDF-1.7", "pdf"),
+        ("a.md", b"<h1>Title</h1>\n\ntext", "markdown"),
         ("a", b"WARC/1.0\r\n", "warc"),
         ("a.txt", b"\n<SEC-DOCUMENT>0001.txt", "edgar"),
         ("dump.xml", b"<mediawiki xmlns='x'>", "mediawiki"),

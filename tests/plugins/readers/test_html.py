@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from plugins.readers import open_reader
+from plugins.readers import READERS, open_reader
 from plugins.readers.html_text import decode_page, html_text
 from schemas import limits
 from schemas.corpus_config import SourceConfig
@@ -31,7 +31,7 @@ PAGE = f"""<!DOCTYPE html><html><head><meta charset="utf-8"><title>Gentamicin &a
   three</pre></article></main>
 <footer>Copyright 2020. All rights reserved. <a href="/privacy">Privacy policy</a></footer></body></html>"""
 MAIN = (
-    f"Dosing of gentamicin\n\n{ARTICLE}\n\nLevels\n\n- peak 20 mg/l\n- trough 1 mg/l\n\nDoses\n\n"
+    f"Dosing of gentamicin\n\n{ARTICLE}\n\nLevels\n\n- peak 20 mg/l\n- trough 1 mg/l\n\nDoses\n"
     "Weight | Dose\n70 | 350\n\none  two\n  three"
 )
 
@@ -170,9 +170,17 @@ class TestExtract:
         found = read("parquet", tmp_path / "a", extract="html")
         assert [text for _, text in places(tmp_path / "a", found)] == ["naïve", "undecodable"]
 
-    @pytest.mark.parametrize("reader", ["html", "jats", "folder", None])
+    def test_readers_take_markup_out_or_let_it_be_extracted(self) -> None:
+        others = {name for name in READERS.names() if "extract" in READERS.load(name).own_fields}
+        assert others == {"csv", "tsv", "jsonl", "parquet", "text", "huggingface"}
+
+    @pytest.mark.parametrize(
+        "reader", ["html", "jats", "medline", "pdf", "docx", "epub", "rst", "warc", None]
+    )
     def test_readers_that_take_markup_out_refuse_it(self, reader: str | None) -> None:
-        with pytest.raises(ConfigError, match=f"sets extract, and reader '{reader or 'folder'}' takes text"):
+        with pytest.raises(
+            ConfigError, match=f"sets extract, which reader '{reader or 'folder'}' does not use"
+        ):
             open_reader(SourceConfig(reader=reader, uri="a", extract="html"))
 
 

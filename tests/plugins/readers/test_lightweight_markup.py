@@ -60,8 +60,10 @@ def test_the_first_heading_is_the_title_without_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("markdown", "text"),
     [
-        ("140<br>72", "140 72"),
-        ("140  \n72", "140 72"),
+        ("140<br>72", "140\n72"),
+        ("140  \n72", "140\n72"),
+        ("a ![picture](b.png) c", "a c"),
+        ("|  | Dose |\n|---|---|\n| aspirin | 100 mg |", "| Dose\naspirin | 100 mg"),
         ("H<sub>2</sub>O", "H2O"),
         ("a < b and 3 > 2 & x", "a < b and 3 > 2 & x"),
         ("1. one\n\n   more\n2. two", "1. one\n   more\n2. two"),
@@ -138,6 +140,13 @@ class TestBoth:
     def test_other_encodings_are_told(self, reader: str, tmp_path: Path) -> None:
         (found,) = read(reader, write(tmp_path / "a", "naïve".encode("latin-1")))
         assert isinstance(found, Reject) and found.reason == "invalid_utf8"
+
+    def test_an_encoding_is_named_or_found(self, reader: str, tmp_path: Path) -> None:
+        path = write(tmp_path / "a", "naïve".encode("utf-16"))
+        assert texts(read(reader, path, encoding="utf-16")) == ["naïve"]
+        (found,) = read(reader, path, encoding="auto")
+        assert isinstance(found, Document)
+        assert (found.text, found.metadata["detected_encoding"]) == ("naïve", "utf-16")
 
     def test_deep_nesting_ends_in_a_record(self, reader: str, tmp_path: Path) -> None:
         text = (

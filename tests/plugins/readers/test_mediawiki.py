@@ -167,12 +167,12 @@ def test_a_row_of_a_table_is_a_line_and_cells_stay_apart(tmp_path: Path) -> None
     expected = ["Before.", "", "Doses", "Drug | mg", "A^2 | 5", "B list | 10^-6", "", "After."]
     found = [line for line in text_of(TABLE, tmp_path).split("\n") if line]
     assert found == [line for line in expected if line]
-    assert text_of(TABLE, tmp_path, leave_out=["tables"]).split() == ["Before.", "After."]
+    assert text_of(TABLE, tmp_path, options={"leave_out": ["tables"]}).split() == ["Before.", "After."]
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="part 'table' is unknown"):
-        text_of("a", tmp_path, leave_out=["table"])
+    with pytest.raises(ConfigError, match=r"reader 'mediawiki': leave_out\.0 is 'table': .* 'tables'"):
+        text_of("a", tmp_path, options={"leave_out": ["table"]})
 
 
 def test_deeply_nested_wikitext_ends(tmp_path: Path) -> None:

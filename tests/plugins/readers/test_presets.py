@@ -290,6 +290,11 @@ class TestSets:
         assert found[2].metadata["max_stars_repo_licenses"] == "['MIT']"
 
 
+def test_an_option_of_ones_own_leaves_the_others_of_the_preset() -> None:
+    source = SourceConfig(preset="courtlistener", uri="a", options={"quote": "'"})
+    assert with_preset(source).options == {"quote": "'", "escape": "\\"}
+
+
 def test_every_preset_is_tried_above() -> None:
     tried = {name.removeprefix("test_") for name in vars(TestSets) if name.startswith("test_")}
     assert {name.replace("-", "_") for name in presets()} == tried

@@ -1,0 +1,59 @@
+"""Blocks of text: paragraphs, lists, rows."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from plugins.readers.html_text import html_text
+from plugins.readers.html_tree import parse
+from plugins.readers.markup_blocks import UNSEEN, blocks_of
+
+LONG = "The patients were followed for a long time, and all of them were examined by two physicians. " * 3
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<ol><li>one</li><li>two<ul><li>in</li></ul></li></ol>", "1. one\n2. two\n   - in"),
+        ("<ol start=9><li>nine</li><li>ten<p>more</p></li></ol>", "9. nine\n10. ten\n    more"),
+        (f"<ol start={'9' * 5_000}><li>one</li></ol>", "1. one"),
+        ("<ol start=²><li>one</li></ol>", "1. one"),
+        ("<ol reversed><li>two</li><li>one</li></ol>", "- two\n- one"),
+        ("<ol><li value=7>seven</li></ol>", "- seven"),
+        ("<ul><li>a<ol><li>x</li></ol></li><li>b</li></ul>", "- a\n  1. x\n- b"),
+        ("<dl><dt>term</dt><dd>one<br>two</dd><dt>other</dt></dl>", "- term\n  one\n  two\n- other"),
+        ("<ul><li></li></ul><p>no item</p>", "no item"),
+        ("<p>a <img> b<button>c</button>d</p>", "a b c d"),
+        ("<p>a</p><script>x</script><p>b</p>", "a\n\nb"),
+        ("<table><tr><td></td><th>Drug</th><th>Dose</th></tr><tr><td>1</td><td>a</td><td></td></tr></table>",
+         "| Drug | Dose\n1 | a"),
+        ("<table><tr><td><p>Drug</p></td><td><p>Dose</p></td></tr><tr><td><p>a</p></td><td></td></tr></table>",
+         "Drug | Dose\na"),
+        ("<table><tr><td>a</td><td>b</td></tr><tr><td></td><td><p>c</p><p>d</p></td></tr></table>",
+         "a | b\n\nc\n\nd"),
+        ("<table><tr><td></td><td>a</td></tr><tr><td></td><td>b</td></tr></table>", "a\n\nb"),
+    ],
+)  # fmt: skip
+def test_blocks_of_html(markup: str, text: str) -> None:
+    assert blocks_of(parse(markup), UNSEEN) == text
+    assert html_text(f"<div>{markup}</div>").text == text
+
+
+@pytest.mark.parametrize(
+    ("items", "text"),
+    [
+        ("<list-item><p>a</p></list-item><list-item><p>b</p></list-item>", "1. a\n2. b"),
+        ("<list-item><label>(i)</label><p>a</p></list-item>", "- (i) a"),
+    ],
+)
+def test_lists_of_jats_have_numbers_once(items: str, text: str) -> None:
+    assert blocks_of(ElementTree.fromstring(f'<list list-type="order">{items}</list>')) == text
+
+
+def test_a_list_of_a_page_has_no_number_that_the_page_does_not_show() -> None:
+    lists = "<ol><li>first</li><li>second</li></ol><p>and then</p><ol start=3><li>third</li></ol>"
+    page = f"<html><body><main><p>{LONG}</p>{lists}<p>{LONG}</p></main></body></html>"
+    text = html_text(page).text.replace(LONG.strip(), "")
+    assert text.strip() == "1. first\n2. second\n\nand then\n\n- third"
