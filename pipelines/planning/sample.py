@@ -143,12 +143,16 @@ class _Drawing:
             kind = kind_of_file(file.uri) if kind == "folder" else kind
             counts = self.kinds[f"{stream}: {kind}"]
             counts["files"] += 1
-            parts = [each.part for each in parts_of(self.config, {stream: [file]})[stream]]
+            first, *_ = parts = [each.part for each in parts_of(self.config, {stream: [file]})[stream]]
             rng.shuffle(parts)
             if parts[0].end is not None:
                 parts[0] = Part(rng.randrange(parts[0].start, parts[0].end), parts[0].end)
-            for part in parts:
+            num_rows = 0
+            for at, part in enumerate((*parts, first)):
+                if at == len(parts) and num_rows:
+                    break  # a file with rows; one such as JSON over several lines has them in its first part
                 for version, row in reader.versions(file.uri, part):
+                    num_rows += 1
                     of = f"{kind}: {member}" if (member := _kind_of_member(row.position)) else kind
                     for made in reader.records(file.uri, row, version):
                         block.append(_Record(f"{stream}: {of}", file.uri, reader.source, row, made))
