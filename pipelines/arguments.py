@@ -26,12 +26,18 @@ def make_parser(description: str | None) -> Parser:
     plan = _of_a_yaml(
         commands,
         "plan",
-        "[--requests-per-sec X | --tokens-per-sec X]",
+        "[--requests-per-sec X | --tokens-per-sec X | --sample N]",
         "show what a build would do: documents, chains, requests, tokens, hours; sends and writes nothing",
     )
     speed: dict[str, Any] = {"type": float, "metavar": "X"}
     plan.add_argument("--requests-per-sec", help="speed of all servers together, in requests", **speed)
     plan.add_argument("--tokens-per-sec", help="speed of all servers together, in generated tokens", **speed)
+    plan.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="count nothing; show how N records are read, cleaned and filtered, some beside their source",
+    )
 
     watch = _of_a_yaml(
         commands,

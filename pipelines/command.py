@@ -62,6 +62,9 @@ def _build(arguments: argparse.Namespace, config: CorpusConfig, beam_options: li
 
 
 def _plan(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
+    if arguments.sample is not None:
+        _sample(arguments, config, beam_options)
+        return
     from pipelines.planning.plan import plan_increment
     from pipelines.planning.plan_table import print_plan
 
@@ -76,6 +79,24 @@ def _plan(arguments: argparse.Namespace, config: CorpusConfig, beam_options: lis
         print(json.dumps(plan.as_json(), ensure_ascii=False))
     else:
         print_plan(plan)
+
+
+def _sample(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
+    from pipelines.planning.plan_table import print_sample
+    from pipelines.planning.sample import MOST, sample_sources
+
+    if not 1 <= arguments.sample <= MOST:
+        raise ConfigError(f"--sample is {arguments.sample}; expected 1 to {MOST:,} records.")
+    if beam_options or arguments.requests_per_sec is not None or arguments.tokens_per_sec is not None:
+        raise ConfigError(
+            "--sample counts no requests and runs without Beam. Leave out --requests-per-sec, "
+            "--tokens-per-sec and the options after `--`."
+        )
+    sample = sample_sources(config, arguments.sample)
+    if arguments.json:
+        print(json.dumps(sample.as_json(), ensure_ascii=False))
+    else:
+        print_sample(sample)
 
 
 def _watch(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:

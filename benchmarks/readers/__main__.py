@@ -3,6 +3,7 @@
 python -m benchmarks.readers                          # speed of all kinds; 5 minutes
 python -m benchmarks.readers --kinds csv wet          # of some
 python -m benchmarks.readers --datatrove PYTHON       # an interpreter that has it: throughput.py
+python -m benchmarks.readers --quality html           # 50 pages with known main text; 10 seconds
 python -m benchmarks.readers --quality pdf            # 36 files with known text; 2 minutes
 python -m benchmarks.readers --quality pdf --worst 3  # and the differences of the three worst files
 python -m benchmarks.readers --quality pdf --first 100  # others, by which no rule of the reader was chosen
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 
 from benchmarks.readers.throughput import KINDS, measure
 
-QUALITY = {"pdf": "benchmarks.readers.pdf_quality"}
+QUALITY = {"html": "benchmarks.readers.html_quality", "pdf": "benchmarks.readers.pdf_quality"}
 """Modules with `measure(first, worst)`, by kind of file."""
 
 

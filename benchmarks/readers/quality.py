@@ -63,7 +63,7 @@ def report(files: Sequence[Made], extractors: Mapping[str, Callable[[bytes], str
     print(f"{'':28}" + "".join(f"{'F1':>14}{'order':>10}" for _ in extractors))
     for feature in (None, *features):
         chosen = [at for at, file in enumerate(files) if feature is None or feature in file.features]
-        line = f"{feature or 'all':20}{len(chosen):4} files"[:28].ljust(28)
+        line = f"{feature or 'all':18}{len(chosen):4} files"[:28].ljust(28)
         for name in extractors:
             mean = [found[name][at] for at in chosen]
             f1, order = (sum(each) / len(chosen) for each in ([m.f1 for m in mean], [m.order for m in mean]))

@@ -1,4 +1,4 @@
-"""Table of a plan on the terminal. Estimates say `about` and are rounded to three digits."""
+"""Table of a plan, and a sample, on the terminal. Estimates say `about` and are rounded to three digits."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.planning.plan import IncrementPlan, StreamPlan
+from pipelines.planning.sample import Sample
 from pipelines.runners.progress import duration
 from plugins.console import Console
+from schemas.terminal import shown
 
 _WIDE = 1000
+_TWO_COLUMNS = 100
+"""Width of a terminal from which on documents stand beside their sources."""
 
 
 def print_plan(plan: IncrementPlan) -> None:
@@ -118,3 +122,44 @@ def _plan_cells(stream: StreamPlan, plan: IncrementPlan) -> dict[str, str]:
         "    that go on in another row": about(stream.num_cut_texts),
         f"  rows of {plan.seq_len:,}": about(stream.num_rows),
     }
+
+
+def print_sample(sample: Sample) -> None:
+    """Print a sample: plain lines, and on a wide terminal documents beside their sources."""
+    console = Console(highlight=False)
+
+    def say(line: str, style: str = "") -> None:
+        console.print(Text(shown(line), style=style), soft_wrap=True)
+
+    say(
+        f"{sample.corpus}: a sample of {sample.num_records:,} records, from {sample.num_files:,} of "
+        f"{sample.num_listed:,} files. Nothing is sent or written."
+    )
+    for line in sample.left_out:
+        say(line)
+    for kind, counts in sample.kinds.items():
+        say(f"  {kind}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    for each in sample.shown:
+        kept = f"dropped by {each.dropped}" if each.dropped else "kept"
+        say(f"\n── {each.name} ({each.kind}), {each.num_characters:,} characters, {kept}", "bold")
+        if console.is_terminal and console.width >= _TWO_COLUMNS:
+            pair = Table.grid(padding=(0, 2), expand=True)
+            pair.add_column(ratio=1, overflow="fold")
+            pair.add_column(ratio=1, overflow="fold")
+            pair.add_row(Text("source", "dim"), Text("text to train on", "dim"))
+            pair.add_row(Text(shown(each.source)), Text(shown(each.text)))
+            console.print(pair)
+            continue
+        for title, text in (("source", each.source), ("text to train on", each.text)):
+            say(f"{title}:", "dim")
+            say("\n".join(f"  {line}" for line in text.splitlines()))
+    kept = f"{sample.num_kept:,} of {sample.num_documents:,} documents"
+    say(f"\nCleaning and filters keep {kept}. Later steps may drop more.", "bold")
+    for effect in sample.effects:
+        does = "drops" if effect.is_drop else "changes or passes over"
+        say(f"  {effect.step} {does} {effect.count:,}: {effect.rule}")
+        say(f"    for example {effect.name}" + (f": {effect.found}" if effect.found else ""))
+        if effect.text:
+            say(f"      {' '.join(effect.text.split())}")
+    if sample.no_effect:
+        say(f"  no effect: {', '.join(sample.no_effect)}")

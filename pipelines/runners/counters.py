@@ -12,7 +12,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 
 AT_WORK = "at_work_ms"
@@ -58,6 +58,11 @@ class Counters:
         self._counts[f"{self._step}/{name}"] += count
         if self._path and self.are_due():
             self.flush()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Counts of this worker so far, by `step/name`."""
+        return self._counts
 
     def at_work(self) -> None:
         """Record that this step is at work now. The metric keeps the first and the last time, in ms."""

@@ -81,7 +81,8 @@ import importlib, pkgutil
 
 names = ["pipelines", "schemas", "plugins.filters", "plugins.protocols", "plugins.readers", "plugins.sglang",
          "plugins.servers", "plugins.synthesizers", "plugins.templates", "plugins.verifiers"]
-of_extras = {"docutils", "fastwarc", "lxml", "mammoth", "markdown_it", "mwparserfromhell", "pypdfium2", "trafilatura"}
+of_extras = ("docutils", "fastwarc", "lxml", "mammoth", "markdown_it", "mwparserfromhell", "pypdfium2",
+             "trafilatura")
 count = 0
 for name in names:
     for found in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
