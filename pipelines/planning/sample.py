@@ -171,7 +171,8 @@ class _Drawing:
             self._note_changes(step, counts, document, made)
             if isinstance(made, beam.pvalue.TaggedOutput):
                 reject = made.value
-                name = reject.reason.partition(".")[0] if step.step == "filter" else step.step
+                name = reject.reason.partition(".")[0]  # of a filter
+                name = name if name in self.config.filters else step.step
                 self.note(name, reject.reason, reject, found=reject.detail, text=before)
                 return document, f"{step.step}: {reject.reason} ({reject.detail})"
             document = made
@@ -294,7 +295,7 @@ def sample_sources(config: CorpusConfig, number: int) -> Sample:
                     name=name, kind=record.kind, source=source, text=text, num_characters=num, dropped=dropped
                 )
             )
-    steps = ["read", "clean", *config.filters]
+    steps = ["read", "clean", *config.filters, "filter"]  # the last for unexpected errors
     effects = sorted(drawing.effects.values(), key=lambda each: (steps.index(each.step), each.rule))
     return Sample(
         corpus=config.corpus,
@@ -306,6 +307,6 @@ def sample_sources(config: CorpusConfig, number: int) -> Sample:
         left_out=listed.left_out,
         kinds={kind: dict(counts) for kind, counts in sorted(drawing.kinds.items())},
         effects=effects,
-        no_effect=[name for name in steps[1:] if name not in {each.step for each in effects}],
+        no_effect=[name for name in steps[1:-1] if name not in {each.step for each in effects}],
         shown=shown,
     )

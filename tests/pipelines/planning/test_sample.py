@@ -130,6 +130,17 @@ def test_a_step_without_effect_is_named(mixed: Mixed, tmp_path: Path) -> None:
     assert sample.no_effect == ["clean", "c4"] and sample.effects == []
 
 
+def test_an_unexpected_error_of_a_filter_is_a_reject(mixed: Mixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def passes_over(self, document: Any) -> bool:
+            raise ValueError("no such thing")
+
+    monkeypatch.setattr("pipelines.steps.filter.make_filters", lambda _: {"c4": Broken()})
+    sample = sample_sources(mixed(filters={"c4": {}}), 4)
+    assert sample.num_kept == 0
+    assert {each.step: each.found for each in sample.effects}["filter"] == "ValueError: no such thing"
+
+
 def test_sources_are_shown_as_they_are(mixed: Mixed, tmp_path: Path) -> None:
     folder = tmp_path / "files"
     (folder / "page.html").write_text(PAGE)
