@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import os
@@ -18,6 +19,8 @@ from pipelines.inspect.trace import trace_document
 from pipelines.planning.plan import plan_increment
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import Manifest, newest_number, read_manifest
+from tests.plugins.readers.test_docx import docx, paragraph, run
+from tests.plugins.readers.test_epub import epub
 from tests.published import read_stats
 
 pytestmark = pytest.mark.slow
@@ -33,14 +36,16 @@ def put(path: Path, data: bytes) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, passages: Any) -> Path:
-    """A text, a page, lines of JSON in a zip, a picture."""
-    texts = [row["text"] for row in passages(4)]
+    """A text, a page, lines of JSON in a zip, a picture, a Word file, a book."""
+    texts = [row["text"] for row in passages(6)]
     put(tmp_path / "in/a.txt", texts[0].encode())
     put(tmp_path / "in/pages/b.html", f"<html><body><main><p>{texts[1]}</p></main></body></html>".encode())
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("rows/c.jsonl", "".join(json.dumps({"text": text}) + "\n" for text in texts[2:]))
+        archive.writestr("rows/c.jsonl", "".join(json.dumps({"text": text}) + "\n" for text in texts[2:4]))
     put(tmp_path / "in/c.zip", packed.getvalue())
+    put(tmp_path / "in/f.docx", docx(paragraph(run(html.escape(texts[4])))))
+    put(tmp_path / "in/g.epub", epub(f"<p>{html.escape(texts[5])}</p>"))
     put(tmp_path / "in/d.png", b"\x89PNG\r\n\x1a\n")
     return tmp_path / "in"
 
@@ -66,11 +71,11 @@ class Twice(Stop):
 def test_a_folder_of_mixed_files_goes_through_every_command(
     config: CorpusConfig, folder: Path, build: Any, passages: Any
 ) -> None:
-    assert plan_increment(config, quiet=True).total.num_new == 4
+    assert plan_increment(config, quiet=True).total.num_new == 6
     manifest: Manifest = build(config)
-    assert manifest.increments[-1].num_documents == 4
+    assert manifest.increments[-1].num_documents == 6
     counts = read_stats(config.corpus, 1)["counts"]
-    assert (counts["read/files"], counts["read/files_unreadable"]) == (4, 1)
+    assert (counts["read/files"], counts["read/files_unreadable"]) == (6, 1)
     assert counts["read/rejected_no_reader"] == 1
 
     member = f"{folder}/c.zip!/rows/c.jsonl:@0"
@@ -81,7 +86,7 @@ def test_a_folder_of_mixed_files_goes_through_every_command(
     build(config)
     assert newest_number(config.corpus) == 1  # nothing is new
 
-    put(folder / "pages/e.txt", passages(5)[4]["text"].encode())
+    put(folder / "pages/e.txt", passages(7)[6]["text"].encode())
     published: list[Manifest] = []
     watch(config, stop=Twice(), published=published.append, quiet=True, settle_sec=0)
     assert [each.increments[-1].num_documents for each in published] == [1]
