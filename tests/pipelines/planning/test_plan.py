@@ -235,6 +235,7 @@ def test_a_plan_is_what_can_be_counted_by_hand(
         "num_read": 3,
         "num_new": 3,
         "num_changed": 0,
+        "num_deleted": 0,
         "num_held_out": 0,
         "num_unchanged": 0,
         "num_rejected": 0,
