@@ -142,6 +142,7 @@ def test_an_unexpected_error_of_a_filter_is_a_reject(mixed: Mixed, monkeypatch: 
 
 
 def test_sources_are_shown_as_they_are(mixed: Mixed, tmp_path: Path) -> None:
+    pytest.importorskip("trafilatura")
     folder = tmp_path / "files"
     (folder / "page.html").write_text(PAGE)
     (folder / "table.csv").write_text(f'text,number\n"{NOTE}",1\n')
@@ -161,6 +162,7 @@ def test_sources_are_shown_as_they_are(mixed: Mixed, tmp_path: Path) -> None:
 
 
 def test_pages_are_shown_in_their_own_encoding(mixed: Mixed, tmp_path: Path) -> None:
+    pytest.importorskip("trafilatura")
     page = PAGE.replace("<nav>", '<meta charset="shift_jis"><nav>').replace(
         NOTE, "港町の坂の途中に、時計屋がある。" * 4
     )

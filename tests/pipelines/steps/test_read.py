@@ -113,6 +113,7 @@ def test_a_file_is_counted_once_however_many_parts_it_has(
 def test_records_that_a_reader_passes_over_are_counted_and_end_no_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("mwparserfromhell")
     pages = "".join(f"<page><title>{n}</title><ns>{n}</ns><id>{n}</id></page>" for n in (1, 1, 4))
     (tmp_path / "a.xml").write_text(f"<mediawiki>{pages}</mediawiki>")
     source = SourceConfig(reader="mediawiki", uri=f"{tmp_path}/a.xml")
