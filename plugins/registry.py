@@ -11,7 +11,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.errors import ConfigError, missing_package, unknown_name
+from schemas.errors import ConfigError, missing_package, overwritten, unknown_name
 
 
 class Registry:
@@ -52,7 +52,7 @@ class Registry:
         except (ImportError, AttributeError) as error:
             if name in self._targets and isinstance(error, ImportError):
                 raise missing_package(f"{self.kind} {name!r}", error) from error
-            raise ConfigError(
+            raise overwritten(error) or ConfigError(
                 f"{self.kind} {name!r} is registered as {target!r}, which cannot be loaded: {error}. "
                 "Correct its entry point, or install what its package needs."
             ) from error
