@@ -7,7 +7,6 @@ the nearest.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +29,9 @@ class Registry:
 
     def targets(self) -> dict[str, str]:
         """Return all names with their targets; our own win over entry points of the same name."""
-        found = {point.name: point.value for point in importlib.metadata.entry_points(group=self.group)}
+        from importlib import metadata  # here, since the list of commands does not need it
+
+        found = {point.name: point.value for point in metadata.entry_points(group=self.group)}
         return {**found, **self._targets}
 
     def names(self) -> list[str]:
@@ -46,7 +47,9 @@ class Registry:
         target = self._targets.get(name) or self.targets().get(name)
         if target is None:
             raise ConfigError(unknown_name(self.kind, name, self.names()))
-        point = importlib.metadata.EntryPoint(name=name, value=target, group=self.group)
+        from importlib import metadata
+
+        point = metadata.EntryPoint(name=name, value=target, group=self.group)
         try:
             return point.load()
         except (ImportError, AttributeError) as error:
