@@ -9,25 +9,13 @@ The reject's reason is the filter and its rule, `gopher_quality.min_words`, whic
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from pipelines.steps.base import StepFn, guarded
-from plugins.filters import FILTERS
-from plugins.filters.base import Filter, Verdict
+from plugins.filters import FilterOptions, make_filters
+from plugins.filters.base import Verdict
 from schemas.records import Document
-
-FilterOptions = Mapping[str, Mapping[str, Any] | None]
-"""Options of filters by name; None for the published ones."""
-
-
-def make_filters(filters: FilterOptions) -> dict[str, Filter[Any]]:
-    """Make filters by name, in the order given.
-
-    Raises:
-        ConfigError: A name, an option or a value is refused.
-    """
-    return {name: FILTERS.load(name)(options) for name, options in filters.items()}
 
 
 @dataclasses.dataclass(eq=False)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from pipelines.increments.changed_source_files import FilePart
 from pipelines.increments.document_versions import first_version
 from pipelines.steps.base import StepFn
 from plugins.readers import open_reader
-from plugins.readers.base import BadRow, Part, Reader
+from plugins.readers.base import BadRow, Reader
 from plugins.readers.listing import shown_name
 from plugins.readers.row_versions import MISSING
 from schemas.corpus_config import SourceConfig
@@ -21,16 +22,6 @@ _DAMAGED = frozenset({"damaged_file", "truncated_file"})
 
 _OTHER_FIELDS = frozenset({"missing_field", "not_text", "missing_id"})
 """Reasons of rows without a document: the source names fields that the rows do not have."""
-
-
-class FilePart(NamedTuple):
-    """The unit that a worker reads: a file, or a byte range of a large one."""
-
-    source: int  # index of the source in its stream
-    uri: str
-    part: Part
-    number: int = 0  # among all files that a build reads, see pipelines/increments/document_versions.py
-    stamp: str = ""  # version of all its documents by its time of change; "" if that does not count
 
 
 @dataclasses.dataclass(eq=False)

@@ -17,10 +17,10 @@ import yaml
 
 from pipelines.increments.preflight_checks import asks_a_model
 from pipelines.runners.progress import cut_texts, held_out, parted
-from pipelines.steps.verify_pairs import rules_of
 from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
 from plugins.readers.presets import presets
+from plugins.verifiers.rules import rules_of
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.corpus_layout import card_uri
