@@ -72,7 +72,8 @@ def overwritten() -> str | None:
         if other.name != ours.name and not {*changed}.isdisjoint(other.files or ())
     )
     return (
-        f"{len(changed):,} files of Tutelage in {_HERE} are not those of its wheel, first {changed[0]}"
+        f"{changed[0]} in {_HERE} is not that of Tutelage's wheel"
+        + (f", nor are {len(changed) - 1:,} other files" if changed[1:] else "")
         + (f": {' and '.join(rivals)} installed files of the same names" if rivals else "")
         + ". Install Tutelage in an environment of its own."
     )
