@@ -51,7 +51,7 @@ def plan_table(plan: IncrementPlan) -> Table:
 
 
 def plan_lines(plan: IncrementPlan) -> list[str]:
-    """Return what is kept out, in conflict and held out, the sources of the estimates, and the synthesis's duration."""
+    """Return what is kept out, in conflict and held out, sources of estimates, and hours of synthesis."""
     lines = [f"Made tasks of this corpus are kept out, too: {uri}." for uri in plan.made_tasks]
     if conflicts := plan.total.rejects.get("dedup", {}).get(CONFLICT):
         lines.append(

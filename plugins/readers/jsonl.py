@@ -53,6 +53,8 @@ _BEGIN = re.compile(r"[\s\x1e,]*(?:\[\s*)?")
 _BETWEEN = re.compile(r"[\s\x1e,]*(?:\]\s*)?")
 _FIRST_KEY = re.compile(r'\{\s*("[^"\\]*")\s*:')
 _ROUNDED = 2.0**63
+"""Least size of a float that orjson may have made of a whole number: it rounds those of more than 64 bits."""
+
 _DECODER = json.JSONDecoder()
 
 
@@ -176,14 +178,15 @@ def _rows(positioned: Iterable[tuple[str, bytes]], *, is_whole: bool = False) ->
 def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
     """Yield all rows on a line.
 
-    orjson reads a line that is one row, four times as fast; `json` reads all others, and tells the faults. A bad row of an array hides the rows up to the next one that begins with the same key; any other bad row
-    hides all rows behind it. Its detail says so.
+    orjson reads a line that is one ordinary row, `json` all others; it also describes faults. A bad row of an
+    array hides the rows up to the next one that begins with the same key; any other bad row hides all rows
+    behind it. Its detail says so.
     """
-    if line.startswith(b"{") and (values := _one_row(line)) is not None:
-        yield Row(position, values)
-        return
     try:
         check_length(line)
+        if line.startswith(b"{") and (values := _one_row(line)) is not None:
+            yield Row(position, values)
+            return
         text = line.decode("utf-8-sig")  # a byte order mark opens some files
     except TooLong as error:
         hint = ". If it is an array, `jq -c '.[]'` makes JSON lines of it" if line[:1] == b"[" else ""
@@ -222,13 +225,13 @@ def _one_row(line: bytes) -> dict[str, Any] | None:
     """Return the row of a line, as `json` does; None if `json` has to read it."""
     try:
         values: dict[str, Any] = orjson.loads(line)
-        return None if len(line) > limits.RECORD_BYTES or _is_rounded(values) else values
+        return None if _is_rounded(values) else values
     except (ValueError, RecursionError):
         return None
 
 
 def _is_rounded(value: Any) -> bool:
-    """True if a value holds a number that may be a whole one of more than 64 bits: orjson rounds these."""
+    """True if a value holds a number that orjson may have rounded."""
     if isinstance(value, float):
         return abs(value) >= _ROUNDED
     if isinstance(value, dict):
