@@ -45,6 +45,7 @@ RANGE_BYTES = 1 << 26
 
 _SHOWN_CHARACTERS = 120
 _HEAD_BYTES = 4096
+_INDENT = 32
 _BOM = b"\xef\xbb\xbf"
 _AROUND = b"\x1e \t\r"
 """Bytes allowed around a row on its line: RS and white space."""
@@ -184,7 +185,7 @@ def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
     """
     try:
         check_length(line)
-        if line.startswith(b"{") and (values := _one_row(line)) is not None:
+        if line[:_INDENT].lstrip().startswith(b"{") and (values := _one_row(line)) is not None:
             yield Row(position, values)
             return
         text = line.decode("utf-8-sig")  # a byte order mark opens some files
