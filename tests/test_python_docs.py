@@ -34,6 +34,8 @@ def test_the_examples_of_the_page_run_one_after_another(smollm2: Path, tmp_path:
         "global_train_batch_size": 1,
         "precision": "fp32",
         "callbacks": {"hf_export": {"folder": "runs/mine/model"}},
+        "optimizer": {"name": "adamw", "lr": 1.0e-5},
+        "scheduler": {"name": "constant_with_warmup", "t_warmup": "0ba"},
         "save_folder": None,
     }
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(training))
