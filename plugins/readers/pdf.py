@@ -23,7 +23,8 @@ from pypdfium2 import PdfDocument, PdfiumError
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.page_engines import PAGE_ENGINES, PageEngine
-from plugins.readers.pdf_layout import Line, Page, lines_of, remove_heads, text_of_pages
+from plugins.readers.pdf_layout import Line, Page, lines_of, remove_heads
+from plugins.readers.pdf_paragraphs import text_of_pages
 from plugins.readers.pdf_words import Box, words_of
 from schemas import limits
 from schemas.config import Section
@@ -125,7 +126,7 @@ class PdfReader(WholeFileReader):
         about |= {"num_pages": str(announced), "removed": "\n".join(removed)}
         fields = {name: value for name, value in about.items() if value}
         for position, group in self._groups(pages):
-            if text := text_of_pages(group).translate(_LIGATURES):
+            if text := text_of_pages(group)[0].translate(_LIGATURES):
                 yield Row(position, {**fields, self.source.text_field: text})
         yield from bad
         if b"%%EOF" not in data[-_END_BYTES:].rstrip(b"\0"):
