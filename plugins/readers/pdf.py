@@ -37,7 +37,6 @@ _MOST_LAYERS = 4
 _END_BYTES = 1024
 """Bytes at the end of a file in which its end mark must be."""
 
-_LIGATURES = dict(zip(map(ord, "ﬀﬁﬂﬃﬄ\xad"), ("ff", "fi", "fl", "ffi", "ffl", ""), strict=True))
 _NO_UNICODE = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
 _MOST_UNKNOWN = 0.2
 """Share of a page's characters without Unicode above which its text layer is of no use."""
@@ -83,6 +82,8 @@ class PdfReader(WholeFileReader):
         try:
             with _LOCK:
                 document = PdfDocument(data)
+                if document.get_formtype():
+                    document.init_forms()
         except PdfiumError as error:
             is_locked = "password" in str(error).lower()
             detail = "it needs a password; remove it first" if is_locked else f"{error} Is this a PDF?"
@@ -126,8 +127,9 @@ class PdfReader(WholeFileReader):
         about |= {"num_pages": str(announced), "removed": "\n".join(removed)}
         fields = {name: value for name, value in about.items() if value}
         for position, group in self._groups(pages):
-            if text := text_of_pages(group)[0].translate(_LIGATURES):
-                yield Row(position, {**fields, self.source.text_field: text})
+            text, starts = text_of_pages(group)
+            if text:
+                yield Row(position, {**fields, self.source.text_field: text}, starts)
         yield from bad
         if b"%%EOF" not in data[-_END_BYTES:].rstrip(b"\0"):
             detail = f"no %%EOF at its end: it is cut short or damaged; {len(pages):,} pages were read"
@@ -151,7 +153,11 @@ class PdfReader(WholeFileReader):
         """Return a page of a file, a reject for one without text, or None if it cannot be loaded."""
         place = f"page {index + 1}"
         try:
-            with _LOCK, contextlib.closing(document[index]) as page:
+            with _LOCK, contextlib.ExitStack() as opened:
+                page = opened.enter_context(contextlib.closing(document[index]))
+                if document.formenv:  # what was filled in becomes text of the page
+                    page.flatten()
+                    page = opened.enter_context(contextlib.closing(document[index]))
                 text_page = page.get_textpage()
                 if (count := text_page.count_chars()) > limits.PDF_PAGE_CHARACTERS:
                     return BadRow(place, "page_too_long", f"it has {count:,} characters")

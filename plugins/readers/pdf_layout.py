@@ -70,7 +70,7 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
             continue
         if word.is_spaced or gap > TOUCHING * size:
             pieces.append(" ")
-        if smaller < size and (sign := script_sign(box, Box(left, right, bottom, top))):
+        if sign := script_sign(box, Box(left, right, bottom, top)):
             pieces.append(Script(sign, joined([*word.pieces])))
         else:
             pieces += word.pieces

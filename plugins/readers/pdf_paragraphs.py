@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from plugins.readers.pdf_layout import Line, Page, columns_of
+from schemas.page_starts import page_start
 
 _UNSPACED = "[\u0e00-\u0eff\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
 _NO_SPACE = re.compile(f"{_UNSPACED}\n{_UNSPACED}")
@@ -31,6 +32,9 @@ _TERM = re.compile(r"\w+(?:[-\u2010]\w+)*(?![\w\u2010\xad-])")
 """A word or compound; the first half of one that a hyphen cuts at the end of a line is none."""
 
 _FIRST_WORD, _LAST_WORD = re.compile(r"\w*"), re.compile(r"[^\W\d_]+$")
+_SHOWN = dict(zip(map(ord, "ﬀﬁﬂﬃﬄﬅﬆ\xad"), ("ff", "fi", "fl", "ffi", "ffl", "st", "st", ""), strict=True))
+"""Ligatures as letters, and soft hyphens, which show only at the end of a line."""
+
 _TAIL = 80
 """Characters at the end of a text that decide how it goes on."""
 
@@ -45,8 +49,8 @@ class Paragraph:
     starts: list[tuple[int, int]]  # number of a page, and the offset of its first character
 
 
-def text_of_pages(pages: Sequence[Page]) -> tuple[str, list[tuple[int, int]]]:
-    """Return the text of pages, and where the text of each begins: its number, and an offset.
+def text_of_pages(pages: Sequence[Page]) -> tuple[str, tuple[str, ...]]:
+    """Return the text of pages, and entries of their starts (schemas/page_starts.py).
 
     A blank line stands between paragraphs, none between list items. A page begins twice if its notes wait for
     the end of a paragraph, which may be on the next page.
@@ -72,14 +76,15 @@ def text_of_pages(pages: Sequence[Page]) -> tuple[str, list[tuple[int, int]]]:
                     paragraphs += [*notes, each]
                     notes = []
         notes += below
-    text, starts = [], []
-    length = 0
+    text = ""
+    starts: list[tuple[int, int]] = []
     for each in [*paragraphs, *notes]:
-        text += [each.separator if text else "", each.text]
-        length += len(text[-2])
-        starts += [(page_number, length + offset) for page_number, offset in each.starts]
-        length += len(each.text)
-    return "".join(text), starts
+        text += each.separator if text else ""
+        for number, offset in each.starts:
+            if not starts or starts[-1][0] != number:
+                starts.append((number, len(text) + len(each.text[:offset].translate(_SHOWN))))
+        text += each.text.translate(_SHOWN)
+    return text, tuple(page_start(number, text, offset) for number, offset in starts)
 
 
 def _paragraphs(lines: Sequence[Line], terms: Counter[str], page_number: int) -> list[Paragraph]:

@@ -34,7 +34,12 @@ _LINE_HYPHENS = str.maketrans("\x02\ufffe", "--")
 _SPACES = [*map(ord, " \t\xa0")]
 _SMALLER = 0.85
 _RAISED = 0.15
-"""Shares of the height of a line: a script is lower than the first, and raised by more than the second."""
+_RAISED_AS_LARGE = 0.25
+"""Shares of the height of a line: a script is lower than the first, and raised by more than the second; one
+as large as its base is raised by more than the third."""
+
+_BELOW = 10.0
+"""Height in points of lines for words that stand sideways."""
 
 GAP = 1.0
 TOUCHING = 0.12
@@ -94,9 +99,9 @@ def words_of(page: Any, text_page: Any) -> Iterator[Word]:
 
 
 def script_sign(box: Box, base: Box) -> str:
-    """Return `^` for a box raised above a larger one, `_` for one lowered below it, "" for others."""
+    """Return `^` for a box raised above another, `_` for a small one lowered below it, "" for others."""
     if box.height >= _SMALLER * base.height:
-        return ""
+        return "^" if box.bottom - base.bottom > _RAISED_AS_LARGE * base.height else ""
     if box.bottom - base.bottom > _RAISED * base.height:
         return "^"
     return "_" if box.bottom < base.bottom else ""
@@ -122,42 +127,68 @@ def _spans(text: str) -> _Array:
     return np.array(spans, np.int64)
 
 
-def _boxes(page: Any, text_page: Any, indices: list[int]) -> _Array:
-    """Return left, right, bottom and top of characters, of shape (n, 4), turned as the page is."""
+def _boxes(page: Any, text_page: Any, indices: list[int], turned: int) -> _Array:
+    """Return left, right, bottom and top of characters, of shape (n, 4), on a page turned clockwise."""
     rects = (pdfium.FS_RECTF * len(indices))()
     deque(map(pdfium.FPDFText_GetLooseCharBox, itertools.repeat(text_page.raw), indices, rects), maxlen=0)
-    x, y, _, _ = page.get_bbox()  # a page need not begin at 0
-    width, height = page.get_size()
+    x, y, end, top = page.get_bbox()  # a page need not begin at 0
+    width, height = end - x, top - y
     left, top, right, bottom = np.frombuffer(rects, np.float32).reshape(-1, 4).T - np.c_[[x, y, x, y]]
-    turned = {
-        90: (bottom, top, height - right, height - left),
+    views = {
+        90: (bottom, top, width - right, width - left),
         180: (width - right, width - left, height - top, height - bottom),
-        270: (width - top, width - bottom, left, right),
+        270: (height - top, height - bottom, left, right),
     }
-    return np.stack(turned.get(page.get_rotation(), (left, right, bottom, top)), axis=1)
+    return np.stack(views.get(turned % 360, (left, right, bottom, top)), axis=1)
 
 
 def _measured(
     text: str, codes: _Array, spans: _Array, page: Any, text_page: Any
 ) -> tuple[_Array, dict[int, tuple[str | Script, ...]]]:
     """Return the boxes of words, and the pieces of those that hold scripts, by number."""
-    ends = _boxes(page, text_page, (spans - [0, 1]).ravel().tolist())
+    turned, indices = page.get_rotation(), (spans - [0, 1]).ravel().tolist()
+    ends = _boxes(page, text_page, indices, turned)
     first, last = ends[::2], ends[1::2]
+    rises = _rises(first, last)
+    if 2 * (num_sideways := np.count_nonzero(rises)) > np.count_nonzero(np.ptp(spans, axis=1) > 1):
+        # A table that stands sideways, or lines from top to bottom as in Japan.
+        turned += 90 if np.count_nonzero(rises > 0) > num_sideways / 2 else 270
+        ends = _boxes(page, text_page, indices, turned)
+        first, last = ends[::2], ends[1::2]
+        rises = _rises(first, last)
     left, right = np.minimum(first[:, 0], last[:, 0]), np.maximum(first[:, 1], last[:, 1])  # as in Hebrew
     boxes = np.c_[left, right, first[:, 2:]]
     num_digits = np.r_[0, np.cumsum((codes >= ord("0")) & (codes <= ord("9")))][spans]
     has_sizes = np.abs(np.ptp(first[:, 2:], axis=1) - np.ptp(last[:, 2:], axis=1)) >= 0.5
-    odd = np.flatnonzero(has_sizes | (num_digits[:, 0] < num_digits[:, 1])).tolist()
-    of_odd = _boxes(page, text_page, [index for at in odd for index in range(*spans[at])])
+    odd = np.flatnonzero((has_sizes | (num_digits[:, 0] < num_digits[:, 1])) & (rises == 0)).tolist()
+    of_odd = _boxes(page, text_page, [index for at in odd for index in range(*spans[at])], turned)
     scripts: dict[int, tuple[str | Script, ...]] = {}
     for at, (start, end) in zip(odd, spans[odd].tolist(), strict=True):
         of_word, of_odd = of_odd[: end - start], of_odd[end - start :]
-        heights = of_word[:, 3] - of_word[:, 2]
+        heights, bottoms = of_word[:, 3] - of_word[:, 2], of_word[:, 2]
         base = of_word[heights.argmax()]
         boxes[at, 2:] = base[2:]
-        if heights.min() < _SMALLER * heights.max():
+        if heights.min() < _SMALLER * heights.max() or np.ptp(bottoms) > _RAISED * heights.max():
             scripts[at] = _pieces(text[start:end].translate(_LINE_HYPHENS), of_word, Box(*base.tolist()))
+    _put_below(boxes, spans, rises)
     return boxes, scripts
+
+
+def _rises(first: _Array, last: _Array) -> _Array:
+    """Return 1 for words that are written upwards, -1 downwards, and 0 for others, from their end boxes."""
+    across, up = (last - first)[:, :2].sum(axis=1), (last - first)[:, 2:].sum(axis=1)
+    return np.where(np.abs(up) > np.maximum(2 * np.abs(across), first[:, 3] - first[:, 2]), np.sign(up), 0)
+
+
+def _put_below(boxes: _Array, spans: _Array, rises: _Array) -> None:
+    """Place words that stand sideways below the page, those that follow one another on one line."""
+    x, y, before, middle = 0.0, 0.0, -2, 0.0
+    for at in np.flatnonzero(rises).tolist():
+        here = float(boxes[at, :2].mean())
+        if at != before + 1 or abs(here - middle) > 1:
+            x, y = 0.0, y - 2 * _BELOW
+        boxes[at] = (x, x + _BELOW * (spans[at, 1] - spans[at, 0]), y - _BELOW, y)
+        x, before, middle = boxes[at, 1] + _BELOW / 4, at, here
 
 
 def _pieces(text: str, boxes: _Array, base: Box) -> tuple[str | Script, ...]:
