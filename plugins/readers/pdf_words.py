@@ -182,13 +182,18 @@ def _rises(first: _Array, last: _Array) -> _Array:
 
 def _put_below(boxes: _Array, spans: _Array, rises: _Array) -> None:
     """Place words that stand sideways below the page, those that follow one another on one line."""
-    x, y, before, middle = 0.0, 0.0, -2, 0.0
-    for at in np.flatnonzero(rises).tolist():
-        here = float(boxes[at, :2].mean())
-        if at != before + 1 or abs(here - middle) > 1:
+    if not rises.any():
+        return
+    middles, is_sideways = boxes[:, :2].mean(axis=1), rises != 0
+    for at in np.flatnonzero(np.ptp(spans, axis=1) == 1).tolist():  # one character rises as its neighbours do
+        near = [each for each in (at - 1, at + 1) if 0 <= each < len(spans) and is_sideways[each]]
+        is_sideways[at] = any(abs(middles[each] - middles[at]) < _BELOW / 2 for each in near)
+    x, y, before = 0.0, 0.0, -2
+    for at in np.flatnonzero(is_sideways).tolist():
+        if at != before + 1 or abs(middles[at] - middles[before]) > _BELOW / 2:
             x, y = 0.0, y - 2 * _BELOW
         boxes[at] = (x, x + _BELOW * (spans[at, 1] - spans[at, 0]), y - _BELOW, y)
-        x, before, middle = boxes[at, 1] + _BELOW / 4, at, here
+        x, before = boxes[at, 1] + _BELOW / 4, at
 
 
 def _pieces(text: str, boxes: _Array, base: Box) -> tuple[str | Script, ...]:
