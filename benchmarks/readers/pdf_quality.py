@@ -1,4 +1,4 @@
-"""Reader `pdf` beside the defaults of PDFium, and of pypdf and pdfminer.six where they are installed."""
+"""Reader `pdf` beside the defaults of PDFium, and of pypdf, pdfminer.six and pdfplumber if installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schemas.records import Document
 def measure(first: int, worst: int) -> None:
     """Print the marks of all extractors on all files."""
     extractors: dict[str, Callable[[bytes], str]] = {"reader pdf": ours, "pypdfium2": pdfium}
-    for name, extract in {"pypdf": pypdf, "pdfminer": pdfminer}.items():
+    for name, extract in {"pypdf": pypdf, "pdfminer": pdfminer, "pdfplumber": pdfplumber}.items():
         try:
             importlib.import_module(name)
         except ImportError:
@@ -55,3 +55,9 @@ def pdfminer(data: bytes) -> str:
     """Text of the file by pdfminer's default layout analysis."""
     text: str = importlib.import_module("pdfminer.high_level").extract_text(io.BytesIO(data))
     return text
+
+
+def pdfplumber(data: bytes) -> str:
+    """Text of all pages by pdfplumber's default, which lays out words of pdfminer.six."""
+    with importlib.import_module("pdfplumber").open(io.BytesIO(data)) as file:
+        return "\n".join(page.extract_text() for page in file.pages)

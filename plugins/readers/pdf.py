@@ -126,28 +126,23 @@ class PdfReader(WholeFileReader):
         removed = [] if self.options.keep_heads else remove_heads(pages)
         about |= {"num_pages": str(announced), "removed": "\n".join(removed)}
         fields = {name: value for name, value in about.items() if value}
-        for position, group in self._groups(pages):
-            text, starts = text_of_pages(group)
+        most = self.options.pages_per_document or limits.PDF_PAGES
+        for number, group in itertools.groupby(pages, lambda page: (page.number - 1) // most):
+            text, starts = text_of_pages(list(group))
             if text:
-                yield Row(position, {**fields, self.source.text_field: text}, starts)
+                yield Row(self._position(number), {**fields, self.source.text_field: text}, starts)
         yield from bad
         if b"%%EOF" not in data[-_END_BYTES:].rstrip(b"\0"):
             detail = f"no %%EOF at its end: it is cut short or damaged; {len(pages):,} pages were read"
             yield BadRow("", "truncated_file", detail)
 
-    def _groups(self, pages: list[Page]) -> Iterator[tuple[str, list[Page]]]:
-        """Yield the pages of each document, with its position."""
+    def _position(self, group: int) -> str:
+        """Return the position of the document with a group of pages, counted from 0."""
         most = self.options.pages_per_document
-        groups: dict[int, list[Page]] = {}
-        for page in pages:
-            groups.setdefault((page.number - 1) // most if most else 0, []).append(page)
-        for number, group in groups.items():
-            if not most:
-                yield "", group
-            elif most == 1:
-                yield f"page {number + 1}", group
-            else:
-                yield f"pages {number * most + 1}-{(number + 1) * most}", group
+        if not most:
+            return ""
+        last = (group + 1) * most
+        return f"page {last}" if most == 1 else f"pages {last - most + 1}-{last}"
 
     def _page(self, data: bytes, document: PdfDocument, index: int) -> Page | BadRow | None:
         """Return a page of a file, a reject for one without text, or None if it cannot be loaded."""
