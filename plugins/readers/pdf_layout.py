@@ -70,7 +70,8 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
             continue
         if word.is_spaced or gap > TOUCHING * size:
             pieces.append(" ")
-        if sign := script_sign(box, Box(left, right, bottom, top)):
+        sign = script_sign(box, Box(left, right, bottom, top))
+        if sign and " " not in word.pieces[0]:  # a line beside a large first letter is no script
             pieces.append(Script(sign, joined([*word.pieces])))
         else:
             pieces += word.pieces

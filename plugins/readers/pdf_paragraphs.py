@@ -24,6 +24,7 @@ _NO_SPACE = re.compile(f"{_UNSPACED}\n{_UNSPACED}")
 
 _SYMBOLS = "•‣▪◦●○■"
 _BULLET = re.compile(rf"[{_SYMBOLS}–*·-]\s|\(?(?:\d{{1,2}}|[a-z])[.)]\s")
+_NUMBERED = re.compile(r"\(?(\d{1,2})[.)]\s")
 _NOTE = re.compile(r"\^?\(?(?:\d{1,3}|[*†‡§¶a-z])\)?[.\s]?\s*[^\W\d]")
 _ENDED = re.compile(r"[.!?:;。！？]['\"”’)\]]*(?:\^?\d+)?$")
 _LEADERS = re.compile(r"(?:\.\s?){5}")
@@ -35,6 +36,10 @@ _FIRST_WORD, _LAST_WORD = re.compile(r"\w*"), re.compile(r"[^\W\d_]+$")
 _SHOWN = dict(zip(map(ord, "ﬀﬁﬂﬃﬄﬅﬆ\xad"), ("ff", "fi", "fl", "ffi", "ffl", "st", "st", ""), strict=True))
 """Ligatures as letters, and soft hyphens, which show only at the end of a line."""
 
+_SUSPENDED = frozenset(("and", "or", "und", "oder"))
+"""Words behind a hyphen that stands for a later word: pre- and postoperative."""
+
+_ADDRESS = re.compile(r"(?:://|www\.|@)\S*$")
 _TAIL = 80
 """Characters at the end of a text that decide how it goes on."""
 
@@ -102,7 +107,8 @@ def _paragraphs(lines: Sequence[Line], terms: Counter[str], page_number: int) ->
         if before is not None:
             is_short = before.box.right < right - 0.15 * (right - left)
             ended = bool(_ENDED.search(before.text[-_TAIL:]))
-            starts_item = is_item and (ended or is_short or line.text[0] in _SYMBOLS)
+            is_next = is_item and _number(line.text) == _number(found[-1].text) + 1 > 1
+            starts_item = is_item and (ended or is_short or is_next or line.text[0] in _SYMBOLS)
             step = before.box.bottom - line.box.bottom
             is_apart = step > 1.35 * usual or abs(size - before.box.height) > 0.12 * size
             if line.is_row or before.is_row or starts_item:
@@ -117,6 +123,12 @@ def _paragraphs(lines: Sequence[Line], terms: Counter[str], page_number: int) ->
             found[-1].text = _join(found[-1].text, line.text, terms)
         before, indent = line, at
     return found
+
+
+def _number(text: str) -> int:
+    """Return the number of a list item, 0 for other texts."""
+    found = _NUMBERED.match(text)
+    return int(found[1]) if found else 0
 
 
 def _continues(last: Paragraph, following: Paragraph) -> bool:
@@ -140,7 +152,10 @@ def _join(text: str, following: str, terms: Counter[str]) -> str:
     if half and following[:1].islower():
         rest = _FIRST_WORD.match(following)
         assert rest is not None
-        keeps = text[-1] != "\xad" and _is_compound(half[0].lower(), rest[0].lower(), terms)
+        first, second = half[0].lower(), rest[0].lower()
+        if second in _SUSPENDED and not terms[first + second]:
+            return f"{text} {following}"
+        keeps = text[-1] != "\xad" and (_is_compound(first, second, terms) or _ADDRESS.search(text[-_TAIL:]))
         return (text if keeps else text[:-1]) + following
     # A number or a name keeps its hyphen: 10-\n20 mg, COVID-\n19.
     is_part = text[-2:-1].isalnum() and (half or text[-1] != "\xad")

@@ -175,9 +175,11 @@ def _measured(
 
 
 def _rises(first: _Array, last: _Array) -> _Array:
-    """Return 1 for words that are written upwards, -1 downwards, and 0 for others, from their end boxes."""
+    """Return 1 for words that are written upwards, -1 downwards, 0 across the page, from their end boxes."""
     across, up = (last - first)[:, :2].sum(axis=1), (last - first)[:, 2:].sum(axis=1)
-    return np.where(np.abs(up) > np.maximum(2 * np.abs(across), first[:, 3] - first[:, 2]), np.sign(up), 0)
+    return np.where(
+        np.abs(up) > np.maximum(np.abs(across) / 2, 1.2 * (first[:, 3] - first[:, 2])), np.sign(up), 0
+    )
 
 
 def _put_below(boxes: _Array, spans: _Array, rises: _Array) -> None:

@@ -84,6 +84,9 @@ def test_a_table_is_read_by_row_with_its_cells_apart(tmp_path: Path) -> None:
         ("cases of COVID-", "19 were seen", "cases of COVID-19 were seen"),
         ("a well-known, well-", "known name", "a well-known, well-known name"),
         ("the range - ", "wide as it is", "the range - wide as it is"),
+        ("pre-", "and post-operative care", "pre- and post-operative care"),
+        ("thousand of thous-", "and more", "thousand of thousand more"),
+        ("see https://example.org/a-", "b/c", "see https://example.org/a-b/c"),
         ("a well-", "known name is known to do well", "a well-known name is known to do well"),
         ("wellknown, known, well, well-", "known too", "wellknown, known, well, wellknown too"),
     ],
@@ -120,6 +123,26 @@ def test_a_raised_number_that_is_drawn_first_stays_with_its_base(tmp_path: Path)
 def test_a_raised_number_as_large_as_its_base_joins_it_not(tmp_path: Path) -> None:
     made = Maker().text(LEFT, TOP, "10").text(LEFT + 12.3, TOP + 5, "6").text(LEFT + 21, TOP, "cells")
     assert text_of(made.lines(PROSE, y=TOP - 2 * STEP).page(), tmp_path).startswith("10^6 cells")
+
+
+def test_a_line_beside_a_large_first_letter_is_no_exponent(tmp_path: Path) -> None:
+    made = Maker().text(LEFT, TOP - 40, "T", size=48)
+    made.lines(
+        ["he femoral nerve arises from the plexus", "and supplies a muscle of the thigh."], x=95, y=TOP - 10
+    )
+    text = "The femoral nerve arises from the plexus and supplies a muscle of the thigh."
+    assert text_of(made.page(), tmp_path) == text
+
+
+def test_items_that_count_up_stand_on_lines_of_their_own(tmp_path: Path) -> None:
+    made = Maker().lines(f"{number}. an item of about the same length" for number in (1, 2, 3))
+    item = "an item of about the same length"
+    assert text_of(made.page(), tmp_path) == f"1. {item}\n2. {item}\n3. {item}"
+
+
+def test_a_watermark_that_stands_aslant_is_no_part_of_a_line(tmp_path: Path) -> None:
+    made = turned(Maker().lines(PROSE), 150, 300, 45, "CONFIDENTIAL")
+    assert text_of(made.page(), tmp_path) == " ".join(PROSE) + "\n\nCONFIDENTIAL"
 
 
 def turned(made: Maker, x: float, y: float, angle: float, *lines: str) -> Maker:
