@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib
 import io
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pypdfium2
 
 from benchmarks.readers.pdf_files import files
 from benchmarks.readers.quality import report
 from plugins.readers import open_reader
+from plugins.readers.base import Row
 from schemas.corpus_config import SourceConfig
-from schemas.records import Document
 
 
 def measure(first: int, worst: int) -> None:
@@ -32,12 +30,9 @@ def measure(first: int, worst: int) -> None:
 
 def ours(data: bytes) -> str:
     """Text of the file's one document."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "a.pdf")
-        path.write_bytes(data)
-        found = list(open_reader(SourceConfig(reader="pdf", uri=str(path))).read(str(path)))
-    assert len(found) == 1 and isinstance(found[0], Document), found
-    return found[0].text
+    (row,) = open_reader(SourceConfig(reader="pdf", uri="a.pdf")).rows_in(data, "a.pdf")
+    assert isinstance(row, Row), row
+    return str(row.values["text"])
 
 
 def pdfium(data: bytes) -> str:
