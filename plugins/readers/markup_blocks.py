@@ -19,7 +19,8 @@ import re
 from collections.abc import Container
 from xml.etree.ElementTree import Element
 
-from plugins.readers.markup import LOOKS, Script, joined, name_of, script_of, text_of
+from plugins.readers.markup import LOOKS, Script, joined, lines_of, script_of, text_of
+from plugins.readers.mathml import name_of
 
 _BREAKS = {"br", "lb", "break"}
 _ROWS = {"tr", "row"}
@@ -30,20 +31,9 @@ _NESTED = {"table", "ul", "ol", "list"}
 _PARAGRAPHS = {"p", "div", *_BREAKS}
 _GROUPS = {"thead", "tbody", "tfoot", "tgroup"}
 _INLINE = {
-    "img",
-    "picture",
-    "source",
-    "input",
-    "button",
-    "ruby",
-    "rb",
-    "rt",
-    "rp",
-    "inline-graphic",
-    "overline",
+    *("img", "picture", "source", "input", "button", "rt", "rp", "del", "s", "strike"),
+    *("inline-graphic", "overline"),
 }
-UNSEEN = frozenset(("head", "script", "style", "template", "noscript", "svg", "iframe", "object"))
-"""Elements of HTML that show no text."""
 
 
 def blocks_of(element: Element | None, skipped: Container[str] = ()) -> str:
@@ -81,7 +71,7 @@ class _Writer:
             self._pieces.append(script)
         elif name in _AS_THEY_ARE or (name in _PERHAPS and not len(element) and "\n" in (element.text or "")):
             self.end_paragraph()
-            self.lines += "".join(element.itertext()).strip("\n").splitlines()
+            self.lines += lines_of(element).strip("\n").splitlines()
             self.end_paragraph()
         elif name in LOOKS:
             self._inside(element)
@@ -142,7 +132,10 @@ class _Writer:
         if self._label and not is_last and not joined(self._pieces[self._label :]).strip():
             return
         self._label = 0
-        if text := " ".join(joined(self._pieces).split()):
+        text = joined(self._pieces).strip()
+        if not text.isprintable() or "  " in text:  # other white space, or more of it
+            text = " ".join(text.split())
+        if text:
             self.lines.append((self._bullet or self._indent) + text)
             self._bullet = ""
         self._pieces = []
@@ -156,7 +149,7 @@ class _Writer:
 
 
 def _filled(row: Element) -> list[Element]:
-    return [cell for cell in row if text_of(cell)]
+    return [cell for cell in row if any(text.strip() for text in cell.itertext())]
 
 
 def _first_number(element: Element) -> int | None:
@@ -164,7 +157,7 @@ def _first_number(element: Element) -> int | None:
     if "ol" not in (name_of(element), element.get("rend")) and element.get("list-type") != "order":
         return None
     own = any(item.get("value") or any(name_of(each) == "label" for each in item) for item in element)
-    if own or element.get("reversed") is not None:
+    if own or element.get("reversed") is not None or element.get("type", "1") != "1":
         return None
     start = element.get("start", "1")
-    return int(start) if re.fullmatch(r"\d{1,9}", start) else 1
+    return int(start) if re.fullmatch(r"-?[0-9]{1,9}", start) else 1

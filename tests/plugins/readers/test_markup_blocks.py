@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from plugins.readers.html_text import html_text
-from plugins.readers.html_tree import parse
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.html_tree import parse, visible
+from plugins.readers.markup_blocks import blocks_of
 
 LONG = "The patients were followed for a long time, and all of them were examined by two physicians. " * 3
 
@@ -37,7 +37,7 @@ LONG = "The patients were followed for a long time, and all of them were examine
     ],
 )  # fmt: skip
 def test_blocks_of_html(markup: str, text: str) -> None:
-    assert blocks_of(parse(markup), UNSEEN) == text
+    assert blocks_of(visible(parse(markup))) == text
     assert html_text(f"<div>{markup}</div>").text == text
 
 
