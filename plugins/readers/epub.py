@@ -63,7 +63,7 @@ class EpubReader(WholeFileReader):
         for name in _spine(package, posixpath.dirname(root)):
             try:
                 text = blocks_of(visible(parse(_decoded(archive.read(name)))))
-            except (KeyError, UnicodeDecodeError, LookupError, TooDeep) as error:
+            except (KeyError, UnicodeDecodeError, LookupError, TooDeep, RecursionError) as error:
                 locked = "; the book has encrypted files" if _ENCRYPTION in archive.namelist() else ""
                 bad.append(BadRow(name, "bad_chapter", f"{type(error).__name__}: {error}{locked}"))
                 continue
