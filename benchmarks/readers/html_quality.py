@@ -1,7 +1,7 @@
 """Reader `html` beside trafilatura's own defaults.
 
-Bullets and numbers of items, and bars and rules of tables, are taken out of all texts before they are compared: each side writes
-them in its own way. A Chinese or Japanese character counts as a word.
+Bullets and numbers of items, and bars and rules of tables, are taken out of all texts before they are
+compared: each side writes them in its own way. A Chinese or Japanese character counts as a word.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Pages in the markup of well-known software: forums (phpBB, XenForo, Discourse), MediaWiki, layout by tables.
+# ruff: noqa: E501  (markup as the software writes it)
+"""Pages in the markup of well-known software: phpBB, XenForo, Discourse, MediaWiki, layout by tables.
 
-They complete `html_files.py`, whose pages have classes of no software. Known are titles and texts of posts; no
-authors, dates and buttons, no marks of notes, no links to edit, no list of references, no menu.
+They complete `html_files.py`, whose pages have classes of no software. Known are titles and texts of posts;
+no authors, dates and buttons, no marks of notes, no links to edit, no list of references, no menu.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from collections.abc import Callable, Iterator
 from benchmarks.readers.html_files import NAV, RELATED, TABLES, passages
 from benchmarks.readers.quality import Made
 
-_FOOT = '<div id="footer"><a href="/terms">Terms</a> <a href="/privacy">Privacy</a> © 2024 The Daily Tide.</div>'
+_FOOT = (
+    '<div id="footer"><a href="/terms">Terms</a> <a href="/privacy">Privacy</a> © 2024 The Daily Tide.</div>'
+)
 _QUESTION = "Strange noise from the pump, any ideas?"
 
 
@@ -90,7 +93,9 @@ def _discourse(rng: random.Random) -> tuple[str, list[str]]:
         '<div itemprop="interactionStatistic"><span class="post-likes">3 Likes</span></div></div>'
         for at, post in enumerate(posts)
     )
-    related = "".join(f'<tr class="topic-list-item"><td><a href="/t">{each}</a></td></tr>' for each in RELATED)
+    related = "".join(
+        f'<tr class="topic-list-item"><td><a href="/t">{each}</a></td></tr>' for each in RELATED
+    )
     body = (
         f'<header><a href="/">The Daily Tide</a></header><div id="main-outlet" class="wrap"><div id="topic-title"><h1>'
         f'<a href="/t/pump">{_QUESTION}</a></h1></div><div>{shown}</div><div id="related-topics" class="more-topics__list">'

@@ -109,7 +109,7 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
     try:
         tree = parse(page)
         title = text_of(tree.find(".//title")) or text_of(tree.find(".//h1"))
-        return HtmlText(title, main_text(tree) if main_only else blocks_of(visible(tree)))
+        return HtmlText(title, main_text(tree, title) if main_only else blocks_of(visible(tree)))
     except (TooDeep, RecursionError) as error:
         raise HtmlError("nested_too_deeply", str(error)) from None
 

@@ -66,6 +66,9 @@ def parse(html: str) -> Any:
             outer.attrib.pop("style", None)  # which hides it beside a picture
     for twin in _TWINS(tree):
         twin.drop_tree()
+    for quote in tree.iter("q"):  # a browser shows the signs
+        quote.tag, quote.text = "span", f'"{quote.text or ""}'
+        quote.tail = f'"{quote.tail or ""}'
     return tree
 
 
