@@ -31,10 +31,10 @@ _AROUND = etree.XPath(
 """Links to edit a section, lists of references, and menus that are a table."""
 
 _POSTS = etree.XPath(
-    "descendant::h2[@class='topic-title'] | descendant::*[@id='topic-title' or @class='p-title']/h1 | "
-    "descendant::div[@class='postbody']//div[@class='content'] | "
+    "descendant::h2[@class='topic-title'] | descendant::h1[../@id='topic-title' or ../@class='p-title'] | "
+    "descendant::div[@class='content'][ancestor::div[@class='postbody']] | "
     "descendant::article[contains(@class, 'message-body')] | "
-    "descendant::div[contains(@class, 'crawler-post')]/div[@class='post']"
+    "descendant::div[@class='post'][contains(../@class, 'crawler-post')]"
 )
 """Titles and posts of threads, as phpBB, XenForo and Discourse write them. trafilatura may keep one post."""
 
@@ -43,12 +43,12 @@ _LAYOUTS = etree.XPath(
 )
 _OF_CELLS = ("thead", "tbody", "tfoot", "tr", "td", "th")
 _TIMES_IN_TEXT = etree.XPath(
-    "descendant::time[../text()[string-length(normalize-space()) > 20] or (parent::p or parent::li or parent::td)"
-    " and string-length(normalize-space(..)) - string-length(normalize-space()) > 20]"
+    "descendant::time[../text()[string-length(normalize-space()) > 20] or (parent::p or parent::li or "
+    "parent::td) and string-length(normalize-space(..)) - string-length(normalize-space()) > 20]"
 )
 _FIGURES_OF_TEXT = etree.XPath("descendant::figure[.//pre or .//blockquote or .//li or .//math]")
 _NUMBERED = etree.XPath("descendant::ol[@start or @reversed or @type or li/@value]")
-_LISTS_IN_CELLS = etree.XPath("descendant::*[self::td or self::th]//*[self::li or self::ul or self::ol]")
+_LISTS_IN_CELLS = etree.XPath("descendant::td//li | descendant::td//ul | descendant::td//ol")
 _WRITTEN = "styled-content"
 """A name for what is text from now on, one of LOOKS and none of HTML."""
 
