@@ -90,7 +90,7 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
 
     Args:
         page: HTML, decoded. A value without any tag keeps its lines; only entities are resolved.
-        main_only: True leaves out navigation, boilerplate and comments; False keeps all text, also hidden text. None
+        main_only: True leaves out navigation, boilerplate and comments; False keeps all text. None
             is True for a page, and False for a fragment without `<html>` or `<body>`.
 
     Raises:
