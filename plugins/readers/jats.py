@@ -22,8 +22,9 @@ from xml.etree.ElementTree import Element
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks, peek
-from plugins.readers.markup import name_of, text_of
+from plugins.readers.markup import text_of
 from plugins.readers.markup_blocks import blocks_of
+from plugins.readers.mathml import name_of
 from schemas import limits, storage
 from schemas.config import Section
 from schemas.corpus_config import SourceConfig
