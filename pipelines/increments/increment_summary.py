@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
+from pipelines.increments.document_versions import CONFLICT, KEPT
 from pipelines.increments.recorded_pairs import SHOWN, read_pairs_file, unused_pairs
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
-from pipelines.steps.newest_versions import CONFLICT, KEPT
 from pipelines.steps.render import WORDED
 from pipelines.store.statistics import dropped_phrase, stats_of
 from plugins.templates import TEMPLATES

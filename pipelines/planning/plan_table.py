@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.increments.document_versions import CONFLICT
 from pipelines.planning.plan import IncrementPlan, StreamPlan
 from pipelines.runners.progress import duration
-from pipelines.steps.newest_versions import CONFLICT
 from plugins.console import Console
 from schemas.terminal import shown
 
