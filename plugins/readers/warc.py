@@ -38,8 +38,6 @@ _FIELDS = {
     "truncated": "WARC-Truncated",
 }
 _SHOWN_BYTES = 80
-_FOUND_AT_END = ("incorrect data check", "incorrect length check")
-"""Errors of zlib behind the last byte of a member."""
 
 
 class _Piece(NamedTuple):
@@ -64,15 +62,17 @@ class WarcReader(Reader):
         passed_over: Counter[str] = Counter()
         number = 0
         for piece in _pieces(uri):
-            number += 1
-            row = self._row(piece, str(number)) if piece.data else None
-            if isinstance(row, str):
-                passed_over[row] += 1
-            elif row is not None and (piece.damage is None or _is_before(piece.damage, row)):
-                yield row
-                number += piece.damage is not None
-            if piece.damage is not None:
-                yield BadRow.damaged(str(number), piece.damage.error)
+            damage = piece.damage
+            if piece.data and not (damage and damage.is_inside):  # else its last bytes are in doubt
+                number += 1
+                row = self._row(piece, str(number))
+                if isinstance(row, str):
+                    passed_over[row] += 1
+                else:
+                    yield row
+            if damage:
+                number += 1
+                yield BadRow.damaged(str(number), damage.error)
         yield from BadRow.passed_over(passed_over)
 
     def _row(self, piece: _Piece, position: str) -> Row | BadRow | str:
@@ -89,38 +89,34 @@ class WarcReader(Reader):
         if declared > len(body) or body[declared:].strip():
             reason = "truncated_file" if piece.is_last and declared > len(body) else "wrong_length"
             return BadRow(position, reason, f"the record has {len(body):,} bytes and declares {declared:,}")
-        values = {name: value for name, header in _FIELDS.items() if (value := record.headers.get(header))}
         try:
             if record.record_type == WarcRecordType.conversion:
-                values |= {"text": body[:declared].decode("utf-8-sig")}
+                text, found = text_encoding.decode(body[:declared], self.source.encoding)
+                found = {**found, "text": text}
             elif record.record_type not in _PAGES:
                 return str(record.headers.get("WARC-Type"))
-            elif (kind := _open_page(record)) in _HTML:
-                data = record.reader.read(limits.RECORD_BYTES + 1)
-                check_length(data)
-                header = (record.http_headers or record.headers).get("Content-Type") or ""
-                page, found = decode_page(data, self.source.encoding, header)
-                title, text = html_text(page)
-                if not text:
-                    return BadRow(position, "no_main_text", "trafilatura finds no main text in the page")
-                values |= {"text": text, "content_type": kind, **found, **({"title": title} if title else {})}
-            else:
+            elif (kind := _open_page(record)) not in _HTML:
                 return kind
-        except UnicodeDecodeError as error:
-            return BadRow(position, "invalid_utf8", text_encoding.undecodable(error, " of the record"))
+            else:
+                found = {**self._page(record), "content_type": kind}
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))
         except (text_encoding.Undecodable, HtmlError) as error:
             return BadRow(position, *error.args)
         except OSError as error:  # of fastwarc: all bytes are in memory
             return BadRow(position, "invalid_http", str(error))
-        return Row(position, values)
+        named = {name: record.headers.get(header) for name, header in _FIELDS.items()}
+        return Row(position, {name: value for name, value in {**named, **found}.items() if value is not None})
 
-
-def _is_before(damage: Damage, row: Row | BadRow) -> bool:
-    """True if a record lies before the damage behind it, and not in it."""
-    found_at_end = damage.is_inside and str(damage.error).endswith(_FOUND_AT_END)
-    return isinstance(row, Row) and not found_at_end
+    def _page(self, record: WarcRecord) -> dict[str, str]:
+        data = record.reader.read(limits.RECORD_BYTES + 1)
+        check_length(data)
+        header = (record.http_headers or record.headers).get("Content-Type") or ""
+        page, found = decode_page(data, self.source.encoding, header)
+        title, text = html_text(page)
+        if not text:
+            raise HtmlError("no_main_text", "trafilatura finds no main text in the page")
+        return {**found, **({"title": title} if title else {}), "text": text}
 
 
 def _pieces(uri: str) -> Iterator[_Piece]:
