@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import NamedTuple
 
 from fastwarc.warc import WarcRecord, WarcRecordType
@@ -90,33 +91,40 @@ class WarcReader(Reader):
             reason = "truncated_file" if piece.is_last and declared > len(body) else "wrong_length"
             return BadRow(position, reason, f"the record has {len(body):,} bytes and declares {declared:,}")
         try:
-            if record.record_type == WarcRecordType.conversion:
-                text, found = text_encoding.decode(body[:declared], self.source.encoding)
-                found = {**found, "text": text}
-            elif record.record_type not in _PAGES:
-                return str(record.headers.get("WARC-Type"))
-            elif (kind := _open_page(record)) not in _HTML:
-                return kind
-            else:
-                found = {**self._page(record), "content_type": kind}
+            found = self._text(record, body[:declared])
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))
         except (text_encoding.Undecodable, HtmlError) as error:
             return BadRow(position, *error.args)
         except OSError as error:  # of fastwarc: all bytes are in memory
             return BadRow(position, "invalid_http", str(error))
-        named = {name: record.headers.get(header) for name, header in _FIELDS.items()}
-        return Row(position, {name: value for name, value in {**named, **found}.items() if value is not None})
+        if isinstance(found, str):
+            return found
+        named = {name: value for name, header in _FIELDS.items() if (value := record.headers.get(header))}
+        return Row(position, {**named, **found})
 
-    def _page(self, record: WarcRecord) -> dict[str, str]:
+    def _text(self, record: WarcRecord, body: bytes) -> dict[str, str] | str:
+        """Return the text of a record with its fields, or what it is if the reader passes over it."""
+        if record.record_type == WarcRecordType.conversion:
+            text, fields = text_encoding.decode(body, self.source.encoding)
+            return {**fields, "text": text}
+        if record.record_type not in _PAGES:
+            return str(record.headers.get("WARC-Type"))
+        record.parse_http(auto_decode="all")
+        kind = str(record.http_content_type or record.headers.get("Content-Type") or "unknown type")
+        kind = kind.partition(";")[0].strip().lower()
+        if record.is_http and record.http_headers.status_code != HTTPStatus.OK:
+            return f"response with status {record.http_headers.status_code}"
+        if kind not in _HTML:
+            return kind
         data = record.reader.read(limits.RECORD_BYTES + 1)
         check_length(data)
         header = (record.http_headers or record.headers).get("Content-Type") or ""
-        page, found = decode_page(data, self.source.encoding, header)
+        page, fields = decode_page(data, self.source.encoding, header)
         title, text = html_text(page)
         if not text:
             raise HtmlError("no_main_text", "trafilatura finds no main text in the page")
-        return {**found, **({"title": title} if title else {}), "text": text}
+        return {**fields, "text": text, "content_type": kind, **({"title": title} if title else {})}
 
 
 def _pieces(uri: str) -> Iterator[_Piece]:
@@ -139,13 +147,3 @@ def _pieces(uri: str) -> Iterator[_Piece]:
             held = _BEGIN + data if index else data
     if held:
         yield _Piece(held.removesuffix(_END), is_last=True)
-
-
-def _open_page(record: WarcRecord) -> str:
-    """Go to the content of a page; return its type, or why it is no document."""
-    record.parse_http(auto_decode="all")
-    kind = str(record.http_content_type or record.headers.get("Content-Type") or "unknown type")
-    if not record.is_http:
-        return kind.partition(";")[0].strip().lower()
-    status = record.http_headers.status_code
-    return kind.lower() if status == 200 else f"response with status {status}"

@@ -46,9 +46,13 @@ class XmlReader(Reader):
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         head, data = peek(chunks(uri), _DECLARATION_BYTES)
         declared = _DECLARED.search(head)
+        name, wanted = declared[1].decode() if declared else None, self.source.encoding
         try:
-            wanted = self.source.encoding or (declared[1].decode() if declared else None)
-            found, fields = text_encoding.as_utf8(data, wanted)
+            if wanted == text_encoding.AUTO and not text_encoding.is_utf8(name):
+                found, _ = text_encoding.as_utf8(data, name)
+                fields = dict(zip(text_encoding.FIELDS, (str(name), "1.00"), strict=True))
+            else:
+                found, fields = text_encoding.as_utf8(data, wanted or name)
         except LookupError as error:
             yield BadRow("", "unknown_encoding", f"{error}. Name its encoding in `encoding`")
             return
@@ -61,15 +65,16 @@ class XmlReader(Reader):
         try:
             for start, text, end in _cut(found, self.names):
                 head = head or text
-                root_tags = root.findall(text)
-                is_ended = b"/" in root_tags
                 number += bool(start)
                 if not start:
+                    root_tags = root.findall(text)
                     has_root = has_root or b"" in root_tags
+                    is_ended = root_tags[-1:] == [b"/"]
                     if has_root:
                         yield from self.outside(root.sub(b"", text), number)
                 elif end != b"</" + start[1:]:
-                    reason = "truncated_record" if end or is_ended else "truncated_file"
+                    is_cut = not end and b"/" not in root.findall(text)
+                    reason = "truncated_file" if is_cut else "truncated_record"
                     detail = (
                         f"the record has no </{start[1:].decode()}>; {len(text):,} bytes follow its beginning"
                     )

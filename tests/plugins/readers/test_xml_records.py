@@ -29,6 +29,9 @@ def test_an_encoding_is_declared_or_named_or_found(tmp_path: Path, reader: str) 
     declared = '<?xml version="1.0" encoding="ISO-8859-1"?>' + file_of(reader, "naïve", "Ångström")
     path = write(tmp_path / "a.xml", declared.encode("latin-1"))
     assert places(path, read(reader, path)) == [("1", "naïve"), ("2", "Ångström")]
+    found, _ = read(reader, path, encoding="auto")
+    assert isinstance(found, Document)
+    assert found.metadata == {"detected_encoding": "ISO-8859-1", "encoding_confidence": "1.00"}
     path = write(tmp_path / "b.xml", file_of(reader, "naïve").encode("utf-16"))
     assert places(path, read(reader, path, encoding="utf-16")) == [("1", "naïve")]
     (found,) = read(reader, path, encoding="auto")
@@ -42,6 +45,9 @@ def test_a_file_that_ends_early_is_a_truncated_file(tmp_path: Path, reader: str)
     assert places(path, read(reader, path)) == [("1", "one"), ("2", "truncated_file")]
     path = write(tmp_path / "a.xml", file_of(reader, "one", "two", end=False).encode()[:-12])
     assert places(path, read(reader, path)) == [("1", "one"), ("2", "truncated_file")]
+    both = file_of(reader, "one") + file_of(reader, "two", end=False)
+    path = write(tmp_path / "a.xml", both.encode())
+    assert places(path, read(reader, path)) == [("1", "one"), ("2", "two"), ("3", "truncated_file")]
 
 
 @pytest.mark.parametrize("reader", READERS)
