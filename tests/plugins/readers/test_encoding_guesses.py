@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from plugins.readers.text_encoding import Undecodable, encoding_of
+from schemas.records import Document
 from tests.plugins.readers.reading import places, read, texts, write
 
 PASSAGES: dict[str, str] = {
@@ -132,7 +133,9 @@ def test_a_zero_byte_does_not_hide_the_encoding(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", b"id,text\n1,has a nul \0 in it\n2,good\n")
     found = read("csv", path, encoding="auto")
     assert [where for where, _ in places(path, found)] == ["2", "3"]
-    assert found[1].text == "good" and found[1].metadata["detected_encoding"] == "utf-8"
+    good = found[1]
+    assert isinstance(good, Document) and good.text == "good"
+    assert dict(good.metadata)["detected_encoding"] == "utf-8"
     assert encoding_of("1,café\0 noir\n2,déjà\n".encode("cp1252"), "auto").name == "cp1252"
 
 
