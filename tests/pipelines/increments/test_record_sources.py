@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from pipelines.increments.increment_summary import print_increment
+from pipelines.increments.preflight_checks import check_names
 from pipelines.inspect.trace import trace_document
 from pipelines.planning.plan import plan_increment
 from schemas.corpus_config import CorpusConfig
+from schemas.errors import ConfigError
 from schemas.manifest import Manifest
 from tests.published import read_stats
 
@@ -70,3 +72,14 @@ def test_files_of_many_records_go_through_every_command(
         found = trace_document(config.corpus, manifest, name)
         assert [entry.state for entry in found.entries] == ["current"]
         assert {each.passage.source for each in found.holdings} == {position}
+
+
+def test_a_build_refuses_sets_whose_equal_numbers_are_other_documents(
+    tmp_path: Path, corpus_config: Callable[..., CorpusConfig]
+) -> None:
+    sources = [{"preset": name, "uri": f"{tmp_path}/{name}"} for name in ("pubmed", "wikipedia")]
+    config = corpus_config(tmp_path / "corpus", streams={"domain": {"sources": sources}})
+    with pytest.raises(ConfigError, match=r"^streams\.domain: the ids of pubmed and wikipedia are plain"):
+        check_names(config)
+    apart = {each["preset"]: {"sources": [each]} for each in sources}
+    check_names(corpus_config(tmp_path / "corpus", streams=apart))
