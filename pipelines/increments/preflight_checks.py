@@ -5,6 +5,7 @@ from __future__ import annotations
 from plugins.filters import make_filters
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
+from plugins.readers.presets import check_ids
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.language_model import asks_model
@@ -40,8 +41,10 @@ def newest_manifest(config: CorpusConfig) -> Manifest | None:
 def check_names(config: CorpusConfig) -> str:
     """Refuse unknown names, bad options and missing task files; return a hash of the evaluation tasks."""
     for name, stream in config.streams.items():
-        for source in stream.sources:
-            _check_pairs(name, stream, open_reader(source).source)
+        sources = [open_reader(source).source for source in stream.sources]
+        for source in sources:
+            _check_pairs(name, stream, source)
+        check_ids(name, sources)
     if config.synthesizes:
         TEMPLATES.load(config.templates)
         PROTOCOLS.load(config.synthesis.protocol)
