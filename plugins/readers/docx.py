@@ -38,7 +38,7 @@ class DocxReader(WholeFileReader):
             converted = mammoth.convert_to_html(io.BytesIO(data), convert_image=lambda image: [])
             tree = parse(converted.value)
         except (Refused, TooDeep, RecursionError) as error:
-            yield BadRow("", "beyond_limits", str(error))
+            yield BadRow.beyond_limits(error)
             return
         except BROKEN as error:
             yield BadRow("", "not_docx", f"{type(error).__name__}: {error}")

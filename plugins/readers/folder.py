@@ -98,7 +98,7 @@ class FolderReader(Reader):
                 if isinstance(member, BadRow):
                     yield member
                     continue
-                for row in rescued(self.rows_of(member.path, WHOLE, budget, depth + 1)):
+                for row in rescued(self.rows_of(member.path, WHOLE, budget, depth + 1), at_hand=True):
                     at = row.position if row.position[:2] in ("", "!/") else f":{row.position}"
                     at = f"!/{member.name}{at}"
                     yield dataclasses.replace(row, position=at)
