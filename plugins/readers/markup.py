@@ -33,6 +33,9 @@ LOOKS = {
 }
 """Elements that only change the look of letters, in HTML, JATS, NLM and TEI: no space around them."""
 
+_STRUCK = {"s", "strike", "del"}
+"""Deleted text: it stays, and is no part of the number or word beside it."""
+
 _PLAIN_RAISED = re.compile(r"[+\-−±]?(?:\d+(?:\.\d+)?|[^\W\d_]+)[+\-−]?|\([^()]*\)|[^\w\s]")
 _PLAIN_LOWERED = re.compile(r"\w+(?:[./]\w+)*")
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)", re.IGNORECASE)
@@ -85,6 +88,8 @@ def script_of(element: Element) -> Script | None:
     name = name_of(element)
     if name in _RAISED | _LOWERED:
         return Script("^" if name in _RAISED else "_", text_of(element))
+    if name in _STRUCK and all(name_of(each) in LOOKS for each in element.iter()):
+        return Script("", text_of(element))
     return Script("", formula(element)) if name == "math" else None
 
 
