@@ -115,8 +115,8 @@ def members(uri: str, kind: str, scratch: Path, budget: Budget) -> Iterator[Memb
 
 
 def _check_name(name: str) -> None:
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "\\" in name:
+    parts = name.replace("\\", "/").split("/")  # some programs of Windows write names so
+    if not parts[0] or ".." in parts or parts[0].endswith(":"):
         raise _Refused("unsafe_name", "its name leads out of the archive")
     if any(part.startswith(".") or part == "__MACOSX" for part in parts):
         raise _Refused("hidden_member", "hidden members are skipped, as in folders")

@@ -113,7 +113,7 @@ class FolderReader(Reader):
         if not head:
             return BadRow("", "empty", "the file has no bytes")
         kind = kind_of(uri, head)
-        return kind_of_zip(names_in_zip(uri)) if kind == "zip" else kind
+        return kind_of_zip(uri, names_in_zip(uri)) if kind == "zip" else kind
 
     def _reader(self, kind: str) -> Reader | BadRow:
         """Return the reader of a kind."""

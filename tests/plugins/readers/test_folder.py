@@ -354,6 +354,42 @@ def test_a_path_with_the_characters_of_globs_is_a_folder(tmp_path: Path) -> None
     ]
 
 
+def test_a_backslash_in_a_members_name_is_no_reason_to_refuse_it_unless_it_leads_out(tmp_path: Path) -> None:
+    members = [(name, b"text") for name in ("x\\y.txt", "..\\up.txt", "C:\\abs.txt", "\\abs.txt", ".git\\x")]
+    path = write(tmp_path / "a.zip", zipped(*members))
+    assert places(path, read(None, path)) == [
+        ("!/x\\y.txt", "text"),
+        ("!/..\\up.txt", "unsafe_name"),
+        ("!/C:\\abs.txt", "unsafe_name"),
+        ("!/\\abs.txt", "unsafe_name"),
+        ("!/.git\\x", "hidden_member"),
+    ]
+
+
+def test_a_wrong_offset_in_an_archive_costs_its_member(tmp_path: Path) -> None:
+    packed = bytearray(zipped(("a.txt", b"one"), ("b.txt", b"two")))
+    at = packed.index(b"PK\x01\x02")
+    packed[at + 42 : at + 46] = b"\xff\xff\xff\x7f"  # where the first member begins
+    nested = zipped(("in.zip", bytes(packed)), ("c.txt", b"three"))
+    path, outer = write(tmp_path / "a.zip", bytes(packed)), write(tmp_path / "b.zip", nested)
+    assert places(path, read(None, path)) == [("!/a.txt", "damaged_file"), ("!/b.txt", "two")]
+    assert places(outer, read(None, outer)) == [
+        ("!/in.zip!/a.txt", "damaged_file"),
+        ("!/in.zip!/b.txt", "two"),
+        ("!/c.txt", "three"),
+    ]
+    end = packed.index(b"PK\x05\x06")
+    packed[end + 16 : end + 20] = b"\xff\xff\xff\x7f"  # where the list of members begins: before the file
+    path.write_bytes(bytes(packed))  # so that members begin before the file, too
+    assert places(path, read(None, path)) == [("!/a.txt", "damaged_file"), ("!/b.txt", "damaged_file")]
+
+
+def test_a_word_file_without_its_main_part_is_one_reject(tmp_path: Path) -> None:
+    data = zipped(("[Content_Types].xml", b"<Types/>"), ("word/styles.xml", b"<a/>"))
+    for name, reason in (("a.docx", "not_docx"), ("a.epub", "not_epub")):
+        assert only_reject(read(None, write(tmp_path / name, data))).reason == reason
+
+
 def test_an_empty_file_is_a_reject(tmp_path: Path) -> None:
     found = read(None, write(tmp_path / "a.txt", b""))
     assert only_reject(found).reason == "empty" and not any(isinstance(each, Document) for each in found)
