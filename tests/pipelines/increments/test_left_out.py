@@ -115,14 +115,14 @@ def test_files_below_a_folder_are_read_by_two_stars(
         (
             "b.jsonl",
             '{"text": "one"}'.encode("utf-16"),
-            "not_utf8 (the file begins with the byte order mark of UTF-16; `iconv -f UTF-16 -t UTF-8` "
-            "converts it)",
+            "not_utf8 (the file begins with the byte order mark of UTF-16; `encoding: utf-16` "
+            "or `auto` on its source reads it)",
         ),
         (
             "b.jsonl",
             b'{"text": "caf\xe9"}\n' * 1_000,
             "invalid_utf8 (byte b'\\xe9' at offset 13 of the line, expected UTF-8. If the file is in "
-            "Windows-1252, `iconv -f CP1252 -t UTF-8` converts it)",
+            "Windows-1252, `encoding: cp1252` or `auto` on its source reads it)",
         ),
         (
             "README.md",
