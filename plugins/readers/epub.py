@@ -59,7 +59,13 @@ class EpubReader(WholeFileReader):
         fields = about(package)
         texts: list[str] = []
         bad: list[BadRow] = []
-        for name in _spine(package, posixpath.dirname(root)):
+        seen: set[str] = set()
+        for name, unread in _spine(package, posixpath.dirname(root)):
+            unread = "it comes twice in the spine; it is read once" if name in seen else unread
+            seen.add(name)
+            if unread:
+                bad.append(BadRow(name, "bad_chapter", unread))
+                continue
             try:
                 text = blocks_of(parse(_decoded(archive.read(name))), UNSEEN)
             except (KeyError, UnicodeDecodeError, LookupError, TooDeep) as error:
@@ -76,17 +82,19 @@ class EpubReader(WholeFileReader):
         yield from bad
 
 
-def _spine(package: Element, folder: str) -> Iterator[str]:
-    """Yield the paths of the book's files of markup, in reading order."""
+def _spine(package: Element, folder: str) -> Iterator[tuple[str, str]]:
+    """Yield the paths of the book's files in reading order, each with the reason why it is not read, or ""."""
     items = {each.get("id"): each for each in package.iter() if str(each.tag).endswith("}item")}
     for reference in package.iter():
-        item = items.get(reference.get("idref")) if str(reference.tag).endswith("}itemref") else None
-        if (
-            item is not None
-            and item.get("media-type") in _MARKUP
-            and "nav" not in item.get("properties", "").split()
-        ):
-            yield posixpath.normpath(posixpath.join(folder, unquote(item.get("href", ""))))
+        if not str(reference.tag).endswith("}itemref"):
+            continue
+        item = items.get(reference.get("idref"))
+        if item is None:
+            yield reference.get("idref", ""), "the spine names it, and the book's manifest has no such item"
+        elif "nav" not in item.get("properties", "").split():
+            kind = item.get("media-type")
+            unread = "" if kind in _MARKUP else f"it is of type {kind}, which has no markup of text"
+            yield posixpath.normpath(posixpath.join(folder, unquote(item.get("href", "")))), unread
 
 
 def _decoded(data: bytes) -> str:

@@ -106,6 +106,21 @@ def test_a_bad_chapter_costs_only_itself(tmp_path: Path) -> None:
     assert isinstance(last, Reject) and last.detail == "TooDeep: elements are nested deeper than 250"
 
 
+def test_what_a_spine_names_in_vain_or_twice_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.epub", epub("<p>a</p>", "<p>b</p>", order=(1, 7, 0, 1)))
+    found = read("epub", path)
+    assert places(path, found) == [
+        ("", "b\n\na"),
+        ("c7", "bad_chapter"),
+        ("OEBPS/text 1.xhtml", "bad_chapter"),
+    ]
+    details = [each.detail for each in found if isinstance(each, Reject)]
+    assert details == [
+        "the spine names it, and the book's manifest has no such item",
+        "it comes twice in the spine; it is read once",
+    ]
+
+
 def test_end_tags_without_a_start_are_cheap(tmp_path: Path) -> None:
     path = write(tmp_path / "a.epub", epub("<b>" * 200 + "a" + "</i>" * 200_000))
     assert texts(read("epub", path)) == ["a"]
