@@ -219,7 +219,7 @@ def kind_of_file(uri: str) -> str:
         kind = kind_of(uri, peek(chunks(uri), HEAD_BYTES)[0])
     except DAMAGED:
         return "damaged"
-    return kind_of_zip(names_in_zip(uri)) if kind == "zip" else kind
+    return kind_of_zip(uri, names_in_zip(uri)) if kind == "zip" else kind
 
 
 def _kind_of_member(position: str) -> str:

@@ -61,7 +61,7 @@ class EpubReader(WholeFileReader):
         bad: list[BadRow] = []
         seen: set[str] = set()
         for name, unread in _spine(package, posixpath.dirname(root)):
-            unread = "it comes twice in the spine; it is read once" if name in seen else unread
+            unread = "it comes twice in the spine" if name in seen else unread
             seen.add(name)
             if unread:
                 bad.append(BadRow(name, "bad_chapter", unread))
@@ -83,7 +83,7 @@ class EpubReader(WholeFileReader):
 
 
 def _spine(package: Element, folder: str) -> Iterator[tuple[str, str]]:
-    """Yield the paths of the book's files in reading order, each with the reason why it is not read, or ""."""
+            unread = "" if kind in _MARKUP else f"it is of type {kind}, which has no markup"
     items = {each.get("id"): each for each in package.iter() if str(each.tag).endswith("}item")}
     for reference in package.iter():
         if not str(reference.tag).endswith("}itemref"):

@@ -344,6 +344,35 @@ def test_fields_of_the_source_reach_the_readers_that_use_them(tmp_path: Path) ->
     assert found == [("a.txt:1", "één"), ("a.txt:2", "二"), ("b.jsonl:1", "row")]
 
 
+def test_links_that_are_broken_or_lead_out_or_round_are_passed_over_and_told(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write(folder / "b/a.txt", b"text")
+    write(tmp_path / "out/secret.txt", b"secret")
+    for name, target in {
+        "gone.txt": "nowhere",
+        "up": "..",
+        "b/round": ".",
+        "out.txt": "../out/secret.txt",
+    }.items():
+        (folder / name).symlink_to(target)
+    (folder / "out").symlink_to(tmp_path / "out")
+    (folder / "same.txt").symlink_to("b/a.txt")
+    found = open_reader(SourceConfig(uri=str(folder))).listing()
+    assert found.files == [f"{folder}/b/a.txt", f"{folder}/same.txt"] and not found.unreadable
+    assert {path.removeprefix(f"{folder}/"): why for path, why in found.links.items()} == {
+        "gone.txt": "is a broken link",
+        "up": "is a link that leads out of the folder",
+        "out": "is a link that leads out of the folder",
+        "out.txt": "is a link that leads out of the folder",
+        "b/round": "is a link to a folder, which is read in its own place",
+    }
+    (tmp_path / "way").symlink_to(folder)
+    assert open_reader(SourceConfig(uri=str(tmp_path / "way"))).listing().files == [
+        f"{tmp_path}/way/b/a.txt",
+        f"{tmp_path}/way/same.txt",
+    ]
+
+
 def test_a_path_with_the_characters_of_globs_is_a_folder(tmp_path: Path) -> None:
     write(tmp_path / "[x]*/a.txt", b"one")
     write(tmp_path / "xy/b.txt", b"two")
