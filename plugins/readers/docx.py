@@ -1,9 +1,8 @@
 """Word files (docx): text with headings, lists, tables, foot- and endnotes, a document a file.
 
 Library: mammoth (BSD-2-Clause), because it gives notes, numbering and scripts as HTML, which python-docx
-does not. `markup_blocks.py` makes text of the HTML, so that 10 with a raised 6 becomes 10^6.
-Left out: page heads and feet, comments, deleted text, pictures, and formulas of Word's editor, for which
-there is a reject.
+does not. `docx_runs.py` gives it formulas as text, `markup_blocks.py` makes text of the HTML: 10 with a
+raised 6 becomes 10^6. Left out: page heads and feet, comments, deleted and hidden text, pictures.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ import mammoth
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
-from plugins.readers.docx_markup import rewritten
-from plugins.readers.html_tree import TooDeep, parse
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.docx_runs import ready_for_mammoth
+from plugins.readers.html_tree import parse, visible
+from plugins.readers.markup import TooDeep
+from plugins.readers.markup_blocks import blocks_of
 
 _CORE = "docProps/core.xml"
-_NOTE = re.compile("#(?:foot|end)note-(ref-)?")
+_BACK = re.compile("#(?:foot|end)note-ref-")
 _SPACE = mammoth.html.text(" ")
 """Stands for a picture, so that the numbers beside it stay two."""
 
@@ -41,45 +41,33 @@ class DocxReader(WholeFileReader):
             with open_zip(data) as archive:
                 core = archive.read(_CORE) if _CORE in archive.namelist() else b"<none/>"
                 fields = about(ElementTree.fromstring(core))
-                file, num_hidden = rewritten(archive)
-            converted = mammoth.convert_to_html(file, convert_image=lambda image: [_SPACE])
-            tree = parse(converted.value)
+            converted = mammoth.convert_to_html(ready_for_mammoth(data), convert_image=lambda image: [_SPACE])
+            tree = visible(parse(converted.value))
         except (Refused, TooDeep, RecursionError) as error:
             yield BadRow.beyond_limits(error)
             return
         except BROKEN as error:
             yield BadRow("", "not_docx", f"{type(error).__name__}: {error}")
             return
-        _mark_notes(tree)
+        for link in tree.iter("a"):
+            if _BACK.match(link.get("href", "")):  # the arrow behind a note
+                link.text = ""
         _flatten_inner_tables(tree)
-        yield Row("", {**fields, self.source.text_field: blocks_of(tree, UNSEEN)})
+        yield Row("", {**fields, self.source.text_field: blocks_of(tree)})
         found = Counter(found[1] for each in converted.messages if (found := _LEFT_OUT.search(each.message)))
-        symbols = sum("w:sym element" in each.message for each in converted.messages)
-        told = [f"{number} of {name}" for name, number in found.most_common()]
-        told += [f"{symbols} of w:sym"] if symbols else []
-        if told:
-            yield BadRow("", "left_out", f"elements that mammoth does not read: {', '.join(told)}")
-        if num_hidden:
-            yield BadRow("", "left_out", f"{num_hidden:,} runs of hidden text")
+        found["w:sym"] += sum("w:sym element" in each.message for each in converted.messages)
+        if found := +found:
+            names = ", ".join(f"{number} of {name}" for name, number in found.most_common())
+            yield BadRow("", "left_out", f"elements that mammoth does not read: {names}")
 
 
 def _flatten_inner_tables(tree: Element) -> None:
     """Write a small table in a cell as words of the cell, so that it does not tear its row."""
-    rows = [row for row in tree.iter("tr") if row.find("td//table") is not None]
-    for row in rows:
-        if all(len("".join(cell.itertext())) <= _MOST_IN_CELL for cell in row):
-            inner = [each for table in row.iterfind(".//table") for each in table.iter()]
-            for each in inner:
-                each.tag = "span" if each.tag in ("p", "table", "tbody", "thead") else each.tag
-                if each.tag in ("tr", "td", "th"):
-                    each.tag, each.tail = "span", f" {each.tail or ''}"
-
-
-def _mark_notes(tree: Element) -> None:
-    """Show references to notes as [1], not as exponents, and take out the arrows back."""
-    for element in tree.iter():
-        link = element.find("a") if element.tag == "sup" else None
-        if link is not None and _NOTE.match(link.get("href", "")):
-            element.tag = "span"
-        if element.tag == "a" and (found := _NOTE.match(element.get("href", ""))) and found[1]:
-            element.text = ""
+    for row in [row for row in tree.iter("tr") if row.find("td//table") is not None]:
+        if any(len("".join(cell.itertext())) > _MOST_IN_CELL for cell in row):
+            continue
+        for each in [each for table in row.iterfind(".//table") for each in table.iter()]:
+            if each.tag in ("tr", "td", "th"):
+                each.tail = f" {each.tail or ''}"
+            if each.tag in ("p", "table", "tbody", "thead", "tr", "td", "th"):
+                each.tag = "span"

@@ -17,9 +17,9 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, reference
 
 from plugins.readers.base import BadRow
-from plugins.readers.html_tree import parse
+from plugins.readers.html_tree import parse, visible
 from plugins.readers.markup import text_of
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.markup_blocks import blocks_of
 from plugins.readers.text import MarkupReader
 
 _FRONT = re.compile(r"\A---[ \t]*\n(?=\S)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -46,12 +46,12 @@ class MarkdownReader(MarkupReader):
 
     def plain(self, text: str) -> Iterator[Mapping[str, str] | BadRow]:
         fields, bare = _front_matter(text)
-        tree = parse(_PARSER.render(bare))
-        if heading := text_of(tree.find("h1")):
+        tree = visible(parse(_PARSER.render(bare)))
+        if heading := text_of(tree.find("body/h1")):
             fields.setdefault("title", heading)
         yield {
             **fields,
-            self.source.text_field: text if self.options.keep_markup else blocks_of(tree, UNSEEN),
+            self.source.text_field: text if self.options.keep_markup else blocks_of(tree),
         }
 
 
@@ -77,4 +77,4 @@ def _front_matter(text: str) -> tuple[dict[str, str], str]:
 
 def plain_text(markdown: str) -> str:
     """Return the text of Markdown without its markup."""
-    return blocks_of(parse(_PARSER.render(markdown)), UNSEEN)
+    return blocks_of(visible(parse(_PARSER.render(markdown))))
