@@ -58,14 +58,16 @@ def _rewritten(part: bytes) -> bytes:
 
 
 def _children(parent: Element) -> Iterator[Element]:
-    for child in parent:
+    for at, child in enumerate(list(parent)):
         if child.tag in _RENAMED:
             child.tag = _RENAMED[child.tag]
             child.attrib.clear()
         if child.tag == f"{_M}oMathPara":
-            yield from _children(child)
+            yield from (_run(" ", ""), *_children(child), _run(" ", ""))
         elif child.tag == f"{_M}oMath":
-            yield from (_run(text, script) for text, script in _pieces(child) if text)
+            before, after = _text(parent[max(at - 1, 0) : at]), _text(parent[at + 1 : at + 2])
+            pieces = [(" " * before[-1:].isalnum(), ""), *_pieces(child), (" " * after[:1].isalnum(), "")]
+            yield from (_run(text, script) for text, script in pieces if text)
         elif child.tag == f"{_W}r" and (properties := child.find(f"{_W}rPr")) is not None:
             hidden = properties.find(f"{_W}vanish")
             position = properties.find(f"{_W}position")
@@ -79,6 +81,10 @@ def _children(parent: Element) -> Iterator[Element]:
                 yield child
         elif child.tag != f"{_W}softHyphen":
             yield child
+
+
+def _text(elements: list[Element]) -> str:
+    return "".join(text for each in elements for text in each.itertext())
 
 
 def _run(text: str, script: str) -> Element:

@@ -126,9 +126,9 @@ def test_hidden_text_is_left_out_and_told(tmp_path: Path) -> None:
     assert only_reject(found).detail == "elements that mammoth does not read: 1 of w:hiddenText"
 
 
-def test_a_formula_between_numbers_stays(tmp_path: Path) -> None:
+def test_a_formula_between_numbers_stays_apart(tmp_path: Path) -> None:
     body = paragraph(run("5") + "<m:oMath><m:r><m:t>x</m:t></m:r></m:oMath>" + run("7"))
-    assert text_of(tmp_path, body) == "5x7"
+    assert text_of(tmp_path, body) == "5 x 7"
 
 
 def test_a_table_in_a_cell_does_not_tear_its_row(tmp_path: Path) -> None:
