@@ -66,7 +66,7 @@ class UnexpectedError(TutelageError):
 
 
 _EXTRAS = {
-    "pipelines": "aiohttp apache_beam brotli charset_normalizer fastokens ftfy gcsfs jinja2 orjson "
+    "pipelines": "aiohttp apache_beam brotli chardet fastokens ftfy gcsfs jinja2 orjson "
     "phonenumbers py3langid pyarrow semantic_text_splitter snappy tokenizers transformers xxhash",
     "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
     "models": "gguf",

@@ -25,6 +25,7 @@ from pipelines.steps.verify_pairs import make_rules, rules_of
 from plugins.corpus_tokenizer import files_to_keep, is_kept
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
+from plugins.readers.presets import check_ids
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.synthesizers.base import Synthesizer
 from plugins.synthesizers.language_model import LanguageModelSynthesizer, asks_model
@@ -189,8 +190,10 @@ def newest_manifest(config: CorpusConfig) -> Manifest | None:
 def check_names(config: CorpusConfig) -> str:
     """Refuse unknown names, bad options and missing task files; return a hash of the evaluation tasks."""
     for name, stream in config.streams.items():
-        for source in stream.sources:
-            _check_pairs(name, stream, open_reader(source).source)
+        sources = [open_reader(source).source for source in stream.sources]
+        for source in sources:
+            _check_pairs(name, stream, source)
+        check_ids(name, sources)
     if config.synthesizes:
         TEMPLATES.load(config.templates)
         PROTOCOLS.load(config.synthesis.protocol)

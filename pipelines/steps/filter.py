@@ -1,6 +1,7 @@
 """Quality filters, in the order in which the YAML names them; the first that refuses a document decides.
 
-A document in a language that a filter does not judge passes over it and is counted: `passed_over_by_c4`.
+A document in a language that a filter does not judge passes over it and is counted: `passed_over_by_c4`;
+`passed_over_by_gopher_quality.min_stop_words` if only a rule cannot judge it.
 
 The reject's reason is the filter and its rule, `gopher_quality.min_words`, which is the key to change under
 `filters`. Its detail says what was measured and what was allowed.
@@ -14,7 +15,7 @@ from typing import Any
 
 from pipelines.steps.base import StepFn, guarded
 from plugins.filters import FILTERS
-from plugins.filters.base import Filter, Verdict
+from plugins.filters.base import Filter, Unjudged, Verdict
 from schemas.records import Document
 
 FilterOptions = Mapping[str, Mapping[str, Any] | None]
@@ -51,6 +52,9 @@ class FilterDocuments(StepFn):
             if isinstance(outcome, Verdict):
                 yield self.reject(f"{name}.{outcome.rule}", document, outcome.detail)
                 return
+            if isinstance(outcome, Unjudged):
+                self.counters.add(f"passed_over_by_{name}.{outcome.rule}")
+                outcome = outcome.document
             if outcome.text != document.text:
                 self.counters.add(f"shortened_by_{name}")
             document = outcome

@@ -8,13 +8,16 @@ from typing import Any, NamedTuple
 
 from pipelines.increments.document_versions import first_version
 from pipelines.steps.base import StepFn
-from plugins.readers import open_reader
+from plugins.readers import open_reader, text_encoding
 from plugins.readers.base import BadRow, Part, Reader
 from plugins.readers.listing import shown_name
 from plugins.readers.row_versions import MISSING
 from schemas.corpus_config import SourceConfig
 from schemas.errors import InputError
 from schemas.records import UNEXPECTED, Reject
+
+DECODED_AS = "decoded_as_"
+"""Begin of the counters of rows whose encoding was guessed; its name follows."""
 
 _DAMAGED = frozenset({"damaged_file", "truncated_file"})
 """Reasons of BadRows behind which the rest of the file cannot be read."""
@@ -53,6 +56,8 @@ class ReadFiles(StepFn):
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                     self.counters.add("files_damaged", row.reason in _DAMAGED)
                     self.counters.add("passed_over", row.num_passed_over)
+                elif guess := text_encoding.guess_in(row.values):
+                    self.counters.add(f"{DECODED_AS}{guess}")
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
                         if isinstance(row, BadRow):

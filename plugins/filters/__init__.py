@@ -15,7 +15,7 @@
 | language | other languages, or uncertain ones | | py3langid |
 
 Rules made for English heed the script and language of a document: stop words, ends of lines and sentences,
-lengths of words and lines. Their defaults refuse plain prose in none of the 32 languages of
+lengths of words and lines. Their defaults refuse plain prose in none of the 33 languages of
 tests/plugins/passages.yaml.
 """
 
