@@ -236,5 +236,5 @@ def test_a_folder_passes_over_links_and_says_so_and_one_without_a_file_ends_the_
     empty = tmp_path / "empty"
     empty.mkdir()
     config = corpus_config(tmp_path / "corpus", streams={"domain": {"sources": [{"uri": str(empty)}]}})
-    with pytest.raises(InputError, match="is a folder without a file[.]$"):
+    with pytest.raises(InputError, match=r"is a folder without a file[.]$"):
         list_files(config)
