@@ -5,8 +5,8 @@
     run ────► trainer/reporting ────────┘                    ▲                             └─► report.html
                                           charts.py: lines as SVG
 
-The page is one file: no network, no font, no image beside it; a Content-Security-Policy forbids everything but
-its own style and script. Sizes and shares are tables with bars, so a corpus needs no plotting library.
+The page is one file: no network, no font, no image beside it; a Content-Security-Policy forbids everything
+but its own style and script. Sizes and shares are tables with bars, so a corpus needs no plotting library.
 """
 
 from plugins.registry import Registry

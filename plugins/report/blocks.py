@@ -1,4 +1,4 @@
-"""Blocks of a report, as plain data: notes, tables, charts, texts, rows. page.html.jinja shows each kind."""
+"""Blocks of a report as plain data: notes, facts, tables, charts, texts, rows; page.html.jinja shows them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The few numbers to see first, with their names."""
+
+    kind: ClassVar[str] = "facts"
+    facts: Sequence[tuple[str, Cell]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """A table.
 
@@ -41,6 +49,10 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     bars: Sequence[int] = ()
     is_open: bool = True
+
+    def is_number(self, column: int) -> bool:
+        """True for a column of numbers."""
+        return any(isinstance(row[column], int | float) for row in self.rows)
 
     def share(self, row: Sequence[Cell], column: int) -> float | None:
         """Length of a bar in percent; None for a cell without one."""
@@ -131,7 +143,7 @@ class Rows:
     rows: Sequence[Row]
 
 
-Block = Note | Table | Chart | Texts | Rows
+Block = Note | Facts | Table | Chart | Texts | Rows
 
 
 @dataclass(frozen=True, kw_only=True)

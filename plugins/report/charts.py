@@ -2,8 +2,8 @@
 
 matplotlib chooses scales and ticks; the trainer has it already. Its SVG is then made fit for a page of light
 and dark: colours become variables of the style sheet, letters stay text, ids and rules for the whole page go.
-Names of lines stand in the page's legend, not in the picture, so that no legend lies over a line and no word of
-others gets into the SVG.
+Names of lines stand in the page's legend, not in the picture, so that no legend lies over a line and no word
+of others gets into the SVG.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -90,7 +90,7 @@ def _svg(drawn: Lines, x_name: str, y_name: str, *, marks: bool, from_zero: bool
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    style = {
+    style: dict[Any, Any] = {
         **{name: _INK for name in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color")},
         **{"ytick.color": _INK, "grid.color": _GRID, "font.size": 10.5, "axes.grid": True},
         **{"svg.fonttype": "none", "svg.hashsalt": key, "axes.spines.top": False, "axes.spines.right": False},
@@ -101,7 +101,7 @@ def _svg(drawn: Lines, x_name: str, y_name: str, *, marks: bool, from_zero: bool
         axes = figure.subplots()
         axes.set_facecolor("none")
         for at, points in enumerate(drawn.values()):
-            look = {
+            look: dict[str, Any] = {
                 "color": f"#a0000{at % _COLOURS}",
                 "linestyle": _DASHES[at // _COLOURS % len(_DASHES)],
                 "marker": "o" if marks or len(points) == 1 else None,

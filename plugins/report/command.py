@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
         "places",
         metavar="CORPUS_OR_RUN",
         nargs="+",
-        help="a corpus, a manifest of it, its YAML, or a run: the folder of its metrics.jsonl or scores.jsonl",
+        help="a corpus, its YAML or a manifest of it; or a run: the folder of metrics.jsonl or scores.jsonl",
     )
     parser.add_argument("--output", metavar="FILE", default="report.html", help="default: report.html")
     parser.add_argument("--title", help="heading of the page (default: names of corpora and runs)")
@@ -39,8 +39,8 @@ def main(argv: Sequence[str]) -> int:
             runs.append(place)
         else:
             raise ConfigError(
-                f"{place!r} is no corpus (it has no manifest/*.json) and no run (it has neither metrics.jsonl "
-                "nor scores.jsonl). Name the folder of one of these."
+                f"{place!r} is no corpus (it has no manifest/*.json) and no run (it has neither "
+                "metrics.jsonl nor scores.jsonl). Name the folder of one of these."
             )
     parts = [PARTS.load("corpus")(corpus, manifest) for corpus, manifest in corpora]
     if runs:

@@ -1,9 +1,9 @@
 """Page of a report: blocks to one HTML file of at most 3 MB, whatever their texts hold.
 
 Texts come from documents, models and file names. The template engine escapes every value, and before that
-`visible` writes what a browser would obey or cannot show: control characters, marks that turn the direction of
-writing, and halves of surrogate pairs. Long texts are cut, and say by how much; a page that is still too large is
-made again with half of the length.
+`visible` writes what a browser would obey or cannot show: control characters, marks that turn the direction
+of writing, and halves of surrogate pairs. Long texts are cut, and say by how much; a page that is still too
+large is made again with half of the length.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     rejects/, duplicates/                  ─► examples, clusters of copies
     texts/, pairs/, shards/, lineage/      ─► sampled_texts.py: lengths, kinds of pairs, texts, packed rows
 
-Nothing is counted again that stats.json has. Cost: it reads the statistics of the newest 100 increments, at most
-5,000 rejects of a step and 5,000 texts, so that a large corpus takes seconds, too.
+Nothing is counted again that stats.json has. Cost: it reads the statistics of the newest 100 increments, at
+most 5,000 rejects of a step and 5,000 texts, so that a large corpus takes seconds, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.inspect.report.sampled_texts import Sample, sample_texts, shown_rows
@@ -21,8 +21,9 @@ from pipelines.runners.progress import cut_texts, duration, held_out, parted
 from pipelines.store.duplicate_records import find_clusters
 from pipelines.store.statistics import dropped_by_rule, stats_of
 from plugins.readers.presets import presets
-from plugins.report.blocks import Block, Cell, Note, Part, Section, Table
+from plugins.report.blocks import Block, Cell, Facts, Note, Part, Section, Table
 from plugins.report.page import render
+from plugins.report.settings import settings_of
 from schemas import storage
 from schemas.corpus_layout import increment_uri, rejects_uris, report_uri
 from schemas.manifest import Increment, Manifest, read_manifest
@@ -42,6 +43,8 @@ _FUNNEL = (
     ("synthesize/documents", "documents and parts asked about"),
     ("synthesize/documents_with_pairs", "documents and parts with pairs"),
 )
+
+_SIZES = {"texts": "training texts", "pairs": "pairs in them", "samples": "packed rows", "tokens": "tokens"}
 
 Stats = Mapping[str, Any]
 _Found = Sequence[tuple[Increment, Stats]]
@@ -76,7 +79,7 @@ def corpus_part(corpus: str, manifest: Manifest | None = None) -> Part:
     found = [(each, stats_of(corpus, each.name)) for each in newest]
     sample = sample_texts(corpus, manifest)
     sections: dict[str, Sequence[Block]] = {
-        "At a glance": _overview(manifest),
+        "At a glance": _overview(corpus, manifest),
         "From documents to tokens": _funnel(manifest, found),
         "Rejects": _rejects(corpus, found),
         "Lengths": _lengths(manifest, sample),
@@ -90,25 +93,27 @@ def corpus_part(corpus: str, manifest: Manifest | None = None) -> Part:
         "Cost": _cost(found),
         "Configuration and versions": _configuration(found),
     }
-    title = f"Corpus {public_uri(corpus)}, manifest {manifest.number} of {manifest.created}"
+    title = f"Corpus {public_uri(corpus).rstrip('/').rpartition('/')[2]}"
     return Part(title=title, sections=[Section(title=name, blocks=of) for name, of in sections.items()])
 
 
-def _overview(manifest: Manifest) -> list[Block]:
+def _overview(corpus: str, manifest: Manifest) -> list[Block]:
+    sets = _shard_sets(manifest)
+    totals = {field: sum(getattr(each, f"num_{field}") for each in sets) for field in _SIZES}
+    facts: list[tuple[str, Cell]] = [
+        ("documents taken in", sum(each.num_documents for each in manifest.increments)),
+        *((words, totals[field]) for field, words in _SIZES.items()),
+    ]
     rows: list[Sequence[Cell]] = []
     for name in manifest.stream_names():
-        sets = manifest.shard_sets(name)
-        texts, pairs, num_rows, tokens = (
-            sum(getattr(each, field) for each in sets)
-            for field in ("num_texts", "num_pairs", "num_samples", "num_tokens")
-        )
-        filled = f"{tokens / max(num_rows * manifest.seq_len, 1):.1%}"
-        rows.append((name, texts, pairs, num_rows, tokens, filled))
-    if not rows:
-        return [Note(text="This manifest has no rows.")]
-    head = ("stream", "texts", "pairs", "rows", "tokens", "filled")
+        sizes = [sum(getattr(each, f"num_{field}") for each in manifest.shard_sets(name)) for field in _SIZES]
+        rows.append((name, *sizes, f"{sizes[-1] / max(sizes[-2] * manifest.seq_len, 1):.1%}"))
+    when = manifest.created[:16].replace("T", " ")
+    where = f"{public_uri(corpus)}, manifest {manifest.number}, published {when} UTC."
+    head = ("stream", *_SIZES.values(), "filled")
     caption = f"Rows of {manifest.seq_len:,} tokens of {manifest.tokenizer_name}"
-    return [Table(caption=caption, head=head, rows=rows, bars=(4,))]
+    table = Table(caption=caption, head=head, rows=rows, bars=(4,)) if rows else Note(text="It has no rows.")
+    return [Note(text=where), Facts(facts=facts), table]
 
 
 def _funnel(manifest: Manifest, found: _Found) -> list[Block]:
@@ -129,12 +134,14 @@ def _funnel(manifest: Manifest, found: _Found) -> list[Block]:
     notes += [
         Note(text=f"Increment {each.number}: {line}.") for each, _ in found[-10:] if (line := held_out(each))
     ]
-    made: list[Sequence[Cell]] = [
-        (f"{field} in rows", sum(getattr(each, f"num_{of}") for each in _shard_sets(manifest)))
-        for field, of in (("texts", "texts"), ("pairs", "pairs"), ("rows", "samples"), ("tokens", "tokens"))
-    ]
     head = ("step", "number")
-    documents = [Table(caption="Documents, over all increments", head=head, rows=rows, bars=(1,))] if rows else []
+    documents = (
+        [Table(caption="Documents, over all increments", head=head, rows=rows, bars=(1,))] if rows else []
+    )
+    made = [
+        (words, sum(getattr(each, f"num_{field}") for each in _shard_sets(manifest)))
+        for field, words in _SIZES.items()
+    ]
     return [*documents, Table(caption="What they became", head=head, rows=made), *notes]
 
 
@@ -159,7 +166,11 @@ def _rejects(corpus: str, found: _Found) -> list[Block]:
         for (step, reason), count in reasons.most_common()
     ]
     head = ("step", "reason", "records", "examples")
-    return [Table(caption="Records that a step refused: documents, pairs or files", head=head, rows=rows, bars=(2,))]
+    return [
+        Table(
+            caption="Records that a step refused: documents, pairs or files", head=head, rows=rows, bars=(2,)
+        )
+    ]
 
 
 def _example(reject: Reject) -> str:
@@ -173,8 +184,7 @@ def _lengths(manifest: Manifest, sample: Sample) -> list[Block]:
         return [Note(text="There are no texts.")]
     sizes = Counter(max(length, 1).bit_length() for length in sample.lengths)
     rows = [
-        (f"{2 ** (bits - 1):,} to {2**bits - 1:,}", sizes[bits])
-        for bits in range(min(sizes), max(sizes) + 1)
+        (f"{2 ** (bits - 1):,} to {2**bits - 1:,}", sizes[bits]) for bits in range(min(sizes), max(sizes) + 1)
     ]
     means = [
         (name, sum(each.num_tokens for each in sets) / max(sum(each.num_texts for each in sets), 1))
@@ -211,7 +221,9 @@ def _copies(corpus: str, found: _Found) -> list[Block]:
     number = f"The newest increment, {increment.number},"
     if not sum(kinds.values()):
         return [Note(text=f"{number} dropped no copies of documents.")]
-    said = Note(text=f"{number} dropped {kinds['exact']:,} exact and {kinds['near']:,} near copies of documents.")
+    said = Note(
+        text=f"{number} dropped {kinds['exact']:,} exact and {kinds['near']:,} near copies of documents."
+    )
     if sum(kinds.values()) > _GROUPED_COPIES:
         return [said, Note(text="`tutelage corpus show URI --duplicates 20` shows the largest clusters.")]
     names = stats.get("config", {}).get("streams") or increment.streams
@@ -236,7 +248,10 @@ def _verification(found: _Found) -> list[Block]:
     if not checked:
         return [Note(text="No pair was verified.")]
     rows: list[Sequence[Cell]] = [("kept", counts["verify/kept"], f"{counts['verify/kept'] / checked:.1%}")]
-    rows += [(f"dropped by {rule}", count, f"{count / checked:.1%}") for rule, count in dropped_by_rule(counts).items()]
+    rows += [
+        (f"dropped by {rule}", count, f"{count / checked:.1%}")
+        for rule, count in dropped_by_rule(counts).items()
+    ]
     rows += [
         (f"kept with a mark of {name.removeprefix('verify/marked_')}", count, f"{count / checked:.1%}")
         for name, count in sorted(counts.items())
@@ -264,14 +279,29 @@ def _growth(manifest: Manifest) -> list[Block]:
     rows, so_far = [], 0
     for each in manifest.increments:
         sets = each.streams.values()
-        texts, pairs, tokens = (sum(getattr(one, f"num_{of}") for one in sets) for of in ("texts", "pairs", "tokens"))
+        texts, pairs, tokens = (
+            sum(getattr(one, f"num_{of}") for one in sets) for of in ("texts", "pairs", "tokens")
+        )
         so_far += tokens
-        apart = ", ".join(f"{name} {parted(one)}" for name, one in each.streams.items() if one.num_pairs) or None
+        apart = (
+            ", ".join(f"{name} {parted(one)}" for name, one in each.streams.items() if one.num_pairs) or None
+        )
         cut = ", ".join(f"{name} {cut_texts(one)}" for name, one in each.streams.items() if one.num_cut_texts)
         rows.append((str(each.number), each.num_documents, texts, pairs, tokens, so_far, apart, cut or None))
-    head = ("increment", "documents", "texts", "pairs", "tokens", "tokens so far", "parted pairs", "cut texts")
+    head = (
+        "increment",
+        "documents",
+        "texts",
+        "pairs",
+        "tokens",
+        "tokens so far",
+        "parted pairs",
+        "cut texts",
+    )
     left_out = len(rows) - _READ_INCREMENTS
-    notes = [Note(text=f"The oldest {left_out:,} increments are left out of the table.")] if left_out > 0 else []
+    notes = (
+        [Note(text=f"The oldest {left_out:,} increments are left out of the table.")] if left_out > 0 else []
+    )
     caption = "Increments; parted pairs stand in a row without their whole passage"
     return [Table(caption=caption, head=head, rows=rows[-_READ_INCREMENTS:], bars=(5,)), *notes]
 
@@ -285,13 +315,27 @@ def _cost(found: _Found) -> list[Block]:
                 fields = ("requests", "from_journal", "failed", "prompt_tokens", "completion_tokens")
                 share = f"{asked.get('cache_share', 0):.1%}"
                 rows.append(
-                    (f"{increment.number}: {step}", *(asked.get(name) for name in fields), share, _gpu_hours(stats, asked))
+                    (
+                        f"{increment.number}: {step}",
+                        *(asked.get(name) for name in fields),
+                        share,
+                        _gpu_hours(stats, asked),
+                    )
                 )
     times = [
         (str(increment.number), duration(stats.get("wall_sec", 0.0)), stats.get("wall_sec"))
         for increment, stats in found
     ]
-    head = ("step", "requests", "from journal", "failed", "prompt tokens", "generated tokens", "cached", "GPU hours")
+    head = (
+        "step",
+        "requests",
+        "from journal",
+        "failed",
+        "prompt tokens",
+        "generated tokens",
+        "cached",
+        "GPU hours",
+    )
     asked_blocks: list[Block] = [Note(text="No increment asked a model.")]
     if rows:
         caption = "Requests to models; GPU hours are known where workers started the servers"
@@ -312,7 +356,7 @@ def _configuration(found: _Found) -> list[Block]:
     if not found:
         return [Note(text="There are no increments.")]
     stats = found[-1][1]
-    settings = [(name, public_uri(str(value))) for name, value in _leaves("", stats.get("config", {}))]
+    settings = list(settings_of(stats.get("config", {})).items())
     blocks: list[Block] = [
         Table(caption="Versions", head=("package", "version"), rows=list(stats.get("versions", {}).items())),
     ]
@@ -320,18 +364,6 @@ def _configuration(found: _Found) -> list[Block]:
         caption = f"Configuration {stats.get('config_hash', '')} of the newest increment"
         blocks.append(Table(caption=caption, head=("key", "value"), rows=settings, is_open=False))
     return blocks
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Keys of a configuration with dots, and their values; null, empty ones and defaults of lists are left out."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(f"{name}.{key}" if name else str(key), inner)
-    elif isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
-        for at, inner in enumerate(value):
-            yield from _leaves(f"{name}[{at}]", inner)
-    elif value not in (None, [], ""):
-        yield name, value
 
 
 def _total(found: _Found) -> Counter[str]:

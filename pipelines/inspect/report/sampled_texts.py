@@ -63,14 +63,18 @@ def sample_texts(corpus: str, manifest: Manifest) -> Sample:
             num_shown = min(math.ceil(_SHOWN_TEXTS * share), _MOST_TEXTS - len(shown))
             uris = text_uris(corpus, stream, increment.name)
             texts = itertools.chain.from_iterable(read_texts(uri, shards) for uri in uris)
-            for at, text in enumerate(itertools.islice(texts, max(math.ceil(_READ_TEXTS * share), num_shown))):
+            for at, text in enumerate(
+                itertools.islice(texts, max(math.ceil(_READ_TEXTS * share), num_shown))
+            ):
                 lengths.append(len(text.text))
                 kinds.update(map(_kind, text.pairs))
                 if at < num_shown:
                     shown.append(_text(text, stream, increment.number))
     said = f"{len(shown):,} of {total:,} texts. Answers are marked where the passage holds or supports them."
     if not shown:
-        return Sample(num_texts=total, lengths=lengths, kinds=kinds, blocks=[Note(text="There are no texts.")])
+        return Sample(
+            num_texts=total, lengths=lengths, kinds=kinds, blocks=[Note(text="There are no texts.")]
+        )
     return Sample(num_texts=total, lengths=lengths, kinds=kinds, blocks=[Note(text=said), Texts(texts=shown)])
 
 
@@ -91,13 +95,17 @@ def shown_rows(corpus: str, manifest: Manifest) -> list[Block]:
             for segment in row.segments:
                 length = segment.end - segment.start
                 origin = ", ".join(dict.fromkeys(segment.text.document_ids[:_SHOWN_PASSAGES]))
-                part = "" if length == segment.num_tokens else f" (tokens {segment.start:,} to {segment.end:,})"
+                part = (
+                    "" if length == segment.num_tokens else f" (tokens {segment.start:,} to {segment.end:,})"
+                )
                 words = tokenizer.decode(sample["tokens"][at : at + length])
                 segments.append((f"{segment.text.template} of {origin}{part}", length, words))
                 at += length
             padding = len(sample["tokens"]) - at
             rows.append(Row(name=f"{stream} row {number:,}", segments=segments, padding=padding))
-    note = "Each colour is a segment of the row: a text, or a part of one; the width is its share of the tokens."
+    note = (
+        "Each colour is a segment of the row: a text, or a part of one; the width is its share of the tokens."
+    )
     return [Note(text=note), Rows(rows=rows)]
 
 
@@ -112,12 +120,16 @@ def _kind(pair: StoredPair) -> str:
 def _text(text: AugmentedText, stream: str, increment: int) -> Text:
     passages = []
     for each in text.passages[:_SHOWN_PASSAGES]:
-        pairs = [pair for pair in text.pairs if (pair.document_id, pair.part) == (each.document_id, each.part)]
+        pairs = [
+            pair for pair in text.pairs if (pair.document_id, pair.part) == (each.document_id, each.part)
+        ]
         share = text.text[each.start : each.end]
         start, end = next((pair.passage_span for pair in pairs if pair.passage_span), (0, len(share)))
         is_exact = any(pair.passage_span for pair in pairs)
         spans = [_support(pair) if is_exact else () for pair in pairs]
-        origin = f"{each.document_id}{f' part {each.part}' if each.part else ''} from {public_uri(each.source)}"
+        origin = (
+            f"{each.document_id}{f' part {each.part}' if each.part else ''} from {public_uri(each.source)}"
+        )
         if each.failure:
             origin += f"; no answer: {each.failure}"
         if len(pairs) > _SHOWN_PAIRS:
@@ -147,7 +159,8 @@ def _support(pair: StoredPair) -> tuple[int, ...]:
 
 def _pair(pair: StoredPair, is_supported: bool) -> Pair:
     verdicts = [
-        f"{each.rule} {each.score:.2f}" + (f": {each.reason}" if each.reason else "") for each in pair.verdicts
+        f"{each.rule} {each.score:.2f}" + (f": {each.reason}" if each.reason else "")
+        for each in pair.verdicts
     ]
     return Pair(
         question=pair.instruction,
@@ -172,4 +185,3 @@ def _marked(text: str, spans: Sequence[tuple[int, ...]]) -> Iterator[tuple[str, 
         at = end
     if at < len(text):
         yield text[at:], False
-
