@@ -70,7 +70,7 @@ def lines(
     thinned = f"; each point is the mean of about {max(sizes):.0f}" if max(sizes) > 1 else ""
     return Chart(
         title=title,
-        svg=Markup(_svg(drawn, x_name, y_name, marks=marks, from_zero=from_zero, key=title)),
+        svg=Markup(_svg(drawn, x_name, y_name, marks=marks, from_zero=from_zero, key=_key(title))),
         legend=list(drawn),
         summary=f"{y_name} over {x_name}{thinned}. {_told(drawn)}",
         table=_table(title, drawn, x_name),
@@ -129,13 +129,17 @@ def _svg(drawn: Lines, x_name: str, y_name: str, *, marks: bool, from_zero: bool
 def _for_page(svg: str, key: str) -> str:
     """Colours as variables, no rule or id that reaches beyond this picture."""
     svg = _SIZE.sub("", _HEAD.sub("", svg), count=2)
-    prefix = f"c{zlib.crc32(key.encode()):08x}-"
     used = {*re.findall(r"#([\w.-]+)", svg)}
-    svg = _ID.sub(lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
+    svg = _ID.sub(lambda found: f' id="{key}{found[1]}"' if found[1] in used else "", svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{key}", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+
+
+def _key(title: str) -> str:
+    """Beginning of the ids of a picture."""
+    return f"c{zlib.crc32(title.encode('utf-8', 'surrogatepass')):08x}-"
 
 
 def _thinned(points: Sequence[Point]) -> Sequence[Point]:
