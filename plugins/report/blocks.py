@@ -11,6 +11,8 @@ from markupsafe import Markup
 Cell = str | int | float | None
 """None means unknown, and is shown as a dash."""
 
+_LONG = 40
+
 Words = tuple[tuple[str, bool], ...]
 """A text in pieces; True marks the pieces that support an answer."""
 
@@ -53,6 +55,10 @@ class Table:
     def is_number(self, column: int) -> bool:
         """True for a column of numbers."""
         return any(isinstance(row[column], int | float) for row in self.rows)
+
+    def is_long(self, column: int) -> bool:
+        """True for a column of sentences, which stays wide on a phone."""
+        return any(isinstance(row[column], str) and len(str(row[column])) > _LONG for row in self.rows)
 
     def share(self, row: Sequence[Cell], column: int) -> float | None:
         """Length of a bar in percent; None for a cell without one."""

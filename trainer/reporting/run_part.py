@@ -214,9 +214,8 @@ def _time(runs: Runs) -> list[Block]:
                 rows.append((name, "evaluations", round(evaluations, 1), None))
             notes.append(Note(text=f"{name}: {_UNKNOWN}"))
         total = sum(spent.values()) or 1.0
-        rows += [
-            (name, phase, round(seconds, 1), f"{seconds / total:.1%}") for phase, seconds in spent.items()
-        ]
+        longest = sorted(spent.items(), key=lambda each: -each[1])
+        rows += [(name, phase, round(seconds, 1), f"{seconds / total:.1%}") for phase, seconds in longest]
     head = ("run", "phase", "seconds", "share")
     table = (
         [Table(caption="Time of rank 0, as its process sees it", head=head, rows=rows, bars=(2,))]
