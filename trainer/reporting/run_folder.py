@@ -16,16 +16,67 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import pydantic
+from typing_extensions import TypedDict
+
 from plugins.report.charts import Point
 from plugins.tasks import METRICS
 from schemas import storage
-from schemas.errors import InputError, TutelageError
+from schemas.errors import TutelageError
+from schemas.validation import parse
 from trainer.evaluation.scoring.metrics import bootstrap_interval, normalize
 
 DESCRIPTION = "description.json"
 _METRICS, _SCORES = "metrics.jsonl", "scores.jsonl"
 _SEED = 17
 _DIFFERENCE = 1e-6
+_CURE = "Restore the file, or remove it."
+
+
+class Stream(pydantic.BaseModel):
+    """A stream of the training mix."""
+
+    name: str
+    corpus: str
+    manifest: int
+    rows_per_epoch: int
+
+
+class Description(pydantic.BaseModel):
+    """Content of description.json.
+
+    Attributes:
+        run_name: Name of the run.
+        evaluations: Folder of domain_eval, relative to the description or whole.
+        seconds: By phase.
+        streams: Those of the configuration.
+        versions: Versions of packages, and the device.
+        config: The configuration.
+    """
+
+    run_name: str = ""
+    evaluations: str | None = None
+    seconds: dict[str, pydantic.NonNegativeFloat] = pydantic.Field(default_factory=dict)
+    streams: list[Stream] = pydantic.Field(default_factory=list)
+    versions: dict[str, Any] = pydantic.Field(default_factory=dict)
+    config: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+
+class _Scores(pydantic.BaseModel):
+    batch: int
+    tokens: int
+    scores: dict[str, pydantic.FiniteFloat]
+
+
+class Answer(TypedDict, total=False):
+    """A saved answer of `scoring.answer.to_plain`."""
+
+    position: str
+    answer: int | str
+    gold: list[int | str]
+    option_scores: list[float]
+    bits: float
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +95,16 @@ class Evaluation:
     scores: dict[str, float]
     folder: str
 
-    def answers(self, task: str) -> list[dict[str, Any]]:
-        """Answers to the rows of a task; none if they were not kept."""
-        uri = storage.join(self.folder, f"{task}.jsonl")
-        return list(_lines(uri)) if storage.exists(uri) else []
+    def answers(self, task: str) -> dict[str, Answer]:
+        """Answers to the rows of a task by position; none if they were not kept."""
+        return {each["position"]: each for each in _answers(self.folder, task) if "position" in each}
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """The 95% interval of a score over rows; None for averages, or if answers do not give the score."""
         task, _, metric = name.rpartition("/")
-        uri = storage.join(self.folder, f"{task}.jsonl")
-        return _interval(uri, metric, self.scores[name]) if storage.exists(uri) else None
+        if "/" in task:  # the score on rows that the training text does not hold
+            return None
+        return _interval(self.folder, task, metric, self.scores[name])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +116,23 @@ class Run:
         folder: Its folder.
         metrics: A mapping a step.
         evaluations: In order.
-        description: Content of description.json; empty if there is none.
+        description: Content of description.json; None if there is none.
     """
 
     name: str
     folder: str
     metrics: Sequence[dict[str, Any]]
     evaluations: Sequence[Evaluation]
-    description: dict[str, Any]
+    description: Description | None
 
     def points(self, *names: str) -> list[Point]:
         """Values of a metric over trained tokens; the first of `names` that a step has."""
         found = []
         for step in self.metrics:
-            value = next((step[name] for name in names if step.get(name) is not None), None)
-            if value is not None and step.get("time/token") is not None:
-                found.append(Point(step["time/token"], value))
+            value = next((step[name] for name in names if isinstance(step.get(name), int | float)), None)
+            tokens = step.get("time/token")
+            if value is not None and isinstance(tokens, int | float):
+                found.append(Point(tokens, value))
         return found
 
 
@@ -88,29 +140,30 @@ def read_run(folder: str) -> Run:
     """Read the files of a run.
 
     Raises:
-        InputError: A file is damaged.
+        CorpusError: A file is damaged.
     """
     uri = storage.join(folder, DESCRIPTION)
-    description = (
-        next(iter(_parsed(uri, [storage.read_bytes(uri).decode()])), {}) if storage.exists(uri) else {}
-    )
+    description = None
+    if storage.exists(uri):
+        description = parse(Description, storage.read_bytes(uri), name=uri, cure=_CURE)
     metrics = storage.join(folder, _METRICS)
     return Run(
-        name=str(description.get("run_name") or folder.rstrip("/").rpartition("/")[2]),
+        name=(description and description.run_name) or folder.rstrip("/").rpartition("/")[2],
         folder=folder,
-        metrics=list(_lines(metrics)) if storage.exists(metrics) else [],
-        evaluations=list(_evaluations(folder, description.get("evaluations"))),
+        metrics=list(_lines(metrics, dict[str, Any])) if storage.exists(metrics) else [],
+        evaluations=list(_evaluations(folder, description and description.evaluations)),
         description=description,
     )
 
 
-def is_right(answer: dict[str, Any]) -> bool | None:
+def is_right(answer: Answer) -> bool | None:
     """Whether a saved answer is right; None for a held-out text, which has no right answer."""
-    if "bits" in answer:
+    if "answer" not in answer or "gold" not in answer:
         return None
+    found, gold = answer["answer"], answer["gold"]
     if "option_scores" in answer:
-        return answer["answer"] in answer["gold"]
-    return any(normalize(answer["answer"]) == normalize(label) for label in answer["gold"])
+        return found in gold
+    return any(normalize(str(found)) == normalize(str(label)) for label in gold)
 
 
 def row_of(position: str) -> dict[str, Any]:
@@ -135,13 +188,9 @@ def _evaluations(folder: str, named: str | None) -> Iterator[Evaluation]:
     place = next((each for each in places if each and storage.exists(storage.join(each, _SCORES))), None)
     if place is None:
         return
-    for line in _lines(storage.join(place, _SCORES)):
-        yield Evaluation(
-            batch=line["batch"],
-            tokens=line["tokens"],
-            scores=line["scores"],
-            folder=storage.join(place, "eval", str(line["batch"])),
-        )
+    for line in _lines(storage.join(place, _SCORES), _Scores):
+        folder = storage.join(place, "eval", str(line.batch))
+        yield Evaluation(batch=line.batch, tokens=line.tokens, scores=line.scores, folder=folder)
 
 
 def _beside(folder: str, named: str) -> str:
@@ -150,8 +199,8 @@ def _beside(folder: str, named: str) -> str:
 
 
 @functools.lru_cache(maxsize=4096)  # a training reports each evaluation many times
-def _interval(uri: str, metric: str, score: float) -> tuple[float, float] | None:
-    answers = list(_lines(uri))
+def _interval(folder: str, task: str, metric: str, score: float) -> tuple[float, float] | None:
+    answers = _answers(folder, task)
     rows = [
         SimpleNamespace(
             gold=tuple(answer.get("gold", ())),
@@ -162,7 +211,7 @@ def _interval(uri: str, metric: str, score: float) -> tuple[float, float] | None
         )
         for answer in answers
     ]
-    values = [answer["bits"] if "bits" in answer else answer["answer"] for answer in answers]
+    values = [answer.get("bits", answer.get("answer")) for answer in answers]
     try:
         measure = METRICS.load(metric)
         if len(rows) < 2 or abs(measure(rows, values) - score) > _DIFFERENCE:
@@ -172,18 +221,14 @@ def _interval(uri: str, metric: str, score: float) -> tuple[float, float] | None
         return None
 
 
-def _lines(uri: str) -> Iterator[dict[str, Any]]:
-    yield from _parsed(uri, storage.read_bytes(uri).decode("utf-8", "surrogatepass").splitlines())
+def _answers(folder: str, task: str) -> list[Answer]:
+    uri = storage.join(folder, f"{task}.jsonl")
+    return list(_lines(uri, Answer)) if storage.exists(uri) else []
 
 
-def _parsed(uri: str, lines: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            values = json.loads(line)
-        except ValueError as error:
-            if number == len(lines) > 1:  # the last line of a run that was cut off
-                return
-            raise InputError(f"{uri}: line {number} is no JSON: {error}. Restore it.") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{uri}: line {number} is no object. Restore it.")
-        yield values
+def _lines(uri: str, kind: Any) -> Iterator[Any]:
+    """Yield the objects of a file of JSON lines; a last line that a killed process cut off is left out."""
+    text = storage.read_bytes(uri).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if line.endswith("\n"):
+            yield parse(kind, line, name=f"{uri}: line {number}", cure=_CURE)

@@ -11,7 +11,7 @@ from plugins.report.settings import settings_of
 from schemas.errors import ConfigError
 from schemas.secrets import public_uri
 from trainer.evaluation.scoring.metrics import lower_is_better
-from trainer.reporting.run_folder import Evaluation, Run, is_right, read_run, row_of
+from trainer.reporting.run_folder import Answer, Evaluation, Run, is_right, read_run, row_of
 
 _SHOWN_CHANGES = 8
 _SHOWN_SCORES = 40
@@ -32,7 +32,7 @@ def run_part(folders: Sequence[str]) -> Part:
     """Describe runs, named by their folders.
 
     Raises:
-        InputError: A file of a run is damaged.
+        CorpusError: A file of a run is damaged.
     """
     found = [read_run(folder) for folder in folders]
     names = [run.name for run in found]
@@ -138,26 +138,18 @@ def _changes(runs: Runs) -> list[Block]:
             score.partition("/")[0] for score in last.scores if not score.endswith("/average")
         )
         for task in tasks:
-            before = {answer["position"]: answer for answer in first.answers(task)}
-            now = [
-                each
-                for each in last.answers(task)
-                if is_right(each) is not None and each["position"] in before
-            ]
-            if not now:
-                continue
+            before, after = first.answers(task), last.answers(task)
+            was = {at: is_right(each) for at, each in before.items()}
+            now = {at: is_right(each) for at, each in after.items() if was.get(at) is not None}
             changed = {
-                "wrong to right": [
-                    each for each in now if is_right(each) and not is_right(before[each["position"]])
-                ],
-                "right to wrong": [
-                    each for each in now if not is_right(each) and is_right(before[each["position"]])
-                ],
+                kind: [at for at, is_now in now.items() if is_now is wanted and was[at] is not wanted]
+                for kind, wanted in (("wrong to right", True), ("right to wrong", False))
             }
-            counts.append((task, name, len(now), *map(len, changed.values())))
-            for kind, of_kind in changed.items():
-                for each in of_kind[:_SHOWN_CHANGES]:
-                    examples.append((kind, task, name, *_shown(before[each["position"]], each)))
+            if now:
+                counts.append((task, name, len(now), *map(len, changed.values())))
+            for kind, positions in changed.items():
+                for at in positions[:_SHOWN_CHANGES]:
+                    examples.append((kind, task, name, *_shown(at, before[at], after[at])))
     if not counts:
         return [Note(text="No two evaluations with answers to the same questions.")]
     head = ("task", "run", "questions in both", "wrong to right", "right to wrong")
@@ -171,9 +163,9 @@ def _changes(runs: Runs) -> list[Block]:
     return blocks
 
 
-def _shown(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _shown(position: str, before: Answer, now: Answer) -> tuple[str, str, str, str]:
     """Question, both answers and the right one in words, if the file of the task is still there."""
-    row = row_of(now["position"])
+    row = row_of(position)
     options = row.get("options") if "option_scores" in now else None
 
     def words(answer: Any) -> str:
@@ -181,18 +173,18 @@ def _shown(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str,
         return str(options[answer] if is_known and options else answer).strip()
 
     gold = ", ".join(map(words, now["gold"]))
-    return str(row.get("input") or now["position"]), words(before["answer"]), words(now["answer"]), gold
+    return str(row.get("input") or position), words(before["answer"]), words(now["answer"]), gold
 
 
 def _mix(runs: Runs) -> list[Block]:
     rows: list[Sequence[Cell]] = []
     for name, run in runs.items():
-        streams = run.description.get("streams", ())
-        total = sum(each["rows_per_epoch"] for each in streams) or 1
+        streams = run.description.streams if run.description else []
+        total = sum(each.rows_per_epoch for each in streams) or 1
         for each in streams:
-            share = f"{each['rows_per_epoch'] / total:.1%}"
-            corpus = public_uri(each["corpus"])
-            rows.append((name, each["name"], corpus, each["manifest"], each["rows_per_epoch"], share))
+            share = f"{each.rows_per_epoch / total:.1%}"
+            corpus = public_uri(each.corpus)
+            rows.append((name, each.name, corpus, each.manifest, each.rows_per_epoch, share))
     none = [Note(text=f"{name}: {_UNKNOWN}") for name, run in runs.items() if not run.description]
     if not rows:
         return [*none]
@@ -207,9 +199,9 @@ def _time(runs: Runs) -> list[Block]:
     rows: list[Sequence[Cell]] = []
     notes: list[Block] = []
     for name, run in runs.items():
-        spent = dict(run.description.get("seconds", {}))
+        spent = dict(run.description.seconds) if run.description else {}
         if not spent:
-            evaluations = sum(step.get("time/domain_eval/sec") or 0.0 for step in run.metrics)
+            evaluations = sum(point.y for point in run.points("time/domain_eval/sec"))
             if evaluations:
                 rows.append((name, "evaluations", round(evaluations, 1), None))
             notes.append(Note(text=f"{name}: {_UNKNOWN}"))
@@ -230,8 +222,8 @@ def _configuration(runs: Runs) -> list[Block]:
     notes: list[Block] = [Note(text=f"{name}: {_UNKNOWN}") for name in runs if name not in known]
     if not known:
         return notes
-    versions = _side_by_side({name: each.get("versions", {}) for name, each in known.items()})
-    settings = _side_by_side({name: settings_of(each.get("config", {})) for name, each in known.items()})
+    versions = _side_by_side({name: each.versions for name, each in known.items()})
+    settings = _side_by_side({name: settings_of(each.config) for name, each in known.items()})
     different = [row for row in settings if len({*row[1:]}) > 1]
     tables: list[Block] = [Table(caption="Versions and device", head=("what", *known), rows=versions)]
     if len(known) > 1:

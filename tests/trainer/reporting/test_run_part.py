@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plugins.report.blocks import Chart, Note, Part, Table
-from schemas.errors import InputError
+from schemas.errors import CorpusError
 from trainer.reporting.run_folder import read_run
 from trainer.reporting.run_part import run_part
 
@@ -182,5 +182,5 @@ def test_the_cut_last_line_of_a_stopped_run_is_left_out_and_damage_is_named(tmp_
     path.write_text(path.read_text() + '{"step": 2, "lo')
     assert len(read_run(folder).metrics) == 2
     path.write_text('{"step": 2, "lo\n{"step": 3}\n')
-    with pytest.raises(InputError, match=r"metrics\.jsonl: line 1 is no JSON"):
+    with pytest.raises(CorpusError, match=r"metrics\.jsonl: line 1: .* Restore the file, or remove it\."):
         read_run(folder)
