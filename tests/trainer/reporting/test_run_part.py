@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from plugins.report.blocks import Chart, Note, Part, Table
+from plugins.report.page import render
 from schemas.errors import CorpusError
+from tests.attacks.mutations import mutate_json, mutate_lines
 from trainer.reporting.run_folder import read_run
 from trainer.reporting.run_part import run_part
 
@@ -184,3 +187,20 @@ def test_the_cut_last_line_of_a_stopped_run_is_left_out_and_damage_is_named(tmp_
     path.write_text('{"step": 2, "lo\n{"step": 3}\n')
     with pytest.raises(CorpusError, match=r"metrics\.jsonl: line 1: .* Restore the file, or remove it\."):
         read_run(folder)
+
+
+def test_damaged_files_of_a_run_are_named_or_shown(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [[0, 0, 1, 2], [0, 1, 3, 1]])
+    rng, refused = random.Random(17), 0
+    paths = [path for path in sorted((tmp_path / "run").rglob("*.json*")) if path.parent.name != "tasks"]
+    for at in range(120):
+        path = paths[at % len(paths)]
+        whole = path.read_bytes()
+        path.write_bytes((mutate_json if path.suffix == ".json" else mutate_lines)(rng, whole))
+        try:
+            assert render("A", [run_part([folder])])
+        except CorpusError as error:
+            assert str(path) in str(error)
+            refused += 1
+        path.write_bytes(whole)
+    assert 30 < refused < 120

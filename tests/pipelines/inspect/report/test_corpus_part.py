@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import pytest
 
 from pipelines.inspect.report import corpus_part as parts
 from pipelines.inspect.report.corpus_part import corpus_part
-from pipelines.inspect.report.sampled_texts import _marked
+from pipelines.inspect.report.sampled_texts import Sample, _marked
 from plugins.report.blocks import Facts, Note, Part, Rows, Table, Texts
 from plugins.report.page import MOST_BYTES, render
 from schemas.corpus_layout import increment_uri, report_uri, stats_uri
+from schemas.errors import CorpusError
 from schemas.manifest import read_manifest
+from tests.attacks.mutations import mutate_json
 
 GOLDEN = Path(__file__).parents[3] / "golden"
 
@@ -222,3 +226,20 @@ def test_a_report_that_fails_leaves_the_increment_published(
     assert not Path(uri).exists()
     assert read_manifest(corpus) == manifest
     assert f"Warning: {uri} is not written: RuntimeError: no room. " in capsys.readouterr().err
+
+
+def test_damaged_statistics_are_named_or_shown(golden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        parts, "sample_texts", lambda *_: Sample(num_texts=0, lengths=[], kinds=Counter(), blocks=[])
+    )
+    monkeypatch.setattr(parts, "shown_rows", lambda *_: [])
+    path = Path(stats_uri(increment_uri(golden, read_manifest(golden).names()[-1])))
+    whole, rng, refused = path.read_bytes(), random.Random(17), 0
+    for _ in range(400):
+        path.write_bytes(mutate_json(rng, whole))
+        try:
+            assert len(render("A", [corpus_part(golden)])) < MOST_BYTES
+        except CorpusError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert 50 < refused < 400
