@@ -39,7 +39,7 @@ docs: setup ## the documentation in docs/_build, every warning an error
 	@! grep -rlE '<(script|link|img)[^>]+(src|href)="(https?:)?//' docs/_build --include='*.html' || \
 		{ echo "these pages fetch something from elsewhere when they are read" >&2; exit 1; }
 
-test-pipelines: ## the pipelines' tests with tutelage[pipelines] alone, no torch and a newer Beam, in .venv-pipelines
+test-pipelines: ## the pipelines' tests with tutelage[pipelines,documents] alone, no torch and a newer Beam, in .venv-pipelines
 	@.ci/setup-pipelines
 	@$(or $(TUTELAGE_PIPELINES_VENV),.venv-pipelines)/bin/python -m pytest -n 2 --dist loadfile \
 		--no-loadscope-reorder -rs $(PIPELINES_TESTS) $(ARGS)

@@ -22,6 +22,7 @@ from plugins.commands.parser import Parser
 from plugins.filters import FILTERS
 from plugins.protocols import PROTOCOLS
 from plugins.readers import READERS
+from plugins.readers.folder import FolderReader
 from plugins.registry import Registry
 from plugins.synthesizers import SYNTHESIZERS
 from plugins.verifiers import VERIFIERS
@@ -157,6 +158,11 @@ _PLUGINS: tuple[tuple[str, Registry, str], ...] = (
     ("Verifiers", VERIFIERS, "`verify.NAME` of the corpus YAML"),
 )
 
+_NO_OPTIONS = {
+    FolderReader: "Its options are those of the readers of its files, by their names, such as "
+    "`options: {pdf: {pages_per_document: 1}}`."
+}
+
 
 def plugins_page() -> str:
     """Write a page on the options of all plugins."""
@@ -164,8 +170,13 @@ def plugins_page() -> str:
     for title, registry, where in _PLUGINS:
         lines += [f"## {title}", "", f"Keys of {where}.", ""]
         for name in registry.names():
-            root = options_of(registry.load(name))
-            lines += [f"### {name}", "", *([] if root else ["It has no options.", ""])]
+            plugin = registry.load(name)
+            root = options_of(plugin)
+            lines += [
+                f"### {name}",
+                "",
+                *([] if root else [_NO_OPTIONS.get(plugin, "It has no options."), ""]),
+            ]
             for inner, model in with_inner_models(root).items() if root else ():
                 lines += [*([] if model is root else [f"#### {inner}", ""]), *table_of(model)]
     lines += [

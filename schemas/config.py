@@ -1,6 +1,6 @@
-"""YAML files to validated configurations.
+"""YAML files, or mappings of the same keys, to validated configurations.
 
-OmegaConf reads the file safely: `${…}` interpolation and `key=value` overrides work, duplicate keys are
+OmegaConf reads a file safely: `${…}` interpolation and `key=value` overrides work, duplicate keys are
 errors, `1e-5` is a number and a date stays text. Pydantic models then validate the values and refuse unknown
 keys. Every message names the file, the dotted key, the value, and the nearest known key or the allowed
 values.
@@ -9,7 +9,7 @@ values.
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
@@ -60,26 +60,63 @@ def _unset_inside(value: Any) -> dict[Any, Any]:
     return {key: inner for key, each in items if (inner := _unset_inside(each))}
 
 
-def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str] = ()) -> SectionT:
-    """Read and validate a YAML file.
+def load_config(
+    kind: type[SectionT], given: SectionT | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()
+) -> SectionT:
+    """Read and validate a configuration.
 
     Args:
-        kind: Model of the whole file.
-        path: The file.
-        overrides: `dotted.key=value` strings, values parsed as YAML. Each replaces the file's value of that
+        kind: Model of the whole configuration.
+        given: A YAML file, a mapping of the same keys, or a configuration that is validated already.
+        overrides: `dotted.key=value` strings, values parsed as YAML. Each replaces the given value of that
             key; `options={}` replaces a whole section. A number in the key is a list index:
             `streams.domain.sources.0.uri=…`.
 
     Raises:
         ConfigError: The file is missing or is not YAML, a key or value is wrong, or a value is a secret.
     """
-    path = Path(path)
+    if isinstance(given, kind) and not overrides:
+        return given
+    if isinstance(given, (str, Path)):
+        name, loaded = str(given), _read(given)
+    else:
+        name = kind.__name__
+        if isinstance(given, Section):
+            given = given.model_dump(mode="json", exclude_unset=True)
+        try:
+            loaded = OmegaConf.create(dict(given))
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{name}: {_first_line(error)}.") from error
+    for override in overrides:
+        key, is_override, value = override.partition("=")
+        if not key or not is_override:
+            raise ConfigError(f"{masked(override)!r} is not an override; expected key=value, such as seed=3.")
+        try:
+            parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
+            assert isinstance(parsed, dict)
+            OmegaConf.update(loaded, key, parsed["value"], merge=False)
+        except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{key}=… cannot be applied: {masked(_first_line(error))}.") from error
     try:
-        text = path.read_text(encoding="utf-8")
+        plain = OmegaConf.to_container(loaded, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{name}: {error.full_key}: {_first_line(error)}.") from error
+    if isinstance(plain, dict):
+        plain.pop("variables", None)  # values that only `${variables.…}` refers to
+    secrets = [f"{name}: {key} holds a key or a password; {cure}." for key, cure in find_secrets(plain)]
+    if secrets:
+        raise ConfigError("\n".join(secrets))
+    return validate(kind, plain, name=name)
+
+
+def _read(path: str | Path) -> Any:
+    """Read a YAML file as OmegaConf's mapping."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is not None and not isinstance(root, yaml.MappingNode):
             raise ConfigError(f"{path}: holds a list or a bare value; expected a mapping of keys.")
-        loaded = OmegaConf.create(text) if root is not None else OmegaConf.create({})
+        return OmegaConf.create(text) if root is not None else OmegaConf.create({})
     except FileNotFoundError:
         order = ", before key=value" if "=" in str(path) else ""
         raise ConfigError(f"{path}: no such file. Name a YAML configuration{order}.") from None
@@ -89,26 +126,6 @@ def load_config(kind: type[SectionT], path: str | Path, overrides: Sequence[str]
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply for a configuration.") from None
-    for override in overrides:
-        key, is_override, value = override.partition("=")
-        if not key or not is_override:
-            raise ConfigError(f"{masked(override)!r} is not an override; expected key=value, such as seed=3.")
-        try:
-            given = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
-            assert isinstance(given, dict)
-            OmegaConf.update(loaded, key, given["value"], merge=False)
-        except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{key}=… cannot be applied: {masked(_first_line(error))}.") from error
-    try:
-        plain = OmegaConf.to_container(loaded, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {error.full_key}: {_first_line(error)}.") from error
-    if isinstance(plain, dict):
-        plain.pop("variables", None)  # values that only `${variables.…}` refers to
-    secrets = [f"{path}: {key} holds a key or a password; {cure}." for key, cure in find_secrets(plain)]
-    if secrets:
-        raise ConfigError("\n".join(secrets))
-    return validate(kind, plain, name=str(path))
 
 
 def validate(kind: type[SectionT], values: Any, *, name: str) -> SectionT:

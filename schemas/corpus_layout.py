@@ -32,7 +32,7 @@ directory of an increment or journal.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from schemas import storage
 
@@ -144,6 +144,12 @@ def held_out_ledger(stream: str) -> str:
 def versions_ledger(stream: str) -> str:
     """Stream of `ledger_uri` for the newest versions that were seen of a stream's documents."""
     return f"{stream}.versions"
+
+
+def streams_with_versions(corpus: str, streams: Iterable[str], name: str) -> tuple[str, ...]:
+    """Streams with a ledger of versions of one increment."""
+    uris = {stream: ledger_uri(corpus, versions_ledger(stream), name) for stream in streams}
+    return tuple(stream for stream, uri in uris.items() if storage.exists(uri))
 
 
 def streams_with_ledgers(corpus: str, names: Collection[str]) -> set[str]:

@@ -67,6 +67,7 @@ class Increment(Strict):
         replaces: Numbers of the increments that it rewrites and takes the place of.
         num_withdrawn: Documents that it withdrew from the corpus.
         num_held_out: Documents that it keeps for evaluation, by stream; absent without any.
+        versions: Streams with a ledger of versions; absent without any.
     """
 
     number: Number
@@ -77,11 +78,12 @@ class Increment(Strict):
     replaces: tuple[Number, ...] = ()
     num_withdrawn: Count = 0
     num_held_out: dict[Name, Count] = pydantic.Field(default_factory=dict)
+    versions: tuple[Name, ...] = ()
 
     @pydantic.model_serializer(mode="wrap")
     def _without_empty(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = serialize(self)
-        return values if self.num_held_out else {k: v for k, v in values.items() if k != "num_held_out"}
+        return {k: v for k, v in values.items() if v or k not in ("num_held_out", "versions")}
 
     @property
     def name(self) -> str:

@@ -57,7 +57,7 @@ from pipelines.store.made_tasks import registered, with_made_tasks
 from pipelines.store.statistics import measured, stats_of
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
-from schemas.corpus_layout import superseded_uri
+from schemas.corpus_layout import streams_with_versions, superseded_uri
 from schemas.errors import CorpusError
 from schemas.manifest import Increment, Manifest, ShardSet
 
@@ -221,6 +221,7 @@ def _seal(
         superseded_document_ids=tuple(sorted(superseded)),
         num_withdrawn=num_deleted,
         num_held_out=count_held_out(spec.config.corpus, spec.config.streams, spec.name),
+        versions=streams_with_versions(spec.config.corpus, spec.config.streams, spec.name),
     )
     if pairs is not None and counts["synthesize/documents"] and not counts["synthesize/pairs"]:
         refuse_unknown_documents(pairs, spec.config, [*earlier, increment])

@@ -31,7 +31,14 @@ from pipelines.store.ledger import current_rows, write_ledger
 from pipelines.store.near_index import merge_index
 from pipelines.store.statistics import measured
 from schemas.corpus_config import CorpusConfig
-from schemas.corpus_layout import held_out_ledger, ledger_uri, number_of, text_uris, versions_ledger
+from schemas.corpus_layout import (
+    held_out_ledger,
+    ledger_uri,
+    number_of,
+    streams_with_versions,
+    text_uris,
+    versions_ledger,
+)
 from schemas.errors import CorpusError
 from schemas.manifest import Increment, Manifest
 
@@ -105,6 +112,7 @@ def rewrite(
             replaces=numbers,
             num_withdrawn=sum(map(len, withdrawn.values())),
             num_held_out=count_held_out(config.corpus, config.streams, spec.name),
+            versions=streams_with_versions(config.corpus, config.streams, spec.name),
         )
         kept = [each for each in before.increments if each.number not in numbers]
         draft.publish([*kept, increment], found)

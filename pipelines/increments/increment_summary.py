@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pipelines.increments.recorded_pairs import SHOWN, read_pairs_file, unused_pairs
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
-from pipelines.steps.newest_versions import CONFLICTS, UNDECLARED
+from pipelines.steps.newest_versions import CONFLICT, KEPT
 from pipelines.steps.render import WORDED
 from pipelines.store.statistics import dropped_phrase, stats_of
 from plugins.templates import TEMPLATES
@@ -124,13 +124,13 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
 def _versions(config: CorpusConfig, name: str, counts: Mapping[str, int]) -> list[str]:
     """Lines about rows with one id: those in conflict, with both places, and those without a version."""
     lines = []
-    if conflicts := counts.get(f"dedup/{CONFLICTS}"):
+    if conflicts := counts.get(f"dedup/rejected_{CONFLICT}"):
         stored = storage.read_lines_zst(rejects_uri(increment_uri(config.corpus, name), "dedup"))
         found = (from_json(Reject, line) for line in stored)
         places = (
-            f"{each.document_id} ({each.source} and {each.detail.removeprefix(UNDECLARED)})"
+            f"{each.document_id} ({each.source} and {each.detail.partition(KEPT)[2]})"
             for each in found
-            if each.reason == "older_version" and each.detail.startswith(UNDECLARED)
+            if each.reason == CONFLICT
         )
         shown = ", ".join(itertools.islice(places, SHOWN))
         lines.append(

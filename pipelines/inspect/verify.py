@@ -31,7 +31,6 @@ from schemas import exit_status, storage
 from schemas.corpus_layout import (
     HELD_OUT,
     held_out_ledger,
-    increment_entries,
     increment_uri,
     index_uri,
     ledger_uri,
@@ -78,7 +77,6 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
     """Read every file that a manifest names."""
     shard_sets = [shards for increment in manifest.increments for shards in increment.streams.values()]
     damages = [*tokenizer_damage(corpus, manifest), *_damaged_tables(corpus, manifest)]
-    damages += _damaged_versions(corpus, manifest)
     num_files = num_bytes = 0
     with ThreadPoolExecutor(NUM_READERS) as readers:
         for shard_set in shard_sets:
@@ -111,7 +109,8 @@ def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
     """Ledgers that are missing or damaged, and damaged near indexes."""
     for increment in manifest.increments:
         held_out = increment.num_held_out
-        for stream in (*{**increment.streams, **held_out}, *map(held_out_ledger, held_out)):
+        others = (*map(held_out_ledger, held_out), *map(versions_ledger, increment.versions))
+        for stream in (*{**increment.streams, **held_out}, *others):
             ledger = ledger_uri(corpus, stream, increment.name)
             near = near_index_uri(corpus, stream, increment.name)
             for uri, check in ((ledger, check_ledger), (near, check_near_index)):
@@ -121,17 +120,6 @@ def _damaged_tables(corpus: str, manifest: Manifest) -> Iterator[Damage]:
                     yield Damage(file=uri, finding="is missing")
                 except (CorpusError, OSError) as error:
                     yield _damage(uri, error)
-
-
-def _damaged_versions(corpus: str, manifest: Manifest) -> Iterator[Damage]:
-    """Damaged ledgers of versions."""
-    names = set(manifest.names())
-    for name, uri in increment_entries(corpus):
-        if name in names and uri.endswith(f"{versions_ledger('')}.ledger"):
-            try:
-                check_ledger(uri)
-            except (CorpusError, OSError) as error:
-                yield _damage(uri, error)
 
 
 def _damage(file: str, error: Exception) -> Damage:

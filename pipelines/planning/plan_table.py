@@ -8,6 +8,7 @@ from rich.text import Text
 from pipelines.planning.plan import IncrementPlan, StreamPlan
 from pipelines.planning.sample import Sample
 from pipelines.runners.progress import duration
+from pipelines.steps.newest_versions import CONFLICT
 from plugins.console import Console
 from schemas.terminal import shown
 
@@ -50,8 +51,13 @@ def plan_table(plan: IncrementPlan) -> Table:
 
 
 def plan_lines(plan: IncrementPlan) -> list[str]:
-    """Return what is kept out and held out, the sources of the estimates, and the synthesis's duration."""
+    """Return what is kept out, in conflict and held out, sources of estimates, and hours of synthesis."""
     lines = [f"Made tasks of this corpus are kept out, too: {uri}." for uri in plan.made_tasks]
+    if conflicts := plan.total.rejects.get("dedup", {}).get(CONFLICT):
+        lines.append(
+            f"Conflicts: {conflicts:,} rows have the id of another row and another text, and no version says "
+            "which is newer. Set version_field or newest on their source."
+        )
     if not plan.total.num_new:
         return lines
     if plan.holdout or plan.total.num_held_out:

@@ -22,17 +22,16 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import apache_beam as beam
-import fsspec
 
 from pipelines.increments.changed_source_files import SourceFile, list_files, parts_of
 from pipelines.steps.base import StepFn
 from pipelines.steps.clean import CleanDocuments
 from pipelines.steps.filter import FilterDocuments
 from plugins.readers import open_reader, text_encoding
-from plugins.readers.archives import names_in_zip
 from plugins.readers.base import BadRow, Part, Row
-from plugins.readers.decompression import DAMAGED, chunks, is_compressed, peek
-from plugins.readers.file_kinds import HEAD_BYTES, extension, kind_of, kind_of_zip
+from plugins.readers.decompression import chunks, peek
+from plugins.readers.file_kinds import extension, kind_of
+from plugins.readers.folder import FolderReader
 from plugins.readers.html_text import decode_page
 from plugins.readers.listing import shown_name
 from schemas import storage
@@ -139,8 +138,8 @@ class _Drawing:
         block: list[_Record] = []
         held: list[_Record] = []
         try:
-            kind = reader.source.reader or "folder"
-            kind = kind_of_file(file.uri) if kind == "folder" else kind
+            found = reader.kind(file.uri) if isinstance(reader, FolderReader) else reader.source.reader
+            kind = found.reason if isinstance(found, BadRow) else found
             counts = self.kinds[f"{stream}: {kind}"]
             counts["files"] += 1
             first, *_ = parts = [each.part for each in parts_of(self.config, {stream: [file]})[stream]]
@@ -181,10 +180,8 @@ class _Drawing:
     def note(self, step: str, rule: str, of: Document | Reject, *, found: str = "", text: str = "") -> Effect:
         """Count an effect; its first record is the example. Without `found` it is a change."""
         if (effect := self.effects.get(f"{step} {rule}")) is None:
-            name, text = of.source, text[:_EXAMPLE_CHARACTERS]
-            effect = Effect(
-                step=step, rule=rule, is_drop=isinstance(of, Reject), name=name, found=found, text=text
-            )
+            effect = Effect(step=step, rule=rule, is_drop=isinstance(of, Reject), name=of.source, found=found)
+            effect.text = text[:_EXAMPLE_CHARACTERS]
             self.effects[f"{step} {rule}"] = effect
         effect.count += 1
         return effect
@@ -213,15 +210,6 @@ def _in_turn(waiting: Iterator[Iterator[T]], most: int) -> Iterator[T]:
             begun.pop()
 
 
-def kind_of_file(uri: str) -> str:
-    """Return the kind of a file of a folder."""
-    try:
-        kind = kind_of(uri, peek(chunks(uri), HEAD_BYTES)[0])
-    except DAMAGED:
-        return "damaged"
-    return kind_of_zip(names_in_zip(uri)) if kind == "zip" else kind
-
-
 def _kind_of_member(position: str) -> str:
     """Return the kind of an archive's member by its name; "" for a position in no archive."""
     member = position.rpartition("!/")[2] if position.startswith("!/") else ""
@@ -229,35 +217,24 @@ def _kind_of_member(position: str) -> str:
 
 
 def _rendering(record: _Record) -> str:
-    """Return the beginning of a record's source: its bytes decoded, its fields, or name, size, position."""
-    fs, path = storage.filesystem(record.uri)
-    place = f" at {record.row.position}" if record.row.position else ""
-    named = f"[{shown_name(record.uri)}, {int(fs.size(path) or 0):,} bytes{place}]"
-    kind = record.kind.rpartition(": ")[2]
-    offset = re.fullmatch(r"@(\d+)", record.row.position)
-    if offset and not is_compressed(record.uri):
-        with fsspec.open(record.uri, "rb") as file:
-            file.seek(int(offset[1]))
-            head = file.read(4 * _SHOWN_CHARACTERS)
-        first = head.partition(b"\n")[0].rstrip(b"\r,")
-        head = first if first.endswith(b"}") else head  # a row in JSON over several lines ends somewhere
-    elif not record.row.position:
-        head = peek(chunks(record.uri), 1)[0]
-    elif isinstance(record.row, Row) and kind in _OF_FIELDS:
-        fields = (f"{name}: {value}" for name, value in record.row.values.items())
+    """Return the beginning of a record's source: its fields, its file's text, or name, size and position."""
+    row, kind, wanted = record.row, record.kind.rpartition(": ")[2], record.source.encoding
+    if isinstance(row, Row) and row.position and kind in _OF_FIELDS:
+        fields = (f"{name}: {value}" for name, value in row.values.items())
         return "\n".join(fields)[:_SHOWN_CHARACTERS]
-    else:
-        return named
+    head = b"" if row.position else peek(chunks(record.uri), 1)[0]
     is_binary = b"\x00" in head and not text_encoding.is_marked(head)
-    if is_binary or head.startswith((b"%PDF-", b"PK\x03\x04", b"PAR1")):
-        return named
-    wanted = record.source.encoding
+    if not head or is_binary or head.startswith((b"%PDF-", b"PK\x03\x04", b"PAR1")):
+        fs, path = storage.filesystem(record.uri)
+        place = f" at {row.position}" if row.position else ""
+        return f"[{shown_name(record.uri)}, {int(fs.size(path) or 0):,} bytes{place}]"
     try:
-        text = decode_page(head, wanted)[0] if kind == "html" else ""
+        if kind == "html":
+            return decode_page(head, wanted)[0][:_SHOWN_CHARACTERS]
         name = text_encoding.encoding_of(head, wanted, is_whole=False).name
     except text_encoding.Undecodable:
-        text, name = "", "latin-1"
-    return (text or head.decode(name, "replace"))[:_SHOWN_CHARACTERS]
+        name = "latin-1"
+    return head.decode(name, "replace")[:_SHOWN_CHARACTERS]
 
 
 def sample_sources(config: CorpusConfig, number: int) -> Sample:
@@ -288,11 +265,14 @@ def sample_sources(config: CorpusConfig, number: int) -> Sample:
         document, dropped = drawing.judge(made)
         num_kept += not dropped
         if len(shown) < _NUM_SHOWN:
-            text, num = document.text[:_SHOWN_CHARACTERS], len(document.text)
-            name, source = document.source, _rendering(record)
             shown.append(
                 Shown(
-                    name=name, kind=record.kind, source=source, text=text, num_characters=num, dropped=dropped
+                    name=document.source,
+                    kind=record.kind,
+                    source=_rendering(record),
+                    text=document.text[:_SHOWN_CHARACTERS],
+                    num_characters=len(document.text),
+                    dropped=dropped,
                 )
             )
     steps = ["read", "clean", *config.filters, "filter"]  # the last for unexpected errors

@@ -34,11 +34,11 @@ GONE = "deleted"
 RAISED = "versions_raised"
 """Counter of documents with a higher version than the corpus has seen, whatever becomes of their texts."""
 
-CONFLICTS = "conflicts"
-"""Counter of rows with the id and version of another row and another text."""
+CONFLICT = "conflict"
+"""Reason of a row with the id and version of another row and another text; its detail ends with the other's
+position."""
 
-UNDECLARED = "kept the version at "
-"""Detail of the reject of such a row, before the position of the other."""
+KEPT = "kept the version at "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +100,13 @@ class _KeepNewest(KeepOne):
             if other.content_hash == newest.content_hash and not other.is_deleted:
                 yield from self.drop_copy(other, newest)
             elif other.stamp == newest.stamp:
-                is_declared = self._is_ordered(other) and self._is_ordered(newest)
-                self.counters.add(CONFLICTS, not (is_declared or other.is_deleted or newest.is_deleted))
-                kept = f"kept the later version at {newest.source}" if is_declared else ""
-                yield self.reject("older_version", other, kept or f"{UNDECLARED}{newest.source}")
+                if self._is_ordered(other) and self._is_ordered(newest):
+                    yield self.reject("older_version", other, f"kept the later version at {newest.source}")
+                elif other.is_deleted or newest.is_deleted:
+                    yield self.reject("older_version", other, f"{KEPT}{newest.source}")
+                else:
+                    detail = f"no version says which text is newer; {KEPT}{newest.source}"
+                    yield self.reject(CONFLICT, other, detail)
             else:
                 detail = (
                     f"version {shown(other.stamp)}; kept version {shown(newest.stamp)} at {newest.source}"

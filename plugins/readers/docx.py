@@ -1,14 +1,12 @@
 """Word files (docx): text with headings, lists, tables, foot- and endnotes, a document a file.
 
 Library: mammoth (BSD-2-Clause), because it gives notes, numbering and scripts as HTML, which python-docx
-does not. `markup_blocks.py` makes text of the HTML, so that 10 with a raised 6 becomes 10^6.
-Left out: page heads and feet, comments, deleted text, pictures, and formulas of Word's editor, for which
-there is a reject.
+does not. `docx_runs.py` gives it formulas as text, `markup_blocks.py` makes text of the HTML: 10 with a
+raised 6 becomes 10^6. Left out: page heads and feet, comments, deleted and hidden text, pictures.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import mammoth
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
+from plugins.readers.docx_runs import ready_for_mammoth
 from plugins.readers.html_tree import TooDeep, parse
 from plugins.readers.markup_blocks import UNSEEN, blocks_of
 
@@ -35,7 +34,7 @@ class DocxReader(WholeFileReader):
             with open_zip(data) as archive:
                 core = archive.read(_CORE) if _CORE in archive.namelist() else b"<none/>"
                 fields = about(ElementTree.fromstring(core))
-            converted = mammoth.convert_to_html(io.BytesIO(data), convert_image=lambda image: [])
+            converted = mammoth.convert_to_html(ready_for_mammoth(data), convert_image=lambda image: [])
             tree = parse(converted.value)
         except (Refused, TooDeep, RecursionError) as error:
             yield BadRow("", "beyond_limits", str(error))

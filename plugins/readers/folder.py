@@ -67,7 +67,7 @@ class FolderReader(Reader):
         fs, path = storage.filesystem(uri)
         if int(fs.size(path) or 0) <= jsonl.RANGE_BYTES:  # no reader cuts smaller files, so they stay closed
             return [WHOLE]
-        kind = self._kind(uri)
+        kind = self.kind(uri)
         if isinstance(kind, BadRow) or kind in _ARCHIVES:
             return [WHOLE]
         reader = self._reader(kind)
@@ -79,7 +79,7 @@ class FolderReader(Reader):
     def rows_of(
         self, uri: str, part: Part, budget: Budget | None = None, depth: int = 0
     ) -> Iterator[Row | BadRow]:
-        kind = self._kind(uri)
+        kind = self.kind(uri)
         if isinstance(kind, BadRow):
             yield kind
         elif kind in _ARCHIVES:
@@ -103,7 +103,8 @@ class FolderReader(Reader):
                     at = f"!/{member.name}{at}"
                     yield dataclasses.replace(row, position=at)
 
-    def _kind(self, uri: str) -> str | BadRow:
+    def kind(self, uri: str) -> str | BadRow:
+        """Return the kind of a file, or the reject of one that is damaged or empty."""
         try:
             head, again = peek(chunks(uri), HEAD_BYTES)
             if not head:

@@ -23,6 +23,9 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
 
 from plugins.readers import text_encoding
 from plugins.readers.base import WHOLE, BadRow, Part, Reader, Row
@@ -42,6 +45,7 @@ RANGE_BYTES = 1 << 26
 
 _SHOWN_CHARACTERS = 120
 _HEAD_BYTES = 4096
+_INDENT = 32
 _BOM = b"\xef\xbb\xbf"
 _AROUND = b"\x1e \t\r"
 """Bytes allowed around a row on its line: RS and white space."""
@@ -49,6 +53,9 @@ _AROUND = b"\x1e \t\r"
 _BEGIN = re.compile(r"[\s\x1e,]*(?:\[\s*)?")
 _BETWEEN = re.compile(r"[\s\x1e,]*(?:\]\s*)?")
 _FIRST_KEY = re.compile(r'\{\s*("[^"\\]*")\s*:')
+_ROUNDED = 2.0**63
+"""Least size of a float that orjson may have made of a whole number: it rounds those of more than 64 bits."""
+
 _DECODER = json.JSONDecoder()
 
 
@@ -172,11 +179,15 @@ def _rows(positioned: Iterable[tuple[str, bytes]], *, is_whole: bool = False) ->
 def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
     """Yield all rows on a line.
 
-    A bad row of an array hides the rows up to the next one that begins with the same key; any other bad row
-    hides all rows behind it. Its detail says so.
+    orjson reads a line that is one ordinary row, `json` all others; it also describes faults. A bad row of an
+    array hides the rows up to the next one that begins with the same key; any other bad row hides all rows
+    behind it. Its detail says so.
     """
     try:
         check_length(line)
+        if line[:_INDENT].lstrip().startswith(b"{") and (values := _one_row(line)) is not None:
+            yield Row(position, values)
+            return
         text = line.decode("utf-8-sig")  # a byte order mark opens some files
     except TooLong as error:
         hint = ". If it is an array, `jq -c '.[]'` makes JSON lines of it" if line[:1] == b"[" else ""
@@ -209,6 +220,24 @@ def _rows_on(line: bytes, position: str) -> Iterator[Row | BadRow]:
             yield BadRow(where, "not_an_object", f"expected a JSON object, found {type(value).__name__}")
         at = _end(_BETWEEN, text, at)
         number += 1
+
+
+def _one_row(line: bytes) -> dict[str, Any] | None:
+    """Return the row of a line, as `json` does; None if `json` has to read it."""
+    try:
+        values: dict[str, Any] = orjson.loads(line)
+        return None if _is_rounded(values) else values
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_rounded(value: Any) -> bool:
+    """True if a value holds a number that orjson may have rounded."""
+    if isinstance(value, float):
+        return abs(value) >= _ROUNDED
+    if isinstance(value, dict):
+        return any(map(_is_rounded, value.values()))
+    return isinstance(value, list) and any(map(_is_rounded, value))
 
 
 def _next_item(text: str, begin: int, fault: int) -> int | None:

@@ -300,7 +300,16 @@ def _evaluate_model(
         saved.add(name, result.summary() | {"answers": result.predictions()})
 
     # Together: if one process cannot load the model, the others must not wait for it.
-    model = served or Ranks.current().together(lambda: _load(name, options))
+    model = served or Ranks.current().together(
+        lambda: load_for_evaluation(
+            name,
+            dtype=options.dtype,
+            device=options.device,
+            device_map=options.device_map,
+            trust_remote_code=options.trust_remote_code,
+            weights_may_differ=options.weights_may_differ,
+        )
+    )
     # A failing task must not hide the scores of the others.
     evaluator.run(model, tasks=left, on_result=keep, is_whole=True, keep_going=True)
     del model
@@ -308,26 +317,39 @@ def _evaluate_model(
     return [done[task.name] for task in tasks]
 
 
-def _load(name: str, options: argparse.Namespace) -> Any:
+def load_for_evaluation(
+    name: str,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+    weights_may_differ: Sequence[str] = (),
+) -> Any:
+    """Load a causal LM as the options of the same names say.
+
+    Raises:
+        ConfigError: There is no such model or device, or the model does not fit on the device.
+    """
     import torch
 
-    device = _device(options.device)
-    is_bfloat16 = options.dtype == "bfloat16" or (options.dtype in (None, "auto") and device.type == "cuda")
-    spread = {} if options.device_map is None else {"device_map": options.device_map}
+    place = _device(device)
+    is_bfloat16 = dtype == "bfloat16" or (dtype in (None, "auto") and place.type == "cuda")
+    spread = {} if device_map is None else {"device_map": device_map}
     model = load_causal_lm(
         "--model",
         name,
-        may_differ=options.weights_may_differ,
+        may_differ=weights_may_differ,
         naming="--weights-may-differ",
         torch_dtype=torch.bfloat16 if is_bfloat16 else torch.float32,
-        trust_remote_code=options.trust_remote_code,
+        trust_remote_code=trust_remote_code,
         **spread,
     )
     try:
-        return model if spread else model.to(device)
+        return model if spread else model.to(place)
     except RuntimeError as error:  # too little memory
         raise ConfigError(
-            f"--model {name!r} cannot be put on {device}: {str(error).splitlines()[0]}"
+            f"--model {name!r} cannot be put on {place}: {str(error).splitlines()[0]}"
         ) from error
 
 

@@ -75,8 +75,8 @@ def _training(runs: Runs) -> list[Block]:
                     from_zero=axis in ("MFU", "tokens a second"),
                 )
             )
-        for name in (name for name, points in series.items() if not points):
-            blocks.append(Note(text=f"{title}: {name} logged none."))
+        if without := ", ".join(name for name, points in series.items() if not points):
+            blocks.append(Note(text=f"{title}: none logged by {without}."))
     return blocks
 
 

@@ -16,6 +16,7 @@ from pipelines.increments.increment_summary import print_increment
 from pipelines.increments.withdraw import withdraw
 from pipelines.inspect.trace import trace_document
 from pipelines.planning.plan import plan_increment
+from pipelines.planning.plan_table import plan_lines
 from pipelines.store.ledger import Ledger
 from pipelines.store.statistics import stats_of
 from plugins.commands.main import main
@@ -201,6 +202,10 @@ def test_a_deleted_citation_withdraws_its_article_until_a_later_file_has_it(
     sound = versions.read_bytes()
     versions.write_bytes(sound[:70] + bytes([sound[70] ^ 1]) + sound[71:])
     assert main(["corpus", "verify", corpus]) == 1
+    versions.unlink()
+    capsys.readouterr()
+    assert main(["corpus", "verify", corpus]) == 1
+    assert f"{versions}: is missing.\n" in capsys.readouterr().out
     versions.write_bytes(sound)
     compact(pubmed(), quiet=True)
     (text,) = {text.text for text in texts_in(corpus, number=3) if "900001" in text.text} or {""}
@@ -261,11 +266,19 @@ def test_rows_without_a_version_are_counted_and_said(rows: Rows, capsys: pytest.
 
 
 def test_unlike_rows_of_one_id_without_a_version_are_a_conflict_with_both_places(
-    rows: Rows, capsys: pytest.CaptureFixture[str]
+    rows: Rows, capsys: pytest.CaptureFixture[str], rejects_in: Any
 ) -> None:
     rows.keys = {}
     files = {"part-2": [("a", 1, "A1"), ("b", 1, "B")], "part-10": [("a", 1, "A2"), ("b", 1, "B")]}
-    manifest = rows.build(files)
+    for name, lines in files.items():
+        rows.write(name, lines)
+    plan = plan_increment(rows.config(), quiet=True)
+    assert plan.total.rejects["dedup"] == {"conflict": 1, "exact_duplicate": 1}
+    assert plan_lines(plan)[0] == (
+        "Conflicts: 1 rows have the id of another row and another text, and no version says which is newer. "
+        "Set version_field or newest on their source."
+    )
+    manifest = rows.build({})
     print_increment(rows.config(), manifest)
     one, other = (f"{rows.folder}/in/part-{number}.jsonl:@0" for number in (2, 10))
     assert (
@@ -273,7 +286,12 @@ def test_unlike_rows_of_one_id_without_a_version_are_a_conflict_with_both_places
         f"newer; the later one by file name and position was kept: a ({one} and {other}). "
         "Set version_field or newest on the source\n"
     ) in capsys.readouterr().out
-    assert stats_of(rows.corpus, manifest.increments[0].name)["counts"]["dedup/conflicts"] == 1
+    assert stats_of(rows.corpus, manifest.increments[0].name)["counts"]["dedup/rejected_conflict"] == 1
+    (reject,) = (each for each in rejects_in(rows.corpus, "dedup", 1) if each["reason"] == "conflict")
+    assert (reject["source"], reject["detail"]) == (
+        one,
+        f"no version says which text is newer; kept the version at {other}",
+    )
     assert rows.state() == {"a": "A2", "b": "B"}
     assert not list(Path(rows.corpus, "ledger").glob("*.versions.ledger"))
     rows.keys, rows.corpus = {"newest": "by_name"}, str(rows.folder / "ordered")

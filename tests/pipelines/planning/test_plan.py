@@ -165,7 +165,7 @@ def test_the_counts_are_those_of_the_build_that_follows(
     assert first.increment == 1
     assert first.total.rejects == {
         "clean": {"too_short": 1},
-        "dedup": {"exact_duplicate": 1, "older_version": 1},
+        "dedup": {"conflict": 1, "exact_duplicate": 1},
         "read": {"invalid_json": 1},
     }
     assert first.streams["domain"].num_new == 10
@@ -182,7 +182,7 @@ def test_the_counts_are_those_of_the_build_that_follows(
     second, _ = plan_and_build()
     assert (second.increment, second.total.num_new, second.total.num_changed) == (2, 2, 1)
     assert second.total.rejects["ledger"] == {"already_ingested": 2}
-    assert second.total.rejects["dedup"] == {"older_version": 1}
+    assert second.total.rejects["dedup"] == {"conflict": 1}
     assert second.total.num_files == 2  # the changed file, and the later, unchanged one
     assert second.total.num_unchanged == 8
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from pipelines.command import main
@@ -154,7 +155,7 @@ def test_sources_are_shown_as_they_are(mixed: Mixed, tmp_path: Path) -> None:
     assert of["domain: html"].source == PAGE
     assert of["domain: html"].text.startswith(f"Aspirin\n\nTen of them came. {NOTE}\n\nNine")
     assert of["domain: csv"].source == f"text: {NOTE}\nnumber: 1"
-    assert json.loads(of["domain: json"].source)["text"] == of["domain: json"].text
+    assert of["domain: json"].source == f"text: {of['domain: json'].text}"
     assert of["domain: zip: html"].source.endswith("bytes at !/in/page.html]")
     assert sample.kinds["domain: binary"]["rejected: no_reader"] == 1
     reject = next(each for each in sample.effects if each.rule == "no_reader")
@@ -205,6 +206,30 @@ def test_terminal_codes_are_harmless_in_a_pipe_and_on_terminals(
         out = capsys.readouterr().out
         assert "\x1b]" not in out and "\x07" not in out
         assert any("source" in line and "text to train on" in line for line in out.splitlines()) is is_beside
+
+
+def test_sources_on_another_file_system_are_sampled_too(corpus_config: Any, tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe("/sampled/rows.jsonl", b"".join(json.dumps({"text": f"Row {number}. {NOTE}"}).encode() + b"\n"
+                                               for number in range(20)))  # fmt: skip
+    files.pipe("/sampled/below/note.txt", NOTE.encode())
+    files.pipe("/sampled/below/blob.dat", b"\x00\x01" * 50)
+    with files.open("/sampled/packed.zip", "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("in/inner.txt", f"Inside. {NOTE}")
+    streams = {"domain": {"synthesize": False, "sources": [{"uri": "memory://sampled"}]}}
+    sample = sample_sources(corpus_config(tmp_path / "corpus", streams=streams), 50)
+    files.rm("/sampled", recursive=True)
+    assert sample.kinds == {
+        "domain: binary": {"files": 1, "rejected: no_reader": 1},
+        "domain: json": {"files": 1, "documents": 20},
+        "domain: text": {"files": 1, "documents": 1},
+        "domain: zip": {"files": 1},
+        "domain: zip: text": {"documents": 1},
+    }
+    assert (sample.num_records, sample.num_kept, sample.left_out) == (23, 22, ())
+    of = {each.kind: each for each in sample.shown}
+    assert of["domain: text"].source == of["domain: text"].text == NOTE
+    assert of["domain: text"].name == "memory:///sampled/below/note.txt"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from plugins.report.blocks import Chart, Note, Part, Table
 from plugins.report.page import render
 from schemas.errors import CorpusError
 from tests.attacks.mutations import mutate_json, mutate_lines
+from trainer.reporting import run_part as run_parts
 from trainer.reporting.run_folder import read_run
 from trainer.reporting.run_part import run_part
 
@@ -95,8 +96,7 @@ def test_two_runs_are_shown_side_by_side(tmp_path: Path) -> None:
         ("Speed", ["plain", "pairs"]),
     ]
     assert notes(part, "Training") == [
-        "MFU: share of the GPUs' peak: plain logged none.",
-        "MFU: share of the GPUs' peak: pairs logged none.",
+        "MFU: share of the GPUs' peak: none logged by plain, pairs.",
     ]
     trends = [each for each in blocks(part, "Scores") if isinstance(each, Chart)]
     assert [each.title for each in trends] == [
@@ -189,7 +189,9 @@ def test_the_cut_last_line_of_a_stopped_run_is_left_out_and_damage_is_named(tmp_
         read_run(folder)
 
 
-def test_damaged_files_of_a_run_are_named_or_shown(tmp_path: Path) -> None:
+def test_damaged_files_of_a_run_are_named_or_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Drawing takes most of the time.
+    monkeypatch.setattr(run_parts, "lines", lambda title, series, **_: Note(text=f"{title}: {series}"))
     folder = write_run(tmp_path / "run", [[0, 0, 1, 2], [0, 1, 3, 1]])
     rng, refused = random.Random(17), 0
     paths = [path for path in sorted((tmp_path / "run").rglob("*.json*")) if path.parent.name != "tasks"]

@@ -149,7 +149,9 @@ def test_pins_are_the_versions_installed_here_and_hold_all_that_pipelines_run_on
     assert setup.requirements_cache == "skip"
 
 
-def test_what_is_staged_is_what_the_lock_of_the_pipelines_names(config: CorpusConfig, tmp_path: Path) -> None:
+def test_what_is_staged_for_a_folder_is_what_the_lock_of_the_pipelines_names(
+    corpus_config: Callable[..., CorpusConfig],
+) -> None:
     """The resolver of an installer and the metadata of installed packages give the same names.
 
     The test needs the Beam version of the lock; `make test-pipelines` has it.
@@ -159,7 +161,9 @@ def test_what_is_staged_is_what_the_lock_of_the_pipelines_names(config: CorpusCo
     locked = {each.name for each in map(Requirement, lines) if each.marker is None or each.marker.evaluate()}
     if f"apache-beam=={Distribution.from_name('apache-beam').version}" not in lock:
         pytest.skip("the lock has another Beam than this environment")
-    found = {canonicalize_name(each.metadata["Name"]) for each in needed(roots(config))}
+    streams = {"domain": {"sources": [{"uri": "gs://bucket/raw"}]}}
+    wanted = roots(corpus_config("gs://bucket/corpus", streams=streams))
+    found = {canonicalize_name(each.metadata["Name"]) for each in needed(wanted)}
     assert found - {"tutelage"} == locked
 
 

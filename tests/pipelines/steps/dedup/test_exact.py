@@ -15,6 +15,7 @@ COPIES = [
     Document.of("a", "the  SAME text.", source="two:1"),
     Document.of("c", "Another text.", source="one:2"),
 ]
+CONFLICT = "no version says which text is newer; kept the version at two:20"
 VERSIONS = [
     Document.of("d", "The first text.", source="one:3", version=1),
     Document.of("d", "The last text.", source="two:20", version=(1 << 48) + 20),
@@ -74,8 +75,8 @@ def test_of_one_name_the_highest_version_stays_and_an_older_one_keeps_out_no_oth
             told(newest_of_name["rejects"]),
             equal_to(
                 [
-                    ("dedup", "older_version", "d", "one:3", "kept the version at two:20"),
-                    ("dedup", "older_version", "d", "two:9", "kept the version at two:20"),
+                    ("dedup", "conflict", "d", "one:3", CONFLICT),
+                    ("dedup", "conflict", "d", "two:9", CONFLICT),
                     ("dedup", "exact_duplicate", "d", "two:3", "kept 'd' from two:20"),
                 ]
             ),

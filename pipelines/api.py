@@ -1,0 +1,235 @@
+"""Corpora from Python: `build`, `plan`, and `Corpus` to read what was built.
+
+    from pipelines.api import Corpus, build, plan
+
+    print(plan("corpus.yaml").total.num_requests)
+    corpus = build("corpus.yaml", ["seed=3"])
+    for pair in corpus.pairs():
+        print(pair.instruction, pair.response)
+
+The commands `tutelage corpus …` do the same. Beam is imported by `build` and `plan` only. Errors are
+`schemas.errors.TutelageError`s, with the sentence that the commands print.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.inspect.export_pairs import current_pairs
+from pipelines.inspect.lineage import text_lines
+from pipelines.inspect.record_tables import Records
+from pipelines.runners.startup_warnings import quiet_libraries
+from pipelines.store.ledger import Newest
+from pipelines.store.packed_rows import read_rows
+from pipelines.store.pair_files import read_texts
+from pipelines.store.statistics import stats_of
+from schemas.config import load_config
+from schemas.corpus_config import CorpusConfig
+from schemas.corpus_layout import text_uris
+from schemas.errors import ConfigError, unknown_name
+from schemas.manifest import Manifest, read_manifest
+from schemas.records import AugmentedText, PackedSample, StoredPair
+
+if TYPE_CHECKING:
+    from pipelines.planning.plan import IncrementPlan
+
+Configuration = CorpusConfig | Mapping[str, Any] | str | Path
+"""A YAML file, a mapping with its keys, or a validated configuration."""
+
+
+def build(
+    config: Configuration,
+    overrides: Sequence[str] = (),
+    *,
+    beam_options: Sequence[str] = (),
+    reread: bool = False,
+    retry_empty: bool = False,
+    quiet: bool = False,
+) -> Corpus:
+    """Add one increment of what is new in the sources; `tutelage corpus build`.
+
+    Args:
+        config: The corpus.
+        overrides: `key=value` strings that change it.
+        beam_options: Options of Beam; without `--runner` it runs on this machine.
+        reread: Read unchanged files again.
+        retry_empty: Ask again about documents without pairs.
+        quiet: Print no progress.
+
+    Returns:
+        The corpus at its newest manifest, which is the one before if nothing was new.
+
+    Raises:
+        ConfigError: A name, value or option is refused; nothing was changed.
+        InputError: The sources have no usable document, or too many unexpected errors.
+        SynthesisError: Too many documents failed or are without pairs.
+        CorpusError: The corpus is damaged, or held by another run; or nothing is published after a dry run.
+    """
+    known = load_config(CorpusConfig, config, overrides)
+    quiet_libraries()
+    from pipelines.increments.build import build_increment
+
+    build_increment(known, beam_options, quiet=quiet, reread=reread, retry_empty=retry_empty)
+    return Corpus(known.corpus)
+
+
+def plan(
+    config: Configuration,
+    overrides: Sequence[str] = (),
+    *,
+    beam_options: Sequence[str] = (),
+    requests_per_sec: float | None = None,
+    tokens_per_sec: float | None = None,
+    quiet: bool = False,
+) -> IncrementPlan:
+    """Count documents, requests, tokens and hours of a build; send and write nothing.
+
+    Args:
+        config: The corpus.
+        overrides: `key=value` strings that change it.
+        beam_options: Options of Beam.
+        requests_per_sec: Measured rate of the servers, for hours.
+        tokens_per_sec: Measured rate of written tokens, for hours.
+        quiet: Print no progress.
+
+    Raises:
+        TutelageError: As `build`.
+    """
+    known = load_config(CorpusConfig, config, overrides)
+    quiet_libraries()
+    from pipelines.planning.plan import plan_increment
+
+    return plan_increment(
+        known,
+        beam_options,
+        requests_per_sec=requests_per_sec,
+        tokens_per_sec=tokens_per_sec,
+        quiet=quiet,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentDocument:
+    """A document, or a part of a long one, as the newest training text holds it.
+
+    Attributes:
+        document_id: Its id.
+        text: Its text without pairs, cleaned. A text in a layout that changed it is as in the training text.
+        source: Its origin, `uri` or `uri:position`.
+        part: Part of the document, `k/n`, or "" for the whole document.
+        stream: Its stream.
+        increment: Number of the increment that holds it.
+        num_pairs: Pairs about it.
+    """
+
+    document_id: str
+    text: str
+    source: str
+    part: str
+    stream: str
+    increment: int
+    num_pairs: int
+
+
+class Corpus:
+    """A published corpus, at one manifest.
+
+    Args:
+        uri: Directory of the corpus, at any fsspec URI.
+        manifest: Number of a manifest; None takes the newest, and keeps it while the corpus grows.
+
+    Raises:
+        CorpusError: Nothing is published there, or the manifest is damaged.
+    """
+
+    def __init__(self, uri: str, *, manifest: int | None = None):
+        self.uri = uri
+        self.manifest: Manifest = read_manifest(uri, manifest)
+
+    def __repr__(self) -> str:
+        return f"Corpus({self.uri!r}, manifest={self.manifest.number})"
+
+    @property
+    def streams(self) -> list[str]:
+        """Names of its streams."""
+        return self.manifest.stream_names()
+
+    def stats(self, increment: int | None = None) -> dict[str, Any]:
+        """Read what a build counted, as in its stats.json; by default that of the newest increment.
+
+        Raises:
+            ConfigError: The manifest has no such increment.
+        """
+        names = {each.number: each.name for each in self.manifest.increments}
+        wanted = max(names) if increment is None else increment
+        if wanted not in names:
+            raise ConfigError(
+                f"{self.uri}: no increment {wanted}; manifest has {', '.join(map(str, names))}."
+            )
+        return stats_of(self.uri, names[wanted])
+
+    def texts(self, stream: str | None = None) -> Records[AugmentedText]:
+        """The training texts with their pairs, superseded ones too, oldest increment first."""
+        return Records(AugmentedText, functools.partial(self._texts, self._chosen(stream)))
+
+    def pairs(self, stream: str | None = None) -> Records[StoredPair]:
+        """The pairs of all documents that are neither superseded nor withdrawn."""
+        return Records(StoredPair, functools.partial(self._pairs, self._chosen(stream)))
+
+    def documents(self, stream: str | None = None) -> Records[CurrentDocument]:
+        """The documents that are neither superseded nor withdrawn; of a long one each part."""
+        return Records(CurrentDocument, functools.partial(self._documents, self._chosen(stream)))
+
+    def rows(self, stream: str | None = None) -> Records[PackedSample]:
+        """The packed rows as the trainer reads them: oldest increment first, unshuffled."""
+        return Records(PackedSample, functools.partial(self._rows, self._chosen(stream)))
+
+    def _chosen(self, stream: str | None) -> list[str]:
+        if stream is not None and stream not in self.streams:
+            raise ConfigError(unknown_name("stream", stream, self.streams))
+        return self.streams if stream is None else [stream]
+
+    def _texts(self, streams: Sequence[str]) -> Iterator[AugmentedText]:
+        for name in streams:
+            for increment in self.manifest.increments:
+                if name in increment.streams:
+                    for texts in text_uris(self.uri, name, increment.name):
+                        yield from read_texts(texts, increment.streams[name])
+
+    def _pairs(self, streams: Sequence[str]) -> Iterator[StoredPair]:
+        for name in streams:
+            for pair, _ in current_pairs(self.uri, self.manifest, name, Counter()):
+                yield pair
+
+    def _documents(self, streams: Sequence[str]) -> Iterator[CurrentDocument]:
+        for name in streams:
+            newest = Newest(self.uri, name, self.manifest.names())
+            for line in text_lines(self.uri, self.manifest, name):
+                text, number = line.text(), line.place.increment
+                for each in text.passages:
+                    if newest.is_current(number, each.document_id, each.content_hash):
+                        own = (
+                            slice(each.text_start, each.text_end)
+                            if each.text_end
+                            else slice(each.start, each.end)
+                        )
+                        yield CurrentDocument(
+                            document_id=each.document_id,
+                            text=text.text[own],
+                            source=each.source,
+                            part=each.part,
+                            stream=name,
+                            increment=number,
+                            num_pairs=each.num_pairs,
+                        )
+
+    def _rows(self, streams: Sequence[str]) -> Iterator[PackedSample]:
+        for name in streams:
+            for shards in self.manifest.shard_sets(name):
+                for row in read_rows(self.uri, shards):
+                    yield PackedSample(**row)
