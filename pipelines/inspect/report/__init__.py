@@ -1,1 +1,1 @@
-"""What a report says about a corpus: its counts, and a sample of its texts and rows."""
+"""Part of a report about a corpus: its counts, and a sample of its texts and rows."""
