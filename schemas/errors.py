@@ -71,7 +71,7 @@ _EXTRAS = {
     "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
     "models": "gguf",
     "huggingface": "datasets",
-    "html": "lxml trafilatura",
+    "html": "lxml trafilatura webencodings",
     "mediawiki": "mwparserfromhell",
     "warc": "fastwarc",
     "pdf": "pypdfium2",

@@ -24,6 +24,9 @@ FIELDS = ("detected_encoding", "encoding_confidence")
 _HEAD_BYTES = 64
 """Bytes that `foreign` searches for zero bytes."""
 
+_SHARE_OF_ZEROS = 4
+"""In UTF-16 that is also valid UTF-8 at least every fourth byte is zero: it is mostly ASCII."""
+
 _SAMPLE_BYTES = 1 << 18
 """Most bytes that a guess is made from."""
 
@@ -74,7 +77,7 @@ def encoding_of(data: bytes, wanted: str | None, *, is_whole: bool = True) -> En
         return _found(marked, 1.0)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
-        if b"\x00" not in data[:_HEAD_BYTES]:
+        if data[:_HEAD_BYTES].count(0) * _SHARE_OF_ZEROS <= len(data[:_HEAD_BYTES]):
             return _found("utf-8", 1.0)
     except UnicodeDecodeError:
         pass
