@@ -68,9 +68,9 @@ def test_a_run_describes_and_reports_itself(
     assert all(seconds >= 0 for seconds in description["seconds"].values())
     assert description["config"]["optimizer"]["lr"] == 0.001
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [step.get("train/learning_rate") for step in steps][:4] == pytest.approx(
-        [0.0, 0.0005, 0.001, 0.0005]
-    )
+    # Composer computes the rate of a step from the time before the step ahead of it.
+    rates = [step["train/learning_rate"] for step in steps if "train/learning_rate" in step]
+    assert rates == pytest.approx([0.0, 0.0, 0.0005, 0.001])
     html = (folder / "report.html").read_text("utf-8")
     assert html.count("cells/accuracy") >= 2
     assert "no evaluation yet" not in html
