@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from plugins.synthesizers import SYNTHESIZERS
 from plugins.verifiers import VERIFIERS
 from schemas.config import Section
 from schemas.corpus_config import CorpusConfig
+from schemas.json_schema import descriptions
 from schemas.train_config import TrainConfig
 
 
@@ -37,17 +37,6 @@ def models_in(annotation: object) -> Iterator[type[Section]]:
         yield annotation
     for part in typing.get_args(annotation):
         yield from models_in(part)
-
-
-def descriptions(model: type, listed_as: str = "Attributes") -> dict[str, str]:
-    """Return the descriptions of a class's fields, or `Args`, from its docstring and those of its bases."""
-    found: dict[str, str] = {}
-    for kind in reversed(model.__mro__):
-        text = inspect.getdoc(kind) or ""
-        listed = re.split(r"(?m)^\S", text.partition(f"{listed_as}:\n")[2])[0]  # to the next section
-        for name, described in re.findall(r"(?ms)^    (\w+): (.*?)(?=^    \w+: |^\S|\Z)", listed):
-            found[name] = " ".join(described.split())
-    return found
 
 
 def type_name(annotation: object) -> str:

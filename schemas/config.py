@@ -35,7 +35,9 @@ class Section(pydantic.BaseModel):
 SectionT = TypeVar("SectionT", bound=Section)
 
 OneOrMore = Annotated[
-    tuple[str, ...], pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+    tuple[str, ...],
+    pydantic.BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    pydantic.WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 """A list of strings; one string is a list of one."""
 

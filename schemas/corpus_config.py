@@ -384,7 +384,18 @@ class CorpusConfig(Section):
     filters: dict[str, dict[str, Any] | None] = pydantic.Field(default_factory=dict)
     dedup: DedupConfig = DedupConfig()
     decontaminate: DecontaminationConfig = DecontaminationConfig()
-    holdout: Annotated[float, pydantic.BeforeValidator(_share)] = 0.0
+    holdout: Annotated[
+        float,
+        pydantic.BeforeValidator(_share),
+        pydantic.WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "number", "minimum": 0, "maximum": _MOST_HELD_OUT},
+                    {"type": "string", "pattern": r"^\s*[0-9.]+\s*%?\s*$"},
+                ]
+            }
+        ),
+    ] = 0.0
     chains: ChainConfig = ChainConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     verify: VerificationRules | None = None
