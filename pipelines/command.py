@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from pipelines.arguments import make_parser
 from schemas import exit_status
@@ -34,6 +34,17 @@ def main(argv: Sequence[str]) -> int:
     module, _, function = _OF_A_CORPUS[arguments.command].partition(":")
     status: int = getattr(importlib.import_module(module), function)(arguments)
     return status
+
+
+def checks(
+    config: CorpusConfig, *, num_gpus: int | None = None
+) -> Generator[Callable[[], object], bool, None]:
+    """Checks of a corpus YAML for `tutelage check`; `num_gpus` is for trainings only."""
+    spare_torch(config)
+    _import_beam()
+    from pipelines.increments.check_corpus import checks
+
+    return checks(config)
 
 
 def spare_torch(config: CorpusConfig) -> None:

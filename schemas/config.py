@@ -80,7 +80,7 @@ def load_config(
     if isinstance(given, kind) and not overrides:
         return given
     if isinstance(given, (str, Path)):
-        name, loaded = str(given), _read(given)
+        name, loaded = str(given), read_yaml(given)
     else:
         name = kind.__name__
         if isinstance(given, Section):
@@ -111,7 +111,7 @@ def load_config(
     return validate(kind, plain, name=name)
 
 
-def _read(path: str | Path) -> Any:
+def read_yaml(path: str | Path) -> Any:
     """Read a YAML file as OmegaConf's mapping."""
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ def json_schema(kind: type[Section]) -> dict[str, Any]:
 
 
 def _open(value: dict[str, Any]) -> dict[str, Any]:
-    """Let a value, its items and the values of its keys be interpolations; drop titles, which repeat the key."""
+    """Let a value and what it holds be interpolations; drop titles, which repeat the key."""
     value = {name: each for name, each in value.items() if name != "title"}
     default = {"default": value.pop("default")} if "default" in value else {}
     kinds = [_open_inside(each) for each in value.pop("anyOf", [value])]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+
 from plugins.filters import make_filters
 from plugins.protocols import PROTOCOLS
 from plugins.readers import open_reader
@@ -40,28 +43,49 @@ def newest_manifest(config: CorpusConfig) -> Manifest | None:
 
 def check_names(config: CorpusConfig) -> str:
     """Refuse unknown names, bad options and missing task files; return a hash of the evaluation tasks."""
+    for check in name_checks(config):
+        check()
+    return tasks_hash(config.decontaminate.tasks)
+
+
+def name_checks(config: CorpusConfig) -> Iterator[Callable[[], object]]:
+    """Yield the checks of `check_names`, each on its own, but for the tasks."""
     for name, stream in config.streams.items():
-        sources = [open_reader(source).source for source in stream.sources]
-        for source in sources:
-            _check_pairs(name, stream, source)
-        check_ids(name, sources)
+        for source in stream.sources:
+            yield functools.partial(_check_source, name, stream, source)
+        yield functools.partial(_check_ids, name, stream)
     if config.synthesizes:
-        TEMPLATES.load(config.templates)
-        PROTOCOLS.load(config.synthesis.protocol)
-        SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
-        if config.synthesis.samples > 1 and not asks_a_model(config):
-            raise ConfigError(
-                f"synthesis.samples {config.synthesis.samples}: backend {config.synthesis.backend!r} asks no "
-                "model, and would give the same pairs each time. Set samples: 1."
-            )
-    make_filters(config.filters)
+        yield lambda: TEMPLATES.load(config.templates)
+        yield lambda: PROTOCOLS.load(config.synthesis.protocol)
+        yield functools.partial(_check_synthesizer, config)
+    yield lambda: make_filters(config.filters)
+    yield functools.partial(_check_rules, config)
+
+
+def _check_source(name: str, stream: StreamConfig, source: SourceConfig) -> None:
+    _check_pairs(name, stream, open_reader(source).source)
+
+
+def _check_ids(name: str, stream: StreamConfig) -> None:
+    check_ids(name, [open_reader(source).source for source in stream.sources])
+
+
+def _check_synthesizer(config: CorpusConfig) -> None:
+    SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+    if config.synthesis.samples > 1 and not asks_a_model(config):
+        raise ConfigError(
+            f"synthesis.samples {config.synthesis.samples}: backend {config.synthesis.backend!r} asks no "
+            "model, and would give the same pairs each time. Set samples: 1."
+        )
+
+
+def _check_rules(config: CorpusConfig) -> None:
     if config.verify and not config.synthesizes:
         raise ConfigError(
             "verify is set, but no stream has synthesize: true; only pairs that a build writes are verified. "
             "Remove verify, or set synthesize on a stream."
         )
     make_rules(rules_of(config), config.synthesis, seed=config.seed)
-    return tasks_hash(config.decontaminate.tasks)
 
 
 def _check_pairs(name: str, stream: StreamConfig, source: SourceConfig) -> None:

@@ -77,21 +77,10 @@ def prepared(
         ConfigError: A value or option is refused.
         CorpusError: The corpus has rows of another tokenizer, or its texts begin or end with other tokens.
     """
-    tokenizer = load_tokenizer(config.tokenizer.name)
-    around = ends(tokenizer, config.tokenizer)
-    if _is_tuning(config):
-        ends_of_examples(tokenizer, config.tokenizer)
-    if config.synthesizes and files:
-        synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
-        row_limit(config, synthesizer.pair_tokens)
+    tokenizer, around = corpus_tokenizer(config, before)
+    if files:
+        check_row_length(config)
     name = fingerprint(tokenizer)
-    if before is not None and before.tokenizer != name:
-        raise CorpusError(
-            f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
-            f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
-        )
-    if before is not None:
-        _check_ends(config, before, tokenizer, around)
     is_known = is_kept(config.corpus, name)
     with contextlib.ExitStack() as stack:
         if runs_here(options):
@@ -113,6 +102,31 @@ def prepared(
             tokenizer_files={} if is_known else files_to_keep(config.tokenizer.name, tokenizer),
             around=around,
         )
+
+
+def corpus_tokenizer(
+    config: CorpusConfig, before: Manifest | None
+) -> tuple[Any, tuple[list[int], list[int]]]:
+    """Load the tokenizer; return it with the token ids before and after each text. Raises as `prepared`."""
+    tokenizer = load_tokenizer(config.tokenizer.name)
+    around = ends(tokenizer, config.tokenizer)
+    if _is_tuning(config):
+        ends_of_examples(tokenizer, config.tokenizer)
+    if before is not None and before.tokenizer != fingerprint(tokenizer):
+        raise CorpusError(
+            f"{config.corpus}: was tokenised by {before.tokenizer_name!r}, which differs from tokenizer "
+            f"{config.tokenizer.name!r}. Use the corpus's tokenizer, or build a new corpus."
+        )
+    if before is not None:
+        _check_ends(config, before, tokenizer, around)
+    return tokenizer, around
+
+
+def check_row_length(config: CorpusConfig) -> None:
+    """Refuse rows without room for a document beside its pairs."""
+    if config.synthesizes:
+        synthesizer = SYNTHESIZERS.load(config.synthesis.backend)(config.synthesis, seed=config.seed)
+        row_limit(config, synthesizer.pair_tokens)
 
 
 def _check_ends(

@@ -7,11 +7,13 @@ COMMANDS = Registry(
     "tutelage.commands",
     {
         "chat": "trainer.chat:main",
+        "check": "plugins.commands.check:main",
         "completion": "plugins.commands.completion:main",
         "corpus": "pipelines.command:main",
         "demo": "plugins.commands.demo:main",
         "eval": "trainer.evaluation.command:main",
         "export": "trainer.export:main",
+        "init": "plugins.commands.init:main",
         "models": "plugins.models.models_command:main",
         "report": "plugins.report.command:main",
         "tasks": "pipelines.task_making.command:main",

@@ -18,6 +18,8 @@ usage: tutelage COMMAND ...
 Turn raw domain text into a model that knows the domain.
 
   demo      build a small corpus, train on it and evaluate, on this machine's CPU
+  init      --documents DIR --model NAME ...: write a corpus YAML and a training YAML to begin with
+  check     FILE.yaml: find everything wrong with a corpus or training YAML without running it
   corpus    build, plan, watch, withdraw, compact FILE.yaml; show, trace, verify, prune, export-pairs URI
   train     FILE.yaml [key=value ...]: train with Composer on a corpus
   eval      --model NAME --tasks DIR: score any causal LM on domain tasks

@@ -100,7 +100,7 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
         if streams:
             check_tokenizer(tokenizer, name, streams)
     if domain_eval:
-        _check_evaluation(config, domain_eval, tokenizer, args)
+        check_evaluation(config, domain_eval, tokenizer, here=_is_here(args))
 
     found = estimate(
         config,
@@ -148,14 +148,12 @@ def _check_machine(config: TrainConfig, args: argparse.Namespace) -> None:
     check_writable(fill_in_places(config), remote=False)
 
 
-def _check_evaluation(
-    config: TrainConfig, arguments: dict[str, Any], tokenizer: Any, args: argparse.Namespace
-) -> None:
+def check_evaluation(config: TrainConfig, arguments: dict[str, Any], tokenizer: Any, *, here: bool) -> None:
     """Make the callback as training does; the tasks of a run on another machine may lie only there."""
     from trainer.evaluation.scoring.chat_turns import as_chat
     from trainer.startup.composer_trainer import build_callbacks
 
-    if _is_here(args):
+    if here:
         build_callbacks(config.model_copy(update={"callbacks": {"domain_eval": arguments}}), tokenizer)
         return
     template, system = arguments.get("chat_template", False), arguments.get("system")

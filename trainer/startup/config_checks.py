@@ -7,12 +7,13 @@ classes or the tokenizer. Each raises a ConfigError that names the key, the valu
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import inspect
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from plugins.callbacks import CALLBACKS
@@ -49,15 +50,27 @@ _GPU_ATTENTION = {
 
 def check_config(config: TrainConfig, *, num_ranks: int) -> None:
     """Refuse a configuration that can only fail later."""
+    for check in config_checks(config, num_ranks=num_ranks):
+        check()
+
+
+def config_checks(config: TrainConfig, *, num_ranks: int) -> Iterator[Callable[[], object]]:
+    """Yield the checks of `check_config`, each on its own."""
     for key, _, registry, name, _ in _choices(config):
-        if name not in registry.targets():
-            raise ConfigError(f"{key}: {unknown_name(registry.kind, name, registry.names())}")
-    _check_times(config)
-    _check_model(config)
-    _check_checkpoints(config)
+        yield functools.partial(_check_choice, key, registry, name)
+    for check in (_check_times, _check_model, _check_checkpoints, _check_precision):
+        yield functools.partial(check, config)
+    yield functools.partial(rows_per_rank, config, num_ranks)
+
+
+def _check_choice(key: str, registry: Registry, name: str) -> None:
+    if name not in registry.targets():
+        raise ConfigError(f"{key}: {unknown_name(registry.kind, name, registry.names())}")
+
+
+def _check_precision(config: TrainConfig) -> None:
     if config.precision not in PRECISIONS:
         raise ConfigError(unknown_name("value", config.precision, PRECISIONS, shown="precision"))
-    rows_per_rank(config, num_ranks)
 
 
 def _choices(config: TrainConfig) -> Iterator[tuple[str, str, Registry, str, dict[str, Any]]]:
