@@ -20,14 +20,13 @@ TEXT = "The patient received a dose of 5 mg in week {}. The fever fell, and the 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a folder of documents and a tiny model."""
+    """A working directory with a folder of documents and a tokenizer."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
     for number in range(6):
         (tmp_path / f"docs/{number}.txt").write_text(TEXT.format(number) + f" Note {'abcdef'[number] * 9}.")
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
     save_bpe("model", [TEXT], vocab_size=300, special_tokens=["<s>", "</s>"], **special)
-    save_llama("model", vocab_size=512, seed=5, max_position_embeddings=1024)
     return tmp_path
 
 
@@ -47,6 +46,7 @@ def test_the_written_files_pass_check_plan_and_dry_run(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("composer")
+    save_llama("model", vocab_size=512, seed=5, max_position_embeddings=1024)
     assert init("--server", "none", "--gpus", "0") == 0
     assert capsys.readouterr().out.split() == [
         *("corpus.yaml", "train.yaml", "corpus.schema.json", "train.schema.json")
@@ -101,6 +101,7 @@ def test_wrong_keys_are_named_together(here: Path, capsys: pytest.CaptureFixture
 
 def test_faults_of_a_training_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("composer")
+    Path("model/config.json").write_text("{}")
     assert init() == 0
     found = findings(
         capsys, "train.yaml", "precision=fp8", "optimizer.name=adm", "load_path=gone.pt", "max_duration=ten"
