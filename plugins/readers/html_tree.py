@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 
 import lxml.html
@@ -22,6 +23,10 @@ _UNSEEN = (
 )
 """Elements that show no text of their own, and readings above a line of Chinese or Japanese."""
 
+_NOT_IN_XML = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\U00100000-\U0010fffd]"
+"""Characters that no text of lxml may have, and those of the last plane, which have no meaning here."""
+
+_PERHAPS_NOT_IN_XML = re.compile(rf"{_NOT_IN_XML}|&#[xX]?[0-9a-fA-F]{{1,8}};?")
 _SHOWN_AS_SCRIPT = etree.XPath(
     "descendant::*[@style][contains(@style, 'vertical-align')]"
     "[not(descendant-or-self::sup or descendant-or-self::sub)]"
@@ -47,9 +52,10 @@ def parse(html: str) -> Any:
     Raises:
         TooDeep: Elements are nested deeper than lxml reads.
     """
+    html = _PERHAPS_NOT_IN_XML.sub(_in_xml, well_formed(html))
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
     try:
-        tree = lxml.html.document_fromstring(well_formed(html).encode(), parser=parser)
+        tree = lxml.html.document_fromstring(html.encode(), parser=parser)
     except etree.ParserError:  # nothing is in it
         return etree.Element("html")
     if any("depth" in each.message for each in parser.error_log):
@@ -70,6 +76,14 @@ def parse(html: str) -> Any:
         quote.tag, quote.text = "span", f'"{quote.text or ""}'
         quote.tail = f'"{quote.tail or ""}'
     return tree
+
+
+def _in_xml(found: re.Match[str]) -> str:
+    """Return a character or its reference; white space or U+FFFD for it, if it may be in no text."""
+    character = unescape(found[0])
+    if character and not re.match(_NOT_IN_XML, character):
+        return found[0]
+    return " " if character.isspace() else "\ufffd"
 
 
 def visible(tree: Any) -> Any:
