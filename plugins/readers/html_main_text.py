@@ -12,8 +12,11 @@ Cost: 3 ms of CPU for a page of 3 kB, nearly all of it in trafilatura.
 from __future__ import annotations
 
 import functools
+import logging
+import re
 from typing import Any
 
+import trafilatura.core
 from lxml import etree
 from trafilatura import bare_extraction
 from trafilatura.settings import Extractor
@@ -49,12 +52,42 @@ _TIMES_IN_TEXT = etree.XPath(
 _FIGURES_OF_TEXT = etree.XPath("descendant::figure[.//pre or .//blockquote or .//li or .//math]")
 _NUMBERED = etree.XPath("descendant::ol[@start or @reversed or @type or li/@value]")
 _LISTS_IN_CELLS = etree.XPath("descendant::td//li | descendant::td//ul | descendant::td//ol")
+_FAILED = "discarding data: %s"
+"""What trafilatura logs, without the name of the page, where `NotExtracted` is raised."""
+
+_FIRST_MARK, _LAST_MARK = 0x100000, 0x10FFFD  # the last plane, which html_tree replaces in pages
+_MARK = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_LAST_MARK)}]")
+_MARKED = (
+    "p",
+    "li",
+    "dt",
+    "dd",
+    "td",
+    "th",
+    "caption",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "blockquote",
+    "pre",
+)
 _WRITTEN = "styled-content"
 """A name for what is text from now on, one of LOOKS and none of HTML."""
 
 
+class NotExtracted(Exception):
+    """trafilatura failed at a page."""
+
+
 def main_text(tree: Any, title: str) -> str:
-    """Return the main text of a page, whose tree it changes; "" if the page has none."""
+    """Return the main text of a page, whose tree it changes; "" if the page has none.
+
+    Raises:
+        NotExtracted: trafilatura failed.
+    """
     headings = [text_of(each) for each in tree.iter("h1")]
     for element in {*_AROUND(tree), *note_marks(tree)}:
         element.drop_tree()
@@ -76,7 +109,11 @@ def main_text(tree: Any, title: str) -> str:
         text = lines_of(verbatim)
         del verbatim[:]
         verbatim.text = text
-    text = blocks_of(getattr(bare_extraction(tree, options=_options()), "body", None))
+    _mark(tree)
+    found = bare_extraction(tree, options=_options())
+    if found is None:
+        raise NotExtracted("trafilatura could not read the page")
+    text = blocks_of(_without_marks(found.body))
     if text and len(headings) == 1 and title.startswith(headings[0]) and headings[0] not in text:
         return f"{headings[0]}\n\n{text}"  # of a thread, for example
     return text
@@ -95,7 +132,25 @@ def _of_layouts(tree: Any) -> list[Any]:
 @functools.cache
 def _options() -> Extractor:
     """Return options of trafilatura; to make them takes a twentieth of its time for a page."""
-    return Extractor(comments=False)
+    options = Extractor(comments=False)
+    options.min_output_size = 0  # a page without main text is no failure
+    logging.getLogger(trafilatura.core.__name__).addFilter(lambda line: line.msg != _FAILED)
+    return options
+
+
+def _mark(tree: Any) -> None:
+    """Begin each block of text with a character of its own: trafilatura drops blocks with equal texts."""
+    blocks = (each for each in tree.iter(*_MARKED) if each.text or len(each))
+    for code, block in zip(range(_FIRST_MARK, _LAST_MARK), blocks, strict=False):
+        if any(text.strip() for text in block.itertext()):
+            block.text = chr(code) + (block.text or "")
+
+
+def _without_marks(body: Any) -> Any:
+    for element in body.iter():
+        element.text = element.text and _MARK.sub("", element.text)
+        element.tail = element.tail and _MARK.sub("", element.tail)
+    return body
 
 
 def _write_scripts(tree: Any) -> None:

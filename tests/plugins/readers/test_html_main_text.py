@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import trafilatura.core
 
 from benchmarks.readers import html_sites
 from benchmarks.readers.html_quality import comparable
 from plugins.readers.html_text import html_text
+from tests.plugins.readers.reading import only_reject, read, texts, write
 
 LONG = "The patients were followed for a long time, and all of them were examined by two physicians, who "
 LONG += "wrote down what they saw, and compared it with the earlier findings of the same hospital."
@@ -72,6 +76,31 @@ def test_a_title_that_trafilatura_leaves_out_comes_first() -> None:
     )
     assert html_text(page).text.startswith("The pump\n\n")
     assert not html_text(page.replace("<title>The", "<title>A")).text.startswith("The pump")
+
+
+@pytest.mark.parametrize("tag", ["main", "div"])
+def test_text_that_comes_again_stays(tag: str) -> None:
+    short = "The maximum daily dose of the drug is 10 mg for adults, and it is 5 mg for children."
+    found = [short, short, f"{short} Older ones take less.", short, "5 mg", "5 mg", LONG, OTHER, LONG]
+    page = f"<html><body><{tag}>" + "".join(f"<p>{text}</p>" for text in found)
+    assert html_text(page).text == "\n\n".join(found)
+    page = f"<html><body><{tag}><p>{short}</p><p>{short}</p>"
+    assert html_text(page).text == f"{short}\n\n{short}"
+
+
+def test_a_failure_of_trafilatura_is_a_reject_and_no_line_of_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    path = write(tmp_path / "a.html", b"<html><body><p>" + LONG.encode())
+    assert texts(read("html", path)) == [LONG]
+    monkeypatch.setattr(trafilatura.core, "trafilatura_sequence", fail)
+    reject = only_reject(read("html", path))
+    assert (reject.source, reject.reason) == (str(path), "not_extracted")
+    assert reject.detail == "trafilatura could not read the page"
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("page", [*html_sites.files(0, 5)], ids=lambda page: page.features[0])
