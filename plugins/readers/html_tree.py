@@ -14,7 +14,8 @@ from typing import Any
 import lxml.html
 from lxml import etree
 
-from plugins.readers.markup import TooDeep, text_of
+from plugins.readers.markup import LOOKS, TooDeep, text_of
+from plugins.readers.mathml import name_of
 from schemas.records import well_formed
 
 _UNSEEN = (
@@ -27,11 +28,17 @@ _NOT_IN_XML = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\U00100000-\U0010fffd]"
 """Characters that no text of lxml may have, and those of the last plane, which have no meaning here."""
 
 _PERHAPS_NOT_IN_XML = re.compile(rf"{_NOT_IN_XML}|&#[xX]?[0-9a-fA-F]{{1,8}};?")
+_BREAK_ENDS = re.compile(r"</br\s*>", re.IGNORECASE)  # a break, too, to browsers
 _SHOWN_AS_SCRIPT = etree.XPath(
-    "descendant::*[@style][contains(@style, 'vertical-align')]"
+    "descendant::*[@style][contains(@style, 'vertical-align') or contains(@style, 'relative')]"
     "[not(descendant-or-self::sup or descendant-or-self::sub)]"
 )
-_RAISED_OR_LOWERED = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
+_RAISED_OR_LOWERED = re.compile(
+    r"vertical-align\s*:\s*(?:(?P<sup>super\b)|(?P<sub>sub\b)|(?P<by>[+-]?[\d.]+))|"
+    r"(?<![\w-])(?:top\s*:\s*(?P<down>[+-]?[\d.]+)|bottom\s*:\s*(?P<up>[+-]?[\d.]+))",
+    re.IGNORECASE,
+)
+_MOST_SHIFTED = 16  # characters that a length raises or lowers; more are no script
 _TEX = etree.XPath(
     "descendant::script[starts-with(@type, 'math/tex')] | descendant::img[@alt]"
     "[contains(concat(' ', @class, ' '), ' tex ') or contains(concat(' ', @class, ' '), ' latex ')]"
@@ -52,7 +59,7 @@ def parse(html: str) -> Any:
     Raises:
         TooDeep: Elements are nested deeper than lxml reads.
     """
-    html = _PERHAPS_NOT_IN_XML.sub(_in_xml, well_formed(html))
+    html = _BREAK_ENDS.sub("<br>", _PERHAPS_NOT_IN_XML.sub(_in_xml, well_formed(html)))
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
     try:
         tree = lxml.html.document_fromstring(html.encode(), parser=parser)
@@ -61,8 +68,7 @@ def parse(html: str) -> Any:
     if any("depth" in each.message for each in parser.error_log):
         raise TooDeep("elements are nested deeper than 256")
     for element in _SHOWN_AS_SCRIPT(tree):
-        if found := _RAISED_OR_LOWERED.search(element.get("style")):
-            element.tag = {"super": "sup", "sub": "sub"}[found[1].lower()]
+        element.tag = _script_shown(element) or element.tag
     for element in _TEX(tree):
         text = element.get("alt") or element.text
         element.clear(keep_tail=True)
@@ -76,6 +82,18 @@ def parse(html: str) -> Any:
         quote.tag, quote.text = "span", f'"{quote.text or ""}'
         quote.tail = f'"{quote.tail or ""}'
     return tree
+
+
+def _script_shown(element: Any) -> str:
+    """Return `sup` or `sub` for what a style raises or lowers, else ""."""
+    for found in _RAISED_OR_LOWERED.finditer(element.get("style")):
+        if found["sup"] or found["sub"]:
+            return "sup" if found["sup"] else "sub"
+        if name_of(element) in LOOKS and len(text_of(element)) <= _MOST_SHIFTED:
+            shift = (found["by"] or found["up"] or found["down"]).strip(".")
+            if shift.strip("+-0."):
+                return "sub" if shift.startswith("-") != bool(found["down"]) else "sup"
+    return ""
 
 
 def _in_xml(found: re.Match[str]) -> str:

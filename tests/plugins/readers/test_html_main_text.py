@@ -33,6 +33,14 @@ def main_text(markup: str) -> str:
         ("<p>She said <q>it is 5</q> and left the room.</p>", 'She said "it is 5" and left the room.'),
         ("<p>It fell to 10<span style='vertical-align: super; font-size: 6pt'>6</span> cells.</p>",
          "It fell to 10^6 cells."),
+        ("<p>10</br>20 mg, 30<br></br>40 mg</p>", "10\n20 mg, 30\n40 mg"),
+        ("<p>Of 10<span style='position:relative; top:-3pt'>7</span> cells 5<font style='vertical-align:4px'>8</font>"
+         " had CO<span style='bottom: -.25em'>2</span> and 5<i style='vertical-align:-20%'>2</i>.</p>",
+         "Of 10^7 cells 5^8 had CO2 and 5_2."),
+        ("<p>1<span style='position:relative;top:3px'>2</span>, 1<b style='vertical-align:0.0px'>2</b>, 1<b "
+         "style='vertical-align:top;border-top:1px'>2</b></p>", "1_2, 12, 12"),
+        ("<p style='vertical-align: 2px'>It is 5.</p><p><span style='position:relative;top:-1px'>This is no "
+         "script.</span></p>", "It is 5.\n\nThis is no script."),
         ("<p>It fell to <script type='math/tex'>10^6</script> in 1 <img class='latex' alt='m^2'>.</p>",
          "It fell to 10^6 in 1 m^2."),
         ("<p>It cost <s>$5</s>$6 in all.</p>", "It cost $5 $6 in all."),
