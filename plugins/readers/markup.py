@@ -4,6 +4,7 @@
     10<sup>n+1</sup>        10^(n+1)        H<sub>2</sub>O                      H2O
     <sup>18</sup>F          18F             <mfrac> of 140 and 72, then x       (140/72) x
     CD4<sup>+</sup>         CD4+            <td>140</td><td>72</td>             140 72
+    3<sup>1</sup>/<sub>2</sub>  3 1/2
 
 Spaces separate an element (a cell, a list item, a break) from its neighbours, unless it only changes the look
 of letters. Namespaces make no difference.
@@ -74,6 +75,7 @@ _BEFORE_DIGIT = re.compile(r"[.,]?\d")
 _BEFORE_WORD = re.compile(r"[^\W_]|[.,]\d")
 _OPEN = frozenset(" \t\n\f([{<-–—/'\"“‘")
 _LOOKED_BACK = 40
+_FRACTION_LINES = {"/", "⁄", "∕"}
 
 APART = "\f"
 """Between an element and its neighbours on a line. No script belongs to a number beyond it."""
@@ -156,6 +158,12 @@ def written(pieces: Sequence[str | Script]) -> list[str]:
         elif piece:
             last = at
     places = [at for at, piece in enumerate(merged) if piece]
+    for above, line, below in zip(places, places[1:], places[2:], strict=False):
+        scripts = merged[above], merged[below]
+        if merged[line] in _FRACTION_LINES and [each[0] for each in scripts] == ["^", "_"]:
+            if all(each[1].isdecimal() for each in scripts):  # 3<sup>1</sup>/<sub>2</sub>
+                merged[above], merged[below] = (Script("", each[1]) for each in scripts)
+                merged[line] = "/"
     parts = [""] * len(merged)
     text = ""
     for at, after in zip(places, [*places[1:], None], strict=False):

@@ -41,6 +41,8 @@ def main_text(markup: str) -> str:
          "style='vertical-align:top;border-top:1px'>2</b></p>", "1_2, 12, 12"),
         ("<p style='vertical-align: 2px'>It is 5.</p><p><span style='position:relative;top:-1px'>This is no "
          "script.</span></p>", "It is 5.\n\nThis is no script."),
+        ("<p>Take 3<sup>1</sup>/<sub>2</sub>, 3 <sup>1</sup>&frasl;<sub>2</sub> or <sup>3</sup>⁄<sub>4</sub> cup.</p>",
+         "Take 3 1/2, 3 1/2 or 3/4 cup."),
         ("<p>It fell to <script type='math/tex'>10^6</script> in 1 <img class='latex' alt='m^2'>.</p>",
          "It fell to 10^6 in 1 m^2."),
         ("<p>It cost <s>$5</s>$6 in all.</p>", "It cost $5 $6 in all."),
