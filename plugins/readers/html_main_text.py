@@ -49,7 +49,13 @@ _TIMES_IN_TEXT = etree.XPath(
     "descendant::time[../text()[string-length(normalize-space()) > 20] or (parent::p or parent::li or "
     "parent::td) and string-length(normalize-space(..)) - string-length(normalize-space()) > 20]"
 )
-_FIGURES_OF_TEXT = etree.XPath("descendant::figure[.//pre or .//blockquote or .//li or .//math]")
+_FIGURES_OF_TEXT = etree.XPath("descendant::figure[normalize-space()]")
+_HIDDEN = etree.XPath(
+    "descendant::template | descendant::*[@hidden][not(@hidden='until-found')][not(.//math)]"
+)
+_LINKED_HEADINGS = etree.XPath("descendant::h1[descendant::a or ancestor::a]")
+"""Names of sites, unless the title begins with them."""
+
 _NUMBERED = etree.XPath("descendant::ol[@start or @reversed or @type or li/@value]")
 _LISTS_IN_CELLS = etree.XPath("descendant::td//li | descendant::td//ul | descendant::td//ol")
 _FAILED = "discarding data: %s"
@@ -88,9 +94,10 @@ def main_text(tree: Any, title: str) -> str:
     Raises:
         NotExtracted: trafilatura failed.
     """
-    headings = [text_of(each) for each in tree.iter("h1")]
-    for element in {*_AROUND(tree), *note_marks(tree)}:
+    for element in {*_AROUND(tree), *note_marks(tree), *_HIDDEN(tree)}:
         element.drop_tree()
+    headings = [text_of(each) for each in tree.iter("h1")]
+    is_of_page = len(headings) == 1 and (title.startswith(headings[0]) or not _LINKED_HEADINGS(tree))
     if len(posts := _POSTS(tree)) > 1:
         visible(tree)
         return "\n\n".join(filter(None, map(blocks_of, posts)))
@@ -98,6 +105,8 @@ def main_text(tree: Any, title: str) -> str:
         element.tag = "div"  # a page that a table arranges would be a row
     for figure in _FIGURES_OF_TEXT(tree):  # trafilatura drops all but tables
         figure.tag = "div"
+        for caption in figure.iter("figcaption"):
+            caption.tag = "div" if any(name_of(each) not in LOOKS for each in caption) else "p"
     for time in _TIMES_IN_TEXT(tree):  # dropped, too: right for bylines only
         time.tag = _WRITTEN
     _write_scripts(tree)
@@ -114,8 +123,8 @@ def main_text(tree: Any, title: str) -> str:
     if found is None:
         raise NotExtracted("trafilatura could not read the page")
     text = blocks_of(_without_marks(found.body))
-    if text and len(headings) == 1 and title.startswith(headings[0]) and headings[0] not in text:
-        return f"{headings[0]}\n\n{text}"  # of a thread, for example
+    if text and is_of_page and headings[0] not in (" ".join(each.split()) for each in text.split("\n\n")):
+        return f"{headings[0]}\n\n{text}"  # it stands before the article
     return text
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html import unescape
+from html import escape, unescape
 from typing import Any
 
 import lxml.html
@@ -28,6 +28,7 @@ _NOT_IN_XML = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\U00100000-\U0010fffd]"
 """Characters that no text of lxml may have, and those of the last plane, which have no meaning here."""
 
 _PERHAPS_NOT_IN_XML = re.compile(rf"{_NOT_IN_XML}|&#[xX]?[0-9a-fA-F]{{1,8}};?")
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _FRACTION_LINE = re.compile(r"⁄|&frasl;|&#8260;|&#x2044;", re.IGNORECASE)
 _BREAK_ENDS = re.compile(r"</br\s*>", re.IGNORECASE)  # a break, too, to browsers
 _SHOWN_AS_SCRIPT = etree.XPath(
@@ -61,6 +62,8 @@ def parse(html: str) -> Any:
         TooDeep: Elements are nested deeper than lxml reads.
     """
     html = _BREAK_ENDS.sub("<br>", _PERHAPS_NOT_IN_XML.sub(_in_xml, well_formed(html)))
+    if html.lstrip().startswith("<?xml"):
+        html = _CDATA.sub(lambda found: escape(found[1]), html)  # a comment in HTML
     html = _FRACTION_LINE.sub("/", html)
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True)
     try:

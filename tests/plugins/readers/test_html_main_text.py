@@ -28,6 +28,10 @@ def main_text(markup: str) -> str:
     [
         ("<pre>a  b\n  10<sup>6</sup>\n<b>c</b><br>d</pre>", "a  b\n  10^6\nc\nd"),
         ("<figure><pre>x = 5\ny = 6</pre></figure>", "x = 5\ny = 6"),
+        ("<figure><img src='a.png'><figcaption>Figure 1. It fell to <b>5</b> percent.</figcaption></figure>",
+         "Figure 1. It fell to 5 percent."),
+        ("<p hidden>One</p><template><p>Two</p></template><div hidden=until-found><p>Three of them.</p></div>",
+         "Three of them."),
         ("<p>They met on <time datetime='2024-03-12'>12 March 2024</time> in a small town.</p>",
          "They met on 12 March 2024 in a small town."),
         ("<p>She said <q>it is 5</q> and left the room.</p>", 'She said "it is 5" and left the room.'),
@@ -78,14 +82,33 @@ def test_a_table_that_arranges_a_page_is_no_row_and_its_menu_is_no_text() -> Non
     assert html_text(page).text == f"{LONG}\n\nYear | Sales\n2023 | 140\n\n{OTHER}"
 
 
-def test_a_title_that_trafilatura_leaves_out_comes_first() -> None:
+@pytest.mark.parametrize(
+    ("title", "heading", "first"),
+    [
+        ("The pump - A forum", "The pump", "The pump\n\n"),
+        ("A forum", "The pump", "The pump\n\n"),
+        ("A forum", "The patients", "The patients\n\n"),
+        ("Pump <1> - A forum", "<a href='/p1'>Pump &lt;1></a>", "Pump <1>\n\n"),
+        ("The pump", "<a href='/'>A forum</a>", ""),
+    ],
+)
+def test_a_heading_before_the_article_comes_first(title: str, heading: str, first: str) -> None:
     page = (
-        "<html><head><title>The pump - A forum</title></head><body><h1>The pump</h1><div class='a'><div>"
+        f"<html><head><title>{title}</title></head><body><h1>{heading}</h1><div class='a'><div>"
         f"<a href='/u'>x</a></div><div class='b'>{LONG}</div></div>"
         f"<div class='a'><div class='b'>{OTHER}</div></div></body></html>"
     )
-    assert html_text(page).text.startswith("The pump\n\n")
-    assert not html_text(page.replace("<title>The", "<title>A")).text.startswith("The pump")
+    assert html_text(page).text == f"{first}{LONG}\n\n{OTHER}"
+
+
+def test_a_heading_of_an_article_comes_once() -> None:
+    page = f"<html><body><main><h1>The<br>pump</h1><p>{LONG}</p><p>{OTHER}</p>"
+    assert html_text(page).text == f"The\npump\n\n{LONG}\n\n{OTHER}"
+
+
+def test_sections_of_characters_in_xhtml_are_text() -> None:
+    page = f"<html><body><p>{LONG} <![CDATA[5<6 &amp; 7]]></p><p>{OTHER}</p></body></html>"
+    assert html_text(f'<?xml version="1.0"?>{page}').text == f"{LONG} 5<6 &amp; 7\n\n{OTHER}"
 
 
 @pytest.mark.parametrize("tag", ["main", "div"])
