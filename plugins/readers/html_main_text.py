@@ -56,7 +56,6 @@ _HIDDEN = etree.XPath(
 _LINKED_HEADINGS = etree.XPath("descendant::h1[descendant::a or ancestor::a]")
 """Names of sites, unless the title begins with them."""
 
-_NUMBERED = etree.XPath("descendant::ol[@start or @reversed or @type or li/@value]")
 _LISTS_IN_CELLS = etree.XPath("descendant::td//li | descendant::td//ul | descendant::td//ol")
 _FAILED = "discarding data: %s"
 """What trafilatura logs, without the name of the page, where `NotExtracted` is raised."""
@@ -110,19 +109,17 @@ def main_text(tree: Any, title: str) -> str:
     for time in _TIMES_IN_TEXT(tree):  # dropped, too: right for bylines only
         time.tag = _WRITTEN
     _write_scripts(tree)
-    for numbers in _NUMBERED(tree):
-        numbers.tag = "ul"  # trafilatura would number from 1
     for element in _LISTS_IN_CELLS(tree):  # of which trafilatura keeps nothing
         element.tag = "p" if element.tag == "li" else "div"
     for verbatim in tree.iter("pre"):  # whose white space trafilatura keeps if no element is in it
         text = lines_of(verbatim)
         del verbatim[:]
         verbatim.text = text
-    _mark(tree)
+    labels = _mark(tree)
     found = bare_extraction(tree, options=_options())
     if found is None:
         raise NotExtracted("trafilatura could not read the page")
-    text = blocks_of(_without_marks(found.body))
+    text = blocks_of(_without_marks(found.body, labels))
     if text and is_of_page and headings[0] not in (" ".join(each.split()) for each in text.split("\n\n")):
         return f"{headings[0]}\n\n{text}"  # it stands before the article
     return text
@@ -147,15 +144,26 @@ def _options() -> Extractor:
     return options
 
 
-def _mark(tree: Any) -> None:
-    """Begin each block of text with a character of its own: trafilatura drops blocks with equal texts."""
+def _mark(tree: Any) -> dict[str, str]:
+    """Begin each block of text with a character of its own; return the labels of items by these.
+
+    trafilatura drops a block whose text equals an earlier one, and the numbers of items.
+    """
+    labels = {}
     blocks = (each for each in tree.iter(*_MARKED) if each.text or len(each))
     for code, block in zip(range(_FIRST_MARK, _LAST_MARK), blocks, strict=False):
         if any(text.strip() for text in block.itertext()):
             block.text = chr(code) + (block.text or "")
+            labels[chr(code)] = block.get("n", "")
+    return labels
 
 
-def _without_marks(body: Any) -> Any:
+def _without_marks(body: Any, labels: dict[str, str]) -> Any:
+    """Take the characters of `_mark` out of a tree, and give its items their labels; return the tree."""
+    for item in body.iter("item"):
+        mark = next(map(_MARK.match, item.itertext()), None)
+        if mark and (label := labels.get(mark[0])):
+            item.set("n", label)
     for element in body.iter():
         element.text = element.text and _MARK.sub("", element.text)
         element.tail = element.tail and _MARK.sub("", element.tail)

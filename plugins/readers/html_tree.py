@@ -30,6 +30,8 @@ _NOT_IN_XML = "[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\U00100000-\U0010fffd]"
 _PERHAPS_NOT_IN_XML = re.compile(rf"{_NOT_IN_XML}|&#[xX]?[0-9a-fA-F]{{1,8}};?")
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
 _FRACTION_LINE = re.compile(r"⁄|&frasl;|&#8260;|&#x2044;", re.IGNORECASE)
+_ROMAN = {1000: "m", 900: "cm", 500: "d", 400: "cd", 100: "c", 90: "xc", 50: "l", 40: "xl", 10: "x"}
+_ROMAN |= {9: "ix", 5: "v", 4: "iv", 1: "i"}
 _BREAK_ENDS = re.compile(r"</br\s*>", re.IGNORECASE)  # a break, too, to browsers
 _SHOWN_AS_SCRIPT = etree.XPath(
     "descendant::*[@style][contains(@style, 'vertical-align') or contains(@style, 'relative')]"
@@ -83,10 +85,43 @@ def parse(html: str) -> Any:
             outer.attrib.pop("style", None)  # which hides it beside a picture
     for twin in _TWINS(tree):
         twin.drop_tree()
+    for numbered in tree.iter("ol"):
+        _number(numbered)
     for quote in tree.iter("q"):  # a browser shows the signs
         quote.tag, quote.text = "span", f'"{quote.text or ""}'
         quote.tail = f'"{quote.tail or ""}'
     return tree
+
+
+def _number(numbered: Any) -> None:
+    """Give each item of a list the label that browsers show, as TEI does: n="3."."""
+    if "none" in numbered.get("style", ""):
+        return
+    items = [each for each in numbered if name_of(each) == "li"]
+    is_reversed = numbered.get("reversed") is not None
+    number = _integer(numbered.get("start"), len(items) if is_reversed else 1)
+    for item in items:
+        number = _integer(item.get("value"), number)
+        item.set("n", f"{_label(number, numbered.get('type', '1'))}.")
+        number += -1 if is_reversed else 1
+
+
+def _integer(value: str | None, default: int) -> int:
+    return int(value) if value and re.fullmatch(r"-?[0-9]{1,9}", value) else default
+
+
+def _label(number: int, kind: str) -> str:
+    """Return a number as `type` of a list wants it: 4, d, D, iv or IV."""
+    label = ""
+    if kind in ("i", "I") and 0 < number < 4_000:
+        for value, digits in _ROMAN.items():
+            label += digits * (number // value)
+            number %= value
+    elif kind in ("a", "A") and number > 0:
+        while number:
+            number, letter = divmod(number - 1, 26)
+            label = chr(ord("a") + letter) + label
+    return (label.upper() if kind.isupper() else label) or str(number)
 
 
 def _script_shown(element: Any) -> str:

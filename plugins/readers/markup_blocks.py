@@ -117,6 +117,8 @@ class _Writer:
         mark = "- "
         if "dd" in (name, element.get("rend", "").partition("-")[0]):
             mark = "  "
+        elif label := element.get("n"):
+            mark = f"{label} "
         elif self._number is not None:
             mark, self._number = f"{self._number}. ", self._number + 1
         outer, self._bullet = self._indent, self._indent + mark
@@ -175,11 +177,6 @@ def _span(cell: Element, name: str) -> int:
 
 
 def _first_number(element: Element) -> int | None:
-    """Return the number of the first item of a list; None for one that has none, or that names them."""
-    if "ol" not in (name_of(element), element.get("rend")) and element.get("list-type") != "order":
-        return None
-    own = any(item.get("value") or any(name_of(each) == "label" for each in item) for item in element)
-    if own or element.get("reversed") is not None or element.get("type", "1") != "1":
-        return None
-    start = element.get("start", "1")
-    return int(start) if re.fullmatch(r"-?[0-9]{1,9}", start) else 1
+    """Return the number of the first item of a list of JATS; None for one without, or that names its items."""
+    is_named = any(name_of(each) == "label" for item in element for each in item)
+    return 1 if element.get("list-type") == "order" and not is_named else None

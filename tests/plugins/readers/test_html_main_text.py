@@ -52,7 +52,7 @@ def main_text(markup: str) -> str:
         ("<p>It cost <s>$5</s>$6 in all.</p>", "It cost $5 $6 in all."),
         ("<table><tr><th>a</th><th>b</th></tr><tr><td>x</td><td><ul><li>5</li><li>6</li></ul></td></tr></table>",
          "a | b\nx | 5 6"),
-        ("<ol type=a><li>first of all</li></ol>", "- first of all"),
+        ("<ol type=a><li>first of all</li></ol>", "a. first of all"),
         ("<p>In 1998<sup><a href='#n1'>1</a></sup> it was 10<sup>6</sup>.</p>", "In 1998 it was 10^6."),
         ("<p>In 1998<sup>[<a href='#n1'>1</a>]</sup> it was so<sup>[2]</sup>.</p>", "In 1998 it was so."),
         ("<p>The dose was 7\x018 mg, 7&#1;8 mg and 7&#X1f;8&#12;9 mg.</p>",

@@ -21,9 +21,13 @@ LONG = "The patients were followed for a long time, and all of them were examine
         (f"<ol start={'9' * 5_000}><li>one</li></ol>", "1. one"),
         ("<ol start=²><li>one</li></ol>", "1. one"),
         ("<ol start=-1><li>one</li></ol>", "-1. one"),
-        ("<ol type=a><li>one</li></ol>", "- one"),
-        ("<ol reversed><li>two</li><li>one</li></ol>", "- two\n- one"),
-        ("<ol><li value=7>seven</li></ol>", "- seven"),
+        ("<ol type=a start=26><li>one</li><li>two</li><li value=0>no letter</li></ol>",
+         "z. one\naa. two\n0. no letter"),
+        ("<ol type=I start=1994><li>one</li></ol><ol type=i start=4><li>four</li></ol>",
+         "MCMXCIV. one\n\niv. four"),
+        ("<ol reversed><li>two</li><li>one</li></ol>", "2. two\n1. one"),
+        ("<ol><li value=7>seven</li><li>eight</li><li value=x>nine</li></ol>", "7. seven\n8. eight\n9. nine"),
+        ("<ol style='list-style-type: none'><li>one</li></ol>", "- one"),
         ("<ul><li>a<ol><li>x</li></ol></li><li>b</li></ul>", "- a\n  1. x\n- b"),
         ("<dl><dt>term</dt><dd>one<br>two</dd><dt>other</dt></dl>", "- term\n  one\n  two\n- other"),
         ("<ul><li></li></ul><p>no item</p>", "no item"),
@@ -63,8 +67,9 @@ def test_lists_of_jats_have_numbers_once(items: str, text: str) -> None:
     assert blocks_of(ElementTree.fromstring(f'<list list-type="order">{items}</list>')) == text
 
 
-def test_a_list_of_a_page_has_no_number_that_the_page_does_not_show() -> None:
-    lists = "<ol><li>first</li><li>second</li></ol><p>and then</p><ol start=3><li>third</li></ol>"
+def test_a_list_of_a_page_has_the_numbers_that_the_page_shows() -> None:
+    lists = "<ol><li>first</li><li>second</li></ol><p>and then</p><ol start=3><li><p>third</p></li>"
+    lists += "<li value=7><b>seventh</b><ol type=a><li>letter</li></ol></li><li>eighth</li></ol>"
     page = f"<html><body><main><p>{LONG}</p>{lists}<p>{LONG}</p></main></body></html>"
     text = html_text(page).text.replace(LONG.strip(), "")
-    assert text.strip() == "1. first\n2. second\n\nand then\n\n- third"
+    assert text.strip() == "1. first\n2. second\n\nand then\n\n3. third\n7. seventh\n   a. letter\n8. eighth"
