@@ -116,10 +116,10 @@ def main_text(tree: Any, title: str) -> str:
         del verbatim[:]
         verbatim.text = text
     labels = _mark(tree)
-    found = bare_extraction(tree, options=_options())
-    if found is None:
+    body = getattr(bare_extraction(tree, options=_options()), "body", None)
+    if body is None:
         raise NotExtracted("trafilatura could not read the page")
-    text = blocks_of(_without_marks(found.body, labels))
+    text = blocks_of(_without_marks(body, labels))
     if text and is_of_page and headings[0] not in (" ".join(each.split()) for each in text.split("\n\n")):
         return f"{headings[0]}\n\n{text}"  # it stands before the article
     return text

@@ -91,7 +91,7 @@ class TooDeep(ValueError):
 
 
 class Script(NamedTuple):
-    """A superscript (sign `^`), a subscript (`_`), a raised mark of a note (`[`) or a formula (""), and its text."""
+    """A superscript (sign `^`), a subscript (`_`), a mark of a note (`[`) or a formula (""), and its text."""
 
     sign: str
     text: str
@@ -170,11 +170,13 @@ def written(pieces: Sequence[str | Script]) -> list[str]:
             last = at
     places = [at for at, piece in enumerate(merged) if piece]
     for above, line, below in zip(places, places[1:], places[2:], strict=False):
-        scripts = merged[above], merged[below]
-        if merged[line] in _FRACTION_LINES and [each[0] for each in scripts] == ["^", "_"]:
-            if all(each[1].isdecimal() for each in scripts):  # 3<sup>1</sup>/<sub>2</sub>
-                merged[above], merged[below] = (Script("", each[1]) for each in scripts)
-                merged[line] = "/"
+        if (
+            merged[line] in _FRACTION_LINES
+            and _is_digits("^", merged[above])
+            and _is_digits("_", merged[below])
+        ):
+            merged[above], merged[below] = Script("", merged[above][1]), Script("", merged[below][1])
+            merged[line] = "/"  # 3<sup>1</sup>/<sub>2</sub>
     parts = [""] * len(merged)
     text = ""
     for at, after in zip(places, [*places[1:], None], strict=False):
@@ -184,6 +186,10 @@ def written(pieces: Sequence[str | Script]) -> list[str]:
         parts[at] = piece
         text = (text + piece)[-_LOOKED_BACK:]
     return parts
+
+
+def _is_digits(sign: str, piece: str | Script) -> bool:
+    return isinstance(piece, Script) and piece.sign == sign and piece.text.isdecimal()
 
 
 def _raised(text: str, before: str, after: str) -> str:

@@ -56,6 +56,34 @@ def test_blocks_of_html(markup: str, text: str) -> None:
     assert html_text(f"<div>{markup}</div>").text == text
 
 
+SALES = "<tr><td>Sales</td><td>$</td><td>1,234.5</td><td></td><td>(</td><td>12.3</td><td>)%</td></tr>"
+COSTS = "<tr><td>Costs</td><td></td><td>900</td><td></td><td></td><td>4</td><td>%</td></tr>"
+YEARS = "<tr><td></td><td colspan=2>2023</td><td></td><td colspan=3>Change</td></tr>"
+
+
+def test_signs_in_cells_of_their_own_join_their_numbers() -> None:
+    expected = "| 2023 |  | Change\nSales | $1,234.5 |  | (12.3)%\nCosts | 900 |  | 4%"
+    assert html_text(f"<table>{YEARS}{SALES}{COSTS}</table>").text == expected
+    page = f"<html><body><main><p>{LONG}</p><table>{YEARS}{SALES}{COSTS}</table><p>{LONG}</p></main>"
+    assert html_text(page).text.replace(LONG.strip(), "").strip("\n") == expected
+
+
+@pytest.mark.parametrize(
+    ("cells", "text"),
+    [
+        ("<td>Unit</td><td>Price</td></tr><tr><td>$</td><td>5</td>", "Unit | Price\n$ | 5"),
+        ("<td>Price</td><td>US$</td><td>5</td></tr><tr><td>Rate</td><td></td><td>6</td>",
+         "Price | US$5\nRate | 6"),
+        ("<td>$</td><td>five</td>", "$ | five"),
+        ("<td>a</td><td>%</td>", "a | %"),
+        ("<td>5</td><td>-</td><td>6</td>", "5 | - | 6"),
+        ("<td>5</td><td>$</td>", "5 | $"),
+    ],
+)  # fmt: skip
+def test_other_signs_in_cells_stay_apart(cells: str, text: str) -> None:
+    assert html_text(f"<table><tr>{cells}</tr></table>").text == text
+
+
 @pytest.mark.parametrize(
     ("items", "text"),
     [
