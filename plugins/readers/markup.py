@@ -24,44 +24,12 @@ _LOWERED = {"sub", "subscript", "inf"}
 SCRIPTS = frozenset({*_RAISED, *_LOWERED, "math", "xref"})
 """Elements that `script_of` reads."""
 
-LOOKS = frozenset(
-    {
-        *(
-            "a",
-            "abbr",
-            "acronym",
-            "b",
-            "big",
-            "bold",
-            "em",
-            "emph",
-            "ext-link",
-            "font",
-            "i",
-            "ital",
-            "italic",
-        ),
-        *("monospace", "roman", "sans-serif", "sc", "small", "smallcaps", "span", "strong", "styled-content"),
-        *(
-            "tt",
-            "u",
-            "underline",
-            "bdi",
-            "bdo",
-            "cite",
-            "code",
-            "data",
-            "dfn",
-            "hi",
-            "ins",
-            "kbd",
-            "mark",
-            "nobr",
-        ),
-        *("named-content", "q", "rb", "ref", "ruby", "samp", "time", "var", "wbr", "xref"),
-        *("alternatives", "email", "inline-formula", "tex-math", "uri"),
-    }
+_LOOKS = (
+    "a abbr acronym b bdi bdo big cite code data dfn em font i ins kbd mark nobr q rb ruby samp small span "
+    "strong time tt u var wbr alternatives bold email emph ext-link hi inline-formula ital italic monospace "
+    "named-content ref roman sans-serif sc smallcaps styled-content tex-math underline uri xref"
 )
+LOOKS = frozenset(_LOOKS.split())
 """Elements that only change the look of letters, in HTML, JATS, NLM and TEI: no space around them.
 
 Struck text is none of them: <s>5</s>6 is not 56."""
