@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from plugins.readers.markup import Script, joined
-from plugins.readers.pdf_words import GAP, TOUCHING, Box, Word, script_sign
+from plugins.readers.pdf_words import GAP, SMALLEST, TOUCHING, Box, Word, script_sign
 
 _MARGIN = 0.1
 """Share of a page's height, at its top and bottom, in which heads and feet stand."""
@@ -30,6 +30,10 @@ _COLUMN_LINES = (2, 5)
 
 _COLUMN_CHARACTERS = 18
 """Fewest characters of the middle row of a column."""
+
+
+_SCRIPT_CHARACTERS = 6
+"""Most characters of a superscript that is no line of its own."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,8 +56,7 @@ class Page:
 
 def lines_of(words: Iterable[Word]) -> list[Line]:
     """Join the words of a page to lines, cut where a gap is wide or the next word stands elsewhere."""
-    lines: list[Line] = []
-    pieces: list[str | Script] = []
+    lines: list[list[Word]] = []
     left = right = bottom = top = 0.0
     for word in words:
         box = word.box
@@ -62,25 +65,51 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
         if gap < 0 and isinstance(word.pieces[0], str) and _LEFTWARD.match(word.pieces[0]):
             gap = left - box.right
         size, smaller = (size, other) if size > other else (other, size)
-        if not pieces or overlap < 0.4 * smaller or not -0.4 * size < gap < GAP * size:
-            if pieces:
-                lines.append(Line(" ".join(joined(pieces).split()), Box(left, right, bottom, top)))
-            pieces = [*word.pieces]
+        if not lines or overlap < 0.4 * smaller or not -0.4 * size < gap < GAP * size:
+            lines.append([word])
             left, right, bottom, top = box
             continue
-        if word.is_spaced or gap > TOUCHING * size:
-            pieces.append(" ")
-        sign = script_sign(box, Box(left, right, bottom, top))
-        if sign and " " not in word.pieces[0]:  # a line beside a large first letter is no script
-            pieces.append(Script(sign, joined([*word.pieces])))
-        else:
-            pieces += word.pieces
+        lines[-1].append(word._replace(is_spaced=word.is_spaced or gap > TOUCHING * size))
         if other > top - bottom:
             bottom, top = box.bottom, box.top
         left, right = min(left, box.left), max(right, box.right)
-    if pieces:
-        lines.append(Line(" ".join(joined(pieces).split()), Box(left, right, bottom, top)))
-    return [line for line in lines if line.text]
+    return [line for line in map(_line, lines) if line.text]
+
+
+def _line(words: list[Word]) -> Line:
+    """Join words side by side; those above or below the base of the line are superscripts and subscripts."""
+    base = _base(words)
+    pieces: list[str | Script] = []
+    for word in words:
+        if word.is_spaced:
+            pieces.append(" ")
+        sign = script_sign(word.box, base)
+        if sign and " " not in word.pieces[0]:
+            pieces.append(Script(sign, joined([*word.pieces])))
+        else:
+            pieces += word.pieces
+    left, right = min(word.box.left for word in words), max(word.box.right for word in words)
+    return Line(" ".join(joined(pieces).split()), Box(left, right, base.bottom, base.top))
+
+
+def _base(words: list[Word]) -> Box:
+    """Return the box of the size and height that most characters of a line have.
+
+    Short words right behind others do not count: 10^(-12) has more small characters than large ones.
+    """
+    if len(words) == 1:
+        return words[0].box
+    weights: Counter[tuple[int, int]] = Counter()
+    boxes: dict[tuple[int, int], Box] = {}
+    before = 0.0  # height of the word before
+    for word in words:
+        key = round(word.box.height), round(word.box.bottom)
+        boxes.setdefault(key, word.box)
+        num_characters = sum(len(piece if isinstance(piece, str) else piece.text) for piece in word.pieces)
+        is_script = num_characters <= _SCRIPT_CHARACTERS and word.box.height > SMALLEST * before
+        weights[key] += 0 if before and is_script and not word.is_spaced else num_characters
+        before = word.box.height
+    return boxes[weights.most_common(1)[0][0]]
 
 
 def remove_heads(pages: Sequence[Page]) -> list[str]:

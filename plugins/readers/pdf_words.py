@@ -33,10 +33,11 @@ _LINE_HYPHENS = str.maketrans("\x02\ufffe", "--")
 
 _SPACES = [*map(ord, " \t\xa0")]
 _SMALLER = 0.85
+SMALLEST = 0.45
 _RAISED = 0.15
 _RAISED_AS_LARGE = 0.25
-"""Shares of the height of a line: a script is lower than the first, and raised by more than the second; one
-as large as its base is raised by more than the third."""
+"""Shares of the height of a line: a script is lower than the first, higher than the second (or a text beside a
+large first letter), and raised by more than the third; one as large as its base by more than the fourth."""
 
 _BELOW = 10.0
 """Height in points of lines for words that stand sideways."""
@@ -99,12 +100,13 @@ def words_of(page: Any, text_page: Any) -> Iterator[Word]:
 
 
 def script_sign(box: Box, base: Box) -> str:
-    """Return `^` for a box raised above another, `_` for a small one lowered below it, "" for others."""
-    if box.height >= _SMALLER * base.height:
-        return "^" if box.bottom - base.bottom > _RAISED_AS_LARGE * base.height else ""
-    if box.bottom - base.bottom > _RAISED * base.height:
+    """Return `^` for a box raised above another, `_` for one lowered below it, "" for others."""
+    rise, share = (box.bottom - base.bottom) / base.height, box.height / base.height
+    if share > 1 / _SMALLER:
+        return ""
+    if rise > (_RAISED if share < _SMALLER else _RAISED_AS_LARGE):
         return "^"
-    return "_" if box.bottom < base.bottom else ""
+    return "_" if rise < (0 if share < _SMALLER else -_RAISED) else ""
 
 
 def _characters(text_page: Any) -> str:
@@ -166,7 +168,8 @@ def _measured(
     for at, (start, end) in zip(odd, spans[odd].tolist(), strict=True):
         of_word, of_odd = of_odd[: end - start], of_odd[end - start :]
         heights, bottoms = of_word[:, 3] - of_word[:, 2], of_word[:, 2]
-        base = of_word[heights.argmax()]
+        has_large_first = len(of_word) > 1 and heights[1:].max() < SMALLEST * heights[0]
+        base = of_word[1 if has_large_first else heights.argmax()]
         boxes[at, 2:] = base[2:]
         if heights.min() < _SMALLER * heights.max() or np.ptp(bottoms) > _RAISED * heights.max():
             scripts[at] = _pieces(text[start:end].translate(_LINE_HYPHENS), of_word, Box(*base.tolist()))

@@ -134,6 +134,32 @@ def test_a_line_beside_a_large_first_letter_is_no_exponent(tmp_path: Path) -> No
     assert text_of(made.page(), tmp_path) == text
 
 
+@pytest.mark.parametrize("following", ["aspirin", "item 1 of 5 mg", "count 10^6 cells", "aspirin, 10 mg"])
+@pytest.mark.parametrize("bullet", ["1", "•"])
+def test_text_beside_a_larger_bullet_is_no_exponent(tmp_path: Path, bullet: str, following: str) -> None:
+    made = Maker().text(LEFT, TOP, bullet, size=18)
+    before, _, raised = following.partition("^")
+    made.scripts(LEFT + 20, TOP + 4, (before, 0), *([(raised[0], 0.4), (raised[1:], 0)] if raised else []))
+    assert text_of(made.page(), tmp_path) == f"{bullet} {following}"
+
+
+@pytest.mark.parametrize("raised", ["6 cells", "6"])
+def test_an_exponent_beside_a_large_first_letter_stays_one(tmp_path: Path, raised: str) -> None:
+    made = Maker().text(LEFT, TOP - 40, "T", size=48)
+    made.scripts(95, TOP - 10, ("he count of 10", 0), (raised[0], 0.4), (raised[1:], 0))
+    assert text_of(made.page(), tmp_path) == f"The count of 10^{raised}"
+
+
+@pytest.mark.parametrize("share", [0.6, 0.8, 0.89, 1.0])
+@pytest.mark.parametrize(("rise", "text"), [(5, "10^12 mg"), (-3, "10_12 mg")])
+def test_the_height_tells_an_exponent_of_any_size(
+    tmp_path: Path, share: float, rise: float, text: str
+) -> None:
+    made = Maker().text(LEFT, TOP, "10").text(LEFT + 12.3, TOP + rise, "12", size=11 * share)
+    made.text(LEFT + 28, TOP, "mg")
+    assert text_of(made.lines(PROSE, y=TOP - 3 * STEP).page(), tmp_path).startswith(f"{text}\n\n")
+
+
 def test_items_that_count_up_stand_on_lines_of_their_own(tmp_path: Path) -> None:
     made = Maker().lines(f"{number}. an item of about the same length" for number in (1, 2, 3))
     item = "an item of about the same length"
