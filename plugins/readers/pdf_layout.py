@@ -9,6 +9,7 @@ sides: short ones are the cells of a table, which is read row by row, its cells 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import statistics
 from collections import Counter
@@ -34,6 +35,10 @@ _COLUMN_CHARACTERS = 18
 
 _SCRIPT_CHARACTERS = 6
 """Most characters of a superscript that is no line of its own."""
+
+
+_TABLE_CELLS = 3
+"""Fewest cells of a full row of a table with empty cells; of two, an item and its number look the same."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -164,7 +169,7 @@ def columns_of(lines: Sequence[Line]) -> Iterator[list[Line]]:
     if not lines:
         return
     if gutter is None:
-        yield [_row(row) for row in _rows(lines)]
+        yield _table_rows(_rows(lines))
         return
     zone: list[Line] = []
     for row in [*_rows(lines), []]:
@@ -227,3 +232,55 @@ def _row(row: list[Line]) -> Line:
         left, right = min(box.left, line.box.left), max(box.right, line.box.right)
         box = Box(left, right, min(box.bottom, line.box.bottom), max(box.top, line.box.top))
     return Line(text, box, is_row)
+
+
+def _table_rows(rows: Sequence[list[Line]]) -> list[Line]:
+    """Join each row; in a table a cell keeps its column although cells before it are empty."""
+    joined_rows = [_row(row) for row in rows]
+    num_cells = [line.text.count("\t") + 1 for line in joined_rows]
+
+    def is_in_table(at: int) -> bool:
+        is_between = (
+            max(num_cells[max(at - 2, 0) : at], default=1) > 1 < max(num_cells[at + 1 : at + 3], default=1)
+        )
+        return num_cells[at] > 1 or is_between
+
+    for is_table, group in itertools.groupby(range(len(rows)), is_in_table):
+        table = [*group]
+        most = max(num_cells[at] for at in table)
+        full = [rows[at] for at in table if len(rows[at]) == num_cells[at] == most]
+        if not is_table or most < _TABLE_CELLS or not full:
+            continue
+        columns = [
+            (min(each.box.left for each in cells), max(each.box.right for each in cells))
+            for cells in zip(*full, strict=True)
+        ]
+        if any(first[1] > second[0] for first, second in itertools.pairwise(sorted(columns))):
+            continue
+        for at in table:
+            cells = _cells(rows[at], columns)
+            if cells and any(cells[1:]):
+                joined_rows[at] = Line("\t".join(cells).rstrip("\t"), joined_rows[at].box, is_row=True)
+    return joined_rows
+
+
+def _cells(row: list[Line], columns: Sequence[tuple[float, float]]) -> list[str]:
+    """Return the text of a row in each column; nothing if a line is aligned with none, or stands in two."""
+    cells = [""] * len(columns)
+    for line in row:
+        left, right, _, _ = line.box
+        fits = [
+            at
+            for at, (start, end) in enumerate(columns)
+            if (left < end and start < right) or _is_aligned(line.box, start, end)
+        ]
+        if len(fits) != 1 or not _is_aligned(line.box, *columns[fits[0]]):
+            return []
+        cells[fits[0]] = f"{cells[fits[0]]} {line.text}".strip()
+    return cells
+
+
+def _is_aligned(box: Box, start: float, end: float) -> bool:
+    """True for a box within a column, or with its left, its right or its middle."""
+    left, right = box.left - start, box.right - end
+    return left >= 0 >= right or min(abs(left), abs(right), abs(left + right) / 2) < 0.5 * box.height

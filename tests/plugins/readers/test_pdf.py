@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,50 @@ def test_a_table_is_read_by_row_with_its_cells_apart(tmp_path: Path) -> None:
         for place, cell in zip((LEFT, 200, 330), row, strict=True):
             made.text(place, TOP - at * STEP, cell)
     assert text_of(made.page(), tmp_path) == "\n".join("\t".join(row) for row in rows)
+
+
+def table_of(rows: Sequence[str], path: Path, *, rights: Sequence[float] = ()) -> str:
+    """Read rows whose cells `|` separates; columns whose right side is given are set flush right."""
+    made = Maker()
+    for at, row in enumerate(rows):
+        for number, cell in enumerate(row.split("|")):
+            x = (LEFT, 200, 330)[number]
+            if number and rights:
+                x = rights[number - 1] - made.canvas.stringWidth(cell, "Helvetica", 11)
+            if cell:
+                made.text(x, TOP - at * STEP, cell)
+    return text_of(made.page(), path)
+
+
+@pytest.mark.parametrize("rights", [(), (250, 380)])
+def test_a_cell_keeps_its_column_beside_empty_ones(tmp_path: Path, rights: Sequence[float]) -> None:
+    rows = ["Drug|Adults|Children", "Alpha|5|2", "Beta||3", "Gamma|10|", "||(4)", "Delta|1,200|0.5"]
+    lines = [
+        "Drug\tAdults\tChildren",
+        "Alpha\t5\t2",
+        "Beta\t\t3",
+        "Gamma\t10",
+        "\t\t(4)",
+        "Delta\t1,200\t0.5",
+    ]
+    assert table_of(rows, tmp_path, rights=rights) == "\n".join(lines)
+
+
+def test_cells_with_a_narrow_gap_are_apart_as_in_other_rows(tmp_path: Path) -> None:
+    made = Maker().text(LEFT, TOP, "Drug").text(120, TOP, "Dose (mg)").text(186, TOP, "Range")
+    for at, (drug, dose, span) in enumerate((("Alpha", "5", "1-10"), ("Beta", "", "20-30")), start=1):
+        made.text(LEFT, TOP - at * STEP, drug).text(186, TOP - at * STEP, span)
+        made.text(120, TOP - at * STEP, dose)
+    assert text_of(made.page(), tmp_path) == "Drug\tDose (mg)\tRange\nAlpha\t5\t1-10\nBeta\t\t20-30"
+
+
+def test_a_cell_over_two_columns_is_in_neither(tmp_path: Path) -> None:
+    made = Maker().text(220, TOP, "Dose in mg of the drug by age").text(420, TOP, "N")
+    for at, cells in enumerate((("Alpha", "5", "2", "31"), ("Beta", "7", "3", "33")), start=1):
+        for x, cell in zip((LEFT, 200, 330, 420), cells, strict=True):
+            made.text(x, TOP - at * STEP, cell)
+    text = "Dose in mg of the drug by age\tN\nAlpha\t5\t2\t31\nBeta\t7\t3\t33"
+    assert text_of(made.page(), tmp_path) == text
 
 
 @pytest.mark.parametrize(
