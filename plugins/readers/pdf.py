@@ -63,7 +63,8 @@ class PdfReader(WholeFileReader):
     """Reads PDF. A document is a file, or `page 12` or `pages 11-20` of it.
 
     Fields of a row: the text, `num_pages`, those of `title`, `author`, `subject` and `keywords` that the file
-    has, and `removed`: a line for each kind of head, foot and page number that was left out.
+    has, `removed`: a line for each kind of head, foot and page number that was left out, and `num_removed`: how
+    many lines these were.
 
     Raises:
         ConfigError: An option is unknown, or there is no engine of that name.
@@ -125,13 +126,17 @@ class PdfReader(WholeFileReader):
             detail = f"{len(damaged):,} pages cannot be loaded, from page {damaged[0]} to page {damaged[-1]}"
             bad.append(BadRow(f"page {damaged[0]}", "damaged_page", detail))
         removed = [] if self.options.keep_heads else remove_heads(pages)
-        about |= {"num_pages": str(announced), "removed": "\n".join(removed)}
+        num_removed = sum(map(len, removed))
+        about |= {"num_pages": str(announced), "removed": "\n".join(heads[0].text for heads in removed)}
+        about["num_removed"] = str(num_removed or "")
         fields = {name: value for name, value in about.items() if value}
         most = self.options.pages_per_document or limits.PDF_PAGES
         for number, group in itertools.groupby(pages, lambda page: (page.number - 1) // most):
             text, starts = text_of_pages(list(group))
             if text:
-                yield Row(self._position(number), {**fields, self.source.text_field: text}, starts)
+                values = {**fields, self.source.text_field: text}
+                yield Row(self._position(number), values, starts, num_removed)
+                num_removed = 0  # they are counted once a file
         yield from bad
         if b"%%EOF" not in data[-_END_BYTES:].rstrip(b"\0"):
             detail = f"no %%EOF at its end: it is cut short or damaged; {len(pages):,} pages were read"

@@ -21,7 +21,9 @@ from plugins.readers.pdf_words import GAP, SMALLEST, TOUCHING, Box, Word, script
 _MARGIN = 0.1
 """Share of a page's height, at its top and bottom, in which heads and feet stand."""
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"(?<!\w\w)(?<!\d)(?<!\d[.,])\d+(?!\w|[.,]\d)")
+"""A whole number of its own, or S12: none in `P3L2` or 7.5."""
+
 _ROMAN = re.compile(r"\W*[ivxlc]+\W*")
 _LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 """Scripts that are written from right to left; PDFium gives their letters and words as they are read."""
@@ -57,6 +59,9 @@ class Page:
     number: int
     height: float  # 0 if an engine gave the text, whose lines have no place
     lines: list[Line]
+
+
+_Place = tuple[Page, Line]
 
 
 def lines_of(words: Iterable[Word]) -> list[Line]:
@@ -117,9 +122,9 @@ def _base(words: list[Word]) -> Box:
     return boxes[weights.most_common(1)[0][0]]
 
 
-def remove_heads(pages: Sequence[Page]) -> list[str]:
-    """Take running heads, feet and page numbers off the pages; return one of each kind that was removed."""
-    found: dict[tuple[str, int], list[tuple[Page, Line]]] = {}
+def remove_heads(pages: Sequence[Page]) -> list[list[Line]]:
+    """Take running heads, feet and page numbers off the pages; return those of each kind."""
+    found: dict[tuple[str, int], list[_Place]] = {}
     for page in (page for page in pages if page.height):
         for row in _rows(page.lines):
             bottom, top = min(each.box.bottom for each in row), max(each.box.top for each in row)
@@ -129,21 +134,33 @@ def remove_heads(pages: Sequence[Page]) -> list[str]:
                     key = "i" if _ROMAN.fullmatch(key) else key
                     # Heads of left and right pages stand at one height, but not at one side.
                     found.setdefault((key, round(bottom / 6)), []).append((page, line))
-    removed: list[str] = []
+    removed: list[list[Line]] = []
     for (key, _), places in found.items():
-        if len({page.number for page, _ in places}) >= min(3, max(2, len(pages))) and _is_head(key, places):
-            removed.append(places[0][1].text)
-            for page, line in places:
-                page.lines.remove(line)
+        for heads in _alike(key, places):
+            if len({page.number for page, _ in heads}) >= min(3, max(2, len(pages))):
+                removed.append([line for _, line in heads])
+                for page, line in heads:
+                    page.lines.remove(line)
     return removed
 
 
-def _is_head(key: str, places: list[tuple[Page, Line]]) -> bool:
-    """True for words, and for a number alone that counts the pages."""
-    if any(map(str.isalpha, key)) or key.count("#") != 1:
-        return any(map(str.isalpha, key))
-    offsets = Counter(int(_NUMBER.findall(line.text)[0]) - page.number for page, line in places)
-    return max(offsets.values()) >= len(places) / 2
+def _alike(key: str, places: list[_Place]) -> Iterator[list[_Place]]:
+    """Group lines by their numbers, apart from those that count the pages."""
+    numbers = [list(map(int, _NUMBER.findall(line.text))) for _, line in places]
+    first_pages = [  # of each number of each line, if it counts the pages from there on
+        [number - page.number for number in found] for found, (page, _) in zip(numbers, places, strict=True)
+    ]
+    counted = [Counter(column) for column in zip(*first_pages, strict=True)]
+    is_count = [max(each.values()) >= max(2, len(places) / 2) for each in counted]
+    if not any(is_count) and not any(map(str.isalpha, key)):
+        return  # numbers and signs that count nothing
+    groups: dict[tuple[int, ...], list[_Place]] = {}
+    for place, found, firsts in zip(places, numbers, first_pages, strict=True):
+        others = (
+            number for at, number in enumerate(found) if not is_count[at] or counted[at][firsts[at]] < 2
+        )
+        groups.setdefault(tuple(others), []).append(place)
+    yield from groups.values()
 
 
 def _rows(lines: Sequence[Line]) -> list[list[Line]]:
@@ -176,13 +193,26 @@ def columns_of(lines: Sequence[Line]) -> Iterator[list[Line]]:
         if row and not any(_crosses(line, gutter) for line in row):
             zone += row
             continue
-        for side in (False, True) if _is_leftward(zone) else (True, False):
-            column = [line for line in zone if (line.box.right <= gutter) is side]
-            if column:
-                yield from columns_of(column)
+        yield from _zone(zone, gutter)
         zone = []
         if row:
             yield [_row(row)]
+
+
+def _zone(lines: Sequence[Line], gutter: float) -> Iterator[list[Line]]:
+    """Yield the columns of lines on both sides of a gutter, and those of what stands below both columns."""
+    left = [line for line in lines if line.box.right <= gutter]
+    right = [line for line in lines if line.box.left >= gutter]
+    if left and right:
+        end = max(min(line.box.bottom for line in side) for side in (left, right))
+        beyond = [line for line in lines if line.box.bottom < end - 1]
+        if beyond and end - max(line.box.top for line in beyond) > 1.2 * beyond[0].box.height:
+            yield from _zone([line for line in lines if line.box.bottom >= end - 1], gutter)
+            yield from columns_of(beyond)
+            return
+    for column in (right, left) if _is_leftward(lines) else (left, right):
+        if column:
+            yield from columns_of(column)
 
 
 def _gutter(lines: Sequence[Line]) -> float | None:

@@ -77,6 +77,23 @@ def test_a_table_is_read_by_row_with_its_cells_apart(tmp_path: Path) -> None:
     assert text_of(made.page(), tmp_path) == "\n".join("\t".join(row) for row in rows)
 
 
+def test_a_table_below_both_columns_follows_them(tmp_path: Path) -> None:
+    left = [f"left line {number} with words enough to fill" for number in range(8)]
+    made = Maker().lines([*left, "and the end of it is mod-"])
+    made.lines(
+        [
+            "erate on the right side, as here",
+            *(f"right line {number} with words enough too" for number in range(9)),
+        ],
+        x=310,
+    )
+    for at, cells in enumerate((("Drug", "Dose"), ("Alpha", "5"), ("Delta", "10"))):
+        made.text(LEFT, TOP - (14 + at) * STEP, cells[0]).text(130, TOP - (14 + at) * STEP, cells[1])
+    body, table = text_of(made.page(), tmp_path).split("\n\n")
+    assert "and the end of it is moderate on the right side" in body
+    assert table == "Drug\tDose\nAlpha\t5\nDelta\t10"
+
+
 def table_of(rows: Sequence[str], path: Path, *, rights: Sequence[float] = ()) -> str:
     """Read rows whose cells `|` separates; columns whose right side is given are set flush right."""
     made = Maker()
@@ -273,11 +290,46 @@ def with_heads(num_pages: int) -> Maker:
 
 def test_heads_feet_and_page_numbers_are_left_out_and_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.pdf", with_heads(4).save())
-    (found,) = read("pdf", path, metadata_fields=["removed", "num_pages"])
+    (found,) = read("pdf", path, metadata_fields=["removed", "num_removed", "num_pages"])
     assert isinstance(found, Document)
     assert "Guideline" not in found.text and "- 2 -" not in found.text
     assert found.text.count("tells what no other page") == 4 and found.text.count("stairs") == 4
-    assert found.metadata == {"removed": "Guideline 2024 on nerves\n- 1 -", "num_pages": "4"}
+    removed = "Guideline 2024 on nerves\n- 1 -"
+    assert found.metadata == {"removed": removed, "num_removed": "8", "num_pages": "4"}
+
+
+@pytest.mark.parametrize("num_pages", [2, 4])
+@pytest.mark.parametrize(
+    ("line", "is_kept"),
+    [
+        ("Dose for group {number}: {dose} mg", True),
+        ("P{number}L2 of the body", True),
+        ("The dose is {number}.5 mg", True),
+        ("Page {number} of 12", False),
+        ("{number}/12", False),
+        ("Supplement S{label}", False),
+        ("12 May 2024 {label}", False),
+    ],
+)
+def test_a_line_whose_numbers_count_no_pages_stays(
+    tmp_path: Path, num_pages: int, line: str, is_kept: bool
+) -> None:
+    made, lines = Maker(), []
+    for number in range(1, num_pages + 1):
+        lines.append(line.format(number=number, dose=5 * number, label=number + 100))
+        made.text(LEFT, 800, lines[-1]).lines(["abcde"[number] + " begins this page."]).page()
+    text = text_of(made, tmp_path)
+    assert [each in text for each in lines] == [is_kept] * num_pages
+
+
+def test_a_head_with_the_number_of_its_chapter_is_left_out_where_it_repeats(tmp_path: Path) -> None:
+    made = Maker()
+    for number in range(1, 8):
+        made.text(LEFT, 800, f"Chapter {1 + number // 4} - {number}").lines(["abcdefgh"[number]]).page()
+    (found,) = read("pdf", write(tmp_path / "a.pdf", made.save()), metadata_fields=["removed", "num_removed"])
+    assert isinstance(found, Document)
+    assert found.text == "b c d e f g h"
+    assert found.metadata == {"removed": "Chapter 1 - 1\nChapter 2 - 4", "num_removed": "7"}
 
 
 def test_heads_are_kept_on_request(tmp_path: Path) -> None:
