@@ -109,9 +109,7 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
         )
         print(f"  task rows found and kept out: {shares} (increments/{increment.name}/decontamination.json)")
     if removed := counts.get("read/removed_lines"):
-        print(
-            f"  left out of pages: {removed:,} running heads, feet and page numbers (metadata field `removed`)"
-        )
+        print(f"  left out of pages: {removed:,} running heads, feet and page numbers (field `removed`)")
     left_out = [f"{counts[name]:,} {word}" for name, word in _LEFT_OUT.items() if counts.get(name)]
     if left_out:
         print(

@@ -53,7 +53,7 @@ class ReadFiles(StepFn):
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                     self.counters.add("files_damaged", row.reason in _DAMAGED)
                     self.counters.add("passed_over", row.num_passed_over)
-                else:
+                elif row.num_removed:
                     self.counters.add("removed_lines", row.num_removed)
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):

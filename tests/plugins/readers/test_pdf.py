@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from reportlab.pdfbase import pdfmetrics
@@ -14,19 +13,8 @@ from reportlab.pdfbase.ttfonts import TTFont
 from plugins.readers import pdf
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject
-from tests.plugins.readers.pdf_making import LEFT, STEP, TOP, Maker, pdf_of
-from tests.plugins.readers.reading import places, read, texts, write
-
-PROSE = (
-    "The femoral nerve arises from the lumbar plexus and supplies",
-    "the quadriceps. A lesion of it weakens the knee, so that the",
-    "patient falls on stairs. Sensation over the thigh is spared.",
-)
-
-
-def text_of(made: Maker, path: Path, **options: Any) -> str:
-    (text,) = texts(read("pdf", write(path / "a.pdf", made.save()), options=options))
-    return text
+from tests.plugins.readers.pdf_making import LEFT, PROSE, STEP, TOP, Maker, pdf_of, text_of
+from tests.plugins.readers.reading import places, read, write
 
 
 def test_lines_become_paragraphs(tmp_path: Path) -> None:
@@ -279,77 +267,6 @@ def test_an_exponent_of_an_exponent_is_not_lost(tmp_path: Path) -> None:
     assert {*"23"} <= {*text_of(made.page(), tmp_path)}
 
 
-def with_heads(num_pages: int) -> Maker:
-    made = Maker()
-    for number in range(1, num_pages + 1):
-        side = 400 if number % 2 else LEFT
-        made.text(side, 800, "Guideline 2024 on nerves", size=9).text(290, 30, f"- {number} -", size=9)
-        made.lines([f"Page {'abcdefgh'[number]} tells what no other page of it does.", *PROSE]).page()
-    return made
-
-
-def test_heads_feet_and_page_numbers_are_left_out_and_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.pdf", with_heads(4).save())
-    (found,) = read("pdf", path, metadata_fields=["removed", "num_removed", "num_pages"])
-    assert isinstance(found, Document)
-    assert "Guideline" not in found.text and "- 2 -" not in found.text
-    assert found.text.count("tells what no other page") == 4 and found.text.count("stairs") == 4
-    removed = "Guideline 2024 on nerves\n- 1 -"
-    assert found.metadata == {"removed": removed, "num_removed": "8", "num_pages": "4"}
-
-
-@pytest.mark.parametrize("num_pages", [2, 4])
-@pytest.mark.parametrize(
-    ("line", "is_kept"),
-    [
-        ("Dose for group {number}: {dose} mg", True),
-        ("P{number}L2 of the body", True),
-        ("The dose is {number}.5 mg", True),
-        ("Page {number} of 12", False),
-        ("{number}/12", False),
-        ("Supplement S{label}", False),
-        ("12 May 2024 {label}", False),
-    ],
-)
-def test_a_line_whose_numbers_count_no_pages_stays(
-    tmp_path: Path, num_pages: int, line: str, is_kept: bool
-) -> None:
-    made, lines = Maker(), []
-    for number in range(1, num_pages + 1):
-        lines.append(line.format(number=number, dose=5 * number, label=number + 100))
-        made.text(LEFT, 800, lines[-1]).lines(["abcde"[number] + " begins this page."]).page()
-    text = text_of(made, tmp_path)
-    assert [each in text for each in lines] == [is_kept] * num_pages
-
-
-def test_a_head_with_the_number_of_its_chapter_is_left_out_where_it_repeats(tmp_path: Path) -> None:
-    made = Maker()
-    for number in range(1, 8):
-        made.text(LEFT, 800, f"Chapter {1 + number // 4} - {number}").lines(["abcdefgh"[number]]).page()
-    (found,) = read("pdf", write(tmp_path / "a.pdf", made.save()), metadata_fields=["removed", "num_removed"])
-    assert isinstance(found, Document)
-    assert found.text == "b c d e f g h"
-    assert found.metadata == {"removed": "Chapter 1 - 1\nChapter 2 - 4", "num_removed": "7"}
-
-
-def test_heads_are_kept_on_request(tmp_path: Path) -> None:
-    assert text_of(with_heads(4), tmp_path, keep_heads=True).count("Guideline 2024") == 4
-
-
-def test_numbers_at_the_end_of_pages_that_count_no_pages_stay(tmp_path: Path) -> None:
-    made = Maker()
-    for dose in (140, 72, 9, 33):
-        made.lines(PROSE).text(LEFT, 40, str(dose)).page()
-    assert {"140", "72", "9", "33"} <= {*text_of(made, tmp_path).split()}
-
-
-def test_roman_page_numbers_are_left_out(tmp_path: Path) -> None:
-    made = Maker()
-    for number in ("i", "ii", "iii", "iv"):
-        made.lines(PROSE).text(290, 40, number).page()
-    assert {"i", "ii", "iii", "iv"} & {*text_of(made, tmp_path).split()} == set()
-
-
 def test_lines_of_scripts_without_spaces_are_joined_without_one(tmp_path: Path) -> None:
     pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
     made = Maker()
@@ -367,14 +284,6 @@ def test_scripts_from_right_to_left_come_as_they_are_read(tmp_path: Path) -> Non
             LEFT, TOP - at * STEP, line[::-1], font="DejaVu"
         )  # glyphs stand in a file from left to right
     assert text_of(made.page(), tmp_path) == "שלום עולם זה טקסט אבגד הוז"
-
-
-def test_a_page_that_does_not_begin_at_zero_has_its_heads_too(tmp_path: Path) -> None:
-    made = Maker()
-    for _ in range(3):
-        made.canvas.setCropBox((0, 400, 595, 842))
-        made.lines(PROSE).text(LEFT, 420, "Guideline 2024", size=9).page()
-    assert "Guideline" not in text_of(made, tmp_path)
 
 
 def test_a_paragraph_goes_on_over_the_page_and_its_notes(tmp_path: Path) -> None:
