@@ -1,6 +1,6 @@
 """Electronic books (epub): chapters in the order of the spine, a document a book or a chapter.
 
-Read with zipfile and the standard library's HTML parser: the known library for epub, ebooklib, is AGPL.
+Read with zipfile and lxml (BSD): the known library for epub, ebooklib, is AGPL.
 `markup_blocks.py` makes the text. Pictures are left out.
 """
 
@@ -16,8 +16,9 @@ from xml.etree.ElementTree import Element
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
-from plugins.readers.html_tree import TooDeep, parse
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.html_tree import parse, visible
+from plugins.readers.markup import TooDeep
+from plugins.readers.markup_blocks import blocks_of
 from schemas.config import Section
 
 _CONTAINER = "META-INF/container.xml"
@@ -69,8 +70,8 @@ class EpubReader(WholeFileReader):
                 bad.append(BadRow(name, "encrypted", "the book's protection locks it; remove it first"))
                 continue
             try:
-                text = blocks_of(parse(_decoded(archive.read(name))), UNSEEN)
-            except (KeyError, UnicodeDecodeError, LookupError, TooDeep) as error:
+                text = blocks_of(visible(parse(_decoded(archive.read(name)))))
+            except (KeyError, UnicodeDecodeError, LookupError, TooDeep, RecursionError) as error:
                 bad.append(BadRow(name, "bad_chapter", f"{type(error).__name__}: {error}"))
                 continue
             if text and self.options.chapters:

@@ -103,7 +103,7 @@ def test_a_bad_chapter_costs_only_itself(tmp_path: Path) -> None:
         ("OEBPS/text 2.xhtml", "bad_chapter"),
     ]
     last = found[-1]
-    assert isinstance(last, Reject) and last.detail == "TooDeep: elements are nested deeper than 250"
+    assert isinstance(last, Reject) and last.detail == "TooDeep: elements are nested deeper than 256"
 
 
 def test_an_encrypted_chapter_and_one_that_is_missing_are_told(tmp_path: Path) -> None:
