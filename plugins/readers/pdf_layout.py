@@ -190,7 +190,7 @@ def columns_of(lines: Sequence[Line]) -> Iterator[list[Line]]:
         return
     zone: list[Line] = []
     for row in [*_rows(lines), []]:
-        if row and not any(_crosses(line, gutter) for line in row):
+        if row and not any(line.box.left < gutter < line.box.right for line in row):
             zone += row
             continue
         yield from _zone(zone, gutter)
@@ -206,7 +206,8 @@ def _zone(lines: Sequence[Line], gutter: float) -> Iterator[list[Line]]:
     if left and right:
         end = max(min(line.box.bottom for line in side) for side in (left, right))
         beyond = [line for line in lines if line.box.bottom < end - 1]
-        if beyond and end - max(line.box.top for line in beyond) > 1.2 * beyond[0].box.height:
+        is_apart = bool(beyond) and end - max(line.box.top for line in beyond) > 1.2 * beyond[0].box.height
+        if is_apart and not _is_prose(beyond):  # no paragraph of the longer column
             yield from _zone([line for line in lines if line.box.bottom >= end - 1], gutter)
             yield from columns_of(beyond)
             return
@@ -245,10 +246,6 @@ def _is_prose(lines: Sequence[Line]) -> bool:
     return (
         is_full and statistics.median(characters) >= _COLUMN_CHARACTERS and statistics.median(filled) >= 0.6
     )
-
-
-def _crosses(line: Line, gutter: float) -> bool:
-    return line.box.left < gutter < line.box.right
 
 
 def _row(row: list[Line]) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,6 +81,13 @@ def test_a_table_below_both_columns_follows_them(tmp_path: Path) -> None:
     body, table = text_of(made.page(), tmp_path).split("\n\n")
     assert "and the end of it is moderate on the right side" in body
     assert table == "Drug\tDose\nAlpha\t5\nDelta\t10"
+
+
+def test_a_paragraph_below_the_end_of_the_right_column_belongs_to_the_left(tmp_path: Path) -> None:
+    left = [f"left line {number} with words enough to fill" for number in range(12)]
+    made = Maker().lines(left[:6]).lines(left[6:], y=TOP - 8 * STEP)
+    made.lines((f"right line {number} with words enough too" for number in range(6)), x=310)
+    assert re.findall("left|right", text_of(made.page(), tmp_path)) == ["left"] * 12 + ["right"] * 6
 
 
 def table_of(rows: Sequence[str], path: Path, *, rights: Sequence[float] = ()) -> str:
