@@ -88,6 +88,8 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
 
 def _line(words: list[Word]) -> Line:
     """Join words side by side; those above or below the base of the line are superscripts and subscripts."""
+    if len(words) == 1:
+        return Line(" ".join(joined([*words[0].pieces]).split()), words[0].box)
     base = _base(words)
     pieces: list[str | Script] = []
     for word in words:
@@ -107,8 +109,9 @@ def _base(words: list[Word]) -> Box:
 
     Short words right behind others do not count: 10^(-12) has more small characters than large ones.
     """
-    if len(words) == 1:
-        return words[0].box
+    first = words[0].box
+    if all(word.box[2:] == first[2:] for word in words):
+        return first
     weights: Counter[tuple[int, int]] = Counter()
     boxes: dict[tuple[int, int], Box] = {}
     before = 0.0  # height of the word before
