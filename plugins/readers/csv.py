@@ -6,8 +6,8 @@
 
 `csv.Sniffer` guesses the delimiter and the quote from the first lines. A guess that does not show the wanted
 columns gives way to the first of `_DELIMITERS` that does. A first line `sep=;`, the source's `delimiter` and
-options `quote` and `escape` replace the guess. Reading is strict: text behind a closing quote is a reject, not
-a longer cell; and a quote that is not closed costs its row, not those behind it.
+options `quote` and `escape` replace the guess. Reading is strict: text behind a closing quote is a reject,
+not a longer cell; and a quote that is not closed costs its row, not those behind it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 
 from plugins.readers import conversation as turns
 from plugins.readers import text_encoding
-from plugins.readers.field_paths import look_up, names_of
+from plugins.readers.field_paths import holds_null, look_up, names_of
 from plugins.readers.html_text import HtmlError, decode_page, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from plugins.readers.row_versions import MISSING, UNDATED_DELETION, means_deleted, stamp_of
@@ -95,8 +95,10 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
     names = text_fields(source)
     found = {name: look_up(values, name) for name in names}
     if all(value is None for value in found.values()):
-        named = " or ".join(map(repr, names))
-        return rejected(where, "missing_field", f"no field {named} in a row of {names_of(values)}")
+        named, given = " or ".join(map(repr, names)), names_of(values)
+        if nulls := " and ".join(repr(name) for name in names if holds_null(values, name)):
+            return rejected(where, "missing_field", f"field {nulls} is null in a row of {given}")
+        return rejected(where, "missing_field", f"no field {named} in a row of {given}")
     for name, value in found.items():
         if isinstance(value, bytes):
             found[name] = value.decode("utf-8-sig") if source.extract is None else decode_page(value)[0]

@@ -3,8 +3,8 @@ r"""Rows out of JSON of any layout: the items of arrays, and objects one behind 
     [{…}, {…}]    an array, or several
     {…}{…}        objects with nothing, white space, commas or RS (RFC 7464, json-seq) between
 
-Python's `json` parses each value where the last one ended, so rows are those of `json.load`, and the layout of
-lines means nothing. Memory: one row and a chunk. ijson with its C parser is slower, makes "?" of `\ud800`,
+Python's `json` parses each value where the last one ended, so rows are those of `json.load`, and the layout
+of lines means nothing. Memory: one row and a chunk. ijson with its C parser is slower, makes "?" of `\ud800`,
 refuses NaN, and ends at the first fault.
 """
 

@@ -47,7 +47,7 @@ _ROUNDED = 2.0**63
 
 
 class JsonlReader(Reader):
-    """Reads JSON lines, and other JSON. Positions are line numbers from 1, byte offsets, or row numbers from 0."""
+    """Reads JSON lines and other JSON. Positions are line numbers from 1, byte offsets, or `[row]` from 0."""
 
     own_fields = frozenset({"encoding", "extract"})
 
