@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import fsspec
 import orjson
 
 from plugins.readers import text_encoding
@@ -68,8 +69,8 @@ class JsonlReader(Reader):
     def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
         if self._is_numbered(uri):
             return self._rows_decoded(uri)
-        fs, path = storage.filesystem(uri)
-        head = bytes(fs.cat_file(path, start=0, end=_HEAD_BYTES))
+        with fsspec.open(uri, "rb") as file:
+            head = file.read(_HEAD_BYTES)
         is_first = part.start == 0
         if foreign := text_encoding.foreign(head):
             return iter([BadRow("", "not_utf8", foreign)] if is_first else [])
