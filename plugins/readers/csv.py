@@ -103,8 +103,8 @@ class CsvReader(Reader):
             if num_lost := _num_before_rows(lines.row, len(names), dialect, is_good=fault is None):
                 lines.read_again(num_lost)
                 fault = fault or ("unbalanced_quote", "the lines of a quoted cell are rows by themselves")
-                lost = "it is" if num_lost == 1 else f"{num_lost:,} lines are"
-                over += f"; a quote is not closed: {lost} left out, and line {begin + num_lost} is the next"
+                lost = "1 line is" if num_lost == 1 else f"{num_lost:,} lines are"
+                over += f"; a quote is not closed: {lost} left out, line {begin + num_lost} is the next"
             if fault is not None:
                 fault = (fault[0], f"{fault[1]}{over} ({self._named(dialect, lines)})")
             if fault := lines.fault() or fault:
