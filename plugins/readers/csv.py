@@ -99,14 +99,12 @@ class CsvReader(Reader):
             if names and cells and len(cells) != len(names):
                 found = f"found {len(cells)} cells, expected {len(names)}"
                 fault = ("wrong_number_of_cells", found)
-            over = f" in a row of {len(lines.row):,} lines" if len(lines.row) > 1 else ""
-            if num_lost := _num_before_rows(lines.row, len(names), dialect, is_good=fault is None):
-                lines.read_again(num_lost)
-                fault = fault or ("unbalanced_quote", "the lines of a quoted cell are rows by themselves")
-                lost = "1 line is" if num_lost == 1 else f"{num_lost:,} lines are"
-                over += f"; a quote is not closed: {lost} left out, line {begin + num_lost} is the next"
-            if fault is not None:
-                fault = (fault[0], f"{fault[1]}{over} ({self._named(dialect, lines)})")
+            if fault is not None or len(lines.row) > 1:
+                num_lost = _num_before_rows(lines.row, len(names), dialect, is_good=fault is None)
+                fault = self._described(fault, num_lost, begin, lines, dialect)
+                if num_lost:
+                    lines.read_again(num_lost)
+                    parser = csv.reader(lines, dialect, strict=True)
             if fault := lines.fault() or fault:
                 yield BadRow(str(begin), *fault)
                 if not names:  # no header
@@ -118,6 +116,21 @@ class CsvReader(Reader):
                     return
             elif cells:
                 yield Row(str(begin), {**dict(zip(names, cells, strict=True)), **lines.fields})
+
+    def _described(
+        self, fault: tuple[str, str] | None, num_lost: int, begin: int, lines: Lines, dialect: csv.Dialect
+    ) -> tuple[str, str] | None:
+        """Return the fault of a row with its lines and the dialect; None if all is well."""
+        if num_lost:
+            fault = fault or ("unbalanced_quote", "the lines of a quoted cell are rows by themselves")
+        if fault is None:
+            return None
+        reason, detail = fault
+        detail += f" in a row of {len(lines.row):,} lines" if len(lines.row) > 1 else ""
+        if num_lost:
+            lost = "1 line is" if num_lost == 1 else f"{num_lost:,} lines are"
+            detail += f"; a quote is not closed: {lost} left out, line {begin + num_lost} is the next"
+        return reason, f"{detail} ({self._named(dialect, lines)})"
 
     def _dialect(self, lines: Lines) -> csv.Dialect:
         """Return the dialect that the source or the file names, completed by a guess from the first lines."""

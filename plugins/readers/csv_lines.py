@@ -63,52 +63,51 @@ class Lines:
 
     def begin_row(self) -> int:
         """Forget the last row, and return the number of the next line."""
-        self._faults = {number: fault for number, fault in self._faults.items() if number > self.number}
-        self.row = []
+        self.row.clear()
+        if self._faults:
+            self._faults = {number: fault for number, fault in self._faults.items() if number > self.number}
         return self.number + 1
 
     def fault(self) -> tuple[str, str] | None:
         """Return the first fault in the row's lines: a reason and its details."""
+        if not self._faults:
+            return None
         return next((fault for number, fault in sorted(self._faults.items()) if number <= self.number), None)
 
     def read_again(self, index: int) -> None:
-        """End the row before one of its lines, which is the next to be read."""
+        """End the row before one of its lines, with which the next iteration begins."""
         self._again.extendleft(reversed(self.row[index:]))
         self.number -= len(self.row) - index
         del self.row[index:]
 
     def __iter__(self) -> Iterator[str]:
-        return self
+        while self._again:
+            self.number += 1
+            self.row.append(self._again[0])
+            yield self._again.popleft()
+        for line in self._read:
+            self.number += 1
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                self._faults[self.number] = self._undecodable(error)
+                text = line.decode("utf-8", "replace")
+            if len(line) > limits.RECORD_BYTES:
+                found = f"line {self.number} has more than {limits.RECORD_BYTES:,} bytes"
+                self._faults[self.number] = ("record_too_long", f"{found}, the most that a record may have")
+                text = ""
+            if "\0" in text:
+                found = f"found a NUL byte at character {text.index(chr(0)) + 1} of line {self.number}"
+                self._faults.setdefault(self.number, ("nul_byte", f"{found}, expected text"))
+                text = text.replace("\0", "\ufffd")
+            text = f"{text}\n"
+            self.row.append(text)
+            yield text
+        if self._damage is not None:
+            raise self._damage
 
-    def __next__(self) -> str:
-        text = self._again.popleft() if self._again else self._next()
-        self.number += 1
-        self.row.append(text)
-        return text
-
-    def _next(self) -> str:
-        line, number = next(self._read, None), self.number + 1
-        if line is None:
-            if self._damage is not None:
-                raise self._damage
-            raise StopIteration
-        if len(line) > limits.RECORD_BYTES:
-            found = f"line {number} has more than {limits.RECORD_BYTES:,} bytes"
-            self._faults[number] = ("record_too_long", f"{found}, the most that a record may have")
-            line = b""
-        try:
-            text = line.decode()
-        except UnicodeDecodeError as error:
-            self._faults[number] = self._undecodable(error, number)
-            text = line.decode("utf-8", "replace")
-        if "\0" in text:
-            found = f"found a NUL byte at character {text.index(chr(0)) + 1} of line {number}"
-            self._faults.setdefault(number, ("nul_byte", f"{found}, expected text"))
-            text = text.replace("\0", "\ufffd")
-        return f"{text}\n"
-
-    def _undecodable(self, error: UnicodeDecodeError, number: int) -> tuple[str, str]:
-        of = f" of line {number}"
+    def _undecodable(self, error: UnicodeDecodeError) -> tuple[str, str]:
+        of = f" of line {self.number}"
         if text_encoding.is_utf8(self._encoding):
             return "invalid_utf8", text_encoding.undecodable(error, of)
         return "undecodable", text_encoding.unmarked(self._encoding, of)

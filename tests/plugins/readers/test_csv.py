@@ -170,8 +170,8 @@ def test_an_unbalanced_quote_costs_its_row_and_not_those_behind_it(tmp_path: Pat
         ("5", "four"),
     ]
     assert only_reject(found).detail == (
-        "',' expected after '\"' in a row of 3 lines; a quote is not closed: 1 line is left out, line 3 is the next "
-        "(delimiter ',', guessed, quote '\"', guessed)"
+        "',' expected after '\"' in a row of 3 lines; a quote is not closed: 1 line is left out, "
+        "line 3 is the next (delimiter ',', guessed, quote '\"', guessed)"
     )
     path = write(
         tmp_path / "b.csv",
