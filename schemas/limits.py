@@ -76,9 +76,6 @@ ARCHIVE_FILES = 20_000
 MARKUP_BYTES = 1 << 26
 """Bytes of a document's markup, decompressed, all parts together. Parsed, it takes twenty times as much."""
 
-MARKUP_DEPTH = 250
-"""Nesting depth of elements of a document's markup."""
-
 ANSWER_BYTES = 16 * 2**20
 """Bytes of a server's answer. A longer answer is a failed attempt, and the client retries."""
 

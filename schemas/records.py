@@ -76,6 +76,7 @@ class Document:
         stamp: Version that its row or file states, as 32 hexadecimal digits in the order of versions
             (plugins/readers/row_versions.py), or "". It comes before `version`; comparisons ignore it too.
         is_deleted: True if the source deletes the document; then it has no text.
+        pages: Entries of its pages (schemas/page_starts.py); none without pages.
     """
 
     document_id: str
@@ -90,6 +91,7 @@ class Document:
     version: int = dataclasses.field(default=0, compare=False)
     stamp: str = dataclasses.field(default="", compare=False)
     is_deleted: bool = False
+    pages: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -244,6 +246,7 @@ class Passage:
         text_start: Offset of the document's own text, if there are pairs.
         text_end: Offset behind it; 0 without pairs, and in corpora of old versions.
         asks_first: True if the questions come before the document's own text.
+        pages: Pages of the document's file on which its own text lies, `12` or `11-12`, or "".
     """
 
     document_id: str
@@ -259,6 +262,7 @@ class Passage:
     text_start: int = 0
     text_end: int = 0
     asks_first: bool = False
+    pages: str = ""
 
     def moved(self, by: int) -> Passage:
         """Shift all offsets by `by` characters."""
@@ -411,7 +415,7 @@ def to_json(record: Any) -> str:
 
 
 _RARE = frozenset(("prompt_length", "text_start", "text_end", "asks_first", "pairs", "is_apart"))
-_RARE |= {"verdicts", "mean_score", "stamp", "is_deleted"}
+_RARE |= {"verdicts", "mean_score", "stamp", "is_deleted", "pages"}
 
 
 def _without_rare(fields: list[tuple[str, Any]]) -> dict[str, Any]:

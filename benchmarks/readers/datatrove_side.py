@@ -24,8 +24,10 @@ READERS = {
 
 def texts(kind, path):
     if kind == "html":
-        with open(path, encoding="utf-8") as file:
-            yield Trafilatura().extract(file.read())
+        extractor = Trafilatura()
+        for name in sorted(os.listdir(path)):
+            with open(os.path.join(path, name), encoding="utf-8") as file:
+                yield extractor.extract(file.read())
         return
     folder, name = os.path.split(path)
     compression = "gzip" if name.endswith(".gz") else None

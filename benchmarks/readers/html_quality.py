@@ -1,7 +1,7 @@
 """Reader `html` beside trafilatura's own defaults.
 
-Bullets, and bars and rules of tables, are taken out of all texts before they are compared: each side writes
-them in its own way. A Chinese or Japanese character counts as a word.
+Bullets and numbers of items, and bars and rules of tables, are taken out of all texts before they are
+compared: each side writes them in its own way. A Chinese or Japanese character counts as a word.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from pathlib import Path
 
 import trafilatura
 
-from benchmarks.readers.html_files import files
+from benchmarks.readers import html_files, html_sites
 from benchmarks.readers.quality import report
 from plugins.readers import open_reader
 from schemas.corpus_config import SourceConfig
 from schemas.records import Document
 
-_MARKS = re.compile(r"^\s*[-•*] |\|(?:-+\|)*|^-{3,}$", re.MULTILINE)
+_MARKS = re.compile(r"^\s*(?:[-•*]|\d+\.) |\|(?:-+\|)*|^-{3,}$", re.MULTILINE)
 _CHARACTER = re.compile(r"([\u3000-\u30ff\u3400-\u9fff\uff00-\uffef])")
 
 
 def measure(first: int, worst: int) -> None:
     """Print the marks of both on all pages."""
-    known = [dataclasses.replace(page, text=comparable(page.text)) for page in files(first)]
+    pages = [*html_files.files(first), *html_sites.files(first)]
+    known = [dataclasses.replace(page, text=comparable(page.text)) for page in pages]
     report(known, {"reader html": ours, "trafilatura": defaults}, worst)
 
 

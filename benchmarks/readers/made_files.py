@@ -18,10 +18,14 @@ _MENU = "".join(f'<li><a href="/{number}">Page {number}</a></li>' for number in 
 
 
 def make(kind: str, folder: Path, num_bytes: int) -> Path:
-    """Write a file of a kind with about `num_bytes` of text; return its path."""
+    """Write a file of a kind, or a folder of pages, with about `num_bytes` of text; return its path."""
     path = folder / f"made{ENDINGS[kind]}"
     texts = made_up_texts(num_bytes)
-    if kind == "parquet":
+    if kind == "html":
+        path.mkdir()
+        for number, text in enumerate(texts):
+            (path / f"{number}.html").write_text(page(text))
+    elif kind == "parquet":
         rows = [{"id": str(number), "text": text} for number, text in enumerate(texts)]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     elif kind in ("warc", "wet"):
@@ -39,9 +43,9 @@ def make(kind: str, folder: Path, num_bytes: int) -> Path:
 
 ENDINGS = {
     **{"jsonl": ".jsonl", "csv": ".csv", "parquet": ".parquet", "warc": ".warc.gz", "wet": ".warc.wet.gz"},
-    **{"mediawiki": ".xml", "edgar": ".txt", "medline": ".xml", "jats": ".xml", "html": ".html"},
+    **{"mediawiki": ".xml", "edgar": ".txt", "medline": ".xml", "jats": ".xml", "html": ""},
 }
-"""Ending of a file's name, by kind."""
+"""Ending of a file's name, by kind; pages are in a folder."""
 
 
 def page(text: str) -> str:
@@ -57,9 +61,6 @@ def _pieces(kind: str, texts: Iterator[str]) -> Iterator[str]:
     for number, text in enumerate(texts):
         if kind == "jsonl":
             yield json.dumps({"id": str(number), "text": text}) + "\n"
-        elif kind == "html":  # one page a file
-            yield page(text)
-            return
         elif kind == "mediawiki":
             yield (
                 "" if number else "<mediawiki><siteinfo><base>https://example.org/wiki/A</base></siteinfo>\n"

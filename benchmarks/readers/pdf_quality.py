@@ -1,26 +1,24 @@
-"""Reader `pdf` beside the defaults of PDFium, and of pypdf and pdfminer.six where they are installed."""
+"""Reader `pdf` beside the defaults of PDFium, and of pypdf, pdfminer.six and pdfplumber if installed."""
 
 from __future__ import annotations
 
 import importlib
 import io
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pypdfium2
 
 from benchmarks.readers.pdf_files import files
 from benchmarks.readers.quality import report
 from plugins.readers import open_reader
+from plugins.readers.base import Row
 from schemas.corpus_config import SourceConfig
-from schemas.records import Document
 
 
 def measure(first: int, worst: int) -> None:
     """Print the marks of all extractors on all files."""
     extractors: dict[str, Callable[[bytes], str]] = {"reader pdf": ours, "pypdfium2": pdfium}
-    for name, extract in {"pypdf": pypdf, "pdfminer": pdfminer}.items():
+    for name, extract in {"pypdf": pypdf, "pdfminer": pdfminer, "pdfplumber": pdfplumber}.items():
         try:
             importlib.import_module(name)
         except ImportError:
@@ -32,12 +30,9 @@ def measure(first: int, worst: int) -> None:
 
 def ours(data: bytes) -> str:
     """Text of the file's one document."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "a.pdf")
-        path.write_bytes(data)
-        found = list(open_reader(SourceConfig(reader="pdf", uri=str(path))).read(str(path)))
-    assert len(found) == 1 and isinstance(found[0], Document), found
-    return found[0].text
+    (row,) = open_reader(SourceConfig(reader="pdf", uri="a.pdf")).rows_in(data, "a.pdf")
+    assert isinstance(row, Row), row
+    return str(row.values["text"])
 
 
 def pdfium(data: bytes) -> str:
@@ -55,3 +50,9 @@ def pdfminer(data: bytes) -> str:
     """Text of the file by pdfminer's default layout analysis."""
     text: str = importlib.import_module("pdfminer.high_level").extract_text(io.BytesIO(data))
     return text
+
+
+def pdfplumber(data: bytes) -> str:
+    """Text of all pages by pdfplumber's default, which lays out words of pdfminer.six."""
+    with importlib.import_module("pdfplumber").open(io.BytesIO(data)) as file:
+        return "\n".join(page.extract_text() for page in file.pages)

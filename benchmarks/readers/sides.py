@@ -15,6 +15,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -26,16 +27,24 @@ from schemas.records import Document
 
 def ours(kind: str, path: str) -> Iterator[str]:
     """Texts of the documents of our reader."""
-    for found in open_reader(SourceConfig(reader=kind, uri=path)).read(path):
-        if isinstance(found, Document):
-            yield found.text
+    reader = open_reader(SourceConfig(reader=kind, uri=path))
+    for file in _files(path):
+        for found in reader.read(file):
+            if isinstance(found, Document):
+                yield found.text
 
 
 def rows(kind: str, path: str) -> Iterator[str]:
     """Texts of the rows of our reader."""
-    for found in open_reader(SourceConfig(reader=kind, uri=path)).rows(path):
-        if isinstance(found, Row):
-            yield found.values["text"]
+    reader = open_reader(SourceConfig(reader=kind, uri=path))
+    for file in _files(path):
+        for found in reader.rows(file):
+            if isinstance(found, Row):
+                yield found.values["text"]
+
+
+def _files(path: str) -> list[str]:
+    return sorted(map(str, Path(path).iterdir())) if Path(path).is_dir() else [path]
 
 
 def _jsonl(path: str) -> Iterator[str]:
@@ -78,8 +87,9 @@ def _warc(path: str) -> Iterator[str]:
 def _html(path: str) -> Iterator[str]:
     import trafilatura
 
-    with open(path, encoding="utf-8") as file:
-        yield trafilatura.extract(file.read()) or ""
+    for name in _files(path):
+        with open(name, encoding="utf-8") as file:
+            yield trafilatura.extract(file.read()) or ""
 
 
 def _mediawiki(path: str) -> Iterator[str]:

@@ -53,7 +53,7 @@ def measure(kinds: Sequence[str], megabytes: float, num_rounds: int, datatrove: 
             for _ in range(num_rounds):
                 for side, command in sides.items():
                     runs[side].append(_run([*command, str(path)]))
-            print(_row(kind, runs, num_bytes if kind != "html" else path.stat().st_size), flush=True)
+            print(_row(kind, runs, num_bytes), flush=True)
 
 
 _OURS = ("ours", "rows", "plain")

@@ -21,11 +21,11 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pipelines.increments.document_versions import natural
-from pipelines.steps.read import FilePart
 from plugins.readers import open_reader
+from plugins.readers.base import Part
 from plugins.readers.file_state import time_of_change
 from plugins.readers.listing import Listing, shown_name
 from plugins.readers.row_versions import time_stamp
@@ -55,6 +55,16 @@ class SourceFile:
     uri: str
     read_as: str  # hash of its name and of all settings that decide what becomes of its documents
     state: str | None  # as its storage reports it; None if it is not reliable
+
+
+class FilePart(NamedTuple):
+    """The unit that a worker reads: a file, or a byte range of a large one."""
+
+    source: int  # index of the source in its stream
+    uri: str
+    part: Part
+    number: int = 0  # among all files that a build reads, see document_versions.py
+    stamp: str = ""  # version of all its documents by its time of change; "" if that does not count
 
 
 SourceFiles = Mapping[str, Sequence[SourceFile]]

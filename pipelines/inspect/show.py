@@ -12,7 +12,9 @@ import argparse
 import dataclasses
 import itertools
 import json
-from collections.abc import Sequence
+import posixpath
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.panel import Panel
@@ -35,6 +37,7 @@ from schemas.shard_index import LOSS_SPANS
 
 _SHOWN_CHARACTERS = 2000
 _SHOWN_COPIES = 20
+_PAGES_AT_THE_END = re.compile(r":pages? [\d-]+$")
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -225,14 +228,24 @@ def _kept(cluster: Cluster) -> str:
 
 
 def passage_line(passage: Passage) -> str:
-    """One line about a document's share of a text: name, part, source, pairs, generation."""
+    """One line about a document's share of a text: name, part, pages, source, pairs, generation."""
     part = f" part {passage.part}" if passage.part else ""
+    if pages := named_pages([passage.pages]):
+        file = posixpath.basename(_PAGES_AT_THE_END.sub("", passage.source.removesuffix(part)))
+        part += f", {pages} of {file},"
     made = [f"{passage.num_pairs} pairs"]
     if passage.generation:
         made.append(f"generation {passage.generation}")
     if passage.failure:
         made.append(f"no answer: {passage.failure}")
     return f"{passage.document_id}{part} from {passage.source}, {', '.join(made)}"
+
+
+def named_pages(ranges: Iterable[str]) -> str:
+    """`page 12` for `12`, `pages 11 to 13` for `11-12` and `12-13`, "" without pages."""
+    numbers = [int(number) for each in ranges for number in each.split("-") if number]
+    first, last = min(numbers, default=0), max(numbers, default=0)
+    return f"pages {first} to {last}" if first < last else f"page {first}" if numbers else ""
 
 
 def beginning_of(text: str, *, whole: bool) -> str:

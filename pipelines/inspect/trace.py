@@ -1,6 +1,6 @@
 """`corpus trace`: everything that a corpus knows about one document.
 
-    name, or the first digits of its content hash
+    name, its end behind a `/`, or the first digits of its content hash
       ├─► ledgers: increments that took it in or held it out, and its current content
       ├─► texts that hold it ─► rows with tokens of these texts
       │      └─► key of the answer with its pairs ─► journal, if the answer is still there
@@ -25,8 +25,9 @@ from typing import Literal
 from rich.panel import Panel
 from rich.text import Text
 
+from pipelines.increments.document_versions import natural
 from pipelines.inspect.lineage import Place, rows_of, text_lines
-from pipelines.inspect.show import beginning_of, passage_line
+from pipelines.inspect.show import beginning_of, named_pages, passage_line
 from pipelines.store.held_out import read_held_out
 from pipelines.store.journal import find_generations
 from pipelines.store.ledger import DELETED, WITHDRAWN, Ledger
@@ -49,6 +50,7 @@ from schemas.validation import record
 _COMPARED_NAMES = 100_000
 _HASH_BEGINNING = re.compile("[0-9a-f]{8,32}")
 _SHOWN_ROWS = 20
+_SHOWN_NAMES = 10
 
 
 State = Literal["current", "superseded", "withdrawn", "deleted", "seen"]
@@ -113,24 +115,31 @@ def trace_command(arguments: argparse.Namespace) -> int:
 
 
 def trace_document(corpus: str, manifest: Manifest, name: str) -> DocumentTrace:
-    """Look up a document by its id, or by at least the first 8 digits of the hash of one of its contents.
+    """Look up a document by its id, by the last part of a path, or by a content hash.
+
+    The last part stands for all names that end with it, or go on with a position: `guideline.pdf` for
+    `scans/guideline.pdf:page 12`. A hash stands for its first digits, at least 8.
 
     Raises:
-        CorpusError: The corpus knows no such document, or several with such a hash; or a file of the corpus
-            is missing or damaged.
+        CorpusError: The corpus knows no such document, or several with such an end or hash; or a file of the
+            corpus is missing or damaged.
     """
     # Ledgers also name streams whose documents were all withdrawn.
     streams = sorted(streams_with_ledgers(corpus, manifest.names()) | {*manifest.stream_names()})
-    found = _look_up(corpus, manifest, streams, name)
-    if found is None and _HASH_BEGINNING.fullmatch(name.lower()):
-        names = sorted(_names_by_content(corpus, manifest, streams, name.lower()))
-        if len(names) > 1:
-            raise CorpusError(
-                f"{corpus}: {name} begins the hashes of {len(names)} documents: {', '.join(names[:3])}"
-                f"{', …' if len(names) > 3 else ''}. Give one of their names, or more digits."
-            )
-        found = _look_up(corpus, manifest, streams, names[0]) if names else None
-    if found is not None:
+    if found := _look_up(corpus, manifest, streams, name):
+        return found
+    is_end = re.compile(rf"/{re.escape(name)}(?:[:!]|$)")
+    ends = _names_in(corpus, manifest, streams, holding=f"/{name}")
+    names, what = {*filter(is_end.search, ends)}, "is the end of the names"
+    if not names and _HASH_BEGINNING.fullmatch(name.lower()):
+        names, what = _names_by_content(corpus, manifest, streams, name.lower()), "begins the hashes"
+    if len(names) > 1:
+        shown = ", ".join(sorted(names, key=natural)[:_SHOWN_NAMES])
+        raise CorpusError(
+            f"{corpus}: {name} {what} of {len(names)} documents: {shown}"
+            f"{', …' if len(names) > _SHOWN_NAMES else ''}. Give one of their names, or more of it."
+        )
+    if found := next((_look_up(corpus, manifest, streams, each) for each in names), None):
         return found
     seen = itertools.islice(_names_in(corpus, manifest, streams), _COMPARED_NAMES)
     near = difflib.get_close_matches(name, dict.fromkeys(seen), n=1)
@@ -153,11 +162,15 @@ def _look_up(corpus: str, manifest: Manifest, streams: list[str], name: str) -> 
         entries=tuple(sorted(entries, key=lambda entry: (entry.increment, entry.stream))),
         holdings=tuple(
             dataclasses.replace(holding, generation=_together(holding, answers))
-            for holding in sorted(holdings, key=lambda each: (each.place.increment, each.stream, each.place))
+            for holding in sorted(holdings, key=_order)
         ),
         refusals=tuple(_refusals(corpus, manifest, name)),
     )
     return trace if trace.entries or trace.holdings or trace.refusals else None
+
+
+def _order(holding: Holding) -> tuple[int, str, tuple[list[int | str], str], Place]:
+    return holding.place.increment, holding.stream, natural(holding.passage.part), holding.place
 
 
 def _entries(corpus: str, manifest: Manifest, stream: str, name: str) -> list[Entry]:
@@ -242,13 +255,16 @@ def _names_by_content(corpus: str, manifest: Manifest, streams: list[str], digit
     return names
 
 
-def _names_in(corpus: str, manifest: Manifest, streams: list[str]) -> Iterator[str]:
+def _names_in(corpus: str, manifest: Manifest, streams: list[str], holding: str = "") -> Iterator[str]:
+    """Yield the names of documents, at least those that hold a string."""
+    quoted = json.dumps(holding, ensure_ascii=False)[1:-1]
     for stream in streams:
         for each in text_lines(corpus, manifest, stream):
-            yield from each.text().document_ids
+            yield from each.text().document_ids if quoted in each.line else ()
         yield from (document.document_id for document in read_held_out(corpus, manifest, stream))
     for _, at, uri, line in _reject_lines(corpus, manifest):
-        yield from filter(None, (record(Reject, line, uri, at).document_id,))
+        if quoted in line and (name := record(Reject, line, uri, at).document_id):
+            yield name
 
 
 def _together(holding: Holding, answers: Mapping[str, Generation]) -> Generation | None:
@@ -266,7 +282,9 @@ def _together(holding: Holding, answers: Mapping[str, Generation]) -> Generation
 
 
 def _print(console: Console, trace: DocumentTrace, *, whole: bool) -> None:
-    console.print(Text(f"document {trace.document_id}"), soft_wrap=True)
+    pages = named_pages(each.passage.pages for each in trace.holdings if each.is_current)
+    shown_pages = f", {pages}" if pages else ""
+    console.print(Text(f"document {trace.document_id}{shown_pages}"), soft_wrap=True)
     if not trace.entries:
         console.print(Text("  not in the corpus"))
     for line in (*map(_entry, trace.entries), *map(_refusal, trace.refusals)):

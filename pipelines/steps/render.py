@@ -22,6 +22,7 @@ from pipelines.store.pair_files import synthesizer_name, with_pairs
 from plugins.templates import TEMPLATES
 from schemas.content_hash import digest
 from schemas.corpus_config import CorpusConfig
+from schemas.page_starts import page_range
 from schemas.records import AugmentedText, Document, InstructionPair, Passage, SynthesizedDocument
 
 _SEED_BITS = 63
@@ -193,6 +194,7 @@ def passage_of(document: Document, span: tuple[int, int], **made: Any) -> Passag
         start=start,
         end=end,
         part=document.part,
+        pages=page_range(document.pages),
         **made,
     )
 

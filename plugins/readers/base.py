@@ -21,10 +21,14 @@ from schemas.records import UNEXPECTED, Document, Reject
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a file: its values by field name, at a position: a number, or `@` and a byte offset."""
+    """One row of a file: its values by field name, at a position: a number, or `@` and a byte offset.
+
+    `pages` are entries of the pages of its text, for formats that have pages (schemas/page_starts.py).
+    """
 
     position: str
     values: Mapping[str, Any]
+    pages: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,7 +181,13 @@ class Reader(ABC):
         where = f"{name}{apart}{row.position}"
         if isinstance(row, BadRow):
             return [rejected(where, row.reason, row.detail)]
-        return documents_of(self.source, row.values, where, version)
+        found = documents_of(self.source, row.values, where, version)
+        if not row.pages:
+            return found
+        return [
+            dataclasses.replace(each, pages=row.pages) if isinstance(each, Document) else each
+            for each in found
+        ]
 
 
 class WholeFileReader(Reader):

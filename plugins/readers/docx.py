@@ -1,29 +1,28 @@
 """Word files (docx): text with headings, lists, tables, foot- and endnotes, a document a file.
 
 Library: mammoth (BSD-2-Clause), because it gives notes, numbering and scripts as HTML, which python-docx
-does not. `markup_blocks.py` makes text of the HTML, so that 10 with a raised 6 becomes 10^6.
-Left out: page heads and feet, comments, deleted text, pictures, and formulas of Word's editor, for which
-there is a reject.
+does not. `docx_runs.py` gives it formulas as text, `markup_blocks.py` makes text of the HTML: 10 with a
+raised 6 becomes 10^6. Left out: page heads and feet, comments, deleted and hidden text, pictures.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
 
 import mammoth
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
-from plugins.readers.html_tree import TooDeep, parse
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.docx_runs import ready_for_mammoth
+from plugins.readers.html_tree import parse, visible
+from plugins.readers.markup import TooDeep
+from plugins.readers.markup_blocks import blocks_of
 
 _CORE = "docProps/core.xml"
-_NOTE = re.compile("#(?:foot|end)note-(ref-)?")
+_BACK = re.compile("#(?:foot|end)note-ref-")
 _LEFT_OUT = re.compile(r"unrecognised element was ignored: (?:\{.*\})?(\S+)")
 
 
@@ -35,27 +34,19 @@ class DocxReader(WholeFileReader):
             with open_zip(data) as archive:
                 core = archive.read(_CORE) if _CORE in archive.namelist() else b"<none/>"
                 fields = about(ElementTree.fromstring(core))
-            converted = mammoth.convert_to_html(io.BytesIO(data), convert_image=lambda image: [])
-            tree = parse(converted.value)
+            converted = mammoth.convert_to_html(ready_for_mammoth(data), convert_image=lambda image: [])
+            tree = visible(parse(converted.value))
         except (Refused, TooDeep, RecursionError) as error:
             yield BadRow("", "beyond_limits", str(error))
             return
         except BROKEN as error:
             yield BadRow("", "not_docx", f"{type(error).__name__}: {error}")
             return
-        _mark_notes(tree)
-        yield Row("", {**fields, self.source.text_field: blocks_of(tree, UNSEEN)})
+        for link in tree.iter("a"):
+            if _BACK.match(link.get("href", "")):  # the arrow behind a note
+                link.text = ""
+        yield Row("", {**fields, self.source.text_field: blocks_of(tree)})
         found = Counter(found[1] for each in converted.messages if (found := _LEFT_OUT.search(each.message)))
         if found:
             names = ", ".join(f"{number} of {name}" for name, number in found.most_common())
             yield BadRow("", "left_out", f"elements that mammoth does not read: {names}")
-
-
-def _mark_notes(tree: Element) -> None:
-    """Show references to notes as [1], not as exponents, and take out the arrows back."""
-    for element in tree.iter():
-        link = element.find("a") if element.tag == "sup" else None
-        if link is not None and _NOTE.match(link.get("href", "")):
-            element.tag = "span"
-        if element.tag == "a" and (found := _NOTE.match(element.get("href", ""))) and found[1]:
-            element.text = ""

@@ -1,6 +1,6 @@
 """Electronic books (epub): chapters in the order of the spine, a document a book or a chapter.
 
-Read with zipfile and the standard library's HTML parser: the known library for epub, ebooklib, is AGPL.
+Read with zipfile and lxml (BSD): the known library for epub, ebooklib, is AGPL.
 `markup_blocks.py` makes the text. Pictures are left out.
 """
 
@@ -16,12 +16,14 @@ from xml.etree.ElementTree import Element
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.documents_in_zip import BROKEN, Refused, about, open_zip
-from plugins.readers.html_tree import TooDeep, parse
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.html_tree import parse, visible
+from plugins.readers.markup import TooDeep
+from plugins.readers.markup_blocks import blocks_of
 from schemas.config import Section
 
 _CONTAINER = "META-INF/container.xml"
 _ENCRYPTION = "META-INF/encryption.xml"
+_REFERENCE = "{http://www.w3.org/2001/04/xmlenc#}CipherReference"
 _MARKUP = ("application/xhtml+xml", "text/html")
 _ENCODING = re.compile(rb"""<\?xml[^>]{0,100}encoding=["']([\w.-]{1,40})""")
 
@@ -59,12 +61,18 @@ class EpubReader(WholeFileReader):
         fields = about(package)
         texts: list[str] = []
         bad: list[BadRow] = []
+        encrypted = _encrypted(archive)
         for name in _spine(package, posixpath.dirname(root)):
+            if isinstance(name, BadRow):
+                bad.append(name)
+                continue
+            if name in encrypted:
+                bad.append(BadRow(name, "encrypted", "the book's protection locks it; remove it first"))
+                continue
             try:
-                text = blocks_of(parse(_decoded(archive.read(name))), UNSEEN)
-            except (KeyError, UnicodeDecodeError, LookupError, TooDeep) as error:
-                locked = "; the book has encrypted files" if _ENCRYPTION in archive.namelist() else ""
-                bad.append(BadRow(name, "bad_chapter", f"{type(error).__name__}: {error}{locked}"))
+                text = blocks_of(visible(parse(_decoded(archive.read(name)))))
+            except (KeyError, UnicodeDecodeError, LookupError, TooDeep, RecursionError) as error:
+                bad.append(BadRow(name, "bad_chapter", f"{type(error).__name__}: {error}"))
                 continue
             if text and self.options.chapters:
                 yield Row(name, {**fields, self.source.text_field: text})
@@ -76,17 +84,32 @@ class EpubReader(WholeFileReader):
         yield from bad
 
 
-def _spine(package: Element, folder: str) -> Iterator[str]:
-    """Yield the paths of the book's files of markup, in reading order."""
+def _encrypted(archive: zipfile.ZipFile) -> set[str]:
+    """Return the paths of encrypted files; in books that can be read these are fonts."""
+    if _ENCRYPTION not in archive.namelist():
+        return set()
+    references = ElementTree.fromstring(archive.read(_ENCRYPTION)).iter(_REFERENCE)
+    return {posixpath.normpath(unquote(each.get("URI", ""))) for each in references}
+
+
+def _spine(package: Element, folder: str) -> Iterator[str | BadRow]:
+    """Yield the paths of the book's files of markup in reading order, and a reject for each other entry."""
     items = {each.get("id"): each for each in package.iter() if str(each.tag).endswith("}item")}
     for reference in package.iter():
-        item = items.get(reference.get("idref")) if str(reference.tag).endswith("}itemref") else None
-        if (
-            item is not None
-            and item.get("media-type") in _MARKUP
-            and "nav" not in item.get("properties", "").split()
-        ):
-            yield posixpath.normpath(posixpath.join(folder, unquote(item.get("href", ""))))
+        if not str(reference.tag).endswith("}itemref"):
+            continue
+        name = reference.get("idref", "")
+        item = items.get(name)
+        if item is None:
+            yield BadRow(
+                name, "bad_chapter", "the spine names it, and the book's list of files does not have it"
+            )
+            continue
+        path = posixpath.normpath(posixpath.join(folder, unquote(item.get("href", ""))))
+        if (kind := item.get("media-type", "")) not in _MARKUP:
+            yield BadRow(path, "left_out", f"a page of the kind {kind!r}, which is no markup")
+        elif "nav" not in item.get("properties", "").split():
+            yield path
 
 
 def _decoded(data: bytes) -> str:

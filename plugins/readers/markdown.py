@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from markdown_it import MarkdownIt
 
 from plugins.readers.base import BadRow
-from plugins.readers.html_tree import parse
+from plugins.readers.html_tree import parse, visible
 from plugins.readers.markup import text_of
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.markup_blocks import blocks_of
 from plugins.readers.text import MarkupReader
 
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*\n", re.DOTALL | re.MULTILINE)
@@ -33,15 +33,15 @@ class MarkdownReader(MarkupReader):
     def plain(self, text: str) -> Iterator[Mapping[str, str] | BadRow]:
         front = _FRONT.match(text)
         fields = dict(_FIELD.findall(front[1])) if front else {}
-        tree = parse(_PARSER.render(text[front.end() :] if front else text))
-        if heading := text_of(tree.find("h1")):
+        tree = visible(parse(_PARSER.render(text[front.end() :] if front else text)))
+        if heading := text_of(tree.find("body/h1")):
             fields.setdefault("title", heading)
         yield {
             **fields,
-            self.source.text_field: text if self.options.keep_markup else blocks_of(tree, UNSEEN),
+            self.source.text_field: text if self.options.keep_markup else blocks_of(tree),
         }
 
 
 def plain_text(markdown: str) -> str:
     """Return the text of Markdown without its markup."""
-    return blocks_of(parse(_PARSER.render(markdown)), UNSEEN)
+    return blocks_of(visible(parse(_PARSER.render(markdown))))

@@ -11,37 +11,78 @@ of letters. Namespaces make no difference.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from plugins.readers.mathml import formula
+from plugins.readers.mathml import formula, name_of
 
 _RAISED = {"sup", "superscript"}
 _LOWERED = {"sub", "subscript", "inf"}
 SCRIPTS = frozenset({*_RAISED, *_LOWERED, "math"})
 """Elements that `script_of` reads."""
 
-LOOKS = {
-    *("a", "abbr", "acronym", "b", "big", "bold", "em", "emph", "ext-link", "font", "i", "ital", "italic"),
-    *("monospace", "roman", "s", "sans-serif", "sc", "small", "smallcaps", "span", "strike", "strong"),
-    *("styled-content", "tt", "u", "underline", "bdi", "bdo", "cite", "code", "data", "del", "dfn", "hi"),
-    *("ins", "kbd", "mark", "nobr", "named-content", "q", "ref", "samp", "time", "var", "wbr", "xref"),
-    *("alternatives", "email", "inline-formula", "tex-math", "uri"),
-}
-"""Elements that only change the look of letters, in HTML, JATS, NLM and TEI: no space around them."""
+LOOKS = frozenset(
+    {
+        *(
+            "a",
+            "abbr",
+            "acronym",
+            "b",
+            "big",
+            "bold",
+            "em",
+            "emph",
+            "ext-link",
+            "font",
+            "i",
+            "ital",
+            "italic",
+        ),
+        *("monospace", "roman", "sans-serif", "sc", "small", "smallcaps", "span", "strong", "styled-content"),
+        *(
+            "tt",
+            "u",
+            "underline",
+            "bdi",
+            "bdo",
+            "cite",
+            "code",
+            "data",
+            "dfn",
+            "hi",
+            "ins",
+            "kbd",
+            "mark",
+            "nobr",
+        ),
+        *("named-content", "q", "rb", "ref", "ruby", "samp", "time", "var", "wbr", "xref"),
+        *("alternatives", "email", "inline-formula", "tex-math", "uri"),
+    }
+)
+"""Elements that only change the look of letters, in HTML, JATS, NLM and TEI: no space around them.
+
+Struck text is none of them: <s>5</s>6 is not 56."""
 
 _PLAIN_RAISED = re.compile(r"[+\-−±]?(?:\d+(?:\.\d+)?|[^\W\d_]+)[+\-−]?|\([^()]*\)|[^\w\s]")
 _PLAIN_LOWERED = re.compile(r"\w+(?:[./]\w+)*")
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)", re.IGNORECASE)
-_AFTER_NUMBER = re.compile(r"(?:^|[^\w.])\d[\d.,]*\s*[-–—−/]?\s*$")
+_AFTER_NUMBER = re.compile(r"(?:^|[^\w.])\d[\d.,]*[^\S\f]*[-–—−/]?[^\S\f]*$")
 _AFTER_DIGIT = re.compile(r"\d[.,]?$")
 _BEFORE_DIGIT = re.compile(r"[.,]?\d")
 _BEFORE_WORD = re.compile(r"[^\W_]|[.,]\d")
-_OPEN = frozenset(" \t\n([{<-–—/'\"“‘")
+_OPEN = frozenset(" \t\n\f([{<-–—/'\"“‘")
 _LOOKED_BACK = 40
+
+APART = "\f"
+"""Between an element and its neighbours on a line. No script belongs to a number beyond it."""
+
+_LINE_END = re.compile(r"\f*\n\f*|\f+")
+
+
+class TooDeep(ValueError):
+    """Elements are nested too deeply."""
 
 
 class Script(NamedTuple):
@@ -53,39 +94,44 @@ class Script(NamedTuple):
 
 def text_of(element: Element | None) -> str:
     """Return all text of an element on one line; "" without an element."""
-    return "" if element is None else " ".join(joined(list(_pieces(element))).split())
+    return "" if element is None else " ".join(_joined(element).split())
 
 
-def _pieces(element: Element) -> Iterator[str | Script]:
-    yield element.text or ""
+def lines_of(element: Element) -> str:
+    """Return all text of an element with its white space; each inner block and break is a line."""
+    return _LINE_END.sub("\n", _joined(element))
+
+
+def _joined(element: Element) -> str:
+    return joined([piece for piece, _ in pieces_of(element)])
+
+
+def pieces_of(element: Element) -> Iterator[tuple[str | Script, Element]]:
+    """Yield the texts and scripts in an element, each with the element that it is or belongs to.
+
+    `APART` is the text before and after an inner element that does not only change the look of letters.
+    """
+    yield element.text or "", element
     for child in element:
         if script := script_of(child):
-            yield script
+            yield script, child
         elif name_of(child) in LOOKS:
-            yield from _pieces(child)
+            yield from pieces_of(child)
         else:
-            yield " "
-            yield from _pieces(child)
-            yield " "
-        yield child.tail or ""
-
-
-def name_of(element: Element) -> str:
-    """Return the name of an element in lower case, without its namespace."""
-    return _bare(element.tag)
-
-
-@functools.lru_cache(maxsize=1024)
-def _bare(tag: object) -> str:
-    return str(tag).rpartition("}")[2].rpartition(":")[2].lower()
+            yield APART, child
+            yield from pieces_of(child)
+            yield APART, child
+        yield child.tail or "", child
 
 
 def script_of(element: Element) -> Script | None:
     """Return the superscript, subscript or formula that an element is, if it is one."""
     name = name_of(element)
-    if name in _RAISED | _LOWERED:
-        return Script("^" if name in _RAISED else "_", text_of(element))
-    return Script("", formula(element)) if name == "math" else None
+    if name not in SCRIPTS:
+        return None
+    if name == "math":
+        return Script("", formula(element))
+    return Script("^" if name in _RAISED else "_", text_of(element))
 
 
 def joined(pieces: Sequence[str | Script]) -> str:
@@ -141,7 +187,7 @@ def _lowered(text: str, before: str, after: str) -> str:
         return " "
     if not _PLAIN_LOWERED.fullmatch(text) or _joins_digits(text, after):
         return f"_({text})"
-    return f"_{text}" if _AFTER_DIGIT.search(before) and text[0].isdigit() else text
+    return f"_{text}" if _AFTER_DIGIT.search(before) else text
 
 
 def _formula(text: str, before: str, after: str) -> str:

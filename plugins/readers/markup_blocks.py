@@ -3,7 +3,7 @@
     <p>, <div>, <sec> …     a paragraph: a blank line before and after it
     <li>, <list-item>       - a line, or 1. a line; items of an inner list are indented
     <dt> and <dd>           - a line, and a line below it that is indented
-    <tr>, <row>             the cells of a row on one line: 140 | 72
+    <tr>, <row>             the cells of a row on one line: 140 | 72; nothing below a cell of several rows
     <br>, <lb>, <break>     a new line
     <label>                 the beginning of the next line: 1. Introduction
     <pre>                   its lines, unchanged
@@ -16,10 +16,12 @@ of the table has text in more, or if the text is several paragraphs.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections import Counter
+from collections.abc import Container, Iterator
 from xml.etree.ElementTree import Element
 
-from plugins.readers.markup import LOOKS, Script, joined, name_of, script_of, text_of
+from plugins.readers.markup import LOOKS, Script, joined, lines_of, script_of, text_of
+from plugins.readers.mathml import name_of
 
 _BREAKS = {"br", "lb", "break"}
 _ROWS = {"tr", "row"}
@@ -28,22 +30,12 @@ _AS_THEY_ARE = {"pre", "preformat"}
 _PERHAPS = {"code", "quote"}  # what trafilatura calls <pre>
 _NESTED = {"table", "ul", "ol", "list"}
 _PARAGRAPHS = {"p", "div", *_BREAKS}
+_MOST_COLUMNS = 1_000  # of a cell, as in the HTML standard
 _GROUPS = {"thead", "tbody", "tfoot", "tgroup"}
 _INLINE = {
-    "img",
-    "picture",
-    "source",
-    "input",
-    "button",
-    "ruby",
-    "rb",
-    "rt",
-    "rp",
-    "inline-graphic",
-    "overline",
+    *("img", "picture", "source", "input", "button", "rt", "rp", "del", "s", "strike"),
+    *("inline-graphic", "overline"),
 }
-UNSEEN = frozenset(("head", "script", "style", "template", "noscript", "svg", "iframe", "object"))
-"""Elements of HTML that show no text."""
 
 
 def blocks_of(element: Element | None, skipped: Container[str] = ()) -> str:
@@ -72,6 +64,7 @@ class _Writer:
         self._indent = ""  # of lines in the open items
         self._number: int | None = None  # of the next item; None in a list without numbers
         self._has_columns = False  # of the open table
+        self._spanned: Counter[int] = Counter()  # rows that a cell above still covers, by column
 
     def write(self, element: Element) -> None:
         name = name_of(element)
@@ -81,7 +74,7 @@ class _Writer:
             self._pieces.append(script)
         elif name in _AS_THEY_ARE or (name in _PERHAPS and not len(element) and "\n" in (element.text or "")):
             self.end_paragraph()
-            self.lines += "".join(element.itertext()).strip("\n").splitlines()
+            self.lines += lines_of(element).strip("\n").splitlines()
             self.end_paragraph()
         elif name in LOOKS:
             self._inside(element)
@@ -93,7 +86,7 @@ class _Writer:
             self._end_line()
         elif name in _ROWS and not self._arranges(element):
             self._end_line()
-            self.lines.append(" | ".join(map(text_of, element)).rstrip(" |").lstrip())
+            self.lines.append(" | ".join(self._cells(element)).rstrip(" |").lstrip())
         elif name in _ITEMS:
             self._item(element, name)
         elif name in _ROWS | _GROUPS:
@@ -103,15 +96,16 @@ class _Writer:
             self._inside(element)
             self._pieces.append(" ")
         else:
-            outer = self._number, self._has_columns
+            outer = self._number, self._has_columns, self._spanned
             self._number = _first_number(element)
             if name == "table":
+                self._spanned = Counter()
                 rows = (each for each in element.iter() if name_of(each) in _ROWS)
                 self._has_columns = any(len(_filled(row)) > 1 for row in rows)
             self.end_paragraph(is_last=False)
             self._inside(element)
             self.end_paragraph()
-            self._number, self._has_columns = outer
+            self._number, self._has_columns, self._spanned = outer
 
     def end_paragraph(self, *, is_last: bool = True) -> None:
         self._end_line(is_last=is_last)
@@ -131,6 +125,19 @@ class _Writer:
         self._end_line()
         self._indent, self._bullet = outer, ""
 
+    def _cells(self, row: Element) -> Iterator[str]:
+        """Yield the texts of a row's cells, "" for each place that a cell of a row above covers."""
+        column = 0
+        for cell in row:
+            while self._spanned[column] > 0:
+                self._spanned[column] -= 1
+                column += 1
+                yield ""
+            yield text_of(cell)
+            for _ in range(min(_span(cell, "colspan"), _MOST_COLUMNS)):
+                self._spanned[column] = _span(cell, "rowspan") - 1
+                column += 1
+
     def _inside(self, element: Element) -> None:
         self._pieces.append(element.text or "")
         for child in element:
@@ -142,7 +149,10 @@ class _Writer:
         if self._label and not is_last and not joined(self._pieces[self._label :]).strip():
             return
         self._label = 0
-        if text := " ".join(joined(self._pieces).split()):
+        text = joined(self._pieces).strip()
+        if not text.isprintable() or "  " in text:  # other white space, or more of it
+            text = " ".join(text.split())
+        if text:
             self.lines.append((self._bullet or self._indent) + text)
             self._bullet = ""
         self._pieces = []
@@ -156,7 +166,12 @@ class _Writer:
 
 
 def _filled(row: Element) -> list[Element]:
-    return [cell for cell in row if text_of(cell)]
+    return [cell for cell in row if any(text.strip() for text in cell.itertext())]
+
+
+def _span(cell: Element, name: str) -> int:
+    span = cell.get(name, "")
+    return int(span) if re.fullmatch(r"[1-9][0-9]{0,4}", span) else 1
 
 
 def _first_number(element: Element) -> int | None:
@@ -164,7 +179,7 @@ def _first_number(element: Element) -> int | None:
     if "ol" not in (name_of(element), element.get("rend")) and element.get("list-type") != "order":
         return None
     own = any(item.get("value") or any(name_of(each) == "label" for each in item) for item in element)
-    if own or element.get("reversed") is not None:
+    if own or element.get("reversed") is not None or element.get("type", "1") != "1":
         return None
     start = element.get("start", "1")
-    return int(start) if re.fullmatch(r"\d{1,9}", start) else 1
+    return int(start) if re.fullmatch(r"-?[0-9]{1,9}", start) else 1

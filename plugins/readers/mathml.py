@@ -10,6 +10,7 @@ elements never become one number.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -54,12 +55,18 @@ def formula(element: Element) -> str:
     return _term(element).text
 
 
-def _name(element: Element) -> str:
-    return str(element.tag).rpartition("}")[2].rpartition(":")[2].lower()
+def name_of(element: Element) -> str:
+    """Return the name of an element in lower case, without its namespace."""
+    return _bare(element.tag)
+
+
+@functools.lru_cache(maxsize=1024)
+def _bare(tag: object) -> str:
+    return str(tag).rpartition("}")[2].rpartition(":")[2].lower()
 
 
 def _term(element: Element) -> _Term:
-    name = _name(element)
+    name = name_of(element)
     if name in _UNSEEN:
         return _NOTHING
     if name in _TOKENS:
@@ -100,7 +107,7 @@ def _terms(element: Element) -> Iterator[_Term]:
     """Yield the terms in an element, those of nested rows included."""
     yield _Term(" ".join((element.text or "").split()), "text")
     for child in element:
-        if _name(child) == "mrow":
+        if name_of(child) == "mrow":
             yield from _terms(child)
         else:
             yield _term(child)
@@ -216,7 +223,7 @@ def _fenced(element: Element) -> _Term:
 
 def _multiscripts(element: Element) -> _Term:
     base, *others = element
-    names = [_name(each) for each in others]
+    names = [name_of(each) for each in others]
     at = names.index("mprescripts") if "mprescripts" in names else len(others)
     after = "".join(_pairs(others[:at]))
     before = "".join(_pairs(others[at + 1 :]))

@@ -5,7 +5,8 @@ Chrome. Of 100 pages of 5,000 characters it took 0.2 s of CPU to extract all tex
 8.2 s; PDFium alone repairs damaged files as viewers do. The build of pypdfium2 has no JavaScript and fetches
 nothing. PDFium is not thread-safe, so that a process reads one page at a time.
 
-    bytes ─► streams within limits ─► PDFium: words and boxes (pdf_words) ─► reading order (pdf_layout)
+    bytes ─► streams within limits ─► PDFium: words and boxes (pdf_words) ─► columns (pdf_layout)
+        ─► text (pdf_paragraphs)
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pypdfium2 import PdfDocument, PdfiumError
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.page_engines import PAGE_ENGINES, PageEngine
-from plugins.readers.pdf_layout import Line, Page, lines_of, remove_heads, text_of_pages
+from plugins.readers.pdf_layout import Line, Page, lines_of, remove_heads
+from plugins.readers.pdf_paragraphs import text_of_pages
 from plugins.readers.pdf_words import Box, words_of
 from schemas import limits
 from schemas.config import Section
@@ -36,7 +38,6 @@ _MOST_LAYERS = 4
 _END_BYTES = 1024
 """Bytes at the end of a file in which its end mark must be."""
 
-_LIGATURES = dict(zip(map(ord, "ﬀﬁﬂﬃﬄ\xad"), ("ff", "fi", "fl", "ffi", "ffl", ""), strict=True))
 _NO_UNICODE = re.compile("[\0-\x08\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
 _MOST_UNKNOWN = 0.2
 """Share of a page's characters without Unicode above which its text layer is of no use."""
@@ -82,6 +83,8 @@ class PdfReader(WholeFileReader):
         try:
             with _LOCK:
                 document = PdfDocument(data)
+                if document.get_formtype():
+                    document.init_forms()
         except PdfiumError as error:
             is_locked = "password" in str(error).lower()
             detail = "it needs a password; remove it first" if is_locked else f"{error} Is this a PDF?"
@@ -124,33 +127,33 @@ class PdfReader(WholeFileReader):
         removed = [] if self.options.keep_heads else remove_heads(pages)
         about |= {"num_pages": str(announced), "removed": "\n".join(removed)}
         fields = {name: value for name, value in about.items() if value}
-        for position, group in self._groups(pages):
-            if text := text_of_pages(group).translate(_LIGATURES):
-                yield Row(position, {**fields, self.source.text_field: text})
+        most = self.options.pages_per_document or limits.PDF_PAGES
+        for number, group in itertools.groupby(pages, lambda page: (page.number - 1) // most):
+            text, starts = text_of_pages(list(group))
+            if text:
+                yield Row(self._position(number), {**fields, self.source.text_field: text}, starts)
         yield from bad
         if b"%%EOF" not in data[-_END_BYTES:].rstrip(b"\0"):
             detail = f"no %%EOF at its end: it is cut short or damaged; {len(pages):,} pages were read"
             yield BadRow("", "truncated_file", detail)
 
-    def _groups(self, pages: list[Page]) -> Iterator[tuple[str, list[Page]]]:
-        """Yield the pages of each document, with its position."""
+    def _position(self, group: int) -> str:
+        """Return the position of the document with a group of pages, counted from 0."""
         most = self.options.pages_per_document
-        groups: dict[int, list[Page]] = {}
-        for page in pages:
-            groups.setdefault((page.number - 1) // most if most else 0, []).append(page)
-        for number, group in groups.items():
-            if not most:
-                yield "", group
-            elif most == 1:
-                yield f"page {number + 1}", group
-            else:
-                yield f"pages {number * most + 1}-{(number + 1) * most}", group
+        if not most:
+            return ""
+        last = (group + 1) * most
+        return f"page {last}" if most == 1 else f"pages {last - most + 1}-{last}"
 
     def _page(self, data: bytes, document: PdfDocument, index: int) -> Page | BadRow | None:
         """Return a page of a file, a reject for one without text, or None if it cannot be loaded."""
         place = f"page {index + 1}"
         try:
-            with _LOCK, contextlib.closing(document[index]) as page:
+            with _LOCK, contextlib.ExitStack() as opened:
+                page = opened.enter_context(contextlib.closing(document[index]))
+                if document.formenv:  # what was filled in becomes text of the page
+                    page.flatten()
+                    page = opened.enter_context(contextlib.closing(document[index]))
                 text_page = page.get_textpage()
                 if (count := text_page.count_chars()) > limits.PDF_PAGE_CHARACTERS:
                     return BadRow(place, "page_too_long", f"it has {count:,} characters")

@@ -16,8 +16,8 @@ from docutils.core import publish_doctree, publish_from_doctree
 from docutils.writers.html5_polyglot import Writer
 
 from plugins.readers.base import BadRow
-from plugins.readers.html_tree import parse
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.html_tree import parse, visible
+from plugins.readers.markup_blocks import blocks_of
 from plugins.readers.text import MarkupReader
 
 _ROLE = re.compile(r":[\w.:+-]+:`([^`<]*?)(?:\s*<[^>]*>)?`")
@@ -46,7 +46,7 @@ class RstReader(MarkupReader):
         for each in document.findall(nodes.problematic):
             each.children = [nodes.Text(_ROLE.sub(r"\1", each.astext()))]
         html = publish_from_doctree(document, writer=Writer(), settings_overrides=_SETTINGS)
-        plain = text if self.options.keep_markup else blocks_of(parse(str(html)), UNSEEN)
+        plain = text if self.options.keep_markup else blocks_of(visible(parse(str(html))))
         title = {"title": document["title"]} if document.get("title") else {}
         yield {**title, self.source.text_field: plain}
         messages = [*document.parse_messages, *document.transform_messages]

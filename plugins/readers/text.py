@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks, pieces, whole
-from plugins.readers.html_tree import TooDeep
+from plugins.readers.markup import TooDeep
 from schemas.config import Section
 
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from plugins.protocols.base import SynthesisProtocol
 from schemas.content_hash import content_hash
 from schemas.errors import ConfigError
+from schemas.page_starts import starts_within
 from schemas.records import Document
 from schemas.synthesis_config import SynthesisConfig
 
@@ -72,15 +73,19 @@ def split_document(document: Document, limits: Sequence[Limit]) -> list[Document
 
     num_tokens = size(document.text)
     equal = num_tokens // math.ceil(num_tokens / room)
-    texts = TextSplitter.from_callback(size, (equal, room)).chunks(document.text)  # `equal` to `room` tokens
+    splitter = TextSplitter.from_callback(size, (equal, room))  # `equal` to `room` tokens
+    parts = splitter.chunk_indices(document.text)
+    spans = [(start, start + len(text)) for start, text in parts]
+    pages = starts_within(document.pages, document.text, spans)
     return [
         dataclasses.replace(
             document,
             text=text,
             content_hash=content_hash(text),
-            source=f"{document.source} part {number}/{len(texts)}",
-            part=f"{number}/{len(texts)}",
+            source=f"{document.source} part {number}/{len(parts)}",
+            part=f"{number}/{len(parts)}",
             whole_hash=document.content_hash,
+            pages=starts,
         )
-        for number, text in enumerate(texts, 1)
+        for number, ((_, text), starts) in enumerate(zip(parts, pages, strict=True), 1)
     ]

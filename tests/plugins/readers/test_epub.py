@@ -103,7 +103,37 @@ def test_a_bad_chapter_costs_only_itself(tmp_path: Path) -> None:
         ("OEBPS/text 2.xhtml", "bad_chapter"),
     ]
     last = found[-1]
-    assert isinstance(last, Reject) and last.detail == "TooDeep: elements are nested deeper than 250"
+    assert isinstance(last, Reject) and last.detail == "TooDeep: elements are nested deeper than 256"
+
+
+def test_an_encrypted_chapter_and_one_that_is_missing_are_told(tmp_path: Path) -> None:
+    encryption = (
+        '<encryption xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><EncryptedData '
+        'xmlns="http://www.w3.org/2001/04/xmlenc#"><CipherData><CipherReference URI="OEBPS/text%200.xhtml"/>'
+        "</CipherData></EncryptedData></encryption>"
+    )
+    data = epub("<p>locked bytes</p>", "<p>a</p>", order=(0, 1, 7), **{"META-INF/encryption.xml": encryption})
+    path = write(tmp_path / "a.epub", data)
+    assert places(path, read("epub", path)) == [
+        ("", "a"),
+        ("OEBPS/text 0.xhtml", "encrypted"),
+        ("c7", "bad_chapter"),
+    ]
+
+
+def test_a_page_that_is_no_markup_is_told(tmp_path: Path) -> None:
+    data = epub("<p>a</p>")
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as copy:
+        for name in archive.namelist():
+            text = archive.read(name).decode()
+            item = '<item id="s" href="map.svg" media-type="image/svg+xml"/></manifest>'
+            text = text.replace("</manifest>", item).replace("<spine>", '<spine><itemref idref="s"/>')
+            copy.writestr(name, text)
+    path = write(tmp_path / "a.epub", file.getvalue())
+    found = read("epub", path)
+    assert places(path, found) == [("", "a"), ("OEBPS/map.svg", "left_out")]
+    assert only_reject(found).detail == "a page of the kind 'image/svg+xml', which is no markup"
 
 
 def test_end_tags_without_a_start_are_cheap(tmp_path: Path) -> None:

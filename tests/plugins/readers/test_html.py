@@ -74,6 +74,14 @@ def test_a_page_without_a_title_takes_its_first_heading() -> None:
             "cp932",
         ),
         ('<?xml version="1.0" encoding="GB2312"?><p>患者</p>'.encode("gb18030"), "", "gb18030"),
+        ("<meta charset=x-sjis><p>患者</p>".encode("cp932"), "", "cp932"),
+        ("<meta charset=windows-874><p>ผู้ป่วย</p>".encode("cp874"), "", "cp874"),
+        ("<meta charset=tis-620><p>“ผู้ป่วย”</p>".encode("cp874"), "", "cp874"),
+        ("<p>Привет</p>".encode("cp1251"), "text/html; charset=x-cp1251", "cp1251"),
+        ("<meta charset=iso-8859-8-i><p>שלום</p>".encode("iso8859-8"), "", "iso8859-8"),
+        ("<!-- <meta charset=koi8-r> --><meta charset=cp1251><p>Привет</p>".encode("cp1251"), "", "cp1251"),
+        ("<meta charset=iso-2022-kr><p>환자</p>".encode("iso2022_kr"), "", "iso2022_kr"),
+        (b"<p>a\x00b</p>", "", "utf-8"),
         (b'<meta charset="utf-16"><p>ascii</p>', "", "utf-8"),
         (b'<meta charset="no-such"><p>ascii</p>', "", "utf-8"),
         (b'<meta charset="base64"><p>ascii</p>', "", "utf-8"),
@@ -104,6 +112,7 @@ def test_a_named_encoding_wins_over_what_a_page_says(tmp_path: Path) -> None:
         (b"<html></html>", "no_main_text"),
         (b"<body>" + b"<div>" * 100_000 + b"deep", "nested_too_deeply"),
         (b"<div>" * 300 + b"deep", "nested_too_deeply"),
+        (b"<body><math>" + b"<msqrt>" * 240 + b"<mn>2</mn>", "nested_too_deeply"),
     ],
 )
 def test_what_is_no_readable_page_is_a_reject(tmp_path: Path, data: bytes, reason: str) -> None:

@@ -70,6 +70,8 @@ def test_superscripts_keep_their_meaning(marked: str, plain: str) -> None:
         ("log<sub>10</sub>10", "log_(10)10"),
         ("x<sub>n+1</sub>, x<sub>-1</sub>", "x_(n+1), x_(-1)"),
         ("x<sup>2</sup><sub>1</sub>", "x^2_1"),
+        ("x<sup>2</sup><sub>i</sub>", "x^2_i"),
+        ("<p>10</p><sub>6</sub><p>7</p><sup>6</sup>F", "10 6 7 6F"),
     ],
 )
 def test_subscripts_stay_readable_and_join_no_numbers(marked: str, plain: str) -> None:

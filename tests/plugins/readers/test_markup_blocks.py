@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from plugins.readers.html_text import html_text
-from plugins.readers.html_tree import parse
-from plugins.readers.markup_blocks import UNSEEN, blocks_of
+from plugins.readers.html_tree import parse, visible
+from plugins.readers.markup_blocks import blocks_of
 
 LONG = "The patients were followed for a long time, and all of them were examined by two physicians. " * 3
 
@@ -20,6 +20,8 @@ LONG = "The patients were followed for a long time, and all of them were examine
         ("<ol start=9><li>nine</li><li>ten<p>more</p></li></ol>", "9. nine\n10. ten\n    more"),
         (f"<ol start={'9' * 5_000}><li>one</li></ol>", "1. one"),
         ("<ol start=²><li>one</li></ol>", "1. one"),
+        ("<ol start=-1><li>one</li></ol>", "-1. one"),
+        ("<ol type=a><li>one</li></ol>", "- one"),
         ("<ol reversed><li>two</li><li>one</li></ol>", "- two\n- one"),
         ("<ol><li value=7>seven</li></ol>", "- seven"),
         ("<ul><li>a<ol><li>x</li></ol></li><li>b</li></ul>", "- a\n  1. x\n- b"),
@@ -33,11 +35,20 @@ LONG = "The patients were followed for a long time, and all of them were examine
          "Drug | Dose\na"),
         ("<table><tr><td>a</td><td>b</td></tr><tr><td></td><td><p>c</p><p>d</p></td></tr></table>",
          "a | b\n\nc\n\nd"),
+        ("<table><tr><td rowspan=2>a</td><td>b</td></tr><tr><td>c</td></tr></table>",
+         "a | b\n| c"),
+        ("<table><tr><td>a</td><td rowspan=2 colspan=2>b</td><td>c<tr><td>d</td><td>e</td></tr></table>",
+         "a | b | c\nd |  |  | e"),
+        ("<table><tr><td>a<script>x</script></td><td>b</td></tr></table>", "a | b"),
+        ("<pre>a  b\n 10<sup>6</sup>\n<b>c</b><br>d<div>e</div></pre>", "a  b\n 10^6\nc\nd\ne"),
+        ("<p><ruby>漢<rp>(</rp><rt>kan</rt><rp>)</rp></ruby>字</p>", "漢字"),
+        ("<p>1<s>2</s>3 <del>4</del>5 6<ins>7</ins> <q>so</q></p>", '1 2 3 4 5 67 "so"'),
+        ("<p>a<video>b</video><canvas>c</canvas></p>", "a"),
         ("<table><tr><td></td><td>a</td></tr><tr><td></td><td>b</td></tr></table>", "a\n\nb"),
     ],
 )  # fmt: skip
 def test_blocks_of_html(markup: str, text: str) -> None:
-    assert blocks_of(parse(markup), UNSEEN) == text
+    assert blocks_of(visible(parse(markup))) == text
     assert html_text(f"<div>{markup}</div>").text == text
 
 

@@ -84,6 +84,11 @@ def test_a_table_is_read_by_row_with_its_cells_apart(tmp_path: Path) -> None:
         ("cases of COVID-", "19 were seen", "cases of COVID-19 were seen"),
         ("a well-known, well-", "known name", "a well-known, well-known name"),
         ("the range - ", "wide as it is", "the range - wide as it is"),
+        ("pre-", "and post-operative care", "pre- and post-operative care"),
+        ("thousand of thous-", "and more", "thousand of thousand more"),
+        ("see https://example.org/a-", "b/c", "see https://example.org/a-b/c"),
+        ("a well-", "known name is known to do well", "a well-known name is known to do well"),
+        ("wellknown, known, well, well-", "known too", "wellknown, known, well, wellknown too"),
     ],
 )
 def test_hyphenation_is_undone_and_no_number_is_joined(
@@ -113,6 +118,71 @@ def test_a_raised_or_lowered_number_joins_no_other(
 def test_a_raised_number_that_is_drawn_first_stays_with_its_base(tmp_path: Path) -> None:
     made = Maker().text(LEFT + 12.24, TOP + 4.4, "6", size=7).text(LEFT, TOP, "10").lines(PROSE, y=TOP - STEP)
     assert text_of(made.page(), tmp_path).startswith("10^6 ")
+
+
+def test_a_raised_number_as_large_as_its_base_joins_it_not(tmp_path: Path) -> None:
+    made = Maker().text(LEFT, TOP, "10").text(LEFT + 12.3, TOP + 5, "6").text(LEFT + 21, TOP, "cells")
+    assert text_of(made.lines(PROSE, y=TOP - 2 * STEP).page(), tmp_path).startswith("10^6 cells")
+
+
+def test_a_line_beside_a_large_first_letter_is_no_exponent(tmp_path: Path) -> None:
+    made = Maker().text(LEFT, TOP - 40, "T", size=48)
+    made.lines(
+        ["he femoral nerve arises from the plexus", "and supplies a muscle of the thigh."], x=95, y=TOP - 10
+    )
+    text = "The femoral nerve arises from the plexus and supplies a muscle of the thigh."
+    assert text_of(made.page(), tmp_path) == text
+
+
+def test_items_that_count_up_stand_on_lines_of_their_own(tmp_path: Path) -> None:
+    made = Maker().lines(f"{number}. an item of about the same length" for number in (1, 2, 3))
+    item = "an item of about the same length"
+    assert text_of(made.page(), tmp_path) == f"1. {item}\n2. {item}\n3. {item}"
+
+
+def test_a_watermark_that_stands_aslant_is_no_part_of_a_line(tmp_path: Path) -> None:
+    made = turned(Maker().lines(PROSE), 150, 300, 45, "CONFIDENTIAL")
+    assert text_of(made.page(), tmp_path) == " ".join(PROSE) + "\n\nCONFIDENTIAL"
+
+
+def turned(made: Maker, x: float, y: float, angle: float, *lines: str) -> Maker:
+    made.canvas.saveState()
+    made.canvas.translate(x, y)
+    made.canvas.rotate(angle)
+    made.lines(lines, x=0, y=0)
+    made.canvas.restoreState()
+    return made
+
+
+@pytest.mark.parametrize("angle", [90, 270])
+def test_a_line_that_stands_sideways_comes_whole_at_the_end(tmp_path: Path, angle: int) -> None:
+    made = turned(Maker().lines(PROSE[:2]), 30, 300, angle, "arXiv:2101.01 a stamp of 2 words")
+    made.lines(PROSE[2:], y=TOP - 2 * STEP)
+    text = " ".join(PROSE) + "\n\narXiv:2101.01 a stamp of 2 words"
+    assert text_of(made.page(), tmp_path) == text
+
+
+@pytest.mark.parametrize(("x", "angle"), [(100, 90), (400, 270)])
+def test_a_table_that_stands_sideways_is_read_by_row(tmp_path: Path, x: int, angle: int) -> None:
+    made = Maker()
+    for column, cells in enumerate((("Drug", "aspirin", "heparin"), ("Dose", "100 mg", "5000 IU"))):
+        turned(made, x, 300 + (100 if angle == 90 else -100) * column, angle, *cells)
+    assert text_of(made.page(), tmp_path) == "Drug\tDose\naspirin\t100 mg\nheparin\t5000 IU"
+
+
+def test_lines_from_top_to_bottom_come_from_right_to_left(tmp_path: Path) -> None:
+    font = UnicodeCIDFont("HeiseiMin-W3", isVertical=True)
+    pdfmetrics.registerFont(font)
+    made = Maker()
+    for x, line in ((500, "日本語の縦書きの文章です。これは"), (480, "二行目の文章で、数字は三です。")):
+        made.text(x, 780, line, font=font.fontName)
+    assert text_of(made.page(), tmp_path) == "日本語の縦書きの文章です。これは二行目の文章で、数字は三です。"
+
+
+def test_what_was_filled_into_a_form_is_text(tmp_path: Path) -> None:
+    made = Maker().text(LEFT, 605, "Drug:")
+    made.canvas.acroForm.textfield(name="drug", value="aspirin 100 mg", x=100, y=600, width=200, height=20)
+    assert text_of(made.page(), tmp_path) == "Drug: aspirin 100 mg"
 
 
 def test_an_exponent_of_an_exponent_is_not_lost(tmp_path: Path) -> None:
@@ -190,6 +260,14 @@ def test_a_paragraph_goes_on_over_the_page_and_its_notes(tmp_path: Path) -> None
     prose = " ".join(PROSE)
     whole = f"{prose} The nerve is often damaged in surgery."
     assert text_of(made, tmp_path).split("\n\n") == [whole, "1 See the atlas.", prose]
+    (found,) = read("pdf", str(tmp_path / "a.pdf"))
+    assert isinstance(found, Document)
+    assert [each[:19] for each in found.pages] == [
+        "1 The femoral nerve",
+        "2 damaged in surger",
+        "1 1 See the atlas.\n",
+        "2 The femoral nerve",
+    ]
 
 
 def test_a_turned_page_is_read_as_it_is_seen(tmp_path: Path) -> None:
