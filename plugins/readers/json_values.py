@@ -79,7 +79,7 @@ def rows_in(
 
 
 def has_a_row_a_line(head: bytes) -> bool:
-    """True if a file with such first bytes is JSON lines; False if lines mean nothing in it.
+    """True if a file with such first bytes is JSON lines, by its first two values.
 
     An array is never JSON lines: a line in it may hold an object inside a row.
     """
@@ -90,19 +90,21 @@ def has_a_row_a_line(head: bytes) -> bool:
             at = _end(_SPACE, text, at + 1)
             if text[at : at + 1] in ("", "{", "[", "]"):
                 return False
-            _, end = _parse(text, at)
-            behind = _end(_SPACE, text, end)
+            behind = _end(_SPACE, text, _parse(text, at)[1])
             return text[behind : behind + 1] not in ("", ",", "]")  # [2024-01-01] begins no array
-        _, end = _parse(text, at)
-    except ValueError as error:  # does the first row go on in the second line?
+        for is_first in (True, False):
+            _, end = _parse(text, at)
+            behind = _end(_BETWEEN, text, end)
+            has_others = is_first and "\n" not in text[end:behind] and text[behind : behind + 1] in ("{", "[")
+            if has_others or "\n" in text[at:end]:
+                return False
+            at = behind
+    except ValueError as error:  # does the row go on in the next line?
         fault, line_end = getattr(error, "pos", 0), text.find("\n", at)
         return line_end < 0 or fault <= _end(_SPACE, text, line_end)
     except RecursionError:
-        return True
-    behind = _end(_BETWEEN, text, end)
-    return "\n" not in text[at:end] and (
-        "\n" in text[end:behind] or text[behind : behind + 1] not in ("{", "[")
-    )
+        pass
+    return True
 
 
 class _Text:
@@ -199,6 +201,7 @@ class _Text:
                 chunk = next(self._found, None)
                 self._is_complete = chunk is None
                 text = self._decoder.decode(chunk or b"", final=self._is_complete)
+                del chunk  # of a bomb it is many times longer than others
                 self._has_bad_bytes = self._has_bad_bytes or not _is_utf8(text)
                 added.append(text)
                 num_added += len(text)

@@ -93,7 +93,8 @@ class JsonlReader(Reader):
             if foreign := text_encoding.foreign(head):
                 yield BadRow("", "not_utf8", foreign)
                 return
-            is_by_line = has_a_row_a_line(head)
+            is_by_line = has_a_row_a_line(head[:_HEAD_BYTES])
+            del head
             for row in _rows(numbered_lines(found)) if is_by_line else rows_in(found, _numbered):
                 yield self._with_encoding(row, fields)
                 num_rows += 1

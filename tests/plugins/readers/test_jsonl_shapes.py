@@ -47,6 +47,7 @@ SHAPES = {
     "pretty array without indentation": json.dumps(ROWS, indent=0),
     "rows that begin on a line with others": "[ " + ", ".join(PRETTY) + " ]",
     "objects whose keys begin on the first line": "\n".join(each.replace("{\n", "{", 1) for each in PRETTY),
+    "a row on a line before pretty ones": "\n".join([LINES[0], *PRETTY[1:]]),
     "pretty json-seq": "".join(f"\x1e{each}\n" for each in PRETTY),
 }
 
