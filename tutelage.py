@@ -1,4 +1,6 @@
-"""Start of every command, and our packages before all others of their names.
+"""The library, the start of every command, and our packages before all others of their names.
+
+    from tutelage import Corpus, build, evaluate, plan, train      docs/python.md
 
     tutelage, python -m tutelage    run this module
     python -m trainer.train         imports it by tutelage.pth, at Python's start (composer -m, torchrun -m)
@@ -17,8 +19,33 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pipelines.increments.api import build, plan
+    from pipelines.inspect.corpus import Corpus
+    from trainer.evaluation.api import evaluate
+    from trainer.train import train
+
+__all__ = ["Corpus", "build", "evaluate", "plan", "train"]
+
 PACKAGES = ("schemas", "plugins", "pipelines", "trainer")
 _HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def __getattr__(name: str) -> object:
+    """Import a name of the library on its first use."""
+    module = {
+        "Corpus": "pipelines.inspect.corpus",
+        "build": "pipelines.increments.api",
+        "evaluate": "trainer.evaluation.api",
+        "plan": "pipelines.increments.api",
+        "train": "trainer.train",
+    }.get(name)
+    if module is None:
+        raise AttributeError(f"module 'tutelage' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(module), name)
 
 
 class _OurPackages:

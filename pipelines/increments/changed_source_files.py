@@ -102,7 +102,8 @@ def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = Fal
             listing = reader.listing()
             _check(listing, reader.source, may_be_none=may_be_none)
             counts.update({"list/unreadable": len(listing.unreadable), "list/hidden": listing.hidden})
-            if listing.unreadable:
+            counts["list/links"] += len(listing.links)
+            if listing.unreadable or listing.links:
                 left_out.append(f"Left out of {source.uri!r}: {listing.described()}.")
             if listing.hidden:
                 left_out.append(f"Left out of {source.uri!r}: {listing.hidden:,} hidden.")
@@ -122,6 +123,13 @@ def _check(listing: Listing, source: SourceConfig, *, may_be_none: bool) -> None
             "allow_unreadable: true on the source to skip them."
         )
     if not listing.files and not may_be_none:
+        fs, path = storage.filesystem(source.uri)
+        if fs.isdir(path):
+            others = f" ({listing.hidden:,} hidden entries and {len(listing.links):,} links are left out)"
+            raise InputError(
+                f"source uri {source.uri!r} is a folder without a file"
+                f"{others if listing.hidden or listing.links else ''}."
+            )
         cure = "Check the path; globs such as *.jsonl.zst work."
         raise InputError(f"source uri {source.uri!r} matches no file. {cure}")
 

@@ -22,6 +22,7 @@ from schemas.records import Reject, from_json
 _LEFT_OUT = {
     "list/unreadable": "unreadable",
     "list/hidden": "hidden",
+    "list/links": "links",
     "read/files_unreadable": "files without a readable row",
     "read/files_damaged": "files from where they are damaged on",
     "read/files_empty": "empty files",

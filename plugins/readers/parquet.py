@@ -12,7 +12,7 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 
-from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.base import BadRow, Reader, Row, means_damage
 from plugins.readers.documents import fields_of, text_fields, undecodable_field
 from plugins.readers.field_paths import columns_of
 
@@ -52,7 +52,7 @@ class ParquetReader(Reader):
                         yield row
                         number += 1
             except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError) as error:
-                if isinstance(error, OSError) and not arrow_means_damage(error):
+                if isinstance(error, OSError) and not means_damage(error):
                     raise
                 yield BadRow(str(number), "damaged_file", f"{error}; {number} rows were read before it")
 
@@ -114,8 +114,3 @@ def _in_microseconds(kind: pyarrow.DataType) -> pyarrow.DataType:
     if pyarrow.types.is_timestamp(kind):
         return pyarrow.timestamp("us", kind.tz)
     return pyarrow.time64("us") if pyarrow.types.is_time(kind) else pyarrow.duration("us")
-
-
-def arrow_means_damage(error: OSError) -> bool:
-    """True if Arrow reports damaged data by an OSError, which then has no errno, and not the storage."""
-    return type(error) is OSError and error.errno is None

@@ -254,7 +254,7 @@ def foreign(head: bytes, wanted: str | None = None) -> str | None:
 def undecodable(error: UnicodeDecodeError, of: str = "") -> str:
     """Describe bytes that are no UTF-8, with the cure."""
     found = f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start}{of}"
-    return f"{found}, expected UTF-8. If the file is in Windows-1252, {_convert('CP1252')}"
+    return f"{found}, expected UTF-8. If the file is in Windows-1252, {_convert('cp1252')}"
 
 
 def unmarked(wanted: str | None, of: str) -> str:
@@ -273,4 +273,4 @@ def _cure(wanted: str | None) -> str:
 
 
 def _convert(encoding: str) -> str:
-    return f"`iconv -f {encoding} -t UTF-8` converts it"
+    return f"`encoding: {encoding.lower()}` or `auto` on its source reads it"
