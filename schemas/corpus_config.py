@@ -36,7 +36,8 @@ class SourceConfig(Section):
             uses no preset.
         text_field: Dotted path of the text in a row. A list, such as `conversations`, becomes one text: its
             turns in order, separated by a blank line. A turn is a string, null, or an object whose `value`
-            or `content` is a string or a list of parts with `text`. Bytes must be UTF-8.
+            or `content` is a string or a list of parts with `text`. Bytes must be UTF-8. Readers of whole
+            documents, such as html and pdf, put their text under this name.
         id_field: Dotted path of a stable id; null makes ids of file name and position.
         format: A text made of several fields, such as "{question} {response}"; null uses `text_field`.
             An empty or missing field disappears with the white space before it. A list becomes its turns.
@@ -59,7 +60,7 @@ class SourceConfig(Section):
         encoding: Encoding of text files: `utf-8`, another encoding of Python such as cp1252, utf-16,
             shift_jis or gb18030, or `auto`, which finds the encoding and adds it with its confidence, from 0
             to 1, to the metadata: `detected_encoding`, `encoding_confidence`. Null means UTF-8, and for html
-            what the page says about itself. Rows that stay undecodable are rejects.
+            and XML what the file says about itself. Rows that stay undecodable are rejects.
         extract: `html` takes the text out of the HTML in the fields of the text: of a page its main text, of
             a fragment all of it. A value without any tag keeps its lines. Null takes fields as they are. For
             readers jsonl, csv, tsv, parquet, text and huggingface; others take markup out themselves.

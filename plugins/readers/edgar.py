@@ -12,6 +12,7 @@ Text before the first item is a document too, and so is a filing without items.
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -33,14 +34,15 @@ _OLD_TAGS = re.compile(r"</?(?:PAGE|TABLE|CAPTION|S|C|FN|F\d+|R)>", re.IGNORECAS
 """Tags that older filings put into plain text."""
 
 _HEADER = {
-    "accession": "ACCESSION NUMBER",
-    "form": "CONFORMED SUBMISSION TYPE",
-    "period": "CONFORMED PERIOD OF REPORT",
-    "filed": "FILED AS OF DATE",
-    "company": "COMPANY CONFORMED NAME",
-    "cik": "CENTRAL INDEX KEY",
-    "sic": "STANDARD INDUSTRIAL CLASSIFICATION",
+    "ACCESSION NUMBER": "accession",
+    "CONFORMED SUBMISSION TYPE": "form",
+    "CONFORMED PERIOD OF REPORT": "period",
+    "FILED AS OF DATE": "filed",
+    "COMPANY CONFORMED NAME": "company",
+    "CENTRAL INDEX KEY": "cik",
+    "STANDARD INDUSTRIAL CLASSIFICATION": "sic",
 }
+_LABELLED = re.compile(r"^[ \t]*([A-Z ]+):[ \t]*(\S[^\n\r]*)", re.MULTILINE)
 _HEADING = re.compile(
     r"^[^\S\n|]*(?:part[^\S\n]+([ivx]+)\b[^\n\w]*)?"
     r"(?:item[^\S\n|]*(\d{1,2}(?:\.\d\d|[a-c])?)\b([^\n]{0,200}))?$",
@@ -54,32 +56,25 @@ _MOST_HEADINGS = 1_000
 
 
 class _Heading(NamedTuple):
-    """A line that may begin an item: its offset, the item's number and part, and the words behind them."""
+    """A line that may begin an item: offset, number ("1A") and part ("II") of the item, the words behind."""
 
-    start: int
-    number: str
-    part: str
-    title: str
+    start: int = 0
+    number: str = ""
+    part: str = ""
+    title: str = ""
 
     @property
     def order(self) -> tuple[int, int, str]:
         """Rank among items: part, number, suffix such as "A" or ".02"."""
-        digits = re.match(r"\d+", self.number)
-        assert digits is not None
-        return (
-            len(_PARTS) if self.part not in _PARTS else _PARTS.index(self.part),
-            int(digits[0]),
-            self.number,
+        part = _PARTS.index(self.part) if self.part in _PARTS else len(_PARTS)
+        return part, int(re.split(r"\D", self.number)[0]), self.number
+
+    @property
+    def name(self) -> str:
+        """Name of the item: "Part II Item 1A"; "" for text before the first."""
+        return " ".join(
+            filter(None, (self.part and f"Part {self.part}", self.number and f"Item {self.number}"))
         )
-
-
-class _Item(NamedTuple):
-    """An item of a filing: its number ("1A"), its part ("II" or ""), its heading, and its text."""
-
-    number: str
-    part: str
-    title: str
-    text: str
 
 
 class EdgarReader(Reader):
@@ -112,61 +107,55 @@ class EdgarReader(Reader):
 
     def _filing(self, data: bytes) -> Iterator[Row | BadRow]:
         """Yield the rows of a header and main document, or of a page alone."""
-        found = _TEXT.search(data)
         try:
             check_length(data)
-            if foreign := text_encoding.foreign(data, text_encoding.AUTO):
-                yield BadRow("", "not_edgar", foreign)
-                return
-            if found is None and not (b"<SEC-" not in data and _PAGE.search(data)):
-                yield BadRow(
-                    "", "not_edgar", "expected <SEC-HEADER> and <DOCUMENT> … <TEXT>, or a page in HTML"
-                )
-                return
-            if found is not None and not found[2]:
-                yield BadRow("", "truncated_file", "the main document has no </TEXT>")
-                return
-            body = found[1] if found else data
-            text, fields = decode_page(body, self.source.encoding)
-            is_page = _PAGE.search(body) is not None
-            text = (_INLINE_XBRL if is_page else _OLD_TAGS).sub("", text)
-            text = html_text(text, main_only=False).text if is_page else text
-            header = dict(_header(data[: found.start()].decode("utf-8", "replace"))) if found else {}
+            header, text = self._header_and_text(data)
         except TooLong as error:
             yield BadRow("", "record_too_long", str(error))
-            return
-        except (text_encoding.Undecodable, HtmlError) as error:
+        except (_NoFiling, text_encoding.Undecodable, HtmlError) as error:
             yield BadRow("", *error.args)
-            return
-        for item in items_of(text):
-            name = " ".join(
-                filter(None, (item.part and f"Part {item.part}", item.number and f"Item {item.number}"))
-            )
-            values = {
-                **header,
-                **fields,
-                "text": item.text,
-                "item": item.number,
-                "part": item.part,
-                "title": item.title,
-                "id": ":".join(filter(None, (header.get("accession"), name))),
-            }
-            yield Row(name, {key: value for key, value in values.items() if value})
+        else:
+            for heading, body in items_of(text):
+                values = {
+                    **header,
+                    "text": body,
+                    "item": heading.number,
+                    "part": heading.part,
+                    "title": heading.title,
+                    "id": ":".join(filter(None, (header.get("accession"), heading.name))),
+                }
+                yield Row(heading.name, {key: value for key, value in values.items() if value})
+
+    def _header_and_text(self, data: bytes) -> tuple[dict[str, str], str]:
+        if foreign := text_encoding.foreign(data, text_encoding.AUTO):
+            raise _NoFiling("not_edgar", foreign)
+        found = _TEXT.search(data)
+        if found is None and (b"<SEC-" in data or not _PAGE.search(data)):
+            expected = "expected <SEC-HEADER> and <DOCUMENT> … <TEXT>, or a page in HTML"
+            raise _NoFiling("not_edgar", expected)
+        if found is not None and not found[2]:
+            raise _NoFiling("truncated_file", "the main document has no </TEXT>")
+        head, body = (data[: found.start()], found[1]) if found else (b"", data)
+        text, fields = decode_page(body, self.source.encoding)
+        labelled = _LABELLED.findall(decode_page(head, self.source.encoding)[0])
+        for label, value in reversed(labelled):  # of several filers the first counts
+            if label in _HEADER:
+                fields[_HEADER[label]] = value.strip()
+        if _PAGE.search(body) is None:
+            return fields, _OLD_TAGS.sub("", text)
+        return fields, html_text(_INLINE_XBRL.sub("", text), main_only=False).text
 
 
-def _header(text: str) -> Iterator[tuple[str, str]]:
-    for name, label in _HEADER.items():
-        if found := re.search(rf"^\s*{label}:[ \t]*(\S[^\n\r]*)", text, re.MULTILINE):
-            yield name, found[1].strip()
+class _NoFiling(Exception):
+    """A file that cannot be read. Its arguments: a reason, and details."""
 
 
-def items_of(text: str) -> Iterator[_Item]:
+def items_of(text: str) -> Iterator[tuple[_Heading, str]]:
     """Yield the items of a filing's text in order, with all of its text; the whole text if it has none."""
-    chosen = _chosen(_headings(text), len(text))
-    ends = [*(each.start for each in chosen), len(text)]
-    for item, end in zip([_Heading(0, "", "", ""), *chosen], ends, strict=True):
-        if body := text[item.start : end].strip():
-            yield _Item(item.number, item.part, item.title, body)
+    chosen = [_Heading(), *_chosen(_headings(text), len(text))]
+    for heading, following in itertools.zip_longest(chosen, chosen[1:]):
+        if body := text[heading.start : following and following.start].strip():
+            yield heading, body
 
 
 def _headings(text: str) -> list[_Heading]:
@@ -182,18 +171,10 @@ def _headings(text: str) -> list[_Heading]:
 
 def _chosen(headings: list[_Heading], length: int) -> list[_Heading]:
     """Return the headings in rising order of parts and items that have the most text behind them."""
+    chains: list[tuple[int, list[_Heading]]] = []  # for each heading the best that ends in it, and its text
     ends = [*(each.start for each in headings[1:]), length]
-    best: list[
-        tuple[int, int]
-    ] = []  # for each heading the text of the chain that ends in it, and its previous
-    for heading, end in zip(headings, ends if headings else [], strict=True):
-        order = heading.order
-        before = [(total, at) for at, (total, _) in enumerate(best) if headings[at].order < order]
-        total, previous = max(before, default=(0, -1))
-        best.append((total + end - heading.start, previous))
-    at = max(range(len(best)), key=lambda index: best[index][0], default=-1)
-    chain: list[_Heading] = []
-    while at >= 0:
-        chain.append(headings[at])
-        _, at = best[at]
-    return chain[::-1]
+    for heading, end in zip(headings, ends, strict=False):
+        before = [each for each in reversed(chains) if each[1][-1].order < heading.order]
+        text, chain = max(before, key=operator.itemgetter(0), default=(0, []))
+        chains.append((text + end - heading.start, [*chain, heading]))
+    return max(chains, key=operator.itemgetter(0), default=(0, []))[1]

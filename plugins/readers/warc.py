@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import NamedTuple
 
 from fastwarc.warc import WarcRecord, WarcRecordType
@@ -38,8 +39,6 @@ _FIELDS = {
     "truncated": "WARC-Truncated",
 }
 _SHOWN_BYTES = 80
-_FOUND_AT_END = ("incorrect data check", "incorrect length check")
-"""Errors of zlib behind the last byte of a member."""
 
 
 class _Piece(NamedTuple):
@@ -64,15 +63,17 @@ class WarcReader(Reader):
         passed_over: Counter[str] = Counter()
         number = 0
         for piece in _pieces(uri):
-            number += 1
-            row = self._row(piece, str(number)) if piece.data else None
-            if isinstance(row, str):
-                passed_over[row] += 1
-            elif row is not None and (piece.damage is None or _is_before(piece.damage, row)):
-                yield row
-                number += piece.damage is not None
-            if piece.damage is not None:
-                yield BadRow.damaged(str(number), piece.damage.error)
+            damage = piece.damage
+            if piece.data and not (damage and damage.is_inside):  # else its last bytes are in doubt
+                number += 1
+                row = self._row(piece, str(number))
+                if isinstance(row, str):
+                    passed_over[row] += 1
+                else:
+                    yield row
+            if damage:
+                number += 1
+                yield BadRow.damaged(str(number), damage.error)
         yield from BadRow.passed_over(passed_over)
 
     def _row(self, piece: _Piece, position: str) -> Row | BadRow | str:
@@ -89,38 +90,41 @@ class WarcReader(Reader):
         if declared > len(body) or body[declared:].strip():
             reason = "truncated_file" if piece.is_last and declared > len(body) else "wrong_length"
             return BadRow(position, reason, f"the record has {len(body):,} bytes and declares {declared:,}")
-        values = {name: value for name, header in _FIELDS.items() if (value := record.headers.get(header))}
         try:
-            if record.record_type == WarcRecordType.conversion:
-                values |= {"text": body[:declared].decode("utf-8-sig")}
-            elif record.record_type not in _PAGES:
-                return str(record.headers.get("WARC-Type"))
-            elif (kind := _open_page(record)) in _HTML:
-                data = record.reader.read(limits.RECORD_BYTES + 1)
-                check_length(data)
-                header = (record.http_headers or record.headers).get("Content-Type") or ""
-                page, found = decode_page(data, self.source.encoding, header)
-                title, text = html_text(page)
-                if not text:
-                    return BadRow(position, "no_main_text", "trafilatura finds no main text in the page")
-                values |= {"text": text, "content_type": kind, **found, **({"title": title} if title else {})}
-            else:
-                return kind
-        except UnicodeDecodeError as error:
-            return BadRow(position, "invalid_utf8", text_encoding.undecodable(error, " of the record"))
+            found = self._text(record, body[:declared])
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))
         except (text_encoding.Undecodable, HtmlError) as error:
             return BadRow(position, *error.args)
         except OSError as error:  # of fastwarc: all bytes are in memory
             return BadRow(position, "invalid_http", str(error))
-        return Row(position, values)
+        if isinstance(found, str):
+            return found
+        named = {name: value for name, header in _FIELDS.items() if (value := record.headers.get(header))}
+        return Row(position, {**named, **found})
 
-
-def _is_before(damage: Damage, row: Row | BadRow) -> bool:
-    """True if a record lies before the damage behind it, and not in it."""
-    found_at_end = damage.is_inside and str(damage.error).endswith(_FOUND_AT_END)
-    return isinstance(row, Row) and not found_at_end
+    def _text(self, record: WarcRecord, body: bytes) -> dict[str, str] | str:
+        """Return the text of a record with its fields, or what it is if the reader passes over it."""
+        if record.record_type == WarcRecordType.conversion:
+            text, fields = text_encoding.decode(body, self.source.encoding)
+            return {**fields, "text": text}
+        if record.record_type not in _PAGES:
+            return str(record.headers.get("WARC-Type"))
+        record.parse_http(auto_decode="all")
+        kind = str(record.http_content_type or record.headers.get("Content-Type") or "unknown type")
+        kind = kind.partition(";")[0].strip().lower()
+        if record.is_http and record.http_headers.status_code != HTTPStatus.OK:
+            return f"response with status {record.http_headers.status_code}"
+        if kind not in _HTML:
+            return kind
+        data = record.reader.read(limits.RECORD_BYTES + 1)
+        check_length(data)
+        header = (record.http_headers or record.headers).get("Content-Type") or ""
+        page, fields = decode_page(data, self.source.encoding, header)
+        title, text = html_text(page)
+        if not text:
+            raise HtmlError("no_main_text", "trafilatura finds no main text in the page")
+        return {**fields, "text": text, "content_type": kind, **({"title": title} if title else {})}
 
 
 def _pieces(uri: str) -> Iterator[_Piece]:
@@ -143,13 +147,3 @@ def _pieces(uri: str) -> Iterator[_Piece]:
             held = _BEGIN + data if index else data
     if held:
         yield _Piece(held.removesuffix(_END), is_last=True)
-
-
-def _open_page(record: WarcRecord) -> str:
-    """Go to the content of a page; return its type, or why it is no document."""
-    record.parse_http(auto_decode="all")
-    kind = str(record.http_content_type or record.headers.get("Content-Type") or "unknown type")
-    if not record.is_http:
-        return kind.partition(";")[0].strip().lower()
-    status = record.http_headers.status_code
-    return kind.lower() if status == 200 else f"response with status {status}"

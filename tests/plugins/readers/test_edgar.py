@@ -90,6 +90,17 @@ def test_inline_xbrl_leaves_its_numbers_and_takes_its_hidden_facts_along(tmp_pat
     assert isinstance(found, Document) and found.metadata == {"item": "7", "title": "Discussion"}
 
 
+@pytest.mark.parametrize(
+    ("written", "options"), [("cp1252", {"encoding": "cp1252"}), ("cp1252", {}), ("utf-8", {})]
+)
+def test_the_header_is_decoded_as_the_text(tmp_path: Path, written: str, options: dict[str, str]) -> None:
+    data = filing(document("Made by Société Générale.")).decode().replace("LID WORKS INC", "SOCIÉTÉ GÉNÉRALE")
+    path = write(tmp_path / "a.txt", data.encode(written))
+    (found,) = read("edgar", path, metadata_fields=["company"], **options)
+    assert isinstance(found, Document)
+    assert (found.text, found.metadata) == ("Made by Société Générale.", {"company": "SOCIÉTÉ GÉNÉRALE"})
+
+
 def test_items_of_plain_text(tmp_path: Path) -> None:
     text = "<PAGE>\nCover.\n\nPART I\n\nITEM 1.  FINANCIALS\n\n<TABLE>\n<S> <C>\nCash  7\n</TABLE>\n"
     text += "\nPART II\nItem 1. Legal\nNone."

@@ -344,6 +344,49 @@ def test_fields_of_the_source_reach_the_readers_that_use_them(tmp_path: Path) ->
     assert found == [("a.txt:1", "één"), ("a.txt:2", "二"), ("b.jsonl:1", "row")]
 
 
+OF_FIELDS = {
+    "a.jats.xml": b"<article><front><article-meta><abstract><p>An abstract</p></abstract></article-meta>"
+    b"</front><body><p>An article</p></body></article>",
+    "b.jats.xml": JATS,
+    "c.txt": b"Notes",
+    "d.htm": b"<SEC-HEADER>\n</SEC-HEADER>\n<DOCUMENT>\n<TYPE>8-K\n<TEXT>\nA filing\n</TEXT>\n</DOCUMENT>",
+    "e.jsonl": jsonl({"abstract": "A row", "text": "no"}, {"text": "Another row"}),
+    "f.medline.xml": MEDLINE.replace(
+        b"</ArticleTitle>", b"</ArticleTitle><Abstract><AbstractText>Ends</AbstractText></Abstract>"
+    ),
+    "g.wiki.xml": b"<mediawiki><page><title>T</title><revision><text>A page</text></revision></page>"
+    b"</mediawiki>",
+    "h.wet": b"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Length: 7\r\n\r\nCrawled",
+}
+
+
+def test_a_field_of_the_text_is_that_of_all_rows_and_a_row_without_it_is_a_reject(tmp_path: Path) -> None:
+    for name, data in OF_FIELDS.items():
+        write(tmp_path / name, data)
+    assert read_all(tmp_path, text_field="abstract") == [
+        ("a.jats.xml:1", "An abstract"),
+        ("b.jats.xml:1", "missing_field"),
+        ("c.txt", "Notes"),  # a document without fields
+        ("d.htm", "missing_field"),
+        ("e.jsonl:@0", "A row"),
+        ("e.jsonl:@36", "missing_field"),
+        ("f.medline.xml:1", "Ends"),
+        ("g.wiki.xml:1", "missing_field"),
+        ("h.wet:1", "missing_field"),
+    ]
+    (reject,) = read(None, tmp_path / "g.wiki.xml", text_field="abstract")
+    assert isinstance(reject, Reject)
+    assert reject.detail == "no field 'abstract' in a row of removed_templates, text, title"
+
+
+def test_a_format_reads_rows_of_several_fields(tmp_path: Path) -> None:
+    for name in ("c.txt", "d.htm", "g.wiki.xml", "h.wet"):
+        write(tmp_path / name, OF_FIELDS[name])
+    write(tmp_path / "i.jsonl", jsonl({"body": "A row"}))
+    found = [said for _, said in read_all(tmp_path, format="{body}{text}")]
+    assert found == ["Notes", "A filing", "A page", "Crawled", "A row"]
+
+
 def test_a_path_with_the_characters_of_globs_is_a_folder(tmp_path: Path) -> None:
     write(tmp_path / "[x]*/a.txt", b"one")
     write(tmp_path / "xy/b.txt", b"two")

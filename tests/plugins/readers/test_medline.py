@@ -129,7 +129,8 @@ def test_a_bad_record_costs_only_itself(tmp_path: Path) -> None:
         (HEAD + TAIL, []),
         (HEAD, [(":1", "truncated_file")]),
         (HEAD + article(1), [(":1", "1"), (":2", "truncated_file")]),
-        (HEAD + article(1) + article(2)[:90], [(":1", "1"), (":2", "truncated_record")]),
+        (HEAD + article(1) + article(2)[:90], [(":1", "1"), (":2", "truncated_file")]),
+        (HEAD + article(1) + article(2)[:90] + TAIL, [(":1", "1"), (":2", "truncated_record")]),
         (article(1) + TAIL, [(":1", "1"), ("", "not_medline")]),
         (b'{"text": "x"}\n', [("", "not_medline")]),
         (b"", [("", "not_medline")]),
@@ -210,7 +211,7 @@ def test_each_deleted_citation_and_each_unknown_record_is_a_reject(tmp_path: Pat
 def test_a_record_nested_too_deeply_costs_only_itself(tmp_path: Path) -> None:
     deep = "<i>" * 5_000 + "x" + "</i>" * 5_000
     records = article(1, title=deep) + article(2)
-    assert found_in(tmp_path / "a.xml", HEAD + records + TAIL) == [(":1", "invalid_xml"), (":2", "2")]
+    assert found_in(tmp_path / "a.xml", HEAD + records + TAIL) == [(":1", "nested_too_deeply"), (":2", "2")]
 
 
 def test_numbers_and_formulas_keep_their_meaning(tmp_path: Path) -> None:

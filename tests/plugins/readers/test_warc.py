@@ -81,6 +81,30 @@ def test_the_fields_of_a_record(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("written", "wanted"), [("cp1252", "cp1252"), ("utf-16", "auto"), ("cp1252", None)])
+def test_an_encoding_that_is_named_is_that_of_texts_too(
+    tmp_path: Path, written: str, wanted: str | None
+) -> None:
+    path = write(tmp_path / "a.wet", record("conversion", "Le café".encode(written)))
+    (found,) = read("wet", path, encoding=wanted)
+    if wanted is None:
+        assert isinstance(found, Reject) and found.reason == "invalid_utf8"
+    else:
+        assert isinstance(found, Document) and found.text == "Le café"
+        assert found.metadata.get("detected_encoding") == ("utf-16" if wanted == "auto" else None)
+
+
+def test_a_bad_record_before_a_broken_member_is_told_beside_it(tmp_path: Path) -> None:
+    one, two, three, four = members([wet("one"), wet("two", length=99), wet("three"), wet("four")])
+    path = write(tmp_path / "a.wet.gz", one + two + three[:3] + b"\xff" + three[4:] + four)
+    assert places(path, read("wet", path)) == [
+        ("1", "one"),
+        ("2", "wrong_length"),
+        ("3", "damaged_file"),
+        ("4", "four"),
+    ]
+
+
 def test_pages_are_read_and_the_rest_is_counted(tmp_path: Path) -> None:
     chunked = b"".join(
         b"%x\r\n%s\r\n" % (len(each), each) for each in (PAGE.encode()[:9], PAGE.encode()[9:], b"")
