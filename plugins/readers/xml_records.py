@@ -24,6 +24,8 @@ from schemas import limits, storage
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}\sencoding\s*=\s*["']([\w.:-]+)""")
 _DECLARATION_BYTES = 4096
 _OPENED = re.compile(rb"<([A-Za-z][\w.:-]*)")
+_PREFIX = r"(?:[\w.-]{1,60}:)?"
+_LONGEST_PREFIX = 61
 
 
 class XmlReader(Reader):
@@ -35,7 +37,7 @@ class XmlReader(Reader):
     own_fields = frozenset({"encoding"})
 
     names: ClassVar[tuple[str, ...]]
-    """Names of the elements that are records."""
+    """Names of the elements that are records, without prefixes of namespaces."""
 
     roots: ClassVar[tuple[str, ...]]
     """Names of the root elements around records."""
@@ -59,7 +61,7 @@ class XmlReader(Reader):
         except text_encoding.Undecodable as error:
             yield BadRow("", *error.args)
             return
-        root = re.compile(rf"<(/?)(?:{'|'.join(self.roots)})(?=[\s>])".encode())
+        root = re.compile(rf"<(/?){_PREFIX}(?:{'|'.join(self.roots)})(?=[\s>])".encode())
         passed_over: Counter[str] = Counter()
         number, head, start, has_root, is_ended = 0, b"", b"", False, False
         try:
@@ -130,8 +132,8 @@ def _cut(found: Iterator[bytes], names: Sequence[str]) -> Iterator[tuple[bytes, 
 
     The first is b"" if the text is outside records, the second at the end of the file.
     """
-    tag = re.compile(rf"(</?(?:{'|'.join(names)})(?=[\s>]))".encode())
-    longest = len("</>") + max(map(len, names))
+    tag = re.compile(rf"(</?{_PREFIX}(?:{'|'.join(names)})(?=[\s>]))".encode())
+    longest = len("</>") + _LONGEST_PREFIX + max(map(len, names))
     pieces = storage.split(found, tag.split, longest, most=limits.RECORD_BYTES)  # text, tag, text, …
     start = b""
     for text in pieces:

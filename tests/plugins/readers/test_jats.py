@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,28 @@ def test_deep_nesting_costs_only_the_article(tmp_path: Path) -> None:
 
 def test_other_xml_is_a_reject(tmp_path: Path) -> None:
     assert only_reject(read("jats", write(tmp_path / "a.xml", b"<feed/>"))).reason == "not_jats"
+
+
+NAMESPACE = "https://jats.nlm.nih.gov/ns/archiving/1.3/"
+
+
+@pytest.mark.parametrize(
+    "article",
+    [
+        ARTICLE.replace("<article ", f'<article xmlns="{NAMESPACE}" ', 1),
+        re.sub(r"<(/?)(?!/?mml:)", r"<\1j:", ARTICLE).replace(" ", f' xmlns:j="{NAMESPACE}" ', 1),
+    ],
+)
+def test_namespaces_and_prefixes_make_no_difference(tmp_path: Path, article: str) -> None:
+    (found,) = read("jats", write(tmp_path / "a.xml", article.encode()), metadata_fields=["pmcid", "license"])
+    assert isinstance(found, Document)
+    assert (found.text, found.metadata) == (TEXT, {"pmcid": "PMC123", "license": "https://example.org/by"})
+
+
+def test_articles_may_have_their_prefix_from_the_element_around_them(tmp_path: Path) -> None:
+    one = "<record><j:article><j:body><j:p>10<j:sup>6</j:sup> {}</j:p></j:body></j:article></record>"
+    data = (
+        f"<o:OAI-PMH xmlns:o=\"urn:o\" xmlns:j = '{NAMESPACE}'>{one.format('a')}{one.format('b')}</o:OAI-PMH>"
+    )
+    path = write(tmp_path / "a.xml", data.encode())
+    assert places(path, read("jats", path)) == [("1", "10^6 a"), ("2", "10^6 b")]
