@@ -52,7 +52,8 @@ class ReadFiles(StepFn):
                 if isinstance(row, BadRow):
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                     self.counters.add("files_damaged", row.reason in _DAMAGED)
-                    self.counters.add("passed_over", row.num_passed_over)
+                    if row.num_passed_over:
+                        self.counters.add(row.reason, row.num_passed_over)
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
                         if isinstance(row, BadRow):

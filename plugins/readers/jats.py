@@ -3,7 +3,8 @@
     <pmc-articleset> <article> … </article> … </pmc-articleset>
     <article> … </article>
 
-    title ─ abstract ─ sections with their headings, lists, captions, tables ─ notes, without references
+    title ─ abstract ─ sections with their headings, lists, captions, tables ─ figures and tables that float
+    ─ notes, without references
 
 `xml_records.py` cuts articles out of the file. Namespaces make no difference. Names of characters (&alpha;)
 are those of HTML, which has all that JATS allows.
@@ -14,12 +15,12 @@ from __future__ import annotations
 import functools
 import html.entities
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from plugins.readers.base import BadRow
 from plugins.readers.markup import text_of
 from plugins.readers.markup_blocks import blocks_of
 from plugins.readers.mathml import name_of
@@ -44,7 +45,10 @@ _PARTS = {
 }
 """Elements of the parts that option `leave_out` names."""
 
-_SUB_ARTICLES = ("sub-article", "response")
+_SUB_ARTICLES = {"sub-article", "response"}
+_UNREAD = {*_SUB_ARTICLES, "trans-abstract", "trans-title-group", "trans-title", "trans-subtitle", "subtitle"}
+"""Names of what is counted and not read: other articles in an article, and other titles and abstracts."""
+
 _TEX = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
 
 
@@ -63,7 +67,8 @@ class JatsReader(XmlReader):
 
     Fields of a row: `text`, `title`, `abstract`, `pmcid`, `pmid`, `doi`, `journal`, `year` (of the earliest
     publication), `license` (its address, or its words). A row lacks the fields that the article lacks.
-    Sub-articles, such as reviews and translations, are not read, and are counted as rejects.
+    Sub-articles (reviews, translations), subtitles, and titles and abstracts in other languages are not read,
+    and are counted.
     """
 
     names = ("article",)
@@ -75,7 +80,7 @@ class JatsReader(XmlReader):
         super().__init__(source)
         self._skipped = {*_SUB_ARTICLES}.union(*(_PARTS[name] for name in self.options.leave_out))
 
-    def found_in(self, record: bytes, position: str, head: bytes) -> Iterator[dict[str, str] | BadRow]:
+    def found_in(self, record: bytes, position: str, head: bytes) -> Iterator[dict[str, str] | Counter[str]]:
         parser = ElementTree.XMLParser()
         parser.entity.update(_ENTITIES)
         (article,) = ElementTree.fromstring(_AROUND % (_declared(head), record), parser)
@@ -87,6 +92,7 @@ class JatsReader(XmlReader):
             title,
             abstract,
             self._blocks(article.iterfind("body")),
+            self._blocks(article.iterfind("floats-group")),
             self._blocks(article.iterfind("back")),
         ]
         values = {
@@ -97,9 +103,8 @@ class JatsReader(XmlReader):
             **_metadata(meta),
         }
         yield {name: value for name, value in values.items() if value}
-        if inner := sum(name_of(each) in _SUB_ARTICLES for each in article):
-            detail = f"{inner} sub-articles of the article, such as reviews or translations, are not read"
-            yield BadRow(position, "sub_article", detail)
+        parts = (*article, *meta, *meta.iterfind("title-group/*"))
+        yield Counter(each.tag for each in parts if each.tag in _UNREAD)
 
     def _blocks(self, elements: Iterable[Element]) -> str:
         return "\n\n".join(filter(None, (blocks_of(each, self._skipped) for each in elements)))

@@ -63,6 +63,7 @@ class XmlReader(Reader):
             return
         root = re.compile(rf"<(/?){_PREFIX}(?:{'|'.join(self.roots)})(?=[\s>])".encode())
         passed_over: Counter[str] = Counter()
+        left_out: Counter[str] = Counter()
         number, head, start, has_root, is_ended = 0, b"", b"", False, False
         try:
             for start, text, end in _cut(found, self.names):
@@ -85,6 +86,8 @@ class XmlReader(Reader):
                     for row in self._record(start + text + end + b">", str(number), head):
                         if isinstance(row, str):
                             passed_over[row] += 1
+                        elif isinstance(row, Counter):
+                            left_out += row
                         else:
                             yield row if isinstance(row, BadRow) else Row(str(number), {**row, **fields})
         except DAMAGED as error:
@@ -98,6 +101,7 @@ class XmlReader(Reader):
                 detail = f"the file ends before its root element; {number} records were read"
                 yield BadRow(str(number + 1), "truncated_file", detail)
         yield from BadRow.passed_over(passed_over)
+        yield from BadRow.left_out(left_out)
 
     def _record(self, data: bytes, position: str, head: bytes) -> Iterator[Mapping[str, Any] | BadRow | str]:
         try:
@@ -121,6 +125,8 @@ class XmlReader(Reader):
         self, record: bytes, position: str, head: bytes
     ) -> Iterator[Mapping[str, Any] | BadRow | str]:
         """Yield the values of a record's rows, or what it is if the reader passes over it.
+
+        A Counter has the names of the parts that are left out of these rows.
 
         `position` is for a BadRow, `head` is the file before its first record. ParseError and RecursionError
         cost only the record.

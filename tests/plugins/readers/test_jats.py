@@ -90,11 +90,31 @@ def test_articles_of_a_collection_are_read_one_by_one(
     ]
 
 
-def test_sub_articles_are_counted(tmp_path: Path) -> None:
+def test_sub_articles_and_translations_are_counted(tmp_path: Path) -> None:
     data = SECOND.replace("</article>", "<sub-article><body><p>A review</p></body></sub-article></article>")
+    titles = "<article-title>T</article-title><subtitle>S</subtitle><trans-title-group><trans-title>U"
+    meta = f"<title-group>{titles}</trans-title></trans-title-group></title-group>"
+    meta += "<abstract><p>A</p></abstract><trans-abstract><p>R\u00e9sum\u00e9</p></trans-abstract>"
+    data += f"<article><front><article-meta>{meta}</article-meta></front></article>"
     found = read("jats", write(tmp_path / "a.xml", data.encode()))
-    assert [each.text for each in found if isinstance(each, Document)] == ["Second"]
-    assert only_reject(found).reason == "sub_article"
+    assert [each.text for each in found if isinstance(each, Document)] == ["Second", "T\n\nA"]
+    reject = only_reject(found)
+    assert (reject.reason, reject.detail) == (
+        "left_out",
+        "4 parts of documents that are not read: "
+        "1 sub-article, 1 trans-abstract, 1 subtitle, 1 trans-title-group",
+    )
+
+
+def test_figures_and_tables_that_float_follow_the_body(tmp_path: Path) -> None:
+    floats = """<floats-group><fig><label>Figure 1</label><caption><p>Lid</p></caption></fig><table-wrap>
+    <label>Table 9</label><table><tr><td>a</td><td>b</td></tr></table></table-wrap></floats-group>"""
+    back = "<back><ack><p>Thanks</p></ack></back>"
+    data = f"<article><body><p>Body</p></body>{back}{floats}</article>".encode()
+    path = write(tmp_path / "a.xml", data)
+    assert texts(read("jats", path)) == ["Body\n\nFigure 1 Lid\n\nTable 9\na | b\n\nThanks"]
+    options = {"leave_out": ["figures", "tables"]}
+    assert texts(read("jats", path, options=options)) == ["Body\n\nThanks"]
 
 
 def test_an_encoding_may_be_declared_or_named(tmp_path: Path) -> None:
