@@ -30,4 +30,4 @@ class HtmlReader(WholeFileReader):
             return BadRow("", *error.args)
         if not text:
             return BadRow("", "no_main_text", "trafilatura finds no main text in the page")
-        return Row("", {self.source.text_field: text, "title": title, **fields})
+        return Row("", {"title": title, **fields, self.source.text_field: text})
