@@ -9,6 +9,7 @@ so the parser expands and fetches none.
 
 from __future__ import annotations
 
+import codecs
 import re
 from abc import abstractmethod
 from collections import Counter
@@ -49,6 +50,8 @@ class XmlReader(Reader):
         head, data = peek(chunks(uri), _DECLARATION_BYTES)
         declared = _DECLARED.search(head)
         name, wanted = declared[1].decode() if declared else None, self.source.encoding
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            name = "utf-16"
         try:
             if wanted == text_encoding.AUTO and not text_encoding.is_utf8(name):
                 found, _ = text_encoding.as_utf8(data, name)
