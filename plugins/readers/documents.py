@@ -78,7 +78,7 @@ def metadata_fields(source: SourceConfig) -> tuple[str, ...]:
 def text_fields(source: SourceConfig) -> list[str]:
     """Return the dotted paths of the fields that make a document's text."""
     if source.format is None:
-        return [source.text_field]
+        return [source.text_field, *source.text_fallbacks]
     return [name for _, name, _, _ in string.Formatter().parse(source.format) if name]
 
 
@@ -97,6 +97,9 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
     if all(value is None for value in found.values()):
         named = " or ".join(map(repr, names))
         return rejected(where, "missing_field", f"no field {named} in a row of {names_of(values)}")
+    if source.text_fallbacks:
+        first = next((name for name in names if found[name] not in (None, "", b"")), names[0])
+        names, found = [first], {first: found[first]}
     for name, value in found.items():
         if isinstance(value, bytes):
             found[name] = value.decode("utf-8-sig") if source.extract is None else decode_page(value)[0]
@@ -151,7 +154,7 @@ def _version(source: SourceConfig, values: Mapping[str, Any]) -> tuple[str, bool
 
 def _text(source: SourceConfig, found: Mapping[str, str | None]) -> str:
     if source.format is None:
-        return found[source.text_field] or ""
+        return next(iter(found.values())) or ""
     parts: list[str] = []
     for literal, name, _, _ in string.Formatter().parse(source.format):
         value = found[name] or "" if name else ""
