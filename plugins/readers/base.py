@@ -111,6 +111,9 @@ class Reader(ABC):
     needs_html: ClassVar[bool] = False
     """True if this reader takes text out of HTML pages, as `extract` does for others."""
 
+    fields: ClassVar[frozenset[str] | None] = None
+    """Names of the fields of its rows, beside the source's `text_field`; None if files name them."""
+
     Options: ClassVar[type[Section]] = Section
     """Section of a source's `options`; a reader without options has none."""
 

@@ -11,7 +11,7 @@ import dataclasses
 import decimal
 import string
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from plugins.readers import conversation as turns
@@ -21,7 +21,7 @@ from plugins.readers.html_text import HtmlError, decode_page, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from plugins.readers.row_versions import MISSING, UNDATED_DELETION, means_deleted, stamp_of
 from schemas.corpus_config import SourceConfig
-from schemas.errors import TutelageError
+from schemas.errors import ConfigError, TutelageError, unknown_name
 from schemas.records import UNEXPECTED, Document, Reject, well_formed
 
 ROW = "."
@@ -73,6 +73,21 @@ def fields_of(source: SourceConfig) -> list[str]:
 def metadata_fields(source: SourceConfig) -> tuple[str, ...]:
     """Return the dotted paths of the fields that a document keeps beside its text."""
     return source.metadata_fields + (text_encoding.FIELDS if source.encoding == text_encoding.AUTO else ())
+
+
+def check_fields(source: SourceConfig, available: Collection[str]) -> None:
+    """Refuse a source that asks for a field beside the text which its reader never gives.
+
+    Raises:
+        ConfigError: Names the field, the nearest and all others.
+    """
+    known = {*available, source.text_field, *text_encoding.FIELDS}
+    for key in ("id_field", "version_field", "deleted_field", "metadata_fields", "text_fallbacks"):
+        value = getattr(source, key)
+        for name in value if isinstance(value, tuple) else filter(None, [value]):
+            if name not in known:
+                named = unknown_name(f"field of reader {source.reader!r}", name, known)
+                raise ConfigError(f"source {source.uri!r}: {key}: {named}")
 
 
 def text_fields(source: SourceConfig) -> list[str]:

@@ -96,6 +96,7 @@ class EdgarReader(Reader):
 
     own_fields = frozenset({"encoding"})
     needs_html = True
+    fields = frozenset({"text", "item", "part", "title", "id", *_HEADER.values()})
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()

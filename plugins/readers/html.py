@@ -14,6 +14,7 @@ class HtmlReader(WholeFileReader):
 
     own_fields = frozenset({"encoding"})
     needs_html = True
+    fields = frozenset({"title"})
 
     def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         yield self._row(data)

@@ -74,6 +74,7 @@ class JatsReader(XmlReader):
     names = ("article",)
     roots = ("pmc-articleset",)
     needs_root = False
+    fields = frozenset({"text", "title", "abstract", "journal", "pmcid", "pmid", "doi", "year", "license"})
     Options = JatsOptions
 
     def __init__(self, source: SourceConfig):

@@ -47,6 +47,7 @@ class MediawikiReader(XmlReader):
 
     names = ("page",)
     roots = ("mediawiki",)
+    fields = frozenset({"text", "title", "id", "revision", "date", "url", "removed_templates"})
     Options = MediawikiOptions
 
     def outside(self, text: bytes, number: int) -> Iterator[BadRow]:

@@ -41,6 +41,9 @@ class MedlineReader(XmlReader):
 
     names = ("PubmedArticle", "PubmedBookArticle", "DeleteCitation", "DeleteDocument")
     roots = ("PubmedArticleSet", "PubmedBookArticleSet")
+    fields = frozenset(
+        {"text", "title", "abstract", "pmid", "version", "journal", "year", "revised", "deleted"}
+    )
 
     def found_in(
         self, record: bytes, position: str, head: bytes

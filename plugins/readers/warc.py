@@ -61,6 +61,7 @@ class WarcReader(Reader):
 
     own_fields = frozenset({"encoding"})
     needs_html = True
+    fields = frozenset({"text", "title", *_FIELDS})
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()
