@@ -18,7 +18,7 @@ import pydantic
 
 from plugins.callbacks import CALLBACKS
 from plugins.commands import COMMANDS
-from plugins.commands.parser import Parser
+from plugins.commands.parser import parser_of
 from plugins.filters import FILTERS
 from plugins.protocols import PROTOCOLS
 from plugins.readers import READERS
@@ -200,24 +200,6 @@ def _type_and_default(parameter: inspect.Parameter) -> tuple[str, str]:
     return str(parameter.annotation), "required" if is_required else f"`{parameter.default}`"
 
 
-class _Found(Exception):
-    """Carries the parser of a command, which is about to parse."""
-
-
-def parser_of(command: str) -> Parser:
-    """Return the parser of a command."""
-
-    def stop(parser: Parser, *_: object, **__: object) -> typing.NoReturn:
-        raise _Found(parser)
-
-    with mock.patch.object(Parser, "parse_known_args", stop):
-        try:
-            COMMANDS.load(command)([])
-        except _Found as found:
-            return typing.cast(Parser, found.args[0])
-    raise AssertionError(f"tutelage {command} parses nothing")
-
-
 def commands_page() -> str:
     """Write a page on all commands: what `--help` says of each."""
     lines = ["# Commands", "", "Exit status: 0 done, 1 failed, 2 wrong use or configuration.", ""]
@@ -231,7 +213,7 @@ def commands_page() -> str:
 
     with mock.patch.dict("os.environ", {"COLUMNS": "100"}):
         for name in COMMANDS.names():
-            add(parser_of(name))
+            add(parser_of(COMMANDS.load(name)))
     return "\n".join(lines)
 
 

@@ -25,9 +25,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.command in _OF_A_YAML:
         config = load_config(CorpusConfig, arguments.file, arguments.overrides)
         spare_torch(config)
-        from pipelines.runners.startup_warnings import quiet_libraries
-
-        quiet_libraries()  # before the imports of the command
+        if arguments.command != "plan":  # which imports Beam only for new files
+            _import_beam()
         _OF_A_YAML[arguments.command](arguments, config, beam_options)
         return exit_status.DONE
     if arguments.uri.endswith((".yaml", ".yml")):
@@ -82,6 +81,7 @@ def _plan(arguments: argparse.Namespace, config: CorpusConfig, beam_options: lis
 
 
 def _sample(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
+    _import_beam()
     from pipelines.planning.plan_table import print_sample
     from pipelines.planning.sample import MOST, sample_sources
 
@@ -97,6 +97,13 @@ def _sample(arguments: argparse.Namespace, config: CorpusConfig, beam_options: l
         print(json.dumps(sample.as_json(), ensure_ascii=False))
     else:
         print_sample(sample)
+
+
+def _import_beam() -> None:
+    """Import Beam without its messages, before the modules of a command do."""
+    from pipelines.runners.startup_warnings import quiet_libraries
+
+    quiet_libraries()
 
 
 def _watch(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import apache_beam as beam
 
+from pipelines.increments.changed_source_files import FilePart
 from pipelines.increments.document_versions import Origin, VersionOrder, file_number
 from pipelines.steps.base import StepFn, batches_of, outputs_of
 from pipelines.steps.clean import CleanDocuments
@@ -39,19 +40,20 @@ from pipelines.steps.form_chains import FormChains
 from pipelines.steps.hold_out import HoldOut, WriteHeldOut
 from pipelines.steps.new_or_changed import KeepNew, MarkSuperseded
 from pipelines.steps.newest_versions import KeepNewestVersions, Seen
-from pipelines.steps.read import FilePart, ReadFiles
+from pipelines.steps.read import ReadFiles
 from pipelines.steps.render import RenderTexts, raw_text
 from pipelines.steps.split_documents import SplitDocuments
 from pipelines.steps.synthesize import SynthesizeChains
 from pipelines.steps.tokenize import TokenizeTexts
 from pipelines.steps.tuning_texts import MakeTuningTexts, MergeContexts, as_answered, by_dataset
-from pipelines.steps.verify_pairs import VerifyPairs, rules_of
+from pipelines.steps.verify_pairs import VerifyPairs
 from pipelines.steps.write_shards import WriteGroup, WriteShards
 from pipelines.store.ledger import DELETED, NO_ORIGIN, Ledger, ledger_row, write_ledger
 from pipelines.store.near_index import check_indexes
 from plugins.readers import open_reader
 from plugins.verifiers import VERIFIERS
 from plugins.verifiers.base import ModelVerifier
+from plugins.verifiers.rules import rules_of
 from schemas import storage
 from schemas.config import unset_additions
 from schemas.content_hash import digest

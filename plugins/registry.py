@@ -7,11 +7,10 @@ the nearest.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.errors import ConfigError, missing_package, unknown_name
+from schemas.errors import ConfigError, missing_package, overwritten, unknown_name
 
 
 class Registry:
@@ -30,7 +29,9 @@ class Registry:
 
     def targets(self) -> dict[str, str]:
         """Return all names with their targets; our own win over entry points of the same name."""
-        found = {point.name: point.value for point in importlib.metadata.entry_points(group=self.group)}
+        from importlib import metadata  # here, since the list of commands does not need it
+
+        found = {point.name: point.value for point in metadata.entry_points(group=self.group)}
         return {**found, **self._targets}
 
     def names(self) -> list[str]:
@@ -46,13 +47,15 @@ class Registry:
         target = self._targets.get(name) or self.targets().get(name)
         if target is None:
             raise ConfigError(unknown_name(self.kind, name, self.names()))
-        point = importlib.metadata.EntryPoint(name=name, value=target, group=self.group)
+        from importlib import metadata
+
+        point = metadata.EntryPoint(name=name, value=target, group=self.group)
         try:
             return point.load()
         except (ImportError, AttributeError) as error:
             if name in self._targets and isinstance(error, ImportError):
                 raise missing_package(f"{self.kind} {name!r}", error) from error
-            raise ConfigError(
+            raise overwritten(error) or ConfigError(
                 f"{self.kind} {name!r} is registered as {target!r}, which cannot be loaded: {error}. "
                 "Correct its entry point, or install what its package needs."
             ) from error

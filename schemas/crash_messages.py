@@ -17,7 +17,14 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 
-from schemas.errors import MachineError, TutelageError, UnexpectedError, extra_with, missing_package
+from schemas.errors import (
+    MachineError,
+    TutelageError,
+    UnexpectedError,
+    extra_with,
+    missing_package,
+    overwritten,
+)
 
 _PERMISSION = "Give yourself the permission, or use another folder."
 _CURES = {
@@ -60,13 +67,15 @@ _WHILE_RUNNING = re.compile(r" \[while running '[^']*'\]")
 _QUOTED_END = re.compile(r": '(?P<path>[^']*)'$")
 
 
-def understood(error: BaseException) -> TutelageError:
+def understood(error: Exception) -> TutelageError:
     """Convert any exception to one that a person can act on; its message names a file with the traceback."""
     if isinstance(error, TutelageError):
         return error
     if isinstance(error, ModuleNotFoundError) and extra_with(error):
         return missing_package("this command", error)
-    return machines_fault(error) or UnexpectedError(f"{_bug_report(error)} {_save_traceback(error)}")
+    if found := machines_fault(error) or overwritten(error):
+        return found
+    return UnexpectedError(f"{_bug_report(error)} {_save_traceback(error)}")
 
 
 def machines_fault(error: BaseException) -> MachineError | None:

@@ -66,7 +66,7 @@ class UnexpectedError(TutelageError):
 
 
 _EXTRAS = {
-    "pipelines": "aiohttp apache_beam brotli charset_normalizer fastokens ftfy gcsfs jinja2 orjson "
+    "pipelines": "aiohttp apache_beam brotli chardet fastokens ftfy gcsfs jinja2 orjson "
     "phonenumbers py3langid pyarrow semantic_text_splitter snappy tokenizers transformers xxhash",
     "trainer": "accelerate composer matplotlib peft sklearn streaming torch torchvision",
     "models": "gguf",
@@ -84,10 +84,19 @@ _EXTRAS = {
 
 def missing_package(needed_by: str, error: ImportError) -> ConfigError:
     """Say that an import failed, and which extra of Tutelage carries the package."""
-    return ConfigError(
+    extra = extra_with(error)
+    return (None if extra else overwritten(error)) or ConfigError(
         f"{needed_by} needs a package that is not installed: {error}. "
-        f"Install the extra that carries it: pip install 'tutelage[{extra_with(error) or 'all'}]'."
+        f"Install the extra that carries it: pip install 'tutelage[{extra or 'all'}]'."
     )
+
+
+def overwritten(error: Exception) -> ConfigError | None:
+    """Say that another package replaced files of ours, which may have caused an error; None if none did."""
+    import tutelage
+
+    clash = tutelage.overwritten()
+    return ConfigError(f"{clash} ({type(error).__name__}: {error})") if clash else None
 
 
 def extra_with(error: ImportError) -> str | None:

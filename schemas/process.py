@@ -17,14 +17,15 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 _RUN_MODULE = (
     "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; "
-    "import runpy; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+    "import tutelage, runpy; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
     """Command line that runs one of our modules in a new process.
 
-    `python -m` would search the working directory first, and could run a foreign package with the same name.
+    `python -m` would search the working directory first, and could run a foreign package with the same name;
+    `tutelage` puts ours before those on PYTHONPATH.
     (Python 3.10 has no `-P`.)
     """
     return [sys.executable, "-c", _RUN_MODULE, module, *arguments]

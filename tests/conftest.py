@@ -22,6 +22,7 @@ import pytest
 from aiohttp import web
 
 from schemas.synthesis_config import ServerConfig
+from tests.installed import Installed, install
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +51,12 @@ _LONGEST = {
     "test_train.py",
     "test_two_ranks.py",
 }
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Tutelage from its wheel; tests must leave it as it is."""
+    return install(tmp_path_factory.mktemp("installed"))
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from plugins.commands.parser import Parser
@@ -70,7 +71,7 @@ def main(argv: list[str]) -> int:
         if args.dry_run:
             return dry_run(config, args)
         refuse_without_dry_run(args)
-        result = train(config)
+        result = _train(config)
     except TutelageError as error:
         return report(error)
     if result is not None:
@@ -80,15 +81,27 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def train(config: TrainConfig) -> dict[str, Any] | None:
-    """Run a training to its end.
+def train(
+    config: TrainConfig | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """Run a training to its end, in this process.
+
+    Args:
+        config: A YAML file, a mapping with its keys, or a validated configuration.
+        overrides: `key=value` strings that change it.
 
     Returns:
-        On rank 0 a summary, with `line` for a person; None on other ranks.
+        On rank 0 `run_name`, `steps`, `tokens`, `seconds`, `loss`, the `manifests` of its streams by name,
+        the folders `checkpoints` and `export` if the run writes them, and a `line` for a person; None on
+        other ranks.
 
     Raises:
         TutelageError: It cannot start, or fails.
     """
+    return _train(load_config(TrainConfig, config, overrides))
+
+
+def _train(config: TrainConfig) -> dict[str, Any] | None:
     rank_zero = int(os.environ.get("RANK", "0")) == 0
     local_rank_zero = int(os.environ.get("LOCAL_RANK", "0")) == 0
     check_config(config, num_ranks=int(os.environ.get("WORLD_SIZE", "1")))

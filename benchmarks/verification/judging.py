@@ -21,8 +21,9 @@ from benchmarks.verification.measure import Refusals
 from pipelines.runners.run import make_pipeline, parse_options
 from pipelines.steps.base import REJECTS
 from pipelines.steps.synthesize import SynthesizeChains
-from pipelines.steps.verify_pairs import VerifyPairs, make_rules
+from pipelines.steps.verify_pairs import VerifyPairs
 from pipelines.store.statistics import Measured, measured, synthesis_stats
+from plugins.verifiers.rules import make_rules
 from schemas.corpus_config import CleanConfig
 from schemas.records import Chain, Document, SynthesizedDocument, to_json
 from schemas.synthesis_config import SynthesisConfig

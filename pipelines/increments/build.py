@@ -33,10 +33,10 @@ from pipelines.increments.failure_limits import (
 from pipelines.increments.preflight_checks import (
     asks_a_model,
     check_names,
-    check_protocol,
     newest_manifest,
     with_counting_tokenizer,
 )
+from pipelines.increments.prepared_run import check_protocol
 from pipelines.increments.publish import drafted
 from pipelines.increments.recorded_pairs import (
     PairsFile,
@@ -48,13 +48,13 @@ from pipelines.increments.retry_empty import documents_without_pairs, with_their
 from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_to_end
 from pipelines.steps.newest_versions import RAISED
-from pipelines.steps.verify_pairs import rules_of
 from pipelines.steps.write_shards import merge_groups
 from pipelines.store.held_out import count_held_out
 from pipelines.store.journal import attempt_at
 from pipelines.store.ledger import count_deleted, count_documents
 from pipelines.store.made_tasks import registered, with_made_tasks
 from pipelines.store.statistics import measured, stats_of
+from plugins.verifiers.rules import rules_of
 from schemas import storage
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import streams_with_versions, superseded_uri

@@ -21,11 +21,11 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pipelines.increments.document_versions import natural
-from pipelines.steps.read import FilePart
 from plugins.readers import open_reader
+from plugins.readers.base import Part
 from plugins.readers.file_state import time_of_change
 from plugins.readers.listing import Listing, shown_name
 from plugins.readers.row_versions import time_stamp
@@ -55,6 +55,16 @@ class SourceFile:
     uri: str
     read_as: str  # hash of its name and of all settings that decide what becomes of its documents
     state: str | None  # as its storage reports it; None if it is not reliable
+
+
+class FilePart(NamedTuple):
+    """The unit that a worker reads: a file, or a byte range of a large one."""
+
+    source: int  # index of the source in its stream
+    uri: str
+    part: Part
+    number: int = 0  # among all files that a build reads, see document_versions.py
+    stamp: str = ""  # version of all its documents by its time of change; "" if that does not count
 
 
 SourceFiles = Mapping[str, Sequence[SourceFile]]
@@ -92,7 +102,8 @@ def list_files(config: CorpusConfig, *, tasks: str = "", may_be_none: bool = Fal
             listing = reader.listing()
             _check(listing, reader.source, may_be_none=may_be_none)
             counts.update({"list/unreadable": len(listing.unreadable), "list/hidden": listing.hidden})
-            if listing.unreadable:
+            counts["list/links"] += len(listing.links)
+            if listing.unreadable or listing.links:
                 left_out.append(f"Left out of {source.uri!r}: {listing.described()}.")
             if listing.hidden:
                 left_out.append(f"Left out of {source.uri!r}: {listing.hidden:,} hidden.")
@@ -112,6 +123,13 @@ def _check(listing: Listing, source: SourceConfig, *, may_be_none: bool) -> None
             "allow_unreadable: true on the source to skip them."
         )
     if not listing.files and not may_be_none:
+        fs, path = storage.filesystem(source.uri)
+        if fs.isdir(path):
+            others = f" ({listing.hidden:,} hidden entries and {len(listing.links):,} links are left out)"
+            raise InputError(
+                f"source uri {source.uri!r} is a folder without a file"
+                f"{others if listing.hidden or listing.links else ''}."
+            )
         cure = "Check the path; globs such as *.jsonl.zst work."
         raise InputError(f"source uri {source.uri!r} matches no file. {cure}")
 

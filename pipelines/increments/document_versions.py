@@ -22,6 +22,12 @@ from typing import NamedTuple
 
 _POSITION_BITS = 48
 
+CONFLICT = "conflict"
+"""Reason of a row with the id and version of another row and another text; its detail ends with the other's
+position."""
+
+KEPT = "kept the version at "
+
 
 class Origin(NamedTuple):
     """A file that documents were read from."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
+from pipelines.increments.document_versions import CONFLICT, KEPT
 from pipelines.increments.recorded_pairs import SHOWN, read_pairs_file, unused_pairs
 from pipelines.runners.progress import cut_texts, held_out, parted, without_pairs
-from pipelines.steps.newest_versions import CONFLICT, KEPT
+from pipelines.steps.read import DECODED_AS
 from pipelines.steps.render import WORDED
 from pipelines.store.statistics import dropped_phrase, stats_of
 from plugins.templates import TEMPLATES
@@ -21,6 +22,7 @@ from schemas.records import Reject, from_json
 _LEFT_OUT = {
     "list/unreadable": "unreadable",
     "list/hidden": "hidden",
+    "list/links": "links",
     "read/files_unreadable": "files without a readable row",
     "read/files_damaged": "files from where they are damaged on",
     "read/files_empty": "empty files",
@@ -108,6 +110,8 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"{task['rows_found']:,} of {task['rows']:,} of {name}" for name, task in found.items()
         )
         print(f"  task rows found and kept out: {shares} (increments/{increment.name}/decontamination.json)")
+    if guessed := _guessed(counts):
+        print(f"  {guessed}")
     left_out = [f"{counts[name]:,} {word}" for name, word in _LEFT_OUT.items() if counts.get(name)]
     if left_out:
         print(
@@ -144,6 +148,16 @@ def _versions(config: CorpusConfig, name: str, counts: Mapping[str, int]) -> lis
         of_all = counts.get("read/documents", 0) + counts.get("read/deletions", 0)
         lines.append(f"{without:,} of {of_all:,} rows have no value in version_field and count as the oldest")
     return lines
+
+
+def _guessed(counts: Mapping[str, int]) -> str:
+    """Line about rows that were decoded by a guess; "" without any."""
+    prefix = f"read/{DECODED_AS}"
+    found = {name.removeprefix(prefix): count for name, count in counts.items() if name.startswith(prefix)}
+    if not found:
+        return ""
+    named = ", ".join(f"{count:,} {name}" for name, count in sorted(found.items()))
+    return f"rows whose encoding was guessed: {named} (look at some; `encoding` on the source names it)"
 
 
 def _cut(shards: ShardSet, templates: str) -> list[str]:

@@ -21,10 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.increments.changed_source_files import FilePart
 from pipelines.increments.lease import Lease, held, writable
-from pipelines.increments.preflight_checks import Prepared, prepared
+from pipelines.increments.prepared_run import Prepared, prepared
 from pipelines.runners.progress import ProgressView
-from pipelines.steps.read import FilePart
 from pipelines.store.dataset_card import write_card
 from pipelines.store.statistics import Measured, write_stats
 from plugins.corpus_tokenizer import keep_tokenizer

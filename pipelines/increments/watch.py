@@ -5,7 +5,9 @@
       └──────────────────────────── wait for the interval ◄─────────────────────────┘
 
 A scan lists the sources and compares the state of each file with the note of files already read; it reads no
-file. A file is settled once it has not changed for a while, so the watch does not read half-written files.
+file. A file is settled once it has not changed for a while, so the watch does not read half-written files. A
+file without a state yet, because it changed less than 2 s ago, waits for one: a build could not note it as
+read, and the next scan would find it again.
 With `min_documents` the watch first counts the new documents, by the steps of a build before synthesis. It
 does not count the same files twice.
 
@@ -33,6 +35,7 @@ from pipelines.increments.recorded_pairs import read_pairs_file
 from pipelines.planning.counting_job import count_new
 from pipelines.runners.run import parse_options, runs_here
 from pipelines.store.made_tasks import registered, with_made_tasks
+from plugins.readers.file_state import CLOCK_STEP_SEC
 from plugins.sglang.server import lease_servers
 from schemas.corpus_config import CorpusConfig
 from schemas.crash_messages import understood
@@ -162,7 +165,8 @@ def watch(
                     f"({failures} of {WATCH_FAILURES}).",
                     file=sys.stderr,
                 )
-            stop.wait(min(interval_sec, settle_sec) if settled.is_waiting else interval_sec)
+            soon = max(settle_sec, CLOCK_STEP_SEC)
+            stop.wait(min(interval_sec, soon) if settled.is_waiting else interval_sec)
 
 
 class _NewLines:
@@ -194,6 +198,11 @@ class _Settled:
         """Files that have had the same state for long enough."""
         now = time.monotonic()
         self._since = {file: self._since.get(file, now) for file in files}
-        settled = frozenset(file for file, since in self._since.items() if now - since >= self._settle_sec)
+        stateless = max(self._settle_sec, CLOCK_STEP_SEC)
+        settled = frozenset(
+            file
+            for file, since in self._since.items()
+            if now - since >= (self._settle_sec if file.state is not None else stateless)
+        )
         self.is_waiting = len(settled) < len(files)
         return settled

@@ -25,6 +25,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.increment import IncrementSpec, read_documents, split, take_in
 from pipelines.increments.changed_source_files import (
     SourceFile,
+    SourceFiles,
     list_files,
     parts_of,
     unread,
@@ -33,19 +34,49 @@ from pipelines.increments.changed_source_files import (
 from pipelines.increments.preflight_checks import (
     check_names,
     newest_manifest,
-    prepared,
     with_counting_tokenizer,
 )
+from pipelines.increments.prepared_run import check_protocol, prepared
 from pipelines.planning.estimate_tokens import EstimateTokens
+from pipelines.runners.progress import ProgressView
 from pipelines.runners.run import make_pipeline, parse_options, run_for_metrics
 from pipelines.steps.form_chains import FormChains
 from pipelines.steps.tuning_texts import example_document
 from pipelines.store.made_tasks import with_made_tasks
 from schemas.corpus_config import CorpusConfig
+from schemas.manifest import Manifest
 from schemas.records import Chain, Document
 
 _SAMPLED_CHAINS = 300
 _METRICS = "plan"
+
+
+def count_files(
+    config: CorpusConfig,
+    beam_options: Sequence[str],
+    files: SourceFiles,
+    *,
+    before: Manifest | None,
+    view: ProgressView,
+    opening: Sequence[str],
+    answer_tokens: int | None,
+    pairs_each: float,
+) -> tuple[dict[str, Counter[str]], int]:
+    """Check what a build of these files would check, say the opening lines, and count.
+
+    Returns:
+        Counts as `count_increment` gives them, and the number of tokens around each text.
+    """
+    options = parse_options(beam_options)
+    check_protocol(config, options)
+    with prepared(config, options, before=before, files=parts_of(config, files)) as run:
+        for line in opening:
+            view.say(line)
+        with view:
+            counts = count_increment(
+                run.options, run.spec, view.say, answer_tokens=answer_tokens, pairs_each=pairs_each
+            )
+        return counts, sum(map(len, run.around))
 
 
 def count_increment(

@@ -23,7 +23,6 @@ import apache_beam as beam
 from pipelines.planning.assumptions import PAPER_PAIR_TOKENS
 from pipelines.steps.loss_spans import num_common
 from pipelines.steps.tokenize import ends
-from pipelines.steps.verify_pairs import make_rules, rules_of
 from plugins.plain_token_ids import TokenIds
 from plugins.protocols.base import Example, SynthesisProtocol
 from plugins.synthesizers import SYNTHESIZERS
@@ -31,6 +30,7 @@ from plugins.synthesizers.chain_rounds import next_prompt
 from plugins.synthesizers.language_model import LanguageModelSynthesizer
 from plugins.tokenizers import load_tokenizer
 from plugins.verifiers.base import ModelVerifier
+from plugins.verifiers.rules import make_rules, rules_of
 from schemas.corpus_config import CorpusConfig
 from schemas.records import Chain, InstructionPair
 from schemas.synthesis_config import SynthesisConfig

@@ -30,16 +30,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
-from pipelines.increments.changed_source_files import list_files, parts_of, unread, with_later_files
+from pipelines.increments.changed_source_files import list_files, unread, with_later_files
 from pipelines.increments.preflight_checks import (
     asks_a_model,
     check_names,
-    check_protocol,
     newest_manifest,
-    prepared,
     with_counting_tokenizer,
 )
 from pipelines.increments.recorded_pairs import read_pairs_file, say_if_changed
@@ -50,9 +49,7 @@ from pipelines.planning.assumptions import (
     expected_pairs,
     expected_speed,
 )
-from pipelines.planning.counting_job import count_increment
 from pipelines.runners.progress import ProgressView
-from pipelines.runners.run import parse_options
 from pipelines.store.made_tasks import with_made_tasks
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import InputError
@@ -137,7 +134,8 @@ def plan_increment(
         InputError: The sources hold nothing that can be used.
         CorpusError: The corpus is damaged, or made with another tokenizer.
     """
-    options = parse_options(beam_options)
+    if beam_options:
+        _counting_job().parse_options(beam_options)  # refuses wrong ones even if nothing is new
     config, made = with_made_tasks(with_counting_tokenizer(config))
     tasks = check_names(config)
     pairs = read_pairs_file(config)
@@ -148,27 +146,35 @@ def plan_increment(
     pairs_each, pairs_source = expected_pairs(config, known)
     listed = list_files(config, tasks=tasks)
     files = with_later_files(config, unread(listed.files, config.corpus, before), listed.files)
-    check_protocol(config, options)
-    with prepared(config, options, before=before, files=parts_of(config, files)) as run:
-        spec = run.spec
-        view = ProgressView(quiet=quiet)
-        for line in listed.left_out:
+    number = before.number + 1 if before else 1
+    view = ProgressView(quiet=quiet)
+    opening = list(listed.left_out)
+    say_if_changed(pairs, config.corpus, before, opening.append)
+    opening.append(f"Planning increment {number} of {config.corpus}; nothing is sent or written.")
+    counts: Mapping[str, Counter[str]] = {}
+    num_ends = 0
+    if any(files.values()):
+        counts, num_ends = _counting_job().count_files(
+            config,
+            beam_options,
+            files,
+            before=before,
+            view=view,
+            opening=opening,
+            answer_tokens=round(answers.mean_pair_tokens) if answers else None,
+            pairs_each=pairs_each,
+        )
+    else:
+        for line in opening:
             view.say(line)
-        say_if_changed(pairs, config.corpus, before, view.say)
-        view.say(f"Planning increment {spec.number} of {config.corpus}; nothing is sent or written.")
-        answer_tokens = round(answers.mean_pair_tokens) if answers else None
-        with view:
-            counts = count_increment(
-                run.options, spec, view.say, answer_tokens=answer_tokens, pairs_each=pairs_each
-            )
     streams = {
         name: _plan_stream(
             counts.get(name, Counter()),
-            num_files=spec.num_files(name),
+            num_files=len(files[name]),
             synthesize=stream.synthesize,
             answers=answers if stream.synthesize else None,
             num_samples=config.synthesis.samples,
-            num_ends=sum(map(len, run.around)),
+            num_ends=num_ends,
             seq_len=config.pack.seq_len,
         )
         for name, stream in config.streams.items()
@@ -180,7 +186,7 @@ def plan_increment(
         hours = speed.hours(num_requests=total.num_requests, completion_tokens=total.completion_tokens)
     return IncrementPlan(
         corpus=config.corpus,
-        increment=spec.number,
+        increment=number,
         seq_len=config.pack.seq_len,
         holdout=config.holdout,
         made_tasks=made,
@@ -193,6 +199,16 @@ def plan_increment(
         pairs_each=pairs_each,
         pairs_source=pairs_source,
     )
+
+
+def _counting_job() -> ModuleType:
+    """Import the job, and Beam with it: a second that a plan without new files does not need."""
+    from pipelines.runners.startup_warnings import quiet_libraries
+
+    quiet_libraries()
+    from pipelines.planning import counting_job
+
+    return counting_job
 
 
 def _plan_stream(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.increments.document_versions import CONFLICT
 from pipelines.planning.plan import IncrementPlan, StreamPlan
-from pipelines.planning.sample import Sample
 from pipelines.runners.progress import duration
-from pipelines.steps.newest_versions import CONFLICT
 from plugins.console import Console
 from schemas.terminal import shown
+
+if TYPE_CHECKING:
+    from pipelines.planning.sample import Sample
 
 _WIDE = 1000
 _TWO_COLUMNS = 100

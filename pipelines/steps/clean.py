@@ -3,7 +3,8 @@
     repair Unicode ─► regular text ─► (drop boilerplate lines) ─► (mask personal data) ─► lengths
 
 The step undoes wrong decodings, composes Unicode (NFC), turns line ends and page breaks into `\\n`, removes
-control characters, and reduces several blank lines to one. A reader misses nothing. The steps in brackets
+control characters (between digits a space stands for them), and reduces several blank lines to one. A reader
+misses nothing. The steps in brackets
 are off unless the configuration asks for them.
 """
 
@@ -25,6 +26,7 @@ from schemas.corpus_config import BoilerplateConfig, CleanConfig
 from schemas.records import Document, InstructionPair, well_formed
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
+_IN_NUMBER = re.compile(r"(?<=\d)[\x00-\x08\x0e-\x1f\x7f]+(?=\d)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _MOST_REPAIRS = 8
 _BOILERPLATE = {"javascript": asks_for_javascript, "policy": is_about_policy, "lorem_ipsum": is_placeholder}
@@ -47,7 +49,7 @@ def clean_text(text: str, *, repair: bool = True) -> str:
 
 
 def _regular(text: str) -> str:
-    text = unicodedata.normalize("NFC", _CONTROL.sub("", text))
+    text = unicodedata.normalize("NFC", _CONTROL.sub("", _IN_NUMBER.sub(" ", text)))
     # The other separators of splitlines are control characters, which are gone.
     text = "\n".join(line.rstrip(" \t") for line in text.splitlines())
     return _BLANK_LINES.sub("\n\n", text).strip()

@@ -1,6 +1,7 @@
 """Quality filters, in the order in which the YAML names them; the first that refuses a document decides.
 
-A document in a language that a filter does not judge passes over it and is counted: `passed_over_by_c4`.
+A document in a language that a filter does not judge passes over it and is counted: `passed_over_by_c4`;
+`passed_over_by_gopher_quality.min_stop_words` if only a rule cannot judge it.
 
 The reject's reason is the filter and its rule, `gopher_quality.min_words`, which is the key to change under
 `filters`. Its detail says what was measured and what was allowed.
@@ -9,25 +10,13 @@ The reject's reason is the filter and its rule, `gopher_quality.min_words`, whic
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from pipelines.steps.base import StepFn, guarded
-from plugins.filters import FILTERS
-from plugins.filters.base import Filter, Verdict
+from plugins.filters import FilterOptions, make_filters
+from plugins.filters.base import Unjudged, Verdict
 from schemas.records import Document
-
-FilterOptions = Mapping[str, Mapping[str, Any] | None]
-"""Options of filters by name; None for the published ones."""
-
-
-def make_filters(filters: FilterOptions) -> dict[str, Filter[Any]]:
-    """Make filters by name, in the order given.
-
-    Raises:
-        ConfigError: A name, an option or a value is refused.
-    """
-    return {name: FILTERS.load(name)(options) for name, options in filters.items()}
 
 
 @dataclasses.dataclass(eq=False)
@@ -51,6 +40,9 @@ class FilterDocuments(StepFn):
             if isinstance(outcome, Verdict):
                 yield self.reject(f"{name}.{outcome.rule}", document, outcome.detail)
                 return
+            if isinstance(outcome, Unjudged):
+                self.counters.add(f"passed_over_by_{name}.{outcome.rule}")
+                outcome = outcome.document
             if outcome.text != document.text:
                 self.counters.add(f"shortened_by_{name}")
             document = outcome

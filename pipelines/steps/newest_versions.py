@@ -22,7 +22,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.increments.document_versions import VersionOrder, file_number
+from pipelines.increments.document_versions import CONFLICT, KEPT, VersionOrder, file_number
 from pipelines.steps.base import REJECTS, outputs_of
 from pipelines.steps.dedup.exact import DUPLICATES, KeepOne
 from pipelines.store.ledger import DELETED, WITHDRAWN, Ledger, ledger_row
@@ -33,12 +33,6 @@ VERSIONS = "versions"
 GONE = "deleted"
 RAISED = "versions_raised"
 """Counter of documents with a higher version than the corpus has seen, whatever becomes of their texts."""
-
-CONFLICT = "conflict"
-"""Reason of a row with the id and version of another row and another text; its detail ends with the other's
-position."""
-
-KEPT = "kept the version at "
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from pipelines.increments.changed_source_files import FilePart
 from pipelines.increments.document_versions import first_version
 from pipelines.steps.base import StepFn
-from plugins.readers import open_reader
-from plugins.readers.base import BadRow, Part, Reader
+from plugins.readers import open_reader, text_encoding
+from plugins.readers.base import BadRow, Reader
 from plugins.readers.listing import shown_name
 from plugins.readers.row_versions import MISSING
 from schemas.corpus_config import SourceConfig
 from schemas.errors import InputError
 from schemas.records import UNEXPECTED, Reject
 
+DECODED_AS = "decoded_as_"
+"""Begin of the counters of rows whose encoding was guessed; its name follows."""
+
 _DAMAGED = frozenset({"damaged_file", "truncated_file"})
 """Reasons of BadRows behind which the rest of the file cannot be read."""
 
 _OTHER_FIELDS = frozenset({"missing_field", "not_text", "missing_id"})
 """Reasons of rows without a document: the source names fields that the rows do not have."""
-
-
-class FilePart(NamedTuple):
-    """The unit that a worker reads: a file, or a byte range of a large one."""
-
-    source: int  # index of the source in its stream
-    uri: str
-    part: Part
-    number: int = 0  # among all files that a build reads, see pipelines/increments/document_versions.py
-    stamp: str = ""  # version of all its documents by its time of change; "" if that does not count
 
 
 @dataclasses.dataclass(eq=False)
@@ -54,6 +48,8 @@ class ReadFiles(StepFn):
                     self.counters.add("files_damaged", row.reason in _DAMAGED)
                     if row.num_passed_over:
                         self.counters.add(row.reason, row.num_passed_over)
+                elif guess := text_encoding.guess_in(row.values):
+                    self.counters.add(f"{DECODED_AS}{guess}")
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
                         if isinstance(row, BadRow):

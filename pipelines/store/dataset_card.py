@@ -17,10 +17,10 @@ import yaml
 
 from pipelines.increments.preflight_checks import asks_a_model
 from pipelines.runners.progress import cut_texts, held_out, parted
-from pipelines.steps.verify_pairs import rules_of
 from pipelines.store.dataset_card_loading import dataset_configs, how_to_read
 from pipelines.store.ledger import count_documents
 from plugins.readers.presets import presets
+from plugins.verifiers.rules import rules_of
 from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.corpus_layout import card_uri
@@ -72,7 +72,7 @@ def _front_matter(config: CorpusConfig, manifest: Manifest, *, has_verdicts: boo
     return {
         "pretty_name": _name(config),
         **language,
-        "license": "unknown",
+        "license": _license(config),
         "task_categories": ["text-generation"],
         "tags": ["tutelage", "instruction-pre-training", "mosaicml-streaming", *synthetic],
         "size_categories": [next((name for limit, name in _SIZES if num_rows < limit), "n>1T")],
@@ -87,9 +87,35 @@ def _introduction(config: CorpusConfig, manifest: Manifest) -> str:
         f"A corpus of packed rows for continued pre-training: manifest {manifest.number} of {increments}, "
         f"published {manifest.created}. Rows hold {manifest.seq_len:,} tokens of the tokenizer "
         f"{code(manifest.tokenizer_name)} and are padded with token {manifest.pad_token_id}.\n\n"
-        "**License.** The texts keep the licenses of their sources, which Tutelage does not know. Put the "
-        "right one in place of `unknown` above before this card is published."
+        f"**License.** The texts keep the licenses of their sources, {_known_licenses(config)}. Put the "
+        f"right one in place of `{_license(config)}` above before this card is published."
     )
+
+
+def _license(config: CorpusConfig) -> str:
+    """Value for Hugging Face: `other` if the card lists the licenses of all sources."""
+    return "other" if all(map(_license_of, _all_sources(config))) else "unknown"
+
+
+def _known_licenses(config: CorpusConfig) -> str:
+    sources = _all_sources(config)
+    num_known = sum(map(bool, map(_license_of, sources)))
+    if not num_known:
+        return "which Tutelage does not know"
+    if num_known == len(sources):
+        return "listed under Sources as their publishers say"
+    return (
+        f"of which those of {num_known} in {len(sources)} are listed under Sources, as their publishers say"
+    )
+
+
+def _all_sources(config: CorpusConfig) -> list[SourceConfig]:
+    return [source for stream in config.streams.values() for source in stream.sources]
+
+
+def _license_of(source: SourceConfig) -> str | None:
+    preset = presets().get(source.preset or "")
+    return preset.license if preset else None
 
 
 def _making(config: CorpusConfig) -> str:
@@ -163,12 +189,8 @@ def _sources(config: CorpusConfig) -> str:
         for name, stream in config.streams.items()
         for source in stream.sources
     ]
-    named = dict.fromkeys(source.preset for stream in config.streams.values() for source in stream.sources)
-    licenses = [
-        (_plain(name), _plain(license))
-        for name in named
-        if name in presets() and (license := presets()[name].license)
-    ]
+    found = {source.preset: _license_of(source) for source in _all_sources(config)}
+    licenses = [(_plain(name), _plain(license)) for name, license in found.items() if name and license]
     told = f"\n\nTheir publishers say:\n\n{table(('preset', 'license'), licenses)}" if licenses else ""
     return "## Sources\n\n" + table(("stream", "pairs", "reader", "source"), rows) + told
 

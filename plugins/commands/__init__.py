@@ -7,6 +7,7 @@ COMMANDS = Registry(
     "tutelage.commands",
     {
         "chat": "trainer.chat:main",
+        "completion": "plugins.commands.completion:main",
         "corpus": "pipelines.command:main",
         "demo": "plugins.commands.demo:main",
         "eval": "trainer.evaluation.command:main",

@@ -26,6 +26,7 @@ Turn raw domain text into a model that knows the domain.
   tasks     make FILE.yaml --output DIR: evaluation tasks about the documents of a corpus
   models    fetch smollm2-135m: a small model for the demo and tests
   tokenizer extend --tokenizer NAME --tokens FILE --output DIR: add tokens to a tokenizer
+  completion bash, or zsh: a script for the shell that completes commands, options and files
 
 `tutelage COMMAND --help` explains a command.
 """

@@ -4,9 +4,32 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from schemas.errors import unknown_name
+
+_asked_for: ContextVar[bool] = ContextVar("asked_for", default=False)
+
+
+class _Built(Exception):
+    """Carries a parser out of the command that built it."""
+
+    def __init__(self, parser: Parser):
+        self.parser = parser
+
+
+def parser_of(command: Callable[[list[str]], object]) -> Parser:
+    """Return the parser that a command builds; the command ends there."""
+    token = _asked_for.set(True)
+    try:
+        command([])
+    except _Built as built:
+        return built.parser
+    finally:
+        _asked_for.reset(token)
+    raise TypeError(f"{command} reads no arguments with a Parser.")
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,6 +49,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse all arguments; an unknown argument ends the process with exit status 2, so none remains."""
+        if _asked_for.get():
+            raise _Built(self)
         if self._is_intermixing or self._subparsers is not None:
             return super().parse_known_args(args, namespace)
         words = list(sys.argv[1:] if args is None else args)

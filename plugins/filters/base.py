@@ -46,6 +46,14 @@ class Verdict:
         return f"{round(self.value, 4) if isinstance(self.value, float) else self.value}, {self.limit}"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unjudged:
+    """A document that passes, although one rule cannot judge it; `passed_over_by_NAME.RULE` counts these."""
+
+    document: Document
+    rule: str
+
+
 class Filter(ABC, Generic[OptionsT]):
     """A filter of documents.
 
@@ -74,7 +82,7 @@ class Filter(ABC, Generic[OptionsT]):
         return self._judged is not None and language_of(document) not in (*self._judged, UNKNOWN)
 
     @abstractmethod
-    def __call__(self, document: Document) -> Document | Verdict:
+    def __call__(self, document: Document) -> Document | Verdict | Unjudged:
         """Return the document, changed if the filter changes documents, or the verdict that refuses it."""
 
 
@@ -84,7 +92,7 @@ class TextRules(Filter[OptionsT]):
     A limit of None removes its rule.
     """
 
-    def __call__(self, document: Document) -> Document | Verdict:
+    def __call__(self, document: Document) -> Document | Verdict | Unjudged:
         return next((verdict for verdict in self.verdicts(document.text) if verdict), document)
 
     @abstractmethod

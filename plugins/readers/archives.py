@@ -13,21 +13,26 @@ import functools
 import lzma
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 import fsspec
 
-from plugins.readers.base import BadRow
+from plugins.readers.base import BadRow, means_damage
 from plugins.readers.decompression import DAMAGED, chunks
 from plugins.readers.listing import shown_name
 from schemas import limits, storage
 
 _CHUNK_BYTES = 1 << 20
-_BROKEN = (*DAMAGED, zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, NotImplementedError, RuntimeError)
+_BROKEN = (
+    *(*DAMAGED, zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, NotImplementedError, RuntimeError),
+    *(ValueError, OverflowError, struct.error),
+)
 
 
 class Member(NamedTuple):
@@ -92,7 +97,7 @@ def members(uri: str, kind: str, scratch: Path, budget: Budget) -> Iterator[Memb
                 _check_name(name)
                 if isinstance(open_member, str):
                     raise _Refused("not_a_file", open_member)
-                with open_member() as source:
+                with _damage(), open_member() as source:
                     _copy(source, path, packed, budget)
                 yield Member(name, str(path))
             except _Refused as error:
@@ -110,8 +115,8 @@ def members(uri: str, kind: str, scratch: Path, budget: Budget) -> Iterator[Memb
 
 
 def _check_name(name: str) -> None:
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "\\" in name:
+    parts = name.replace("\\", "/").split("/")  # some programs of Windows write names so
+    if not parts[0] or ".." in parts or parts[0].endswith(":"):
         raise _Refused("unsafe_name", "its name leads out of the archive")
     if any(part.startswith(".") or part == "__MACOSX" for part in parts):
         raise _Refused("hidden_member", "hidden members are skipped, as in folders")
@@ -125,7 +130,7 @@ def _safe_suffix(name: str) -> str:
 def names_in_zip(uri: str) -> set[str]:
     """Return the names of a zip's members; none if it is damaged."""
     try:
-        with fsspec.open(uri, "rb") as file, zipfile.ZipFile(file) as archive:
+        with _damage(), fsspec.open(uri, "rb") as file, zipfile.ZipFile(file) as archive:
             return set(archive.namelist())
     except _BROKEN:
         return set()
@@ -133,7 +138,7 @@ def names_in_zip(uri: str) -> set[str]:
 
 def _zip(uri: str) -> Iterator[tuple[str, int, Callable[[], IO[bytes]] | str]]:
     """Yield each member's name, its compressed bytes, and how to open it or why it is not read."""
-    with fsspec.open(uri, "rb") as file, zipfile.ZipFile(file) as archive:
+    with _damage(), fsspec.open(uri, "rb") as file, zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             if info.is_dir():
                 continue
@@ -166,7 +171,7 @@ def _copy(source: IO[bytes], path: Path, packed: int, budget: Budget) -> None:
     """Copy a member to a file, as long as it expands no further than a member may."""
     num_bytes = 0
     with open(path, "wb") as file:
-        while chunk := _read(source):
+        while chunk := source.read(_CHUNK_BYTES):
             num_bytes += len(chunk)
             if num_bytes > max(limits.ARCHIVE_RATIO * packed, _CHUNK_BYTES):
                 detail = f"its {packed:,} bytes become more than {limits.ARCHIVE_RATIO} times as many"
@@ -175,11 +180,13 @@ def _copy(source: IO[bytes], path: Path, packed: int, budget: Budget) -> None:
             file.write(chunk)
 
 
-def _read(source: IO[bytes]) -> bytes:
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Turn OSErrors about the data of an archive, such as those of bzip2, into BadZipFile."""
     try:
-        return source.read(_CHUNK_BYTES)
+        yield
     except OSError as error:
-        if error.errno is None:  # bzip2 says so that its bytes are damaged
+        if means_damage(error):
             raise zipfile.BadZipFile(str(error)) from error
         raise
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import struct
+import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
+from xml.parsers.expat import ExpatError
 
 from plugins.readers.decompression import DAMAGED, TooLong, whole
 from plugins.readers.documents import documents_of, rejected
@@ -15,7 +20,7 @@ from plugins.readers.html_text import check_installed
 from plugins.readers.listing import Listing, list_uri, shown_name
 from schemas.config import Section, validate
 from schemas.corpus_config import SourceConfig
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, TutelageError
 from schemas.records import UNEXPECTED, Document, Reject
 
 
@@ -50,6 +55,16 @@ class BadRow:
         """Return the reject of a damaged file, with what the reader read before the damage: "17 lines"."""
         before = f"; {read} were read before it" if read else ""
         return cls(position, "damaged_file", f"{type(error).__name__}: {error}{before}")
+
+    @classmethod
+    def beyond_limits(cls, error: Exception) -> BadRow:
+        """Return the reject of a document beyond the limit that an error names."""
+        detail = str(error)
+        if isinstance(error, RecursionError):
+            detail = (
+                f"its markup is nested deeper than {sys.getrecursionlimit():,} calls of Python can follow"
+            )
+        return cls("", "beyond_limits", detail)
 
     @classmethod
     def passed_over(
@@ -90,7 +105,7 @@ _OF_VERSIONS = ("version_field", "deleted_field", "newest")
 
 _OF_THE_CONTENT = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
-    *(RecursionError, NotImplementedError),
+    *(RecursionError, NotImplementedError, SyntaxError, ExpatError, struct.error),
 )
 """Exceptions that libraries raise for bytes that they cannot parse. Others may come from the network."""
 
@@ -186,7 +201,8 @@ class Reader(ABC):
         versions of a later part are higher. After an unexpected exception the last row is a BadRow that says
         how many rows were read.
         """
-        yield from enumerate(rescued(self.rows_of(uri, part)), start=first + part.start)
+        at_hand = os.path.isfile(uri.removeprefix("file://"))
+        yield from enumerate(rescued(self.rows_of(uri, part), at_hand=at_hand), start=first + part.start)
 
     def records(self, uri: str, row: Row | BadRow, version: int) -> list[Document | Reject]:
         """Return the document of a row of a file, and a reject for each unusable piece of the row."""
@@ -215,22 +231,41 @@ class WholeFileReader(Reader):
         except TooLong as error:
             yield BadRow("", "record_too_long", str(error))
         else:
-            yield from self.rows_in(data, uri)
+            yield from rescued(self.rows_in(data, uri), at_hand=True)
 
     @abstractmethod
     def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         """Yield the rows of a file's bytes, decompressed, as `rows` does."""
 
 
-def rescued(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
-    """Yield the rows; after an unexpected exception the last is a BadRow that says how many there were."""
+def rescued(rows: Iterator[Row | BadRow], *, at_hand: bool) -> Iterator[Row | BadRow]:
+    """Yield the rows; after an unexpected exception the last is a BadRow that says how many there were.
+
+    Args:
+        rows: Rows of a file.
+        at_hand: True if the file is in memory or on a local disk, so that no exception is the network's.
+    """
     number = 0
     try:
         for row in rows:
             yield row
             number += 1
-    except OSError:
+    except (TutelageError, MemoryError):
         raise
-    except _OF_THE_CONTENT as error:
+    except Exception as error:
+        if isinstance(error, OSError):
+            is_of_content = at_hand and means_damage(error)
+        else:
+            is_of_content = at_hand or isinstance(error, _OF_THE_CONTENT)
+        if not is_of_content:
+            raise
         detail = f"{type(error).__name__}: {error}; {number} rows were read before it, and none after it"
         yield BadRow("", UNEXPECTED, detail)
+
+
+def means_damage(error: OSError) -> bool:
+    """True if a library reports damaged data by an OSError, and not the storage.
+
+    Such an error has no number, or the one of a seek to an offset before the file, which the data named.
+    """
+    return type(error) is OSError and error.errno in (None, errno.EINVAL)

@@ -8,9 +8,11 @@ pictures, sounds and fonts that are as good as incompressible.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from xml.etree import ElementTree
+from xml.parsers.expat import ExpatError
 
 from schemas import limits
 
@@ -24,7 +26,7 @@ _ENTITY = tuple("<!ENTITY".encode(encoding) for encoding in ("utf-8", "utf-16-le
 
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError, RuntimeError),
-    *(OSError, ElementTree.ParseError),
+    *(OSError, ElementTree.ParseError, ExpatError, struct.error),
 )
 """Exceptions for an archive in memory that is damaged, encrypted, or lacks a file of its format."""
 

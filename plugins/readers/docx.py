@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import mammoth
 
@@ -23,6 +24,12 @@ from plugins.readers.markup_blocks import blocks_of
 
 _CORE = "docProps/core.xml"
 _BACK = re.compile("#(?:foot|end)note-ref-")
+_SPACE = mammoth.html.text(" ")
+"""Stands for a picture, so that the numbers beside it stay two."""
+
+_MOST_IN_CELL = 200
+"""Characters of a cell of data; a row with more only arranges a page."""
+
 _LEFT_OUT = re.compile(r"unrecognised element was ignored: (?:\{.*\})?(\S+)")
 
 
@@ -36,10 +43,10 @@ class DocxReader(WholeFileReader):
             with open_zip(data) as archive:
                 core = archive.read(_CORE) if _CORE in archive.namelist() else b"<none/>"
                 fields = about(ElementTree.fromstring(core))
-            converted = mammoth.convert_to_html(ready_for_mammoth(data), convert_image=lambda image: [])
+            converted = mammoth.convert_to_html(ready_for_mammoth(data), convert_image=lambda image: [_SPACE])
             tree = visible(parse(converted.value))
         except (Refused, TooDeep, RecursionError) as error:
-            yield BadRow("", "beyond_limits", str(error))
+            yield BadRow.beyond_limits(error)
             return
         except BROKEN as error:
             yield BadRow("", "not_docx", f"{type(error).__name__}: {error}")
@@ -47,8 +54,22 @@ class DocxReader(WholeFileReader):
         for link in tree.iter("a"):
             if _BACK.match(link.get("href", "")):  # the arrow behind a note
                 link.text = ""
+        _flatten_inner_tables(tree)
         yield Row("", {**fields, self.source.text_field: blocks_of(tree)})
         found = Counter(found[1] for each in converted.messages if (found := _LEFT_OUT.search(each.message)))
-        if found:
+        found["w:sym"] += sum("w:sym element" in each.message for each in converted.messages)
+        if found := +found:
             names = ", ".join(f"{number} of {name}" for name, number in found.most_common())
             yield BadRow("", "left_out", f"elements that mammoth does not read: {names}")
+
+
+def _flatten_inner_tables(tree: Element) -> None:
+    """Write a small table in a cell as words of the cell, so that it does not tear its row."""
+    for row in [row for row in tree.iter("tr") if row.find("td//table") is not None]:
+        if any(len("".join(cell.itertext())) > _MOST_IN_CELL for cell in row):
+            continue
+        for each in [each for table in row.iterfind(".//table") for each in table.iter()]:
+            if each.tag in ("tr", "td", "th"):
+                each.tail = f" {each.tail or ''}"
+            if each.tag in ("p", "table", "tbody", "thead", "tr", "td", "th"):
+                each.tag = "span"

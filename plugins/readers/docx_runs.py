@@ -1,7 +1,9 @@
 """Word's XML made ready for mammoth, which reads neither formulas nor raised positions nor hidden text.
 
 <m:oMath> ─► runs: 10 and a superscript 6, 140/72, √(x)
-<w:position> ─► superscript or subscript;  <w:vanish>, <w:softHyphen> ─► left out
+<w:position> ─► superscript or subscript;  <w:softHyphen> ─► left out
+<w:cr>, <w:br> of a page ─► <w:br>;  <w:ptab> ─► <w:tab>;  <w:dstrike> ─► <w:strike>
+<w:fldSimple>, <w:dir>, <w:bdo> ─► their content;  <w:vanish> ─► an element that mammoth tells to leave out
 """
 
 from __future__ import annotations
@@ -16,7 +18,13 @@ from xml.etree.ElementTree import Element, SubElement
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _PARTS = re.compile(r"word/(?:document|footnotes|endnotes)\d*\.xml")
-_MARKS = (b"oMath", b"position", b"vanish", b"softHyphen")
+_MARKS = re.compile(rb"oMath|position|vanish|softHyphen|[<:](?:cr|br|ptab|dstrike|fldSimple|dir|bdo)[ />]")
+_RENAMED = {
+    f"{_W}{name}": f"{_W}{new}"
+    for name, new in {"cr": "br", "br": "br", "ptab": "tab", "dstrike": "strike"}.items()
+} | {f"{_W}{name}": f"{_W}smartTag" for name in ("fldSimple", "dir", "bdo")}
+"""Elements that mammoth does not read, and others that mean the same or give their content."""
+
 _SCRIPTS = {f"{_M}sup": "superscript", f"{_M}sub": "subscript"}
 _BETWEEN = {"f": "/", **dict.fromkeys(("d", "eqArr", "func", "limLow", "limUpp", "m", "mr"), " ")}
 """Text between the children of some parts of a formula."""
@@ -32,9 +40,7 @@ def ready_for_mammoth(data: bytes) -> io.BytesIO:
     """Return a docx file with its formulas, positions and hidden text rewritten; the same without any."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist() if _PARTS.fullmatch(name)}
-        changed = {
-            name: _rewritten(part) for name, part in parts.items() if any(each in part for each in _MARKS)
-        }
+        changed = {name: _rewritten(part) for name, part in parts.items() if _MARKS.search(part)}
         if not changed:
             return io.BytesIO(data)
         written = io.BytesIO()
@@ -52,11 +58,16 @@ def _rewritten(part: bytes) -> bytes:
 
 
 def _children(parent: Element) -> Iterator[Element]:
-    for child in parent:
+    for at, child in enumerate(list(parent)):
+        if child.tag in _RENAMED:
+            child.tag = _RENAMED[child.tag]
+            child.attrib.clear()
         if child.tag == f"{_M}oMathPara":
-            yield from _children(child)
+            yield from (_run(" ", ""), *_children(child), _run(" ", ""))
         elif child.tag == f"{_M}oMath":
-            yield from (_run(text, script) for text, script in _pieces(child) if text)
+            before, after = _text(parent[max(at - 1, 0) : at]), _text(parent[at + 1 : at + 2])
+            pieces = [(" " * before[-1:].isalnum(), ""), *_pieces(child), (" " * after[:1].isalnum(), "")]
+            yield from (_run(text, script) for text, script in pieces if text)
         elif child.tag == f"{_W}r" and (properties := child.find(f"{_W}rPr")) is not None:
             hidden = properties.find(f"{_W}vanish")
             position = properties.find(f"{_W}position")
@@ -64,10 +75,16 @@ def _children(parent: Element) -> Iterator[Element]:
             moved = int(found[0]) if found else 0
             if abs(moved) >= _MOVED and properties.find(f"{_W}vertAlign") is None:
                 _set_script(properties, "superscript" if moved > 0 else "subscript")
-            if hidden is None or hidden.get(f"{_W}val") in ("0", "false", "off"):
+            if hidden is not None and hidden.get(f"{_W}val") not in ("0", "false", "off"):
+                child.tag = f"{_W}hiddenText"
+            if child.tag == f"{_W}r" or any(each.text for each in child.iter(f"{_W}t")):
                 yield child
         elif child.tag != f"{_W}softHyphen":
             yield child
+
+
+def _text(elements: list[Element]) -> str:
+    return "".join(text for each in elements for text in each.itertext())
 
 
 def _run(text: str, script: str) -> Element:

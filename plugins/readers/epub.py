@@ -62,10 +62,14 @@ class EpubReader(WholeFileReader):
         texts: list[str] = []
         bad: list[BadRow] = []
         encrypted = _encrypted(archive)
+        seen: set[str] = set()
         for name in _spine(package, posixpath.dirname(root)):
+            if not isinstance(name, BadRow) and name in seen:
+                name = BadRow(name, "repeated_chapter", "it comes twice in the spine, and is read once")
             if isinstance(name, BadRow):
                 bad.append(name)
                 continue
+            seen.add(name)
             if name in encrypted:
                 bad.append(BadRow(name, "encrypted", "the book's protection locks it; remove it first"))
                 continue

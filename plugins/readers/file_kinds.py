@@ -99,9 +99,14 @@ def kind_of(name: str, head: bytes) -> str:
     return by_name
 
 
-def kind_of_zip(names: set[str]) -> str:
-    """Return the kind of a zip by the names of its members; `zip` is one that only packs files."""
-    return next((kind for name, kind in _IN_ZIP.items() if name in names), "zip")
+def kind_of_zip(name: str, members: set[str]) -> str:
+    """Return the kind of a zip by the names of its members; `zip` is one that only packs files.
+
+    One that names itself a document, such as a docx without its main part, is no archive.
+    """
+    by_name = _BY_EXTENSION.get(extension(name), "zip")
+    kind = next((kind for member, kind in _IN_ZIP.items() if member in members), "zip")
+    return by_name if kind == "zip" and by_name in ("docx", "epub") else kind
 
 
 def extension(name: str) -> str:

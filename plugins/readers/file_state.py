@@ -10,8 +10,8 @@ from schemas import storage
 _HASH_NAMES = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
 """Names by which file systems report a hash of a file's bytes, or a number that changes with each write."""
 
-_CLOCK_STEP_NS = 2_000_000_000
-"""Coarsest clock of a file system in use (FAT: 2 s)."""
+CLOCK_STEP_SEC = 2
+"""Coarsest clock of a file system in use (FAT)."""
 
 
 def file_state(uri: str) -> str | None:
@@ -26,7 +26,7 @@ def file_state(uri: str) -> str | None:
         if found.get(name):
             return f"{name} {found[name]}"
     changed_ns = time_of_change(uri)
-    if changed_ns is None or abs(time.time_ns() - changed_ns) < _CLOCK_STEP_NS:
+    if changed_ns is None or abs(time.time_ns() - changed_ns) < CLOCK_STEP_SEC * 1e9:
         return None
     return f"size {found['size']}, changed {changed_ns}"
 

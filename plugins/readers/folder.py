@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob as globbing
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from plugins.readers.archives import Budget, budget_of, members, names_in_zip
 from plugins.readers.base import NOT_FOR_ALL, WHOLE, BadRow, Part, Reader, Row, rescued
 from plugins.readers.decompression import DAMAGED, chunks, peek
 from plugins.readers.file_kinds import HEAD_BYTES, KINDS, kind_of, kind_of_zip
-from plugins.readers.listing import Listing, list_uri
+from plugins.readers.listing import Listing, list_folder, list_uri
 from schemas import limits, storage
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError, unknown_name
@@ -60,8 +59,11 @@ class FolderReader(Reader):
         fs, path = storage.filesystem(uri)
         if not fs.isdir(path):
             return super().listing()
-        inside = f"{uri.rstrip('/')}/**"
-        return list_uri(globbing.escape(inside[:-3]) + "/**" if storage.is_local(uri) else inside)
+        return (
+            list_folder(uri.removeprefix("file://"))
+            if storage.is_local(uri)
+            else list_uri(f"{uri.rstrip('/')}/**")
+        )
 
     def parts(self, uri: str) -> list[Part]:
         fs, path = storage.filesystem(uri)
@@ -98,7 +100,7 @@ class FolderReader(Reader):
                 if isinstance(member, BadRow):
                     yield member
                     continue
-                for row in rescued(self.rows_of(member.path, WHOLE, budget, depth + 1)):
+                for row in rescued(self.rows_of(member.path, WHOLE, budget, depth + 1), at_hand=True):
                     at = row.position if row.position[:2] in ("", "!/") else f":{row.position}"
                     at = f"!/{member.name}{at}"
                     yield dataclasses.replace(row, position=at)
@@ -114,7 +116,7 @@ class FolderReader(Reader):
         if not head:
             return BadRow("", "empty", "the file has no bytes")
         kind = kind_of(uri, head)
-        return kind_of_zip(names_in_zip(uri)) if kind == "zip" else kind
+        return kind_of_zip(uri, names_in_zip(uri)) if kind == "zip" else kind
 
     def _reader(self, kind: str) -> Reader | BadRow:
         """Return the reader of a kind."""

@@ -17,12 +17,11 @@ from typing import Any
 
 import pyarrow
 
-from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.base import BadRow, Reader, Row, means_damage
 from plugins.readers.decompression import DAMAGED
 from plugins.readers.documents import fields_of
 from plugins.readers.field_paths import columns_of
 from plugins.readers.listing import Listing
-from plugins.readers.parquet import arrow_means_damage
 from schemas import storage
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError, InputError, unknown_name
@@ -67,7 +66,7 @@ class HuggingfaceReader(Reader):
                 yield Row(f"{split}:{number}", values)
                 number += 1
         except (*DAMAGED, pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
-            if isinstance(error, OSError) and not arrow_means_damage(error):
+            if isinstance(error, OSError) and not means_damage(error):
                 raise
             detail = f"{type(error).__name__}: {error}; {number} rows were read before it"
             yield BadRow(f"{split}:{number}", "damaged_dataset", detail)

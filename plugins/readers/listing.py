@@ -34,10 +34,13 @@ class Listing:
     # Reasons by path, for entries that are no readable files.
     unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
     hidden: int = 0  # number of hidden entries of directories, which are skipped
+    # Reasons by path, for links of a folder of mixed files that are not followed.
+    links: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def described(self) -> str:
-        """Return the first unreadable entries, with their reasons."""
-        shown = [f"{shown_name(path)} {why}" for path, why in sorted(self.unreadable.items())]
+        """Return the first unreadable entries and links, with their reasons."""
+        found = {**self.unreadable, **self.links}
+        shown = [f"{shown_name(path)} {why}" for path, why in sorted(found.items())]
         more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
         return "; ".join(shown[:_SHOWN]) + more
 
@@ -52,6 +55,47 @@ def list_uri(uri: str) -> Listing:
         return _local(uri.removeprefix("file://")) if storage.is_local(uri) else _remote(uri)
     except OSError as error:
         raise InputError(f"{uri!r} cannot be listed: {error}.") from error
+
+
+def list_folder(folder: str) -> Listing:
+    """List the files of a local folder at any depth.
+
+    Of links only those to files in the folder are followed: others lead round, or to files that its owner
+    did not put there. A glob, such as `DIR/**`, follows all.
+
+    Raises:
+        InputError: The storage refuses to list it.
+    """
+    root = os.path.realpath(folder)
+    entries: list[str] = []
+    refused: dict[str, str] = {}
+    links: dict[str, str] = {}
+    hidden = 0
+    for at, folders, names in os.walk(folder, onerror=lambda error: refused.update(_of_walk(error))):
+        hidden += sum(name.startswith(".") for name in (*folders, *names))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (os.path.join(at, name) for name in (*folders, *names) if not name.startswith(".")):
+            if os.path.islink(path):
+                links[path] = _not_followed(path, root)
+            if not os.path.isdir(path) and not links.get(path):
+                entries.append(path)
+    problems = {path: problem for path in entries if (problem := _problem(path))}
+    files = sorted(path for path in entries if path not in problems)
+    return Listing(files, {**refused, **problems}, hidden, {path: why for path, why in links.items() if why})
+
+
+def _of_walk(error: OSError) -> dict[str, str]:
+    return {str(error.filename): _refused(error)}
+
+
+def _not_followed(link: str, root: str) -> str:
+    """Return why a link of a folder is not followed, or ""."""
+    target = os.path.realpath(link)
+    if not os.path.exists(target):
+        return "is a broken link"
+    if os.path.commonpath([root, target]) != root:
+        return "is a link that leads out of the folder"
+    return "is a link to a folder, which is read in its own place" if os.path.isdir(target) else ""
 
 
 def expand(uri: str) -> list[str]:

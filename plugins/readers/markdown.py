@@ -2,16 +2,19 @@
 
 Library: markdown-it-py (MIT), which follows CommonMark, with its tables. The reader lets it make HTML, of
 which `markup_blocks.py` makes text, so that `10<sup>6</sup>` becomes 10^6; addresses of links and
-pictures go, the text of links and code stays. A block between lines of `---` at the beginning gives fields,
-not text.
+pictures go, the text of links and code stays. A YAML mapping between lines of `---` at the beginning gives
+fields, not text; what else is between such lines is text.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import yaml
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, reference
 
 from plugins.readers.base import BadRow
 from plugins.readers.html_tree import parse, visible
@@ -19,27 +22,57 @@ from plugins.readers.markup import text_of
 from plugins.readers.markup_blocks import blocks_of
 from plugins.readers.text import MarkupReader
 
-_FRONT = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*\n", re.DOTALL | re.MULTILINE)
-_FIELD = re.compile(r"""^(title|author|date|lang)[ \t]*:[ \t]*["']?(.*?)["']?[ \t]*$""", re.MULTILINE)
+_FRONT = re.compile(r"\A---[ \t]*\n(?=\S)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_MOST_FRONT = 1 << 16
+"""Characters of front matter; PyYAML takes a second for ten times as many."""
+
+_FIELDS = ("title", "author", "date", "lang")
 _MOST_NESTED = 1_000
 """More than Python's stack has room for, because markdown-it silently passes over what is nested deeper."""
 
+
+def _link_definition(state: StateBlock, first: int, last: int, silent: bool) -> bool:
+    """Take `[name]: address` for a definition, but no footnote: `[^1]: Yes.` would vanish."""
+    at = state.bMarks[first] + state.tShift[first]
+    return not state.src.startswith("[^", at) and reference(state, first, last, silent)
+
+
 _PARSER = MarkdownIt("commonmark", {"maxNesting": _MOST_NESTED}).enable(["table", "strikethrough"])
+_PARSER.block.ruler.at("reference", _link_definition)
 
 
 class MarkdownReader(MarkupReader):
     """Reads Markdown. Fields of a row: the text; `title`, `author`, `date`, `lang` if the file gives them."""
 
     def plain(self, text: str) -> Iterator[Mapping[str, str] | BadRow]:
-        front = _FRONT.match(text)
-        fields = dict(_FIELD.findall(front[1])) if front else {}
-        tree = visible(parse(_PARSER.render(text[front.end() :] if front else text)))
+        fields, bare = _front_matter(text)
+        tree = visible(parse(_PARSER.render(bare)))
         if heading := text_of(tree.find("body/h1")):
             fields.setdefault("title", heading)
         yield {
             **fields,
             self.source.text_field: text if self.options.keep_markup else blocks_of(tree),
         }
+
+
+def _front_matter(text: str) -> tuple[dict[str, str], str]:
+    """Return the fields of a file's front matter, and the text without it: all of it without front matter."""
+    front = _FRONT.match(text)
+    if front is None or len(front[1]) > _MOST_FRONT:
+        return {}, text
+    try:
+        found: Any = yaml.load(front[1], Loader=yaml.BaseLoader)  # makes strings, lists and mappings only
+    except (yaml.YAMLError, RecursionError):
+        return {}, text
+    if not isinstance(found, dict):
+        return {}, text
+    named = {name: found[name] for name in _FIELDS if name in found}
+    fields = {
+        name: ", ".join(map(str, each)) if isinstance(each, list) else each for name, each in named.items()
+    }
+    return {name: each for name, each in fields.items() if isinstance(each, str) and each}, text[
+        front.end() :
+    ]
 
 
 def plain_text(markdown: str) -> str:

@@ -12,7 +12,7 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 
-from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.base import BadRow, Reader, Row, means_damage
 from plugins.readers.documents import fields_of, text_fields, undecodable_field
 from plugins.readers.field_paths import columns_of
 
@@ -52,14 +52,14 @@ class ParquetReader(Reader):
                         yield row
                         number += 1
             except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, OSError) as error:
-                if isinstance(error, OSError) and not arrow_means_damage(error):
+                if isinstance(error, OSError) and not means_damage(error):
                     raise
                 yield BadRow(str(number), "damaged_file", f"{error}; {number} rows were read before it")
 
 
 def _rows(batch: pyarrow.RecordBatch, first: int) -> Iterator[Row | BadRow]:
     try:
-        values = batch.to_pylist()
+        values = [None] * len(batch) if any(map(_has_nanoseconds, batch.schema.types)) else batch.to_pylist()
     except _BEYOND_PYTHON:  # also UnicodeDecodeError: parquet's writers need not check their strings
         values = [None] * len(batch)
     for index, value in enumerate(values):
@@ -78,19 +78,39 @@ def _row(batch: pyarrow.RecordBatch, index: int) -> dict[str, Any]:
 
 
 def _value(scalar: Any) -> Any:
-    """Return a value as a Python object, or its text if Python has no such value."""
+    """Return a value as a Python object, or its text if Python has no such value.
+
+    Arrow gives nanoseconds as values of pandas where that is installed, times without their last digits.
+    """
     try:
+        if scalar.is_valid and _has_nanoseconds(scalar.type):
+            return (
+                _parts(scalar)
+                if scalar.type.num_fields
+                else scalar.cast(_in_microseconds(scalar.type)).as_py()
+            )
         return scalar.as_py()
     except UnicodeDecodeError:
         raise
     except _BEYOND_PYTHON:
-        if isinstance(scalar, pyarrow.StructScalar):
-            return {name: _value(scalar[name]) for name in scalar}
-        if isinstance(scalar, pyarrow.ListScalar):
-            return [_value(each) for each in scalar.values]
-        return scalar.cast(pyarrow.string()).as_py()
+        return _parts(scalar) if scalar.type.num_fields else scalar.cast(pyarrow.string()).as_py()
 
 
-def arrow_means_damage(error: OSError) -> bool:
-    """True if Arrow reports damaged data by an OSError, which then has no errno, and not the storage."""
-    return type(error) is OSError and error.errno is None
+def _parts(scalar: Any) -> Any:
+    if isinstance(scalar, pyarrow.StructScalar):
+        return {name: _value(scalar[name]) for name in scalar}
+    if isinstance(scalar, pyarrow.MapScalar):
+        return [tuple(_parts(entry).values()) for entry in scalar.values]
+    return [_value(each) for each in scalar.values]
+
+
+def _has_nanoseconds(kind: pyarrow.DataType) -> bool:
+    if kind.num_fields:
+        return any(_has_nanoseconds(kind.field(index).type) for index in range(kind.num_fields))
+    return getattr(kind, "unit", None) == "ns"
+
+
+def _in_microseconds(kind: pyarrow.DataType) -> pyarrow.DataType:
+    if pyarrow.types.is_timestamp(kind):
+        return pyarrow.timestamp("us", kind.tz)
+    return pyarrow.time64("us") if pyarrow.types.is_time(kind) else pyarrow.duration("us")

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 
 from plugins.readers import text_encoding
-from plugins.readers.base import BadRow, Reader, Row
+from plugins.readers.base import BadRow, Reader, Row, rescued
 from plugins.readers.decompression import DAMAGED, TooLong, check_length, chunks, pieces, whole
 from plugins.readers.markup import TooDeep
 from schemas.config import Section
@@ -92,14 +92,14 @@ class MarkupReader(TextReader):
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         row = self._whole(uri)
-        if isinstance(row, BadRow):
-            yield row
-            return
+        yield from [row] if isinstance(row, BadRow) else rescued(self._bare(row), at_hand=True)
+
+    def _bare(self, row: Row) -> Iterator[Row | BadRow]:
         try:
             for found in self.plain(row.values[self.source.text_field].replace("\r\n", "\n")):
                 yield found if isinstance(found, BadRow) else Row("", {**row.values, **found})
         except (TooDeep, RecursionError) as error:
-            yield BadRow("", "beyond_limits", str(error))
+            yield BadRow.beyond_limits(error)
 
     @abstractmethod
     def plain(self, text: str) -> Iterator[Mapping[str, str] | BadRow]:

@@ -181,6 +181,6 @@ def _content(path: Path, blank: bytes) -> bytes:
 if __name__ == "__main__":
     for each in CONFIGS:
         with tempfile.TemporaryDirectory() as scratch:
-            built = build_golden(each, Path(scratch), "pipelines.increments.preflight_checks.new_token")
+            built = build_golden(each, Path(scratch), "pipelines.increments.prepared_run.new_token")
             shutil.rmtree(HERE / each, ignore_errors=True)
             shutil.copytree(built, HERE / each, ignore=lambda *_: {"lock"})

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_golden_corpus_is_built_again_byte_by_byte(name: str, tmp_path: Path) -> None:
     golden = files_of(name, HERE / name)
-    built = files_of(name, build_golden(name, tmp_path, "pipelines.increments.preflight_checks.new_token"))
+    built = files_of(name, build_golden(name, tmp_path, "pipelines.increments.prepared_run.new_token"))
     assert len(golden) > 20
     assert built.keys() == golden.keys()
     assert [path for path in golden if built[path] != golden[path]] == []

@@ -50,6 +50,30 @@ def test_no_filter_refuses_or_shortens_prose(name: str) -> None:
     assert {language: each for language, each in outcomes.items() if each != document(language)} == {}
 
 
+def test_two_sentences_look_like_running_text_in_every_language() -> None:
+    """Their words are too few by default in English, too, but nothing else refuses them."""
+    judge, refused = FILTERS.load("gopher_quality")({"min_words": 10}), {}
+    yue = "河邊嗰間細細嘅圖書館喺春天重新開門。佢有一間窗好大嘅閱覽室，好多小朋友放學之後會嚟呢度做功課。"
+    for language, text in {**PASSAGES, "yue": yue}.items():
+        if language in ("th", "lo"):
+            two = " ".join(text.split(" ")[:5])
+        else:
+            two = " ".join(re.split(r"(?<=[.。؟।။۔።])\s*", text)[:2])
+        if not isinstance(outcome := judge(Document.of("d", two, source="s")), Document):
+            refused[language] = outcome
+    assert refused == {}
+
+
+def test_no_language_needs_more_than_english() -> None:
+    """Three sentences of the same content, in English just too short."""
+    judge, refused = FILTERS.load("gopher_quality")(), set()
+    for language in sorted(PASSAGES.keys() - {"th", "lo"}):
+        three = " ".join(re.split(r"(?<=[.。؟।။۔።])\s*", PASSAGES[language])[:3])
+        if not isinstance(judge(Document.of("d", three, source="s")), Document):
+            refused.add(language)
+    assert refused == {"en"}
+
+
 @pytest.mark.parametrize("name", FILTER_NAMES)
 def test_no_filter_refuses_prose_with_one_sentence_a_line(name: str) -> None:
     judge, refused = FILTERS.load(name)(), {}

@@ -29,7 +29,6 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from pipelines.runners.remote.wheel import is_from_index, make_wheel
-from pipelines.steps.verify_pairs import make_rules, rules_of
 from plugins.filters import FILTERS
 from plugins.protocols import PROTOCOLS
 from plugins.readers import READERS
@@ -38,6 +37,7 @@ from plugins.synthesizers import SYNTHESIZERS
 from plugins.templates import TEMPLATES
 from plugins.verifiers import VERIFIERS
 from plugins.verifiers.base import ModelVerifier
+from plugins.verifiers.rules import make_rules, rules_of
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.increments.compact import compact
-from pipelines.increments.preflight_checks import for_rewriting
+from pipelines.increments.prepared_run import for_rewriting
 from pipelines.increments.withdraw import is_of, withdraw
 from pipelines.inspect.verify import verify_corpus
 from pipelines.runners.remote.reachability import check_reachable
@@ -387,7 +387,7 @@ def test_a_corpus_of_folders_without_tokens_is_read_extended_and_compacted(
     config = corpus_config(tmp_path / "corpus", f"{tmp_path}/in/*.jsonl")
     write_jsonl(tmp_path / "in/0.jsonl", passages(3))
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.increments.preflight_checks.new_token", lambda: "")
+        patched.setattr("pipelines.increments.prepared_run.new_token", lambda: "")
         build(config)
     path = Path(config.corpus) / "manifest/000001.json"
     path.write_text(path.read_text().replace('      "token": "",\n', ""))

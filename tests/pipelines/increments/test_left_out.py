@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.increments.build import build_increment
+from pipelines.increments.changed_source_files import list_files
 from pipelines.increments.withdraw import withdraw
 from pipelines.planning.plan import plan_increment
 from schemas.corpus_config import CorpusConfig
@@ -115,14 +116,14 @@ def test_files_below_a_folder_are_read_by_two_stars(
         (
             "b.jsonl",
             '{"text": "one"}'.encode("utf-16"),
-            "not_utf8 (the file begins with the byte order mark of UTF-16; `iconv -f UTF-16 -t UTF-8` "
-            "converts it)",
+            "not_utf8 (the file begins with the byte order mark of UTF-16; `encoding: utf-16` "
+            "or `auto` on its source reads it)",
         ),
         (
             "b.jsonl",
             b'{"text": "caf\xe9"}\n' * 1_000,
             "invalid_utf8 (byte b'\\xe9' at offset 13 of the line, expected UTF-8. If the file is in "
-            "Windows-1252, `iconv -f CP1252 -t UTF-8` converts it)",
+            "Windows-1252, `encoding: cp1252` or `auto` on its source reads it)",
         ),
         (
             "README.md",
@@ -212,3 +213,28 @@ def test_passages_of_six_languages_come_in_by_default(
     rows = [{"id": name, "text": text} for name, text in SIX.items()]
     config = config_of(write_jsonl(tmp_path / "in/six.jsonl", rows), id_field="id")
     assert build(config).increments[0].num_documents == 6
+
+
+def test_a_folder_passes_over_links_and_says_so_and_one_without_a_file_ends_the_build(
+    folder: Path, corpus_config: Config, tmp_path: Path
+) -> None:
+    (folder / "gone.txt").symlink_to("nowhere")
+    (folder / "up").symlink_to("..")
+    config = corpus_config(tmp_path / "corpus", streams={"domain": {"sources": [{"uri": str(folder)}]}})
+    listed = list_files(config)
+    assert listed.counts == {"list/links": 2}
+    assert listed.left_out == (
+        f"Left out of '{folder}': {folder}/gone.txt is a broken link; "
+        f"{folder}/up is a link that leads out of the folder.",
+    )
+    (folder / "a.jsonl").unlink()
+    with pytest.raises(InputError) as caught:
+        list_files(config)
+    assert str(caught.value) == (
+        f"source uri '{folder}' is a folder without a file (0 hidden entries and 2 links are left out)."
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    config = corpus_config(tmp_path / "corpus", streams={"domain": {"sources": [{"uri": str(empty)}]}})
+    with pytest.raises(InputError, match=r"is a folder without a file[.]$"):
+        list_files(config)

@@ -66,7 +66,7 @@ class After(Stop):
 def watched(config: CorpusConfig, stop: Stop, **changes: Any) -> list[Manifest]:
     """Run a watch and return the manifests that it published."""
     published: list[Manifest] = []
-    watch(config, stop=stop, published=published.append, quiet=True, **{"settle_sec": 0, **changes})
+    watch(config, stop=stop, published=published.append, **{"quiet": True, "settle_sec": 0, **changes})
     return published
 
 
@@ -128,6 +128,39 @@ def test_a_file_that_is_still_being_written_is_left_for_a_later_look(
     assert second.increments[-1].num_documents == 3
     assert stop.waits[:2] == [10, 10]  # no need to wait for the whole interval
     assert stop.waits[-1] == 60
+
+
+@pytest.mark.slow
+def test_a_file_that_just_arrived_is_taken_in_once(
+    tmp_path: Path,
+    corpus_config: Config,
+    passages: Any,
+    write_jsonl: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A build of a file without a state cannot note it as read, so the next look would build again."""
+    (tmp_path / "in").mkdir()
+    uri, fields = f"{tmp_path}/in/*.jsonl", {"id_field": "id", "deleted_field": "gone"}
+    sources = [{"reader": "jsonl", "uri": uri, **fields}]
+    config = corpus_config(tmp_path / "corpus", streams={"domain": {"sources": sources}})
+    rows = [{"id": f"{number}", "text": row["text"]} for number, row in enumerate(passages(3))]
+    first = Path(write_jsonl(tmp_path / "in/a.jsonl", rows))
+    os.utime(first, (LONG_AGO, LONG_AGO))
+    deletion = tmp_path / "in/b.jsonl"
+
+    def then(look: int) -> None:
+        if look == 1:
+            deletion.write_text('{"id": "0", "gone": true}\n')
+        elif look == 2:  # two seconds later it has a state
+            os.utime(deletion, (LONG_AGO, LONG_AGO))
+
+    stop = After(4, then)
+    manifests = watched(config, stop, quiet=False, interval_sec=60)
+    assert [each.increments[-1].num_withdrawn for each in manifests] == [0, 1]
+    assert stop.waits == [60, 2, 60, 60]
+    told = capsys.readouterr().err
+    assert told.count("Building increment") == 2 and "nothing was published" not in told
+    assert "1 file new or changed, none settled." in told
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from schemas.records import Document, InstructionPair, Reject
         ("a\n \n\t\n\nb", "a\n\nb"),
         ("e\u0301", "\u00e9"),
         ("a\x00b\x07c\ufeffd\x81e", "abcde"),
+        ("12\x0034 mg, 5\x1f\x006, a\x001", "12 34 mg, 5 6, a1"),
         ("a \x00\nb", "a\nb"),
         ("\n\x00\n\nb", "b"),
         ("tab\tinside  and spaces stay", "tab\tinside  and spaces stay"),

@@ -72,6 +72,18 @@ def test_documents_in_other_languages_pass_over_a_filter_and_are_counted() -> No
     }
 
 
+def test_documents_that_a_rule_cannot_judge_pass_and_are_counted() -> None:
+    yoruba = "Ilé ìkàwé kékeré tí ó wà lẹ́gbẹ̀ẹ́ odò tún ṣí ní ìgbà ìrúwé, àwọn ọmọdé sì máa ń lọ síbẹ̀."
+    document = Document.of("yo", yoruba, source="a:1")
+    step = FilterDocuments({"gopher_quality": {"min_words": 10}})
+    step.setup()
+    assert list(step.process(document)) == [document]
+    assert step.counters.counts == {
+        "filter/passed_over_by_gopher_quality.min_stop_words": 1,
+        "filter/documents": 1,
+    }
+
+
 def test_filters_are_applied_in_the_order_in_which_they_are_written() -> None:
     assert list(make_filters({"fineweb": {}, "c4": None})) == ["fineweb", "c4"]
     assert list(make_filters({"c4": None, "fineweb": {}})) == ["c4", "fineweb"]

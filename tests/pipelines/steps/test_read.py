@@ -124,3 +124,21 @@ def test_records_that_a_reader_passes_over_are_counted_and_end_no_build(
     (reject,) = step.process(FilePart(0, f"{tmp_path}/a.xml", WHOLE))
     assert reject.value.reason == "passed_over"
     assert +added == {"rejected_passed_over": 1, "passed_over": 3, "files": 1}
+
+
+def test_rows_whose_encoding_was_guessed_are_counted_by_encoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    french = "text\nLe café était fermé à midi.\nIl a plu tout l’été.\n"
+    (tmp_path / "a.csv").write_bytes(french.encode("cp1252"))
+    (tmp_path / "b.csv").write_bytes(french.encode())
+    step = ReadFiles((SourceConfig(reader="csv", uri=f"{tmp_path}/*.csv", encoding="auto"),))
+    step.setup()
+    added: Counter[str] = Counter()
+    monkeypatch.setattr(step.counters, "add", lambda name, count=1: added.update({name: int(count)}))
+    texts = [
+        [record.text for record in step.process(FilePart(0, f"{tmp_path}/{name}.csv", WHOLE))]
+        for name in "ab"
+    ]
+    assert texts == [["Le café était fermé à midi.", "Il a plu tout l’été."]] * 2
+    assert +added == {"decoded_as_cp1252": 2, "documents": 4, "files": 2}

@@ -11,7 +11,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.increments.increment_summary import _wordings
-from pipelines.increments.preflight_checks import check_protocol
+from pipelines.increments.prepared_run import check_protocol
 from pipelines.steps.render import RenderTexts, raw_text, runs
 from pipelines.steps.tokenize import TokenizedText
 from schemas.content_hash import content_hash, digest

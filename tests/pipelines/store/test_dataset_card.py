@@ -14,10 +14,10 @@ import yaml
 from markdown_it import MarkdownIt
 
 from pipelines.increments.compact import compact
-from pipelines.store.dataset_card import _public, _sources, write_card
+from pipelines.store.dataset_card import _front_matter, _introduction, _public, _sources, write_card
 from pipelines.store.dataset_card_loading import how_to_read
 from pipelines.store.packed_rows import read_rows
-from schemas.corpus_config import CorpusConfig
+from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.manifest import Increment, Manifest, ShardSet, publish_manifest, read_manifest
 from schemas.records import StoredPair
 from tests.published import name_of, read_stats
@@ -131,6 +131,33 @@ def test_sources_with_a_preset_tell_its_license(corpus_config: Config, tmp_path:
     found = tables(_sources(corpus_config(tmp_path, streams={"web": {"sources": list(named)}})))["Sources"]
     assert found[-1] == ["fineweb", "ODC-By-1.0; Common Crawl's terms of use"]
     assert [row[0] for row in found] == ["web", "web", "web", "fineweb"]
+
+
+@pytest.mark.parametrize(
+    ("presets", "license", "told"),
+    [
+        ((None,), "unknown", "which Tutelage does not know"),
+        (
+            ("pubmed", None, "wikipedia"),
+            "unknown",
+            "of which those of 2 in 3 are listed under Sources, as their publishers say",
+        ),
+        (("pubmed", "wikipedia"), "other", "listed under Sources as their publishers say"),
+    ],
+)
+def test_it_says_how_many_licenses_it_lists(
+    corpus: CorpusConfig, presets: tuple[str | None, ...], license: str, told: str
+) -> None:
+    streams = {
+        f"s{number}": StreamConfig(sources=(SourceConfig(preset=name, uri="a"),))
+        for number, name in enumerate(presets)
+    }
+    config, manifest = corpus.model_copy(update={"streams": streams}), read_manifest(corpus.corpus)
+    assert _front_matter(config, manifest, has_verdicts=False)["license"] == license
+    assert _introduction(config, manifest).endswith(
+        f"**License.** The texts keep the licenses of their sources, {told}. Put the right one in place of "
+        f"`{license}` above before this card is published."
+    )
 
 
 def test_its_numbers_are_those_of_manifest_and_statistics(corpus: CorpusConfig, texts_in: Any) -> None:

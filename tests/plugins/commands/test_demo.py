@@ -1,11 +1,9 @@
-"""The demo with a tiny random model in place of SmolLM2; all of its processes are real."""
+"""The demo of an installed wheel, with a tiny random model in place of SmolLM2, beside foreign packages."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +13,7 @@ from plugins.commands.demo import OWN_PAIRS, PLAIN, RECORDED, Arm, Score
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
 from schemas.manifest import read_manifest
+from tests.installed import Installed, foreign_packages
 from tests.tiny import save_bytes, save_llama
 from trainer.evaluation.scoring.metrics import BitsPerByte, RowMean, bootstrap_interval
 
@@ -44,21 +43,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_demo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TMPDIR": str(cwd), "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "plugins.commands.main", "demo", *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=540,
-        check=False,
-    )
+def run_demo(
+    installed: Installed, *arguments: str, cwd: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the demo of an installed wheel."""
+    return installed.run("demo", *arguments, cwd=cwd, timeout=540, TMPDIR=str(cwd), **environment)
 
 
-def test_demo_goes_from_raw_text_to_a_model_that_loads(tiny_model: Path, tmp_path: Path) -> None:
-    done = run_demo("--fast", "--model", str(tiny_model), "--output", "out", cwd=tmp_path)
+def test_demo_goes_from_raw_text_to_a_model_that_loads(
+    installed: Installed, tiny_model: Path, tmp_path: Path
+) -> None:
+    foreign_packages(tmp_path)
+    arguments = ("--fast", "--model", str(tiny_model), "--output", "out")
+    done = run_demo(installed, *arguments, cwd=tmp_path, PYTHONPATH=".")
 
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "out/recorded"
@@ -105,8 +102,10 @@ def test_scores_have_the_intervals_of_tutelage_eval() -> None:
     assert Score.of([2.0, 4.0, 9.0], [1, 4, 3]) == pytest.approx((15 / 8, *interval))
 
 
-def test_a_model_that_is_no_directory_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    done = run_demo("--model", "nowhere", cwd=tmp_path)
+def test_a_model_that_is_no_directory_is_refused_before_anything_runs(
+    installed: Installed, tmp_path: Path
+) -> None:
+    done = run_demo(installed, "--model", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
         "ConfigError: --model nowhere: holds no config.json; give a Hugging Face directory.\n"

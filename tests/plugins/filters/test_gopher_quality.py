@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from plugins.filters.base import Verdict
+from plugins.filters.base import Unjudged, Verdict
 from plugins.filters.gopher_quality import GopherQualityFilter
 from schemas.errors import ConfigError
 from schemas.records import Document
@@ -74,10 +74,32 @@ def test_stop_words_of_another_language_can_be_given() -> None:
 
 def test_stop_words_are_those_of_the_language_of_the_document() -> None:
     german = "Preise Angebote Gutscheine Versand Rückgabe Größe Farbe Schuhe Jacken Hosen Kleider"
-    assert only(german, "min_stop_words") == (0, "at least 2")
+    assert only(german, "min_stop_words") == (0, "at least 2 in de")
     assert only(f"{german}, und das ist alles", "min_stop_words") is None
+
+
+def test_a_language_without_a_list_of_stop_words_passes_over_their_rule() -> None:
     yoruba = "Ilé ìkàwé kékeré tí ó wà lẹ́gbẹ̀ẹ́ odò tún ṣí ní ìgbà ìrúwé, àwọn ọmọdé sì máa ń lọ síbẹ̀."
-    assert only(yoruba, "min_stop_words") == ("none known for yo: set stop_words", "at least 2")
+    document = Document.of("d", yoruba, source="s")
+    assert GopherQualityFilter({"min_words": 10})(document) == Unjudged(document, "min_stop_words")
+    signs = judge("1234 5678 9012 3456 7890 " * 4, **{**OFF, "min_stop_words": 2})
+    assert signs is not None and signs.detail == "0, at least 2"
+
+
+def test_half_of_the_words_and_one_stop_word_are_enough_in_short_texts_of_other_languages() -> None:
+    finnish = (
+        "Sydän pumppaa verta koko kehoon. Siinä on neljä lokeroa. Kun lihas heikkenee, nestettä kertyy "
+        "keuhkoihin, potilas hengästyy herkästi, jalat turpoavat, paino nousee. Lääkäri määrää pian levon."
+    )
+    assert judge(finnish) is None
+    assert only(finnish, "min_words") == (26, "at least 50")
+    short = finnish.partition(" Lääkäri")[0]
+    assert judge(short) == Verdict(rule="min_words", value=22, limit="at least 25 in fi")
+    assert judge(finnish, min_stop_words=2) == Verdict(
+        rule="min_stop_words", value=1, limit="at least 2 in fi"
+    )
+    english = "The nerve arises from the plexus, and it supplies that part of the thigh. " * 3
+    assert judge(english) == Verdict(rule="min_words", value=42, limit="at least 50")
 
 
 def test_without_any_rule_everything_passes() -> None:

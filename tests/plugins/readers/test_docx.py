@@ -104,10 +104,44 @@ def test_lists(tmp_path: Path) -> None:
         (run("140") + "<w:r><w:br/></w:r>" + run("72"), "140\n72"),
         (run("hy") + "<w:r><w:softHyphen/></w:r>" + run("phen"), "hyphen"),
         (run("140") + "<w:r><w:tab/></w:r>" + run("72"), "140 72"),
+        (run("7") + "<w:r><w:cr/></w:r>" + run("8"), "7\n8"),
+        (run("7") + '<w:r><w:br w:type="page"/></w:r>' + run("8"), "7\n8"),
+        (run("7") + "<w:r><w:ptab/></w:r>" + run("8"), "7 8"),
+        (run("10") + run("8", '<w:position w:val="8"/>') + run(" mg"), "10^8 mg"),
+        (run("x") + run("1", '<w:position w:val="-6"/>') + run("2"), "x_(1)2"),
+        (run("100", "<w:strike/>") + run("250 mg"), "100 250 mg"),
+        (run("100", "<w:dstrike/>") + run("250 mg"), "100 250 mg"),
+        (run("Table ") + f'<w:fldSimple w:instr="SEQ Table">{run("3")}</w:fldSimple>', "Table 3"),
+        (run("5 ") + run("7", '<w:vanish w:val="0"/>'), "5 7"),
     ],
 )
 def test_no_number_changes(tmp_path: Path, runs: str, text: str) -> None:
     assert text_of(tmp_path, paragraph(runs)) == text
+
+
+def test_hidden_text_is_left_out_and_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.docx", docx(paragraph(run("A dose") + run("of 5 mg", "<w:vanish/>"))))
+    found = read("docx", path)
+    assert places(path, found) == [("", "A dose"), ("", "left_out")]
+    assert only_reject(found).detail == "elements that mammoth does not read: 1 of w:hiddenText"
+
+
+def test_a_formula_between_numbers_stays_apart(tmp_path: Path) -> None:
+    body = paragraph(run("5") + "<m:oMath><m:r><m:t>x</m:t></m:r></m:oMath>" + run("7"))
+    assert text_of(tmp_path, body) == "5 x 7"
+
+
+def test_a_table_in_a_cell_does_not_tear_its_row(tmp_path: Path) -> None:
+    inner = f"<w:tc>{paragraph(run('10'))}{table(('n1', 'n2'), ('n3', 'n4'))}</w:tc>"
+    row = f"<w:tr>{inner}<w:tc>{paragraph(run('11'))}</w:tc></w:tr>"
+    outer = table(("Drug", "Dose")).replace("</w:tbl>", f"{row}</w:tbl>")
+    assert text_of(tmp_path, outer) == "Drug | Dose\n10 n1 n2 n3 n4 | 11"
+
+
+def test_damaged_xml_is_a_reject(tmp_path: Path) -> None:
+    for name in ("word__document", "word__styles", "docProps__core", "word__footnotes"):
+        (found,) = read("docx", write(tmp_path / "a.docx", docx(paragraph(run("a")), **{name: "<a><b></a>"})))
+        assert isinstance(found, Reject) and found.reason == "not_docx"
 
 
 def test_footnotes_stand_at_the_end(tmp_path: Path) -> None:
@@ -193,7 +227,8 @@ def test_deleted_and_hidden_text_does_not_come(tmp_path: Path) -> None:
     inserted = f'<w:ins w:id="2">{run("added")}</w:ins>'
     shown = run(" seen", '<w:vanish w:val="0"/>')
     body = paragraph(run("kept ") + deleted + inserted + run(" hidden", "<w:vanish/>") + shown)
-    assert text_of(tmp_path, body) == "kept added seen"
+    path = write(tmp_path / "a.docx", docx(body))
+    assert places(path, read("docx", path)) == [("", "kept added seen"), ("", "left_out")]
 
 
 def test_elements_that_the_library_does_not_read_are_told(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_named_encoding_is_read_whole_and_in_pieces_and_in_lines(
         (GERMAN.encode("utf-32"), "utf-32", GERMAN),
         (JAPANESE.encode("cp932"), "cp932", JAPANESE),
         (CHINESE.encode("gb18030"), "gb18030", CHINESE),
-        (RUSSIAN.encode("koi8-r"), "koi8_r", RUSSIAN),
+        (RUSSIAN.encode("koi8-r"), "koi8-r", RUSSIAN),
         (RUSSIAN.encode("cp1251"), "cp1251", RUSSIAN),
     ],
 )

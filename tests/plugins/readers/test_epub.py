@@ -136,6 +136,21 @@ def test_a_page_that_is_no_markup_is_told(tmp_path: Path) -> None:
     assert only_reject(found).detail == "a page of the kind 'image/svg+xml', which is no markup"
 
 
+def test_what_a_spine_names_in_vain_or_twice_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.epub", epub("<p>a</p>", "<p>b</p>", order=(1, 7, 0, 1)))
+    found = read("epub", path)
+    assert places(path, found) == [
+        ("", "b\n\na"),
+        ("c7", "bad_chapter"),
+        ("OEBPS/text 1.xhtml", "repeated_chapter"),
+    ]
+    details = [each.detail for each in found if isinstance(each, Reject)]
+    assert details == [
+        "the spine names it, and the book's list of files does not have it",
+        "it comes twice in the spine, and is read once",
+    ]
+
+
 def test_end_tags_without_a_start_are_cheap(tmp_path: Path) -> None:
     path = write(tmp_path / "a.epub", epub("<b>" * 200 + "a" + "</i>" * 200_000))
     assert texts(read("epub", path)) == ["a"]

@@ -344,6 +344,35 @@ def test_fields_of_the_source_reach_the_readers_that_use_them(tmp_path: Path) ->
     assert found == [("a.txt:1", "één"), ("a.txt:2", "二"), ("b.jsonl:1", "row")]
 
 
+def test_links_that_are_broken_or_lead_out_or_round_are_passed_over_and_told(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write(folder / "b/a.txt", b"text")
+    write(tmp_path / "out/secret.txt", b"secret")
+    for name, target in {
+        "gone.txt": "nowhere",
+        "up": "..",
+        "b/round": ".",
+        "out.txt": "../out/secret.txt",
+    }.items():
+        (folder / name).symlink_to(target)
+    (folder / "out").symlink_to(tmp_path / "out")
+    (folder / "same.txt").symlink_to("b/a.txt")
+    found = open_reader(SourceConfig(uri=str(folder))).listing()
+    assert found.files == [f"{folder}/b/a.txt", f"{folder}/same.txt"] and not found.unreadable
+    assert {path.removeprefix(f"{folder}/"): why for path, why in found.links.items()} == {
+        "gone.txt": "is a broken link",
+        "up": "is a link that leads out of the folder",
+        "out": "is a link that leads out of the folder",
+        "out.txt": "is a link that leads out of the folder",
+        "b/round": "is a link to a folder, which is read in its own place",
+    }
+    (tmp_path / "way").symlink_to(folder)
+    assert open_reader(SourceConfig(uri=str(tmp_path / "way"))).listing().files == [
+        f"{tmp_path}/way/b/a.txt",
+        f"{tmp_path}/way/same.txt",
+    ]
+
+
 OF_FIELDS = {
     "a.jats.xml": b"<article><front><article-meta><abstract><p>An abstract</p></abstract></article-meta>"
     b"</front><body><p>An article</p></body></article>",
@@ -395,6 +424,42 @@ def test_a_path_with_the_characters_of_globs_is_a_folder(tmp_path: Path) -> None
         (f"{tmp_path}/[x]*/a.txt".removeprefix("/"), "one"),
         (f"{tmp_path}/xy/b.txt".removeprefix("/"), "two"),
     ]
+
+
+def test_a_backslash_in_a_members_name_is_no_reason_to_refuse_it_unless_it_leads_out(tmp_path: Path) -> None:
+    members = [(name, b"text") for name in ("x\\y.txt", "..\\up.txt", "C:\\abs.txt", "\\abs.txt", ".git\\x")]
+    path = write(tmp_path / "a.zip", zipped(*members))
+    assert places(path, read(None, path)) == [
+        ("!/x\\y.txt", "text"),
+        ("!/..\\up.txt", "unsafe_name"),
+        ("!/C:\\abs.txt", "unsafe_name"),
+        ("!/\\abs.txt", "unsafe_name"),
+        ("!/.git\\x", "hidden_member"),
+    ]
+
+
+def test_a_wrong_offset_in_an_archive_costs_its_member(tmp_path: Path) -> None:
+    packed = bytearray(zipped(("a.txt", b"one"), ("b.txt", b"two")))
+    at = packed.index(b"PK\x01\x02")
+    packed[at + 42 : at + 46] = b"\xff\xff\xff\x7f"  # where the first member begins
+    nested = zipped(("in.zip", bytes(packed)), ("c.txt", b"three"))
+    path, outer = write(tmp_path / "a.zip", bytes(packed)), write(tmp_path / "b.zip", nested)
+    assert places(path, read(None, path)) == [("!/a.txt", "damaged_file"), ("!/b.txt", "two")]
+    assert places(outer, read(None, outer)) == [
+        ("!/in.zip!/a.txt", "damaged_file"),
+        ("!/in.zip!/b.txt", "two"),
+        ("!/c.txt", "three"),
+    ]
+    end = packed.index(b"PK\x05\x06")
+    packed[end + 16 : end + 20] = b"\xff\xff\xff\x7f"  # where the list of members begins: before the file
+    path.write_bytes(bytes(packed))  # so that members begin before the file, too
+    assert places(path, read(None, path)) == [("!/a.txt", "damaged_file"), ("!/b.txt", "damaged_file")]
+
+
+def test_a_word_file_without_its_main_part_is_one_reject(tmp_path: Path) -> None:
+    data = zipped(("[Content_Types].xml", b"<Types/>"), ("word/styles.xml", b"<a/>"))
+    for name, reason in (("a.docx", "not_docx"), ("a.epub", "not_epub")):
+        assert only_reject(read(None, write(tmp_path / name, data))).reason == reason
 
 
 def test_an_empty_file_is_a_reject(tmp_path: Path) -> None:

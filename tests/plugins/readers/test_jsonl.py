@@ -48,7 +48,7 @@ class TestJsonl:
         assert rejects[1].detail == "expected a JSON object, found str"
         assert rejects[2].detail == (
             "byte b'\\xe9' at offset 13 of the line, expected UTF-8. If the file is in Windows-1252, "
-            "`iconv -f CP1252 -t UTF-8` converts it"
+            "`encoding: cp1252` or `auto` on its source reads it"
         )
         assert rejects[3].detail == "no field 'text' in a row of body"
         assert rejects[4].detail == "field 'text' holds int, expected a string"

@@ -57,6 +57,17 @@ def test_the_first_heading_is_the_title_without_another(tmp_path: Path) -> None:
     assert isinstance(found, Document) and found.metadata == {"title": "On nerves"}
 
 
+def test_lists_and_dates_of_front_matter_are_fields(tmp_path: Path) -> None:
+    front = "---\nauthor: [A. Writer, B]\ndate: 2024-13-45\ntitle: >\n  Two\n  lines\nlang:\n---"
+    (found,) = read(
+        "markdown",
+        write(tmp_path / "a.md", f"{front}\nText.".encode()),
+        metadata_fields=["author", "date", "title", "lang"],
+    )
+    assert isinstance(found, Document) and found.text == "Text."
+    assert found.metadata == {"author": "A. Writer, B", "date": "2024-13-45", "title": "Two lines\n"}
+
+
 @pytest.mark.parametrize(
     ("markdown", "text"),
     [
@@ -70,6 +81,17 @@ def test_the_first_heading_is_the_title_without_another(tmp_path: Path) -> None:
         ("> a quote", "a quote"),
         ("<div>\n\ntext *here*\n\n</div>", "text here"),
         ("~~struck~~ `code *x*`", "struck code *x*"),
+        ("~~100~~250 mg and 250~~100~~ mg", "100 250 mg and 250 100 mg"),
+        ("<del>100</del><ins>250</ins> mg", "100 250 mg"),
+        ("5 mg[^1]\n\n[^1]: Yes.\n\n[a]: b.html", "5 mg[^1]\n\n[^1]: Yes."),
+        (
+            "---\n\nThe dose is 5 mg.\n\n---\n\nThe second is 7 mg.",
+            "The dose is 5 mg.\n\nThe second is 7 mg.",
+        ),
+        ("---\n- 5 mg\n- 7 mg\n---\n\nText.", "- 5 mg\n- 7 mg\n\nText."),
+        ("---\ntitle: Dose: 5 mg\n---\n\nText.", "title: Dose: 5 mg\n\nText."),
+        ("---\n\nNote: 5 mg\n---\nText.", "Note: 5 mg\n\nText."),
+        ("---\na: [1\n---\nText.", "a: [1\n\nText."),
     ],
 )
 def test_markdown_is_readable_and_no_number_changes(tmp_path: Path, markdown: str, text: str) -> None:

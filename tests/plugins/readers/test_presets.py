@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import itertools
 import json
 import tarfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 import zstandard
 
 from plugins.readers import open_reader
-from plugins.readers.presets import presets, with_preset
+from plugins.readers.presets import check_ids, presets, with_preset
 from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject
@@ -306,6 +307,35 @@ def test_every_preset_makes_a_whole_source_that_a_reader_takes(name: str) -> Non
     assert source.preset is None and source.reader is not None
     assert open_reader(source).source == source
     assert presets()[name].about and presets()[name].uri
+
+
+NUMBERED = ("pubmed", "courtlistener", "caselaw", "wikipedia")
+
+
+def test_sets_whose_ids_are_plain_numbers_are_refused_in_one_stream() -> None:
+    sources = {name: with_preset(SourceConfig(preset=name, uri="a")) for name in presets()}
+    for name, other in itertools.combinations(NUMBERED, 2):
+        with pytest.raises(
+            ConfigError, match=rf"^streams\.domain: the ids of {name} and {other} are plain num"
+        ):
+            check_ids("domain", (sources["fineweb"], sources[name], sources[other]))
+    for name in NUMBERED:
+        others = [source for other, source in sources.items() if other not in NUMBERED]
+        check_ids("domain", (sources[name], sources[name], *others))
+
+
+def test_the_refusal_says_what_to_do_and_sees_sources_without_a_preset() -> None:
+    pubmed = SourceConfig(reader="medline", uri="a", id_field="pmid")
+    pages = SourceConfig(reader="mediawiki", uri="b", id_field="id")
+    with pytest.raises(ConfigError) as refused:
+        check_ids("domain", (pubmed, pages))
+    assert str(refused.value) == (
+        "streams.domain: the ids of pubmed and wikipedia are plain numbers, so a document of wikipedia would "
+        "take the place of another one of pubmed with the same number. Put them into streams of their own, "
+        "or set another id_field than 'id' on one of them."
+    )
+    check_ids("domain", (pubmed, pages.model_copy(update={"id_field": "url"})))
+    check_ids("domain", (pubmed, pages.model_copy(update={"id_field": None})))
 
 
 def test_every_preset_is_named_where_a_source_is_described() -> None:

@@ -17,7 +17,7 @@ from tests.plugins.readers.reading import COMPRESS, noise, only_reject, places, 
 
 INVALID = (
     "byte b'\\xe9' at offset 3{}, expected UTF-8. If the file is in Windows-1252, "
-    "`iconv -f CP1252 -t UTF-8` converts it"
+    "`encoding: cp1252` or `auto` on its source reads it"
 )
 
 
@@ -40,12 +40,13 @@ class TestText:
         [
             (
                 "one---two".encode("utf-16"),
-                "the file begins with the byte order mark of UTF-16; `iconv -f UTF-16 -t UTF-8` converts it",
+                "the file begins with the byte order mark of UTF-16; "
+                "`encoding: utf-16` or `auto` on its source reads it",
             ),
             (
                 "one---two".encode("utf-16-le"),
-                "the file begins with zero bytes. If it is text in UTF-16LE, `iconv -f UTF-16LE -t UTF-8` "
-                "converts it",
+                "the file begins with zero bytes. If it is text in UTF-16LE, `encoding: utf-16le` "
+                "or `auto` on its source reads it",
             ),
             (gzip.compress(b"one", mtime=0), "the file is compressed. Let its name end in .gz"),
             (b"%PDF-1.7\n", "the file is PDF, not text. Extract its text, or use another reader"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 import pytest
 
@@ -75,3 +78,13 @@ def test_what_may_be_the_storage_or_the_machine_is_raised(error: BaseException) 
     assert isinstance(next(rows), Document)
     with pytest.raises(type(error)):
         next(rows)
+
+
+def test_of_a_file_on_this_machine_every_exception_of_a_library_is_about_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"")
+    for error in (OfTheNetwork("odd"), ExpatError("odd"), OSError("odd"), OSError(errno.EINVAL, "odd")):
+        _, last = Given("x", error).read(str(path))
+        assert isinstance(last, Reject) and last.reason == "unexpected_error"
+    with pytest.raises(OSError, match="full"):
+        list(Given("x", OSError(errno.ENOSPC, "full")).read(str(path)))

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from schemas.errors import ConfigError
-from trainer.api import evaluate, train
+from tutelage import evaluate, train
 
 
 @pytest.fixture
@@ -35,7 +35,6 @@ def test_a_mapping_trains_twice_and_its_export_is_evaluated(
     second = train(config, ["max_duration=3ba", f"callbacks.hf_export.folder={tmp_path / 'again'}"])
 
     assert (first["steps"], second["steps"]) == (2, 3)
-    assert "line" not in first
     [result] = evaluate(first["export"], questions, device="cpu")
     assert result.task.name == "questions"
     assert result.summary()["rows"] == 2

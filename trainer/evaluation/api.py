@@ -1,54 +1,19 @@
-"""Training and evaluation from Python.
-
-    from trainer.api import evaluate, train
-
-    result = train("train.yaml", ["max_duration=100ba"])
-    for score in evaluate(result["export"], "tasks/"):
-        print(score.task.name, score.headline)
-
-`train` runs in this process, on one GPU or the CPU; `composer -n 8 -m trainer.train FILE.yaml` uses more.
-Errors are `schemas.errors.TutelageError`s, with the sentence that the commands print.
-"""
+"""`evaluate` from Python: what `tutelage eval` does, also for a loaded model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plugins.adapter_folder import tokenizer_of
 from plugins.tasks.lookup import load_tasks
-from schemas.config import load_config
 from schemas.errors import ConfigError
-from schemas.train_config import TrainConfig
-from trainer import train as command
 from trainer.evaluation.command import load_for_evaluation
 from trainer.startup.config_checks import check_model_name
 
 if TYPE_CHECKING:
     from trainer.evaluation.evaluator import TaskResult
-
-
-def train(
-    config: TrainConfig | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Train a model to the end of its run; `tutelage train`.
-
-    Args:
-        config: A YAML file, a mapping with its keys, or a validated configuration.
-        overrides: `key=value` strings that change it.
-
-    Returns:
-        `run_name`, `steps`, `tokens`, `seconds`, `loss`, the `manifests` of its streams by name, and the
-        folders `checkpoints` and `export` if the run writes them.
-
-    Raises:
-        TutelageError: It cannot start, or fails.
-    """
-    result = command.train(load_config(TrainConfig, config, overrides))
-    assert result is not None, "this process is rank 0"
-    result.pop("line")
-    return result
 
 
 def evaluate(

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.api import Corpus, build, plan
 from schemas.errors import ConfigError, CorpusError
+from tutelage import Corpus, build, plan
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_a_script_without_a_main_guard_builds_with_several_workers(
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""
-            from pipelines.api import build
+            from tutelage import build
             corpus = build(
                 {{
                     "corpus": "corpus",
@@ -168,6 +168,8 @@ def test_a_script_without_a_main_guard_builds_with_several_workers(
 
 
 def test_reading_a_corpus_imports_no_beam() -> None:
-    code = "import sys, pipelines.api; sys.exit('apache_beam' in sys.modules or 'torch' in sys.modules)"
+    code = (
+        "import sys; from tutelage import Corpus; sys.exit(bool({'apache_beam', 'torch'} & {*sys.modules}))"
+    )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
