@@ -46,7 +46,8 @@ class ReadFiles(StepFn):
                 if isinstance(row, BadRow):
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                     self.counters.add("files_damaged", row.reason in _DAMAGED)
-                    self.counters.add("passed_over", row.num_passed_over)
+                    if row.num_passed_over:
+                        self.counters.add(row.reason, row.num_passed_over)
                 elif guess := text_encoding.guess_in(row.values):
                     self.counters.add(f"{DECODED_AS}{guess}")
                 if isinstance(row, Row) and row.num_removed:

@@ -11,7 +11,7 @@ import dataclasses
 import decimal
 import string
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from plugins.readers import conversation as turns
@@ -21,7 +21,7 @@ from plugins.readers.html_text import HtmlError, decode_page, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from plugins.readers.row_versions import MISSING, UNDATED_DELETION, means_deleted, stamp_of
 from schemas.corpus_config import SourceConfig
-from schemas.errors import TutelageError
+from schemas.errors import ConfigError, TutelageError, unknown_name
 from schemas.records import UNEXPECTED, Document, Reject, well_formed
 
 ROW = "."
@@ -81,10 +81,25 @@ def metadata_fields(source: SourceConfig) -> tuple[str, ...]:
     return source.metadata_fields + (text_encoding.FIELDS if source.encoding == text_encoding.AUTO else ())
 
 
+def check_fields(source: SourceConfig, available: Collection[str]) -> None:
+    """Refuse a source that asks for a field beside the text which its reader never gives.
+
+    Raises:
+        ConfigError: Names the field, the nearest and all others.
+    """
+    known = {*available, source.text_field, *text_encoding.FIELDS}
+    for key in ("id_field", "version_field", "deleted_field", "metadata_fields", "text_fallbacks"):
+        value = getattr(source, key)
+        for name in value if isinstance(value, tuple) else filter(None, [value]):
+            if name not in known:
+                named = unknown_name(f"field of reader {source.reader!r}", name, known)
+                raise ConfigError(f"source {source.uri!r}: {key}: {named}")
+
+
 def text_fields(source: SourceConfig) -> list[str]:
     """Return the dotted paths of the fields that make a document's text."""
     if source.format is None:
-        return [source.text_field]
+        return [source.text_field, *source.text_fallbacks]
     return [name for _, name, _, _ in string.Formatter().parse(source.format) if name]
 
 
@@ -115,6 +130,9 @@ def _document(
         if nulls := " and ".join(repr(name) for name in names if holds_null(values, name)):
             return rejected(where, "missing_field", f"field {nulls} is null in a row of {given}")
         return rejected(where, "missing_field", f"no field {named} in a row of {given}")
+    if source.text_fallbacks:
+        first = next((name for name in names if found[name] not in (None, "", b"")), names[0])
+        names, found = [first], {first: found[first]}
     for name, value in found.items():
         if isinstance(value, bytes):
             found[name] = value.decode("utf-8-sig") if source.extract is None else decode_page(value)[0]
@@ -171,7 +189,7 @@ def _version(source: SourceConfig, values: Mapping[str, Any]) -> tuple[str, bool
 
 def _text(source: SourceConfig, found: Mapping[str, str | None]) -> str:
     if source.format is None:
-        return found[source.text_field] or ""
+        return next(iter(found.values())) or ""
     parts: list[str] = []
     for literal, name, _, _ in string.Formatter().parse(source.format):
         value = found[name] or "" if name else ""
