@@ -61,7 +61,7 @@ def test_numbers_are_those_of_manifest_and_statistics(golden: str) -> None:
     assert {tuple(row[:3]) for row in rejects.rows} == {
         ("decontaminate", "task_overlap", 4),
         ("dedup", "near_duplicate", 2),
-        ("dedup", "older_version", 2),
+        ("dedup", "conflict", 2),
         ("dedup", "exact_duplicate", 1),
         ("ledger", "already_ingested", 1),
         ("read", "empty", 2),
