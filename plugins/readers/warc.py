@@ -124,7 +124,7 @@ class WarcReader(Reader):
         data = record.reader.read(limits.RECORD_BYTES + 1)
         check_length(data)
         headers = record.http_headers or record.headers
-        is_zlib = headers.get("Content-Encoding", "").strip().lower() in _ZLIB
+        is_zlib = (headers.get("Content-Encoding") or "").strip().lower() in _ZLIB
         if is_zlib and "WARC-Truncated" not in record.headers and not _ends(whole):
             raise HtmlError("invalid_http", "the compressed body is damaged, or ends early")
         header = headers.get("Content-Type") or ""
