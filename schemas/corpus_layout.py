@@ -12,7 +12,7 @@
         held-out/<stream>-00000.jsonl.zst    documents kept for evaluation; no folder without any
         superseded-<stream>.zst              document_ids that the increment replaces
         asked-again-<stream>.zst             document_ids that --retry-empty asks about again
-        decontamination.json  stats.json  README.md
+        decontamination.json  stats.json  README.md  report.html
     ledger/000003-<token>.<stream>.ledger    content hashes of the documents
     ledger/000003-<token>.<stream>.held-out.ledger   of those that were held out, by content
     ledger/000003-<token>.<stream>.versions.ledger   newest versions seen, where rows or files state them
@@ -264,3 +264,8 @@ def stats_uri(increment: str) -> str:
 
 def card_uri(increment: str) -> str:
     return storage.join(increment, "README.md")
+
+
+def report_uri(increment: str) -> str:
+    """Report about the corpus up to an increment; written after its publication, and no part of it."""
+    return storage.join(increment, "report.html")

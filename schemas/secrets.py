@@ -17,6 +17,8 @@ _QUERY = re.compile(
     r"(?:sig|signature|(?:api|access)?[-_]?key|token|secret|password|passwd|credentials?)=)[^&#\s'\"]+",
     re.IGNORECASE,
 )
+_USER = re.compile(r"(?<=://)[^/@\s]*@")
+_QUESTION = re.compile(r"(?<=\S)\?\S*")
 _NAME = re.compile(
     r"token|(?:.*[-_])?(?:api[-_]?key|access[-_]?key|secret(?:[-_](?:access[-_])?key)?|password|passwd"
     r"|(?:auth|access|api|bearer|hf|hub)[-_]token)",
@@ -52,3 +54,9 @@ def find_secrets(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
 def masked(text: str) -> str:
     """Replace logins in URLs and keys in their queries by `***`."""
     return _QUERY.sub(r"\1***", _LOGIN.sub("***", text))
+
+
+def public_uri(uri: str) -> str:
+    """A URI for a card or report that others read: without logins, and without the query of a URL."""
+    bare = _USER.sub("", uri)
+    return _QUESTION.sub("", bare) if bare.startswith(("http://", "https://")) else bare

@@ -24,6 +24,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.increments.changed_source_files import FilePart
 from pipelines.increments.lease import Lease, held, writable
 from pipelines.increments.prepared_run import Prepared, prepared
+from pipelines.inspect.report.corpus_part import write_report
 from pipelines.runners.progress import ProgressView
 from pipelines.store.dataset_card import write_card
 from pipelines.store.statistics import Measured, write_stats
@@ -56,6 +57,8 @@ class Draft:
     def publish(self, increments: Sequence[Increment], found: Measured) -> None:
         """Write statistics and card of the newest of all increments, and make it part of the corpus.
 
+        Its report comes afterwards: it is no part of the corpus, and nobody waits for it.
+
         Raises:
             CorpusError: Another run took the lease over, or published this number.
         """
@@ -70,6 +73,7 @@ class Draft:
             keep_tokenizer(config.corpus, self.run.tokenizer, self.run.tokenizer_files)
         self._lease.check()
         manifests.publish_manifest(config.corpus, manifest)
+        write_report(config.corpus, manifest)
 
     def is_ours(self) -> bool:
         """True if no other run took the lease over."""

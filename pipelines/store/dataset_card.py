@@ -25,6 +25,7 @@ from schemas import storage
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
 from schemas.corpus_layout import card_uri
 from schemas.manifest import Manifest
+from schemas.secrets import public_uri
 
 _SIZES = (
     *((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")),
@@ -33,8 +34,6 @@ _SIZES = (
 )
 _MARKUP = re.compile(r"([\\`*_{}\[\]#|~!$])")
 _NOT_PLAIN = re.compile(r"[^\w ./:,=@+-]")
-_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
-_QUERY = re.compile(r"(?<=\S)\?\S*")
 
 Stats = Mapping[str, Any]
 
@@ -269,17 +268,11 @@ def _versions(stats: Stats) -> str:
 
 
 def _name(config: CorpusConfig) -> str:
-    return _public(config.corpus).rstrip("/").rsplit("/", 1)[-1] or "corpus"
-
-
-def _public(uri: str) -> str:
-    """A URI without logins and signatures."""
-    bare = _LOGIN.sub("", uri)
-    return _QUERY.sub("", bare) if bare.startswith(("http://", "https://")) else bare
+    return public_uri(config.corpus).rstrip("/").rsplit("/", 1)[-1] or "corpus"
 
 
 def _uri(uri: str) -> str:
-    return code(_public(uri))
+    return code(public_uri(uri))
 
 
 def code(value: str) -> str:

@@ -57,8 +57,37 @@ _Measure = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 
 class _Synthesis(_Partly):
     requests: Count = 0
+    from_journal: Count = 0
+    failed: Count = 0
+    prompt_tokens: Count = 0
     completion_tokens: Count = 0
     completion_tokens_per_sec: _Measure = 0
+    cache_share: _Measure = 0
+    seconds: _Measure = 0
+    endpoints: dict[str, Any] = pydantic.Field(default_factory=dict)
+
+
+class _Source(_Partly):
+    uri: str = ""
+    reader: str | None = None
+    preset: str | None = None
+
+
+class _Stream(_Partly):
+    sources: list[_Source] = pydantic.Field(default_factory=list)
+
+
+class _Server(_Partly):
+    gpus_per_server: Count = 1
+
+
+class _SynthesisConfig(_Partly):
+    server: _Server | None = None
+
+
+class _Config(_Partly):
+    streams: dict[str, _Stream] = pydantic.Field(default_factory=dict)
+    synthesis: _SynthesisConfig = _SynthesisConfig()
 
 
 class _Task(_Partly):
@@ -70,6 +99,10 @@ class _Stats(_Partly):
     counts: dict[str, Count]
     wall_sec: _Measure = 0
     synthesis: _Synthesis = _Synthesis()
+    verification: _Synthesis = _Synthesis()
+    config: _Config = _Config()
+    config_hash: str = ""
+    versions: dict[str, str] = pydantic.Field(default_factory=dict)
     decontamination: dict[str, _Task] = pydantic.Field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ COMMANDS = Registry(
         "eval": "trainer.evaluation.command:main",
         "export": "trainer.export:main",
         "models": "plugins.models.models_command:main",
+        "report": "plugins.report.command:main",
         "tasks": "pipelines.task_making.command:main",
         "tokenizer": "plugins.extend_tokenizer:main",
         "train": "trainer.train:main",

@@ -1,6 +1,6 @@
 """`tutelage demo`: corpora, trainings and evaluations on the bundled handbook, by the ordinary commands.
 
-    models fetch ─► for each arm: corpus build handbook.yaml ─► train smollm2-135m-handbook.yaml ─► a summary
+    models fetch ─► for each arm: corpus build handbook.yaml ─► train smollm2-135m-handbook.yaml ─► report
 
 An arm is what the model is trained on. --fast has one: texts with the recorded pairs. The full demo adds the
 texts alone, and texts with pairs that the model writes itself. All arms have the same training YAML, and so
@@ -68,6 +68,7 @@ OWN_PAIRS = Arm(
 RECORDED = Arm(name="recorded", title="texts with the handbook's pairs")
 
 _PICTURE = "scores.png"
+_REPORT = "report.html"
 _QUESTION = "What is Dolorix given for?"
 
 _RIGHT = "questions answered right"
@@ -160,10 +161,21 @@ def main(argv: Sequence[str]) -> int:
                 f"variables.corpus={folder}/corpus",
                 f"variables.examples={examples}",
                 f"model.pretrained_model_name_or_path={model}",
+                f"loggers.jsonl.path={folder}/metrics.jsonl",
                 f"callbacks.domain_eval.output={folder}/eval",
                 f"callbacks.hf_export.folder={folder}/model",
             ],
         )
+    _step(
+        console,
+        2 * len(arms) + 2,
+        "A page about corpora and trainings, for a browser",
+        [
+            *("report", *(f"{output}/{arm.name}/corpus" for arm in arms)),
+            *(f"{output}/{arm.name}" for arm in arms),
+            *("--output", f"{output}/{_REPORT}"),
+        ],
+    )
     _summary(console, output, arms, model=model, seconds=time.monotonic() - started)
     return 0
 
@@ -244,7 +256,12 @@ def _summary(console: Console, output: Path, arms: Sequence[Arm], *, model: str,
         )
     )
     console.print("[bold]Where it is[/bold]")
-    console.print(Text(f"  picture  {output}/{_PICTURE}\n  corpus   {corpus}\n  model    {trained}"))
+    console.print(
+        Text(
+            f"  report   {output}/{_REPORT}\n  picture  {output}/{_PICTURE}\n"
+            f"  corpus   {corpus}\n  model    {trained}"
+        )
+    )
     console.print("[bold]What to run next[/bold]")
     folder = ".venv/bin/" if Path(".venv/bin/tutelage").exists() else ""
     for command in (

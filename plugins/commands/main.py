@@ -23,6 +23,7 @@ Turn raw domain text into a model that knows the domain.
   eval      --model NAME --tasks DIR: score any causal LM on domain tasks
   export    FILE.yaml --output DIR: a training run's checkpoint as a Hugging Face model
   chat      --model NAME: ask a model
+  report    CORPUS_OR_RUN ... --output report.html: one page about corpora and runs
   tasks     make FILE.yaml --output DIR: evaluation tasks about the documents of a corpus
   models    fetch smollm2-135m: a small model for the demo and tests
   tokenizer extend --tokenizer NAME --tokens FILE --output DIR: add tokens to a tokenizer

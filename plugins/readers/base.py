@@ -28,12 +28,14 @@ from schemas.records import UNEXPECTED, Document, Reject
 class Row:
     """One row of a file: its values by field name, at a position: a number, or `@` and a byte offset.
 
-    `pages` are entries of the pages of its text, for formats that have pages (schemas/page_starts.py).
+    `pages` are entries of the pages of its text, for formats that have pages (schemas/page_starts.py), and
+    `num_removed` is the number of lines that repeat on its pages and are left out.
     """
 
     position: str
     values: Mapping[str, Any]
     pages: tuple[str, ...] = ()
+    num_removed: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

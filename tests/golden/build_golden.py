@@ -28,7 +28,7 @@ from tests.conftest import served
 
 HERE = Path(__file__).parent
 LEFT_OUT = re.compile(
-    r"(^|/)(stats\.json|README\.md|decontamination\.json)$|^(lock|journal|sources\.jsonl\.zst)"
+    r"(^|/)(stats\.json|README\.md|report\.html|decontamination\.json)$|^(lock|journal|sources\.jsonl\.zst)"
 )
 """Files that contain times, versions or the order of answers."""
 

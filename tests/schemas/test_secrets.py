@@ -10,7 +10,7 @@ import pytest
 from schemas.config import load_config
 from schemas.corpus_config import CorpusConfig
 from schemas.errors import ConfigError
-from schemas.secrets import find_secrets, masked
+from schemas.secrets import find_secrets, masked, public_uri
 from schemas.synthesis_config import ServerConfig
 from schemas.train_config import TrainConfig
 
@@ -94,3 +94,15 @@ def test_an_override_that_cannot_be_read_is_shown_without_its_value(tmp_path: Pa
     with pytest.raises(ConfigError, match=r"synthesis\.server\.args\.api-key=… cannot be applied") as caught:
         load_config(CorpusConfig, tmp_path / "a.yaml", ["synthesis.server.args.api-key=[sk-CANARY"])
     assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("https://user:secret@host/a.jsonl?sig=secret", "https://host/a.jsonl"),
+        ("gs://bucket/part-?.jsonl", "gs://bucket/part-?.jsonl"),
+        ("/data/a@b.jsonl", "/data/a@b.jsonl"),
+    ],
+)
+def test_what_one_logs_in_by_is_not_shown(uri: str, expected: str) -> None:
+    assert public_uri(uri) == expected

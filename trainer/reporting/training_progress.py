@@ -3,7 +3,8 @@
     step 120/600  loss 2.413  1,050 tok/s  MFU 41.2%  0:12:40 left
 
 MFU is the share of the GPUs' peak that the model's own operations reach; it is left out if the peak is
-unknown, as on a CPU. Speed and MFU are logged as metrics too, as means since the start.
+unknown, as on a CPU. Speed and MFU are logged as metrics too, as means since the start, and the learning
+rate of each step.
 
 A terminal shows a bar; a log file gets the same line every few seconds. Rank 0 writes to stderr, so that
 stdout stays free for `--json`.
@@ -69,6 +70,11 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
             self._live = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._live.add_task("first step …", total=1.0)
             self._live.start()
+
+    def batch_start(self, state: State, logger: Logger) -> None:
+        """Log the learning rate of the step: that of the optimizer's first group."""
+        if dist.get_global_rank() == 0 and state.optimizers:
+            logger.log_metrics({"train/learning_rate": state.optimizers[0].param_groups[0]["lr"]})
 
     def batch_end(self, state: State, logger: Logger) -> None:
         """Update the bar, or print a line when one is due."""

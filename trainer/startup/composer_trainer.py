@@ -38,13 +38,15 @@ from trainer.data.resolve_streams import ResolvedStream
 from trainer.data.row_loader import build_loader
 from trainer.estimate.gpus import peak_flops_of
 from trainer.estimate.memory import checkpoint_bytes
+from trainer.evaluation.callback import DomainEval
 from trainer.model.architecture import Architecture, describe
 from trainer.model.lora import check_load_path
 from trainer.model.nan_guard import FiniteSteps
 from trainer.model.packed_model import build_model
 from trainer.model.weight_decay import check_same_groups, parameter_groups
 from trainer.reporting.announce import announce
-from trainer.reporting.metrics_jsonl import default_metrics_path
+from trainer.reporting.metrics_jsonl import MetricsFile, default_metrics_path
+from trainer.reporting.report_writer import ReportWriter
 from trainer.reporting.training_progress import ConsoleProgress
 from trainer.startup.config_checks import (
     check_arguments,
@@ -103,6 +105,13 @@ def build_trainer(
         for name, arguments in {"jsonl": {"path": default_metrics_path(config)}, **config.loggers}.items()
     ]
     callbacks = build_callbacks(config, tokenizer)
+    report = [
+        ReportWriter(
+            config, streams, each, next((one for one in callbacks if isinstance(one, DomainEval)), None)
+        )
+        for each in loggers
+        if isinstance(each, MetricsFile)
+    ]
     keep = config.save_num_checkpoints_to_keep
     if checkpoints.are_uploaded:
         loggers.append(CheckpointUploads(str(checkpoints.local_folder), checkpoints.save_folder, keep=keep))
@@ -145,7 +154,7 @@ def build_trainer(
             optimizers=optimizer,
             schedulers=scheduler,
             algorithms=algorithms,
-            callbacks=[random_states, finite, progress, *callbacks],
+            callbacks=[random_states, finite, progress, *report, *callbacks],
             loggers=loggers,
             max_duration=config.max_duration,
             run_name=config.run_name,

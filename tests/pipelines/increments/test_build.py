@@ -111,6 +111,7 @@ def test_an_increment_holds_what_the_design_names(
             "increments/000001/pairs/domain-00000.jsonl.zst",
             "increments/000001/rejects/clean.jsonl.zst",
             "increments/000001/rejects/read.jsonl.zst",
+            "increments/000001/report.html",
             *(
                 f"increments/000001/shards/{stream}/{name}"
                 for stream in ("domain", "general")

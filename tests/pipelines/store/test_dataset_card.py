@@ -14,7 +14,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from pipelines.increments.compact import compact
-from pipelines.store.dataset_card import _front_matter, _introduction, _public, _sources, write_card
+from pipelines.store.dataset_card import _front_matter, _introduction, _sources, write_card
 from pipelines.store.dataset_card_loading import how_to_read
 from pipelines.store.packed_rows import read_rows
 from schemas.corpus_config import CorpusConfig, SourceConfig, StreamConfig
@@ -282,18 +282,6 @@ def test_the_size_is_that_of_all_rows(
     front, _ = card(bare, 1)
     assert front["size_categories"] == [expected]
     assert "language" not in front
-
-
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        ("https://user:secret@host/a.jsonl?sig=secret", "https://host/a.jsonl"),
-        ("gs://bucket/part-?.jsonl", "gs://bucket/part-?.jsonl"),
-        ("/data/a@b.jsonl", "/data/a@b.jsonl"),
-    ],
-)
-def test_what_one_logs_in_by_is_not_shown(uri: str, expected: str) -> None:
-    assert _public(uri) == expected
 
 
 def test_a_compacted_increment_says_what_it_replaces(corpus: CorpusConfig) -> None:
