@@ -194,7 +194,9 @@ def cpu_server(sglang_python: str) -> ServerConfig:
 
 
 @pytest.fixture
-def hub(serve: Callable[[web.Application], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+def hub(
+    serve: Callable[[web.Application], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Hub]:
     """A stand-in of the Hugging Face hub, with a token that may write."""
     from huggingface_hub import HfFileSystem, constants
 

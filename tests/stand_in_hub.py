@@ -63,6 +63,8 @@ class Hub:
             ("GET", "/{owner}/{name}/resolve/{revision}/{path:.*}", self._resolve),
         ):
             app.router.add_route(method, path, self._counted(handler))
+            if handler == self._resolve:
+                app.router.add_route("HEAD", path, self._counted(handler))
         return app
 
     def _counted(self, handler: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
@@ -108,7 +110,9 @@ class Hub:
             return _refused(404, "Invalid rev id", "RevisionNotFound")
         siblings = [{"rfilename": path} for path in self.files(repo, sha)]
         name = repo.split("/", 1)[1]
-        return web.json_response({"id": name, "sha": sha, "private": self.private[repo], "siblings": siblings})
+        return web.json_response(
+            {"id": name, "sha": sha, "private": self.private[repo], "siblings": siblings}
+        )
 
     async def _tree(self, request: web.Request) -> web.Response:
         files = self.files(_repo(request), request.match_info["revision"])
@@ -131,7 +135,7 @@ class Hub:
 
     async def _paths(self, request: web.Request) -> web.Response:
         files = self.files(_repo(request), request.match_info["revision"])
-        asked = (await request.post() if "form" in request.content_type else await request.json())
+        asked = await request.post() if "form" in request.content_type else await request.json()
         paths = asked.getall("paths") if hasattr(asked, "getall") else asked["paths"]
         found = []
         for path in paths:
@@ -192,7 +196,13 @@ class Hub:
                 self.sent.append(value["path"])
         sha = _sha(f"{repo}{len(self.repos[repo])}".encode())
         self.repos[repo].append((sha, files))
-        return web.json_response({"success": True, "commitOid": sha, "commitUrl": f"{self.url}/{repo.removeprefix('models/')}/commit/{sha}"})
+        return web.json_response(
+            {
+                "success": True,
+                "commitOid": sha,
+                "commitUrl": f"{self.url}/{repo.removeprefix('models/')}/commit/{sha}",
+            }
+        )
 
     async def _resolve(self, request: web.Request) -> web.Response:
         repo, path = _repo(request), request.match_info["path"]

@@ -96,7 +96,7 @@ class CorpusCopy:
         refuse_if_held(folder)
         _refuse_other_folder(folder, manifests)
         missing = [path for path in paths if not storage.exists(storage.join(folder, path))]
-        repository.fetch(folder, paths, commit)
+        repository.fetch(folder, paths, commit, say=say)
         _refuse_damaged(folder, manifest, "No manifest was written. Remove what is damaged, then pull again.")
         drop_download_notes(folder)
         storage.sync_tree(folder)

@@ -64,7 +64,7 @@ class _FolderCopy:
             raise ConfigError(f"{folder} exists. Remove it, or pull into another folder.")
         wanted = cls._chosen(sorted(repository.files(commit)), repository.name, extras, say)
         partial = f"{folder}.pulling"
-        repository.fetch(partial, wanted, commit)
+        repository.fetch(partial, wanted, commit, say=say)
         drop_download_notes(partial)
         storage.sync_tree(partial)
         os.rename(partial, folder)

@@ -13,8 +13,8 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from plugins.hub import why
@@ -29,6 +29,12 @@ BATCH_FILES = 100
 
 BATCH_BYTES = 1 << 30
 """Bytes after which a commit takes no more files; a stopped push loses at most one such batch."""
+
+NUM_DOWNLOADS = 8
+"""Files fetched at a time."""
+
+SAY_EVERY = 100
+"""Fetched files between two lines of progress."""
 
 _LOGIN = "Log in with `hf auth login`, or set HF_TOKEN to a token with write access."
 
@@ -166,30 +172,25 @@ class Repository:
             say(f"{self.name}: {sent:,} of {len(files):,} files sent, {sent_bytes / 1e6:,.1f} MB")
         return sent
 
-    def fetch(self, folder: str, paths: Sequence[str], commit: str) -> None:
+    def fetch(self, folder: str, paths: Sequence[str], commit: str, *, say: Callable[[str], None]) -> None:
         """Download files of one commit into a local folder; files that are there from an earlier try stay."""
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.utils import (
-            are_progress_bars_disabled,
-            disable_progress_bars,
-            enable_progress_bars,
-        )
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import disable_progress_bars
 
-        hidden = are_progress_bars_disabled()
-        if not sys.stderr.isatty():
-            disable_progress_bars()
-        try:
-            with self.explained("read"):
-                snapshot_download(
-                    self.name,
-                    repo_type=self.kind,
-                    revision=commit,
-                    local_dir=folder,
-                    allow_patterns=[*paths],
-                )
-        finally:
-            if not hidden:
-                enable_progress_bars()
+        disable_progress_bars()  # one for each file, and none with a sum
+
+        def download(path: str) -> None:
+            hf_hub_download(self.name, path, repo_type=self.kind, revision=commit, local_dir=folder)
+
+        # Not snapshot_download: without a network it returns a folder that is there, whatever it lacks.
+        with self.explained("read"), ThreadPoolExecutor(NUM_DOWNLOADS) as pool:
+            try:
+                for number, _ in enumerate(pool.map(download, paths), 1):
+                    if number % SAY_EVERY == 0 or number == len(paths):
+                        say(f"{self.name}: {number:,} of {len(paths):,} files are here")
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     @contextlib.contextmanager
     def explained(self, action: str) -> Iterator[None]:
@@ -201,7 +202,11 @@ class Repository:
             yield
         except Exception as error:
             status = next(
-                (each.response.status_code for each in _causes(error) if isinstance(each, HfHubHTTPError)),
+                (
+                    each.response.status_code
+                    for each in _causes(error)
+                    if isinstance(each, HfHubHTTPError) and each.response is not None
+                ),
                 None,
             )
             is_away = any(type(each).__name__.endswith(_AWAY) for each in _causes(error))

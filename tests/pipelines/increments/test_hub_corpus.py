@@ -21,8 +21,9 @@ REPO = "datasets/me/leaflets"
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """The golden corpus before its compaction, with all that is on disk and no manifest names."""
+    """The golden corpus at its second manifest, of two increments, with all that is on disk and no manifest names."""
     corpus = shutil.copytree(GOLDEN, tmp_path / "corpus")
+    (corpus / "manifest/000003.json").unlink()
     (corpus / "manifest/000004.json").unlink()
     for path in (
         "journal/a-0001.jsonl",
@@ -31,9 +32,9 @@ def corpus(tmp_path: Path) -> Path:
         "made-tasks/mine.jsonl",
         "notes.txt",
         "increments/000009-abc/texts/domain-00000.jsonl.zst",
-        "increments/000003-000000000003/report.html",
-        "increments/000003-000000000003/shards/domain/00000/notes.txt",
-        "increments/000003-000000000003/texts/secret.jsonl.zst",
+        "increments/000002-000000000002/report.html",
+        "increments/000002-000000000002/shards/domain/00000/notes.txt",
+        "increments/000002-000000000002/texts/secret.jsonl.zst",
     ):
         (corpus / path).parent.mkdir(parents=True, exist_ok=True)
         (corpus / path).write_text("{}")
@@ -45,8 +46,8 @@ def below(folder: Path) -> dict[str, bytes]:
 
 
 def golden() -> dict[str, bytes]:
-    """Files of manifest 3, which names increments 1 to 3."""
-    left_out = ("/rejects/", "/duplicates/", "000004")
+    """Files of manifest 2, which names increments 1 and 2."""
+    left_out = ("/rejects/", "/duplicates/", "000003", "000004")
     return {path: data for path, data in below(GOLDEN).items() if not any(part in path for part in left_out)}
 
 
@@ -59,9 +60,9 @@ def test_a_push_sends_what_the_manifest_names_and_the_card_and_is_private(
     del files[".gitattributes"]
     assert files == golden()
     assert hub.private[REPO]
-    assert [path.split("/")[0] for path in hub.sent[-4:]] == ["README.md", *["manifest"] * 3]
+    assert [path.split("/")[0] for path in hub.sent[-3:]] == ["README.md", *["manifest"] * 2]
     said = capsys.readouterr().out
-    assert said == f"{corpus} is on the hub as corpus me/leaflets, manifest 3: 145 files, 145 sent now.\n"
+    assert said == f"{corpus} is on the hub as corpus me/leaflets, manifest 2: 53 files, 53 sent now.\n"
     assert 'CORPUS = "hf://datasets/me/leaflets"' in card
     assert "…" not in card.partition("```python")[2].partition("```")[0]
 
@@ -72,45 +73,52 @@ def test_the_card_at_the_top_names_files_of_all_increments(hub: Hub, corpus: Pat
     files = {each["config_name"]: each["data_files"] for each in card["configs"]}
     digits = "[0-9]" * 5
     assert files["texts-domain"] == [
-        f"increments/{number:06d}-{number:012d}/texts/domain-{digits}.jsonl.zst" for number in (1, 2, 3)
+        f"increments/{number:06d}-{number:012d}/texts/domain-{digits}.jsonl.zst" for number in (1, 2)
     ]
     assert files["texts-general"] == [
-        f"increments/{number:06d}-{number:012d}/texts/general-{digits}.jsonl.zst" for number in (1, 3)
+        f"increments/{number:06d}-{number:012d}/texts/general-{digits}.jsonl.zst" for number in (1,)
     ]
     assert [each["config_name"] for each in card["dataset_info"]] == ["pairs-domain", "pairs-tuning"]
-    assert card["configs"][0] == {"config_name": "texts-domain", "data_files": files["texts-domain"], "default": True}
+    assert card["configs"][0] == {
+        "config_name": "texts-domain",
+        "data_files": files["texts-domain"],
+        "default": True,
+    }
 
 
 def test_an_interrupted_push_sends_only_what_is_missing(
     hub: Hub, corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("plugins.hub_copies.repository.BATCH_FILES", 30)
+    monkeypatch.setattr("plugins.hub_copies.repository.BATCH_FILES", 20)
     hub.fail_at_commit = 3
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("MachineError: ") and error.endswith("it goes on where it ended.")
     assert WRITE not in error
-    assert len(hub.sent) == 60
+    assert len(hub.sent) == 40
     assert not any(path.startswith("manifest") for path in hub.files(REPO))
     num_uploads, before = hub.requests["put"], [*hub.sent]
     hub.requests.clear()
     hub.fail_at_commit = 0
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 0
-    assert len(hub.sent) == len({*hub.sent}) == 145
-    assert hub.sent[:60] == before
-    assert hub.requests["commit"] == 4  # 80 files in three, then card and manifests
+    assert len(hub.sent) == len({*hub.sent}) == 53
+    assert hub.sent[:40] == before
+    assert hub.requests["commit"] == 2  # 10 files, then card and manifests
     assert num_uploads + hub.requests["put"] == len(hub.objects)
     hub.requests.clear()
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 0
     assert hub.requests == {"create": 1, "info": 1, "tree": 1}
-    assert "145 files, 0 sent now" in capsys.readouterr().out
+    assert "53 files, 0 sent now" in capsys.readouterr().out
 
 
 def test_more_of_a_corpus_is_sent_only_if_asked_for(hub: Hub, corpus: Path) -> None:
     words = [word for extra in ("rejects", "journal", "sources", "made-tasks") for word in ("--with", extra)]
     assert main(["push", str(corpus), "hub:me/leaflets", *words]) == 0
     beside = {path for path in hub.files(REPO) if path not in golden()} - {"README.md", ".gitattributes"}
-    assert {path.split("/")[2] for path in beside if path.startswith("increments")} == {"rejects", "duplicates"}
+    assert {path.split("/")[2] for path in beside if path.startswith("increments")} == {
+        "rejects",
+        "duplicates",
+    }
     assert {path for path in beside if not path.startswith("increments")} == {
         "journal/a-0001.jsonl",
         "sources.jsonl.zst",
@@ -121,7 +129,7 @@ def test_more_of_a_corpus_is_sent_only_if_asked_for(hub: Hub, corpus: Path) -> N
 def test_a_push_says_that_paths_of_this_machine_are_sent(
     hub: Hub, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stats = corpus / "increments/000003-000000000003/stats.json"
+    stats = corpus / "increments/000002-000000000002/stats.json"
     stats.write_text(stats.read_text().replace('"sources/general.jsonl.gz"', '"/home/anna/general.jsonl.gz"'))
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 0
     assert "1 paths of this machine are in what is sent, such as /home/anna/general.jsonl.gz." in (
@@ -133,13 +141,13 @@ def test_a_grown_corpus_sends_its_new_files_and_an_older_one_is_refused(
     hub: Hub, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     older = shutil.copytree(corpus, tmp_path / "older")
-    (older / "manifest/000003.json").unlink()
+    (older / "manifest/000002.json").unlink()
     assert main(["push", str(older), "hub:me/leaflets"]) == 0
     hub.sent.clear()
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 0
-    assert {path.split("/")[1][:6] for path in hub.sent if path != "README.md"} == {"000003"}
+    assert {path.split("/")[1][:6] for path in hub.sent if path != "README.md"} == {"000002"}
     assert main(["push", str(older), "hub:me/leaflets"]) == 2
-    assert "me/leaflets holds manifest 3, this corpus ends at 2. Nothing was sent; pull it first." in (
+    assert "me/leaflets holds manifest 2, this corpus ends at 1. Nothing was sent; pull it first." in (
         capsys.readouterr().err
     )
 
@@ -173,7 +181,7 @@ def test_a_pulled_corpus_is_the_pushed_one(hub: Hub, corpus: Path, tmp_path: Pat
     assert main(["pull", "hub:me/leaflets", str(tmp_path / "pulled")]) == 0
     assert below(tmp_path / "pulled") == golden()
     assert capsys.readouterr().out == (
-        f"{tmp_path}/pulled holds corpus me/leaflets, manifest 3: 144 files, 140 fetched now.\n"
+        f"{tmp_path}/pulled holds corpus me/leaflets, manifest 2: 52 files, 50 fetched now.\n"
     )
     assert main(["corpus", "verify", str(tmp_path / "pulled")]) == 0
 
@@ -183,7 +191,7 @@ def test_a_damaged_pull_publishes_nothing_and_the_next_one_goes_on(
 ) -> None:
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 0
     pulled = tmp_path / "pulled"
-    path = "increments/000003-000000000003/shards/domain/00000/shard.00000.mds.zstd"
+    path = "increments/000002-000000000002/shards/domain/00000/shard.00000.mds.zstd"
     files = hub.files(REPO)
     sound = files[path]
     files[path] = sound[:-1] + bytes([sound[-1] ^ 1])
@@ -204,7 +212,8 @@ def test_a_pull_into_another_corpus_changes_nothing(
     hub: Hub, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 0
-    pulled = shutil.copytree(GOLDEN, tmp_path / "pulled")
+    pulled = shutil.copytree(corpus, tmp_path / "pulled")
+    (pulled / "lock/000001.json").unlink()
     manifest = pulled / "manifest/000002.json"
     manifest.write_text(manifest.read_text().replace('"created": "2', '"created": "1'))
     before = below(pulled)
@@ -215,7 +224,7 @@ def test_a_pull_into_another_corpus_changes_nothing(
 
 def test_a_corpus_is_read_at_its_hf_uri(hub: Hub, corpus: Path) -> None:
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 0
-    there, here = Corpus("hf://datasets/me/leaflets"), Corpus(str(GOLDEN), manifest=3)
+    there, here = Corpus("hf://datasets/me/leaflets"), Corpus(str(GOLDEN), manifest=2)
     assert there.manifest == here.manifest
     assert list(there.pairs()) == list(here.pairs())
     assert len(list(there.rows("domain"))) == len(list(here.rows("domain")))
@@ -223,7 +232,11 @@ def test_a_corpus_is_read_at_its_hf_uri(hub: Hub, corpus: Path) -> None:
 
 
 def test_errors_are_one_sentence_with_the_cure(
-    hub: Hub, corpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    hub: Hub,
+    corpus: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def said(*words: str) -> str:
         assert main([*words]) == 2
@@ -260,7 +273,7 @@ def test_a_public_repository_needs_public(hub: Hub, corpus: Path, capsys: pytest
     assert main(["push", str(corpus), "hub:me/leaflets", "--public"]) == 0
     assert not hub.private[REPO]
     hub.sent.clear()
-    (corpus / "manifest/000003.json").unlink()
+    (corpus / "manifest/000002.json").unlink()
     assert main(["push", str(corpus), "hub:me/leaflets"]) == 2
     assert "me/leaflets exists and is public; nothing was sent. Add --public" in capsys.readouterr().err
     assert hub.sent == []
