@@ -76,9 +76,9 @@ class Hub:
             if token != WRITE and handler in (self._create, self._commit, self._preupload, self._batch):
                 return _refused(403, f"Forbidden: you don't have the rights of {token}")
             repo = _repo(request)
-            if "name" in request.match_info:
-                if repo not in self.repos or (self.private[repo] and not token):
-                    return _refused(404 if token else 401, "Repository not found", "RepoNotFound")
+            is_hidden = repo not in self.repos or (self.private[repo] and not token)
+            if "name" in request.match_info and is_hidden:
+                return _refused(404 if token else 401, "Repository not found", "RepoNotFound")
             return await handler(request)  # type: ignore[no-any-return]
 
         return handle

@@ -66,8 +66,8 @@ class CorpusCopy:
         kept = [path for path in held if path.split("/", 1)[0] in OF_INCREMENTS and path not in {*paths}]
         if kept:
             say(
-                f"{repository.name}: {len(kept):,} files of other manifests stay in it. Documents that were withdrawn "
-                "may be in them, and in its history: to remove these, push to a new repository and delete this one."
+                f"{repository.name}: {len(kept):,} files of other manifests stay in it. Withdrawn documents may be in "
+                "them, and in its history: to remove these, push to a new repository and delete this one."
             )
         return Copied(
             kind="corpus",
@@ -133,8 +133,8 @@ def _refuse_other(
     numbers = [int(path[len(MANIFESTS) + 1 : -5]) for path in held if path.startswith(f"{MANIFESTS}/")]
     if numbers and max(numbers) > manifest.number:
         raise ConfigError(
-            f"{repository.name} holds manifest {max(numbers)}, this corpus ends at {manifest.number}. Nothing was "
-            "sent; pull it first."
+            f"{repository.name} holds manifest {max(numbers)}, this corpus ends at {manifest.number}. "
+            "Nothing was sent; pull it first."
         )
 
 
@@ -153,6 +153,6 @@ def _refuse_other_folder(folder: str, manifests: dict[str, bytes]) -> None:
                 )
     if not shared or max(numbers) > max(int(path[len(MANIFESTS) + 1 : -5]) for path in manifests):
         raise ConfigError(
-            f"{folder} holds a corpus at manifest {max(numbers)} that the repository does not continue. Nothing was "
-            "fetched; pull into another folder."
+            f"{folder} holds a corpus at manifest {max(numbers)} that the repository does not continue. "
+            "Nothing was fetched; pull into another folder."
         )

@@ -1,8 +1,8 @@
 """Files of a corpus that belong to a manifest: all that a copy of the corpus needs, and nothing else.
 
-Not among them: lease, leftovers of ended runs, reports, and files that no build writes. Rejects hold records
-that cleaning refused, the journal the answers of a model, the note of sources paths of files: a copy has them only
-if somebody asks for them.
+Not among them: lease, leftovers of ended runs, reports, and files that no build writes. A copy has
+rejects (records that cleaning refused), the journal (answers of the model) and the note of sources (paths of
+files) only if somebody asks for them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Card of a corpus at the top of its repository: that of the newest increment, with paths of the repository."""
+"""Card at the top of a repository: that of the newest increment, with paths of the repository."""
 
 from __future__ import annotations
 

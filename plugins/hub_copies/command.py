@@ -72,8 +72,8 @@ def _add_shared(parser: Parser) -> None:
         default=[],
         metavar="WHAT",
         choices=("rejects", "journal", "sources", "made-tasks"),
-        help="more of a corpus: rejects (and dropped copies), journal, sources (what was read) or made-tasks; "
-        "may be repeated",
+        help="more of a corpus: rejects (and dropped copies), journal, sources (what was read) or "
+        "made-tasks; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -99,8 +99,8 @@ def _on_the_hub(name: str, kind: str | None) -> tuple[str, Repository, str]:
     found = [(each, commit) for each in repositories if (commit := each.commit()) is not None]
     if not found:
         raise ConfigError(
-            f"{repositories[0].api.endpoint} has no {' or '.join(types)} repository {repositories[0].name!r} for "
-            "this token. If it is private, log in with `hf auth login`, or set HF_TOKEN."
+            f"{repositories[0].api.endpoint} has no {' or '.join(types)} repository {repositories[0].name!r} "
+            "for this token. If it is private, log in with `hf auth login`, or set HF_TOKEN."
         )
     if len(found) > 1:
         raise ConfigError(f"{name}: there is a data set and a model of this name. Add --kind.")

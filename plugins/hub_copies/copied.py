@@ -41,8 +41,8 @@ def say_local_paths(files: Sequence[Upload], say: Callable[[str], None]) -> None
                 continue
     if found:
         say(
-            f"note: {len(set(found)):,} paths of this machine are in what is sent, such as {found[0]}. Whoever reads "
-            "the repository sees them, and the names of source files."
+            f"note: {len(set(found)):,} paths of this machine are in what is sent, such as {found[0]}. "
+            "Whoever reads the repository sees them, and the names of source files."
         )
 
 

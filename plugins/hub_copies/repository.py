@@ -3,8 +3,8 @@
     send     list the repository ─► leave out what it holds already ─► one commit for each batch, in order
     fetch    one commit of the repository ─► a local folder; huggingface_hub resumes files and folders
 
-A stopped transfer resumes where it ended: what is committed, or on disk, is compared by its hash. Files are sent
-from where they are, so that nothing is written into their folder.
+A stopped transfer resumes where it ended: what is committed, or on disk, is compared by its hash. Files are
+sent from where they are, so that nothing is written into their folder.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class Repository:
         """Create the repository unless it exists.
 
         Raises:
-            ConfigError: Nobody is logged in, the token may not write, or an existing repository is not as public
-                or private as asked for.
+            ConfigError: Nobody is logged in, the token may not write, or an existing repository is not as
+                public or private as asked for.
         """
         self.require_login()
         with self.explained("create"):
@@ -159,7 +159,7 @@ class Repository:
     ) -> int:
         """Commit files in batches, in their order; returns their number."""
         from huggingface_hub import CommitOperationAdd
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
         disable_progress_bars()  # one for each batch, and none with a sum
         sent = sent_bytes = 0
@@ -175,7 +175,7 @@ class Repository:
     def fetch(self, folder: str, paths: Sequence[str], commit: str, *, say: Callable[[str], None]) -> None:
         """Download files of one commit into a local folder; files that are there from an earlier try stay."""
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
         disable_progress_bars()  # one for each file, and none with a sum
 
@@ -221,19 +221,19 @@ class Repository:
                 raise ConfigError(f"{where}: the token is missing, wrong or expired. {_LOGIN}") from None
             if status == 403:
                 raise ConfigError(
-                    f"{where}: the token has no write access to it. Use a token with write access, or ask the "
-                    "owner of the repository for it."
+                    f"{where}: the token has no write access to it. Use a token with write access, or ask "
+                    "the owner of the repository for it."
                 ) from None
             if status is None and is_away:
                 raise MachineError(
-                    f"{self._endpoint()} cannot be reached ({type(error).__name__}). Run the command again: it "
-                    "goes on where it ended."
+                    f"{self._endpoint()} cannot be reached ({type(error).__name__}). Run the command again: "
+                    "it goes on where it ended."
                 ) from None
             told = masked(why(error, self.name))
             told = told.replace(token, "***") if (token := get_token()) else told
             raise MachineError(
-                f"{self._endpoint()} failed to {action} {self.name}: {told} Run the command again: it goes on "
-                "where it ended."
+                f"{self._endpoint()} failed to {action} {self.name}: {told} Run the command again: it goes "
+                "on where it ended."
             ) from None
 
     def _endpoint(self) -> str:

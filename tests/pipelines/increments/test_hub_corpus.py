@@ -21,7 +21,7 @@ REPO = "datasets/me/leaflets"
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """The golden corpus at its second manifest, of two increments, with all that is on disk and no manifest names."""
+    """The golden corpus at its second manifest, with files that no manifest names."""
     corpus = shutil.copytree(GOLDEN, tmp_path / "corpus")
     (corpus / "manifest/000003.json").unlink()
     (corpus / "manifest/000004.json").unlink()
@@ -250,22 +250,22 @@ def test_errors_are_one_sentence_with_the_cure(
     )
     monkeypatch.setenv("HF_TOKEN", READ)
     assert said(*push) == (
-        f"ConfigError: {hub.url} refuses to create dataset me/leaflets: the token has no write access to it. Use a "
-        "token with write access, or ask the owner of the repository for it."
+        f"ConfigError: {hub.url} refuses to create dataset me/leaflets: the token has no write access to it. "
+        "Use a token with write access, or ask the owner of the repository for it."
     )
     monkeypatch.setenv("HF_TOKEN", "hf_expired")
     assert said(*push) == (
-        f"ConfigError: {hub.url} refuses to create dataset me/leaflets: the token is missing, wrong or expired. "
-        "Log in with `hf auth login`, or set HF_TOKEN to a token with write access."
+        f"ConfigError: {hub.url} refuses to create dataset me/leaflets: the token is missing, wrong or "
+        "expired. Log in with `hf auth login`, or set HF_TOKEN to a token with write access."
     )
     monkeypatch.delenv("HF_TOKEN")
     assert said(*push) == (
-        f"ConfigError: no token of {hub.url} is known here. Log in with `hf auth login`, or set HF_TOKEN to a token "
-        "with write access."
+        f"ConfigError: no token of {hub.url} is known here. Log in with `hf auth login`, or set HF_TOKEN to a "
+        "token with write access."
     )
     assert said("pull", "hub:me/nothing", str(tmp_path / "pulled")) == (
-        f"ConfigError: {hub.url} has no dataset or model repository 'me/nothing' for this token. If it is private, "
-        "log in with `hf auth login`, or set HF_TOKEN."
+        f"ConfigError: {hub.url} has no dataset or model repository 'me/nothing' for this token. If it is "
+        "private, log in with `hf auth login`, or set HF_TOKEN."
     )
 
 
