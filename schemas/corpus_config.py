@@ -38,6 +38,8 @@ class SourceConfig(Section):
             turns in order, separated by a blank line. A turn is a string, null, or an object whose `value`
             or `content` is a string or a list of parts with `text`. Bytes must be UTF-8. Readers of whole
             documents, such as html and pdf, put their text under this name.
+        text_fallbacks: Dotted paths of the text where `text_field` is empty or missing: the first with text
+            counts. Excludes `format`.
         id_field: Dotted path of a stable id; null makes ids of file name and position.
         format: A text made of several fields, such as "{question} {response}"; null uses `text_field`.
             An empty or missing field disappears with the white space before it. A list becomes its turns.
@@ -74,13 +76,16 @@ class SourceConfig(Section):
             they are set here.
     """
 
-    added_later = frozenset({"encoding", "extract", "options", "version_field", "deleted_field", "newest"})
+    added_later = frozenset(
+        {"encoding", "extract", "options", "version_field", "deleted_field", "newest", "text_fallbacks"}
+    )
 
     reader: str | None = None
     uri: str
     allow_unreadable: bool = False
     preset: str | None = None
     text_field: str = "text"
+    text_fallbacks: tuple[str, ...] = ()
     id_field: str | None = None
     version_field: str | None = pydantic.Field(default=None, min_length=1)
     deleted_field: str | None = pydantic.Field(default=None, min_length=1)
@@ -125,6 +130,12 @@ class SourceConfig(Section):
                 f"{value!r} is not a format: expected {{field}} names and nothing more inside braces"
             )
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _fallbacks_are_of_one_field(self) -> SourceConfig:
+        if self.format is not None and self.text_fallbacks:
+            raise ValueError("has both format and text_fallbacks, which are for text_field. Remove one")
+        return self
 
 
 class TuningConfig(Section):

@@ -66,8 +66,9 @@ class CorpusCopy:
         kept = [path for path in held if path.split("/", 1)[0] in OF_INCREMENTS and path not in {*paths}]
         if kept:
             say(
-                f"{repository.name}: {len(kept):,} files of other manifests stay in it. "
-                "Withdrawn documents may be in them, and in its history: to remove these, push to a new repository and delete this one."
+                f"{repository.name}: {len(kept):,} files of other manifests stay in it. Withdrawn documents "
+                "may be in them, and in its history: to remove these, push to a new repository and delete "
+                "this one."
             )
         return Copied(
             kind="corpus",

@@ -110,6 +110,8 @@ def print_increment(config: CorpusConfig, manifest: Manifest) -> None:
             f"{task['rows_found']:,} of {task['rows']:,} of {name}" for name, task in found.items()
         )
         print(f"  task rows found and kept out: {shares} (increments/{increment.name}/decontamination.json)")
+    if removed := counts.get("read/removed_lines"):
+        print(f"  left out of pages: {removed:,} running heads, feet and page numbers (field `removed`)")
     if guessed := _guessed(counts):
         print(f"  {guessed}")
     left_out = [f"{counts[name]:,} {word}" for name, word in _LEFT_OUT.items() if counts.get(name)]

@@ -10,7 +10,7 @@ from pipelines.increments.changed_source_files import FilePart
 from pipelines.increments.document_versions import first_version
 from pipelines.steps.base import StepFn
 from plugins.readers import open_reader, text_encoding
-from plugins.readers.base import BadRow, Reader
+from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.listing import shown_name
 from plugins.readers.row_versions import MISSING
 from schemas.corpus_config import SourceConfig
@@ -46,9 +46,12 @@ class ReadFiles(StepFn):
                 if isinstance(row, BadRow):
                     self.counters.add("files_cut_short", row.reason == UNEXPECTED)
                     self.counters.add("files_damaged", row.reason in _DAMAGED)
-                    self.counters.add("passed_over", row.num_passed_over)
+                    if row.num_passed_over:
+                        self.counters.add(row.reason, row.num_passed_over)
                 elif guess := text_encoding.guess_in(row.values):
                     self.counters.add(f"{DECODED_AS}{guess}")
+                if isinstance(row, Row) and row.num_removed:
+                    self.counters.add("removed_lines", row.num_removed)
                 for record in reader.records(uri, row, version):
                     if isinstance(record, Reject):
                         if isinstance(row, BadRow):

@@ -7,6 +7,7 @@
 """
 
 from plugins.readers.base import Reader
+from plugins.readers.documents import check_fields
 from plugins.readers.presets import with_preset
 from plugins.registry import Registry
 from schemas.corpus_config import SourceConfig
@@ -44,8 +45,11 @@ def open_reader(source: SourceConfig) -> Reader:
     """Make the reader of a source, with the fields of its preset; without either it is `folder`.
 
     Raises:
-        ConfigError: A name is unknown, or the reader does not use a field that is set.
+        ConfigError: A name is unknown, the reader does not use a field that is set, or its rows never have a
+            field that is named.
     """
     source = with_preset(source)
     reader: Reader = READERS.load(source.reader or "folder")(source)
+    if reader.fields is not None:
+        check_fields(source, reader.fields)
     return reader

@@ -28,12 +28,14 @@ from schemas.records import UNEXPECTED, Document, Reject
 class Row:
     """One row of a file: its values by field name, at a position: a number, or `@` and a byte offset.
 
-    `pages` are entries of the pages of its text, for formats that have pages (schemas/page_starts.py).
+    `pages` are entries of the pages of its text, for formats that have pages (schemas/page_starts.py), and
+    `num_removed` is the number of lines that repeat on its pages and are left out.
     """
 
     position: str
     values: Mapping[str, Any]
     pages: tuple[str, ...] = ()
+    num_removed: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class BadRow:
     """A piece of a file that is no row: a short fixed reason, and details of what the reader found.
 
     Attributes:
-        num_passed_over: Records that this reader does not read by its nature, told by one row; 0 for a fault.
+        num_passed_over: Records, or parts of them, that this reader does not read by its nature, told by one
+            row for a file; 0 for a fault.
     """
 
     position: str
@@ -66,12 +69,22 @@ class BadRow:
         return cls("", "beyond_limits", detail)
 
     @classmethod
-    def passed_over(cls, counts: Counter[str]) -> Iterator[BadRow]:
+    def passed_over(
+        cls,
+        counts: Counter[str],
+        reason: str = "passed_over",
+        what: str = "records that are no documents",
+    ) -> Iterator[BadRow]:
         """Yield the row that tells how many records of each kind a reader passed over; none without any."""
         if num := counts.total():
             named = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common(_NAMED_KINDS))
             more = ", …" if len(counts) > _NAMED_KINDS else ""
-            yield cls("", "passed_over", f"{num:,} records that are no documents: {named}{more}", num)
+            yield cls("", reason, f"{num:,} {what}: {named}{more}", num)
+
+    @classmethod
+    def left_out(cls, counts: Counter[str]) -> Iterator[BadRow]:
+        """Yield the row that tells how many parts of documents a reader left out, by their names."""
+        yield from cls.passed_over(counts, "left_out", "parts of documents that are not read")
 
 
 class Part(NamedTuple):
@@ -114,6 +127,9 @@ class Reader(ABC):
 
     needs_html: ClassVar[bool] = False
     """True if this reader takes text out of HTML pages, as `extract` does for others."""
+
+    fields: ClassVar[frozenset[str] | None] = None
+    """Names of the fields of its rows, beside the source's `text_field`; None if files name them."""
 
     Options: ClassVar[type[Section]] = Section
     """Section of a source's `options`; a reader without options has none."""

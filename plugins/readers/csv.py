@@ -5,22 +5,22 @@
     lines",A title          a quoted cell may hold line ends, delimiters and doubled quotes
 
 `csv.Sniffer` guesses the delimiter and the quote from the first lines. A guess that does not show the wanted
-columns gives way to the first of `_DELIMITERS` that does. The source's `delimiter` and options
-`quote` and `escape` replace the guess. Reading is strict: text behind a closing quote is a reject, not a
-longer cell.
+columns gives way to the first of `_DELIMITERS` that does. A first line `sep=;`, the source's `delimiter` and
+options `quote` and `escape` replace the guess. Reading is strict: text behind a closing quote is a reject,
+not a longer cell; and a quote that is not closed costs its row, not those behind it.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
 from collections.abc import Iterator
 
 import pydantic
 
 from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
-from plugins.readers.decompression import DAMAGED, chunks, pieces
+from plugins.readers.csv_lines import Lines
+from plugins.readers.decompression import DAMAGED
 from plugins.readers.documents import fields_of, text_fields
 from plugins.readers.field_paths import columns_of
 from schemas import limits
@@ -29,10 +29,6 @@ from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError
 
 _DELIMITERS = ",\t;|"
-_HEAD_LINES = 20
-_HEAD_CHARACTERS = 1 << 14
-"""Length of the sample for the sniffer, whose regular expressions are slow on long text."""
-
 _CELL_CHARACTERS = limits.RECORD_BYTES // 4
 """Maximum characters of a cell, where an unclosed quote ends; the parser holds 4 bytes for each."""
 
@@ -73,49 +69,72 @@ class CsvReader(Reader):
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         lines = None
         try:
-            lines = _Lines(uri, self.source.encoding)
+            lines = Lines(uri, self.source.encoding)
             if lines.foreign:
                 yield BadRow("", "not_utf8", lines.foreign)
-                return
-            dialect = self._dialect(lines.head)
-            csv.field_size_limit(_CELL_CHARACTERS)
-            parser = csv.reader(lines, dialect, strict=True)
-            names = list(self.options.columns or ())
-            bad: BadRow | None
-            while True:
-                begin, bad = parser.line_num + 1, None
-                try:
-                    cells = next(parser, None)
-                except csv.Error as error:
-                    reason = "record_too_long" if "field limit" in str(error) else "invalid_csv"
-                    cells, bad = [], self._bad(begin, reason, error, parser, dialect)
-                if fault := lines.take_fault():
-                    bad = BadRow(str(begin), *fault)
-                if bad is not None:
-                    yield bad
-                    if not names:  # no header
-                        return
-                elif cells is None:
-                    return
-                elif cells and not names:
-                    names = cells
-                    if refused := self._refused(names, dialect):
-                        yield refused
-                        return
-                elif cells and len(cells) != len(names):
-                    found = f"found {len(cells)} cells, expected {len(names)}"
-                    yield self._bad(begin, "wrong_number_of_cells", found, parser, dialect)
-                elif cells:
-                    yield Row(str(begin), {**dict(zip(names, cells, strict=True)), **lines.fields})
+            else:
+                yield from self._rows(lines)
         except text_encoding.Undecodable as error:
             yield BadRow("", *error.args)
         except DAMAGED as error:
             number = lines.number if lines else 0
             yield BadRow.damaged(str(number + 1), error, f"{number} lines")
 
-    def _dialect(self, head: str) -> csv.Dialect:
-        """Return the dialect that the source names, completed by a guess from the first lines."""
-        given = self.source.delimiter or self.delimiter
+    def _rows(self, lines: Lines) -> Iterator[Row | BadRow]:
+        dialect = self._dialect(lines)
+        csv.field_size_limit(_CELL_CHARACTERS)
+        parser = csv.reader(lines, dialect, strict=True)
+        names = list(self.options.columns or ())
+        while True:
+            begin, fault = lines.begin_row(), None
+            try:
+                cells = next(parser, None)
+            except csv.Error as error:
+                cells, fault = (
+                    [],
+                    ("record_too_long" if "field limit" in str(error) else "invalid_csv", str(error)),
+                )
+            if cells is None:
+                return
+            if names and cells and len(cells) != len(names):
+                found = f"found {len(cells)} cells, expected {len(names)}"
+                fault = ("wrong_number_of_cells", found)
+            if fault is not None or len(lines.row) > 1:
+                num_lost = _num_before_rows(lines.row, len(names), dialect, is_good=fault is None)
+                fault = self._described(fault, num_lost, begin, lines, dialect)
+                if num_lost:
+                    lines.read_again(num_lost)
+                    parser = csv.reader(lines, dialect, strict=True)
+            if fault := lines.fault() or fault:
+                yield BadRow(str(begin), *fault)
+                if not names:  # no header
+                    return
+            elif cells and not names:
+                names = cells
+                if refused := self._refused(names, dialect, lines):
+                    yield refused
+                    return
+            elif cells:
+                yield Row(str(begin), {**dict(zip(names, cells, strict=True)), **lines.fields})
+
+    def _described(
+        self, fault: tuple[str, str] | None, num_lost: int, begin: int, lines: Lines, dialect: csv.Dialect
+    ) -> tuple[str, str] | None:
+        """Return the fault of a row with its lines and the dialect; None if all is well."""
+        if num_lost:
+            fault = fault or ("unbalanced_quote", "the lines of a quoted cell are rows by themselves")
+        if fault is None:
+            return None
+        reason, detail = fault
+        detail += f" in a row of {len(lines.row):,} lines" if len(lines.row) > 1 else ""
+        if num_lost:
+            lost = "1 line is" if num_lost == 1 else f"{num_lost:,} lines are"
+            detail += f"; a quote is not closed: {lost} left out, line {begin + num_lost} is the next"
+        return reason, f"{detail} ({self._named(dialect, lines)})"
+
+    def _dialect(self, lines: Lines) -> csv.Dialect:
+        """Return the dialect that the source or the file names, completed by a guess from the first lines."""
+        given, head = self._delimiter(lines), lines.head
         try:
             sniffed = csv.Sniffer().sniff(head, given or _DELIMITERS)
         except csv.Error:  # a table of one column has no delimiter
@@ -133,6 +152,9 @@ class CsvReader(Reader):
         ]
         return next(filter(lambda each: self._shows_columns(head, each), dialects), dialects[0])
 
+    def _delimiter(self, lines: Lines) -> str | None:
+        return self.source.delimiter or self.delimiter or lines.separator or None
+
     def _shows_columns(self, head: str, dialect: csv.Dialect) -> bool:
         """True if the first row has the columns that the source asks for."""
         try:
@@ -143,14 +165,16 @@ class CsvReader(Reader):
             return len(first) == len(self.options.columns)
         return bool(columns_of(first, text_fields(self.source)))
 
-    def _refused(self, names: list[str], dialect: csv.Dialect) -> BadRow | None:
+    def _refused(self, names: list[str], dialect: csv.Dialect, lines: Lines) -> BadRow | None:
         """Return the reject of a file whose header lacks the wanted column, or has it twice."""
         wanted = text_fields(self.source)
         if not columns_of(names, wanted):
+            advice = "Set text_field or format, or, if it has no header row, option `columns`."
+            if number := self._header_line(lines):
+                advice = f"Line {number} looks like the header row: remove the lines above it."
             detail = (
                 f"no column {' or '.join(map(repr, wanted))}; the file has {_shortened(', '.join(names))} "
-                f"({self._named(dialect)}). Set text_field or format, or, if it has no header row, option "
-                "`columns`."
+                f"({self._named(dialect, lines)}). {advice}"
             )
             return BadRow("", "missing_column", detail)
         columns = columns_of(names, fields_of(self.source))
@@ -159,17 +183,21 @@ class CsvReader(Reader):
             return BadRow("", "repeated_column", detail)
         return None
 
-    def _bad(self, begin: int, reason: str, found: object, parser: object, dialect: csv.Dialect) -> BadRow:
-        lines = int(getattr(parser, "line_num", begin)) - begin + 1
-        over = f" in a row of {lines:,} lines" if lines > 1 else ""
-        return BadRow(str(begin), reason, f"{found}{over} ({self._named(dialect)})")
+    def _header_line(self, lines: Lines) -> int | None:
+        """Return the number of the first line with the wanted columns, such as one behind comments."""
+        plain = [_dialect_of(each, '"', None, False) for each in _DELIMITERS]
+        numbered = enumerate(lines.head.splitlines(), start=2 if lines.separator else 1)
+        found = (
+            number for number, line in numbered if any(self._shows_columns(line, each) for each in plain)
+        )
+        return next(found, None)
 
-    def _named(self, dialect: csv.Dialect) -> str:
+    def _named(self, dialect: csv.Dialect, lines: Lines) -> str:
         def how(given: str | None) -> str:
             return ", guessed" if given is None else ""
 
         return (
-            f"delimiter {dialect.delimiter!r}{how(self.source.delimiter or self.delimiter)}, "
+            f"delimiter {dialect.delimiter!r}{how(self._delimiter(lines))}, "
             f"quote {dialect.quotechar!r}{how(self.options.quote)}"
         )
 
@@ -180,65 +208,25 @@ class TsvReader(CsvReader):
     delimiter = "\t"
 
 
-class _Lines:
-    """Decoded lines of a file, and the first fault in the lines of a row.
+def _num_before_rows(row: list[str], num_cells: int, dialect: csv.Dialect, *, is_good: bool) -> int:
+    """Return how many lines of a row precede one that is a row by itself, because a quote is not closed.
 
-    The parser gets a line with a fault too, with a stand-in for the bad bytes, to find the end of the row.
+    0 if the lines belong together: the row is good, or half of them are no rows. Of tabs even a good row is
+    doubted, if each of its lines is a row: titles and inches begin and end with quotes that mean nothing.
     """
 
-    def __init__(self, uri: str, encoding: str | None):
-        self.number = 0
-        self._encoding = encoding
-        self._fault: tuple[str, str] | None = None
-        self._damage: Exception | None = None
-        read, self.fields = self._pieces(uri, b"\n")
-        first = next(read, b"")
-        self.foreign = text_encoding.foreign(first, encoding)
-        if b"\r" in first.rstrip(b"\r") and first.count(b"\r") > first.count(b'"'):  # line ends of old Macs
-            read, _ = self._pieces(uri, b"\r")
-            first = next(read, b"")
-        held = [first.removeprefix(b"\xef\xbb\xbf")]
+    def is_row(line: str) -> bool:
         try:
-            held.extend(itertools.islice(read, _HEAD_LINES - 1))  # keeps the lines before damage
-        except DAMAGED as error:
-            self._damage = error
-        self.head = b"\n".join(held)[:_HEAD_CHARACTERS].decode("utf-8", "replace").replace("\0", "\ufffd")
-        self._read = itertools.chain(held, read)
+            return len(next(csv.reader([line], dialect), [])) == num_cells
+        except csv.Error:
+            return False
 
-    def _pieces(self, uri: str, end: bytes) -> tuple[Iterator[bytes], dict[str, str]]:
-        found, fields = text_encoding.as_utf8(chunks(uri), self._encoding)
-        return pieces(found, end), fields
-
-    def take_fault(self) -> tuple[str, str] | None:
-        """Return the fault since the last call: a reason and its details."""
-        fault, self._fault = self._fault, None
-        return fault
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self._read:
-            self.number += 1
-            if len(line) > limits.RECORD_BYTES:
-                found = f"line {self.number} has more than {limits.RECORD_BYTES:,} bytes"
-                self._fault = self._fault or ("record_too_long", f"{found}, the most that a record may have")
-                line = b""
-            try:
-                text = line.decode()
-            except UnicodeDecodeError as error:
-                self._fault = self._fault or self._undecodable(error)
-                text = line.decode("utf-8", "replace")
-            if "\0" in text:
-                found = f"found a NUL byte at character {text.index(chr(0)) + 1} of line {self.number}"
-                self._fault = self._fault or ("nul_byte", f"{found}, expected text")
-                text = text.replace("\0", "\ufffd")
-            yield f"{text}\n"
-        if self._damage is not None:
-            raise self._damage
-
-    def _undecodable(self, error: UnicodeDecodeError) -> tuple[str, str]:
-        of = f" of line {self.number}"
-        if text_encoding.is_utf8(self._encoding):
-            return "invalid_utf8", text_encoding.undecodable(error, of)
-        return "undecodable", text_encoding.unmarked(self._encoding, of)
+    if len(row) < 2 or num_cells < 2:
+        return 0
+    if is_good:
+        return 1 if dialect.delimiter == "\t" and all(map(is_row, row)) else 0
+    are_rows = [is_row(line) for line in row[1:]]
+    return are_rows.index(True) + 1 if 0 < len(are_rows) <= 2 * sum(are_rows) else 0
 
 
 def _dialect_of(delimiter: str, quote: str, escape: str | None, space: bool) -> csv.Dialect:

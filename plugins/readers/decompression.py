@@ -1,4 +1,4 @@
-"""Decompressed bytes, lines and pieces of files, plain or `.zst`, `.gz`, `.bz2` by extension.
+"""Decompressed bytes, lines and pieces of files, plain or `.zst`, `.gz`, `.bz2`, `.xz` by extension.
 
 A `.zst` may hold several frames and large windows. A stream that ends in the middle of a frame yields all
 bytes before the end and then raises EOFError. The usual zstd stream readers end there silently, and the usual
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import lzma
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -27,7 +28,14 @@ class TooLong(Exception):
     """A record is longer than `limits.RECORD_BYTES`."""
 
 
-DAMAGED = (EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error, CorruptBzip2)
+class NotCompressed(Exception):
+    """The name of a file says that it is compressed, and its first bytes say otherwise."""
+
+
+DAMAGED = (
+    *(EOFError, zstandard.ZstdError, gzip.BadGzipFile, zlib.error),
+    *(CorruptBzip2, lzma.LZMAError, NotCompressed),
+)
 """Exceptions for a truncated or corrupt compressed file."""
 
 _CHUNK_BYTES = 1 << 20
@@ -46,9 +54,25 @@ _ZSTD_STEP_BYTES = (1 << 6, 1 << 12)
 _MAX_WINDOW_BYTES = 1 << 31
 
 
+_MAX_XZ_BYTES = 1 << 28
+"""Memory for decompressing an .xz; its highest level takes 65 MiB."""
+
+_MAGIC = {
+    ".gz": (b"\x1f\x8b",),
+    ".bz2": (b"BZh",),
+    ".xz": (b"\xfd7zXZ",),
+    ".zst": (b"\x28\xb5\x2f\xfd", *(bytes((each,)) + b"\x2a\x4d\x18" for each in range(0x50, 0x60))),
+}
+"""First bytes by extension; frames of zstd may be skippable ones."""
+
+
+_HEAD_BYTES = 8
+"""First bytes that a message shows."""
+
+
 def is_compressed(uri: str) -> bool:
     """True if the extension names a compression."""
-    return uri.endswith((".zst", ".bz2", ".gz"))
+    return uri.endswith(tuple(_MAGIC))
 
 
 def chunks(uri: str) -> Iterator[bytes]:
@@ -57,11 +81,20 @@ def chunks(uri: str) -> Iterator[bytes]:
     Raises:
         The exceptions of DAMAGED: A compressed file ends too early, or its bytes are damaged.
     """
+    try:
+        yield from _decompressed(uri)
+    except DAMAGED as error:
+        raise _of_the_name(uri) or error from None
+
+
+def _decompressed(uri: str) -> Iterator[bytes]:
     with fsspec.open(uri, "rb") as file:
         if uri.endswith(".zst"):
             yield from _frames(file, _Zstd, "zstd")
         elif uri.endswith(".bz2"):
             yield from _frames(file, _Bzip2, "bzip2")
+        elif uri.endswith(".xz"):
+            yield from _frames(file, _Xz, "xz")
         elif uri.endswith(".gz"):
             # read1, because read drops the bytes before damage
             with gzip.GzipFile(fileobj=file) as plain:
@@ -70,6 +103,16 @@ def chunks(uri: str) -> Iterator[bytes]:
         else:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
+
+
+def _of_the_name(uri: str) -> NotCompressed | None:
+    """Return the error of a damaged file whose first bytes are of another kind than its name says."""
+    with fsspec.open(uri, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    end = next(end for end in _MAGIC if uri.endswith(end))
+    if any(head.startswith(begin[: len(head)]) for begin in _MAGIC[end]):
+        return None
+    return NotCompressed(f"the name ends in {end}, and the file begins with {head!r}, as no {end} does")
 
 
 class Damage(NamedTuple):
@@ -255,7 +298,7 @@ class _Bzip2:
     """A bzip2 decompressor that raises CorruptBzip2, not OSError."""
 
     def __init__(self) -> None:
-        self.inner = bz2.BZ2Decompressor()
+        self.inner: Any = bz2.BZ2Decompressor()
         self.unused = b""
 
     def decompress(self, data: bytes) -> Iterator[bytes]:
@@ -266,3 +309,15 @@ class _Bzip2:
                 raise CorruptBzip2(str(error)) from error
             data = b""
         self.unused = self.inner.unused_data
+
+
+class _Xz(_Bzip2):
+    """An xz decompressor, which has the interface of bzip2's. Zero bytes may pad its streams."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_BYTES)
+
+    def decompress(self, data: bytes) -> Iterator[bytes]:
+        yield from super().decompress(data)
+        self.unused = self.unused.lstrip(b"\x00")

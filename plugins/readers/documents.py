@@ -11,17 +11,17 @@ import dataclasses
 import decimal
 import string
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from plugins.readers import conversation as turns
 from plugins.readers import text_encoding
-from plugins.readers.field_paths import look_up, names_of
+from plugins.readers.field_paths import holds_null, look_up, names_of
 from plugins.readers.html_text import HtmlError, decode_page, html_text
 from plugins.readers.pair_fields import FIELDS, BadPair, read_pair
 from plugins.readers.row_versions import MISSING, UNDATED_DELETION, means_deleted, stamp_of
 from schemas.corpus_config import SourceConfig
-from schemas.errors import TutelageError
+from schemas.errors import ConfigError, TutelageError, unknown_name
 from schemas.records import UNEXPECTED, Document, Reject, well_formed
 
 ROW = "."
@@ -38,11 +38,17 @@ def documents_of(
 
     An unexpected exception costs only this row.
     """
+    halved: list[str] = []  # names of fields with half a character
     try:
-        document = _document(source, values, where, version)
-        if source.pairs_field is None or isinstance(document, Reject):
-            return [document]
-        return list(_with_pairs(source, values, document))
+        document = _document(source, values, where, version, halved)
+        found = [document]
+        if source.pairs_field is not None and not isinstance(document, Reject):
+            found = list(_with_pairs(source, values, document, halved))
+        if halved:
+            named = ", ".join(map(repr, dict.fromkeys(halved)))
+            detail = f"{named} held half a character, such as \\ud83d alone, which became U+FFFD"
+            found.append(rejected(where, "half_character", detail, document.document_id))
+        return found
     except UnicodeDecodeError as error:
         return [rejected(where, "invalid_utf8", undecodable_field(error))]
     except text_encoding.Undecodable as error:
@@ -75,14 +81,39 @@ def metadata_fields(source: SourceConfig) -> tuple[str, ...]:
     return source.metadata_fields + (text_encoding.FIELDS if source.encoding == text_encoding.AUTO else ())
 
 
+def check_fields(source: SourceConfig, available: Collection[str]) -> None:
+    """Refuse a source that asks for a field beside the text which its reader never gives.
+
+    Raises:
+        ConfigError: Names the field, the nearest and all others.
+    """
+    known = {*available, source.text_field, *text_encoding.FIELDS}
+    for key in ("id_field", "version_field", "deleted_field", "metadata_fields", "text_fallbacks"):
+        value = getattr(source, key)
+        for name in value if isinstance(value, tuple) else filter(None, [value]):
+            if name not in known:
+                named = unknown_name(f"field of reader {source.reader!r}", name, known)
+                raise ConfigError(f"source {source.uri!r}: {key}: {named}")
+
+
 def text_fields(source: SourceConfig) -> list[str]:
     """Return the dotted paths of the fields that make a document's text."""
     if source.format is None:
-        return [source.text_field]
+        return [source.text_field, *source.text_fallbacks]
     return [name for _, name, _, _ in string.Formatter().parse(source.format) if name]
 
 
-def _document(source: SourceConfig, values: Mapping[str, Any], where: str, version: int) -> Document | Reject:
+def _whole(text: str, name: str, halved: list[str]) -> str:
+    """Return the text of a field without lone surrogates; `halved` gets the names of fields that had some."""
+    whole = well_formed(text)
+    if whole is not text:
+        halved.append(name)
+    return whole
+
+
+def _document(
+    source: SourceConfig, values: Mapping[str, Any], where: str, version: int, halved: list[str]
+) -> Document | Reject:
     try:
         stamp, is_deleted = _version(source, values)
     except ValueError as error:
@@ -95,8 +126,13 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
     names = text_fields(source)
     found = {name: look_up(values, name) for name in names}
     if all(value is None for value in found.values()):
-        named = " or ".join(map(repr, names))
-        return rejected(where, "missing_field", f"no field {named} in a row of {names_of(values)}")
+        named, given = " or ".join(map(repr, names)), names_of(values)
+        if nulls := " and ".join(repr(name) for name in names if holds_null(values, name)):
+            return rejected(where, "missing_field", f"field {nulls} is null in a row of {given}")
+        return rejected(where, "missing_field", f"no field {named} in a row of {given}")
+    if source.text_fallbacks:
+        first = next((name for name in names if found[name] not in (None, "", b"")), names[0])
+        names, found = [first], {first: found[first]}
     for name, value in found.items():
         if isinstance(value, bytes):
             found[name] = value.decode("utf-8-sig") if source.extract is None else decode_page(value)[0]
@@ -108,12 +144,14 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
         elif value is not None and not isinstance(value, str):
             detail = f"field {name!r} holds {type(value).__name__}, expected a string"
             return rejected(where, "not_text", detail)
+        if (text := found[name]) is not None:
+            found[name] = _whole(text, name, halved)
         if source.extract == "html" and (page := found[name]):
             try:
                 found[name] = html_text(page).text
             except HtmlError as error:
                 return rejected(where, *error.args)
-    text = well_formed(_text(source, found))
+    text = _text(source, found)
     if not text.strip():
         held = "is empty" if source.extract is None else "is empty, or holds no main text"
         return rejected(where, "empty", f"field {' and '.join(map(repr, names))} {held}")
@@ -125,7 +163,7 @@ def _document(source: SourceConfig, values: Mapping[str, Any], where: str, versi
             detail = f"no usable id in field {source.id_field!r}, found {value!r}"
             return rejected(where, "missing_id", detail)
     metadata = {
-        name: well_formed(value.decode() if isinstance(value, bytes) else str(value))
+        name: _whole(value.decode() if isinstance(value, bytes) else str(value), name, halved)
         for name in metadata_fields(source)
         if (value := look_up(values, name)) is not None
     }
@@ -151,7 +189,7 @@ def _version(source: SourceConfig, values: Mapping[str, Any]) -> tuple[str, bool
 
 def _text(source: SourceConfig, found: Mapping[str, str | None]) -> str:
     if source.format is None:
-        return found[source.text_field] or ""
+        return next(iter(found.values())) or ""
     parts: list[str] = []
     for literal, name, _, _ in string.Formatter().parse(source.format):
         value = found[name] or "" if name else ""
@@ -162,17 +200,21 @@ def _text(source: SourceConfig, found: Mapping[str, str | None]) -> str:
 
 
 def _id(value: Any) -> str:
-    """Return an id as text, "" if unusable. 3.0 is 3: tables with gaps store whole numbers as floats."""
+    """Return an id as text, "" if unusable, as with half a character: two of them could become one.
+
+    3.0 is 3: tables with gaps store whole numbers as floats.
+    """
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         value = int(value)
     usable = isinstance(value, (str, int, decimal.Decimal, uuid.UUID)) and not isinstance(value, bool)
-    return well_formed(str(value)) if usable else ""
+    text = str(value) if usable else ""
+    return text if well_formed(text) is text else ""
 
 
 def _with_pairs(
-    source: SourceConfig, values: Mapping[str, Any], document: Document
+    source: SourceConfig, values: Mapping[str, Any], document: Document, halved: list[str]
 ) -> Iterator[Document | Reject]:
     """Yield the document with its pairs, if there is a good one, and a reject for each bad pair."""
 
@@ -188,21 +230,23 @@ def _with_pairs(
     pairs = []
     for number, item in enumerate(found):
         try:
-            pairs.append(read_pair(item))
+            pair = read_pair(item)
+            words = [_whole(text, name, halved) for text in (pair.instruction, pair.response)]
+            pairs.append(dataclasses.replace(pair, instruction=words[0], response=words[1]))
         except BadPair as error:
             yield reject(error.reason, str(error), "" if name == ROW else f".{name}[{number}]")
     if not found:
         yield reject("no_pairs", f"field {name!r} is an empty list")
-    dataset = _dataset(source, values)
+    dataset = _dataset(source, values, halved)
     if dataset is None:
         yield reject("missing_field", f"no name of a dataset in field {source.dataset_field!r}")
     elif pairs:
         yield dataclasses.replace(document, dataset=dataset).changed(document.text, tuple(pairs))
 
 
-def _dataset(source: SourceConfig, values: Mapping[str, Any]) -> str | None:
+def _dataset(source: SourceConfig, values: Mapping[str, Any], halved: list[str]) -> str | None:
     """Return the name of a row's question-answer set; None if the row lacks that field."""
     if source.dataset_field is None:
         return ":".join(filter(None, (source.uri, source.config_name, source.split)))
     value = look_up(values, source.dataset_field)
-    return well_formed(value) if isinstance(value, str) and value else None
+    return _whole(value, source.dataset_field, halved) if isinstance(value, str) and value else None

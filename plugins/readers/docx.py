@@ -36,6 +36,8 @@ _LEFT_OUT = re.compile(r"unrecognised element was ignored: (?:\{.*\})?(\S+)")
 class DocxReader(WholeFileReader):
     """Reads docx. Fields of a row: the text, and `title`, `author`, `language` if the file has them."""
 
+    fields = frozenset({"title", "author", "language"})
+
     def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         try:
             with open_zip(data) as archive:

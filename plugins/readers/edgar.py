@@ -27,6 +27,10 @@ _END = b"</DOCUMENT>"
 _TEXT = re.compile(rb"<TEXT>(.*?)(</TEXT>|\Z)", re.DOTALL)
 _TYPE = re.compile(rb"<TYPE>([^\s<]+)")
 _PAGE = re.compile(rb"<(?:html|xbrl|body|!doctype html)\b", re.IGNORECASE)
+_IN_PAGE = re.compile(rb"</?(?:p|div|span|font|br|hr|b|i|u|a|td|tr|li|h[1-6]|center)(?:\s[^<>]*)?/?>", re.I)
+"""Tags of HTML that no plain text has, for pages without the tags around them."""
+
+_SUBMISSION = re.compile(rb"<(?:SEC|IMS)-(?:HEADER|DOCUMENT)>")
 _INLINE_XBRL = re.compile(r"<ix:header\b.*?</ix:header>|</?ix:[^<>]*>", re.DOTALL | re.IGNORECASE)
 """Hidden facts, and the tags around facts in the text."""
 
@@ -44,11 +48,15 @@ _HEADER = {
 }
 _LABELLED = re.compile(r"^[ \t]*([A-Z ]+):[ \t]*(\S[^\n\r]*)", re.MULTILINE)
 _HEADING = re.compile(
-    r"^[^\S\n|]*(?:part[^\S\n]+([ivx]+)\b[^\n\w]*)?"
-    r"(?:item[^\S\n|]*(\d{1,2}(?:\.\d\d|[a-c])?)\b([^\n]{0,200}))?$",
+    r"^[^\S\n|]*(?:part[^\S\n]+([ivx]+)\b"
+    r"(?:[^\n\w]*|[^\S\n]*[-–—.:|][^\n]{0,100}|[^\S\n]+(?-i:[A-Z][^\na-z]{0,100})))?"  # the part's title
+    r"(?:\bitem[^\S\n|]*(\d{1,2}(?:\.\d\d|[a-c])?)\b([^\n]{0,200}))?$",
     re.IGNORECASE | re.MULTILINE,
 )
 """A line that begins a part, an item or both."""
+
+_TITLE = re.compile(r"\s{0,200}(?:[^\n]{1,100}\n)?\s{0,200}")
+"""What may stand between the line of a part and its first item."""
 
 _PARTS = ("", "I", "II", "III", "IV")
 _MOST_HEADINGS = 1_000
@@ -82,20 +90,24 @@ class EdgarReader(Reader):
 
     Fields of a row: `text`, `item`, `part`, `title` (the heading), `id` (accession number, part, item), and
     of the header `cik`, `company`, `form`, `period`, `filed`, `accession`, `sic`. A row lacks the fields that
-    the filing lacks. Of several filers the first counts.
+    the filing lacks: without a header there is no `id`. Of several filers the first counts. Positions in
+    further submissions of a file begin with their number: `2:Item 1A`.
     """
 
     own_fields = frozenset({"encoding"})
     needs_html = True
+    fields = frozenset({"text", "item", "part", "title", "id", *_HEADER.values()})
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()
-        number, data = 0, b""
+        number, num_filings, data = 0, 1, b""
         try:
             for data in pieces(chunks(uri), _END):
                 number += bool(data.strip())
-                if number == 1:
-                    yield from self._filing(data)
+                is_next = number > 1 and _SUBMISSION.search(data.partition(b"<TEXT>")[0]) is not None
+                num_filings += is_next
+                if number == 1 or is_next:
+                    yield from self._filing(data, f"{num_filings}:" if is_next else "")
                 elif found := _TYPE.search(data):
                     passed_over[found[1].decode("ascii", "replace")] += 1
         except DAMAGED as error:
@@ -105,16 +117,17 @@ class EdgarReader(Reader):
                 yield BadRow("", "truncated_file", f"the file ends in document {number} of the filing")
         yield from BadRow.passed_over(passed_over)
 
-    def _filing(self, data: bytes) -> Iterator[Row | BadRow]:
-        """Yield the rows of a header and main document, or of a page alone."""
+    def _filing(self, data: bytes, place: str) -> Iterator[Row | BadRow]:
+        """Yield the rows of a header and main document, or of a page alone, at positions behind `place`."""
         try:
             check_length(data)
             header, text = self._header_and_text(data)
         except TooLong as error:
-            yield BadRow("", "record_too_long", str(error))
+            yield BadRow(place, "record_too_long", str(error))
         except (_NoFiling, text_encoding.Undecodable, HtmlError) as error:
-            yield BadRow("", *error.args)
+            yield BadRow(place, *error.args)
         else:
+            accession = header.get("accession")
             for heading, body in items_of(text):
                 values = {
                     **header,
@@ -122,9 +135,9 @@ class EdgarReader(Reader):
                     "item": heading.number,
                     "part": heading.part,
                     "title": heading.title,
-                    "id": ":".join(filter(None, (header.get("accession"), heading.name))),
+                    "id": accession and ":".join(filter(None, (accession, heading.name))),
                 }
-                yield Row(heading.name, {key: value for key, value in values.items() if value})
+                yield Row(place + heading.name, {key: value for key, value in values.items() if value})
 
     def _header_and_text(self, data: bytes) -> tuple[dict[str, str], str]:
         if foreign := text_encoding.foreign(data, text_encoding.AUTO):
@@ -141,7 +154,7 @@ class EdgarReader(Reader):
         for label, value in reversed(labelled):  # of several filers the first counts
             if label in _HEADER:
                 fields[_HEADER[label]] = value.strip()
-        if _PAGE.search(body) is None:
+        if _PAGE.search(body) is None and _IN_PAGE.search(body) is None:
             return fields, _OLD_TAGS.sub("", text)
         return fields, html_text(_INLINE_XBRL.sub("", text), main_only=False).text
 
@@ -161,10 +174,16 @@ def items_of(text: str) -> Iterator[tuple[_Heading, str]]:
 def _headings(text: str) -> list[_Heading]:
     """Return all lines that may begin an item. An item has no part only if it never has one."""
     part, found = "", []
+    part_line: re.Match[str] | None = None  # until an item follows
     for line in itertools.islice(_HEADING.finditer(text), _MOST_HEADINGS):
-        part = (line[1] or part).upper()
+        if line[1]:
+            part, part_line = line[1].upper(), line
         if line[2]:
-            found.append(_Heading(line.start(), line[2].upper(), part, line[3].strip(" \t.:|-–—")))
+            start = line.start()
+            if part_line and _TITLE.fullmatch(text, part_line.end(), max(start, part_line.end())):
+                start = part_line.start()
+            part_line = None
+            found.append(_Heading(start, line[2].upper(), part, line[3].strip(" \t.:|-–—")))
     with_part = {each.number for each in found if each.part}
     return [each for each in found if each.part or each.number not in with_part]
 

@@ -27,6 +27,15 @@ def look_up(values: Mapping[str, Any], path: str) -> Any:
     return None if inner is None else look_up(inner, tail)
 
 
+def holds_null(values: Mapping[str, Any], path: str) -> bool:
+    """True if the field of a dotted path is there, and null: `look_up` returns None for missing ones, too."""
+    head, _, last = path.rpartition(".")
+    if path in values or not head:
+        return path in values and values[path] is None
+    inner = _mapping(look_up(values, head))
+    return inner is not None and last in inner and inner[last] is None
+
+
 def _mapping(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         with contextlib.suppress(ValueError, RecursionError):

@@ -14,6 +14,7 @@ class HtmlReader(WholeFileReader):
 
     own_fields = frozenset({"encoding"})
     needs_html = True
+    fields = frozenset({"title"})
 
     def rows_in(self, data: bytes, uri: str) -> Iterator[Row | BadRow]:
         yield self._row(data)
@@ -30,4 +31,4 @@ class HtmlReader(WholeFileReader):
             return BadRow("", *error.args)
         if not text:
             return BadRow("", "no_main_text", "trafilatura finds no main text in the page")
-        return Row("", {self.source.text_field: text, "title": title, **fields})
+        return Row("", {"title": title, **fields, self.source.text_field: text})

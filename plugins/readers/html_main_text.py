@@ -4,7 +4,8 @@ trafilatura (Apache-2.0; its dependency tld is used under MPL-1.1) is maintained
 resiliparse's heuristics drop, and takes a tree, so that a page is parsed once. It loses markup that carries
 numbers (10<sup>6</sup> becomes 106), dates within a sentence, lists in cells, figures, and the lines of code
 with markup in it; of a thread it may keep one post, of a page that a table arranges one line. So the tree is
-changed before. Marks of notes and links to edit a section are taken out. Captions of pictures are lost.
+changed before. Marks of notes, links to edit a section and hidden elements are taken out. trafilatura drops
+blocks with equal texts and the numbers of items, too: so each block bears a character of its own meanwhile.
 
 Cost: 3 ms of CPU for a page of 3 kB, nearly all of it in trafilatura.
 """
@@ -12,8 +13,11 @@ Cost: 3 ms of CPU for a page of 3 kB, nearly all of it in trafilatura.
 from __future__ import annotations
 
 import functools
+import logging
+import re
 from typing import Any
 
+import trafilatura.core
 from lxml import etree
 from trafilatura import bare_extraction
 from trafilatura.settings import Extractor
@@ -46,18 +50,54 @@ _TIMES_IN_TEXT = etree.XPath(
     "descendant::time[../text()[string-length(normalize-space()) > 20] or (parent::p or parent::li or "
     "parent::td) and string-length(normalize-space(..)) - string-length(normalize-space()) > 20]"
 )
-_FIGURES_OF_TEXT = etree.XPath("descendant::figure[.//pre or .//blockquote or .//li or .//math]")
-_NUMBERED = etree.XPath("descendant::ol[@start or @reversed or @type or li/@value]")
+_FIGURES_OF_TEXT = etree.XPath("descendant::figure[normalize-space()]")
+_HIDDEN = etree.XPath(
+    "descendant::template | descendant::*[@hidden][not(@hidden='until-found')][not(.//math)]"
+)
+_LINKED_HEADINGS = etree.XPath("descendant::h1[descendant::a or ancestor::a]")
+"""Names of sites, unless the title begins with them."""
+
 _LISTS_IN_CELLS = etree.XPath("descendant::td//li | descendant::td//ul | descendant::td//ol")
+_FAILED = "discarding data: %s"
+"""What trafilatura logs, without the name of the page, where `NotExtracted` is raised."""
+
+_FIRST_MARK, _LAST_MARK = 0x100000, 0x10FFFD  # the last plane, which html_tree replaces in pages
+_MARK = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_LAST_MARK)}]")
+_MARKED = (
+    "p",
+    "li",
+    "dt",
+    "dd",
+    "td",
+    "th",
+    "caption",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "blockquote",
+    "pre",
+)
 _WRITTEN = "styled-content"
 """A name for what is text from now on, one of LOOKS and none of HTML."""
 
 
+class NotExtracted(Exception):
+    """trafilatura failed at a page."""
+
+
 def main_text(tree: Any, title: str) -> str:
-    """Return the main text of a page, whose tree it changes; "" if the page has none."""
-    headings = [text_of(each) for each in tree.iter("h1")]
-    for element in {*_AROUND(tree), *note_marks(tree)}:
+    """Return the main text of a page, whose tree it changes; "" if the page has none.
+
+    Raises:
+        NotExtracted: trafilatura failed.
+    """
+    for element in {*_AROUND(tree), *note_marks(tree), *_HIDDEN(tree)}:
         element.drop_tree()
+    headings = [text_of(each) for each in tree.iter("h1")]
+    is_of_page = len(headings) == 1 and (title.startswith(headings[0]) or not _LINKED_HEADINGS(tree))
     if len(posts := _POSTS(tree)) > 1:
         visible(tree)
         return "\n\n".join(filter(None, map(blocks_of, posts)))
@@ -65,20 +105,24 @@ def main_text(tree: Any, title: str) -> str:
         element.tag = "div"  # a page that a table arranges would be a row
     for figure in _FIGURES_OF_TEXT(tree):  # trafilatura drops all but tables
         figure.tag = "div"
+        for caption in figure.iter("figcaption"):
+            caption.tag = "div" if any(name_of(each) not in LOOKS for each in caption) else "p"
     for time in _TIMES_IN_TEXT(tree):  # dropped, too: right for bylines only
         time.tag = _WRITTEN
     _write_scripts(tree)
-    for numbers in _NUMBERED(tree):
-        numbers.tag = "ul"  # trafilatura would number from 1
     for element in _LISTS_IN_CELLS(tree):  # of which trafilatura keeps nothing
         element.tag = "p" if element.tag == "li" else "div"
     for verbatim in tree.iter("pre"):  # whose white space trafilatura keeps if no element is in it
         text = lines_of(verbatim)
         del verbatim[:]
         verbatim.text = text
-    text = blocks_of(getattr(bare_extraction(tree, options=_options()), "body", None))
-    if text and len(headings) == 1 and title.startswith(headings[0]) and headings[0] not in text:
-        return f"{headings[0]}\n\n{text}"  # of a thread, for example
+    labels = _mark(tree)
+    body = getattr(bare_extraction(tree, options=_options()), "body", None)
+    if body is None:
+        raise NotExtracted("trafilatura could not read the page")
+    text = blocks_of(_without_marks(body, labels))
+    if text and is_of_page and headings[0] not in (" ".join(each.split()) for each in text.split("\n\n")):
+        return f"{headings[0]}\n\n{text}"  # it stands before the article
     return text
 
 
@@ -95,7 +139,36 @@ def _of_layouts(tree: Any) -> list[Any]:
 @functools.cache
 def _options() -> Extractor:
     """Return options of trafilatura; to make them takes a twentieth of its time for a page."""
-    return Extractor(comments=False)
+    options = Extractor(comments=False)
+    options.min_output_size = 0  # a page without main text is no failure
+    logging.getLogger(trafilatura.core.__name__).addFilter(lambda line: line.msg != _FAILED)
+    return options
+
+
+def _mark(tree: Any) -> dict[str, str]:
+    """Begin each block of text with a character of its own; return the labels of items by these.
+
+    trafilatura drops a block whose text equals an earlier one, and the numbers of items.
+    """
+    labels = {}
+    blocks = (each for each in tree.iter(*_MARKED) if each.text or len(each))
+    for code, block in zip(range(_FIRST_MARK, _LAST_MARK), blocks, strict=False):
+        if (block.text or "").strip() or any(text.strip() for text in block.itertext()):
+            block.text = chr(code) + (block.text or "")
+            labels[chr(code)] = block.get("n", "")
+    return labels
+
+
+def _without_marks(body: Any, labels: dict[str, str]) -> Any:
+    """Take the characters of `_mark` out of a tree, and give its items their labels; return the tree."""
+    for item in body.iter("item"):
+        mark = next(map(_MARK.match, item.itertext()), None)
+        if mark and (label := labels.get(mark[0])):
+            item.set("n", label)
+    for element in body.iter():
+        element.text = element.text and _MARK.sub("", element.text)
+        element.tail = element.tail and _MARK.sub("", element.tail)
+    return body
 
 
 def _write_scripts(tree: Any) -> None:

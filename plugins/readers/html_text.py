@@ -94,7 +94,7 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
             is True for a page, and False for a fragment without `<html>` or `<body>`.
 
     Raises:
-        HtmlError: `nested_too_deeply` or `record_too_long`.
+        HtmlError: `nested_too_deeply`, `not_extracted` or `record_too_long`.
     """
     if len(page) > limits.HTML_CHARACTERS:
         detail = f"it has {len(page):,} characters; a page may have {limits.HTML_CHARACTERS:,}"
@@ -103,7 +103,7 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
         return HtmlText("", html.unescape(page))
     if main_only is None:
         main_only = _PAGE.search(page) is not None
-    from plugins.readers.html_main_text import main_text
+    from plugins.readers.html_main_text import NotExtracted, main_text
     from plugins.readers.html_tree import parse, visible
 
     try:
@@ -112,6 +112,8 @@ def html_text(page: str, *, main_only: bool | None = None) -> HtmlText:
         return HtmlText(title, main_text(tree, title) if main_only else blocks_of(visible(tree)))
     except (TooDeep, RecursionError) as error:
         raise HtmlError("nested_too_deeply", str(error)) from None
+    except NotExtracted as error:
+        raise HtmlError("not_extracted", str(error)) from None
 
 
 def _is_beyond_ascii(data: bytes) -> bool:

@@ -3,22 +3,24 @@
     <pmc-articleset> <article> … </article> … </pmc-articleset>
     <article> … </article>
 
-    title ─ abstract ─ sections with their headings, lists, captions, tables ─ notes, without references
+    title ─ abstract ─ sections with their headings, lists, captions, tables ─ figures and tables that float
+    ─ notes, without references
 
-`xml_records.py` cuts articles out of the file. Names of characters (&alpha;) are those of HTML, which has all
-that JATS allows.
+`xml_records.py` cuts articles out of the file. Namespaces make no difference. Names of characters (&alpha;)
+are those of HTML, which has all that JATS allows.
 """
 
 from __future__ import annotations
 
+import functools
 import html.entities
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from plugins.readers.base import BadRow
 from plugins.readers.markup import text_of
 from plugins.readers.markup_blocks import blocks_of
 from plugins.readers.mathml import name_of
@@ -26,11 +28,13 @@ from plugins.readers.xml_records import XmlReader
 from schemas.config import Section
 from schemas.corpus_config import SourceConfig
 
-_AROUND = b"""<!DOCTYPE articles SYSTEM "jats"><articles xmlns:mml="http://www.w3.org/1998/Math/MathML"
-    xmlns:xlink="http://www.w3.org/1999/xlink" xmlns:ali="http://www.niso.org/schemas/ali/1.0/"
-    xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">%b</articles>"""
+_AROUND = b'<!DOCTYPE articles SYSTEM "jats"><articles%b>%b</articles>'
 """Declares the namespaces that an article may have from its collection. The document type has the parser ask
 `_ENTITIES` for names of characters; nothing reads what it names."""
+
+_XMLNS = re.compile(rb"""(\sxmlns:[\w.-]+)\s*=\s*("[^"<]*"|'[^'<]*')""")
+_USUAL = b"""<_ xmlns:mml="http://www.w3.org/1998/Math/MathML" xmlns:xlink="http://www.w3.org/1999/xlink"
+    xmlns:ali="http://www.niso.org/schemas/ali/1.0/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">"""
 
 _ENTITIES = {name.rstrip(";"): text for name, text in html.entities.html5.items() if name[-1] == ";"}
 _PARTS = {
@@ -41,7 +45,10 @@ _PARTS = {
 }
 """Elements of the parts that option `leave_out` names."""
 
-_SUB_ARTICLES = ("sub-article", "response")
+_SUB_ARTICLES = {"sub-article", "response"}
+_UNREAD = {*_SUB_ARTICLES, "trans-abstract", "trans-title-group", "trans-title", "trans-subtitle", "subtitle"}
+"""Names of what is counted and not read: other articles in an article, and other titles and abstracts."""
+
 _TEX = re.compile(r"\\begin\{document\}(.*?)\\end\{document\}", re.DOTALL)
 
 
@@ -60,23 +67,25 @@ class JatsReader(XmlReader):
 
     Fields of a row: `text`, `title`, `abstract`, `pmcid`, `pmid`, `doi`, `journal`, `year` (of the earliest
     publication), `license` (its address, or its words). A row lacks the fields that the article lacks.
-    Sub-articles, such as reviews and translations, are not read, and are counted as rejects.
+    Sub-articles (reviews, translations), subtitles, and titles and abstracts in other languages are not read,
+    and are counted.
     """
 
     names = ("article",)
     roots = ("pmc-articleset",)
     needs_root = False
+    fields = frozenset({"text", "title", "abstract", "journal", "pmcid", "pmid", "doi", "year", "license"})
     Options = JatsOptions
 
     def __init__(self, source: SourceConfig):
         super().__init__(source)
         self._skipped = {*_SUB_ARTICLES}.union(*(_PARTS[name] for name in self.options.leave_out))
 
-    def found_in(self, record: bytes, position: str, head: bytes) -> Iterator[dict[str, str] | BadRow]:
+    def found_in(self, record: bytes, position: str, head: bytes) -> Iterator[dict[str, str] | Counter[str]]:
         parser = ElementTree.XMLParser()
         parser.entity.update(_ENTITIES)
-        (article,) = ElementTree.fromstring(_AROUND % record, parser)
-        _keep_one_formula(article)
+        (article,) = ElementTree.fromstring(_AROUND % (_declared(head), record), parser)
+        _simplify(article)
         meta = next(article.iterfind("front/article-meta"), Element("article-meta"))
         title = text_of(meta.find("title-group/article-title"))
         abstract = self._blocks(meta.iterfind("abstract"))
@@ -84,6 +93,7 @@ class JatsReader(XmlReader):
             title,
             abstract,
             self._blocks(article.iterfind("body")),
+            self._blocks(article.iterfind("floats-group")),
             self._blocks(article.iterfind("back")),
         ]
         values = {
@@ -94,9 +104,8 @@ class JatsReader(XmlReader):
             **_metadata(meta),
         }
         yield {name: value for name, value in values.items() if value}
-        if inner := sum(name_of(each) in _SUB_ARTICLES for each in article):
-            detail = f"{inner} sub-articles of the article, such as reviews or translations, are not read"
-            yield BadRow(position, "sub_article", detail)
+        parts = (*article, *meta, *meta.iterfind("title-group/*"))
+        yield Counter(each.tag for each in parts if each.tag in _UNREAD)
 
     def _blocks(self, elements: Iterable[Element]) -> str:
         return "\n\n".join(filter(None, (blocks_of(each, self._skipped) for each in elements)))
@@ -113,16 +122,26 @@ def _metadata(meta: Element) -> dict[str, str]:
         "pmid": ids.get("pmid", ""),
         "doi": ids.get("doi", ""),
         "year": min(years, default=""),
-        "license": address or text_of(next(license.iterfind(".//{*}license_ref"), license)),
+        "license": address or text_of(next(license.iterfind(".//license_ref"), license)),
     }
 
 
-def _keep_one_formula(article: Element) -> None:
-    """Keep MathML where a formula has several notations, and of TeX only what stands in its document."""
+@functools.lru_cache(maxsize=4)
+def _declared(head: bytes) -> bytes:
+    """Return the declarations of namespaces in a file before its first article, and the usual ones."""
+    return b"".join(b"%b=%b" % each for each in dict(_XMLNS.findall(_USUAL + head)).items())
+
+
+def _simplify(article: Element) -> None:
+    """Take namespaces off all names, and keep one notation of each formula.
+
+    That is MathML where there are several, and of TeX only what stands in its document.
+    """
     for element in article.iter():
-        if name_of(element) in ("alternatives", "inline-formula", "disp-formula"):
+        element.tag = name_of(element)
+        if element.tag in ("alternatives", "inline-formula", "disp-formula"):
             if any(name_of(each) == "math" for each in element):
                 for each in [each for each in element if name_of(each) not in ("math", "label")]:
                     element.remove(each)
-        elif name_of(element) == "tex-math" and (tex := _TEX.search(element.text or "")):
+        elif element.tag == "tex-math" and (tex := _TEX.search(element.text or "")):
             element.text = tex[1].strip()

@@ -4,6 +4,7 @@
     10<sup>n+1</sup>        10^(n+1)        H<sub>2</sub>O                      H2O
     <sup>18</sup>F          18F             <mfrac> of 140 and 72, then x       (140/72) x
     CD4<sup>+</sup>         CD4+            <td>140</td><td>72</td>             140 72
+    3<sup>1</sup>/<sub>2</sub>  3 1/2       5<xref ref-type="bibr"><sup>12</sup></xref>  5[12]
 
 Spaces separate an element (a cell, a list item, a break) from its neighbours, unless it only changes the look
 of letters. Namespaces make no difference.
@@ -20,47 +21,15 @@ from plugins.readers.mathml import formula, name_of
 
 _RAISED = {"sup", "superscript"}
 _LOWERED = {"sub", "subscript", "inf"}
-SCRIPTS = frozenset({*_RAISED, *_LOWERED, "math"})
+SCRIPTS = frozenset({*_RAISED, *_LOWERED, "math", "xref"})
 """Elements that `script_of` reads."""
 
-LOOKS = frozenset(
-    {
-        *(
-            "a",
-            "abbr",
-            "acronym",
-            "b",
-            "big",
-            "bold",
-            "em",
-            "emph",
-            "ext-link",
-            "font",
-            "i",
-            "ital",
-            "italic",
-        ),
-        *("monospace", "roman", "sans-serif", "sc", "small", "smallcaps", "span", "strong", "styled-content"),
-        *(
-            "tt",
-            "u",
-            "underline",
-            "bdi",
-            "bdo",
-            "cite",
-            "code",
-            "data",
-            "dfn",
-            "hi",
-            "ins",
-            "kbd",
-            "mark",
-            "nobr",
-        ),
-        *("named-content", "q", "rb", "ref", "ruby", "samp", "time", "var", "wbr", "xref"),
-        *("alternatives", "email", "inline-formula", "tex-math", "uri"),
-    }
+_LOOKS = (
+    "a abbr acronym b bdi bdo big cite code data dfn em font i ins kbd mark nobr q rb ruby samp small span "
+    "strong time tt u var wbr alternatives bold email emph ext-link hi inline-formula ital italic monospace "
+    "named-content ref roman sans-serif sc smallcaps styled-content tex-math underline uri xref"
 )
+LOOKS = frozenset(_LOOKS.split())
 """Elements that only change the look of letters, in HTML, JATS, NLM and TEI: no space around them.
 
 Struck text is none of them: <s>5</s>6 is not 56."""
@@ -74,6 +43,10 @@ _BEFORE_DIGIT = re.compile(r"[.,]?\d")
 _BEFORE_WORD = re.compile(r"[^\W_]|[.,]\d")
 _OPEN = frozenset(" \t\n\f([{<-–—/'\"“‘")
 _LOOKED_BACK = 40
+_OF_NOTES = {"bibr", "fn", "table-fn"}
+_MARK = re.compile(r"[a-z]{1,2}|\d{1,3}")  # <sup>a</sup>note, <sup>1</sup>Department
+_ISOTOPE = re.compile(r"\d+[A-Z][a-z]?(?![a-z])")
+_FRACTION_LINES = {"/", "⁄", "∕"}
 
 APART = "\f"
 """Between an element and its neighbours on a line. No script belongs to a number beyond it."""
@@ -86,7 +59,7 @@ class TooDeep(ValueError):
 
 
 class Script(NamedTuple):
-    """A superscript (sign `^`), a subscript (`_`) or a formula (""), and its text."""
+    """A superscript (sign `^`), a subscript (`_`), a mark of a note (`[`) or a formula (""), and its text."""
 
     sign: str
     text: str
@@ -131,7 +104,15 @@ def script_of(element: Element) -> Script | None:
         return None
     if name == "math":
         return Script("", formula(element))
-    return Script("^" if name in _RAISED else "_", text_of(element))
+    if name in _LOWERED:
+        return Script("_", text_of(element))
+    inner = element
+    if name == "xref":  # around a superscript, or a link of another kind
+        if len(element) != 1 or name_of(element[0]) not in _RAISED or element.text or element[0].tail:
+            return None
+        inner = element[0]
+    is_mark = any(name_of(each) == "xref" and each.get("ref-type") in _OF_NOTES for each in element.iter())
+    return Script("[", text_of(inner).strip("[]")) if is_mark else Script("^", text_of(inner))
 
 
 def joined(pieces: Sequence[str | Script]) -> str:
@@ -156,6 +137,14 @@ def written(pieces: Sequence[str | Script]) -> list[str]:
         elif piece:
             last = at
     places = [at for at, piece in enumerate(merged) if piece]
+    for above, line, below in zip(places, places[1:], places[2:], strict=False):
+        if (
+            merged[line] in _FRACTION_LINES
+            and _is_digits("^", merged[above])
+            and _is_digits("_", merged[below])
+        ):
+            merged[above], merged[below] = Script("", merged[above][1]), Script("", merged[below][1])
+            merged[line] = "/"  # 3<sup>1</sup>/<sub>2</sub>
     parts = [""] * len(merged)
     text = ""
     for at, after in zip(places, [*places[1:], None], strict=False):
@@ -167,6 +156,10 @@ def written(pieces: Sequence[str | Script]) -> list[str]:
     return parts
 
 
+def _is_digits(sign: str, piece: str | Script) -> bool:
+    return isinstance(piece, Script) and piece.sign == sign and piece.text.isdecimal()
+
+
 def _raised(text: str, before: str, after: str) -> str:
     """Return a superscript as plain text between the text before and after it."""
     if not text:
@@ -174,6 +167,13 @@ def _raised(text: str, before: str, after: str) -> str:
     touches = _BEFORE_WORD.match(after)
     if not _AFTER_NUMBER.search(before):
         is_prefix = touches and before[-1:] in {"", *_OPEN}  # <sup>18</sup>F
+        if (
+            is_prefix
+            and _MARK.fullmatch(text)
+            and not after[0].isdigit()
+            and not _ISOTOPE.match(text + after)
+        ):
+            return f"{text} "
         if (is_prefix or not any(map(str.isalnum, text))) and not _joins_digits(text, after):
             return text
     elif _ORDINAL.fullmatch(text) or not (any(map(str.isalnum, text)) or set(text) & set("+-−±")):
@@ -196,7 +196,11 @@ def _formula(text: str, before: str, after: str) -> str:
     return f"{' ' if apart_before else ''}{text}{' ' if _BEFORE_WORD.match(after) else ''}"
 
 
-_WRITERS = {"^": _raised, "_": _lowered, "": _formula}
+def _note(text: str, before: str, after: str) -> str:
+    return f"[{text}]" if text else " "
+
+
+_WRITERS = {"[": _note, "^": _raised, "_": _lowered, "": _formula}
 
 
 def _joins_digits(text: str, after: str) -> bool:

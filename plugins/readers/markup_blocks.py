@@ -3,7 +3,8 @@
     <p>, <div>, <sec> …     a paragraph: a blank line before and after it
     <li>, <list-item>       - a line, or 1. a line; items of an inner list are indented
     <dt> and <dd>           - a line, and a line below it that is indented
-    <tr>, <row>             the cells of a row on one line: 140 | 72; nothing below a cell of several rows
+    <tr>, <row>             the cells of a row on one line: 140 | 72; nothing below a cell of several rows;
+                            signs in columns of their own join their numbers: $ | 5 | % is $5%
     <br>, <lb>, <break>     a new line
     <label>                 the beginning of the next line: 1. Introduction
     <pre>                   its lines, unchanged
@@ -16,7 +17,7 @@ of the table has text in more, or if the text is several paragraphs.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterator
 from xml.etree.ElementTree import Element
 
@@ -31,6 +32,9 @@ _PERHAPS = {"code", "quote"}  # what trafilatura calls <pre>
 _NESTED = {"table", "ul", "ol", "list"}
 _PARAGRAPHS = {"p", "div", *_BREAKS}
 _MOST_COLUMNS = 1_000  # of a cell, as in the HTML standard
+_BEFORE_NUMBER = re.compile(r"\(?(?:[A-Z]{0,3}\$|[€£¥₹₩])?\(?")
+_AFTER_NUMBER = re.compile(r"\)?[%‰]?\)?")
+_DIGIT = re.compile(r"\d")
 _GROUPS = {"thead", "tbody", "tfoot", "tgroup"}
 _INLINE = {
     *("img", "picture", "source", "input", "button", "rt", "rp", "del", "s", "strike"),
@@ -65,6 +69,7 @@ class _Writer:
         self._number: int | None = None  # of the next item; None in a list without numbers
         self._has_columns = False  # of the open table
         self._spanned: Counter[int] = Counter()  # rows that a cell above still covers, by column
+        self._rows: list[tuple[int, list[str]]] = []  # of the open table: places in `lines`, and cells
 
     def write(self, element: Element) -> None:
         name = name_of(element)
@@ -86,7 +91,8 @@ class _Writer:
             self._end_line()
         elif name in _ROWS and not self._arranges(element):
             self._end_line()
-            self.lines.append(" | ".join(self._cells(element)).rstrip(" |").lstrip())
+            self._rows.append((len(self.lines), [*self._cells(element)]))
+            self.lines.append(_line(self._rows[-1][1]))
         elif name in _ITEMS:
             self._item(element, name)
         elif name in _ROWS | _GROUPS:
@@ -96,16 +102,18 @@ class _Writer:
             self._inside(element)
             self._pieces.append(" ")
         else:
-            outer = self._number, self._has_columns, self._spanned
+            outer = self._number, self._has_columns, self._spanned, self._rows
             self._number = _first_number(element)
             if name == "table":
-                self._spanned = Counter()
+                self._spanned, self._rows = Counter(), []
                 rows = (each for each in element.iter() if name_of(each) in _ROWS)
                 self._has_columns = any(len(_filled(row)) > 1 for row in rows)
             self.end_paragraph(is_last=False)
             self._inside(element)
+            if name == "table":
+                self._end_table()
             self.end_paragraph()
-            self._number, self._has_columns, self._spanned = outer
+            self._number, self._has_columns, self._spanned, self._rows = outer
 
     def end_paragraph(self, *, is_last: bool = True) -> None:
         self._end_line(is_last=is_last)
@@ -117,6 +125,8 @@ class _Writer:
         mark = "- "
         if "dd" in (name, element.get("rend", "").partition("-")[0]):
             mark = "  "
+        elif label := element.get("n"):
+            mark = f"{label} "
         elif self._number is not None:
             mark, self._number = f"{self._number}. ", self._number + 1
         outer, self._bullet = self._indent, self._indent + mark
@@ -137,6 +147,17 @@ class _Writer:
             for _ in range(min(_span(cell, "colspan"), _MOST_COLUMNS)):
                 self._spanned[column] = _span(cell, "rowspan") - 1
                 column += 1
+
+    def _end_table(self) -> None:
+        """Write the rows of a table; signs in columns of their own join their numbers."""
+        alike: dict[int, list[list[str]]] = defaultdict(list)
+        for _, cells in self._rows:
+            alike[len(cells)].append(cells)
+        for rows in alike.values():
+            for column in reversed(range(len(rows[0]))):
+                _join_signs(rows, column)
+        for at, cells in self._rows:
+            self.lines[at] = _line(cells)
 
     def _inside(self, element: Element) -> None:
         self._pieces.append(element.text or "")
@@ -165,6 +186,23 @@ class _Writer:
         return not (filled and self._has_columns) or sum(name in _PARAGRAPHS for name in inner) > 1
 
 
+def _line(cells: list[str]) -> str:
+    return " | ".join(cells).rstrip(" |").lstrip()
+
+
+def _join_signs(rows: list[list[str]], column: int) -> None:
+    """Join a column of signs to the numbers beside it, if it holds nothing else: $ | 5 | % is $5%."""
+    for pattern, beside in ((_BEFORE_NUMBER, column + 1), (_AFTER_NUMBER, column - 1)):
+        if not 0 <= beside < len(rows[0]):
+            continue
+        pairs = [(row[column], row[beside]) for row in rows if row[column] and row[beside]]
+        if pairs and all(pattern.fullmatch(sign) and _DIGIT.search(number) for sign, number in pairs):
+            left = min(column, beside)
+            for row in rows:
+                row[left : left + 2] = [row[left] + row[left + 1]]
+            return
+
+
 def _filled(row: Element) -> list[Element]:
     return [cell for cell in row if any(text.strip() for text in cell.itertext())]
 
@@ -175,11 +213,6 @@ def _span(cell: Element, name: str) -> int:
 
 
 def _first_number(element: Element) -> int | None:
-    """Return the number of the first item of a list; None for one that has none, or that names them."""
-    if "ol" not in (name_of(element), element.get("rend")) and element.get("list-type") != "order":
-        return None
-    own = any(item.get("value") or any(name_of(each) == "label" for each in item) for item in element)
-    if own or element.get("reversed") is not None or element.get("type", "1") != "1":
-        return None
-    start = element.get("start", "1")
-    return int(start) if re.fullmatch(r"-?[0-9]{1,9}", start) else 1
+    """Return the number of the first item of a list of JATS; None if it has none, or names its items."""
+    is_named = any(name_of(each) == "label" for item in element for each in item)
+    return 1 if element.get("list-type") == "order" and not is_named else None

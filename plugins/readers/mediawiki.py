@@ -41,12 +41,13 @@ class MediawikiReader(XmlReader):
     """Reads dumps of MediaWiki. Positions are numbers of pages from 1, of all kinds.
 
     Fields of a row: `text`, `title`, `id` (of the page), `revision`, `date`, `url`, and `removed_templates`,
-    their number. Pages outside namespace 0, redirects and pages without wikitext are passed over and counted.
-    Of several revisions the last is read.
+    their number; what was removed from the pages of a file is counted by name. Pages outside namespace 0,
+    redirects and pages without wikitext are passed over and counted. Of several revisions the last is read.
     """
 
     names = ("page",)
     roots = ("mediawiki",)
+    fields = frozenset({"text", "title", "id", "revision", "date", "url", "removed_templates"})
     Options = MediawikiOptions
 
     def outside(self, text: bytes, number: int) -> Iterator[BadRow]:
@@ -68,9 +69,7 @@ class MediawikiReader(XmlReader):
         else:
             title, wikitext = page.findtext("title") or "", revision.findtext("text") or ""
             try:
-                text, num_removed = plain_text(
-                    wikitext, unread=site.unread, tables=not self.options.leave_out
-                )
+                text, removed = plain_text(wikitext, unread=site.unread, tables=not self.options.leave_out)
             except ParserError as error:
                 yield BadRow(position, "invalid_wikitext", f"{type(error).__name__}: {error}")
                 return
@@ -81,9 +80,10 @@ class MediawikiReader(XmlReader):
                 "revision": revision.findtext("id"),
                 "date": revision.findtext("timestamp"),
                 "url": site.url and site.url + quote(title.replace(" ", "_"), safe="/:,()"),
-                "removed_templates": num_removed,
+                "removed_templates": removed.total(),
             }
             yield {name: value for name, value in values.items() if value is not None}
+            yield removed
 
 
 class _Site(NamedTuple):

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -24,6 +25,7 @@ from plugins.readers.xml_records import XmlReader
 _ARTICLE = "MedlineCitation/Article"
 _BOOK = "BookDocument/Book"
 _SECTION = "Abstract/AbstractText"
+_UNREAD = f"{_ARTICLE}/VernacularTitle", "MedlineCitation/OtherAbstract", "BookDocument/OtherAbstract"
 _YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
 
 
@@ -34,16 +36,22 @@ class MedlineReader(XmlReader):
     after its label), `pmid`, `journal` (of a chapter, the book), `year`, `revised` (date of the last
     revision, YYYY-MM-DD), `version` (number of the PMID's version). A row lacks the fields that the article
     lacks. A deletion has `pmid`, `version` and `deleted`, which is "true". Titles and abstracts in other
-    languages are not read.
+    languages, and other abstracts, are not read, and are counted.
     """
 
     names = ("PubmedArticle", "PubmedBookArticle", "DeleteCitation", "DeleteDocument")
     roots = ("PubmedArticleSet", "PubmedBookArticleSet")
+    fields = frozenset(
+        {"text", "title", "abstract", "pmid", "version", "journal", "year", "revised", "deleted"}
+    )
 
-    def found_in(self, record: bytes, position: str, head: bytes) -> Iterator[dict[str, str] | BadRow]:
+    def found_in(
+        self, record: bytes, position: str, head: bytes
+    ) -> Iterator[dict[str, str] | BadRow | Counter[str]]:
         parsed = ElementTree.fromstring(record)
         if not parsed.tag.startswith("Delete"):
             yield {name: value for name, value in _fields(parsed).items() if value}
+            yield Counter(each.tag for path in _UNREAD for each in parsed.iterfind(path))
             return
         for element in parsed:
             pmid = text_of(element)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugins.readers.field_paths import names_of
-from schemas.records import InstructionPair, well_formed
+from schemas.records import InstructionPair
 
 FIELDS = ("question", "answers", "answer", "Q", "A", "is_impossible")
 """All fields that `read_pair` reads."""
@@ -55,7 +55,7 @@ def _text(item: Mapping[str, Any], *names: str) -> str:
     """Return the first text in the first field that the pair has, or ""."""
     for name in names:
         if item.get(name) is not None:
-            return well_formed(_first(item[name])).strip()
+            return _first(item[name]).strip()
     return ""
 
 

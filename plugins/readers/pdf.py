@@ -16,14 +16,17 @@ import itertools
 import re
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pydantic
+import pypdfium2.raw as pdfium
 from pypdfium2 import PdfDocument, PdfiumError
 
 from plugins.readers.base import BadRow, Row, WholeFileReader
 from plugins.readers.page_engines import PAGE_ENGINES, PageEngine
+from plugins.readers.pdf_annotations import annotations_of
 from plugins.readers.pdf_layout import Line, Page, lines_of, remove_heads
 from plugins.readers.pdf_paragraphs import text_of_pages
 from plugins.readers.pdf_words import Box, words_of
@@ -63,7 +66,8 @@ class PdfReader(WholeFileReader):
     """Reads PDF. A document is a file, or `page 12` or `pages 11-20` of it.
 
     Fields of a row: the text, `num_pages`, those of `title`, `author`, `subject` and `keywords` that the file
-    has, and `removed`: a line for each kind of head, foot and page number that was left out.
+    has, `removed`: a line for each kind of head, foot and page number that was left out, and `num_removed`:
+    the number of all such lines.
 
     Raises:
         ConfigError: An option is unknown, or there is no engine of that name.
@@ -86,9 +90,7 @@ class PdfReader(WholeFileReader):
                 if document.get_formtype():
                     document.init_forms()
         except PdfiumError as error:
-            is_locked = "password" in str(error).lower()
-            detail = "it needs a password; remove it first" if is_locked else f"{error} Is this a PDF?"
-            yield BadRow("", "encrypted" if is_locked else "not_pdf", detail)
+            yield _unopened(data, str(error))
             return
         try:
             yield from self._rows(data, document)
@@ -99,13 +101,15 @@ class PdfReader(WholeFileReader):
     def _rows(self, data: bytes, document: PdfDocument) -> Iterator[Row | BadRow]:
         with _LOCK:
             announced = len(document)
+            announced_files = document.count_attachments()
             about = {name: _about(document, key) for name, key in _FIELDS.items()}
         pages: list[Page] = []
         bad: list[BadRow] = []
         damaged: list[int] = []
         size = 0
+        left_out = Counter({"attached files": announced_files})
         for index in range(min(announced, limits.PDF_PAGES)):
-            page = self._page(data, document, index)
+            page = self._page(data, document, index, left_out)
             if page is None:
                 damaged.append(index + 1)
             elif isinstance(page, BadRow):
@@ -125,15 +129,22 @@ class PdfReader(WholeFileReader):
             detail = f"{len(damaged):,} pages cannot be loaded, from page {damaged[0]} to page {damaged[-1]}"
             bad.append(BadRow(f"page {damaged[0]}", "damaged_page", detail))
         removed = [] if self.options.keep_heads else remove_heads(pages)
-        about |= {"num_pages": str(announced), "removed": "\n".join(removed)}
+        num_removed = sum(map(len, removed))
+        about |= {"num_pages": str(announced), "removed": "\n".join(heads[0].text for heads in removed)}
+        about["num_removed"] = str(num_removed or "")
         fields = {name: value for name, value in about.items() if value}
         most = self.options.pages_per_document or limits.PDF_PAGES
         for number, group in itertools.groupby(pages, lambda page: (page.number - 1) // most):
             text, starts = text_of_pages(list(group))
             if text:
-                yield Row(self._position(number), {**fields, self.source.text_field: text}, starts)
+                values = {**fields, self.source.text_field: text}
+                yield Row(self._position(number), values, starts, num_removed)
+                num_removed = 0  # they are counted once a file
         yield from bad
-        if b"%%EOF" not in data[-_END_BYTES:].rstrip(b"\0"):
+        if left_out.total():
+            detail = ", ".join(f"{number:,} {kind}" for kind, number in left_out.items() if number)
+            yield BadRow("", "left_out", f"what is no text of its pages: {detail}")
+        if _lacks_end(data):
             detail = f"no %%EOF at its end: it is cut short or damaged; {len(pages):,} pages were read"
             yield BadRow("", "truncated_file", detail)
 
@@ -145,20 +156,28 @@ class PdfReader(WholeFileReader):
         last = (group + 1) * most
         return f"page {last}" if most == 1 else f"pages {last - most + 1}-{last}"
 
-    def _page(self, data: bytes, document: PdfDocument, index: int) -> Page | BadRow | None:
-        """Return a page of a file, a reject for one without text, or None if it cannot be loaded."""
+    def _page(
+        self, data: bytes, document: PdfDocument, index: int, left_out: Counter[str]
+    ) -> Page | BadRow | None:
+        """Return a page of a file, a reject for one without text, or None if it cannot be loaded.
+
+        What is left out of the page is added to `left_out`.
+        """
         place = f"page {index + 1}"
         try:
             with _LOCK, contextlib.ExitStack() as opened:
                 page = opened.enter_context(contextlib.closing(document[index]))
-                if document.formenv:  # what was filled in becomes text of the page
-                    page.flatten()
+                has_drawn, num_comments = annotations_of(page)
+                if document.formenv or has_drawn:  # what was filled in or written over it becomes its text
+                    pdfium.FPDFPage_Flatten(page.raw, pdfium.FLAT_NORMALDISPLAY)
                     page = opened.enter_context(contextlib.closing(document[index]))
                 text_page = page.get_textpage()
                 if (count := text_page.count_chars()) > limits.PDF_PAGE_CHARACTERS:
                     return BadRow(place, "page_too_long", f"it has {count:,} characters")
                 height = page.get_height()
-                lines = lines_of(words_of(page, text_page))
+                words, num_outside = words_of(page, text_page)
+                left_out.update({"comments": num_comments, "words outside of pages": num_outside})
+                lines = lines_of(words)
                 is_blank = not lines and next(page.get_objects(max_depth=1), None) is None
         except PdfiumError:
             return None
@@ -166,7 +185,8 @@ class PdfReader(WholeFileReader):
         if is_blank or (text and len(_NO_UNICODE.findall(text)) <= _MOST_UNKNOWN * len(text)):
             return Page(index + 1, height, lines)
         reason = "no_unicode" if text else "no_text_layer"
-        what = "its fonts lack a map to Unicode" if text else "it shows something, but has no text"
+        what = "all its text stands outside of it" if num_outside else "it shows something, but has no text"
+        what = "its fonts lack a map to Unicode" if text else what
         if self._engine is None:
             return BadRow(place, reason, f"{what}; an engine may read it: options: {{engine: NAME}}")
         try:
@@ -174,6 +194,20 @@ class PdfReader(WholeFileReader):
         except ValueError as error:
             return BadRow(place, reason, f"{what}; engine {self.options.engine!r}: {error}")
         return Page(index + 1, 0, lines) if lines else BadRow(place, reason, f"{what}; the engine found none")
+
+
+def _unopened(data: bytes, error: str) -> BadRow:
+    """Return the reject of a file that PDFium cannot open."""
+    if "password" in error.lower():
+        return BadRow("", "encrypted", "it needs a password; remove it first")
+    if b"%PDF-" not in data[:_END_BYTES]:
+        return BadRow("", "not_pdf", f"{error} Is this a PDF?")
+    what = "it is cut short: it has no %%EOF at its end" if _lacks_end(data) else "it is damaged"
+    return BadRow("", "truncated_file" if _lacks_end(data) else "damaged_file", f"{what}. {error}")
+
+
+def _lacks_end(data: bytes) -> bool:
+    return b"%%EOF" not in data[-_END_BYTES:].rstrip(b"\0")
 
 
 def _about(document: PdfDocument, key: str) -> str:

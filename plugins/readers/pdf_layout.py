@@ -9,18 +9,21 @@ sides: short ones are the cells of a table, which is read row by row, its cells 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from plugins.readers.markup import Script, joined
-from plugins.readers.pdf_words import GAP, TOUCHING, Box, Word, script_sign
+from plugins.readers.pdf_words import GAP, SMALLEST, TOUCHING, Box, Word, script_sign
 
 _MARGIN = 0.1
 """Share of a page's height, at its top and bottom, in which heads and feet stand."""
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"(?<!\w\w)(?<!\d)(?<!\d[.,])\d+(?!\w|[.,]\d)")
+"""A whole number of its own, or S12: none in `P3L2` or 7.5."""
+
 _ROMAN = re.compile(r"\W*[ivxlc]+\W*")
 _LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 """Scripts that are written from right to left; PDFium gives their letters and words as they are read."""
@@ -30,6 +33,14 @@ _COLUMN_LINES = (2, 5)
 
 _COLUMN_CHARACTERS = 18
 """Fewest characters of the middle row of a column."""
+
+
+_SCRIPT_CHARACTERS = 6
+"""Most characters of a superscript that is no line of its own."""
+
+
+_TABLE_CELLS = 3
+"""Fewest cells of a full row of a table with empty cells; of two, an item and its number look the same."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,10 +61,12 @@ class Page:
     lines: list[Line]
 
 
+_Place = tuple[Page, Line]
+
+
 def lines_of(words: Iterable[Word]) -> list[Line]:
     """Join the words of a page to lines, cut where a gap is wide or the next word stands elsewhere."""
-    lines: list[Line] = []
-    pieces: list[str | Script] = []
+    lines: list[list[Word]] = []
     left = right = bottom = top = 0.0
     for word in words:
         box = word.box
@@ -62,30 +75,59 @@ def lines_of(words: Iterable[Word]) -> list[Line]:
         if gap < 0 and isinstance(word.pieces[0], str) and _LEFTWARD.match(word.pieces[0]):
             gap = left - box.right
         size, smaller = (size, other) if size > other else (other, size)
-        if not pieces or overlap < 0.4 * smaller or not -0.4 * size < gap < GAP * size:
-            if pieces:
-                lines.append(Line(" ".join(joined(pieces).split()), Box(left, right, bottom, top)))
-            pieces = [*word.pieces]
+        if not lines or overlap < 0.4 * smaller or not -0.4 * size < gap < GAP * size:
+            lines.append([word])
             left, right, bottom, top = box
             continue
-        if word.is_spaced or gap > TOUCHING * size:
-            pieces.append(" ")
-        sign = script_sign(box, Box(left, right, bottom, top))
-        if sign and " " not in word.pieces[0]:  # a line beside a large first letter is no script
-            pieces.append(Script(sign, joined([*word.pieces])))
-        else:
-            pieces += word.pieces
+        lines[-1].append(word._replace(is_spaced=word.is_spaced or gap > TOUCHING * size))
         if other > top - bottom:
             bottom, top = box.bottom, box.top
         left, right = min(left, box.left), max(right, box.right)
-    if pieces:
-        lines.append(Line(" ".join(joined(pieces).split()), Box(left, right, bottom, top)))
-    return [line for line in lines if line.text]
+    return [line for line in map(_line, lines) if line.text]
 
 
-def remove_heads(pages: Sequence[Page]) -> list[str]:
-    """Take running heads, feet and page numbers off the pages; return one of each kind that was removed."""
-    found: dict[tuple[str, int], list[tuple[Page, Line]]] = {}
+def _line(words: list[Word]) -> Line:
+    """Join words side by side; those above or below the base of the line are superscripts and subscripts."""
+    if len(words) == 1:
+        return Line(" ".join(joined([*words[0].pieces]).split()), words[0].box)
+    base = _base(words)
+    pieces: list[str | Script] = []
+    for word in words:
+        if word.is_spaced:
+            pieces.append(" ")
+        sign = script_sign(word.box, base)
+        if sign and " " not in word.pieces[0]:
+            pieces.append(Script(sign, joined([*word.pieces])))
+        else:
+            pieces += word.pieces
+    left, right = min(word.box.left for word in words), max(word.box.right for word in words)
+    return Line(" ".join(joined(pieces).split()), Box(left, right, base.bottom, base.top))
+
+
+def _base(words: list[Word]) -> Box:
+    """Return the box of the size and height that most characters of a line have.
+
+    Short words right behind others do not count: 10^(-12) has more small characters than large ones.
+    """
+    first = words[0].box
+    if all(word.box[2:] == first[2:] for word in words):
+        return first
+    weights: Counter[tuple[int, int]] = Counter()
+    boxes: dict[tuple[int, int], Box] = {}
+    before = 0.0  # height of the word before
+    for word in words:
+        key = round(word.box.height), round(word.box.bottom)
+        boxes.setdefault(key, word.box)
+        num_characters = sum(len(piece if isinstance(piece, str) else piece.text) for piece in word.pieces)
+        is_script = num_characters <= _SCRIPT_CHARACTERS and word.box.height > SMALLEST * before
+        weights[key] += 0 if before and is_script and not word.is_spaced else num_characters
+        before = word.box.height
+    return boxes[weights.most_common(1)[0][0]]
+
+
+def remove_heads(pages: Sequence[Page]) -> list[list[Line]]:
+    """Take running heads, feet and page numbers off the pages; return those of each kind."""
+    found: dict[tuple[str, int], list[_Place]] = {}
     for page in (page for page in pages if page.height):
         for row in _rows(page.lines):
             bottom, top = min(each.box.bottom for each in row), max(each.box.top for each in row)
@@ -95,21 +137,33 @@ def remove_heads(pages: Sequence[Page]) -> list[str]:
                     key = "i" if _ROMAN.fullmatch(key) else key
                     # Heads of left and right pages stand at one height, but not at one side.
                     found.setdefault((key, round(bottom / 6)), []).append((page, line))
-    removed: list[str] = []
+    removed: list[list[Line]] = []
     for (key, _), places in found.items():
-        if len({page.number for page, _ in places}) >= min(3, max(2, len(pages))) and _is_head(key, places):
-            removed.append(places[0][1].text)
-            for page, line in places:
-                page.lines.remove(line)
+        for heads in _alike(key, places):
+            if len({page.number for page, _ in heads}) >= min(3, max(2, len(pages))):
+                removed.append([line for _, line in heads])
+                for page, line in heads:
+                    page.lines.remove(line)
     return removed
 
 
-def _is_head(key: str, places: list[tuple[Page, Line]]) -> bool:
-    """True for words, and for a number alone that counts the pages."""
-    if any(map(str.isalpha, key)) or key.count("#") != 1:
-        return any(map(str.isalpha, key))
-    offsets = Counter(int(_NUMBER.findall(line.text)[0]) - page.number for page, line in places)
-    return max(offsets.values()) >= len(places) / 2
+def _alike(key: str, places: list[_Place]) -> Iterator[list[_Place]]:
+    """Group lines by their numbers, apart from those that count the pages."""
+    numbers = [list(map(int, _NUMBER.findall(line.text))) for _, line in places]
+    first_pages = [  # of each number of each line, if it counts the pages from there on
+        [number - page.number for number in found] for found, (page, _) in zip(numbers, places, strict=True)
+    ]
+    counted = [Counter(column) for column in zip(*first_pages, strict=True)]
+    is_count = [max(each.values()) >= max(2, len(places) / 2) for each in counted]
+    if not any(is_count) and not any(map(str.isalpha, key)):
+        return  # numbers and signs that count nothing
+    groups: dict[tuple[int, ...], list[_Place]] = {}
+    for place, found, firsts in zip(places, numbers, first_pages, strict=True):
+        others = (
+            number for at, number in enumerate(found) if not is_count[at] or counted[at][firsts[at]] < 2
+        )
+        groups.setdefault(tuple(others), []).append(place)
+    yield from groups.values()
 
 
 def _rows(lines: Sequence[Line]) -> list[list[Line]]:
@@ -135,20 +189,34 @@ def columns_of(lines: Sequence[Line]) -> Iterator[list[Line]]:
     if not lines:
         return
     if gutter is None:
-        yield [_row(row) for row in _rows(lines)]
+        yield _table_rows(_rows(lines))
         return
     zone: list[Line] = []
     for row in [*_rows(lines), []]:
-        if row and not any(_crosses(line, gutter) for line in row):
+        if row and not any(line.box.left < gutter < line.box.right for line in row):
             zone += row
             continue
-        for side in (False, True) if _is_leftward(zone) else (True, False):
-            column = [line for line in zone if (line.box.right <= gutter) is side]
-            if column:
-                yield from columns_of(column)
+        yield from _zone(zone, gutter)
         zone = []
         if row:
             yield [_row(row)]
+
+
+def _zone(lines: Sequence[Line], gutter: float) -> Iterator[list[Line]]:
+    """Yield the columns of lines on both sides of a gutter, and those of what stands below both columns."""
+    left = [line for line in lines if line.box.right <= gutter]
+    right = [line for line in lines if line.box.left >= gutter]
+    if left and right:
+        end = max(min(line.box.bottom for line in side) for side in (left, right))
+        beyond = [line for line in lines if line.box.bottom < end - 1]
+        is_apart = bool(beyond) and end - max(line.box.top for line in beyond) > 1.2 * beyond[0].box.height
+        if is_apart and not _is_prose(beyond):  # no paragraph of the longer column
+            yield from _zone([line for line in lines if line.box.bottom >= end - 1], gutter)
+            yield from columns_of(beyond)
+            return
+    for column in (right, left) if _is_leftward(lines) else (left, right):
+        if column:
+            yield from columns_of(column)
 
 
 def _gutter(lines: Sequence[Line]) -> float | None:
@@ -183,10 +251,6 @@ def _is_prose(lines: Sequence[Line]) -> bool:
     )
 
 
-def _crosses(line: Line, gutter: float) -> bool:
-    return line.box.left < gutter < line.box.right
-
-
 def _row(row: list[Line]) -> Line:
     """Join the lines of one row: cells apart by a tab, words of a line with wide gaps by a space."""
     text, box = row[0].text, row[0].box
@@ -198,3 +262,55 @@ def _row(row: list[Line]) -> Line:
         left, right = min(box.left, line.box.left), max(box.right, line.box.right)
         box = Box(left, right, min(box.bottom, line.box.bottom), max(box.top, line.box.top))
     return Line(text, box, is_row)
+
+
+def _table_rows(rows: Sequence[list[Line]]) -> list[Line]:
+    """Join each row; in a table a cell keeps its column although cells before it are empty."""
+    joined_rows = [_row(row) for row in rows]
+    num_cells = [line.text.count("\t") + 1 for line in joined_rows]
+
+    def is_in_table(at: int) -> bool:
+        is_between = (
+            max(num_cells[max(at - 2, 0) : at], default=1) > 1 < max(num_cells[at + 1 : at + 3], default=1)
+        )
+        return num_cells[at] > 1 or is_between
+
+    for is_table, group in itertools.groupby(range(len(rows)), is_in_table):
+        table = [*group]
+        most = max(num_cells[at] for at in table)
+        full = [rows[at] for at in table if len(rows[at]) == num_cells[at] == most]
+        if not is_table or most < _TABLE_CELLS or not full:
+            continue
+        columns = [
+            (min(each.box.left for each in cells), max(each.box.right for each in cells))
+            for cells in zip(*full, strict=True)
+        ]
+        if any(first[1] > second[0] for first, second in itertools.pairwise(sorted(columns))):
+            continue
+        for at in table:
+            cells = _cells(rows[at], columns)
+            if cells and any(cells[1:]):
+                joined_rows[at] = Line("\t".join(cells).rstrip("\t"), joined_rows[at].box, is_row=True)
+    return joined_rows
+
+
+def _cells(row: list[Line], columns: Sequence[tuple[float, float]]) -> list[str]:
+    """Return the text of a row in each column; nothing if a line is aligned with none, or stands in two."""
+    cells = [""] * len(columns)
+    for line in row:
+        left, right, _, _ = line.box
+        fits = [
+            at
+            for at, (start, end) in enumerate(columns)
+            if (left < end and start < right) or _is_aligned(line.box, start, end)
+        ]
+        if len(fits) != 1 or not _is_aligned(line.box, *columns[fits[0]]):
+            return []
+        cells[fits[0]] = f"{cells[fits[0]]} {line.text}".strip()
+    return cells
+
+
+def _is_aligned(box: Box, start: float, end: float) -> bool:
+    """True for a box within a column, or with its left, its right or its middle."""
+    left, right = box.left - start, box.right - end
+    return left >= 0 >= right or min(abs(left), abs(right), abs(left + right) / 2) < 0.5 * box.height

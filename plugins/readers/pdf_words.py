@@ -14,7 +14,6 @@ import operator
 import re
 import sys
 from collections import deque
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,10 +32,11 @@ _LINE_HYPHENS = str.maketrans("\x02\ufffe", "--")
 
 _SPACES = [*map(ord, " \t\xa0")]
 _SMALLER = 0.85
+SMALLEST = 0.45
 _RAISED = 0.15
 _RAISED_AS_LARGE = 0.25
-"""Shares of the height of a line: a script is lower than the first, and raised by more than the second; one
-as large as its base is raised by more than the third."""
+"""Shares of the height of a line: a script is lower than the first, and raised by more than the third; one as
+large as its base is raised by more than the fourth. Beside a large first letter, text is below the second."""
 
 _BELOW = 10.0
 """Height in points of lines for words that stand sideways."""
@@ -67,14 +67,21 @@ class Word(NamedTuple):
     is_spaced: bool  # True if white space of the file stands before it, not only a new line
 
 
-def words_of(page: Any, text_page: Any) -> Iterator[Word]:
-    """Yield the words of a page in the order in which the file draws them, those side by side as one."""
+def words_of(page: Any, text_page: Any) -> tuple[list[Word], int]:
+    """Return the words of a page in the order in which the file draws them, those side by side as one.
+
+    The second value is the number of words that stand outside the page, and are left out.
+    """
     text = _characters(text_page)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     if not len(spans := _spans(text)):
-        return
-    boxes, scripts = _measured(text, codes, spans, page, text_page)
+        return [], 0
+    boxes, scripts, is_within = _measured(text, codes, spans, page, text_page)
     order = _small_behind_their_bases(boxes)
+    order = order[is_within[order]]
+    num_outside = len(spans) - len(order)
+    if not len(order):
+        return [], num_outside
     boxes, spans = boxes[order], spans[order]
     is_spaced = np.isin(codes[spans[:, 0] - 1], _SPACES) & (spans[:, 0] > 0)
     is_plain = ~np.isin(order, [*scripts])
@@ -93,18 +100,21 @@ def words_of(page: Any, text_page: Any) -> Iterator[Word]:
         is_spaced[firsts].tolist(),
         strict=True,
     )
+    words = []
     for number, start, end, box, has_space in found:
         plain = " ".join(text[start:end].split()).translate(_LINE_HYPHENS)
-        yield Word(scripts.get(number, (plain,)), Box(*box), has_space)
+        words.append(Word(scripts.get(number, (plain,)), Box(*box), has_space))
+    return words, num_outside
 
 
 def script_sign(box: Box, base: Box) -> str:
-    """Return `^` for a box raised above another, `_` for a small one lowered below it, "" for others."""
-    if box.height >= _SMALLER * base.height:
-        return "^" if box.bottom - base.bottom > _RAISED_AS_LARGE * base.height else ""
-    if box.bottom - base.bottom > _RAISED * base.height:
+    """Return `^` for a box raised above another, `_` for one lowered below it, "" for others."""
+    rise, share = (box.bottom - base.bottom) / base.height, box.height / base.height
+    if share > 1 / _SMALLER:
+        return ""
+    if rise > (_RAISED if share < _SMALLER else _RAISED_AS_LARGE):
         return "^"
-    return "_" if box.bottom < base.bottom else ""
+    return "_" if rise < (0 if share < _SMALLER else -_RAISED) else ""
 
 
 def _characters(text_page: Any) -> str:
@@ -144,8 +154,8 @@ def _boxes(page: Any, text_page: Any, indices: list[int], turned: int) -> _Array
 
 def _measured(
     text: str, codes: _Array, spans: _Array, page: Any, text_page: Any
-) -> tuple[_Array, dict[int, tuple[str | Script, ...]]]:
-    """Return the boxes of words, and the pieces of those that hold scripts, by number."""
+) -> tuple[_Array, dict[int, tuple[str | Script, ...]], _Array]:
+    """Return the boxes of words, the pieces of those that hold scripts, and which words are on the page."""
     turned, indices = page.get_rotation(), (spans - [0, 1]).ravel().tolist()
     ends = _boxes(page, text_page, indices, turned)
     first, last = ends[::2], ends[1::2]
@@ -166,12 +176,16 @@ def _measured(
     for at, (start, end) in zip(odd, spans[odd].tolist(), strict=True):
         of_word, of_odd = of_odd[: end - start], of_odd[end - start :]
         heights, bottoms = of_word[:, 3] - of_word[:, 2], of_word[:, 2]
-        base = of_word[heights.argmax()]
+        has_large_first = len(of_word) > 1 and heights[1:].max() < SMALLEST * heights[0]
+        base = of_word[1 if has_large_first else heights.argmax()]
         boxes[at, 2:] = base[2:]
         if heights.min() < _SMALLER * heights.max() or np.ptp(bottoms) > _RAISED * heights.max():
             scripts[at] = _pieces(text[start:end].translate(_LINE_HYPHENS), of_word, Box(*base.tolist()))
+    left, bottom, right, top = page.get_bbox()
+    width, height = (right - left, top - bottom)[:: -1 if turned % 180 else 1]
+    is_within = (boxes[:, 1] > 0) & (boxes[:, 0] < width) & (boxes[:, 3] > 0) & (boxes[:, 2] < height)
     _put_below(boxes, spans, rises)
-    return boxes, scripts
+    return boxes, scripts, is_within
 
 
 def _rises(first: _Array, last: _Array) -> _Array:

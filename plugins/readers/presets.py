@@ -1,7 +1,7 @@
 """Presets of well-known sets: `preset: openorca` in a source stands for its fields in presets.yaml.
 
 Fields that the source sets itself win; of `options` each wins by itself. A source with its own `text_field`
-or `format` gets neither from its preset, because one replaces the other.
+or `format` gets neither from its preset, nor `text_fallbacks`, because one replaces the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from schemas.corpus_config import SourceConfig
 from schemas.errors import ConfigError, unknown_name
 
 _FILE = Path(__file__).with_name("presets.yaml")
-_TEXT = frozenset({"text_field", "format"})
+_TEXT = frozenset({"text_field", "format", "text_fallbacks"})
+_TEXT_ITSELF = frozenset({"text_field", "format"})
 _RECOGNISED_BY = ("reader", "id_field", "text_field", "format")
 """Fields of a source that are together those of one well-known set only."""
 
@@ -60,7 +61,9 @@ def with_preset(source: SourceConfig) -> SourceConfig:
         raise ConfigError(unknown_name("preset", source.preset, presets()))
     own = source.model_dump(exclude_unset=True, exclude={"preset"})
     given = presets()[source.preset].fields
-    taken = {name: value for name, value in given.items() if not (name in _TEXT and _TEXT & own.keys())}
+    taken = {
+        name: value for name, value in given.items() if not (name in _TEXT and _TEXT_ITSELF & own.keys())
+    }
     options = {**given.get("options", {}), **source.options}
     return SourceConfig.model_validate({**taken, **own, "options": options})
 

@@ -74,6 +74,7 @@ _SIGNATURES = {
     b"\x1f\x8b": ".gz",
     b"BZh": ".bz2",
     b"\x28\xb5\x2f\xfd": ".zst",
+    b"\xfd7zXZ": ".xz",
     b"PAR1": "parquet",
     b"PK\x03\x04": "zip",
     b"%PDF-": "PDF",

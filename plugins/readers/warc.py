@@ -13,6 +13,7 @@ warcio's time. It fetches nothing.
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -39,6 +40,8 @@ _FIELDS = {
     "truncated": "WARC-Truncated",
 }
 _SHOWN_BYTES = 80
+_ZLIB = {"gzip", "x-gzip", "deflate"}
+_ANY_HEADER = zlib.MAX_WBITS | 32  # of gzip or zlib
 
 
 class _Piece(NamedTuple):
@@ -58,6 +61,7 @@ class WarcReader(Reader):
 
     own_fields = frozenset({"encoding"})
     needs_html = True
+    fields = frozenset({"text", "title", *_FIELDS})
 
     def rows(self, uri: str) -> Iterator[Row | BadRow]:
         passed_over: Counter[str] = Counter()
@@ -91,7 +95,7 @@ class WarcReader(Reader):
             reason = "truncated_file" if piece.is_last and declared > len(body) else "wrong_length"
             return BadRow(position, reason, f"the record has {len(body):,} bytes and declares {declared:,}")
         try:
-            found = self._text(record, body[:declared])
+            found = self._text(record, body[:declared], piece.data)
         except TooLong as error:
             return BadRow(position, "record_too_long", str(error))
         except (text_encoding.Undecodable, HtmlError) as error:
@@ -103,7 +107,7 @@ class WarcReader(Reader):
         named = {name: value for name, header in _FIELDS.items() if (value := record.headers.get(header))}
         return Row(position, {**named, **found})
 
-    def _text(self, record: WarcRecord, body: bytes) -> dict[str, str] | str:
+    def _text(self, record: WarcRecord, body: bytes, whole: bytes) -> dict[str, str] | str:
         """Return the text of a record with its fields, or what it is if the reader passes over it."""
         if record.record_type == WarcRecordType.conversion:
             text, fields = text_encoding.decode(body, self.source.encoding)
@@ -119,12 +123,29 @@ class WarcReader(Reader):
             return kind
         data = record.reader.read(limits.RECORD_BYTES + 1)
         check_length(data)
-        header = (record.http_headers or record.headers).get("Content-Type") or ""
+        headers = record.http_headers or record.headers
+        is_zlib = (headers.get("Content-Encoding") or "").strip().lower() in _ZLIB
+        if is_zlib and "WARC-Truncated" not in record.headers and not _ends(whole):
+            raise HtmlError("invalid_http", "the compressed body is damaged, or ends early")
+        header = headers.get("Content-Type") or ""
         page, fields = decode_page(data, self.source.encoding, header)
         title, text = html_text(page)
         if not text:
             raise HtmlError("no_main_text", "trafilatura finds no main text in the page")
         return {**fields, "text": text, "content_type": kind, **({"title": title} if title else {})}
+
+
+def _ends(data: bytes) -> bool:
+    """True if a record's body is gzip or zlib as a whole; fastwarc reads a part of one as far as it goes."""
+    record = WarcRecord.from_bytes(data + _END)
+    record.parse_http(auto_decode="transfer")
+    decoder = zlib.decompressobj(_ANY_HEADER)
+    try:
+        body = record.reader.read()
+        decoder.decompress(body)
+    except zlib.error:
+        return False
+    return decoder.eof or not body
 
 
 def _pieces(uri: str) -> Iterator[_Piece]:

@@ -9,6 +9,7 @@ so the parser expands and fetches none.
 
 from __future__ import annotations
 
+import codecs
 import re
 from abc import abstractmethod
 from collections import Counter
@@ -24,6 +25,8 @@ from schemas import limits, storage
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}\sencoding\s*=\s*["']([\w.:-]+)""")
 _DECLARATION_BYTES = 4096
 _OPENED = re.compile(rb"<([A-Za-z][\w.:-]*)")
+_PREFIX = r"(?:[\w.-]{1,60}:)?"
+_LONGEST_PREFIX = 61
 
 
 class XmlReader(Reader):
@@ -35,7 +38,7 @@ class XmlReader(Reader):
     own_fields = frozenset({"encoding"})
 
     names: ClassVar[tuple[str, ...]]
-    """Names of the elements that are records."""
+    """Names of the elements that are records, without prefixes of namespaces."""
 
     roots: ClassVar[tuple[str, ...]]
     """Names of the root elements around records."""
@@ -47,6 +50,8 @@ class XmlReader(Reader):
         head, data = peek(chunks(uri), _DECLARATION_BYTES)
         declared = _DECLARED.search(head)
         name, wanted = declared[1].decode() if declared else None, self.source.encoding
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            name = "utf-16"
         try:
             if wanted == text_encoding.AUTO and not text_encoding.is_utf8(name):
                 found, _ = text_encoding.as_utf8(data, name)
@@ -59,8 +64,9 @@ class XmlReader(Reader):
         except text_encoding.Undecodable as error:
             yield BadRow("", *error.args)
             return
-        root = re.compile(rf"<(/?)(?:{'|'.join(self.roots)})(?=[\s>])".encode())
+        root = re.compile(rf"<(/?){_PREFIX}(?:{'|'.join(self.roots)})(?=[\s>])".encode())
         passed_over: Counter[str] = Counter()
+        left_out: Counter[str] = Counter()
         number, head, start, has_root, is_ended = 0, b"", b"", False, False
         try:
             for start, text, end in _cut(found, self.names):
@@ -83,6 +89,8 @@ class XmlReader(Reader):
                     for row in self._record(start + text + end + b">", str(number), head):
                         if isinstance(row, str):
                             passed_over[row] += 1
+                        elif isinstance(row, Counter):
+                            left_out += row
                         else:
                             yield row if isinstance(row, BadRow) else Row(str(number), {**row, **fields})
         except DAMAGED as error:
@@ -96,6 +104,7 @@ class XmlReader(Reader):
                 detail = f"the file ends before its root element; {number} records were read"
                 yield BadRow(str(number + 1), "truncated_file", detail)
         yield from BadRow.passed_over(passed_over)
+        yield from BadRow.left_out(left_out)
 
     def _record(self, data: bytes, position: str, head: bytes) -> Iterator[Mapping[str, Any] | BadRow | str]:
         try:
@@ -120,6 +129,8 @@ class XmlReader(Reader):
     ) -> Iterator[Mapping[str, Any] | BadRow | str]:
         """Yield the values of a record's rows, or what it is if the reader passes over it.
 
+        A Counter has the names of the parts that are left out of these rows.
+
         `position` is for a BadRow, `head` is the file before its first record. ParseError and RecursionError
         cost only the record.
         """
@@ -130,8 +141,8 @@ def _cut(found: Iterator[bytes], names: Sequence[str]) -> Iterator[tuple[bytes, 
 
     The first is b"" if the text is outside records, the second at the end of the file.
     """
-    tag = re.compile(rf"(</?(?:{'|'.join(names)})(?=[\s>]))".encode())
-    longest = len("</>") + max(map(len, names))
+    tag = re.compile(rf"(</?{_PREFIX}(?:{'|'.join(names)})(?=[\s>]))".encode())
+    longest = len("</>") + _LONGEST_PREFIX + max(map(len, names))
     pieces = storage.split(found, tag.split, longest, most=limits.RECORD_BYTES)  # text, tag, text, …
     start = b""
     for text in pieces:

@@ -198,9 +198,7 @@ def test_what_is_damaged_costs_itself_and_is_on_record(
         (f"{folder}/a.jsonl:@64", "invalid_json"),
         (f"{folder}/b.jsonl.zst:3", "damaged_file"),
     ]
-    assert found[f"{folder}/a.jsonl:@47", "invalid_utf8"].startswith(
-        "byte b'\\xe9' at offset 13 of the line,"
-    )
+    assert found[f"{folder}/a.jsonl:@47", "invalid_utf8"].startswith("byte b'\\xe9' at offset 13 of the row,")
     assert found[f"{folder}/b.jsonl.zst:3", "damaged_file"].endswith("2 lines were read before it")
     kept = "\n".join(text.text for text in texts_in(corpus))
     assert all(text in kept for text in good)

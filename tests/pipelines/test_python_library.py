@@ -167,6 +167,7 @@ def test_a_script_without_a_main_guard_builds_with_several_workers(
     assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_reading_a_corpus_imports_no_beam() -> None:
     code = (
         "import sys; from tutelage import Corpus; sys.exit(bool({'apache_beam', 'torch'} & {*sys.modules}))"

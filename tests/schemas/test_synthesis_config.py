@@ -38,7 +38,7 @@ def test_thoughts_and_answer_leave_room_for_a_prompt() -> None:
 
 def test_keys_of_later_versions_are_hashed_only_where_they_are_set() -> None:
     unset = {"tokenizer": True, "thinking_tokens": True, "chat_template_kwargs": True, "samples": True}
-    later = "encoding extract options version_field deleted_field newest"
+    later = "encoding extract options version_field deleted_field newest text_fallbacks"
     source = dict.fromkeys(later.split(), True)
     streams = {"streams": {"s": {"sources": {0: source}}}}
     assert unset_additions(config()) == {**streams, "holdout": True, "verify": True, "synthesis": unset}

@@ -260,8 +260,8 @@ def test_errors_are_one_sentence_with_the_cure(
     )
     monkeypatch.delenv("HF_TOKEN")
     assert said(*push) == (
-        f"ConfigError: no token of {hub.url} is known here. Log in with `hf auth login`, or set HF_TOKEN to a "
-        "token with write access."
+        f"ConfigError: no token of {hub.url} is known here. Log in with `hf auth login`, or set HF_TOKEN to "
+        "a token with write access."
     )
     assert said("pull", "hub:me/nothing", str(tmp_path / "pulled")) == (
         f"ConfigError: {hub.url} has no dataset or model repository 'me/nothing' for this token. If it is "

@@ -122,13 +122,13 @@ def test_files_below_a_folder_are_read_by_two_stars(
         (
             "b.jsonl",
             b'{"text": "caf\xe9"}\n' * 1_000,
-            "invalid_utf8 (byte b'\\xe9' at offset 13 of the line, expected UTF-8. If the file is in "
+            "invalid_utf8 (byte b'\\xe9' at offset 13 of the row, expected UTF-8. If the file is in "
             "Windows-1252, `encoding: cp1252` or `auto` on its source reads it)",
         ),
         (
             "README.md",
             b"A data set.\n",
-            "invalid_json (Expecting value: line 1 column 1 (char 0); the line begins 'A data set.')",
+            "invalid_json (Expecting value: character 1; the row begins 'A data set.')",
         ),
     ],
 )

@@ -18,6 +18,7 @@ from plugins.readers import jsonl, open_reader
 from plugins.readers.base import WHOLE, Part
 from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.records import Document
+from tests.plugins.readers.pdf_making import Maker
 
 
 @pytest.fixture
@@ -67,6 +68,19 @@ def test_parts_give_the_documents_and_rejects_of_whole_files(
         )
         assert_that(done.ok, equal_to(documents), label="documents")
         assert_that(done[REJECTS], equal_to(rejects), label="rejects")
+
+
+def test_lines_that_a_reader_removes_are_counted_once_a_file(tmp_path: Path) -> None:
+    made = Maker()
+    for number in range(3):
+        made.text(60, 800, "Guideline 2024").lines([f"Text {'abc'[number]} of this page."]).page()
+    (tmp_path / "a.pdf").write_bytes(made.save())
+    source = SourceConfig(reader="pdf", uri=f"{tmp_path}/a.pdf", options={"pages_per_document": 1})
+    step = ReadFiles((source,))
+    step.setup()
+    (part,) = files_of(source)
+    assert len([*step.process(part)]) == 3
+    assert step.counters.counts["read/removed_lines"] == 3
 
 
 def test_files_are_numbered_by_source_and_then_by_name_with_digits_as_numbers(tmp_path: Path) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 
+from tests.plugins.readers.reading import read, texts, write
+
 LEFT, TOP, STEP, WIDTH, HEIGHT = 60, 700, 13, 595, 842
+PROSE = (
+    "The femoral nerve arises from the lumbar plexus and supplies",
+    "the quadriceps. A lesion of it weakens the knee, so that the",
+    "patient falls on stairs. Sensation over the thigh is spared.",
+)
 NAMES = {"title": "setTitle", "author": "setAuthor"}
 
 
@@ -53,6 +61,12 @@ class Maker:
     def save(self) -> bytes:
         self.canvas.save()
         return self._file.getvalue()
+
+
+def text_of(made: Maker, path: Path, **options: Any) -> str:
+    """Read a file in a folder; it has to give one document, and no reject."""
+    (text,) = texts(read("pdf", write(path / "a.pdf", made.save()), options=options))
+    return text
 
 
 def pdf_of(text: str, **about: str) -> bytes:

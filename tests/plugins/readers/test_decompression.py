@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import random
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from schemas import storage
 from schemas.records import Document, Reject
-from tests.plugins.readers.reading import COMPRESS, jsonl, noise, read, texts, write
+from tests.plugins.readers.reading import COMPRESS, jsonl, noise, only_reject, read, texts, write
 
 
 @pytest.mark.parametrize("suffix", COMPRESS)
@@ -53,6 +54,7 @@ class TestCompressed:
         (".gz", 10_000, "EOFError: Compressed file ended before the end-of-stream marker was reached"),
         (".zst", 10_000, "EOFError: the file ends in the middle of a zstd frame"),
         (".bz2", 60_000, "EOFError: the file ends in the middle of a bzip2 frame"),
+        (".xz", 10_000, "EOFError: the file ends in the middle of a xz frame"),
     ],
 )
 def test_rows_before_the_end_of_a_truncated_file_are_kept(
@@ -87,7 +89,7 @@ def test_rows_before_damage_are_kept(tmp_path: Path, suffix: str) -> None:
     assert isinstance(last, Reject) and last.reason == "damaged_file"
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".zst", ".bz2"])
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".bz2", ".xz"])
 @pytest.mark.parametrize("reader", ["jsonl", "text"])
 def test_a_file_that_is_not_what_its_name_says_is_one_reject(
     tmp_path: Path, reader: str, suffix: str
@@ -95,6 +97,20 @@ def test_a_file_that_is_not_what_its_name_says_is_one_reject(
     path = write(tmp_path / f"a{suffix}", jsonl({"text": "not compressed"}))
     (reject,) = read(reader, path)
     assert isinstance(reject, Reject) and reject.reason == "damaged_file"
+    assert reject.detail.startswith(
+        f"NotCompressed: the name ends in {suffix}, and the file begins with b'{{\"text\":', "
+        f"as no {suffix} does"
+    )
+
+
+def test_padding_between_streams_of_xz_is_no_harm(tmp_path: Path) -> None:
+    halves = [lzma.compress(jsonl({"text": text})) for text in ("one", "two")]
+    assert texts(read("jsonl", write(tmp_path / "a.jsonl.xz", bytes(4).join(halves)))) == ["one", "two"]
+
+
+def test_a_file_in_xz_without_its_extension_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", lzma.compress(b"text\none\n"))
+    assert only_reject(read("csv", path)).detail == "the file is compressed. Let its name end in .xz"
 
 
 def test_an_error_of_the_storage_is_raised_since_trying_again_may_help(
@@ -111,6 +127,6 @@ def test_an_error_of_the_storage_is_raised_since_trying_again_may_help(
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(fsspec, "open", lambda uri, mode: Broken())
-    for name in ("a.jsonl", "a.jsonl.zst", "a.jsonl.gz", "a.jsonl.bz2"):
+    for name in ("a.jsonl", "a.jsonl.zst", "a.jsonl.gz", "a.jsonl.bz2", "a.jsonl.xz"):
         with pytest.raises(OSError, match="Input/output error"):
             read("jsonl", tmp_path / name)

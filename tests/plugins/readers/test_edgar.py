@@ -57,7 +57,10 @@ def test_items_of_a_page_are_documents_with_the_fields_of_the_header(tmp_path: P
         str(path), "Part I Item 1", "Part I Item 1A", "Part II Item 7"]  # fmt: skip
     cover, business, risks, discussion = texts(found)
     assert "Annual report of Lid Works." in cover and "Risk Factors" in cover
-    assert business.split("\n", 1)[0] == "Item 1. Business" and "We make lids of 10^-6 m." in business
+    assert (
+        business.split("\n")[:3] == ["PART I", "", "Item 1. Business"]
+        and "We make lids of 10^-6 m." in business
+    )
     assert "Lids may break, as Item 1 says." in risks
     assert "Sales rose." in discussion and "2023" in discussion and "140" in discussion
     assert isinstance(found[3], Document)
@@ -106,9 +109,9 @@ def test_items_of_plain_text(tmp_path: Path) -> None:
     text += "\nPART II\nItem 1. Legal\nNone."
     (*found,) = read("edgar", write(tmp_path / "a.txt.gz", gzip.compress(filing(document(text)))))
     assert [each.split() for each in texts(found)] == [
-        ["Cover.", "PART", "I"],
-        ["ITEM", "1.", "FINANCIALS", "Cash", "7", "PART", "II"],
-        ["Item", "1.", "Legal", "None."],
+        ["Cover."],
+        ["PART", "I", "ITEM", "1.", "FINANCIALS", "Cash", "7"],
+        ["PART", "II", "Item", "1.", "Legal", "None."],
     ]
 
 
@@ -165,3 +168,61 @@ def test_a_filing_that_ends_among_its_exhibits_is_told(tmp_path: Path) -> None:
     data = gzip.compress(filing(document("A letter."), document("exhibit " * 9, "EX-1")))[:-12]
     found = read("edgar", write(path := tmp_path / "a.txt.gz", data))
     assert [what for _, what in places(path, found)][:2] == ["A letter.", "damaged_file"]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "PART {} \u2014 FINANCIAL AND OTHER",
+        "Part {}. Financial and other",
+        "PART {} FINANCIAL AND OTHER",
+        "PART {}\nFINANCIAL AND OTHER",
+        "PART {} | FINANCIAL AND OTHER | 3",
+    ],
+)
+def test_headings_of_parts_may_have_titles_and_begin_their_first_item(tmp_path: Path, heading: str) -> None:
+    one, two = heading.format("I"), heading.format("II")
+    text = f"{one}\n\nItem 1. Statements\nThey rose.\n{two}\n\nItem 1. Legal\nNone.\nItem 6. Exhibits\nOne."
+    path = write(tmp_path / "a.txt", filing(document(text, "10-Q")))
+    found = read("edgar", path)
+    assert places(path, found) == [
+        ("Part I Item 1", f"{one}\n\nItem 1. Statements\nThey rose."),
+        ("Part II Item 1", f"{two}\n\nItem 1. Legal\nNone."),
+        ("Part II Item 6", "Item 6. Exhibits\nOne."),
+    ]
+
+
+def test_a_sentence_that_begins_with_a_part_is_no_heading(tmp_path: Path) -> None:
+    text = "Part I\nItem 1. Business\nLids, see\nPart II of this report.\nItem 2. Properties\nNone."
+    path = write(tmp_path / "a.txt", filing(document(text)))
+    assert [place for place, _ in places(path, read("edgar", path))] == ["Part I Item 1", "Part I Item 2"]
+
+
+def test_a_main_document_in_html_needs_no_html_element(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", filing(document("<p>Item 1. Business</p><p>10<sup>6</sup> lids.</p>")))
+    assert places(path, read("edgar", path)) == [("Item 1", "Item 1. Business\n\n10^6 lids.")]
+
+
+def test_each_submission_of_a_file_is_read(tmp_path: Path) -> None:
+    one = filing(document("Item 1. Business\nFirst."), document("x", "EX-21"))
+    two = filing(document("Item 1. Business\nSecond.")).replace(b"0007-24-000001", b"0007-24-000002")
+    path = write(tmp_path / "a.txt", one + two)
+    *found, last = read("edgar", path, id_field="id")
+    assert [each.document_id for each in found] == [
+        "0000000007-24-000001:Item 1",
+        "0000000007-24-000002:Item 1",
+    ]
+    assert places(path, found) == [
+        ("Item 1", "Item 1. Business\nFirst."),
+        ("2:Item 1", "Item 1. Business\nSecond."),
+    ]
+    assert last.detail == "1 records that are no documents: 1 EX-21"
+
+
+def test_items_without_a_header_have_no_id(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.htm", b"<html><body><p>Cover</p><p>Item 1. Business</p><p>Lids.</p></body></html>"
+    )
+    found = read("edgar", path, id_field="id")
+    assert places(path, found) == [("", "missing_id"), ("Item 1", "missing_id")]
+    assert [each.document_id for each in read("edgar", path)] == [str(path), f"{path}:Item 1"]

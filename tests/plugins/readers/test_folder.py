@@ -129,7 +129,7 @@ def test_every_kind_that_has_a_reader_is_read_by_it_with_its_defaults(tmp_path: 
         ("k.txt", "A filing"),
         ("l.xml:1", "An article"),
         ("m.xml:1", "An abstract"),
-        ("n.json:@0", "a row"),
+        ("n.json:[0]", "a row"),
         ("o", "Text"),
         ("p.parquet:0", "a row"),
     ]

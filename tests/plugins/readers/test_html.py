@@ -206,3 +206,8 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
             "reader 'html' needs a package that is not installed: no module named 'trafilatura'. "
             "Install the extra that carries it: pip install 'tutelage[html]'."
         )
+
+
+def test_a_text_field_named_title_holds_the_text(tmp_path: Path) -> None:
+    (found,) = read("html", write(tmp_path / "a.html", PAGE.encode()), text_field="title")
+    assert texts([found]) == [MAIN]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import trafilatura.core
 
 from benchmarks.readers import html_sites
 from benchmarks.readers.html_quality import comparable
 from plugins.readers.html_text import html_text
+from tests.plugins.readers.reading import only_reject, read, texts, write
 
 LONG = "The patients were followed for a long time, and all of them were examined by two physicians, who "
 LONG += "wrote down what they saw, and compared it with the earlier findings of the same hospital."
@@ -24,19 +28,37 @@ def main_text(markup: str) -> str:
     [
         ("<pre>a  b\n  10<sup>6</sup>\n<b>c</b><br>d</pre>", "a  b\n  10^6\nc\nd"),
         ("<figure><pre>x = 5\ny = 6</pre></figure>", "x = 5\ny = 6"),
+        ("<figure><img src='a.png'><figcaption>Figure 1. It fell to <b>5</b> percent.</figcaption></figure>",
+         "Figure 1. It fell to 5 percent."),
+        ("<p hidden>One</p><template><p>Two</p></template><p hidden=until-found>Three of them.</p>",
+         "Three of them."),
         ("<p>They met on <time datetime='2024-03-12'>12 March 2024</time> in a small town.</p>",
          "They met on 12 March 2024 in a small town."),
         ("<p>She said <q>it is 5</q> and left the room.</p>", 'She said "it is 5" and left the room.'),
         ("<p>It fell to 10<span style='vertical-align: super; font-size: 6pt'>6</span> cells.</p>",
          "It fell to 10^6 cells."),
+        ("<p>10</br>20 mg, 30<br></br>40 mg</p>", "10\n20 mg, 30\n40 mg"),
+        ("<p>Of 10<span style='position:relative; top:-3pt'>7</span> cells "
+         "5<font style='vertical-align:4px'>8</font>"
+         " had CO<span style='bottom: -.25em'>2</span> and 5<i style='vertical-align:-20%'>2</i>.</p>",
+         "Of 10^7 cells 5^8 had CO2 and 5_2."),
+        ("<p>1<span style='position:relative;top:3px'>2</span>, 1<b style='vertical-align:0.0px'>2</b>, 1<b "
+         "style='vertical-align:top;border-top:1px'>2</b></p>", "1_2, 12, 12"),
+        ("<p style='vertical-align: 2px'>It is 5.</p><p><span style='position:relative;top:-1px'>This is no "
+         "script.</span></p>", "It is 5.\n\nThis is no script."),
+        ("<p>Take 3<sup>1</sup>/<sub>2</sub>, 3 <sup>1</sup>&frasl;<sub>2</sub> or "
+         "<sup>3</sup>⁄<sub>4</sub> cup.</p>", "Take 3 1/2, 3 1/2 or 3/4 cup."),
         ("<p>It fell to <script type='math/tex'>10^6</script> in 1 <img class='latex' alt='m^2'>.</p>",
          "It fell to 10^6 in 1 m^2."),
         ("<p>It cost <s>$5</s>$6 in all.</p>", "It cost $5 $6 in all."),
         ("<table><tr><th>a</th><th>b</th></tr><tr><td>x</td><td><ul><li>5</li><li>6</li></ul></td></tr></table>",
          "a | b\nx | 5 6"),
-        ("<ol type=a><li>first of all</li></ol>", "- first of all"),
+        ("<ol type=a><li>first of all</li></ol>", "a. first of all"),
         ("<p>In 1998<sup><a href='#n1'>1</a></sup> it was 10<sup>6</sup>.</p>", "In 1998 it was 10^6."),
         ("<p>In 1998<sup>[<a href='#n1'>1</a>]</sup> it was so<sup>[2]</sup>.</p>", "In 1998 it was so."),
+        ("<p>The dose was 7\x018 mg, 7&#1;8 mg and 7&#X1f;8&#12;9 mg.</p>",
+         "The dose was 7\ufffd8 mg, 7\ufffd8 mg and 7\ufffd8 9 mg."),
+        ("<p>Both \U00100001 and &#147;5&#x94; &#128512; &#8804; 6.</p>", "Both \ufffd and “5” 😀 ≤ 6."),
         ("<h2>Part<span class='mw-editsection'>[<a href='/e'>edit</a>]</span></h2><p>It is 5.</p>",
          "Part\n\nIt is 5."),
     ],
@@ -61,14 +83,58 @@ def test_a_table_that_arranges_a_page_is_no_row_and_its_menu_is_no_text() -> Non
     assert html_text(page).text == f"{LONG}\n\nYear | Sales\n2023 | 140\n\n{OTHER}"
 
 
-def test_a_title_that_trafilatura_leaves_out_comes_first() -> None:
+@pytest.mark.parametrize(
+    ("title", "heading", "first"),
+    [
+        ("The pump - A forum", "The pump", "The pump\n\n"),
+        ("A forum", "The pump", "The pump\n\n"),
+        ("A forum", "The patients", "The patients\n\n"),
+        ("Pump <1> - A forum", "<a href='/p1'>Pump &lt;1></a>", "Pump <1>\n\n"),
+        ("The pump", "<a href='/'>A forum</a>", ""),
+    ],
+)
+def test_a_heading_before_the_article_comes_first(title: str, heading: str, first: str) -> None:
     page = (
-        "<html><head><title>The pump - A forum</title></head><body><h1>The pump</h1><div class='a'><div>"
+        f"<html><head><title>{title}</title></head><body><h1>{heading}</h1><div class='a'><div>"
         f"<a href='/u'>x</a></div><div class='b'>{LONG}</div></div>"
         f"<div class='a'><div class='b'>{OTHER}</div></div></body></html>"
     )
-    assert html_text(page).text.startswith("The pump\n\n")
-    assert not html_text(page.replace("<title>The", "<title>A")).text.startswith("The pump")
+    assert html_text(page).text == f"{first}{LONG}\n\n{OTHER}"
+
+
+def test_a_heading_of_an_article_comes_once() -> None:
+    page = f"<html><body><main><h1>The<br>pump</h1><p>{LONG}</p><p>{OTHER}</p>"
+    assert html_text(page).text == f"The\npump\n\n{LONG}\n\n{OTHER}"
+
+
+def test_sections_of_characters_in_xhtml_are_text() -> None:
+    page = f"<html><body><p>{LONG} <![CDATA[5<6 &amp; 7]]></p><p>{OTHER}</p></body></html>"
+    assert html_text(f'<?xml version="1.0"?>{page}').text == f"{LONG} 5<6 &amp; 7\n\n{OTHER}"
+
+
+@pytest.mark.parametrize("tag", ["main", "div"])
+def test_text_that_comes_again_stays(tag: str) -> None:
+    short = "The maximum daily dose of the drug is 10 mg for adults, and it is 5 mg for children."
+    found = [short, short, f"{short} Older ones take less.", short, "5 mg", "5 mg", LONG, OTHER, LONG]
+    page = f"<html><body><{tag}>" + "".join(f"<p>{text}</p>" for text in found)
+    assert html_text(page).text == "\n\n".join(found)
+    page = f"<html><body><{tag}><p>{short}</p><p>{short}</p>"
+    assert html_text(page).text == f"{short}\n\n{short}"
+
+
+def test_a_failure_of_trafilatura_is_a_reject_and_no_line_of_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError
+
+    path = write(tmp_path / "a.html", b"<html><body><p>" + LONG.encode())
+    assert texts(read("html", path)) == [LONG]
+    monkeypatch.setattr(trafilatura.core, "trafilatura_sequence", fail)
+    reject = only_reject(read("html", path))
+    assert (reject.source, reject.reason) == (str(path), "not_extracted")
+    assert reject.detail == "trafilatura could not read the page"
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("page", [*html_sites.files(0, 5)], ids=lambda page: page.features[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,31 @@ def test_articles_of_a_collection_are_read_one_by_one(
     ]
 
 
-def test_sub_articles_are_counted(tmp_path: Path) -> None:
+def test_sub_articles_and_translations_are_counted(tmp_path: Path) -> None:
     data = SECOND.replace("</article>", "<sub-article><body><p>A review</p></body></sub-article></article>")
+    titles = "<article-title>T</article-title><subtitle>S</subtitle><trans-title-group><trans-title>U"
+    meta = f"<title-group>{titles}</trans-title></trans-title-group></title-group>"
+    meta += "<abstract><p>A</p></abstract><trans-abstract><p>R\u00e9sum\u00e9</p></trans-abstract>"
+    data += f"<article><front><article-meta>{meta}</article-meta></front></article>"
     found = read("jats", write(tmp_path / "a.xml", data.encode()))
-    assert [each.text for each in found if isinstance(each, Document)] == ["Second"]
-    assert only_reject(found).reason == "sub_article"
+    assert [each.text for each in found if isinstance(each, Document)] == ["Second", "T\n\nA"]
+    reject = only_reject(found)
+    assert (reject.reason, reject.detail) == (
+        "left_out",
+        "4 parts of documents that are not read: "
+        "1 sub-article, 1 trans-abstract, 1 subtitle, 1 trans-title-group",
+    )
+
+
+def test_figures_and_tables_that_float_follow_the_body(tmp_path: Path) -> None:
+    floats = """<floats-group><fig><label>Figure 1</label><caption><p>Lid</p></caption></fig><table-wrap>
+    <label>Table 9</label><table><tr><td>a</td><td>b</td></tr></table></table-wrap></floats-group>"""
+    back = "<back><ack><p>Thanks</p></ack></back>"
+    data = f"<article><body><p>Body</p></body>{back}{floats}</article>".encode()
+    path = write(tmp_path / "a.xml", data)
+    assert texts(read("jats", path)) == ["Body\n\nFigure 1 Lid\n\nTable 9\na | b\n\nThanks"]
+    options = {"leave_out": ["figures", "tables"]}
+    assert texts(read("jats", path, options=options)) == ["Body\n\nThanks"]
 
 
 def test_an_encoding_may_be_declared_or_named(tmp_path: Path) -> None:
@@ -132,3 +153,28 @@ def test_deep_nesting_costs_only_the_article(tmp_path: Path) -> None:
 
 def test_other_xml_is_a_reject(tmp_path: Path) -> None:
     assert only_reject(read("jats", write(tmp_path / "a.xml", b"<feed/>"))).reason == "not_jats"
+
+
+NAMESPACE = "https://jats.nlm.nih.gov/ns/archiving/1.3/"
+
+
+@pytest.mark.parametrize(
+    "article",
+    [
+        ARTICLE.replace("<article ", f'<article xmlns="{NAMESPACE}" ', 1),
+        re.sub(r"<(/?)(?!/?mml:)", r"<\1j:", ARTICLE).replace(" ", f' xmlns:j="{NAMESPACE}" ', 1),
+    ],
+)
+def test_namespaces_and_prefixes_make_no_difference(tmp_path: Path, article: str) -> None:
+    (found,) = read("jats", write(tmp_path / "a.xml", article.encode()), metadata_fields=["pmcid", "license"])
+    assert isinstance(found, Document)
+    assert (found.text, found.metadata) == (TEXT, {"pmcid": "PMC123", "license": "https://example.org/by"})
+
+
+def test_articles_may_have_their_prefix_from_the_element_around_them(tmp_path: Path) -> None:
+    one = "<record><j:article><j:body><j:p>10<j:sup>6</j:sup> {}</j:p></j:body></j:article></record>"
+    data = (
+        f"<o:OAI-PMH xmlns:o=\"urn:o\" xmlns:j = '{NAMESPACE}'>{one.format('a')}{one.format('b')}</o:OAI-PMH>"
+    )
+    path = write(tmp_path / "a.xml", data.encode())
+    assert places(path, read("jats", path)) == [("1", "10^6 a"), ("2", "10^6 b")]

@@ -43,26 +43,57 @@ class TestJsonl:
         ]
         assert {each.stage for each in rejects} == {"read"}
         assert rejects[0].detail == (
-            'Unterminated string starting at: line 1 column 10 (char 9); the line begins \'{"text": "tw\''
+            'Unterminated string starting at: character 10; the row begins \'{"text": "tw\''
         )
         assert rejects[1].detail == "expected a JSON object, found str"
         assert rejects[2].detail == (
-            "byte b'\\xe9' at offset 13 of the line, expected UTF-8. If the file is in Windows-1252, "
+            "byte b'\\xe9' at offset 13 of the row, expected UTF-8. If the file is in Windows-1252, "
             "`encoding: cp1252` or `auto` on its source reads it"
         )
         assert rejects[3].detail == "no field 'text' in a row of body"
         assert rejects[4].detail == "field 'text' holds int, expected a string"
         assert rejects[5].detail == "field 'text' is empty"
+        assert rejects[6].detail == "field 'text' is null in a row of text"
 
     def test_a_byte_order_mark_and_windows_line_ends_are_no_harm(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"text": "one"}\r\n{"text": "two"}\r\n')
         assert texts(read("jsonl", path)) == ["one", "two"]
 
-    def test_half_an_emoji_becomes_a_replacement_character(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "a.jsonl", b'{"text": "cut \\ud83d", "id": "\\ud83d", "t": "\\udc00"}\n')
-        (found,) = read("jsonl", path, id_field="id", metadata_fields=["t"])
+    def test_half_an_emoji_becomes_a_replacement_character_and_a_reject(self, tmp_path: Path) -> None:
+        path = write(
+            tmp_path / "a.jsonl", b'{"text": "cut \\ud83d", "id": 1, "t": "\\udc00", "n": "\\ud83d\\ude00"}\n'
+        )
+        found, reject = read("jsonl", path, id_field="id", metadata_fields=["t", "n"])
         assert isinstance(found, Document)
-        assert (found.text, found.document_id, found.metadata) == ("cut \ufffd", "\ufffd", {"t": "\ufffd"})
+        assert (found.text, found.metadata) == ("cut \ufffd", {"t": "\ufffd", "n": "\U0001f600"})
+        assert reject == Reject(
+            stage="read",
+            reason="half_character",
+            document_id="1",
+            source=f"{path}:@0",
+            detail="'text', 't' held half a character, such as \\ud83d alone, which became U+FFFD",
+        )
+
+    def test_half_an_emoji_is_no_part_of_an_id(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.jsonl", b'{"text": "one", "id": "x\\ud83d"}\n')
+        (reject,) = read("jsonl", path, id_field="id")
+        assert isinstance(reject, Reject)
+        assert (reject.reason, reject.detail) == (
+            "missing_id",
+            "no usable id in field 'id', found 'x\\ud83d'",
+        )
+
+    def test_null_is_said_as_null(self, tmp_path: Path) -> None:
+        rows = jsonl(
+            {"a": None, "b": {"c": None}}, {"b": {}}, {"b": '{"c": null}'}, {"b": {"c": None}, "a": "x"}
+        )
+        *rejects, good = read("jsonl", write(tmp_path / "a.jsonl", rows), format="{a} {b.c}")
+        assert [each.detail for each in rejects if isinstance(each, Reject)] == [
+            "field 'a' and 'b.c' is null in a row of a, b",
+            "no field 'a' or 'b.c' in a row of b",
+            "field 'b.c' is null in a row of b",
+        ]
+        assert texts([good]) == ["x"]
 
     def test_dotted_fields_reach_into_objects(self, tmp_path: Path) -> None:
         rows = jsonl({"meta": {"body": {"text": "deep"}}}, {"meta.body.text": "flat"}, {"meta": "x"})

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from plugins.readers import jsonl
@@ -92,6 +92,7 @@ _VALUES = some.recursive(
 )
 
 
+@settings(deadline=None)
 @given(some.dictionaries(some.text(), _VALUES), some.booleans())
 def test_any_row_is_that_of_pythons_own_parser(row: dict[str, object], escapes: bool) -> None:
     line = json.dumps(row, ensure_ascii=escapes).encode("utf-8", "surrogatepass")

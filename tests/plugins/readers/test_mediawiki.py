@@ -40,15 +40,16 @@ def dump(*pages: str) -> bytes:
 
 
 def text_of(wikitext: str, tmp_path: Path, **options: object) -> str:
-    (found,) = texts(read("mediawiki", write(tmp_path / "a.xml", dump(page(wikitext))), **options))
-    return found
+    found, *_ = read("mediawiki", write(tmp_path / "a.xml", dump(page(wikitext))), **options)
+    return texts([found])[0]
 
 
 @pytest.mark.parametrize("ending", COMPRESS)
 def test_a_page_with_its_fields(tmp_path: Path, ending: str) -> None:
     path = write(tmp_path / f"a.xml{ending}", COMPRESS[ending](dump(page("'''Lids''' close. {{stub}}"))))
     fields = ["title", "revision", "date", "url", "removed_templates"]
-    (found,) = read("mediawiki", path, id_field="id", metadata_fields=fields)
+    found, left_out = read("mediawiki", path, id_field="id", metadata_fields=fields)
+    assert left_out.detail == "1 parts of documents that are not read: 1 {{stub}}"
     assert isinstance(found, Document)
     assert (found.text, found.document_id, found.source) == ("Lids close.", "7", f"{path}:1")
     assert found.metadata == {
@@ -133,12 +134,12 @@ def test_truncated_and_foreign_files_are_told(tmp_path: Path) -> None:
         ("a<br>b&nbsp;&ge; 5", "a\nb \u2265 5"),
         ("<math>\\frac{140}{72}</math> is 1.9", "\\frac{140}{72} is 1.9"),
         ("{{nowrap|5 mg}}, {{lang|fr|\u0153il}}, {{convert|5|km|mi}}.", "5 mg, \u0153il, 5 km."),
-        ("long{{convert|5|ft|4|in|m}}, {{val|1.5|e=-6}}, {{convert|2|to|3|km}}!", "long, , !"),
+        ("long{{convert|5|ft|4|in|m}}, {{val|1.5|e=-6}}, {{convert|2|to|3|km}}!", "long, 1.5\u00d710^-6, !"),
         ("A<ref>x [[y]]</ref>b<ref name=c />. <!-- no -->", "Ab."),
         ("[[Eye|eyes]] [[Lens]]es [[:Kategorie:X]]", "eyes Lenses Kategorie:X"),
         ("[http://a.org it] [http://b.org] http://c.org", "it http://c.org"),
         ("[[Datei:a.jpg|mini|A [[lid]].]]Text [[Kategorie:Auge]] [[fr:\u0152il]] __NOTOC__", "Text"),
-        ("* one\n** two\n# three\n; term : said\n: more", "- one\n- two\n- three\nterm : said\nmore"),
+        ("* one\n** two\n# three\n; term : said\n: more", "- one\n- two\n1. three\nterm : said\nmore"),
         ("A.\n\n\n\n== B ==\n=== C ===\ntext\n== D ==\n{{reflist}}\n== E ==\n", "A.\n\nB\n\nC\n\ntext"),
         ("<pre>\na  b\n  c</pre>", "a  b\n  c"),
         ("<nowiki>[[a]]</nowiki> ''b'' <code>x</code>", "[[a]] b x"),
@@ -177,3 +178,43 @@ def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
 
 def test_deeply_nested_wikitext_ends(tmp_path: Path) -> None:
     assert text_of("{{a|" * 3_000 + "x" + "}}" * 3_000 + " end", tmp_path).endswith("end")
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "expected"),
+    [
+        (
+            "Take {{frac|1|2}} tablet, {{val|1.5|u=mg}} daily, since {{circa|1900}}.",
+            "Take 1/2 tablet, 1.5 mg daily, since c. 1900.",
+        ),
+        ("{{frac|3|1|2}} or {{sfrac|4}}", "3 1/2 or 1/4"),
+        ("{{val|1.5|0.2|e=-6|ul=kg}}, {{val|9|e=3}}", "(1.5\u00b10.2)\u00d710^-6 kg, 9\u00d710^3"),
+        ("{{circa|1900|1910}}", "c. 1900 \u2013 c. 1910"),
+        ("{{chem|H|2|O}}, {{chem|SO|4|2-}}, {{chem2|NaCl}}", "H2O, SO4^2-, NaCl"),
+        ("{{math|x {{=}} 2}}, {{math|1=''y'' = 3}}, {{abbr|BP|pressure}}", "x = 2, y = 3, BP"),
+        ("# a\n# b\n## c\n## d\n# e\n\n# f\n* g\n*# h", "1. a\n2. b\n1. c\n2. d\n3. e\n\n1. f\n- g\n1. h"),
+        ("-{zh-hans:\u7b80;zh-hant:\u7e41}- -{plain}- -{H|zh-cn:a;zh-tw:b}-x", "\u7b80 plain x"),
+        ("seen <includeonly>not</includeonly><noinclude>here</noinclude> ~~~~", "seen here"),
+        ("<nowiki>{{x}} &lt;</nowiki>", "{{x}} <"),
+    ],
+)
+def test_templates_that_write_numbers_lists_and_variants(
+    tmp_path: Path, wikitext: str, expected: str
+) -> None:
+    (found,) = read("mediawiki", write(tmp_path / "a.xml", dump(page(wikitext))))
+    assert texts([found]) == [expected]
+
+
+def test_what_is_removed_or_has_no_end_is_counted(tmp_path: Path) -> None:
+    pages = [
+        page("a {{val|1.5|p=~}} b {{Stub}}{{stub}}"),
+        page("{| x\n| cell\n\nText", number=8),
+        page("{{b", number=9),
+    ]
+    *found, reject = read("mediawiki", write(tmp_path / "a.xml", dump(*pages)))
+    assert texts(found) == ["a b", "{| x\n| cell\n\nText", "{{b"]
+    assert (reject.reason, reject.detail) == (
+        "left_out",
+        "5 parts of documents that are not read: "
+        "2 {{stub}}, 1 {{val}}, 1 {| without its end, 1 {{ without its end",
+    )

@@ -224,3 +224,17 @@ def test_numbers_and_formulas_keep_their_meaning(tmp_path: Path) -> None:
     (found,) = read(tmp_path / "a.xml", HEAD + article(1, title=title) + TAIL)
     assert isinstance(found, Document)
     assert found.text == "At 10^6 per cm^2 of H2O, or 2 × 10^-3: 140/72 × x^2 ."
+
+
+def test_other_titles_and_abstracts_are_counted(tmp_path: Path) -> None:
+    other = b"<OtherAbstract Language='fre'><AbstractText>Autre</AbstractText></OtherAbstract>"
+    one = article(1).replace(b"</Article>", b"<VernacularTitle>Titel</VernacularTitle></Article>" + other)
+    two = article(2).replace(b"</Article>", b"</Article>" + other)
+    first, second, reject = read(tmp_path / "a.xml", HEAD + one + two + TAIL)
+    assert isinstance(first, Document) and first.text == "A title."
+    assert isinstance(second, Document) and second.text == "A title."
+    assert isinstance(reject, Reject)
+    assert (reject.reason, reject.detail) == (
+        "left_out",
+        "3 parts of documents that are not read: 2 OtherAbstract, 1 VernacularTitle",
+    )

@@ -27,7 +27,7 @@ HOW = {"question": "How?", "answers": [{"text": "Well."}]}
         ({"question": "Why?", "answer": "So.\n"}, "So."),
         ({"question": "Why?", "answers": None, "answer": "So."}, "So."),
         ({"Q": "Why?", "A": "So."}, "So."),
-        ({"question": "Why?", "is_impossible": False, "answers": [{"text": "half \ud83d"}]}, "half \ufffd"),
+        ({"question": "Why?", "is_impossible": False, "answers": [{"text": "half \ud83d"}]}, "half \ud83d"),
     ],
 )
 def test_the_ways_to_write_a_pair(item: dict[str, Any], response: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from reportlab.pdfbase import pdfmetrics
@@ -13,19 +14,8 @@ from reportlab.pdfbase.ttfonts import TTFont
 from plugins.readers import pdf
 from schemas.errors import ConfigError
 from schemas.records import Document, Reject
-from tests.plugins.readers.pdf_making import LEFT, STEP, TOP, Maker, pdf_of
-from tests.plugins.readers.reading import places, read, texts, write
-
-PROSE = (
-    "The femoral nerve arises from the lumbar plexus and supplies",
-    "the quadriceps. A lesion of it weakens the knee, so that the",
-    "patient falls on stairs. Sensation over the thigh is spared.",
-)
-
-
-def text_of(made: Maker, path: Path, **options: Any) -> str:
-    (text,) = texts(read("pdf", write(path / "a.pdf", made.save()), options=options))
-    return text
+from tests.plugins.readers.pdf_making import LEFT, PROSE, STEP, TOP, Maker, pdf_of, text_of
+from tests.plugins.readers.reading import places, read, write
 
 
 def test_lines_become_paragraphs(tmp_path: Path) -> None:
@@ -74,6 +64,74 @@ def test_a_table_is_read_by_row_with_its_cells_apart(tmp_path: Path) -> None:
         for place, cell in zip((LEFT, 200, 330), row, strict=True):
             made.text(place, TOP - at * STEP, cell)
     assert text_of(made.page(), tmp_path) == "\n".join("\t".join(row) for row in rows)
+
+
+def test_a_table_below_both_columns_follows_them(tmp_path: Path) -> None:
+    left = [f"left line {number} with words enough to fill" for number in range(8)]
+    made = Maker().lines([*left, "and the end of it is mod-"])
+    made.lines(
+        [
+            "erate on the right side, as here",
+            *(f"right line {number} with words enough too" for number in range(9)),
+        ],
+        x=310,
+    )
+    for at, cells in enumerate((("Drug", "Dose"), ("Alpha", "5"), ("Delta", "10"))):
+        made.text(LEFT, TOP - (14 + at) * STEP, cells[0]).text(130, TOP - (14 + at) * STEP, cells[1])
+    body, table = text_of(made.page(), tmp_path).split("\n\n")
+    assert "and the end of it is moderate on the right side" in body
+    assert table == "Drug\tDose\nAlpha\t5\nDelta\t10"
+
+
+def test_a_paragraph_below_the_end_of_the_right_column_belongs_to_the_left(tmp_path: Path) -> None:
+    left = [f"left line {number} with words enough to fill" for number in range(12)]
+    made = Maker().lines(left[:6]).lines(left[6:], y=TOP - 8 * STEP)
+    made.lines((f"right line {number} with words enough too" for number in range(6)), x=310)
+    assert re.findall("left|right", text_of(made.page(), tmp_path)) == ["left"] * 12 + ["right"] * 6
+
+
+def table_of(rows: Sequence[str], path: Path, *, rights: Sequence[float] = ()) -> str:
+    """Read rows whose cells `|` separates; columns whose right side is given are set flush right."""
+    made = Maker()
+    for at, row in enumerate(rows):
+        for number, cell in enumerate(row.split("|")):
+            x = (LEFT, 200, 330)[number]
+            if number and rights:
+                x = rights[number - 1] - made.canvas.stringWidth(cell, "Helvetica", 11)
+            if cell:
+                made.text(x, TOP - at * STEP, cell)
+    return text_of(made.page(), path)
+
+
+@pytest.mark.parametrize("rights", [(), (250, 380)])
+def test_a_cell_keeps_its_column_beside_empty_ones(tmp_path: Path, rights: Sequence[float]) -> None:
+    rows = ["Drug|Adults|Children", "Alpha|5|2", "Beta||3", "Gamma|10|", "||(4)", "Delta|1,200|0.5"]
+    lines = [
+        "Drug\tAdults\tChildren",
+        "Alpha\t5\t2",
+        "Beta\t\t3",
+        "Gamma\t10",
+        "\t\t(4)",
+        "Delta\t1,200\t0.5",
+    ]
+    assert table_of(rows, tmp_path, rights=rights) == "\n".join(lines)
+
+
+def test_cells_with_a_narrow_gap_are_apart_as_in_other_rows(tmp_path: Path) -> None:
+    made = Maker().text(LEFT, TOP, "Drug").text(120, TOP, "Dose (mg)").text(186, TOP, "Range")
+    for at, (drug, dose, span) in enumerate((("Alpha", "5", "1-10"), ("Beta", "", "20-30")), start=1):
+        made.text(LEFT, TOP - at * STEP, drug).text(186, TOP - at * STEP, span)
+        made.text(120, TOP - at * STEP, dose)
+    assert text_of(made.page(), tmp_path) == "Drug\tDose (mg)\tRange\nAlpha\t5\t1-10\nBeta\t\t20-30"
+
+
+def test_a_cell_over_two_columns_is_in_neither(tmp_path: Path) -> None:
+    made = Maker().text(220, TOP, "Dose in mg of the drug by age").text(420, TOP, "N")
+    for at, cells in enumerate((("Alpha", "5", "2", "31"), ("Beta", "7", "3", "33")), start=1):
+        for x, cell in zip((LEFT, 200, 330, 420), cells, strict=True):
+            made.text(x, TOP - at * STEP, cell)
+    text = "Dose in mg of the drug by age\tN\nAlpha\t5\t2\t31\nBeta\t7\t3\t33"
+    assert text_of(made.page(), tmp_path) == text
 
 
 @pytest.mark.parametrize(
@@ -134,6 +192,32 @@ def test_a_line_beside_a_large_first_letter_is_no_exponent(tmp_path: Path) -> No
     assert text_of(made.page(), tmp_path) == text
 
 
+@pytest.mark.parametrize("following", ["aspirin", "item 1 of 5 mg", "count 10^6 cells", "aspirin, 10 mg"])
+@pytest.mark.parametrize("bullet", ["1", "•"])
+def test_text_beside_a_larger_bullet_is_no_exponent(tmp_path: Path, bullet: str, following: str) -> None:
+    made = Maker().text(LEFT, TOP, bullet, size=18)
+    before, _, raised = following.partition("^")
+    made.scripts(LEFT + 20, TOP + 4, (before, 0), *([(raised[0], 0.4), (raised[1:], 0)] if raised else []))
+    assert text_of(made.page(), tmp_path) == f"{bullet} {following}"
+
+
+@pytest.mark.parametrize("raised", ["6 cells", "6"])
+def test_an_exponent_beside_a_large_first_letter_stays_one(tmp_path: Path, raised: str) -> None:
+    made = Maker().text(LEFT, TOP - 40, "T", size=48)
+    made.scripts(95, TOP - 10, ("he count of 10", 0), (raised[0], 0.4), (raised[1:], 0))
+    assert text_of(made.page(), tmp_path) == f"The count of 10^{raised}"
+
+
+@pytest.mark.parametrize("share", [0.6, 0.8, 0.89, 1.0])
+@pytest.mark.parametrize(("rise", "text"), [(5, "10^12 mg"), (-3, "10_12 mg")])
+def test_the_height_tells_an_exponent_of_any_size(
+    tmp_path: Path, share: float, rise: float, text: str
+) -> None:
+    made = Maker().text(LEFT, TOP, "10").text(LEFT + 12.3, TOP + rise, "12", size=11 * share)
+    made.text(LEFT + 28, TOP, "mg")
+    assert text_of(made.lines(PROSE, y=TOP - 3 * STEP).page(), tmp_path).startswith(f"{text}\n\n")
+
+
 def test_items_that_count_up_stand_on_lines_of_their_own(tmp_path: Path) -> None:
     made = Maker().lines(f"{number}. an item of about the same length" for number in (1, 2, 3))
     item = "an item of about the same length"
@@ -191,42 +275,6 @@ def test_an_exponent_of_an_exponent_is_not_lost(tmp_path: Path) -> None:
     assert {*"23"} <= {*text_of(made.page(), tmp_path)}
 
 
-def with_heads(num_pages: int) -> Maker:
-    made = Maker()
-    for number in range(1, num_pages + 1):
-        side = 400 if number % 2 else LEFT
-        made.text(side, 800, "Guideline 2024 on nerves", size=9).text(290, 30, f"- {number} -", size=9)
-        made.lines([f"Page {'abcdefgh'[number]} tells what no other page of it does.", *PROSE]).page()
-    return made
-
-
-def test_heads_feet_and_page_numbers_are_left_out_and_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.pdf", with_heads(4).save())
-    (found,) = read("pdf", path, metadata_fields=["removed", "num_pages"])
-    assert isinstance(found, Document)
-    assert "Guideline" not in found.text and "- 2 -" not in found.text
-    assert found.text.count("tells what no other page") == 4 and found.text.count("stairs") == 4
-    assert found.metadata == {"removed": "Guideline 2024 on nerves\n- 1 -", "num_pages": "4"}
-
-
-def test_heads_are_kept_on_request(tmp_path: Path) -> None:
-    assert text_of(with_heads(4), tmp_path, keep_heads=True).count("Guideline 2024") == 4
-
-
-def test_numbers_at_the_end_of_pages_that_count_no_pages_stay(tmp_path: Path) -> None:
-    made = Maker()
-    for dose in (140, 72, 9, 33):
-        made.lines(PROSE).text(LEFT, 40, str(dose)).page()
-    assert {"140", "72", "9", "33"} <= {*text_of(made, tmp_path).split()}
-
-
-def test_roman_page_numbers_are_left_out(tmp_path: Path) -> None:
-    made = Maker()
-    for number in ("i", "ii", "iii", "iv"):
-        made.lines(PROSE).text(290, 40, number).page()
-    assert {"i", "ii", "iii", "iv"} & {*text_of(made, tmp_path).split()} == set()
-
-
 def test_lines_of_scripts_without_spaces_are_joined_without_one(tmp_path: Path) -> None:
     pdfmetrics.registerFont(UnicodeCIDFont("STSong-Light"))
     made = Maker()
@@ -244,14 +292,6 @@ def test_scripts_from_right_to_left_come_as_they_are_read(tmp_path: Path) -> Non
             LEFT, TOP - at * STEP, line[::-1], font="DejaVu"
         )  # glyphs stand in a file from left to right
     assert text_of(made.page(), tmp_path) == "שלום עולם זה טקסט אבגד הוז"
-
-
-def test_a_page_that_does_not_begin_at_zero_has_its_heads_too(tmp_path: Path) -> None:
-    made = Maker()
-    for _ in range(3):
-        made.canvas.setCropBox((0, 400, 595, 842))
-        made.lines(PROSE).text(LEFT, 420, "Guideline 2024", size=9).page()
-    assert "Guideline" not in text_of(made, tmp_path)
 
 
 def test_a_paragraph_goes_on_over_the_page_and_its_notes(tmp_path: Path) -> None:

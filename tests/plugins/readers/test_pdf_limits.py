@@ -23,9 +23,21 @@ def test_a_file_with_a_password_is_told(tmp_path: Path) -> None:
     assert (found.reason, found.detail) == ("encrypted", "it needs a password; remove it first")
 
 
-def test_another_kind_of_file_is_told(tmp_path: Path) -> None:
-    (found,) = read("pdf", write(tmp_path / "a.pdf", b"%PDF-1.4 and then nothing of it"))
-    assert isinstance(found, Reject) and found.reason == "not_pdf" and found.detail.endswith("Is this a PDF?")
+@pytest.mark.parametrize(
+    ("data", "reason", "detail"),
+    [
+        (b"GIF89a and more of it", "not_pdf", "Is this a PDF?"),
+        (
+            b"%PDF-1.4 and then nothing of it",
+            "truncated_file",
+            "it is cut short: it has no %%EOF at its end.",
+        ),
+        (b"%PDF-1.4 and then nothing of it\n%%EOF", "damaged_file", "it is damaged."),
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, data: bytes, reason: str, detail: str) -> None:
+    (found,) = read("pdf", write(tmp_path / "a.pdf", data))
+    assert isinstance(found, Reject) and found.reason == reason and detail in found.detail
 
 
 def test_a_file_that_is_cut_short_gives_what_it_has_and_says_so(tmp_path: Path) -> None:

@@ -383,3 +383,30 @@ def test_an_unknown_preset_is_refused_with_the_nearest_one() -> None:
         "ft-instruction-synthesizer-collection, lima, medicine-instruction-augmented, openorca, "
         "openorca-system, pile, pmc, pubmed, squad, squad-hub, the-stack-markdown, wikipedia, wizardlm-evol."
     )
+
+
+def test_fallbacks_of_the_text_exclude_a_format_and_go_with_the_text_field_of_the_preset() -> None:
+    with pytest.raises(ValueError, match="has both format and text_fallbacks"):
+        SourceConfig(reader="jsonl", uri="a", format="{a}", text_fallbacks=("b",))
+    assert with_preset(SourceConfig(preset="courtlistener", uri="a", format="{html}")).text_fallbacks == ()
+    own = with_preset(SourceConfig(preset="courtlistener", uri="a", text_fallbacks=("b",)))
+    assert (own.text_field, own.text_fallbacks) == ("html_with_citations", ("b",))
+
+
+def test_a_row_without_any_text_names_all_its_fields(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", {"b": "", "c": "text"}, {"a": "", "b": ""}, {"d": 1})
+    first, *others = read("jsonl", path, text_field="a", text_fallbacks=("b", "c"))
+    assert isinstance(first, Document) and first.text == "text"
+    assert [(each.reason, each.detail) for each in others if isinstance(each, Reject)] == [
+        ("empty", "field 'a' is empty"),
+        ("missing_field", "no field 'a' or 'b' or 'c' in a row of d"),
+    ]
+
+
+def test_courtlistener_takes_the_first_column_with_text(tmp_path: Path) -> None:
+    names = "id,plain_text,html,html_with_citations,cluster_id,type,author_str"
+    rows = '"1","Plain\n 10 < 20","","","7","",""\n"2","Plain","<p>Of <b>html</b></p>","","7","",""\n'
+    path = tmp_path / "opinions-2025-01-31.csv.bz2"
+    path.write_bytes(bz2.compress(f"{names}\n{rows}".encode()))
+    found = read(None, path, preset="courtlistener")
+    assert [each.text for each in found if isinstance(each, Document)] == ["Plain\n 10 < 20", "Of html"]

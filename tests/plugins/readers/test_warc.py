@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,17 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch, reader: 
     with pytest.raises(ConfigError) as caught:
         open_reader(SourceConfig(reader=reader, uri="a"))
     assert f"pip install 'tutelage[{reader}]'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_compressed_body_that_ends_early_is_a_reject(
+    tmp_path: Path, encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    body = compress(PAGE.encode())
+    cut = page(body[:-9], Content_Encoding=encoding)
+    told = cut.replace(b"WARC-Type", b"WARC-Truncated: length\r\nWARC-Type")
+    path = write(tmp_path / "a.warc", page(body, Content_Encoding=encoding) + cut + told)
+    whole, reject, short = read("warc", path)
+    assert texts([whole]) == [SAID]
+    assert isinstance(reject, Reject) and isinstance(short, Document)
+    assert (reject.reason, reject.detail) == ("invalid_http", "the compressed body is damaged, or ends early")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import pytest
 
 from schemas.records import Document
-from tests.plugins.readers.reading import places, read, write
+from tests.plugins.readers.reading import places, read, texts, write
 
 RECORDS = {
     "jats": "<article><body><p>{}</p></body></article>",
@@ -76,3 +77,12 @@ def test_a_long_start_tag_and_white_space_in_tags_are_read(tmp_path: Path, reade
     data = file_of(reader, "one", "two").replace(f"<{name}>", f"<{name}\n{attributes} >")
     path = write(tmp_path / "a.xml", data.replace(f"</{name}>", f"</{name}\n >").encode())
     assert places(path, read(reader, path)) == [("1", "one"), ("2", "two")]
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+@pytest.mark.parametrize("encoding", [None, "auto"])
+def test_utf_16_is_known_by_its_mark(tmp_path: Path, mark: bytes, encoding: str | None) -> None:
+    name = "utf-16-le" if mark == codecs.BOM_UTF16_LE else "utf-16-be"
+    data = '<?xml version="1.0" encoding="UTF-16"?><article><body><p>na\u00efve</p></body></article>'
+    path = write(tmp_path / "a.xml", mark + data.encode(name))
+    assert texts(read("jats", path, encoding=encoding)) == ["na\u00efve"]

@@ -85,7 +85,8 @@ def test_our_wheel_says_how_it_is_called_and_what_it_needs(wheel: Path) -> None:
     assert (metadata["Name"], metadata["Version"]) == ("tutelage", version)
     assert any(each.startswith("apache-beam[gcp]") for each in metadata.get_all("Requires-Dist"))
     entry_points = archive.read(f"tutelage-{version}.dist-info/entry_points.txt").decode()
-    assert "tutelage = plugins.commands.main:main" in entry_points
+    assert "tutelage = tutelage:main" in entry_points
+    assert "tutelage.py" in names_in(wheel)
 
 
 def test_a_wheel_made_twice_has_the_same_bytes(wheel: Path, tmp_path: Path) -> None:
