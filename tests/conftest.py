@@ -23,6 +23,7 @@ from aiohttp import web
 
 from schemas.synthesis_config import ServerConfig
 from tests.installed import Installed, install
+from tests.stand_in_hub import WRITE, Hub
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -190,3 +191,24 @@ CPU_SERVER_ARGS: dict[str, str | int | float | bool | None] = {
 def cpu_server(sglang_python: str) -> ServerConfig:
     """`synthesis.server` for a real server on this machine's CPU; it starts in about a minute."""
     return ServerConfig(python=sglang_python, gpus_per_server=0, args=CPU_SERVER_ARGS, env=CPU_SERVER_ENV)
+
+
+@pytest.fixture
+def hub(
+    serve: Callable[[web.Application], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Hub]:
+    """A stand-in of the Hugging Face hub, with a token that may write."""
+    from huggingface_hub import HfFileSystem, constants
+
+    hub = Hub()
+    hub.url = serve(hub.app())
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("HF_TOKEN", WRITE)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    HfFileSystem.clear_instance_cache()
+    yield hub
+    HfFileSystem.clear_instance_cache()

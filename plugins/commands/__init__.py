@@ -15,6 +15,8 @@ COMMANDS = Registry(
         "export": "trainer.export:main",
         "init": "plugins.commands.init:main",
         "models": "plugins.models.models_command:main",
+        "pull": "plugins.hub_copies.command:pull_main",
+        "push": "plugins.hub_copies.command:push_main",
         "report": "plugins.report.command:main",
         "tasks": "pipelines.task_making.command:main",
         "tokenizer": "plugins.extend_tokenizer:main",

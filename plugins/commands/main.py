@@ -26,6 +26,8 @@ Turn raw domain text into a model that knows the domain.
   export    FILE.yaml --output DIR: a training run's checkpoint as a Hugging Face model
   chat      --model NAME: ask a model
   report    CORPUS_OR_RUN ... --output report.html: one page about corpora and runs
+  push      PLACE hub:NAME: send a corpus, model or tasks to the Hugging Face hub, private
+  pull      hub:NAME DIR: fetch one from there
   tasks     make FILE.yaml --output DIR: evaluation tasks about the documents of a corpus
   models    fetch smollm2-135m: a small model for the demo and tests
   tokenizer extend --tokenizer NAME --tokens FILE --output DIR: add tokens to a tokenizer
