@@ -64,8 +64,12 @@ def test_records_in_are_records_taken_and_rejected(tmp_path: Path, shape: str) -
         taken = [each for each in found if isinstance(each, Document)]
         reasons = [each.reason for each in found if not isinstance(each, Document)]
         changed = [each for each in taken if (each.document_id, each.text) not in expected]
-        assert len(taken) >= NUMBER - 2 or OF_A_FILE & {*reasons} or reasons == ["invalid_json"], data
+        # An item without a certain end ends the reading of an array, and says so; a file whose layout is lost
+        # is read as lines, and each is a reject.
+        ends = any("none behind it" in getattr(each, "detail", "") for each in found)
+        is_told = OF_A_FILE & {*reasons} or ends or (not taken and len(reasons) >= data.count(b"\n"))
+        assert len(taken) >= NUMBER - 2 or is_told or reasons == ["invalid_json"], data
         assert len(changed) <= 1, data
         # A bad line that merges two records gives one reject, with the beginning of both.
         shared = "invalid_utf8" in reasons or reasons == ["invalid_json"]
-        assert len(found) >= NUMBER - shared or OF_A_FILE & {*reasons}, data
+        assert len(found) >= NUMBER - shared or is_told, data

@@ -398,7 +398,7 @@ def test_without_the_key_nothing_changes_unless_a_model_has_default_rules(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import pipelines.steps.verify_pairs as step
+    import plugins.verifiers.rules as step
     from pipelines.increments.build import build_increment
 
     monkeypatch.setattr(step, "DEFAULT_RULES", ())

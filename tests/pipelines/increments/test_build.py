@@ -443,10 +443,10 @@ def test_a_source_that_cannot_be_read_is_named(
 ) -> None:
     """File permissions do not restrict root, so the reader itself raises the error."""
 
-    def refuse(self: Any, uri: str) -> Any:
+    def refuse(self: Any, uri: str, part: Any) -> Any:
         raise PermissionError(13, "Permission denied", uri)
 
-    monkeypatch.setattr("plugins.readers.jsonl.JsonlReader.rows", refuse)
+    monkeypatch.setattr("plugins.readers.jsonl.JsonlReader.rows_of", refuse)
     source = one_file.streams["domain"].sources[0].uri
     with pytest.raises(InputError) as caught:
         build(one_file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,8 @@ def test_a_watch_tells_of_an_increment_whose_end_fails_and_goes_on(
     published: list[Manifest] = []
     config = corpus_config(tmp_path / "corpus", f"{tmp_path}/in/*.jsonl")
     monkeypatch.setattr(Draft, "publish", and_full(Draft.publish))
+    for file in (tmp_path / "in").iterdir():
+        os.utime(file, (1_700_000_000, 1_700_000_000))  # a watch waits for a file that has just changed
     watch(config, stop=AfterTwoLooks(), settle_sec=0, published=published.append, quiet=True)
     assert [manifest.number for manifest in published] == [1]
     said = capsys.readouterr().err

@@ -18,7 +18,6 @@ from plugins.readers import jsonl, open_reader
 from plugins.readers.base import WHOLE, Part
 from schemas.corpus_config import CorpusConfig, SourceConfig
 from schemas.records import Document
-from tests.plugins.readers.pdf_making import Maker
 
 
 @pytest.fixture
@@ -71,6 +70,9 @@ def test_parts_give_the_documents_and_rejects_of_whole_files(
 
 
 def test_lines_that_a_reader_removes_are_counted_once_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("reportlab")
+    from tests.plugins.readers.pdf_making import Maker
+
     made = Maker()
     for number in range(3):
         made.text(60, 800, "Guideline 2024").lines([f"Text {'abc'[number]} of this page."]).page()
