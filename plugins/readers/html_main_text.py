@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections import Counter
 from typing import Any
 
 import trafilatura.core
@@ -30,11 +29,10 @@ from plugins.readers.mathml import name_of
 
 _AROUND = etree.XPath(
     "descendant::*[@class][contains(@class, 'mw-editsection') or @class='reflist' or "
-    "self::a[contains(@class, 'headerlink')] or self::ol[contains(@class, 'references')]] | "
-    "descendant::table[count(.//tr)=1 and count(.//a)>2 and "
+    "self::ol[contains(@class, 'references')]] | descendant::table[count(.//tr)=1 and count(.//a)>2 and "
     "not(.//text()[normalize-space()][not(ancestor::a)])]"
 )
-"""Links to edit a section or to a heading, lists of references, and menus that are a table."""
+"""Links to edit a section, lists of references, and menus that are a table."""
 
 _POSTS = etree.XPath(
     "descendant::h2[@class='topic-title'] | descendant::h1[../@id='topic-title' or ../@class='p-title'] | "
@@ -58,14 +56,6 @@ _HIDDEN = etree.XPath(
 )
 _LINKED_HEADINGS = etree.XPath("descendant::h1[descendant::a or ancestor::a]")
 """Names of sites, unless the title begins with them."""
-
-_NAMED = etree.XPath(
-    "descendant::article | descendant::main | "
-    "descendant::*[@role='main' or @role='article' or @itemprop='articleBody']"
-)
-_PROSE = etree.XPath("descendant::p[string-length(normalize-space()) > 60]")
-_MOST = 0.8
-"""Share of a page's prose that its main element holds."""
 
 _LISTS_IN_CELLS = etree.XPath("descendant::td//li | descendant::td//ul | descendant::td//ol")
 _FAILED = "discarding data: %s"
@@ -126,7 +116,6 @@ def main_text(tree: Any, title: str) -> str:
         text = lines_of(verbatim)
         del verbatim[:]
         verbatim.text = text
-    _name_article(tree)
     labels = _mark(tree)
     body = getattr(bare_extraction(tree, options=_options()), "body", None)
     if body is None:
@@ -135,34 +124,6 @@ def main_text(tree: Any, title: str) -> str:
     if text and is_of_page and headings[0] not in (" ".join(each.split()) for each in text.split("\n\n")):
         return f"{headings[0]}\n\n{text}"  # it stands before the article
     return text
-
-
-def _name_article(tree: Any) -> None:
-    """Make the smallest element with most of a page's prose an article, unless the page names its own.
-
-    trafilatura keeps headings and lists only in what it takes for the article.
-    """
-    if _NAMED(tree) or not (prose := _PROSE(tree)):
-        return
-    sizes: Counter[Any] = Counter()
-    for paragraph in prose:
-        size = len(paragraph.text_content())
-        for element in paragraph.iterancestors("div", "section", "td", "body"):
-            sizes[element] += size
-    least = _MOST * max(sizes.values(), default=0)
-    smallest = min(
-        (each for each in sizes if sizes[each] >= least),
-        key=lambda each: len(list(each.iter())),
-        default=None,
-    )
-    if smallest is None:
-        return
-    if smallest.tag == "body":
-        article = etree.SubElement(smallest, "article")
-        article.text, smallest.text = smallest.text, None
-        article.extend([each for each in smallest if each is not article])
-    elif smallest.tag != "td":
-        smallest.tag = "article"
 
 
 def _of_layouts(tree: Any) -> list[Any]:
