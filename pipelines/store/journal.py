@@ -182,10 +182,11 @@ class Journal:
         line = encoded(record)
         self._pending.append((line, written))
         self._pending_bytes += len(line)
+        if self._task is None or self._task.done():
+            self._is_full = asyncio.Event()  # of the loop that waits for it
+            self._task = asyncio.create_task(self._write_pending())
         if self._pending_bytes >= _GATHER_BYTES:
             self._is_full.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write_pending())
         await written
 
     async def close(self) -> None:

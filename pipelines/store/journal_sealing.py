@@ -51,6 +51,10 @@ def seal(
     if snapshot.is_damaged:
         say(f"Journal: {uri}: its tables are made anew from its files.")
         snapshot.without_tables()
+    if snapshot.unsealed and not snapshot.number:  # now merged files count only if a listing names them
+        check()
+        _publish(uri, 1, Contents())
+        snapshot.number = 1
     try:
         contents = _Sealing(snapshot, say).seal()
     except CorpusError as error:
@@ -59,12 +63,13 @@ def seal(
         contents = _Sealing(snapshot, say).seal()
     if contents is not None:
         check()
-        number = snapshot.number + 1
-        if not storage.create_bytes(sealed_uri(uri, number), contents.model_dump_json().encode()):
-            raise CorpusError(
-                f"{sealed_uri(uri, number)}: another run sealed this journal meanwhile. Run again."
-            )
-        _clean(snapshot, number, contents)
+        _publish(uri, snapshot.number + 1, contents)
+        _clean(snapshot, snapshot.number + 1, contents)
+
+
+def _publish(uri: str, number: int, contents: Contents) -> None:
+    if not storage.create_bytes(sealed_uri(uri, number), contents.model_dump_json().encode()):
+        raise CorpusError(f"{sealed_uri(uri, number)}: another run sealed this journal meanwhile. Run again.")
 
 
 class _Sealing:

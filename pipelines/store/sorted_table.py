@@ -76,7 +76,7 @@ def merge_tables(folder: str, name: str, tables: Sequence[Table]) -> list[int]:
         CorpusError: One of them is damaged.
     """
     count = _num_partitions(sum(map(len, tables)))
-    parts = (np.concatenate([table.part(number, count) for table in tables]) for number in range(count))
+    parts = (_joined([table.part(number, count) for table in tables]) for number in range(count))
     return _write(folder, name, map(newest, parts))
 
 
@@ -146,7 +146,7 @@ class Table:
             last = int(firsts.searchsorted(end.to_bytes(4, "big"))) if end < 1 << 32 else len(firsts)
             rows = np.frombuffer(self._read_pages(own, start, max(start, last)), self._row)
             parts.append(rows[_partition_of(rows, count) == number])
-        return np.concatenate(parts)
+        return _joined(parts)
 
     def _fence(self, number: int) -> _Fence:
         if number not in self._fences:
@@ -210,6 +210,12 @@ def _bytes(rows: Rows) -> bytes:
     fence += np.array([zlib.crc32(page) for page in pages], "<u4").tobytes()
     digest = hashlib.blake2b(fence, digest_size=16).digest()
     return _HEADER.pack(_MAGIC, _VERSION, rows.itemsize, _PAGE_ROWS, len(rows), digest) + fence + data
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return np.concatenate(parts).astype(
+        parts[0].dtype
+    )  # concatenate changes the byte order to the native one
 
 
 def _num_partitions(num_rows: int) -> int:
