@@ -3,10 +3,10 @@
     python -m benchmarks.journal --rows 100000000 --generations 200000      about 5 minutes, 4 GB of disk
 
 Several runs write real generations of 1 KB through the journal's writer, and each run is sealed. Beside them
-comes a sealed table with random keys for all other generations: the look-ups read its pages, but the answers
-behind its keys do not exist, because 100 GB of text do not fit a test machine. A process of its own then opens
-the journal and looks up keys that it has, with their answers, and keys that it has not. Memory is the kernel's
-`VmHWM`, first of the imports alone: `ru_maxrss` of a child begins with what its parent had.
+comes a sealed table with random keys for all other generations: the look-ups read its pages, but the
+answers behind its keys do not exist, because 100 GB of text do not fit a test machine. A process of its own
+then opens the journal and looks up keys that it has, with their answers, and keys that it has not. Memory is
+the kernel's `VmHWM`, first of the imports alone: `ru_maxrss` of a child begins with what its parent had.
 """
 
 from __future__ import annotations
