@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, reference
+from markdown_it.rules_inline import StateInline
 
 from plugins.readers.base import BadRow
 from plugins.readers.html_tree import parse, visible
@@ -26,6 +27,7 @@ _FRONT = re.compile(r"\A---[ \t]*\n(?=\S)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", r
 _MOST_FRONT = 1 << 16
 """Characters of front matter; PyYAML takes a second for ten times as many."""
 
+_PRODUCT = re.compile(r"(?<=\d)\*(?=\d)")
 _FIELDS = ("title", "author", "date", "lang")
 _MOST_NESTED = 1_000
 """More than Python's stack has room for, because markdown-it silently passes over what is nested deeper."""
@@ -37,8 +39,19 @@ def _link_definition(state: StateBlock, first: int, last: int, silent: bool) -> 
     return not state.src.startswith("[^", at) and reference(state, first, last, silent)
 
 
+def _product(state: StateInline, silent: bool) -> bool:
+    """Keep an asterisk between two digits: 2*3*4 is no 234."""
+    if not _PRODUCT.match(state.src, state.pos):
+        return False
+    if not silent:
+        state.pending += "*"
+    state.pos += 1
+    return True
+
+
 _PARSER = MarkdownIt("commonmark", {"maxNesting": _MOST_NESTED}).enable(["table", "strikethrough"])
 _PARSER.block.ruler.at("reference", _link_definition)
+_PARSER.inline.ruler.before("emphasis", "product", _product)
 
 
 class MarkdownReader(MarkupReader):

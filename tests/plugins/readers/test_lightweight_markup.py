@@ -82,6 +82,7 @@ def test_lists_and_dates_of_front_matter_are_fields(tmp_path: Path) -> None:
         ("<div>\n\ntext *here*\n\n</div>", "text here"),
         ("~~struck~~ `code *x*`", "struck code *x*"),
         ("~~100~~250 mg and 250~~100~~ mg", "100 250 mg and 250 100 mg"),
+        ("2*3*4 = 24, and *5*10 mg", "2*3*4 = 24, and *5*10 mg"),
         ("<del>100</del><ins>250</ins> mg", "100 250 mg"),
         ("5 mg[^1]\n\n[^1]: Yes.\n\n[a]: b.html", "5 mg[^1]\n\n[^1]: Yes."),
         (
