@@ -61,7 +61,9 @@ _HIDDEN = etree.XPath(
 _LINKED_HEADINGS = etree.XPath("descendant::h1[descendant::a or ancestor::a]")
 """Names of sites, unless the title begins with them."""
 
-_JOINED = " or ".join(f"self::{each}" for each in "div address aside nav footer form fieldset figure".split())
+_JOINED = " or ".join(
+    f"self::{each}" for each in ["div", "address", "aside", "nav", "footer", "form", "fieldset", "figure"]
+)
 """Blocks that trafilatura joins to the text around them, or takes out of it."""
 
 _AFTER_TEXT, _BEFORE_TEXT = (

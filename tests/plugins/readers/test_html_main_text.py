@@ -149,7 +149,8 @@ def test_headings_and_lists_of_a_page_that_names_no_article_stay() -> None:
     page = (
         "<html><body><ul><li><a href=a>Home</a></li><li><a href=b>News</a></li></ul><div>"
         '<h1>Top<a class="headerlink" href="#top">¶</a></h1>'
-        f"<p>{sentence}</p><h2><a href="  # u">Use</a> 22 <a href="#u">#</a></h2><p>A. {sentence}</p><h3>Deep 33</h3><p>B. {sentence}</p>"
+        f"<p>{sentence}</p><h2><a href='#u'>Use</a> 22 <a href='#u'>#</a></h2>"
+        f"<p>A. {sentence}</p><h3>Deep 33</h3><p>B. {sentence}</p>"
         f"<ul><li>item 9 mg</li></ul><p>C. {sentence}</p></div></body></html>"
     )
 
