@@ -101,7 +101,7 @@ class Hub:
         self.repos[repo] = [(_sha(b"first"), {".gitattributes": b"*.zst filter=lfs"})]
         self.private[repo] = (
             bool(asked.get("private")) or asked.get("visibility") == "private"
-        )  # before and since 2.0
+        )  # releases differ
         return web.json_response({"url": url})
 
     async def _validate(self, request: web.Request) -> web.Response:
