@@ -83,7 +83,7 @@ def _rendered(markdown: str) -> str:
         elif token.type == "ordered_list_close" and len({each.info for each in items[token.level]}) > 1:
             for item in items[token.level]:
                 item.attrSet("value", item.info)
-    return _PARSER.renderer.render(tokens, _PARSER.options, {})
+    return str(_PARSER.renderer.render(tokens, _PARSER.options, {}))
 
 
 def _front_matter(text: str) -> tuple[dict[str, str], str, list[str]]:

@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.inspect.report.sampled_texts import Sample, sample_texts, shown_rows
-from pipelines.runners.progress import cut_texts, duration, held_out, parted
+from pipelines.runners.progress import cut_texts, held_out, parted
 from pipelines.store.duplicate_records import find_clusters
 from pipelines.store.statistics import dropped_by_rule, stats_of
+from plugins.progress import duration
 from plugins.readers.presets import presets
 from plugins.report.blocks import Block, Cell, Facts, Note, Part, Section, Table
 from plugins.report.page import render
