@@ -59,8 +59,8 @@ def test_empty_cells_of_a_narrow_table_keep_their_columns(tmp_path: Path) -> Non
     assert text_of(tmp_path, story) == f"{LONG}\nA\tB\tC\tD\n1\t\t3\t4\n5\t6\t\t8\n\t6\n{LONG}"
 
 
-@pytest.mark.parametrize(("kind", "marks"), [("1", ["1", "2", "3"]), ("bullet", ["•", "•", "•"])])
-def test_items_of_a_list_have_a_line_each(tmp_path: Path, kind: str, marks: list[str]) -> None:
+@pytest.mark.parametrize(("kind", "marks", "before"), [("1", "123", "\n\n"), ("bullet", "•••", "\n")])
+def test_items_of_a_list_have_a_line_each(tmp_path: Path, kind: str, marks: str, before: str) -> None:
     items = ["Take 5 mg", "Take 10 mg daily and wait for the doctor", "Stop"]
     story = [
         paragraph(LONG),
@@ -68,7 +68,7 @@ def test_items_of_a_list_have_a_line_each(tmp_path: Path, kind: str, marks: list
         paragraph(LONG),
     ]
     listed = "\n".join(f"{mark} {item}" for mark, item in zip(marks, items, strict=True))
-    assert text_of(tmp_path, story) == f"{LONG}\n\n{listed}\n{LONG}"
+    assert text_of(tmp_path, story) == f"{LONG}{before}{listed}\n{LONG}"
 
 
 def test_lines_of_code_stay_lines(tmp_path: Path) -> None:
