@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from plugins.commands.parser import Parser
 from plugins.report import PARTS
-from plugins.report.page import render
+from plugins.report.page import place_name, render
 from schemas import exit_status, storage
 from schemas.config import load_config
 from schemas.corpus_layout import manifest_numbers, parse_manifest_uri
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     parts = [PARTS.load("corpus")(corpus, manifest) for corpus, manifest in corpora]
     if runs:
         parts.append(PARTS.load("run")(runs))
-    names = [place.rstrip("/").rpartition("/")[2] for place in (*(corpus for corpus, _ in corpora), *runs)]
+    names = [place_name(place) for place in (*(corpus for corpus, _ in corpora), *runs)]
     data = render(arguments.title or f"Report: {', '.join(names)}", parts)
     storage.write_bytes(arguments.output, data)
     print(f"{arguments.output}: {len(data) / 1e6:.2f} MB about {_number_of(corpora, runs)}")
