@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from tests.trainer.bucket import Bucket
 
-PAGE = 7
+PAGE = 2
 WRITE_SEC = 1.0
 SHARE_503 = 0.03
 SHARE_CUT = 0.02
