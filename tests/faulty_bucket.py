@@ -55,6 +55,7 @@ class FaultyBucket(Bucket):
                     names.append(found)
         left = [each for each in names if each[0] > start]
         answer: dict[str, object] = {
+            "kind": "storage#objects",
             "items": [self._item(name) for name, kind in left[:PAGE] if kind == "items"],
             "prefixes": [name for name, kind in left[:PAGE] if kind == "prefixes"],
         }
