@@ -3,6 +3,7 @@
     python -m benchmarks.ingestion steps                      each step on one core; about 2 minutes
     python -m benchmarks.ingestion memory                     100, 300 and 1,000 MB; about 12 minutes
     python -m benchmarks.ingestion again                      all, nothing new, 1% new; about 12 minutes
+    python -m benchmarks.ingestion chain --datatrove PYTHON   datatrove's steps and ours on a core; 3 minutes
 
 A seeded generator makes the texts. With `--real FOLDER`, texts are cut out of the files of a folder, such as
 the Debian documentation in /usr/share/doc. A build is `tutelage corpus build` in a process of its own, with
@@ -325,20 +326,54 @@ def steps(arguments: argparse.Namespace) -> None:
         timed("pack", lambda: list(PACKERS[config.pack.method](tokens, seq_len=2048, pad_id=0)))
 
 
+def chain(arguments: argparse.Namespace) -> None:
+    """Run datatrove's steps and a build of ours, with its start and more steps, on the same core."""
+    megabytes = (arguments.megabytes or [20])[0]
+    with tempfile.TemporaryDirectory(dir=arguments.tmp) as name:
+        folder = Path(name)
+        count, num_bytes = write_files(folder / "in", texts(arguments, megabytes * 1_000_000))
+        rival = str(Path(__file__).with_name("datatrove_chain.py"))
+        ran = subprocess.run(
+            [
+                "taskset",
+                "-c",
+                "0",
+                arguments.datatrove,
+                rival,
+                folder / "in",
+                os.path.abspath(arguments.tokenizer),
+            ],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+            check=True,
+        )
+        theirs = json.loads(ran.stdout.splitlines()[-1])
+        ours = build(corpus_yaml(folder, arguments.tokenizer), num_workers=1, num_cores=1)
+        report = {
+            "megabytes": round(num_bytes / 1e6),
+            "documents": count,
+            "datatrove": theirs,
+            "ours": ours,
+            "times_as_fast": round(theirs["sec"] / ours["seconds"], 2),
+        }
+        print(json.dumps(report), flush=True)
+
+
 def main() -> None:
     """Run the part named on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["steps", "memory", "again"])
+    parser.add_argument("what", choices=["steps", "memory", "again", "chain"])
     parser.add_argument("--real", metavar="FOLDER", help="cut texts out of its files")
     parser.add_argument("--megabytes", type=int, nargs="*")
     parser.add_argument(
         "--tokenizer", default="models/smollm2-135m", help="as `tutelage models fetch` puts it"
     )
+    parser.add_argument("--datatrove", metavar="PYTHON", help="an interpreter with datatrove, for `chain`")
     parser.add_argument("--tmp", help="folder for what is written (3 times the text)")
     arguments = parser.parse_args()
-    {"steps": steps, "memory": whole, "again": again}[arguments.what](arguments)
+    {"steps": steps, "memory": whole, "again": again, "chain": chain}[arguments.what](arguments)
 
 
 if __name__ == "__main__":

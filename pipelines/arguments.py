@@ -115,6 +115,7 @@ def make_parser(description: str | None) -> Parser:
     prune.add_argument("--journal", action="store_true", help="remove the journal of generations, too")
     prune.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     prune.add_argument("--json", action="store_true", help="print the result as JSON")
+    prune.add_quiet()
     export = _of_a_corpus(
         commands, "export-pairs", "write the instruction pairs of all current documents", json=False
     )
@@ -147,7 +148,7 @@ def _add_corpus(parser: Parser) -> None:
 def _of_a_yaml(
     commands: argparse._SubParsersAction[Parser], name: str, usage: str, does: str, *, json: bool = True
 ) -> Parser:
-    options = " ".join(each for each in (usage, "[--json]" if json else "") if each)
+    options = " ".join(each for each in (usage, "[--json]" if json else "", "[--quiet]") if each)
     parser = commands.add_parser(
         name,
         help=does,
@@ -159,7 +160,8 @@ def _of_a_yaml(
         "overrides", nargs="*", default=[], metavar="key=value", help="values that override the file's"
     )
     if json:
-        parser.add_argument("--json", action="store_true", help="print the result as JSON, and no progress")
+        parser.add_argument("--json", action="store_true", help="print the result and progress as JSON")
+    parser.add_quiet()
     return parser
 
 
@@ -173,4 +175,5 @@ def _of_a_corpus(
     )
     if json:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_quiet()
     return parser

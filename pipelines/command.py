@@ -64,7 +64,7 @@ def _build(arguments: argparse.Namespace, config: CorpusConfig, beam_options: li
     from pipelines.increments.build import build_increment
 
     manifest = build_increment(
-        config, beam_options, quiet=arguments.json, reread=arguments.reread, retry_empty=arguments.retry_empty
+        config, beam_options, reread=arguments.reread, retry_empty=arguments.retry_empty
     )
     dry = any(option.startswith("--dry_run") for option in beam_options)
     nothing = f"{'a dry run' if dry else 'nothing new'}; the corpus is unchanged."
@@ -83,7 +83,6 @@ def _plan(arguments: argparse.Namespace, config: CorpusConfig, beam_options: lis
         beam_options,
         requests_per_sec=arguments.requests_per_sec,
         tokens_per_sec=arguments.tokens_per_sec,
-        quiet=arguments.json,
     )
     if arguments.json:
         print(json.dumps(plan.as_json(), ensure_ascii=False))
@@ -145,16 +144,14 @@ def _withdraw(arguments: argparse.Namespace, config: CorpusConfig, beam_options:
     names = [*arguments.id, *_lines_of(arguments.ids_from)]
     if not names and not arguments.source:
         raise ConfigError("corpus withdraw needs --id, --ids-from or --source to name the documents.")
-    manifest = withdraw(
-        config, beam_options, document_ids=names, sources=arguments.source, quiet=arguments.json
-    )
+    manifest = withdraw(config, beam_options, document_ids=names, sources=arguments.source)
     _print_result(config, manifest, as_json=arguments.json)
 
 
 def _compact(arguments: argparse.Namespace, config: CorpusConfig, beam_options: list[str]) -> None:
     from pipelines.increments.compact import compact
 
-    manifest = compact(config, beam_options, quiet=arguments.json)
+    manifest = compact(config, beam_options)
     nothing = "is one increment already; nothing was changed."
     _print_result(config, manifest, nothing, as_json=arguments.json)
 

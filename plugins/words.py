@@ -21,6 +21,7 @@ Source: Unicode Standard Annex 29, section 4.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
 
@@ -39,6 +40,9 @@ SENTENCE_ENDS = "。！？؟۔।॥։።፧။។៕།"
 
 KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
 _SEPARATORS = ".,\u066b\u066c"  # the last two are Arabic
+_COMMON_PUNCTUATION = "\u00a0\u2010-\u2015\u2018-\u201e\u2022\u2026\u2500-\u257f"  # dashes, quotes, frames
+_PUNCTUATION = re.compile(f"[{_COMMON_PUNCTUATION}]+")
+_PAST_ASCII = re.compile(rf"[^\x00-\x7f{_COMMON_PUNCTUATION}]")
 _FORMAT = re.compile("[\u00ad\u061c\u180e\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _WORD = re.compile(r"[^\W_]+")
 _IN_NUMBER = re.compile(rf"[{_SEPARATORS}](?<=\d.)\d")
@@ -58,8 +62,23 @@ _MEAN_CHARACTERS = 8
 def words_of(text: str) -> list[str]:
     """Cut a text into words."""
     if text.isascii():
-        text = _COMMA.sub("C", _POINT.sub("P", text.lower()))
-        return text.translate(_ASCII_PUNCTUATION).split()
+        return _words_in_ascii(text)
+    words: list[str] = []
+    # Most lines of most texts are ASCII, where words are found in a sixth of the time.
+    for is_ascii, lines in itertools.groupby(text.split("\n"), str.isascii):
+        part = "\n".join(lines)
+        words += _words_in_ascii(part) if is_ascii else _words_past_ascii(part)
+    return words
+
+
+def _words_in_ascii(text: str) -> list[str]:
+    text = _COMMA.sub("C", _POINT.sub("P", text.lower()))
+    return text.translate(_ASCII_PUNCTUATION).split()
+
+
+def _words_past_ascii(text: str) -> list[str]:
+    if not _PAST_ASCII.search(text):
+        return _words_in_ascii(_PUNCTUATION.sub(" ", text))
     text = unicodedata.normalize("NFKC", text).casefold()
     if needs_care(text):
         return _careful_word().findall(_FORMAT.sub("", text))

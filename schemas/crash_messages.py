@@ -57,7 +57,10 @@ _NUMBERS = {
     TimeoutError: errno.ETIMEDOUT,
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_STORES = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "s3fs"}
+_STORES = {
+    *("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "s3fs"),
+    *("huggingface_hub", "requests", "httpx"),
+}
 _MAX_CAUSES = 20
 _IN_A_TRACEBACK = re.compile(
     r"^(?:[\w.]+\.)?(?P<name>\w*(?:Error|Exception|Interrupt)): (?:\[Errno (?P<errno>\d+)\] )?(?P<said>.*)$",

@@ -169,10 +169,14 @@ def read_manifest(corpus: str, number: int | None = None) -> Manifest:
     """
     newest = newest_number(corpus)
     if not newest:
-        raise CorpusError(
-            f"{corpus}: holds no published corpus (no manifest/*.json). "
-            "Build one with `tutelage corpus build`."
+        cure = (
+            "Name hf://datasets/OWNER/NAME. If it is private, log in with `hf auth login`, or set HF_TOKEN."
+            if corpus.startswith(
+                "hf://"
+            )  # a repository that may not be read looks like one that is not there
+            else "Build one with `tutelage corpus build`."
         )
+        raise CorpusError(f"{corpus}: holds no published corpus (no manifest/*.json). {cure}")
     return _read(corpus, newest if number is None else number, newest)
 
 

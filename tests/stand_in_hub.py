@@ -23,6 +23,7 @@ class Hub:
         private: Whether a repository is private.
         requests: Number of requests by what they ask for.
         sent: Paths of committed files, in order.
+        fetched: Paths of files whose content was asked for, in order.
         fail_at_commit: Number of the commit that fails with status 500, counted from 1; 0 for none.
     """
 
@@ -33,6 +34,7 @@ class Hub:
         self.large: set[str] = set()
         self.requests: Counter[str] = Counter()
         self.sent: list[str] = []
+        self.fetched: list[str] = []
         self.fail_at_commit = 0
         self.url = ""
 
@@ -49,6 +51,7 @@ class Hub:
             ("GET", "/api/whoami-v2", self._whoami),
             ("POST", "/api/repos/create", self._create),
             ("POST", "/api/validate-yaml", self._validate),
+            ("GET", r"/api/{kind:datasets|models}/{owner}", self._info),
             ("GET", api, self._info),
             ("GET", api + "/revision/{revision}", self._info),
             ("GET", api + "/tree/{revision}", self._tree),
@@ -77,7 +80,7 @@ class Hub:
                 return _refused(403, f"Forbidden: you don't have the rights of {token}")
             repo = _repo(request)
             is_hidden = repo not in self.repos or (self.private[repo] and not token)
-            if "name" in request.match_info and is_hidden:
+            if "owner" in request.match_info and is_hidden:
                 return _refused(404 if token else 401, "Repository not found", "RepoNotFound")
             return await handler(request)  # type: ignore[no-any-return]
 
@@ -96,7 +99,9 @@ class Hub:
         if repo in self.repos:
             return web.json_response({"error": "exists", "url": url}, status=409)
         self.repos[repo] = [(_sha(b"first"), {".gitattributes": b"*.zst filter=lfs"})]
-        self.private[repo] = bool(asked.get("private"))
+        self.private[repo] = (
+            bool(asked.get("private")) or asked.get("visibility") == "private"
+        )  # releases differ
         return web.json_response({"url": url})
 
     async def _validate(self, request: web.Request) -> web.Response:
@@ -216,6 +221,7 @@ class Hub:
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
         if request.method == "HEAD":
             return web.Response(headers={**headers, "Content-Length": str(len(data))})
+        self.fetched.append(path)
         if asked := request.http_range.start is not None and request.http_range:
             part = data[asked]
             start = asked.start or 0

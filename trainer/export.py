@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--dtype", default="bfloat16", help="bfloat16 (default), float16 or float32")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    parser.add_quiet()
     args = parser.parse_args(argv)
     try:
         config = load_config(TrainConfig, args.config, args.overrides)

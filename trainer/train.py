@@ -64,6 +64,7 @@ def main(argv: list[str]) -> int:
         "overrides", metavar="key=value", nargs="*", default=[], help="change a key: max_duration=100ba"
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on the last line")
+    parser.add_quiet()
     add_dry_run_arguments(parser)
     args = parser.parse_args(argv)
     try:

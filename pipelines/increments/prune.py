@@ -22,6 +22,7 @@ from collections.abc import Iterable
 
 from pipelines.increments.lease import held, new_token, refuse_if_held
 from pipelines.increments.refuse_symlinks import refuse_links
+from plugins.progress import tracked
 from schemas import storage
 from schemas.corpus_layout import (
     JOURNAL,
@@ -80,7 +81,7 @@ def prune(corpus: str, *, keep: Iterable[int] = (), journal: bool = False, dry_r
         if lease is None:
             refuse_if_held(corpus)
             return found
-        for uri in doomed:
+        for uri in tracked(doomed, "prune", unit="files and folders", total=len(doomed)):
             lease.check()
             storage.remove_tree(uri)
         return found

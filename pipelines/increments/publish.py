@@ -122,7 +122,7 @@ def drafted(
     try:
         with contextlib.ExitStack() as stack:
             run = stack.enter_context(prepared(config, options, before=before, files=files))
-            view = ProgressView(quiet=quiet)
+            view = ProgressView(quiet=quiet, num_parts=sum(map(len, files.values())))
             lease = stack.enter_context(held(corpus, run.spec.token, view.say))
             # Only now, with the lease: a run that publishes writes its manifest before it releases the lease.
             if manifests.newest_number(corpus) >= run.spec.number:

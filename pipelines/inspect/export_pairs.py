@@ -19,6 +19,7 @@ from typing import Any
 
 from pipelines.store.ledger import DELETED, WITHDRAWN, Ledger
 from pipelines.store.pair_files import read_pairs, read_texts
+from plugins.progress import tracked
 from schemas import storage
 from schemas.corpus_layout import PAIRS, increment_uri, text_uris
 from schemas.errors import ConfigError, CorpusError, unknown_name
@@ -47,13 +48,15 @@ def export_pairs(arguments: argparse.Namespace) -> int:
     if made and not stored:
         raise CorpusError(f"{arguments.uri}: its {made:,} pairs are only inside its texts. {_CURE}")
     counts: Counter[str] = Counter()
-    lines = (
+    lines: Iterator[str] = (
         FORMATS[arguments.format](pair, passage)
         for name in wanted
         for pair, passage in current_pairs(
             arguments.uri, manifest, name, counts, with_passage=arguments.with_passage
         )
     )
+    if arguments.output or not sys.stdout.isatty():
+        lines = tracked(lines, "export-pairs", unit="pairs", total=stored)
     try:
         _write(lines, arguments.output, counts)
     except BrokenPipeError:  # the reader has enough

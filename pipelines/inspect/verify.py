@@ -27,6 +27,7 @@ from pipelines.store.ledger import check_ledger
 from pipelines.store.near_index import check_near_index
 from pipelines.store.pair_files import read_texts
 from plugins.corpus_tokenizer import tokenizer_damage
+from plugins.progress import Progress
 from schemas import exit_status, storage
 from schemas.corpus_layout import (
     HELD_OUT,
@@ -78,7 +79,9 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
     shard_sets = [shards for increment in manifest.increments for shards in increment.streams.values()]
     damages = [*tokenizer_damage(corpus, manifest), *_damaged_tables(corpus, manifest)]
     num_files = num_bytes = 0
-    with ThreadPoolExecutor(NUM_READERS) as readers:
+    num_rows = sum(shard_set.num_samples for shard_set in shard_sets)
+    progress = Progress("verify", unit="rows", total=num_rows)
+    with progress, ThreadPoolExecutor(NUM_READERS) as readers:
         for shard_set in shard_sets:
             try:
                 index = read_index(corpus, shard_set)
@@ -89,7 +92,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
             num_files += len(files)
             num_bytes += sum(file.stored.bytes for file in files)
             listed = list(directory_damage(corpus, shard_set, index))
-            damages += _damages(corpus, shard_set, listed, files, manifest.seq_len, readers)
+            damages += _damages(corpus, shard_set, listed, files, manifest.seq_len, readers, progress)
     for increment in manifest.increments:
         for stream, shard_set in increment.streams.items():
             damages += _pair_damages(text_uris(corpus, stream, increment.name), shard_set)
@@ -99,7 +102,7 @@ def verify_corpus(corpus: str, manifest: Manifest) -> Verification:
         manifest=manifest.number,
         num_files=num_files,
         num_bytes=num_bytes,
-        num_rows=sum(shard_set.num_samples for shard_set in shard_sets),
+        num_rows=num_rows,
         num_pairs=sum(shard_set.num_stored_pairs for shard_set in shard_sets),
         damages=tuple(damages),
     )
@@ -133,6 +136,7 @@ def _damages(
     files: tuple[ShardFile, ...],
     seq_len: int,
     readers: ThreadPoolExecutor,
+    progress: Progress,
 ) -> Iterator[Damage]:
     """Damages of one shard directory: those in its listing, then those inside the complete files."""
     yield from listed
@@ -144,6 +148,7 @@ def _damages(
     readings = readers.map(lambda file: _read(uri, file, seq_len), whole)
     for file, (tokens, findings) in zip(whole, readings, strict=True):
         yield from (Damage(file=f"{uri}/{file.stored.basename}", finding=finding) for finding in findings)
+        progress.add(file.samples)
         num_tokens += tokens or 0
         all_read = all_read and tokens is not None
     if all_read and num_tokens != shard_set.num_tokens:

@@ -69,7 +69,9 @@ def count_files(
     """
     options = parse_options(beam_options)
     check_protocol(config, options)
-    with prepared(config, options, before=before, files=parts_of(config, files)) as run:
+    parts = parts_of(config, files)
+    view.num_parts = sum(map(len, parts.values()))
+    with prepared(config, options, before=before, files=parts) as run:
         for line in opening:
             view.say(line)
         with view:

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from pipelines.increments.document_versions import CONFLICT
 from pipelines.planning.plan import IncrementPlan, StreamPlan
-from pipelines.runners.progress import duration
 from plugins.console import Console
+from plugins.progress import duration
 from schemas.terminal import shown
 
 if TYPE_CHECKING:

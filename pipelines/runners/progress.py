@@ -1,7 +1,8 @@
 """Progress of a local run while it goes on, and counts as phrases.
 
-A view adds up the progress files of all workers (`counters.py`), and shows a live table on a terminal or
-plain lines elsewhere. Each step and each endpoint with a count has a line.
+A view adds up the progress files of all workers (`counters.py`), and shows a live table on a terminal, plain
+lines elsewhere, and with `--json` events (`plugins/progress.py`). Each step and each endpoint with a count
+has a line. Files and their parts are known beforehand; documents to be synthesized, once all are read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from rich.live import Live
 from rich.table import Table
 
 from pipelines.runners.counters import progress_dir, read_progress
+from plugins import progress
 from plugins.console import Console
+from plugins.progress import Mode, line_of
 from schemas.manifest import Increment, ShardSet
 
 _LINE_EVERY_SEC = 5.0
@@ -29,25 +32,33 @@ class ProgressView:
     """Show the sum of all workers' progress files on standard error, until the block ends.
 
     Outside of `progress_files_in` the view prints only the lines of `say`, and if it is quiet nothing.
+
+    Args:
+        quiet: Print nothing, whatever the command's options say.
+        num_parts: Files that workers read, large ones in parts; 0 if nobody knows.
     """
 
-    def __init__(self, *, quiet: bool = False):
+    def __init__(self, *, quiet: bool = False, num_parts: int = 0):
         self._folder = progress_dir()
-        self._quiet = quiet
+        self._mode = Mode.QUIET if quiet else progress.mode()  # here: a thread has a context of its own
+        self.num_parts = num_parts
         self._console = Console(file=sys.stderr, highlight=False)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tutelage-progress", daemon=True)
         self._started = time.monotonic()
+        self._emitted: dict[str, int] = {}
         self._history: deque[tuple[float, Counter[str]]] = deque()
 
     def __enter__(self) -> ProgressView:
-        if not self._quiet and self._folder is not None:
+        if self._mode is not Mode.QUIET and self._folder is not None:
             self._thread.start()
         return self
 
     def say(self, line: str) -> None:
         """Print one line."""
-        if not self._quiet:
+        if self._mode is Mode.EVENTS:
+            progress.emit({"event": "note", "text": line})
+        elif self._mode is Mode.LINES:
             self._console.print(line, markup=False, soft_wrap=True)
 
     def __exit__(
@@ -58,6 +69,10 @@ class ProgressView:
             self._thread.join()
 
     def _run(self) -> None:
+        if self._mode is Mode.EVENTS:
+            while not self._stop.wait(_LINE_EVERY_SEC):
+                self._emit()
+            return
         if self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=4, transient=True) as live:
                 while not self._stop.wait(_LIVE_EVERY_SEC):
@@ -70,7 +85,19 @@ class ProgressView:
                 self.say(f"[{self._elapsed()}] {line}")
                 shown = line
 
+    def _emit(self) -> None:
+        counts, rates = self._counted()
+        for step, (done, total, unit, per_sec) in measured_steps(counts, rates, self.num_parts).items():
+            if self._emitted.get(step) != done:
+                seconds = time.monotonic() - self._started
+                progress.emit(progress.event_of(step, done, total, unit, per_sec, seconds))
+            self._emitted[step] = done
+
     def _described(self) -> list[tuple[str, str]]:
+        return describe(*self._counted(), self.num_parts)
+
+    def _counted(self) -> tuple[Counter[str], dict[str, float]]:
+        """Return the counts, and how much each grew a second in the last minute."""
         assert self._folder is not None
         now, counts = time.monotonic(), read_progress(self._folder)
         self._history.append((now, counts))
@@ -78,7 +105,7 @@ class ProgressView:
             self._history.popleft()
         then, before = self._history[0]
         rates = {name: (count - before[name]) / (now - then) for name, count in counts.items() if now > then}
-        return describe(counts, rates)
+        return counts, rates
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -91,14 +118,40 @@ class ProgressView:
         return f"{time.monotonic() - self._started:.0f} s"
 
 
-def describe(counts: Counter[str], rates: Mapping[str, float]) -> list[tuple[str, str]]:
+def measured_steps(
+    counts: Counter[str], rates: Mapping[str, float], num_parts: int
+) -> dict[str, tuple[int, int | None, str, float]]:
+    """Return what is done, its total if known, its unit and its rate a second, by step with any count."""
+    num_read = counts["read/files"] + counts["read/further_parts"]
+    per_sec = rates.get("read/files", 0.0) + rates.get("read/further_parts", 0.0)
+    steps = {
+        "read": (num_read, num_parts, "files and parts", per_sec),
+        **{
+            step: (counts[name], counts[total], unit, rates.get(name, 0.0))
+            for step, name, total, unit in (
+                ("documents", "read/documents", "", "documents"),
+                ("synthesized", "synthesize/documents", "chains/documents", "documents"),
+                ("tokenized", "tokenize/tokens", "", "tokens"),
+                ("written", "write/rows", "", "rows"),
+            )
+        },
+    }
+    return {
+        step: (done, total or None, unit, rate) for step, (done, total, unit, rate) in steps.items() if done
+    }
+
+
+def describe(counts: Counter[str], rates: Mapping[str, float], num_parts: int = 0) -> list[tuple[str, str]]:
     """Describe counters by `step/name` and their growth per second, in the pipeline's order."""
     documents = _number(counts, "read/documents")
+    files = ""
+    if num_parts and (found := measured_steps(counts, rates, num_parts).get("read")):
+        files = f"; {line_of(*found)}"
     rejected = sum(count for name, count in counts.items() if "/rejected_" in name)
     endpoints = sorted({name.partition("@")[2] for name in counts if "@" in name})
     shown = [
-        ("read", f"{documents} documents" if documents else ""),
-        ("new", _number(counts, "ledger/new")),
+        ("read", f"{documents} documents{files}" if documents else files.removeprefix("; ")),
+        ("new", _of_read(counts, "ledger/new")),
         ("unchanged", _number(counts, "ledger/unchanged")),
         ("synthesized", _synthesized(counts, rates)),
         ("requests", _requests(counts, rates)),
@@ -143,15 +196,13 @@ def held_out(increment: Increment) -> str:
     return f"held out: {total:,} of {increment.num_documents:,} documents ({of_each})"
 
 
-def duration(seconds: float) -> str:
-    """Phrase a length of time: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _number(counts: Mapping[str, int], name: str) -> str:
     return f"{counts[name]:,}" if counts.get(name) else ""
+
+
+def _of_read(counts: Mapping[str, int], name: str) -> str:
+    read = counts.get("read/documents", 0)
+    return f"{counts[name]:,} of {read:,} documents" if counts.get(name) and read else _number(counts, name)
 
 
 def _with(number: str, unit: str) -> str:
@@ -162,16 +213,12 @@ def _synthesized(counts: Mapping[str, int], rates: Mapping[str, float]) -> str:
     done, total = counts.get("synthesize/documents", 0), counts.get("chains/documents", 0)
     if not done and not counts.get("synthesize/requests"):
         return ""
-    of_total = f" of {total:,}" if total > done else ""
     parts = [
-        f"{done:,}{of_total} documents",
+        line_of(done, total if total > done else None, "documents", rates.get("synthesize/documents", 0.0)),
         f"{counts.get('synthesize/pairs', 0):,} pairs",
         _with(_number(counts, "synthesize/failed_documents"), "failed"),
         _with(_number(counts, "synthesize/empty_documents"), "without pairs"),
     ]
-    speed = rates.get("synthesize/documents", 0.0)
-    if of_total and speed > 0:
-        parts.append(f"{duration((total - done) / speed)} left")
     return ", ".join(part for part in parts if part)
 
 

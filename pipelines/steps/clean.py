@@ -49,7 +49,9 @@ def clean_text(text: str, *, repair: bool = True) -> str:
 
 
 def _regular(text: str) -> str:
-    text = unicodedata.normalize("NFC", _CONTROL.sub("", _IN_NUMBER.sub(" ", text)))
+    if _CONTROL.search(text):
+        text = _CONTROL.sub("", _IN_NUMBER.sub(" ", text))
+    text = unicodedata.normalize("NFC", text)
     # The other separators of splitlines are control characters, which are gone.
     text = "\n".join(line.rstrip(" \t") for line in text.splitlines())
     return _BLANK_LINES.sub("\n\n", text).strip()

@@ -68,7 +68,9 @@ class ReadFiles(StepFn):
                         yield dataclasses.replace(record, stamp=stamp) if stamp else record
         except OSError as error:
             raise InputError(f"{shown_name(uri)}: cannot be read: {error}. Nothing was published.") from error
-        if part.start == 0:
+        if part.start > 0:
+            self.counters.add("further_parts")
+        else:
             self.counters.add("files")
             self.counters.add("files_empty", not num_rows)
             # A row as long as this part says nothing about the parts of the file that other workers read.

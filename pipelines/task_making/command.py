@@ -46,6 +46,7 @@ def build_parser() -> Parser:
     make.add_argument("--documents", type=int, default=200, metavar="N", help=documents)
     base = "refuse questions that this model answers without the text; needs the extra `trainer`"
     make.add_argument("--base-model", metavar="DIR_OR_NAME", help=base)
+    make.add_quiet()
     return parser
 
 

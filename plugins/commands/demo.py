@@ -67,7 +67,6 @@ OWN_PAIRS = Arm(
 )
 RECORDED = Arm(name="recorded", title="texts with the handbook's pairs")
 
-_PICTURE = "scores.png"
 _REPORT = "report.html"
 _QUESTION = "What is Dolorix given for?"
 
@@ -196,7 +195,7 @@ def find_examples() -> Path:
 
 
 def _step(console: Console, number: int, title: str, arguments: list[str]) -> None:
-    shown = [argument.removeprefix(f"{_ROOT}/") for argument in arguments]
+    shown = [argument.removeprefix(f"{Path.cwd()}/") for argument in arguments]
     console.print(f"\n[bold]{number}. {title}[/bold]")
     console.print(Text(f"   $ tutelage {shlex.join(shown)}", style="dim"), soft_wrap=True)
     console.file.flush()
@@ -246,7 +245,6 @@ def _summary(console: Console, output: Path, arms: Sequence[Arm], *, model: str,
             "One training shows that a model learns from such texts. What pairs add to texts alone: the demo "
             "without --fast shows it, benchmarks/README.md measures it over seeds."
         )
-    _draw(output / _PICTURE, points, model=model)
     text = random.Random(17).choice([text for text in _texts(corpus) if text.num_pairs])
     console.print(
         Panel(
@@ -256,12 +254,7 @@ def _summary(console: Console, output: Path, arms: Sequence[Arm], *, model: str,
         )
     )
     console.print("[bold]Where it is[/bold]")
-    console.print(
-        Text(
-            f"  report   {output}/{_REPORT}\n  picture  {output}/{_PICTURE}\n"
-            f"  corpus   {corpus}\n  model    {trained}"
-        )
-    )
+    console.print(Text(f"  report   {output}/{_REPORT}\n  corpus   {corpus}\n  model    {trained}"))
     console.print("[bold]What to run next[/bold]")
     folder = ".venv/bin/" if Path(".venv/bin/tutelage").exists() else ""
     for command in (
@@ -306,31 +299,6 @@ def _table(points: Mapping[str, list[Point]]) -> Table:
             cells = (f"{each.value:.2f} [{each.low:.2f}, {each.high:.2f}]" for each in point.scores.values())
             table.add_row(title, f"{point.tokens:,}", *cells)
     return table
-
-
-def _draw(picture: Path, points: Mapping[str, list[Point]], *, model: str) -> None:
-    """Draw a panel for each measure, with a line for each arm and bars for the intervals."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12.0, 4.4), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for panel, measure in zip(panels, (_RIGHT, _LIKELIHOOD, _BITS), strict=True):
-        for title, of_arm in points.items():
-            scores = [point.scores[measure] for point in of_arm]
-            bars = [[each.value - each.low for each in scores], [each.high - each.value for each in scores]]
-            tokens = [point.tokens for point in of_arm]
-            panel.errorbar(tokens, [each.value for each in scores], bars, marker="o", capsize=3, label=title)
-        panel.set(title=measure, xlabel="tokens trained on")
-        panel.grid(alpha=0.3)
-    num_questions = len(next(iter(points.values()))[0].of_questions[_RIGHT])
-    figure.suptitle(
-        f"{Path(model).name} on a handbook of invented drugs; {num_questions} questions of four options; "
-        "bars: 95% over questions or passages"
-    )
-    panels[0].axhline(0.25, color="grey", linestyle=":", label="a guess")
-    panels[0].set_ylim(0, 1)
-    panels[0].legend(fontsize="small", loc="upper left")
-    figure.savefig(picture, dpi=120)
 
 
 def _shortened(text: str) -> str:

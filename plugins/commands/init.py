@@ -7,9 +7,10 @@ and, once the corpus is built, `tutelage train --dry-run`. No file is ever overw
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from plugins.commands.parser import Parser
@@ -48,11 +49,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--output", metavar="DIR", default=".", help="folder of the files (default: here)")
     arguments = parser.parse_args(argv)
     given = {name: getattr(arguments, name) for name in _QUESTIONS}
+    output = Path(arguments.output)
+    _refuse_existing(output, ("corpus.yaml", "train.yaml"))  # before anybody answers questions
     asks = sys.stdin.isatty()
     for name in _QUESTIONS:
         if given[name] is None and not (name == "server_model" and given["server"] == _NO_SERVER):
             given[name] = _answer(name, asks=asks)
-    output = Path(arguments.output)
     for path in write(given, output):
         print(path)
     folder = "" if output == Path(".") else f"{output}/"
@@ -62,16 +64,50 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _answer(name: str, *, asks: bool) -> str:
-    """Ask for a value on a terminal; elsewhere take its default."""
+    """Ask for a value on a terminal, until it can be used; elsewhere take its default."""
     question, default = _QUESTIONS[name]
-    option = f"--{name.replace('_', '-')}"
-    if asks:
-        answer = input(f"{question}{f' [{default}]' if default else ''}: ").strip() or default
-    else:
-        answer = default
-    if answer is None:
-        raise ConfigError(f"{option} is missing: {question[0].lower()}{question[1:]}.")
-    return answer
+    while asks:
+        try:
+            answer = input(f"{question}{f' [{default}]' if default else ''}: ").strip() or default
+        except KeyboardInterrupt:
+            print()
+            raise
+        except EOFError:
+            print()
+            raise ConfigError("the answers ended before the last question. Nothing was written.") from None
+        if answer is None:
+            continue
+        answer = os.path.expanduser(answer)  # which a shell does with an option
+        try:
+            _check(name, answer)
+        except ConfigError as error:
+            print(error)
+        else:
+            return answer
+    if default is None:
+        raise ConfigError(f"{_option(name)} is missing: {question[0].lower()}{question[1:]}.")
+    return default
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _check(name: str, answer: str) -> None:
+    """Raise a ConfigError if an answer cannot be used."""
+    option = _option(name)
+    if name == "documents" and not Path(answer).is_dir():
+        raise ConfigError(f"{option} {answer!r} is no folder. Give the folder of your documents.")
+    if name == "documents" and not any(Path(answer).iterdir()):
+        raise ConfigError(f"{option} {answer!r} is empty. Put your documents there, or give another folder.")
+    if name == "domain" and not re.fullmatch(r"[A-Za-z0-9_-]+", answer):
+        raise ConfigError(f"{option} {answer!r} may hold letters, digits, - and _ only.")
+    if name == "gpus" and not re.fullmatch(r"[0-9]{1,5}", answer):
+        raise ConfigError(f"{option} is {answer!r}; expected a number, 0 for a CPU.")
+    if name == "server" and answer != _NO_SERVER:
+        check_endpoint(answer, option)
+    if not answer.isascii() and any("\ud800" <= each <= "\udfff" for each in answer):
+        raise ConfigError(f"{option} {answer!r} is not UTF-8, as a YAML file is. Rename it.")
 
 
 def write(given: dict[str, str], output: Path) -> list[Path]:
@@ -80,32 +116,29 @@ def write(given: dict[str, str], output: Path) -> list[Path]:
     Raises:
         ConfigError: An answer cannot be used, or a file exists already; nothing was written.
     """
-    if not Path(given["documents"]).is_dir():
-        raise ConfigError(
-            f"--documents {given['documents']!r} is no folder. Give the folder of your documents."
-        )
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", given["domain"]):
-        raise ConfigError(f"--domain {given['domain']!r} may hold letters, digits, - and _ only.")
-    if not re.fullmatch(r"\d{1,5}", given["gpus"]):
-        raise ConfigError(f"--gpus is {given['gpus']!r}; expected a number, 0 for a CPU.")
-    if given["server"] != _NO_SERVER:
-        check_endpoint(given["server"], "--server")
+    for name, answer in given.items():
+        if answer is not None:
+            _check(name, answer)
     texts = {
         "corpus.yaml": _corpus(given),
         "train.yaml": _training(given),
         **{path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.json"))},
     }
     kept = {name for name in texts if name.endswith(".json") and _holds(output / name, texts[name])}
-    for name in sorted(texts.keys() - kept):
-        if (output / name).exists():
-            raise ConfigError(
-                f"{output / name} exists already. Give another --output, or move the file away."
-            )
+    _refuse_existing(output, sorted(texts.keys() - kept))
     output.mkdir(parents=True, exist_ok=True)
     for name in texts.keys() - kept:
         with open(output / name, "x", encoding="utf-8") as file:
             file.write(texts[name])
     return [output / name for name in texts]
+
+
+def _refuse_existing(output: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if (output / name).exists():
+            raise ConfigError(
+                f"{output / name} exists already. Give another --output, or move the file away."
+            )
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from plugins.progress import Mode, set_mode
 from schemas.errors import unknown_name
 
 _asked_for: ContextVar[bool] = ContextVar("asked_for", default=False)
@@ -66,7 +67,13 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-"):
                 self._refuse_option(word)
             self.error(f"unexpected argument {word!r}.")
+        progress = Mode.EVENTS if getattr(found, "json", False) else Mode.LINES
+        set_mode(Mode.QUIET if getattr(found, "quiet", False) else progress)
         return found, []
+
+    def add_quiet(self) -> None:
+        """Add the option `--quiet` of commands that show progress."""
+        self.add_argument("--quiet", action="store_true", help="no progress: only the result and errors")
 
     def _knows(self, word: str) -> bool:
         """True for an option or, as in argparse, an abbreviation of one."""

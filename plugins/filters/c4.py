@@ -62,9 +62,14 @@ class C4Filter(Filter[C4Options]):
         lower = document.text.lower()
         if options.lorem_ipsum and is_placeholder(lower):
             return Verdict(rule="lorem_ipsum", value=lower.count("lorem ipsum"), limit="at most 0")
-        text = _CITATION.sub("", document.text) if options.citations else document.text
+        text = document.text
+        if options.citations and "[" in text:
+            text = _CITATION.sub("", text)
+            lower = text.lower()
         lines = [line.strip() for line in text.split("\n")]
-        kept = [line for line in lines if not line or self._keeps(line)]
+        kept = [line for line in lines if not line or self._is_prose(line)]
+        if (options.javascript and "javascript" in lower) or (options.policy and is_about_policy(lower)):
+            kept = [line for line in kept if not self._is_boilerplate(line.lower())]
         found = 0
         for line in kept:
             if found >= options.min_sentences:
@@ -77,12 +82,12 @@ class C4Filter(Filter[C4Options]):
             return document
         return document.changed(re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip())
 
-    def _keeps(self, line: str) -> bool:
-        options, lower = self.options, line.lower()
+    def _is_prose(self, line: str) -> bool:
         is_ended = ends_as_prose(line) and not line.endswith(_ELLIPSES)
-        return (
-            (is_ended or not options.terminal_punctuation)
-            and has_words(line, options.min_line_words)
-            and not (options.javascript and "javascript" in lower)
-            and not (options.policy and is_about_policy(lower))
+        return (is_ended or not self.options.terminal_punctuation) and has_words(
+            line, self.options.min_line_words
         )
+
+    def _is_boilerplate(self, lower: str) -> bool:
+        options = self.options
+        return (options.javascript and "javascript" in lower) or (options.policy and is_about_policy(lower))

@@ -38,6 +38,9 @@ from plugins.words import letters_per_word, words_of
 from schemas.records import Document
 
 _LETTER = re.compile(r"[^\W\d_]")
+_WITHOUT_LETTERS = {  # of ASCII; white space stays
+    point: None for point in range(128) if not (chr(point).isalpha() or chr(point).isspace())
+}
 _PAST_ALPHABETS = re.compile("[\u0900-\u1dff\u2c80-\ufaff]+")
 _FEW_WORDS = 50
 _NO_LANGUAGE = "zxx"
@@ -132,8 +135,9 @@ class GopherQualityFilter(TextRules[GopherQualityOptions]):
         yield self.at_least("min_words", len(words))
         yield self.at_most("max_words", len(words))
         num_pieces, num_words = max(1, len(pieces)), max(1, len(pieces), len(words))
-        if text.isascii() or sum(map(len, _PAST_ALPHABETS.findall(text))) <= sum(map(len, pieces)) / 2:
-            mean_length = sum(map(len, pieces)) / num_pieces
+        num_characters = len("".join(pieces))
+        if text.isascii() or sum(map(len, _PAST_ALPHABETS.findall(text))) <= num_characters / 2:
+            mean_length = num_characters / num_pieces
             yield self.at_least("min_mean_word_length", mean_length)
             yield self.at_most("max_mean_word_length", mean_length)
         yield self.at_most("max_hashes_per_word", text.count("#") / num_words)
@@ -142,8 +146,14 @@ class GopherQualityFilter(TextRules[GopherQualityOptions]):
         num_lines = max(1, len(lines))
         yield self.at_most("max_bullet_lines", sum(line.startswith(_BULLETS) for line in lines) / num_lines)
         yield self.at_most("max_ellipsis_lines", sum(line.endswith(_ELLIPSES) for line in lines) / num_lines)
-        yield self.at_least("min_words_with_letter", sum(map(bool, map(_LETTER.search, pieces))) / num_pieces)
+        yield self.at_least("min_words_with_letter", _num_with_letter(text, pieces) / num_pieces)
         yield self.at_least("min_stop_words", _num_of(self._stop_words, words))
+
+
+def _num_with_letter(text: str, pieces: list[str]) -> int:
+    if text.isascii():
+        return len(text.translate(_WITHOUT_LETTERS).split())
+    return sum(1 for piece in pieces if piece.isalpha() or _LETTER.search(piece))
 
 
 @functools.cache

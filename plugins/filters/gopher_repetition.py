@@ -96,8 +96,8 @@ class Ngrams(NamedTuple):
 
 def repeated_ngrams(words: Sequence[str], *, longest: int) -> Iterator[Ngrams]:
     """Yield the repeated n-grams of size 2, 3, … `longest`; ends at a size without any."""
-    numbers: dict[str, int] = {}
-    ids = np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int64, len(words))
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    ids = np.fromiter(map(numbers.__getitem__, words), np.int64, len(words))
     starts = np.arange(len(words))
     for size in range(2, longest + 1):
         # The n-gram at p joins the (n-1)-grams at p and p + 1, and is repeated only if both are.

@@ -35,7 +35,7 @@ def lines_of(text: str) -> list[str]:
 
 def ends_as_prose(line: str) -> bool:
     """True if a line ends as a sentence or quotation does in its script."""
-    return line.endswith(_TERMINAL_MARKS) or _ENDS_WITHOUT_MARK.search(line) is not None
+    return line.endswith(_TERMINAL_MARKS) or _ENDS_WITHOUT_MARK.search(line[-2:]) is not None
 
 
 def num_sentences(line: str) -> int:

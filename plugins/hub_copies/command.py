@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from plugins.commands.parser import Parser
 from plugins.hub_copies import COPIES
 from plugins.hub_copies.repository import Repository, repository_name
+from plugins.progress import note
 from schemas import exit_status, storage
 from schemas.corpus_layout import MANIFESTS, manifest_numbers, names_in
 from schemas.errors import ConfigError
@@ -36,7 +36,7 @@ def push_main(argv: Sequence[str]) -> int:
     kind = arguments.kind or _kind_of_folder(arguments.place)
     repository = Repository(arguments.name, _KINDS[kind])
     copied = COPIES.load(kind).push(
-        arguments.place, repository, public=arguments.public, extras=arguments.extras, say=_say
+        arguments.place, repository, public=arguments.public, extras=arguments.extras, say=note
     )
     _print(arguments, copied, f"{arguments.place} is on the hub as {kind} {repository.name}", "sent")
     return exit_status.DONE
@@ -57,7 +57,7 @@ def pull_main(argv: Sequence[str]) -> int:
         raise ConfigError(f"{arguments.folder}: pull writes to a local folder. Copy it from there.")
     kind, repository, commit = _on_the_hub(arguments.name, arguments.kind)
     copied = COPIES.load(kind).pull(
-        repository, arguments.folder.rstrip("/"), commit=commit, extras=arguments.extras, say=_say
+        repository, arguments.folder.rstrip("/"), commit=commit, extras=arguments.extras, say=note
     )
     _print(arguments, copied, f"{arguments.folder} holds {kind} {repository.name}", "fetched")
     return exit_status.DONE
@@ -76,6 +76,7 @@ def _add_shared(parser: Parser) -> None:
         "made-tasks; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_quiet()
 
 
 def _kind_of_folder(place: str) -> str:
@@ -109,10 +110,6 @@ def _on_the_hub(name: str, kind: str | None) -> tuple[str, Repository, str]:
         is_corpus = any(path.startswith(f"{MANIFESTS}/") for path in repository.files(commit))
         return ("corpus" if is_corpus else "tasks"), repository, commit
     return kind or "model", repository, commit
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _print(arguments: argparse.Namespace, copied: Any, head: str, verb: str) -> None:

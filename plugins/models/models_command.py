@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plugins.commands.parser import Parser
 from plugins.models import MODELS, default_output
+from plugins.progress import note
 
 
 def build_parser() -> Parser:
@@ -25,6 +26,7 @@ def build_parser() -> Parser:
         help="directory of the model (default: models/NAME in this directory)",
     )
     fetch.add_argument("--json", action="store_true", help="print the answer as one JSON object")
+    fetch.add_quiet()
 
     known = actions.add_parser("list", help="list the models, and whether models/ holds them")
     known.add_argument("--json", action="store_true", help="print the answer as a JSON list")
@@ -39,7 +41,7 @@ def main(argv: list[str]) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     fetch = MODELS.load(options.name)
-    model = fetch(options.output, say=lambda line: print(line, file=sys.stderr, flush=True))
+    model = fetch(options.output, say=note)
     if options.json:
         print(json.dumps({"name": model.name, "path": str(model.path.resolve()), "is_new": model.is_new}))
     else:

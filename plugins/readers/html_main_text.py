@@ -15,12 +15,15 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from collections import Counter
 from typing import Any
 
 import trafilatura.core
 from lxml import etree
 from trafilatura import bare_extraction
 from trafilatura.settings import Extractor
+from trafilatura.xml import delete_element
+from trafilatura.xpaths import BODY_XPATH
 
 from plugins.readers.html_tree import note_marks, visible
 from plugins.readers.markup import LOOKS, SCRIPTS, Script, lines_of, pieces_of, text_of, written
@@ -30,9 +33,11 @@ from plugins.readers.mathml import name_of
 _AROUND = etree.XPath(
     "descendant::*[@class][contains(@class, 'mw-editsection') or @class='reflist' or "
     "self::ol[contains(@class, 'references')]] | descendant::table[count(.//tr)=1 and count(.//a)>2 and "
-    "not(.//text()[normalize-space()][not(ancestor::a)])]"
+    "not(.//text()[normalize-space()][not(ancestor::a)])] | "
+    "descendant::a[starts-with(@href, '#')][translate(normalize-space(), '¶#§🔗', '')='']"
+    "[parent::h1 or parent::h2 or parent::h3 or parent::h4 or parent::h5 or parent::h6]"
 )
-"""Links to edit a section, lists of references, and menus that are a table."""
+"""Links to edit a section or to a heading, lists of references, and menus that are a table."""
 
 _POSTS = etree.XPath(
     "descendant::h2[@class='topic-title'] | descendant::h1[../@id='topic-title' or ../@class='p-title'] | "
@@ -56,6 +61,19 @@ _HIDDEN = etree.XPath(
 )
 _LINKED_HEADINGS = etree.XPath("descendant::h1[descendant::a or ancestor::a]")
 """Names of sites, unless the title begins with them."""
+
+_JOINED = " or ".join(
+    f"self::{each}" for each in ["div", "address", "aside", "nav", "footer", "form", "fieldset", "figure"]
+)
+"""Blocks that trafilatura joins to the text around them, or takes out of it."""
+
+_AFTER_TEXT, _BEFORE_TEXT = (
+    etree.XPath(f"descendant::*[{_JOINED}][{side}-sibling::node()[1][self::text()][normalize-space()]]")
+    for side in ("preceding", "following")
+)
+_PROSE = etree.XPath("descendant::p[string-length(normalize-space()) > 60]")
+_MOST = 0.8
+"""Share of a page's prose that its main element holds."""
 
 _LISTS_IN_CELLS = etree.XPath("descendant::td//li | descendant::td//ul | descendant::td//ol")
 _FAILED = "discarding data: %s"
@@ -116,6 +134,13 @@ def main_text(tree: Any, title: str) -> str:
         text = lines_of(verbatim)
         del verbatim[:]
         verbatim.text = text
+    for block in _AFTER_TEXT(tree):
+        block.addprevious(etree.Element("br"))
+    for block in _BEFORE_TEXT(tree):
+        line = etree.Element("br")
+        line.tail, block.tail = block.tail, None
+        block.addnext(line)
+    _name_article(tree)
     labels = _mark(tree)
     body = getattr(bare_extraction(tree, options=_options()), "body", None)
     if body is None:
@@ -124,6 +149,36 @@ def main_text(tree: Any, title: str) -> str:
     if text and is_of_page and headings[0] not in (" ".join(each.split()) for each in text.split("\n\n")):
         return f"{headings[0]}\n\n{text}"  # it stands before the article
     return text
+
+
+def _name_article(tree: Any) -> None:
+    """Make the smallest element with most of a page's prose its article, unless trafilatura finds one.
+
+    trafilatura keeps headings and lists only in what it takes for the article.
+    """
+    if any(named(tree) for named in BODY_XPATH):
+        return
+    sizes: Counter[Any] = Counter()  # of the prose in each element
+    total = 0
+    for paragraph in _PROSE(tree):
+        size = len(paragraph.text_content())
+        total += size
+        for element in paragraph.iterancestors():
+            sizes[element] += size
+    article = inner = tree.find("body")
+    while inner is not None:
+        article = inner
+        parts = (each for each in article if each.tag in ("div", "section"))
+        inner = next((each for each in parts if sizes[each] >= _MOST * total), None)
+    if article is None or not total:
+        return
+    if article.tag == "body":
+        inner = etree.Element("div")
+        inner.text, article.text = article.text, None
+        inner.extend(list(article))
+        article.append(inner)
+        article = inner
+    article.set("itemprop", "articleBody")
 
 
 def _of_layouts(tree: Any) -> list[Any]:
@@ -165,7 +220,12 @@ def _without_marks(body: Any, labels: dict[str, str]) -> Any:
         mark = next(map(_MARK.match, item.itertext()), None)
         if mark and (label := labels.get(mark[0])):
             item.set("n", label)
-    for element in body.iter():
+    seen: set[str] = set()
+    for element in list(body.iter()):
+        if element.text and element.text[0] in seen:
+            delete_element(element)  # trafilatura gives some blocks twice
+            continue
+        seen.update(_MARK.findall(element.text or ""))
         element.text = element.text and _MARK.sub("", element.text)
         element.tail = element.tail and _MARK.sub("", element.tail)
     return body

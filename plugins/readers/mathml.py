@@ -18,6 +18,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 _TOKENS = {"mi", "mn", "ms"}
+_FRACTION = re.compile(r"(\d{1,9})/(\d{1,9})")
 _ROWS = {"math", "mrow", "mstyle", "mpadded", "menclose", "merror", "mtd", "maction", "semantics"}
 _UNSEEN = {
     *("annotation", "annotation-xml", "mphantom", "none", "mprescripts", "mspace"),
@@ -120,7 +121,9 @@ def _written(terms: Sequence[_Term]) -> str:
     before: _Term | None = None
     for term, after in itertools.zip_longest(terms, terms[1:]):
         here = term.text
-        if term.kind == "quotient" and (_binds(before, _CLOSING) or _binds(after, _OPENING)):
+        if after is None and before is not None and _is_mixed(before.text, here):
+            here = f" {here}"
+        elif term.kind == "quotient" and (_binds(before, _CLOSING) or _binds(after, _OPENING)):
             here, term = f"({here})", _Term(here, "text")
         if term.kind == "operator":
             here = _operator(here, before, after)
@@ -129,6 +132,12 @@ def _written(terms: Sequence[_Term]) -> str:
         text += here
         before = term
     return text.strip()
+
+
+def _is_mixed(number: str, quotient: str) -> bool:
+    """True for a number and a fraction below one: 2 1/2."""
+    found = _FRACTION.fullmatch(quotient)
+    return number.isdecimal() and found is not None and int(found[1]) < int(found[2])
 
 
 def _binds(neighbour: _Term | None, brackets: str) -> bool:

@@ -39,6 +39,12 @@ _SCRIPT_CHARACTERS = 6
 """Most characters of a superscript that is no line of its own."""
 
 
+_ITEM = re.compile(r"[^\w\s]|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,5})[.)]?")
+"""What stands before an item of a list, which is no cell."""
+
+TABLE_STEP = 1.6
+"""Between tables rows are further apart than in them, in usual steps between rows."""
+
 _TABLE_CELLS = 3
 """Fewest cells of a full row of a table with empty cells; of two, an item and its number look the same."""
 
@@ -251,12 +257,12 @@ def _is_prose(lines: Sequence[Line]) -> bool:
     )
 
 
-def _row(row: list[Line]) -> Line:
+def _row(row: list[Line], has_cells: bool = False) -> Line:
     """Join the lines of one row: cells apart by a tab, words of a line with wide gaps by a space."""
     text, box = row[0].text, row[0].box
     is_row = False
     for line in row[1:]:
-        is_cell = max(line.box.left - box.right, box.left - line.box.right) > 1.5 * box.height
+        is_cell = has_cells or max(line.box.left - box.right, box.left - line.box.right) > 1.5 * box.height
         is_row = is_row or is_cell
         text += ("\t" if is_cell else " ") + line.text
         left, right = min(box.left, line.box.left), max(box.right, line.box.right)
@@ -266,16 +272,25 @@ def _row(row: list[Line]) -> Line:
 
 def _table_rows(rows: Sequence[list[Line]]) -> list[Line]:
     """Join each row; in a table a cell keeps its column although cells before it are empty."""
-    joined_rows = [_row(row) for row in rows]
+    pairs = list(itertools.pairwise([[], *rows, []]))
+    are_alike = [_are_alike(above, below) for above, below in pairs]
+    joined_rows = [
+        _row(row, above or below) for row, above, below in zip(rows, are_alike, are_alike[1:], strict=False)
+    ]
     num_cells = [line.text.count("\t") + 1 for line in joined_rows]
+    steps = [above.box.bottom - below.box.bottom for above, below in itertools.pairwise(joined_rows)]
+    most = TABLE_STEP * statistics.median_low(steps) if steps else 0.0
+    number_of_block = [0, *itertools.accumulate(step > most for step in steps)]
 
     def is_in_table(at: int) -> bool:
         is_between = (
             max(num_cells[max(at - 2, 0) : at], default=1) > 1 < max(num_cells[at + 1 : at + 3], default=1)
         )
-        return num_cells[at] > 1 or is_between
+        return num_cells[at] > 1 or is_between or (at > 0 and _is_below_cell(rows[at - 1], rows[at]))
 
-    for is_table, group in itertools.groupby(range(len(rows)), is_in_table):
+    for (is_table, _), group in itertools.groupby(
+        range(len(rows)), lambda at: (is_in_table(at), number_of_block[at])
+    ):
         table = [*group]
         most = max(num_cells[at] for at in table)
         full = [rows[at] for at in table if len(rows[at]) == num_cells[at] == most]
@@ -292,6 +307,25 @@ def _table_rows(rows: Sequence[list[Line]]) -> list[Line]:
             if cells and any(cells[1:]):
                 joined_rows[at] = Line("\t".join(cells).rstrip("\t"), joined_rows[at].box, is_row=True)
     return joined_rows
+
+
+def _are_alike(above: list[Line], below: list[Line]) -> bool:
+    """True if the cells of one of two rows stand below or above cells of the other, at least two of them."""
+    few, many = sorted((above, below), key=len)
+    if len(few) < 2 or (len(many) == 2 and _ITEM.fullmatch(many[0].text)):
+        return False
+    places = [
+        next((at for at, cell in enumerate(many) if _is_aligned(each.box, cell.box.left, cell.box.right)), -1)
+        for each in few
+    ]
+    return -1 not in places and len({*places}) == len(places)
+
+
+def _is_below_cell(above: list[Line], row: list[Line]) -> bool:
+    """True for a row of one cell below a cell that is not the first of its row."""
+    (first, *others), box = above, row[0].box
+    is_below = any(_is_aligned(box, cell.box.left, cell.box.right) for cell in others)
+    return len(row) == 1 and is_below and box.left > first.box.right
 
 
 def _cells(row: list[Line], columns: Sequence[tuple[float, float]]) -> list[str]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import operator
 import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from plugins.readers.pdf_layout import Line, Page, columns_of
+from plugins.readers.pdf_layout import TABLE_STEP, Line, Page, columns_of
 from schemas.page_starts import page_start
 
 _UNSPACED = "[\u0e00-\u0eff\u1780-\u17ff\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
@@ -38,6 +39,9 @@ _SHOWN = dict(zip(map(ord, "ﬀﬁﬂﬃﬄﬅﬆ\xad"), ("ff", "fi", "fl", "ffi
 
 _SUSPENDED = frozenset(("and", "or", "und", "oder"))
 """Words behind a hyphen that stands for a later word: pre- and postoperative."""
+
+_SHORT = 0.15
+"""Share of a column's width that a short line leaves free."""
 
 _ADDRESS = re.compile(r"(?:://|www\.|@)\S*$")
 _TAIL = 80
@@ -74,8 +78,8 @@ def text_of_pages(pages: Sequence[Page]) -> tuple[str, tuple[str, ...]]:
             while end and found[end - 1].size < 0.93 * body and _NOTE.match(found[end - 1].text):
                 end -= 1
             below += found[end:]
-            for each in found[:end]:
-                if paragraphs and _continues(paragraphs[-1], each):
+            for number, each in enumerate(found[:end]):
+                if paragraphs and not number and _continues(paragraphs[-1], each):
                     _append(paragraphs[-1], each.text, terms, page.number)
                 else:
                     paragraphs += [*notes, each]
@@ -98,31 +102,58 @@ def _paragraphs(lines: Sequence[Line], terms: Counter[str], page_number: int) ->
     left, right = min(line.box.left for line in lines), max(line.box.right for line in lines)
     steps = [above.box.bottom - below.box.bottom for above, below in itertools.pairwise(lines)]
     usual = statistics.median_low(steps) if steps else 0.0
+    rights = _right_edges(lines, right, usual)
     before: Line | None = None
     indent = 0.0  # of the line before
-    for line in lines:
+    for line, edge in zip(lines, [0.0, *rights], strict=False):
         line.is_row = line.is_row or bool(_LEADERS.search(line.text))  # a table of contents
         size, at, is_item = line.box.height, line.box.left - left, bool(_BULLET.match(line.text))
         separator = "\n\n"
         if before is not None:
-            is_short = before.box.right < right - 0.15 * (right - left)
+            is_short = before.box.right < right - _SHORT * (right - left)
             ended = bool(_ENDED.search(before.text[-_TAIL:]))
             is_next = is_item and _number(line.text) == _number(found[-1].text) + 1 > 1
             starts_item = is_item and (ended or is_short or is_next or line.text[0] in _SYMBOLS)
             step = before.box.bottom - line.box.bottom
             is_apart = step > 1.35 * usual or abs(size - before.box.height) > 0.12 * size
             if line.is_row or before.is_row or starts_item:
-                separator = "\n\n" if is_apart and not (line.is_row and before.is_row) else "\n"
+                is_apart = step > TABLE_STEP * usual if line.is_row and before.is_row else is_apart
+                separator = "\n\n" if is_apart else "\n"
             elif not is_apart and not (is_short and ended):
                 # An indented line begins a paragraph; one that is less indented ends a list item.
                 moved = indent - at if _BULLET.match(found[-1].text) else at - indent
                 separator = "\n\n" if ended and moved > 0.8 * size else ""
+                has_half = before.text[-1] in _HYPHENS
+                if not separator and not has_half and _breaks(before, line, edge, right - left):
+                    separator = "\n"
         if separator:
             found.append(Paragraph(line.text, size, separator, [(page_number, 0)]))
         else:
             found[-1].text = _join(found[-1].text, line.text, terms)
         before, indent = line, at
     return found
+
+
+def _right_edges(lines: Sequence[Line], right: float, usual: float) -> list[float]:
+    """Return how far each line could go: to the edge that most lines of its block reach, or the column's."""
+    edges: list[float] = []
+    steps = (above.box.bottom - below.box.bottom > 1.35 * usual for above, below in itertools.pairwise(lines))
+    numbers = itertools.accumulate(steps, initial=0)
+    for _, group in itertools.groupby(zip(numbers, lines, strict=False), key=operator.itemgetter(0)):
+        block = [line.box for _, line in group]
+        most, start = max(box.right for box in block), min(box.left for box in block)
+        num_full = sum(box.right > most - _SHORT * (most - start) for box in block[:-1])
+        is_prose = len(block) > 2 and num_full > 0.6 * (len(block) - 1)
+        edges += [most if is_prose else right] * len(block)
+    return edges
+
+
+def _breaks(before: Line, line: Line, edge: float, width: float) -> bool:
+    """True if a line ends although the next word would have fit: a verse, an address, an item, code."""
+    room = edge - before.box.right
+    word = line.text.split(maxsplit=1)[0]
+    needed = (len(word) + 1) * (line.box.right - line.box.left) / len(line.text)
+    return room > max(_SHORT * width, 1.5 * needed)
 
 
 def _number(text: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from plugins.commands.parser import Parser
 from plugins.report import PARTS
-from plugins.report.page import render
+from plugins.report.page import place_name, render
 from schemas import exit_status, storage
 from schemas.config import load_config
 from schemas.corpus_layout import manifest_numbers, parse_manifest_uri
@@ -25,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--output", metavar="FILE", default="report.html", help="default: report.html")
     parser.add_argument("--title", help="heading of the page (default: names of corpora and runs)")
+    parser.add_quiet()
     arguments = parser.parse_args(argv)
     corpora, runs = [], []
     for place in dict.fromkeys(each.rstrip("/") or each for each in arguments.places):
@@ -45,8 +46,14 @@ def main(argv: Sequence[str]) -> int:
     parts = [PARTS.load("corpus")(corpus, manifest) for corpus, manifest in corpora]
     if runs:
         parts.append(PARTS.load("run")(runs))
-    names = [place.rstrip("/").rpartition("/")[2] for place in (*(corpus for corpus, _ in corpora), *runs)]
+    names = [place_name(place) for place in (*(corpus for corpus, _ in corpora), *runs)]
     data = render(arguments.title or f"Report: {', '.join(names)}", parts)
     storage.write_bytes(arguments.output, data)
-    print(f"{arguments.output}: {len(data) / 1e6:.2f} MB about {len(corpora)} corpora and {len(runs)} runs")
+    print(f"{arguments.output}: {len(data) / 1e6:.2f} MB about {_number_of(corpora, runs)}")
     return exit_status.DONE
+
+
+def _number_of(corpora: Sequence[object], runs: Sequence[object]) -> str:
+    """Phrase how many there are: "1 corpus and 2 runs"."""
+    kinds = ((corpora, "corpus", "corpora"), (runs, "run", "runs"))
+    return " and ".join(f"{len(of)} {one if len(of) == 1 else more}" for of, one, more in kinds if of)

@@ -45,6 +45,12 @@ def render(title: str, parts: Sequence[Part]) -> bytes:
     raise ValueError(f"the report has {len(data):,} bytes; at most {MOST_BYTES:,} are allowed")
 
 
+def place_name(uri: str) -> str:
+    """Name a corpus or run as a person does: by its folder, and a folder `corpus` with that around it."""
+    *around, name = uri.rstrip("/").split("/")
+    return f"{around[-1]}/{name}" if name == "corpus" and around and around[-1] else name
+
+
 def visible(value: Any, characters: int) -> Any:
     """A text, cut, with its control characters, direction marks and lone surrogates as visible signs."""
     if not isinstance(value, str) or isinstance(value, Markup):

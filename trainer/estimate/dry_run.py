@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas import storage
 from schemas.errors import ConfigError, CorpusError
@@ -26,6 +26,9 @@ from trainer.startup.config_checks import (
 from trainer.startup.disk_space import check_room, check_writable, places_of
 from trainer.startup.library_warnings import quiet_libraries
 from trainer.startup.run_length import pace_of
+
+if TYPE_CHECKING:
+    from trainer.estimate.run_estimate import Estimate
 
 _MFU = 0.4
 
@@ -122,15 +125,20 @@ def dry_run(config: TrainConfig, args: argparse.Namespace) -> int:
     print(json.dumps(found.to_json(), sort_keys=True) if args.json else "\n".join(found.lines()), flush=True)
     found.check_fit()
     if _is_here(args):
-        folder = fill_in_places(config).save_folder
-        check_room(
-            config,
-            checkpoint_folder=folder if folder and storage.is_local(folder) else None,
-            checkpoint_bytes=found.checkpoint_bytes,
-            num_checkpoints=1,
-            export_bytes=found.export_bytes,
-        )
+        check_estimated_room(config, found)
     return 0
+
+
+def check_estimated_room(config: TrainConfig, found: Estimate) -> None:
+    """Refuse disks of this machine without room for one checkpoint and the export."""
+    folder = fill_in_places(config).save_folder
+    check_room(
+        config,
+        checkpoint_folder=folder if folder and storage.is_local(folder) else None,
+        checkpoint_bytes=found.checkpoint_bytes,
+        num_checkpoints=1,
+        export_bytes=found.export_bytes,
+    )
 
 
 def _check_machine(config: TrainConfig, args: argparse.Namespace) -> None:

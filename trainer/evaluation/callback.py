@@ -25,7 +25,7 @@ from trainer.evaluation.best_checkpoint import BestCheckpoint
 from trainer.evaluation.evaluator import Evaluator, TaskResult
 from trainer.evaluation.ranks import Ranks
 from trainer.evaluation.report.cost import EvaluationCost
-from trainer.evaluation.report.trend import add_to_trend, plot_trend
+from trainer.evaluation.report.trend import add_to_trend
 from trainer.evaluation.scoring.chat_turns import describe_chat
 from trainer.evaluation.scoring.metrics import lower_is_better
 from trainer.evaluation.training_overlap import FoundRows, TrainingText, find_rows
@@ -54,8 +54,7 @@ class DomainEval(Callback):
         chat_template: True makes rows turns of the tokenizer's chat template; or another one's name or file.
         system: Text of the system turn.
         output: Folder for `eval/<batch>/<task>.jsonl` (answers), `scores.jsonl` (one line an
-            evaluation) and `scores.png` (scores against tokens); `{run_name}` is filled in. None
-            writes nothing.
+            evaluation); `{run_name}` is filled in. None writes nothing.
         tasks_root: Directory that replaces the Hub for registered tasks: ROOT/<task>.jsonl or the test
             files of ROOT/<task>/.
         keep_best: A score, such as `MQP/accuracy` or `biomedicine/average`. The checkpoint with the best
@@ -235,7 +234,6 @@ class DomainEval(Callback):
             if len(trend) > 1 and trend[-2].get("chat") != chat:
                 was, now = describe_chat(trend[-2].get("chat")), describe_chat(chat)
                 print(f"domain_eval: scores until now are with {was}, from here on with {now}", flush=True)
-            plot_trend(folder, trend, _panels(self.tasks))
         except (TutelageError, OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
             if self.fail_training:
@@ -292,22 +290,6 @@ def _notes(result: TaskResult, *, is_first: bool) -> list[str]:
     if is_first and result.windows:
         notes.append(f"{name}: {result.windows}")
     return notes
-
-
-def _panels(tasks: Sequence[Task]) -> dict[str, list[str]]:
-    """The names of each domain's headline scores, and its average.
-
-    The bits a byte of all domains have one panel, so that forgetting is seen beside learning.
-    """
-    domains: dict[str, list[str]] = {}
-    lower: dict[str, list[str]] = {}
-    for task in tasks:
-        metric = task.metrics[0]
-        if _is_lower_better(task):
-            lower.setdefault(f"{metric} (lower is better)", []).append(f"{task.name}/{metric}")
-        else:
-            domains.setdefault(task.domain, []).append(f"{task.name}/{metric}")
-    return {domain: [*names, f"{domain}/average"] for domain, names in domains.items()} | lower
 
 
 def _is_lower_better(task: Task) -> bool:

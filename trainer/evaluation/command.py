@@ -111,6 +111,7 @@ def build_parser() -> Parser:
         "counts only the rows that their text does not hold",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object")
+    parser.add_quiet()
     return parser
 
 

@@ -6,22 +6,22 @@ MFU is the share of the GPUs' peak that the model's own operations reach; it is 
 unknown, as on a CPU. Speed and MFU are logged as metrics too, as means since the start, and the learning
 rate of each step.
 
-A terminal shows a bar; a log file gets the same line every few seconds. Rank 0 writes to stderr, so that
-stdout stays free for `--json`.
+A terminal shows a bar; a log file gets the same line every few seconds, and with `--json` an event
+(`plugins/progress.py`), with tokens, loss, tokens_per_sec and mfu. Rank 0 writes to stderr, so that stdout
+stays free for the result.
 """
 
 from __future__ import annotations
 
 import datetime
-import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from composer.core import Callback, State, TimeUnit
 from composer.loggers import Logger
 from composer.utils import dist
 
+from plugins.progress import Progress
 from trainer.reporting.announce import announce
 
 _INTERVAL_SEC = 5.0
@@ -41,11 +41,11 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         self.bar = bar
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
-        self.started = self.stopped = self._printed = time.monotonic()
+        self.started = self.stopped = time.monotonic()
         self.first_step = self.first_token = 0
         self.loss: float | None = None
-        self._live: Any = None
-        self._task: Any = None
+        # The first line shows that training works.
+        self._progress = Progress("train", unit="steps", first_sec=0, every_sec=_INTERVAL_SEC, live=bar)
 
     @property
     def seconds(self) -> float:
@@ -54,22 +54,13 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
 
     def fit_start(self, state: State, logger: Logger) -> None:
         """Start the clock; a resumed run measures its speed from here."""
-        self.started = self.stopped = self._printed = time.monotonic()
+        self.started = self.stopped = time.monotonic()
         self.first_step = int(state.timestamp.batch)
         self.first_token = int(state.timestamp.token)
         if dist.get_global_rank() != 0:
             return
         if self.first_step:
             announce(f"going on after step {self.first_step:,}")
-        if self.bar and sys.stderr.isatty():
-            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-            from plugins.console import Console
-
-            columns = (SpinnerColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"))
-            self._live = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._live.add_task("first step …", total=1.0)
-            self._live.start()
 
     def batch_start(self, state: State, logger: Logger) -> None:
         """Log the learning rate of the step: that of the optimizer's first group."""
@@ -86,23 +77,25 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         mfu = self._mfu(state)
         if mfu is not None:
             logger.log_metrics({"train/mfu": mfu})
-        step = int(state.timestamp.batch)
-        if self._live is not None:
-            self._live.update(self._task, description=self._line(state), completed=step / _total_steps(state))
-            return
-        is_due = self.stopped - self._printed >= _INTERVAL_SEC
-        if is_due or step == self.first_step + 1:  # the first line shows that training works
-            self._printed = self.stopped
-            announce(self._line(state))
+        self._progress.total = _total_steps(state)
+        fields = {
+            "per_sec": round((int(state.timestamp.batch) - self.first_step) / self._elapsed(), 3),
+            "left_sec": round(self._left_sec(state), 1),
+            "tokens": int(state.timestamp.token),
+            "loss": self.loss,
+            "tokens_per_sec": round(self._speed(state), 1),
+            "mfu": mfu,
+        }
+        self._progress.at(int(state.timestamp.batch), line=self._line(state), fields=fields)
 
     def fit_end(self, state: State, logger: Logger) -> None:
         """Stop the clock and remove the bar."""
         self.stopped = time.monotonic()
-        self._close_bar()
+        self._progress.close()
 
     def close(self, state: State, logger: Logger) -> None:
         """Remove the bar after a failure too."""
-        self._close_bar()
+        self._progress.close()
 
     def closing_line(self, state: State, places: Mapping[str, str], *, was_done: bool = False) -> str:
         """Return one line: steps of this process or an earlier one, and the places of the results."""
@@ -118,32 +111,30 @@ class ConsoleProgress(Callback):  # type: ignore[misc, unused-ignore]
         )
 
     def _line(self, state: State) -> str:
-        step = int(state.timestamp.batch)
-        elapsed = max(1e-9, self.stopped - self.started)
         mfu = self._mfu(state)
-        total = _total_steps(state)
-        left = (total - step) * elapsed / max(1, step - self.first_step)
+        loss = float("nan") if self.loss is None else self.loss
         return (
-            f"step {step:,}/{total:,}  loss {self.loss if self.loss is not None else float('nan'):.4f}  "
+            f"step {int(state.timestamp.batch):,}/{_total_steps(state):,}  loss {loss:.4f}  "
             f"{self._speed(state):,.0f} tok/s  {'' if mfu is None else f'MFU {mfu:.1%}  '}"
-            f"{datetime.timedelta(seconds=round(left))} left"
+            f"{datetime.timedelta(seconds=round(self._left_sec(state)))} left"
         )
+
+    def _elapsed(self) -> float:
+        return max(1e-9, self.stopped - self.started)
+
+    def _left_sec(self, state: State) -> float:
+        step = int(state.timestamp.batch)
+        return (_total_steps(state) - step) * self._elapsed() / max(1, step - self.first_step)
 
     def _speed(self, state: State) -> float:
         """Return tokens a second over all ranks since the start of this part of the run."""
-        elapsed = max(1e-9, self.stopped - self.started)
-        return (int(state.timestamp.token) - self.first_token) / elapsed
+        return (int(state.timestamp.token) - self.first_token) / self._elapsed()
 
     def _mfu(self, state: State) -> float | None:
         if not self.peak_flops:
             return None
         num_gpus: int = dist.get_world_size()
         return self._speed(state) * self.flops_per_token / (self.peak_flops * num_gpus)
-
-    def _close_bar(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
 
 def _total_steps(state: State) -> int:

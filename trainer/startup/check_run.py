@@ -14,7 +14,7 @@ from trainer.checkpoints.resume_from import fill_in_places
 from trainer.data.resolve_streams import ResolvedStream, pin_manifests, resolve_streams
 from trainer.data.rows_per_epoch import check_epochs
 from trainer.data.verify_shards import verify_streams
-from trainer.estimate.dry_run import check_evaluation
+from trainer.estimate.dry_run import check_estimated_room, check_evaluation
 from trainer.startup.config_checks import (
     check_hardware,
     check_installed,
@@ -25,7 +25,7 @@ from trainer.startup.config_checks import (
     known_device,
     run_tokenizer,
 )
-from trainer.startup.disk_space import check_room, check_writable, places_of
+from trainer.startup.disk_space import check_writable, places_of
 from trainer.startup.library_warnings import quiet_libraries
 from trainer.startup.run_length import pace_of
 
@@ -92,12 +92,4 @@ def _check_export(config: TrainConfig) -> None:
 def _check_room(config: TrainConfig, streams: list[ResolvedStream], tokenizer: Any) -> None:
     from trainer.estimate.run_estimate import Machine, estimate
 
-    found = estimate(config, streams, Machine(), tokenizer=tokenizer)
-    folder = fill_in_places(config).save_folder
-    check_room(
-        config,
-        checkpoint_folder=folder if folder and storage.is_local(folder) else None,
-        checkpoint_bytes=found.checkpoint_bytes,
-        num_checkpoints=1,
-        export_bytes=found.export_bytes,
-    )
+    check_estimated_room(config, estimate(config, streams, Machine(), tokenizer=tokenizer))

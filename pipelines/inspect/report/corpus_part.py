@@ -17,12 +17,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.inspect.report.sampled_texts import Sample, sample_texts, shown_rows
-from pipelines.runners.progress import cut_texts, duration, held_out, parted
+from pipelines.runners.progress import cut_texts, held_out, parted
 from pipelines.store.duplicate_records import find_clusters
 from pipelines.store.statistics import dropped_by_rule, stats_of
+from plugins.progress import duration
 from plugins.readers.presets import presets
 from plugins.report.blocks import Block, Cell, Facts, Note, Part, Section, Table
-from plugins.report.page import render
+from plugins.report.page import place_name, render
 from plugins.report.settings import settings_of
 from schemas import storage
 from schemas.corpus_layout import increment_uri, rejects_uris, report_uri
@@ -57,7 +58,7 @@ def write_report(corpus: str, manifest: Manifest) -> None:
     """
     uri = report_uri(increment_uri(corpus, manifest.increments[-1].name))
     try:
-        name = public_uri(corpus).rstrip("/").rpartition("/")[2]
+        name = place_name(public_uri(corpus))
         storage.write_bytes(uri, render(f"Corpus {name}", [corpus_part(corpus, manifest)]))
     except Exception as error:  # texts of strangers must not fail a published build
         print(
@@ -93,7 +94,7 @@ def corpus_part(corpus: str, manifest: Manifest | None = None) -> Part:
         "Cost": _cost(found),
         "Configuration and versions": _configuration(found),
     }
-    title = f"Corpus {public_uri(corpus).rstrip('/').rpartition('/')[2]}"
+    title = f"Corpus {place_name(public_uri(corpus))}"
     return Part(title=title, sections=[Section(title=name, blocks=of) for name, of in sections.items()])
 
 

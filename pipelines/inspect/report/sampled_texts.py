@@ -16,6 +16,7 @@ from pipelines.inspect.lineage import find_row
 from pipelines.store.packed_rows import read_rows
 from pipelines.store.pair_files import read_texts
 from plugins.corpus_tokenizer import load_corpus_tokenizer
+from plugins.progress import tracked
 from plugins.report.blocks import Block, Note, Pair, Row, Rows, Text, Texts
 from schemas.corpus_layout import text_uris
 from schemas.errors import TutelageError
@@ -63,9 +64,8 @@ def sample_texts(corpus: str, manifest: Manifest) -> Sample:
             num_shown = min(math.ceil(_SHOWN_TEXTS * share), _MOST_TEXTS - len(shown))
             uris = text_uris(corpus, stream, increment.name)
             texts = itertools.chain.from_iterable(read_texts(uri, shards) for uri in uris)
-            for at, text in enumerate(
-                itertools.islice(texts, max(math.ceil(_READ_TEXTS * share), num_shown))
-            ):
+            sampled = itertools.islice(texts, max(math.ceil(_READ_TEXTS * share), num_shown))
+            for at, text in enumerate(tracked(sampled, f"report: {stream}", unit="texts")):
                 lengths.append(len(text.text))
                 kinds.update(map(_kind, text.pairs))
                 if at < num_shown:

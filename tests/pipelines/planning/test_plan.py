@@ -575,7 +575,7 @@ def test_servers_that_a_build_would_start_are_not_started(
         mined,
         f"synthesis={synthesis}",
         f"synthesis.server={{python: {python}, gpus_per_server: 0}}",
-        "--json",
+        *("--json", "--quiet"),
     )
     assert (done.status, done.err) == (0, "")
     assert json.loads(done.out)["total"]["num_requests"] == 4

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import re
 import time
@@ -11,8 +12,9 @@ import pytest
 
 import pipelines.runners.progress
 from pipelines.runners.counters import Counters, progress_files_in, read_progress
-from pipelines.runners.progress import ProgressView, describe, duration
+from pipelines.runners.progress import ProgressView, describe
 from pipelines.steps.read import ReadFiles
+from plugins.progress import Mode, duration, set_mode
 
 
 def test_the_progress_files_of_all_workers_add_up(tmp_path: Path) -> None:
@@ -82,9 +84,9 @@ def test_steps_are_described_in_the_pipelines_order_with_readable_numbers() -> N
     rates = {"synthesize/documents": 0.5, "synthesize/prompt_tokens": 1000.0}
     assert describe(counts, rates) == [
         ("read", "4,000 documents"),
-        ("new", "3,000"),
+        ("new", "3,000 of 4,000 documents"),
         ("unchanged", "997"),
-        ("synthesized", "3,000 of 4,500 documents, 9,000 pairs, 7 failed, 50 min left"),
+        ("synthesized", "67%, 3,000 of 4,500 documents, 0.5/s, 50 min left, 9,000 pairs, 7 failed"),
         (
             "requests",
             "3,000 done, 64 in flight, 5 retried, 12 from the journal, "
@@ -170,3 +172,37 @@ def test_a_view_without_a_folder_says_what_it_is_told(capsys: pytest.CaptureFixt
     with ProgressView() as view:
         view.say("a line")
     assert capsys.readouterr() == ("", "a line\n")
+
+
+def test_files_are_counted_of_those_known_beforehand_and_large_ones_by_their_parts() -> None:
+    counts = Counter({"read/documents": 700, "read/files": 3, "read/further_parts": 2})
+    rates = {"read/files": 0.25, "read/further_parts": 0.25}
+    assert describe(counts, rates, 20) == [
+        ("read", "700 documents; 25%, 5 of 20 files and parts, 0.5/s, 30 s left")
+    ]
+
+
+def test_with_json_a_view_emits_events(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines.runners.progress, "_LINE_EVERY_SEC", 0.02)
+    counters = Counters("read", str(tmp_path))
+    counters.add("documents", 3)
+    counters.add("files", 1)
+    counters.flush()
+    set_mode(Mode.EVENTS)
+    try:
+        with progress_files_in(str(tmp_path)), ProgressView(num_parts=4) as view:
+            view.say("Building.")
+            said = ""
+            while said.count("\n") < 3:
+                time.sleep(0.01)
+                said += capsys.readouterr().err
+    finally:
+        set_mode(Mode.LINES)
+    note, files, documents = map(json.loads, said.splitlines()[:3])
+    assert note == {"event": "note", "text": "Building."}
+    assert [files[key] for key in ("step", "done", "total", "share", "unit")] == [
+        *("read", 1, 4, 0.25, "files and parts")
+    ]
+    assert [documents[key] for key in ("step", "done", "total", "left_sec")] == ["documents", 3, None, None]

@@ -1,18 +1,35 @@
-"""`datasets.load_dataset` of an increment's directory; needs `tutelage[huggingface]`."""
+"""`datasets.load_dataset` of an increment and of a corpus on the hub; needs `tutelage[huggingface]`."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pipelines.store.dataset_card_loading import dataset_configs
+from pipelines.store.repository_card import repository_card
 from schemas import storage
-from schemas.manifest import ShardSet
+from schemas.manifest import ShardSet, read_manifest
 from schemas.records import AugmentedText, Passage, StoredPair, to_json
+from tests.stand_in_hub import Hub
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden/mined"
+LOAD = """
+import json, sys
+from datasets import get_dataset_config_names, load_dataset
+
+name = "me/leaflets"
+rows = {each: list(load_dataset(name, each, split="train")) for each in get_dataset_config_names(name)}
+rows["streamed"] = list(load_dataset(name, "pairs-domain", split="train", streaming=True))
+json.dump(rows, sys.stdout)
+"""
 
 needs_datasets = pytest.mark.skipif(
     importlib.util.find_spec("datasets") is None, reason="datasets is not installed"
@@ -96,6 +113,49 @@ def test_texts_and_pairs_of_an_increment_load_as_configurations(increment: Path,
     tuning = load_dataset(str(increment), "pairs-domain-tuning", split="train", cache_dir=str(tmp_path / "c"))
     assert tuning.features["options"] == List(Value("string"))
     assert tuning.features["span"] == List(Value("int64"))
+
+
+@needs_datasets
+@pytest.mark.slow
+def test_a_corpus_on_the_hub_loads_by_the_name_of_its_repository(hub: Hub, tmp_path: Path) -> None:
+    corpus = shutil.copytree(GOLDEN, tmp_path / "corpus")
+    for number in ("000003", "000004"):  # two increments, so that configurations have files of both
+        (corpus / f"manifest/{number}.json").unlink()
+    files = {str(each.relative_to(corpus)): each.read_bytes() for each in corpus.rglob("*") if each.is_file()}
+    card = repository_card(str(corpus), read_manifest(str(corpus)), uri="hf://datasets/me/leaflets")
+    hub.repos["datasets/me/leaflets"] = [("a" * 40, {**files, "README.md": card})]
+    hub.private["datasets/me/leaflets"] = True
+    done = subprocess.run(  # datasets reads HF_ENDPOINT when it is imported
+        [sys.executable, "-c", LOAD],
+        env={**os.environ, "HF_HOME": str(tmp_path / "hf")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads(done.stdout)
+    assert {name: len(found) for name, found in rows.items()} == {
+        "texts-domain": 39,
+        "pairs-domain": 23,
+        "texts-general": 12,
+        "texts-tuning": 5,
+        "pairs-tuning": 18,
+        "streamed": 23,
+    }
+    for name in ("texts-domain", "pairs-domain", "pairs-tuning", "streamed"):
+        kind, stream = ("pairs", "domain") if name == "streamed" else name.split("-")
+        assert rows[name] == [
+            json.loads(line)
+            for number in (1, 2)
+            for path in sorted((corpus / f"increments/{number:06d}-{number:012d}/{kind}").iterdir())
+            if path.name.startswith(f"{stream}-")
+            for line in storage.read_lines_zst(str(path))
+        ]
+    assert (rows["pairs-domain"][0]["instruction"], rows["pairs-domain"][0]["response"]) == (
+        "What explanation does the passage offer for this fact?\nThe cell ended after 60 days.",
+        "Because the enzyme binds the acid.",
+    )
 
 
 def test_a_stream_without_pairs_has_no_configuration_of_them() -> None:

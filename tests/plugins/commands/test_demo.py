@@ -71,7 +71,9 @@ def test_demo_goes_from_raw_text_to_a_model_that_loads(
     )
     (line,) = (line for line in done.stdout.splitlines() if f" {last['tokens']:,} " in line and "[" in line)
     assert f" {share:.2f} [" in line and f" {bits:.2f} [" in line
-    assert (tmp_path / "out/scores.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out/report.html").is_file()
+    (built,) = (line for line in done.stdout.splitlines() if line.startswith("   $ tutelage corpus build "))
+    assert (tmp_path / built.split()[4]).is_file()  # so that a person can run it again
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

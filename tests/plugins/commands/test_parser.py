@@ -37,6 +37,7 @@ def test_options_and_overrides_come_in_any_order(argv: tuple[str, ...]) -> None:
         "reread": True,
         "retry_empty": False,
         "json": True,
+        "quiet": False,
     }
 
 
@@ -88,8 +89,8 @@ def test_required_options_may_stand_among_the_overrides() -> None:
         ),
         (
             "corpus build x.yaml --rereed a=b",
-            "option '--rereed' is unknown. Did you mean '--reread'? Available: --help, --json, --reread, "
-            "--retry-empty. Beam's options come after `--`.",
+            "option '--rereed' is unknown. Did you mean '--reread'? Available: --help, --json, --quiet, "
+            "--reread, --retry-empty. Beam's options come after `--`.",
         ),
         (
             "corpus show x --text 3 --row a:1 --manifst=2",
@@ -118,7 +119,7 @@ def test_help_shows_file_and_overrides(capsys: pytest.CaptureFixture[str]) -> No
     assert ended.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith(
-        "usage: tutelage corpus build FILE.yaml [key=value ...] [--reread] [--retry-empty] [--json]"
+        "usage: tutelage corpus build FILE.yaml [key=value ...] [--reread] [--retry-empty] [--json] [--quiet]"
     )
     assert "key=value values that override the file's" in " ".join(out.split())
 

@@ -142,3 +142,19 @@ def test_pages_of_known_software_are_their_posts_or_articles(page: html_sites.Ma
     found = comparable(html_text(page.data.decode()).text).split()
     expected = comparable(page.text).split()
     assert found == expected if page.features != ("MediaWiki",) else expected[:-1] == found
+
+
+def test_headings_and_lists_of_a_page_that_names_no_article_stay() -> None:
+    sentence = "The usual treatment is an inhaler with a steroid, which the patient uses every day."
+    page = (
+        "<html><body><ul><li><a href=a>Home</a></li><li><a href=b>News</a></li></ul><div>"
+        '<h1>Top<a class="headerlink" href="#top">¶</a></h1>'
+        f"<p>{sentence}</p><h2><a href='#u'>Use</a> 22 <a href='#u'>#</a></h2>"
+        f"<p>A. {sentence}</p><h3>Deep 33</h3><p>B. {sentence}</p>"
+        f"<ul><li>item 9 mg</li></ul><p>C. {sentence}</p></div></body></html>"
+    )
+
+    assert html_text(page).text == (
+        f"Top\n\n{sentence}\n\nUse 22\n\nA. {sentence}\n\n"
+        f"Deep 33\n\nB. {sentence}\n\n- item 9 mg\n\nC. {sentence}"
+    )

@@ -38,11 +38,12 @@ PLAIN = (
 
 
 def test_markdown_loses_its_markup(tmp_path: Path) -> None:
-    (found,) = read(
+    found, left_out = read(
         "markdown", write(tmp_path / "a.md", MARKDOWN.encode()), metadata_fields=["title", "tags"]
     )
-    assert isinstance(found, Document)
+    assert isinstance(found, Document) and isinstance(left_out, Reject)
     assert (found.text, found.metadata) == (PLAIN, {"title": "On nerves"})
+    assert (left_out.reason, left_out.detail) == ("left_out", "keys of its front matter: tags")
 
 
 def test_markdown_keeps_its_markup_on_request(tmp_path: Path) -> None:
@@ -78,10 +79,14 @@ def test_lists_and_dates_of_front_matter_are_fields(tmp_path: Path) -> None:
         ("H<sub>2</sub>O", "H2O"),
         ("a < b and 3 > 2 & x", "a < b and 3 > 2 & x"),
         ("1. one\n\n   more\n2. two", "1. one\n   more\n2. two"),
+        ("1. one\n1. two\n1. three", "1. one\n2. two\n3. three"),
+        ("1. one\n2. two\n\n2024. was a year", "1. one\n2. two\n2024. was a year"),
+        ("5. a\n   1. b\n   1. c\n7. d", "5. a\n   1. b\n   2. c\n7. d"),
         ("> a quote", "a quote"),
         ("<div>\n\ntext *here*\n\n</div>", "text here"),
         ("~~struck~~ `code *x*`", "struck code *x*"),
         ("~~100~~250 mg and 250~~100~~ mg", "100 250 mg and 250 100 mg"),
+        ("2*3*4 = 24, and *5*10 mg", "2*3*4 = 24, and *5*10 mg"),
         ("<del>100</del><ins>250</ins> mg", "100 250 mg"),
         ("5 mg[^1]\n\n[^1]: Yes.\n\n[a]: b.html", "5 mg[^1]\n\n[^1]: Yes."),
         (

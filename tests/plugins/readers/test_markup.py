@@ -144,6 +144,8 @@ def test_breaks_items_and_cells_are_set_apart_and_looks_are_not(marked: str, pla
         ("<mtable><mtr><mtd><mn>1</mn></mtd><mtd><mn>0</mn></mtd></mtr></mtable>", "[1, 0]"),
         ("<semantics><mn>5</mn><annotation>five</annotation></semantics>", "5"),
         ("<mfrac><mn>1</mn></mfrac><mn>2</mn>", "1 2"),
+        ("<mn>2</mn><mfrac><mn>1</mn><mn>2</mn></mfrac>", "2 1/2"),
+        ("<mn>2</mn><mfrac><mn>1</mn><mn>2</mn></mfrac><mi>x</mi>", "2 (1/2) x"),
         ("E=10<sup>2</sup>", "E=10 2"),
     ],
 )

@@ -78,7 +78,27 @@ def test_medline_sets_breaks_items_and_cells_apart_on_a_line(tmp_path: Path) -> 
     assert texts(read(reader, write(tmp_path / "a", page.format(marked).encode()))) == ["80 60 5 6 140 72"]
 
 
-TAGS = ["sup", "sub", "br", "li", "p", "div", "td", "b", "span", "math", "a"]
+TAGS = [
+    "sup",
+    "sub",
+    "br",
+    "li",
+    "p",
+    "div",
+    "section",
+    "blockquote",
+    "h3",
+    "pre",
+    "address",
+    "aside",
+    "figure",
+    "form",
+    "td",
+    "b",
+    "span",
+    "math",
+    "a",
+]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -87,9 +107,9 @@ TAGS = ["sup", "sub", "br", "li", "p", "div", "td", "b", "span", "math", "a"]
         st.tuples(st.sampled_from(TAGS), st.sampled_from(["1", "23"]), st.sampled_from(["6 ", "78"])),
         max_size=5,
     ),
-    is_page=st.booleans(),
+    around=st.sampled_from(["", "body", "article", "main"]),
 )
-def test_no_page_turns_two_numbers_into_one(pieces: list[tuple[str, str, str]], is_page: bool) -> None:
+def test_no_page_turns_two_numbers_into_one(pieces: list[tuple[str, str, str]], around: str) -> None:
     marked, expected = "<div>9 ", "9 "
     for name, inside, after in pieces:
         inner = f"<mn>{inside}</mn>" if name == "math" else inside
@@ -97,10 +117,10 @@ def test_no_page_turns_two_numbers_into_one(pieces: list[tuple[str, str, str]], 
         looks = name in ("b", "span", "a")
         expected += f"{inside}{after}" if looks else f" {inside} {after}"
     numbers = re.findall(r"\d+", expected)
-    if not is_page:
+    if not around:
         assert re.findall(r"\d+", html_text(marked + "</div>").text) == numbers
         return
     # Of a page trafilatura may leave pieces out.
     left = iter(numbers)
-    page = f"<html><body><p>{LONG}</p>{marked}</div></body></html>"
+    page = f"<html><body><{around}><p>{LONG}</p>{marked}</div></{around}></body></html>"
     assert all(number in left for number in re.findall(r"\d+", html_text(page).text))

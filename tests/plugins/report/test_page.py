@@ -13,7 +13,7 @@ import pytest
 from plugins.report import page as pages
 from plugins.report.blocks import Block, Facts, Note, Pair, Part, Row, Rows, Section, Table, Text, Texts
 from plugins.report.charts import Point, lines
-from plugins.report.page import MOST_BYTES, render
+from plugins.report.page import MOST_BYTES, place_name, render
 
 HOSTILE = (
     "</script></style></textarea><script>document.title='owned'</script>"
@@ -201,3 +201,16 @@ def test_colours_have_the_contrast_of_wcag_aa(theme: str) -> None:
         if contrast(found[one], found[other]) < least
     ]
     assert weak == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("runs/medicine/corpus/", "medicine/corpus"),
+        ("gs://b/law", "law"),
+        ("corpus", "corpus"),
+        ("/corpus", "corpus"),
+    ],
+)
+def test_a_place_is_named_by_its_folder_and_a_corpus_by_that_around_it(uri: str, name: str) -> None:
+    assert place_name(uri) == name

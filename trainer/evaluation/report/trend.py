@@ -1,17 +1,14 @@
-"""Trend of a training run: scores against trained tokens, as lines of JSON and as a plot."""
+"""Trend of a training run: scores against trained tokens, as lines of JSON."""
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from schemas import storage
 
 LINES = "scores.jsonl"
-PLOT = "scores.png"
-_PANEL_INCHES = (7.0, 4.0)
 
 
 def add_to_trend(
@@ -44,38 +41,3 @@ def add_to_trend(
     trend = [*earlier, now]
     storage.write_bytes(uri, "".join(f"{json.dumps(evaluation)}\n" for evaluation in trend).encode())
     return trend
-
-
-def plot_trend(folder: str, trend: Sequence[Mapping[str, Any]], panels: Mapping[str, Sequence[str]]) -> None:
-    """Draw `scores.png`: one panel per domain and one for bits a byte, one line per score, against tokens.
-
-    Args:
-        folder: Folder of the file; any fsspec URI.
-        trend: Evaluations of `add_to_trend`. If they have no tokens, the axis shows batches.
-        panels: Titles, each with the names of its scores, a domain's average last; a missing score leaves a
-            gap.
-    """
-    from matplotlib.figure import Figure
-
-    unit = "tokens" if any(evaluation["tokens"] for evaluation in trend) else "batch"
-    width, height = _PANEL_INCHES
-    figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), squeeze=False)[:, 0]
-    for panel, (domain, names) in zip(axes, panels.items(), strict=True):
-        for name in names:
-            points = [(e[unit], e["scores"][name]) for e in trend if name in e["scores"]]
-            if points:
-                is_average = name == f"{domain}/average"
-                panel.plot(
-                    *zip(*points, strict=True),
-                    label=name,
-                    marker="o",
-                    linewidth=2.5 if is_average else 1.0,
-                    color="black" if is_average else None,
-                )
-        panel.set(title=domain, xlabel="tokens trained on" if unit == "tokens" else "batches", ylabel="score")
-        panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    storage.write_bytes(storage.join(folder, PLOT), image.getvalue())

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from plugins.progress import tracked
 from plugins.tasks.rows import ChoiceRow, RefusedRow
 from trainer.evaluation.scoring.answer import Answer
 from trainer.evaluation.scoring.causal_model import CausalModel
@@ -131,11 +132,11 @@ def run_choices(
             encoded[row.index] = row
             scores.setdefault(row.index, {})[option] = score
 
-    for batch in plan.trees:
+    for batch in tracked(plan.trees, "evaluation", unit="batches", total=len(plan.trees)):
         rows = [row for group in batch for row in group.rows]
         pairs = [(row, option) for row in rows for option in range(len(row.sequences))]
         keep(pairs, _score_trees(batch, model, pad))
-    for pairs in plan.plain:
+    for pairs in tracked(plan.plain, "evaluation", unit="batches", total=len(plan.plain)):
         keep(pairs, _score_plain(pairs, model, pad))
     model.pass_idly(num_passes - plan.num_passes, pad)
     outcomes = list(plan.outcomes)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from plugins.progress import tracked
 from plugins.tasks.rows import GenerateRow, RefusedRow
 from plugins.tokenizers import opening_ids
 from schemas.errors import ConfigError
@@ -168,7 +169,7 @@ def run_generations(
     """
     outcomes = list(plan.outcomes)
     limit = plan.max_new_tokens
-    for batch in plan.batches:
+    for batch in tracked(plan.batches, "evaluation", unit="batches", total=len(plan.batches)):
         ids = [prompt.token_ids for _, prompt in batch]
         texts = generate_lines(ids, model, tokenizer, max_new_tokens=limit)
         for (index, prompt), text in zip(batch, texts, strict=True):

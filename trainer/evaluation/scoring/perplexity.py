@@ -31,6 +31,7 @@ from typing import Any
 
 import torch
 
+from plugins.progress import tracked
 from plugins.tasks.rows import RefusedRow, TextRow
 from plugins.tasks.task import Task
 from plugins.tokenizers import opening_ids
@@ -212,7 +213,7 @@ def run_texts(
     """Score a plan's texts; arguments and result as in `run_choices`."""
     pad = filler(tokenizer, model.num_embeddings)
     logprobs: list[list[float]] = [[] for _ in plan.rows]
-    for batch in plan.batches:
+    for batch in tracked(plan.batches, "evaluation", unit="batches", total=len(plan.batches)):
         tokens_BT, mask_BT = right_pad([each.ids[:-1] for each in batch], pad, model.device)
         flat = [
             (at, before, each.ids[before + 1])
