@@ -66,7 +66,7 @@ class JatsReader(XmlReader):
     """Reads JATS. Positions are numbers of articles from 1.
 
     Fields of a row: `text`, `title`, `abstract`, `pmcid`, `pmid`, `doi`, `journal`, `year` (of the earliest
-    publication), `license` (its address, or its words), `keywords` (of all groups, with ", " between two). A row
+    publication), `license` (its address, or its words), `keywords` (of all groups, joined by ", "). A row
     lacks the fields that the article lacks.
     Sub-articles (reviews, translations), subtitles, and titles and abstracts in other languages are not read,
     and are counted.

@@ -107,7 +107,9 @@ def test_sub_articles_and_translations_are_counted(tmp_path: Path) -> None:
 
 
 def test_keywords_of_all_groups_are_a_field(tmp_path: Path) -> None:
-    groups = "<kwd-group><title>Keywords</title><kwd>H<sub>2</sub>O</kwd><nested-kwd><kwd>lid</kwd></nested-kwd>"
+    groups = (
+        "<kwd-group><title>Keywords</title><kwd>H<sub>2</sub>O</kwd><nested-kwd><kwd>lid</kwd></nested-kwd>"
+    )
     groups += "</kwd-group><kwd-group><compound-kwd><compound-kwd-part>C71</compound-kwd-part>"
     groups += "<compound-kwd-part>brain</compound-kwd-part></compound-kwd><kwd/></kwd-group>"
     article = SECOND.replace("<body>", f"<front><article-meta>{groups}</article-meta></front><body>")
