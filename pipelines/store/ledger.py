@@ -15,8 +15,9 @@ stamp of the newest version seen (plugins/readers/row_versions.py) in place of a
 It also knows versions whose text was refused, is the text that the corpus holds, or was deleted.
 
 There is one file for each increment and stream. A look-up bisects a memory-mapped file, newest increment
-first. So opening a ledger costs nothing, and the operating system decides how much stays in memory. Only
-origins of changed documents are read.
+first. So opening a local ledger costs nothing, and the operating system decides how much stays in memory. A
+process fetches a remote one once and has one map of it, whatever number of threads and steps look things up.
+Only origins of changed documents are read.
 
 Ledgers of version 1 have rows of 32 bytes without an origin, and nothing else. Their size is a multiple of
 32; spaces at the end make sure that the size of newer ledgers is not.
@@ -25,13 +26,16 @@ Ledgers of version 1 have rows of 32 bytes without an origin, and nothing else. 
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import functools
 import hashlib
 import json
 import os
 import struct
+import threading
+import weakref
 from collections.abc import Container, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -59,15 +63,22 @@ _OLD_ROW = np.dtype([("name", ">u8"), ("name_rest", ">u8"), ("content", ">u8"), 
 _ROW = np.dtype([*((name, ">u8") for name in _OLD_ROW.names or ()), ("origin", ">u4")])
 _NAMES = np.dtype([("name", ">u8"), ("name_rest", ">u8")])
 _NAME = np.dtype("S16")  # compares like 16 bytes: both sides lack zeros at the end
+_opening = threading.Lock()
 
 
-class _Table(NamedTuple):
-    """The ledger of one increment."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Table:
+    """The ledger of one increment; all threads of a process share one as long as anyone holds it."""
 
     uri: str
     rows: _Rows  # of `_ROW` or of `_OLD_ROW`
     ends: np.ndarray[Any, np.dtype[np.uint64]]  # end offset of each origin's line
     origins: np.ndarray[Any, np.dtype[np.uint8]]  # bytes of these lines
+
+    @functools.cached_property
+    def by_content(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Row numbers in order of content, made on first use; 8 bytes of memory a document."""
+        return np.argsort(self.rows["content"], kind="stable")
 
     def origin(self, number: int) -> Origin:
         """Read an origin."""
@@ -79,6 +90,10 @@ class _Table(NamedTuple):
             return Origin(source, pattern, uri)
         except (IndexError, ValueError, TypeError) as error:
             raise _damaged(self.uri, f"its origin {number} cannot be read: {error}") from error
+
+
+_shared: weakref.WeakValueDictionary[tuple[str, str], _Table] = weakref.WeakValueDictionary()
+"""Open tables by URI and version."""
 
 
 def ledger_row(document_id: str, content_hash: str, origin: int = NO_ORIGIN) -> bytes:
@@ -175,11 +190,6 @@ class Ledger:
     def __init__(self, newest_first: Sequence[_Table]):
         self._tables = newest_first
 
-    @functools.cached_property
-    def _by_content(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-        """Row numbers of the tables in order of content, made on first use; 8 bytes of memory a document."""
-        return [np.argsort(table.rows["content"], kind="stable") for table in self._tables]
-
     @classmethod
     def open(cls, corpus: str, stream: str, names: Iterable[str]) -> Ledger:
         """Open the ledgers of some increments; an increment without this stream has none.
@@ -207,7 +217,9 @@ class Ledger:
     def holder_of(self, digits: str, *, may_be_superseded: bool = False) -> bytes | None:
         """Name hash of a document whose content hash begins with these digits, 16 or more; or None."""
         key = int(digits[:16], 16)
-        for table, order in zip(self._tables, self._by_content, strict=True):
+        for table in self._tables:
+            with _opening:  # not made twice by two threads
+                order = table.by_content
             contents = table.rows["content"]
             at = bisect.bisect_left(order, key, key=contents.__getitem__)
             while at < len(contents) and int(contents[order[at]]) == key:
@@ -266,6 +278,17 @@ def _num_documents(rows: _Rows) -> int:
 
 
 def _open(uri: str) -> _Table:
+    """Open a table, or share the one that this process holds of the same version of the file."""
+    fs, path = storage.filesystem(uri)
+    with _opening:
+        key = uri, str(fs.ukey(path))
+        table = _shared.get(key)
+        if table is None:
+            table = _shared[key] = _read(uri)
+    return table
+
+
+def _read(uri: str) -> _Table:
     if storage.is_local(uri):
         return _map(uri, storage.filesystem(uri)[1])
     with scratch("ledger") as folder, storage.naming(folder):  # a mapped file may be unlinked

@@ -9,8 +9,9 @@ distributed evenly, so each partition covers a range of keys of equal width and 
 32 MB. Writing or merging an index needs a few times that much memory.
 
 A look-up bisects memory-mapped partitions, many sorted keys at a time. Opening a local index costs nothing,
-and the operating system decides how much stays in memory; a partition of a remote index is first copied to a
-temporary file. The ledger knows whether a content found here is still the text of a document.
+and the operating system decides how much stays in memory. A partition of a remote index is copied to a
+temporary file when the first key in its range is looked up, and stays there; others are not fetched. The
+ledger knows whether a content found here is still the text of a document.
 
 Cost: 16 bytes a key, with 14 bands 224 a document; benchmarks/near_duplicates.py has 10 million of them.
 """
@@ -21,6 +22,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -199,7 +201,10 @@ class _Table:
         self.number = number
         self._made_by = content.keys
         self._entries = content.partitions
-        self._partitions = [_open_partition(uri, at, entry) for at, entry in enumerate(self._entries)]
+        for at, entry in enumerate(self._entries):
+            _check_size(near_partition_uri(uri, at), entry)
+        self._partitions: dict[int, _Partition] = {}
+        self._opening = threading.Lock()
         self._checked: set[int] = set()
 
     @classmethod
@@ -230,10 +235,11 @@ class _Table:
     def find(self, keys: UInt64s) -> tuple[np.ndarray[Any, np.dtype[np.int64]], UInt64s]:
         """For each row with one of the sorted keys: position of the key in `keys`, and content of the row."""
         places, contents = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
-        starts = np.searchsorted(
-            partition_of(keys, len(self._partitions)), np.arange(len(self._partitions) + 1)
-        )
-        for partition, start, end in zip(self._partitions, starts[:-1], starts[1:], strict=True):
+        count = len(self._entries)
+        starts = np.searchsorted(partition_of(keys, count), np.arange(count + 1))
+        for number in np.flatnonzero(starts[1:] > starts[:-1]).tolist():
+            start, end = starts[number : number + 2]
+            partition = self._partition(number)
             asked = keys[start:end]
             left = np.searchsorted(partition[0], asked, side="left")
             is_there = left < partition.shape[1]
@@ -248,9 +254,9 @@ class _Table:
 
     def between(self, first: int, last: int) -> Iterator[_Partition]:
         """Yield the rows with keys from `first` to `last`, checked against their digests, by partition."""
-        numbers = partition_of(np.array([first, last], np.uint64), len(self._partitions)).tolist()
+        numbers = partition_of(np.array([first, last], np.uint64), len(self._entries)).tolist()
         for number in range(numbers[0], numbers[1] + 1):
-            partition = self._partitions[number]
+            partition = self._partition(number)
             if number not in self._checked:
                 if _digest(partition.tobytes()) != self._entries[number].blake2b:
                     raise CorpusError(
@@ -261,6 +267,14 @@ class _Table:
             start = int(np.searchsorted(partition[0], np.uint64(first), side="left"))
             end = int(np.searchsorted(partition[0], np.uint64(last), side="right"))
             yield np.array(partition[:, start:end])
+
+    def _partition(self, number: int) -> _Partition:
+        """Open a partition on its first use, once for all threads."""
+        with self._opening:
+            if number not in self._partitions:
+                uri = near_partition_uri(self.uri, number)
+                self._partitions[number] = _open_partition(uri, self._entries[number])
+            return self._partitions[number]
 
 
 class _Keys(Strict):
@@ -305,11 +319,11 @@ def _read_index(uri: str) -> _Content:
     return content
 
 
-def _open_partition(uri: str, number: int, entry: PartitionEntry) -> _Partition:
+def _check_size(file: str, entry: PartitionEntry) -> None:
+    """Check that a partition is there and has its size, without reading it."""
     if not entry.num_rows:
-        return np.empty((2, 0), np.uint64)
-    file = near_partition_uri(uri, number)
-    shape, size = (2, entry.num_rows), entry.num_rows * _ROW_BYTES
+        return
+    size = entry.num_rows * _ROW_BYTES
     fs, path = storage.filesystem(file)
     try:
         found = int(fs.size(path))
@@ -317,6 +331,13 @@ def _open_partition(uri: str, number: int, entry: PartitionEntry) -> _Partition:
         raise CorpusError(f"{file}: is missing, though index.json names it. Restore it.") from None
     if found != size:
         raise CorpusError(f"{file}: is damaged: it has {found} bytes, expected {size}. Restore it.")
+
+
+def _open_partition(file: str, entry: PartitionEntry) -> _Partition:
+    if not entry.num_rows:
+        return np.empty((2, 0), np.uint64)
+    shape, size = (2, entry.num_rows), entry.num_rows * _ROW_BYTES
+    fs, path = storage.filesystem(file)
     if size < _MAPPED_BYTES:
         return np.frombuffer(storage.read_bytes(file), "<u8").reshape(shape)
     if storage.is_local(file):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+from collections import Counter
 from typing import Any
 
 import trafilatura.core
@@ -160,17 +161,19 @@ def _name_article(tree: Any) -> None:
     """
     if any(named(tree) for named in BODY_XPATH):
         return
-    article = tree.find("body")
-    prose = {each: len(each.text_content()) for each in _PROSE(tree)}
-    least = _MOST * sum(prose.values())
-    while article is not None and prose:
-        inner = (each for each in article if each.tag in ("div", "section"))
-        held = ((each, sum(size for p, size in prose.items() if each in p.iterancestors())) for each in inner)
-        smaller = next((each for each, size in held if size >= least), None)
-        if smaller is None:
-            break
-        article = smaller
-    if article is None or not prose:
+    sizes: Counter[Any] = Counter()  # of the prose in each element
+    total = 0
+    for paragraph in _PROSE(tree):
+        size = len(paragraph.text_content())
+        total += size
+        for element in paragraph.iterancestors():
+            sizes[element] += size
+    article = inner = tree.find("body")
+    while inner is not None:
+        article = inner
+        parts = (each for each in article if each.tag in ("div", "section"))
+        inner = next((each for each in parts if sizes[each] >= _MOST * total), None)
+    if article is None or not total:
         return
     if article.tag == "body":
         inner = etree.Element("div")

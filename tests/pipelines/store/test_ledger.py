@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import struct
 import uuid
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from pipelines.increments.publish import remove_increment
 from pipelines.store.ledger import (
     WITHDRAWN,
     Ledger,
+    Newest,
     check_ledger,
     count_documents,
     current_rows,
@@ -241,3 +245,29 @@ def test_an_origin_that_cannot_be_read_is_named(corpus: str) -> None:
     storage.write_bytes(uri, bytes(data))
     with pytest.raises(CorpusError, match="its origin 7 cannot be read"):
         Ledger.open(corpus, "domain", ["000001"]).origin_of("a")
+
+
+def test_a_process_fetches_a_table_once_for_all_threads_and_steps(
+    corpus: str, ledger: Callable[..., Ledger], reads: Counter[str]
+) -> None:
+    if not corpus.startswith("memory://"):
+        pytest.skip("counts reads of a store")
+    ledger({"a": ONE, "b": TWO}, {"a": THREE})
+    gc.collect()
+    reads.clear()
+    with ThreadPoolExecutor(8) as threads:
+        opened = list(threads.map(lambda _: Ledger.open(corpus, "domain", NAMES), range(16)))
+        holders = list(threads.map(lambda each: each.holder_of(TWO), opened))
+    newest = Newest(corpus, "domain", NAMES)
+    assert newest.is_current(2, "a", THREE)
+    assert len(set(holders)) == 1 and holders[0] is not None
+    assert reads == {"000001.domain.ledger": 1, "000002.domain.ledger": 1}
+
+
+def test_a_table_that_was_written_anew_is_opened_anew(corpus: str) -> None:
+    uri = ledger_uri(corpus, "domain", "000001")
+    write_ledger(uri, [ledger_row("a", ONE)])
+    before = Ledger.open(corpus, "domain", ["000001"])
+    write_ledger(uri, [ledger_row("a", TWO)])
+    after = Ledger.open(corpus, "domain", ["000001"])
+    assert (before.content_of("a"), after.content_of("a")) == (ONE, TWO)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +269,21 @@ def test_the_index_of_an_increment_that_is_not_published_is_removed(corpus: str,
     kept, gone = write(1, [(5, 50)]), write(2, [(5, 50)])
     remove_increment(corpus, "000002")
     assert [storage.exists(uri) for uri in (kept, gone)] == [True, False]
+
+
+@pytest.mark.parametrize("mapped_bytes", [0, near_index._MAPPED_BYTES])
+def test_only_the_partitions_of_the_keys_are_read_and_once_for_all_threads(
+    write: Write, corpus: str, reads: Counter[str], monkeypatch: pytest.MonkeyPatch, mapped_bytes: int
+) -> None:
+    if not corpus.startswith("memory://"):
+        pytest.skip("counts reads of a store")
+    monkeypatch.setattr(near_index, "_MAPPED_BYTES", mapped_bytes)
+    write(1, [(1, 10), (FAR >> 1, 20), (FAR, 30), (FAR + (FAR >> 1), 40)], count=4)
+    reads.clear()
+    index = NearIndex.open(corpus, "domain", ["000001"], CONFIG)
+    assert reads == {"index.json": 1}
+    queries = [np.array([[FAR, 1], [2, FAR + 1]], np.uint64)] * 16
+    with ThreadPoolExecutor(8) as threads:
+        contents = [hits.content.tolist() for hits in threads.map(index.find, queries)]
+    assert contents == [[10, 30]] * 16
+    assert reads == {"index.json": 1, "00000.near": 1, "00002.near": 1}
