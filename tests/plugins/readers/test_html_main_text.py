@@ -109,7 +109,8 @@ REPAIRED = "The pump was repaired in March, and it works again."
     ("markup", "text"),
     [
         ("<table><tr><td><h1>The pump</h1><p>{}</p><table><tr><th>Year</th><th>Sales</th></tr>"
-         "<tr><td>2023</td><td>140</td></tr></table></td></tr></table>", "The pump\n\n{}\n\nYear | Sales\n2023 | 140"),
+         "<tr><td>2023</td><td>140</td></tr></table></td></tr></table>",
+         "The pump\n\n{}\n\nYear | Sales\n2023 | 140"),
         ("<h1>The pump</h1><p>{}<ol start=3><li>oil<li>10<sup>6</sup> l</ol><script>x</script>",
          "The pump\n\n{}\n\n3. oil\n4. 10^6 l"),
         ("<nav>Home</nav><article><h1>The pump</h1><p>{}</p><dl><dt>Oil<dd>It takes 5 litres "
