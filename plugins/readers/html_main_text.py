@@ -21,6 +21,7 @@ from typing import Any
 import trafilatura.core
 from lxml import etree
 from trafilatura import bare_extraction
+from trafilatura.baseline import basic_cleaning
 from trafilatura.settings import Extractor
 from trafilatura.xml import delete_element
 from trafilatura.xpaths import BODY_XPATH
@@ -145,6 +146,8 @@ def main_text(tree: Any, title: str) -> str:
     body = getattr(bare_extraction(tree, options=_options()), "body", None)
     if body is None:
         raise NotExtracted("trafilatura could not read the page")
+    for flat in [each for each in body if "\n" in (each.text or "") and not _MARK.search(each.text)]:
+        body.replace(flat, _unflattened(flat, visible(basic_cleaning(tree))))
     text = blocks_of(_without_marks(body, labels))
     if text and is_of_page and headings[0] not in (" ".join(each.split()) for each in text.split("\n\n")):
         return f"{headings[0]}\n\n{text}"  # it stands before the article
@@ -179,6 +182,15 @@ def _name_article(tree: Any) -> None:
         article.append(inner)
         article = inner
     article.set("itemprop", "articleBody")
+
+
+def _unflattened(flat: Any, tree: Any) -> Any:
+    """Return the body or article of a short page that trafilatura made one paragraph, else that."""
+    return next((each for each in tree.iter("body", "article") if _letters(each) == _letters(flat)), flat)
+
+
+def _letters(element: Any) -> str:
+    return "".join(filter(str.isalnum, "".join(element.itertext())))
 
 
 def _of_layouts(tree: Any) -> list[Any]:

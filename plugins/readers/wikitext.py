@@ -32,6 +32,7 @@ _DROPPED = {
     *("inputbox", "section", "indicator", "mapframe", "maplink", "style", "script", "includeonly"),
 }
 _BLOCKS = {"p", "div", "center", "blockquote", "poem", "br", "hr", "ul", "ol", "dl"}
+_STRUCK = {"s", "del", "strike"}
 _VERBATIM = {"pre", "syntaxhighlight", "source"}
 _SCRIPTS = {"sup", "sub"}
 _DRESSING = {"nowrap", "nobr", "abbr", "small", "em", "lang", "math", "mvar", "chem2", *_SCRIPTS}
@@ -159,11 +160,13 @@ class _Page:
             self._kind = _LINE
             self._break()
         else:
-            if name in _BLOCKS:
-                self._break()
+            is_block = name in _BLOCKS
+            apart = " " if name in _STRUCK else ""  # <s>5</s>6 is not 56
+            self._break() if is_block else self._write(apart)
             self.add(tag.contents)
-            if name in _BLOCKS and name != "br":
+            if is_block and name != "br":
                 self._break()
+            self._write(apart)
 
     def _cell(self, cell: nodes.Tag) -> None:
         if cell.wiki_markup == "|" and str(cell.contents).startswith("+"):  # the table's caption

@@ -102,6 +102,27 @@ def test_a_heading_before_the_article_comes_first(title: str, heading: str, firs
     assert html_text(page).text == f"{first}{LONG}\n\n{OTHER}"
 
 
+REPAIRED = "The pump was repaired in March, and it works again."
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<table><tr><td><h1>The pump</h1><p>{}</p><table><tr><th>Year</th><th>Sales</th></tr>"
+         "<tr><td>2023</td><td>140</td></tr></table></td></tr></table>",
+         "The pump\n\n{}\n\nYear | Sales\n2023 | 140"),
+        ("<h1>The pump</h1><p>{}<ol start=3><li>oil<li>10<sup>6</sup> l</ol><script>x</script>",
+         "The pump\n\n{}\n\n3. oil\n4. 10^6 l"),
+        ("<nav>Home</nav><article><h1>The pump</h1><p>{}</p><dl><dt>Oil<dd>It takes 5 litres "
+         "of the usual kind, or 6.</dl></article>",
+         "The pump\n\n{}\n\n- Oil\n  It takes 5 litres of the usual kind, or 6."),
+    ],
+)  # fmt: skip
+def test_a_short_page_keeps_its_blocks_and_has_its_heading_once(markup: str, text: str) -> None:
+    page = f"<html><head><title>The pump</title></head><body>{markup.format(REPAIRED)}</body></html>"
+    assert html_text(page).text == text.format(REPAIRED)
+
+
 def test_a_heading_of_an_article_comes_once() -> None:
     page = f"<html><body><main><h1>The<br>pump</h1><p>{LONG}</p><p>{OTHER}</p>"
     assert html_text(page).text == f"The\npump\n\n{LONG}\n\n{OTHER}"
