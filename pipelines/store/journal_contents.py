@@ -1,4 +1,4 @@
-"""What a journal holds: tables of sealed answers, and files that no table has yet.
+"""Contents of a journal: tables of sealed answers, and files that no table has yet.
 
     sealed-000003.json    the files that the tables cover, up to which byte; the tables; files to delete
 

@@ -136,10 +136,12 @@ def main_text(tree: Any, title: str) -> str:
         del verbatim[:]
         verbatim.text = text
     for block in _AFTER_TEXT(tree):
-        block.addprevious(etree.Element("br"))
+        line = etree.Element("br")
+        line.tail = " "
+        block.addprevious(line)
     for block in _BEFORE_TEXT(tree):
         line = etree.Element("br")
-        line.tail, block.tail = block.tail, None
+        line.tail, block.tail = f" {block.tail}", None  # of items trafilatura drops the break
         block.addnext(line)
     _name_article(tree)
     labels = _mark(tree)

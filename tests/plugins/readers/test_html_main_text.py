@@ -67,6 +67,22 @@ def test_numbers_and_text_stay_and_marks_go(markup: str, text: str) -> None:
     assert main_text(markup) == text
 
 
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<p>a<wbr>b. Is 9<div>10 mg</div>11</p>", "ab. Is 9\n\n10 mg\n\n11"),
+        ("<ul><li>y 9<div>10</div>11</li></ul>", "- y 9\n  10\n  11"),
+        ('<p>5<a epub:type="noteref" href="#n">3</a> mg</p>', "5 mg"),
+        ('<p>5<a role="doc-noteref" href="#n"><sup>3</sup></a> mg</p>', "5 mg"),
+        ('<p>7<a class="footnote-ref" href="#fn1">4</a> mg</p>', "7 mg"),
+    ],
+)
+def test_blocks_in_blocks_and_marks_that_say_so_join_no_numbers(markup: str, text: str) -> None:
+    prose = "The usual treatment is an inhaler with a steroid, which the patient uses every day. " * 3
+    page = f"<html><body><article><p>{prose}</p>{markup}<p>B. {prose}</p></article></body></html>"
+    assert html_text(page).text == f"{prose.strip()}\n\n{text}\n\nB. {prose.strip()}"
+
+
 def test_a_fragment_keeps_marks_of_notes_in_brackets() -> None:
     text = "<div>1998<sup><a href='#n'>1</a></sup>, so<sup>[<a href='#n'>2</a>]</sup>, 10<sup>6</sup></div>"
     assert html_text(text).text == "1998[1], so[2], 10^6"
