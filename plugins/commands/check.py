@@ -51,14 +51,16 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(
             f"--gpus is about trainings, and {arguments.file} is the YAML of a corpus. Leave it out."
         )
-    findings = find(kind, module, arguments.file, arguments.overrides, num_gpus=arguments.gpus)
+    findings, is_whole = find(kind, module, arguments.file, arguments.overrides, num_gpus=arguments.gpus)
     if arguments.json:
-        print(json.dumps({"file": arguments.file, "kind": name, "findings": findings}, ensure_ascii=False))
+        found = {"file": arguments.file, "kind": name, "findings": findings, "complete": is_whole}
+        print(json.dumps(found, ensure_ascii=False))
     else:
         for each in findings:
             print(each)
         count = f"{len(findings)} to mend" if findings else "nothing to mend"
-        print(f"{arguments.file}: YAML of a {name}, {count}.", file=sys.stderr)
+        rest = "" if is_whole else " Files, names and options are looked at once these keys are right."
+        print(f"{arguments.file}: YAML of a {name}, {count}.{rest}", file=sys.stderr)
     return exit_status.WRONG_USE if findings else exit_status.DONE
 
 
@@ -80,13 +82,13 @@ def kind_of(file: str) -> type[Section]:
 
 def find(
     kind: type[Section], module: str, file: str, overrides: Sequence[str], *, num_gpus: int | None
-) -> list[str]:
-    """Return what is wrong, a line each. Wrong keys and values end the search: the rest depends on them."""
+) -> tuple[list[str], bool]:
+    """Return what is wrong, a line each, and False if wrong keys or values ended the search."""
     try:
         config = load_config(kind, file, overrides)
     except ConfigError as error:
         lines = str(error).splitlines()
-        return lines if all(line.startswith(f"{file}: ") for line in lines) else [" ".join(lines)]
+        return lines if all(line.startswith(f"{file}: ") for line in lines) else [" ".join(lines)], False
     found: dict[str, None] = {}
     try:
         checks: Checks = importlib.import_module(module).checks(config, num_gpus=num_gpus)
@@ -103,4 +105,4 @@ def find(
         pass
     except Exception as error:  # such as a package that is not installed
         found[" ".join(str(understood(error)).split())] = None
-    return list(found)
+    return list(found), True

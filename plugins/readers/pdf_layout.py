@@ -292,15 +292,10 @@ def _table_rows(rows: Sequence[list[Line]]) -> list[Line]:
         range(len(rows)), lambda at: (is_in_table(at), number_of_block[at])
     ):
         table = [*group]
-        most = max(num_cells[at] for at in table)
-        full = [rows[at] for at in table if len(rows[at]) == num_cells[at] == most]
-        if not is_table or most < _TABLE_CELLS or not full:
+        if not is_table:
             continue
-        columns = [
-            (min(each.box.left for each in cells), max(each.box.right for each in cells))
-            for cells in zip(*full, strict=True)
-        ]
-        if any(first[1] > second[0] for first, second in itertools.pairwise(sorted(columns))):
+        columns = _columns([rows[at] for at in table if len(rows[at]) == num_cells[at]])
+        if len(columns) < _TABLE_CELLS:
             continue
         for at in table:
             cells = _cells(rows[at], columns)
@@ -309,16 +304,47 @@ def _table_rows(rows: Sequence[list[Line]]) -> list[Line]:
     return joined_rows
 
 
+def _columns(rows: Sequence[list[Line]]) -> list[tuple[float, float]]:
+    """Return left and right of the columns of a table, nothing if cells stand in each other's way.
+
+    They are those of its rows with most cells, or of all if no row has a cell in each.
+    """
+    most = max(map(len, rows), default=0)
+    all_columns = _strips(rows)
+    if len(all_columns) > most and all(len({*_places(row, all_columns)}) == len(row) for row in rows):
+        return all_columns
+    columns = _strips([row for row in rows if len(row) == most])
+    return columns if len(columns) == most else []
+
+
+def _strips(rows: Sequence[list[Line]]) -> list[tuple[float, float]]:
+    strips: list[tuple[float, float]] = []
+    for left, right in sorted((cell.box.left, cell.box.right) for row in rows for cell in row):
+        if strips and left < strips[-1][1]:
+            strips[-1] = strips[-1][0], max(right, strips[-1][1])
+        else:
+            strips.append((left, right))
+    return strips
+
+
+def _places(row: list[Line], strips: Sequence[tuple[float, float]]) -> list[int]:
+    return [next(at for at, (_, right) in enumerate(strips) if cell.box.left < right) for cell in row]
+
+
 def _are_alike(above: list[Line], below: list[Line]) -> bool:
-    """True if the cells of one of two rows stand below or above cells of the other, at least two of them."""
+    """True if at least two cells of two rows stand below or above one another, and none below several."""
     few, many = sorted((above, below), key=len)
-    if len(few) < 2 or (len(many) == 2 and _ITEM.fullmatch(many[0].text)):
+    if len(few) < 2:
         return False
-    places = [
-        next((at for at, cell in enumerate(many) if _is_aligned(each.box, cell.box.left, cell.box.right)), -1)
-        for each in few
-    ]
-    return -1 not in places and len({*places}) == len(places)
+    if len(many) == 2 and _ITEM.fullmatch(many[0].text) and not many[1].text[0].isdigit():
+        return False
+    num_aligned = 0
+    for one in few:
+        over = [each for each in many if one.box.left < each.box.right and each.box.left < one.box.right]
+        if len(over) > 1 or (over and not _is_aligned(one.box, over[0].box.left, over[0].box.right)):
+            return False
+        num_aligned += len(over)
+    return num_aligned > 1
 
 
 def _is_below_cell(above: list[Line], row: list[Line]) -> bool:

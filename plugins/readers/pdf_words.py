@@ -41,7 +41,7 @@ large as its base is raised by more than the fourth. Beside a large first letter
 _BELOW = 10.0
 """Height in points of lines for words that stand sideways."""
 
-GAP = 1.0
+GAP = 0.8
 TOUCHING = 0.12
 """Gaps between words, in line heights: beyond the first a line is cut, below the second a word goes on."""
 

@@ -59,8 +59,20 @@ def test_empty_cells_of_a_narrow_table_keep_their_columns(tmp_path: Path) -> Non
     assert text_of(tmp_path, story) == f"{LONG}\nA\tB\tC\tD\n1\t\t3\t4\n5\t6\t\t8\n\t6\n{LONG}"
 
 
-@pytest.mark.parametrize(("kind", "marks", "before"), [("1", "123", "\n\n"), ("bullet", "•••", "\n")])
-def test_items_of_a_list_have_a_line_each(tmp_path: Path, kind: str, marks: str, before: str) -> None:
+def test_a_column_is_one_though_no_row_has_all(tmp_path: Path) -> None:
+    rows = [["" if (at + row) % 3 == 0 else f"{row}{at}" for at in range(6)] for row in range(1, 5)]
+    assert text_of(tmp_path, [paragraph(LONG), Table(rows, style=RULED)]) == f"{LONG}\n" + "\n".join(
+        "\t".join(row).rstrip("\t") for row in rows
+    )
+
+
+def test_numbers_in_two_narrow_columns_stay_apart(tmp_path: Path) -> None:
+    rows = [["A", "B"], ["1", "2"], ["13", "14"], ["250", "300"]]
+    assert text_of(tmp_path, [Table(rows, style=RULED)]) == "A\tB\n1\t2\n13\t14\n250\t300"
+
+
+@pytest.mark.parametrize(("kind", "marks"), [("1", "123"), ("bullet", "•••")])
+def test_items_of_a_list_have_a_line_each(tmp_path: Path, kind: str, marks: str) -> None:
     items = ["Take 5 mg", "Take 10 mg daily and wait for the doctor", "Stop"]
     story = [
         paragraph(LONG),
@@ -68,7 +80,7 @@ def test_items_of_a_list_have_a_line_each(tmp_path: Path, kind: str, marks: str,
         paragraph(LONG),
     ]
     listed = "\n".join(f"{mark} {item}" for mark, item in zip(marks, items, strict=True))
-    assert text_of(tmp_path, story) == f"{LONG}{before}{listed}\n{LONG}"
+    assert text_of(tmp_path, story) == f"{LONG}\n\n{listed}\n\n{LONG}"
 
 
 def test_lines_of_code_stay_lines(tmp_path: Path) -> None:
