@@ -15,6 +15,7 @@ _HEAD_LINES = 20
 _HEAD_CHARACTERS = 1 << 14
 """Length of the sample for the sniffer, whose regular expressions are slow on long text."""
 
+_QUOTED = re.compile(rb'"[^"]*"')
 _SEPARATOR = re.compile(rb'"?sep=(.)"?\r?')
 """First line by which Excel says the delimiter; it is no row."""
 
@@ -42,7 +43,7 @@ class Lines:
         read, self.fields = self._pieces(uri, b"\n")
         first = next(read, b"")
         self.foreign = text_encoding.foreign(first, encoding)
-        if b"\r" in first.rstrip(b"\r") and first.count(b"\r") > first.count(b'"'):  # line ends of old Macs
+        if b"\r" in _QUOTED.sub(b"", first).rstrip(b"\r"):  # line ends of old Macs
             read, _ = self._pieces(uri, b"\r")
             first = next(read, b"")
         first = first.removeprefix(b"\xef\xbb\xbf")

@@ -44,6 +44,7 @@ _BEFORE_WORD = re.compile(r"[^\W_]|[.,]\d")
 _OPEN = frozenset(" \t\n\f([{<-–—/'\"“‘")
 _LOOKED_BACK = 40
 _OF_NOTES = {"bibr", "fn", "table-fn"}
+_CITED = re.compile(r"\d{1,3}(?:[,–-]\d{1,3})*")
 _MARK = re.compile(r"[a-z]{1,2}|\d{1,3}")  # <sup>a</sup>note, <sup>1</sup>Department
 _ISOTOPE = re.compile(r"\d+[A-Z][a-z]?(?![a-z])")
 _NUCLIDE = re.compile(
@@ -116,7 +117,9 @@ def script_of(element: Element) -> Script | None:
     inner = element
     if name == "xref":  # around a superscript, or a link of another kind
         if len(element) != 1 or name_of(element[0]) not in _RAISED or element.text or element[0].tail:
-            return None
+            text = text_of(element)
+            is_note = element.get("ref-type") in _OF_NOTES and _CITED.fullmatch(text)
+            return Script("@", text) if is_note else None
         inner = element[0]
     is_mark = any(name_of(each) == "xref" and each.get("ref-type") in _OF_NOTES for each in element.iter())
     return Script("[", text_of(inner).strip("[]")) if is_mark else Script("^", text_of(inner))
@@ -212,7 +215,11 @@ def _note(text: str, before: str, after: str) -> str:
     return f"[{text}]" if text else " "
 
 
-_WRITERS = {"[": _note, "^": _raised, "_": _lowered, "": _formula}
+def _cited(text: str, before: str, after: str) -> str:
+    return f"[{text}]" if before[-1:].isalnum() or after[:1].isalnum() else text
+
+
+_WRITERS = {"[": _note, "@": _cited, "^": _raised, "_": _lowered, "": _formula}
 
 
 def _joins_digits(text: str, after: str) -> bool:

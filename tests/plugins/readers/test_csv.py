@@ -61,6 +61,8 @@ def test_a_tsv_may_hold_more_commas_than_tabs(tmp_path: Path) -> None:
 
 def test_old_mac_line_ends(tmp_path: Path) -> None:
     assert texts(read("csv", write(tmp_path / "a.csv", b"id,text\r1,one\r2,two\r"))) == ["one", "two"]
+    quoted = b'"id","text"\r"1","one, 5\nmg"\r"2","two"\r'
+    assert texts(read("csv", write(tmp_path / "b.csv", quoted))) == ["one, 5\nmg", "two"]
 
 
 def test_names_may_be_given(tmp_path: Path) -> None:

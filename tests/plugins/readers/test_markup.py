@@ -191,3 +191,16 @@ def test_no_two_numbers_become_one(pieces: list[tuple[str, str, str]]) -> None:
         marked += f"<{name}>{inner}</{name}>{after}"
     numbers = ["9", *(number for _, *both in pieces for number in both)]
     assert re.findall(r"\d+(?:[.,]\d+)*", text(marked)) == [number.strip() for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("markup", "said"),
+    [
+        ('20<xref ref-type="bibr" rid="b1">2</xref>–5', "20[2]–5"),
+        ('see [<xref ref-type="bibr">1</xref>, <xref ref-type="bibr">2</xref>]', "see [1, 2]"),
+        ('shown<xref ref-type="bibr">1,2</xref>.', "shown[1,2]."),
+        ('in <xref ref-type="fig">2</xref>a by <xref ref-type="bibr">Doe 1999</xref>', "in 2a by Doe 1999"),
+    ],
+)
+def test_a_citation_is_no_part_of_the_number_before_it(markup: str, said: str) -> None:
+    assert text_of(ElementTree.fromstring(f"<p>{markup}</p>")) == said
