@@ -14,7 +14,9 @@ from schemas.corpus_layout import names_in, numbers_in, parse_manifest_uri
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("schemas", "plugins", "pipelines", "trainer")
 FOLDERS = {
-    value for name, value in vars(corpus_layout).items() if name.isupper() and isinstance(value, str)
+    value
+    for name, value in vars(corpus_layout).items()
+    if name.isupper() and isinstance(value, str) and value[0] != "."
 } | {"stats.json", "README.md", "decontamination.json", "retry.json"}
 
 

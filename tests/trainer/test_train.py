@@ -37,9 +37,12 @@ def test_a_run_learns_and_its_export_answers_like_the_trained_model(
     assert (result["steps"], result["tokens"], result["run_name"]) == (12, 12 * 4 * 32, "tiny")
     assert result["manifests"] == {"domain": 2, "general": 2}
     assert result["loss"] < 7.5  # it starts near ln 2048 = 7.62
-    assert "tiny: 12ba of 4 rows × 32 tokens; an epoch is 108 rows: domain 50.0%" in err
-    assert "step 1/12" in err
-    assert "done: 12 steps, 1,536 tokens" in err
+    events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    said = "\n".join(each.get("text", "") for each in events)
+    assert "tiny: 12ba of 4 rows × 32 tokens; an epoch is 108 rows: domain 50.0%" in said
+    assert "done: 12 steps, 1,536 tokens" in said
+    first = next(each for each in events if each["event"] == "progress")
+    assert (first["step"], first["done"], first["total"], first["tokens"]) == ("train", 1, 12, 4 * 32)
 
     export = AutoModelForCausalLM.from_pretrained(result["export"])
     checkpoint = torch.load(

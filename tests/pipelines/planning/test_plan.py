@@ -226,7 +226,7 @@ def test_a_plan_is_what_can_be_counted_by_hand(
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     before = contents(tmp_path)
-    done = tutelage("corpus", "plan", f"{tmp_path}/c.yaml", "--json", "--tokens-per-sec", "0.5")
+    done = tutelage("corpus", "plan", f"{tmp_path}/c.yaml", "--json", "--quiet", "--tokens-per-sec", "0.5")
     assert (done.status, done.err) == (0, "")
     # The second prompt of a chain: 37 tokens and </s> of the first, its answer, and 37 own tokens. Cached
     # tokens: `<s> <CON> ` of a single prompt, and in the second prompt the first prompt and its answer.
