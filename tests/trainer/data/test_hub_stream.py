@@ -56,7 +56,8 @@ def test_a_training_on_a_private_corpus_goes_on_after_a_failed_fetch_and_equals_
     config = write_config(train_loader=stream(URI, tmp_path / "cache"), max_duration="1ep")
     failed = train(config, tmp_path)
     assert failed.returncode == 1
-    assert f"{URI}/{LAST}: shard cannot be read. Restore the shard and resume." in failed.stderr
+    # In the words of the process that reads it, or of the one that hears of it.
+    assert f"{LAST}: " in failed.stderr and "Restore the shard and resume." in failed.stderr
     assert LAST in hub.fetched
     cached = [*(tmp_path / "cache").rglob("*.mds")]
 
