@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from plugins.readers.decompression import peek
+from plugins.readers.decompression import MAGIC, peek
 
 AUTO = "auto"
 FIELDS = ("detected_encoding", "encoding_confidence")
@@ -71,10 +71,7 @@ _GUESSED = (
     *(f"cp{number}" for number in range(1250, 1259)),
 )
 _SIGNATURES = {
-    b"\x1f\x8b": ".gz",
-    b"BZh": ".bz2",
-    b"\x28\xb5\x2f\xfd": ".zst",
-    b"\xfd7zXZ": ".xz",
+    **{begin: end for end, begins in MAGIC.items() for begin in begins},
     b"PAR1": "parquet",
     b"PK\x03\x04": "zip",
     b"%PDF-": "PDF",
