@@ -21,7 +21,7 @@ from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.csv_lines import Lines
 from plugins.readers.decompression import DAMAGED
-from plugins.readers.documents import fields_of, text_fields
+from plugins.readers.documents import refused_columns, text_fields
 from plugins.readers.field_paths import columns_of
 from schemas import limits
 from schemas.config import Section
@@ -31,8 +31,6 @@ from schemas.errors import ConfigError
 _DELIMITERS = ",\t;|"
 _CELL_CHARACTERS = limits.RECORD_BYTES // 4
 """Maximum characters of a cell, where an unclosed quote ends; the parser holds 4 bytes for each."""
-
-_SHOWN_CHARACTERS = 80
 
 
 class CsvOptions(Section):
@@ -101,7 +99,7 @@ class CsvReader(Reader):
                 fault = ("wrong_number_of_cells", found)
             if fault is not None or len(lines.row) > 1:
                 num_lost = _num_before_rows(lines.row, len(names), dialect, is_good=fault is None)
-                fault = self._described(fault, num_lost, begin, lines, dialect)
+                fault = self._described(fault, num_lost, begin, lines, dialect, len(names))
                 if num_lost:
                     lines.read_again(num_lost)
                     parser = csv.reader(lines, dialect, strict=True)
@@ -118,7 +116,13 @@ class CsvReader(Reader):
                 yield Row(str(begin), {**dict(zip(names, cells, strict=True)), **lines.fields})
 
     def _described(
-        self, fault: tuple[str, str] | None, num_lost: int, begin: int, lines: Lines, dialect: csv.Dialect
+        self,
+        fault: tuple[str, str] | None,
+        num_lost: int,
+        begin: int,
+        lines: Lines,
+        dialect: csv.Dialect,
+        num_columns: int,
     ) -> tuple[str, str] | None:
         """Return the fault of a row with its lines and the dialect; None if all is well."""
         if num_lost:
@@ -130,7 +134,14 @@ class CsvReader(Reader):
         if num_lost:
             lost = "1 line is" if num_lost == 1 else f"{num_lost:,} lines are"
             detail += f"; a quote is not closed: {lost} left out, line {begin + num_lost} is the next"
-        return reason, f"{detail} ({self._named(dialect, lines)})"
+        escaped = [f"\\{mark}" for mark in (dialect.quotechar, dialect.delimiter) if mark]
+        if dialect.escapechar is None and any(each in line for line in lines.row for each in escaped):
+            cure = '. If a backslash makes the next character plain, set option `escape: "\\\\"`'
+        elif num_columns == 1 and reason == "wrong_number_of_cells":
+            cure = ". If the table has one column, set `delimiter` to a character that no line holds"
+        else:
+            cure = ""
+        return reason, f"{detail} ({self._named(dialect, lines)}){cure}"
 
     def _dialect(self, lines: Lines) -> csv.Dialect:
         """Return the dialect that the source or the file names, completed by a guess from the first lines."""
@@ -167,21 +178,11 @@ class CsvReader(Reader):
 
     def _refused(self, names: list[str], dialect: csv.Dialect, lines: Lines) -> BadRow | None:
         """Return the reject of a file whose header lacks the wanted column, or has it twice."""
-        wanted = text_fields(self.source)
-        if not columns_of(names, wanted):
-            advice = "Set text_field or format, or, if it has no header row, option `columns`."
-            if number := self._header_line(lines):
-                advice = f"Line {number} looks like the header row: remove the lines above it."
-            detail = (
-                f"no column {' or '.join(map(repr, wanted))}; the file has {_shortened(', '.join(names))} "
-                f"({self._named(dialect, lines)}). {advice}"
-            )
-            return BadRow("", "missing_column", detail)
-        columns = columns_of(names, fields_of(self.source))
-        if twice := [name for name in columns if columns.count(name) > 1]:
-            detail = f"the file has {columns.count(twice[0])} columns {twice[0]!r}; which is meant?"
-            return BadRow("", "repeated_column", detail)
-        return None
+        cure = "Set text_field or format, or, if it has no header row, option `columns`."
+        if number := self._header_line(lines):
+            cure = f"Line {number} looks like the header row: remove the lines above it."
+        fault = refused_columns(self.source, names, f" ({self._named(dialect, lines)})", cure)
+        return fault and BadRow("", *fault)
 
     def _header_line(self, lines: Lines) -> int | None:
         """Return the number of the first line with the wanted columns, such as one behind comments."""
@@ -235,7 +236,3 @@ def _dialect_of(delimiter: str, quote: str, escape: str | None, space: bool) -> 
     dialect.quotechar = quote or None
     dialect.quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     return dialect
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

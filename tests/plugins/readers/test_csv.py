@@ -227,6 +227,31 @@ def test_a_first_line_that_names_the_delimiter_is_no_row(tmp_path: Path) -> None
 def test_a_header_behind_comments_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", b"# exported\n# by us\nid,text\n1,one\n")
     assert only_reject(read("csv", path)).detail == (
-        "no column 'text'; the file has # exported (delimiter ',', guessed, quote '\"', guessed). "
-        "Line 3 looks like the header row: remove the lines above it."
+        "no column 'text'; the file has one column, # exported (delimiter ',', guessed, quote '\"', guessed)"
+        ". Line 3 looks like the header row: remove the lines above it."
     )
+
+
+BACKSLASHES = (
+    " (delimiter ',', guessed, quote '\"', guessed). If a backslash makes the next character plain, set "
+    'option `escape: "\\\\"`'
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b'id,text\n1,"Not \\"so\\", he said"\n', f"',' expected after '\"'{BACKSLASHES}"),
+        (b"id,text\n1,One\\, two\n", f"found 3 cells, expected 2{BACKSLASHES}"),
+        (
+            b"text\nOne, two.\n",
+            "found 2 cells, expected 1 (delimiter ',', guessed, quote '\"', guessed). If the table has one "
+            "column, set `delimiter` to a character that no line holds",
+        ),
+    ],
+)
+def test_a_bad_row_names_the_key_that_reads_it(tmp_path: Path, data: bytes, detail: str) -> None:
+    path = write(tmp_path / "a.csv", data)
+    assert only_reject(read("csv", path)).detail == detail
+    options = {"options": {"escape": "\\"}} if "escape" in detail else {"delimiter": "\t"}
+    assert texts(read("csv", path, **options)) in (['Not "so", he said'], ["One, two"], ["One, two."])
