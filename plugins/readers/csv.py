@@ -18,7 +18,6 @@ from collections.abc import Iterator
 
 import pydantic
 
-from plugins.readers import text_encoding
 from plugins.readers.base import BadRow, Reader, Row
 from plugins.readers.csv_lines import Lines
 from plugins.readers.decompression import DAMAGED
@@ -72,12 +71,7 @@ class CsvReader(Reader):
         lines = None
         try:
             lines = Lines(uri, self.source.encoding)
-            if lines.foreign:
-                yield BadRow("", "not_utf8", lines.foreign)
-            else:
-                yield from self._rows(lines)
-        except text_encoding.Undecodable as error:
-            yield BadRow("", *error.args)
+            yield from self._rows(lines)
         except DAMAGED as error:
             number = lines.number if lines else 0
             yield BadRow.damaged(str(number + 1), error, f"{number} lines")

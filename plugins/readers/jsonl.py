@@ -84,16 +84,16 @@ class JsonlReader(Reader):
 
     def rows_of(self, uri: str, part: Part) -> Iterator[Row | BadRow]:
         if self._is_numbered(uri):
-            return self._rows_decoded(uri)
+            yield from self._rows_decoded(uri)
+            return
         with fsspec.open(uri, "rb") as file:
             head = file.read(_HEAD_BYTES)
-        is_first = part.start == 0
-        if foreign := text_encoding.foreign(head):
-            return iter([BadRow("", "not_utf8", foreign)] if is_first else [])
-        if has_a_row_a_line(head):
+        if text_encoding.foreign(head) is None and has_a_row_a_line(head):
             lines = ((f"@{offset}", line) for offset, line in lines_between(uri, part.start, part.end))
-            return self._unpacked(_rows(lines))
-        return self._unpacked(rows_in(chunks(uri), _numbered)) if is_first else iter([])
+            yield from self._unpacked(_rows(lines))
+        elif part.start == 0:
+            text_encoding.check_text(head)
+            yield from self._unpacked(rows_in(chunks(uri), _numbered))
 
     def _rows_decoded(self, uri: str) -> Iterator[Row | BadRow]:
         """Yield the rows of a file whose bytes are decompressed or decoded first."""
@@ -107,17 +107,13 @@ class JsonlReader(Reader):
         try:
             found, fields = text_encoding.as_utf8(chunks(uri), self.source.encoding)
             head, found = peek(found, _HEAD_BYTES)
-            if foreign := text_encoding.foreign(head):
-                yield BadRow("", "not_utf8", foreign)
-                return
+            text_encoding.check_text(head)
             is_by_line = has_a_row_a_line(head[:_HEAD_BYTES])
             del head
             rows = _rows(numbered_lines(found)) if is_by_line else rows_in(found, _numbered)
             for row in self._unpacked(rows):
                 yield self._with_encoding(row, fields)
                 num_rows += 1
-        except text_encoding.Undecodable as error:
-            yield BadRow("", *error.args)
         except DAMAGED as error:
             position, read = str(line_number + 1), f"{line_number} lines"
             yield BadRow.damaged(position, error, read if line_number else f"{num_rows} rows")

@@ -248,6 +248,19 @@ def foreign(head: bytes, wanted: str | None = None) -> str | None:
     return None
 
 
+def check_text(head: bytes, wanted: str | None = None) -> None:
+    """Raise Undecodable if a file is no text by its first bytes."""
+    if found := foreign(head, wanted):
+        raise Undecodable("not_utf8", found)
+
+
+def fault_of(error: UnicodeDecodeError, wanted: str | None, of: str) -> tuple[str, str]:
+    """Return the reason and details of a piece of a stream of `as_utf8` that is no text."""
+    if is_utf8(wanted):
+        return "invalid_utf8", undecodable(error, of)
+    return "undecodable", unmarked(wanted, of)
+
+
 def undecodable(error: UnicodeDecodeError, of: str = "") -> str:
     """Describe bytes that are no UTF-8, with the cure."""
     found = f"byte {error.object[error.start : error.start + 1]!r} at offset {error.start}{of}"
