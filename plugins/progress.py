@@ -184,9 +184,9 @@ def line_of(done: int, total: int | None, unit: str, per_sec: float) -> str:
     parts = [f"{done:,} {unit}"]
     if total:
         parts = [f"{min(done / total, 1):.0%}", f"{done:,} of {total:,} {unit}"]
-    if per_sec > 0:
+    if per_sec > 0 and not (total and done >= total):
         parts.append(f"{per_sec:,.0f}/s" if per_sec >= 10 else f"{per_sec:.2g}/s")
-        if total and done < total:
+        if total:
             parts.append(f"{duration((total - done) / per_sec)} left")
     return ", ".join(parts)
 

@@ -18,7 +18,13 @@
     ledger/000003-<token>.<stream>.versions.ledger   newest versions seen, where rows or files state them
     dedup/000003-<token>.<stream>/           band keys of the documents, an index of near duplicates
     tokenizer/<fingerprint>/                 files of the tokenizer, and files.json with their hashes
-    journal/<writer>-0001.jsonl              answers of the model; retry.json marks an attempt to ask again
+    journal/
+        <writer>-0001.jsonl                  answers of the model that a worker appends
+        <writer>-0001.jsonl.zst              answers of one flush, on object stores
+        merged-<token>.jsonl.zst             those of many flushes
+        table-<token>-00000.keys             where the answer to each key is
+        sealed-000003.json                   files and tables; the highest number is the newest
+        retry.json                           marks an attempt to ask again
     made-tasks/<name>.jsonl                  questions made about the corpus, which builds keep out
     sources.jsonl.zst                        source files already read
     lock/000007.json                         lease of the run that may write
@@ -42,6 +48,9 @@ LEDGERS = "ledger"
 NEAR_INDEXES = "dedup"
 TOKENIZERS = "tokenizer"
 JOURNAL = "journal"
+JOURNAL_LINES = ".jsonl"
+JOURNAL_FLUSH = ".jsonl.zst"
+JOURNAL_MERGED = "merged-"
 LEASES = "lock"
 MADE_TASKS = "made-tasks"
 SOURCES_NOTE = "sources.jsonl.zst"
@@ -61,6 +70,7 @@ GROUP_FILE = "group.json"
 TOKENIZER_LISTING = "files.json"
 
 _NUMBERED = re.compile(r"(?!0{6})(?:[0-9]{6}|[1-9][0-9]{6,17})\.json")
+_SEALED = re.compile(r"sealed-(\d{6,18})\.json", re.ASCII)
 _OF_AN_INCREMENT = re.compile(r"(\d{6,}(?:-[0-9a-f]+)?)(\..*)?", re.ASCII)
 _LEDGER = re.compile(r"(\d{6,18}(?:-[0-9a-f]{1,32})?)\.([\w-]+)\.ledger", re.ASCII)
 
@@ -118,13 +128,27 @@ def journal_uri(corpus: str) -> str:
     return storage.join(corpus, JOURNAL)
 
 
-def journal_files(journal: str) -> list[str]:
-    """URIs of the files of a journal, sorted."""
-    return [storage.join(journal, name) for name in names_in(journal) if name.endswith(".jsonl")]
-
-
 def journal_file_uri(journal: str, writer: str, number: int) -> str:
-    return storage.join(journal, f"{writer}-{number:04d}.jsonl")
+    return storage.join(journal, f"{writer}-{number:04d}{JOURNAL_LINES}")
+
+
+def journal_flush_uri(journal: str, writer: str, number: int) -> str:
+    return storage.join(journal, f"{writer}-{number:04d}{JOURNAL_FLUSH}")
+
+
+def is_sealed_table(name: str) -> bool:
+    """True for the name of a file of a journal's table."""
+    return name.startswith("table-") and name.endswith(".keys")
+
+
+def sealed_uri(journal: str, number: int) -> str:
+    return storage.join(journal, f"sealed-{number:06d}.json")
+
+
+def sealed_number(name: str) -> int:
+    """Number of a listing of a journal's tables; 0 for any other file."""
+    found = _SEALED.fullmatch(name)
+    return int(found[1]) if found else 0
 
 
 def retry_marker_uri(journal: str) -> str:

@@ -21,6 +21,7 @@ import filelock
 import pytest
 from aiohttp import web
 
+from plugins.progress import Mode, set_mode
 from schemas.synthesis_config import ServerConfig
 from tests.installed import Installed, install
 from tests.stand_in_hub import WRITE, Hub
@@ -33,6 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("USE_TORCH", "1")  # else `tutelage corpus` turns torch off for all tests
     if hasattr(config, "workerinput"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _progress_in_lines() -> None:
+    """A command with `--json` before, in this process, must not make events of this test's progress."""
+    set_mode(Mode.LINES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

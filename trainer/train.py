@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     except TutelageError as error:
         return report(error)
     if result is not None:
-        print(result.pop("line"), file=sys.stderr, flush=True)
+        announce(result.pop("line"))
         if args.json:
             print(json.dumps(result, sort_keys=True), flush=True)
     return 0

@@ -51,6 +51,7 @@ from pipelines.steps.newest_versions import RAISED
 from pipelines.steps.write_shards import merge_groups
 from pipelines.store.held_out import count_held_out
 from pipelines.store.journal import attempt_at
+from pipelines.store.journal_sealing import seal
 from pipelines.store.ledger import count_deleted, count_documents
 from pipelines.store.made_tasks import registered, with_made_tasks
 from pipelines.store.statistics import measured, stats_of
@@ -124,6 +125,7 @@ def build_increment(
         if retry_empty:
             write_asked_again(spec.increment, without)
             spec = dataclasses.replace(spec, attempt=stack.enter_context(attempt_at(spec.journal)))
+        seal(spec.journal, check=draft.check, say=view.say)  # what a killed run left
         view.say(_opening(spec))
         for line in filter(None, (_on_verification(config), other_rules)):
             view.say(line)
@@ -134,6 +136,7 @@ def build_increment(
         if metrics is None:
             view.say("Dry run: the job was built; nothing was sent, run or published.")
             return None
+        seal(spec.journal, check=draft.check, say=view.say)
         found = measured(metrics)
         found.counts.update(listed.counts)
         if num_without := sum(map(len, without.values())):

@@ -130,6 +130,7 @@ class Lease:
         self._corpus = corpus
         self._token = token
         self._say = say
+        self._unrenewed: Exception | None = None  # why the run could not renew it in time
         self._mine: Holder | None = None
         self._writing = threading.Lock()
         self._over = threading.Event()
@@ -165,11 +166,17 @@ class Lease:
 
     def check(self) -> None:
         """Raise a CorpusError if another run took over; called before publishing or removing something."""
-        if not self.is_ours():
+        if self._unrenewed is not None or not self.is_ours():
             raise self.lost()
 
     def lost(self) -> CorpusError:
         """Error that ends a run without its lease."""
+        if self._unrenewed is not None:
+            return CorpusError(
+                f"{self.uri}: could not be renewed for {EXPIRES_SEC - 2 * RENEW_SEC:g} s: "
+                f"{type(self._unrenewed).__name__}: {self._unrenewed}. The run ended before another one may "
+                "take over. Nothing was published; answers so far are in the journal. Run again."
+            )
         with contextlib.suppress(CorpusError, OSError):
             newest = _newest(self._corpus)
             if newest is not None:
@@ -190,21 +197,31 @@ class Lease:
     def release(self) -> None:
         """Let the next run take the lease."""
         self._over.set()
-        with self._writing, contextlib.suppress(OSError, CorpusError):  # else it expires
+        with self._writing, contextlib.suppress(Exception):  # of any store's client: else it expires
             if self._mine is not None and self.is_ours():
                 self._mine.model_copy(update={"released": True}).write()
 
     def _renew(self) -> None:
         assert self._mine is not None
+        renewed = time.monotonic()
         while not self._over.wait(RENEW_SEC):
-            with self._writing, contextlib.suppress(OSError, CorpusError):
+            with self._writing:
                 if self._over.is_set():
                     return
-                if not self.is_ours():
-                    if self._has_handler:
-                        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-                    return
-                self._mine.model_copy(update={"renewed": _now()}).write()
+                try:
+                    is_ours = self.is_ours()
+                    if is_ours:
+                        self._mine.model_copy(update={"renewed": _now()}).write()
+                        renewed = time.monotonic()
+                except Exception as error:  # of any store's client; the next try may be answered
+                    # The run ends before another one may take over.
+                    is_ours = time.monotonic() - renewed < EXPIRES_SEC - 2 * RENEW_SEC
+                    if not is_ours:
+                        self.is_lost, self._unrenewed = True, error
+            if not is_ours:
+                if self._has_handler:
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                return
 
     def _is_free(self, holder: Holder) -> bool:
         """Return True if a holder has ended; if that is unknown, watch its renewals first.

@@ -25,6 +25,7 @@ from pipelines.increments.refuse_symlinks import refuse_links
 from plugins.progress import tracked
 from schemas import storage
 from schemas.corpus_layout import (
+    JOURNAL,
     LEASES,
     MANIFESTS,
     OF_INCREMENTS,
@@ -101,7 +102,7 @@ def _find(corpus: str, *, keep: Iterable[int], journal: bool) -> tuple[Pruned, l
             named |= of_manifest - needed
     temporary = [
         storage.join(corpus, folder, file)
-        for folder in ("", MANIFESTS, LEASES, *OF_INCREMENTS)
+        for folder in ("", MANIFESTS, LEASES, JOURNAL, *OF_INCREMENTS)
         for file in names_in(storage.join(corpus, folder))
         if _TEMPORARY.fullmatch(file)
     ]

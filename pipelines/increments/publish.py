@@ -75,6 +75,10 @@ class Draft:
         manifests.publish_manifest(config.corpus, manifest)
         write_report(config.corpus, manifest)
 
+    def check(self) -> None:
+        """Raise a CorpusError if another run took the lease over."""
+        self._lease.check()
+
     def is_ours(self) -> bool:
         """True if no other run took the lease over."""
         return self._lease.is_ours()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -55,9 +56,11 @@ class Corpus:
         CorpusError: Nothing is published there, or the manifest is damaged.
     """
 
-    def __init__(self, uri: str, *, manifest: int | None = None):
-        self.uri = uri
-        self.manifest: Manifest = read_manifest(uri, manifest)
+    def __init__(self, uri: str | os.PathLike[str], *, manifest: int | None = None):
+        if manifest is not None and not isinstance(manifest, int):
+            raise ConfigError(f"manifest is {manifest!r}; expected its number, or None for the newest.")
+        self.uri = os.fspath(uri)
+        self.manifest: Manifest = read_manifest(self.uri, manifest)
 
     def __repr__(self) -> str:
         return f"Corpus({self.uri!r}, manifest={self.manifest.number})"

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.store.journal import stored_generations
+from pipelines.store.journal import answer_totals
 from pipelines.store.statistics import stats_of
 from schemas.corpus_config import CorpusConfig
 from schemas.corpus_layout import journal_uri, number_of
@@ -62,9 +62,7 @@ def expected_answers(config: CorpusConfig, known: tuple[str, ...]) -> Answers:
             detail=detail,
         )
 
-    count = tokens = 0
-    for generation in stored_generations(journal_uri(config.corpus)):
-        count, tokens = count + 1, tokens + generation.completion_tokens
+    count, tokens = answer_totals(journal_uri(config.corpus))
     if count:
         detail = f"mean of {count:,} answers in the corpus's journal"
         return answers(tokens / count, "journal", detail)

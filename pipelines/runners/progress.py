@@ -47,7 +47,7 @@ class ProgressView:
         self._thread = threading.Thread(target=self._run, name="tutelage-progress", daemon=True)
         self._started = time.monotonic()
         self._emitted: dict[str, int] = {}
-        self._history: deque[tuple[float, Counter[str]]] = deque()
+        self._history: deque[tuple[float, Counter[str]]] = deque([(self._started, Counter())])
 
     def __enter__(self) -> ProgressView:
         if self._mode is not Mode.QUIET and self._folder is not None:
@@ -72,6 +72,7 @@ class ProgressView:
         if self._mode is Mode.EVENTS:
             while not self._stop.wait(_LINE_EVERY_SEC):
                 self._emit()
+            self._emit()  # what was done since
             return
         if self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=4, transient=True) as live:

@@ -1,25 +1,27 @@
-"""Journal of generations: append-only files, so that no generation is paid for twice.
+"""Journal of generations: no generation is paid for twice.
 
     request ─► key ─► in the journal? ─► yes: the stored generation, no request
                                     └─► no: ask, write the answer to the journal, and only then use it
 
-    journal/<process>-<random>-0001.jsonl      one line a generation: {"key": …, "generation": {…}}
+    journal_writer.py ─► lines of this run ─► journal_sealing.py, before and after a run ─► sorted tables
+                              └─► read when the journal is opened       looked up one by one ◄─┘
 
 A key is a hash of the model and backend, the sampling, and the prompt's token ids or messages. It does not
 depend on documents, chains or files, so the next run finds all answers of a killed run, also over reordered
-input. Many workers share a journal: each writes its own files, and reads all files when it opens the journal.
-Locally a worker appends each line and syncs. Object stores cannot append, so there it writes the open file
-whole again. Records that arrive during a write go into the next write together. A truncated file loses its
-last line only.
+input. Many workers share a journal: each writes its own files. Locally a worker appends each line and syncs;
+on object stores it writes a new object a second, or for each megabyte.
+
+Opening a journal lists it and reads what is not sealed yet, 36 bytes of memory a generation. A look-up reads
+one page of each table until it finds the key, and then the answer: benchmarks/journal.py has the cost.
 
 A damaged line costs one request: its key counts as not answered, and the line of the new answer replaces it.
-The journal reports file and line when somebody asks for the key; at once if it cannot read the key either.
+The journal reports the place when somebody asks for the key; at once if it cannot read the key either. A
+truncated file loses its last line only. A damaged table is named, and its answers are not found until the
+next run makes it anew from the lines.
 
 A build that asks again (`--retry-empty`) skips stored generations without pairs, except those of its own
 attempt. Its lines carry the number of the attempt; of several lines with one key, the newest attempt wins.
 The next build continues a killed attempt: `retry.json` exists until a build ends.
-
-An open journal takes about 150 bytes of memory a generation (key and offset); texts stay on disk.
 """
 
 from __future__ import annotations
@@ -27,17 +29,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
-import os
-import re
+import threading
 import time
-import uuid
-from collections.abc import Callable, Container, Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
-import orjson
 
+from pipelines.store.journal_contents import FETCHES, Snapshot, opened
+from pipelines.store.journal_lines import answer_in, encoded, unpacked, where
+from pipelines.store.journal_writer import Writer
+from pipelines.store.ranged_files import RangedFolder
+from pipelines.store.sorted_table import Rows, keys_of
 from plugins.synthesizers.generator import (
     EndpointTally,
     GenerationFailure,
@@ -47,19 +53,17 @@ from plugins.synthesizers.generator import (
 )
 from schemas import limits, storage
 from schemas.content_hash import digest
-from schemas.corpus_layout import journal_file_uri, journal_files, retry_marker_uri
+from schemas.corpus_layout import JOURNAL_LINES, retry_marker_uri
 from schemas.errors import CorpusError
-from schemas.json_records import made, parse_json
 from schemas.records import Generation
-from schemas.scratch_folder import scratch
 from schemas.validation import Count, read_json
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Generation) if field.name != "key")
-_FILE_BYTES = 16 << 20
 _GATHER_SEC = 0.02
-_KEY_BYTES = 16
-_KEY = re.compile(rb'"key": ?"([0-9a-f]{32})"')
-_RULE = re.compile(rb'"rule": ?"')
+_REMOTE_GATHER_SEC = 1.0  # each flush is an object; chains in flight exceed requests by half for such waits
+_GATHER_BYTES = 1 << 20
+_CACHED_FRAMES = 256  # 16 MB
+_REOPENING = threading.Lock()
 
 
 def request_key(identity: str, request: GenerationRequest) -> str:
@@ -76,22 +80,22 @@ def request_key(identity: str, request: GenerationRequest) -> str:
     return digest(identity, repr(how), np.asarray(request.prompt_ids, dtype="<i8").tobytes(), *rest)
 
 
-def stored_generations(uri: str) -> Iterator[Generation]:
-    """Yield every answer to a synthesizer in the journal at a URI, file by file; nothing without a journal.
+def answer_totals(uri: str) -> tuple[int, int]:
+    """Number of answers to synthesizers in the journal at a URI, and their completion tokens.
 
-    Safe while another run writes: damaged and incomplete lines are skipped. Answers to rules of `verify` are
-    skipped, too.
+    Safe while another run writes: damaged and incomplete lines are skipped, and so are answers to rules of
+    `verify`.
     """
-    return (generation for _, generation, _ in _stored(uri, skip=_RULE))
+    snapshot, scan = opened(uri, lambda finding: None)
+    sealed = snapshot.contents
+    return sealed.num_answers + scan.num_answers, sealed.completion_tokens + scan.completion_tokens
 
 
-def find_generations(uri: str, keys: Container[str]) -> dict[str, Generation]:
-    """Generations of those keys that are in the journal at a URI; reads all of it once."""
-    found: dict[str, tuple[int, Generation]] = {}
-    for key, generation, attempt in _stored(uri):
-        if key in keys and attempt >= found.get(key, (0,))[0]:
-            found[key] = attempt, generation
-    return {key: generation for key, (_, generation) in found.items()}
+def find_generations(uri: str, keys: Iterable[str]) -> dict[str, Generation]:
+    """Generations of those keys that are in the journal at a URI."""
+    journal = Journal(uri)
+    found = {key: journal.find(key) for key in keys}
+    return {key: each[0] for key, each in found.items() if each is not None}
 
 
 @contextlib.contextmanager
@@ -115,79 +119,56 @@ def attempt_at(uri: str) -> Iterator[int]:
             storage.remove_file(marker)
 
 
-def _parsed(line: bytes) -> tuple[str, Generation, int]:
-    """Parse a line into key, generation and attempt, or raise a ValueError if it is damaged."""
-    try:
-        record = parse_json(line)
-        key, generation = record["key"], made(Generation, record["generation"])
-        attempt = record.get("attempt", 0)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
-    counts = (generation.prompt_tokens, generation.completion_tokens, generation.cached_tokens, attempt)
-    if not (isinstance(generation.text, str) and isinstance(generation.finish_reason, str)):
-        raise ValueError("text or finish_reason is no string")
-    if any(type(count) is not int or not 0 <= count < 1 << 63 for count in counts):
-        raise ValueError("a count is no number of tokens")
-    if not isinstance(key, str) or len(bytes.fromhex(key)) != _KEY_BYTES:
-        raise ValueError("key is no hash")
-    return key, generation, attempt
+@dataclasses.dataclass(frozen=True, slots=True)
+class _View:
+    """What an open journal knows."""
 
-
-def _lines(file: Any) -> Iterator[bytes]:
-    """Yield the lines of a file; an empty line for each that is longer than the limit."""
-    while line := file.readline(limits.JOURNAL_LINE_BYTES + 1):
-        rest = line
-        while len(rest) > limits.JOURNAL_LINE_BYTES and not rest.endswith(b"\n"):
-            rest = file.readline(limits.JOURNAL_LINE_BYTES + 1)
-        yield line if rest is line else b"\n"
-
-
-def _stored(uri: str, *, skip: re.Pattern[bytes] | None = None) -> Iterator[tuple[str, Generation, int]]:
-    for found in journal_files(uri):
-        fs, path = storage.filesystem(found)
-        with fs.open(path, "rb") as file:
-            for line in _lines(file):
-                if skip is None or skip.search(line) is None:
-                    with contextlib.suppress(ValueError):
-                        yield _parsed(line)
+    snapshot: Snapshot
+    rows: Rows  # of lines that no table has
+    keys: np.ndarray[Any, np.dtype[np.bytes_]]  # of these rows
+    damaged: Mapping[bytes, str]  # file and line of damaged ones among them, by key
 
 
 class Journal:
     """Generations at a URI, by key; for one worker and one event loop.
 
-    `on_damage` is called with file and line number of each damaged line that costs a request.
+    `on_damage` is called once with file and line, byte or finding of each damage that costs a request.
     """
 
     def __init__(self, uri: str, on_damage: Callable[[str], None] = lambda place: None):
         self._uri = uri
         self._on_damage = on_damage
-        self._damaged: dict[bytes, str] = {}
-        self._places: dict[bytes, tuple[str, int, int, int]] = {}
-        self._local_copies = contextlib.ExitStack()
-        self._writer = _Writer(uri)
+        self._reported: set[str] = set()
+        self._lines = functools.lru_cache(_CACHED_FRAMES)(self._read_frame)
+        self._writer = Writer(uri)
+        self._gather_sec = _GATHER_SEC if storage.is_local(uri) else _REMOTE_GATHER_SEC
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._pending_bytes = 0
+        self._is_full = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._read_all()
-
-    def __len__(self) -> int:
-        return len(self._places)
+        self._fetching = None if storage.is_local(uri) else ThreadPoolExecutor(FETCHES)
+        self._view = self._open()
 
     def find(self, key: str) -> tuple[Generation, int] | None:
         """The stored generation and its attempt, 0 for the first; None if there is none."""
-        name = bytes.fromhex(key)
-        if name in self._places:
-            path, start, size, _ = self._places[name]
-            with open(path, "rb") as file:
-                file.seek(start)
-                line = file.read(size)
-            try:
-                _, generation, attempt = _parsed(line)
-                return generation, attempt
-            except ValueError:  # damaged since it was opened
-                self._on_damage(f"{self._named(path)}: byte {start}")
-        elif name in self._damaged:
-            self._on_damage(self._damaged.pop(name))
-        return None
+        view = self._view
+        try:
+            return self._find(view, key)
+        except FileNotFoundError:  # another run sealed what this one had listed
+            with _REOPENING:
+                if self._view is view:
+                    self._view = self._open()
+        try:
+            return self._find(self._view, key)
+        except FileNotFoundError as error:
+            self._report(f"{self._uri}: a file is missing: {error}")
+            return None
+
+    async def look_up(self, key: str) -> tuple[Generation, int] | None:
+        """As `find`; what takes a request to a store does not hold up the event loop."""
+        if self._fetching is None:
+            return self.find(key)
+        return await asyncio.get_running_loop().run_in_executor(self._fetching, self.find, key)
 
     async def add(self, key: str, generation: Generation, attempt: int = 0, *, rule: str = "") -> None:
         """Write a generation, with the name of the rule that asked for it; return when it is safe on disk."""
@@ -198,25 +179,37 @@ class Journal:
         record |= {"key": key, "attempt": attempt} if attempt else {"key": key}
         record |= {"rule": rule} if rule else {}
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.append((_line(record), written))
+        line = encoded(record)
+        self._pending.append((line, written))
+        self._pending_bytes += len(line)
         if self._task is None or self._task.done():
+            self._is_full = asyncio.Event()  # of the loop that waits for it
             self._task = asyncio.create_task(self._write_pending())
+        if self._pending_bytes >= _GATHER_BYTES:
+            self._is_full.set()
         await written
 
     async def close(self) -> None:
         """Wait for pending writes, and close the files."""
+        self._gather_sec = 0
+        self._is_full.set()
         if self._task is not None:
             await self._task
         await asyncio.to_thread(self._writer.close)
-        self._local_copies.close()
+        if self._fetching is not None:
+            self._fetching.shutdown()
 
     async def _write_pending(self) -> None:
-        await asyncio.sleep(_GATHER_SEC)  # each write changes threads, so gather several records
         while self._pending:
-            batch, self._pending = self._pending, []
+            with contextlib.suppress(
+                asyncio.TimeoutError
+            ):  # each write changes threads: gather several records
+                await asyncio.wait_for(self._is_full.wait(), self._gather_sec)
+            batch, self._pending, self._pending_bytes = self._pending, [], 0
+            self._is_full.clear()
             failed: Exception | None = None
             try:
-                await asyncio.to_thread(self._writer.write, b"".join(line for line, _ in batch))
+                await asyncio.to_thread(self._writer.write, [line for line, _ in batch])
             except Exception as error:  # the waiting callers get it, whatever the storage raised
                 failed = error
             for _, written in batch:
@@ -227,43 +220,59 @@ class Journal:
                 else:
                     written.set_exception(failed)
 
-    def _read_all(self) -> None:
-        files = journal_files(self._uri)
-        is_local = storage.is_local(self._uri)
-        copies = "" if is_local or not files else self._local_copies.enter_context(scratch("journal"))
-        for found in files:
-            fs, path = storage.filesystem(found)
-            if not is_local:
-                copy = os.path.join(copies, os.path.basename(path))
-                fs.get_file(path, copy)
-                path = copy
-            self._read(path)
+    def _open(self) -> _View:
+        snapshot, scan = opened(self._uri, self._report)
+        for place in (*snapshot.contents.damages, *scan.damages):
+            self._report(place)
+        rows = scan.take_rows()
+        return _View(snapshot, rows, keys_of(rows), scan.damaged)
 
-    def _read(self, path: str) -> None:
-        at = 0
-        with open(path, "rb") as file:
-            for number, line in enumerate(_lines(file), 1):
-                if line.endswith(b"\n"):  # else it is truncated
-                    try:
-                        found, _, attempt = _parsed(line)
-                    except ValueError:
-                        self._pass_over(line, f"{self._named(path)}: line {number}")
-                    else:
-                        key = bytes.fromhex(found)
-                        if key not in self._places or attempt >= self._places[key][3]:
-                            self._places[key] = (path, at, len(line), attempt)
-                at = file.tell()
+    def _find(self, view: _View, key: str) -> tuple[Generation, int] | None:
+        row = self._row_of(view, bytes.fromhex(key))
+        if row is None:
+            return None
+        rank, number, start, size = where(row)
+        names = view.snapshot.files
+        name = names[number] if number < len(names) else f"file {number}, which is not listed"
+        if rank and name in view.snapshot.sizes and size <= limits.JOURNAL_LINE_BYTES:
+            with contextlib.suppress(ValueError):
+                return answer_in(self._read(view.snapshot.folder, name, start, size), key, rank), rank - 1
+        place = view.damaged.get(bytes.fromhex(key)) if not rank else None
+        self._report(place or f"{view.snapshot.folder.uri_of(name)}: byte {start}")
+        return None
 
-    def _pass_over(self, line: bytes, place: str) -> None:
-        """Keep the place of a damaged line by its key, to report it once somebody asks for the key."""
-        key = _KEY.search(line)
-        if key is None:
-            self._on_damage(place)
-        else:
-            self._damaged[bytes.fromhex(key[1].decode())] = place
+    def _row_of(self, view: _View, key: bytes) -> bytes | None:
+        """Row of the highest rank, and of these the newest."""
+        best, rank = None, -1
+        at = int(view.keys.searchsorted(key))
+        if at < len(view.keys) and view.rows[at].tobytes().startswith(key):
+            best = view.rows[at].tobytes()
+            rank = where(best)[0]
+        for table in reversed(view.snapshot.tables):
+            if table.max_rank <= rank:
+                continue
+            try:
+                row = table.find(key)
+            except CorpusError as error:
+                self._report(str(error))
+                continue
+            if row is not None and where(row)[0] > rank:
+                best, rank = row, where(row)[0]
+        return best
 
-    def _named(self, path: str) -> str:
-        return storage.join(self._uri, os.path.basename(path))
+    def _read(self, folder: RangedFolder, name: str, start: int, size: int) -> bytes:
+        if name.endswith(JOURNAL_LINES):
+            return folder.read(name, start, size)
+        return self._lines(folder, name, start, size)
+
+    @staticmethod
+    def _read_frame(folder: RangedFolder, name: str, start: int, size: int) -> bytes:
+        return unpacked(folder.read(name, start, size))
+
+    def _report(self, damage: str) -> None:
+        if damage not in self._reported:
+            self._reported.add(damage)
+            self._on_damage(damage)
 
 
 @dataclasses.dataclass(eq=False)
@@ -304,13 +313,13 @@ class JournaledGenerator(Generator):
 
     async def generate(self, request: GenerationRequest) -> Generation | GenerationFailure:
         key = request_key(self.identity, request)
-        found = self._journal.find(key)
+        found = await self._journal.look_up(key)
         if found is not None:
             stored, attempt = found
             if (
                 attempt >= self.attempt
                 or self.is_useful(stored.text)
-                or self._is_repaired(request, stored.text)
+                or await self._is_repaired(request, stored.text)
             ):
                 self.on_answer(stored, False)
                 return dataclasses.replace(stored, key=key)
@@ -322,12 +331,12 @@ class JournaledGenerator(Generator):
             return dataclasses.replace(answer, key=key)
         return answer
 
-    def _is_repaired(self, request: GenerationRequest, text: str) -> bool:
+    async def _is_repaired(self, request: GenerationRequest, text: str) -> bool:
         """True if a useful answer to the repair prompt is stored."""
         again = request.repair(text) if request.repair is not None else None
         if again is None:
             return False
-        found = self._journal.find(request_key(self.identity, again))
+        found = await self._journal.look_up(request_key(self.identity, again))
         return found is not None and self.is_useful(found[0].text)
 
 
@@ -335,60 +344,3 @@ def _is_readable(request: GenerationRequest, answer: Generation) -> bool:
     """False for an answer that is none of the choices of its request."""
     texts = [each.text for each in request.choices]
     return not texts or choice_of(answer.text, texts) is not None
-
-
-def _line(record: Mapping[str, object]) -> bytes:
-    try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a text holds half an emoji
-        return json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-
-
-def _append(file: BinaryIO, lines: bytes) -> None:
-    """Append whole lines to an unbuffered file and sync it; an error leaves the file as it was."""
-    before = os.fstat(file.fileno()).st_size
-    rest = memoryview(lines)
-    try:
-        while rest:  # a write may be short
-            rest = rest[file.write(rest) :]
-        os.fsync(file.fileno())
-    except OSError:
-        os.ftruncate(file.fileno(), before)
-        raise
-
-
-class _Writer:
-    """Appends to files of this worker alone; begins a new file after 16 MB."""
-
-    def __init__(self, uri: str):
-        self._uri = uri
-        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        self._number = 0
-        self._size = 0
-        self._content = bytearray()  # content of the open file, for stores without append
-        self._file: BinaryIO | None = None
-
-    def write(self, lines: bytes) -> None:
-        if not self._number or self._size >= _FILE_BYTES:
-            self.close()
-            self._number += 1
-            self._size = 0
-            self._content.clear()
-        uri = journal_file_uri(self._uri, self._name, self._number)
-        self._size += len(lines)
-        if storage.is_local(uri):
-            if self._file is None:
-                _, path = storage.filesystem(uri)
-                storage.make_folders(os.path.dirname(path))
-                self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - stays open
-                storage.sync(os.path.dirname(path))
-            with storage.naming(uri):
-                _append(self._file, lines)
-        else:
-            self._content += lines
-            storage.write_bytes(uri, bytes(self._content))
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None

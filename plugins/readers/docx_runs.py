@@ -4,10 +4,13 @@
 <w:position> ─► superscript or subscript;  <w:softHyphen> ─► left out
 <w:cr>, <w:br> of a page ─► <w:br>;  <w:ptab> ─► <w:tab>;  <w:dstrike> ─► <w:strike>
 <w:fldSimple>, <w:dir>, <w:bdo> ─► their content;  <w:vanish> ─► an element that mammoth tells to leave out
+<w:rStyle> ─► what of these and of scripts its style has; a style named Superscript is one
+names of strict OOXML ─► those of transitional OOXML
 """
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 import zipfile
@@ -18,6 +21,8 @@ from xml.etree.ElementTree import Element, SubElement
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _PARTS = re.compile(r"word/(?:document|footnotes|endnotes)\d*\.xml")
+_STYLES = re.compile(r"word/styles\d*\.xml")
+_STRICT = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
 _MARKS = re.compile(rb"oMath|position|vanish|softHyphen|[<:](?:cr|br|ptab|dstrike|fldSimple|dir|bdo)[ />]")
 _RENAMED = {
     f"{_W}{name}": f"{_W}{new}"
@@ -32,26 +37,71 @@ _BETWEEN = {"f": "/", **dict.fromkeys(("d", "eqArr", "func", "limLow", "limUpp",
 _MOVED = 4
 """Half points of a raised or lowered position from which it is a script."""
 
-_NUMBER = re.compile(r"-?\d{1,6}")
+_LENGTH = re.compile(r"(-?\d{1,6}(?:\.\d+)?)(mm|cm|in|pt|pc|pi)?")
+_HALF_POINTS = {"mm": 5.67, "cm": 56.7, "in": 144, "pt": 2, "pc": 24, "pi": 24, None: 1}
+_OF_STYLES = tuple(f"{_W}{name}" for name in ("vertAlign", "position", "vanish", "strike", "dstrike"))
+_NOTES = tuple(
+    f"{_W}{name}" for name in ("footnoteReference", "endnoteReference", "footnoteRef", "endnoteRef")
+)
 _ONE = re.compile(r"[\w.,]*")
 
 
 def ready_for_mammoth(data: bytes) -> io.BytesIO:
     """Return a docx file with its formulas, positions and hidden text rewritten; the same without any."""
+    changed = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist() if _PARTS.fullmatch(name)}
-        changed = {name: _rewritten(part) for name, part in parts.items() if _MARKS.search(part)}
+        for name in archive.namelist():
+            if name.endswith((".xml", ".rels")) and _STRICT.search(part := archive.read(name)):
+                changed[name] = _STRICT.sub(rb"http://schemas.openxmlformats.org/\1/2006/", part)
+        styles: dict[str, list[Element]] = {}
+        for name in filter(_STYLES.fullmatch, archive.namelist()):
+            styles |= _styles(changed.get(name) or archive.read(name))
+        for name in filter(_PARTS.fullmatch, archive.namelist()):
+            part = changed.get(name) or archive.read(name)
+            if _MARKS.search(part) or (styles and b"rStyle" in part):
+                changed[name] = _rewritten(part, styles)
         if not changed:
             return io.BytesIO(data)
         written = io.BytesIO()
-        with zipfile.ZipFile(written, "w") as copy:
+        with zipfile.ZipFile(written, "w") as target:
             for entry in archive.infolist():
-                copy.writestr(entry, changed.get(entry.filename) or archive.read(entry))
+                target.writestr(entry, changed.get(entry.filename) or archive.read(entry))
     return written
 
 
-def _rewritten(part: bytes) -> bytes:
+def _styles(part: bytes) -> dict[str, list[Element]]:
+    """Return the properties in `_OF_STYLES` of the character styles that have any."""
+    found = {}
+    based_on = {}
+    for style in ElementTree.fromstring(part).iterfind(f"{_W}style[@{_W}type='character']"):
+        key = style.get(f"{_W}styleId", "")
+        found[key] = [each for each in style.iterfind(f"{_W}rPr/*") if each.tag in _OF_STYLES]
+        based_on[key] = _value(style, "basedOn")
+        name = _value(style, "name").lower()
+        if name in _SCRIPTS.values():
+            found[key].append(Element(f"{_W}vertAlign", {f"{_W}val": name}))
+    for key in found:
+        outer, seen = based_on[key], {key}
+        while outer in found and outer not in seen:
+            seen.add(outer)
+            found[key] += found[outer]  # those of the style itself come first
+            outer = based_on[outer]
+    return {key: properties for key, properties in found.items() if properties}
+
+
+def _value(parent: Element, name: str) -> str:
+    found = parent.find(f"{_W}{name}")
+    return "" if found is None else found.get(f"{_W}val", "")
+
+
+def _rewritten(part: bytes, styles: dict[str, list[Element]]) -> bytes:
     tree = ElementTree.fromstring(part)
+    for run in tree.iter(f"{_W}r"):
+        properties = run.find(f"{_W}rPr")
+        if properties is not None and not any(each.tag in _NOTES for each in run):
+            for each in styles.get(_value(properties, "rStyle"), ()):
+                if properties.find(each.tag) is None:
+                    properties.append(copy.copy(each))
     for parent in list(tree.iter()):
         parent[:] = list(_children(parent))
     return ElementTree.tostring(tree)
@@ -70,9 +120,8 @@ def _children(parent: Element) -> Iterator[Element]:
             yield from (_run(text, script) for text, script in pieces if text)
         elif child.tag == f"{_W}r" and (properties := child.find(f"{_W}rPr")) is not None:
             hidden = properties.find(f"{_W}vanish")
-            position = properties.find(f"{_W}position")
-            found = _NUMBER.match(position.get(f"{_W}val", "")) if position is not None else None
-            moved = int(found[0]) if found else 0
+            found = _LENGTH.fullmatch(_value(properties, "position"))
+            moved = float(found[1]) * _HALF_POINTS[found[2]] if found else 0
             if abs(moved) >= _MOVED and properties.find(f"{_W}vertAlign") is None:
                 _set_script(properties, "superscript" if moved > 0 else "subscript")
             if hidden is not None and hidden.get(f"{_W}val") not in ("0", "false", "off"):

@@ -21,6 +21,7 @@ from typing import Any
 import trafilatura.core
 from lxml import etree
 from trafilatura import bare_extraction
+from trafilatura.baseline import basic_cleaning
 from trafilatura.settings import Extractor
 from trafilatura.xml import delete_element
 from trafilatura.xpaths import BODY_XPATH
@@ -135,16 +136,20 @@ def main_text(tree: Any, title: str) -> str:
         del verbatim[:]
         verbatim.text = text
     for block in _AFTER_TEXT(tree):
-        block.addprevious(etree.Element("br"))
+        line = etree.Element("br")
+        line.tail = " "
+        block.addprevious(line)
     for block in _BEFORE_TEXT(tree):
         line = etree.Element("br")
-        line.tail, block.tail = block.tail, None
+        line.tail, block.tail = f" {block.tail}", None  # of items trafilatura drops the break
         block.addnext(line)
     _name_article(tree)
     labels = _mark(tree)
     body = getattr(bare_extraction(tree, options=_options()), "body", None)
     if body is None:
         raise NotExtracted("trafilatura could not read the page")
+    for flat in [each for each in body if "\n" in (each.text or "") and not _MARK.search(each.text)]:
+        body.replace(flat, _unflattened(flat, visible(basic_cleaning(tree))))
     text = blocks_of(_without_marks(body, labels))
     if text and is_of_page and headings[0] not in (" ".join(each.split()) for each in text.split("\n\n")):
         return f"{headings[0]}\n\n{text}"  # it stands before the article
@@ -179,6 +184,15 @@ def _name_article(tree: Any) -> None:
         article.append(inner)
         article = inner
     article.set("itemprop", "articleBody")
+
+
+def _unflattened(flat: Any, tree: Any) -> Any:
+    """Return the body or article of a short page that trafilatura made one paragraph, else that."""
+    return next((each for each in tree.iter("body", "article") if _letters(each) == _letters(flat)), flat)
+
+
+def _letters(element: Any) -> str:
+    return "".join(filter(str.isalnum, "".join(element.itertext())))
 
 
 def _of_layouts(tree: Any) -> list[Any]:

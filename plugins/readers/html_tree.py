@@ -33,6 +33,7 @@ _FRACTION_LINE = re.compile(r"⁄|&frasl;|&#8260;|&#x2044;", re.IGNORECASE)
 _ROMAN = {1000: "m", 900: "cm", 500: "d", 400: "cd", 100: "c", 90: "xc", 50: "l", 40: "xl", 10: "x"}
 _ROMAN |= {9: "ix", 5: "v", 4: "iv", 1: "i"}
 _BREAK_ENDS = re.compile(r"</br\s*>", re.IGNORECASE)  # a break, too, to browsers
+_WORD_BREAKS = re.compile(r"</?wbr\s*/?>", re.IGNORECASE)  # places within a word
 _SHOWN_AS_SCRIPT = etree.XPath(
     "descendant::*[@style][contains(@style, 'vertical-align') or contains(@style, 'relative')]"
     "[not(descendant-or-self::sup or descendant-or-self::sub)]"
@@ -53,7 +54,9 @@ _TWINS = etree.XPath("descendant::span[@class='katex-html']")
 """Formulas a second time, for the eye."""
 
 _PERHAPS_NOTES = etree.XPath(
-    "descendant::sup[.//a[contains(@href, '#')] or starts-with(normalize-space(), '[')]"
+    "descendant::sup[.//a[contains(@href, '#')] or starts-with(normalize-space(), '[')] | "
+    "descendant::a[not(ancestor::sup)][@role='doc-noteref' or contains(@*[name()='epub:type'], 'noteref') or "
+    "contains(@class, 'footnote-ref')]"
 )
 
 
@@ -63,6 +66,7 @@ def parse(html: str) -> Any:
     Raises:
         TooDeep: Elements are nested deeper than lxml reads.
     """
+    html = _WORD_BREAKS.sub("", html)
     html = _BREAK_ENDS.sub("<br>", _PERHAPS_NOT_IN_XML.sub(_in_xml, well_formed(html)))
     if html.lstrip().startswith("<?xml"):
         html = _CDATA.sub(lambda found: escape(found[1]), html)  # a comment in HTML
@@ -148,7 +152,7 @@ def visible(tree: Any) -> Any:
     """Take what shows no text out of a tree, and write marks of notes as [1]; return the tree."""
     etree.strip_elements(tree, *_UNSEEN, with_tail=False)
     for mark in note_marks(tree):
-        text = text_of(mark).strip("[] ")
+        text = text_of(mark).strip("[]^ ")
         mark.clear(keep_tail=True)
         mark.tag, mark.text = "span", f"[{text}]"
     return tree

@@ -66,7 +66,8 @@ class JatsReader(XmlReader):
     """Reads JATS. Positions are numbers of articles from 1.
 
     Fields of a row: `text`, `title`, `abstract`, `pmcid`, `pmid`, `doi`, `journal`, `year` (of the earliest
-    publication), `license` (its address, or its words). A row lacks the fields that the article lacks.
+    publication), `license` (its address, or its words), `keywords` (of all groups, joined by ", "). A row
+    lacks the fields that the article lacks.
     Sub-articles (reviews, translations), subtitles, and titles and abstracts in other languages are not read,
     and are counted.
     """
@@ -74,7 +75,9 @@ class JatsReader(XmlReader):
     names = ("article",)
     roots = ("pmc-articleset",)
     needs_root = False
-    fields = frozenset({"text", "title", "abstract", "journal", "pmcid", "pmid", "doi", "year", "license"})
+    fields = frozenset(
+        {"text", "title", "abstract", "journal", "pmcid", "pmid", "doi", "year", "license", "keywords"}
+    )
     Options = JatsOptions
 
     def __init__(self, source: SourceConfig):
@@ -116,6 +119,7 @@ def _metadata(meta: Element) -> dict[str, str]:
     pmcid = ids.get("pmcid") or ids.get("pmc") or ids.get("pmcaid") or ""
     years = [year for each in meta.iterfind("pub-date/year") if (year := text_of(each)).isdecimal()]
     license = next(meta.iterfind("permissions/license"), Element("license"))
+    keywords = (each for each in meta.iterfind("kwd-group//*") if each.tag in ("kwd", "compound-kwd"))
     address = next((value for name, value in license.items() if name.endswith("}href")), "")
     return {
         "pmcid": pmcid if not pmcid.isdecimal() else f"PMC{pmcid}",
@@ -123,6 +127,7 @@ def _metadata(meta: Element) -> dict[str, str]:
         "doi": ids.get("doi", ""),
         "year": min(years, default=""),
         "license": address or text_of(next(license.iterfind(".//license_ref"), license)),
+        "keywords": ", ".join(filter(None, map(text_of, keywords))),
     }
 
 

@@ -46,6 +46,13 @@ _LOOKED_BACK = 40
 _OF_NOTES = {"bibr", "fn", "table-fn"}
 _MARK = re.compile(r"[a-z]{1,2}|\d{1,3}")  # <sup>a</sup>note, <sup>1</sup>Department
 _ISOTOPE = re.compile(r"\d+[A-Z][a-z]?(?![a-z])")
+_NUCLIDE = re.compile(
+    r"(?:[123]H|1[134]C|1[35]N|1[578]O|1[89]F|3[123]P|35S|6[1478]Cu|6[78]Ga|89Zr|(?:86|90)Y|99m?Tc|111In|"
+    r"12[345]I|131I|133Xe|177Lu|201Tl|22[35](?:Ac|Ra))(?![a-z])"
+)
+_METHOD = re.compile(r"[\s-]?(?:NMR|MRS|MRI|PET|label)")
+_AFTER_WORD = re.compile(r"(?<![^\W_])(?![a-z]m$)[a-z]{2,}$")  # no cm
+_AFTER_OTHER_THAN_TEN = re.compile(r"(?<!\d)(?!10\s)[\d.,]+\s+$")
 _FRACTION_LINES = {"/", "⁄", "∕"}
 
 APART = "\f"
@@ -165,6 +172,11 @@ def _raised(text: str, before: str, after: str) -> str:
     if not text:
         return " "
     touches = _BEFORE_WORD.match(after)
+    if after[:1].isalpha() and (nuclide := _NUCLIDE.match(text + after)):
+        if _AFTER_OTHER_THAN_TEN.search(before):
+            return text  # 5 <sup>18</sup>F; 10 <sup>18</sup>F may be a power of 10
+        if _AFTER_WORD.search(before) and _METHOD.match(text + after, nuclide.end()):
+            return f" {text}"  # by<sup>1</sup>H NMR; the mark of a note in word<sup>3</sup>He
     if not _AFTER_NUMBER.search(before):
         is_prefix = touches and before[-1:] in {"", *_OPEN}  # <sup>18</sup>F
         if (

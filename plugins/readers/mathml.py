@@ -121,8 +121,9 @@ def _written(terms: Sequence[_Term]) -> str:
     before: _Term | None = None
     for term, after in itertools.zip_longest(terms, terms[1:]):
         here = term.text
-        if after is None and before is not None and _is_mixed(before.text, here):
-            here = f" {here}"
+        is_mixed = before is not None and _is_mixed(before.text, here) and _ends(after)
+        if is_mixed and before and text[: -len(before.text)].rstrip()[-1:] not in {*"/÷∕"}:
+            here, term = f" {here}", _Term(here, "text")
         elif term.kind == "quotient" and (_binds(before, _CLOSING) or _binds(after, _OPENING)):
             here, term = f"({here})", _Term(here, "text")
         if term.kind == "operator":
@@ -138,6 +139,15 @@ def _is_mixed(number: str, quotient: str) -> bool:
     """True for a number and a fraction below one: 2 1/2."""
     found = _FRACTION.fullmatch(quotient)
     return number.isdecimal() and found is not None and int(found[1]) < int(found[2])
+
+
+def _ends(after: _Term | None) -> bool:
+    """True if what follows a mixed number leaves it one: a sum, a relation, a closing bracket or a unit."""
+    if after is None:
+        return True
+    if after.kind == "operator":
+        return after.text not in {*_OPENING, *"/÷∕:·!%^′″"}
+    return after.kind == "text" or (not after.kind and after.text.isalpha() and len(after.text) > 1)
 
 
 def _binds(neighbour: _Term | None, brackets: str) -> bool:

@@ -32,6 +32,7 @@ _DROPPED = {
     *("inputbox", "section", "indicator", "mapframe", "maplink", "style", "script", "includeonly"),
 }
 _BLOCKS = {"p", "div", "center", "blockquote", "poem", "br", "hr", "ul", "ol", "dl"}
+_STRUCK = {"s", "del", "strike"}
 _VERBATIM = {"pre", "syntaxhighlight", "source"}
 _SCRIPTS = {"sup", "sub"}
 _DRESSING = {"nowrap", "nobr", "abbr", "small", "em", "lang", "math", "mvar", "chem2", *_SCRIPTS}
@@ -88,6 +89,7 @@ class _Page:
         self._target = self._lines[0]  # the line, or a superscript in it
         self._in_cells = 0  # depth; a cell stays on the line of its row
         self._kind = _LINE
+        self._has_gap = False  # True behind a number, where something was left out
 
     def texts(self) -> Iterator[str]:
         """Yield the lines, without headings that no text follows and repeated blank lines."""
@@ -133,6 +135,7 @@ class _Page:
     def _tag(self, tag: nodes.Tag) -> None:
         name = str(tag.tag).strip().lower()
         if name in _DROPPED or (name == "table" and not self._tables):
+            self._leave_gap()
             return
         if name in ("table", "tr"):
             self._break()
@@ -159,11 +162,13 @@ class _Page:
             self._kind = _LINE
             self._break()
         else:
-            if name in _BLOCKS:
-                self._break()
+            is_block = name in _BLOCKS
+            apart = " " if name in _STRUCK else ""  # <s>5</s>6 is not 56
+            self._break() if is_block else self._write(apart)
             self.add(tag.contents)
-            if name in _BLOCKS and name != "br":
+            if is_block and name != "br":
                 self._break()
+            self._write(apart)
 
     def _cell(self, cell: nodes.Tag) -> None:
         if cell.wiki_markup == "|" and str(cell.contents).startswith("+"):  # the table's caption
@@ -206,11 +211,17 @@ class _Page:
                 script = "sup" if _CHARGE.fullmatch(str(word)) else "sub" if str(word).isdecimal() else ""
                 self._script(script, word) if script else self.add(word)
         elif text:
+            if text[0].isdigit():
+                self._leave_gap()
             self._write(text)
         else:
+            self._leave_gap()
             self.removed[f"{{{{{name[:_SHOWN_NAME]}}}}}"] += 1
 
     def _write(self, text: str) -> None:
+        if self._has_gap and text:
+            text = f" {text}" if text[0].isdigit() else text
+            self._has_gap = False
         first, *others = [text.replace("\n", " ")] if self._in_cells else text.split("\n")
         for at, part in enumerate((first, *others)):
             if at:
@@ -220,6 +231,12 @@ class _Page:
                 last.tail = (last.tail or "") + part
             else:
                 self._target.text = (self._target.text or "") + part
+
+    def _leave_gap(self) -> None:
+        """Keep numbers apart where something between them goes: 5<ref>…</ref>6, 3{{frac|1|2}}."""
+        before = (self._target[-1].tail if len(self._target) else self._target.text) or ""
+        if before[-1:].isdigit():
+            self._has_gap = True
 
     def _break(self, kind: str = _LINE, **attributes: str) -> None:
         """Begin a new line; inside a cell, add a space."""

@@ -17,6 +17,7 @@ from composer import Callback, Event, Logger, State
 from composer.core import Time, get_precision_context
 from composer.utils import create_interval_scheduler
 
+from plugins import progress
 from plugins.tasks.lookup import load_tasks
 from plugins.tasks.task import Task
 from schemas import storage
@@ -199,10 +200,10 @@ class DomainEval(Callback):
         if Ranks.current().rank == 0:
             batch = int(state.timestamp.batch)
             line = readable_line(batch, results, self._first_scores)
-            print(f"{line}  {seconds:.1f} s, {share:.1%} of the run's time", flush=True)
+            _tell(f"{line}  {seconds:.1f} s, {share:.1%} of the run's time")
             for result in results:
                 for note in _notes(result, is_first=is_first):
-                    print(f"domain_eval: {note}", flush=True)
+                    _tell(f"domain_eval: {note}")
             if self.output is not None:
                 self._write(self.output.replace("{run_name}", state.run_name), state, results, scores)
 
@@ -213,7 +214,7 @@ class DomainEval(Callback):
             if self.fail_training:
                 raise
             if Ranks.current().rank == 0:
-                print(f"domain_eval: the training text is not searched for rows: {error}", flush=True)
+                _tell(f"domain_eval: the training text is not searched for rows: {error}")
             self._training_text = []
             return None
 
@@ -233,12 +234,12 @@ class DomainEval(Callback):
             trend = add_to_trend(folder, batch=batch, tokens=tokens, scores=scores, chat=chat)
             if len(trend) > 1 and trend[-2].get("chat") != chat:
                 was, now = describe_chat(trend[-2].get("chat")), describe_chat(chat)
-                print(f"domain_eval: scores until now are with {was}, from here on with {now}", flush=True)
+                _tell(f"domain_eval: scores until now are with {was}, from here on with {now}")
         except (TutelageError, OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             message = f"domain_eval: cannot write to {folder}: {error}. Set callbacks.domain_eval.output."
             if self.fail_training:
                 raise TutelageError(message) from error
-            print(message, flush=True)
+            _tell(message)
 
 
 def log_names(results: Sequence[TaskResult]) -> dict[str, float]:
@@ -330,3 +331,11 @@ def _tokenizer_of(state: State) -> Any:
             "domain_eval has no tokenizer: pass DomainEval(tokenizer=…), or give HuggingFaceModel one."
         )
     return tokenizer
+
+
+def _tell(line: str) -> None:
+    """Print a result, with `--json` as an event, since standard output has one JSON object then."""
+    if progress.mode() is progress.Mode.EVENTS:
+        progress.note(line)
+    else:
+        print(line, flush=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -32,6 +31,7 @@ from trainer.evaluation.scoring.generation import plan_generations, run_generati
 from trainer.evaluation.scoring.metrics import bootstrap_interval
 from trainer.evaluation.scoring.perplexity import Windows, plan_texts, run_texts
 from trainer.evaluation.scoring.sglang_model import ServedModel
+from trainer.reporting.announce import announce
 
 _PLANS: dict[Kind, tuple[Any, Any]] = {
     "choice": (plan_choices, run_choices),
@@ -302,7 +302,7 @@ class Evaluator:
         seen = as_causal_model(model, world_size=1 if is_whole else ranks.world_size, kinds=kinds)
         if ranks.rank == 0 and not self._has_printed_notes:
             for note in seen.notes(kinds):
-                print(f"evaluation: {note}", file=sys.stderr, flush=True)
+                announce(f"evaluation: {note}")
             self._has_printed_notes = True
         return seen
 

@@ -85,7 +85,11 @@ def _check_load_path(config: TrainConfig) -> None:
 
 
 def _check_export(config: TrainConfig) -> None:
-    check_folder("callbacks.hf_export.folder", places_of(config)["callbacks.hf_export.folder"])
+    key = "callbacks.hf_export.folder"
+    if (folder := places_of(config).get(key)) is None:
+        found = ", ".join(config.callbacks["hf_export"]) or "none"
+        raise ConfigError(f"key {key!r} is missing, the folder of the exported model; found: {found}.")
+    check_folder(key, folder)
     dtype_of("callbacks.hf_export.dtype", config.callbacks["hf_export"].get("dtype", "bfloat16"))
 
 

@@ -163,6 +163,23 @@ def test_a_run_whose_file_was_removed_as_the_message_says_loses_the_lease_to_the
     assert read(corpus)["released"], "the first one's end changes nothing"
 
 
+@pytest.mark.parametrize("error", [OSError("no route"), RuntimeError("a store's own error")])
+def test_a_run_that_cannot_renew_its_lease_ends_before_another_may_take_over(
+    corpus: str, short: None, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(holder: Any) -> None:
+        raise error
+
+    with pytest.raises(CorpusError) as caught, held(corpus, new_token()):
+        monkeypatch.setattr(leases.Holder, "write", fail)
+        cut_off = time.monotonic()
+        time.sleep(20)
+    assert time.monotonic() - cut_off < 0.6 + 0.1
+    assert f"could not be renewed for 0.4 s: {type(error).__name__}: {error}. The run ended" in str(
+        caught.value
+    )
+
+
 def test_what_a_run_wrote_too_late_does_not_make_it_the_holder(corpus: str) -> None:
     """The run is suspended between listing the files and creating the next one; two runs overtake it."""
     leave(corpus, released=True)

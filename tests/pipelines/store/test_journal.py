@@ -16,10 +16,10 @@ import pytest
 from pipelines.store.journal import (
     Journal,
     JournaledGenerator,
+    answer_totals,
     attempt_at,
     find_generations,
     request_key,
-    stored_generations,
 )
 from plugins.synthesizers.generator import GenerationFailure, GenerationRequest, Generator
 from schemas.records import Generation
@@ -115,7 +115,7 @@ def test_an_answer_is_named_by_its_key_whether_new_or_from_the_journal_and_found
         assert isinstance(answer, Generation) and answer.key == key
     found = find_generations(uri, {key, "00" * 16})
     assert found == {key: dataclasses.replace(answer, key="")}
-    assert list(stored_generations(uri)) == [found[key]]
+    assert answer_totals(uri) == (1, 3)
 
 
 def test_a_line_holds_its_key_once(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_one_that_no_longer_waits_keeps_nobody_else_waiting(tmp_path: Path) -> N
         ended = await asyncio.wait_for(asyncio.gather(*adding, return_exceptions=True), timeout=30)
         await journal.close()
         assert [type(end) for end in ended] == [type(None)] * 3 + [asyncio.CancelledError] + [type(None)] * 5
-        return len(Journal(str(tmp_path)))
+        return answer_totals(str(tmp_path))[0]
 
     assert asyncio.run(run()) == 9
 
@@ -238,7 +238,6 @@ def test_workers_write_files_of_their_own_and_read_them_all(uri: str) -> None:
     for number in range(3):
         asyncio.run(add(number))
     journal = Journal(uri)
-    assert len(journal) == 3
     found = [journal.find(f"{number:032x}") for number in range(4)]
     assert [each and (each[0].text, each[1]) for each in found] == [("0", 0), ("1", 0), ("2", 0), None]
 

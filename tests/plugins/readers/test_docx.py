@@ -100,7 +100,8 @@ def test_lists(tmp_path: Path) -> None:
         (run("H") + script("2", "sub") + run("O"), "H2O"),
         (run("x") + script("1", "sub") + run("2"), "x_(1)2"),
         (run("10") + run("6", '<w:position w:val="6"/>') + run(" cells"), "10^6 cells"),
-        (run("10") + run("6", '<w:position w:val="3pt"/>'), "106"),
+        (run("10") + run("6", '<w:position w:val="3pt"/>'), "10^6"),
+        (run("10") + run("6", '<w:position w:val="3"/>'), "106"),
         (run("140") + "<w:r><w:br/></w:r>" + run("72"), "140\n72"),
         (run("hy") + "<w:r><w:softHyphen/></w:r>" + run("phen"), "hyphen"),
         (run("140") + "<w:r><w:tab/></w:r>" + run("72"), "140 72"),
@@ -117,6 +118,52 @@ def test_lists(tmp_path: Path) -> None:
 )
 def test_no_number_changes(tmp_path: Path, runs: str, text: str) -> None:
     assert text_of(tmp_path, paragraph(runs)) == text
+
+
+STYLES = (
+    f'<w:styles {W}><w:style w:type="character" w:styleId="Up"><w:name w:val="Raised"/>'
+    '<w:rPr><w:vertAlign w:val="superscript"/></w:rPr></w:style>'
+    '<w:style w:type="character" w:styleId="Red"><w:name w:val="Red"/><w:basedOn w:val="Up"/></w:style>'
+    '<w:style w:type="character" w:styleId="A1"><w:name w:val="Subscript"/><w:basedOn w:val="A1"/></w:style>'
+    '<w:style w:type="character" w:styleId="Old"><w:name w:val="Old"/><w:rPr><w:strike/></w:rPr></w:style>'
+    '<w:style w:type="character" w:styleId="Hid"><w:rPr><w:vanish/></w:rPr></w:style></w:styles>'
+)
+
+
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [("Up", "10^(6)5"), ("Red", "10^(6)5"), ("A1", "10_(6)5"), ("Old", "10 6 5"), ("no", "1065")],
+)
+def test_a_character_style_raises_lowers_and_strikes(tmp_path: Path, style: str, text: str) -> None:
+    body = paragraph(run("10") + run("6", f'<w:rStyle w:val="{style}"/>') + run("5"))
+    assert text_of(tmp_path, body, word__styles=STYLES) == text
+
+
+def test_a_run_takes_back_what_its_style_raises(tmp_path: Path) -> None:
+    level = '<w:rStyle w:val="Up"/><w:vertAlign w:val="baseline"/>'
+    assert text_of(tmp_path, paragraph(run("10") + run("6", level)), word__styles=STYLES) == "106"
+
+
+def test_text_that_a_style_hides_is_told(tmp_path: Path) -> None:
+    body = paragraph(run("5 mg") + run(" or 6", '<w:rStyle w:val="Hid"/>'))
+    found = read("docx", write(tmp_path / "a.docx", docx(body, word__styles=STYLES)))
+    assert places(tmp_path / "a.docx", found) == [("", "5 mg"), ("", "left_out")]
+
+
+def test_strict_ooxml_is_read_as_the_usual_one(tmp_path: Path) -> None:
+    data = docx(paragraph(run("10") + run("6", '<w:position w:val="3pt"/>') + part("oMath", FRACTION)))
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as usual, zipfile.ZipFile(file, "w") as strict:
+        for name in usual.namelist():
+            text = usual.read(name).decode()
+            for kind in ("wordprocessingml", "officeDocument"):
+                text = text.replace(
+                    f"http://schemas.openxmlformats.org/{kind}/2006/", f"http://purl.oclc.org/ooxml/{kind}/"
+                )
+            strict.writestr(
+                name.replace("document.", "document2."), text.replace("document.xml", "document2.xml")
+            )
+    assert texts(read("docx", write(tmp_path / "a.docx", file.getvalue()))) == ["10^6 140/72"]
 
 
 def test_hidden_text_is_left_out_and_told(tmp_path: Path) -> None:

@@ -67,6 +67,22 @@ def test_numbers_and_text_stay_and_marks_go(markup: str, text: str) -> None:
     assert main_text(markup) == text
 
 
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<p>a<wbr>b. Is 9<div>10 mg</div>11</p>", "ab. Is 9\n\n10 mg\n\n11"),
+        ("<ul><li>y 9<div>10</div>11</li></ul>", "- y 9\n  10\n  11"),
+        ('<p>5<a epub:type="noteref" href="#n">3</a> mg</p>', "5 mg"),
+        ('<p>5<a role="doc-noteref" href="#n"><sup>3</sup></a> mg</p>', "5 mg"),
+        ('<p>7<a class="footnote-ref" href="#fn1">4</a> mg</p>', "7 mg"),
+    ],
+)
+def test_blocks_in_blocks_and_marks_that_say_so_join_no_numbers(markup: str, text: str) -> None:
+    prose = "The usual treatment is an inhaler with a steroid, which the patient uses every day. " * 3
+    page = f"<html><body><article><p>{prose}</p>{markup}<p>B. {prose}</p></article></body></html>"
+    assert html_text(page).text == f"{prose.strip()}\n\n{text}\n\nB. {prose.strip()}"
+
+
 def test_a_fragment_keeps_marks_of_notes_in_brackets() -> None:
     text = "<div>1998<sup><a href='#n'>1</a></sup>, so<sup>[<a href='#n'>2</a>]</sup>, 10<sup>6</sup></div>"
     assert html_text(text).text == "1998[1], so[2], 10^6"
@@ -100,6 +116,27 @@ def test_a_heading_before_the_article_comes_first(title: str, heading: str, firs
         f"<div class='a'><div class='b'>{OTHER}</div></div></body></html>"
     )
     assert html_text(page).text == f"{first}{LONG}\n\n{OTHER}"
+
+
+REPAIRED = "The pump was repaired in March, and it works again."
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<table><tr><td><h1>The pump</h1><p>{}</p><table><tr><th>Year</th><th>Sales</th></tr>"
+         "<tr><td>2023</td><td>140</td></tr></table></td></tr></table>",
+         "The pump\n\n{}\n\nYear | Sales\n2023 | 140"),
+        ("<h1>The pump</h1><p>{}<ol start=3><li>oil<li>10<sup>6</sup> l</ol><script>x</script>",
+         "The pump\n\n{}\n\n3. oil\n4. 10^6 l"),
+        ("<nav>Home</nav><article><h1>The pump</h1><p>{}</p><dl><dt>Oil<dd>It takes 5 litres "
+         "of the usual kind, or 6.</dl></article>",
+         "The pump\n\n{}\n\n- Oil\n  It takes 5 litres of the usual kind, or 6."),
+    ],
+)  # fmt: skip
+def test_a_short_page_keeps_its_blocks_and_has_its_heading_once(markup: str, text: str) -> None:
+    page = f"<html><head><title>The pump</title></head><body>{markup.format(REPAIRED)}</body></html>"
+    assert html_text(page).text == text.format(REPAIRED)
 
 
 def test_a_heading_of_an_article_comes_once() -> None:

@@ -106,6 +106,18 @@ def test_sub_articles_and_translations_are_counted(tmp_path: Path) -> None:
     )
 
 
+def test_keywords_of_all_groups_are_a_field(tmp_path: Path) -> None:
+    groups = (
+        "<kwd-group><title>Keywords</title><kwd>H<sub>2</sub>O</kwd><nested-kwd><kwd>lid</kwd></nested-kwd>"
+    )
+    groups += "</kwd-group><kwd-group><compound-kwd><compound-kwd-part>C71</compound-kwd-part>"
+    groups += "<compound-kwd-part>brain</compound-kwd-part></compound-kwd><kwd/></kwd-group>"
+    article = SECOND.replace("<body>", f"<front><article-meta>{groups}</article-meta></front><body>")
+    (found,) = read("jats", write(tmp_path / "a.xml", article.encode()), metadata_fields=["keywords"])
+    assert isinstance(found, Document)
+    assert (found.text, found.metadata) == ("Second", {"keywords": "H2O, lid, C71 brain"})
+
+
 def test_figures_and_tables_that_float_follow_the_body(tmp_path: Path) -> None:
     floats = """<floats-group><fig><label>Figure 1</label><caption><p>Lid</p></caption></fig><table-wrap>
     <label>Table 9</label><table><tr><td>a</td><td>b</td></tr></table></table-wrap></floats-group>"""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from plugins.readers.markup import text_of
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
+MIXED = "<mn>2</mn><mfrac><mn>1</mn><mn>2</mn></mfrac>"
 QUOTIENT = "<mfrac><mn>140</mn><mn>72</mn></mfrac>"
 
 
@@ -60,7 +61,11 @@ def formula(inside: str) -> str:
         ("Apoe<sup>-/-</sup> mice, 37<sup>°</sup>C, X<sup>®</sup>", "Apoe-/- mice, 37°C, X®"),
         ("the 19<sup>th</sup> day", "the 19th day"),
         ("<sup>18</sup>F, [<sup>99m</sup>Tc]", "18F, [99mTc]"),
-        ("5 <sup>18</sup>F, 10-<sup>6</sup>M", "5 ^(18)F, 10-^(6)M"),
+        ("5 <sup>18</sup>F, 10-<sup>6</sup>M", "5 18F, 10-^(6)M"),
+        ("5 <sup>99m</sup>Tc, 2.5 <sup>1</sup>H", "5 99mTc, 2.5 1H"),
+        ("10 <sup>18</sup>F, 5<sup>18</sup>F, 7 <sup>1</sup>8F", "10 ^(18)F, 5^(18)F, 7 ^(1)8F"),
+        ("by<sup>1</sup>H NMR and <sup>13</sup>C-labelled", "by 1H NMR and 13C-labelled"),
+        ("word<sup>3</sup>He said<sup>1</sup>H, cm<sup>2</sup>H NMR", "word^(3)He said^(1)H, cm^(2)H NMR"),
         ("study<sup>1,2</sup> in 5.<sup>6</sup>", "study^(1,2) in 5.^6"),
     ],
 )
@@ -146,6 +151,14 @@ def test_breaks_items_and_cells_are_set_apart_and_looks_are_not(marked: str, pla
         ("<mfrac><mn>1</mn></mfrac><mn>2</mn>", "1 2"),
         ("<mn>2</mn><mfrac><mn>1</mn><mn>2</mn></mfrac>", "2 1/2"),
         ("<mn>2</mn><mfrac><mn>1</mn><mn>2</mn></mfrac><mi>x</mi>", "2 (1/2) x"),
+        (f"{MIXED}<mo>+</mo><mi>x</mi><mo>=</mo>{MIXED}", "2 1/2 + x = 2 1/2"),
+        (f"<mo>(</mo>{MIXED}<mo>)</mo><mo>−</mo>{MIXED}<mtext>cups</mtext>", "(2 1/2) − 2 1/2 cups"),
+        (f"{MIXED}<mi>kg</mi><mo>,</mo>{MIXED}<mo>×</mo><mn>3</mn>", "2 1/2 kg, 2 1/2 × 3"),
+        (
+            f"{MIXED}<mo>/</mo><mn>3</mn><mo>+</mo>{MIXED}<mo>(</mo><mi>a</mi><mo>)</mo>",
+            "2 (1/2)/3 + 2 (1/2)(a)",
+        ),
+        (f"<mi>a</mi><mo>/</mo>{MIXED}", "a/2 (1/2)"),
         ("E=10<sup>2</sup>", "E=10 2"),
     ],
 )

@@ -57,7 +57,7 @@ def test_scripts_formulas_and_entities_keep_their_numbers(
     ("marked", "plain"),
     [
         ("Pulse 80<br/>60 later", "Pulse 80\n60 later"),
-        ("<ul><li>5</li><li>6 <sup>18</sup>F</li></ul>", "- 5\n- 6 ^(18)F"),
+        ("<ul><li>5</li><li>6 <sup>18</sup>F</li></ul>", "- 5\n- 6 18F"),
         ("<ul><li>5<ul><li>7</li></ul></li><li>6</li></ul>", "- 5\n  - 7\n- 6"),
         (
             "<table><tr><th>Age</th><th>Dose</th></tr><tr><td>140</td><td>7<sup>2</sup></td></tr></table>",

@@ -132,6 +132,8 @@ def test_truncated_and_foreign_files_are_told(tmp_path: Path) -> None:
     [
         ("10<sup>-6</sup> m, 10{{sup|6}}, H<sub>2</sub>O, 140/72", "10^-6 m, 10^6, H2O, 140/72"),
         ("a<br>b&nbsp;&ge; 5", "a\nb \u2265 5"),
+        ("<s>5</s>6 <del>old</del>new <strike>7</strike>8, 1<u>2</u>", "5 6 old new 7 8, 12"),
+        ("3{{frac|1|2}}, 5{{x}}6, 7{{efn|x}}8, 5<ref>r</ref>6, a{{x}}b", "3 1/2, 5 6, 7 8, 5 6, ab"),
         ("<math>\\frac{140}{72}</math> is 1.9", "\\frac{140}{72} is 1.9"),
         ("{{nowrap|5 mg}}, {{lang|fr|\u0153il}}, {{convert|5|km|mi}}.", "5 mg, \u0153il, 5 km."),
         ("long{{convert|5|ft|4|in|m}}, {{val|1.5|e=-6}}, {{convert|2|to|3|km}}!", "long, 1.5\u00d710^-6, !"),
